@@ -1,1 +1,7 @@
-fn main(){}
+//! The `hospital` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hospital::main()
+}

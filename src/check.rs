@@ -1,0 +1,280 @@
+//! One healthcheck: what it verifies, what a run of it may find, and until when it may take.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+/// How long a check may take unless it says otherwise.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest context that is kept of one outcome, in bytes.
+pub const CONTEXT_LIMIT: usize = 8 * 1024;
+
+/// What a check came to, in the words of Python's `unittest`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It decided, and all is well.
+    Pass,
+    /// It decided, and something is wrong.
+    Fail,
+    /// It could not decide.
+    Error,
+    /// It does not apply here and now.
+    Skip,
+    /// It failed, as it was expected to.
+    ExpectedFailure,
+    /// It passed, though it was expected to fail.
+    UnexpectedSuccess,
+}
+
+impl Status {
+    /// Whether a report with this outcome in it is a bad one.
+    pub fn is_bad(self) -> bool {
+        match self {
+            Status::Fail | Status::Error | Status::UnexpectedSuccess => true,
+            Status::Pass | Status::Skip | Status::ExpectedFailure => false,
+        }
+    }
+
+    /// The word for it in every format: `pass`, `fail`, `expected_failure`, …
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::Pass => "pass",
+            Status::Fail => "fail",
+            Status::Error => "error",
+            Status::Skip => "skip",
+            Status::ExpectedFailure => "expected_failure",
+            Status::UnexpectedSuccess => "unexpected_success",
+        }
+    }
+}
+
+/// What a healthy answer of the check looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expect {
+    /// It passes.
+    #[default]
+    Success,
+    /// It fails: for what is known to be broken, or must not be there.
+    Failure,
+}
+
+/// Why a check did not simply pass.
+///
+/// Any [`std::error::Error`] becomes [`Reason::Error`] through `?`: the check could not decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It decided, and the answer is no.
+    Fail(String),
+    /// It could not decide.
+    Error(String),
+    /// It does not apply.
+    Skip(String),
+}
+
+impl<E: std::error::Error> From<E> for Reason {
+    fn from(error: E) -> Reason {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        Reason::Error(text)
+    }
+}
+
+/// What a healthcheck function returns: `Ok(())`, or the [`Reason`] why not.
+pub type Result<T = (), E = Reason> = std::result::Result<T, E>;
+
+/// What one run of a check found, before its expectation is applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// `Pass`, `Fail`, `Error` or `Skip`.
+    pub status: Status,
+    /// What it has to say, if anything.
+    pub context: Option<String>,
+}
+
+impl Finding {
+    /// It passed and has nothing to say.
+    pub const PASS: Finding = Finding { status: Status::Pass, context: None };
+
+    /// It could not decide, for this reason.
+    pub fn error(context: impl Into<String>) -> Finding {
+        Finding { status: Status::Error, context: Some(context.into()) }
+    }
+
+    /// The finding as it counts, given what was expected; the context is cut to [`CONTEXT_LIMIT`].
+    pub fn judged(mut self, expect: Expect) -> Finding {
+        self.status = match (expect, self.status) {
+            (Expect::Failure, Status::Fail) => Status::ExpectedFailure,
+            (Expect::Failure, Status::Pass) => Status::UnexpectedSuccess,
+            (Expect::Success | Expect::Failure, status) => status,
+        };
+        self.context = self.context.map(bounded);
+        self
+    }
+}
+
+impl From<()> for Finding {
+    fn from((): ()) -> Finding {
+        Finding::PASS
+    }
+}
+
+impl<E: Into<Reason>> From<std::result::Result<(), E>> for Finding {
+    fn from(result: std::result::Result<(), E>) -> Finding {
+        let (status, context) = match result.map_err(Into::into) {
+            Ok(()) => return Finding::PASS,
+            Err(Reason::Fail(context)) => (Status::Fail, context),
+            Err(Reason::Error(context)) => (Status::Error, context),
+            Err(Reason::Skip(context)) => (Status::Skip, context),
+        };
+        Finding { status, context: Some(context) }
+    }
+}
+
+/// The moment by which a run of a check has to be over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// The deadline at that moment.
+    pub fn at(moment: Instant) -> Deadline {
+        Deadline(moment)
+    }
+
+    /// The moment itself.
+    pub fn instant(self) -> Instant {
+        self.0
+    }
+
+    /// How long there is left at `now`; zero when it is over.
+    pub fn remaining(self, now: Instant) -> Duration {
+        self.0.saturating_duration_since(now)
+    }
+}
+
+type Action = Box<dyn Fn(Deadline) -> Finding + Send + Sync>;
+
+/// One thing to verify.
+pub struct Check {
+    /// Its name: a dotted path, a label, or what it was collected from; unique in a suite.
+    pub id: String,
+    /// What it verifies, in one line for people.
+    pub title: String,
+    /// Words to select it by, such as `readiness`.
+    pub tags: Vec<String>,
+    /// How long one run may take.
+    pub timeout: Duration,
+    /// What a healthy answer is.
+    pub expect: Expect,
+    /// Whether it may wait for anything: if not, it runs in the worker's loop, without a thread.
+    pub blocking: bool,
+    /// What to call.
+    pub action: Action,
+}
+
+impl Check {
+    /// Runs it and judges what it found. A panic is contained and counts as `fail`, as in a test.
+    pub fn run(&self, deadline: Deadline) -> Finding {
+        // A check is called again after a panic, as a test function would be: what it shares with
+        // later runs is its own business, so nothing of ours is left half changed.
+        catch_unwind(AssertUnwindSafe(|| (self.action)(deadline)))
+            .unwrap_or_else(|payload| Finding { status: Status::Fail, context: Some(panic_message(&*payload)) })
+            .judged(self.expect)
+    }
+}
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Check").field("id", &self.id).field("title", &self.title).finish_non_exhaustive()
+    }
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "panicked with a value that is not text".to_owned()
+    }
+}
+
+fn bounded(mut context: String) -> String {
+    if context.len() > CONTEXT_LIMIT {
+        let total = context.len();
+        context.truncate(context.floor_char_boundary(CONTEXT_LIMIT));
+        context.push_str(&format!("… ({total} bytes in all)"));
+    }
+    context
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(expect: Expect, action: impl Fn(Deadline) -> Finding + Send + Sync + 'static) -> Check {
+        Check {
+            id: "t".into(),
+            title: "T".into(),
+            tags: vec![],
+            timeout: DEFAULT_TIMEOUT,
+            expect,
+            blocking: false,
+            action: Box::new(action),
+        }
+    }
+
+    fn run(check: Check) -> Finding {
+        check.run(Deadline::at(Instant::now() + check.timeout))
+    }
+
+    #[test]
+    fn a_panic_is_a_failure_with_its_message() {
+        let found = run(check(Expect::Success, |_| panic!("got {}", 7)));
+        assert_eq!(found, Finding { status: Status::Fail, context: Some("got 7".into()) });
+    }
+
+    #[test]
+    fn an_expected_failure_is_well_and_an_unexpected_success_is_not() {
+        let failing = run(check(Expect::Failure, |_| Err::<(), _>(Reason::Fail("no".into())).into()));
+        assert_eq!(failing.status, Status::ExpectedFailure);
+        assert!(!failing.status.is_bad());
+        let passing = run(check(Expect::Failure, |_| Finding::PASS));
+        assert_eq!(passing.status, Status::UnexpectedSuccess);
+        assert!(passing.status.is_bad());
+    }
+
+    #[test]
+    fn what_could_not_be_decided_is_no_expected_failure() {
+        let found = run(check(Expect::Failure, |_| Finding::error("no route")));
+        assert_eq!(found.status, Status::Error);
+    }
+
+    #[test]
+    fn an_error_becomes_a_reason_with_its_causes() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot connect")]
+        struct Outer(#[source] std::fmt::Error);
+        let reason = Reason::from(Outer(std::fmt::Error));
+        assert_eq!(
+            reason,
+            Reason::Error(format!("cannot connect: {}", std::fmt::Error))
+        );
+    }
+
+    #[test]
+    fn a_long_context_is_cut_at_a_character_and_says_so() {
+        let found = run(check(Expect::Success, |_| Finding::error("é".repeat(CONTEXT_LIMIT))));
+        let context = found.context.expect("an error has a context");
+        assert!(context.len() < CONTEXT_LIMIT + 40);
+        assert!(context.ends_with("… (16384 bytes in all)"), "{}", &context[context.len() - 40..]);
+    }
+}

@@ -1,0 +1,73 @@
+//! The healthchecks that are compiled in, by dotted path.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::check::{Check, DEFAULT_TIMEOUT, Expect, Finding};
+
+/// One compiled-in healthcheck, as the linker gathers it.
+#[derive(Debug)]
+pub struct Registered {
+    /// The module it stands in, as `module_path!()` gives it.
+    pub module: &'static str,
+    /// The name of the function.
+    pub name: &'static str,
+    /// What it verifies, in one line.
+    pub title: &'static str,
+    /// How long it may take; [`DEFAULT_TIMEOUT`] unless set.
+    pub timeout: Option<Duration>,
+    /// Words to select it by.
+    pub tags: &'static [&'static str],
+    /// What a healthy answer is.
+    pub expect: Expect,
+    /// Whether it may wait for anything.
+    pub blocking: bool,
+    /// What to call.
+    pub run: fn() -> Finding,
+}
+
+inventory::collect!(Registered);
+
+impl Registered {
+    /// Its dotted path: `shop::healthchecks` and `database` make `shop.healthchecks.database`.
+    pub fn id(&self) -> String {
+        format!("{}.{}", dotted(self.module), self.name)
+    }
+}
+
+impl From<&'static Registered> for Check {
+    fn from(registered: &'static Registered) -> Check {
+        Check {
+            id: registered.id(),
+            title: registered.title.to_owned(),
+            tags: registered.tags.iter().map(|&tag| tag.to_owned()).collect(),
+            timeout: registered.timeout.unwrap_or(DEFAULT_TIMEOUT),
+            expect: registered.expect,
+            blocking: registered.blocking,
+            action: Box::new(|_| (registered.run)()),
+        }
+    }
+}
+
+/// Every healthcheck that is compiled in, in the order of their ids.
+pub fn registered() -> impl Iterator<Item = &'static Registered> {
+    let mut all: Vec<_> = inventory::iter::<Registered>().collect();
+    all.sort_by_key(|registered| registered.id());
+    all.into_iter()
+}
+
+/// The registered checks at or under a dotted path, in the order of their ids.
+pub(super) fn at(path: &str) -> Vec<Arc<Check>> {
+    let path = dotted(path);
+    registered().filter(|registered| is_at(&registered.id(), &path)).map(|registered| Arc::new(registered.into())).collect()
+}
+
+/// Whether the dotted name `id` is `path` or stands under it.
+pub(super) fn is_at(id: &str, path: &str) -> bool {
+    id.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// A path with `::` written as dots.
+pub(super) fn dotted(path: &str) -> String {
+    path.replace("::", ".")
+}

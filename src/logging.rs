@@ -1,0 +1,103 @@
+//! The log: lines of text or JSON, to standard error or to a file that can be opened anew.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use tracing::level_filters::LevelFilter;
+
+use crate::error::Error;
+use crate::settings::{LogFormat, LogLevel};
+use crate::sys::process::write_if_ready;
+
+static LOG: OnceLock<Log> = OnceLock::new();
+
+struct Log {
+    path: Option<PathBuf>,
+    state: Mutex<State>,
+}
+
+struct State {
+    file: Option<File>,
+    /// Lines that could not be written since the last one that could.
+    lost: usize,
+}
+
+/// Begins to log. To be called once, before the first fork: the workers inherit it.
+///
+/// # Errors
+///
+/// [`Error::Usage`] when the file cannot be opened.
+pub(crate) fn init(path: Option<&Path>, level: LogLevel, format: LogFormat) -> Result<(), Error> {
+    let file = path.map(open).transpose().map_err(|error| {
+        let path = path.unwrap_or(Path::new("")).display();
+        Error::Usage(format!("--error-logfile {path} cannot be opened: {error}"))
+    })?;
+    let log = Log { path: path.map(Path::to_owned), state: Mutex::new(State { file, lost: 0 }) };
+    if LOG.set(log).is_err() {
+        return Ok(());
+    }
+    let level = match level {
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Warning => LevelFilter::WARN,
+        LogLevel::Error => LevelFilter::ERROR,
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .with_writer(|| Line);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).init(),
+    }
+    Ok(())
+}
+
+/// Opens the file anew, after it was rotated away. A failure keeps the old one.
+pub(crate) fn reopen() {
+    let Some(Log { path: Some(path), state }) = LOG.get() else { return };
+    match open(path) {
+        Ok(file) => state.lock().unwrap_or_else(PoisonError::into_inner).file = Some(file),
+        Err(error) => tracing::error!("--error-logfile {} cannot be opened anew: {error}", path.display()),
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // Absolute, so that it is the same file whatever the directory is later.
+    File::options().create(true).append(true).open(std::path::absolute(path)?)
+}
+
+/// One line on its way. A log that cannot be written never stops or fails what is logged.
+struct Line;
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Some(log) = LOG.get() {
+            let mut state = log.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let lost = std::mem::take(&mut state.lost);
+            let note = (lost > 0).then(|| format!("({lost} lines of this log were lost: it could not be written)\n"));
+            let written = note.map_or(Ok(()), |note| state.put(note.as_bytes())).and_then(|()| state.put(line));
+            if written.is_err() {
+                state.lost = lost + 1;
+            }
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl State {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.file {
+            Some(file) => file.write_all(bytes),
+            None => write_if_ready(&io::stderr(), bytes),
+        }
+    }
+}

@@ -1,0 +1,575 @@
+//! The fleet: slots × events → actions. Pure: it knows no process and no clock.
+//!
+//! ```text
+//!            Fork            Forked             Ready              surplus, stop
+//!   Vacant ────────▶ Forking ──────▶ Booting ────────▶ Serving ──────────────────▶ Draining
+//!     ▲                                 │ too late        │ hung                       │ too late
+//!     │                                 │                 ▼                            │
+//!     │                                 │             Aborting ──┐ too late            │
+//!     │              Died               ▼                        ▼                     ▼
+//!     └──────────────────────────────── Dying ◀──────────────────┴─────────────────────┘
+//! ```
+//!
+//! A worker may die in every state; its slot is then vacant. What follows from a change is found in
+//! one place, [`Fleet::converge`], which compares what there is with what is wanted: a crash, a
+//! reload, TTIN and the end are all the same to it.
+
+mod backoff;
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use super::command::Command;
+use backoff::Backoff;
+
+/// A process id.
+pub(crate) type Pid = i32;
+
+/// The number of a configuration; its workers are a generation.
+pub(crate) type Generation = u32;
+
+/// How often a new generation may die while it boots, before the old one is brought back.
+const STRIKES: u8 = 3;
+
+/// How long a worker has for its core dump between ABRT and KILL.
+const ABORT_GRACE: Duration = Duration::from_secs(5);
+
+/// A place for a worker. It is one thing at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// Nobody.
+    Vacant,
+    /// The fork is decided on, its result not known yet.
+    Forking { generation: Generation },
+    /// Forked, not ready yet.
+    Booting { pid: Pid, generation: Generation, since: Instant },
+    /// It answers.
+    Serving { pid: Pid, generation: Generation, since: Instant },
+    /// It was told to finish (TERM).
+    Draining { pid: Pid, kill_at: Instant },
+    /// It hung and was told to dump core (ABRT).
+    Aborting { pid: Pid, kill_at: Instant },
+    /// It was killed and is not reaped yet.
+    Dying { pid: Pid },
+}
+
+impl Slot {
+    fn pid(self) -> Option<Pid> {
+        match self {
+            Slot::Vacant | Slot::Forking { .. } => None,
+            Slot::Booting { pid, .. }
+            | Slot::Serving { pid, .. }
+            | Slot::Draining { pid, .. }
+            | Slot::Aborting { pid, .. }
+            | Slot::Dying { pid } => Some(pid),
+        }
+    }
+
+    /// The generation of a worker that counts towards what is asked for.
+    fn generation(self) -> Option<Generation> {
+        match self {
+            Slot::Forking { generation } | Slot::Booting { generation, .. } | Slot::Serving { generation, .. } => {
+                Some(generation)
+            }
+            Slot::Vacant | Slot::Draining { .. } | Slot::Aborting { .. } | Slot::Dying { .. } => None,
+        }
+    }
+}
+
+/// What has happened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event {
+    /// Time has passed.
+    Tick,
+    /// A signal came in.
+    Command(Command),
+    /// [`Action::Fork`] was done.
+    Forked { slot: usize, pid: Pid },
+    /// [`Action::Fork`] failed: the machine lacks memory or process ids.
+    ForkFailed { slot: usize },
+    /// A worker can answer.
+    Ready { slot: usize },
+    /// A child is dead: one of ours, or one that we adopted.
+    Died { pid: Pid, status: ExitStatus },
+    /// [`Action::Inspect`] found a worker awake for longer than the timeout.
+    Hung { slot: usize },
+    /// [`Action::Load`] found a good configuration; it is the next generation.
+    Loaded { workers: usize, timing: Timing },
+    /// [`Action::Load`] found a bad one.
+    Refused,
+}
+
+/// What is to be done. The performer must not drop one.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Fork a worker and say how that went.
+    Fork { slot: usize, generation: Generation },
+    /// Send TERM.
+    Term(Pid),
+    /// Send ABRT; the slot tells what the worker was in.
+    Abort { slot: usize, pid: Pid },
+    /// Send KILL.
+    Kill(Pid),
+    /// Have a worker open its log files anew.
+    Reopen(Pid),
+    /// Open our own log files anew.
+    ReopenLogs,
+    /// Collect the dead children.
+    Reap,
+    /// Look for workers that hang.
+    Inspect,
+    /// Tell the watchdog that all is well.
+    Beat,
+    /// Read and validate the configuration, and say how that went.
+    Load,
+    /// All workers are of this generation: forget the others' configuration.
+    Settle(Generation),
+    /// The new generation cannot boot: this one is in force again.
+    RollBack(Generation),
+    /// The whole fleet answers for the first time.
+    Announce,
+    /// The service is going away: let readiness fail.
+    Leave,
+    /// Close our copies of the listening sockets.
+    CloseListeners,
+    /// There is no worker left: exit with this code.
+    Exit(u8),
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Timing {
+    /// How long a worker may boot, and be awake without a pause. `None`: for ever.
+    pub(crate) timeout: Option<Duration>,
+    /// How long a worker may drain.
+    pub(crate) graceful: Duration,
+    /// How long readiness fails before the drain begins.
+    pub(crate) drain_delay: Duration,
+    /// How often the watchdog is told that all is well. `None`: there is none.
+    pub(crate) watchdog: Option<Duration>,
+}
+
+/// What is in force: a generation, and what its configuration says about the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Force {
+    generation: Generation,
+    asked: usize,
+    timing: Timing,
+}
+
+/// What the fleet is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It has not answered with all its workers yet: one that cannot boot ends it.
+    Starting,
+    /// All workers are, or will be, of the present generation.
+    Running,
+    /// One by one, the workers of what was in force before are replaced.
+    Reloading { from: Force, strikes: u8, again: bool },
+    /// The workers were sent away, the master stays.
+    Paused,
+    /// Readiness fails, and everything is still answered.
+    Leaving { until: Instant },
+    /// The workers finish; then it exits.
+    Stopping { code: u8 },
+}
+
+/// The workers, where they stand, and what is wanted of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Fleet {
+    force: Force,
+    /// The highest number that was given to a generation.
+    latest: Generation,
+    capacity: usize,
+    phase: Phase,
+    slots: Vec<Slot>,
+    backoff: Backoff,
+    look_at: Option<Instant>,
+    beat_at: Option<Instant>,
+}
+
+impl Fleet {
+    /// A fleet of `asked` workers, none of them forked, with never more than `capacity` slots.
+    pub(crate) fn new(asked: usize, capacity: usize, timing: Timing, now: Instant) -> Fleet {
+        Fleet {
+            force: Force { generation: 0, asked, timing },
+            latest: 0,
+            capacity,
+            phase: Phase::Starting,
+            slots: Vec::new(),
+            backoff: Backoff::new(now),
+            look_at: timing.timeout.map(|timeout| now + timeout / 2),
+            beat_at: timing.watchdog.map(|period| now + period),
+        }
+    }
+
+    /// Takes in what happened and says what to do about it, in order.
+    pub(crate) fn decide(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        let mut actions = match event {
+            Event::Tick => self.tick(now),
+            Event::Command(command) => self.command(command, now),
+            Event::Forked { slot, pid } => self.forked(slot, pid, now),
+            Event::ForkFailed { slot } => self.fork_failed(slot, now),
+            Event::Ready { slot } => self.ready(slot, now),
+            Event::Died { pid, status } => self.died(pid, status, now),
+            Event::Hung { slot } => self.hung(slot, now),
+            Event::Loaded { workers, timing } => self.loaded(workers, timing),
+            Event::Refused => self.refused(),
+        };
+        self.converge(now, &mut actions);
+        actions
+    }
+
+    /// When to call [`Fleet::decide`] with [`Event::Tick`] if nothing else happens before.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let limits = self.slots.iter().filter_map(|&slot| self.kill_at(slot));
+        let short = self.current() < self.wanted() && !self.slots.iter().any(|slot| matches!(slot, Slot::Forking { .. }));
+        let refill = short.then(|| self.backoff.not_before());
+        let leave = if let Phase::Leaving { until } = self.phase { Some(until) } else { None };
+        limits.chain(refill).chain(leave).chain(self.look_at).chain(self.beat_at).min()
+    }
+
+    /// The slots, by number.
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// The slot of a worker.
+    pub(crate) fn slot_of(&self, pid: Pid) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.pid() == Some(pid))
+    }
+
+    /// How many workers answer, and how many are asked for.
+    pub(crate) fn strength(&self) -> (usize, usize) {
+        (self.slots.iter().filter(|slot| matches!(slot, Slot::Serving { .. })).count(), self.force.asked)
+    }
+
+    /// How long a worker may be awake without a pause.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.force.timing.timeout
+    }
+
+    /// The number that the next good configuration will have.
+    pub(crate) fn next_generation(&self) -> Generation {
+        self.latest + 1
+    }
+
+    // --- what each event means ---------------------------------------------------------------------
+
+    fn tick(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for index in 0..self.slots.len() {
+            let slot = self.slots[index];
+            if self.kill_at(slot).is_some_and(|kill_at| kill_at <= now) {
+                actions.extend(self.kill(index));
+            }
+        }
+        if let (Some(due), Some(timeout)) = (self.look_at, self.force.timing.timeout)
+            && due <= now
+        {
+            let interval = timeout / 2;
+            self.look_at = Some(now + interval);
+            // A master that overslept (SIGSTOP, a frozen cgroup) cannot tell who hangs: its workers
+            // slept with it. It looks again when they have had their turn.
+            if now.duration_since(due) < interval {
+                actions.push(Action::Inspect);
+            }
+        }
+        if let (Some(due), Some(period)) = (self.beat_at, self.force.timing.watchdog)
+            && due <= now
+        {
+            self.beat_at = Some(now + period);
+            let hangs = self.slots.iter().any(|slot| matches!(slot, Slot::Aborting { .. }));
+            let none_serves = self.phase == Phase::Running && self.strength().0 == 0;
+            if !hangs && !none_serves {
+                actions.push(Action::Beat);
+            }
+        }
+        if let Phase::Leaving { until } = self.phase
+            && until <= now
+        {
+            actions.extend(self.stop(0, now));
+        }
+        actions
+    }
+
+    fn command(&mut self, command: Command, now: Instant) -> Vec<Action> {
+        match (command, self.phase) {
+            (Command::Reap, _) => vec![Action::Reap],
+            (Command::Reopen, _) => self.reopen(),
+            (Command::Stop, _) | (Command::Drain, Phase::Leaving { .. } | Phase::Stopping { .. }) => self.stop_at_once(),
+            (Command::Drain, Phase::Starting | Phase::Running | Phase::Reloading { .. } | Phase::Paused) => {
+                self.leave(now)
+            }
+            // What follows would change what is going away.
+            (_, Phase::Leaving { .. } | Phase::Stopping { .. }) => vec![],
+            (Command::Reload, Phase::Reloading { from, strikes, .. }) => {
+                self.phase = Phase::Reloading { from, strikes, again: true };
+                vec![]
+            }
+            (Command::Reload, Phase::Starting | Phase::Running | Phase::Paused) => vec![Action::Load],
+            (Command::More, _) => {
+                self.force.asked = (self.force.asked + 1).min(self.capacity / 2);
+                vec![]
+            }
+            (Command::Fewer, _) => {
+                self.force.asked = (self.force.asked - 1).max(1);
+                vec![]
+            }
+            (Command::Pause, _) => {
+                self.phase = Phase::Paused;
+                vec![]
+            }
+        }
+    }
+
+    fn forked(&mut self, slot: usize, pid: Pid, now: Instant) -> Vec<Action> {
+        if let Slot::Forking { generation } = self.slots[slot] {
+            self.slots[slot] = Slot::Booting { pid, generation, since: now };
+        }
+        vec![]
+    }
+
+    fn fork_failed(&mut self, slot: usize, now: Instant) -> Vec<Action> {
+        if let Slot::Forking { .. } = self.slots[slot] {
+            self.slots[slot] = Slot::Vacant;
+            self.backoff.failed(Duration::ZERO, now);
+        }
+        vec![]
+    }
+
+    fn ready(&mut self, slot: usize, now: Instant) -> Vec<Action> {
+        match self.slots[slot] {
+            Slot::Booting { pid, generation, .. } => {
+                self.slots[slot] = Slot::Serving { pid, generation, since: now };
+                vec![]
+            }
+            Slot::Vacant
+            | Slot::Forking { .. }
+            | Slot::Serving { .. }
+            | Slot::Draining { .. }
+            | Slot::Aborting { .. }
+            | Slot::Dying { .. } => vec![],
+        }
+    }
+
+    fn died(&mut self, pid: Pid, status: ExitStatus, now: Instant) -> Vec<Action> {
+        let Some(index) = self.slot_of(pid) else { return vec![] };
+        match std::mem::replace(&mut self.slots[index], Slot::Vacant) {
+            Slot::Booting { generation, since, .. } => {
+                self.backoff.failed(now.duration_since(since), now);
+                self.cannot_boot(generation, now)
+            }
+            // It retired of itself, after --max-requests.
+            Slot::Serving { .. } if status.success() => vec![],
+            Slot::Serving { since, .. } => {
+                self.backoff.failed(now.duration_since(since), now);
+                vec![]
+            }
+            Slot::Vacant
+            | Slot::Forking { .. }
+            | Slot::Draining { .. }
+            | Slot::Aborting { .. }
+            | Slot::Dying { .. } => vec![],
+        }
+    }
+
+    fn cannot_boot(&mut self, generation: Generation, now: Instant) -> Vec<Action> {
+        match self.phase {
+            Phase::Starting => self.stop(3, now),
+            Phase::Reloading { from, strikes, again } if generation == self.force.generation => {
+                if strikes + 1 < STRIKES {
+                    self.phase = Phase::Reloading { from, strikes: strikes + 1, again };
+                    return vec![];
+                }
+                self.force = from;
+                self.phase = Phase::Running;
+                let reload = again.then_some(Action::Load);
+                [Action::RollBack(from.generation)].into_iter().chain(reload).collect()
+            }
+            Phase::Running
+            | Phase::Reloading { .. }
+            | Phase::Paused
+            | Phase::Leaving { .. }
+            | Phase::Stopping { .. } => vec![],
+        }
+    }
+
+    fn hung(&mut self, slot: usize, now: Instant) -> Vec<Action> {
+        match self.slots[slot] {
+            Slot::Serving { pid, .. } => {
+                self.slots[slot] = Slot::Aborting { pid, kill_at: now + ABORT_GRACE };
+                vec![Action::Abort { slot, pid }]
+            }
+            Slot::Vacant
+            | Slot::Forking { .. }
+            | Slot::Booting { .. }
+            | Slot::Draining { .. }
+            | Slot::Aborting { .. }
+            | Slot::Dying { .. } => vec![],
+        }
+    }
+
+    fn loaded(&mut self, asked: usize, timing: Timing) -> Vec<Action> {
+        match self.phase {
+            Phase::Starting => {}
+            Phase::Running | Phase::Paused => {
+                self.phase = Phase::Reloading { from: self.force, strikes: 0, again: false };
+            }
+            Phase::Reloading { .. } | Phase::Leaving { .. } | Phase::Stopping { .. } => return vec![],
+        }
+        self.latest += 1;
+        self.force = Force { generation: self.latest, asked, timing };
+        vec![]
+    }
+
+    fn refused(&mut self) -> Vec<Action> {
+        // A HUP calls a paused fleet back, with the old configuration if the new one is bad.
+        if self.phase == Phase::Paused {
+            self.phase = Phase::Running;
+        }
+        vec![]
+    }
+
+    // --- from what there is to what is wanted ------------------------------------------------------
+
+    /// How many workers there shall be.
+    fn wanted(&self) -> usize {
+        match self.phase {
+            Phase::Starting | Phase::Running | Phase::Reloading { .. } | Phase::Leaving { .. } => self.force.asked,
+            Phase::Paused | Phase::Stopping { .. } => 0,
+        }
+    }
+
+    /// How many workers of the present generation there are, those that boot included.
+    fn current(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.generation() == Some(self.force.generation)).count()
+    }
+
+    fn is_other(&self, slot: Slot) -> bool {
+        slot.generation().is_some_and(|generation| generation != self.force.generation)
+    }
+
+    fn others(&self) -> usize {
+        self.slots.iter().filter(|&&slot| self.is_other(slot)).count()
+    }
+
+    fn converge(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let wanted = self.wanted();
+        // Each worker of this generation that serves lets one of another generation go.
+        while self.others() > 0 && self.serving_current() + self.others() > wanted {
+            let Some(index) = self.slots.iter().rposition(|&slot| self.is_other(slot) && slot.pid().is_some()) else { break };
+            actions.extend(self.drain(index, now));
+        }
+        while self.current() > wanted {
+            let of_this = |slot: &Slot| slot.generation() == Some(self.force.generation) && slot.pid().is_some();
+            let Some(index) = self.slots.iter().rposition(of_this) else { break };
+            actions.extend(self.drain(index, now));
+        }
+        // During a reload one worker more than asked stands in for the one that it replaces.
+        let room = wanted + usize::from(self.others() > 0);
+        while self.current() < wanted && self.current() + self.others() < room && self.backoff.not_before() <= now {
+            let Some(slot) = self.vacancy() else { break };
+            self.slots[slot] = Slot::Forking { generation: self.force.generation };
+            actions.push(Action::Fork { slot, generation: self.force.generation });
+        }
+        self.conclude(actions);
+    }
+
+    /// What is to be done when things have come to rest.
+    fn conclude(&mut self, actions: &mut Vec<Action>) {
+        let complete = self.others() == 0 && self.serving_current() == self.force.asked;
+        match self.phase {
+            Phase::Starting if complete => {
+                self.phase = Phase::Running;
+                actions.push(Action::Announce);
+            }
+            Phase::Reloading { again, .. } if complete => {
+                self.phase = Phase::Running;
+                actions.push(Action::Settle(self.force.generation));
+                actions.extend(again.then_some(Action::Load));
+            }
+            Phase::Stopping { code } if self.slots.iter().all(|&slot| slot == Slot::Vacant) => {
+                actions.push(Action::Exit(code));
+            }
+            Phase::Starting
+            | Phase::Running
+            | Phase::Reloading { .. }
+            | Phase::Paused
+            | Phase::Leaving { .. }
+            | Phase::Stopping { .. } => {}
+        }
+    }
+
+    fn serving_current(&self) -> usize {
+        let serves = |slot: &&Slot| matches!(slot, Slot::Serving { generation, .. } if *generation == self.force.generation);
+        self.slots.iter().filter(serves).count()
+    }
+
+    /// A slot for one worker more, if there is room.
+    fn vacancy(&mut self) -> Option<usize> {
+        let free = self.slots.iter().position(|&slot| slot == Slot::Vacant);
+        free.or_else(|| {
+            (self.slots.len() < self.capacity).then(|| {
+                self.slots.push(Slot::Vacant);
+                self.slots.len() - 1
+            })
+        })
+    }
+
+    // --- the end -----------------------------------------------------------------------------------
+
+    fn leave(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = vec![Action::Leave];
+        if self.force.timing.drain_delay.is_zero() || self.strength().0 == 0 {
+            actions.extend(self.stop(0, now));
+        } else {
+            self.phase = Phase::Leaving { until: now + self.force.timing.drain_delay };
+        }
+        actions
+    }
+
+    fn stop(&mut self, code: u8, now: Instant) -> Vec<Action> {
+        self.phase = Phase::Stopping { code };
+        let drained: Vec<_> = (0..self.slots.len()).filter_map(|index| self.drain(index, now)).collect();
+        [Action::CloseListeners].into_iter().chain(drained).collect()
+    }
+
+    fn stop_at_once(&mut self) -> Vec<Action> {
+        let code = if let Phase::Stopping { code } = self.phase { code } else { 0 };
+        self.phase = Phase::Stopping { code };
+        let killed: Vec<_> = (0..self.slots.len()).filter_map(|index| self.kill(index)).collect();
+        [Action::CloseListeners].into_iter().chain(killed).collect()
+    }
+
+    // --- single slots ------------------------------------------------------------------------------
+
+    /// When patience with it ends.
+    fn kill_at(&self, slot: Slot) -> Option<Instant> {
+        match slot {
+            Slot::Booting { since, .. } => self.force.timing.timeout.map(|timeout| since + timeout),
+            Slot::Draining { kill_at, .. } | Slot::Aborting { kill_at, .. } => Some(kill_at),
+            Slot::Vacant | Slot::Forking { .. } | Slot::Serving { .. } | Slot::Dying { .. } => None,
+        }
+    }
+
+    fn drain(&mut self, index: usize, now: Instant) -> Option<Action> {
+        let (Slot::Booting { pid, .. } | Slot::Serving { pid, .. }) = self.slots[index] else { return None };
+        self.slots[index] = Slot::Draining { pid, kill_at: now + self.force.timing.graceful };
+        Some(Action::Term(pid))
+    }
+
+    fn kill(&mut self, index: usize) -> Option<Action> {
+        let pid = self.slots[index].pid()?;
+        self.slots[index] = Slot::Dying { pid };
+        Some(Action::Kill(pid))
+    }
+
+    fn reopen(&self) -> Vec<Action> {
+        let workers = self.slots.iter().filter_map(|slot| slot.pid()).map(Action::Reopen);
+        [Action::ReopenLogs].into_iter().chain(workers).collect()
+    }
+}

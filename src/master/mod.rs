@@ -1,0 +1,317 @@
+//! The master: one thread that waits, has the fleet decide, and performs. It runs no check and accepts
+//! no connection.
+
+pub(crate) mod command;
+pub(crate) mod fleet;
+mod pidfile;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use crate::collect::Suite;
+use crate::error::Error;
+use crate::settings::Configuration;
+use crate::sys::process::{self, Forked, Identity};
+use crate::sys::scoreboard::{SLOTS, Scoreboard};
+use crate::sys::signals::{self, Inbox, Signal};
+use crate::sys::sockets::{self, Listener};
+use crate::sys::systemd;
+use crate::worker::Post;
+use command::Command;
+use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing};
+use pidfile::PidFile;
+
+/// What a generation of workers is made of: a configuration, with all that can be wrong in it checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) configuration: Configuration,
+    pub(crate) suite: Suite,
+    pub(crate) identity: Identity,
+}
+
+/// Reads the configuration, at the start and for each reload.
+pub(crate) type Load = Box<dyn Fn() -> Result<Plan, Error>>;
+
+/// How [`Master::run`] returns: once in the master, and once in each worker.
+pub(crate) enum Ended {
+    /// This is the master, and it is over.
+    Stopped(u8),
+    /// This is a forked worker. All that was the master's is closed; this is what it has to do.
+    Forked(Box<Post>),
+}
+
+/// The master process.
+pub(crate) struct Master {
+    load: Load,
+    plans: BTreeMap<Generation, Plan>,
+    fleet: Fleet,
+    listeners: Vec<Listener>,
+    scoreboard: Scoreboard,
+    signals: Inbox,
+    /// Workers hold the reading end; that it ends tells them that the master is gone.
+    lifeline: (PipeReader, PipeWriter),
+    /// Workers hold the writing end, and ring when they are ready.
+    bell: (PipeReader, PipeWriter),
+    pidfile: Option<PidFile>,
+}
+
+/// What performing an action leads to.
+enum Flow {
+    On(Vec<Event>),
+    Worker { slot: usize, generation: Generation },
+    End(u8),
+}
+
+impl Master {
+    /// Does all that can fail before a worker exists: sockets, handlers, pidfile, in this order.
+    pub(crate) fn start(plan: Plan, load: Load) -> Result<Master, Error> {
+        let settings = &plan.configuration.settings;
+        let now = Instant::now();
+        process::set_umask(settings.umask);
+        let listeners = sockets::open(&settings.addresses(), settings.backlog, plan.identity.owner())?;
+        let handled = command::SIGNALS.iter().map(|(name, _)| signal(name));
+        let signals = Inbox::new(handled).map_err(cannot("cannot install signal handlers"))?;
+        signals::unblock_all().map_err(cannot("cannot unblock signals"))?;
+        let pidfile = settings.pid.as_deref().map(PidFile::create).transpose()?;
+        process::set_name(&format!("{}: master", settings.name));
+        Ok(Master {
+            fleet: Fleet::new(settings.workers.into(), SLOTS, timing(&plan), now),
+            listeners,
+            scoreboard: Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?,
+            signals,
+            lifeline: process::pipe().map_err(cannot("cannot make a pipe"))?,
+            bell: process::pipe().map_err(cannot("cannot make a pipe"))?,
+            pidfile,
+            plans: BTreeMap::from([(0, plan)]),
+            load,
+        })
+    }
+
+    /// Runs until the end, which in a forked worker is its beginning.
+    ///
+    /// # Errors
+    ///
+    /// Only a failed wait, which would have the loop spin.
+    pub(crate) fn run(mut self) -> io::Result<Ended> {
+        let mut actions = VecDeque::from(self.fleet.decide(Event::Tick, Instant::now()));
+        loop {
+            while let Some(action) = actions.pop_front() {
+                let events = match self.perform(action) {
+                    Flow::On(events) => events,
+                    Flow::Worker { slot, generation } => return Ok(Ended::Forked(Box::new(self.into_post(slot, generation)))),
+                    Flow::End(code) => return Ok(self.end(code)),
+                };
+                for event in events {
+                    actions.extend(self.fleet.decide(event, Instant::now()));
+                }
+            }
+            for event in self.wait()? {
+                actions.extend(self.fleet.decide(event, Instant::now()));
+            }
+        }
+    }
+
+    /// Waits for a signal, the bell or the next deadline, and says what has happened.
+    fn wait(&mut self) -> io::Result<Vec<Event>> {
+        process::wait_readable(&[self.signals.as_fd(), self.bell.0.as_fd()], self.fleet.next_deadline())?;
+        let mut rung = [0; 64];
+        // Which worker rang is on the scoreboard; the pipe only wakes us, and is emptied for that.
+        while matches!(self.bell.0.read(&mut rung), Ok(1..)) {}
+        let mut events = self.newly_ready();
+        let on_terminal = process::on_terminal();
+        let commands = self.signals.take().into_iter().filter_map(|signal| command::named(signal.as_str()));
+        // A terminal sends WINCH whenever its window changes.
+        events.extend(commands.filter(|command| *command != Command::Pause || !on_terminal).map(Event::Command));
+        events.push(Event::Tick);
+        Ok(events)
+    }
+
+    fn newly_ready(&self) -> Vec<Event> {
+        let ready = |(slot, state): (usize, &Slot)| match *state {
+            Slot::Booting { pid, .. } if self.scoreboard.is_ready(slot, pid.unsigned_abs()) => Some(Event::Ready { slot }),
+            _ => None,
+        };
+        self.fleet.slots().iter().enumerate().filter_map(ready).collect()
+    }
+
+    fn perform(&mut self, action: Action) -> Flow {
+        match action {
+            Action::Fork { slot, generation } => return self.fork(slot, generation),
+            Action::Exit(code) => return Flow::End(code),
+            Action::Reap => return Flow::On(self.reap()),
+            Action::Inspect => return Flow::On(self.inspect()),
+            Action::Load => return Flow::On(vec![self.load()]),
+            Action::Term(pid) => send(pid, Signal::SIGTERM),
+            Action::Kill(pid) => send(pid, Signal::SIGKILL),
+            Action::Reopen(pid) => send(pid, Signal::SIGUSR1),
+            Action::Abort { slot, pid } => {
+                tracing::error!("worker {slot} (pid {pid}) hangs: aborting it");
+                send(pid, Signal::SIGABRT);
+            }
+            Action::ReopenLogs => crate::logging::reopen(),
+            Action::Beat => systemd::beat(),
+            Action::Settle(generation) => {
+                self.plans.retain(|&number, _| number == generation);
+                tracing::info!("reloaded: all workers are of generation {generation}");
+                systemd::ready(&self.status());
+            }
+            Action::RollBack(generation) => {
+                self.plans.retain(|&number, _| number == generation);
+                tracing::error!("the new workers cannot boot: generation {generation} goes on serving");
+                systemd::ready(&format!("{}; reload failed: the new workers cannot boot", self.status()));
+            }
+            Action::Announce => self.announce(),
+            Action::Leave => {
+                self.scoreboard.set_leaving();
+                tracing::info!("draining");
+                systemd::stopping();
+            }
+            Action::CloseListeners => self.close_listeners(),
+        }
+        Flow::On(vec![])
+    }
+
+    // --- workers -----------------------------------------------------------------------------------
+
+    fn fork(&mut self, slot: usize, generation: Generation) -> Flow {
+        self.scoreboard.clear(slot);
+        match process::fork() {
+            Ok(Forked::Child) => Flow::Worker { slot, generation },
+            Ok(Forked::Parent(pid)) => {
+                tracing::debug!("worker {slot} (pid {pid}) boots, of generation {generation}");
+                Flow::On(vec![Event::Forked { slot, pid }])
+            }
+            Err(error) => {
+                tracing::error!("cannot fork a worker: {error}: trying again");
+                Flow::On(vec![Event::ForkFailed { slot }])
+            }
+        }
+    }
+
+    /// In the child: keeps what is a worker's, and with all the rest closes what is the master's.
+    fn into_post(mut self, slot: usize, generation: Generation) -> Post {
+        let Plan { configuration, suite, identity } = self.plans.remove(&generation).expect("a generation that is forked has a plan");
+        Post {
+            slot,
+            master: std::os::unix::process::parent_id() as i32,
+            settings: configuration.settings,
+            environment: configuration.environment,
+            suite,
+            identity,
+            listeners: self.listeners,
+            scoreboard: self.scoreboard,
+            lifeline: self.lifeline.0,
+            bell: self.bell.1,
+        }
+    }
+
+    /// Collects every dead child. As PID 1 we adopt orphans: what is no worker of ours is only buried.
+    fn reap(&mut self) -> Vec<Event> {
+        let mut events = self.newly_ready();
+        while let Some((pid, status)) = process::reap() {
+            if let Some(slot) = self.fleet.slot_of(pid) {
+                log_death(slot, self.fleet.slots()[slot], pid, status);
+            }
+            events.push(Event::Died { pid, status });
+        }
+        events
+    }
+
+    /// Who is awake for longer than a worker may be?
+    fn inspect(&self) -> Vec<Event> {
+        let now = Instant::now();
+        let Some(timeout) = self.fleet.timeout() else { return vec![] };
+        let hangs = |&slot: &usize| self.scoreboard.awake_for(slot, now).is_some_and(|awake| awake > timeout);
+        (0..self.fleet.slots().len()).filter(hangs).map(|slot| Event::Hung { slot }).collect()
+    }
+
+    // --- the configuration -------------------------------------------------------------------------
+
+    fn load(&mut self) -> Event {
+        systemd::reloading();
+        match (self.load)() {
+            Ok(plan) => {
+                let event = Event::Loaded { workers: plan.configuration.settings.workers.into(), timing: timing(&plan) };
+                self.plans.insert(self.fleet.next_generation(), plan);
+                tracing::info!("reloading");
+                event
+            }
+            Err(error) => {
+                tracing::error!("reload refused, the old configuration goes on serving: {error}");
+                systemd::ready(&format!("{}; reload refused: {error}", self.status()));
+                Event::Refused
+            }
+        }
+    }
+
+    // --- the beginning and the end -----------------------------------------------------------------
+
+    fn announce(&self) {
+        for listener in &self.listeners {
+            // For whoever started us; if nobody reads it, that is no reason to stop.
+            let _ = writeln!(io::stdout(), "Serving on {listener}...");
+        }
+        tracing::info!("ready: {}", self.status());
+        systemd::ready(&self.status());
+    }
+
+    fn status(&self) -> String {
+        let (serving, asked) = self.fleet.strength();
+        let names: Vec<_> = self.listeners.iter().map(ToString::to_string).collect();
+        format!("{serving} of {asked} workers serve on {}", names.join(", "))
+    }
+
+    fn close_listeners(&mut self) {
+        for listener in self.listeners.drain(..) {
+            listener.remove_file();
+        }
+    }
+
+    fn end(self, code: u8) -> Ended {
+        if let Some(pidfile) = &self.pidfile {
+            pidfile.remove();
+        }
+        tracing::info!("stopped");
+        Ended::Stopped(code)
+    }
+}
+
+fn cannot(what: &str) -> impl FnOnce(io::Error) -> Error {
+    move |error| Error::Boot(format!("{what}: {error}"))
+}
+
+fn timing(plan: &Plan) -> Timing {
+    let settings = &plan.configuration.settings;
+    Timing {
+        timeout: Some(settings.timeout).filter(|timeout| !timeout.is_zero()),
+        graceful: settings.graceful_timeout,
+        drain_delay: settings.drain_delay,
+        // Twice as often as the watchdog asks for, as sd_watchdog_enabled(3) advises.
+        watchdog: systemd::watchdog().map(|period| period / 2).filter(|period| *period > Duration::ZERO),
+    }
+}
+
+fn signal(name: &str) -> Signal {
+    format!("SIG{name}").parse().expect("the table of commands names signals that there are")
+}
+
+fn send(pid: Pid, signal: Signal) {
+    if let Err(error) = process::send(pid, signal) {
+        tracing::error!("cannot send {signal} to worker {pid}: {error}");
+    }
+}
+
+fn log_death(slot: usize, state: Slot, pid: Pid, status: std::process::ExitStatus) {
+    match state {
+        Slot::Booting { .. } => tracing::error!("worker {slot} (pid {pid}) died while it booted: {status}"),
+        Slot::Serving { .. } if status.success() => tracing::info!("worker {slot} (pid {pid}) retired"),
+        Slot::Serving { .. } => tracing::error!("worker {slot} (pid {pid}) died: {status}"),
+        Slot::Draining { .. } if status.success() => tracing::debug!("worker {slot} (pid {pid}) finished"),
+        Slot::Draining { .. } | Slot::Aborting { .. } | Slot::Dying { .. } => {
+            tracing::warn!("worker {slot} (pid {pid}) ended: {status}");
+        }
+        Slot::Vacant | Slot::Forking { .. } => {}
+    }
+}

@@ -1,0 +1,3 @@
+//! A report as text for its reader: one file a format.
+
+pub mod json;

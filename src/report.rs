@@ -1,0 +1,136 @@
+//! What a round found: its outcomes, and whether they make a report that passes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::check::{Check, Finding, Status};
+use crate::collect::Suite;
+
+/// What one check found in one round.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The check it is about.
+    pub check: Arc<Check>,
+    /// What it found, judged by what was expected of it.
+    pub finding: Finding,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// How many outcomes there are of each status, in the order of the origin's JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Checks that do not apply.
+    pub skip: usize,
+    /// Checks that passed.
+    pub pass: usize,
+    /// Checks that failed as expected.
+    pub expected_failure: usize,
+    /// Checks that could not decide.
+    pub error: usize,
+    /// Checks that failed.
+    pub fail: usize,
+    /// All of them.
+    pub total: usize,
+    /// Checks that passed though they were expected to fail.
+    pub unexpected_success: usize,
+}
+
+/// What a round found, in the order of its suite.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// One outcome a check.
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Report {
+    /// `Pass` when nothing in it is bad (`fail`, `error` or `unexpected_success`), else `Fail`.
+    pub fn status(&self) -> Status {
+        if self.outcomes.iter().any(|outcome| outcome.finding.status.is_bad()) { Status::Fail } else { Status::Pass }
+    }
+
+    /// Whether [`Report::status`] is `Pass`.
+    pub fn passes(&self) -> bool {
+        self.status() == Status::Pass
+    }
+
+    /// The outcomes of the checks in that part of the suite.
+    pub fn of(&self, part: &Suite) -> Report {
+        let wanted = |outcome: &&Outcome| part.checks().iter().any(|check| Arc::ptr_eq(check, &outcome.check));
+        Report { outcomes: self.outcomes.iter().filter(wanted).cloned().collect() }
+    }
+
+    /// The counts.
+    pub fn summary(&self) -> Summary {
+        let mut summary = Summary { total: self.outcomes.len(), ..Summary::default() };
+        for outcome in &self.outcomes {
+            let count = match outcome.finding.status {
+                Status::Pass => &mut summary.pass,
+                Status::Fail => &mut summary.fail,
+                Status::Error => &mut summary.error,
+                Status::Skip => &mut summary.skip,
+                Status::ExpectedFailure => &mut summary.expected_failure,
+                Status::UnexpectedSuccess => &mut summary.unexpected_success,
+            };
+            *count += 1;
+        }
+        summary
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::check::{DEFAULT_TIMEOUT, Expect};
+    use proptest::prelude::*;
+
+    const ALL: [Status; 6] = [
+        Status::Pass,
+        Status::Fail,
+        Status::Error,
+        Status::Skip,
+        Status::ExpectedFailure,
+        Status::UnexpectedSuccess,
+    ];
+
+    /// A report with these statuses, for tests of what is made of reports.
+    pub(crate) fn report(statuses: &[Status]) -> Report {
+        let outcome = |(index, &status): (usize, &Status)| Outcome {
+            check: Arc::new(Check {
+                id: format!("check.{index}"),
+                title: format!("Check {index}."),
+                tags: vec![],
+                timeout: DEFAULT_TIMEOUT,
+                expect: Expect::Success,
+                blocking: false,
+                action: Box::new(|_| Finding::PASS),
+            }),
+            finding: Finding { status, context: (status != Status::Pass).then(|| format!("it was {}", status.word())) },
+            elapsed: Duration::from_millis(1),
+        };
+        Report { outcomes: statuses.iter().enumerate().map(outcome).collect() }
+    }
+
+    #[test]
+    fn an_empty_report_passes() {
+        assert!(Report::default().passes());
+    }
+
+    proptest! {
+        #[test]
+        fn it_passes_exactly_when_nothing_is_bad(statuses in proptest::collection::vec(proptest::sample::select(&ALL[..]), 0..20)) {
+            let report = report(&statuses);
+            let bad = statuses.iter().any(|s| matches!(s, Status::Fail | Status::Error | Status::UnexpectedSuccess));
+            prop_assert_eq!(report.passes(), !bad);
+        }
+
+        #[test]
+        fn the_counts_add_up(statuses in proptest::collection::vec(proptest::sample::select(&ALL[..]), 0..20)) {
+            let s = report(&statuses).summary();
+            prop_assert_eq!(s.total, statuses.len());
+            prop_assert_eq!(s.pass + s.fail + s.error + s.skip + s.expected_failure + s.unexpected_success, s.total);
+        }
+    }
+}

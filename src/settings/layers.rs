@@ -1,0 +1,222 @@
+//! Where settings come from: default < environment < `--env-file` < `--env` < flag.
+//!
+//! A variable `HOSPITAL_FOO_BAR` *is* the flag `--foo-bar`: each layer's variables are put in front of
+//! the command line as flags, and one parser reads them all.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, FromArgMatches};
+use serde::Deserialize;
+
+use super::Settings;
+use super::values::env_file;
+use crate::error::Error;
+
+const PREFIX: &str = "HOSPITAL_";
+
+/// What the process was started with; a reload resolves it again.
+#[derive(Clone, Debug)]
+pub(crate) struct Given {
+    /// The command line, with the name of the program.
+    pub(crate) argv: Vec<OsString>,
+    /// The environment.
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+/// What all layers together say.
+#[derive(Clone, Debug)]
+pub(crate) struct Configuration {
+    pub(crate) settings: Settings,
+    /// The names of the checks, and where they stand.
+    pub(crate) names: Vec<String>,
+    pub(crate) origin: &'static str,
+    /// Variables that the workers get beside the environment.
+    pub(crate) environment: Vec<(String, String)>,
+    /// Variables that look like settings but are none.
+    pub(crate) unknown: Vec<String>,
+    /// Each setting's variable, value and source.
+    table: Vec<(String, String, String)>,
+}
+
+/// The variables with a name of their own.
+#[derive(Deserialize)]
+struct Conventions {
+    healthchecks: Option<String>,
+    web_concurrency: Option<String>,
+    port: Option<String>,
+}
+
+/// The variables of one place, by the flag that each stands for.
+struct Layer {
+    healthchecks: Option<String>,
+    flags: BTreeMap<String, Flag>,
+    unknown: Vec<String>,
+}
+
+struct Flag {
+    variable: String,
+    value: String,
+}
+
+impl Given {
+    /// The process's own command line and environment; what is no UTF-8 in the latter is left out.
+    pub(crate) fn from_process() -> Given {
+        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Given { argv: std::env::args_os().collect(), environment: environment.collect() }
+    }
+
+    /// Resolves everything. `matches` is what `command`'s subcommand `path` made of the command line alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`], naming the variable or the flag.
+    pub(crate) fn resolve(&self, command: &Command, subcommand: &str, matches: &ArgMatches) -> Result<Configuration, Error> {
+        let own = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let environment = Layer::read(&self.environment, command, subcommand)?;
+        let path = match matches.get_one::<std::path::PathBuf>("env_file") {
+            Some(path) => Some(path.clone()),
+            None => environment.flags.get("env_file").map(|flag| flag.value.clone().into()),
+        };
+        let from_file = path.as_deref().map_or_else(|| Ok(Vec::new()), read_env_file)?;
+        let file = Layer::read(&from_file, command, subcommand)?;
+        let from_flags: Vec<_> = matches.get_many::<(String, String)>("env").into_iter().flatten().cloned().collect();
+        let flags = Layer::read(&from_flags, command, subcommand)?;
+
+        let mut healthchecks = None;
+        let mut unknown = Vec::new();
+        let mut chosen = BTreeMap::new();
+        for layer in [environment, file, flags] {
+            healthchecks = layer.healthchecks.or(healthchecks);
+            unknown.extend(layer.unknown);
+            chosen.extend(layer.flags);
+        }
+        chosen.retain(|id, _| !own(id));
+
+        let mut argv = vec![self.argv.first().cloned().unwrap_or_default(), subcommand.into()];
+        argv.extend(chosen.iter().map(|(id, flag)| as_argument(command, subcommand, id, &flag.value)));
+        argv.extend(after_subcommand(&self.argv, subcommand));
+        let merged = parse(command, subcommand, argv).map_err(|error| Error::Usage(one_line(&error)))?;
+        let settings = Settings::from_arg_matches(&merged).map_err(|error| Error::Usage(one_line(&error)))?;
+
+        let (names, origin) = match matches.get_many::<String>("names") {
+            Some(names) => (names.cloned().collect(), "the command line"),
+            None => (split(healthchecks.as_deref().unwrap_or_default()), "HEALTHCHECKS"),
+        };
+        let table = table(command, subcommand, &merged, &chosen);
+        let environment = from_file.into_iter().chain(from_flags).collect();
+        Ok(Configuration { settings, names, origin, environment, unknown, table })
+    }
+}
+
+impl Configuration {
+    /// Each setting as a line of an env-file, with its source as a comment above it.
+    pub(crate) fn print(&self) -> String {
+        let names = format!("# from {}\nHEALTHCHECKS=\"{}\"\n", self.origin, self.names.join(" "));
+        self.table.iter().fold(names, |text, (variable, value, source)| {
+            format!("{text}# from {source}\n{variable}=\"{value}\"\n")
+        })
+    }
+}
+
+impl Layer {
+    fn read(variables: &[(String, String)], command: &Command, subcommand: &str) -> Result<Layer, Error> {
+        let read = |error: envy::Error| Error::Usage(error.to_string());
+        let conventions: Conventions = envy::from_iter(variables.iter().cloned()).map_err(read)?;
+        let ours: BTreeMap<String, String> =
+            envy::prefixed(PREFIX).from_iter(variables.iter().cloned()).map_err(read)?;
+        let mut layer = Layer { healthchecks: conventions.healthchecks, flags: BTreeMap::new(), unknown: Vec::new() };
+        let conventional = [("WEB_CONCURRENCY", "workers", conventions.web_concurrency), ("PORT", "port", conventions.port)];
+        for (variable, id, value) in conventional {
+            if let Some(value) = value {
+                layer.set(command, subcommand, id, variable.to_owned(), value)?;
+            }
+        }
+        for (key, value) in ours {
+            let variable = format!("{PREFIX}{}", key.to_uppercase());
+            if key == "port" && value.starts_with("tcp://") {
+                // Kubernetes says so of every Service in the namespace; this one is named "hospital".
+                continue;
+            }
+            if settable(command, subcommand).any(|arg| arg.get_id() == key.as_str()) {
+                layer.set(command, subcommand, &key, variable, value)?;
+            } else {
+                layer.unknown.push(variable);
+            }
+        }
+        Ok(layer)
+    }
+
+    /// Parses the one value, so that an error can name its variable.
+    fn set(&mut self, command: &Command, subcommand: &str, id: &str, variable: String, value: String) -> Result<(), Error> {
+        let argument = as_argument(command, subcommand, id, &value);
+        if let Err(error) = parse(command, subcommand, vec!["hospital".into(), subcommand.into(), argument]) {
+            let cause = std::error::Error::source(&error).map_or_else(|| one_line(&error), ToString::to_string);
+            return Err(Error::Usage(format!("{variable}={value:?}: {cause}")));
+        }
+        self.flags.insert(id.to_owned(), Flag { variable, value });
+        Ok(())
+    }
+}
+
+fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, Error> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Error::Usage(format!("--env-file {} cannot be read: {error}", path.display())))?;
+    env_file(&text).map_err(|error| Error::Usage(format!("--env-file {}: {error}", path.display())))
+}
+
+/// The arguments of a subcommand that are settings: those that have a flag and a value.
+fn settable<'a>(command: &'a Command, subcommand: &str) -> impl Iterator<Item = &'a clap::Arg> {
+    let found = command.find_subcommand(subcommand).into_iter();
+    found.flat_map(|command| command.get_arguments()).filter(|arg| arg.get_long().is_some() && arg.get_action().takes_values())
+}
+
+fn as_argument(command: &Command, subcommand: &str, id: &str, value: &str) -> OsString {
+    let long = settable(command, subcommand).find(|arg| arg.get_id() == id).and_then(clap::Arg::get_long);
+    format!("--{}={value}", long.unwrap_or(id)).into()
+}
+
+fn parse(command: &Command, subcommand: &str, argv: Vec<OsString>) -> Result<ArgMatches, clap::Error> {
+    let mut matches = command.clone().try_get_matches_from(argv)?;
+    Ok(matches.remove_subcommand().filter(|(name, _)| name == subcommand).map(|(_, matches)| matches).unwrap_or_default())
+}
+
+/// The arguments behind the subcommand's name.
+fn after_subcommand<'a>(argv: &'a [OsString], subcommand: &str) -> impl Iterator<Item = OsString> + 'a {
+    let position = argv.iter().skip(1).position(|argument| argument == subcommand);
+    argv.iter().skip(position.map_or(1, |position| position + 2)).cloned()
+}
+
+fn split(names: &str) -> Vec<String> {
+    names.split_whitespace().map(str::to_owned).collect()
+}
+
+fn table(
+    command: &Command,
+    subcommand: &str,
+    merged: &ArgMatches,
+    chosen: &BTreeMap<String, Flag>,
+) -> Vec<(String, String, String)> {
+    let row = |arg: &clap::Arg| {
+        let id = arg.get_id().as_str();
+        let values = merged.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy());
+        let source = match (chosen.get(id), merged.value_source(id)) {
+            (Some(flag), _) => flag.variable.clone(),
+            (None, Some(ValueSource::CommandLine)) => format!("--{}", arg.get_long().unwrap_or(id)),
+            (None, Some(_)) => "default".to_owned(),
+            (None, None) => return None,
+        };
+        Some((format!("{PREFIX}{}", id.to_uppercase()), values.collect::<Vec<_>>().join(","), source))
+    };
+    settable(command, subcommand).filter_map(row).collect()
+}
+
+/// What is wrong, without the usage and the hints that clap puts under it.
+pub(crate) fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    text.strip_prefix("error: ").map(str::to_owned).unwrap_or(text)
+}

@@ -1,0 +1,7 @@
+//! The rim: the only home of `unsafe`, raw descriptors, nix and libc. It decides nothing.
+
+pub(crate) mod process;
+pub(crate) mod scoreboard;
+pub(crate) mod signals;
+pub(crate) mod sockets;
+pub(crate) mod systemd;

@@ -1,0 +1,58 @@
+//! The service manager's side of the house: sockets it passes, and what it is told (sd_notify(3)).
+
+use std::io;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// Variables that speak to the master alone; workers and what they start do not get them.
+pub(crate) const OWN_VARIABLES: [&str; 6] =
+    ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+
+/// The descriptors passed to this very process, with their names (sd_listen_fds_with_names(3)).
+/// A LISTEN_PID that is not ours means that they are not for us.
+pub(crate) fn passed_sockets() -> io::Result<Vec<(i32, String)>> {
+    if std::env::var_os("LISTEN_PID").is_none() {
+        return Ok(Vec::new());
+    }
+    Ok(sd_notify::listen_fds_with_names()?.collect())
+}
+
+/// Where to send word, if a service manager listens. An unreachable one is not our failure.
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "cannot notify the service manager");
+    }
+}
+
+/// Everything can answer.
+pub(crate) fn ready(status: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// A reload begins; [`ready`] ends it. Both parts have to go in one datagram (sd_notify(3)).
+pub(crate) fn reloading() {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        tell(&[NotifyState::Reloading, now]);
+    }
+}
+
+/// We are going away.
+pub(crate) fn stopping() {
+    tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+}
+
+/// A line for `systemctl status`.
+pub(crate) fn status(status: &str) {
+    tell(&[NotifyState::Status(status)]);
+}
+
+/// The watchdog is fed.
+pub(crate) fn beat() {
+    tell(&[NotifyState::Watchdog]);
+}
+
+/// How often at least the watchdog wants to hear from us.
+pub(crate) fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
+}

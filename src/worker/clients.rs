@@ -1,0 +1,211 @@
+//! The clients of one worker: sockets with their connections, and who has to be looked at when.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::time::Instant;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use slab::Slab;
+use socket2::Socket;
+
+use super::connection::{Connection, Need, Patience};
+
+/// How many connection objects are kept for the next clients.
+const SPARE: usize = 64;
+
+/// Somebody who has connected.
+pub(super) struct Client {
+    socket: Socket,
+    pub(super) connection: Connection,
+    /// What mio watches it for. `None`: it has not had to wait yet.
+    watched: Option<Interest>,
+    /// The last read came back short, so there is nothing to read until mio says so.
+    drained: bool,
+    /// When the heap of timers has it looked at next.
+    timer: Option<Instant>,
+}
+
+/// What a try to read or write came to.
+pub(super) enum Progress<T> {
+    Done(T),
+    /// The client is not ready.
+    Blocked,
+    /// The client is gone.
+    Gone,
+}
+
+/// All clients of a worker.
+pub(super) struct Clients {
+    slab: Slab<Client>,
+    /// At least one entry for each client with a deadline, at that deadline or earlier.
+    timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    spare: Vec<Connection>,
+    first_token: usize,
+}
+
+impl Clients {
+    /// No clients; theirs are the tokens from `first_token` on.
+    pub(super) fn new(first_token: usize) -> Clients {
+        Clients { slab: Slab::new(), timers: BinaryHeap::new(), spare: Vec::new(), first_token }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(super) fn insert(&mut self, socket: Socket, now: Instant, patience: &Patience) -> usize {
+        let connection = match self.spare.pop() {
+            Some(mut connection) => {
+                connection.reset(now, patience);
+                connection
+            }
+            None => Connection::new(now, patience),
+        };
+        self.slab.insert(Client { socket, connection, watched: None, drained: false, timer: None })
+    }
+
+    pub(super) fn get_mut(&mut self, key: usize) -> Option<&mut Client> {
+        self.slab.get_mut(key)
+    }
+
+    /// The key of the client that an event is about, if it is still there.
+    pub(super) fn key(&self, token: Token) -> Option<usize> {
+        token.0.checked_sub(self.first_token).filter(|&key| self.slab.contains(key))
+    }
+
+    /// Closes the socket, which also takes it out of mio's set.
+    pub(super) fn remove(&mut self, key: usize) {
+        let client = self.slab.remove(key);
+        if self.spare.len() < SPARE {
+            self.spare.push(client.connection);
+        }
+    }
+
+    /// Whether the client's request is not answered yet.
+    pub(super) fn waits_for_round(&self, key: usize) -> bool {
+        self.slab.get(key).is_some_and(|client| client.connection.need() == Need::Answer)
+    }
+
+    /// The keys of those who wait for their next request.
+    pub(super) fn idle(&self) -> Vec<usize> {
+        self.slab.iter().filter(|(_, client)| client.connection.is_idle()).map(|(key, _)| key).collect()
+    }
+
+    /// Has mio watch a client that cannot go on, and sets its timer.
+    pub(super) fn park(&mut self, key: usize, interest: Interest, registry: &Registry) -> io::Result<()> {
+        let token = Token(self.first_token + key);
+        let client = &mut self.slab[key];
+        let fd = client.socket.as_raw_fd();
+        match client.watched {
+            None => registry.register(&mut SourceFd(&fd), token, interest)?,
+            Some(watched) if watched == interest => {}
+            Some(_) => registry.reregister(&mut SourceFd(&fd), token, interest)?,
+        }
+        client.watched = Some(interest);
+        self.set_timer(key);
+        Ok(())
+    }
+
+    /// Enters the client's deadline. One that only moved away needs no new entry.
+    pub(super) fn set_timer(&mut self, key: usize) {
+        let client = &mut self.slab[key];
+        let Some(deadline) = client.connection.deadline() else { return };
+        if client.timer.is_none_or(|timer| deadline < timer) {
+            client.timer = Some(deadline);
+            self.timers.push(Reverse((deadline, key)));
+        }
+    }
+
+    /// When [`Clients::next_expired`] may have somebody.
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        self.timers.peek().map(|Reverse((moment, _))| *moment)
+    }
+
+    /// A client whose deadline has passed, if there is one.
+    pub(super) fn next_expired(&mut self, now: Instant) -> Option<usize> {
+        while self.next_timer().is_some_and(|moment| moment <= now) {
+            if let Some((key, deadline)) = self.pop_timer() {
+                if deadline <= now {
+                    return Some(key);
+                }
+                self.set_timer(key);
+            }
+        }
+        None
+    }
+
+    /// The client that would be the next to lose patience with: the one to close when there are too many.
+    pub(super) fn most_patient(&mut self) -> Option<usize> {
+        while let Some(Reverse((moment, _))) = self.timers.peek().copied() {
+            if let Some((key, deadline)) = self.pop_timer() {
+                if deadline <= moment {
+                    return Some(key);
+                }
+                self.set_timer(key);
+            }
+        }
+        None
+    }
+
+    /// Takes the first timer out; `None` if its client is gone, or waits for us.
+    fn pop_timer(&mut self) -> Option<(usize, Instant)> {
+        let Reverse((moment, key)) = self.timers.pop()?;
+        let client = self.slab.get_mut(key)?;
+        if client.timer != Some(moment) {
+            return None;
+        }
+        client.timer = None;
+        Some((key, client.connection.deadline()?))
+    }
+}
+
+impl Client {
+    /// Reads what there is, at most a buffer full; 0 bytes are the end.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Progress<usize> {
+        if self.drained {
+            return Progress::Blocked;
+        }
+        match retried(|| self.socket.read(buffer)) {
+            Ok(count) => {
+                // A short read has emptied the socket (epoll(7)); what comes later is an event.
+                self.drained = count < buffer.len();
+                Progress::Done(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Blocked,
+            Err(_) => Progress::Gone,
+        }
+    }
+
+    /// Writes what the connection has to send.
+    pub(super) fn write(&mut self) -> Progress<usize> {
+        match retried(|| self.socket.write(self.connection.output())) {
+            Ok(count) => Progress::Done(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Blocked,
+            Err(_) => Progress::Gone,
+        }
+    }
+
+    /// Shuts the sending half. A client that is gone already is found out by the next read.
+    pub(super) fn shut(&mut self) {
+        let _ = self.socket.shutdown(Shutdown::Write);
+        self.connection.shut();
+    }
+
+    /// mio says that there is something to read, or the end.
+    pub(super) fn readable(&mut self) {
+        self.drained = false;
+    }
+}
+
+fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

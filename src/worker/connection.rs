@@ -1,0 +1,295 @@
+//! One HTTP/1.x connection without I/O: bytes in, requests out; responses in, bytes out.
+//!
+//! ```text
+//!             receive            respond            all sent, keep-alive
+//!   Reading ──────────▶ Asked ──────────▶ Writing ───────────────────────▶ Reading
+//!      │                                     │ all sent, close
+//!      │ end, expire                         ▼
+//!      └──────────────▶ Closed ◀───────── Lingering   (half closed: what still comes is thrown away,
+//!                                                      so that no reset overtakes the answer)
+//! ```
+//!
+//! Requests may be pipelined: what has come in behind one waits until that one is answered. A body is
+//! never read: its request is answered, and the connection is closed behind the answer. Sources: RFC
+//! 9110 and 9112; where they leave a choice to a server, the stricter one is taken, because what two
+//! parsers read differently is how requests are smuggled.
+
+mod head;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use head::{Limits, MOST_FIELDS, Method, Rejection, Request};
+
+/// How much is thrown away behind an answer before the connection is closed regardless.
+const LINGER_BYTES: usize = 256 * 1024;
+/// For how long.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long a client may take to read its answer, from byte to byte.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What an idle connection may keep of its buffers.
+const KEPT_CAPACITY: usize = 4 * 1024;
+
+/// How long a connection may wait for its client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// From the first byte of a head to its last.
+    pub(crate) header: Duration,
+    /// From one answer to the next request.
+    pub(crate) keep_alive: Duration,
+}
+
+/// What the connection needs next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// More bytes from the client: [`Connection::receive`] or [`Connection::end`].
+    Read,
+    /// An answer to [`Connection::request`]: [`Connection::respond`].
+    Answer,
+    /// [`Connection::output`] to be written: [`Connection::sent`].
+    Write,
+    /// Its sending half to be shut; then it reads on.
+    Shut,
+    /// To be closed.
+    Close,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Reading,
+    Asked(Request),
+    Writing { then: After },
+    Lingering { budget: usize, shut: bool },
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    Read,
+    Linger,
+    Close,
+}
+
+/// A connection; one object can serve one client after another.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    state: State,
+    input: Vec<u8>,
+    /// How much of the input is known not to end a head.
+    scanned: usize,
+    output: Vec<u8>,
+    written: usize,
+    deadline: Instant,
+}
+
+/// An answer, but for its body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Response<'a> {
+    /// The status code.
+    pub(crate) status: u16,
+    /// The media type of the body.
+    pub(crate) content_type: &'a str,
+    /// Further header lines, each with its line end.
+    pub(crate) headers: &'a str,
+    /// The body; of an answer to HEAD, only its length is sent.
+    pub(crate) body: &'a [u8],
+    /// The value of the Date field.
+    pub(crate) date: &'a str,
+    /// Whether the connection shall be closed behind it, whatever the client wants.
+    pub(crate) close: bool,
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub(crate) fn new(now: Instant, patience: &Patience) -> Connection {
+        Connection {
+            state: State::Reading,
+            input: Vec::new(),
+            scanned: 0,
+            output: Vec::new(),
+            written: 0,
+            deadline: now + patience.header,
+        }
+    }
+
+    /// Makes it a fresh one for the next client, with its buffers kept.
+    pub(crate) fn reset(&mut self, now: Instant, patience: &Patience) {
+        let (mut input, mut output) = (std::mem::take(&mut self.input), std::mem::take(&mut self.output));
+        for buffer in [&mut input, &mut output] {
+            buffer.clear();
+            buffer.shrink_to(KEPT_CAPACITY);
+        }
+        *self = Connection { input, output, ..Connection::new(now, patience) };
+    }
+
+    /// What it needs next.
+    pub(crate) fn need(&self) -> Need {
+        match self.state {
+            State::Reading | State::Lingering { shut: true, .. } => Need::Read,
+            State::Asked(_) => Need::Answer,
+            State::Writing { .. } => Need::Write,
+            State::Lingering { shut: false, .. } => Need::Shut,
+            State::Closed => Need::Close,
+        }
+    }
+
+    /// When to call [`Connection::expire`]; `None` while it waits for our answer.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Reading | State::Writing { .. } | State::Lingering { .. } => Some(self.deadline),
+            State::Asked(_) | State::Closed => None,
+        }
+    }
+
+    /// Whether it waits for a request of which nothing has come yet.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.state, State::Reading) && self.input.is_empty()
+    }
+
+    /// Takes in bytes from the client. A bad request is answered through [`Connection::reject`].
+    pub(crate) fn receive(&mut self, bytes: &[u8], now: Instant, limits: &Limits, patience: &Patience) -> Result<(), Rejection> {
+        match &mut self.state {
+            State::Reading => {
+                if self.input.is_empty() {
+                    self.deadline = now + patience.header;
+                }
+                self.input.extend_from_slice(bytes);
+                self.parse(limits)
+            }
+            State::Lingering { budget, .. } => {
+                match budget.checked_sub(bytes.len()) {
+                    Some(left) => *budget = left,
+                    None => self.state = State::Closed,
+                }
+                Ok(())
+            }
+            State::Asked(_) | State::Writing { .. } | State::Closed => Ok(()),
+        }
+    }
+
+    fn parse(&mut self, limits: &Limits) -> Result<(), Rejection> {
+        match head::parse(&self.input, self.scanned, limits)? {
+            Some(request) => {
+                self.scanned = 0;
+                self.state = State::Asked(request);
+            }
+            None => self.scanned = self.input.len(),
+        }
+        Ok(())
+    }
+
+    /// The client sends no more. It may still read, so an answer under way is finished.
+    pub(crate) fn end(&mut self) {
+        match self.state {
+            State::Reading | State::Lingering { .. } => self.state = State::Closed,
+            State::Asked(_) | State::Writing { .. } | State::Closed => {}
+        }
+    }
+
+    /// The deadline has passed. A client that was slow with its head is told so.
+    pub(crate) fn expire(&mut self) -> Result<(), Rejection> {
+        match self.state {
+            State::Reading if !self.input.is_empty() => Err(Rejection::Timeout),
+            State::Reading | State::Writing { .. } | State::Lingering { .. } => {
+                self.state = State::Closed;
+                Ok(())
+            }
+            State::Asked(_) | State::Closed => Ok(()),
+        }
+    }
+
+    /// The request that waits for its answer, with its target.
+    pub(crate) fn request(&self) -> Option<(&Request, &str)> {
+        match &self.state {
+            State::Asked(request) => Some((request, request.target(&self.input))),
+            State::Reading | State::Writing { .. } | State::Lingering { .. } | State::Closed => None,
+        }
+    }
+
+    /// Answers the request.
+    pub(crate) fn respond(&mut self, response: Response<'_>, now: Instant) {
+        let State::Asked(request) = &self.state else { return };
+        let close = response.close || !request.keep_alive;
+        let after = if request.has_body {
+            After::Linger
+        } else if close {
+            After::Close
+        } else {
+            After::Read
+        };
+        let (head_only, minor) = (request.method == Method::Head, request.minor);
+        self.input.drain(..request.length);
+        self.write(response, after, head_only, minor, now);
+    }
+
+    /// Answers a request that could not be read, and closes behind it.
+    pub(crate) fn reject(&mut self, response: Response<'_>, now: Instant) {
+        self.input.clear();
+        self.write(response, After::Linger, false, 1, now);
+    }
+
+    fn write(&mut self, response: Response<'_>, then: After, head_only: bool, minor: u8, now: Instant) {
+        head::write(&mut self.output, &response, then != After::Read, minor);
+        if !head_only {
+            self.output.extend_from_slice(response.body);
+        }
+        self.written = 0;
+        self.deadline = now + WRITE_TIMEOUT;
+        self.state = State::Writing { then };
+    }
+
+    /// What is to be written to the client.
+    pub(crate) fn output(&self) -> &[u8] {
+        &self.output[self.written..]
+    }
+
+    /// So many bytes of the output are written.
+    pub(crate) fn sent(&mut self, count: usize, now: Instant, limits: &Limits, patience: &Patience) -> Result<(), Rejection> {
+        let State::Writing { then } = self.state else { return Ok(()) };
+        self.written += count;
+        if self.written < self.output.len() {
+            self.deadline = now + WRITE_TIMEOUT;
+            return Ok(());
+        }
+        self.output.clear();
+        self.written = 0;
+        match then {
+            After::Close => self.state = State::Closed,
+            After::Linger => {
+                self.deadline = now + LINGER;
+                self.state = State::Lingering { budget: LINGER_BYTES, shut: false };
+            }
+            After::Read => {
+                self.state = State::Reading;
+                self.output.shrink_to(KEPT_CAPACITY);
+                if self.input.is_empty() {
+                    self.deadline = now + patience.keep_alive;
+                    self.input.shrink_to(KEPT_CAPACITY);
+                } else {
+                    // A pipelined request has been waiting here.
+                    self.deadline = now + patience.header;
+                    return self.parse(limits);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The sending half is shut.
+    pub(crate) fn shut(&mut self) {
+        if let State::Lingering { shut, .. } = &mut self.state {
+            *shut = true;
+        }
+    }
+
+    /// Waits no longer than until then for what the client does next.
+    pub(crate) fn hasten(&mut self, deadline: Instant) {
+        self.deadline = self.deadline.min(deadline);
+    }
+
+    /// Ends it, whatever it was doing: the client is gone, or its place is needed.
+    pub(crate) fn close(&mut self) {
+        self.state = State::Closed;
+    }
+}

@@ -1,0 +1,277 @@
+//! Heads of HTTP messages: a request's is parsed and judged, a response's is written.
+
+use std::io::Write;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use httparse::Status;
+
+use super::Response;
+
+/// The most header fields that can be allowed.
+pub(crate) const MOST_FIELDS: usize = 1000;
+
+/// How large a request may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Bytes in the request line.
+    pub(crate) line: usize,
+    /// Number of header fields, at most [`MOST_FIELDS`].
+    pub(crate) fields: usize,
+    /// Bytes in one header field.
+    pub(crate) field_size: usize,
+}
+
+impl Limits {
+    /// Bytes in the whole head, however the other limits are set.
+    const HEAD: usize = 64 * 1024;
+}
+
+/// Why a request is not served at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rejection {
+    /// It is no HTTP, or is ambiguous.
+    Malformed(&'static str),
+    /// It did not come in time.
+    Timeout,
+    /// The request line is too long.
+    LineTooLong,
+    /// There are too many fields, or too long ones.
+    FieldsTooLarge,
+    /// A transfer coding or a method that nobody here knows.
+    NotImplemented(&'static str),
+    /// Neither HTTP/1.0 nor 1.1.
+    Version,
+}
+
+impl Rejection {
+    /// The status code and what to tell the client.
+    pub(crate) fn answer(self) -> (u16, &'static str) {
+        match self {
+            Rejection::Malformed(why) => (400, why),
+            Rejection::Timeout => (408, "the request did not come in time"),
+            Rejection::LineTooLong => (414, "the request line is too long (see --limit-request-line)"),
+            Rejection::FieldsTooLarge => (431, "the header is too large (see --limit-request-fields and -field_size)"),
+            Rejection::NotImplemented(why) => (501, why),
+            Rejection::Version => (505, "only HTTP/1.0 and HTTP/1.1 are spoken here"),
+        }
+    }
+}
+
+/// The methods that HTTP defines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// GET
+    Get,
+    /// HEAD
+    Head,
+    /// OPTIONS, the default probe of HAProxy
+    Options,
+    /// One that is never allowed here, such as POST.
+    Other,
+}
+
+/// A request whose head is complete.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    /// 0 or 1, of HTTP/1.x.
+    pub(crate) minor: u8,
+    /// Whether the client would use the connection again.
+    pub(crate) keep_alive: bool,
+    /// Whether a body follows the head.
+    pub(crate) has_body: bool,
+    /// How many bytes the head has.
+    pub(super) length: usize,
+    target: Range<usize>,
+}
+
+impl Request {
+    pub(super) fn target<'a>(&self, input: &'a [u8]) -> &'a str {
+        std::str::from_utf8(&input[self.target.clone()]).expect("httparse gave it as a str of these bytes")
+    }
+}
+
+/// Parses the head at the start of the input. `scanned` bytes were seen before, without finding its
+/// end: a client that sends byte by byte must not have its head parsed for each of them.
+pub(super) fn parse(input: &[u8], scanned: usize, limits: &Limits) -> Result<Option<Request>, Rejection> {
+    check_sizes(input, limits)?;
+    let fresh = scanned.saturating_sub(3);
+    if scanned > 0 && !input[fresh..].windows(2).any(|pair| pair == b"\n\r" || pair == b"\n\n") {
+        return Ok(None);
+    }
+    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    let parsed = request.parse_with_uninit_headers(input, &mut fields[..limits.fields]);
+    let length = match parsed {
+        Ok(Status::Complete(length)) => length,
+        Ok(Status::Partial) => return Ok(None),
+        Err(error) => return Err(rejection(error, input)),
+    };
+    // httparse takes a bare LF for a line end, a proxy before us may not.
+    if bare_line_feed(&input[..length]) {
+        return Err(Rejection::Malformed("a line ends with LF alone"));
+    }
+    let minor = request.version.unwrap_or(1);
+    let fields = Fields::read(request.headers, limits)?;
+    if minor == 1 && fields.hosts != 1 {
+        return Err(Rejection::Malformed("HTTP/1.1 needs exactly one Host field"));
+    }
+    if minor == 0 && fields.transfer_encoding {
+        return Err(Rejection::Malformed("HTTP/1.0 has no Transfer-Encoding"));
+    }
+    let target = request.path.unwrap_or("/");
+    let start = target.as_ptr() as usize - input.as_ptr() as usize;
+    Ok(Some(Request {
+        method: method(request.method.unwrap_or_default())?,
+        minor,
+        keep_alive: match minor {
+            0 => fields.keep_alive && !fields.close,
+            _ => !fields.close,
+        },
+        has_body: fields.transfer_encoding || fields.content_length.is_some_and(|length| length > 0),
+        length,
+        target: start..start + target.len(),
+    }))
+}
+
+fn check_sizes(input: &[u8], limits: &Limits) -> Result<(), Rejection> {
+    let line = input.iter().take(limits.line + 2).position(|&byte| byte == b'\n');
+    if line.is_none() && input.len() > limits.line + 1 {
+        return Err(Rejection::LineTooLong);
+    }
+    if input.len() > Limits::HEAD && !input[..Limits::HEAD].windows(4).any(|end| end == b"\r\n\r\n") {
+        return Err(Rejection::FieldsTooLarge);
+    }
+    Ok(())
+}
+
+fn rejection(error: httparse::Error, input: &[u8]) -> Rejection {
+    match error {
+        httparse::Error::Version => Rejection::Version,
+        httparse::Error::TooManyHeaders => Rejection::FieldsTooLarge,
+        httparse::Error::HeaderName => Rejection::Malformed("a header field has a malformed name"),
+        httparse::Error::HeaderValue => Rejection::Malformed("a header field has a malformed value"),
+        // "PRI * HTTP/2.0" and its like: httparse stops at the digit before it sees a version.
+        _ if input.split(|&byte| byte == b'\r').next().is_some_and(|line| line.ends_with(b" HTTP/2.0")) => {
+            Rejection::Version
+        }
+        _ => Rejection::Malformed("this is no HTTP request"),
+    }
+}
+
+fn bare_line_feed(head: &[u8]) -> bool {
+    head[0] == b'\n' || head.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r')
+}
+
+fn method(name: &str) -> Result<Method, Rejection> {
+    match name {
+        "GET" => Ok(Method::Get),
+        "HEAD" => Ok(Method::Head),
+        "OPTIONS" => Ok(Method::Options),
+        "POST" | "PUT" | "DELETE" | "PATCH" | "TRACE" | "CONNECT" => Ok(Method::Other),
+        _ => Err(Rejection::NotImplemented("no such method is known here")),
+    }
+}
+
+/// What the header fields say about the connection and the message.
+#[derive(Default)]
+struct Fields {
+    close: bool,
+    keep_alive: bool,
+    content_length: Option<u64>,
+    transfer_encoding: bool,
+    hosts: usize,
+}
+
+impl Fields {
+    fn read(headers: &[httparse::Header<'_>], limits: &Limits) -> Result<Fields, Rejection> {
+        let mut fields = Fields::default();
+        for header in headers {
+            if header.name.len() + header.value.len() + 2 > limits.field_size {
+                return Err(Rejection::FieldsTooLarge);
+            }
+            // Told apart by length first: most fields are none of these.
+            match header.name.len() {
+                4 if header.name.eq_ignore_ascii_case("host") => fields.hosts += 1,
+                10 if header.name.eq_ignore_ascii_case("connection") => fields.connection(header.value),
+                14 if header.name.eq_ignore_ascii_case("content-length") => fields.length(header.value)?,
+                17 if header.name.eq_ignore_ascii_case("transfer-encoding") => fields.encoding(header.value)?,
+                _ => {}
+            }
+        }
+        if fields.transfer_encoding && fields.content_length.is_some() {
+            return Err(Rejection::Malformed("both Content-Length and Transfer-Encoding"));
+        }
+        Ok(fields)
+    }
+
+    fn connection(&mut self, value: &[u8]) {
+        for token in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            self.close |= token.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    fn length(&mut self, value: &[u8]) -> Result<(), Rejection> {
+        let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        let length = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
+        match (length, self.content_length) {
+            (Some(length), None) => {
+                self.content_length = Some(length);
+                Ok(())
+            }
+            (None, _) => Err(Rejection::Malformed("Content-Length is no number")),
+            (Some(_), Some(_)) => Err(Rejection::Malformed("more than one Content-Length")),
+        }
+    }
+
+    fn encoding(&mut self, value: &[u8]) -> Result<(), Rejection> {
+        if self.transfer_encoding || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+            return Err(Rejection::NotImplemented("of the transfer codings only chunked is known here"));
+        }
+        self.transfer_encoding = true;
+        Ok(())
+    }
+}
+
+/// Appends the head of a response.
+pub(super) fn write(out: &mut Vec<u8>, response: &Response<'_>, close: bool, minor: u8) {
+    let Response { status, content_type, headers, body, date, .. } = response;
+    let (reason, length) = (reason(*status), body.len());
+    let connection = match (close, minor) {
+        (true, _) => "Connection: close\r\n",
+        (false, 0) => "Connection: keep-alive\r\n",
+        (false, _) => "",
+    };
+    write!(
+        out,
+        "HTTP/1.1 {status} {reason}\r\n\
+         Server: hospital\r\n\
+         Date: {date}\r\n\
+         Content-Type: {content_type}\r\n\
+         Content-Length: {length}\r\n\
+         Cache-Control: no-store\r\n\
+         X-Content-Type-Options: nosniff\r\n\
+         {headers}{connection}\r\n"
+    )
+    .expect("writing to memory cannot fail");
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        414 => "URI Too Long",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        // --fail-status is free to choose another; a reason phrase may be empty (RFC 9112, 4).
+        _ => "",
+    }
+}

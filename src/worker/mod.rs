@@ -1,0 +1,327 @@
+//! A worker: one mio loop on the shared listeners. It never waits for anything but that loop's wait.
+
+mod clients;
+pub(crate) mod connection;
+mod door;
+mod respond;
+mod rounds;
+pub(crate) mod route;
+
+use std::io::{self, PipeReader, Write};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::collect::Suite;
+use crate::round::Runner;
+use crate::settings::Settings;
+use crate::sys::process::{self, Identity};
+use crate::sys::scoreboard::Scoreboard;
+use crate::sys::signals::{self, Inbox, Signal};
+use crate::sys::sockets::Listener;
+use clients::{Clients, Progress};
+use connection::{Limits, Need, Patience, Rejection};
+use door::Door;
+use respond::Responder;
+use rounds::{Asker, Rounds};
+
+const SIGNALS: Token = Token(0);
+const LIFELINE: Token = Token(1);
+const ROUND: Token = Token(2);
+const FIRST_LISTENER: usize = 3;
+
+/// How long a drain waits for the next request on a connection that is idle: a client that has just
+/// sent one is still told that the connection closes.
+const IDLE_GRACE: Duration = Duration::from_secs(2);
+
+/// What a worker takes with it from the master.
+pub(crate) struct Post {
+    pub(crate) slot: usize,
+    pub(crate) master: i32,
+    pub(crate) settings: Settings,
+    pub(crate) suite: Suite,
+    pub(crate) identity: Identity,
+    /// Variables to set before any check runs.
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) scoreboard: Scoreboard,
+    /// Ends when the master does.
+    pub(crate) lifeline: PipeReader,
+    /// Wakes the master up.
+    pub(crate) bell: io::PipeWriter,
+}
+
+/// Boots and serves until it is told to finish, then ends the process. To be called in a forked child.
+pub(crate) fn run(post: Post) -> ! {
+    let span = tracing::info_span!("worker", slot = post.slot, pid = std::process::id());
+    let _inside = span.enter();
+    let code = match Worker::boot(post).and_then(Worker::serve) {
+        Ok(()) => 0,
+        Err(error) => {
+            tracing::error!("cannot go on: {error}");
+            3
+        }
+    };
+    process::leave(code)
+}
+
+struct Worker {
+    slot: usize,
+    scoreboard: Scoreboard,
+    signals: Inbox,
+    lifeline: PipeReader,
+    poll: Poll,
+    door: Door,
+    clients: Clients,
+    rounds: Rounds,
+    responder: Responder,
+    limits: Limits,
+    patience: Patience,
+    scratch: Box<[u8]>,
+    /// Clients whose round is over and whose answer is to be written.
+    answered: Vec<usize>,
+    now: Instant,
+    /// How many requests it answers before it retires, and whether it is finishing.
+    left: Option<u64>,
+    draining: bool,
+}
+
+impl Worker {
+    fn boot(post: Post) -> io::Result<Worker> {
+        let Post { slot, master, settings, suite, identity, environment, listeners, scoreboard, lifeline, mut bell } = post;
+        // The handlers first: a TERM that came in since the fork is still blocked, and would be lost.
+        let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
+        signals::unblock_all()?;
+        process::set_name(&format!("{}: w{slot}", settings.name));
+        identity.assume()?;
+        if !process::die_with(master)? {
+            process::leave(0);
+        }
+        process::change_environment(
+            environment.iter().map(|(name, value)| (name.as_str(), value.as_str())),
+            &crate::sys::systemd::OWN_VARIABLES,
+        );
+
+        // Built after fork: an inherited epoll set is shared with the master, so registering here would
+        // change what *it* waits for.
+        let poll = Poll::new()?;
+        poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+        poll.registry().register(&mut SourceFd(&lifeline.as_raw_fd()), LIFELINE, Interest::READABLE)?;
+        let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
+        // A failed wake would leave the round to its deadline; there is nobody to tell it to here.
+        let runner = Runner::new(move || drop(waker.wake()));
+        let clients = Clients::new(FIRST_LISTENER + listeners.len());
+        let mut door = Door::new(listeners, FIRST_LISTENER, settings.worker_connections as usize);
+        door.open(&poll)?;
+
+        let worker = Worker {
+            slot,
+            scoreboard,
+            signals,
+            lifeline,
+            poll,
+            door,
+            clients,
+            rounds: Rounds::new(runner, settings.request_timeout),
+            limits: settings.limits(),
+            patience: settings.patience(),
+            scratch: vec![0; 16 * 1024].into(),
+            answered: Vec::new(),
+            now: Instant::now(),
+            left: settings.requests_before_retiring(std::process::id()),
+            draining: false,
+            responder: Responder::new(suite, settings.fail_status),
+        };
+        scoreboard.set_ready(slot, std::process::id());
+        // A full pipe rings as well: the master has not listened yet.
+        let _ = bell.write(&[0]);
+        Ok(worker)
+    }
+
+    fn serve(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(256);
+        while !(self.draining && self.clients.len() == 0) {
+            self.scoreboard.rests(self.slot);
+            match self.poll.poll(&mut events, self.timeout()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+                result => result?,
+            }
+            self.now = Instant::now();
+            self.scoreboard.woke(self.slot, self.now);
+            for event in &events {
+                match event.token() {
+                    SIGNALS => self.heed_signals()?,
+                    LIFELINE => self.look_at_lifeline(),
+                    ROUND => {}
+                    token if self.door.has(token) => self.welcome(token)?,
+                    token => self.attend_to(token)?,
+                }
+            }
+            self.finish_rounds()?;
+            self.expire()?;
+            self.door.reopen_if_due(&self.poll, self.now)?;
+            if self.left == Some(0) {
+                self.drain()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let next = [self.clients.next_timer(), self.rounds.next_deadline(), self.door.reopens_at()];
+        next.into_iter().flatten().min().map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    fn heed_signals(&mut self) -> io::Result<()> {
+        for signal in self.signals.take() {
+            match signal {
+                Signal::SIGUSR1 => crate::logging::reopen(),
+                _ => self.drain()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The master's end is closed when the master is gone, whatever it died of.
+    fn look_at_lifeline(&mut self) {
+        let mut byte = [0];
+        if matches!(io::Read::read(&mut self.lifeline, &mut byte), Ok(0)) {
+            process::leave(0);
+        }
+    }
+
+    /// Finishes what has begun and takes nothing new, but for the backlog that only we can serve.
+    fn drain(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.draining, true) {
+            return Ok(());
+        }
+        self.responder.close_all();
+        for socket in self.door.take_backlog() {
+            self.admit(socket)?;
+        }
+        self.door.close(&self.poll);
+        for key in self.clients.idle() {
+            if let Some(client) = self.clients.get_mut(key) {
+                client.connection.hasten(self.now + IDLE_GRACE);
+                self.clients.set_timer(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Accepts one connection: what else waits there is for another worker to wake up for.
+    fn welcome(&mut self, token: Token) -> io::Result<()> {
+        if self.clients.len() >= self.door.most()
+            && let Some(key) = self.clients.most_patient()
+            && let Some(client) = self.clients.get_mut(key)
+        {
+            client.connection.close();
+            self.serve_client(key)?;
+        }
+        match self.door.accept(token, &self.poll, self.clients.len(), self.now)? {
+            Some(socket) => self.admit(socket),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads at once: the kernel held the connection back until its request was there.
+    fn admit(&mut self, socket: socket2::Socket) -> io::Result<()> {
+        let key = self.clients.insert(socket, self.now, &self.patience);
+        self.serve_client(key)
+    }
+
+    fn attend_to(&mut self, token: Token) -> io::Result<()> {
+        // It may be gone since the event was fetched; then its key may be another's, to whom one try to
+        // read too many does no harm.
+        let Some(key) = self.clients.key(token) else { return Ok(()) };
+        if let Some(client) = self.clients.get_mut(key) {
+            client.readable();
+        }
+        self.serve_client(key)
+    }
+
+    /// Does for a client what can be done without waiting.
+    fn serve_client(&mut self, key: usize) -> io::Result<()> {
+        let (now, limits, patience) = (self.now, self.limits, self.patience);
+        while let Some(client) = self.clients.get_mut(key) {
+            let judged = match client.connection.need() {
+                Need::Read => match client.read(&mut self.scratch) {
+                    Progress::Done(0) => Ok(client.connection.end()),
+                    Progress::Done(count) => client.connection.receive(&self.scratch[..count], now, &limits, &patience),
+                    Progress::Blocked => return self.clients.park(key, Interest::READABLE, self.poll.registry()),
+                    Progress::Gone => Ok(client.connection.close()),
+                },
+                Need::Answer => {
+                    if !self.answer(key) {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                Need::Write => match client.write() {
+                    Progress::Done(count) => client.connection.sent(count, now, &limits, &patience),
+                    Progress::Blocked => {
+                        return self.clients.park(key, Interest::READABLE | Interest::WRITABLE, self.poll.registry());
+                    }
+                    Progress::Gone => Ok(client.connection.close()),
+                },
+                Need::Shut => Ok(client.shut()),
+                Need::Close => return Ok(self.clients.remove(key)),
+            };
+            if let Err(rejection) = judged {
+                self.reject(key, rejection);
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a client's request, or asks for the round that will. True when it is answered.
+    fn answer(&mut self, key: usize) -> bool {
+        let Some(client) = self.clients.get_mut(key) else { return false };
+        self.scoreboard.count_request(self.slot);
+        self.left = self.left.map(|left| left.saturating_sub(1));
+        if let Some(part) = self.responder.answer(&mut client.connection, &self.scoreboard, self.now) {
+            self.rounds.ask(Asker { key, part });
+            self.advance_rounds();
+        }
+        self.answered.pop_if(|answered| *answered == key).is_some() || !self.clients.waits_for_round(key)
+    }
+
+    /// Moves the rounds on; whose answer is there is noted, to be served by [`Worker::finish_rounds`].
+    fn advance_rounds(&mut self) {
+        for (key, report) in self.rounds.advance(self.now) {
+            if let Some(client) = self.clients.get_mut(key) {
+                self.responder.report(&mut client.connection, &report, self.now);
+                self.answered.push(key);
+            }
+        }
+    }
+
+    fn finish_rounds(&mut self) -> io::Result<()> {
+        self.advance_rounds();
+        while let Some(key) = self.answered.pop() {
+            self.serve_client(key)?;
+        }
+        Ok(())
+    }
+
+    fn reject(&mut self, key: usize, rejection: Rejection) {
+        if let Some(client) = self.clients.get_mut(key) {
+            self.responder.reject(&mut client.connection, rejection, self.now);
+        }
+    }
+
+    /// Ends its patience with those who took too long.
+    fn expire(&mut self) -> io::Result<()> {
+        while let Some(key) = self.clients.next_expired(self.now) {
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            if let Err(rejection) = client.connection.expire() {
+                self.reject(key, rejection);
+            }
+            self.serve_client(key)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! Which request is answered by which round: one at a time, and each answer from a round that began
+//! after its request came in. Those that come in during a round share the next one.
+
+use std::time::{Duration, Instant};
+
+use crate::collect::Suite;
+use crate::report::Report;
+use crate::round::{Round, Runner};
+
+/// A request for checks.
+#[derive(Debug)]
+pub(super) struct Asker {
+    /// Whose it is.
+    pub(super) key: usize,
+    /// The part of the suite that it asks for, never empty.
+    pub(super) part: Suite,
+}
+
+/// The rounds of one worker.
+pub(super) struct Rounds {
+    runner: Runner,
+    limit: Duration,
+    running: Option<(Round, Vec<Asker>)>,
+    waiting: Vec<Asker>,
+}
+
+impl Rounds {
+    pub(super) fn new(runner: Runner, limit: Duration) -> Rounds {
+        Rounds { runner, limit, running: None, waiting: Vec::new() }
+    }
+
+    /// Takes a request in; [`Rounds::advance`] begins its round as soon as it can.
+    pub(super) fn ask(&mut self, asker: Asker) {
+        self.waiting.push(asker);
+    }
+
+    /// Moves on and returns what can be answered now.
+    pub(super) fn advance(&mut self, now: Instant) -> Vec<(usize, Report)> {
+        let mut answers = Vec::new();
+        loop {
+            if let Some((round, _)) = &mut self.running {
+                self.runner.advance(round, now);
+            } else if !self.waiting.is_empty() {
+                let askers = std::mem::take(&mut self.waiting);
+                let suite = askers.iter().flat_map(|asker| asker.part.checks()).cloned().collect();
+                self.running = Some((self.runner.begin(suite, self.limit, now), askers));
+            }
+            match self.running.take() {
+                Some((round, askers)) if round.is_over() => {
+                    let report = round.into_report();
+                    answers.extend(askers.into_iter().map(|asker| (asker.key, report.of(&asker.part))));
+                }
+                unfinished => {
+                    self.running = unfinished;
+                    return answers;
+                }
+            }
+        }
+    }
+
+    /// When [`Rounds::advance`] has to be called at the latest.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.running.as_ref().and_then(|(round, _)| round.next_deadline())
+    }
+
+    /// The ids of the checks that run at the moment.
+    pub(super) fn open(&self) -> impl Iterator<Item = &str> {
+        self.running.iter().flat_map(|(round, _)| round.open().map(|check| check.id.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex, mpsc};
+
+    use crate::check::{Check, Expect, Finding};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_storm_of_requests_during_a_round_shares_the_next_one() {
+        let runs = Arc::new(AtomicUsize::new(0));
+        let (release, gate) = mpsc::channel::<()>();
+        let (counter, gate) = (runs.clone(), Mutex::new(gate));
+        let check = Arc::new(Check {
+            id: "slow".into(),
+            title: "Slow.".into(),
+            tags: vec![],
+            timeout: LONG,
+            expect: Expect::Success,
+            blocking: true,
+            action: Box::new(move |_| {
+                counter.fetch_add(1, Ordering::SeqCst);
+                gate.lock().expect("one thread runs it").recv().expect("the test lets it go");
+                Finding::PASS
+            }),
+        });
+        let suite: Suite = [check].into_iter().collect();
+        let (woken, wakes) = mpsc::channel();
+        let mut rounds = Rounds::new(Runner::new(move || woken.send(()).unwrap_or_default()), LONG);
+        let now = Instant::now();
+
+        rounds.ask(Asker { key: 0, part: suite.clone() });
+        assert!(rounds.advance(now).is_empty());
+        assert_eq!(rounds.open().collect::<Vec<_>>(), ["slow"]);
+        for key in 1..=200 {
+            rounds.ask(Asker { key, part: suite.clone() });
+            assert!(rounds.advance(now).is_empty());
+        }
+        let mut answered = Vec::new();
+        for _ in 0..2 {
+            release.send(()).expect("the check waits");
+            wakes.recv().expect("the check comes back");
+            answered.push(rounds.advance(now).into_iter().map(|(key, _)| key).collect::<Vec<_>>());
+        }
+        assert_eq!(answered[0], [0], "a round answers only those who asked before it began");
+        assert_eq!(answered[1].len(), 200);
+        assert_eq!(runs.load(Ordering::SeqCst), 2);
+    }
+}
