@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::perfdata::Perfdata;
+
 /// How long a check may take unless it says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -92,21 +94,28 @@ impl<E: std::error::Error> From<E> for Reason {
 pub type Result<T = (), E = Reason> = std::result::Result<T, E>;
 
 /// What one run of a check found, before its expectation is applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// `Pass`, `Fail`, `Error` or `Skip`.
     pub status: Status,
     /// What it has to say, if anything.
     pub context: Option<String>,
+    /// Figures that it measured on the way.
+    pub perfdata: Vec<Perfdata>,
 }
 
 impl Finding {
     /// It passed and has nothing to say.
-    pub const PASS: Finding = Finding { status: Status::Pass, context: None };
+    pub const PASS: Finding = Finding { status: Status::Pass, context: None, perfdata: Vec::new() };
+
+    /// It came to this, and says so.
+    pub fn new(status: Status, context: impl Into<String>) -> Finding {
+        Finding { status, context: Some(context.into()), perfdata: Vec::new() }
+    }
 
     /// It could not decide, for this reason.
     pub fn error(context: impl Into<String>) -> Finding {
-        Finding { status: Status::Error, context: Some(context.into()) }
+        Finding::new(Status::Error, context)
     }
 
     /// The finding as it counts, given what was expected; the context is cut to [`CONTEXT_LIMIT`].
@@ -135,7 +144,7 @@ impl<E: Into<Reason>> From<std::result::Result<(), E>> for Finding {
             Err(Reason::Error(context)) => (Status::Error, context),
             Err(Reason::Skip(context)) => (Status::Skip, context),
         };
-        Finding { status, context: Some(context) }
+        Finding::new(status, context)
     }
 }
 
@@ -186,7 +195,7 @@ impl Check {
         // A check is called again after a panic, as a test function would be: what it shares with
         // later runs is its own business, so nothing of ours is left half changed.
         catch_unwind(AssertUnwindSafe(|| (self.action)(deadline)))
-            .unwrap_or_else(|payload| Finding { status: Status::Fail, context: Some(panic_message(&*payload)) })
+            .unwrap_or_else(|payload| Finding::new(Status::Fail, panic_message(&*payload)))
             .judged(self.expect)
     }
 }
@@ -239,7 +248,7 @@ mod tests {
     #[test]
     fn a_panic_is_a_failure_with_its_message() {
         let found = run(check(Expect::Success, |_| panic!("got {}", 7)));
-        assert_eq!(found, Finding { status: Status::Fail, context: Some("got 7".into()) });
+        assert_eq!(found, Finding::new(Status::Fail, "got 7"));
     }
 
     #[test]
@@ -264,10 +273,7 @@ mod tests {
         #[error("cannot connect")]
         struct Outer(#[source] std::fmt::Error);
         let reason = Reason::from(Outer(std::fmt::Error));
-        assert_eq!(
-            reason,
-            Reason::Error(format!("cannot connect: {}", std::fmt::Error))
-        );
+        assert_eq!(reason, Reason::Error(format!("cannot connect: {}", std::fmt::Error)));
     }
 
     #[test]

@@ -15,12 +15,14 @@
 
 pub mod address;
 pub mod check;
+pub mod checks;
 mod cli;
 pub mod collect;
 pub mod error;
 pub mod healthchecks;
 mod logging;
 mod master;
+pub mod perfdata;
 pub mod render;
 pub mod report;
 pub mod round;

@@ -86,14 +86,8 @@ pub(crate) mod tests {
     use crate::check::{DEFAULT_TIMEOUT, Expect};
     use proptest::prelude::*;
 
-    const ALL: [Status; 6] = [
-        Status::Pass,
-        Status::Fail,
-        Status::Error,
-        Status::Skip,
-        Status::ExpectedFailure,
-        Status::UnexpectedSuccess,
-    ];
+    const ALL: [Status; 6] =
+        [Status::Pass, Status::Fail, Status::Error, Status::Skip, Status::ExpectedFailure, Status::UnexpectedSuccess];
 
     /// A report with these statuses, for tests of what is made of reports.
     pub(crate) fn report(statuses: &[Status]) -> Report {
@@ -107,7 +101,10 @@ pub(crate) mod tests {
                 blocking: false,
                 action: Box::new(|_| Finding::PASS),
             }),
-            finding: Finding { status, context: (status != Status::Pass).then(|| format!("it was {}", status.word())) },
+            finding: match status {
+                Status::Pass => Finding::PASS,
+                status => Finding::new(status, format!("it was {}", status.word())),
+            },
             elapsed: Duration::from_millis(1),
         };
         Report { outcomes: statuses.iter().enumerate().map(outcome).collect() }

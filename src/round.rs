@@ -244,10 +244,8 @@ mod tests {
 
     #[test]
     fn a_panic_costs_that_check_alone() {
-        let report = Runner::run(
-            suite([check("bad", LONG, |_| panic!("oh")), check("good", LONG, |_| Finding::PASS)]),
-            LONG,
-        );
+        let report =
+            Runner::run(suite([check("bad", LONG, |_| panic!("oh")), check("good", LONG, |_| Finding::PASS)]), LONG);
         assert_eq!(contexts(&report), [("bad", Status::Fail, Some("oh")), ("good", Status::Pass, None)]);
     }
 

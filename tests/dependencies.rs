@@ -49,8 +49,7 @@ impl Policy {
     fn read() -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deny.toml");
         let text = std::fs::read_to_string(path).expect("deny.toml stands beside Cargo.toml");
-        toml::from_str(&text)
-            .expect("deny.toml allows licences, and gives each banned crate a reason")
+        toml::from_str(&text).expect("deny.toml allows licences, and gives each banned crate a reason")
     }
 
     /// What is wrong with a package, one sentence each: the crate, the objection, what to do.
@@ -69,36 +68,19 @@ impl Policy {
             None => found.push("it names no licence: read its licence file, and drop it if in doubt".into()),
         }
         if !ours && !package.source.as_deref().is_some_and(is_public_registry) {
-            let source = package
-                .source
-                .as_deref()
-                .unwrap_or("a path outside the workspace");
-            found.push(format!(
-                "it comes from {source}: use a version that is published in the public registry"
-            ));
+            let source = package.source.as_deref().unwrap_or("a path outside the workspace");
+            found.push(format!("it comes from {source}: use a version that is published in the public registry"));
         }
         for ban in self.bans.deny.iter().filter(|ban| ban.name == package.name) {
             let Ban { name, reason } = ban;
-            found.push(format!(
-                "it is banned ({reason}): `cargo tree --invert {name}` shows who brings it in"
-            ));
+            found.push(format!("it is banned ({reason}): `cargo tree --invert {name}` shows who brings it in"));
         }
         // The registry refuses `*` from others. Between members of the workspace the path decides, not the version.
-        let from_elsewhere = package
-            .dependencies
-            .iter()
-            .filter(|dependency| dependency.path.is_none());
-        for Dependency { name, req, .. } in
-            from_elsewhere.filter(|dependency| ours && dependency.req.contains('*'))
-        {
-            found.push(format!(
-                "it requires {name} `{req}`: write the version that it was tested with"
-            ));
+        let from_elsewhere = package.dependencies.iter().filter(|dependency| dependency.path.is_none());
+        for Dependency { name, req, .. } in from_elsewhere.filter(|dependency| ours && dependency.req.contains('*')) {
+            found.push(format!("it requires {name} `{req}`: write the version that it was tested with"));
         }
-        found
-            .into_iter()
-            .map(|what| format!("{} {}: {what}", package.name, package.version))
-            .collect()
+        found.into_iter().map(|what| format!("{} {}: {what}", package.name, package.version)).collect()
     }
 }
 
@@ -114,10 +96,7 @@ fn is_public_registry(source: &str) -> bool {
 /// The grammar is SPDX's (annex D of its specification): AND binds closer than OR, WITH closest. Beside it the `/` of
 /// older manifests, which means OR. As in cargo-deny, a licence WITH an exception has to be allowed by its whole name.
 fn satisfied(expression: &str, allowed: &BTreeSet<String>) -> Option<bool> {
-    let spaced = expression
-        .replace('/', " OR ")
-        .replace('(', " ( ")
-        .replace(')', " ) ");
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let mut words: Vec<&str> = spaced.split_whitespace().rev().collect();
     let verdict = any_of(&mut words, allowed)?;
     words.is_empty().then_some(verdict)
@@ -199,21 +178,10 @@ impl Metadata {
     /// the others need not have been downloaded.
     fn read() -> Self {
         let version = cargo(&["-vV"]);
-        let host = version
-            .lines()
-            .find_map(|line| line.strip_prefix("host: "))
-            .expect("cargo -vV names the host");
-        let metadata = [
-            "metadata",
-            "--offline",
-            "--locked",
-            "--format-version=1",
-            "--all-features",
-        ];
-        serde_json::from_str(&cargo(
-            &[&metadata[..], &["--filter-platform", host]].concat(),
-        ))
-        .expect("cargo metadata prints format version 1")
+        let host = version.lines().find_map(|line| line.strip_prefix("host: ")).expect("cargo -vV names the host");
+        let metadata = ["metadata", "--offline", "--locked", "--format-version=1", "--all-features"];
+        serde_json::from_str(&cargo(&[&metadata[..], &["--filter-platform", host]].concat()))
+            .expect("cargo metadata prints format version 1")
     }
 }
 
@@ -225,10 +193,7 @@ fn cargo(arguments: &[&str]) -> String {
         .output()
         .expect("whoever runs this test has cargo");
     let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "cargo {arguments:?} failed (run `cargo fetch --locked` once?):\n{complaint}"
-    );
+    assert!(output.status.success(), "cargo {arguments:?} failed (run `cargo fetch --locked` once?):\n{complaint}");
     String::from_utf8(output.stdout).expect("cargo prints UTF-8")
 }
 
@@ -236,14 +201,7 @@ fn cargo(arguments: &[&str]) -> String {
 
 #[test]
 fn licence_expressions_are_read_as_spdx_means_them() {
-    let allowed = [
-        "MIT",
-        "Apache-2.0",
-        "Apache-2.0 WITH LLVM-exception",
-        "Unicode-3.0",
-    ]
-    .map(String::from)
-    .into();
+    let allowed = ["MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "Unicode-3.0"].map(String::from).into();
     for (expression, expected) in [
         ("MIT", Some(true)),
         ("GPL-3.0", Some(false)),
@@ -277,63 +235,20 @@ fn each_breach_is_named() {
         manifest_path: workspace.join("shop/Cargo.toml"),
         dependencies: vec![],
     };
-    let any_version = Dependency {
-        name: "mio".into(),
-        req: "*".into(),
-        path: None,
-    };
+    let any_version = Dependency { name: "mio".into(), req: "*".into(), path: None };
     let from_git = Some("git+https://example.org/shop".into());
     let objections = |package| Policy::read().objections(&package, workspace).join("\n");
 
     assert_eq!(objections(good.clone()), "");
     for (breach, expected) in [
-        (
-            Package {
-                license: Some("GPL-3.0".into()),
-                ..good.clone()
-            },
-            "its licence is `GPL-3.0`",
-        ),
-        (
-            Package {
-                license: None,
-                ..good.clone()
-            },
-            "it names no licence",
-        ),
-        (
-            Package {
-                source: from_git,
-                ..good.clone()
-            },
-            "it comes from git+https://example.org/shop",
-        ),
-        (
-            Package {
-                manifest_path: "/elsewhere/Cargo.toml".into(),
-                ..good.clone()
-            },
-            "a path outside the workspace",
-        ),
-        (
-            Package {
-                name: "net2".into(),
-                ..good.clone()
-            },
-            "it is banned (RUSTSEC-2020-0016",
-        ),
-        (
-            Package {
-                dependencies: vec![any_version],
-                ..good.clone()
-            },
-            "it requires mio `*`",
-        ),
+        (Package { license: Some("GPL-3.0".into()), ..good.clone() }, "its licence is `GPL-3.0`"),
+        (Package { license: None, ..good.clone() }, "it names no licence"),
+        (Package { source: from_git, ..good.clone() }, "it comes from git+https://example.org/shop"),
+        (Package { manifest_path: "/elsewhere/Cargo.toml".into(), ..good.clone() }, "a path outside the workspace"),
+        (Package { name: "net2".into(), ..good.clone() }, "it is banned (RUSTSEC-2020-0016"),
+        (Package { dependencies: vec![any_version], ..good.clone() }, "it requires mio `*`"),
     ] {
         let found = objections(breach);
-        assert!(
-            found.contains(expected),
-            "`{expected}` should be in: {found}"
-        );
+        assert!(found.contains(expected), "`{expected}` should be in: {found}");
     }
 }

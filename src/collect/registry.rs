@@ -59,7 +59,10 @@ pub fn registered() -> impl Iterator<Item = &'static Registered> {
 /// The registered checks at or under a dotted path, in the order of their ids.
 pub(super) fn at(path: &str) -> Vec<Arc<Check>> {
     let path = dotted(path);
-    registered().filter(|registered| is_at(&registered.id(), &path)).map(|registered| Arc::new(registered.into())).collect()
+    registered()
+        .filter(|registered| is_at(&registered.id(), &path))
+        .map(|registered| Arc::new(registered.into()))
+        .collect()
 }
 
 /// Whether the dotted name `id` is `path` or stands under it.

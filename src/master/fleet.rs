@@ -226,7 +226,8 @@ impl Fleet {
     /// When to call [`Fleet::decide`] with [`Event::Tick`] if nothing else happens before.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let limits = self.slots.iter().filter_map(|&slot| self.kill_at(slot));
-        let short = self.current() < self.wanted() && !self.slots.iter().any(|slot| matches!(slot, Slot::Forking { .. }));
+        let short =
+            self.current() < self.wanted() && !self.slots.iter().any(|slot| matches!(slot, Slot::Forking { .. }));
         let refill = short.then(|| self.backoff.not_before());
         let leave = if let Phase::Leaving { until } = self.phase { Some(until) } else { None };
         limits.chain(refill).chain(leave).chain(self.look_at).chain(self.beat_at).min()
@@ -300,7 +301,9 @@ impl Fleet {
         match (command, self.phase) {
             (Command::Reap, _) => vec![Action::Reap],
             (Command::Reopen, _) => self.reopen(),
-            (Command::Stop, _) | (Command::Drain, Phase::Leaving { .. } | Phase::Stopping { .. }) => self.stop_at_once(),
+            (Command::Stop, _) | (Command::Drain, Phase::Leaving { .. } | Phase::Stopping { .. }) => {
+                self.stop_at_once()
+            }
             (Command::Drain, Phase::Starting | Phase::Running | Phase::Reloading { .. } | Phase::Paused) => {
                 self.leave(now)
             }
@@ -461,7 +464,9 @@ impl Fleet {
         let wanted = self.wanted();
         // Each worker of this generation that serves lets one of another generation go.
         while self.others() > 0 && self.serving_current() + self.others() > wanted {
-            let Some(index) = self.slots.iter().rposition(|&slot| self.is_other(slot) && slot.pid().is_some()) else { break };
+            let Some(index) = self.slots.iter().rposition(|&slot| self.is_other(slot) && slot.pid().is_some()) else {
+                break;
+            };
             actions.extend(self.drain(index, now));
         }
         while self.current() > wanted {
@@ -505,7 +510,8 @@ impl Fleet {
     }
 
     fn serving_current(&self) -> usize {
-        let serves = |slot: &&Slot| matches!(slot, Slot::Serving { generation, .. } if *generation == self.force.generation);
+        let serves =
+            |slot: &&Slot| matches!(slot, Slot::Serving { generation, .. } if *generation == self.force.generation);
         self.slots.iter().filter(serves).count()
     }
 

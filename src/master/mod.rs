@@ -100,7 +100,9 @@ impl Master {
             while let Some(action) = actions.pop_front() {
                 let events = match self.perform(action) {
                     Flow::On(events) => events,
-                    Flow::Worker { slot, generation } => return Ok(Ended::Forked(Box::new(self.into_post(slot, generation)))),
+                    Flow::Worker { slot, generation } => {
+                        return Ok(Ended::Forked(Box::new(self.into_post(slot, generation))));
+                    }
                     Flow::End(code) => return Ok(self.end(code)),
                 };
                 for event in events {
@@ -130,7 +132,9 @@ impl Master {
 
     fn newly_ready(&self) -> Vec<Event> {
         let ready = |(slot, state): (usize, &Slot)| match *state {
-            Slot::Booting { pid, .. } if self.scoreboard.is_ready(slot, pid.unsigned_abs()) => Some(Event::Ready { slot }),
+            Slot::Booting { pid, .. } if self.scoreboard.is_ready(slot, pid.unsigned_abs()) => {
+                Some(Event::Ready { slot })
+            }
             _ => None,
         };
         self.fleet.slots().iter().enumerate().filter_map(ready).collect()
@@ -192,7 +196,8 @@ impl Master {
 
     /// In the child: keeps what is a worker's, and with all the rest closes what is the master's.
     fn into_post(mut self, slot: usize, generation: Generation) -> Post {
-        let Plan { configuration, suite, identity } = self.plans.remove(&generation).expect("a generation that is forked has a plan");
+        let Plan { configuration, suite, identity } =
+            self.plans.remove(&generation).expect("a generation that is forked has a plan");
         Post {
             slot,
             master: std::os::unix::process::parent_id() as i32,
@@ -233,7 +238,8 @@ impl Master {
         systemd::reloading();
         match (self.load)() {
             Ok(plan) => {
-                let event = Event::Loaded { workers: plan.configuration.settings.workers.into(), timing: timing(&plan) };
+                let event =
+                    Event::Loaded { workers: plan.configuration.settings.workers.into(), timing: timing(&plan) };
                 self.plans.insert(self.fleet.next_generation(), plan);
                 tracing::info!("reloading");
                 event

@@ -36,15 +36,18 @@ impl PidFile {
             let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
             return Err(refuse(format!("a running server holds it ({holder}): stop that one, or choose another file")));
         }
-        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+        let written =
+            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
         written.map_err(|error| refuse(format!("it cannot be written: {error}")))?;
         Ok(PidFile { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), file })
     }
 
     /// Deletes the file, if it is still the one that we hold. For the master, at its end.
     pub(super) fn remove(&self) {
-        let same = |ours: std::fs::Metadata, there: std::fs::Metadata| (ours.dev(), ours.ino()) == (there.dev(), there.ino());
-        let is_ours = self.file.metadata().ok().zip(std::fs::metadata(&self.path).ok()).is_some_and(|(a, b)| same(a, b));
+        let same =
+            |ours: std::fs::Metadata, there: std::fs::Metadata| (ours.dev(), ours.ino()) == (there.dev(), there.ino());
+        let is_ours =
+            self.file.metadata().ok().zip(std::fs::metadata(&self.path).ok()).is_some_and(|(a, b)| same(a, b));
         if is_ours && let Err(error) = std::fs::remove_file(&self.path) {
             tracing::warn!("--pid {} cannot be removed: {error}", self.path.display());
         }

@@ -1,7 +1,7 @@
 //! The origin's JSON: `status`, `details` and `summary`, in that order, indented by four spaces.
 
-use serde::ser::{SerializeSeq, Serializer};
 use serde::Serialize;
+use serde::ser::{SerializeSeq, Serializer};
 use serde_json::ser::PrettyFormatter;
 
 use crate::check::Status;

@@ -64,7 +64,8 @@ struct Flag {
 impl Given {
     /// The process's own command line and environment; what is no UTF-8 in the latter is left out.
     pub(crate) fn from_process() -> Given {
-        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Given { argv: std::env::args_os().collect(), environment: environment.collect() }
     }
 
@@ -73,7 +74,12 @@ impl Given {
     /// # Errors
     ///
     /// [`Error::Usage`], naming the variable or the flag.
-    pub(crate) fn resolve(&self, command: &Command, subcommand: &str, matches: &ArgMatches) -> Result<Configuration, Error> {
+    pub(crate) fn resolve(
+        &self,
+        command: &Command,
+        subcommand: &str,
+        matches: &ArgMatches,
+    ) -> Result<Configuration, Error> {
         let own = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
         let environment = Layer::read(&self.environment, command, subcommand)?;
         let path = match matches.get_one::<std::path::PathBuf>("env_file") {
@@ -115,9 +121,9 @@ impl Configuration {
     /// Each setting as a line of an env-file, with its source as a comment above it.
     pub(crate) fn print(&self) -> String {
         let names = format!("# from {}\nHEALTHCHECKS=\"{}\"\n", self.origin, self.names.join(" "));
-        self.table.iter().fold(names, |text, (variable, value, source)| {
-            format!("{text}# from {source}\n{variable}=\"{value}\"\n")
-        })
+        self.table
+            .iter()
+            .fold(names, |text, (variable, value, source)| format!("{text}# from {source}\n{variable}=\"{value}\"\n"))
     }
 }
 
@@ -128,7 +134,8 @@ impl Layer {
         let ours: BTreeMap<String, String> =
             envy::prefixed(PREFIX).from_iter(variables.iter().cloned()).map_err(read)?;
         let mut layer = Layer { healthchecks: conventions.healthchecks, flags: BTreeMap::new(), unknown: Vec::new() };
-        let conventional = [("WEB_CONCURRENCY", "workers", conventions.web_concurrency), ("PORT", "port", conventions.port)];
+        let conventional =
+            [("WEB_CONCURRENCY", "workers", conventions.web_concurrency), ("PORT", "port", conventions.port)];
         for (variable, id, value) in conventional {
             if let Some(value) = value {
                 layer.set(command, subcommand, id, variable.to_owned(), value)?;
@@ -150,7 +157,14 @@ impl Layer {
     }
 
     /// Parses the one value, so that an error can name its variable.
-    fn set(&mut self, command: &Command, subcommand: &str, id: &str, variable: String, value: String) -> Result<(), Error> {
+    fn set(
+        &mut self,
+        command: &Command,
+        subcommand: &str,
+        id: &str,
+        variable: String,
+        value: String,
+    ) -> Result<(), Error> {
         let argument = as_argument(command, subcommand, id, &value);
         if let Err(error) = parse(command, subcommand, vec!["hospital".into(), subcommand.into(), argument]) {
             let cause = std::error::Error::source(&error).map_or_else(|| one_line(&error), ToString::to_string);
@@ -170,7 +184,9 @@ fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, Error> {
 /// The arguments of a subcommand that are settings: those that have a flag and a value.
 fn settable<'a>(command: &'a Command, subcommand: &str) -> impl Iterator<Item = &'a clap::Arg> {
     let found = command.find_subcommand(subcommand).into_iter();
-    found.flat_map(|command| command.get_arguments()).filter(|arg| arg.get_long().is_some() && arg.get_action().takes_values())
+    found
+        .flat_map(|command| command.get_arguments())
+        .filter(|arg| arg.get_long().is_some() && arg.get_action().takes_values())
 }
 
 fn as_argument(command: &Command, subcommand: &str, id: &str, value: &str) -> OsString {
@@ -180,7 +196,11 @@ fn as_argument(command: &Command, subcommand: &str, id: &str, value: &str) -> Os
 
 fn parse(command: &Command, subcommand: &str, argv: Vec<OsString>) -> Result<ArgMatches, clap::Error> {
     let mut matches = command.clone().try_get_matches_from(argv)?;
-    Ok(matches.remove_subcommand().filter(|(name, _)| name == subcommand).map(|(_, matches)| matches).unwrap_or_default())
+    Ok(matches
+        .remove_subcommand()
+        .filter(|(name, _)| name == subcommand)
+        .map(|(_, matches)| matches)
+        .unwrap_or_default())
 }
 
 /// The arguments behind the subcommand's name.
@@ -216,7 +236,8 @@ fn table(
 /// What is wrong, without the usage and the hints that clap puts under it.
 pub(crate) fn one_line(error: &clap::Error) -> String {
     let text = error.to_string();
-    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let lines =
+        text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
     text.strip_prefix("error: ").map(str::to_owned).unwrap_or(text)
 }

@@ -321,9 +321,8 @@ impl Listener {
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
         let mut event = libc::epoll_event { events: flags.bits() as u32, u64: token as u64 };
         // SAFETY: both descriptors are open for the call, and the event outlives it.
-        let result = unsafe {
-            libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, self.socket.as_raw_fd(), &raw mut event)
-        };
+        let result =
+            unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, self.socket.as_raw_fd(), &raw mut event) };
         Errno::result(result)?;
         Ok(())
     }
@@ -332,12 +331,7 @@ impl Listener {
     pub(crate) fn unwatch(&self, epoll: &impl AsRawFd) -> io::Result<()> {
         // SAFETY: both descriptors are open for the call; DEL reads no event (epoll_ctl(2)).
         let result = unsafe {
-            libc::epoll_ctl(
-                epoll.as_raw_fd(),
-                libc::EPOLL_CTL_DEL,
-                self.socket.as_raw_fd(),
-                std::ptr::null_mut(),
-            )
+            libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_DEL, self.socket.as_raw_fd(), std::ptr::null_mut())
         };
         Errno::result(result)?;
         Ok(())

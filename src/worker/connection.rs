@@ -148,7 +148,13 @@ impl Connection {
     }
 
     /// Takes in bytes from the client. A bad request is answered through [`Connection::reject`].
-    pub(crate) fn receive(&mut self, bytes: &[u8], now: Instant, limits: &Limits, patience: &Patience) -> Result<(), Rejection> {
+    pub(crate) fn receive(
+        &mut self,
+        bytes: &[u8],
+        now: Instant,
+        limits: &Limits,
+        patience: &Patience,
+    ) -> Result<(), Rejection> {
         match &mut self.state {
             State::Reading => {
                 if self.input.is_empty() {
@@ -245,7 +251,13 @@ impl Connection {
     }
 
     /// So many bytes of the output are written.
-    pub(crate) fn sent(&mut self, count: usize, now: Instant, limits: &Limits, patience: &Patience) -> Result<(), Rejection> {
+    pub(crate) fn sent(
+        &mut self,
+        count: usize,
+        now: Instant,
+        limits: &Limits,
+        patience: &Patience,
+    ) -> Result<(), Rejection> {
         let State::Writing { then } = self.state else { return Ok(()) };
         self.written += count;
         if self.written < self.output.len() {

@@ -25,7 +25,9 @@ pub(super) struct Door {
 enum State {
     Open,
     /// For lack of descriptors or memory.
-    Paused { until: Instant },
+    Paused {
+        until: Instant,
+    },
     Closed,
 }
 
@@ -56,7 +58,13 @@ impl Door {
     /// # Errors
     ///
     /// Only what means that this listener will never work again.
-    pub(super) fn accept(&mut self, token: Token, poll: &Poll, inside: usize, now: Instant) -> io::Result<Option<Socket>> {
+    pub(super) fn accept(
+        &mut self,
+        token: Token,
+        poll: &Poll,
+        inside: usize,
+        now: Instant,
+    ) -> io::Result<Option<Socket>> {
         // An event may have been fetched before the door was closed.
         if !matches!(self.state, State::Open) {
             return Ok(None);

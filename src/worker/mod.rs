@@ -91,7 +91,8 @@ struct Worker {
 
 impl Worker {
     fn boot(post: Post) -> io::Result<Worker> {
-        let Post { slot, master, settings, suite, identity, environment, listeners, scoreboard, lifeline, mut bell } = post;
+        let Post { slot, master, settings, suite, identity, environment, listeners, scoreboard, lifeline, mut bell } =
+            post;
         // The handlers first: a TERM that came in since the fork is still blocked, and would be lost.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
         signals::unblock_all()?;

@@ -31,7 +31,12 @@ impl Responder {
     }
 
     /// Answers the request of a connection, or says which checks have to be run for it.
-    pub(super) fn answer(&mut self, connection: &mut Connection, scoreboard: &Scoreboard, now: Instant) -> Option<Suite> {
+    pub(super) fn answer(
+        &mut self,
+        connection: &mut Connection,
+        scoreboard: &Scoreboard,
+        now: Instant,
+    ) -> Option<Suite> {
         let (request, target) = connection.request()?;
         match route::route(request.method, target) {
             Route::Checks(path) if path.is_empty() => return Some(self.suite.clone()),
@@ -44,7 +49,9 @@ impl Responder {
                 self.error(404, &message, "", connection, now);
             }
             Route::Live => self.text(200, "livez check passed\n", connection, now),
-            Route::Ready if scoreboard.is_leaving() => self.text(503, "readyz check failed: draining\n", connection, now),
+            Route::Ready if scoreboard.is_leaving() => {
+                self.text(503, "readyz check failed: draining\n", connection, now)
+            }
             Route::Ready => return Some(self.suite.clone()),
             Route::NotAllowed => {
                 self.error(405, "only GET, HEAD and OPTIONS are answered here", route::ALLOW, connection, now);

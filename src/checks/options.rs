@@ -1,0 +1,83 @@
+//! The options of one check: what stands behind the `#` of a name, or the keys of a TOML table.
+
+/// Keys with their values, in the order they were written. A builder takes out what it knows; what is
+/// left over was not known.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pairs: Vec<(String, String)>,
+}
+
+impl Options {
+    /// These options, decoded already.
+    pub fn new(pairs: Vec<(String, String)>) -> Options {
+        Options { pairs }
+    }
+
+    /// Takes out every value of a repeatable option.
+    pub fn take_all(&mut self, key: &str) -> Vec<String> {
+        self.pairs.extract_if(.., |(name, _)| name == key).map(|(_, value)| value).collect()
+    }
+
+    /// Takes out the value of an option that may be given once.
+    ///
+    /// # Errors
+    ///
+    /// When it is given more than once.
+    pub fn take(&mut self, key: &str) -> Result<Option<String>, String> {
+        let mut values = self.take_all(key);
+        match values.len() {
+            0 | 1 => Ok(values.pop()),
+            n => Err(format!("option {key:?} is given {n} times: give it once")),
+        }
+    }
+
+    /// Takes out an option and reads it with `parse`, whose error is put behind its name.
+    ///
+    /// # Errors
+    ///
+    /// When it is given more than once or cannot be read.
+    pub fn parse<T, E: std::fmt::Display>(
+        &mut self,
+        key: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, String> {
+        match self.take(key)? {
+            None => Ok(None),
+            Some(value) => parse(&value).map(Some).map_err(|error| format!("option {key}={value:?}: {error}")),
+        }
+    }
+
+    /// The name of an option that nobody took.
+    pub fn left_over(&self) -> Option<&str> {
+        self.pairs.first().map(|(name, _)| name.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(pairs: &[(&str, &str)]) -> Options {
+        Options::new(pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    #[test]
+    fn what_is_taken_is_gone_and_the_rest_is_left_over() {
+        let mut options = options(&[("header", "a: 1"), ("status", "200"), ("header", "b: 2")]);
+        assert_eq!(options.take_all("header"), ["a: 1", "b: 2"]);
+        assert_eq!(options.left_over(), Some("status"));
+        assert_eq!(options.parse("status", str::parse::<u16>), Ok(Some(200)));
+        assert_eq!(options.left_over(), None);
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_option() {
+        let error = options(&[("status", "x")]).parse("status", str::parse::<u16>);
+        assert_eq!(error, Err("option status=\"x\": invalid digit found in string".to_owned()));
+    }
+
+    #[test]
+    fn an_option_given_twice_is_an_error() {
+        assert!(options(&[("send", "1"), ("send", "2")]).take("send").is_err());
+    }
+}
