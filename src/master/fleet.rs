@@ -449,7 +449,11 @@ impl Fleet {
 
     /// How many workers of the present generation there are, those that boot included.
     fn current(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.generation() == Some(self.force.generation)).count()
+        self.slots.iter().filter(|&&slot| self.is_current(slot)).count()
+    }
+
+    fn is_current(&self, slot: Slot) -> bool {
+        slot.generation() == Some(self.force.generation)
     }
 
     fn is_other(&self, slot: Slot) -> bool {
@@ -464,18 +468,16 @@ impl Fleet {
         let wanted = self.wanted();
         // Each worker of this generation that serves lets one of another generation go.
         while self.others() > 0 && self.serving_current() + self.others() > wanted {
-            let Some(index) = self.slots.iter().rposition(|&slot| self.is_other(slot) && slot.pid().is_some()) else {
-                break;
-            };
-            actions.extend(self.drain(index, now));
-        }
-        while self.current() > wanted {
-            let of_this = |slot: &Slot| slot.generation() == Some(self.force.generation) && slot.pid().is_some();
-            let Some(index) = self.slots.iter().rposition(of_this) else { break };
+            let Some(index) = self.last(|fleet, slot| fleet.is_other(slot)) else { break };
             actions.extend(self.drain(index, now));
         }
         // During a reload one worker more than asked stands in for the one that it replaces.
         let room = wanted + usize::from(self.others() > 0);
+        while self.current() + self.others() > room {
+            let boots = self.last(|fleet, slot| fleet.is_current(slot) && matches!(slot, Slot::Booting { .. }));
+            let Some(index) = boots.or_else(|| self.last(Fleet::is_current)) else { break };
+            actions.extend(self.drain(index, now));
+        }
         while self.current() < wanted && self.current() + self.others() < room && self.backoff.not_before() <= now {
             let Some(slot) = self.vacancy() else { break };
             self.slots[slot] = Slot::Forking { generation: self.force.generation };
@@ -513,6 +515,11 @@ impl Fleet {
         let serves =
             |slot: &&Slot| matches!(slot, Slot::Serving { generation, .. } if *generation == self.force.generation);
         self.slots.iter().filter(serves).count()
+    }
+
+    /// The last slot with a process in it of which this is true.
+    fn last(&self, is_meant: impl Fn(&Fleet, Slot) -> bool) -> Option<usize> {
+        self.slots.iter().rposition(|&slot| slot.pid().is_some() && is_meant(self, slot))
     }
 
     /// A slot for one worker more, if there is room.
