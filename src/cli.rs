@@ -46,9 +46,8 @@ struct Serve {
 /// Does what the command line says.
 pub(crate) fn run() -> ExitCode {
     let given = Given::from_process();
-    let command = Invocation::command();
-    let outcome = match command.clone().try_get_matches_from(&given.argv) {
-        Ok(matches) => dispatch(given, command, &matches),
+    let outcome = match parse(&given) {
+        Ok((command, matches)) => dispatch(given, &command, &matches),
         Err(error) if error.use_stderr() => Err(Error::Usage(one_line(&error))),
         // --help and --version
         Err(text) => {
@@ -63,16 +62,22 @@ pub(crate) fn run() -> ExitCode {
     })
 }
 
-fn dispatch(given: Given, command: Command, matches: &ArgMatches) -> Result<ExitCode, Error> {
+fn parse(given: &Given) -> Result<(Command, ArgMatches), clap::Error> {
+    let mut command = Invocation::command();
+    let matches = command.try_get_matches_from_mut(&given.argv)?;
+    Ok((command, matches))
+}
+
+fn dispatch(given: Given, command: &Command, matches: &ArgMatches) -> Result<ExitCode, Error> {
     let Invocation { verb } = Invocation::from_arg_matches(matches).map_err(|error| Error::Usage(one_line(&error)))?;
     match (verb, matches.subcommand()) {
-        (Verb::Serve(flags), Some((_, matches))) => serve(given, command, matches.clone(), &flags),
+        (Verb::Serve(flags), Some((_, matches))) => serve(given, command, matches, &flags),
         (Verb::Serve(_), None) => Err(Error::Usage("there is no subcommand".to_owned())),
     }
 }
 
-fn serve(given: Given, command: Command, matches: ArgMatches, flags: &Serve) -> Result<ExitCode, Error> {
-    let configuration = given.resolve(&command, "serve", &matches)?;
+fn serve(given: Given, command: &Command, matches: &ArgMatches, flags: &Serve) -> Result<ExitCode, Error> {
+    let configuration = given.resolve(command, "serve", matches)?;
     if flags.print_config {
         print(&configuration.print());
         return Ok(ExitCode::SUCCESS);
@@ -91,7 +96,13 @@ fn serve(given: Given, command: Command, matches: ArgMatches, flags: &Serve) -> 
     for variable in &plan.configuration.unknown {
         tracing::warn!("{variable} is no setting: see `hospital serve --print-config`");
     }
-    let load: Load = Box::new(move || Plan::make(given.resolve(&command, "serve", &matches)?));
+    // It parses anew rather than keep the parser, whose memory every worker would take along.
+    let load: Load = Box::new(move || match parse(&given) {
+        Ok((command, matches)) => given
+            .resolve(&command, "serve", matches.subcommand().map_or(&matches, |(_, flags)| flags))
+            .and_then(Plan::make),
+        Err(error) => Err(Error::Usage(one_line(&error))),
+    });
     match Master::start(plan, load)?.run() {
         Ok(Ended::Stopped(code)) => Ok(ExitCode::from(code)),
         Ok(Ended::Forked(post)) => worker::run(*post),

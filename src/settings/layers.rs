@@ -101,10 +101,7 @@ impl Given {
         }
         chosen.retain(|id, _| !own(id));
 
-        let mut argv = vec![self.argv.first().cloned().unwrap_or_default(), subcommand.into()];
-        argv.extend(chosen.iter().map(|(id, flag)| as_argument(command, subcommand, id, &flag.value)));
-        argv.extend(after_subcommand(&self.argv, subcommand));
-        let merged = parse(command, subcommand, argv).map_err(|error| Error::Usage(one_line(&error)))?;
+        let merged = if chosen.is_empty() { matches.clone() } else { self.merge(command, subcommand, &chosen)? };
         let settings = Settings::from_arg_matches(&merged).map_err(|error| Error::Usage(one_line(&error)))?;
 
         let (names, origin) = match matches.get_many::<String>("names") {
@@ -114,6 +111,16 @@ impl Given {
         let table = table(command, subcommand, &merged, &chosen);
         let environment = from_file.into_iter().chain(from_flags).collect();
         Ok(Configuration { settings, names, origin, environment, unknown, table })
+    }
+}
+
+impl Given {
+    /// Parses the command line again, with the variables' flags in front of its own.
+    fn merge(&self, command: &Command, subcommand: &str, chosen: &BTreeMap<String, Flag>) -> Result<ArgMatches, Error> {
+        let mut argv = vec![self.argv.first().cloned().unwrap_or_default(), subcommand.into()];
+        argv.extend(chosen.iter().map(|(id, flag)| as_argument(command, subcommand, id, &flag.value)));
+        argv.extend(after_subcommand(&self.argv, subcommand));
+        parse(command, subcommand, argv).map_err(|error| Error::Usage(one_line(&error)))
     }
 }
 

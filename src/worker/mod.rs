@@ -129,7 +129,7 @@ impl Worker {
             rounds: Rounds::new(runner, settings.request_timeout),
             limits: settings.limits(),
             patience: settings.patience(),
-            scratch: vec![0; 16 * 1024].into(),
+            scratch: vec![0; 8 * 1024].into(),
             answered: Vec::new(),
             now: Instant::now(),
             left: settings.requests_before_retiring(std::process::id()),

@@ -185,7 +185,11 @@ fn who_is_slow_with_a_head_is_told_and_who_is_idle_is_not() {
     assert_eq!(slow.connection.deadline(), Some(slow.now + PATIENCE.header));
     slow.now += Duration::from_secs(5);
     slow.say("TP/1.1\r\n");
-    assert_eq!(slow.connection.deadline(), Some(slow.now + Duration::from_secs(5)), "the clock runs from the first byte");
+    assert_eq!(
+        slow.connection.deadline(),
+        Some(slow.now + Duration::from_secs(5)),
+        "the clock runs from the first byte"
+    );
     let expired = slow.connection.expire();
     slow.go_on(expired);
     assert_eq!(slow.statuses(), ["408"]);
@@ -199,7 +203,9 @@ fn who_is_slow_with_a_head_is_told_and_who_is_idle_is_not() {
 #[test]
 fn a_client_that_shuts_its_half_is_still_answered() {
     let mut talk = Talk::new();
-    talk.connection.receive(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n", talk.now, &LIMITS, &PATIENCE).expect("it is well formed");
+    talk.connection
+        .receive(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n", talk.now, &LIMITS, &PATIENCE)
+        .expect("it is well formed");
     talk.connection.end();
     assert_eq!(talk.connection.need(), Need::Answer);
     talk.go_on(Ok(()));
