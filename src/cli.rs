@@ -16,7 +16,7 @@ use crate::worker;
 /// Collect healthchecks and run them on demand.
 #[derive(Debug, Parser)]
 #[command(name = "hospital", version, max_term_width = 80)]
-struct Invocation {
+pub(crate) struct Invocation {
     #[command(subcommand)]
     verb: Verb,
 }

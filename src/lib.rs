@@ -18,6 +18,8 @@ pub mod check;
 pub mod checks;
 mod cli;
 pub mod collect;
+#[cfg(test)]
+mod docs;
 pub mod error;
 pub mod healthchecks;
 mod logging;

@@ -42,11 +42,6 @@ pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
 }
 
-/// A line for `systemctl status`.
-pub(crate) fn status(status: &str) {
-    tell(&[NotifyState::Status(status)]);
-}
-
 /// The watchdog is fed.
 pub(crate) fn beat() {
     tell(&[NotifyState::Watchdog]);

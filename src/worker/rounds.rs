@@ -62,11 +62,6 @@ impl Rounds {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.running.as_ref().and_then(|(round, _)| round.next_deadline())
     }
-
-    /// The ids of the checks that run at the moment.
-    pub(super) fn open(&self) -> impl Iterator<Item = &str> {
-        self.running.iter().flat_map(|(round, _)| round.open().map(|check| check.id.as_str()))
-    }
 }
 
 #[cfg(test)]
@@ -104,7 +99,6 @@ mod tests {
 
         rounds.ask(Asker { key: 0, part: suite.clone() });
         assert!(rounds.advance(now).is_empty());
-        assert_eq!(rounds.open().collect::<Vec<_>>(), ["slow"]);
         for key in 1..=200 {
             rounds.ask(Asker { key, part: suite.clone() });
             assert!(rounds.advance(now).is_empty());
