@@ -30,6 +30,12 @@ fn sources() -> Vec<(String, String)> {
     found.into_iter().map(read).filter(|(name, _)| !name.contains("tests")).collect()
 }
 
+/// Whether the word stands in the text, and not as the end of a longer one (`nix::` in `unix::`).
+fn uses(text: &str, word: &str) -> bool {
+    let begins = |at: usize| !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    text.match_indices(word).any(|(at, _)| begins(at))
+}
+
 #[test]
 fn what_is_pure_knows_no_system_and_no_clock() {
     let pure = |name: &str| PURE.iter().any(|part| name.starts_with(part));
@@ -37,7 +43,7 @@ fn what_is_pure_knows_no_system_and_no_clock() {
     for (name, text) in sources().into_iter().filter(|(name, _)| pure(name)) {
         seen += 1;
         for word in ["sys::", "nix::", "mio::", "libc::", "socket2::", "Instant::now", "SystemTime::now"] {
-            assert!(!text.contains(word), "src/{name} is pure, but uses {word}");
+            assert!(!uses(&text, word), "src/{name} is pure, but uses {word}");
         }
     }
     assert!(seen >= PURE.len(), "only {seen} files were looked at");
@@ -49,7 +55,7 @@ fn system_calls_and_unsafe_code_stay_in_sys() {
     for (name, text) in sources().into_iter().filter(|(name, _)| !name.starts_with("sys/")) {
         seen += 1;
         for word in ["unsafe {", "unsafe fn", "nix::", "libc::", "from_raw_fd"] {
-            assert!(!text.contains(word), "src/{name} is not in sys, but uses {word}");
+            assert!(!uses(&text, word), "src/{name} is not in sys, but uses {word}");
         }
     }
     assert!(seen > 10, "only {seen} files were looked at");
@@ -59,6 +65,6 @@ fn system_calls_and_unsafe_code_stay_in_sys() {
 fn no_file_outgrows_its_role() {
     for (name, text) in sources() {
         let lines = text.lines().count();
-        assert!(lines <= 450, "src/{name} has {lines} lines without its tests: split it by role");
+        assert!(lines <= 400, "src/{name} has {lines} lines without its tests: split it by role");
     }
 }

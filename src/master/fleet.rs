@@ -15,6 +15,9 @@
 //! reload, TTIN and the end are all the same to it.
 
 mod backoff;
+mod converge;
+mod event;
+mod slot;
 #[cfg(test)]
 mod tests;
 
@@ -23,134 +26,14 @@ use std::time::{Duration, Instant};
 
 use super::command::Command;
 use backoff::Backoff;
-
-/// A process id.
-pub(crate) type Pid = i32;
-
-/// The number of a configuration; its workers are a generation.
-pub(crate) type Generation = u32;
+pub(crate) use event::{Action, Event, Timing};
+pub(crate) use slot::{Generation, Pid, Slot};
 
 /// How often a new generation may die while it boots, before the old one is brought back.
 const STRIKES: u8 = 3;
 
 /// How long a worker has for its core dump between ABRT and KILL.
 const ABORT_GRACE: Duration = Duration::from_secs(5);
-
-/// A place for a worker. It is one thing at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Slot {
-    /// Nobody.
-    Vacant,
-    /// The fork is decided on, its result not known yet.
-    Forking { generation: Generation },
-    /// Forked, not ready yet.
-    Booting { pid: Pid, generation: Generation, since: Instant },
-    /// It answers.
-    Serving { pid: Pid, generation: Generation, since: Instant },
-    /// It was told to finish (TERM).
-    Draining { pid: Pid, kill_at: Instant },
-    /// It hung and was told to dump core (ABRT).
-    Aborting { pid: Pid, kill_at: Instant },
-    /// It was killed and is not reaped yet.
-    Dying { pid: Pid },
-}
-
-impl Slot {
-    fn pid(self) -> Option<Pid> {
-        match self {
-            Slot::Vacant | Slot::Forking { .. } => None,
-            Slot::Booting { pid, .. }
-            | Slot::Serving { pid, .. }
-            | Slot::Draining { pid, .. }
-            | Slot::Aborting { pid, .. }
-            | Slot::Dying { pid } => Some(pid),
-        }
-    }
-
-    /// The generation of a worker that counts towards what is asked for.
-    fn generation(self) -> Option<Generation> {
-        match self {
-            Slot::Forking { generation } | Slot::Booting { generation, .. } | Slot::Serving { generation, .. } => {
-                Some(generation)
-            }
-            Slot::Vacant | Slot::Draining { .. } | Slot::Aborting { .. } | Slot::Dying { .. } => None,
-        }
-    }
-}
-
-/// What has happened.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Event {
-    /// Time has passed.
-    Tick,
-    /// A signal came in.
-    Command(Command),
-    /// [`Action::Fork`] was done.
-    Forked { slot: usize, pid: Pid },
-    /// [`Action::Fork`] failed: the machine lacks memory or process ids.
-    ForkFailed { slot: usize },
-    /// A worker can answer.
-    Ready { slot: usize },
-    /// A child is dead: one of ours, or one that we adopted.
-    Died { pid: Pid, status: ExitStatus },
-    /// [`Action::Inspect`] found a worker awake for longer than the timeout.
-    Hung { slot: usize },
-    /// [`Action::Load`] found a good configuration; it is the next generation.
-    Loaded { workers: usize, timing: Timing },
-    /// [`Action::Load`] found a bad one.
-    Refused,
-}
-
-/// What is to be done. The performer must not drop one.
-#[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Fork a worker and say how that went.
-    Fork { slot: usize, generation: Generation },
-    /// Send TERM.
-    Term(Pid),
-    /// Send ABRT; the slot tells what the worker was in.
-    Abort { slot: usize, pid: Pid },
-    /// Send KILL.
-    Kill(Pid),
-    /// Have a worker open its log files anew.
-    Reopen(Pid),
-    /// Open our own log files anew.
-    ReopenLogs,
-    /// Collect the dead children.
-    Reap,
-    /// Look for workers that hang.
-    Inspect,
-    /// Tell the watchdog that all is well.
-    Beat,
-    /// Read and validate the configuration, and say how that went.
-    Load,
-    /// All workers are of this generation: forget the others' configuration.
-    Settle(Generation),
-    /// The new generation cannot boot: this one is in force again.
-    RollBack(Generation),
-    /// The whole fleet answers for the first time.
-    Announce,
-    /// The service is going away: let readiness fail.
-    Leave,
-    /// Close our copies of the listening sockets.
-    CloseListeners,
-    /// There is no worker left: exit with this code.
-    Exit(u8),
-}
-
-/// How long things may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Timing {
-    /// How long a worker may boot, and be awake without a pause. `None`: for ever.
-    pub(crate) timeout: Option<Duration>,
-    /// How long a worker may drain.
-    pub(crate) graceful: Duration,
-    /// How long readiness fails before the drain begins.
-    pub(crate) drain_delay: Duration,
-    /// How often the watchdog is told that all is well. `None`: there is none.
-    pub(crate) watchdog: Option<Duration>,
-}
 
 /// What is in force: a generation, and what its configuration says about the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -435,102 +318,6 @@ impl Fleet {
             self.phase = Phase::Running;
         }
         vec![]
-    }
-
-    // --- from what there is to what is wanted ------------------------------------------------------
-
-    /// How many workers there shall be.
-    fn wanted(&self) -> usize {
-        match self.phase {
-            Phase::Starting | Phase::Running | Phase::Reloading { .. } | Phase::Leaving { .. } => self.force.asked,
-            Phase::Paused | Phase::Stopping { .. } => 0,
-        }
-    }
-
-    /// How many workers of the present generation there are, those that boot included.
-    fn current(&self) -> usize {
-        self.slots.iter().filter(|&&slot| self.is_current(slot)).count()
-    }
-
-    fn is_current(&self, slot: Slot) -> bool {
-        slot.generation() == Some(self.force.generation)
-    }
-
-    fn is_other(&self, slot: Slot) -> bool {
-        slot.generation().is_some_and(|generation| generation != self.force.generation)
-    }
-
-    fn others(&self) -> usize {
-        self.slots.iter().filter(|&&slot| self.is_other(slot)).count()
-    }
-
-    fn converge(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let wanted = self.wanted();
-        // Each worker of this generation that serves lets one of another generation go.
-        while self.others() > 0 && self.serving_current() + self.others() > wanted {
-            let Some(index) = self.last(|fleet, slot| fleet.is_other(slot)) else { break };
-            actions.extend(self.drain(index, now));
-        }
-        // During a reload one worker more than asked stands in for the one that it replaces.
-        let room = wanted + usize::from(self.others() > 0);
-        while self.current() + self.others() > room {
-            let boots = self.last(|fleet, slot| fleet.is_current(slot) && matches!(slot, Slot::Booting { .. }));
-            let Some(index) = boots.or_else(|| self.last(Fleet::is_current)) else { break };
-            actions.extend(self.drain(index, now));
-        }
-        while self.current() < wanted && self.current() + self.others() < room && self.backoff.not_before() <= now {
-            let Some(slot) = self.vacancy() else { break };
-            self.slots[slot] = Slot::Forking { generation: self.force.generation };
-            actions.push(Action::Fork { slot, generation: self.force.generation });
-        }
-        self.conclude(actions);
-    }
-
-    /// What is to be done when things have come to rest.
-    fn conclude(&mut self, actions: &mut Vec<Action>) {
-        let complete = self.others() == 0 && self.serving_current() == self.force.asked;
-        match self.phase {
-            Phase::Starting if complete => {
-                self.phase = Phase::Running;
-                actions.push(Action::Announce);
-            }
-            Phase::Reloading { again, .. } if complete => {
-                self.phase = Phase::Running;
-                actions.push(Action::Settle(self.force.generation));
-                actions.extend(again.then_some(Action::Load));
-            }
-            Phase::Stopping { code } if self.slots.iter().all(|&slot| slot == Slot::Vacant) => {
-                actions.push(Action::Exit(code));
-            }
-            Phase::Starting
-            | Phase::Running
-            | Phase::Reloading { .. }
-            | Phase::Paused
-            | Phase::Leaving { .. }
-            | Phase::Stopping { .. } => {}
-        }
-    }
-
-    fn serving_current(&self) -> usize {
-        let serves =
-            |slot: &&Slot| matches!(slot, Slot::Serving { generation, .. } if *generation == self.force.generation);
-        self.slots.iter().filter(serves).count()
-    }
-
-    /// The last slot with a process in it of which this is true.
-    fn last(&self, is_meant: impl Fn(&Fleet, Slot) -> bool) -> Option<usize> {
-        self.slots.iter().rposition(|&slot| slot.pid().is_some() && is_meant(self, slot))
-    }
-
-    /// A slot for one worker more, if there is room.
-    fn vacancy(&mut self) -> Option<usize> {
-        let free = self.slots.iter().position(|&slot| slot == Slot::Vacant);
-        free.or_else(|| {
-            (self.slots.len() < self.capacity).then(|| {
-                self.slots.push(Slot::Vacant);
-                self.slots.len() - 1
-            })
-        })
     }
 
     // --- the end -----------------------------------------------------------------------------------
