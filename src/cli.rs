@@ -8,7 +8,7 @@ use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Su
 use crate::collect;
 use crate::error::Error;
 use crate::logging;
-use crate::master::{Ended, Load, Master, Plan};
+use crate::master::{Ended, Master, Plan};
 use crate::settings::{Given, Settings, one_line};
 use crate::sys::process::Identity;
 use crate::worker;
@@ -96,18 +96,19 @@ fn serve(given: Given, command: &Command, matches: &ArgMatches, flags: &Serve) -
     for variable in &plan.configuration.unknown {
         tracing::warn!("{variable} is no setting: see `hospital serve --print-config`");
     }
-    // It parses anew rather than keep the parser, whose memory every worker would take along.
-    let load: Load = Box::new(move || match parse(&given) {
-        Ok((command, matches)) => given
-            .resolve(&command, "serve", matches.subcommand().map_or(&matches, |(_, flags)| flags))
-            .and_then(Plan::make),
-        Err(error) => Err(Error::Usage(one_line(&error))),
-    });
-    match Master::start(plan, load)?.run() {
+    match Master::start(plan, given, replan)?.run() {
         Ok(Ended::Stopped(code)) => Ok(ExitCode::from(code)),
         Ok(Ended::Forked(post)) => worker::run(*post),
         Err(error) => Err(Error::Boot(format!("the master cannot wait: {error}"))),
     }
+}
+
+/// What a reload makes of the same command line. It parses anew rather than keep the parser, whose memory
+/// every worker would take along.
+fn replan(given: &Given) -> Result<Plan, Error> {
+    let (command, matches) = parse(given).map_err(|error| Error::Usage(one_line(&error)))?;
+    let flags = matches.subcommand_matches("serve").unwrap_or(&matches);
+    Plan::make(given.resolve(&command, "serve", flags)?)
 }
 
 impl Plan {

@@ -69,6 +69,8 @@ pub(crate) struct Fleet {
     capacity: usize,
     phase: Phase,
     slots: Vec<Slot>,
+    /// The master that is to take over.
+    successor: Option<Pid>,
     backoff: Backoff,
     look_at: Option<Instant>,
     beat_at: Option<Instant>,
@@ -76,13 +78,14 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     /// A fleet of `asked` workers, none of them forked, with never more than `capacity` slots.
-    pub(crate) fn new(asked: usize, capacity: usize, timing: Timing, now: Instant) -> Fleet {
+    pub(crate) fn new(generation: Generation, asked: usize, capacity: usize, timing: Timing, now: Instant) -> Fleet {
         Fleet {
-            force: Force { generation: 0, asked, timing },
-            latest: 0,
+            force: Force { generation, asked, timing },
+            latest: generation,
             capacity,
             phase: Phase::Starting,
             slots: Vec::new(),
+            successor: None,
             backoff: Backoff::new(now),
             look_at: timing.timeout.map(|timeout| now + timeout / 2),
             beat_at: timing.watchdog.map(|period| now + period),
@@ -99,7 +102,9 @@ impl Fleet {
             Event::Ready { slot } => self.ready(slot, now),
             Event::Died { pid, status } => self.died(pid, status, now),
             Event::Hung { slot } => self.hung(slot, now),
-            Event::Loaded { workers, timing } => self.loaded(workers, timing),
+            Event::Succeeding { pid } => self.succeeding(pid),
+            Event::Succeeded => self.succeeded(now),
+            Event::Loaded { workers, timing } => self.loaded(workers, timing, now),
             Event::Refused => self.refused(),
         };
         self.converge(now, &mut actions);
@@ -129,6 +134,11 @@ impl Fleet {
     /// How many workers answer, and how many are asked for.
     pub(crate) fn strength(&self) -> (usize, usize) {
         (self.slots.iter().filter(|slot| matches!(slot, Slot::Serving { .. })).count(), self.force.asked)
+    }
+
+    /// The master that is to take over.
+    pub(crate) fn successor(&self) -> Option<Pid> {
+        self.successor
     }
 
     /// How long a worker may be awake without a pause.
@@ -197,6 +207,13 @@ impl Fleet {
                 vec![]
             }
             (Command::Reload, Phase::Starting | Phase::Running | Phase::Paused) => vec![Action::Load],
+            (Command::Upgrade, _) => {
+                if self.successor.is_none() {
+                    vec![Action::Upgrade]
+                } else {
+                    vec![]
+                }
+            }
             (Command::More, _) => {
                 self.force.asked = (self.force.asked + 1).min(self.capacity / 2);
                 vec![]
@@ -243,6 +260,10 @@ impl Fleet {
     }
 
     fn died(&mut self, pid: Pid, status: ExitStatus, now: Instant) -> Vec<Action> {
+        if self.successor == Some(pid) {
+            // It could not boot: everything is as it was.
+            self.successor = None;
+        }
         let Some(index) = self.slot_of(pid) else { return vec![] };
         match std::mem::replace(&mut self.slots[index], Slot::Vacant) {
             Slot::Booting { generation, since, .. } => {
@@ -299,7 +320,19 @@ impl Fleet {
         }
     }
 
-    fn loaded(&mut self, asked: usize, timing: Timing) -> Vec<Action> {
+    fn succeeding(&mut self, pid: Pid) -> Vec<Action> {
+        self.successor = Some(pid);
+        vec![]
+    }
+
+    fn succeeded(&mut self, now: Instant) -> Vec<Action> {
+        let Some(successor) = self.successor.take() else { return vec![] };
+        let mut actions = vec![Action::HandOver { successor }];
+        actions.extend(self.stop(0, now));
+        actions
+    }
+
+    fn loaded(&mut self, asked: usize, timing: Timing, now: Instant) -> Vec<Action> {
         match self.phase {
             Phase::Starting => {}
             Phase::Running | Phase::Paused => {
@@ -309,6 +342,7 @@ impl Fleet {
         }
         self.latest += 1;
         self.force = Force { generation: self.latest, asked, timing };
+        self.look_at = timing.timeout.map(|timeout| now + timeout / 2);
         vec![]
     }
 
@@ -335,14 +369,16 @@ impl Fleet {
     fn stop(&mut self, code: u8, now: Instant) -> Vec<Action> {
         self.phase = Phase::Stopping { code };
         let drained: Vec<_> = (0..self.slots.len()).filter_map(|index| self.drain(index, now)).collect();
-        [Action::CloseListeners].into_iter().chain(drained).collect()
+        let successor = self.successor.take().map(Action::Term);
+        [Action::CloseListeners].into_iter().chain(successor).chain(drained).collect()
     }
 
     fn stop_at_once(&mut self) -> Vec<Action> {
         let code = if let Phase::Stopping { code } = self.phase { code } else { 0 };
         self.phase = Phase::Stopping { code };
         let killed: Vec<_> = (0..self.slots.len()).filter_map(|index| self.kill(index)).collect();
-        [Action::CloseListeners].into_iter().chain(killed).collect()
+        let successor = self.successor.take().map(Action::Term);
+        [Action::CloseListeners].into_iter().chain(successor).chain(killed).collect()
     }
 
     // --- single slots ------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, FromArgMatches};
@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::Settings;
 use super::values::env_file;
 use crate::error::Error;
+use crate::master::succession::VARIABLE as SUCCESSION;
 
 const PREFIX: &str = "HOSPITAL_";
 
@@ -22,6 +23,9 @@ const PREFIX: &str = "HOSPITAL_";
 pub(crate) struct Given {
     /// The command line, with the name of the program.
     pub(crate) argv: Vec<OsString>,
+    /// Where the program stands, and the directory that it was started in.
+    pub(crate) program: PathBuf,
+    pub(crate) directory: PathBuf,
     /// The environment.
     pub(crate) environment: Vec<(String, String)>,
 }
@@ -64,9 +68,15 @@ struct Flag {
 impl Given {
     /// The process's own command line and environment; what is no UTF-8 in the latter is left out.
     pub(crate) fn from_process() -> Given {
-        let environment =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Given { argv: std::env::args_os().collect(), environment: environment.collect() }
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let argv: Vec<_> = std::env::args_os().collect();
+        Given {
+            // Asked for now: when the file has been replaced, the kernel calls ours "(deleted)".
+            program: std::env::current_exe().unwrap_or_else(|_| argv.first().cloned().unwrap_or_default().into()),
+            directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
+            environment: std::env::vars_os().filter_map(text).filter(|(name, _)| name != SUCCESSION).collect(),
+            argv,
+        }
     }
 
     /// Resolves everything. `matches` is what `command`'s subcommand `path` made of the command line alone.
@@ -82,10 +92,12 @@ impl Given {
     ) -> Result<Configuration, Error> {
         let own = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
         let environment = Layer::read(&self.environment, command, subcommand)?;
-        let path = match matches.get_one::<std::path::PathBuf>("env_file") {
+        let path = match matches.get_one::<PathBuf>("env_file") {
             Some(path) => Some(path.clone()),
             None => environment.flags.get("env_file").map(|flag| flag.value.clone().into()),
         };
+        // --chdir may have been obeyed since: the file is where it was at the start.
+        let path = path.map(|path| self.directory.join(path));
         let from_file = path.as_deref().map_or_else(|| Ok(Vec::new()), read_env_file)?;
         let file = Layer::read(&from_file, command, subcommand)?;
         let from_flags: Vec<_> = matches.get_many::<(String, String)>("env").into_iter().flatten().cloned().collect();

@@ -16,12 +16,14 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::collect::Suite;
+use crate::master::succession::VARIABLE as SUCCESSION;
 use crate::round::Runner;
 use crate::settings::Settings;
 use crate::sys::process::{self, Identity};
 use crate::sys::scoreboard::Scoreboard;
 use crate::sys::signals::{self, Inbox, Signal};
 use crate::sys::sockets::Listener;
+use crate::sys::systemd;
 use clients::{Clients, Progress};
 use connection::{Limits, Need, Patience, Rejection};
 use door::Door;
@@ -103,7 +105,7 @@ impl Worker {
         }
         process::change_environment(
             environment.iter().map(|(name, value)| (name.as_str(), value.as_str())),
-            &crate::sys::systemd::OWN_VARIABLES,
+            systemd::OWN_VARIABLES.into_iter().chain([SUCCESSION]),
         );
 
         // Built after fork: an inherited epoll set is shared with the master, so registering here would

@@ -23,6 +23,10 @@ pub(crate) enum Event {
     Died { pid: Pid, status: ExitStatus },
     /// [`Action::Inspect`] found a worker awake for longer than the timeout.
     Hung { slot: usize },
+    /// [`Action::Upgrade`] has started another master.
+    Succeeding { pid: Pid },
+    /// That master can answer.
+    Succeeded,
     /// [`Action::Load`] found a good configuration; it is the next generation.
     Loaded { workers: usize, timing: Timing },
     /// [`Action::Load`] found a bad one.
@@ -59,6 +63,10 @@ pub(crate) enum Action {
     RollBack(Generation),
     /// The whole fleet answers for the first time.
     Announce,
+    /// Start the program anew, with the sockets.
+    Upgrade,
+    /// The successor has the sockets, their files and the pidfile: leave them alone.
+    HandOver { successor: Pid },
     /// The service is going away: let readiness fail.
     Leave,
     /// Close our copies of the listening sockets.

@@ -20,7 +20,7 @@ fn slot_states(t0: Instant) -> [Slot; 7] {
 }
 
 fn with_slot(slot: Slot, now: Instant) -> Fleet {
-    let mut fleet = Fleet::new(1, 8, TIMING, now);
+    let mut fleet = Fleet::new(0, 1, 8, TIMING, now);
     fleet.phase = Phase::Running;
     fleet.slots = vec![slot];
     fleet
@@ -46,6 +46,7 @@ fn every_command_is_answered_in_every_state() {
         Command::Stop,
         Command::Reload,
         Command::Reopen,
+        Command::Upgrade,
         Command::More,
         Command::Fewer,
         Command::Pause,
@@ -223,6 +224,40 @@ fn a_paused_fleet_has_no_workers_until_a_hup_calls_it_back() {
     assert_eq!(world.fleet.strength(), (2, 2));
 }
 
+#[test]
+fn an_upgrade_drains_the_old_fleet_when_the_new_master_is_ready() {
+    let mut world = World::new(2);
+    world.ready_all();
+    world.apply(Step::Command(Command::Upgrade));
+    assert_eq!((world.successors, world.terminated), (1, 0), "nobody goes before it is ready");
+    world.apply(Step::Command(Command::Upgrade));
+    assert_eq!(world.successors, 1, "one at a time");
+    world.apply(Step::Succeed);
+    world.settle();
+    assert_eq!((world.exited, world.handed_over), (Some(0), true));
+}
+
+#[test]
+fn a_new_master_that_cannot_boot_leaves_everything_as_it_was() {
+    let mut world = World::new(2);
+    world.ready_all();
+    for _ in 0..2 {
+        world.apply(Step::Command(Command::Upgrade));
+        world.apply(Step::SuccessorDies);
+    }
+    world.settle();
+    assert_eq!((world.successors, world.terminated, world.exited), (2, 0, None), "and another try is possible");
+}
+
+#[test]
+fn a_term_takes_a_new_master_that_is_not_ready_along() {
+    let mut world = World::new(1);
+    world.ready_all();
+    world.apply(Step::Command(Command::Upgrade));
+    world.apply(Step::Command(Command::Drain));
+    assert_eq!(world.terminated, 2);
+}
+
 // --- what must always hold -------------------------------------------------------------------------
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -234,8 +269,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Reload),
         1 => Just(Step::BadReload),
         1 => Just(Step::FailNextFork),
+        1 => Just(Step::SuccessorDies),
         1 => proptest::sample::select(vec![
-            Command::Reopen, Command::More, Command::Fewer, Command::Pause, Command::Reap,
+            Command::Reopen, Command::Upgrade, Command::More, Command::Fewer, Command::Pause, Command::Reap,
         ]).prop_map(Step::Command),
     ];
     proptest::collection::vec(step, 0..80)
@@ -291,6 +327,8 @@ fn all_short_histories_end_well() {
         Step::FailNextFork,
         Step::Wait(Duration::from_secs(1)),
         Step::Wait(Duration::from_secs(40)),
+        Step::Command(Command::Upgrade),
+        Step::Succeed,
         Step::Command(Command::Fewer),
         Step::Command(Command::Pause),
         Step::Command(Command::Drain),

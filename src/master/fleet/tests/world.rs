@@ -8,6 +8,9 @@ pub(super) const GRACEFUL: Duration = Duration::from_secs(30);
 pub(super) const TIMING: Timing =
     Timing { timeout: Some(Duration::from_secs(30)), graceful: GRACEFUL, drain_delay: Duration::ZERO, watchdog: None };
 
+/// The pid of the new master.
+const SUCCESSOR: Pid = 9;
+
 /// One thing that happens. Workers are named by their place among the living.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
@@ -22,6 +25,9 @@ pub(super) enum Step {
     Hang(usize),
     Wait(Duration),
     FailNextFork,
+    /// The new master says that it is ready.
+    Succeed,
+    SuccessorDies,
 }
 
 #[derive(Clone)]
@@ -36,6 +42,8 @@ pub(super) struct World {
     pub(super) announced: usize,
     pub(super) inspections: usize,
     pub(super) left: bool,
+    pub(super) successors: usize,
+    pub(super) handed_over: bool,
     pub(super) exited: Option<u8>,
     /// TERM and ABRT do nothing to the workers.
     pub(super) ignore_signals: bool,
@@ -53,7 +61,7 @@ impl World {
     pub(super) fn with_timing(asked: usize, timing: Timing) -> World {
         let now = Instant::now();
         let mut world = World {
-            fleet: Fleet::new(asked, 64, timing, now),
+            fleet: Fleet::new(0, asked, 64, timing, now),
             now,
             alive: vec![],
             forks: 0,
@@ -62,6 +70,8 @@ impl World {
             announced: 0,
             inspections: 0,
             left: false,
+            successors: 0,
+            handed_over: false,
             exited: None,
             ignore_signals: false,
             fail_fork: false,
@@ -104,6 +114,12 @@ impl World {
                 self.happen(Event::Tick);
             }
             Step::FailNextFork => self.fail_fork = true,
+            Step::Succeed => self.happen(Event::Succeeded),
+            Step::SuccessorDies => {
+                if let Some(pid) = self.fleet.successor() {
+                    self.happen(Event::Died { pid, status: ExitStatus::from_raw(2 << 8) });
+                }
+            }
         }
     }
 
@@ -156,6 +172,14 @@ impl World {
                 return Some(Event::Loaded { workers: asked, timing });
             }
             Action::Load => return Some(Event::Refused),
+            Action::Upgrade => {
+                self.successors += 1;
+                return Some(Event::Succeeding { pid: SUCCESSOR });
+            }
+            Action::HandOver { successor } => {
+                assert_eq!(successor, SUCCESSOR);
+                self.handed_over = true;
+            }
             Action::Announce => self.announced += 1,
             Action::Inspect => self.inspections += 1,
             Action::Leave => self.left = true,
@@ -172,6 +196,9 @@ impl World {
     }
 
     fn doom(&mut self, pid: Pid) {
+        if pid == SUCCESSOR {
+            return;
+        }
         assert!(self.alive.contains(&pid), "a signal to {pid}, which is dead and may be somebody else by now");
         if !self.ignore_signals {
             self.doomed.push(pid);
