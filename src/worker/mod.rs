@@ -252,10 +252,16 @@ impl Worker {
         while let Some(client) = self.clients.get_mut(key) {
             let judged = match client.connection.need() {
                 Need::Read => match client.read(&mut self.scratch) {
-                    Progress::Done(0) => Ok(client.connection.end()),
+                    Progress::Done(0) => {
+                        client.connection.end();
+                        Ok(())
+                    }
                     Progress::Done(count) => client.connection.receive(&self.scratch[..count], now, &limits, &patience),
                     Progress::Blocked => return self.clients.park(key, Interest::READABLE, self.poll.registry()),
-                    Progress::Gone => Ok(client.connection.close()),
+                    Progress::Gone => {
+                        client.connection.close();
+                        Ok(())
+                    }
                 },
                 Need::Answer => {
                     if !self.answer(key) {
@@ -268,10 +274,19 @@ impl Worker {
                     Progress::Blocked => {
                         return self.clients.park(key, Interest::READABLE | Interest::WRITABLE, self.poll.registry());
                     }
-                    Progress::Gone => Ok(client.connection.close()),
+                    Progress::Gone => {
+                        client.connection.close();
+                        Ok(())
+                    }
                 },
-                Need::Shut => Ok(client.shut()),
-                Need::Close => return Ok(self.clients.remove(key)),
+                Need::Shut => {
+                    client.shut();
+                    Ok(())
+                }
+                Need::Close => {
+                    self.clients.remove(key);
+                    return Ok(());
+                }
             };
             if let Err(rejection) = judged {
                 self.reject(key, rejection);
