@@ -105,6 +105,13 @@ impl Client {
         set.expect("a timeout can be set");
     }
 
+    /// Sends each piece at once, in a packet of its own.
+    pub(crate) fn no_delay(&self) {
+        if let Stream::Tcp(stream) = &self.stream {
+            stream.set_nodelay(true).expect("a TCP socket has that option");
+        }
+    }
+
     /// The bare stream.
     pub(crate) fn stream(&mut self) -> &mut Stream {
         &mut self.stream
