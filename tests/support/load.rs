@@ -4,8 +4,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -13,17 +11,12 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::At;
+
 /// No load goes on for longer, whatever becomes of the test.
 const LONGEST: Duration = Duration::from_secs(180);
 /// How many failures are described; the others are only counted.
 const DESCRIBED: usize = 5;
-
-/// Where the server is.
-#[derive(Clone, Debug)]
-pub(crate) enum Target {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-}
 
 /// What the clients are like.
 #[derive(Clone, Copy, Debug)]
@@ -42,13 +35,7 @@ pub(crate) struct Shape {
 
 impl Default for Shape {
     fn default() -> Shape {
-        Shape {
-            close: 4,
-            keep_alive: 4,
-            pause: Duration::from_millis(2),
-            patience: Duration::from_secs(10),
-            path: "/",
-        }
+        Shape { close: 4, keep_alive: 4, pause: Duration::from_millis(2), patience: Duration::from_secs(10), path: "/" }
     }
 }
 
@@ -117,7 +104,7 @@ pub(crate) struct Load {
 }
 
 struct Shared {
-    target: Target,
+    at: At,
     shape: Shape,
     began: Instant,
     told_to_stop: AtomicBool,
@@ -126,9 +113,9 @@ struct Shared {
 }
 
 impl Load {
-    pub(crate) fn start(target: Target, shape: Shape) -> Load {
+    pub(crate) fn start(at: &At, shape: Shape) -> Load {
         let shared = Arc::new(Shared {
-            target,
+            at: at.clone(),
             shape,
             began: Instant::now(),
             told_to_stop: AtomicBool::new(false),
@@ -251,7 +238,7 @@ impl Client {
         let is_kept = kept.is_some();
         let mut socket = match kept {
             Some(socket) => socket,
-            None => connect(&self.shared.target, deadline)?,
+            None => connect(&self.shared.at, deadline)?,
         };
         match self.exchange(&mut socket, deadline) {
             Ok(head) => {
@@ -319,11 +306,13 @@ impl Client {
     }
 }
 
-fn connect(target: &Target, deadline: Instant) -> Result<Socket, Failure> {
+fn connect(at: &At, deadline: Instant) -> Result<Socket, Failure> {
     let connected = || {
-        let (domain, address) = match target {
-            Target::Tcp(address) => (Domain::for_address(*address), SockAddr::from(*address)),
-            Target::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+        let (domain, address) = match at {
+            At::Nowhere => return Err(io::Error::other("the server's address is not known")),
+            At::Tcp(address) => (Domain::for_address(*address), SockAddr::from(*address)),
+            At::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+            At::Abstract(name) => (Domain::UNIX, SockAddr::unix(format!("\0{name}"))?),
         };
         let socket = Socket::new(domain, Type::STREAM, None)?;
         socket.connect_timeout(&address, deadline.saturating_duration_since(Instant::now()))?;
@@ -362,9 +351,8 @@ fn is_timeout(error: &io::Error) -> bool {
 
 /// The head of the answer, when it is there.
 fn parse(input: &[u8]) -> Result<Option<Head>, Failure> {
-    let malformed = |why: &dyn fmt::Display| {
-        failure(Verdict::Truncated, format!("{why}: {:?}", String::from_utf8_lossy(input)))
-    };
+    let malformed =
+        |why: &dyn fmt::Display| failure(Verdict::Truncated, format!("{why}: {:?}", String::from_utf8_lossy(input)));
     let mut fields = [httparse::EMPTY_HEADER; 32];
     let mut answer = httparse::Response::new(&mut fields);
     let httparse::Status::Complete(length) = answer.parse(input).map_err(|error| malformed(&error))? else {

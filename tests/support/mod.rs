@@ -11,6 +11,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod client;
+pub(crate) mod load;
 pub(crate) mod processes;
 
 use std::net::{Ipv4Addr, TcpListener};
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-pub(crate) use client::{Answer, At, Client, get, try_get};
+pub(crate) use client::{Answer, At, Client, Stream, get, try_get};
 pub(crate) use nix::sys::signal::Signal;
 use nix::sys::signal::{kill, killpg};
 use nix::unistd::Pid;
