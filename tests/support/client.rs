@@ -117,6 +117,10 @@ impl Client {
         &mut self.stream
     }
 
+    pub(crate) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
     #[track_caller]
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes).expect("the server takes the bytes");

@@ -11,6 +11,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod client;
+pub(crate) mod family;
 pub(crate) mod load;
 pub(crate) mod processes;
 

@@ -5,12 +5,16 @@ use std::path::PathBuf;
 
 /// The living children of a process, in order of their pids.
 pub(crate) fn children(parent: i32) -> Vec<i32> {
-    let processes = std::fs::read_dir("/proc").expect("/proc is mounted");
-    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let mut children: Vec<i32> =
-        pids.filter(|&pid| stat(pid).is_some_and(|(state, ppid)| state != 'Z' && ppid == parent)).collect();
+        all().filter(|&pid| stat(pid).is_some_and(|(state, ppid)| state != 'Z' && ppid == parent)).collect();
     children.sort_unstable();
     children
+}
+
+/// Everything that has a pid.
+pub(crate) fn all() -> impl Iterator<Item = i32> {
+    let processes = std::fs::read_dir("/proc").expect("/proc is mounted");
+    processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
 /// Whether a process runs: neither gone nor a zombie.
