@@ -154,7 +154,9 @@ impl Load {
         assert!(self.shared.began.elapsed() < LONGEST, "the load ended by itself: the test takes too long");
         let panicked = self.halt();
         assert_eq!(panicked, 0, "clients panicked");
-        self.so_far()
+        let tally = self.so_far();
+        println!("load: {tally}");
+        tally
     }
 
     fn halt(&mut self) -> usize {
