@@ -118,7 +118,7 @@ fn a_bad_flag_is_named() {
         (&["--port", "65536"], &["--port", "65536"]),
         (&["-b", "::1"], &["--bind", "::1", "brackets"]),
         (&["-b", ""], &["--bind", "HOST:PORT"]),
-        (&["--fd", "-1"], &["--fd", "-1"]),
+        (&["--fd=-1"], &["--fd", "-1"]),
         (&["--fd", "web"], &["--fd", "web"]),
         (&["--fail-status", "200"], &["--fail-status", "400..=599"]),
         (&["--log-level", "loud"], &["--log-level", "loud", "warning"]),

@@ -64,3 +64,11 @@ pub(crate) fn descriptors(pid: i32) -> BTreeMap<i32, PathBuf> {
 pub(crate) fn name(pid: i32) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
 }
+
+/// The flags of an open descriptor, close-on-exec among them.
+#[track_caller]
+pub(crate) fn descriptor_flags(pid: i32, fd: i32) -> u32 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).expect("it is open");
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).expect("each has flags");
+    u32::from_str_radix(flags.trim(), 8).expect("they are octal")
+}
