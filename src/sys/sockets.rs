@@ -62,17 +62,18 @@ pub(crate) fn open(addresses: &[Address], backlog: i32, owner: FileOwner) -> Res
         let count = std::env::var("LISTEN_FDS").unwrap_or_default();
         Error::Socket(format!("LISTEN_FDS={count:?}: {error}: start hospital from its socket unit"))
     })?;
-    let inherits = addresses.iter().any(|address| matches!(address, Address::Fd(_)));
-    if !passed.is_empty() && !inherits {
+    // The inherited ones first: a number that the parent left closed is given to the next socket that we bind.
+    let (inherited, bound): (Vec<_>, Vec<_>) = addresses.iter().partition(|address| matches!(address, Address::Fd(_)));
+    if !passed.is_empty() && inherited.is_empty() {
         let one = |(fd, name): &(RawFd, String)| {
             adopt::inherit(*fd, &format!("LISTEN_FDS passes descriptor {fd} ({name:?}), which"), backlog)
         };
         return passed.iter().map(one).collect();
     }
     let mut listeners = Vec::new();
-    for (index, address) in addresses.iter().enumerate() {
+    for (index, address) in inherited.iter().chain(&bound).enumerate() {
         let listener = match address {
-            Address::Fd(fd) if addresses[..index].contains(address) => {
+            Address::Fd(fd) if inherited[..index].contains(address) => {
                 Err(Error::Socket(format!("--fd {fd} is given twice: name each socket once")))
             }
             Address::Fd(fd) => adopt::inherit(*fd, &format!("--fd {fd}"), backlog),
