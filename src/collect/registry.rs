@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::check::{Check, DEFAULT_TIMEOUT, Expect, Finding};
 
-/// One compiled-in healthcheck, as the linker gathers it.
+/// One compiled-in healthcheck, as [`#[healthcheck]`](crate::healthcheck) writes it and the linker gathers it.
 #[derive(Debug)]
 pub struct Registered {
     /// The module it stands in, as `module_path!()` gives it.
@@ -50,10 +50,27 @@ impl From<&'static Registered> for Check {
 }
 
 /// Every healthcheck that is compiled in, in the order of their ids.
+///
+/// ```
+/// let ids: Vec<String> = hospital::registered().map(|check| check.id()).collect();
+/// assert_eq!(ids, ["hospital.healthchecks.predictable.collected"]);
+/// ```
 pub fn registered() -> impl Iterator<Item = &'static Registered> {
     let mut all: Vec<_> = inventory::iter::<Registered>().collect();
     all.sort_by_key(|registered| registered.id());
     all.into_iter()
+}
+
+/// Whether a healthcheck is compiled in by exactly that name, with `.` or `::`.
+///
+/// ```
+/// assert!(hospital::is_healthcheck("hospital.healthchecks.predictable.collected"));
+/// assert!(hospital::is_healthcheck("hospital::healthchecks::predictable::collected"));
+/// assert!(!hospital::is_healthcheck("hospital.healthchecks.predictable")); // a module of healthchecks
+/// ```
+pub fn is_healthcheck(path: &str) -> bool {
+    let path = dotted(path);
+    inventory::iter::<Registered>().any(|registered| registered.id() == path)
 }
 
 /// The registered checks at or under a dotted path, in the order of their ids.
@@ -70,7 +87,7 @@ pub(super) fn is_at(id: &str, path: &str) -> bool {
     id.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// A path with `::` written as dots.
+/// A path with `::` written as dots, and `r#match` as `match`.
 pub(super) fn dotted(path: &str) -> String {
-    path.replace("::", ".")
+    path.replace("r#", "").replace("::", ".")
 }
