@@ -1,5 +1,6 @@
 //! The built-in kinds of check: one file each, one row each in [`BUILTINS`].
 
+pub mod amount;
 mod options;
 pub mod tcp;
 
