@@ -1,6 +1,7 @@
 //! The built-in kinds of check: one file each, one row each in [`BUILTINS`].
 
 mod options;
+pub(crate) mod secrets;
 pub mod tcp;
 
 pub use options::Options;
