@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::collect;
+use crate::collect::Sources;
 use crate::error::Error;
 use crate::logging;
 use crate::master::{Ended, Master, Plan};
@@ -116,15 +116,8 @@ impl Plan {
     fn make(configuration: crate::settings::Configuration) -> Result<Plan, Error> {
         let settings = &configuration.settings;
         let identity = Identity::resolve(settings.user.as_deref(), settings.group.as_deref()).map_err(Error::Usage)?;
-        if configuration.names.is_empty() {
-            return Err(Error::Usage(
-                "there is nothing to check: set HEALTHCHECKS or name checks, \
-                 as in HEALTHCHECKS=hospital.healthchecks.predictable"
-                    .to_owned(),
-            ));
-        }
-        let suite = collect::collect(&configuration.names, configuration.origin)?;
-        Ok(Plan { configuration, suite, identity })
+        let sources = Sources::read(&configuration.names, configuration.origin)?;
+        Ok(Plan { configuration, sources, identity })
     }
 }
 

@@ -59,7 +59,8 @@ fn run(function: &Function) -> TokenStream {
             || { #name(); ::hospital::check::Finding::PASS }
         },
         Some(returns) => {
-            let answer = quote_spanned!(syn::spanned::Spanned::span(returns)=> <#returns as ::hospital::answer::Answer>);
+            let answer =
+                quote_spanned!(syn::spanned::Spanned::span(returns)=> <#returns as ::hospital::answer::Answer>);
             quote! { || #answer::finding(#name()) }
         }
     }

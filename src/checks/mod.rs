@@ -7,6 +7,7 @@ pub mod load;
 pub mod memory;
 mod options;
 pub mod process;
+pub(crate) mod secrets;
 pub mod tcp;
 
 pub use options::Options;

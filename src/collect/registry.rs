@@ -1,6 +1,5 @@
 //! The healthchecks that are compiled in, by dotted path.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check::{Check, DEFAULT_TIMEOUT, Expect, Finding};
@@ -74,12 +73,14 @@ pub fn is_healthcheck(path: &str) -> bool {
 }
 
 /// The registered checks at or under a dotted path, in the order of their ids.
-pub(super) fn at(path: &str) -> Vec<Arc<Check>> {
+pub(super) fn at(path: &str) -> impl Iterator<Item = Check> {
     let path = dotted(path);
-    registered()
-        .filter(|registered| is_at(&registered.id(), &path))
-        .map(|registered| Arc::new(registered.into()))
-        .collect()
+    registered().filter(move |registered| is_at(&registered.id(), &path)).map(Check::from)
+}
+
+/// The ids of the registered checks, for a message.
+pub(super) fn known() -> String {
+    super::listed(registered().map(Registered::id))
 }
 
 /// Whether the dotted name `id` is `path` or stands under it.

@@ -11,7 +11,7 @@ use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use crate::collect::Suite;
+use crate::collect::Sources;
 use crate::error::Error;
 use crate::settings::{Configuration, Given};
 use crate::sys::process::{self, Forked, Identity};
@@ -29,7 +29,7 @@ use succession::{Inheritance, Succession};
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) configuration: Configuration,
-    pub(crate) suite: Suite,
+    pub(crate) sources: Sources,
     pub(crate) identity: Identity,
 }
 
@@ -219,14 +219,14 @@ impl Master {
 
     /// In the child: keeps what is a worker's, and with all the rest closes what is the master's.
     fn into_post(mut self, slot: usize, generation: Generation) -> Post {
-        let Plan { configuration, suite, identity } =
+        let Plan { configuration, sources, identity } =
             self.plans.remove(&generation).expect("a generation that is forked has a plan");
         Post {
             slot,
             master: std::os::unix::process::parent_id() as i32,
             settings: configuration.settings,
             environment: configuration.environment,
-            suite,
+            sources,
             identity,
             listeners: self.listeners,
             scoreboard: self.scoreboard,

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::collect::Suite;
+use crate::collect::Sources;
 use crate::master::succession::VARIABLE as SUCCESSION;
 use crate::round::Runner;
 use crate::settings::Settings;
@@ -44,7 +44,7 @@ pub(crate) struct Post {
     pub(crate) slot: usize,
     pub(crate) master: i32,
     pub(crate) settings: Settings,
-    pub(crate) suite: Suite,
+    pub(crate) sources: Sources,
     pub(crate) identity: Identity,
     /// Variables to set before any check runs.
     pub(crate) environment: Vec<(String, String)>,
@@ -93,7 +93,7 @@ struct Worker {
 
 impl Worker {
     fn boot(post: Post) -> io::Result<Worker> {
-        let Post { slot, master, settings, suite, identity, environment, listeners, scoreboard, lifeline, mut bell } =
+        let Post { slot, master, settings, sources, identity, environment, listeners, scoreboard, lifeline, mut bell } =
             post;
         // The handlers first: a TERM that came in since the fork is still blocked, and would be lost.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
@@ -136,7 +136,7 @@ impl Worker {
             now: Instant::now(),
             left: settings.requests_before_retiring(std::process::id()),
             draining: false,
-            responder: Responder::new(suite, settings.fail_status),
+            responder: Responder::new(sources, settings.fail_status),
         };
         scoreboard.set_ready(slot, std::process::id());
         // A full pipe rings as well: the master has not listened yet.

@@ -42,7 +42,8 @@ impl Rounds {
                 self.runner.advance(round, now);
             } else if !self.waiting.is_empty() {
                 let askers = std::mem::take(&mut self.waiting);
-                let suite = askers.iter().flat_map(|asker| asker.part.checks()).cloned().collect();
+                // The last first: if the suite was read anew in between, its newest checks are run.
+                let suite = askers.iter().rev().flat_map(|asker| asker.part.checks()).cloned().collect();
                 self.running = Some((self.runner.begin(suite, self.limit, now), askers));
             }
             match self.running.take() {
@@ -112,5 +113,29 @@ mod tests {
         assert_eq!(answered[0], [0], "a round answers only those who asked before it began");
         assert_eq!(answered[1].len(), 200);
         assert_eq!(runs.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn who_asked_before_the_suite_was_read_anew_is_answered_by_the_new_check() {
+        let suite = |answer: &'static str| -> Suite {
+            let action = move |_| Finding::error(answer);
+            let check = Check {
+                id: "db".into(),
+                title: "Db.".into(),
+                tags: vec![],
+                timeout: LONG,
+                expect: Expect::Success,
+                blocking: false,
+                action: Box::new(action),
+            };
+            [Arc::new(check)].into_iter().collect()
+        };
+        let mut rounds = Rounds::new(Runner::new(|| {}), LONG);
+        rounds.ask(Asker { key: 0, part: suite("old") });
+        rounds.ask(Asker { key: 1, part: suite("new") });
+        let answers = rounds.advance(Instant::now());
+        let contexts: Vec<_> =
+            answers.iter().map(|(key, report)| (*key, report.outcomes[0].finding.context.as_deref())).collect();
+        assert_eq!(contexts, [(0, Some("new")), (1, Some("new"))]);
     }
 }
