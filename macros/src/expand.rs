@@ -9,13 +9,24 @@ use crate::options::{Expect, Options};
 /// Registers the function, in every build, and makes it a test, under `cargo test`.
 pub(crate) fn registration(function: &Function, options: &Options) -> TokenStream {
     let conditions: Vec<_> = function.conditions().collect();
+    let guard = guard(function);
     let entry = entry(function, options);
     let test = test(function);
     quote! {
+        #guard
         #(#conditions)*
         ::hospital::__private::inventory::submit! { #entry }
         #(#conditions)*
         #test
+    }
+}
+
+/// Does nothing, except in an `impl`: an associated function looks like a free one from here, but is refused for this
+/// `use`, at its name, as "not supported in `trait`s or `impl`s" and to be moved out.
+fn guard(function: &Function) -> TokenStream {
+    quote_spanned! {here(function)=>
+        #[allow(unused_imports)]
+        use ::hospital as _;
     }
 }
 
@@ -69,9 +80,8 @@ fn run(function: &Function) -> TokenStream {
 /// A test by the name of `healthcheck_…`, so that the word selects all of them and nothing else.
 fn test(function: &Function) -> TokenStream {
     let path = function.path();
-    // Named for the function but resolved as ours: a failure points at the function.
-    let name = format_ident!("healthcheck_{path}", span = function.name.span().resolved_at(Span::call_site()));
-    quote_spanned! {name.span()=>
+    let name = format_ident!("healthcheck_{path}", span = here(function));
+    quote_spanned! {here(function)=>
         #[cfg(test)]
         #[::core::prelude::v1::test]
         #[ignore = "a healthcheck: cargo test -- --ignored healthcheck"]
@@ -79,4 +89,9 @@ fn test(function: &Function) -> TokenStream {
             ::hospital::__private::run_as_test(::core::module_path!(), #path);
         }
     }
+}
+
+/// Where the function is named, though as ours and not its author's: what fails there points at the function.
+fn here(function: &Function) -> Span {
+    function.name.span().resolved_at(Span::call_site())
 }

@@ -4,7 +4,7 @@ use proc_macro2::Ident;
 use quote::ToTokens;
 use syn::{Attribute, Error, Expr, ExprLit, Item, ItemFn, Lit, Meta, Result, ReturnType, Safety, Signature, Type};
 
-const WANTED: &str = "a healthcheck is a plain `fn name()` or `fn name() -> hospital::Result`";
+const WANTED: &str = "write a plain `fn name()` or `fn name() -> hospital::Result`";
 
 /// A function that can be called as a healthcheck.
 pub(crate) struct Function<'a> {
@@ -18,7 +18,7 @@ impl<'a> Function<'a> {
     /// Accepts what can be called with nothing and at any time.
     pub(crate) fn of(item: &'a Item) -> Result<Function<'a>> {
         let Item::Fn(ItemFn { attrs: attributes, sig, .. }) = item else {
-            return Err(Error::new_spanned(item, format!("this is no function: {WANTED}")));
+            return Err(Error::new_spanned(item, format!("a healthcheck is a function: {WANTED}")));
         };
         if let Some((culprit, problem)) = objection(sig) {
             return Err(Error::new_spanned(culprit, format!("{problem}: {WANTED}")));
@@ -52,29 +52,29 @@ impl<'a> Function<'a> {
 /// What in a signature keeps it from being called as a healthcheck, and why.
 fn objection(sig: &Signature) -> Option<(&dyn ToTokens, &'static str)> {
     if let Some(token) = &sig.asyncness {
-        return Some((token, "it cannot be async, a round runs it on a thread of its own"));
+        return Some((token, "a healthcheck cannot be async, a round runs it on a thread of its own"));
     }
     if let Safety::Unsafe(token) = &sig.safety {
-        return Some((token, "it cannot be unsafe, nobody would vouch for the call"));
+        return Some((token, "a healthcheck cannot be unsafe"));
     }
     if let Some(abi) = &sig.abi {
-        return Some((abi, "it cannot have another ABI"));
+        return Some((abi, "a healthcheck cannot have another ABI"));
     }
     if !sig.generics.params.is_empty() {
-        return Some((&sig.generics, "it cannot be generic, nobody would say for which type it runs"));
+        return Some((&sig.generics, "a healthcheck cannot be generic, nobody could say for which type it runs"));
     }
     if let Some(clause) = &sig.generics.where_clause {
-        return Some((clause, "it cannot have conditions"));
+        return Some((clause, "a healthcheck cannot have conditions"));
     }
     if sig.receiver().is_some() {
-        return Some((&sig.inputs, "it cannot be a method, there is nothing to call it on"));
+        return Some((&sig.inputs, "a healthcheck cannot be a method, there is nothing to call it on"));
     }
     if !sig.inputs.is_empty() {
-        return Some((&sig.inputs, "it cannot take arguments, a round has none to give"));
+        return Some((&sig.inputs, "a healthcheck cannot take arguments, a round has none to give"));
     }
     match &sig.output {
         ReturnType::Type(_, of) if matches!(**of, Type::ImplTrait(_)) => {
-            Some((of, "it has to name the type that it returns"))
+            Some((of, "a healthcheck has to name the type that it returns"))
         }
         ReturnType::Type(..) | ReturnType::Default => None,
     }

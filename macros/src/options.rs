@@ -60,6 +60,9 @@ fn set<T>(
     if option.is_some() {
         return Err(Error::new(key.span(), format!("option `{key}` is given twice: give it once")));
     }
+    if !input.peek(Token![=]) {
+        return Err(Error::new(key.span(), format!("option `{key}` needs a value, as in `{key} = …`")));
+    }
     input.parse::<Token![=]>()?;
     *option = Some(read(input)?);
     Ok(())

@@ -11,8 +11,9 @@ fn main() -> std::process::ExitCode {
     hospital::main()
 }
 
-/// The price of an order in cents.
+/// The price of an order in cents, with a discount in percent.
 fn price(cents: &[u64], discount: u64) -> u64 {
+    assert!(discount <= 100, "a discount of {discount} %");
     cents.iter().sum::<u64>() * (100 - discount) / 100
 }
 
