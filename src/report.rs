@@ -102,13 +102,8 @@ pub(crate) mod tests {
     pub(crate) fn report(statuses: &[Status]) -> Report {
         let outcome = |(index, &status): (usize, &Status)| Outcome {
             check: Arc::new(Check {
-                id: format!("check.{index}"),
                 title: format!("Check {index}."),
-                tags: vec![],
-                timeout: DEFAULT_TIMEOUT,
-                expect: Expect::Success,
-                blocking: false,
-                action: Box::new(|_| Finding::PASS),
+                ..Check::new(format!("check.{index}"), |_| Finding::PASS)
             }),
             finding: match status {
                 Status::Pass => Finding::PASS,

@@ -37,13 +37,12 @@ impl Registered {
 impl From<&'static Registered> for Check {
     fn from(registered: &'static Registered) -> Check {
         Check {
-            id: registered.id(),
             title: registered.title.to_owned(),
             tags: registered.tags.iter().map(|&tag| tag.to_owned()).collect(),
             timeout: registered.timeout.unwrap_or(DEFAULT_TIMEOUT),
             expect: registered.expect,
             blocking: registered.blocking,
-            action: Box::new(|_| (registered.run)()),
+            ..Check::new(registered.id(), |_| (registered.run)())
         }
     }
 }

@@ -34,5 +34,8 @@ pub fn exit_code(report: &Report) -> u8 {
 /// One line that says which there are.
 pub fn named(name: &str) -> Result<&'static Format, String> {
     let known = || FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ");
-    FORMATS.iter().find(|format| format.name == name).ok_or_else(|| format!("there is no such format (known: {})", known()))
+    FORMATS
+        .iter()
+        .find(|format| format.name == name)
+        .ok_or_else(|| format!("there is no such format (known: {})", known()))
 }

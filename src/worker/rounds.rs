@@ -80,19 +80,12 @@ mod tests {
         let runs = Arc::new(AtomicUsize::new(0));
         let (release, gate) = mpsc::channel::<()>();
         let (counter, gate) = (runs.clone(), Mutex::new(gate));
-        let check = Arc::new(Check {
-            id: "slow".into(),
-            title: "Slow.".into(),
-            tags: vec![],
-            timeout: LONG,
-            expect: Expect::Success,
-            blocking: true,
-            action: Box::new(move |_| {
-                counter.fetch_add(1, Ordering::SeqCst);
-                gate.lock().expect("one thread runs it").recv().expect("the test lets it go");
-                Finding::PASS
-            }),
-        });
+        let action = move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            gate.lock().expect("one thread runs it").recv().expect("the test lets it go");
+            Finding::PASS
+        };
+        let check = Arc::new(Check { timeout: LONG, ..Check::new("slow", action) });
         let suite: Suite = [check].into_iter().collect();
         let (woken, wakes) = mpsc::channel();
         let mut rounds = Rounds::new(Runner::new(move || woken.send(()).unwrap_or_default()), LONG);
@@ -118,16 +111,7 @@ mod tests {
     #[test]
     fn who_asked_before_the_suite_was_read_anew_is_answered_by_the_new_check() {
         let suite = |answer: &'static str| -> Suite {
-            let action = move |_| Finding::error(answer);
-            let check = Check {
-                id: "db".into(),
-                title: "Db.".into(),
-                tags: vec![],
-                timeout: LONG,
-                expect: Expect::Success,
-                blocking: false,
-                action: Box::new(action),
-            };
+            let check = Check { blocking: false, ..Check::new("db", move |_| Finding::error(answer)) };
             [Arc::new(check)].into_iter().collect()
         };
         let mut rounds = Rounds::new(Runner::new(|| {}), LONG);
