@@ -19,7 +19,7 @@ use crate::sys::scoreboard::{SLOTS, Scoreboard};
 use crate::sys::signals::{self, Inbox, Signal};
 use crate::sys::sockets::{self, Listener};
 use crate::sys::systemd;
-use crate::worker::Post;
+use crate::worker::{Disclosure, Post};
 use command::Command;
 use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing};
 use pidfile::PidFile;
@@ -31,6 +31,7 @@ pub(crate) struct Plan {
     pub(crate) configuration: Configuration,
     pub(crate) sources: Sources,
     pub(crate) identity: Identity,
+    pub(crate) disclosure: Disclosure,
 }
 
 /// Makes a plan of what the process was started with, at the start and for each reload.
@@ -219,15 +220,10 @@ impl Master {
 
     /// In the child: keeps what is a worker's, and with all the rest closes what is the master's.
     fn into_post(mut self, slot: usize, generation: Generation) -> Post {
-        let Plan { configuration, sources, identity } =
-            self.plans.remove(&generation).expect("a generation that is forked has a plan");
         Post {
             slot,
             master: std::os::unix::process::parent_id() as i32,
-            settings: configuration.settings,
-            environment: configuration.environment,
-            sources,
-            identity,
+            plan: self.plans.remove(&generation).expect("a generation that is forked has a plan"),
             listeners: self.listeners,
             scoreboard: self.scoreboard,
             lifeline: self.lifeline.0,
