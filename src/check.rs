@@ -192,11 +192,31 @@ pub struct Check {
     pub expect: Expect,
     /// Whether it may wait for anything: if not, it runs in the worker's loop, without a thread.
     pub blocking: bool,
+    /// What kind it is of: `function`, or a scheme such as `tcp`.
+    pub kind: &'static str,
+    /// The name or the place in a file that it was collected from; empty before.
+    pub origin: String,
     /// What to call.
     pub action: Action,
 }
 
 impl Check {
+    /// A function as a check of that id, everything else being as it is unless said otherwise.
+    pub fn new(id: impl Into<String>, action: impl Fn(Deadline) -> Finding + Send + Sync + 'static) -> Check {
+        let id = id.into();
+        Check {
+            title: id.clone(),
+            id,
+            tags: Vec::new(),
+            timeout: DEFAULT_TIMEOUT,
+            expect: Expect::Success,
+            blocking: true,
+            kind: "function",
+            origin: String::new(),
+            action: Box::new(action),
+        }
+    }
+
     /// Runs it and judges what it found. A panic is contained and counts as `fail`, as in a test; its
     /// context is the message, and the file and line.
     pub fn run(&self, deadline: Deadline) -> Finding {
@@ -226,15 +246,7 @@ mod tests {
     use super::*;
 
     fn check(expect: Expect, action: impl Fn(Deadline) -> Finding + Send + Sync + 'static) -> Check {
-        Check {
-            id: "t".into(),
-            title: "T".into(),
-            tags: vec![],
-            timeout: DEFAULT_TIMEOUT,
-            expect,
-            blocking: false,
-            action: Box::new(action),
-        }
+        Check { expect, ..Check::new("t", action) }
     }
 
     fn run(check: Check) -> Finding {

@@ -22,6 +22,8 @@ pub mod check;
 pub mod checks;
 mod cli;
 pub mod collect;
+#[cfg(test)]
+mod docs;
 pub mod error;
 mod harness;
 pub mod healthchecks;

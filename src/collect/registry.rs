@@ -1,6 +1,5 @@
 //! The healthchecks that are compiled in, by dotted path.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check::{Check, DEFAULT_TIMEOUT, Expect, Finding};
@@ -38,13 +37,12 @@ impl Registered {
 impl From<&'static Registered> for Check {
     fn from(registered: &'static Registered) -> Check {
         Check {
-            id: registered.id(),
             title: registered.title.to_owned(),
             tags: registered.tags.iter().map(|&tag| tag.to_owned()).collect(),
             timeout: registered.timeout.unwrap_or(DEFAULT_TIMEOUT),
             expect: registered.expect,
             blocking: registered.blocking,
-            action: Box::new(|_| (registered.run)()),
+            ..Check::new(registered.id(), |_| (registered.run)())
         }
     }
 }
@@ -74,12 +72,14 @@ pub fn is_healthcheck(path: &str) -> bool {
 }
 
 /// The registered checks at or under a dotted path, in the order of their ids.
-pub(super) fn at(path: &str) -> Vec<Arc<Check>> {
+pub(super) fn at(path: &str) -> impl Iterator<Item = Check> {
     let path = dotted(path);
-    registered()
-        .filter(|registered| is_at(&registered.id(), &path))
-        .map(|registered| Arc::new(registered.into()))
-        .collect()
+    registered().filter(move |registered| is_at(&registered.id(), &path)).map(Check::from)
+}
+
+/// The ids of the registered checks, for a message.
+pub(super) fn known() -> String {
+    super::listed(registered().map(Registered::id))
 }
 
 /// Whether the dotted name `id` is `path` or stands under it.

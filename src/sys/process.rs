@@ -3,9 +3,9 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, PipeReader};
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus};
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -137,6 +137,33 @@ pub(crate) fn adopt(fd: i32) -> io::Result<OwnedFd> {
     Ok(owned)
 }
 
+/// Starts a program as our child, with these descriptors from 3 on and nothing else open above 2.
+///
+/// # Errors
+///
+/// When it cannot be executed; there is no child then.
+pub(crate) fn start_program(command: &mut Command, fds: &[BorrowedFd<'_>]) -> io::Result<i32> {
+    let own: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let mut moved = vec![-1; own.len()];
+    let arrange = move || {
+        // Out of the way of their places first, which some of them may hold.
+        let beyond = 3 + own.len() as RawFd;
+        for (own, moved) in own.iter().zip(&mut moved) {
+            // SAFETY: fcntl duplicates a descriptor that the parent keeps open until we have executed.
+            *moved = Errno::result(unsafe { libc::fcntl(*own, libc::F_DUPFD_CLOEXEC, beyond) })?;
+        }
+        for (place, moved) in (3..).zip(&moved) {
+            // SAFETY: dup2 replaces what the child has inherited there, which nothing in it uses before exec.
+            Errno::result(unsafe { libc::dup2(*moved, place) })?;
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls only, which are async-signal-safe; its vectors were made before.
+    let child = unsafe { command.pre_exec(arrange) }.spawn()?;
+    // The master reaps every child itself, so the handle is of no use.
+    Ok(child.id() as i32)
+}
+
 /// Writes to standard error now or not at all: a log pipe whose reader sleeps must not stop us.
 pub(crate) fn write_if_ready(out: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
     let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
@@ -228,13 +255,21 @@ fn find_group(group: &str) -> Result<Gid, String> {
     }
 }
 
+/// The number of the user that we act as.
+pub(crate) fn effective_user() -> u32 {
+    Uid::effective().as_raw()
+}
+
 /// Sets the file mode creation mask.
 pub(crate) fn set_umask(mask: u32) {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
 }
 
 /// Sets and removes variables of our own environment.
-pub(crate) fn change_environment<'a>(set: impl IntoIterator<Item = (&'a str, &'a str)>, remove: &[&str]) {
+pub(crate) fn change_environment<'a>(
+    set: impl IntoIterator<Item = (&'a str, &'a str)>,
+    remove: impl IntoIterator<Item = &'a str>,
+) {
     // SAFETY: called in a freshly forked worker, which has one thread.
     unsafe {
         for name in remove {
