@@ -56,10 +56,19 @@ impl Report {
         self.status() == Status::Pass
     }
 
-    /// The outcomes of the checks in that part of the suite.
+    /// The outcomes of the checks in that part of the suite, by their ids: the suite may have been read
+    /// anew since it was asked for.
     pub fn of(&self, part: &Suite) -> Report {
-        let wanted = |outcome: &&Outcome| part.checks().iter().any(|check| Arc::ptr_eq(check, &outcome.check));
-        Report { outcomes: self.outcomes.iter().filter(wanted).cloned().collect() }
+        let all = &self.outcomes;
+        // The next one is mostly where the search begins: both are in the order of the suite.
+        let mut place = 0;
+        let find = |check: &Arc<Check>| {
+            let found =
+                (0..all.len()).map(|step| (place + step) % all.len()).find(|&at| all[at].check.id == check.id)?;
+            place = found + 1;
+            Some(all[found].clone())
+        };
+        Report { outcomes: part.checks().iter().filter_map(find).collect() }
     }
 
     /// The counts.
@@ -93,13 +102,8 @@ pub(crate) mod tests {
     pub(crate) fn report(statuses: &[Status]) -> Report {
         let outcome = |(index, &status): (usize, &Status)| Outcome {
             check: Arc::new(Check {
-                id: format!("check.{index}"),
                 title: format!("Check {index}."),
-                tags: vec![],
-                timeout: DEFAULT_TIMEOUT,
-                expect: Expect::Success,
-                blocking: false,
-                action: Box::new(|_| Finding::PASS),
+                ..Check::new(format!("check.{index}"), |_| Finding::PASS)
             }),
             finding: match status {
                 Status::Pass => Finding::PASS,
@@ -108,6 +112,16 @@ pub(crate) mod tests {
             elapsed: Duration::from_millis(1),
         };
         Report { outcomes: statuses.iter().enumerate().map(outcome).collect() }
+    }
+
+    #[test]
+    fn a_part_is_found_in_its_own_order_and_by_id() {
+        let whole = report(&[Status::Pass, Status::Fail, Status::Skip]);
+        let part = report(&[Status::Pass; 3]).outcomes;
+        let part: Suite = [2, 0].into_iter().map(|index: usize| part[index].check.clone()).collect();
+        let found: Vec<_> = whole.of(&part).outcomes.iter().map(|outcome| outcome.finding.status).collect();
+        assert_eq!(found, [Status::Skip, Status::Pass]);
+        assert!(Report::default().of(&part).outcomes.is_empty());
     }
 
     #[test]

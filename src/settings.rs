@@ -11,8 +11,8 @@ use clap::Args;
 use crate::address::{self, Address, DEFAULT_PORT};
 use crate::worker::connection::{Limits, MOST_FIELDS, Patience};
 pub(crate) use layers::{Configuration, Given, one_line};
-pub(crate) use values::{LogFormat, LogLevel};
-use values::{duration, mask, variable};
+pub(crate) use values::{LogFormat, LogLevel, duration};
+use values::{mask, variable};
 
 /// Everything that can be set, validated. `docs/SETTINGS.md` is compared with it by a test.
 #[derive(Clone, Debug, Args)]

@@ -1,11 +1,18 @@
 //! The built-in kinds of check: one file each, one row each in [`BUILTINS`].
 
+pub mod amount;
+pub mod disk;
+pub mod file;
+pub mod load;
+pub mod memory;
 mod options;
+pub mod process;
+pub(crate) mod secrets;
 pub mod tcp;
 
 pub use options::Options;
 
-use crate::check::{Deadline, Finding};
+use crate::check::{Deadline, Finding, Reason, Status};
 
 /// What runs a check that was built: called once a round, with the moment by which it has to return.
 pub type Action = Box<dyn Fn(Deadline) -> Finding + Send + Sync>;
@@ -26,4 +33,20 @@ pub struct Kind {
 }
 
 /// Every kind there is, one row each.
-pub static BUILTINS: &[Kind] = &[tcp::KIND];
+pub static BUILTINS: &[Kind] = &[tcp::KIND, disk::KIND, file::KIND, load::KIND, memory::KIND, process::KIND];
+
+/// For the kinds that look at this host as a whole.
+fn nothing_behind(scheme: &str, target: &str) -> Result<(), String> {
+    if target.is_empty() { Ok(()) } else { Err(format!("{scheme} takes no target, got {target:?}: write {scheme}:")) }
+}
+
+/// What an assertion returns of a finding that is not judged yet.
+fn result(finding: Finding) -> crate::check::Result {
+    let context = finding.context.unwrap_or_default();
+    match finding.status {
+        Status::Pass | Status::ExpectedFailure => Ok(()),
+        Status::Fail | Status::UnexpectedSuccess => Err(Reason::Fail(context)),
+        Status::Error => Err(Reason::Error(context)),
+        Status::Skip => Err(Reason::Skip(context)),
+    }
+}

@@ -13,6 +13,11 @@ impl Options {
         Options { pairs }
     }
 
+    /// Adds more of them.
+    pub(crate) fn extend(&mut self, pairs: impl IntoIterator<Item = (String, String)>) {
+        self.pairs.extend(pairs);
+    }
+
     /// Takes out every value of a repeatable option.
     pub fn take_all(&mut self, key: &str) -> Vec<String> {
         self.pairs.extract_if(.., |(name, _)| name == key).map(|(_, value)| value).collect()
@@ -47,6 +52,25 @@ impl Options {
         }
     }
 
+    /// Takes out an option that is on or off: `#insecure` and `#insecure=true` mean the same.
+    ///
+    /// # Errors
+    ///
+    /// When it is given more than once or is neither `true` nor `false`.
+    pub fn flag(&mut self, key: &str) -> Result<bool, String> {
+        let read = |value: &str| match value {
+            "" | "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("write true or false"),
+        };
+        Ok(self.parse(key, read)?.unwrap_or(false))
+    }
+
+    /// The names that are given, each as often as it is.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.pairs.iter().map(|(name, _)| name.as_str())
+    }
+
     /// The name of an option that nobody took.
     pub fn left_over(&self) -> Option<&str> {
         self.pairs.first().map(|(name, _)| name.as_str())
@@ -74,6 +98,16 @@ mod tests {
     fn a_wrong_value_is_named_with_its_option() {
         let error = options(&[("status", "x")]).parse("status", str::parse::<u16>);
         assert_eq!(error, Err("option status=\"x\": invalid digit found in string".to_owned()));
+    }
+
+    #[test]
+    fn a_flag_is_on_without_a_value() {
+        for (value, on) in [("", true), ("true", true), ("false", false)] {
+            assert_eq!(options(&[("insecure", value)]).flag("insecure"), Ok(on));
+        }
+        assert_eq!(options(&[]).flag("insecure"), Ok(false));
+        let error = options(&[("insecure", "yes")]).flag("insecure");
+        assert_eq!(error, Err("option insecure=\"yes\": write true or false".to_owned()));
     }
 
     #[test]

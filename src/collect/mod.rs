@@ -1,12 +1,30 @@
 //! Names → suite: the grammar of what HEALTHCHECKS and the command line hold.
+//!
+//! A name is, in this order of trial: the dotted path of registered checks; `scheme:target` of a built-in
+//! kind; the path of a folder or file.
 
+mod file;
+mod folder;
 pub mod registry;
+mod sources;
+mod spec;
+mod trust;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::fs::Metadata;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::check::Check;
 use crate::error::Error;
+use sources::Stamp;
+use spec::Spec;
+
+pub use sources::Sources;
+
+/// Where the checks are, if no name says so.
+const UNNAMED: [&str; 2] = ["./healthchecks.toml", "./healthchecks"];
 
 /// The checks collected for one request, each id once, in the order they were named.
 #[derive(Clone, Debug, Default)]
@@ -22,8 +40,20 @@ impl Suite {
 
     /// The part of the suite at or under a dotted path; empty when nothing is there.
     pub fn at(&self, path: &str) -> Suite {
-        let path = registry::dotted(path);
-        Suite { checks: self.checks.iter().filter(|check| registry::is_at(&check.id, &path)).cloned().collect() }
+        let dotted = registry::dotted(path);
+        // An address may have `::` in it, and is meant as it is written.
+        let wanted = |id: &str| registry::is_at(id, &dotted) || registry::is_at(id, path);
+        Suite { checks: self.checks.iter().filter(|check| wanted(&check.id)).cloned().collect() }
+    }
+
+    /// The part of the suite that has one of these tags, if any are given, and is not at or under one of
+    /// these names.
+    pub fn select(&self, tags: &[String], excluded: &[String]) -> Suite {
+        let tagged = |check: &Check| tags.is_empty() || check.tags.iter().any(|tag| tags.contains(tag));
+        let excluded: HashSet<_> =
+            excluded.iter().flat_map(|name| self.at(name).checks).map(|check| check.id.clone()).collect();
+        let wanted = |check: &&Arc<Check>| tagged(check) && !excluded.contains(&check.id);
+        Suite { checks: self.checks.iter().filter(wanted).cloned().collect() }
     }
 
     /// The ids, joined for a message.
@@ -40,23 +70,137 @@ impl FromIterator<Arc<Check>> for Suite {
     }
 }
 
-/// Collects what the names say. `origin` is where they stand, for the message when one is wrong.
+/// Collects what the names say; without names, what `./healthchecks.toml` and `./healthchecks/` hold.
+/// `origin` is where the names stand, for the message when one is wrong.
 ///
-/// Overlapping names collect a check once. A name that collects nothing is an error, so that a
+/// Overlapping dotted paths collect a check once. A name that collects nothing is an error, so that a
 /// slip of the pen never makes a green report.
+///
+/// # Errors
+///
+/// [`Error::Usage`] when a name cannot be understood, collects nothing, or two checks have one id;
+/// [`Error::Unsafe`] when others may write to a folder, file or executable.
 pub fn collect<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Suite, Error> {
-    let mut collected = Vec::new();
-    for name in names.iter().map(AsRef::as_ref) {
-        let found = registry::at(name);
-        if found.is_empty() {
-            let known = listed(registry::registered().map(registry::Registered::id));
+    Sources::read(names, origin).map(|sources| sources.suite().clone())
+}
+
+/// A check, and where it was found.
+#[derive(Debug)]
+struct Found {
+    check: Check,
+    /// The name, or the place in a file.
+    from: String,
+    /// Whether it is a registered check as it was compiled in.
+    registered: bool,
+}
+
+/// What is gathered while names are read.
+struct Collector<'a> {
+    origin: &'a str,
+    found: Vec<Found>,
+    stamps: Vec<Stamp>,
+}
+
+impl Collector<'_> {
+    /// Reads the names; the stamps are those of the files that were looked at, well or not.
+    fn read(names: &[String], origin: &str) -> (Vec<Stamp>, Result<Suite, Error>) {
+        let mut collector = Collector { origin, found: Vec::new(), stamps: Vec::new() };
+        let result = collector.add_all(names);
+        let Collector { found, stamps, .. } = collector;
+        (stamps, result.and_then(|()| unique(found)))
+    }
+
+    fn add_all(&mut self, names: &[String]) -> Result<(), Error> {
+        if !names.is_empty() {
+            return names.iter().try_for_each(|name| self.add(name));
+        }
+        let there: Vec<_> = UNNAMED.into_iter().filter(|path| Path::new(path).exists()).collect();
+        if there.is_empty() {
             return Err(Error::Usage(format!(
-                "{origin} names {name:?}, but no check is registered there (known: {known})"
+                "there is nothing to check: set HEALTHCHECKS or name checks, as in \
+                 HEALTHCHECKS=hospital.healthchecks.predictable; {} would do as well, and is not here",
+                UNNAMED.join(" or ")
             )));
         }
-        collected.extend(found);
+        there.into_iter().try_for_each(|path| self.add(path))
     }
-    Ok(collected.into_iter().collect())
+
+    fn add(&mut self, name: &str) -> Result<(), Error> {
+        let registered: Vec<_> = registry::at(name).collect();
+        if !registered.is_empty() {
+            let found = |check| Found { check, from: name.to_owned(), registered: true };
+            self.found.extend(registered.into_iter().map(found));
+            return Ok(());
+        }
+        let unclear = |why| Error::Usage(format!("{}: {why}", self.origin));
+        match Spec::parse(name).map_err(unclear)? {
+            Some(spec) => self.add_spec(spec),
+            None if is_path(name) => self.add_path(name),
+            None => Err(self.wrong(name, &format!("no check is registered there (known: {})", registry::known()))),
+        }
+    }
+
+    fn add_spec(&mut self, spec: Spec) -> Result<(), Error> {
+        let from = spec.shown();
+        trust::verify_program(&spec)?;
+        let check = spec.build().map_err(|error| self.wrong(&from, &error))?;
+        self.found.push(Found { check, from, registered: false });
+        Ok(())
+    }
+
+    fn add_path(&mut self, name: &str) -> Result<(), Error> {
+        let path = Path::new(name);
+        let before = self.found.len();
+        match self.look(path) {
+            Ok(metadata) => folder::collect(path, &metadata, self)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(self.wrong(name, "there is no such file or folder"));
+            }
+            Err(error) => return Err(self.wrong(name, &format!("it cannot be looked at: {error}"))),
+        }
+        if self.found.len() > before {
+            return Ok(());
+        }
+        Err(self.wrong(
+            name,
+            "it holds no check: a folder needs *.toml files with [[check]] tables, \
+             or executables with names of letters, digits, '_' and '-' alone",
+        ))
+    }
+
+    /// Looks at a file, and remembers how it looks.
+    fn look(&mut self, path: &Path) -> io::Result<Metadata> {
+        let (stamp, metadata) = Stamp::take(path);
+        self.stamps.push(stamp);
+        metadata
+    }
+
+    fn wrong(&self, name: &str, why: &str) -> Error {
+        Error::Usage(format!("{} names {name:?}, but {why}", self.origin))
+    }
+}
+
+/// Whether a name that is nothing else is meant as a path.
+fn is_path(name: &str) -> bool {
+    ["/", "./", "../"].iter().any(|start| name.starts_with(start)) || name.ends_with(".toml")
+}
+
+/// The checks, if no two have one id. A registered check that several paths collect is one check.
+fn unique(found: Vec<Found>) -> Result<Suite, Error> {
+    let mut first: HashMap<String, (String, bool)> = HashMap::new();
+    for Found { check, from, registered } in &found {
+        match first.insert(check.id.clone(), (from.clone(), *registered)) {
+            Some((before, was_registered)) if !(was_registered && *registered) => {
+                return Err(Error::Usage(format!(
+                    "two checks have the id {:?}: {before} and {from}: \
+                     give one another label, as in other=scheme:target, or another name in its file",
+                    check.id
+                )));
+            }
+            Some(_) | None => {}
+        }
+    }
+    Ok(found.into_iter().map(|Found { check, from, .. }| Arc::new(Check { origin: from, ..check })).collect())
 }
 
 /// The first names in full, the rest as a count: a message stays one line, whatever is collected.
@@ -115,6 +259,36 @@ mod tests {
         let suite = collect(&["hospital"], "HEALTHCHECKS").expect("it is registered");
         assert_eq!(suite.at(PREDICTABLE).checks().len(), 1);
         assert_eq!(suite.at("hospital.nothing").checks().len(), 0);
+    }
+
+    #[test]
+    fn a_part_with_an_ipv6_address_is_selected_as_it_is_written() {
+        let suite = collect(&["tcp://[::1]:80"], "HEALTHCHECKS").expect("it is good");
+        assert_eq!(suite.at("tcp://[::1]:80").checks().len(), 1);
+    }
+
+    #[test]
+    fn two_checks_with_one_id_are_refused_by_name() {
+        let error = collect(&["db=tcp://a:1", "db=tcp://b:1"], "HEALTHCHECKS").expect_err("one id");
+        assert!(error.to_string().starts_with("two checks have the id \"db\": tcp://a:1 and tcp://b:1: "), "{error}");
+        assert_eq!(error.code(), 2);
+        assert!(collect(&["tcp://a:1", "tcp://a:1"], "HEALTHCHECKS").is_err(), "a slip of the pen");
+    }
+
+    #[test]
+    fn a_name_that_is_nothing_is_an_error_with_the_name() {
+        for (name, expected) in [
+            ("tpc://db:1", "HEALTHCHECKS names \"tpc://db:1\", but there is no kind of check \"tpc\" (known: "),
+            ("/no/such", "HEALTHCHECKS names \"/no/such\", but there is no such file or folder"),
+            ("no-such.toml", "HEALTHCHECKS names \"no-such.toml\", but there is no such file or folder"),
+            ("", "HEALTHCHECKS names \"\", but no check is registered there"),
+            ("tcp://u:hunter2@db", "HEALTHCHECKS names \"tcp://db\", but "),
+            ("tcp://u:hunter2/x@db:1", "HEALTHCHECKS: a user or password holds a '/'"),
+        ] {
+            let error = collect(&[name], "HEALTHCHECKS").expect_err(name).to_string();
+            assert!(error.starts_with(expected), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! The healthchecks that are compiled in, by dotted path.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check::{Check, DEFAULT_TIMEOUT, Expect, Finding};
 
-/// One compiled-in healthcheck, as the linker gathers it.
+/// One compiled-in healthcheck, as [`#[healthcheck]`](crate::healthcheck) writes it and the linker gathers it.
 #[derive(Debug)]
 pub struct Registered {
     /// The module it stands in, as `module_path!()` gives it.
@@ -38,31 +37,49 @@ impl Registered {
 impl From<&'static Registered> for Check {
     fn from(registered: &'static Registered) -> Check {
         Check {
-            id: registered.id(),
             title: registered.title.to_owned(),
             tags: registered.tags.iter().map(|&tag| tag.to_owned()).collect(),
             timeout: registered.timeout.unwrap_or(DEFAULT_TIMEOUT),
             expect: registered.expect,
             blocking: registered.blocking,
-            action: Box::new(|_| (registered.run)()),
+            ..Check::new(registered.id(), |_| (registered.run)())
         }
     }
 }
 
 /// Every healthcheck that is compiled in, in the order of their ids.
+///
+/// ```
+/// let ids: Vec<String> = hospital::registered().map(|check| check.id()).collect();
+/// assert_eq!(ids, ["hospital.healthchecks.predictable.collected"]);
+/// ```
 pub fn registered() -> impl Iterator<Item = &'static Registered> {
     let mut all: Vec<_> = inventory::iter::<Registered>().collect();
     all.sort_by_key(|registered| registered.id());
     all.into_iter()
 }
 
-/// The registered checks at or under a dotted path, in the order of their ids.
-pub(super) fn at(path: &str) -> Vec<Arc<Check>> {
+/// Whether a healthcheck is compiled in by exactly that name, with `.` or `::`.
+///
+/// ```
+/// assert!(hospital::is_healthcheck("hospital.healthchecks.predictable.collected"));
+/// assert!(hospital::is_healthcheck("hospital::healthchecks::predictable::collected"));
+/// assert!(!hospital::is_healthcheck("hospital.healthchecks.predictable")); // a module of healthchecks
+/// ```
+pub fn is_healthcheck(path: &str) -> bool {
     let path = dotted(path);
-    registered()
-        .filter(|registered| is_at(&registered.id(), &path))
-        .map(|registered| Arc::new(registered.into()))
-        .collect()
+    inventory::iter::<Registered>().any(|registered| registered.id() == path)
+}
+
+/// The registered checks at or under a dotted path, in the order of their ids.
+pub(super) fn at(path: &str) -> impl Iterator<Item = Check> {
+    let path = dotted(path);
+    registered().filter(move |registered| is_at(&registered.id(), &path)).map(Check::from)
+}
+
+/// The ids of the registered checks, for a message.
+pub(super) fn known() -> String {
+    super::listed(registered().map(Registered::id))
 }
 
 /// Whether the dotted name `id` is `path` or stands under it.
@@ -70,7 +87,7 @@ pub(super) fn is_at(id: &str, path: &str) -> bool {
     id.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// A path with `::` written as dots.
+/// A path with `::` written as dots, and `r#match` as `match`.
 pub(super) fn dotted(path: &str) -> String {
-    path.replace("::", ".")
+    path.replace("r#", "").replace("::", ".")
 }

@@ -11,7 +11,7 @@ use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use crate::collect::Suite;
+use crate::collect::Sources;
 use crate::error::Error;
 use crate::settings::{Configuration, Given};
 use crate::sys::process::{self, Forked, Identity};
@@ -29,7 +29,7 @@ use succession::{Inheritance, Succession};
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) configuration: Configuration,
-    pub(crate) suite: Suite,
+    pub(crate) sources: Sources,
     pub(crate) identity: Identity,
 }
 
@@ -86,7 +86,7 @@ impl Master {
         let handled = command::SIGNALS.iter().map(|(name, _)| signal(name));
         let signals = Inbox::new(handled).map_err(cannot("cannot install signal handlers"))?;
         signals::unblock_all().map_err(cannot("cannot unblock signals"))?;
-        let pidfile = pidfile(&plan, inheritance.as_ref())
+        let pidfile = succession::pidfile(&plan, inheritance.as_ref())
             .inspect_err(|_| listeners.iter().filter(|_| inheritance.is_none()).for_each(Listener::remove_file))?;
         process::set_name(&format!("{}: master", settings.name));
         let generation = inheritance.as_ref().map_or(0, |inheritance| inheritance.generation);
@@ -219,14 +219,14 @@ impl Master {
 
     /// In the child: keeps what is a worker's, and with all the rest closes what is the master's.
     fn into_post(mut self, slot: usize, generation: Generation) -> Post {
-        let Plan { configuration, suite, identity } =
+        let Plan { configuration, sources, identity } =
             self.plans.remove(&generation).expect("a generation that is forked has a plan");
         Post {
             slot,
             master: std::os::unix::process::parent_id() as i32,
             settings: configuration.settings,
             environment: configuration.environment,
-            suite,
+            sources,
             identity,
             listeners: self.listeners,
             scoreboard: self.scoreboard,
@@ -277,50 +277,6 @@ impl Master {
         }
     }
 
-    // --- succession --------------------------------------------------------------------------------
-
-    fn upgrade(&mut self) -> Vec<Event> {
-        if std::process::id() == 1 {
-            tracing::error!("no upgrade: this is PID 1, whose end is the end of its container: start a new one");
-            return vec![];
-        }
-        match Succession::begin(&self.given, self.fleet.next_generation(), &self.listeners, self.pidfile.as_ref()) {
-            Ok((pid, succession)) => {
-                tracing::info!("upgrade: a new master (pid {pid}) boots");
-                self.succession = Some(succession);
-                vec![Event::Succeeding { pid }]
-            }
-            Err(error) => {
-                tracing::error!("no upgrade: {} cannot be started: {error}", self.given.program.display());
-                vec![]
-            }
-        }
-    }
-
-    /// The new master has rung its bell, or closed it.
-    fn succession_event(&mut self) -> Option<Event> {
-        match self.succession.as_mut()?.state() {
-            succession::State::Waiting => None,
-            succession::State::Complete => {
-                self.succession = None;
-                Some(Event::Succeeded)
-            }
-            // Its death is an event of its own.
-            succession::State::Lost => {
-                self.succession = None;
-                None
-            }
-        }
-    }
-
-    fn hand_over(&mut self, successor: Pid) {
-        tracing::info!("upgrade: the new master (pid {successor}) answers: draining");
-        systemd::main_pid(successor);
-        // Closed, not removed: the files are the successor's now.
-        self.listeners.clear();
-        self.pidfile = None;
-    }
-
     // --- the beginning and the end -----------------------------------------------------------------
 
     fn announce(&mut self) {
@@ -356,16 +312,6 @@ impl Master {
         }
         tracing::info!("stopped");
         Ended::Stopped(code)
-    }
-}
-
-fn pidfile(plan: &Plan, inheritance: Option<&Inheritance>) -> Result<Option<PidFile>, Error> {
-    let Some(path) = plan.configuration.settings.pid.as_deref() else { return Ok(None) };
-    let inherited =
-        inheritance.map(Inheritance::pidfile).transpose().map_err(cannot("cannot take over the pidfile"))?;
-    match inherited.flatten() {
-        Some(file) => Ok(Some(PidFile::held(path, file))),
-        None => PidFile::create(path).map(Some),
     }
 }
 

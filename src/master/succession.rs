@@ -10,8 +10,9 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use super::fleet::{Generation, Pid};
+use super::fleet::{Event, Generation, Pid};
 use super::pidfile::PidFile;
+use super::{Master, Plan, cannot};
 use crate::error::Error;
 use crate::settings::Given;
 use crate::sys::process;
@@ -48,6 +49,61 @@ impl Inheritance {
     /// What to ring when we can answer.
     pub(super) fn bell(&self) -> io::Result<PipeWriter> {
         process::adopt(self.bell).map(PipeWriter::from)
+    }
+}
+
+impl Master {
+    pub(super) fn upgrade(&mut self) -> Vec<Event> {
+        if std::process::id() == 1 {
+            tracing::error!("no upgrade: this is PID 1, whose end is the end of its container: start a new one");
+            return vec![];
+        }
+        match Succession::begin(&self.given, self.fleet.next_generation(), &self.listeners, self.pidfile.as_ref()) {
+            Ok((pid, succession)) => {
+                tracing::info!("upgrade: a new master (pid {pid}) boots");
+                self.succession = Some(succession);
+                vec![Event::Succeeding { pid }]
+            }
+            Err(error) => {
+                tracing::error!("no upgrade: {} cannot be started: {error}", self.given.program.display());
+                vec![]
+            }
+        }
+    }
+
+    /// The new master has rung its bell, or closed it.
+    pub(super) fn succession_event(&mut self) -> Option<Event> {
+        match self.succession.as_mut()?.state() {
+            State::Waiting => None,
+            State::Complete => {
+                self.succession = None;
+                Some(Event::Succeeded)
+            }
+            // Its death is an event of its own.
+            State::Lost => {
+                self.succession = None;
+                None
+            }
+        }
+    }
+
+    pub(super) fn hand_over(&mut self, successor: Pid) {
+        tracing::info!("upgrade: the new master (pid {successor}) answers: draining");
+        systemd::main_pid(successor);
+        // Closed, not removed: the files are the successor's now.
+        self.listeners.clear();
+        self.pidfile = None;
+    }
+}
+
+/// The pidfile of a plan: the former master's, or one of our own.
+pub(super) fn pidfile(plan: &Plan, inheritance: Option<&Inheritance>) -> Result<Option<PidFile>, Error> {
+    let Some(path) = plan.configuration.settings.pid.as_deref() else { return Ok(None) };
+    let inherited =
+        inheritance.map(Inheritance::pidfile).transpose().map_err(cannot("cannot take over the pidfile"))?;
+    match inherited.flatten() {
+        Some(file) => Ok(Some(PidFile::held(path, file))),
+        None => PidFile::create(path).map(Some),
     }
 }
 

@@ -4,11 +4,15 @@ use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
 use serde_json::ser::PrettyFormatter;
 
+use super::{Format, exit_code};
 use crate::check::Status;
 use crate::report::{Outcome, Report, Summary};
 
 /// The media type of this format.
 pub const MEDIA_TYPE: &str = "application/json; charset=utf-8";
+
+pub(super) const FORMAT: Format =
+    Format { name: "json", media_type: MEDIA_TYPE, write: report, exit_code, is_success: Report::passes };
 
 /// Appends the report to `out`.
 pub fn report(report: &Report, out: &mut Vec<u8>) {

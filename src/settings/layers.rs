@@ -79,6 +79,12 @@ impl Given {
         }
     }
 
+    /// The names in HEALTHCHECKS.
+    pub(crate) fn healthchecks(&self) -> Vec<String> {
+        let value = self.environment.iter().find(|(name, _)| name == "HEALTHCHECKS").map(|(_, value)| value.as_str());
+        split(value.unwrap_or_default())
+    }
+
     /// Resolves everything. `matches` is what `command`'s subcommand `path` made of the command line alone.
     ///
     /// # Errors

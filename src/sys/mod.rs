@@ -1,6 +1,8 @@
 //! The rim: the only home of `unsafe`, raw descriptors, nix and libc. It decides nothing.
 
+pub(crate) mod filesystem;
 pub(crate) mod process;
+pub(crate) mod procfs;
 pub(crate) mod scoreboard;
 pub(crate) mod signals;
 pub(crate) mod sockets;

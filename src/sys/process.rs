@@ -255,6 +255,11 @@ fn find_group(group: &str) -> Result<Gid, String> {
     }
 }
 
+/// The number of the user that we act as.
+pub(crate) fn effective_user() -> u32 {
+    Uid::effective().as_raw()
+}
+
 /// Sets the file mode creation mask.
 pub(crate) fn set_umask(mask: u32) {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::collect::Suite;
+use crate::collect::Sources;
 use crate::master::succession::VARIABLE as SUCCESSION;
 use crate::round::Runner;
 use crate::settings::Settings;
@@ -44,7 +44,7 @@ pub(crate) struct Post {
     pub(crate) slot: usize,
     pub(crate) master: i32,
     pub(crate) settings: Settings,
-    pub(crate) suite: Suite,
+    pub(crate) sources: Sources,
     pub(crate) identity: Identity,
     /// Variables to set before any check runs.
     pub(crate) environment: Vec<(String, String)>,
@@ -93,7 +93,7 @@ struct Worker {
 
 impl Worker {
     fn boot(post: Post) -> io::Result<Worker> {
-        let Post { slot, master, settings, suite, identity, environment, listeners, scoreboard, lifeline, mut bell } =
+        let Post { slot, master, settings, sources, identity, environment, listeners, scoreboard, lifeline, mut bell } =
             post;
         // The handlers first: a TERM that came in since the fork is still blocked, and would be lost.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
@@ -136,7 +136,7 @@ impl Worker {
             now: Instant::now(),
             left: settings.requests_before_retiring(std::process::id()),
             draining: false,
-            responder: Responder::new(suite, settings.fail_status),
+            responder: Responder::new(sources, settings.fail_status),
         };
         scoreboard.set_ready(slot, std::process::id());
         // A full pipe rings as well: the master has not listened yet.
@@ -252,10 +252,16 @@ impl Worker {
         while let Some(client) = self.clients.get_mut(key) {
             let judged = match client.connection.need() {
                 Need::Read => match client.read(&mut self.scratch) {
-                    Progress::Done(0) => Ok(client.connection.end()),
+                    Progress::Done(0) => {
+                        client.connection.end();
+                        Ok(())
+                    }
                     Progress::Done(count) => client.connection.receive(&self.scratch[..count], now, &limits, &patience),
                     Progress::Blocked => return self.clients.park(key, Interest::READABLE, self.poll.registry()),
-                    Progress::Gone => Ok(client.connection.close()),
+                    Progress::Gone => {
+                        client.connection.close();
+                        Ok(())
+                    }
                 },
                 Need::Answer => {
                     if !self.answer(key) {
@@ -268,10 +274,19 @@ impl Worker {
                     Progress::Blocked => {
                         return self.clients.park(key, Interest::READABLE | Interest::WRITABLE, self.poll.registry());
                     }
-                    Progress::Gone => Ok(client.connection.close()),
+                    Progress::Gone => {
+                        client.connection.close();
+                        Ok(())
+                    }
                 },
-                Need::Shut => Ok(client.shut()),
-                Need::Close => return Ok(self.clients.remove(key)),
+                Need::Shut => {
+                    client.shut();
+                    Ok(())
+                }
+                Need::Close => {
+                    self.clients.remove(key);
+                    return Ok(());
+                }
             };
             if let Err(rejection) = judged {
                 self.reject(key, rejection);

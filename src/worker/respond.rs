@@ -1,19 +1,24 @@
 //! What is said to a request: everything but the checks' answers is known at once.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::connection::{Connection, Rejection, Response};
 use super::route::{self, Route};
-use crate::collect::Suite;
+use crate::collect::{Sources, Suite};
 use crate::render::json;
 use crate::report::Report;
 use crate::sys::scoreboard::Scoreboard;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
+/// How often the files of checks are looked at, at most.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Writes answers into connections.
 pub(super) struct Responder {
-    suite: Suite,
+    sources: Sources,
+    /// When the files of checks were last looked at.
+    looked: Option<Instant>,
     fail_status: u16,
     close: bool,
     body: Vec<u8>,
@@ -21,8 +26,8 @@ pub(super) struct Responder {
 }
 
 impl Responder {
-    pub(super) fn new(suite: Suite, fail_status: u16) -> Responder {
-        Responder { suite, fail_status, close: false, body: Vec::new(), date: Date::default() }
+    pub(super) fn new(sources: Sources, fail_status: u16) -> Responder {
+        Responder { sources, looked: None, fail_status, close: false, body: Vec::new(), date: Date::default() }
     }
 
     /// From now on each answer is the last on its connection.
@@ -39,26 +44,38 @@ impl Responder {
     ) -> Option<Suite> {
         let (request, target) = connection.request()?;
         match route::route(request.method, target) {
-            Route::Checks(path) if path.is_empty() => return Some(self.suite.clone()),
+            Route::Checks(path) if path.is_empty() => return Some(self.suite(now).clone()),
             Route::Checks(path) => {
-                let part = self.suite.at(&path);
+                let part = self.suite(now).at(&path);
                 if !part.checks().is_empty() {
                     return Some(part);
                 }
-                let message = format!("no check is collected at {path:?} (known: {})", self.suite.known());
+                let message = format!("no check is collected at {path:?} (known: {})", self.sources.suite().known());
                 self.error(404, &message, "", connection, now);
             }
             Route::Live => self.text(200, "livez check passed\n", connection, now),
             Route::Ready if scoreboard.is_leaving() => {
                 self.text(503, "readyz check failed: draining\n", connection, now)
             }
-            Route::Ready => return Some(self.suite.clone()),
+            Route::Ready => return Some(self.suite(now).clone()),
             Route::NotAllowed => {
                 self.error(405, "only GET, HEAD and OPTIONS are answered here", route::ALLOW, connection, now);
             }
             Route::Malformed => self.error(400, "the request target cannot be read", "", connection, now),
         }
         None
+    }
+
+    /// The checks as their files say now, or said within the last second.
+    fn suite(&mut self, now: Instant) -> &Suite {
+        if self.looked.is_none_or(|looked| now.duration_since(looked) >= LOOK_EVERY) {
+            self.looked = Some(now);
+            if self.sources.changed() {
+                tracing::info!("the files of healthchecks have changed: reading them again");
+                self.sources.refresh();
+            }
+        }
+        self.sources.suite()
     }
 
     /// Answers with the report of a round.

@@ -42,7 +42,8 @@ impl Rounds {
                 self.runner.advance(round, now);
             } else if !self.waiting.is_empty() {
                 let askers = std::mem::take(&mut self.waiting);
-                let suite = askers.iter().flat_map(|asker| asker.part.checks()).cloned().collect();
+                // The last first: if the suite was read anew in between, its newest checks are run.
+                let suite = askers.iter().rev().flat_map(|asker| asker.part.checks()).cloned().collect();
                 self.running = Some((self.runner.begin(suite, self.limit, now), askers));
             }
             match self.running.take() {
@@ -79,19 +80,12 @@ mod tests {
         let runs = Arc::new(AtomicUsize::new(0));
         let (release, gate) = mpsc::channel::<()>();
         let (counter, gate) = (runs.clone(), Mutex::new(gate));
-        let check = Arc::new(Check {
-            id: "slow".into(),
-            title: "Slow.".into(),
-            tags: vec![],
-            timeout: LONG,
-            expect: Expect::Success,
-            blocking: true,
-            action: Box::new(move |_| {
-                counter.fetch_add(1, Ordering::SeqCst);
-                gate.lock().expect("one thread runs it").recv().expect("the test lets it go");
-                Finding::PASS
-            }),
-        });
+        let action = move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            gate.lock().expect("one thread runs it").recv().expect("the test lets it go");
+            Finding::PASS
+        };
+        let check = Arc::new(Check { timeout: LONG, ..Check::new("slow", action) });
         let suite: Suite = [check].into_iter().collect();
         let (woken, wakes) = mpsc::channel();
         let mut rounds = Rounds::new(Runner::new(move || woken.send(()).unwrap_or_default()), LONG);
@@ -112,5 +106,20 @@ mod tests {
         assert_eq!(answered[0], [0], "a round answers only those who asked before it began");
         assert_eq!(answered[1].len(), 200);
         assert_eq!(runs.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn who_asked_before_the_suite_was_read_anew_is_answered_by_the_new_check() {
+        let suite = |answer: &'static str| -> Suite {
+            let check = Check { blocking: false, ..Check::new("db", move |_| Finding::error(answer)) };
+            [Arc::new(check)].into_iter().collect()
+        };
+        let mut rounds = Rounds::new(Runner::new(|| {}), LONG);
+        rounds.ask(Asker { key: 0, part: suite("old") });
+        rounds.ask(Asker { key: 1, part: suite("new") });
+        let answers = rounds.advance(Instant::now());
+        let contexts: Vec<_> =
+            answers.iter().map(|(key, report)| (*key, report.outcomes[0].finding.context.as_deref())).collect();
+        assert_eq!(contexts, [(0, Some("new")), (1, Some("new"))]);
     }
 }

@@ -244,7 +244,7 @@ impl World {
             if self.booting().is_some() {
                 return;
             }
-            self.to_next_deadline();
+            self.wait_for_deadline();
         }
         panic!("nobody is forked: {:?}", self.history);
     }
@@ -261,12 +261,12 @@ impl World {
             if self.exited.is_some() || paused || at_rest {
                 return;
             }
-            self.to_next_deadline();
+            self.wait_for_deadline();
         }
         panic!("it does not come to rest: {:?} in {:?}", self.history, self.fleet);
     }
 
-    fn to_next_deadline(&mut self) {
+    fn wait_for_deadline(&mut self) {
         let next = self.fleet.next_deadline().expect("something is still to be waited for");
         self.apply(Step::Wait(next.saturating_duration_since(self.now)));
     }

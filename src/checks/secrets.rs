@@ -1,0 +1,143 @@
+//! What of a target may be shown: never a password, never a token.
+
+use percent_encoding::percent_decode_str;
+
+/// What stands for a secret where it is shown.
+const HIDDEN: &str = "***";
+
+/// A key of a URL's query with one of these in it has a value that is not shown.
+const SECRET_WORDS: [&str; 10] =
+    ["auth", "credential", "jwt", "key", "pass", "pwd", "secret", "session", "sig", "token"];
+
+/// Shorter secrets are not looked for in texts: they would be found everywhere.
+const SHORTEST: usize = 3;
+
+/// The target without `user:password@` and with `***` for each value in its query that looks secret.
+pub(crate) fn shown(target: &str) -> String {
+    let parts = Parts::of(target);
+    let mut shown = format!("{}{}", parts.slashes, parts.head);
+    let mut separator = '?';
+    for item in parts.query.into_iter().flat_map(|query| query.split('&')) {
+        shown.push(separator);
+        match item.split_once('=') {
+            Some((key, _)) if is_secret(key) => shown.push_str(&format!("{key}={HIDDEN}")),
+            _ => shown.push_str(item),
+        }
+        separator = '&';
+    }
+    shown
+}
+
+/// What is secret in a target, to be kept out of every text that is made about it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Secrets(Vec<String>);
+
+impl Secrets {
+    /// The passwords and tokens in a target, as they are written and decoded.
+    pub(crate) fn of(target: &str) -> Secrets {
+        let parts = Parts::of(target);
+        // A user without a password may well be a token.
+        let user = parts.user.map(|user| user.split_once(':').map_or(user, |(_, password)| password));
+        let query = parts.query.into_iter().flat_map(|query| query.split('&'));
+        let tokens = query.filter_map(|item| item.split_once('=')).filter(|(key, _)| is_secret(key));
+        let written = user.into_iter().chain(parts.user).chain(tokens.map(|(_, value)| value));
+        let mut secrets: Vec<String> = written
+            .flat_map(|secret| [secret.to_owned(), percent_decode_str(secret).decode_utf8_lossy().into_owned()])
+            .filter(|secret| secret.len() >= SHORTEST)
+            .collect();
+        // The longest first, so that none is cut up by another that is a part of it.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Secrets(secrets)
+    }
+
+    /// Whether there is nothing to hide.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The text with `***` for every secret in it.
+    pub(crate) fn scrub(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
+    }
+}
+
+/// Whether a user or a password has a character in it that ends the authority, so that nobody can tell
+/// where it ends: `//user:pa#ss@host`.
+pub(crate) fn is_ambiguous(name: &str) -> bool {
+    let Some((_, rest)) = name.split_once("//") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let beyond = &rest[authority.len()..];
+    let port = authority.rsplit_once(':').map_or("", |(host, port)| if host.ends_with(']') { "" } else { port });
+    !authority.contains('@')
+        && !authority.starts_with('[')
+        && beyond.contains('@')
+        && port.bytes().any(|byte| !byte.is_ascii_digit())
+}
+
+struct Parts<'a> {
+    slashes: &'a str,
+    user: Option<&'a str>,
+    head: &'a str,
+    query: Option<&'a str>,
+}
+
+impl Parts<'_> {
+    fn of(target: &str) -> Parts<'_> {
+        let (slashes, rest) = match target.strip_prefix("//") {
+            Some(rest) => (&target[..2], rest),
+            None => ("", target),
+        };
+        let end = if is_ambiguous(target) { rest.len() } else { rest.find(['/', '?']).unwrap_or(rest.len()) };
+        let (user, rest) = match rest[..end].rfind('@') {
+            Some(at) if at > 0 => (Some(&rest[..at]), &rest[at + 1..]),
+            _ => (None, rest),
+        };
+        let (head, query) = rest.split_once('?').map_or((rest, None), |(head, query)| (head, Some(query)));
+        Parts { slashes, user, head, query }
+    }
+}
+
+fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    SECRET_WORDS.iter().any(|word| key.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_and_tokens_are_not_shown() {
+        for (target, expected) in [
+            ("//shop/ping", "//shop/ping"),
+            ("//user:pw@shop:80/ping", "//shop:80/ping"),
+            ("//token@shop", "//shop"),
+            ("//u:p@ss@shop/a@b", "//shop/a@b"),
+            ("//shop/?deep=1&api_token=abc&x", "//shop/?deep=1&api_token=***&x"),
+            ("//[::1]:80/", "//[::1]:80/"),
+            ("u:p@shop:80", "shop:80"),
+            ("@abstract", "@abstract"),
+            ("/usr/lib/a@b", "/usr/lib/a@b"),
+            ("//user:pa/ss@shop/", "//shop/"),
+            ("//user:pa?ss@shop/", "//shop/"),
+        ] {
+            assert_eq!(shown(target), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_scrubbed_of_secrets_as_written_and_decoded() {
+        let secrets = Secrets::of("//user:p%40ss@shop/?key=abcdef");
+        assert_eq!(secrets.scrub("p@ss, p%40ss and abcdef for user"), "***, *** and *** for user");
+        assert!(Secrets::of("//shop/?deep=1").is_empty());
+    }
+
+    #[test]
+    fn a_password_that_hides_the_host_is_found_out() {
+        assert!(is_ambiguous("http://user:pa#ss@shop"));
+        assert!(is_ambiguous("http://user:pa/ss@shop"));
+        for clear in ["http://user:pw@shop/a@b", "http://shop:80/@user", "http://shop/@user", "http://[fe80::a]/@u"] {
+            assert!(!is_ambiguous(clear), "{clear}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! A TOML file of checks: `[[check]]` tables with `use`, `name`, the common options and those of the kind.
+
+use std::fs;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::spec::{COMMON, Common, Spec, is_label};
+use super::{Collector, Found, registry, trust};
+use crate::checks::{Kind, Options};
+use crate::error::Error;
+
+/// The keys of a table that are no options in the grammar of names.
+const KEYS: [&str; 3] = ["name", "use", "tags"];
+
+type Value<'i> = Spanned<DeValue<'i>>;
+
+/// Collects the checks of one file, in their order.
+pub(super) fn collect(path: &Path, collector: &mut Collector<'_>) -> Result<(), Error> {
+    let text = fs::read_to_string(path).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?;
+    let found = File { path, text: &text }.checks()?;
+    collector.found.extend(found);
+    Ok(())
+}
+
+struct File<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl File<'_> {
+    fn checks(&self) -> Result<Vec<Found>, Error> {
+        // The parser's own rendering quotes the line, and a line may hold a secret.
+        let document = DeTable::parse(self.text).map_err(|error| {
+            let offset = error.span().map_or(self.text.len(), |span| span.start);
+            self.wrong(offset, error.message())
+        })?;
+        let mut found = Vec::new();
+        for (key, value) in document.get_ref() {
+            match (key.get_ref().as_ref(), value.get_ref()) {
+                ("check", DeValue::Array(tables)) => {
+                    for table in tables {
+                        found.extend(self.table(table)?);
+                    }
+                }
+                ("check", _) => return Err(self.wrong_at(key, "write [[check]], once for each check")),
+                (name, _) => return Err(self.wrong_at(key, &format!("unknown key {name:?} (known: check)"))),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The checks that one table stands for: one, or as many as its dotted path has.
+    fn table(&self, value: &Value<'_>) -> Result<Vec<Found>, Error> {
+        let DeValue::Table(table) = value.get_ref() else {
+            return Err(self.wrong_at(value, "write [[check]], a table for each check"));
+        };
+        let Some(used) = table.get("use") else {
+            return Err(
+                self.wrong_at(value, "this check has no `use`: say what it verifies, as in use = \"tcp://db:1\"")
+            );
+        };
+        let name = table.get("name").map(|name| self.label(name)).transpose()?;
+        match Spec::parse(self.string(used)?).map_err(|why| self.wrong_at(used, &why))? {
+            Some(spec) => Ok(vec![self.built_in(table, used, spec, name)?]),
+            None => self.registered(table, used, name),
+        }
+    }
+
+    fn built_in(
+        &self,
+        table: &DeTable<'_>,
+        used: &Value<'_>,
+        mut spec: Spec,
+        name: Option<&str>,
+    ) -> Result<Found, Error> {
+        if spec.label.is_some() {
+            return Err(self.wrong_at(used, "a label has no place here: write name = \"…\""));
+        }
+        let kind = spec.kind().map_err(|why| self.wrong_at(used, &why))?;
+        spec.label = name.map(str::to_owned);
+        spec.options.extend(self.options(table, Some(kind))?);
+        trust::verify_program(&spec)?;
+        let check = spec.build().map_err(|why| self.wrong_at(used, &why))?;
+        Ok(Found { check, from: self.place(used.span().start), registered: false })
+    }
+
+    /// Registered checks, as the table changes them.
+    fn registered(&self, table: &DeTable<'_>, used: &Value<'_>, name: Option<&str>) -> Result<Vec<Found>, Error> {
+        let path = self.string(used)?;
+        let mut checks: Vec<_> = registry::at(path).collect();
+        if checks.is_empty() {
+            let why = format!("no check is registered at {path:?} (known: {})", registry::known());
+            return Err(self.wrong_at(used, &why));
+        }
+        let mut options = Options::new(self.options(table, None)?);
+        if checks.len() > 1 && (name.is_some() || options.names().any(|name| name == "title")) {
+            let why = format!("{path:?} has {} checks, which cannot share a name or a title", checks.len());
+            return Err(self.wrong_at(used, &why));
+        }
+        let common = Common::take(&mut options).map_err(|why| self.wrong_at(used, &why))?;
+        for check in &mut checks {
+            common.apply(check);
+            if let Some(name) = name {
+                check.id = name.to_owned();
+            }
+        }
+        let from = self.place(used.span().start);
+        let unchanged = table.len() == 1;
+        Ok(checks.into_iter().map(|check| Found { check, from: from.clone(), registered: unchanged }).collect())
+    }
+
+    /// The keys that are options, in the words of the grammar: `tags` is `tag`, given several times.
+    fn options(&self, table: &DeTable<'_>, kind: Option<&Kind>) -> Result<Vec<(String, String)>, Error> {
+        let own = kind.map_or(&[][..], |kind| kind.options);
+        let mut pairs = Vec::new();
+        for (key, value) in table {
+            let name = key.get_ref().as_ref();
+            if ["name", "use"].contains(&name) {
+                continue;
+            }
+            let known = || KEYS.iter().chain(&COMMON).chain(own).copied();
+            if !known().any(|known| known == name) {
+                let known = known().collect::<Vec<_>>().join(", ");
+                return Err(self.wrong_at(key, &format!("unknown key {name:?} (known: {known})")));
+            }
+            let option = if name == "tags" { "tag" } else { name };
+            pairs.extend(self.texts(value)?.into_iter().map(|text| (option.to_owned(), text)));
+        }
+        Ok(pairs)
+    }
+
+    /// The values of an option: one, those of an array, or `KEY=VALUE` for each entry of a table.
+    fn texts(&self, value: &Value<'_>) -> Result<Vec<String>, Error> {
+        match value.get_ref() {
+            DeValue::Array(array) => array.iter().map(|value| self.scalar(value)).collect(),
+            DeValue::Table(table) => {
+                table.iter().map(|(key, value)| Ok(format!("{}={}", key.get_ref(), self.scalar(value)?))).collect()
+            }
+            _ => Ok(vec![self.scalar(value)?]),
+        }
+    }
+
+    fn scalar(&self, value: &Value<'_>) -> Result<String, Error> {
+        match value.get_ref() {
+            DeValue::String(text) => Ok(text.clone().into_owned()),
+            DeValue::Integer(number) => Ok(number.to_string()),
+            DeValue::Float(number) => Ok(number.to_string()),
+            DeValue::Boolean(on) => Ok(on.to_string()),
+            DeValue::Datetime(moment) => Ok(moment.to_string()),
+            DeValue::Array(_) | DeValue::Table(_) => Err(self.wrong_at(value, "write one value here")),
+        }
+    }
+
+    fn string<'t>(&self, value: &'t Value<'_>) -> Result<&'t str, Error> {
+        value.get_ref().as_str().ok_or_else(|| self.wrong_at(value, "write a text here, in quotes"))
+    }
+
+    fn label<'t>(&self, value: &'t Value<'_>) -> Result<&'t str, Error> {
+        let text = self.string(value)?;
+        match is_label(text) {
+            true => Ok(text),
+            false => Err(self.wrong_at(value, "write a name with letters, digits, '_', '-' and '.'")),
+        }
+    }
+
+    fn wrong_at<T>(&self, item: &Spanned<T>, why: &str) -> Error {
+        self.wrong(item.span().start, why)
+    }
+
+    fn wrong(&self, offset: usize, why: &str) -> Error {
+        Error::Usage(format!("{}: {why}", self.place(offset)))
+    }
+
+    /// `FILE:LINE:COLUMN` of a byte, from 1, the column in characters.
+    fn place(&self, offset: usize) -> String {
+        let before = &self.text[..self.text.floor_char_boundary(offset)];
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        format!("{}:{line}:{column}", self.path.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Check, Expect};
+    use std::time::Duration;
+
+    fn read(text: &str) -> Result<Vec<Check>, String> {
+        let found = File { path: Path::new("c.toml"), text }.checks().map_err(|error| error.to_string())?;
+        Ok(found.into_iter().map(|found| found.check).collect())
+    }
+
+    #[test]
+    fn a_table_is_a_check_with_its_options() {
+        let checks = read(
+            "[[check]]\nname = 'db'\nuse = 'tcp://db:5432'\ntitle = 'The database'\ntimeout = '2s'\n\
+             tags = ['readiness', 'x']\nexpect = 'failure'\n[[check]]\nuse = 'tcp://mail:25'\ntimeout = 3\n",
+        )
+        .expect("it is good");
+        let [db, mail] = &checks[..] else { panic!("there are two: {checks:?}") };
+        assert_eq!((db.id.as_str(), db.title.as_str()), ("db", "The database"));
+        assert_eq!((db.timeout, db.expect), (Duration::from_secs(2), Expect::Failure));
+        assert_eq!(db.tags, ["readiness", "x"]);
+        assert_eq!((mail.id.as_str(), mail.timeout), ("tcp://mail:25", Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn a_registered_check_can_be_named_and_changed() {
+        let checks =
+            read("[[check]]\nuse = 'hospital::healthchecks'\nname = 'known'\ntimeout = 1").expect("it is good");
+        assert_eq!((checks[0].id.as_str(), checks[0].timeout), ("known", Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line_and_column() {
+        for (text, expected) in [
+            (
+                "[[check]]\nuse = 'tcp://db:1'\ntiemout = '2s'",
+                "c.toml:3:1: unknown key \"tiemout\" (known: name, use, ",
+            ),
+            ("[[check]]\n  use = 'tpc://db:1'", "c.toml:2:9: there is no kind of check \"tpc\" (known: "),
+            ("[[check]]\nuse = 'shop.db'", "c.toml:2:7: no check is registered at \"shop.db\" (known: hospital."),
+            ("[[check]]\nuse = 'tcp://db'", "c.toml:2:7: \"db\" is no HOST:PORT"),
+            ("[[check]]\nname = 'db'", "c.toml:1:1: this check has no `use`"),
+            ("[[check]]\nuse = 5", "c.toml:2:7: write a text here, in quotes"),
+            ("[[check]]\nuse = 'tcp://db:1'\nname = 'a b'", "c.toml:3:8: write a name with letters"),
+            ("[[check]]\nuse = 'a=tcp://db:1'", "c.toml:2:7: a label has no place here"),
+            ("[[check]]\nuse = 'tcp://db:1'\ntags = [['x']]", "c.toml:3:9: write one value here"),
+            ("[check]\nuse = 'tcp://db:1'", "c.toml:1:2: write [[check]]"),
+            ("[[chek]]\nuse = 'tcp://db:1'", "c.toml:1:3: unknown key \"chek\" (known: check)"),
+            ("[[check]]\nuse = 'tcp://u:hunter2@db:1\n", "c.toml:2:"),
+            ("[[check]]\nuse = 'tcp://u:hunter2/@db:1'", "c.toml:2:7: a user or password holds a '/'"),
+            ("[[check]]\nuse = 'tcp://db:1'\nuse = 'tcp://db:1'", "c.toml:3:1: duplicate key"),
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(error.starts_with(expected), "{error}");
+            assert!(!error.contains("hunter2") && !error.contains('\n'), "{error}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! A folder of checks, by the rules of run-parts(8): TOML files and executables, in the order of their names.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::spec::Spec;
+use super::{Collector, Found, file, trust};
+use crate::checks::Options;
+use crate::error::Error;
+
+/// Collects what a path names: a folder or one file.
+pub(super) fn collect(path: &Path, metadata: &Metadata, collector: &mut Collector<'_>) -> Result<(), Error> {
+    trust::verify(path, metadata)?;
+    if !metadata.is_dir() {
+        return part(path, metadata, collector);
+    }
+    for entry in parts(path)? {
+        // A dangling link is no file, as with run-parts; so is what has gone since the folder was read.
+        let Ok(metadata) = collector.look(&entry) else { continue };
+        if metadata.is_file() && (is_toml(&entry) || is_executable(&metadata)) {
+            trust::verify(&entry, &metadata)?;
+            part(&entry, &metadata, collector)?;
+        }
+    }
+    Ok(())
+}
+
+/// The entries with a name that counts, in the order of run-parts.
+fn parts(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let failed = |error| Error::Usage(format!("{}: {error}", folder.display()));
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if is_part(&path) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Letters, digits, `_` and `-`: what an editor or a package manager leaves behind has other characters.
+fn is_part(path: &Path) -> bool {
+    let name = if is_toml(path) { path.file_stem() } else { path.file_name() };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    name.and_then(|name| name.to_str()).is_some_and(|name| !name.is_empty() && name.bytes().all(plain))
+}
+
+fn is_toml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "toml")
+}
+
+fn is_executable(metadata: &Metadata) -> bool {
+    metadata.permissions().mode() & 0o111 != 0
+}
+
+fn part(path: &Path, metadata: &Metadata, collector: &mut Collector<'_>) -> Result<(), Error> {
+    if is_toml(path) {
+        return file::collect(path, collector);
+    }
+    let failed = |error: String| Error::Usage(format!("{}: {error}", path.display()));
+    if !metadata.is_file() || !is_executable(metadata) {
+        return Err(failed("it is no folder, no *.toml and no executable file".to_owned()));
+    }
+    let (Some(name), Some(target)) = (path.file_name().and_then(|name| name.to_str()), path.to_str()) else {
+        return Err(failed("its path is not UTF-8".to_owned()));
+    };
+    let spec = Spec {
+        label: Some(name.to_owned()),
+        scheme: "exec".to_owned(),
+        // The grammar decodes a target, and this one is a plain path.
+        target: target.replace('%', "%25"),
+        options: Options::default(),
+    };
+    let check = spec.build().map_err(failed)?;
+    collector.found.push(Found { check, from: path.display().to_string(), registered: false });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::collect as collect_names;
+    use super::*;
+    use crate::collect::Suite;
+    use tempfile::TempDir;
+
+    const CHECK: &str = "[[check]]\nuse = 'tcp://db:1'\n";
+
+    fn folder(files: &[(&str, &str, u32)]) -> TempDir {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        for (name, text, mode) in files {
+            let path = folder.path().join(name);
+            fs::write(&path, text).expect("the folder is ours");
+            fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).expect("the file is ours");
+        }
+        folder
+    }
+
+    fn collect_folder(folder: &TempDir) -> Result<Suite, Error> {
+        collect_names(&[folder.path().to_str().expect("a plain path")], "HEALTHCHECKS")
+    }
+
+    fn ids(suite: &Suite) -> Vec<&str> {
+        suite.checks().iter().map(|check| check.id.as_str()).collect()
+    }
+
+    #[test]
+    fn files_are_read_in_the_order_of_their_names_and_leftovers_are_not() {
+        let named = |name: &str| format!("[[check]]\nname = '{name}'\nuse = 'tcp://db:1'\n");
+        let folder = folder(&[
+            ("20-b.toml", &named("b"), 0o644),
+            ("10-a.toml", &named("a"), 0o644),
+            ("30.toml.dpkg-old", CHECK, 0o644),
+            (".#40.toml", CHECK, 0o644),
+            ("50.toml~", CHECK, 0o644),
+            ("script.sh", "", 0o755),
+            ("README", "", 0o644),
+        ]);
+        assert_eq!(ids(&collect_folder(&folder).expect("two are good")), ["a", "b"]);
+    }
+
+    #[test]
+    fn an_executable_is_an_exec_check_with_its_name() {
+        let folder = folder(&[("check_it", "#!/bin/sh\n", 0o755)]);
+        match collect_folder(&folder) {
+            Ok(suite) => assert_eq!(ids(&suite), ["check_it"]),
+            Err(error) => {
+                let expected = format!("{}/check_it: there is no kind of check \"exec\"", folder.path().display());
+                assert!(error.to_string().starts_with(&expected), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_without_checks_is_an_error() {
+        let error = collect_folder(&folder(&[("script.sh", "", 0o755)])).expect_err("nothing counts");
+        assert!(error.to_string().contains("it holds no check: a folder needs"), "{error}");
+    }
+
+    #[test]
+    fn one_file_is_named_by_itself() {
+        let folder = folder(&[("any name.toml", CHECK, 0o644), ("README", "", 0o644)]);
+        let path = |name: &str| folder.path().join(name).to_str().expect("a plain path").to_owned();
+        assert_eq!(ids(&collect_names(&[path("any name.toml")], "x").expect("it is good")), ["tcp://db:1"]);
+        let error = collect_names(&[path("README")], "x").expect_err("it is no file of checks");
+        assert!(error.to_string().ends_with("it is no folder, no *.toml and no executable file"), "{error}");
+    }
+
+    #[test]
+    #[ignore = "needs root: run tests/run"]
+    fn what_others_may_write_is_refused() {
+        let folder = folder(&[("a.toml", CHECK, 0o666)]);
+        let error = collect_folder(&folder).expect_err("others may write the file");
+        assert!(error.to_string().contains("a.toml: refused"), "{error}");
+        assert_eq!(error.code(), 5);
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).expect("the folder is ours");
+        let error = collect_folder(&folder).expect_err("others may add files");
+        assert!(!error.to_string().contains("a.toml"), "{error}");
+
+        let program = folder.path().join("check_it");
+        fs::write(&program, "").expect("the folder is ours");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o777)).expect("the file is ours");
+        let error = collect_names(&[format!("exec:{}", program.display())], "x").expect_err("others may change it");
+        assert_eq!(error.code(), 5);
+    }
+}

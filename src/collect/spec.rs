@@ -1,0 +1,252 @@
+//! `[label=]scheme:target[#options]` → a check of a built-in kind.
+
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+
+use super::listed;
+use crate::check::{Check, Expect};
+use crate::checks::secrets::{self, Secrets};
+use crate::checks::{BUILTINS, Kind, Options};
+use crate::settings;
+
+/// The options that every kind of check has.
+pub(super) const COMMON: [&str; 4] = ["timeout", "tag", "title", "expect"];
+
+/// A name taken apart; nothing of it is verified yet.
+#[derive(Debug)]
+pub(super) struct Spec {
+    /// What it is to be called, instead of what it says.
+    pub(super) label: Option<String>,
+    pub(super) scheme: String,
+    pub(super) target: String,
+    pub(super) options: Options,
+}
+
+impl Spec {
+    /// Takes a name apart; `None` if it is not of this form.
+    ///
+    /// # Errors
+    ///
+    /// When nobody can tell where its password ends; nothing of the name is in the message.
+    pub(super) fn parse(name: &str) -> Result<Option<Spec>, String> {
+        match secrets::is_ambiguous(name) {
+            true => Err("a user or password holds a '/', '?' or '#': write %2F, %3F or %23 for it".to_owned()),
+            false => Ok(Spec::split(name)),
+        }
+    }
+
+    fn split(name: &str) -> Option<Spec> {
+        let (label, rest) = match name.split_once('=') {
+            Some((label, rest)) if is_label(label) && split_scheme(rest).is_some() => (Some(label.to_owned()), rest),
+            _ => (None, name),
+        };
+        let (scheme, rest) = split_scheme(rest)?;
+        let (target, options) = rest.split_once('#').unwrap_or((rest, ""));
+        let pairs = options.split('&').filter(|option| !option.is_empty()).map(|option| {
+            let (key, value) = option.split_once('=').unwrap_or((option, ""));
+            (decoded(key), decoded(value))
+        });
+        Some(Spec {
+            label,
+            scheme: scheme.to_owned(),
+            target: target.to_owned(),
+            options: Options::new(pairs.collect()),
+        })
+    }
+
+    /// The kind of check that the scheme stands for.
+    pub(super) fn kind(&self) -> Result<&'static Kind, String> {
+        BUILTINS.iter().find(|kind| kind.scheme == self.scheme).ok_or_else(|| {
+            let known = listed(BUILTINS.iter().map(|kind| kind.scheme.to_owned()));
+            format!("there is no kind of check {:?} (known: {known})", self.scheme)
+        })
+    }
+
+    /// The name without secrets and options.
+    pub(super) fn shown(&self) -> String {
+        format!("{}:{}", self.scheme, secrets::shown(&self.target))
+    }
+
+    /// What the kind is given: a URL as it is, anything else decoded.
+    pub(super) fn plain_target(&self) -> String {
+        match self.target.strip_prefix("//") {
+            // An empty authority: the path is all there is.
+            Some(path) if path.starts_with('/') => decoded(path),
+            Some(_) => self.target.clone(),
+            None => decoded(&self.target),
+        }
+    }
+
+    /// The check. The error is one line, without the name and without secrets.
+    pub(super) fn build(mut self) -> Result<Check, String> {
+        let kind = self.kind()?;
+        let unknown = self.options.names().find(|name| !kind.options.contains(name) && !COMMON.contains(name));
+        if let Some(unknown) = unknown {
+            let known = COMMON.iter().chain(kind.options).copied().collect::<Vec<_>>().join(", ");
+            return Err(format!("the kind {:?} has no option {unknown:?} (known: {known})", kind.scheme));
+        }
+        let common = Common::take(&mut self.options)?;
+        let hidden = Secrets::of(&self.target);
+        let action = (kind.build)(&self.plain_target(), &mut self.options).map_err(|error| hidden.scrub(&error))?;
+        if let Some(unused) = self.options.left_over() {
+            return Err(format!("the option {unused:?} means nothing for this target"));
+        }
+        let shown = secrets::shown(&self.target);
+        let title = kind.title.replace("{target}", shown.strip_prefix("//").unwrap_or(&shown));
+        let id = self.label.clone().unwrap_or_else(|| self.shown());
+        // The kinds keep secrets out of what they say; what a server or a library says is not theirs.
+        let scrubbed = move |deadline| {
+            let mut finding = action(deadline);
+            if !hidden.is_empty() {
+                finding.context = finding.context.map(|context| hidden.scrub(&context));
+            }
+            finding
+        };
+        let mut check = Check { title, blocking: kind.blocking, kind: kind.scheme, ..Check::new(id, scrubbed) };
+        common.apply(&mut check);
+        Ok(check)
+    }
+}
+
+/// The options of every kind, and of a registered check that a file names.
+#[derive(Debug)]
+pub(super) struct Common {
+    timeout: Option<Duration>,
+    tags: Vec<String>,
+    title: Option<String>,
+    expect: Option<Expect>,
+}
+
+impl Common {
+    pub(super) fn take(options: &mut Options) -> Result<Common, String> {
+        let timeout = options.parse("timeout", |text| match settings::duration(text) {
+            Ok(Duration::ZERO) => Err("a check needs some time".to_owned()),
+            read => read,
+        })?;
+        let expect = options.parse("expect", |text| match text {
+            "success" => Ok(Expect::Success),
+            "failure" => Ok(Expect::Failure),
+            _ => Err("write success or failure"),
+        })?;
+        let title = options.parse("title", |text| match text.contains(char::is_control) || text.is_empty() {
+            true => Err("a title is one line of text"),
+            false => Ok(text.to_owned()),
+        })?;
+        let tags = options.take_all("tag");
+        match tags.iter().find(|tag| !is_label(tag)) {
+            Some(tag) => Err(format!("option tag={tag:?}: write letters, digits, '_', '-' and '.'")),
+            None => Ok(Common { timeout, tags, title, expect }),
+        }
+    }
+
+    /// What is given takes the place of what the check has; tags are added.
+    pub(super) fn apply(&self, check: &mut Check) {
+        check.timeout = self.timeout.unwrap_or(check.timeout);
+        check.expect = self.expect.unwrap_or(check.expect);
+        check.title = self.title.clone().unwrap_or_else(|| std::mem::take(&mut check.title));
+        check.tags.extend(self.tags.iter().filter(|tag| !check.tags.contains(tag)).cloned().collect::<Vec<_>>());
+    }
+}
+
+/// Whether a check can be called that: it stands in URLs and in lists.
+pub(super) fn is_label(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+}
+
+/// Splits after the scheme, which is one in the sense of RFC 3986; a Rust path has none.
+fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once(':')?;
+    let proper = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    (proper && !rest.starts_with(':')).then_some((scheme, rest))
+}
+
+fn decoded(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(name: &str) -> Result<Check, String> {
+        Spec::split(name).expect("it has a scheme").build()
+    }
+
+    #[test]
+    fn a_name_is_taken_apart() {
+        let spec = Spec::split("db=tcp://db:5432#send=a%26b&tag=x&tag=y").expect("it has a scheme");
+        assert_eq!(
+            (spec.label.as_deref(), spec.scheme.as_str(), spec.target.as_str()),
+            (Some("db"), "tcp", "//db:5432")
+        );
+        let mut options = spec.options;
+        assert_eq!(options.take("send"), Ok(Some("a&b".to_owned())));
+        assert_eq!(options.take_all("tag"), ["x", "y"]);
+    }
+
+    #[test]
+    fn an_equals_sign_further_on_is_no_label() {
+        let spec = Spec::split("http://shop/?a=b:c").expect("it has a scheme");
+        assert_eq!((spec.label, spec.target.as_str()), (None, "//shop/?a=b:c"));
+    }
+
+    #[test]
+    fn what_has_no_scheme_is_of_another_form() {
+        for name in ["shop.db", "shop::db", "/etc/a:b", "./a:b", "healthchecks.toml", ""] {
+            assert!(Spec::split(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_decoded_and_a_url_is_not() {
+        for (name, target) in [
+            ("exec:/opt/my%20check", "/opt/my check"),
+            ("unix:///run/my%20app.sock", "/run/my app.sock"),
+            ("http://shop/my%20page", "//shop/my%20page"),
+        ] {
+            assert_eq!(Spec::split(name).expect("it has a scheme").plain_target(), target);
+        }
+    }
+
+    #[test]
+    fn the_id_is_the_label_or_what_the_name_says() {
+        assert_eq!(build("db=tcp://db:5432").expect("it is good").id, "db");
+        let check = build("tcp://db:5432#timeout=2s&tag=readiness&expect=failure").expect("it is good");
+        assert_eq!(check.id, "tcp://db:5432");
+        assert_eq!(check.title, "db:5432 accepts connections");
+        assert_eq!((check.timeout, check.expect), (Duration::from_secs(2), Expect::Failure));
+        assert_eq!(check.tags, ["readiness"]);
+        assert_eq!(build("tcp://db:1#title=The%20database").expect("it is good").title, "The database");
+    }
+
+    #[test]
+    fn a_password_is_in_no_id_no_title_and_no_error() {
+        for name in ["tcp://user:hunter2@db:5432", "tcp://user:hunter2@db"] {
+            let spec = Spec::split(name).expect("it has a scheme");
+            assert!(!spec.shown().contains("hun"), "{}", spec.shown());
+            match spec.build() {
+                Ok(check) => assert!(!format!("{} {}", check.id, check.title).contains("hunter2")),
+                Err(error) => assert!(!error.contains("hunter2"), "{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_what_is_known() {
+        for (name, expected) in [
+            ("tpc://db:5432", "there is no kind of check \"tpc\" (known: tcp"),
+            ("tcp://db:5432#tiemout=2s", "the kind \"tcp\" has no option \"tiemout\" (known: "),
+            ("tcp://db:5432#timeout=2parsec", "option timeout=\"2parsec\": write a time as 30, 30s, 500ms or 2m"),
+            ("tcp://db:5432#timeout=0", "option timeout=\"0\": a check needs some time"),
+            ("tcp://db:5432#expect=luck", "option expect=\"luck\": write success or failure"),
+            ("tcp://db:5432#timeout=1&timeout=2", "option \"timeout\" is given 2 times: give it once"),
+            ("tcp://db:5432#tag=a b", "option tag=\"a b\": write letters, digits, '_', '-' and '.'"),
+            ("tcp://db", "\"db\" is no HOST:PORT, as in tcp://db:5432"),
+        ] {
+            let error = build(name).expect_err(name);
+            assert!(error.starts_with(expected), "{name}: {error}");
+        }
+    }
+}
