@@ -75,7 +75,6 @@ impl Master {
     pub(crate) fn start(plan: Plan, given: Given, load: Load) -> Result<Master, Error> {
         let settings = &plan.configuration.settings;
         let now = Instant::now();
-        process::set_umask(settings.umask);
         let inheritance = Inheritance::from_environment()?;
         // Before anything of ours is open but the log, and whatever a parent has leaked.
         process::close_all_on_exec().map_err(cannot("cannot tidy up descriptors"))?;
