@@ -112,7 +112,8 @@ impl Master {
     ///
     /// Only a failed wait, which would have the loop spin.
     pub(crate) fn run(mut self) -> io::Result<Ended> {
-        let mut actions = VecDeque::from(self.fleet.decide(Event::Tick, Instant::now()));
+        // An entrypoint that became us may have left a dead child, whose CHLD came before our handler was there.
+        let mut actions = VecDeque::from(self.fleet.decide(Event::Command(Command::Reap), Instant::now()));
         loop {
             while let Some(action) = actions.pop_front() {
                 let events = match self.perform(action) {
