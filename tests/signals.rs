@@ -25,27 +25,23 @@ fn assert_gone(pids: &[i32]) {
 
 /// A client that has sent half a request, and the worker that has taken it in.
 fn slow_client(server: &Server) -> (Client, i32) {
-    let before: BTreeMap<_, _> = server.workers().into_iter().map(|pid| (pid, descriptors(pid))).collect();
+    let before: BTreeMap<_, _> = server.workers().into_iter().map(|pid| (pid, processes::sockets(pid))).collect();
     let mut client = Client::to(&server.at);
     client.send(HALF);
     let mut taken = None;
     eventually("a worker takes the client in", || {
-        taken = before.iter().find(|&(&pid, &count)| descriptors(pid) > count).map(|(&pid, _)| pid);
+        taken = before.iter().find(|&(&pid, &count)| processes::sockets(pid) > count).map(|(&pid, _)| pid);
         taken.is_some()
     });
     (client, taken.expect("it was just found"))
 }
 
-fn descriptors(pid: i32) -> usize {
-    processes::descriptors(pid).len()
-}
-
 /// Sends a signal, and waits until it has made this worker close its listener, so that it is draining.
 #[track_caller]
 fn drain(server: &Server, signal: Signal, worker: i32) {
-    let before = descriptors(worker);
+    let before = processes::sockets(worker);
     server.signal(signal);
-    eventually("the worker drains", || descriptors(worker) < before);
+    eventually("the worker drains", || processes::sockets(worker) < before);
 }
 
 // --- the end ---------------------------------------------------------------------------------------
