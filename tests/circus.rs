@@ -22,10 +22,7 @@ fn a_hup_through_circus_loses_no_request() {
     for _ in 0..3 {
         let before = circus.family.workers_of(master);
         circus.ctl(&["signal", WATCHER, "hup"]);
-        within(PATIENCE, "every worker is replaced", || {
-            let now = circus.family.workers_of(master);
-            now.len() == WORKERS && now.iter().all(|pid| !before.contains(pid))
-        });
+        circus.family.expect_new_workers(master, &before);
         load.wait_for_answers(100);
     }
     load.stop().assert_nothing_lost();
@@ -118,10 +115,7 @@ fn a_master_whose_circusd_was_killed_goes_on_serving() {
     // Its log goes into a pipe that nobody reads any more, and a reload writes to it.
     let before = circus.family.workers_of(master);
     send(master, Signal::SIGHUP);
-    within(PATIENCE, "every worker is replaced", || {
-        let now = circus.family.workers_of(master);
-        now.len() == WORKERS && now.iter().all(|pid| !before.contains(pid))
-    });
+    circus.family.expect_new_workers(master, &before);
     load.wait_for_answers(100);
     load.stop().assert_nothing_lost();
     send(master, Signal::SIGTERM);
@@ -170,7 +164,7 @@ impl Circus {
         let family = Family::start(directory, python_program("circusd"), |command| {
             command.arg(config);
         });
-        within(PATIENCE, "the master says that it serves", || family.text("out.log").contains("..."));
+        family.within_patience("the master says that it serves", || family.text("out.log").contains("..."));
         let said = family.text("out.log");
         // Behind the time that circus puts before each line.
         let said = &said[said.find("Serving on ").expect("that is what it says")..];

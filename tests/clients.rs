@@ -3,7 +3,6 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -22,9 +21,11 @@ fn assert_answers(server: &Server, why: &str) {
     assert!(started.elapsed() < PROMPT, "{why}: it took {:?}", started.elapsed());
 }
 
-/// How many connections a process has open. One listener is among them.
-fn sockets(pid: i32) -> usize {
-    processes::descriptors(pid).values().filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+/// For this process and the servers that it starts: as many as may be had.
+fn allow_many_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is such a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("everyone may go up to the hard limit");
 }
 
 #[test]
@@ -32,9 +33,10 @@ fn thousands_of_half_sent_requests_hold_up_nobody() {
     const MANY: usize = 2000;
     /// In user space, of a debug build: the connection, a small buffer, its place in slab and timers.
     const BYTES_A_CONNECTION: u64 = 2048;
+    allow_many_descriptors();
     let server = Server::start(["--worker-connections", "4000", "--header-timeout", "60s"]);
     let worker = server.workers()[0];
-    let open = sockets(worker);
+    let open = processes::sockets(worker);
     assert_answers(&server, "before");
     let resident = processes::number(worker, "VmRSS");
 
@@ -47,7 +49,7 @@ fn thousands_of_half_sent_requests_hold_up_nobody() {
             assert_answers(&server, "while they come");
         }
     }
-    eventually("all of them are let in", || sockets(worker) == open + MANY);
+    eventually("all of them are let in", || processes::sockets(worker) == open + MANY);
     for _ in 0..20 {
         assert_answers(&server, "while they wait");
     }
@@ -60,7 +62,7 @@ fn thousands_of_half_sent_requests_hold_up_nobody() {
     for mut client in held {
         assert_eq!(client.answer().status, 200, "each is answered once it is complete");
     }
-    eventually("all of them are let go", || sockets(worker) == open);
+    eventually("all of them are let go", || processes::sockets(worker) == open);
 }
 
 #[test]
@@ -80,14 +82,14 @@ fn newcomers_are_answered_however_many_sit_there() {
         held.push(client);
     }
     assert_answers(&server, "with every place taken");
-    assert!(sockets(worker) < 20, "{} connections are open", sockets(worker));
+    assert!(processes::sockets(worker) < 20, "{} connections are open", processes::sockets(worker));
 }
 
 #[test]
 fn a_client_that_never_reads_costs_little_and_is_let_go() {
     let server = Server::start::<_, &str>([]);
     let worker = server.workers()[0];
-    let open = sockets(worker);
+    let open = processes::sockets(worker);
     assert_answers(&server, "before");
     let resident = processes::number(worker, "VmRSS");
     let mut client = Client::to(&server.at);
@@ -101,24 +103,24 @@ fn a_client_that_never_reads_costs_little_and_is_let_go() {
     assert_answers(&server, "beside it");
     let grown = processes::number(worker, "VmRSS").saturating_sub(resident);
     assert!(grown < 1024, "{grown} KiB more for one client");
-    within(Duration::from_secs(30), "the client is let go", || sockets(worker) == open);
+    within(Duration::from_secs(30), "the client is let go", || processes::sockets(worker) == open);
 }
 
 #[test]
 fn a_client_that_never_stops_asking_holds_up_nobody() {
     let server = Server::start(["--timeout", "2s"]);
     let worker = server.workers()[0];
-    let stop = AtomicBool::new(false);
     let Stream::Tcp(flood) = Client::to(&server.at).into_stream() else { panic!("it is TCP") };
     flood.set_read_timeout(Some(DEADLINE)).expect("it can be set");
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let requests = LIVE.repeat(1000);
-            while !stop.load(Ordering::Relaxed) && (&flood).write_all(requests.as_bytes()).is_ok() {}
+            // Its end, or the server's patience with it, ends this.
+            let _ = (0..).try_for_each(|_: u64| (&flood).write_all(requests.as_bytes()));
         });
         scope.spawn(|| {
             let mut buffer = vec![0; 1 << 20];
-            while !stop.load(Ordering::Relaxed) && (&flood).read(&mut buffer).is_ok_and(|count| count > 0) {}
+            let _ = (0..).try_for_each(|_: u64| (&flood).read_exact(&mut buffer));
         });
         let started = Instant::now();
         let probes: Vec<_> = std::iter::from_fn(|| {
@@ -126,7 +128,6 @@ fn a_client_that_never_stops_asking_holds_up_nobody() {
             (started.elapsed() < Duration::from_secs(3)).then(|| try_get(&server.at, "/").map(|_| asked.elapsed()))
         })
         .collect();
-        stop.store(true, Ordering::Relaxed);
         flood.shutdown(std::net::Shutdown::Both).expect("it is connected");
         for probe in &probes {
             let took = probe.as_ref().expect("each probe is answered");
@@ -140,7 +141,7 @@ fn a_client_that_never_stops_asking_holds_up_nobody() {
 fn clients_that_reset_the_connection_are_forgotten() {
     let server = Server::start::<_, &str>([]);
     let worker = server.workers()[0];
-    let open = sockets(worker);
+    let open = processes::sockets(worker);
     for n in 0..200 {
         let mut client = Client::to(&server.at);
         let Stream::Tcp(stream) = client.stream() else { panic!("it is TCP") };
@@ -155,7 +156,7 @@ fn clients_that_reset_the_connection_are_forgotten() {
             let _ = client.try_answer();
         }
     }
-    eventually("no connection is left", || sockets(worker) == open);
+    eventually("no connection is left", || processes::sockets(worker) == open);
     assert_answers(&server, "afterwards");
     assert_eq!(server.workers(), [worker], "{}", server.stderr());
 }
@@ -178,11 +179,11 @@ fn a_busy_endpoint_does_not_leak_descriptors_or_memory() {
             assert_eq!(get(&server.at, if n % 2 == 0 { "/" } else { "/nothing" }).status, [200, 404][n % 2]);
         }
     };
-    let open = sockets(worker);
+    let open = processes::sockets(worker);
     visit(200);
     let resident = processes::number(worker, "VmRSS");
     visit(2000);
-    eventually("no connection is left", || sockets(worker) == open);
+    eventually("no connection is left", || processes::sockets(worker) == open);
     let grown = processes::number(worker, "VmRSS").saturating_sub(resident);
     assert!(grown < 512, "{grown} KiB more after 2,000 requests");
 }

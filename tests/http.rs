@@ -165,6 +165,29 @@ fn options_runs_the_checks_as_haproxy_expects() {
 }
 
 #[test]
+fn what_fails_has_the_status_that_was_chosen_whatever_the_method() {
+    // Nobody listens there: the port was just given back.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = free.local_addr().expect("it is bound").port();
+    drop(free);
+    let names = format!("hospital.healthchecks.predictable tcp://127.0.0.1:{port}");
+    for (args, status) in [(&[][..], 500), (&["--fail-status", "503"], 503)] {
+        let server = Launch::serve(args).env("HEALTHCHECKS", &names).start();
+        let answer = get(&server.at, "/");
+        assert_eq!(answer.status, status, "{}", answer.body);
+        let json = answer.json();
+        assert_eq!(json["status"], "fail");
+        assert_eq!((json["summary"]["pass"].as_u64(), json["summary"]["total"].as_u64()), (Some(1), Some(2)));
+        let (answer, _) = exchange(&server, "OPTIONS / HTTP/1.0\r\n\r\n");
+        assert_eq!(answer.status, status);
+        let mut client = Client::to(&server.at);
+        client.send(format!("HEAD / HTTP/1.1\r\n{KEPT}"));
+        assert_eq!(client.answer_to_head().status, status);
+        assert_eq!(get(&server.at, "/hospital.healthchecks.predictable").status, 200, "that part passes");
+    }
+}
+
+#[test]
 fn other_methods_are_not_allowed() {
     let server = Server::start::<_, &str>([]);
     for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"] {

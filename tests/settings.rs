@@ -270,3 +270,14 @@ fn a_bad_reload_keeps_the_old_configuration_and_says_why() {
     reloadable.reload("HOSPITAL_WORKERS=1\n");
     eventually("a good one is taken after all", || server.workers().len() == 1);
 }
+
+#[test]
+fn an_env_file_is_the_same_one_at_a_reload_whatever_the_directory_is_now() {
+    let directory = tempfile::tempdir().expect("there is room");
+    write(&directory.path().join("env"), "HOSPITAL_WORKERS=2\n");
+    let server = Launch::serve(["--env-file", "env", "--chdir", "/"]).current_dir(directory.path()).start();
+    assert_eq!(server.workers().len(), 2);
+    write(&directory.path().join("env"), "HOSPITAL_WORKERS=3\n");
+    server.signal(Signal::SIGHUP);
+    eventually("it is read again", || server.workers().len() == 3);
+}

@@ -5,7 +5,7 @@ mod support;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::Command;
 
-use support::family::{Family, PATIENCE, deployed};
+use support::family::{Family, MARK, PATIENCE, deployed};
 use support::load::{Load, Shape};
 use support::{At, HOSPITAL, Signal, get, processes, send, try_get, within};
 
@@ -35,10 +35,7 @@ fn a_reload_after_activation_loses_no_request() {
     for _ in 0..3 {
         let before = family.workers_of(master);
         send(master, Signal::SIGHUP);
-        within(PATIENCE, "every worker is replaced", || {
-            let now = family.workers_of(master);
-            now.len() == 2 && now.iter().all(|pid| !before.contains(pid))
-        });
+        family.expect_new_workers(master, &before);
         load.wait_for_answers(100);
     }
     load.stop().assert_nothing_lost();
@@ -57,7 +54,8 @@ fn a_socket_that_was_passed_to_the_shell_around_us_is_not_taken() {
     within(PATIENCE, "it serves", || family.text("stdout").contains("Serving on "));
     let bound = At::announced(&family.text("stdout"));
     assert_eq!(get(&bound, "/").status, 200);
-    assert!(!family.text("stdout").contains(&address.port().to_string()), "{}", family.text("stdout"));
+    // The one that was passed has another address.
+    assert!(family.text("stdout").contains("Serving on 127.0.0.1 "), "{}", family.text("stdout"));
 }
 
 #[test]
@@ -67,10 +65,10 @@ fn each_socket_that_is_passed_is_served_and_its_file_is_left() {
     let (path, address) = (directory.path().join("socket"), own_address());
     let mut family = Family::start(directory, "systemd-socket-activate", |command| {
         let listen = ["-l".into(), address.to_string(), "-l".into(), path.display().to_string()];
-        command.args(listen).args(["--fdname=tcp:unix", "-E", CHECKS, HOSPITAL, "serve"]);
+        command.args(listen).args(["--fdname=tcp:unix", "-E", CHECKS, "-E", MARK, HOSPITAL, "serve"]);
     });
     let (tcp, unix) = (At::Tcp(address), At::Unix(path.clone()));
-    within(PATIENCE, "systemd-socket-activate listens", || path.exists());
+    family.within_patience("systemd-socket-activate listens", || path.exists());
     assert_eq!(get(&unix, "/").status, 200);
     assert_eq!(get(&tcp, "/").status, 200);
     send(family.head(), Signal::SIGTERM);
@@ -86,9 +84,9 @@ const CHECKS: &str = "HEALTHCHECKS=hospital.healthchecks.predictable";
 fn socket_activate(command_line: &[&str]) -> (Family, At) {
     let address = own_address();
     let family = Family::start(tempfile::tempdir().expect("there is room"), "systemd-socket-activate", |command| {
-        command.args(["-l", &address.to_string(), "--fdname=hospital", "-E", CHECKS]).args(command_line);
+        command.args(["-l", &address.to_string(), "--fdname=hospital", "-E", CHECKS, "-E", MARK]).args(command_line);
     });
-    within(PATIENCE, "systemd-socket-activate listens", || family.text("stderr").contains("Listening on"));
+    family.within_patience("systemd-socket-activate listens", || family.text("stderr").contains("Listening on"));
     (family, At::Tcp(address))
 }
 
@@ -154,6 +152,8 @@ fn no_process_is_left_when_supervisor_has_stopped() {
     supervisor.two_masters(&[]);
     supervisor.ctl(&["stop", "hospital:*"]);
     assert_eq!(supervisor.family.members(), [supervisor.family.head()]);
+    // This is why the file has two masters on the socket.
+    assert!(try_get(&supervisor.at, "/").is_err(), "supervisord closes the socket when no process has it");
     supervisor.ctl(&["start", "hospital:*"]);
     supervisor.two_masters(&[]);
     send(supervisor.family.head(), Signal::SIGTERM);
@@ -173,10 +173,7 @@ fn supervisor_starts_reloads_and_stops_a_program_that_binds_by_itself() {
     load.wait_for_answers(100);
     let before = supervisor.family.workers_of(master);
     supervisor.ctl(&["signal", "HUP", "hospital-alone"]);
-    within(PATIENCE, "every worker is replaced", || {
-        let now = supervisor.family.workers_of(master);
-        now.len() == 2 && now.iter().all(|pid| !before.contains(pid))
-    });
+    supervisor.family.expect_new_workers(master, &before);
     load.wait_for_answers(100);
     load.stop().assert_nothing_lost();
     supervisor.ctl(&["stop", "hospital-alone"]);
@@ -204,8 +201,7 @@ impl Supervisor {
                     "command = hospital serve --bind 127.0.0.1:1516",
                     &format!("command = {HOSPITAL} serve -b 127.0.0.1:0"),
                 ),
-                // supervisord takes a free one.
-                ("socket = tcp://127.0.0.1:1515", "socket = tcp://127.0.0.1:0"),
+                ("socket = tcp://127.0.0.1:1515", &format!("socket = tcp://{}", own_address())),
                 ("/var/log/supervisor/hospital-%", &format!("{path}/hospital-%")),
                 ("/var/log/supervisor/hospital-alone.log", &format!("{path}/hospital-alone.log")),
             ],
@@ -229,7 +225,7 @@ impl Supervisor {
     /// Waits until the program with that log says where it serves.
     #[track_caller]
     fn announced(&self, log: &str) -> At {
-        within(PATIENCE, "the master says that it serves", || self.family.text(log).contains("..."));
+        self.family.within_patience("the master says that it serves", || self.family.text(log).contains("..."));
         At::announced(&self.family.text(log))
     }
 

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::logging;
 use crate::master::{Ended, Master, Plan};
 use crate::settings::{Given, Settings, one_line};
-use crate::sys::process::Identity;
+use crate::sys::process::{self, Identity};
 use crate::worker::{self, Disclosure};
 
 #[derive(Debug, Args)]
@@ -46,6 +46,7 @@ pub(super) fn run(given: Given, command: &Command, matches: &ArgMatches, flags: 
         return Ok(ExitCode::SUCCESS);
     }
     let settings = &plan.configuration.settings;
+    process::set_umask(settings.umask);
     logging::init(settings.error_logfile.as_deref(), settings.log_level, settings.log_format)?;
     for variable in &plan.configuration.unknown {
         tracing::warn!("{variable} is no setting: see `hospital serve --print-config`");

@@ -76,7 +76,6 @@ impl Master {
     pub(crate) fn start(plan: Plan, given: Given, load: Load) -> Result<Master, Error> {
         let settings = &plan.configuration.settings;
         let now = Instant::now();
-        process::set_umask(settings.umask);
         let inheritance = Inheritance::from_environment()?;
         // Before anything of ours is open but the log, and whatever a parent has leaked.
         process::close_all_on_exec().map_err(cannot("cannot tidy up descriptors"))?;
@@ -114,7 +113,8 @@ impl Master {
     ///
     /// Only a failed wait, which would have the loop spin.
     pub(crate) fn run(mut self) -> io::Result<Ended> {
-        let mut actions = VecDeque::from(self.fleet.decide(Event::Tick, Instant::now()));
+        // An entrypoint that became us may have left a dead child, whose CHLD came before our handler was there.
+        let mut actions = VecDeque::from(self.fleet.decide(Event::Command(Command::Reap), Instant::now()));
         loop {
             while let Some(action) = actions.pop_front() {
                 let events = match self.perform(action) {

@@ -141,6 +141,11 @@ impl Listener {
 
     /// Takes the next connection, non-blocking and close-on-exec.
     pub(crate) fn accept(&self) -> Accepted {
+        // The flag belongs to the open file: whoever shares it can clear it, and where another worker was faster
+        // we would wait here for the next connection, with all our clients. If it cannot be set, that is no worse.
+        if !self.is_ours() {
+            let _ = self.socket.set_nonblocking(true);
+        }
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         match nix::sys::socket::accept4(self.socket.as_raw_fd(), flags) {
             // SAFETY: the kernel has just made it, for us alone.

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -15,8 +15,9 @@ use super::{Signal, processes, send, within};
 /// How long a service manager may take for what it is asked: some look only once a second.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The variable that every member has inherited, and nobody else has with this value.
-const MARK: &str = "TEST_FAMILY";
+/// The variable that every member has inherited, and nobody else has with this value. A program that clears the
+/// environment has to be told to leave it.
+pub(crate) const MARK: &str = "TEST_FAMILY";
 
 /// Running processes. Dropping it kills them all.
 pub(crate) struct Family {
@@ -88,6 +89,29 @@ impl Family {
         processes::children(master).into_iter().filter(named).collect()
     }
 
+    /// Waits until a master has as many workers as it had `before`, all of them new.
+    #[track_caller]
+    pub(crate) fn expect_new_workers(&self, master: i32, before: &[i32]) {
+        within(PATIENCE, "every worker is replaced", || {
+            let now = self.workers_of(master);
+            now.len() == before.len() && now.iter().all(|pid| !before.contains(pid))
+        });
+    }
+
+    /// Polls until the condition holds, as long as the program that was started runs.
+    #[track_caller]
+    pub(crate) fn within_patience(&self, what: &str, mut condition: impl FnMut() -> bool) {
+        within(PATIENCE, what, || {
+            condition() || {
+                assert!(
+                    processes::is_alive(self.head()),
+                    "{what}: did not happen, and the head of the family has ended"
+                );
+                false
+            }
+        });
+    }
+
     /// Waits until nobody is alive.
     #[track_caller]
     pub(crate) fn expect_extinct(&mut self) {
@@ -133,13 +157,16 @@ impl Drop for Family {
             self.print_files();
         }
         // Again and again, for one that was just forked inherits the mark but was not seen.
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let members = self.members();
             members.iter().for_each(|&pid| send(pid, Signal::SIGKILL));
-            if members.is_empty() {
+            if members.is_empty() || Instant::now() > deadline {
                 break;
             }
         }
+        // It may have lost its mark.
+        let _ = self.head.kill();
         let _ = self.head.wait();
     }
 }

@@ -27,6 +27,11 @@ pub(crate) fn state(pid: i32) -> Option<char> {
     stat(pid).map(|(state, _)| state)
 }
 
+/// Who started a process, or has adopted it.
+pub(crate) fn parent(pid: i32) -> Option<i32> {
+    stat(pid).map(|(_, parent)| parent)
+}
+
 fn stat(pid: i32) -> Option<(char, i32)> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may hold anything.
@@ -58,6 +63,12 @@ pub(crate) fn descriptors(pid: i32) -> BTreeMap<i32, PathBuf> {
             Some((entry.file_name().to_str()?.parse().ok()?, std::fs::read_link(entry.path()).ok()?))
         })
         .collect()
+}
+
+/// How many sockets a process has open: connections, listeners and its own pairs.
+#[track_caller]
+pub(crate) fn sockets(pid: i32) -> usize {
+    descriptors(pid).values().filter(|link| link.to_string_lossy().starts_with("socket:")).count()
 }
 
 /// What the kernel calls a process.
