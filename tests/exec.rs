@@ -50,3 +50,16 @@ fn a_daemon_that_ends_takes_its_programs_with_it() {
         let _ = asking.join().expect("it does not panic");
     }
 }
+
+#[test]
+fn a_worker_that_is_killed_leaves_no_program_behind() {
+    let (name, word) = endless("killed", "timeout=60s");
+    let server = Launch::serve(["-w", "1", "--request-timeout", "60"]).env("HEALTHCHECKS", &name).start();
+    let at = server.at.clone();
+    let asking = std::thread::spawn(move || support::try_get(&at, "/"));
+    eventually("the check runs", || with(&word) >= 2);
+    let [worker] = server.workers()[..] else { panic!("there is one worker") };
+    support::send(worker, Signal::SIGKILL);
+    eventually("nothing is left of it", || with(&word) == 0);
+    let _ = asking.join().expect("it does not panic");
+}

@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::pidfd::PidFd;
-use super::process::wait_readable;
+use super::process::{self, Forked, wait_readable};
 use super::procfs::{self, Stat};
 
 /// The variable that marks all processes of a tree. Its value is the mark of the tree, behind those of the
@@ -42,7 +42,7 @@ impl Mark {
         if CLOSED.load(Ordering::SeqCst) {
             return Err(io::Error::other("hospital is about to end"));
         }
-        Ok(Mark(format!("{}{serial:x}", prefix())))
+        Ok(Mark(format!("{}{serial:x}", prefix(std::process::id()))))
     }
 
     /// The value of [`MARKER`] for the root of the tree.
@@ -54,12 +54,16 @@ impl Mark {
     }
 }
 
-/// What the marks of this process begin with. The time tells it from others with the same pid, earlier
-/// ones or those in another container.
-fn prefix() -> String {
-    static SINCE: OnceLock<u128> = OnceLock::new();
-    let since = SINCE.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos());
-    format!("{:x}.{since:x}.", std::process::id())
+/// What the marks of a process of our family begin with: of this one, or of one that is forked from it.
+fn prefix(pid: u32) -> String {
+    format!("{:x}.{pid:x}.", found_family())
+}
+
+/// Has the processes that are forked from now on make marks by which this one knows them. The moment tells
+/// them from processes with the same pid at another time, or in another container.
+pub(super) fn found_family() -> u128 {
+    static FOUNDED: OnceLock<u128> = OnceLock::new();
+    *FOUNDED.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos())
 }
 
 /// Kills what is left in the group of a child. The child is not reaped yet: until then nobody else can
@@ -86,8 +90,27 @@ pub(crate) fn kill_all() {
     CLOSED.store(true, Ordering::SeqCst);
     // Most processes have started nothing, and need not look at all others.
     if STARTED.load(Ordering::SeqCst) > 0 {
-        let prefix = prefix();
+        let prefix = prefix(std::process::id());
         kill_all_of(&|stat| is_marked(stat.pid, &|word| word.starts_with(&prefix)));
+    }
+}
+
+/// Kills what a process that was forked from this one has left running, for it was killed itself.
+///
+/// Another process does it, which ends by itself: a look at /proc can take long, and the master never waits.
+pub(crate) fn kill_orphans_of(dead: i32) -> io::Result<()> {
+    match process::fork()? {
+        Forked::Parent(_) => Ok(()),
+        Forked::Child => {
+            // Not even for a moment shall a listener stay open because of this.
+            let _ = process::close_all();
+            let prefix = prefix(dead.unsigned_abs());
+            let is_ours = |stat: &Stat| is_marked(stat.pid, &|word| word.starts_with(&prefix));
+            for process in stop_all_of(&is_ours, &mut BTreeSet::new()) {
+                let _ = process.send(Signal::SIGKILL);
+            }
+            process::leave(0)
+        }
     }
 }
 
