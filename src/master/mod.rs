@@ -18,7 +18,7 @@ use crate::sys::process::{self, Forked, Identity};
 use crate::sys::scoreboard::{SLOTS, Scoreboard};
 use crate::sys::signals::{self, Inbox, Signal};
 use crate::sys::sockets::{self, Listener};
-use crate::sys::systemd;
+use crate::sys::{systemd, tree};
 use crate::worker::{Disclosure, Post};
 use command::Command;
 use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing};
@@ -237,6 +237,12 @@ impl Master {
         while let Some((pid, status)) = process::reap() {
             if let Some(slot) = self.fleet.slot_of(pid) {
                 log_death(slot, self.fleet.slots()[slot], pid, status);
+                // A worker that could not end by itself has not ended what its checks were running either.
+                if status.code().is_none()
+                    && let Err(error) = tree::kill_orphans_of(pid)
+                {
+                    tracing::warn!("what the checks of worker {slot} were running may go on: {error}");
+                }
             } else if self.fleet.successor() == Some(pid) {
                 tracing::error!("no upgrade: the new master (pid {pid}) ended: {status}: everything is as it was");
             }

@@ -25,6 +25,7 @@ use crate::sys::scoreboard::Scoreboard;
 use crate::sys::signals::{self, Inbox, Signal};
 use crate::sys::sockets::Listener;
 use crate::sys::systemd;
+use crate::sys::tree;
 use clients::{Clients, Progress};
 use connection::{Limits, Need, Patience, Rejection};
 use door::Door;
@@ -65,6 +66,8 @@ pub(crate) fn run(post: Post) -> ! {
             3
         }
     };
+    // What a check is running in one of our threads would outlive us.
+    tree::kill_all();
     process::leave(code)
 }
 
@@ -200,6 +203,7 @@ impl Worker {
     fn look_at_lifeline(&mut self) {
         let mut byte = [0];
         if matches!(io::Read::read(&mut self.lifeline, &mut byte), Ok(0)) {
+            tree::kill_all();
             process::leave(0);
         }
     }
