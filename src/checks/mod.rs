@@ -2,6 +2,7 @@
 
 pub mod amount;
 pub mod disk;
+pub mod exec;
 pub mod file;
 pub mod load;
 pub mod memory;
@@ -33,7 +34,8 @@ pub struct Kind {
 }
 
 /// Every kind there is, one row each.
-pub static BUILTINS: &[Kind] = &[tcp::KIND, disk::KIND, file::KIND, load::KIND, memory::KIND, process::KIND];
+pub static BUILTINS: &[Kind] =
+    &[tcp::KIND, disk::KIND, exec::KIND, file::KIND, load::KIND, memory::KIND, process::KIND];
 
 /// For the kinds that look at this host as a whole.
 fn nothing_behind(scheme: &str, target: &str) -> Result<(), String> {
