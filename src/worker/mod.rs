@@ -118,7 +118,10 @@ impl Worker {
         // A failed wake would leave the round to its deadline; there is nobody to tell it to here.
         let runner = Runner::new(move || drop(waker.wake()));
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
-        let mut door = Door::new(listeners, FIRST_LISTENER, settings.worker_connections as usize);
+        // A quarter of the descriptors is for the checks and for ourselves: without one left, nobody could be let
+        // in, not even to take the place of a client that only sits there.
+        let most = (settings.worker_connections as usize).min(process::descriptor_limit() / 4 * 3).max(1);
+        let mut door = Door::new(listeners, FIRST_LISTENER, most);
         door.open(&poll)?;
 
         let worker = Worker {
