@@ -12,7 +12,7 @@ mod options;
 pub mod ping;
 pub(crate) mod secrets;
 pub mod tcp;
-#[cfg(test)]
+#[cfg(all(test, feature = "http"))]
 mod testing;
 #[cfg(feature = "tls")]
 mod trusted;

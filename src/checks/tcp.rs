@@ -24,6 +24,11 @@ fn parse(target: &str) -> std::result::Result<Endpoint, String> {
 
 /// Asserts that `HOST:PORT` accepts a connection within 5 s.
 ///
+/// ```no_run
+/// hospital::assert_tcp("db:5432")?;
+/// # Ok::<(), hospital::check::Reason>(())
+/// ```
+///
 /// # Errors
 ///
 /// `Fail` when no address of the host does, `Error` when the name cannot be looked up.
@@ -81,8 +86,7 @@ mod tests {
     }
 
     fn run(address: SocketAddr, pairs: &[(&str, &str)], limit: Duration) -> Finding {
-        let pairs = pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let action = build(&format!("//{address}"), &mut Options::new(pairs)).expect("it is well formed");
+        let action = build(&format!("//{address}"), &mut Options::of(pairs)).expect("it is well formed");
         action(Deadline::at(Instant::now() + limit))
     }
 
@@ -150,8 +154,7 @@ mod tests {
 
     #[test]
     fn a_wrong_expression_is_named() {
-        let mut options = Options::new(vec![("match".to_owned(), "(".to_owned())]);
-        let Err(error) = build("//db:1", &mut options) else { panic!("it is no expression") };
+        let Err(error) = build("//db:1", &mut Options::of(&[("match", "(")])) else { panic!("it is no expression") };
         assert!(error.starts_with("option match=\"(\": ") && !error.contains('\n'), "{error}");
     }
 }

@@ -87,7 +87,7 @@ impl Spec {
             return Err(format!("the kind {:?} has no option {unknown:?} (known: {known})", kind.scheme));
         }
         let common = Common::take(&mut self.options)?;
-        let hidden = Secrets::of(&self.target);
+        let hidden = Secrets::of(&self.target).and_fields(self.options.values("header"));
         let action = (kind.build)(&self.plain_target(), &mut self.options).map_err(|error| hidden.scrub(&error))?;
         if let Some(unused) = self.options.left_over() {
             return Err(format!("the option {unused:?} means nothing for this target"));

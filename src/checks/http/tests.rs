@@ -1,11 +1,11 @@
-use super::super::testing::{answer, http, options};
+use super::super::testing::{answer, http};
 use super::*;
 use crate::check::Status;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 fn run(scheme: &str, target: &str, pairs: &[(&str, &str)]) -> Finding {
-    build(scheme, target, &mut options(pairs)).expect("it is well formed")(default_deadline())
+    build(scheme, target, &mut Options::of(pairs)).expect("it is well formed")(default_deadline())
 }
 
 fn get(address: SocketAddr, pairs: &[(&str, &str)]) -> Finding {
@@ -158,7 +158,7 @@ fn wrong_options_are_named_and_fields_are_not_shown() {
         ("redirects", "-1", "option redirects=\"-1\": "),
         ("slow", "soon", "option slow=\"soon\": write a time as 30, 30s"),
     ] {
-        let Err(error) = build("http", "//shop/", &mut options(&[(name, value)])) else { continue };
+        let Err(error) = build("http", "//shop/", &mut Options::of(&[(name, value)])) else { continue };
         assert!(error.starts_with(expected) && !error.contains("hunter2"), "{error}");
     }
     for target in ["//", "shop", "//shop:x/", "//sh op/"] {
@@ -202,7 +202,7 @@ mod tls {
             ("/no/such.pem", "option ca=\"/no/such.pem\": No such file or directory"),
             ("/dev/null", "option ca=\"/dev/null\": there is no PEM certificate in it"),
         ] {
-            let Err(error) = build("https", "//shop/", &mut options(&[("ca", path)])) else { panic!("{path}") };
+            let Err(error) = build("https", "//shop/", &mut Options::of(&[("ca", path)])) else { panic!("{path}") };
             assert!(error.starts_with(expected), "{error}");
         }
     }
