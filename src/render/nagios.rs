@@ -7,7 +7,6 @@ use std::fmt::{self, Write};
 
 use super::line::one_line;
 use super::{Format, appended};
-use crate::check::Status;
 use crate::perfdata::Perfdata;
 use crate::report::{Outcome, Report};
 

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::Settings;
 use super::values::env_file;
+use crate::checks::secrets;
 use crate::error::Error;
 use crate::master::succession::VARIABLE as SUCCESSION;
 
@@ -66,15 +67,17 @@ struct Flag {
 }
 
 impl Given {
-    /// The process's own command line and environment; what is no UTF-8 in the latter is left out.
+    /// The process's own command line and environment. What is no UTF-8 in the latter stays visibly wrong,
+    /// so that a setting in it is refused rather than passed over.
     pub(crate) fn from_process() -> Given {
-        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
         let argv: Vec<_> = std::env::args_os().collect();
         Given {
             // Asked for now: when the file has been replaced, the kernel calls ours "(deleted)".
             program: std::env::current_exe().unwrap_or_else(|_| argv.first().cloned().unwrap_or_default().into()),
             directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
-            environment: std::env::vars_os().filter_map(text).filter(|(name, _)| name != SUCCESSION).collect(),
+            environment: variables.filter(|(name, _)| name != SUCCESSION).collect(),
             argv,
         }
     }
@@ -143,9 +146,11 @@ impl Given {
 }
 
 impl Configuration {
-    /// Each setting as a line of an env-file, with its source as a comment above it.
+    /// Each setting as a line of an env-file, with its source as a comment above it. Passwords in names are
+    /// not shown, nor are the values of --env.
     pub(crate) fn print(&self) -> String {
-        let names = format!("# from {}\nHEALTHCHECKS=\"{}\"\n", self.origin, self.names.join(" "));
+        let names: Vec<_> = self.names.iter().map(|name| secrets::shown(name)).collect();
+        let names = format!("# from {}\nHEALTHCHECKS=\"{}\"\n", self.origin, names.join(" "));
         self.table
             .iter()
             .fold(names, |text, (variable, value, source)| format!("{text}# from {source}\n{variable}=\"{value}\"\n"))
@@ -206,12 +211,13 @@ fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, Error> {
     env_file(&text).map_err(|error| Error::Usage(format!("--env-file {}: {error}", path.display())))
 }
 
-/// The arguments of a subcommand that are settings: those that have a flag and a value.
+/// The arguments of a subcommand that are settings: those that have a flag and a value. `--env` is none: it
+/// sets variables, and its values may be secrets.
 fn settable<'a>(command: &'a Command, subcommand: &str) -> impl Iterator<Item = &'a clap::Arg> {
     let found = command.find_subcommand(subcommand).into_iter();
     found
         .flat_map(|command| command.get_arguments())
-        .filter(|arg| arg.get_long().is_some() && arg.get_action().takes_values())
+        .filter(|arg| arg.get_long().is_some() && arg.get_action().takes_values() && arg.get_id() != "env")
 }
 
 fn as_argument(command: &Command, subcommand: &str, id: &str, value: &str) -> OsString {

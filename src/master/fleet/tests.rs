@@ -171,6 +171,9 @@ fn a_second_term_ends_it_at_once() {
     world.ready_all();
     world.apply(Step::Command(Command::Drain));
     world.apply(Step::Command(Command::Drain));
+    assert_eq!(world.killed, 0, "the echo of the first, as timeout(1) sends it");
+    world.apply(Step::Wait(ECHO));
+    world.apply(Step::Command(Command::Drain));
     assert_eq!(world.killed, 2);
 }
 
