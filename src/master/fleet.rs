@@ -163,6 +163,11 @@ impl Fleet {
             let slot = self.slots[index];
             if self.kill_at(slot).is_some_and(|kill_at| kill_at <= now) {
                 actions.extend(self.kill(index));
+                // One that hangs while it boots cannot boot, as one that dies.
+                if let Slot::Booting { generation, since, .. } = slot {
+                    self.backoff.failed(now.duration_since(since), now);
+                    actions.extend(self.cannot_boot(generation, now));
+                }
             }
         }
         if let (Some(due), Some(timeout)) = (self.look_at, self.force.timing.timeout)

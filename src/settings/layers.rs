@@ -56,6 +56,7 @@ struct Conventions {
 
 /// The variables of one place, by the flag that each stands for.
 struct Layer {
+    place: &'static str,
     healthchecks: Option<String>,
     flags: BTreeMap<String, Flag>,
     unknown: Vec<String>,
@@ -64,6 +65,8 @@ struct Layer {
 struct Flag {
     variable: String,
     value: String,
+    /// Which layer it stands in.
+    place: &'static str,
 }
 
 impl Given {
@@ -74,8 +77,7 @@ impl Given {
         let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
         let argv: Vec<_> = std::env::args_os().collect();
         Given {
-            // Asked for now: when the file has been replaced, the kernel calls ours "(deleted)".
-            program: std::env::current_exe().unwrap_or_else(|_| argv.first().cloned().unwrap_or_default().into()),
+            program: program(argv.first()),
             directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
             environment: variables.filter(|(name, _)| name != SUCCESSION).collect(),
             argv,
@@ -100,7 +102,7 @@ impl Given {
         matches: &ArgMatches,
     ) -> Result<Configuration, Error> {
         let own = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-        let environment = Layer::read(&self.environment, command, subcommand)?;
+        let environment = Layer::read("the environment", &self.environment, command, subcommand)?;
         let path = match matches.get_one::<PathBuf>("env_file") {
             Some(path) => Some(path.clone()),
             None => environment.flags.get("env_file").map(|flag| flag.value.clone().into()),
@@ -108,9 +110,9 @@ impl Given {
         // --chdir may have been obeyed since: the file is where it was at the start.
         let path = path.map(|path| self.directory.join(path));
         let from_file = path.as_deref().map_or_else(|| Ok(Vec::new()), read_env_file)?;
-        let file = Layer::read(&from_file, command, subcommand)?;
+        let file = Layer::read("--env-file", &from_file, command, subcommand)?;
         let from_flags: Vec<_> = matches.get_many::<(String, String)>("env").into_iter().flatten().cloned().collect();
-        let flags = Layer::read(&from_flags, command, subcommand)?;
+        let flags = Layer::read("--env", &from_flags, command, subcommand)?;
 
         let mut healthchecks = None;
         let mut unknown = Vec::new();
@@ -158,12 +160,21 @@ impl Configuration {
 }
 
 impl Layer {
-    fn read(variables: &[(String, String)], command: &Command, subcommand: &str) -> Result<Layer, Error> {
+    fn read(
+        place: &'static str,
+        variables: &[(String, String)],
+        command: &Command,
+        subcommand: &str,
+    ) -> Result<Layer, Error> {
+        // envy does not tell `port` from `PORT`, which the environment does; and of a name that a file has twice,
+        // the last one counts.
+        let exact: BTreeMap<_, _> =
+            variables.iter().filter(|(name, _)| *name == name.to_uppercase()).cloned().collect();
         let read = |error: envy::Error| Error::Usage(error.to_string());
-        let conventions: Conventions = envy::from_iter(variables.iter().cloned()).map_err(read)?;
-        let ours: BTreeMap<String, String> =
-            envy::prefixed(PREFIX).from_iter(variables.iter().cloned()).map_err(read)?;
-        let mut layer = Layer { healthchecks: conventions.healthchecks, flags: BTreeMap::new(), unknown: Vec::new() };
+        let conventions: Conventions = envy::from_iter(exact.clone()).map_err(read)?;
+        let ours: BTreeMap<String, String> = envy::prefixed(PREFIX).from_iter(exact).map_err(read)?;
+        let mut layer =
+            Layer { place, healthchecks: conventions.healthchecks, flags: BTreeMap::new(), unknown: Vec::new() };
         let conventional =
             [("WEB_CONCURRENCY", "workers", conventions.web_concurrency), ("PORT", "port", conventions.port)];
         for (variable, id, value) in conventional {
@@ -173,8 +184,7 @@ impl Layer {
         }
         for (key, value) in ours {
             let variable = format!("{PREFIX}{}", key.to_uppercase());
-            if key == "port" && value.starts_with("tcp://") {
-                // Kubernetes says so of every Service in the namespace; this one is named "hospital".
+            if is_service_link(&key, &value) {
                 continue;
             }
             if settable(command, subcommand).any(|arg| arg.get_id() == key.as_str()) {
@@ -200,7 +210,7 @@ impl Layer {
             let cause = std::error::Error::source(&error).map_or_else(|| one_line(&error), ToString::to_string);
             return Err(Error::Usage(format!("{variable}={value:?}: {cause}")));
         }
-        self.flags.insert(id.to_owned(), Flag { variable, value });
+        self.flags.insert(id.to_owned(), Flag { variable, value, place: self.place });
         Ok(())
     }
 }
@@ -209,6 +219,11 @@ fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, Error> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Error::Usage(format!("--env-file {} cannot be read: {error}", path.display())))?;
     env_file(&text).map_err(|error| Error::Usage(format!("--env-file {}: {error}", path.display())))
+}
+
+/// Whether Kubernetes has set it, as it does for every Service in the namespace: this one is named "hospital".
+fn is_service_link(key: &str, value: &str) -> bool {
+    key.starts_with("service_") || key.starts_with("port_") || key == "port" && value.starts_with("tcp://")
 }
 
 /// The arguments of a subcommand that are settings: those that have a flag and a value. `--env` is none: it
@@ -254,7 +269,7 @@ fn table(
         let id = arg.get_id().as_str();
         let values = merged.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy());
         let source = match (chosen.get(id), merged.value_source(id)) {
-            (Some(flag), _) => flag.variable.clone(),
+            (Some(flag), _) => format!("{} in {}", flag.variable, flag.place),
             (None, Some(ValueSource::CommandLine)) => format!("--{}", arg.get_long().unwrap_or(id)),
             (None, Some(_)) => "default".to_owned(),
             (None, None) => return None,
@@ -262,6 +277,13 @@ fn table(
         Some((format!("{PREFIX}{}", id.to_uppercase()), values.collect::<Vec<_>>().join(","), source))
     };
     settable(command, subcommand).filter_map(row).collect()
+}
+
+/// What an upgrade starts: the path that we were started by, which may be a link that leads elsewhere by
+/// then; else our file, asked for now, for once it is replaced the kernel calls it "(deleted)".
+fn program(called: Option<&OsString>) -> PathBuf {
+    let path = called.map(PathBuf::from).filter(|path| path.components().count() > 1 && path.exists());
+    path.and_then(|path| std::path::absolute(path).ok()).or_else(|| std::env::current_exe().ok()).unwrap_or_default()
 }
 
 /// What is wrong, without the usage and the hints that clap puts under it.

@@ -99,7 +99,7 @@ impl Worker {
         // The handlers first: a TERM that came in since the fork is still blocked, and would be lost.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
         signals::unblock_all()?;
-        process::set_name(&format!("{}: w{slot}", settings.name));
+        process::set_name(&format!("{}:w{slot}", settings.name));
         identity.assume()?;
         if !process::die_with(master)? {
             process::leave(0);
@@ -234,7 +234,7 @@ impl Worker {
     /// Accepts one connection: what else waits there is for another worker to wake up for.
     fn welcome(&mut self, token: Token) -> io::Result<()> {
         if self.clients.len() >= self.door.most()
-            && let Some(key) = self.clients.most_patient()
+            && let Some(key) = self.clients.longest_waiting()
             && let Some(client) = self.clients.get_mut(key)
         {
             client.connection.close();
