@@ -7,7 +7,6 @@ use std::fmt::{self, Write};
 
 use super::line::one_line;
 use super::{Format, appended};
-use crate::check::Status;
 use crate::perfdata::Perfdata;
 use crate::report::{Outcome, Report};
 
@@ -96,6 +95,7 @@ fn described(outcome: &Outcome) -> String {
 mod tests {
     use super::super::tests::{hostile, written};
     use super::*;
+    use crate::check::Status;
     use crate::perfdata::split;
     use crate::report::tests::report as sample;
 

@@ -153,7 +153,7 @@ fn a_program_that_closes_its_output_and_lives_on_is_killed_at_its_deadline() {
 
 #[test]
 fn the_whole_tree_dies_at_the_deadline() {
-    for escape in [
+    let escapes = [
         "sleep 60 &",
         "(sleep 60 & sleep 60) &",
         "setsid sleep 60 &",
@@ -167,9 +167,12 @@ fn the_whole_tree_dies_at_the_deadline() {
         "sh -c 'kill -STOP $$' &",
         // New ones all the time.
         "while :; do (setsid sleep 60 > /dev/null 2>&1 &) ; sleep 0.01; done &",
-    ] {
-        late(&format!("{escape}\nwhile :; do sleep 1; done"));
-    }
+    ];
+    std::thread::scope(|scope| {
+        for escape in escapes {
+            scope.spawn(move || late(&format!("{escape}\nwhile :; do sleep 1; done")));
+        }
+    });
 }
 
 #[test]
