@@ -163,6 +163,8 @@ fn the_whole_tree_dies_at_the_deadline() {
         "(HOSPITAL_EXEC_ID=\"$HOSPITAL_EXEC_ID inner\" setsid sleep 60 > /dev/null 2>&1 &)",
         // It has no mark, but a parent.
         "env -i setsid sh -c \"sleep 60; : $TAG\" > /dev/null 2>&1 &",
+        // It has neither, but the process group.
+        "(env -i sh -c \"sleep 60; : $TAG\" > /dev/null 2>&1 &)",
         // It is stopped, and cannot react to anything.
         "sh -c 'kill -STOP $$' &",
         // New ones all the time.
