@@ -65,6 +65,7 @@ fn checks<S: Serializer>(outcomes: &&[Outcome], serializer: S) -> Result<S::Ok, 
     struct Measurement<'a> {
         component_id: &'a str,
         observed_value: f64,
+        #[serde(skip_serializing_if = "str::is_empty")]
         observed_unit: &'a str,
     }
     let mut checks = serializer.serialize_map(None)?;
@@ -113,7 +114,8 @@ mod tests {
                     component.get("status").is_none_or(|status| ["pass", "warn", "fail"].iter().any(|w| status == w))
                 );
                 assert!(component.get("output").is_none_or(Value::is_string));
-                assert_eq!(component.contains_key("observedValue"), component.contains_key("observedUnit"));
+                assert!(component.contains_key("observedValue") || !component.contains_key("observedUnit"));
+                assert!(component.get("observedUnit").is_none_or(|unit| unit != ""));
             }
         }
     }
@@ -121,7 +123,8 @@ mod tests {
     #[test]
     fn each_check_is_a_component() {
         let mut report = sample(&ALL);
-        report.outcomes[1].finding.perfdata = vec![Perfdata::new("used", 90.0, "%"), Perfdata::new("used", 80.0, "%")];
+        report.outcomes[1].finding.perfdata =
+            vec![Perfdata::new("used", 90.0, "%"), Perfdata::new("load1", 0.5, ""), Perfdata::new("used", 80.0, "")];
         let document = json(&report);
         verify(&document);
         assert_eq!(document["status"], "fail");

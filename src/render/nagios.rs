@@ -95,6 +95,7 @@ fn described(outcome: &Outcome) -> String {
 mod tests {
     use super::super::tests::{hostile, written};
     use super::*;
+    use crate::check::Status;
     use crate::perfdata::split;
     use crate::report::tests::report as sample;
 
