@@ -1,12 +1,12 @@
 //! One healthcheck: what it verifies, what a run of it may find, and until when it may take.
 
-use std::any::Any;
+use std::error::Error;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::panics;
 use crate::perfdata::Perfdata;
 
 /// How long a check may take unless it says otherwise.
@@ -78,8 +78,9 @@ pub enum Reason {
     Skip(String),
 }
 
-impl<E: std::error::Error> From<E> for Reason {
-    fn from(error: E) -> Reason {
+impl Reason {
+    /// It could not decide, because of an error and all that caused it.
+    pub(crate) fn because(error: &dyn Error) -> Reason {
         let mut text = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
@@ -87,6 +88,12 @@ impl<E: std::error::Error> From<E> for Reason {
             source = cause.source();
         }
         Reason::Error(text)
+    }
+}
+
+impl<E: Error> From<E> for Reason {
+    fn from(error: E) -> Reason {
+        Reason::because(&error)
     }
 }
 
@@ -185,17 +192,36 @@ pub struct Check {
     pub expect: Expect,
     /// Whether it may wait for anything: if not, it runs in the worker's loop, without a thread.
     pub blocking: bool,
+    /// What kind it is of: `function`, or a scheme such as `tcp`.
+    pub kind: &'static str,
+    /// The name or the place in a file that it was collected from; empty before.
+    pub origin: String,
     /// What to call.
     pub action: Action,
 }
 
 impl Check {
-    /// Runs it and judges what it found. A panic is contained and counts as `fail`, as in a test.
+    /// A function as a check of that id, everything else being as it is unless said otherwise.
+    pub fn new(id: impl Into<String>, action: impl Fn(Deadline) -> Finding + Send + Sync + 'static) -> Check {
+        let id = id.into();
+        Check {
+            title: id.clone(),
+            id,
+            tags: Vec::new(),
+            timeout: DEFAULT_TIMEOUT,
+            expect: Expect::Success,
+            blocking: true,
+            kind: "function",
+            origin: String::new(),
+            action: Box::new(action),
+        }
+    }
+
+    /// Runs it and judges what it found. A panic is contained and counts as `fail`, as in a test; its
+    /// context is the message, and the file and line.
     pub fn run(&self, deadline: Deadline) -> Finding {
-        // A check is called again after a panic, as a test function would be: what it shares with
-        // later runs is its own business, so nothing of ours is left half changed.
-        catch_unwind(AssertUnwindSafe(|| (self.action)(deadline)))
-            .unwrap_or_else(|payload| Finding::new(Status::Fail, panic_message(&*payload)))
+        panics::contain(|| (self.action)(deadline))
+            .unwrap_or_else(|told| Finding::new(Status::Fail, told))
             .judged(self.expect)
     }
 }
@@ -203,16 +229,6 @@ impl Check {
 impl fmt::Debug for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Check").field("id", &self.id).field("title", &self.title).finish_non_exhaustive()
-    }
-}
-
-fn panic_message(payload: &(dyn Any + Send)) -> String {
-    if let Some(text) = payload.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "panicked with a value that is not text".to_owned()
     }
 }
 
@@ -230,15 +246,7 @@ mod tests {
     use super::*;
 
     fn check(expect: Expect, action: impl Fn(Deadline) -> Finding + Send + Sync + 'static) -> Check {
-        Check {
-            id: "t".into(),
-            title: "T".into(),
-            tags: vec![],
-            timeout: DEFAULT_TIMEOUT,
-            expect,
-            blocking: false,
-            action: Box::new(action),
-        }
+        Check { expect, ..Check::new("t", action) }
     }
 
     fn run(check: Check) -> Finding {
@@ -246,9 +254,11 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_a_failure_with_its_message() {
+    fn a_panic_is_a_failure_with_its_message_and_place() {
         let found = run(check(Expect::Success, |_| panic!("got {}", 7)));
-        assert_eq!(found, Finding::new(Status::Fail, "got 7"));
+        assert_eq!(found.status, Status::Fail);
+        let context = found.context.expect("a panic has a context");
+        assert!(context.starts_with(&format!("got 7 (at {}:", file!())), "{context}");
     }
 
     #[test]

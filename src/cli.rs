@@ -1,22 +1,25 @@
-//! The command line: what is asked for, and the table of contents of how it is done.
+//! The command line: what is asked for, and who does it.
 
+mod check;
+mod list;
+mod live;
+mod serve;
+mod unittest;
+
+use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::collect::Sources;
 use crate::error::Error;
-use crate::logging;
-use crate::master::{Ended, Load, Master, Plan};
-use crate::settings::{Given, Settings, one_line};
-use crate::sys::process::Identity;
-use crate::worker;
+use crate::settings::{Given, one_line};
 
 /// Collect healthchecks and run them on demand.
 #[derive(Debug, Parser)]
 #[command(name = "hospital", version, max_term_width = 80)]
-struct Invocation {
+pub(crate) struct Invocation {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -24,31 +27,19 @@ struct Invocation {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Answer HTTP requests with the report of the healthchecks
-    Serve(Serve),
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Each setting --foo-bar can also be given as the variable HOSPITAL_FOO_BAR; \
-                        WEB_CONCURRENCY sets --workers and PORT sets --port.")]
-struct Serve {
-    /// The checks to serve, as dotted paths; HEALTHCHECKS unless given
-    names: Vec<String>,
-    #[command(flatten)]
-    settings: Settings,
-    /// Show every setting with its source, then exit
-    #[arg(long)]
-    print_config: bool,
-    /// Validate the configuration, then exit
-    #[arg(long)]
-    check_config: bool,
+    Serve(Box<serve::Flags>),
+    /// Run the healthchecks once and report
+    Check(check::Flags),
+    /// Show which healthchecks would run
+    List(list::Flags),
 }
 
 /// Does what the command line says.
 pub(crate) fn run() -> ExitCode {
-    let given = Given::from_process();
-    let command = Invocation::command();
-    let outcome = match command.clone().try_get_matches_from(&given.argv) {
-        Ok(matches) => dispatch(given, command, &matches),
+    let mut given = Given::from_process();
+    given.argv = with_verb(given.argv);
+    let outcome = match parse(&given) {
+        Ok((command, matches)) => dispatch(given, &command, &matches),
         Err(error) if error.use_stderr() => Err(Error::Usage(one_line(&error))),
         // --help and --version
         Err(text) => {
@@ -63,50 +54,34 @@ pub(crate) fn run() -> ExitCode {
     })
 }
 
-fn dispatch(given: Given, command: Command, matches: &ArgMatches) -> Result<ExitCode, Error> {
+fn parse(given: &Given) -> Result<(Command, ArgMatches), clap::Error> {
+    let mut command = Invocation::command();
+    let matches = command.try_get_matches_from_mut(&given.argv)?;
+    Ok((command, matches))
+}
+
+fn dispatch(given: Given, command: &Command, matches: &ArgMatches) -> Result<ExitCode, Error> {
     let Invocation { verb } = Invocation::from_arg_matches(matches).map_err(|error| Error::Usage(one_line(&error)))?;
-    match (verb, matches.subcommand()) {
-        (Verb::Serve(flags), Some((_, matches))) => serve(given, command, matches.clone(), &flags),
-        (Verb::Serve(_), None) => Err(Error::Usage("there is no subcommand".to_owned())),
+    match verb {
+        Verb::Serve(flags) => {
+            let matches = matches.subcommand_matches("serve").unwrap_or(matches);
+            serve::run(given, command, matches, &flags)
+        }
+        Verb::Check(flags) => check::run(&flags, &given),
+        Verb::List(flags) => list::run(&flags, &given),
     }
 }
 
-fn serve(given: Given, command: Command, matches: ArgMatches, flags: &Serve) -> Result<ExitCode, Error> {
-    let configuration = given.resolve(&command, "serve", &matches)?;
-    if flags.print_config {
-        print(&configuration.print());
-        return Ok(ExitCode::SUCCESS);
-    }
-    if let Some(directory) = &configuration.settings.chdir {
-        std::env::set_current_dir(directory)
-            .map_err(|error| Error::Usage(format!("--chdir {}: {error}", directory.display())))?;
-    }
-    let plan = Plan::make(configuration)?;
-    if flags.check_config {
-        print("the configuration is good\n");
-        return Ok(ExitCode::SUCCESS);
-    }
-    let settings = &plan.configuration.settings;
-    logging::init(settings.error_logfile.as_deref(), settings.log_level, settings.log_format)?;
-    for variable in &plan.configuration.unknown {
-        tracing::warn!("{variable} is no setting: see `hospital serve --print-config`");
-    }
-    let load: Load = Box::new(move || Plan::make(given.resolve(&command, "serve", &matches)?));
-    match Master::start(plan, load)?.run() {
-        Ok(Ended::Stopped(code)) => Ok(ExitCode::from(code)),
-        Ok(Ended::Forked(post)) => worker::run(*post),
-        Err(error) => Err(Error::Boot(format!("the master cannot wait: {error}"))),
-    }
-}
-
-impl Plan {
-    /// Checks all of a configuration that can be checked before it is used.
-    fn make(configuration: crate::settings::Configuration) -> Result<Plan, Error> {
-        let settings = &configuration.settings;
-        let identity = Identity::resolve(settings.user.as_deref(), settings.group.as_deref()).map_err(Error::Usage)?;
-        let sources = Sources::read(&configuration.names, configuration.origin)?;
-        Ok(Plan { configuration, sources, identity })
-    }
+/// The commands of old, as links to the program, are subcommands of today.
+fn with_verb(mut argv: Vec<OsString>) -> Vec<OsString> {
+    let name = argv.first().and_then(|program| Path::new(program).file_name()).and_then(|name| name.to_str());
+    let verb = match name {
+        Some("hospital-cli") => "check",
+        Some("hospital-serve") => "serve",
+        _ => return argv,
+    };
+    argv.insert(1, verb.into());
+    argv
 }
 
 /// Writes to standard output; a reader that has gone away is no failure.

@@ -13,15 +13,23 @@
 //! `worker` accepts → `connection` yields a request → `route` → `collect` → `round` → `report` → `render`
 //! → `connection` → socket.
 
+// What `#[healthcheck]` expands to begins with `::hospital`, inside this crate too.
+extern crate self as hospital;
+
 pub mod address;
+pub mod answer;
 pub mod check;
 pub mod checks;
 mod cli;
 pub mod collect;
+#[cfg(test)]
+mod docs;
 pub mod error;
+mod harness;
 pub mod healthchecks;
 mod logging;
 mod master;
+mod panics;
 pub mod perfdata;
 pub mod render;
 pub mod report;
@@ -43,10 +51,113 @@ pub use checks::tcp::assert_tcp;
 pub use checks::unix::assert_unix;
 
 use std::process::ExitCode;
+use std::time::Duration;
+
+pub use check::{Reason, Result};
+pub use collect::registry::{Registered, is_healthcheck, registered};
+/// Makes a function a healthcheck: collected by its dotted path, run by every runner.
+///
+/// It stands on a plain `fn` without arguments that returns `()`, [`hospital::Result`] or `Result<(), E>`
+/// (see [`Answer`](answer::Answer)). The function can still be called as it is written.
+///
+/// ```
+/// use hospital::healthcheck;
+///
+/// /// Orders database answers.                     // the title: the first line of the doc comment
+/// #[healthcheck(timeout = "2s", tags = ["readiness"])]
+/// fn database() -> hospital::Result {
+///     let rows: u32 = "1".parse()?;                // `?` on any std Error → error: the check could not decide
+///     hospital::ensure!(rows == 1, "got {rows}");  // false → fail: it decided, and the answer is no
+///     Ok(())                                       // a panic (assert!, assert_eq!) → fail, as in a test
+/// }                                                // hospital::skip!("why") → skip
+///
+/// assert_eq!(database(), Ok(()));
+/// assert!(hospital::is_healthcheck(concat!(module_path!(), "::database")));
+/// ```
+///
+/// | option | meaning | unless given |
+/// |---|---|---|
+/// | `timeout = "500ms"` | how long a run may take | [5 s](check::DEFAULT_TIMEOUT) |
+/// | `tags = ["readiness"]` | words to select it by | none |
+/// | `title = "Orders are taken."` | what it verifies, in one line | the first line of its doc comment, or its name in words |
+/// | `expect = "failure"` | failing is well (`expected_failure`), passing is not (`unexpected_success`) | `"success"` |
+/// | `blocking = false` | it never waits, so it needs no thread | `true` |
+///
+/// # As a test
+///
+/// Under `cargo test` and nextest each healthcheck is also an ignored test, `healthcheck_` and its name, that fails
+/// where a report would. A plain run skips them; these run only them:
+///
+/// ```console
+/// $ cargo test -- --ignored healthcheck
+/// $ cargo nextest run --run-ignored only -E 'test(healthcheck)'
+/// ```
+///
+/// # In a library
+///
+/// The linker drops a library that nothing refers to. A program whose healthchecks stand in one says
+/// `use shop as _;`. Where `hospital` goes by another name, `extern crate other as hospital;` gives it back its own.
+pub use hospital_macros::healthcheck;
+
+use collect::Suite;
+use error::Error;
+use report::Report;
 
 /// The whole command line and daemon: `fn main() -> ExitCode { hospital::main() }`.
 ///
 /// Reads the process's arguments and environment; the exit codes are those of [`error::Error`] and 0.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+///
+/// fn main() -> ExitCode {
+///     hospital::main()
+/// }
+/// ```
 pub fn main() -> ExitCode {
     cli::run()
+}
+
+/// Collects the checks that the names say, as HEALTHCHECKS and the command line do.
+///
+/// # Errors
+///
+/// When a name collects nothing: one line that says what is known instead.
+///
+/// ```
+/// let suite = hospital::collect(&["hospital.healthchecks.predictable"])?;
+/// assert_eq!(suite.checks().len(), 1);
+/// assert!(hospital::collect(&["hospital.healthchecks.predicable"]).is_err());
+/// # Ok::<(), hospital::error::Error>(())
+/// ```
+pub fn collect<S: AsRef<str>>(names: &[S]) -> std::result::Result<Suite, Error> {
+    collect::collect(names, "the program")
+}
+
+/// Runs a suite once and waits for the report, for `limit` at most. [`render`] makes text of it.
+///
+/// A check that is late is reported as an error and left behind on its thread; to run rounds again and
+/// again, keep a [`Runner`](round::Runner), which knows what is stuck.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let suite = hospital::collect(&["hospital.healthchecks.predictable"])?;
+/// let report = hospital::run(suite, Duration::from_secs(10));
+/// assert!(report.passes());
+///
+/// let mut json = Vec::new();
+/// hospital::render::json::report(&report, &mut json);
+/// assert!(String::from_utf8_lossy(&json).contains(r#""test": "Health checks are collected.""#));
+/// # Ok::<(), hospital::error::Error>(())
+/// ```
+pub fn run(suite: Suite, limit: Duration) -> Report {
+    round::Runner::run(suite, limit)
+}
+
+/// What the expansion of [`#[healthcheck]`](healthcheck) refers to. No part of the interface.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::harness::run_as_test;
+    pub use inventory;
 }

@@ -35,27 +35,39 @@ pub struct Round {
     began: Instant,
     limit: Duration,
     outcomes: Vec<Option<Outcome>>,
+    /// Which of them there are, in the order they came in.
+    finished: Vec<usize>,
 }
 
 impl Runner {
     /// A runner that calls `wake`, from any thread, when a check has finished: time for [`Runner::advance`].
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Runner {
-        Runner { pool: Pool::new(MOST_THREADS, wake), rounds: 0, under_way: HashMap::new() }
+        Runner::with_threads(MOST_THREADS, wake)
+    }
+
+    /// The same, with another bound on the threads.
+    pub fn with_threads(most: usize, wake: impl Fn() + Send + Sync + 'static) -> Runner {
+        Runner { pool: Pool::new(most, wake), rounds: 0, under_way: HashMap::new() }
     }
 
     /// Begins a round that is over within `limit`. Checks that cannot block have run when it returns.
     pub fn begin(&mut self, suite: Suite, limit: Duration, now: Instant) -> Round {
         self.rounds += 1;
-        let mut round =
-            Round { serial: self.rounds, outcomes: vec![None; suite.checks().len()], suite, began: now, limit };
-        for (index, check) in round.suite.checks().iter().enumerate() {
+        let count = suite.checks().len();
+        let finished = Vec::with_capacity(count);
+        let mut round = Round { serial: self.rounds, suite, began: now, limit, outcomes: vec![None; count], finished };
+        for index in 0..count {
+            let check = round.suite.checks()[index].clone();
             let deadline = Deadline::at(now + check.timeout.min(limit));
-            if check.blocking {
-                round.outcomes[index] = self.dispatch(check, index, deadline, now);
+            let outcome = if check.blocking {
+                self.dispatch(&check, index, deadline, now)
             } else {
                 let began = Instant::now();
                 let finding = check.run(deadline);
-                round.outcomes[index] = Some(Outcome { check: check.clone(), finding, elapsed: began.elapsed() });
+                Some(Outcome { check, finding, elapsed: began.elapsed() })
+            };
+            if let Some(outcome) = outcome {
+                round.finish(index, outcome);
             }
         }
         round
@@ -83,7 +95,7 @@ impl Runner {
             self.under_way.remove(&check.id);
             // What comes after its deadline, or from an earlier round, was reported late already.
             if serial == round.serial && round.outcomes[index].is_none() {
-                round.outcomes[index] = Some(Outcome { check, finding, elapsed });
+                round.finish(index, Outcome { check, finding, elapsed });
             }
         }
         for index in 0..round.outcomes.len() {
@@ -92,7 +104,8 @@ impl Runner {
             if round.outcomes[index].is_none() && round.began + limit <= now {
                 let finding = Finding::error(format!("timed out after {}", spoken(limit)));
                 let elapsed = now.duration_since(round.began);
-                round.outcomes[index] = Some(Outcome { check: check.clone(), finding, elapsed });
+                let check = check.clone();
+                round.finish(index, Outcome { check, finding, elapsed });
             }
         }
     }
@@ -113,6 +126,21 @@ impl Runner {
 }
 
 impl Round {
+    fn finish(&mut self, index: usize, outcome: Outcome) {
+        self.outcomes[index] = Some(outcome);
+        self.finished.push(index);
+    }
+
+    /// The outcomes that there are, in the order they came in.
+    pub fn finished(&self) -> impl Iterator<Item = &Outcome> {
+        self.finished.iter().filter_map(|&index| self.outcomes[index].as_ref())
+    }
+
+    /// When it began.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
     /// When the next check is late; `None` when the round is over.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.open().map(|check| self.began + check.timeout.min(self.limit)).min()
@@ -147,22 +175,14 @@ fn spoken(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{Expect, Status};
+    use crate::check::Status;
     use std::sync::Mutex;
     use std::sync::mpsc;
 
     const LONG: Duration = Duration::from_secs(60);
 
     fn check(id: &str, timeout: Duration, action: impl Fn(Deadline) -> Finding + Send + Sync + 'static) -> Arc<Check> {
-        Arc::new(Check {
-            id: id.into(),
-            title: id.into(),
-            tags: vec![],
-            timeout,
-            expect: Expect::Success,
-            blocking: true,
-            action: Box::new(action),
-        })
+        Arc::new(Check { timeout, ..Check::new(id, action) })
     }
 
     fn suite(checks: impl IntoIterator<Item = Arc<Check>>) -> Suite {
@@ -246,7 +266,9 @@ mod tests {
     fn a_panic_costs_that_check_alone() {
         let report =
             Runner::run(suite([check("bad", LONG, |_| panic!("oh")), check("good", LONG, |_| Finding::PASS)]), LONG);
-        assert_eq!(contexts(&report), [("bad", Status::Fail, Some("oh")), ("good", Status::Pass, None)]);
+        let [bad, good] = &contexts(&report)[..] else { panic!("two checks, two outcomes") };
+        assert!(matches!(bad, ("bad", Status::Fail, Some(told)) if told.starts_with("oh (at ")), "{bad:?}");
+        assert_eq!(good, &("good", Status::Pass, None));
     }
 
     #[test]

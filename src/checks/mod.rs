@@ -1,15 +1,22 @@
 //! The built-in kinds of check: one file each, one row each in [`BUILTINS`].
 
+pub mod amount;
 #[cfg(feature = "tls")]
 pub mod cert;
+pub mod disk;
 #[cfg(feature = "dns")]
 pub mod dns;
 mod endpoint;
 mod exchange;
+pub mod exec;
+pub mod file;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod load;
+pub mod memory;
 mod options;
 pub mod ping;
+pub mod process;
 pub(crate) mod secrets;
 pub mod tcp;
 #[cfg(all(test, feature = "http"))]
@@ -22,7 +29,7 @@ pub use options::Options;
 
 use std::time::{Duration, Instant};
 
-use crate::check::{DEFAULT_TIMEOUT, Deadline, Finding};
+use crate::check::{DEFAULT_TIMEOUT, Deadline, Finding, Reason, Status};
 
 /// What runs a check that was built: called once a round, with the moment by which it has to return.
 pub type Action = Box<dyn Fn(Deadline) -> Finding + Send + Sync>;
@@ -55,7 +62,29 @@ pub static BUILTINS: &[Kind] = &[
     ping::KIND,
     #[cfg(feature = "tls")]
     cert::KIND,
+    exec::KIND,
+    disk::KIND,
+    file::KIND,
+    load::KIND,
+    memory::KIND,
+    process::KIND,
 ];
+
+/// For the kinds that look at this host as a whole.
+fn nothing_behind(scheme: &str, target: &str) -> Result<(), String> {
+    if target.is_empty() { Ok(()) } else { Err(format!("{scheme} takes no target, got {target:?}: write {scheme}:")) }
+}
+
+/// What an assertion returns of a finding that is not judged yet.
+fn result(finding: Finding) -> crate::check::Result {
+    let context = finding.context.unwrap_or_default();
+    match finding.status {
+        Status::Pass | Status::ExpectedFailure => Ok(()),
+        Status::Fail | Status::UnexpectedSuccess => Err(Reason::Fail(context)),
+        Status::Error => Err(Reason::Error(context)),
+        Status::Skip => Err(Reason::Skip(context)),
+    }
+}
 
 /// How long a kind may wait: a little less than it is given, so that it can still say itself what it
 /// waited for, before the round gives up on it.

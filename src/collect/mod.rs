@@ -46,6 +46,16 @@ impl Suite {
         Suite { checks: self.checks.iter().filter(|check| wanted(&check.id)).cloned().collect() }
     }
 
+    /// The part of the suite that has one of these tags, if any are given, and is not at or under one of
+    /// these names.
+    pub fn select(&self, tags: &[String], excluded: &[String]) -> Suite {
+        let tagged = |check: &Check| tags.is_empty() || check.tags.iter().any(|tag| tags.contains(tag));
+        let excluded: HashSet<_> =
+            excluded.iter().flat_map(|name| self.at(name).checks).map(|check| check.id.clone()).collect();
+        let wanted = |check: &&Arc<Check>| tagged(check) && !excluded.contains(&check.id);
+        Suite { checks: self.checks.iter().filter(wanted).cloned().collect() }
+    }
+
     /// The ids, joined for a message.
     pub fn known(&self) -> String {
         listed(self.checks.iter().map(|check| check.id.clone()))
@@ -199,7 +209,7 @@ fn unique(found: Vec<Found>) -> Result<Suite, Error> {
             Some(_) | None => {}
         }
     }
-    Ok(found.into_iter().map(|found| Arc::new(found.check)).collect())
+    Ok(found.into_iter().map(|Found { check, from, .. }| Arc::new(Check { origin: from, ..check })).collect())
 }
 
 /// The first names in full, the rest as a count: a message stays one line, whatever is collected.

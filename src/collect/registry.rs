@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::check::{Check, DEFAULT_TIMEOUT, Expect, Finding};
 
-/// One compiled-in healthcheck, as the linker gathers it.
+/// One compiled-in healthcheck, as [`#[healthcheck]`](crate::healthcheck) writes it and the linker gathers it.
 #[derive(Debug)]
 pub struct Registered {
     /// The module it stands in, as `module_path!()` gives it.
@@ -37,22 +37,38 @@ impl Registered {
 impl From<&'static Registered> for Check {
     fn from(registered: &'static Registered) -> Check {
         Check {
-            id: registered.id(),
             title: registered.title.to_owned(),
             tags: registered.tags.iter().map(|&tag| tag.to_owned()).collect(),
             timeout: registered.timeout.unwrap_or(DEFAULT_TIMEOUT),
             expect: registered.expect,
             blocking: registered.blocking,
-            action: Box::new(|_| (registered.run)()),
+            ..Check::new(registered.id(), |_| (registered.run)())
         }
     }
 }
 
 /// Every healthcheck that is compiled in, in the order of their ids.
+///
+/// ```
+/// let ids: Vec<String> = hospital::registered().map(|check| check.id()).collect();
+/// assert!(ids.contains(&"hospital.healthchecks.predictable.collected".to_owned()));
+/// ```
 pub fn registered() -> impl Iterator<Item = &'static Registered> {
     let mut all: Vec<_> = inventory::iter::<Registered>().collect();
     all.sort_by_key(|registered| registered.id());
     all.into_iter()
+}
+
+/// Whether a healthcheck is compiled in by exactly that name, with `.` or `::`.
+///
+/// ```
+/// assert!(hospital::is_healthcheck("hospital.healthchecks.predictable.collected"));
+/// assert!(hospital::is_healthcheck("hospital::healthchecks::predictable::collected"));
+/// assert!(!hospital::is_healthcheck("hospital.healthchecks.predictable")); // a module of healthchecks
+/// ```
+pub fn is_healthcheck(path: &str) -> bool {
+    let path = dotted(path);
+    inventory::iter::<Registered>().any(|registered| registered.id() == path)
 }
 
 /// The registered checks at or under a dotted path, in the order of their ids.
@@ -76,7 +92,7 @@ pub(super) fn is_dotted(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | ':'))
 }
 
-/// A path with `::` written as dots.
+/// A path with `::` written as dots, and `r#match` as `match`.
 pub(super) fn dotted(path: &str) -> String {
-    path.replace("::", ".")
+    path.replace("r#", "").replace("::", ".")
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{Collector, Suite};
-use crate::check::{Check, DEFAULT_TIMEOUT, Expect, Finding};
+use crate::check::{Check, Finding};
 use crate::error::Error;
 
 /// Two changes within the granularity of a file's time may look like one; longer apart they do not.
@@ -67,13 +67,9 @@ impl Sources {
 fn complaint(error: &Error) -> Check {
     let context = format!("the last change is not in use: {error}");
     Check {
-        id: "hospital.sources".to_owned(),
         title: "The files of healthchecks can be used".to_owned(),
-        tags: Vec::new(),
-        timeout: DEFAULT_TIMEOUT,
-        expect: Expect::Success,
         blocking: false,
-        action: Box::new(move |_| Finding::error(context.clone())),
+        ..Check::new("hospital.sources", move |_| Finding::error(context.clone()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 
 use super::listed;
-use crate::check::{Check, DEFAULT_TIMEOUT, Expect};
+use crate::check::{Check, Expect};
 use crate::checks::secrets::{self, Secrets};
 use crate::checks::{BUILTINS, Kind, Options};
 use crate::settings;
@@ -94,24 +94,16 @@ impl Spec {
         }
         let shown = secrets::shown(&self.target);
         let title = kind.title.replace("{target}", shown.strip_prefix("//").unwrap_or(&shown));
-        let mut check = Check {
-            id: self.label.clone().unwrap_or_else(|| self.shown()),
-            title,
-            tags: Vec::new(),
-            timeout: DEFAULT_TIMEOUT,
-            expect: Expect::Success,
-            blocking: kind.blocking,
-            // The kinds keep secrets out of what they say; what a server or a library says is not theirs.
-            action: if hidden.is_empty() {
-                action
-            } else {
-                Box::new(move |deadline| {
-                    let mut finding = action(deadline);
-                    finding.context = finding.context.map(|context| hidden.scrub(&context));
-                    finding
-                })
-            },
+        let id = self.label.clone().unwrap_or_else(|| self.shown());
+        // The kinds keep secrets out of what they say; what a server or a library says is not theirs.
+        let scrubbed = move |deadline| {
+            let mut finding = action(deadline);
+            if !hidden.is_empty() {
+                finding.context = finding.context.map(|context| hidden.scrub(&context));
+            }
+            finding
         };
+        let mut check = Check { title, blocking: kind.blocking, kind: kind.scheme, ..Check::new(id, scrubbed) };
         common.apply(&mut check);
         Ok(check)
     }

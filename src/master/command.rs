@@ -9,6 +9,8 @@ pub(crate) enum Command {
     Stop,
     /// Read the configuration again and replace the workers one by one.
     Reload,
+    /// Start the program anew, with the sockets, and drain when the new one is ready.
+    Upgrade,
     /// Open the log files anew, here and in the workers.
     Reopen,
     /// One worker more.
@@ -24,12 +26,13 @@ pub(crate) enum Command {
 /// Each signal that the master handles, by its name, with what it asks for.
 ///
 /// `docs/SIGNALS.md` is compared with this table by a test.
-pub(crate) const SIGNALS: [(&str, Command); 9] = [
+pub(crate) const SIGNALS: [(&str, Command); 10] = [
     ("TERM", Command::Drain),
     ("QUIT", Command::Drain),
     ("INT", Command::Stop),
     ("HUP", Command::Reload),
     ("USR1", Command::Reopen),
+    ("USR2", Command::Upgrade),
     ("TTIN", Command::More),
     ("TTOU", Command::Fewer),
     ("WINCH", Command::Pause),

@@ -15,6 +15,10 @@
 //! reload, TTIN and the end are all the same to it.
 
 mod backoff;
+mod converge;
+mod ending;
+mod event;
+mod slot;
 #[cfg(test)]
 mod tests;
 
@@ -23,134 +27,14 @@ use std::time::{Duration, Instant};
 
 use super::command::Command;
 use backoff::Backoff;
-
-/// A process id.
-pub(crate) type Pid = i32;
-
-/// The number of a configuration; its workers are a generation.
-pub(crate) type Generation = u32;
+pub(crate) use event::{Action, Event, Timing};
+pub(crate) use slot::{Generation, Pid, Slot};
 
 /// How often a new generation may die while it boots, before the old one is brought back.
 const STRIKES: u8 = 3;
 
 /// How long a worker has for its core dump between ABRT and KILL.
 const ABORT_GRACE: Duration = Duration::from_secs(5);
-
-/// A place for a worker. It is one thing at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Slot {
-    /// Nobody.
-    Vacant,
-    /// The fork is decided on, its result not known yet.
-    Forking { generation: Generation },
-    /// Forked, not ready yet.
-    Booting { pid: Pid, generation: Generation, since: Instant },
-    /// It answers.
-    Serving { pid: Pid, generation: Generation, since: Instant },
-    /// It was told to finish (TERM).
-    Draining { pid: Pid, kill_at: Instant },
-    /// It hung and was told to dump core (ABRT).
-    Aborting { pid: Pid, kill_at: Instant },
-    /// It was killed and is not reaped yet.
-    Dying { pid: Pid },
-}
-
-impl Slot {
-    fn pid(self) -> Option<Pid> {
-        match self {
-            Slot::Vacant | Slot::Forking { .. } => None,
-            Slot::Booting { pid, .. }
-            | Slot::Serving { pid, .. }
-            | Slot::Draining { pid, .. }
-            | Slot::Aborting { pid, .. }
-            | Slot::Dying { pid } => Some(pid),
-        }
-    }
-
-    /// The generation of a worker that counts towards what is asked for.
-    fn generation(self) -> Option<Generation> {
-        match self {
-            Slot::Forking { generation } | Slot::Booting { generation, .. } | Slot::Serving { generation, .. } => {
-                Some(generation)
-            }
-            Slot::Vacant | Slot::Draining { .. } | Slot::Aborting { .. } | Slot::Dying { .. } => None,
-        }
-    }
-}
-
-/// What has happened.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Event {
-    /// Time has passed.
-    Tick,
-    /// A signal came in.
-    Command(Command),
-    /// [`Action::Fork`] was done.
-    Forked { slot: usize, pid: Pid },
-    /// [`Action::Fork`] failed: the machine lacks memory or process ids.
-    ForkFailed { slot: usize },
-    /// A worker can answer.
-    Ready { slot: usize },
-    /// A child is dead: one of ours, or one that we adopted.
-    Died { pid: Pid, status: ExitStatus },
-    /// [`Action::Inspect`] found a worker awake for longer than the timeout.
-    Hung { slot: usize },
-    /// [`Action::Load`] found a good configuration; it is the next generation.
-    Loaded { workers: usize, timing: Timing },
-    /// [`Action::Load`] found a bad one.
-    Refused,
-}
-
-/// What is to be done. The performer must not drop one.
-#[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Fork a worker and say how that went.
-    Fork { slot: usize, generation: Generation },
-    /// Send TERM.
-    Term(Pid),
-    /// Send ABRT; the slot tells what the worker was in.
-    Abort { slot: usize, pid: Pid },
-    /// Send KILL.
-    Kill(Pid),
-    /// Have a worker open its log files anew.
-    Reopen(Pid),
-    /// Open our own log files anew.
-    ReopenLogs,
-    /// Collect the dead children.
-    Reap,
-    /// Look for workers that hang.
-    Inspect,
-    /// Tell the watchdog that all is well.
-    Beat,
-    /// Read and validate the configuration, and say how that went.
-    Load,
-    /// All workers are of this generation: forget the others' configuration.
-    Settle(Generation),
-    /// The new generation cannot boot: this one is in force again.
-    RollBack(Generation),
-    /// The whole fleet answers for the first time.
-    Announce,
-    /// The service is going away: let readiness fail.
-    Leave,
-    /// Close our copies of the listening sockets.
-    CloseListeners,
-    /// There is no worker left: exit with this code.
-    Exit(u8),
-}
-
-/// How long things may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Timing {
-    /// How long a worker may boot, and be awake without a pause. `None`: for ever.
-    pub(crate) timeout: Option<Duration>,
-    /// How long a worker may drain.
-    pub(crate) graceful: Duration,
-    /// How long readiness fails before the drain begins.
-    pub(crate) drain_delay: Duration,
-    /// How often the watchdog is told that all is well. `None`: there is none.
-    pub(crate) watchdog: Option<Duration>,
-}
 
 /// What is in force: a generation, and what its configuration says about the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,6 +70,8 @@ pub(crate) struct Fleet {
     capacity: usize,
     phase: Phase,
     slots: Vec<Slot>,
+    /// The master that is to take over.
+    successor: Option<Pid>,
     backoff: Backoff,
     look_at: Option<Instant>,
     beat_at: Option<Instant>,
@@ -193,13 +79,14 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     /// A fleet of `asked` workers, none of them forked, with never more than `capacity` slots.
-    pub(crate) fn new(asked: usize, capacity: usize, timing: Timing, now: Instant) -> Fleet {
+    pub(crate) fn new(generation: Generation, asked: usize, capacity: usize, timing: Timing, now: Instant) -> Fleet {
         Fleet {
-            force: Force { generation: 0, asked, timing },
-            latest: 0,
+            force: Force { generation, asked, timing },
+            latest: generation,
             capacity,
             phase: Phase::Starting,
             slots: Vec::new(),
+            successor: None,
             backoff: Backoff::new(now),
             look_at: timing.timeout.map(|timeout| now + timeout / 2),
             beat_at: timing.watchdog.map(|period| now + period),
@@ -216,7 +103,9 @@ impl Fleet {
             Event::Ready { slot } => self.ready(slot, now),
             Event::Died { pid, status } => self.died(pid, status, now),
             Event::Hung { slot } => self.hung(slot, now),
-            Event::Loaded { workers, timing } => self.loaded(workers, timing),
+            Event::Succeeding { pid } => self.succeeding(pid),
+            Event::Succeeded => self.succeeded(now),
+            Event::Loaded { workers, timing } => self.loaded(workers, timing, now),
             Event::Refused => self.refused(),
         };
         self.converge(now, &mut actions);
@@ -246,6 +135,11 @@ impl Fleet {
     /// How many workers answer, and how many are asked for.
     pub(crate) fn strength(&self) -> (usize, usize) {
         (self.slots.iter().filter(|slot| matches!(slot, Slot::Serving { .. })).count(), self.force.asked)
+    }
+
+    /// The master that is to take over.
+    pub(crate) fn successor(&self) -> Option<Pid> {
+        self.successor
     }
 
     /// How long a worker may be awake without a pause.
@@ -314,6 +208,13 @@ impl Fleet {
                 vec![]
             }
             (Command::Reload, Phase::Starting | Phase::Running | Phase::Paused) => vec![Action::Load],
+            (Command::Upgrade, _) => {
+                if self.successor.is_none() {
+                    vec![Action::Upgrade]
+                } else {
+                    vec![]
+                }
+            }
             (Command::More, _) => {
                 self.force.asked = (self.force.asked + 1).min(self.capacity / 2);
                 vec![]
@@ -360,6 +261,10 @@ impl Fleet {
     }
 
     fn died(&mut self, pid: Pid, status: ExitStatus, now: Instant) -> Vec<Action> {
+        if self.successor == Some(pid) {
+            // It could not boot: everything is as it was.
+            self.successor = None;
+        }
         let Some(index) = self.slot_of(pid) else { return vec![] };
         match std::mem::replace(&mut self.slots[index], Slot::Vacant) {
             Slot::Booting { generation, since, .. } => {
@@ -416,7 +321,19 @@ impl Fleet {
         }
     }
 
-    fn loaded(&mut self, asked: usize, timing: Timing) -> Vec<Action> {
+    fn succeeding(&mut self, pid: Pid) -> Vec<Action> {
+        self.successor = Some(pid);
+        vec![]
+    }
+
+    fn succeeded(&mut self, now: Instant) -> Vec<Action> {
+        let Some(successor) = self.successor.take() else { return vec![] };
+        let mut actions = vec![Action::HandOver { successor }];
+        actions.extend(self.stop(0, now));
+        actions
+    }
+
+    fn loaded(&mut self, asked: usize, timing: Timing, now: Instant) -> Vec<Action> {
         match self.phase {
             Phase::Starting => {}
             Phase::Running | Phase::Paused => {
@@ -426,6 +343,7 @@ impl Fleet {
         }
         self.latest += 1;
         self.force = Force { generation: self.latest, asked, timing };
+        self.look_at = timing.timeout.map(|timeout| now + timeout / 2);
         vec![]
     }
 
@@ -435,143 +353,6 @@ impl Fleet {
             self.phase = Phase::Running;
         }
         vec![]
-    }
-
-    // --- from what there is to what is wanted ------------------------------------------------------
-
-    /// How many workers there shall be.
-    fn wanted(&self) -> usize {
-        match self.phase {
-            Phase::Starting | Phase::Running | Phase::Reloading { .. } | Phase::Leaving { .. } => self.force.asked,
-            Phase::Paused | Phase::Stopping { .. } => 0,
-        }
-    }
-
-    /// How many workers of the present generation there are, those that boot included.
-    fn current(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.generation() == Some(self.force.generation)).count()
-    }
-
-    fn is_other(&self, slot: Slot) -> bool {
-        slot.generation().is_some_and(|generation| generation != self.force.generation)
-    }
-
-    fn others(&self) -> usize {
-        self.slots.iter().filter(|&&slot| self.is_other(slot)).count()
-    }
-
-    fn converge(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let wanted = self.wanted();
-        // Each worker of this generation that serves lets one of another generation go.
-        while self.others() > 0 && self.serving_current() + self.others() > wanted {
-            let Some(index) = self.slots.iter().rposition(|&slot| self.is_other(slot) && slot.pid().is_some()) else {
-                break;
-            };
-            actions.extend(self.drain(index, now));
-        }
-        while self.current() > wanted {
-            let of_this = |slot: &Slot| slot.generation() == Some(self.force.generation) && slot.pid().is_some();
-            let Some(index) = self.slots.iter().rposition(of_this) else { break };
-            actions.extend(self.drain(index, now));
-        }
-        // During a reload one worker more than asked stands in for the one that it replaces.
-        let room = wanted + usize::from(self.others() > 0);
-        while self.current() < wanted && self.current() + self.others() < room && self.backoff.not_before() <= now {
-            let Some(slot) = self.vacancy() else { break };
-            self.slots[slot] = Slot::Forking { generation: self.force.generation };
-            actions.push(Action::Fork { slot, generation: self.force.generation });
-        }
-        self.conclude(actions);
-    }
-
-    /// What is to be done when things have come to rest.
-    fn conclude(&mut self, actions: &mut Vec<Action>) {
-        let complete = self.others() == 0 && self.serving_current() == self.force.asked;
-        match self.phase {
-            Phase::Starting if complete => {
-                self.phase = Phase::Running;
-                actions.push(Action::Announce);
-            }
-            Phase::Reloading { again, .. } if complete => {
-                self.phase = Phase::Running;
-                actions.push(Action::Settle(self.force.generation));
-                actions.extend(again.then_some(Action::Load));
-            }
-            Phase::Stopping { code } if self.slots.iter().all(|&slot| slot == Slot::Vacant) => {
-                actions.push(Action::Exit(code));
-            }
-            Phase::Starting
-            | Phase::Running
-            | Phase::Reloading { .. }
-            | Phase::Paused
-            | Phase::Leaving { .. }
-            | Phase::Stopping { .. } => {}
-        }
-    }
-
-    fn serving_current(&self) -> usize {
-        let serves =
-            |slot: &&Slot| matches!(slot, Slot::Serving { generation, .. } if *generation == self.force.generation);
-        self.slots.iter().filter(serves).count()
-    }
-
-    /// A slot for one worker more, if there is room.
-    fn vacancy(&mut self) -> Option<usize> {
-        let free = self.slots.iter().position(|&slot| slot == Slot::Vacant);
-        free.or_else(|| {
-            (self.slots.len() < self.capacity).then(|| {
-                self.slots.push(Slot::Vacant);
-                self.slots.len() - 1
-            })
-        })
-    }
-
-    // --- the end -----------------------------------------------------------------------------------
-
-    fn leave(&mut self, now: Instant) -> Vec<Action> {
-        let mut actions = vec![Action::Leave];
-        if self.force.timing.drain_delay.is_zero() || self.strength().0 == 0 {
-            actions.extend(self.stop(0, now));
-        } else {
-            self.phase = Phase::Leaving { until: now + self.force.timing.drain_delay };
-        }
-        actions
-    }
-
-    fn stop(&mut self, code: u8, now: Instant) -> Vec<Action> {
-        self.phase = Phase::Stopping { code };
-        let drained: Vec<_> = (0..self.slots.len()).filter_map(|index| self.drain(index, now)).collect();
-        [Action::CloseListeners].into_iter().chain(drained).collect()
-    }
-
-    fn stop_at_once(&mut self) -> Vec<Action> {
-        let code = if let Phase::Stopping { code } = self.phase { code } else { 0 };
-        self.phase = Phase::Stopping { code };
-        let killed: Vec<_> = (0..self.slots.len()).filter_map(|index| self.kill(index)).collect();
-        [Action::CloseListeners].into_iter().chain(killed).collect()
-    }
-
-    // --- single slots ------------------------------------------------------------------------------
-
-    /// When patience with it ends.
-    fn kill_at(&self, slot: Slot) -> Option<Instant> {
-        match slot {
-            Slot::Booting { since, .. } => self.force.timing.timeout.map(|timeout| since + timeout),
-            Slot::Draining { kill_at, .. } | Slot::Aborting { kill_at, .. } => Some(kill_at),
-            Slot::Vacant | Slot::Forking { .. } | Slot::Serving { .. } | Slot::Dying { .. } => None,
-        }
-    }
-
-    fn drain(&mut self, index: usize, now: Instant) -> Option<Action> {
-        let (Slot::Booting { pid, .. } | Slot::Serving { pid, .. }) = self.slots[index] else { return None };
-        self.slots[index] = Slot::Draining { pid, kill_at: now + self.force.timing.graceful };
-        Some(Action::Term(pid))
-    }
-
-    fn kill(&mut self, index: usize) -> Option<Action> {
-        let pid = self.slots[index].pid()?;
-        self.slots[index] = Slot::Dying { pid };
-        Some(Action::Kill(pid))
     }
 
     fn reopen(&self) -> Vec<Action> {

@@ -4,6 +4,7 @@
 pub(crate) mod command;
 pub(crate) mod fleet;
 mod pidfile;
+pub(crate) mod succession;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -12,16 +13,17 @@ use std::time::{Duration, Instant};
 
 use crate::collect::Sources;
 use crate::error::Error;
-use crate::settings::Configuration;
+use crate::settings::{Configuration, Given};
 use crate::sys::process::{self, Forked, Identity};
 use crate::sys::scoreboard::{SLOTS, Scoreboard};
 use crate::sys::signals::{self, Inbox, Signal};
 use crate::sys::sockets::{self, Listener};
-use crate::sys::systemd;
-use crate::worker::Post;
+use crate::sys::{systemd, tree};
+use crate::worker::{Disclosure, Post};
 use command::Command;
 use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing};
 use pidfile::PidFile;
+use succession::{Inheritance, Succession};
 
 /// What a generation of workers is made of: a configuration, with all that can be wrong in it checked.
 #[derive(Clone, Debug)]
@@ -29,10 +31,11 @@ pub(crate) struct Plan {
     pub(crate) configuration: Configuration,
     pub(crate) sources: Sources,
     pub(crate) identity: Identity,
+    pub(crate) disclosure: Disclosure,
 }
 
-/// Reads the configuration, at the start and for each reload.
-pub(crate) type Load = Box<dyn Fn() -> Result<Plan, Error>>;
+/// Makes a plan of what the process was started with, at the start and for each reload.
+pub(crate) type Load = fn(&Given) -> Result<Plan, Error>;
 
 /// How [`Master::run`] returns: once in the master, and once in each worker.
 pub(crate) enum Ended {
@@ -44,6 +47,7 @@ pub(crate) enum Ended {
 
 /// The master process.
 pub(crate) struct Master {
+    given: Given,
     load: Load,
     plans: BTreeMap<Generation, Plan>,
     fleet: Fleet,
@@ -55,6 +59,9 @@ pub(crate) struct Master {
     /// Workers hold the writing end, and ring when they are ready.
     bell: (PipeReader, PipeWriter),
     pidfile: Option<PidFile>,
+    /// The new master that is to take over from us, and the bell of the one that we take over from.
+    succession: Option<Succession>,
+    predecessor: Option<PipeWriter>,
 }
 
 /// What performing an action leads to.
@@ -66,25 +73,36 @@ enum Flow {
 
 impl Master {
     /// Does all that can fail before a worker exists: sockets, handlers, pidfile, in this order.
-    pub(crate) fn start(plan: Plan, load: Load) -> Result<Master, Error> {
+    pub(crate) fn start(plan: Plan, given: Given, load: Load) -> Result<Master, Error> {
         let settings = &plan.configuration.settings;
         let now = Instant::now();
-        process::set_umask(settings.umask);
-        let listeners = sockets::open(&settings.addresses(), settings.backlog, plan.identity.owner())?;
+        let inheritance = Inheritance::from_environment()?;
+        // Before anything of ours is open but the log, and whatever a parent has leaked.
+        process::close_all_on_exec().map_err(cannot("cannot tidy up descriptors"))?;
+        let listeners = match &inheritance {
+            Some(inheritance) => sockets::inherit(&inheritance.sockets, settings.backlog)?,
+            None => sockets::open(&settings.addresses(), settings.backlog, plan.identity.owner())?,
+        };
         let handled = command::SIGNALS.iter().map(|(name, _)| signal(name));
         let signals = Inbox::new(handled).map_err(cannot("cannot install signal handlers"))?;
         signals::unblock_all().map_err(cannot("cannot unblock signals"))?;
-        let pidfile = settings.pid.as_deref().map(PidFile::create).transpose()?;
+        let pidfile = succession::pidfile(&plan, inheritance.as_ref())
+            .inspect_err(|_| listeners.iter().filter(|_| inheritance.is_none()).for_each(Listener::remove_file))?;
         process::set_name(&format!("{}: master", settings.name));
+        let generation = inheritance.as_ref().map_or(0, |inheritance| inheritance.generation);
+        let predecessor = inheritance.map(|inheritance| inheritance.bell()).transpose();
         Ok(Master {
-            fleet: Fleet::new(settings.workers.into(), SLOTS, timing(&plan), now),
+            fleet: Fleet::new(generation, settings.workers.into(), SLOTS, timing(&plan), now),
             listeners,
             scoreboard: Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?,
             signals,
             lifeline: process::pipe().map_err(cannot("cannot make a pipe"))?,
             bell: process::pipe().map_err(cannot("cannot make a pipe"))?,
             pidfile,
-            plans: BTreeMap::from([(0, plan)]),
+            succession: None,
+            predecessor: predecessor.map_err(cannot("cannot reach the former master"))?,
+            plans: BTreeMap::from([(generation, plan)]),
+            given,
             load,
         })
     }
@@ -95,7 +113,8 @@ impl Master {
     ///
     /// Only a failed wait, which would have the loop spin.
     pub(crate) fn run(mut self) -> io::Result<Ended> {
-        let mut actions = VecDeque::from(self.fleet.decide(Event::Tick, Instant::now()));
+        // An entrypoint that became us may have left a dead child, whose CHLD came before our handler was there.
+        let mut actions = VecDeque::from(self.fleet.decide(Event::Command(Command::Reap), Instant::now()));
         loop {
             while let Some(action) = actions.pop_front() {
                 let events = match self.perform(action) {
@@ -117,11 +136,14 @@ impl Master {
 
     /// Waits for a signal, the bell or the next deadline, and says what has happened.
     fn wait(&mut self) -> io::Result<Vec<Event>> {
-        process::wait_readable(&[self.signals.as_fd(), self.bell.0.as_fd()], self.fleet.next_deadline())?;
+        let mut fds = vec![self.signals.as_fd(), self.bell.0.as_fd()];
+        fds.extend(self.succession.as_ref().map(AsFd::as_fd));
+        process::wait_readable(&fds, self.fleet.next_deadline())?;
         let mut rung = [0; 64];
         // Which worker rang is on the scoreboard; the pipe only wakes us, and is emptied for that.
         while matches!(self.bell.0.read(&mut rung), Ok(1..)) {}
         let mut events = self.newly_ready();
+        events.extend(self.succession_event());
         let on_terminal = process::on_terminal();
         let commands = self.signals.take().into_iter().filter_map(|signal| command::named(signal.as_str()));
         // A terminal sends WINCH whenever its window changes.
@@ -173,6 +195,8 @@ impl Master {
                 systemd::stopping();
             }
             Action::CloseListeners => self.close_listeners(),
+            Action::Upgrade => return Flow::On(self.upgrade()),
+            Action::HandOver { successor } => self.hand_over(successor),
         }
         Flow::On(vec![])
     }
@@ -196,15 +220,10 @@ impl Master {
 
     /// In the child: keeps what is a worker's, and with all the rest closes what is the master's.
     fn into_post(mut self, slot: usize, generation: Generation) -> Post {
-        let Plan { configuration, sources, identity } =
-            self.plans.remove(&generation).expect("a generation that is forked has a plan");
         Post {
             slot,
             master: std::os::unix::process::parent_id() as i32,
-            settings: configuration.settings,
-            environment: configuration.environment,
-            sources,
-            identity,
+            plan: self.plans.remove(&generation).expect("a generation that is forked has a plan"),
             listeners: self.listeners,
             scoreboard: self.scoreboard,
             lifeline: self.lifeline.0,
@@ -218,6 +237,14 @@ impl Master {
         while let Some((pid, status)) = process::reap() {
             if let Some(slot) = self.fleet.slot_of(pid) {
                 log_death(slot, self.fleet.slots()[slot], pid, status);
+                // A worker that could not end by itself has not ended what its checks were running either.
+                if status.code().is_none()
+                    && let Err(error) = tree::kill_orphans_of(pid)
+                {
+                    tracing::warn!("what the checks of worker {slot} were running may go on: {error}");
+                }
+            } else if self.fleet.successor() == Some(pid) {
+                tracing::error!("no upgrade: the new master (pid {pid}) ended: {status}: everything is as it was");
             }
             events.push(Event::Died { pid, status });
         }
@@ -236,7 +263,7 @@ impl Master {
 
     fn load(&mut self) -> Event {
         systemd::reloading();
-        match (self.load)() {
+        match (self.load)(&self.given) {
             Ok(plan) => {
                 let event =
                     Event::Loaded { workers: plan.configuration.settings.workers.into(), timing: timing(&plan) };
@@ -254,7 +281,13 @@ impl Master {
 
     // --- the beginning and the end -----------------------------------------------------------------
 
-    fn announce(&self) {
+    fn announce(&mut self) {
+        if let Some(bell) = self.predecessor.take() {
+            if let Some(Err(error)) = self.pidfile.as_mut().map(PidFile::write) {
+                tracing::error!("the pidfile cannot be written: {error}");
+            }
+            succession::complete(bell);
+        }
         for listener in &self.listeners {
             // For whoever started us; if nobody reads it, that is no reason to stop.
             let _ = writeln!(io::stdout(), "Serving on {listener}...");

@@ -1,7 +1,8 @@
 //! The pidfile: held under a lock, so that a pid left by a dead master is never taken for a live one.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -22,13 +23,9 @@ impl PidFile {
     /// [`Error::Usage`] when a live process holds it or it cannot be written.
     pub(super) fn create(path: &Path) -> Result<PidFile, Error> {
         let refuse = |why: String| Error::Usage(format!("--pid {}: {why}", path.display()));
-        let mut file = File::options()
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .open(path)
-            .map_err(|error| refuse(format!("it cannot be written: {error}")))?;
+        let unwritable = |error: io::Error| refuse(format!("it cannot be written: {error}"));
+        let open = File::options().create(true).read(true).write(true).truncate(false).open(path);
+        let mut file = open.map_err(unwritable)?;
         if file.try_lock().is_err() {
             let mut holder = String::new();
             // Only for the message: it says "another process" if the file is empty.
@@ -36,20 +33,37 @@ impl PidFile {
             let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
             return Err(refuse(format!("a running server holds it ({holder}): stop that one, or choose another file")));
         }
-        let written =
-            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
-        written.map_err(|error| refuse(format!("it cannot be written: {error}")))?;
-        Ok(PidFile { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), file })
+        let mut held = PidFile::held(path, file);
+        held.write().map_err(unwritable)?;
+        Ok(held)
+    }
+
+    /// The file that the former master holds with us, for [`PidFile::write`] when we take over.
+    pub(super) fn held(path: &Path, file: File) -> PidFile {
+        PidFile { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), file }
+    }
+
+    /// Writes our pid into it.
+    pub(super) fn write(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        writeln!(self.file, "{}", std::process::id())
     }
 
     /// Deletes the file, if it is still the one that we hold. For the master, at its end.
     pub(super) fn remove(&self) {
-        let same =
-            |ours: std::fs::Metadata, there: std::fs::Metadata| (ours.dev(), ours.ino()) == (there.dev(), there.ino());
-        let is_ours =
-            self.file.metadata().ok().zip(std::fs::metadata(&self.path).ok()).is_some_and(|(a, b)| same(a, b));
-        if is_ours && let Err(error) = std::fs::remove_file(&self.path) {
+        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        let (held, there) = (self.file.metadata().map(identity), std::fs::metadata(&self.path).map(identity));
+        if held.is_ok_and(|held| there.is_ok_and(|there| held == there))
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
             tracing::warn!("--pid {} cannot be removed: {error}", self.path.display());
         }
+    }
+}
+
+impl AsFd for PidFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }

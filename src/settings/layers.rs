@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, FromArgMatches};
@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::Settings;
 use super::values::env_file;
 use crate::error::Error;
+use crate::master::succession::VARIABLE as SUCCESSION;
 
 const PREFIX: &str = "HOSPITAL_";
 
@@ -22,6 +23,9 @@ const PREFIX: &str = "HOSPITAL_";
 pub(crate) struct Given {
     /// The command line, with the name of the program.
     pub(crate) argv: Vec<OsString>,
+    /// Where the program stands, and the directory that it was started in.
+    pub(crate) program: PathBuf,
+    pub(crate) directory: PathBuf,
     /// The environment.
     pub(crate) environment: Vec<(String, String)>,
 }
@@ -64,9 +68,21 @@ struct Flag {
 impl Given {
     /// The process's own command line and environment; what is no UTF-8 in the latter is left out.
     pub(crate) fn from_process() -> Given {
-        let environment =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Given { argv: std::env::args_os().collect(), environment: environment.collect() }
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let argv: Vec<_> = std::env::args_os().collect();
+        Given {
+            // Asked for now: when the file has been replaced, the kernel calls ours "(deleted)".
+            program: std::env::current_exe().unwrap_or_else(|_| argv.first().cloned().unwrap_or_default().into()),
+            directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
+            environment: std::env::vars_os().filter_map(text).filter(|(name, _)| name != SUCCESSION).collect(),
+            argv,
+        }
+    }
+
+    /// The names in HEALTHCHECKS.
+    pub(crate) fn healthchecks(&self) -> Vec<String> {
+        let value = self.environment.iter().find(|(name, _)| name == "HEALTHCHECKS").map(|(_, value)| value.as_str());
+        split(value.unwrap_or_default())
     }
 
     /// Resolves everything. `matches` is what `command`'s subcommand `path` made of the command line alone.
@@ -82,10 +98,12 @@ impl Given {
     ) -> Result<Configuration, Error> {
         let own = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
         let environment = Layer::read(&self.environment, command, subcommand)?;
-        let path = match matches.get_one::<std::path::PathBuf>("env_file") {
+        let path = match matches.get_one::<PathBuf>("env_file") {
             Some(path) => Some(path.clone()),
             None => environment.flags.get("env_file").map(|flag| flag.value.clone().into()),
         };
+        // --chdir may have been obeyed since: the file is where it was at the start.
+        let path = path.map(|path| self.directory.join(path));
         let from_file = path.as_deref().map_or_else(|| Ok(Vec::new()), read_env_file)?;
         let file = Layer::read(&from_file, command, subcommand)?;
         let from_flags: Vec<_> = matches.get_many::<(String, String)>("env").into_iter().flatten().cloned().collect();
@@ -101,10 +119,7 @@ impl Given {
         }
         chosen.retain(|id, _| !own(id));
 
-        let mut argv = vec![self.argv.first().cloned().unwrap_or_default(), subcommand.into()];
-        argv.extend(chosen.iter().map(|(id, flag)| as_argument(command, subcommand, id, &flag.value)));
-        argv.extend(after_subcommand(&self.argv, subcommand));
-        let merged = parse(command, subcommand, argv).map_err(|error| Error::Usage(one_line(&error)))?;
+        let merged = if chosen.is_empty() { matches.clone() } else { self.merge(command, subcommand, &chosen)? };
         let settings = Settings::from_arg_matches(&merged).map_err(|error| Error::Usage(one_line(&error)))?;
 
         let (names, origin) = match matches.get_many::<String>("names") {
@@ -114,6 +129,16 @@ impl Given {
         let table = table(command, subcommand, &merged, &chosen);
         let environment = from_file.into_iter().chain(from_flags).collect();
         Ok(Configuration { settings, names, origin, environment, unknown, table })
+    }
+}
+
+impl Given {
+    /// Parses the command line again, with the variables' flags in front of its own.
+    fn merge(&self, command: &Command, subcommand: &str, chosen: &BTreeMap<String, Flag>) -> Result<ArgMatches, Error> {
+        let mut argv = vec![self.argv.first().cloned().unwrap_or_default(), subcommand.into()];
+        argv.extend(chosen.iter().map(|(id, flag)| as_argument(command, subcommand, id, &flag.value)));
+        argv.extend(after_subcommand(&self.argv, subcommand));
+        parse(command, subcommand, argv).map_err(|error| Error::Usage(one_line(&error)))
     }
 }
 

@@ -3,9 +3,9 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, PipeReader};
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus};
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{ForkResult, Gid, Group, Pid, Uid, User, getppid};
 
-use super::signals;
+use super::{signals, tree};
 
 /// Which side of a fork this is.
 pub(crate) enum Forked {
@@ -25,6 +25,7 @@ pub(crate) enum Forked {
 
 /// Forks with all signals blocked, so that none is handled by the wrong handlers on either side.
 pub(crate) fn fork() -> io::Result<Forked> {
+    tree::found_family();
     let before = signals::block_all()?;
     // SAFETY: the master never starts a thread, so no lock is held by a thread that the child lacks.
     let forked = unsafe { nix::unistd::fork() };
@@ -105,7 +106,7 @@ pub(crate) fn pipe() -> io::Result<(PipeReader, io::PipeWriter)> {
     Ok((reader, writer))
 }
 
-fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
+pub(super) fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
     fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
@@ -117,6 +118,14 @@ fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
 pub(crate) fn close_all_on_exec() -> io::Result<()> {
     // SAFETY: the call changes flags only; no descriptor is closed or taken over.
     let result = unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as i32) };
+    Errno::result(result)?;
+    Ok(())
+}
+
+/// Closes every descriptor above 2, in a forked child that needs none of its parent's.
+pub(super) fn close_all() -> io::Result<()> {
+    // SAFETY: the child ends without running destructors, so nothing is closed twice.
+    let result = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
     Errno::result(result)?;
     Ok(())
 }
@@ -135,6 +144,33 @@ pub(crate) fn adopt(fd: i32) -> io::Result<OwnedFd> {
         nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
     }
     Ok(owned)
+}
+
+/// Starts a program as our child, with these descriptors from 3 on and nothing else open above 2.
+///
+/// # Errors
+///
+/// When it cannot be executed; there is no child then.
+pub(crate) fn start_program(command: &mut Command, fds: &[BorrowedFd<'_>]) -> io::Result<i32> {
+    let own: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let mut moved = vec![-1; own.len()];
+    let arrange = move || {
+        // Out of the way of their places first, which some of them may hold.
+        let beyond = 3 + own.len() as RawFd;
+        for (own, moved) in own.iter().zip(&mut moved) {
+            // SAFETY: fcntl duplicates a descriptor that the parent keeps open until we have executed.
+            *moved = Errno::result(unsafe { libc::fcntl(*own, libc::F_DUPFD_CLOEXEC, beyond) })?;
+        }
+        for (place, moved) in (3..).zip(&moved) {
+            // SAFETY: dup2 replaces what the child has inherited there, which nothing in it uses before exec.
+            Errno::result(unsafe { libc::dup2(*moved, place) })?;
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls only, which are async-signal-safe; its vectors were made before.
+    let child = unsafe { command.pre_exec(arrange) }.spawn()?;
+    // The master reaps every child itself, so the handle is of no use.
+    Ok(child.id() as i32)
 }
 
 /// Writes to standard error now or not at all: a log pipe whose reader sleeps must not stop us.
@@ -233,13 +269,22 @@ pub(crate) fn effective_user() -> u32 {
     Uid::effective().as_raw()
 }
 
+/// How many descriptors this process may have open.
+pub(crate) fn descriptor_limit() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(limit, _)| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
 /// Sets the file mode creation mask.
 pub(crate) fn set_umask(mask: u32) {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
 }
 
 /// Sets and removes variables of our own environment.
-pub(crate) fn change_environment<'a>(set: impl IntoIterator<Item = (&'a str, &'a str)>, remove: &[&str]) {
+pub(crate) fn change_environment<'a>(
+    set: impl IntoIterator<Item = (&'a str, &'a str)>,
+    remove: impl IntoIterator<Item = &'a str>,
+) {
     // SAFETY: called in a freshly forked worker, which has one thread.
     unsafe {
         for name in remove {

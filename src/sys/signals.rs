@@ -24,7 +24,7 @@ impl Inbox {
         read.set_nonblocking(true)?;
         write.set_nonblocking(true)?;
         let numbers = signals.into_iter().map(|signal| signal as i32);
-        Ok(Inbox { delivery: SignalDelivery::with_pipe(read, write, SignalOnly::default(), numbers)? })
+        Ok(Inbox { delivery: SignalDelivery::with_pipe(read, write, SignalOnly, numbers)? })
     }
 
     /// Takes what has come in since the last call; the same signal several times counts once.

@@ -1,22 +1,25 @@
 //! Listening sockets: bound by us or left open by a parent, validated, and given back in order.
 
+mod adopt;
+mod bequest;
+mod bind;
+
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::SockFlag;
-use nix::sys::stat::{SFlag, fstat};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, Socket};
 
-use super::{process, systemd};
+use super::systemd;
 use crate::address::Address;
 use crate::error::Error;
+pub(crate) use bequest::{Bequest, bequeath, inherit};
 
 /// How long the kernel holds a connection back that has sent nothing yet, in seconds.
 static DEFER_ACCEPT: libc::c_int = 5;
@@ -46,200 +49,41 @@ enum Owner {
 struct SocketFile {
     path: PathBuf,
     inode: (u64, u64),
-    _lock: File,
+    lock: File,
 }
 
 /// Opens all that is asked for: inherited descriptors, else what systemd passed, else what to bind.
 ///
 /// # Errors
 ///
-/// [`Error::Socket`] with one line a cause; nothing stays bound.
+/// [`Error::Socket`] with one line a cause; nothing that was bound before it is left behind.
 pub(crate) fn open(addresses: &[Address], backlog: i32, owner: FileOwner) -> Result<Vec<Listener>, Error> {
     let passed = systemd::passed_sockets().map_err(|error| {
-        Error::Socket(format!("LISTEN_FDS={:?}: {error}: start hospital from its socket unit", env("LISTEN_FDS")))
+        let count = std::env::var("LISTEN_FDS").unwrap_or_default();
+        Error::Socket(format!("LISTEN_FDS={count:?}: {error}: start hospital from its socket unit"))
     })?;
-    // Before anything of ours is open, and after systemd's were counted.
-    process::close_all_on_exec().map_err(|error| Error::Socket(format!("cannot tidy up descriptors: {error}")))?;
-    let inherits = addresses.iter().any(|address| matches!(address, Address::Fd(_)));
-    if !passed.is_empty() && !inherits {
-        return passed
-            .iter()
-            .map(|(fd, name)| inherit(*fd, &format!("LISTEN_FDS passes descriptor {fd} ({name:?}), which"), backlog))
-            .collect();
+    // The inherited ones first: a number that the parent left closed is given to the next socket that we bind.
+    let (inherited, bound): (Vec<_>, Vec<_>) = addresses.iter().partition(|address| matches!(address, Address::Fd(_)));
+    if !passed.is_empty() && inherited.is_empty() {
+        let one = |(fd, name): &(RawFd, String)| {
+            adopt::inherit(*fd, &format!("LISTEN_FDS passes descriptor {fd} ({name:?}), which"), backlog)
+        };
+        return passed.iter().map(one).collect();
     }
-    let mut seen = Vec::new();
-    addresses
-        .iter()
-        .map(|address| match address {
-            Address::Fd(fd) if seen.contains(fd) => {
+    let mut listeners = Vec::new();
+    for (index, address) in inherited.iter().chain(&bound).enumerate() {
+        let listener = match address {
+            Address::Fd(fd) if inherited[..index].contains(address) => {
                 Err(Error::Socket(format!("--fd {fd} is given twice: name each socket once")))
             }
-            Address::Fd(fd) => {
-                seen.push(*fd);
-                inherit(*fd, &format!("--fd {fd}"), backlog)
-            }
-            Address::Tcp { host, port } => bind_tcp(host, *port, backlog),
-            Address::Unix(path) => bind_unix(path, backlog, owner),
-            Address::Abstract(name) => bind_abstract(name, backlog),
-        })
-        .collect()
-}
-
-fn env(name: &str) -> String {
-    std::env::var(name).unwrap_or_default()
-}
-
-// --- sockets that a parent left open ---------------------------------------------------------------
-
-/// Takes over a socket. `what` begins each message: which descriptor, and who named it.
-fn inherit(fd: RawFd, what: &str, backlog: i32) -> Result<Listener, Error> {
-    let refuse = |why: &str| Error::Socket(format!("{what} {why}"));
-    // SAFETY: borrowed for this call, which finds out whether it is open at all.
-    let kind = match fstat(unsafe { BorrowedFd::borrow_raw(fd) }) {
-        Ok(stat) => SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT,
-        Err(_) => {
-            return Err(refuse("is not open: the parent has to leave it open (under circus: use_sockets = True)"));
-        }
-    };
-    if kind != SFlag::S_IFSOCK {
-        let kind = match kind {
-            SFlag::S_IFREG => "a regular file",
-            SFlag::S_IFIFO => "a pipe",
-            SFlag::S_IFDIR => "a directory",
-            SFlag::S_IFCHR => "a terminal or another device",
-            _ => "no socket",
+            Address::Fd(fd) => adopt::inherit(*fd, &format!("--fd {fd}"), backlog),
+            Address::Tcp { host, port } => bind::tcp(host, *port, backlog),
+            Address::Unix(path) => bind::unix(path, backlog, owner),
+            Address::Abstract(name) => bind::r#abstract(name, backlog),
         };
-        return Err(refuse(&format!("is {kind}: give the number of a listening socket")));
+        listeners.push(listener.inspect_err(|_| listeners.iter().for_each(Listener::remove_file))?);
     }
-    let owned = process::adopt(fd).map_err(|error| refuse(&format!("cannot be taken over: {error}")))?;
-    let socket = Socket::from(owned);
-    let checked = validate(&socket, what).and_then(|()| {
-        let listens = socket.is_listener().map_err(|error| refuse(&format!("cannot be examined: {error}")))?;
-        if !listens {
-            socket.listen(backlog).map_err(|error| refuse(&format!("cannot listen: {error}")))?;
-        }
-        prepare(&socket).map_err(|error| refuse(&format!("cannot be prepared: {error}")))
-    });
-    match checked {
-        Ok(()) => Ok(Listener { name: shown(&socket), socket, owner: Owner::Other }),
-        Err(error) => Err(error),
-    }
-}
-
-fn validate(socket: &Socket, what: &str) -> Result<(), Error> {
-    let refuse = |why: &str| Err(Error::Socket(format!("{what} {why}")));
-    match socket.r#type() {
-        Ok(Type::STREAM) => {}
-        Ok(Type::DGRAM) => return refuse("is a datagram socket: HTTP needs a stream socket (SOCK_STREAM)"),
-        Ok(Type::SEQPACKET) => return refuse("is a seqpacket socket: HTTP needs a stream socket (SOCK_STREAM)"),
-        _ => return refuse("is no stream socket: HTTP needs SOCK_STREAM"),
-    }
-    match socket.domain() {
-        Ok(Domain::IPV4 | Domain::IPV6 | Domain::UNIX) => {}
-        _ => return refuse("is of a family that is not served: use IPv4, IPv6 or unix"),
-    }
-    if socket.peer_addr().is_ok() {
-        return refuse("is a connected socket: give the listening one (with inetd, use wait = yes)");
-    }
-    match socket.local_addr() {
-        Ok(address) if address.is_unnamed() || address.as_socket().is_some_and(|address| address.port() == 0) => {
-            refuse("is not bound to an address: the parent has to bind it first")
-        }
-        Ok(_) => Ok(()),
-        Err(error) => refuse(&format!("cannot be examined: {error}")),
-    }
-}
-
-// --- sockets that we bind --------------------------------------------------------------------------
-
-fn bind_tcp(host: &str, port: u16, backlog: i32) -> Result<Listener, Error> {
-    let address = (host, port).to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {
-        Error::Socket(format!("--bind {host}:{port}: {host:?} is no address and no name that can be looked up"))
-    })?;
-    let bound = || -> io::Result<Socket> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        if address.is_ipv6() {
-            // So that 0.0.0.0 and [::] can be bound side by side on one port.
-            socket.set_only_v6(true)?;
-        }
-        socket.bind(&address.into())?;
-        prepare(&socket)?;
-        socket.listen(backlog)?;
-        Ok(socket)
-    };
-    let socket = bound().map_err(|error| Error::Socket(refused(address, &error)))?;
-    Ok(Listener { name: shown(&socket), socket, owner: Owner::Us(None) })
-}
-
-fn refused(address: SocketAddr, error: &io::Error) -> String {
-    let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => "another process listens there: see `ss -ltnp`, stop it, or choose another port",
-        io::ErrorKind::AddrNotAvailable => "no interface of this host has that address: see `ip address`",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need root or CAP_NET_BIND_SERVICE",
-        _ => "the kernel refuses it",
-    };
-    format!("cannot listen on {address}: {error}: {advice}")
-}
-
-fn bind_unix(path: &Path, backlog: i32, owner: FileOwner) -> Result<Listener, Error> {
-    let refuse = |why: String| Error::Socket(format!("cannot listen on unix:{}: {why}", path.display()));
-    let lock = lock_beside(path).map_err(&refuse)?;
-    clear_way(path).map_err(&refuse)?;
-    let bound = || -> io::Result<(Socket, (u64, u64))> {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.bind(&SockAddr::unix(path)?)?;
-        std::os::unix::fs::chown(path, owner.0, owner.1)?;
-        prepare(&socket)?;
-        socket.listen(backlog)?;
-        let file = std::fs::symlink_metadata(path)?;
-        Ok((socket, (file.dev(), file.ino())))
-    };
-    let (socket, inode) = bound().map_err(|error| refuse(error.to_string()))?;
-    let file = SocketFile { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), inode, _lock: lock };
-    Ok(Listener { name: format!("unix:{}", path.display()), socket, owner: Owner::Us(Some(file)) })
-}
-
-/// Holds `PATH.lock`, so that of two servers that start at once one waits for neither and gives up.
-/// The lock goes with the last process that has it open; its file stays, as deleting it would race.
-fn lock_beside(path: &Path) -> Result<File, String> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(&name)
-        .map_err(|error| format!("its lock {} cannot be opened: {error}", Path::new(&name).display()))?;
-    file.try_lock().map_err(|_| "another server holds it: stop that one, or choose another path".to_owned())?;
-    Ok(file)
-}
-
-/// Deletes the socket file of a server that is dead; refuses anything else that stands there.
-fn clear_way(path: &Path) -> Result<(), String> {
-    let Ok(file) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    if !file.file_type().is_socket() {
-        return Err("a file that is no socket stands there: move it away, or choose another path".to_owned());
-    }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(|error| format!("a dead server's socket cannot be removed: {error}"))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(format!("a socket stands there that cannot be probed: {error}")),
-        Ok(_) => Err("a live server holds it: stop that one, or choose another path".to_owned()),
-    }
-}
-
-fn bind_abstract(name: &str, backlog: i32) -> Result<Listener, Error> {
-    let bound = || -> io::Result<Socket> {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.bind(&SockAddr::unix(format!("\0{name}"))?)?;
-        prepare(&socket)?;
-        socket.listen(backlog)?;
-        Ok(socket)
-    };
-    let socket = bound().map_err(|error| Error::Socket(format!("cannot listen on unix:@{name}: {error}")))?;
-    Ok(Listener { name: format!("unix:@{name}"), socket, owner: Owner::Us(None) })
+    Ok(listeners)
 }
 
 /// What every listener needs, whoever bound it.
@@ -297,6 +141,11 @@ impl Listener {
 
     /// Takes the next connection, non-blocking and close-on-exec.
     pub(crate) fn accept(&self) -> Accepted {
+        // The flag belongs to the open file: whoever shares it can clear it, and where another worker was faster
+        // we would wait here for the next connection, with all our clients. If it cannot be set, that is no worse.
+        if !self.is_ours() {
+            let _ = self.socket.set_nonblocking(true);
+        }
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         match nix::sys::socket::accept4(self.socket.as_raw_fd(), flags) {
             // SAFETY: the kernel has just made it, for us alone.

@@ -7,12 +7,16 @@ use sd_notify::NotifyState;
 
 /// Variables that speak to the master alone; workers and what they start do not get them.
 pub(crate) const OWN_VARIABLES: [&str; 6] =
-    ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+    ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", WATCHDOG_PID];
+
+/// Names the process that the watchdog is for; a new master is another one.
+pub(crate) const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
 /// The descriptors passed to this very process, with their names (sd_listen_fds_with_names(3)).
 /// A LISTEN_PID that is not ours means that they are not for us.
 pub(crate) fn passed_sockets() -> io::Result<Vec<(i32, String)>> {
-    if std::env::var_os("LISTEN_PID").is_none() {
+    // Asked first: where no descriptor is for us, names that are somebody else's would be counted and found too many.
+    if sd_notify::listen_fds()?.len() == 0 {
         return Ok(Vec::new());
     }
     Ok(sd_notify::listen_fds_with_names()?.collect())
@@ -42,9 +46,9 @@ pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
 }
 
-/// A line for `systemctl status`.
-pub(crate) fn status(status: &str) {
-    tell(&[NotifyState::Status(status)]);
+/// Another process is the master from now on.
+pub(crate) fn main_pid(pid: i32) {
+    tell(&[NotifyState::MainPid(pid.unsigned_abs())]);
 }
 
 /// The watchdog is fed.

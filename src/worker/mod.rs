@@ -3,6 +3,7 @@
 mod clients;
 pub(crate) mod connection;
 mod door;
+mod negotiate;
 mod respond;
 mod rounds;
 pub(crate) mod route;
@@ -15,16 +16,20 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::collect::Sources;
+use crate::master::Plan;
+use crate::master::succession::VARIABLE as SUCCESSION;
 use crate::round::Runner;
-use crate::settings::Settings;
-use crate::sys::process::{self, Identity};
+use crate::settings::Configuration;
+use crate::sys::process;
 use crate::sys::scoreboard::Scoreboard;
 use crate::sys::signals::{self, Inbox, Signal};
 use crate::sys::sockets::Listener;
+use crate::sys::systemd;
+use crate::sys::tree;
 use clients::{Clients, Progress};
 use connection::{Limits, Need, Patience, Rejection};
 use door::Door;
+pub(crate) use respond::Disclosure;
 use respond::Responder;
 use rounds::{Asker, Rounds};
 
@@ -41,11 +46,7 @@ const IDLE_GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Post {
     pub(crate) slot: usize,
     pub(crate) master: i32,
-    pub(crate) settings: Settings,
-    pub(crate) sources: Sources,
-    pub(crate) identity: Identity,
-    /// Variables to set before any check runs.
-    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) plan: Plan,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) scoreboard: Scoreboard,
     /// Ends when the master does.
@@ -65,6 +66,8 @@ pub(crate) fn run(post: Post) -> ! {
             3
         }
     };
+    // What a check is running in one of our threads would outlive us.
+    tree::kill_all();
     process::leave(code)
 }
 
@@ -91,8 +94,8 @@ struct Worker {
 
 impl Worker {
     fn boot(post: Post) -> io::Result<Worker> {
-        let Post { slot, master, settings, sources, identity, environment, listeners, scoreboard, lifeline, mut bell } =
-            post;
+        let Post { slot, master, plan, listeners, scoreboard, lifeline, mut bell } = post;
+        let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
         // The handlers first: a TERM that came in since the fork is still blocked, and would be lost.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
         signals::unblock_all()?;
@@ -103,7 +106,7 @@ impl Worker {
         }
         process::change_environment(
             environment.iter().map(|(name, value)| (name.as_str(), value.as_str())),
-            &crate::sys::systemd::OWN_VARIABLES,
+            systemd::OWN_VARIABLES.into_iter().chain([SUCCESSION]),
         );
 
         // Built after fork: an inherited epoll set is shared with the master, so registering here would
@@ -115,7 +118,10 @@ impl Worker {
         // A failed wake would leave the round to its deadline; there is nobody to tell it to here.
         let runner = Runner::new(move || drop(waker.wake()));
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
-        let mut door = Door::new(listeners, FIRST_LISTENER, settings.worker_connections as usize);
+        // A quarter of the descriptors is for the checks and for ourselves: without one left, nobody could be let
+        // in, not even to take the place of a client that only sits there.
+        let most = (settings.worker_connections as usize).min(process::descriptor_limit() / 4 * 3).max(1);
+        let mut door = Door::new(listeners, FIRST_LISTENER, most);
         door.open(&poll)?;
 
         let worker = Worker {
@@ -129,12 +135,12 @@ impl Worker {
             rounds: Rounds::new(runner, settings.request_timeout),
             limits: settings.limits(),
             patience: settings.patience(),
-            scratch: vec![0; 16 * 1024].into(),
+            scratch: vec![0; 8 * 1024].into(),
             answered: Vec::new(),
             now: Instant::now(),
             left: settings.requests_before_retiring(std::process::id()),
             draining: false,
-            responder: Responder::new(sources, settings.fail_status),
+            responder: Responder::new(sources, disclosure, settings, scoreboard),
         };
         scoreboard.set_ready(slot, std::process::id());
         // A full pipe rings as well: the master has not listened yet.
@@ -163,12 +169,22 @@ impl Worker {
             }
             self.finish_rounds()?;
             self.expire()?;
-            self.door.reopen_if_due(&self.poll, self.now)?;
+            self.tend_door()?;
             if self.left == Some(0) {
                 self.drain()?;
             }
         }
         Ok(())
+    }
+
+    /// While a round runs here, connections are for workers that are free, as long as there is one.
+    fn tend_door(&mut self) -> io::Result<()> {
+        let busy = self.rounds.is_running();
+        self.scoreboard.set_busy(self.slot, busy);
+        if busy && self.scoreboard.is_another_free(self.slot) {
+            self.door.yield_to_others(&self.poll, self.now);
+        }
+        self.door.reopen_if_due(&self.poll, self.now, busy)
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -190,6 +206,7 @@ impl Worker {
     fn look_at_lifeline(&mut self) {
         let mut byte = [0];
         if matches!(io::Read::read(&mut self.lifeline, &mut byte), Ok(0)) {
+            tree::kill_all();
             process::leave(0);
         }
     }
@@ -199,6 +216,7 @@ impl Worker {
         if std::mem::replace(&mut self.draining, true) {
             return Ok(());
         }
+        self.scoreboard.set_unready(self.slot);
         self.responder.close_all();
         for socket in self.door.take_backlog() {
             self.admit(socket)?;
@@ -250,10 +268,16 @@ impl Worker {
         while let Some(client) = self.clients.get_mut(key) {
             let judged = match client.connection.need() {
                 Need::Read => match client.read(&mut self.scratch) {
-                    Progress::Done(0) => Ok(client.connection.end()),
+                    Progress::Done(0) => {
+                        client.connection.end();
+                        Ok(())
+                    }
                     Progress::Done(count) => client.connection.receive(&self.scratch[..count], now, &limits, &patience),
                     Progress::Blocked => return self.clients.park(key, Interest::READABLE, self.poll.registry()),
-                    Progress::Gone => Ok(client.connection.close()),
+                    Progress::Gone => {
+                        client.connection.close();
+                        Ok(())
+                    }
                 },
                 Need::Answer => {
                     if !self.answer(key) {
@@ -266,10 +290,19 @@ impl Worker {
                     Progress::Blocked => {
                         return self.clients.park(key, Interest::READABLE | Interest::WRITABLE, self.poll.registry());
                     }
-                    Progress::Gone => Ok(client.connection.close()),
+                    Progress::Gone => {
+                        client.connection.close();
+                        Ok(())
+                    }
                 },
-                Need::Shut => Ok(client.shut()),
-                Need::Close => return Ok(self.clients.remove(key)),
+                Need::Shut => {
+                    client.shut();
+                    Ok(())
+                }
+                Need::Close => {
+                    self.clients.remove(key);
+                    return Ok(());
+                }
             };
             if let Err(rejection) = judged {
                 self.reject(key, rejection);
@@ -283,8 +316,8 @@ impl Worker {
         let Some(client) = self.clients.get_mut(key) else { return false };
         self.scoreboard.count_request(self.slot);
         self.left = self.left.map(|left| left.saturating_sub(1));
-        if let Some(part) = self.responder.answer(&mut client.connection, &self.scoreboard, self.now) {
-            self.rounds.ask(Asker { key, part });
+        if let Some(wish) = self.responder.answer(&mut client.connection, self.now) {
+            self.rounds.ask(Asker { key, wish });
             self.advance_rounds();
         }
         self.answered.pop_if(|answered| *answered == key).is_some() || !self.clients.waits_for_round(key)
@@ -292,9 +325,9 @@ impl Worker {
 
     /// Moves the rounds on; whose answer is there is noted, to be served by [`Worker::finish_rounds`].
     fn advance_rounds(&mut self) {
-        for (key, report) in self.rounds.advance(self.now) {
+        for (key, manner, report) in self.rounds.advance(self.now) {
             if let Some(client) = self.clients.get_mut(key) {
-                self.responder.report(&mut client.connection, &report, self.now);
+                self.responder.report(&mut client.connection, &report, manner, self.now);
                 self.answered.push(key);
             }
         }

@@ -1,0 +1,25 @@
+//! The attribute `#[healthcheck]`. It is documented and meant to be used as `hospital::healthcheck`.
+
+mod expand;
+mod function;
+mod options;
+
+use proc_macro::TokenStream;
+use quote::quote;
+
+use function::Function;
+use options::Options;
+
+#[allow(missing_docs)] // Documented where the crate `hospital` re-exports it, beside what it refers to.
+#[proc_macro_attribute]
+pub fn healthcheck(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let added = registration(arguments, item.clone()).unwrap_or_else(|error| error.to_compile_error());
+    // What was written stays as it is, with an error too: whoever calls it should not get a second one.
+    let item = proc_macro2::TokenStream::from(item);
+    quote!(#item #added).into()
+}
+
+fn registration(arguments: TokenStream, item: TokenStream) -> syn::Result<proc_macro2::TokenStream> {
+    let item = syn::parse(item)?;
+    Ok(expand::registration(&Function::of(&item)?, &syn::parse::<Options>(arguments)?))
+}

@@ -1,0 +1,127 @@
+//! What stands in the brackets: `timeout = "2s", tags = ["readiness"], …`.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use proc_macro2::Ident;
+use syn::parse::{Parse, ParseStream};
+use syn::punctuated::Punctuated;
+use syn::{Error, LitBool, LitStr, Result, Token, bracketed};
+
+/// A longest timeout that no deadline can overflow with: a hundred years.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+const KNOWN: &str = "`timeout`, `tags`, `title`, `expect` and `blocking`";
+
+/// The options of one healthcheck, each validated; `None` is what was not given.
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) tags: Option<Vec<LitStr>>,
+    pub(crate) title: Option<LitStr>,
+    pub(crate) expect: Option<Expect>,
+    pub(crate) blocking: Option<LitBool>,
+}
+
+/// What a healthy answer is.
+#[derive(Clone, Copy)]
+pub(crate) enum Expect {
+    Success,
+    Failure,
+}
+
+impl Parse for Options {
+    fn parse(input: ParseStream) -> Result<Options> {
+        let mut options = Options::default();
+        while !input.is_empty() {
+            let key: Ident = input
+                .parse()
+                .map_err(|error| Error::new(error.span(), format!("expected an option: known are {KNOWN}")))?;
+            match key.to_string().as_str() {
+                "timeout" => set(&mut options.timeout, &key, input, timeout)?,
+                "tags" => set(&mut options.tags, &key, input, tags)?,
+                "title" => set(&mut options.title, &key, input, title)?,
+                "expect" => set(&mut options.expect, &key, input, expect)?,
+                "blocking" => set(&mut options.blocking, &key, input, blocking)?,
+                _ => return Err(Error::new(key.span(), format!("there is no option `{key}`: known are {KNOWN}"))),
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Reads `= value` behind a key.
+fn set<T>(
+    option: &mut Option<T>,
+    key: &Ident,
+    input: ParseStream,
+    read: impl FnOnce(ParseStream) -> Result<T>,
+) -> Result<()> {
+    if option.is_some() {
+        return Err(Error::new(key.span(), format!("option `{key}` is given twice: give it once")));
+    }
+    if !input.peek(Token![=]) {
+        return Err(Error::new(key.span(), format!("option `{key}` needs a value, as in `{key} = …`")));
+    }
+    input.parse::<Token![=]>()?;
+    *option = Some(read(input)?);
+    Ok(())
+}
+
+fn timeout(input: ParseStream) -> Result<Duration> {
+    let text = literal::<LitStr>(input, "a duration in quotes, as in `timeout = \"2s\"` or \"500ms\"")?;
+    match humantime::parse_duration(&text.value()) {
+        Ok(Duration::ZERO) => Err(Error::new(text.span(), "no check can be done in no time: write a longer timeout")),
+        Ok(duration) if duration > LONGEST => {
+            Err(Error::new(text.span(), "nobody waits for more than a hundred years: write a shorter timeout"))
+        }
+        Ok(duration) => Ok(duration),
+        Err(error) => {
+            Err(Error::new(text.span(), format!("{error}: write a duration with its unit, as in \"2s\" or \"500ms\"")))
+        }
+    }
+}
+
+fn tags(input: ParseStream) -> Result<Vec<LitStr>> {
+    let wanted = "a list of words in quotes, as in `tags = [\"readiness\"]`";
+    let list;
+    if !input.peek(syn::token::Bracket) {
+        return Err(input.error(format!("expected {wanted}")));
+    }
+    bracketed!(list in input);
+    let tags = Punctuated::<LitStr, Token![,]>::parse_terminated(&list)
+        .map_err(|error| Error::new(error.span(), format!("expected {wanted}")))?;
+    match tags.iter().find(|tag| tag.value().is_empty() || tag.value().contains(char::is_whitespace)) {
+        Some(tag) => Err(Error::new(tag.span(), "a tag is one word, without spaces")),
+        None => Ok(tags.into_iter().collect()),
+    }
+}
+
+fn title(input: ParseStream) -> Result<LitStr> {
+    let text = literal::<LitStr>(input, "one line of text in quotes, as in `title = \"Orders database answers.\"`")?;
+    match text.value() {
+        title if title.trim().is_empty() => Err(Error::new(text.span(), "the title is empty: say what is verified")),
+        title if title.contains('\n') => Err(Error::new(text.span(), "the title has several lines: write one")),
+        _ => Ok(text),
+    }
+}
+
+fn expect(input: ParseStream) -> Result<Expect> {
+    let text = literal::<LitStr>(input, "`expect = \"failure\"` or \"success\"")?;
+    match text.value().as_str() {
+        "failure" => Ok(Expect::Failure),
+        "success" => Ok(Expect::Success),
+        other => Err(Error::new(text.span(), format!("cannot expect {other:?}: write \"failure\" or \"success\""))),
+    }
+}
+
+fn blocking(input: ParseStream) -> Result<LitBool> {
+    literal(input, "`blocking = false` or true")
+}
+
+fn literal<T: Parse>(input: ParseStream, wanted: impl Display) -> Result<T> {
+    input.parse().map_err(|error| Error::new(error.span(), format!("expected {wanted}")))
+}

@@ -1,0 +1,172 @@
+//! `disk:/var#free=10%&inodes=5%`: a file system has room.
+
+use std::path::{Path, PathBuf};
+
+use super::amount::{self, Amount};
+use super::{Action, Kind, Options};
+use crate::check::{Finding, Reason, Result};
+use crate::perfdata::Perfdata;
+use crate::sys::filesystem::{self, Room};
+
+pub(super) const KIND: Kind = Kind {
+    scheme: "disk",
+    options: &["free", "inodes"],
+    // A network file system whose server is gone answers when it comes back.
+    blocking: true,
+    title: "{target} has room",
+    build,
+};
+
+/// What has to be free unless something else is set.
+const FREE: Amount = Amount::Percent(10.0);
+
+fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
+    if !target.starts_with('/') {
+        return Err(format!("{target:?} is no absolute path, as in disk:/var"));
+    }
+    let path = PathBuf::from(target);
+    let free = options.parse("free", Amount::of_bytes)?.unwrap_or(FREE);
+    let inodes = options.parse("inodes", Amount::of_things)?;
+    Ok(Box::new(move |_| match Disk::of(&path) {
+        Ok(disk) => Finding { perfdata: disk.perfdata(), ..Finding::from(disk.verdict(free, inodes)) },
+        Err(reason) => Finding::from(Err(reason)),
+    }))
+}
+
+/// Asserts that the file system that holds `path` has at least this much room, and this many inodes, for
+/// users without privileges. A share is one of what they can use, as in the output of df.
+///
+/// # Errors
+///
+/// `Fail` when there is less, `Error` when it cannot be found out.
+pub fn assert_disk(path: impl AsRef<Path>, free: Amount, inodes: Option<Amount>) -> Result {
+    Disk::of(path.as_ref())?.verdict(free, inodes)
+}
+
+struct Disk<'a> {
+    path: &'a Path,
+    room: Room,
+}
+
+impl Disk<'_> {
+    fn of(path: &Path) -> Result<Disk<'_>> {
+        let cannot =
+            |why: String| Reason::Error(format!("cannot measure the file system of {}: {why}", path.display()));
+        let room = filesystem::room(path).map_err(|error| cannot(error.to_string()))?;
+        if room.bytes.total == 0 {
+            return Err(cannot("it has no size of its own".to_owned()));
+        }
+        Ok(Disk { path, room })
+    }
+
+    fn verdict(&self, free: Amount, inodes: Option<Amount>) -> Result {
+        let Room { bytes, inodes: nodes } = self.room;
+        let mut wrong = Vec::new();
+        if !free.is_reached_by(bytes.free, bytes.total) {
+            let (left, total) = (amount::spoken(bytes.free), amount::spoken(bytes.total));
+            let share = amount::share(bytes.free, bytes.total);
+            wrong.push(format!("expected at least {free} free, got {left} ({share:.1}% of {total})"));
+        }
+        // Some file systems make inodes as they need them, and say that they have none.
+        if let Some(least) = inodes
+            && nodes.total > 0
+            && !least.is_reached_by(nodes.free, nodes.total)
+        {
+            let share = amount::share(nodes.free, nodes.total);
+            wrong.push(format!(
+                "expected at least {least} inodes free, got {} ({share:.1}% of {})",
+                nodes.free, nodes.total
+            ));
+        }
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        Err(Reason::Fail(format!("{}, on the file system of {}", wrong.join(" and "), self.path.display())))
+    }
+
+    fn perfdata(&self) -> Vec<Perfdata> {
+        let Room { bytes, inodes } = self.room;
+        let mut figures = vec![
+            Perfdata::new("free", bytes.free as f64, "B"),
+            Perfdata::new("total", bytes.total as f64, "B"),
+            Perfdata::new("used", 100.0 - amount::share(bytes.free, bytes.total), "%"),
+        ];
+        if inodes.total > 0 {
+            figures.push(Perfdata::new("inodes_used", 100.0 - amount::share(inodes.free, inodes.total), "%"));
+        }
+        figures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Deadline, Status};
+    use crate::sys::filesystem::Share;
+    use std::time::Instant;
+
+    fn disk(free: u64, free_inodes: u64, inodes: u64) -> Disk<'static> {
+        let room = Room {
+            bytes: Share { free: free << 30, total: 100 << 30 },
+            inodes: Share { free: free_inodes, total: inodes },
+        };
+        Disk { path: Path::new("/var"), room }
+    }
+
+    fn found(target: &str, options: &[(&str, &str)]) -> Finding {
+        let pairs = options.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        build(target, &mut Options::new(pairs)).expect("it is well formed")(Deadline::at(Instant::now()))
+    }
+
+    #[test]
+    fn both_what_is_free_and_what_is_left_of_inodes_count() {
+        assert_eq!(disk(10, 5, 100).verdict(FREE, Some(Amount::Percent(5.0))), Ok(()));
+        assert_eq!(
+            disk(9, 4, 100).verdict(FREE, Some(Amount::Count(5))),
+            Err(Reason::Fail(
+                "expected at least 10% free, got 9 GiB (9.0% of 100 GiB) and expected at least 5 inodes free, \
+                 got 4 (4.0% of 100), on the file system of /var"
+                    .into()
+            ))
+        );
+        assert!(disk(9, 100, 100).verdict(Amount::Bytes(10 << 30), None).is_err());
+    }
+
+    #[test]
+    fn a_file_system_that_does_not_count_inodes_has_enough() {
+        assert_eq!(disk(50, 0, 0).verdict(FREE, Some(Amount::Percent(5.0))), Ok(()));
+    }
+
+    #[test]
+    fn the_root_file_system_is_measured_with_its_figures() {
+        let found = found("/", &[("free", "0%")]);
+        assert_eq!((found.status, found.context), (Status::Pass, None));
+        assert!(found.perfdata[0].value <= found.perfdata[1].value);
+        assert!((0.0..=100.0).contains(&found.perfdata[2].value));
+    }
+
+    #[test]
+    fn more_than_there_is_fails_and_keeps_the_figures() {
+        let found = found("/", &[("free", "16383PiB")]);
+        assert_eq!(found.status, Status::Fail);
+        assert!(found.context.is_some_and(|context| context.ends_with("on the file system of /")));
+        assert!(!found.perfdata.is_empty());
+    }
+
+    #[test]
+    fn what_has_no_size_is_an_error() {
+        for path in ["/proc", "/no/such/folder"] {
+            let found = found(path, &[]);
+            assert_eq!(found.status, Status::Error, "{path}");
+            assert!(found.context.is_some_and(|context| context.contains(path)));
+        }
+    }
+
+    #[test]
+    fn a_wrong_path_or_amount_is_refused() {
+        let free = |value: &str| build("/", &mut Options::new(vec![("free".into(), value.into())])).err();
+        assert!(build("var", &mut Options::default()).is_err());
+        assert!(free("lots").is_some_and(|error| error.starts_with("option free=\"lots\": write a size")));
+        assert!(free("110%").is_some_and(|error| error.contains("from 0% to 100%")));
+    }
+}

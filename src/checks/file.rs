@@ -1,0 +1,326 @@
+//! `file:/path#max_age=1h`: a file is there and fits, or is not there.
+
+use std::fmt::Write;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use regex_lite::Regex;
+
+use super::{Action, Kind, Options, amount};
+use crate::check::{Finding, Reason, Result};
+use crate::perfdata::Perfdata;
+use crate::settings;
+use crate::sys::filesystem;
+
+pub(super) const KIND: Kind = Kind {
+    scheme: "file",
+    options: &["max_age", "min_size", "max_size", "match", "owner", "mode", "absent"],
+    // A network file system whose server is gone answers when it comes back.
+    blocking: true,
+    title: "{target} is as it should be",
+    build,
+};
+
+/// How much of a file is searched for `match`.
+const SEARCHED: u64 = 1 << 20;
+
+/// What a file has to be like; a field that is not set does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    /// Changed no longer ago than this.
+    pub max_age: Option<Duration>,
+    /// At least this many bytes.
+    pub min_size: Option<u64>,
+    /// At most this many bytes.
+    pub max_size: Option<u64>,
+    /// The first MiB holds a match.
+    pub content: Option<Regex>,
+    /// Belongs to the user with this number.
+    pub owner: Option<u32>,
+    /// Has exactly these permissions, as in `0o640`.
+    pub mode: Option<u32>,
+}
+
+fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
+    if !target.starts_with('/') {
+        return Err(format!("{target:?} is no absolute path, as in file:/run/shop.lock"));
+    }
+    let path = PathBuf::from(target);
+    let absent = options.parse("absent", str::parse::<bool>)?.unwrap_or(false);
+    let expected = Expected {
+        max_age: options.parse("max_age", settings::duration)?,
+        min_size: options.parse("min_size", amount::size)?,
+        max_size: options.parse("max_size", amount::size)?,
+        content: options.parse("match", Regex::new)?,
+        owner: options.parse("owner", owner)?,
+        mode: options.parse("mode", mode)?,
+    };
+    if absent && !expected.accepts_all() {
+        return Err("absent=true goes with no other option: there is no file to look at".to_owned());
+    }
+    if let (Some(min), Some(max)) = (expected.min_size, expected.max_size)
+        && min > max
+    {
+        return Err(format!("no size is at least {min} and at most {max} bytes"));
+    }
+    Ok(Box::new(move |_| if absent { assert_no_file(&path).into() } else { expected.find(&path, SystemTime::now()) }))
+}
+
+/// Asserts that there is a file at `path`, of any type, that is as expected. Links are followed.
+///
+/// # Errors
+///
+/// `Fail` when there is none or it is not, with everything that is wrong; `Error` when we may not look.
+pub fn assert_file(path: impl AsRef<Path>, expected: &Expected) -> Result {
+    let finding = expected.find(path.as_ref(), SystemTime::now());
+    super::result(finding)
+}
+
+/// Asserts that nothing is at `path`, not even a link to nowhere.
+///
+/// # Errors
+///
+/// `Fail` when something is, `Error` when we may not look.
+pub fn assert_no_file(path: impl AsRef<Path>) -> Result {
+    let path = path.as_ref();
+    match fs::symlink_metadata(path) {
+        Ok(found) => Err(Reason::Fail(format!(
+            "expected nothing at {}, got {} of {}",
+            path.display(),
+            type_of(&found),
+            amount::spoken(found.len())
+        ))),
+        Err(error) if is_missing(&error) => Ok(()),
+        Err(error) => Err(cannot("look at", path, &error)),
+    }
+}
+
+impl Expected {
+    fn accepts_all(&self) -> bool {
+        let Expected { max_age, min_size, max_size, content, owner, mode } = self;
+        max_age.is_none() && min_size.or(*max_size).is_none() && content.is_none() && owner.is_none() && mode.is_none()
+    }
+
+    fn find(&self, path: &Path, now: SystemTime) -> Finding {
+        match fs::metadata(path) {
+            Ok(found) => {
+                let age = found.modified().ok().map(|changed| now.duration_since(changed).unwrap_or_default());
+                let mut perfdata = vec![Perfdata::new("size", found.len() as f64, "B")];
+                perfdata.extend(age.map(|age| Perfdata::new("age", age.as_secs_f64(), "s")));
+                Finding { perfdata, ..Finding::from(self.verdict(path, &found, age.unwrap_or_default())) }
+            }
+            Err(error) if is_missing(&error) => {
+                Finding::from(Err(Reason::Fail(format!("expected a file at {}: {error}", path.display()))))
+            }
+            Err(error) => Finding::from(Err(cannot("look at", path, &error))),
+        }
+    }
+
+    /// Names everything that is wrong: whoever has to repair it needs to see it at once.
+    fn verdict(&self, path: &Path, found: &Metadata, age: Duration) -> Result {
+        let mut wrong = String::new();
+        let mut differs = |expected: String, got: String| {
+            let and = if wrong.is_empty() { "" } else { ", and " };
+            write!(wrong, "{and}expected {expected}, got {got}").expect("a string takes all");
+        };
+        if let Some(max) = self.max_age.filter(|max| age > *max) {
+            differs(format!("a change in the last {}", spoken(max)), format!("one {} ago", spoken(age)));
+        }
+        if let Some(min) = self.min_size.filter(|min| found.len() < *min) {
+            differs(format!("at least {}", amount::spoken(min)), amount::spoken(found.len()));
+        }
+        if let Some(max) = self.max_size.filter(|max| found.len() > *max) {
+            differs(format!("at most {}", amount::spoken(max)), amount::spoken(found.len()));
+        }
+        if let Some(owner) = self.owner.filter(|owner| found.uid() != *owner) {
+            differs(format!("user {owner} to own it"), format!("user {}", found.uid()));
+        }
+        if let Some(mode) = self.mode.filter(|mode| found.mode() & 0o7777 != *mode) {
+            differs(format!("the mode {mode:04o}"), format!("{:04o}", found.mode() & 0o7777));
+        }
+        if let Some(pattern) = &self.content {
+            let content = content(path, found).map_err(|error| cannot("read", path, &error))?;
+            if !pattern.is_match(&content) {
+                let searched = found.len().min(SEARCHED);
+                differs(format!("a match of {:?}", pattern.as_str()), format!("none in {}", amount::spoken(searched)));
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(Reason::Fail(format!("{wrong}: {}", path.display()))) }
+    }
+}
+
+/// The first part of a regular file. Others are not opened: a pipe would wait for a writer.
+fn content(path: &Path, found: &Metadata) -> io::Result<String> {
+    if !found.is_file() {
+        return Err(io::Error::other(format!("it is {}", type_of(found))));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(SEARCHED).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn type_of(found: &Metadata) -> &'static str {
+    match found.file_type() {
+        kind if kind.is_file() => "a file",
+        kind if kind.is_dir() => "a folder",
+        kind if kind.is_symlink() => "a link",
+        _ => "a special file",
+    }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn cannot(act: &str, path: &Path, error: &io::Error) -> Reason {
+    Reason::Error(format!("cannot {act} {}: {error}", path.display()))
+}
+
+fn spoken(duration: Duration) -> humantime::FormattedDuration {
+    let whole = Duration::from_secs(duration.as_secs());
+    humantime::format_duration(if whole.is_zero() { duration } else { whole })
+}
+
+/// Reads the name or the number of a user.
+fn owner(text: &str) -> std::result::Result<u32, String> {
+    match text.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => match filesystem::user_id(text) {
+            Ok(Some(number)) => Ok(number),
+            Ok(None) => Err("there is no such user: see `getent passwd`".to_owned()),
+            Err(error) => Err(format!("it cannot be looked up: {error}")),
+        },
+    }
+}
+
+/// Reads permissions in octal, as chmod takes them.
+fn mode(text: &str) -> std::result::Result<u32, String> {
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o7777)
+        .ok_or_else(|| "write a mode in octal, as in 0640".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Deadline, Status};
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Instant;
+
+    fn options(pairs: &[(&str, &str)]) -> Options {
+        Options::new(pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    fn found(path: &Path, pairs: &[(&str, &str)]) -> Finding {
+        let action = build(&path.display().to_string(), &mut options(pairs)).expect("it is well formed");
+        action(Deadline::at(Instant::now()))
+    }
+
+    fn says(finding: &Finding, status: Status, text: &str) {
+        let context = finding.context.as_deref().unwrap_or_default();
+        assert!(finding.status == status && context.contains(text), "{text:?} should be in {finding:?}");
+    }
+
+    fn sample() -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().expect("there is room");
+        fs::write(&file, "state: green\n").expect("it can be written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("it is ours");
+        file
+    }
+
+    #[test]
+    fn a_file_that_fits_passes_with_its_figures() {
+        let file = sample();
+        let owner = file.as_file().metadata().expect("it is there").uid().to_string();
+        let all = [
+            ("max_age", "1h"),
+            ("min_size", "13B"),
+            ("max_size", "1kB"),
+            ("match", "state: (green|blue)"),
+            ("owner", &owner),
+            ("mode", "0640"),
+        ];
+        let found = found(file.path(), &all);
+        assert_eq!((found.status, found.context), (Status::Pass, None));
+        assert_eq!(found.perfdata[0], Perfdata::new("size", 13.0, "B"));
+        assert_eq!(found.perfdata[1].label, "age");
+    }
+
+    #[test]
+    fn everything_that_does_not_fit_is_named_at_once() {
+        let file = sample();
+        let two_hours_ago = SystemTime::now() - Duration::from_secs(7200);
+        file.as_file().set_modified(two_hours_ago).expect("it is ours");
+        let all = [("max_age", "1h"), ("min_size", "1KiB"), ("match", "red"), ("owner", "4242"), ("mode", "600")];
+        let found = found(file.path(), &all);
+        for text in [
+            "expected a change in the last 1h, got one 2h ago, and ",
+            "expected at least 1 KiB, got 13 B",
+            "expected user 4242 to own it, got user ",
+            "expected the mode 0600, got 0640",
+            "expected a match of \"red\", got none in 13 B: /",
+        ] {
+            says(&found, Status::Fail, text);
+        }
+        assert_eq!(found.perfdata[0].value, 13.0);
+        says(&self::found(file.path(), &[("max_size", "5B")]), Status::Fail, "expected at most 5 B, got 13 B");
+    }
+
+    #[test]
+    fn a_file_from_the_future_is_new() {
+        let file = sample();
+        file.as_file().set_modified(SystemTime::now() + Duration::from_secs(3600)).expect("it is ours");
+        assert_eq!(found(file.path(), &[("max_age", "1s")]).status, Status::Pass);
+    }
+
+    #[test]
+    fn a_missing_file_fails_unless_it_shall_be_absent() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let path = folder.path().join("lock");
+        says(&found(&path, &[]), Status::Fail, "expected a file at /");
+        assert_eq!(found(&path, &[("absent", "true")]), Finding::PASS);
+        std::os::unix::fs::symlink("/no/where", &path).expect("it can be made");
+        says(&found(&path, &[("absent", "true")]), Status::Fail, "got a link");
+        let under_a_file = sample().path().join("x");
+        says(&found(&under_a_file, &[]), Status::Fail, "expected a file");
+    }
+
+    #[test]
+    fn a_pipe_is_not_read() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let path = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("coreutils are there").success());
+        says(&found(&path, &[("match", "x")]), Status::Error, "it is a special file");
+        assert_eq!(found(&path, &[]).status, Status::Pass);
+    }
+
+    #[test]
+    fn what_is_no_text_can_be_searched() {
+        let file = sample();
+        fs::write(&file, b"\xff\xfe state: green").expect("it can be written");
+        assert_eq!(found(file.path(), &[("match", "green")]).status, Status::Pass);
+    }
+
+    #[test]
+    fn wrong_options_are_refused_with_their_names() {
+        for (pair, text) in [
+            (("match", "("), "option match=\"(\": "),
+            (("max_age", "old"), "option max_age=\"old\": write a time as"),
+            (("min_size", "5G"), "option min_size=\"5G\": write a size as"),
+            (("owner", "no-such-user"), "option owner=\"no-such-user\": there is no such user"),
+            (("mode", "rw"), "option mode=\"rw\": write a mode in octal"),
+            (("absent", "yes"), "option absent=\"yes\": "),
+        ] {
+            let error = build("/x", &mut options(&[pair])).err().unwrap_or_default();
+            assert!(error.starts_with(text) && !error.contains('\n'), "{error}");
+        }
+        assert!(build("x", &mut options(&[])).is_err());
+        assert!(build("/x", &mut options(&[("absent", "true"), ("mode", "600")])).is_err());
+        assert!(build("/x", &mut options(&[("min_size", "2"), ("max_size", "1")])).is_err());
+        assert_eq!(owner("root"), Ok(0));
+    }
+}

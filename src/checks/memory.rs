@@ -1,0 +1,229 @@
+//! `memory:#available=10%`: enough memory is left, on this host and within our control group.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::amount::{self, Amount};
+use super::{Action, Kind, Options, nothing_behind};
+use crate::check::{Finding, Reason, Result};
+use crate::perfdata::Perfdata;
+
+pub(super) const KIND: Kind =
+    Kind { scheme: "memory", options: &["available"], blocking: false, title: "Enough memory is available", build };
+
+/// What has to be available unless something else is set.
+const AVAILABLE: Amount = Amount::Percent(10.0);
+
+const MEMINFO: &str = "/proc/meminfo";
+
+fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
+    nothing_behind("memory", target)?;
+    let least = options.parse("available", Amount::of_bytes)?.unwrap_or(AVAILABLE);
+    Ok(Box::new(move |_| match Memory::now() {
+        Ok(memory) => Finding { perfdata: memory.perfdata(), ..Finding::from(memory.verdict(least)) },
+        Err(reason) => Finding::from(Err(reason)),
+    }))
+}
+
+/// Asserts that at least this much memory can be had without swapping; a share is one of all there is.
+/// Where a control group of ours leaves less than the host has, the group and its limit count.
+///
+/// # Errors
+///
+/// `Fail` when there is less, `Error` when it cannot be read.
+pub fn assert_memory(available: Amount) -> Result {
+    Memory::now()?.verdict(available)
+}
+
+/// How much memory there is, in bytes, and who says so.
+#[derive(Clone, Debug, PartialEq)]
+struct Memory {
+    total: u64,
+    available: u64,
+    source: String,
+}
+
+impl Memory {
+    fn now() -> Result<Memory> {
+        let text = fs::read_to_string(MEMINFO).map_err(|error| Reason::Error(format!("{MEMINFO}: {error}")))?;
+        let host = meminfo(&text)
+            .ok_or_else(|| Reason::Error(format!("{MEMINFO} has no MemTotal and MemAvailable (Linux 3.14 has)")))?;
+        // A process without control groups has no limit of theirs.
+        let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        Ok(tightest(host, Path::new("/sys/fs/cgroup"), &membership))
+    }
+
+    fn verdict(&self, least: Amount) -> Result {
+        if least.is_reached_by(self.available, self.total) {
+            return Ok(());
+        }
+        Err(Reason::Fail(format!(
+            "expected at least {least} of memory to be available, got {} ({:.1}% of {}) from {}",
+            amount::spoken(self.available),
+            amount::share(self.available, self.total),
+            amount::spoken(self.total),
+            self.source
+        )))
+    }
+
+    fn perfdata(&self) -> Vec<Perfdata> {
+        vec![
+            Perfdata::new("available", self.available as f64, "B"),
+            Perfdata::new("total", self.total as f64, "B"),
+            Perfdata::new("used", 100.0 - amount::share(self.available, self.total), "%"),
+        ]
+    }
+}
+
+fn meminfo(text: &str) -> Option<Memory> {
+    let kibibytes = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
+    };
+    Some(Memory { total: kibibytes("MemTotal")?, available: kibibytes("MemAvailable")?, source: MEMINFO.to_owned() })
+}
+
+/// The memory of the host or of one of our control groups, whichever has less available: that one runs out first.
+fn tightest(host: Memory, mount: &Path, membership: &str) -> Memory {
+    let limited = groups(mount, membership).filter_map(|(group, files)| files.read(&group));
+    limited.fold(host, |tightest, group| if group.available < tightest.available { group } else { tightest })
+}
+
+/// The names of the files of one version of control groups.
+struct Files {
+    limit: &'static str,
+    usage: &'static str,
+    /// The field of `memory.stat` with what the kernel drops first when memory gets scarce.
+    cache: &'static str,
+}
+
+const V1: Files =
+    Files { limit: "memory.limit_in_bytes", usage: "memory.usage_in_bytes", cache: "total_inactive_file" };
+const V2: Files = Files { limit: "memory.max", usage: "memory.current", cache: "inactive_file" };
+
+impl Files {
+    /// What a group may use, if it has a limit.
+    fn read(&self, group: &Path) -> Option<Memory> {
+        let number = |name| fs::read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok();
+        // No limit is written as "max" in version 2.
+        let total = number(self.limit)?;
+        let statistics = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
+        let cache = statistics.lines().find_map(|line| line.strip_prefix(self.cache)?.trim().parse().ok()).unwrap_or(0);
+        let used = number(self.usage)?.saturating_sub(cache);
+        let source = group.join(self.limit).display().to_string();
+        Some(Memory { total, available: total.saturating_sub(used), source })
+    }
+}
+
+/// Our group and the groups around it, for each may have a limit. In a container our path may be that of
+/// the host, which is not there: then what counts is the root that is mounted.
+fn groups(mount: &Path, membership: &str) -> impl Iterator<Item = (PathBuf, &'static Files)> {
+    membership.lines().flat_map(move |line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        let found = match controllers {
+            "" => Some((mount.to_owned(), &V2)),
+            names if names.split(',').any(|name| name == "memory") => Some((mount.join("memory"), &V1)),
+            _ => None,
+        };
+        let path = PathBuf::from(path.trim_start_matches('/'));
+        found
+            .into_iter()
+            .flat_map(move |(root, files)| path.ancestors().map(|part| (root.join(part), files)).collect::<Vec<_>>())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Deadline, Status};
+    use std::time::Instant;
+
+    const SAMPLE: &str = "MemTotal:        8000 kB\nMemFree:          100 kB\nMemAvailable:    4000 kB\n";
+
+    fn host() -> Memory {
+        meminfo(SAMPLE).expect("the sample is well formed")
+    }
+
+    /// A tree of control groups: each file with what it holds.
+    fn mounted(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let mount = tempfile::tempdir().expect("there is room");
+        for (name, text) in files {
+            let path = mount.path().join(name);
+            fs::create_dir_all(path.parent().expect("it has one")).expect("it can be made");
+            fs::write(path, text).expect("it can be written");
+        }
+        mount
+    }
+
+    fn found(files: &[(&str, &str)], membership: &str) -> (u64, u64) {
+        let memory = tightest(host(), mounted(files).path(), membership);
+        (memory.available, memory.total)
+    }
+
+    #[test]
+    fn meminfo_is_read_as_the_kernel_writes_it() {
+        assert_eq!((host().available, host().total), (4000 * 1024, 8000 * 1024));
+        assert_eq!(meminfo("MemTotal: 8000 kB\nMemFree: 100 kB\n"), None);
+        assert_eq!(meminfo("MemTotal: many kB\nMemAvailable: 100 kB\n"), None);
+    }
+
+    #[test]
+    fn the_limit_of_a_control_group_counts_where_it_is_lower() {
+        let v2 = [
+            ("shop/db/memory.max", "max\n"),
+            ("shop/memory.max", "1000000\n"),
+            ("shop/memory.current", "700000\n"),
+            ("shop/memory.stat", "anon 5\ninactive_file 100000\nactive_file 7\n"),
+        ];
+        assert_eq!(found(&v2, "0::/shop/db\n"), (400_000, 1_000_000));
+        let v1 = [
+            ("memory/shop/memory.limit_in_bytes", "1000000\n"),
+            ("memory/shop/memory.usage_in_bytes", "999000\n"),
+            ("memory/shop/memory.stat", "inactive_file 9\ntotal_inactive_file 500\n"),
+        ];
+        assert_eq!(found(&v1, "5:cpu,cpuacct:/\n4:memory:/shop\n0::/\n"), (1500, 1_000_000));
+    }
+
+    #[test]
+    fn a_container_that_is_told_the_path_on_its_host_finds_its_own_limit() {
+        let files = [("memory/memory.limit_in_bytes", "1000\n"), ("memory/memory.usage_in_bytes", "400\n")];
+        assert_eq!(found(&files, "4:memory:/docker/0123abcd\n"), (600, 1000));
+    }
+
+    #[test]
+    fn a_group_without_a_limit_has_that_of_the_host() {
+        let host = (4000 * 1024, 8000 * 1024);
+        assert_eq!(found(&[], ""), host);
+        assert_eq!(found(&[("memory.max", "max"), ("memory.current", "1")], "0::/"), host);
+        let unlimited =
+            [("memory/memory.limit_in_bytes", "9223372036854771712"), ("memory/memory.usage_in_bytes", "1")];
+        assert_eq!(found(&unlimited, "4:memory:/"), host);
+    }
+
+    #[test]
+    fn a_host_with_less_left_than_the_group_may_use_counts_as_the_host() {
+        let files = [("memory.max", "8000000"), ("memory.current", "0")];
+        assert_eq!(found(&files, "0::/"), (4000 * 1024, 8000 * 1024));
+    }
+
+    #[test]
+    fn too_little_is_said_with_what_there_is_and_where() {
+        assert_eq!(host().verdict(Amount::Percent(50.0)), Ok(()));
+        assert_eq!(
+            host().verdict(Amount::Bytes(5 << 20)),
+            Err(Reason::Fail(
+                "expected at least 5 MiB of memory to be available, got 3.9 MiB (50.0% of 7.8 MiB) from /proc/meminfo"
+                    .into()
+            ))
+        );
+    }
+
+    #[test]
+    fn the_memory_of_this_host_is_found_with_its_figures() {
+        let action = build("", &mut Options::new(vec![("available".into(), "1".into())])).expect("it is well formed");
+        let found = action(Deadline::at(Instant::now()));
+        assert_eq!((found.status, found.context), (Status::Pass, None));
+        assert!(found.perfdata[0].value > 0.0 && found.perfdata[0].value <= found.perfdata[1].value);
+    }
+}

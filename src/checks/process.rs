@@ -1,0 +1,256 @@
+//! `process:nginx#min=1&max=4`, `process:#pidfile=/run/x.pid`: a program runs.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Action, Kind, Options};
+use crate::check::{Finding, Reason, Result};
+use crate::perfdata::Perfdata;
+use crate::sys::procfs::{self, Stat};
+
+pub(super) const KIND: Kind = Kind {
+    scheme: "process",
+    options: &["min", "max", "pidfile"],
+    // The arguments of a process lie in its own memory, which the kernel may be busy with.
+    blocking: true,
+    title: "{target} runs",
+    build,
+};
+
+fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
+    let name = target.to_owned();
+    let min = options.parse("min", number)?;
+    let max = options.parse("max", number)?;
+    if let Some(pidfile) = options.take("pidfile")? {
+        if min.or(max).is_some() {
+            return Err("pidfile names one process: it goes without min and max".to_owned());
+        }
+        let name = Some(name).filter(|name| !name.is_empty());
+        let pidfile = PathBuf::from(pidfile);
+        return Ok(Box::new(move |_| assert_pidfile(&pidfile, name.as_deref()).into()));
+    }
+    if name.is_empty() {
+        return Err("name a program or a pidfile, as in process:nginx or process:#pidfile=/run/nginx.pid".to_owned());
+    }
+    // max=0 alone says that it must not run.
+    let min = min.unwrap_or(if max == Some(0) { 0 } else { 1 });
+    if let Some(max) = max.filter(|max| min > *max) {
+        return Err(format!("no number is at least {min} and at most {max}"));
+    }
+    Ok(Box::new(move |_| match count(&name) {
+        Ok(found) => Finding {
+            perfdata: vec![Perfdata::new("processes", found as f64, "")],
+            ..Finding::from(verdict(&name, found, min, max))
+        },
+        Err(reason) => Finding::from(Err(reason)),
+    }))
+}
+
+/// Asserts that at least `min` and at most `max` processes run this program: the name of its file or of
+/// its script, what it calls itself, or its whole path.
+///
+/// # Errors
+///
+/// `Fail` when there are fewer or more, `Error` when they cannot be counted.
+pub fn assert_process(name: &str, min: usize, max: Option<usize>) -> Result {
+    verdict(name, count(name)?, min, max)
+}
+
+/// Asserts that the process whose pid stands in a file runs; with a name, that it is that program, for
+/// the pid of a dead one may have been given to another.
+///
+/// # Errors
+///
+/// `Fail` when there is no such file, no pid in it, or the process is another or dead; `Error` when the
+/// file cannot be read.
+pub fn assert_pidfile(pidfile: impl AsRef<Path>, name: Option<&str>) -> Result {
+    let pidfile = pidfile.as_ref();
+    let fail =
+        |got: String| Err(Reason::Fail(format!("expected {} to name a running process{got}", pidfile.display())));
+    let text = match fs::read_to_string(pidfile) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return fail(format!(": {error}")),
+        Err(error) => return Err(Reason::Error(format!("cannot read {}: {error}", pidfile.display()))),
+    };
+    let first = text.lines().next().unwrap_or_default().trim();
+    let Some(pid) = first.parse().ok().filter(|pid: &i32| *pid > 0) else {
+        let shown: String = first.chars().take(40).collect();
+        return fail(format!(", got {shown:?}, which is no pid"));
+    };
+    match Stat::of(pid) {
+        None => fail(format!(", got {pid}, and there is none")),
+        Some(stat) if stat.is_dead() => fail(format!(", got {pid} ({}), which is dead and not reaped", stat.name)),
+        Some(stat) => match name {
+            Some(name) if !is_called(&stat, name) => fail(format!(" of {name}, got {pid}, which is {}", stat.name)),
+            Some(_) | None => Ok(()),
+        },
+    }
+}
+
+fn count(name: &str) -> Result<usize> {
+    let all = procfs::all().map_err(|error| Reason::Error(format!("cannot list processes in /proc: {error}")))?;
+    Ok(all.filter(|stat| !stat.is_dead() && is_called(stat, name)).count())
+}
+
+fn verdict(name: &str, found: usize, min: usize, max: Option<usize>) -> Result {
+    let expected = match max {
+        Some(max) if max == min => format!("{min}"),
+        Some(max) => format!("{min} to {max}"),
+        None => format!("at least {min}"),
+    };
+    if found >= min && max.is_none_or(|max| found <= max) {
+        return Ok(());
+    }
+    Err(Reason::Fail(format!("expected {expected} running processes called {name:?}, got {found} in /proc")))
+}
+
+fn is_called(stat: &Stat, name: &str) -> bool {
+    // The cheap answer first: the others take a look at each process.
+    stat.name == name
+        || procfs::arguments(stat.pid).first().is_some_and(|argument| names(argument, name))
+        || procfs::program(stat.pid).is_some_and(|path| names(&path, name))
+}
+
+/// Whether a path, or what a process calls itself (`nginx: master process …`), means the program `name`.
+fn names(path: &str, name: &str) -> bool {
+    let program = path.split_once(": ").map_or(path, |(program, _)| program);
+    program == name || (!name.contains('/') && program.rsplit('/').next() == Some(name))
+}
+
+fn number(text: &str) -> std::result::Result<usize, String> {
+    text.parse().map_err(|_| "write a whole number".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Deadline, Status};
+    use std::process::{Child, Command};
+    use std::time::Instant;
+
+    fn options(pairs: &[(&str, &str)]) -> Options {
+        Options::new(pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    fn found(target: &str, pairs: &[(&str, &str)]) -> Finding {
+        build(target, &mut options(pairs)).expect("it is well formed")(Deadline::at(Instant::now()))
+    }
+
+    fn says(finding: &Finding, status: Status, text: &str) {
+        let context = finding.context.as_deref().unwrap_or_default();
+        assert!(finding.status == status && context.contains(text), "{text:?} should be in {finding:?}");
+    }
+
+    /// A process with a name that nothing else has: `sleep` under another name.
+    struct Sleeper {
+        child: Child,
+        folder: tempfile::TempDir,
+        name: String,
+    }
+
+    impl Sleeper {
+        fn start() -> Sleeper {
+            let folder = tempfile::tempdir().expect("there is room");
+            let name = format!("sleeper-of-process-{}", folder.path().file_name().expect("it has one").display());
+            let path = folder.path().join(&name);
+            fs::copy("/bin/sleep", &path).expect("coreutils are there");
+            // The file may still be open for writing in a child that another test forks just now.
+            let child = loop {
+                match Command::new(&path).arg("60").spawn() {
+                    Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+                    spawned => break spawned.expect("it can be run"),
+                }
+            };
+            Sleeper { child, folder, name }
+        }
+
+        fn pidfile(&self, text: &str) -> String {
+            let path = self.folder.path().join("x.pid");
+            fs::write(&path, text).expect("there is room");
+            path.display().to_string()
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    #[test]
+    fn a_program_is_known_by_its_name_its_path_and_what_it_calls_itself() {
+        for (path, name) in [
+            ("nginx", "nginx"),
+            ("/usr/sbin/nginx", "nginx"),
+            ("/usr/sbin/nginx", "/usr/sbin/nginx"),
+            ("nginx: master process /usr/sbin/nginx", "nginx"),
+        ] {
+            assert!(names(path, name), "{path} {name}");
+        }
+        for (path, name) in [("nginx-debug", "nginx"), ("/opt/nginx", "/usr/sbin/nginx"), ("/nginx/x", "nginx")] {
+            assert!(!names(path, name), "{path} {name}");
+        }
+    }
+
+    #[test]
+    fn running_processes_are_counted_within_bounds() {
+        let sleeper = Sleeper::start();
+        let found_one = found(&sleeper.name, &[]);
+        assert_eq!((found_one.status, found_one.context), (Status::Pass, None));
+        assert_eq!(found_one.perfdata, [Perfdata::new("processes", 1.0, "")]);
+        let path = sleeper.folder.path().join(&sleeper.name).display().to_string();
+        assert_eq!(found(&path, &[("max", "1")]).status, Status::Pass);
+        says(&found(&sleeper.name, &[("min", "2")]), Status::Fail, "expected at least 2 running processes called");
+        says(&found(&sleeper.name, &[("max", "0")]), Status::Fail, "expected 0 running processes");
+        says(&found("no-such-program", &[("max", "4")]), Status::Fail, "expected 1 to 4 running processes");
+        assert_eq!(found("no-such-program", &[("max", "0")]).status, Status::Pass);
+    }
+
+    #[test]
+    fn a_pidfile_names_a_living_process() {
+        let sleeper = Sleeper::start();
+        let pidfile = sleeper.pidfile(&format!("{}\n", sleeper.child.id()));
+        assert_eq!(found("", &[("pidfile", &pidfile)]).status, Status::Pass);
+        assert_eq!(found(&sleeper.name, &[("pidfile", &pidfile)]).status, Status::Pass);
+        says(&found("nginx", &[("pidfile", &pidfile)]), Status::Fail, "of nginx, got ");
+    }
+
+    #[test]
+    fn a_zombie_is_not_alive() {
+        let mut sleeper = Sleeper::start();
+        let pid = sleeper.child.id();
+        let pidfile = sleeper.pidfile(&pid.to_string());
+        sleeper.child.kill().expect("it is ours");
+        let state = || Stat::of(i32::try_from(pid).expect("pids are small"));
+        while !state().expect("nobody has reaped it").is_dead() {
+            std::thread::yield_now();
+        }
+        says(&found("", &[("pidfile", &pidfile)]), Status::Fail, "which is dead and not reaped");
+        says(&found(&sleeper.name, &[]), Status::Fail, "got 0 in /proc");
+    }
+
+    #[test]
+    fn a_pidfile_of_nothing_is_a_failure_that_says_what_it_holds() {
+        let sleeper = Sleeper::start();
+        for (text, message) in [
+            ("", "got \"\", which is no pid"),
+            ("-1", "got \"-1\", which is no pid"),
+            ("soon\n", "got \"soon\", which is no pid"),
+            ("2147483647", "got 2147483647, and there is none"),
+        ] {
+            says(&found("", &[("pidfile", &sleeper.pidfile(text))]), Status::Fail, message);
+        }
+        says(&found("", &[("pidfile", "/no/such.pid")]), Status::Fail, "No such file");
+        says(&found("", &[("pidfile", "/proc")]), Status::Error, "cannot read /proc");
+    }
+
+    #[test]
+    fn wrong_options_are_refused() {
+        assert!(build("", &mut options(&[])).is_err());
+        assert!(build("x", &mut options(&[("min", "two")])).is_err());
+        assert!(build("x", &mut options(&[("min", "2"), ("max", "1")])).is_err());
+        assert!(build("x", &mut options(&[("pidfile", "/x"), ("min", "1")])).is_err());
+    }
+}

@@ -1,0 +1,78 @@
+//! `hospital serve`: from the settings to the master.
+
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Args, Command};
+
+use super::{parse, print};
+use crate::collect::Sources;
+use crate::error::Error;
+use crate::logging;
+use crate::master::{Ended, Master, Plan};
+use crate::settings::{Given, Settings, one_line};
+use crate::sys::process::{self, Identity};
+use crate::worker::{self, Disclosure};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Each setting --foo-bar can also be given as the variable HOSPITAL_FOO_BAR; \
+                        WEB_CONCURRENCY sets --workers and PORT sets --port.")]
+pub(super) struct Flags {
+    /// The checks to serve, as dotted paths; HEALTHCHECKS unless given
+    names: Vec<String>,
+    #[command(flatten)]
+    settings: Settings,
+    /// Show every setting with its source, then exit
+    #[arg(long)]
+    print_config: bool,
+    /// Validate the configuration, then exit
+    #[arg(long)]
+    check_config: bool,
+}
+
+/// Serves until the end, unless only the configuration is asked about.
+pub(super) fn run(given: Given, command: &Command, matches: &ArgMatches, flags: &Flags) -> Result<ExitCode, Error> {
+    let configuration = given.resolve(command, "serve", matches)?;
+    if flags.print_config {
+        print(&configuration.print());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(directory) = &configuration.settings.chdir {
+        std::env::set_current_dir(directory)
+            .map_err(|error| Error::Usage(format!("--chdir {}: {error}", directory.display())))?;
+    }
+    let plan = Plan::make(configuration)?;
+    if flags.check_config {
+        print("the configuration is good\n");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let settings = &plan.configuration.settings;
+    process::set_umask(settings.umask);
+    logging::init(settings.error_logfile.as_deref(), settings.log_level, settings.log_format)?;
+    for variable in &plan.configuration.unknown {
+        tracing::warn!("{variable} is no setting: see `hospital serve --print-config`");
+    }
+    match Master::start(plan, given, replan)?.run() {
+        Ok(Ended::Stopped(code)) => Ok(ExitCode::from(code)),
+        Ok(Ended::Forked(post)) => worker::run(*post),
+        Err(error) => Err(Error::Boot(format!("the master cannot wait: {error}"))),
+    }
+}
+
+/// What a reload makes of the same command line. It parses anew rather than keep the parser, whose memory
+/// every worker would take along.
+fn replan(given: &Given) -> Result<Plan, Error> {
+    let (command, matches) = parse(given).map_err(|error| Error::Usage(one_line(&error)))?;
+    let flags = matches.subcommand_matches("serve").unwrap_or(&matches);
+    Plan::make(given.resolve(&command, "serve", flags)?)
+}
+
+impl Plan {
+    /// Checks all of a configuration that can be checked before it is used.
+    fn make(configuration: crate::settings::Configuration) -> Result<Plan, Error> {
+        let settings = &configuration.settings;
+        let identity = Identity::resolve(settings.user.as_deref(), settings.group.as_deref()).map_err(Error::Usage)?;
+        let sources = Sources::read(&configuration.names, configuration.origin)?;
+        let disclosure = Disclosure::from_settings(settings)?;
+        Ok(Plan { configuration, sources, identity, disclosure })
+    }
+}

@@ -1,0 +1,48 @@
+//! The tables in `docs/`, compared with the code that they describe.
+
+use clap::{Arg, CommandFactory};
+
+use crate::cli::Invocation;
+use crate::master::command::SIGNALS;
+
+/// The rows of the table in a file, below its head.
+fn rows(file: &str) -> Vec<String> {
+    let path = format!("{}/docs/{file}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).expect("the file is there");
+    text.lines().filter(|line| line.starts_with("| `")).map(str::to_owned).collect()
+}
+
+#[track_caller]
+fn compare(file: &str, expected: &[String]) {
+    let rows = rows(file);
+    assert!(rows == expected, "docs/{file} should have these rows:\n{}", expected.join("\n"));
+}
+
+#[test]
+fn every_setting_is_in_settings_md_as_the_command_line_has_it() {
+    let command = Invocation::command();
+    let serve = command.find_subcommand("serve").expect("there is such a subcommand");
+    let row = |arg: &Arg| {
+        let long = arg.get_long()?;
+        let short = arg.get_short().map(|short| format!("`-{short}`, ")).unwrap_or_default();
+        if !arg.get_action().takes_values() {
+            return None;
+        }
+        let value = arg.get_value_names().unwrap_or_default().first().map(ToString::to_string).unwrap_or_default();
+        let default: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+        let variable = format!("`HOSPITAL_{}`", arg.get_id().as_str().to_uppercase());
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        Some(format!("| {short}`--{long}` {value} | {variable} | {} | {help} |", default.join(" ")))
+    };
+    compare("SETTINGS.md", &serve.get_arguments().filter_map(row).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_signal_is_in_signals_md() {
+    let rows = rows("SIGNALS.md");
+    for (name, command) in SIGNALS {
+        let cells = format!("| `{name}` | {} ", format!("{command:?}").to_lowercase());
+        assert!(rows.iter().any(|row| row.starts_with(&cells)), "docs/SIGNALS.md lacks a row {cells:?}");
+    }
+    assert_eq!(rows.len(), SIGNALS.len(), "docs/SIGNALS.md has rows for signals that are not handled");
+}

@@ -1,0 +1,53 @@
+//! Endings: of the fleet, and of single workers.
+
+use std::time::Instant;
+
+use super::{Action, Fleet, Phase, Slot};
+
+impl Fleet {
+    pub(super) fn leave(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = vec![Action::Leave];
+        if self.force.timing.drain_delay.is_zero() || self.strength().0 == 0 {
+            actions.extend(self.stop(0, now));
+        } else {
+            self.phase = Phase::Leaving { until: now + self.force.timing.drain_delay };
+        }
+        actions
+    }
+
+    pub(super) fn stop(&mut self, code: u8, now: Instant) -> Vec<Action> {
+        self.phase = Phase::Stopping { code };
+        let drained: Vec<_> = (0..self.slots.len()).filter_map(|index| self.drain(index, now)).collect();
+        let successor = self.successor.take().map(Action::Term);
+        [Action::CloseListeners].into_iter().chain(successor).chain(drained).collect()
+    }
+
+    pub(super) fn stop_at_once(&mut self) -> Vec<Action> {
+        let code = if let Phase::Stopping { code } = self.phase { code } else { 0 };
+        self.phase = Phase::Stopping { code };
+        let killed: Vec<_> = (0..self.slots.len()).filter_map(|index| self.kill(index)).collect();
+        let successor = self.successor.take().map(Action::Term);
+        [Action::CloseListeners].into_iter().chain(successor).chain(killed).collect()
+    }
+
+    /// When patience with it ends.
+    pub(super) fn kill_at(&self, slot: Slot) -> Option<Instant> {
+        match slot {
+            Slot::Booting { since, .. } => self.force.timing.timeout.map(|timeout| since + timeout),
+            Slot::Draining { kill_at, .. } | Slot::Aborting { kill_at, .. } => Some(kill_at),
+            Slot::Vacant | Slot::Forking { .. } | Slot::Serving { .. } | Slot::Dying { .. } => None,
+        }
+    }
+
+    pub(super) fn drain(&mut self, index: usize, now: Instant) -> Option<Action> {
+        let (Slot::Booting { pid, .. } | Slot::Serving { pid, .. }) = self.slots[index] else { return None };
+        self.slots[index] = Slot::Draining { pid, kill_at: now + self.force.timing.graceful };
+        Some(Action::Term(pid))
+    }
+
+    pub(super) fn kill(&mut self, index: usize) -> Option<Action> {
+        let pid = self.slots[index].pid()?;
+        self.slots[index] = Slot::Dying { pid };
+        Some(Action::Kill(pid))
+    }
+}

@@ -1,0 +1,52 @@
+//! A place for a worker, and the one thing at a time that it is.
+
+use std::time::Instant;
+
+/// A process id.
+pub(crate) type Pid = i32;
+
+/// The number of a configuration; its workers are a generation.
+pub(crate) type Generation = u32;
+
+/// A place for a worker. It is one thing at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// Nobody.
+    Vacant,
+    /// The fork is decided on, its result not known yet.
+    Forking { generation: Generation },
+    /// Forked, not ready yet.
+    Booting { pid: Pid, generation: Generation, since: Instant },
+    /// It answers.
+    Serving { pid: Pid, generation: Generation, since: Instant },
+    /// It was told to finish (TERM).
+    Draining { pid: Pid, kill_at: Instant },
+    /// It hung and was told to dump core (ABRT).
+    Aborting { pid: Pid, kill_at: Instant },
+    /// It was killed and is not reaped yet.
+    Dying { pid: Pid },
+}
+
+impl Slot {
+    /// The process in it.
+    pub(super) fn pid(self) -> Option<Pid> {
+        match self {
+            Slot::Vacant | Slot::Forking { .. } => None,
+            Slot::Booting { pid, .. }
+            | Slot::Serving { pid, .. }
+            | Slot::Draining { pid, .. }
+            | Slot::Aborting { pid, .. }
+            | Slot::Dying { pid } => Some(pid),
+        }
+    }
+
+    /// The generation of a worker that counts towards what is asked for.
+    pub(super) fn generation(self) -> Option<Generation> {
+        match self {
+            Slot::Forking { generation } | Slot::Booting { generation, .. } | Slot::Serving { generation, .. } => {
+                Some(generation)
+            }
+            Slot::Vacant | Slot::Draining { .. } | Slot::Aborting { .. } | Slot::Dying { .. } => None,
+        }
+    }
+}

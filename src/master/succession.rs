@@ -1,0 +1,178 @@
+//! Succession: a master starts the program anew, hands over what it holds, and goes when the new one answers.
+//!
+//! What is handed over stands in the variable [`VARIABLE`], as JSON; descriptors are given by number, the
+//! sockets contiguously from 3.
+
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use super::fleet::{Event, Generation, Pid};
+use super::pidfile::PidFile;
+use super::{Master, Plan, cannot};
+use crate::error::Error;
+use crate::settings::Given;
+use crate::sys::process;
+use crate::sys::sockets::{self, Bequest, Listener};
+use crate::sys::systemd;
+
+/// The environment variable that tells a new master what it takes over.
+pub(crate) const VARIABLE: &str = "HOSPITAL_SUCCESSION";
+
+/// What a new master takes over.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Inheritance {
+    /// The generation after which its own begins.
+    pub(super) generation: Generation,
+    pub(super) sockets: Vec<Bequest>,
+    pidfile: Option<RawFd>,
+    bell: RawFd,
+}
+
+impl Inheritance {
+    /// What the former master has left, if there is one.
+    pub(crate) fn from_environment() -> Result<Option<Inheritance>, Error> {
+        let Some(text) = std::env::var_os(VARIABLE) else { return Ok(None) };
+        let read = serde_json::from_str(&text.to_string_lossy());
+        read.map(Some)
+            .map_err(|error| Error::Usage(format!("{VARIABLE} is set by hospital itself, not by hand: {error}")))
+    }
+
+    /// The pidfile, under the lock that the former master holds with us.
+    pub(super) fn pidfile(&self) -> io::Result<Option<File>> {
+        self.pidfile.map(|fd| process::adopt(fd).map(File::from)).transpose()
+    }
+
+    /// What to ring when we can answer.
+    pub(super) fn bell(&self) -> io::Result<PipeWriter> {
+        process::adopt(self.bell).map(PipeWriter::from)
+    }
+}
+
+impl Master {
+    pub(super) fn upgrade(&mut self) -> Vec<Event> {
+        if std::process::id() == 1 {
+            tracing::error!("no upgrade: this is PID 1, whose end is the end of its container: start a new one");
+            return vec![];
+        }
+        match Succession::begin(&self.given, self.fleet.next_generation(), &self.listeners, self.pidfile.as_ref()) {
+            Ok((pid, succession)) => {
+                tracing::info!("upgrade: a new master (pid {pid}) boots");
+                self.succession = Some(succession);
+                vec![Event::Succeeding { pid }]
+            }
+            Err(error) => {
+                tracing::error!("no upgrade: {} cannot be started: {error}", self.given.program.display());
+                vec![]
+            }
+        }
+    }
+
+    /// The new master has rung its bell, or closed it.
+    pub(super) fn succession_event(&mut self) -> Option<Event> {
+        match self.succession.as_mut()?.state() {
+            State::Waiting => None,
+            State::Complete => {
+                self.succession = None;
+                Some(Event::Succeeded)
+            }
+            // Its death is an event of its own.
+            State::Lost => {
+                self.succession = None;
+                None
+            }
+        }
+    }
+
+    pub(super) fn hand_over(&mut self, successor: Pid) {
+        tracing::info!("upgrade: the new master (pid {successor}) answers: draining");
+        systemd::main_pid(successor);
+        // Closed, not removed: the files are the successor's now.
+        self.listeners.clear();
+        self.pidfile = None;
+    }
+}
+
+/// The pidfile of a plan: the former master's, or one of our own.
+pub(super) fn pidfile(plan: &Plan, inheritance: Option<&Inheritance>) -> Result<Option<PidFile>, Error> {
+    let Some(path) = plan.configuration.settings.pid.as_deref() else { return Ok(None) };
+    let inherited =
+        inheritance.map(Inheritance::pidfile).transpose().map_err(cannot("cannot take over the pidfile"))?;
+    match inherited.flatten() {
+        Some(file) => Ok(Some(PidFile::held(path, file))),
+        None => PidFile::create(path).map(Some),
+    }
+}
+
+/// How far a new master has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It boots.
+    Waiting,
+    /// It can answer.
+    Complete,
+    /// It has closed its bell without a word.
+    Lost,
+}
+
+/// A new master on its way.
+#[derive(Debug)]
+pub(super) struct Succession {
+    bell: PipeReader,
+}
+
+impl Succession {
+    /// Starts the program that now stands where ours stood, with all that it takes over.
+    pub(super) fn begin(
+        given: &Given,
+        generation: Generation,
+        listeners: &[Listener],
+        pidfile: Option<&PidFile>,
+    ) -> io::Result<(Pid, Succession)> {
+        let (reader, writer) = process::pipe()?;
+        let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
+        let sockets = sockets::bequeath(listeners, 3, &mut fds);
+        let mut place = |fd| {
+            fds.push(fd);
+            2 + fds.len() as RawFd
+        };
+        let inheritance = Inheritance {
+            generation,
+            sockets,
+            pidfile: pidfile.map(|file| place(file.as_fd())),
+            bell: place(writer.as_fd()),
+        };
+        let mut command = Command::new(&given.program);
+        command.args(given.argv.iter().skip(1)).current_dir(&given.directory);
+        for variable in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", systemd::WATCHDOG_PID] {
+            command.env_remove(variable);
+        }
+        command.env(VARIABLE, serde_json::to_string(&inheritance).map_err(io::Error::other)?);
+        let pid = process::start_program(&mut command, &fds)?;
+        Ok((pid, Succession { bell: reader }))
+    }
+
+    /// How far it has come.
+    pub(super) fn state(&mut self) -> State {
+        match self.bell.read(&mut [0]) {
+            Ok(1..) => State::Complete,
+            Ok(0) => State::Lost,
+            Err(_) => State::Waiting,
+        }
+    }
+}
+
+impl AsFd for Succession {
+    /// Readable when the new master is ready, or gone.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+}
+
+/// Tells the former master that we can answer. It may be gone: then nobody waits for it.
+pub(super) fn complete(mut bell: PipeWriter) {
+    let _ = bell.write(&[0]);
+}

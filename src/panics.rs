@@ -1,0 +1,91 @@
+//! Panics of checks: contained, and told as where and why instead of on standard error.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, Location, PanicHookInfo, catch_unwind};
+use std::sync::Once;
+
+thread_local! {
+    static THREAD: RefCell<State> = const { RefCell::new(State::Free) };
+}
+
+/// Whose a panic of this thread is.
+enum State {
+    /// The program's: it is reported as ever.
+    Free,
+    /// [`contain`]'s, with the place of the last one.
+    Contained(Option<String>),
+}
+
+/// Calls `action`. A panic in it is silent and becomes the error: its message, and where it was.
+///
+/// With `panic = "abort"` nothing can be contained, and a panic ends the process.
+pub(crate) fn contain<T>(action: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOKED: Once = Once::new();
+    HOOKED.call_once(|| {
+        let others = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| note(panic).unwrap_or_else(|| others(panic))));
+    });
+
+    let outer = THREAD.replace(State::Contained(None));
+    // What a panic leaves half changed is the action's own business, as with a test.
+    let result = catch_unwind(AssertUnwindSafe(action));
+    let inner = THREAD.replace(outer);
+
+    result.map_err(|payload| match inner {
+        State::Contained(Some(place)) => format!("{} (at {place})", message(&*payload)),
+        // A hook that was set after ours kept the place to itself.
+        State::Contained(None) | State::Free => message(&*payload).to_owned(),
+    })
+}
+
+/// Keeps the place of a panic that is contained; `None` if it is none of ours.
+fn note(panic: &PanicHookInfo) -> Option<()> {
+    THREAD.with_borrow_mut(|state| match state {
+        State::Free => None,
+        State::Contained(place) => {
+            *place = panic.location().map(spoken);
+            Some(())
+        }
+    })
+}
+
+fn spoken(place: &Location) -> String {
+    format!("{}:{}", place.file(), place.line())
+}
+
+fn message(payload: &(dyn Any + Send)) -> &str {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        text
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text
+    } else {
+        "panicked with a value that is not text"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_with_its_place() {
+        let line = line!() + 1;
+        let told = contain(|| panic!("got {}", 7)).map(|(): ()| "no panic");
+        assert_eq!(told, Err(format!("got 7 (at {}:{line})", file!())));
+    }
+
+    #[test]
+    fn a_panic_inside_one_that_is_contained_is_told_to_the_inner_one() {
+        let told = contain(|| contain(|| panic!("inner")).map(|(): ()| "no panic"));
+        let inner = told.expect("the outer one saw no panic");
+        assert!(inner.expect_err("the inner one saw it").starts_with("inner (at "));
+        assert!(THREAD.with_borrow(|state| matches!(state, State::Free)));
+    }
+
+    #[test]
+    fn a_value_that_is_no_text_is_named_as_such() {
+        let told = contain(|| std::panic::panic_any(7)).map(|(): ()| "no panic");
+        assert!(told.expect_err("it panicked").starts_with("panicked with a value that is not text (at "));
+    }
+}

@@ -1,0 +1,70 @@
+//! The sources keep to the layout of docs/ARCHITECTURE.md: what is pure stays pure, what is rim stays in `sys`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What decides: no system call and no clock.
+const PURE: [&str; 7] =
+    ["address.rs", "report.rs", "master/command.rs", "master/fleet", "worker/connection", "worker/route.rs", "render"];
+
+fn sources() -> Vec<(String, String)> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).expect("the folder can be read").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    walk(&root, &mut found);
+    let read = |path: PathBuf| {
+        let name = path.strip_prefix(&root).expect("it was found there").to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).expect("sources are UTF-8");
+        // What stands below the tests' head is not the program's.
+        (name, text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned())
+    };
+    found.into_iter().map(read).filter(|(name, _)| !name.contains("tests")).collect()
+}
+
+/// Whether the word stands in the text, and not as the end of a longer one (`nix::` in `unix::`).
+fn uses(text: &str, word: &str) -> bool {
+    let begins = |at: usize| !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    text.match_indices(word).any(|(at, _)| begins(at))
+}
+
+#[test]
+fn what_is_pure_knows_no_system_and_no_clock() {
+    let pure = |name: &str| PURE.iter().any(|part| name.starts_with(part));
+    let mut seen = 0;
+    for (name, text) in sources().into_iter().filter(|(name, _)| pure(name)) {
+        seen += 1;
+        for word in ["sys::", "nix::", "mio::", "libc::", "socket2::", "Instant::now", "SystemTime::now"] {
+            assert!(!uses(&text, word), "src/{name} is pure, but uses {word}");
+        }
+    }
+    assert!(seen >= PURE.len(), "only {seen} files were looked at");
+}
+
+#[test]
+fn system_calls_and_unsafe_code_stay_in_sys() {
+    let mut seen = 0;
+    for (name, text) in sources().into_iter().filter(|(name, _)| !name.starts_with("sys/")) {
+        seen += 1;
+        for word in ["unsafe {", "unsafe fn", "nix::", "libc::", "from_raw_fd"] {
+            assert!(!uses(&text, word), "src/{name} is not in sys, but uses {word}");
+        }
+    }
+    assert!(seen > 10, "only {seen} files were looked at");
+}
+
+#[test]
+fn no_file_outgrows_its_role() {
+    for (name, text) in sources() {
+        let lines = text.lines().count();
+        assert!(lines <= 400, "src/{name} has {lines} lines without its tests: split it by role");
+    }
+}

@@ -1,0 +1,85 @@
+//! What /proc says about processes (proc(5)).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The living children of a process, in order of their pids.
+pub(crate) fn children(parent: i32) -> Vec<i32> {
+    let mut children: Vec<i32> =
+        all().filter(|&pid| stat(pid).is_some_and(|(state, ppid)| state != 'Z' && ppid == parent)).collect();
+    children.sort_unstable();
+    children
+}
+
+/// Everything that has a pid.
+pub(crate) fn all() -> impl Iterator<Item = i32> {
+    let processes = std::fs::read_dir("/proc").expect("/proc is mounted");
+    processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// Whether a process runs: neither gone nor a zombie.
+pub(crate) fn is_alive(pid: i32) -> bool {
+    stat(pid).is_some_and(|(state, _)| state != 'Z' && state != 'X')
+}
+
+/// A process's state letter, such as `S`, or `T` when it is stopped.
+pub(crate) fn state(pid: i32) -> Option<char> {
+    stat(pid).map(|(state, _)| state)
+}
+
+/// Who started a process, or has adopted it.
+pub(crate) fn parent(pid: i32) -> Option<i32> {
+    stat(pid).map(|(_, parent)| parent)
+}
+
+fn stat(pid: i32) -> Option<(char, i32)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything.
+    let mut fields = text.rsplit_once(") ")?.1.split(' ');
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+/// A field of /proc/PID/status, such as `Threads` or `VmRSS`, without its unit.
+#[track_caller]
+pub(crate) fn status(pid: i32, field: &str) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).map(str::trim);
+    value.unwrap_or_else(|| panic!("no {field} in {text}")).trim_end_matches(" kB").to_owned()
+}
+
+/// [`status`], for a field that is one number.
+#[track_caller]
+pub(crate) fn number(pid: i32, field: &str) -> u64 {
+    status(pid, field).parse().expect("the field is a number")
+}
+
+/// The open descriptors of a process, and what they are.
+#[track_caller]
+pub(crate) fn descriptors(pid: i32) -> BTreeMap<i32, PathBuf> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is ours");
+    entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            Some((entry.file_name().to_str()?.parse().ok()?, std::fs::read_link(entry.path()).ok()?))
+        })
+        .collect()
+}
+
+/// How many sockets a process has open: connections, listeners and its own pairs.
+#[track_caller]
+pub(crate) fn sockets(pid: i32) -> usize {
+    descriptors(pid).values().filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+}
+
+/// What the kernel calls a process.
+pub(crate) fn name(pid: i32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
+}
+
+/// The flags of an open descriptor, close-on-exec among them.
+#[track_caller]
+pub(crate) fn descriptor_flags(pid: i32, fd: i32) -> u32 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).expect("it is open");
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).expect("each has flags");
+    u32::from_str_radix(flags.trim(), 8).expect("they are octal")
+}
