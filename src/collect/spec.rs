@@ -57,10 +57,10 @@ impl Spec {
 
     /// The kind of check that the scheme stands for.
     pub(super) fn kind(&self) -> Result<&'static Kind, String> {
-        BUILTINS.iter().find(|kind| kind.scheme == self.scheme).ok_or_else(|| {
-            let known = listed(BUILTINS.iter().map(|kind| kind.scheme.to_owned()));
-            format!("there is no kind of check {:?} (known: {known})", self.scheme)
-        })
+        BUILTINS
+            .iter()
+            .find(|kind| kind.scheme == self.scheme)
+            .ok_or_else(|| format!("there is no kind of check {:?} (known: {})", self.scheme, schemes()))
     }
 
     /// The name without secrets and options.
@@ -147,6 +147,11 @@ impl Common {
         check.title = self.title.clone().unwrap_or_else(|| std::mem::take(&mut check.title));
         check.tags.extend(self.tags.iter().filter(|tag| !check.tags.contains(tag)).cloned().collect::<Vec<_>>());
     }
+}
+
+/// The schemes that there are, for a message.
+pub(super) fn schemes() -> String {
+    listed(BUILTINS.iter().map(|kind| kind.scheme.to_owned()))
 }
 
 /// Whether a check can be called that: it stands in URLs and in lists.
