@@ -20,6 +20,7 @@ use crate::check::Check;
 use crate::error::Error;
 use sources::Stamp;
 use spec::Spec;
+pub(crate) use spec::without_secrets;
 
 pub use sources::Sources;
 

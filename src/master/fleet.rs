@@ -333,8 +333,13 @@ impl Fleet {
     }
 
     fn succeeding(&mut self, pid: Pid) -> Vec<Action> {
-        self.successor = Some(pid);
-        vec![]
+        match self.phase {
+            Phase::Leaving { .. } | Phase::Stopping { .. } => vec![Action::Term(pid)],
+            Phase::Starting | Phase::Running | Phase::Reloading { .. } | Phase::Paused => {
+                self.successor = Some(pid);
+                vec![]
+            }
+        }
     }
 
     fn succeeded(&mut self, now: Instant) -> Vec<Action> {
