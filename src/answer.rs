@@ -7,7 +7,7 @@ use crate::check::{Finding, Reason};
 /// What a function with [`#[healthcheck]`](crate::healthcheck) may return.
 ///
 /// - `()`: it passes unless it panics.
-/// - [`hospital::Result`](crate::Result): the [`Reason`] decides between `fail`, `error` and `skip`.
+/// - [`hospital::Result`]: the [`Reason`] decides between `fail`, `error` and `skip`.
 /// - `Result<(), E>` with another error, `Box<dyn Error>` or text: it is an `error`, as with `?`.
 #[diagnostic::on_unimplemented(
     message = "a healthcheck cannot return `{Self}`",
@@ -41,7 +41,7 @@ impl<E: Into<Box<dyn Error>>> Answer for Result<(), E> {
 
 /// Fails the healthcheck unless a condition holds: it decided, and the answer is no.
 ///
-/// For functions that return [`hospital::Result`](crate::Result). The reason is formatted as by
+/// For functions that return [`hospital::Result`]. The reason is formatted as by
 /// [`format!`]; without one it is the condition itself.
 ///
 /// ```
@@ -72,7 +72,7 @@ macro_rules! ensure {
 
 /// Skips the healthcheck: what it verifies does not apply here and now.
 ///
-/// For functions that return [`hospital::Result`](crate::Result). The reason is formatted as by [`format!`].
+/// For functions that return [`hospital::Result`]. The reason is formatted as by [`format!`].
 ///
 /// ```
 /// use hospital::Reason;

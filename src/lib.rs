@@ -47,7 +47,7 @@ pub use check::{Reason, Result};
 pub use collect::registry::{Registered, is_healthcheck, registered};
 /// Makes a function a healthcheck: collected by its dotted path, run by every runner.
 ///
-/// It stands on a plain `fn` without arguments that returns `()`, [`hospital::Result`](Result) or `Result<(), E>`
+/// It stands on a plain `fn` without arguments that returns `()`, [`hospital::Result`] or `Result<(), E>`
 /// (see [`Answer`](answer::Answer)). The function can still be called as it is written.
 ///
 /// ```
@@ -61,10 +61,8 @@ pub use collect::registry::{Registered, is_healthcheck, registered};
 ///     Ok(())                                       // a panic (assert!, assert_eq!) → fail, as in a test
 /// }                                                // hospital::skip!("why") → skip
 ///
-/// # mod shop { pub const NAME: &str = module_path!(); }
-/// # let id = shop::NAME.replace("shop", "database");
 /// assert_eq!(database(), Ok(()));
-/// assert!(hospital::is_healthcheck(&id));          // "shop::healthchecks::database", by where it stands
+/// assert!(hospital::is_healthcheck(concat!(module_path!(), "::database")));
 /// ```
 ///
 /// | option | meaning | unless given |

@@ -11,8 +11,8 @@ use clap::Args;
 use crate::address::{self, Address, DEFAULT_PORT};
 use crate::worker::connection::{Limits, MOST_FIELDS, Patience};
 pub(crate) use layers::{Configuration, Given, one_line};
-pub(crate) use values::{LogFormat, LogLevel, duration};
-use values::{mask, variable};
+pub(crate) use values::{Details, LogFormat, LogLevel, duration};
+use values::{mask, prefix, variable};
 
 /// Everything that can be set, validated. `docs/SETTINGS.md` is compared with it by a test.
 #[derive(Clone, Debug, Args)]
@@ -100,6 +100,18 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Log")]
     pub(crate) log_format: LogFormat,
 
+    /// Serve everything under this path, for a reverse proxy
+    #[arg(long, value_name = "PATH", default_value = "", value_parser = prefix, help_heading = "Answers")]
+    pub(crate) prefix: String,
+    /// Who may see what the checks are called and why they fail
+    #[arg(long, value_name = "WHO", default_value = "always", help_heading = "Answers")]
+    pub(crate) details: Details,
+    /// The file with the bearer token that --details token asks for
+    #[arg(long, value_name = "FILE", help_heading = "Answers")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// While this file exists, /readyz fails with its first line as the reason
+    #[arg(long, value_name = "FILE", help_heading = "Answers")]
+    pub(crate) maintenance_file: Option<PathBuf>,
     /// The status code of a report that does not pass
     #[arg(long, value_name = "CODE", default_value_t = 500, value_parser = clap::value_parser!(u16).range(400..=599), help_heading = "Answers")]
     pub(crate) fail_status: u16,

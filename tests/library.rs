@@ -14,20 +14,20 @@ mod shop {
     ///
     /// This says more than fits a title.
     #[healthcheck(timeout = "1s 500ms", tags = ["readiness", "orders"], blocking = false)]
-    pub fn documented() {}
+    pub(crate) fn documented() {}
 
     #[healthcheck()]
-    pub fn spelled_in__words() -> hospital::Result {
+    pub(crate) fn spelled_in_words() -> hospital::Result {
         Ok(())
     }
 
     /// Not this.
     #[healthcheck(title = "This.")]
-    pub fn r#match() -> Result<(), String> {
+    pub(crate) fn r#match() -> Result<(), String> {
         Ok(())
     }
 
-    pub mod r#mod {
+    pub(crate) mod r#mod {
         use super::healthcheck;
 
         #[healthcheck(expect = "failure")]
@@ -60,11 +60,11 @@ fn a_function_is_registered_by_its_path_and_can_still_be_called() {
             "library.shop.match",
             "library.shop.mod.panics",
             "library.shop.mod.skips",
-            "library.shop.spelled_in__words",
+            "library.shop.spelled_in_words",
         ]
     );
     shop::documented();
-    assert_eq!(shop::spelled_in__words(), Ok(()));
+    assert_eq!(shop::spelled_in_words(), Ok(()));
     assert_eq!(shop::r#match(), Ok(()));
 }
 
@@ -83,7 +83,7 @@ fn what_the_attribute_says_is_registered_and_the_rest_is_as_documented() {
     assert_eq!(full.tags, ["readiness", "orders"]);
     assert!(!full.blocking);
 
-    let bare = registered("library.shop.spelled_in__words");
+    let bare = registered("library.shop.spelled_in_words");
     assert_eq!((bare.timeout, bare.tags, bare.expect, bare.blocking), (None, &[][..], Expect::Success, true));
     assert_eq!(registered("library.shop.mod.panics").expect, Expect::Failure);
 }
@@ -92,7 +92,7 @@ fn what_the_attribute_says_is_registered_and_the_rest_is_as_documented() {
 fn a_title_is_given_or_documented_or_the_name_in_words() {
     assert_eq!(registered("library.shop.match").title, "This.");
     assert_eq!(registered("library.shop.documented").title, "Orders are taken.");
-    assert_eq!(registered("library.shop.spelled_in__words").title, "Spelled in words");
+    assert_eq!(registered("library.shop.spelled_in_words").title, "Spelled in words");
 }
 
 #[test]

@@ -152,6 +152,8 @@ fn no_process_is_left_when_supervisor_has_stopped() {
     supervisor.two_masters(&[]);
     supervisor.ctl(&["stop", "hospital:*"]);
     assert_eq!(supervisor.family.members(), [supervisor.family.head()]);
+    // This is why the file has two masters on the socket.
+    assert!(try_get(&supervisor.at, "/").is_err(), "supervisord closes the socket when no process has it");
     supervisor.ctl(&["start", "hospital:*"]);
     supervisor.two_masters(&[]);
     send(supervisor.family.head(), Signal::SIGTERM);

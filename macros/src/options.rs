@@ -8,6 +8,9 @@ use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Error, LitBool, LitStr, Result, Token, bracketed};
 
+/// A longest timeout that no deadline can overflow with: a hundred years.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 const KNOWN: &str = "`timeout`, `tags`, `title`, `expect` and `blocking`";
 
 /// The options of one healthcheck, each validated; `None` is what was not given.
@@ -72,6 +75,9 @@ fn timeout(input: ParseStream) -> Result<Duration> {
     let text = literal::<LitStr>(input, "a duration in quotes, as in `timeout = \"2s\"` or \"500ms\"")?;
     match humantime::parse_duration(&text.value()) {
         Ok(Duration::ZERO) => Err(Error::new(text.span(), "no check can be done in no time: write a longer timeout")),
+        Ok(duration) if duration > LONGEST => {
+            Err(Error::new(text.span(), "nobody waits for more than a hundred years: write a shorter timeout"))
+        }
         Ok(duration) => Ok(duration),
         Err(error) => {
             Err(Error::new(text.span(), format!("{error}: write a duration with its unit, as in \"2s\" or \"500ms\"")))

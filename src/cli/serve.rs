@@ -11,7 +11,7 @@ use crate::logging;
 use crate::master::{Ended, Master, Plan};
 use crate::settings::{Given, Settings, one_line};
 use crate::sys::process::{self, Identity};
-use crate::worker;
+use crate::worker::{self, Disclosure};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Each setting --foo-bar can also be given as the variable HOSPITAL_FOO_BAR; \
@@ -72,6 +72,7 @@ impl Plan {
         let settings = &configuration.settings;
         let identity = Identity::resolve(settings.user.as_deref(), settings.group.as_deref()).map_err(Error::Usage)?;
         let sources = Sources::read(&configuration.names, configuration.origin)?;
-        Ok(Plan { configuration, sources, identity })
+        let disclosure = Disclosure::from_settings(settings)?;
+        Ok(Plan { configuration, sources, identity, disclosure })
     }
 }

@@ -18,8 +18,8 @@ use crate::sys::process::{self, Forked, Identity};
 use crate::sys::scoreboard::{SLOTS, Scoreboard};
 use crate::sys::signals::{self, Inbox, Signal};
 use crate::sys::sockets::{self, Listener};
-use crate::sys::systemd;
-use crate::worker::Post;
+use crate::sys::{systemd, tree};
+use crate::worker::{Disclosure, Post};
 use command::Command;
 use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing};
 use pidfile::PidFile;
@@ -31,6 +31,7 @@ pub(crate) struct Plan {
     pub(crate) configuration: Configuration,
     pub(crate) sources: Sources,
     pub(crate) identity: Identity,
+    pub(crate) disclosure: Disclosure,
 }
 
 /// Makes a plan of what the process was started with, at the start and for each reload.
@@ -219,15 +220,10 @@ impl Master {
 
     /// In the child: keeps what is a worker's, and with all the rest closes what is the master's.
     fn into_post(mut self, slot: usize, generation: Generation) -> Post {
-        let Plan { configuration, sources, identity } =
-            self.plans.remove(&generation).expect("a generation that is forked has a plan");
         Post {
             slot,
             master: std::os::unix::process::parent_id() as i32,
-            settings: configuration.settings,
-            environment: configuration.environment,
-            sources,
-            identity,
+            plan: self.plans.remove(&generation).expect("a generation that is forked has a plan"),
             listeners: self.listeners,
             scoreboard: self.scoreboard,
             lifeline: self.lifeline.0,
@@ -241,6 +237,12 @@ impl Master {
         while let Some((pid, status)) = process::reap() {
             if let Some(slot) = self.fleet.slot_of(pid) {
                 log_death(slot, self.fleet.slots()[slot], pid, status);
+                // A worker that could not end by itself has not ended what its checks were running either.
+                if status.code().is_none()
+                    && let Err(error) = tree::kill_orphans_of(pid)
+                {
+                    tracing::warn!("what the checks of worker {slot} were running may go on: {error}");
+                }
             } else if self.fleet.successor() == Some(pid) {
                 tracing::error!("no upgrade: the new master (pid {pid}) ended: {status}: everything is as it was");
             }

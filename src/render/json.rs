@@ -1,7 +1,6 @@
 //! The origin's JSON: `status`, `details` and `summary`, in that order, indented by four spaces.
 
-use serde::Serialize;
-use serde::ser::{SerializeSeq, Serializer};
+use serde::{Serialize, Serializer};
 use serde_json::ser::PrettyFormatter;
 
 use super::{Format, exit_code};
@@ -14,16 +13,27 @@ pub const MEDIA_TYPE: &str = "application/json; charset=utf-8";
 pub(super) const FORMAT: Format =
     Format { name: "json", media_type: MEDIA_TYPE, write: report, exit_code, is_success: Report::passes };
 
+/// With `id`, `seconds` and `tags` in each detail.
+pub(super) static VERBOSE: Format = Format { write: verbose_report, ..FORMAT };
+
 /// Appends the report to `out`.
 pub fn report(report: &Report, out: &mut Vec<u8>) {
+    document(report, false, out);
+}
+
+fn verbose_report(report: &Report, out: &mut Vec<u8>) {
+    document(report, true, out);
+}
+
+fn document(report: &Report, verbose: bool, out: &mut Vec<u8>) {
     #[derive(Serialize)]
     struct Document<'a> {
         status: Status,
-        #[serde(serialize_with = "details")]
-        details: &'a [Outcome],
+        details: Details<'a>,
         summary: Summary,
     }
-    write(&Document { status: report.status(), details: &report.outcomes, summary: report.summary() }, out);
+    let details = Details { outcomes: &report.outcomes, verbose };
+    write(&Document { status: report.status(), details, summary: report.summary() }, out);
 }
 
 /// Appends an answer that is not a report, such as a 404, to `out`.
@@ -37,23 +47,37 @@ pub fn error(code: u16, message: &str, out: &mut Vec<u8>) {
     write(&Document { status: Status::Error, code, message }, out);
 }
 
-fn details<S: Serializer>(outcomes: &&[Outcome], serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Detail<'a> {
-        test: &'a str,
-        status: Status,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        context: Option<&'a str>,
-    }
-    let mut details = serializer.serialize_seq(Some(outcomes.len()))?;
-    for Outcome { check, finding, .. } in *outcomes {
-        details.serialize_element(&Detail {
+struct Details<'a> {
+    outcomes: &'a [Outcome],
+    verbose: bool,
+}
+
+#[derive(Serialize)]
+struct Detail<'a> {
+    test: &'a str,
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<&'a str>,
+    #[serde(flatten)]
+    more: Option<More<'a>>,
+}
+
+#[derive(Serialize)]
+struct More<'a> {
+    id: &'a str,
+    seconds: f64,
+    tags: &'a [String],
+}
+
+impl Serialize for Details<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.outcomes.iter().map(|Outcome { check, finding, elapsed }| Detail {
             test: &check.title,
             status: finding.status,
             context: finding.context.as_deref(),
-        })?;
+            more: self.verbose.then(|| More { id: &check.id, seconds: elapsed.as_secs_f64(), tags: &check.tags }),
+        }))
     }
-    details.end()
 }
 
 fn write(document: &impl Serialize, out: &mut Vec<u8>) {

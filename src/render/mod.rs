@@ -1,6 +1,7 @@
 //! A report as text for its reader: one file a format, one row each in [`FORMATS`].
 
 pub mod json;
+pub mod kubernetes;
 
 use crate::report::Report;
 
@@ -17,6 +18,13 @@ pub struct Format {
     pub exit_code: fn(&Report) -> u8,
     /// Whether an HTTP answer is a success: [`Report::passes`] unless the format has a rule of its own.
     pub is_success: fn(&Report) -> bool,
+}
+
+impl Format {
+    /// The same with all that is known about each check, where the format has room for more.
+    pub fn verbose(&'static self) -> &'static Format {
+        if self.name == json::FORMAT.name { &json::VERBOSE } else { self }
+    }
 }
 
 /// Every format there is.

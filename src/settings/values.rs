@@ -27,6 +27,17 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// Who may see more of a report than statuses and counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Details {
+    /// Everybody.
+    Always,
+    /// Nobody.
+    Never,
+    /// Whoever has the token.
+    Token,
+}
+
 /// A longest duration that no deadline can overflow with: a hundred years.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
@@ -48,6 +59,17 @@ pub(super) fn mask(text: &str) -> Result<u32, String> {
         .ok()
         .filter(|mask| *mask <= 0o777)
         .ok_or_else(|| "write a mask in octal, as in 022 or 077".to_owned())
+}
+
+/// Reads a path that everything is served under: empty, or with a slash before it and none behind.
+pub(super) fn prefix(text: &str) -> Result<String, String> {
+    let path = text.trim_end_matches('/');
+    let printable = path.chars().all(|c| c.is_ascii_graphic() && !"?#%".contains(c));
+    match path {
+        "" => Ok(String::new()),
+        _ if path.starts_with('/') && printable => Ok(path.to_owned()),
+        _ => Err("write a path as it stands in a URL, as in /healthchecks".to_owned()),
+    }
 }
 
 /// Reads `NAME=VALUE`.

@@ -1,9 +1,12 @@
 //! The rim: the only home of `unsafe`, raw descriptors, nix and libc. It decides nothing.
 
+pub(crate) mod child;
 pub(crate) mod filesystem;
+mod pidfd;
 pub(crate) mod process;
 pub(crate) mod procfs;
 pub(crate) mod scoreboard;
 pub(crate) mod signals;
 pub(crate) mod sockets;
 pub(crate) mod systemd;
+pub(crate) mod tree;

@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{ForkResult, Gid, Group, Pid, Uid, User, getppid};
 
-use super::signals;
+use super::{signals, tree};
 
 /// Which side of a fork this is.
 pub(crate) enum Forked {
@@ -25,6 +25,7 @@ pub(crate) enum Forked {
 
 /// Forks with all signals blocked, so that none is handled by the wrong handlers on either side.
 pub(crate) fn fork() -> io::Result<Forked> {
+    tree::found_family();
     let before = signals::block_all()?;
     // SAFETY: the master never starts a thread, so no lock is held by a thread that the child lacks.
     let forked = unsafe { nix::unistd::fork() };
@@ -105,7 +106,7 @@ pub(crate) fn pipe() -> io::Result<(PipeReader, io::PipeWriter)> {
     Ok((reader, writer))
 }
 
-fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
+pub(super) fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
     fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
@@ -117,6 +118,14 @@ fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
 pub(crate) fn close_all_on_exec() -> io::Result<()> {
     // SAFETY: the call changes flags only; no descriptor is closed or taken over.
     let result = unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as i32) };
+    Errno::result(result)?;
+    Ok(())
+}
+
+/// Closes every descriptor above 2, in a forked child that needs none of its parent's.
+pub(super) fn close_all() -> io::Result<()> {
+    // SAFETY: the child ends without running destructors, so nothing is closed twice.
+    let result = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
     Errno::result(result)?;
     Ok(())
 }

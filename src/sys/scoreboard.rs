@@ -3,15 +3,20 @@
 //! A slot is written by the one worker that holds it, and read by everybody; every field stands
 //! for itself, so relaxed loads and stores are enough.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
 /// How many slots there are: the most workers there can be, those that drain included.
 pub(crate) const SLOTS: usize = 512;
+
+/// How many checks can be remembered; of more, the changes are not noticed.
+const RECORDS: usize = 16 * 1024;
 
 /// The shared page. Made once by the master, before the first fork; copied freely.
 #[derive(Clone, Copy)]
@@ -25,6 +30,7 @@ pub(crate) struct Scoreboard {
 struct Board {
     leaving: AtomicBool,
     slots: [Slot; SLOTS],
+    records: [Record; RECORDS],
 }
 
 // Aligned to two cache lines, which is what x86 prefetches: busy workers do not slow each other.
@@ -35,6 +41,16 @@ struct Slot {
     /// Nanoseconds since the epoch, plus one, when it woke; 0 while it waits.
     awake_since: AtomicU64,
     requests: AtomicU64,
+    /// Whether a round of checks runs.
+    busy: AtomicBool,
+}
+
+/// What a check came to last, in whichever worker: a slot of a hash table with open addressing.
+#[repr(C)]
+struct Record {
+    /// The hash of the check's id, never 0; 0 where there is none yet.
+    key: AtomicU64,
+    status: AtomicU32,
 }
 
 impl Scoreboard {
@@ -54,10 +70,11 @@ impl Scoreboard {
 
     /// Empties a slot, before a worker is forked into it.
     pub(crate) fn clear(&self, slot: usize) {
-        let Slot { ready, awake_since, requests } = &self.board.slots[slot];
+        let Slot { ready, awake_since, requests, busy } = &self.board.slots[slot];
         ready.store(0, Relaxed);
         awake_since.store(0, Relaxed);
         requests.store(0, Relaxed);
+        busy.store(false, Relaxed);
     }
 
     /// The worker in this slot can answer.
@@ -92,6 +109,40 @@ impl Scoreboard {
         self.board.slots[slot].requests.fetch_add(1, Relaxed);
     }
 
+    /// A round of checks runs in the worker, or has ended.
+    pub(crate) fn set_busy(&self, slot: usize, busy: bool) {
+        // Sequentially consistent, as in the scan below: of two workers that become busy at once, at least
+        // one sees the other.
+        self.board.slots[slot].busy.store(busy, SeqCst);
+    }
+
+    /// Whether another worker is ready and runs no round.
+    pub(crate) fn is_another_free(&self, slot: usize) -> bool {
+        let free = |slot: &Slot| slot.ready.load(SeqCst) != 0 && !slot.busy.load(SeqCst);
+        self.board.slots.iter().enumerate().any(|(index, other)| index != slot && free(other))
+    }
+
+    /// The worker takes no connections any more.
+    pub(crate) fn set_unready(&self, slot: usize) {
+        self.board.slots[slot].ready.store(0, SeqCst);
+    }
+
+    /// Notes what a check came to. `Some` with what it was before (`None`: nothing) if that is a change.
+    pub(crate) fn exchange_status(&self, id: &str, status: u32) -> Option<Option<u32>> {
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        let key = hasher.finish().max(1);
+        let start = key as usize % RECORDS;
+        let mut probed = self.board.records[start..].iter().chain(&self.board.records[..start]);
+        let record = probed.find(|record| match record.key.compare_exchange(0, key, Relaxed, Relaxed) {
+            Ok(_) => true,
+            Err(there) => there == key,
+        })?;
+        // One more than the status, for 0 is that there was none.
+        let before = record.status.swap(status + 1, Relaxed);
+        (before != status + 1).then_some(before.checked_sub(1))
+    }
+
     /// The service as a whole is going away: readiness fails from now on.
     pub(crate) fn set_leaving(&self) {
         self.board.leaving.store(true, Relaxed);
@@ -117,6 +168,31 @@ mod tests {
         assert_eq!(board.awake_for(4, now), None);
         board.rests(3);
         assert_eq!(board.awake_for(3, now), None);
+    }
+
+    #[test]
+    fn each_change_of_a_check_is_noticed_once() {
+        let board = Scoreboard::new(Instant::now()).expect("memory can be mapped");
+        assert_eq!(board.exchange_status("db", 0), Some(None));
+        assert_eq!(board.exchange_status("db", 0), None);
+        assert_eq!(board.exchange_status("mail", 0), Some(None));
+        assert_eq!(board.exchange_status("db", 2), Some(Some(0)));
+        assert_eq!(board.exchange_status("db", 2), None);
+    }
+
+    #[test]
+    fn the_last_free_worker_keeps_the_door() {
+        let board = Scoreboard::new(Instant::now()).expect("memory can be mapped");
+        board.set_ready(0, 70);
+        board.set_ready(1, 71);
+        board.set_busy(0, true);
+        assert!(board.is_another_free(0));
+        board.set_busy(1, true);
+        assert!(!board.is_another_free(1));
+        board.set_busy(0, false);
+        assert!(board.is_another_free(1));
+        board.set_unready(0);
+        assert!(!board.is_another_free(1));
     }
 
     #[test]

@@ -20,7 +20,8 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use head::{Limits, MOST_FIELDS, Method, Rejection, Request};
+use head::Request;
+pub(crate) use head::{Asked, Limits, MOST_FIELDS, Method, Rejection};
 
 /// How much is thrown away behind an answer before the connection is closed regardless.
 const LINGER_BYTES: usize = 256 * 1024;
@@ -205,10 +206,10 @@ impl Connection {
         }
     }
 
-    /// The request that waits for its answer, with its target.
-    pub(crate) fn request(&self) -> Option<(&Request, &str)> {
+    /// The request that waits for its answer.
+    pub(crate) fn request(&self) -> Option<Asked<'_>> {
         match &self.state {
-            State::Asked(request) => Some((request, request.target(&self.input))),
+            State::Asked(request) => Some(request.asked(&self.input)),
             State::Reading | State::Writing { .. } | State::Lingering { .. } | State::Closed => None,
         }
     }

@@ -11,6 +11,9 @@ use crate::sys::sockets::{Accepted, Listener};
 /// How long the door stays closed when the machine has no descriptor or memory for one more connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long the door is left to workers that are free, before it is looked whether there still is one.
+const YIELD: Duration = Duration::from_millis(50);
+
 /// The most connections taken from one listener's backlog at the end: as many as it can hold.
 const BACKLOG: usize = 4096;
 
@@ -24,6 +27,10 @@ pub(super) struct Door {
 
 enum State {
     Open,
+    /// To workers that are free, while a round runs here.
+    Yielded {
+        until: Instant,
+    },
     /// For lack of descriptors or memory.
     Paused {
         until: Instant,
@@ -93,13 +100,32 @@ impl Door {
     /// When [`Door::reopen_if_due`] has something to do.
     pub(super) fn reopens_at(&self) -> Option<Instant> {
         match self.state {
-            State::Paused { until } => Some(until),
+            State::Paused { until } | State::Yielded { until } => Some(until),
             State::Open | State::Closed => None,
         }
     }
 
-    pub(super) fn reopen_if_due(&mut self, poll: &Poll, now: Instant) -> io::Result<()> {
-        if self.reopens_at().is_some_and(|until| until <= now) { self.open(poll) } else { Ok(()) }
+    /// Opens it when its time has come; at once if it was left to others and we are free again.
+    pub(super) fn reopen_if_due(&mut self, poll: &Poll, now: Instant, busy: bool) -> io::Result<()> {
+        match self.state {
+            State::Paused { until } if until <= now => self.open(poll),
+            State::Yielded { .. } if !busy => self.open(poll),
+            State::Yielded { until } if until <= now => self.open(poll),
+            State::Open | State::Paused { .. } | State::Yielded { .. } | State::Closed => Ok(()),
+        }
+    }
+
+    /// Leaves connections to other workers, for a while: those may become busy, or go.
+    pub(super) fn yield_to_others(&mut self, poll: &Poll, now: Instant) {
+        let until = now + YIELD;
+        match &mut self.state {
+            State::Open => {
+                self.unwatch(poll);
+                self.state = State::Yielded { until };
+            }
+            State::Yielded { until: before } => *before = until,
+            State::Paused { .. } | State::Closed => {}
+        }
     }
 
     /// What waits at the listeners that nobody but us will serve.

@@ -3,6 +3,7 @@
 mod clients;
 pub(crate) mod connection;
 mod door;
+mod negotiate;
 mod respond;
 mod rounds;
 pub(crate) mod route;
@@ -15,18 +16,20 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::collect::Sources;
+use crate::master::Plan;
 use crate::master::succession::VARIABLE as SUCCESSION;
 use crate::round::Runner;
-use crate::settings::Settings;
-use crate::sys::process::{self, Identity};
+use crate::settings::Configuration;
+use crate::sys::process;
 use crate::sys::scoreboard::Scoreboard;
 use crate::sys::signals::{self, Inbox, Signal};
 use crate::sys::sockets::Listener;
 use crate::sys::systemd;
+use crate::sys::tree;
 use clients::{Clients, Progress};
 use connection::{Limits, Need, Patience, Rejection};
 use door::Door;
+pub(crate) use respond::Disclosure;
 use respond::Responder;
 use rounds::{Asker, Rounds};
 
@@ -43,11 +46,7 @@ const IDLE_GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Post {
     pub(crate) slot: usize,
     pub(crate) master: i32,
-    pub(crate) settings: Settings,
-    pub(crate) sources: Sources,
-    pub(crate) identity: Identity,
-    /// Variables to set before any check runs.
-    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) plan: Plan,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) scoreboard: Scoreboard,
     /// Ends when the master does.
@@ -67,6 +66,8 @@ pub(crate) fn run(post: Post) -> ! {
             3
         }
     };
+    // What a check is running in one of our threads would outlive us.
+    tree::kill_all();
     process::leave(code)
 }
 
@@ -93,8 +94,8 @@ struct Worker {
 
 impl Worker {
     fn boot(post: Post) -> io::Result<Worker> {
-        let Post { slot, master, settings, sources, identity, environment, listeners, scoreboard, lifeline, mut bell } =
-            post;
+        let Post { slot, master, plan, listeners, scoreboard, lifeline, mut bell } = post;
+        let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
         // The handlers first: a TERM that came in since the fork is still blocked, and would be lost.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
         signals::unblock_all()?;
@@ -136,7 +137,7 @@ impl Worker {
             now: Instant::now(),
             left: settings.requests_before_retiring(std::process::id()),
             draining: false,
-            responder: Responder::new(sources, settings.fail_status),
+            responder: Responder::new(sources, disclosure, settings, scoreboard),
         };
         scoreboard.set_ready(slot, std::process::id());
         // A full pipe rings as well: the master has not listened yet.
@@ -165,12 +166,22 @@ impl Worker {
             }
             self.finish_rounds()?;
             self.expire()?;
-            self.door.reopen_if_due(&self.poll, self.now)?;
+            self.tend_door()?;
             if self.left == Some(0) {
                 self.drain()?;
             }
         }
         Ok(())
+    }
+
+    /// While a round runs here, connections are for workers that are free, as long as there is one.
+    fn tend_door(&mut self) -> io::Result<()> {
+        let busy = self.rounds.is_running();
+        self.scoreboard.set_busy(self.slot, busy);
+        if busy && self.scoreboard.is_another_free(self.slot) {
+            self.door.yield_to_others(&self.poll, self.now);
+        }
+        self.door.reopen_if_due(&self.poll, self.now, busy)
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -192,6 +203,7 @@ impl Worker {
     fn look_at_lifeline(&mut self) {
         let mut byte = [0];
         if matches!(io::Read::read(&mut self.lifeline, &mut byte), Ok(0)) {
+            tree::kill_all();
             process::leave(0);
         }
     }
@@ -201,6 +213,7 @@ impl Worker {
         if std::mem::replace(&mut self.draining, true) {
             return Ok(());
         }
+        self.scoreboard.set_unready(self.slot);
         self.responder.close_all();
         for socket in self.door.take_backlog() {
             self.admit(socket)?;
@@ -300,8 +313,8 @@ impl Worker {
         let Some(client) = self.clients.get_mut(key) else { return false };
         self.scoreboard.count_request(self.slot);
         self.left = self.left.map(|left| left.saturating_sub(1));
-        if let Some(part) = self.responder.answer(&mut client.connection, &self.scoreboard, self.now) {
-            self.rounds.ask(Asker { key, part });
+        if let Some(wish) = self.responder.answer(&mut client.connection, self.now) {
+            self.rounds.ask(Asker { key, wish });
             self.advance_rounds();
         }
         self.answered.pop_if(|answered| *answered == key).is_some() || !self.clients.waits_for_round(key)
@@ -309,9 +322,9 @@ impl Worker {
 
     /// Moves the rounds on; whose answer is there is noted, to be served by [`Worker::finish_rounds`].
     fn advance_rounds(&mut self) {
-        for (key, report) in self.rounds.advance(self.now) {
+        for (key, manner, report) in self.rounds.advance(self.now) {
             if let Some(client) = self.clients.get_mut(key) {
-                self.responder.report(&mut client.connection, &report, self.now);
+                self.responder.report(&mut client.connection, &report, manner, self.now);
                 self.answered.push(key);
             }
         }

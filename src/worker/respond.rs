@@ -1,18 +1,61 @@
 //! What is said to a request: everything but the checks' answers is known at once.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+mod date;
+mod disclosure;
 
-use super::connection::{Connection, Rejection, Response};
-use super::route::{self, Route};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::connection::{Asked, Connection, Rejection, Response};
+use super::negotiate;
+use super::route::{self, Query, Route};
 use crate::collect::{Sources, Suite};
-use crate::render::json;
+use crate::render::{self, FORMATS, Format, json, kubernetes};
 use crate::report::Report;
+use crate::settings::Settings;
 use crate::sys::scoreboard::Scoreboard;
+use date::Date;
+pub(crate) use disclosure::Disclosure;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// How often the files of checks are looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The tag of the checks that readiness is made of.
+const READINESS: &str = "readiness";
+
+/// Which checks a request asks for, and how it wants them reported.
+#[derive(Debug)]
+pub(super) struct Wish {
+    pub(super) part: Suite,
+    pub(super) manner: Manner,
+}
+
+/// How checks are reported.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    dialect: Dialect,
+    /// Whether the reader may know which check it is and why.
+    disclosed: bool,
+}
+
+#[cfg(test)]
+impl Manner {
+    pub(super) fn json() -> Manner {
+        Manner { dialect: Dialect::Format(&FORMATS[0]), disclosed: true }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Dialect {
+    Format(&'static Format),
+    /// That of Kubernetes, for /readyz.
+    Ready {
+        verbose: bool,
+    },
+}
 
 /// Writes answers into connections.
 pub(super) struct Responder {
@@ -20,14 +63,38 @@ pub(super) struct Responder {
     /// When the files of checks were last looked at.
     looked: Option<Instant>,
     fail_status: u16,
+    prefix: String,
+    maintenance: Option<PathBuf>,
+    disclosure: Disclosure,
+    scoreboard: Scoreboard,
     close: bool,
+    answers: u64,
     body: Vec<u8>,
+    headers: String,
     date: Date,
 }
 
 impl Responder {
-    pub(super) fn new(sources: Sources, fail_status: u16) -> Responder {
-        Responder { sources, looked: None, fail_status, close: false, body: Vec::new(), date: Date::default() }
+    pub(super) fn new(
+        sources: Sources,
+        disclosure: Disclosure,
+        settings: Settings,
+        scoreboard: Scoreboard,
+    ) -> Responder {
+        Responder {
+            sources,
+            looked: None,
+            fail_status: settings.fail_status,
+            prefix: settings.prefix,
+            maintenance: settings.maintenance_file,
+            disclosure,
+            scoreboard,
+            close: false,
+            answers: 0,
+            body: Vec::new(),
+            headers: String::new(),
+            date: Date::default(),
+        }
     }
 
     /// From now on each answer is the last on its connection.
@@ -36,34 +103,70 @@ impl Responder {
     }
 
     /// Answers the request of a connection, or says which checks have to be run for it.
-    pub(super) fn answer(
-        &mut self,
-        connection: &mut Connection,
-        scoreboard: &Scoreboard,
-        now: Instant,
-    ) -> Option<Suite> {
-        let (request, target) = connection.request()?;
-        match route::route(request.method, target) {
-            Route::Checks(path) if path.is_empty() => return Some(self.suite(now).clone()),
-            Route::Checks(path) => {
-                let part = self.suite(now).at(&path);
-                if !part.checks().is_empty() {
-                    return Some(part);
-                }
-                let message = format!("no check is collected at {path:?} (known: {})", self.sources.suite().known());
-                self.error(404, &message, "", connection, now);
+    pub(super) fn answer(&mut self, connection: &mut Connection, now: Instant) -> Option<Wish> {
+        match self.judge(connection.request()?, now) {
+            Ok(wish) => return Some(wish),
+            Err(Answer::Text(status, text)) => self.text(status, &text, connection, now),
+            Err(Answer::Error(status, message)) => {
+                self.body.clear();
+                json::error(status, &message, &mut self.body);
+                let allow = if status == 405 { route::ALLOW } else { "" };
+                connection.respond(self.response(status, json::MEDIA_TYPE, allow), now);
             }
-            Route::Live => self.text(200, "livez check passed\n", connection, now),
-            Route::Ready if scoreboard.is_leaving() => {
-                self.text(503, "readyz check failed: draining\n", connection, now)
-            }
-            Route::Ready => return Some(self.suite(now).clone()),
-            Route::NotAllowed => {
-                self.error(405, "only GET, HEAD and OPTIONS are answered here", route::ALLOW, connection, now);
-            }
-            Route::Malformed => self.error(400, "the request target cannot be read", "", connection, now),
         }
         None
+    }
+
+    fn judge(&mut self, asked: Asked<'_>, now: Instant) -> Result<Wish, Answer> {
+        let prefix = std::mem::take(&mut self.prefix);
+        let route = route::route(asked.method, asked.target, &prefix);
+        self.prefix = prefix;
+        let disclosed = self.disclosure.allows(asked.authorization);
+        match route {
+            Route::Checks(path, query) => {
+                let format = format(&query, asked.accept)?;
+                let part = self.part(&path, &query, disclosed, now)?;
+                Ok(Wish { part, manner: Manner { dialect: Dialect::Format(format), disclosed } })
+            }
+            Route::Live(_) => Err(Answer::Text(200, "livez check passed\n".to_owned())),
+            Route::Ready(path, query) => {
+                if let Some(reason) = self.unavailable() {
+                    return Err(Answer::Text(503, format!("readyz check failed: {reason}\n")));
+                }
+                let part = self.part(&path, &query, disclosed, now)?;
+                let readiness = part.select(&[READINESS.to_owned()], &[]);
+                let part = if path.is_empty() && !readiness.checks().is_empty() { readiness } else { part };
+                Ok(Wish { part, manner: Manner { dialect: Dialect::Ready { verbose: query.verbose }, disclosed } })
+            }
+            Route::Elsewhere => Err(Answer::Error(404, format!("everything here is under {}/", self.prefix))),
+            Route::NotAllowed => Err(Answer::Error(405, "only GET, HEAD and OPTIONS are answered here".to_owned())),
+            Route::Malformed => Err(Answer::Error(400, "the request target cannot be read".to_owned())),
+        }
+    }
+
+    /// Why the service takes no requests at the moment, if so.
+    fn unavailable(&self) -> Option<String> {
+        if self.scoreboard.is_leaving() {
+            return Some("draining".to_owned());
+        }
+        let text = std::fs::read_to_string(self.maintenance.as_ref()?).ok()?;
+        let reason = text.lines().next().unwrap_or_default().trim();
+        Some(if reason.is_empty() { "maintenance".to_owned() } else { reason.to_owned() })
+    }
+
+    /// The checks that a path and a query select; a path that selects none is a 404, a query is not.
+    fn part(&mut self, path: &str, query: &Query, disclosed: bool, now: Instant) -> Result<Suite, Answer> {
+        let suite = self.suite(now);
+        let part = if path.is_empty() { suite.clone() } else { suite.at(path) };
+        if part.checks().is_empty() && !path.is_empty() {
+            let known = if disclosed { format!(" (known: {})", suite.known()) } else { String::new() };
+            return Err(Answer::Error(404, format!("no check is collected at {path:?}{known}")));
+        }
+        Ok(if query.tags.is_empty() && query.excluded.is_empty() {
+            part
+        } else {
+            part.select(&query.tags, &query.excluded)
+        })
     }
 
     /// The checks as their files say now, or said within the last second.
@@ -79,11 +182,38 @@ impl Responder {
     }
 
     /// Answers with the report of a round.
-    pub(super) fn report(&mut self, connection: &mut Connection, report: &Report, now: Instant) {
+    pub(super) fn report(&mut self, connection: &mut Connection, report: &Report, manner: Manner, now: Instant) {
+        self.log_changes(report);
+        let hidden = (!manner.disclosed).then(|| report.anonymous());
+        let report = hidden.as_ref().unwrap_or(report);
         self.body.clear();
-        json::report(report, &mut self.body);
-        let status = if report.passes() { 200 } else { self.fail_status };
-        connection.respond(self.response(status, json::MEDIA_TYPE, ""), now);
+        let (success, media_type) = match manner.dialect {
+            Dialect::Format(format) => {
+                (format.write)(report, &mut self.body);
+                ((format.is_success)(report), format.media_type)
+            }
+            Dialect::Ready { verbose } => {
+                self.body.extend_from_slice(kubernetes::answer("readyz", report, verbose).as_bytes());
+                (report.passes(), TEXT)
+            }
+        };
+        let status = if success { 200 } else { self.fail_status };
+        connection.respond(self.response(status, media_type, "Vary: Accept\r\n"), now);
+    }
+
+    /// One line for each check that has come to something else than before, in whichever worker.
+    fn log_changes(&self, report: &Report) {
+        for outcome in &report.outcomes {
+            let (status, id) = (outcome.finding.status, &outcome.check.id);
+            let Some(before) = self.scoreboard.exchange_status(id, status as u32) else { continue };
+            let context = outcome.finding.context.as_deref().unwrap_or_default();
+            let request = self.answers;
+            match (status.is_bad(), before) {
+                (true, _) => tracing::warn!(request, "check {id}: {}: {context}", status.word()),
+                (false, None) => tracing::debug!(request, "check {id}: {}", status.word()),
+                (false, Some(_)) => tracing::info!(request, "check {id}: {} again", status.word()),
+            }
+        }
     }
 
     /// Answers a request that could not be read.
@@ -94,23 +224,22 @@ impl Responder {
         connection.reject(self.response(status, json::MEDIA_TYPE, ""), now);
     }
 
-    fn error(&mut self, status: u16, message: &str, headers: &'static str, connection: &mut Connection, now: Instant) {
-        self.body.clear();
-        json::error(status, message, &mut self.body);
-        connection.respond(self.response(status, json::MEDIA_TYPE, headers), now);
-    }
-
     fn text(&mut self, status: u16, text: &str, connection: &mut Connection, now: Instant) {
         self.body.clear();
         self.body.extend_from_slice(text.as_bytes());
         connection.respond(self.response(status, TEXT, ""), now);
     }
 
-    fn response(&mut self, status: u16, content_type: &'static str, headers: &'static str) -> Response<'_> {
+    fn response(&mut self, status: u16, content_type: &'static str, headers: &str) -> Response<'_> {
+        self.headers.clear();
+        // Names the answer in the log: which process, and which of its answers.
+        write!(self.headers, "{headers}X-Request-Id: {}-{}\r\n", std::process::id(), self.answers)
+            .expect("a string takes all");
+        self.answers += 1;
         Response {
             status,
             content_type,
-            headers,
+            headers: &self.headers,
             body: &self.body,
             date: self.date.text(SystemTime::now()),
             close: self.close,
@@ -118,35 +247,20 @@ impl Responder {
     }
 }
 
-/// The value of the Date field, written anew once a second.
-#[derive(Default)]
-struct Date {
-    second: u64,
-    text: String,
+/// An answer for which no check has to run.
+enum Answer {
+    Text(u16, String),
+    Error(u16, String),
 }
 
-impl Date {
-    fn text(&mut self, now: SystemTime) -> &str {
-        let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        if self.second != second || self.text.is_empty() {
-            self.second = second;
-            self.text = httpdate::fmt_http_date(now);
-        }
-        &self.text
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn the_date_is_the_second_that_it_is_asked_in() {
-        let mut date = Date::default();
-        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-        assert_eq!(date.text(at(784_111_777)), "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(date.text(at(784_111_777) + Duration::from_millis(999)), "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(date.text(at(784_111_778)), "Sun, 06 Nov 1994 08:49:38 GMT");
-    }
+/// The format that the query names, else the one that Accept asks for.
+fn format(query: &Query, accept: Option<&str>) -> Result<&'static Format, Answer> {
+    let format = match &query.format {
+        Some(name) => render::named(name).map_err(|why| Answer::Error(400, format!("format={name}: {why}")))?,
+        None => negotiate::choose(accept, FORMATS).ok_or_else(|| {
+            let known: Vec<_> = FORMATS.iter().map(|format| format.media_type).collect();
+            Answer::Error(406, format!("none of what Accept asks for is spoken here (known: {})", known.join(", ")))
+        })?,
+    };
+    Ok(if query.verbose { format.verbose() } else { format })
 }

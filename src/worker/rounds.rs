@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::collect::Suite;
+use super::respond::{Manner, Wish};
 use crate::report::Report;
 use crate::round::{Round, Runner};
 
@@ -12,8 +12,8 @@ use crate::round::{Round, Runner};
 pub(super) struct Asker {
     /// Whose it is.
     pub(super) key: usize,
-    /// The part of the suite that it asks for, never empty.
-    pub(super) part: Suite,
+    /// What it asks for.
+    pub(super) wish: Wish,
 }
 
 /// The rounds of one worker.
@@ -35,7 +35,7 @@ impl Rounds {
     }
 
     /// Moves on and returns what can be answered now.
-    pub(super) fn advance(&mut self, now: Instant) -> Vec<(usize, Report)> {
+    pub(super) fn advance(&mut self, now: Instant) -> Vec<(usize, Manner, Report)> {
         let mut answers = Vec::new();
         loop {
             if let Some((round, _)) = &mut self.running {
@@ -43,13 +43,15 @@ impl Rounds {
             } else if !self.waiting.is_empty() {
                 let askers = std::mem::take(&mut self.waiting);
                 // The last first: if the suite was read anew in between, its newest checks are run.
-                let suite = askers.iter().rev().flat_map(|asker| asker.part.checks()).cloned().collect();
+                let suite = askers.iter().rev().flat_map(|asker| asker.wish.part.checks()).cloned().collect();
                 self.running = Some((self.runner.begin(suite, self.limit, now), askers));
             }
             match self.running.take() {
                 Some((round, askers)) if round.is_over() => {
                     let report = round.into_report();
-                    answers.extend(askers.into_iter().map(|asker| (asker.key, report.of(&asker.part))));
+                    answers.extend(
+                        askers.into_iter().map(|Asker { key, wish }| (key, wish.manner, report.of(&wish.part))),
+                    );
                 }
                 unfinished => {
                     self.running = unfinished;
@@ -57,6 +59,11 @@ impl Rounds {
                 }
             }
         }
+    }
+
+    /// Whether a round is under way.
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
     }
 
     /// When [`Rounds::advance`] has to be called at the latest.
@@ -71,9 +78,14 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex, mpsc};
 
-    use crate::check::{Check, Expect, Finding};
+    use crate::check::{Check, Finding};
+    use crate::collect::Suite;
 
     const LONG: Duration = Duration::from_secs(60);
+
+    fn all(part: Suite) -> Wish {
+        Wish { part, manner: Manner::json() }
+    }
 
     #[test]
     fn a_storm_of_requests_during_a_round_shares_the_next_one() {
@@ -91,17 +103,17 @@ mod tests {
         let mut rounds = Rounds::new(Runner::new(move || woken.send(()).unwrap_or_default()), LONG);
         let now = Instant::now();
 
-        rounds.ask(Asker { key: 0, part: suite.clone() });
+        rounds.ask(Asker { key: 0, wish: all(suite.clone()) });
         assert!(rounds.advance(now).is_empty());
         for key in 1..=200 {
-            rounds.ask(Asker { key, part: suite.clone() });
+            rounds.ask(Asker { key, wish: all(suite.clone()) });
             assert!(rounds.advance(now).is_empty());
         }
         let mut answered = Vec::new();
         for _ in 0..2 {
             release.send(()).expect("the check waits");
             wakes.recv().expect("the check comes back");
-            answered.push(rounds.advance(now).into_iter().map(|(key, _)| key).collect::<Vec<_>>());
+            answered.push(rounds.advance(now).into_iter().map(|(key, ..)| key).collect::<Vec<_>>());
         }
         assert_eq!(answered[0], [0], "a round answers only those who asked before it began");
         assert_eq!(answered[1].len(), 200);
@@ -115,11 +127,11 @@ mod tests {
             [Arc::new(check)].into_iter().collect()
         };
         let mut rounds = Rounds::new(Runner::new(|| {}), LONG);
-        rounds.ask(Asker { key: 0, part: suite("old") });
-        rounds.ask(Asker { key: 1, part: suite("new") });
+        rounds.ask(Asker { key: 0, wish: all(suite("old")) });
+        rounds.ask(Asker { key: 1, wish: all(suite("new")) });
         let answers = rounds.advance(Instant::now());
         let contexts: Vec<_> =
-            answers.iter().map(|(key, report)| (*key, report.outcomes[0].finding.context.as_deref())).collect();
+            answers.iter().map(|(key, _, report)| (*key, report.outcomes[0].finding.context.as_deref())).collect();
         assert_eq!(contexts, [(0, Some("new")), (1, Some("new"))]);
     }
 }

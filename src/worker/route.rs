@@ -1,4 +1,4 @@
-//! What a request asks for. Pure.
+//! What a request asks for: a request can select, never define. Pure.
 
 use std::borrow::Cow;
 
@@ -10,50 +10,107 @@ use super::connection::Method;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route<'a> {
     /// The checks at or under this dotted path; all of them when it is empty.
-    Checks(Cow<'a, str>),
+    Checks(Cow<'a, str>, Query),
     /// Whether the worker lives.
-    Live,
-    /// Whether the service takes requests.
-    Ready,
+    Live(Query),
+    /// Whether the service takes requests: the checks at or under this path, all that matter when it is empty.
+    Ready(Cow<'a, str>, Query),
+    /// A path that is not under the prefix.
+    Elsewhere,
     /// A method that is never allowed.
     NotAllowed,
     /// A target that cannot be read.
     Malformed,
 }
 
+/// What stands behind the `?`; what is not known is passed over, as browsers and probes add all sorts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Query {
+    /// Only checks with one of these tags.
+    pub(crate) tags: Vec<String>,
+    /// Not the checks at or under these names.
+    pub(crate) excluded: Vec<String>,
+    /// With everything that is known about each check.
+    pub(crate) verbose: bool,
+    /// In this format, whatever Accept says.
+    pub(crate) format: Option<String>,
+}
+
 /// The methods that are answered, for the Allow field of a 405.
 pub(crate) const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 
-/// Finds out what a method and a request target (RFC 9112, 3.2) ask for.
-pub(crate) fn route(method: Method, target: &str) -> Route<'_> {
+/// Finds out what a method and a request target (RFC 9112, 3.2) ask for. Everything stands under `prefix`,
+/// which is empty or begins with a slash.
+pub(crate) fn route<'a>(method: Method, target: &'a str, prefix: &str) -> Route<'a> {
     match method {
         Method::Get | Method::Head | Method::Options => {}
         Method::Other => return Route::NotAllowed,
     }
-    let Some(path) = path(method, target) else { return Route::Malformed };
-    match percent_decode_str(path).decode_utf8() {
-        Ok(path) if path == "livez" => Route::Live,
-        Ok(path) if path == "readyz" => Route::Ready,
-        Ok(path) if path.contains(|c: char| c.is_control()) => Route::Malformed,
-        Ok(path) => Route::Checks(path),
-        Err(_) => Route::Malformed,
+    if target == "*" && method == Method::Options {
+        return Route::Checks(Cow::Borrowed(""), Query::default());
+    }
+    let Some(target) = origin_form(target) else { return Route::Malformed };
+    let target = target.split('#').next().unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let (Some(path), Some(query)) = (decoded(path), Query::parse(query)) else { return Route::Malformed };
+    match below(path, prefix) {
+        None => Route::Elsewhere,
+        Some(path) if path == "livez" => Route::Live(query),
+        Some(path) if path == "readyz" => Route::Ready(Cow::Borrowed(""), query),
+        Some(path) => match path.strip_prefix("readyz/") {
+            Some(part) => Route::Ready(Cow::Owned(part.to_owned()), query),
+            None => Route::Checks(path, query),
+        },
     }
 }
 
-/// The path of the target without its first slash; `None` if it has none.
-fn path(method: Method, target: &str) -> Option<&str> {
-    if target == "*" && method == Method::Options {
-        return Some("");
+/// The target from its first slash on; `None` if it has none. Which authority the absolute form names is
+/// not our concern.
+fn origin_form(target: &str) -> Option<&str> {
+    if target.starts_with('/') {
+        return Some(target);
     }
-    let target = target.split(['?', '#']).next().unwrap_or_default();
-    if let Some(path) = target.strip_prefix('/') {
-        return Some(path);
-    }
-    // The absolute form: which authority it names is not our concern.
     let rest = ["http://", "https://"].iter().find_map(|scheme| {
         target.get(..scheme.len()).filter(|start| start.eq_ignore_ascii_case(scheme)).map(|_| &target[scheme.len()..])
     })?;
-    Some(rest.split_once('/').map_or("", |(_, path)| path))
+    Some(rest.find('/').map_or("/", |slash| &rest[slash..]))
+}
+
+fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    let text = percent_decode_str(text).decode_utf8().ok()?;
+    (!text.contains(|c: char| c.is_control())).then_some(text)
+}
+
+/// The part of a path that stands below the prefix, without the slash between.
+fn below<'a>(path: Cow<'a, str>, prefix: &str) -> Option<Cow<'a, str>> {
+    let rest = path.strip_prefix(prefix)?;
+    if !rest.is_empty() && !rest.starts_with('/') {
+        return None;
+    }
+    let start = path.len() - rest.strip_prefix('/').unwrap_or(rest).len();
+    Some(match path {
+        Cow::Borrowed(path) => Cow::Borrowed(&path[start..]),
+        Cow::Owned(path) => Cow::Owned(path[start..].to_owned()),
+    })
+}
+
+impl Query {
+    /// Reads `application/x-www-form-urlencoded` pairs; `None` if one cannot be decoded.
+    fn parse(text: &str) -> Option<Query> {
+        let mut query = Query::default();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = || decoded(&value.replace('+', " ")).map(Cow::into_owned);
+            match name {
+                "tag" => query.tags.push(value()?),
+                "exclude" => query.excluded.push(value()?),
+                "verbose" => query.verbose = !matches!(value()?.as_str(), "0" | "false"),
+                "format" => query.format = Some(value()?),
+                _ => {}
+            }
+        }
+        Some(query)
+    }
 }
 
 #[cfg(test)]
@@ -62,39 +119,70 @@ mod tests {
     use proptest::prelude::*;
 
     fn checks(path: &str) -> Route<'_> {
-        Route::Checks(path.into())
+        Route::Checks(path.into(), Query::default())
+    }
+
+    fn get(target: &str) -> Route<'_> {
+        route(Method::Get, target, "")
     }
 
     #[test]
     fn every_form_of_target_is_read() {
         for (target, expected) in [
             ("/", checks("")),
-            ("/?verbose", checks("")),
+            ("/?", checks("")),
+            ("/?utm=1&x", checks("")),
             ("/hospital.healthchecks", checks("hospital.healthchecks")),
             ("/hospital%2Ehealthchecks?x=/y", checks("hospital.healthchecks")),
-            ("http://example.org/livez", Route::Live),
+            ("/%2e%2e/x", checks("../x")),
+            ("http://example.org/livez", Route::Live(Query::default())),
             ("HTTP://example.org", checks("")),
-            ("/livez", Route::Live),
-            ("/readyz?x", Route::Ready),
+            ("/livez", Route::Live(Query::default())),
+            ("/readyz?x", Route::Ready("".into(), Query::default())),
+            ("/readyz/db", Route::Ready("db".into(), Query::default())),
+            ("/readyzzz", checks("readyzzz")),
             ("/%ff", Route::Malformed),
             ("/%00", Route::Malformed),
+            ("/?tag=%ff", Route::Malformed),
             ("example.org:443", Route::Malformed),
             ("*", Route::Malformed),
         ] {
-            assert_eq!(route(Method::Get, target), expected, "{target}");
+            assert_eq!(get(target), expected, "{target}");
         }
-        assert_eq!(route(Method::Options, "*"), checks(""));
+        assert_eq!(route(Method::Options, "*", ""), checks(""));
+    }
+
+    #[test]
+    fn a_query_selects() {
+        let Route::Checks(_, query) = get("/?tag=a&tag=b+c&exclude=x.y&verbose&format=tap&unknown=1") else {
+            panic!("it is a path")
+        };
+        assert_eq!(query.tags, ["a", "b c"]);
+        assert_eq!(query.excluded, ["x.y"]);
+        assert!(query.verbose);
+        assert_eq!(query.format.as_deref(), Some("tap"));
+    }
+
+    #[test]
+    fn everything_stands_under_the_prefix() {
+        let under = |target| route(Method::Get, target, "/healthchecks");
+        assert_eq!(under("/healthchecks"), checks(""));
+        assert_eq!(under("/healthchecks/"), checks(""));
+        assert_eq!(under("/healthchecks/db"), checks("db"));
+        assert_eq!(under("/healthchecks/livez"), Route::Live(Query::default()));
+        assert_eq!(under("/healthchecksdb"), Route::Elsewhere);
+        assert_eq!(under("/livez"), Route::Elsewhere);
     }
 
     #[test]
     fn a_method_that_would_change_something_is_not_allowed() {
-        assert_eq!(route(Method::Other, "/"), Route::NotAllowed);
+        assert_eq!(route(Method::Other, "/", ""), Route::NotAllowed);
     }
 
     proptest! {
         #[test]
-        fn nothing_panics(target in ".*") {
-            let _ = route(Method::Get, &target);
+        fn nothing_panics(target in ".*", prefix in "(/[a-z]{0,3})?") {
+            let _ = route(Method::Get, &target, &prefix);
         }
     }
 }

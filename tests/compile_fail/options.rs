@@ -24,6 +24,9 @@ fn no_unit() {}
 #[healthcheck(timeout = "0s")]
 fn no_time() {}
 
+#[healthcheck(timeout = "101years")]
+fn no_end() {}
+
 #[healthcheck(timeout = 2)]
 fn no_text() {}
 

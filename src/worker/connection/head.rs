@@ -73,22 +73,43 @@ pub(crate) enum Method {
 
 /// A request whose head is complete.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
-    pub(crate) method: Method,
+pub(super) struct Request {
+    pub(super) method: Method,
     /// 0 or 1, of HTTP/1.x.
-    pub(crate) minor: u8,
+    pub(super) minor: u8,
     /// Whether the client would use the connection again.
-    pub(crate) keep_alive: bool,
+    pub(super) keep_alive: bool,
     /// Whether a body follows the head.
-    pub(crate) has_body: bool,
+    pub(super) has_body: bool,
     /// How many bytes the head has.
     pub(super) length: usize,
     target: Range<usize>,
+    accept: Option<Range<usize>>,
+    authorization: Option<Range<usize>>,
+}
+
+/// What a request says, as far as it matters to the answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    /// The method.
+    pub(crate) method: Method,
+    /// The request target, as it was sent.
+    pub(crate) target: &'a str,
+    /// The Accept field; a repeated one is read to its first value.
+    pub(crate) accept: Option<&'a str>,
+    /// The Authorization field.
+    pub(crate) authorization: Option<&'a str>,
 }
 
 impl Request {
-    pub(super) fn target<'a>(&self, input: &'a [u8]) -> &'a str {
-        std::str::from_utf8(&input[self.target.clone()]).expect("httparse gave it as a str of these bytes")
+    pub(super) fn asked<'a>(&self, input: &'a [u8]) -> Asked<'a> {
+        let text = |range: &Range<usize>| std::str::from_utf8(&input[range.clone()]).ok();
+        Asked {
+            method: self.method,
+            target: text(&self.target).expect("httparse gave it as a str of these bytes"),
+            accept: self.accept.as_ref().and_then(text),
+            authorization: self.authorization.as_ref().and_then(text),
+        }
     }
 }
 
@@ -120,8 +141,10 @@ pub(super) fn parse(input: &[u8], scanned: usize, limits: &Limits) -> Result<Opt
     if minor == 0 && fields.transfer_encoding {
         return Err(Rejection::Malformed("HTTP/1.0 has no Transfer-Encoding"));
     }
-    let target = request.path.unwrap_or("/");
-    let start = target.as_ptr() as usize - input.as_ptr() as usize;
+    let range = |part: &[u8]| {
+        let start = part.as_ptr() as usize - input.as_ptr() as usize;
+        start..start + part.len()
+    };
     Ok(Some(Request {
         method: method(request.method.unwrap_or_default())?,
         minor,
@@ -131,7 +154,9 @@ pub(super) fn parse(input: &[u8], scanned: usize, limits: &Limits) -> Result<Opt
         },
         has_body: fields.transfer_encoding || fields.content_length.is_some_and(|length| length > 0),
         length,
-        target: start..start + target.len(),
+        target: range(request.path.unwrap_or_default().as_bytes()),
+        accept: fields.accept.map(range),
+        authorization: fields.authorization.map(range),
     }))
 }
 
@@ -176,16 +201,18 @@ fn method(name: &str) -> Result<Method, Rejection> {
 
 /// What the header fields say about the connection and the message.
 #[derive(Default)]
-struct Fields {
+struct Fields<'a> {
     close: bool,
     keep_alive: bool,
     content_length: Option<u64>,
     transfer_encoding: bool,
     hosts: usize,
+    accept: Option<&'a [u8]>,
+    authorization: Option<&'a [u8]>,
 }
 
-impl Fields {
-    fn read(headers: &[httparse::Header<'_>], limits: &Limits) -> Result<Fields, Rejection> {
+impl<'a> Fields<'a> {
+    fn read(headers: &[httparse::Header<'a>], limits: &Limits) -> Result<Fields<'a>, Rejection> {
         let mut fields = Fields::default();
         for header in headers {
             if header.name.len() + header.value.len() + 2 > limits.field_size {
@@ -194,6 +221,8 @@ impl Fields {
             // Told apart by length first: most fields are none of these.
             match header.name.len() {
                 4 if header.name.eq_ignore_ascii_case("host") => fields.hosts += 1,
+                6 if header.name.eq_ignore_ascii_case("accept") => fields.accept = fields.accept.or(Some(header.value)),
+                13 if header.name.eq_ignore_ascii_case("authorization") => fields.authorization = Some(header.value),
                 10 if header.name.eq_ignore_ascii_case("connection") => fields.connection(header.value),
                 14 if header.name.eq_ignore_ascii_case("content-length") => fields.length(header.value)?,
                 17 if header.name.eq_ignore_ascii_case("transfer-encoding") => fields.encoding(header.value)?,
@@ -263,6 +292,7 @@ fn reason(status: u16) -> &'static str {
         200 => "OK",
         400 => "Bad Request",
         404 => "Not Found",
+        406 => "Not Acceptable",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         414 => "URI Too Long",

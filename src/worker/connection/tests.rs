@@ -42,8 +42,7 @@ impl Talk {
                     result = Ok(());
                 }
                 Need::Answer => {
-                    let (_, target) = self.connection.request().expect("it needs an answer");
-                    let target = target.to_owned();
+                    let target = self.connection.request().expect("it needs an answer").target.to_owned();
                     self.connection.respond(response(200, &target), self.now);
                     result = Ok(());
                 }

@@ -1,0 +1,45 @@
+//! A process held by a descriptor: it cannot be mistaken for a later one with the same pid.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+
+/// A process; its descriptor becomes readable when the process has ended.
+pub(super) struct PidFd(OwnedFd);
+
+impl PidFd {
+    /// Takes hold of the process that has this pid now.
+    pub(super) fn open(pid: i32) -> io::Result<PidFd> {
+        // SAFETY: the call takes two numbers and touches no memory of ours.
+        let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+        let fd = i32::try_from(fd).map_err(io::Error::other)?;
+        // SAFETY: the kernel has just made this descriptor, close-on-exec, and nothing else knows it.
+        Ok(PidFd(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Sends it a signal. A process that is gone already is no error.
+    pub(super) fn send(&self, signal: Signal) -> io::Result<()> {
+        let (fd, info) = (self.0.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+        // SAFETY: the descriptor is open while self lives, and no siginfo stands for an ordinary kill.
+        match Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as i32, info, 0) }) {
+            Ok(_) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Whether it has ended, with all its threads; reaped or not.
+    pub(super) fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        // A call that fails leaves it running: then it is looked at again.
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+}
+
+impl AsFd for PidFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,183 @@
+//! Whole process trees: found by parents, by process group and by a mark in the environment, and killed.
+//!
+//! A process leaves its group by `setsid`, and its parents when they die; what it was started with stays
+//! in `/proc/PID/environ`. Only one that sheds all three, with `env -i` too, can get away, and only if its
+//! parents were gone before they were looked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::pidfd::PidFd;
+use super::process::{self, Forked, wait_readable};
+use super::procfs::{self, Stat};
+
+/// The variable that marks all processes of a tree. Its value is the mark of the tree, behind those of the
+/// trees around it: a check may run hospital again.
+pub(crate) const MARKER: &str = "HOSPITAL_EXEC_ID";
+
+/// How long killed processes have to be gone before another look is taken at them.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+static STARTED: AtomicU64 = AtomicU64::new(0);
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// A name for one process tree that no other has.
+pub(super) struct Mark(String);
+
+impl Mark {
+    /// A new one.
+    ///
+    /// # Errors
+    ///
+    /// When this process is about to end: what it starts now would outlive it.
+    pub(super) fn new() -> io::Result<Mark> {
+        let serial = STARTED.fetch_add(1, Ordering::SeqCst);
+        if CLOSED.load(Ordering::SeqCst) {
+            return Err(io::Error::other("hospital is about to end"));
+        }
+        Ok(Mark(format!("{}{serial:x}", prefix(std::process::id()))))
+    }
+
+    /// The value of [`MARKER`] for the root of the tree.
+    pub(super) fn value(&self) -> String {
+        match std::env::var(MARKER) {
+            Ok(around) => format!("{around} {}", self.0),
+            Err(_) => self.0.clone(),
+        }
+    }
+}
+
+/// What the marks of a process of our family begin with: of this one, or of one that is forked from it.
+fn prefix(pid: u32) -> String {
+    format!("{:x}.{pid:x}.", found_family())
+}
+
+/// Has the processes that are forked from now on make marks by which this one knows them. The moment tells
+/// them from processes with the same pid at another time, or in another container.
+pub(super) fn found_family() -> u128 {
+    static FOUNDED: OnceLock<u128> = OnceLock::new();
+    *FOUNDED.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos())
+}
+
+/// Kills what is left in the group of a child. The child is not reaped yet: until then nobody else can
+/// have its pid.
+pub(super) fn kill_group(leader: i32) {
+    // That nobody is left, or nobody whom we may kill, is for a closer look to find out.
+    let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
+}
+
+/// Kills the tree of a child that is not reaped yet, and waits until no process of it is alive.
+///
+/// Returns the pids of those that we may not kill, such as one that became another user.
+pub(super) fn kill(root: i32, mark: &Mark) -> BTreeSet<i32> {
+    let spared =
+        kill_all_of(&|stat| stat.pid == root || stat.group == root || is_marked(stat.pid, &|word| word == mark.0));
+    // Where /proc is not mounted nothing was found.
+    kill_group(root);
+    spared
+}
+
+/// Kills everything that this process has started through [`super::child`], and lets it start no more. To
+/// be called at the end of the process, for the threads that would do it end with it.
+pub(crate) fn kill_all() {
+    CLOSED.store(true, Ordering::SeqCst);
+    // Most processes have started nothing, and need not look at all others.
+    if STARTED.load(Ordering::SeqCst) > 0 {
+        let prefix = prefix(std::process::id());
+        kill_all_of(&|stat| is_marked(stat.pid, &|word| word.starts_with(&prefix)));
+    }
+}
+
+/// Kills what a process that was forked from this one has left running, for it was killed itself.
+///
+/// Another process does it, which ends by itself: a look at /proc can take long, and the master never waits.
+pub(crate) fn kill_orphans_of(dead: i32) -> io::Result<()> {
+    match process::fork()? {
+        Forked::Parent(_) => Ok(()),
+        Forked::Child => {
+            // Not even for a moment shall a listener stay open because of this.
+            let _ = process::close_all();
+            let prefix = prefix(dead.unsigned_abs());
+            let is_ours = |stat: &Stat| is_marked(stat.pid, &|word| word.starts_with(&prefix));
+            for process in stop_all_of(&is_ours, &mut BTreeSet::new()) {
+                let _ = process.send(Signal::SIGKILL);
+            }
+            process::leave(0)
+        }
+    }
+}
+
+fn is_marked(pid: i32, is_ours: &dyn Fn(&str) -> bool) -> bool {
+    let variables = procfs::environment(pid);
+    let marks = variables.iter().filter_map(|variable| variable.strip_prefix(MARKER)?.strip_prefix('='));
+    marks.flat_map(str::split_whitespace).any(is_ours)
+}
+
+fn kill_all_of(is_ours: &dyn Fn(&Stat) -> bool) -> BTreeSet<i32> {
+    let mut spared = BTreeSet::new();
+    loop {
+        let stopped = stop_all_of(is_ours, &mut spared);
+        if stopped.is_empty() {
+            return spared;
+        }
+        for process in &stopped {
+            // It could be stopped, so it can be killed.
+            let _ = process.send(Signal::SIGKILL);
+        }
+        let patience = Instant::now() + PATIENCE;
+        for process in &stopped {
+            // One that hangs in the kernel is found again at the next look.
+            let _ = wait_readable(&[process.as_fd()], Some(patience));
+        }
+    }
+}
+
+/// Stops processes until a look finds no more: what is stopped starts nothing that could get away.
+fn stop_all_of(is_ours: &dyn Fn(&Stat) -> bool, spared: &mut BTreeSet<i32>) -> Vec<PidFd> {
+    let mut stopped = BTreeMap::new();
+    loop {
+        let known = stopped.len() + spared.len();
+        for stat in with_descendants(is_ours) {
+            if stopped.contains_key(&stat.pid) || spared.contains(&stat.pid) {
+                continue;
+            }
+            if let Some(process) = hold(&stat) {
+                match process.send(Signal::SIGSTOP) {
+                    Ok(()) => drop(stopped.insert(stat.pid, process)),
+                    Err(_) => drop(spared.insert(stat.pid)),
+                }
+            }
+        }
+        if stopped.len() + spared.len() == known {
+            return stopped.into_values().collect();
+        }
+    }
+}
+
+/// The processes that are ours, and all that descend from them.
+fn with_descendants(is_ours: &dyn Fn(&Stat) -> bool) -> Vec<Stat> {
+    let all: Vec<Stat> = procfs::all().map(Iterator::collect).unwrap_or_default();
+    let mut ours: BTreeSet<i32> = all.iter().filter(|stat| is_ours(stat)).map(|stat| stat.pid).collect();
+    loop {
+        let children = all.iter().filter(|stat| ours.contains(&stat.parent) && !ours.contains(&stat.pid));
+        let children: Vec<i32> = children.map(|stat| stat.pid).collect();
+        if children.is_empty() {
+            return all.into_iter().filter(|stat| ours.contains(&stat.pid)).collect();
+        }
+        ours.extend(children);
+    }
+}
+
+/// Takes hold of a living process, if it is still the one that was seen and not another with its pid.
+fn hold(seen: &Stat) -> Option<PidFd> {
+    let process = PidFd::open(seen.pid).ok()?;
+    Stat::of(seen.pid).filter(|now| now.started == seen.started)?;
+    (!process.has_ended()).then_some(process)
+}

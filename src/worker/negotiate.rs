@@ -1,0 +1,133 @@
+//! Which format an Accept field asks for (RFC 9110, 12.5.1). Pure.
+
+use crate::render::Format;
+
+/// One range of an Accept field.
+struct Range<'a> {
+    kind: &'a str,
+    subtype: &'a str,
+    /// Parameters other than `q`, such as `version=0.0.4`; a `charset` asks for nothing that we lack.
+    parameters: Vec<(&'a str, &'a str)>,
+    quality: f32,
+}
+
+/// The best of the formats, the first of several that are equally good; `None` if none is acceptable.
+/// Without a field, anything is.
+pub(super) fn choose<'f>(accept: Option<&str>, formats: &'f [Format]) -> Option<&'f Format> {
+    let Some(accept) = accept else { return formats.first() };
+    let ranges: Vec<_> = accept.split(',').filter_map(Range::parse).collect();
+    let mut best: Option<(f32, &Format)> = None;
+    for format in formats {
+        let quality = quality(&ranges, format.media_type);
+        if quality > best.map_or(0.0, |(best, _)| best) {
+            best = Some((quality, format));
+        }
+    }
+    best.map(|(_, format)| format)
+}
+
+/// What the most specific range that fits says.
+fn quality(ranges: &[Range<'_>], media_type: &str) -> f32 {
+    let fitting = ranges.iter().filter_map(|range| Some((range.fits(media_type)?, range.quality)));
+    fitting.max_by_key(|(specificity, _)| *specificity).map_or(0.0, |(_, quality)| quality)
+}
+
+impl<'a> Range<'a> {
+    fn parse(text: &'a str) -> Option<Range<'a>> {
+        let (essence, rest) = split_parameters(text);
+        let (kind, subtype) = essence.split_once('/')?;
+        let (mut quality, mut parameters) = (1.0, Vec::new());
+        for (name, value) in rest {
+            match name {
+                _ if name.eq_ignore_ascii_case("q") => {
+                    quality = value.parse().ok().filter(|q| (0.0..=1.0).contains(q)).unwrap_or(0.0);
+                }
+                _ if name.eq_ignore_ascii_case("charset") => {}
+                _ => parameters.push((name, value)),
+            }
+        }
+        Some(Range { kind, subtype, parameters, quality })
+    }
+
+    /// How specifically it speaks of that media type; `None` if it does not.
+    fn fits(&self, media_type: &str) -> Option<usize> {
+        let (essence, parameters) = split_parameters(media_type);
+        let (kind, subtype) = essence.split_once('/')?;
+        let has = |wanted: &(&str, &str)| parameters.clone().any(|(name, value)| name == wanted.0 && value == wanted.1);
+        match (self.kind, self.subtype) {
+            ("*", "*") => Some(0),
+            (k, "*") if k.eq_ignore_ascii_case(kind) => Some(1),
+            (k, s) if k.eq_ignore_ascii_case(kind) && s.eq_ignore_ascii_case(subtype) => {
+                self.parameters.iter().all(has).then_some(2 + self.parameters.len())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A media type or range, and its parameters.
+fn split_parameters(text: &str) -> (&str, impl Iterator<Item = (&str, &str)> + Clone) {
+    let mut parts = text.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    (
+        essence,
+        parts
+            .filter_map(|part| part.split_once('='))
+            .map(|(name, value)| (name.trim(), value.trim().trim_matches('"'))),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Report;
+    use proptest::prelude::*;
+
+    const fn format(name: &'static str, media_type: &'static str) -> Format {
+        Format { name, media_type, write: |_, _| {}, exit_code: |_| 0, is_success: Report::passes }
+    }
+
+    static FORMATS: [Format; 5] = [
+        format("json", "application/json; charset=utf-8"),
+        format("health", "application/health+json"),
+        format("text", "text/plain; charset=utf-8"),
+        format("html", "text/html; charset=utf-8"),
+        format("prometheus", "text/plain; version=0.0.4; charset=utf-8"),
+    ];
+
+    fn chosen(accept: &str) -> Option<&'static str> {
+        choose(Some(accept), &FORMATS).map(|format| format.name)
+    }
+
+    #[test]
+    fn everybody_gets_the_dialect_that_is_asked_for() {
+        for (accept, name) in [
+            ("*/*", Some("json")),
+            ("application/json", Some("json")),
+            ("APPLICATION/JSON", Some("json")),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Some("html")),
+            ("application/health+json, application/json;q=0.5", Some("health")),
+            ("text/plain;version=0.0.4;q=0.5,*/*;q=0.1", Some("prometheus")),
+            ("text/plain", Some("text")),
+            ("text/*", Some("text")),
+            ("text/*;q=0.5, text/html;q=0.4", Some("text")),
+            ("application/json;q=0, */*;q=0.1", Some("health")),
+            ("text/plain;q=0.1, application/json ; q=0.2", Some("json")),
+            ("image/png", None),
+            ("application/json;q=0", None),
+            ("application/json;q=2", None),
+            ("", None),
+            ("nonsense", None),
+        ] {
+            assert_eq!(chosen(accept), name, "{accept}");
+        }
+        assert_eq!(choose(None, &FORMATS).map(|format| format.name), Some("json"));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(accept in ".*") {
+            let _ = chosen(&accept);
+        }
+    }
+}

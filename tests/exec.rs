@@ -1,0 +1,65 @@
+//! Programs that a check has started, when the answer is out, and when hospital ends.
+
+mod support;
+
+use std::time::Duration;
+
+use hospital::check::Status;
+use support::{Launch, Signal, eventually, processes};
+
+/// The processes that have this word among their arguments.
+fn with(word: &str) -> usize {
+    let has = |pid: &i32| {
+        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        processes::is_alive(*pid) && String::from_utf8_lossy(&arguments).contains(word)
+    };
+    processes::all().filter(has).count()
+}
+
+/// A check that runs for a minute, in a session of its own too, marked with a word of this test.
+fn endless(test: &str, options: &str) -> (String, String) {
+    let word = format!("{test}-{}", std::process::id());
+    let script = format!("setsid%20sh%20-c%20'sleep%2060;%20:%20{word}'%20%26%20sleep%2060;%20:%20{word}");
+    (format!("endless=exec:/bin/sh#args=-c&args={script}&{options}"), word)
+}
+
+#[test]
+fn what_is_reported_late_is_dead_by_then() {
+    let (name, word) = endless("late", "timeout=1s");
+    let suite = hospital::collect(&[name]).expect("there is a shell");
+    let report = hospital::run(suite, Duration::from_secs(10));
+    assert_eq!(report.outcomes[0].finding.status, Status::Error);
+    // On a busy machine the round may be first to give it up; then it dies a moment later.
+    let context = report.outcomes[0].finding.context.as_deref().unwrap_or_default();
+    assert!(context.contains("timed out after 1s"), "{context}");
+    eventually("nothing of it is left", || with(&word) == 0);
+}
+
+#[test]
+fn a_daemon_that_ends_takes_its_programs_with_it() {
+    for (test, signal) in [("drain", Signal::SIGTERM), ("stop", Signal::SIGINT)] {
+        let (name, word) = endless(test, "timeout=60s");
+        let settings = ["-w", "2", "--request-timeout", "60", "--graceful-timeout", "1"];
+        let mut server = Launch::serve(settings).env("HEALTHCHECKS", &name).start();
+        let at = server.at.clone();
+        let asking = std::thread::spawn(move || support::try_get(&at, "/"));
+        eventually("the check runs", || with(&word) >= 2);
+        server.signal(signal);
+        server.status();
+        eventually(&format!("nothing is left after {signal}"), || with(&word) == 0);
+        let _ = asking.join().expect("it does not panic");
+    }
+}
+
+#[test]
+fn a_worker_that_is_killed_leaves_no_program_behind() {
+    let (name, word) = endless("killed", "timeout=60s");
+    let server = Launch::serve(["-w", "1", "--request-timeout", "60"]).env("HEALTHCHECKS", &name).start();
+    let at = server.at.clone();
+    let asking = std::thread::spawn(move || support::try_get(&at, "/"));
+    eventually("the check runs", || with(&word) >= 2);
+    let [worker] = server.workers()[..] else { panic!("there is one worker") };
+    support::send(worker, Signal::SIGKILL);
+    eventually("nothing is left of it", || with(&word) == 0);
+    let _ = asking.join().expect("it does not panic");
+}
