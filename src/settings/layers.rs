@@ -70,10 +70,10 @@ impl Given {
     pub(crate) fn from_process() -> Given {
         let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         let argv: Vec<_> = std::env::args_os().collect();
+        let directory = std::env::current_dir().unwrap_or_else(|_| "/".into());
         Given {
-            // Asked for now: when the file has been replaced, the kernel calls ours "(deleted)".
-            program: std::env::current_exe().unwrap_or_else(|_| argv.first().cloned().unwrap_or_default().into()),
-            directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
+            program: program(argv.first().map(Path::new).unwrap_or(Path::new("")), &directory),
+            directory,
             environment: std::env::vars_os().filter_map(text).filter(|(name, _)| name != SUCCESSION).collect(),
             argv,
         }
@@ -198,6 +198,19 @@ impl Layer {
         self.flags.insert(id.to_owned(), Flag { variable, value });
         Ok(())
     }
+}
+
+/// Where the program stands that runs now, under the name that it was called by: a link in that may lead to a newer
+/// program by the time of an upgrade. To be asked at the start: once the file is replaced, the kernel calls ours
+/// "(deleted)".
+fn program(called: &Path, directory: &Path) -> PathBuf {
+    let Ok(running) = std::env::current_exe() else { return called.to_owned() };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // As execvp(3) finds it: only a name without a slash is looked for in PATH.
+    let folders =
+        if called.components().count() > 1 { vec![directory.into()] } else { std::env::split_paths(&path).collect() };
+    let mut places = folders.into_iter().map(|folder| directory.join(folder).join(called));
+    places.find(|place| place.canonicalize().is_ok_and(|place| place == running)).unwrap_or(running)
 }
 
 fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, Error> {
