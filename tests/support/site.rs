@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::circus::Circus;
-use super::family::{Family, PATIENCE};
+use super::family::{Family, MARK, PATIENCE};
 use super::load::{Load, Shape};
 use super::{At, HOSPITAL, Signal, processes, send, within};
 
@@ -90,7 +90,7 @@ impl Site {
             Way::Activated => {
                 let address = own_address();
                 let family = Family::start(directory, "systemd-socket-activate", |command| {
-                    command.args(["-l", &address.to_string(), "--fdname=hospital"]).arg(&program);
+                    command.args(["-l", &address.to_string(), "--fdname=hospital", "-E", MARK]).arg(&program);
                     serve(command);
                 });
                 within(PATIENCE, "it listens", || family.text("stderr").contains("Listening on"));
