@@ -63,3 +63,33 @@ fn a_worker_that_is_killed_leaves_no_program_behind() {
     eventually("nothing is left of it", || with(&word) == 0);
     let _ = asking.join().expect("it does not panic");
 }
+
+/// `hospital check` of these names, without anything of ours on its outputs.
+fn check(names: &[&str]) -> std::process::Child {
+    use std::process::{Command, Stdio};
+    let mut command = Command::new(support::HOSPITAL);
+    command.arg("check").args(names).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("the program can be started")
+}
+
+#[test]
+fn a_check_that_is_interrupted_leaves_no_program_behind() {
+    use std::os::unix::process::ExitStatusExt;
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let (name, word) = endless(&format!("ctrl-{}", signal as i32), "timeout=60s");
+        let mut hospital = check(&[&name]);
+        eventually("the check runs", || with(&word) >= 3);
+        support::send(hospital.id() as i32, signal);
+        let status = hospital.wait().expect("it is our child");
+        assert_eq!(status.signal(), Some(signal as i32), "it ends as if it had not minded");
+        assert_eq!(with(&word), 0);
+    }
+}
+
+#[test]
+fn a_round_that_ends_early_leaves_no_program_behind() {
+    let (name, word) = endless("failfast", "timeout=60s");
+    let mut hospital = check(&["--failfast", &name, "exec:/bin/false#warning=fail"]);
+    assert_eq!(hospital.wait().expect("it is our child").code(), Some(1));
+    assert_eq!(with(&word), 0);
+}

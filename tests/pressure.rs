@@ -163,7 +163,7 @@ fn assert_works(mut server: Server) {
     let is_heir = |&pid: &i32| {
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         pid != old
-            && processes::name(pid) == "hospital: maste"
+            && processes::name(pid) == "hospital:master"
             && environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())
     };
     let heir = processes::all().find(is_heir).expect("a new master answers");

@@ -187,22 +187,29 @@ fn requests_that_the_old_master_has_begun_are_finished_by_it() {
 
 #[test]
 fn a_program_behind_a_link_is_the_one_that_the_link_names_now() {
-    let directory = tempfile::tempdir().expect("there is room");
-    let [link, old, new] = ["current", "old", "new"].map(|name| directory.path().join(name));
-    for version in [&old, &new] {
-        std::fs::create_dir(version).expect("the directory is ours");
-        std::fs::hard_link(HOSPITAL, version.join("hospital"))
-            .or_else(|_| std::fs::copy(HOSPITAL, version.join("hospital")).map(drop))
-            .expect("the program can be placed");
+    for by_name in [false, true] {
+        let directory = tempfile::tempdir().expect("there is room");
+        let [link, old, new] = ["current", "old", "new"].map(|name| directory.path().join(name));
+        for version in [&old, &new] {
+            std::fs::create_dir(version).expect("the directory is ours");
+            std::fs::hard_link(HOSPITAL, version.join("hospital"))
+                .or_else(|_| std::fs::copy(HOSPITAL, version.join("hospital")).map(drop))
+                .expect("the program can be placed");
+        }
+        std::os::unix::fs::symlink(&old, &link).expect("the directory is ours");
+        let path = format!("/bin:{}", link.display());
+        let program = if by_name { "hospital".into() } else { link.join("hospital") };
+        let family = family::Family::start(directory, "env", |command| {
+            command.env("PATH", path).arg(program);
+            command.args(["serve", "-b", "127.0.0.1:0", "hospital.healthchecks.predictable"]);
+        });
+        let master = family.new_master(&[], 1);
+        std::fs::remove_file(&link)
+            .and_then(|()| std::os::unix::fs::symlink(&new, &link))
+            .expect("the directory is ours");
+        send(master, Signal::SIGUSR2);
+        let heir = family.new_master(&[master], 1);
+        let program = std::fs::read_link(format!("/proc/{heir}/exe")).expect("it runs");
+        assert_eq!(program, new.join("hospital"));
     }
-    std::os::unix::fs::symlink(&old, &link).expect("the directory is ours");
-    let family = family::Family::start(directory, link.join("hospital"), |command| {
-        command.args(["serve", "-b", "127.0.0.1:0", "hospital.healthchecks.predictable"]);
-    });
-    let master = family.new_master(&[], 1);
-    std::fs::remove_file(&link).and_then(|()| std::os::unix::fs::symlink(&new, &link)).expect("the directory is ours");
-    send(master, Signal::SIGUSR2);
-    let heir = family.new_master(&[master], 1);
-    let program = std::fs::read_link(format!("/proc/{heir}/exe")).expect("it runs");
-    assert_eq!(program, new.join("hospital"));
 }

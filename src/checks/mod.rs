@@ -19,7 +19,7 @@ pub mod ping;
 pub mod process;
 pub(crate) mod secrets;
 pub mod tcp;
-#[cfg(test)]
+#[cfg(all(test, feature = "http"))]
 mod testing;
 #[cfg(feature = "tls")]
 mod trusted;

@@ -235,7 +235,7 @@ mod tests {
             ("loss", "100%", "option loss=\"100%\": write a percentage below 100, as in 20%"),
             ("loss", "x", "option loss=\"x\": write a percentage below 100, as in 20%"),
         ] {
-            let error = build("db", &mut Options::new(vec![(name.to_owned(), value.to_owned())])).err();
+            let error = build("db", &mut Options::of(&[(name, value)])).err();
             assert_eq!(error.as_deref(), Some(expected));
         }
         assert!(build("db:80", &mut Options::default()).is_err(), "a ping has no port");
@@ -247,8 +247,9 @@ mod tests {
         for host in ["127.0.0.1", "::1", "[::1]", "localhost"] {
             assert_eq!(assert_ping(host), Ok(()), "{host}");
         }
-        let options = vec![("count".to_owned(), "3".to_owned()), ("loss".to_owned(), "20%".to_owned())];
-        let found = build("127.0.0.1", &mut Options::new(options)).expect("it is good")(default_deadline());
+        let found = build("127.0.0.1", &mut Options::of(&[("count", "3"), ("loss", "20%")])).expect("it is good")(
+            default_deadline(),
+        );
         assert_eq!((found.status, found.perfdata.len()), (Status::Pass, 2));
     }
 }

@@ -24,6 +24,11 @@ fn parse(target: &str) -> std::result::Result<Endpoint, String> {
 
 /// Asserts that `HOST:PORT` accepts a connection within 5 s.
 ///
+/// ```no_run
+/// hospital::assert_tcp("db:5432")?;
+/// # Ok::<(), hospital::check::Reason>(())
+/// ```
+///
 /// # Errors
 ///
 /// `Fail` when no address of the host does, `Error` when the name cannot be looked up.
@@ -81,8 +86,7 @@ mod tests {
     }
 
     fn run(address: SocketAddr, pairs: &[(&str, &str)], limit: Duration) -> Finding {
-        let pairs = pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let action = build(&format!("//{address}"), &mut Options::new(pairs)).expect("it is well formed");
+        let action = build(&format!("//{address}"), &mut Options::of(pairs)).expect("it is well formed");
         action(Deadline::at(Instant::now() + limit))
     }
 
@@ -129,13 +133,15 @@ mod tests {
 
     #[test]
     fn another_banner_is_a_failure_that_says_what_came() {
-        let address = server("127.0.0.1", b"554 no\r\n", b"");
-        let found = run(address, &[("match", "^220 ")], Duration::from_millis(300));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        thread::spawn(move || listener.accept().and_then(|(mut client, _)| client.write_all(b"554 no\r\n")));
+        let found = run(address, &[("match", "^220 ")], LONG);
         assert_eq!(found.status, Status::Fail);
         let text = found.context.expect("it says why");
         let expected = format!(
             "expected {address} to say something that matches \"^220 \": \
-             got \"554 no\\r\\n\", then nothing came in time (in "
+             got \"554 no\\r\\n\", then it closed the connection (in "
         );
         assert!(text.starts_with(&expected), "{text}");
     }
@@ -150,8 +156,7 @@ mod tests {
 
     #[test]
     fn a_wrong_expression_is_named() {
-        let mut options = Options::new(vec![("match".to_owned(), "(".to_owned())]);
-        let Err(error) = build("//db:1", &mut options) else { panic!("it is no expression") };
+        let Err(error) = build("//db:1", &mut Options::of(&[("match", "(")])) else { panic!("it is no expression") };
         assert!(error.starts_with("option match=\"(\": ") && !error.contains('\n'), "{error}");
     }
 }

@@ -1,20 +1,13 @@
-//! Little servers on loopback for the tests of the kinds. Each thread ends with its last connection.
+//! Little servers on loopback for the tests of http, https and cert. Each thread ends with its last connection.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use super::Options;
-
-/// The options of a check, as the grammar makes them.
-pub(super) fn options(pairs: &[(&str, &str)]) -> Options {
-    Options::new(pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())
-}
-
 /// Serves one connection for each answer and hands over the heads of the requests.
 pub(super) fn http(ip: &str, answers: Vec<String>) -> (SocketAddr, Receiver<String>) {
-    serve(ip, answers, |client| Ok(client))
+    serve(ip, answers, Ok)
 }
 
 /// An HTTP answer with that status line and body.

@@ -78,7 +78,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let path = folder.path().join("app.sock");
         greet(UnixListener::bind(&path).expect("the folder is ours"));
-        let exchange = Exchange::take(&mut Options::new(vec![("match".to_owned(), "^hello$".to_owned())]));
+        let exchange = Exchange::take(&mut Options::of(&[("match", "^hello$")]));
         let path = path.to_str().expect("a plain path");
         assert_eq!(check(path, &exchange.expect("it is good"), default_deadline()), Ok(()));
 

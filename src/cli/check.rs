@@ -15,6 +15,7 @@ use crate::render::{self, Format};
 use crate::report::Report;
 use crate::round::{MOST_THREADS, Round, Runner};
 use crate::settings::{Given, duration};
+use crate::sys::{signals, tree};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 all is well, 1 a check failed, 2 a wrong name or flag; \
@@ -73,7 +74,11 @@ pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
     let suite = flags.selection.collect(given)?;
     let mut live = Live::new(suite.checks().len(), flags.verbose, flags.format.is_some());
     let began = Instant::now();
+    // Programs lead process groups of their own, so that a Ctrl-C does not reach them.
+    signals::before_ending(tree::kill_all).map_err(|error| Error::Boot(format!("cannot handle signals: {error}")))?;
     let report = watch(suite, flags, &mut live);
+    // With --failfast some may still run.
+    tree::kill_all();
     live.finish();
     if let Some(format) = flags.format {
         let mut text = Vec::new();

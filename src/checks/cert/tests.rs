@@ -1,4 +1,3 @@
-use super::super::testing::options;
 use super::super::testing::tls::{Authority, https};
 use super::*;
 use crate::check::Status;
@@ -7,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
 fn run(address: SocketAddr, pairs: &[(&str, &str)]) -> Finding {
-    build(&address.to_string(), &mut options(pairs)).expect("it is well formed")(default_deadline())
+    build(&address.to_string(), &mut Options::of(pairs)).expect("it is well formed")(default_deadline())
 }
 
 fn text(found: Finding) -> String {
@@ -73,7 +72,7 @@ fn who_speaks_no_tls_or_not_at_all_is_a_failure() {
     let authority = Authority::new();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let silent = listener.local_addr().expect("it is bound");
-    let action = build(&silent.to_string(), &mut options(&[("ca", authority.path())])).expect("it is well formed");
+    let action = build(&silent.to_string(), &mut Options::of(&[("ca", authority.path())])).expect("it is well formed");
     let deadline = Deadline::at(Instant::now() + Duration::from_millis(300));
     assert!(text(action(deadline)).contains("to be good: nothing came in time"));
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -93,8 +92,8 @@ fn the_assertion_trusts_the_system_alone() {
 #[test]
 fn what_is_no_host_is_refused_at_once() {
     for target in ["", "//", "shop:x", "sh op"] {
-        assert!(build(target, &mut options(&[])).is_err(), "{target}");
+        assert!(build(target, &mut Options::of(&[])).is_err(), "{target}");
     }
-    let Err(error) = build("shop", &mut options(&[("days", "soon")])) else { panic!("no number") };
+    let Err(error) = build("shop", &mut Options::of(&[("days", "soon")])) else { panic!("no number") };
     assert!(error.starts_with("option days=\"soon\": "), "{error}");
 }

@@ -1,4 +1,3 @@
-use super::super::testing::options;
 use super::*;
 use crate::check::Status;
 use simple_dns::ResourceRecord;
@@ -50,7 +49,7 @@ fn reply(question: &[u8]) -> Vec<u8> {
 fn ask(name: &str, server: SocketAddr, pairs: &[(&str, &str)]) -> Finding {
     let server = server.to_string();
     let pairs = [&[("server", server.as_str())], pairs].concat();
-    build(name, &mut options(&pairs)).expect("it is well formed")(default_deadline())
+    build(name, &mut Options::of(&pairs)).expect("it is well formed")(default_deadline())
 }
 
 fn text(found: Finding) -> String {
@@ -61,7 +60,7 @@ fn text(found: Finding) -> String {
 #[test]
 fn the_system_resolves_localhost() {
     assert_eq!(assert_dns("localhost"), Ok(()));
-    let found = build("localhost", &mut options(&[("type", "a"), ("address", "127.0.0.1")]));
+    let found = build("localhost", &mut Options::of(&[("type", "a"), ("address", "127.0.0.1")]));
     assert_eq!(found.expect("it is well formed")(default_deadline()), Finding::PASS);
 }
 
@@ -124,7 +123,7 @@ fn a_long_answer_is_fetched_by_tcp() {
 fn a_silent_server_is_asked_again_and_is_a_failure_before_the_deadline() {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let address = socket.local_addr().expect("it is bound").to_string();
-    let action = build("shop.test", &mut options(&[("server", &address)])).expect("it is well formed");
+    let action = build("shop.test", &mut Options::of(&[("server", &address)])).expect("it is well formed");
     let found = text(action(Deadline::at(Instant::now() + Duration::from_millis(300))));
     assert!(found.contains("nothing came in time"), "{found}");
     socket.set_nonblocking(true).expect("a socket can be");
@@ -141,7 +140,7 @@ fn wrong_options_are_named() {
         (vec![("type", "A"), ("address", "::1")], "a record of type A cannot hold the address"),
         (vec![("server", "ns:x")], "option server=\"ns:x\": write an address"),
     ] {
-        let Err(error) = build("shop.test", &mut options(&pairs)) else { panic!("{pairs:?}") };
+        let Err(error) = build("shop.test", &mut Options::of(&pairs)) else { panic!("{pairs:?}") };
         assert!(error.starts_with(expected), "{error}");
     }
     for target in ["", "//", "a..b", "shop.test/x", "shop.test:53"] {

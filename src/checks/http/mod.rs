@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use percent_encoding::percent_decode_str;
 use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+#[cfg(feature = "tls")]
 use ureq::tls::TlsConfig;
 use ureq::{Agent, Body, Error};
 
@@ -37,6 +38,9 @@ pub(super) const KIND_HTTPS: Kind = Kind {
     build: |target, options| build("https", target, options),
 };
 
+/// What a URL can begin with.
+const SCHEMES: &[&str] = if cfg!(feature = "tls") { &["http", "https"] } else { &["http"] };
+
 fn build(scheme: &str, target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let url = format!("{scheme}:{target}");
     let expected = Expected::take(options)?;
@@ -46,6 +50,11 @@ fn build(scheme: &str, target: &str, options: &mut Options) -> std::result::Resu
 
 /// Asserts that a GET of an `http://` or `https://` URL is answered with that status within 5 s.
 /// Redirects are not followed.
+///
+/// ```no_run
+/// hospital::assert_http_response("http://127.0.0.1:8000/ping", 200)?;
+/// # Ok::<(), hospital::check::Reason>(())
+/// ```
 ///
 /// # Errors
 ///
@@ -67,6 +76,7 @@ struct Probe {
     redirects: u32,
     #[cfg(feature = "tls")]
     trusted: Trusted,
+    #[cfg(feature = "tls")]
     insecure: bool,
     /// Made in the process that uses it.
     agent: OnceLock<std::result::Result<Agent, String>>,
@@ -78,7 +88,7 @@ impl Probe {
         let (plain, user) = without_user(url);
         let uri: Uri = plain.parse().map_err(|error| format!("{shown:?} is no URL: {error}"))?;
         let host = uri.authority().and_then(|authority| Endpoint::parse(authority.as_str(), Some(0)));
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || host.is_none() {
+        if !uri.scheme_str().is_some_and(|scheme| SCHEMES.contains(&scheme)) || host.is_none() {
             return Err(format!("{shown:?} is no URL, as in http://shop/ping"));
         }
         let headers = user.map(|user| (header::AUTHORIZATION, basic(user))).into_iter().collect();
@@ -91,6 +101,7 @@ impl Probe {
             redirects: 0,
             #[cfg(feature = "tls")]
             trusted: Trusted::System,
+            #[cfg(feature = "tls")]
             insecure: false,
             agent: OnceLock::new(),
         })
@@ -184,8 +195,9 @@ impl Probe {
             // What is checked is the target, not a proxy in front of it.
             .proxy(None)
             .user_agent(concat!("hospital/", env!("CARGO_PKG_VERSION")))
-            .allow_non_standard_methods(true)
-            .tls_config(self.tls()?);
+            .allow_non_standard_methods(true);
+        #[cfg(feature = "tls")]
+        let config = config.tls_config(self.tls()?);
         Ok(config.build().new_agent())
     }
 
@@ -199,14 +211,6 @@ impl Probe {
             .disable_verification(self.insecure)
             .unversioned_rustls_crypto_provider(trusted::provider())
             .build())
-    }
-
-    #[cfg(not(feature = "tls"))]
-    fn tls(&self) -> std::result::Result<TlsConfig, String> {
-        match self.uri.scheme_str() {
-            Some("https") => Err("this build of hospital has no TLS".to_owned()),
-            _ => Ok(TlsConfig::default()),
-        }
     }
 }
 

@@ -1,11 +1,11 @@
-use super::super::testing::{answer, http, options};
+use super::super::testing::{answer, http};
 use super::*;
 use crate::check::Status;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 fn run(scheme: &str, target: &str, pairs: &[(&str, &str)]) -> Finding {
-    build(scheme, target, &mut options(pairs)).expect("it is well formed")(default_deadline())
+    build(scheme, target, &mut Options::of(pairs)).expect("it is well formed")(default_deadline())
 }
 
 fn get(address: SocketAddr, pairs: &[(&str, &str)]) -> Finding {
@@ -152,13 +152,13 @@ fn wrong_options_are_named_and_fields_are_not_shown() {
         ("status", "ok", "option status=\"ok\": write status codes as 200, 3xx or 200-299"),
         ("method", "get", "option method=\"get\": write a method in capitals"),
         ("header", "Authorization hunter2", "option header: write a field as Name: value"),
-        ("header", "Authorization: hunter2\n", "the header authorization has a value that is none"),
+        ("header", "Authorization: hunter2\u{1}", "the header authorization has a value that is none"),
         ("match", "(", "option match=\"(\": "),
         ("json", "status=pass", "option json=\"status\": write a pointer and a value"),
         ("redirects", "-1", "option redirects=\"-1\": "),
         ("slow", "soon", "option slow=\"soon\": write a time as 30, 30s"),
     ] {
-        let Err(error) = build("http", "//shop/", &mut options(&[(name, value)])) else { continue };
+        let Err(error) = build("http", "//shop/", &mut Options::of(&[(name, value)])) else { panic!("{name}={value}") };
         assert!(error.starts_with(expected) && !error.contains("hunter2"), "{error}");
     }
     for target in ["//", "shop", "//shop:x/", "//sh op/"] {
@@ -202,7 +202,7 @@ mod tls {
             ("/no/such.pem", "option ca=\"/no/such.pem\": No such file or directory"),
             ("/dev/null", "option ca=\"/dev/null\": there is no PEM certificate in it"),
         ] {
-            let Err(error) = build("https", "//shop/", &mut options(&[("ca", path)])) else { panic!("{path}") };
+            let Err(error) = build("https", "//shop/", &mut Options::of(&[("ca", path)])) else { panic!("{path}") };
             assert!(error.starts_with(expected), "{error}");
         }
     }
