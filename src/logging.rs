@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 use crate::error::Error;
 use crate::settings::{LogFormat, LogLevel};
 use crate::sys::filesystem::open_log;
-use crate::sys::process::write_if_ready;
+use crate::sys::process::{own_pipe, write_if_ready};
 use crate::sys::sockets::FileOwner;
 
 static LOG: OnceLock<Log> = OnceLock::new();
@@ -23,6 +23,7 @@ struct Log {
 }
 
 struct State {
+    /// `None`: standard error.
     file: Option<File>,
     /// Lines that could not be written since the last one that could.
     lost: usize,
@@ -40,6 +41,7 @@ pub(crate) fn init(path: Option<&Path>, level: LogLevel, format: LogFormat, owne
         let path = path.as_deref().unwrap_or(Path::new("")).display();
         Error::Usage(format!("--error-logfile {path} cannot be opened: {error}"))
     })?;
+    let file = file.or_else(|| own_pipe(&io::stderr()));
     let log = Log { path, owner, state: Mutex::new(State { file, lost: 0 }) };
     if LOG.set(log).is_err() {
         return Ok(());

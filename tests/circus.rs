@@ -3,15 +3,9 @@
 
 mod support;
 
-use std::process::Command;
-
-use support::family::{Family, PATIENCE, deployed, python_program};
-use support::load::{Load, Shape};
-use support::{At, Client, Signal, get, processes, send, within};
-
-const WATCHER: &str = "yourproject-healthchecks";
-/// As the file says.
-const WORKERS: usize = 2;
+use support::circus::{Circus, WATCHER, WORKERS};
+use support::family::PATIENCE;
+use support::{Client, Signal, get, processes, send, within};
 
 #[test]
 #[ignore = "needs circus: run tests/run"]
@@ -132,61 +126,4 @@ fn circus_starts_a_new_master_when_ours_was_killed() {
     circus.family.new_master(&[master], WORKERS);
     assert_eq!(get(&circus.at, "/").status, 200);
     within(PATIENCE, "the old workers are gone", || !workers.iter().any(|&pid| processes::is_alive(pid)));
-}
-
-// --- circusd -----------------------------------------------------------------------------------------
-
-/// A circusd with one watcher: us.
-struct Circus {
-    family: Family,
-    at: At,
-}
-
-impl Circus {
-    #[track_caller]
-    fn start() -> Circus {
-        let directory = tempfile::tempdir().expect("there is room");
-        let (path, config) = (directory.path().display(), directory.path().join("circus.ini"));
-        let watcher = deployed(
-            "circus/hospital.ini",
-            &[
-                ("cmd = hospital ", &format!("cmd = {} ", support::HOSPITAL)),
-                ("/var/log/hospital/out.log", &format!("{path}/out.log")),
-                ("/var/log/hospital/err.log", &format!("{path}/err.log")),
-                // circus takes a free one.
-                ("port = 2014", "port = 0"),
-            ],
-        );
-        let own = format!(
-            "[circus]\ncheck_delay = 1\nendpoint = ipc://{path}/endpoint\npubsub_endpoint = ipc://{path}/pubsub\n\n"
-        );
-        std::fs::write(&config, own + &watcher).expect("the directory is ours");
-        let family = Family::start(directory, python_program("circusd"), |command| {
-            command.arg(config);
-        });
-        family.within_patience("the master says that it serves", || family.text("out.log").contains("..."));
-        let said = family.text("out.log");
-        // Behind the time that circus puts before each line.
-        let said = &said[said.find("Serving on ").expect("that is what it says")..];
-        Circus { at: At::announced(said), family }
-    }
-
-    /// Has circusd do something.
-    #[track_caller]
-    fn ctl(&self, args: &[&str]) {
-        let endpoint = format!("ipc://{}", self.family.path("endpoint").display());
-        let mut command = Command::new(python_program("circusctl"));
-        let output = command.args(["--endpoint", &endpoint, "--timeout", "30"]).args(args).output();
-        let output = output.expect("circusctl can be started");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && !said.contains("error"), "circusctl {args:?}: {said}");
-    }
-
-    /// Clients at work.
-    #[track_caller]
-    fn load(&self) -> Load {
-        let load = Load::start(&self.at, Shape { patience: PATIENCE, ..Shape::default() });
-        load.wait_for_answers(100);
-        load
-    }
 }

@@ -202,3 +202,19 @@ fn a_busy_endpoint_does_not_leak_descriptors_or_memory() {
     let grown = processes::number(worker, "VmRSS").saturating_sub(resident);
     assert!(grown < 512, "{grown} KiB more after 2,000 requests");
 }
+
+#[test]
+fn a_client_that_leaves_with_its_last_byte_is_let_go_at_once() {
+    let server = Server::start(["--header-timeout", "60", "--keep-alive", "60"]);
+    let worker = server.workers()[0];
+    let mut client = Client::to(&server.at);
+    client.ask("/");
+    assert_eq!(client.answer().status, 200);
+    // So that the worker finds the bytes and the end together.
+    send(worker, Signal::SIGSTOP);
+    eventually("the worker stands still", || processes::state(worker) == Some('T'));
+    client.send("GET / HT");
+    client.stream().shut_writing();
+    send(worker, Signal::SIGCONT);
+    assert!(client.is_closed());
+}

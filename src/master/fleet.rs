@@ -64,6 +64,14 @@ enum Phase {
     Stopping { since: Instant, code: u8 },
 }
 
+/// The master that is to take over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Successor {
+    pid: Pid,
+    /// When patience with its boot ends.
+    kill_at: Option<Instant>,
+}
+
 /// The workers, where they stand, and what is wanted of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Fleet {
@@ -73,8 +81,7 @@ pub(crate) struct Fleet {
     capacity: usize,
     phase: Phase,
     slots: Vec<Slot>,
-    /// The master that is to take over.
-    successor: Option<Pid>,
+    successor: Option<Successor>,
     backoff: Backoff,
     look_at: Option<Instant>,
     beat_at: Option<Instant>,
@@ -106,7 +113,7 @@ impl Fleet {
             Event::Ready { slot } => self.ready(slot, now),
             Event::Died { pid, status } => self.died(pid, status, now),
             Event::Hung { slot } => self.hung(slot, now),
-            Event::Succeeding { pid } => self.succeeding(pid),
+            Event::Succeeding { pid } => self.succeeding(pid, now),
             Event::Succeeded => self.succeeded(now),
             Event::Loaded { workers, timing } => self.loaded(workers, timing, now),
             Event::Refused => self.refused(),
@@ -122,7 +129,8 @@ impl Fleet {
             self.current() < self.wanted() && !self.slots.iter().any(|slot| matches!(slot, Slot::Forking { .. }));
         let refill = short.then(|| self.backoff.not_before());
         let leave = if let Phase::Leaving { until, .. } = self.phase { Some(until) } else { None };
-        limits.chain(refill).chain(leave).chain(self.look_at).chain(self.beat_at).min()
+        let succession = self.successor.and_then(|successor| successor.kill_at);
+        limits.chain(refill).chain(leave).chain(succession).chain(self.look_at).chain(self.beat_at).min()
     }
 
     /// The slots, by number.
@@ -142,7 +150,7 @@ impl Fleet {
 
     /// The master that is to take over.
     pub(crate) fn successor(&self) -> Option<Pid> {
-        self.successor
+        self.successor.map(|successor| successor.pid)
     }
 
     /// How long a worker may be awake without a pause.
@@ -169,6 +177,13 @@ impl Fleet {
                     actions.extend(self.cannot_boot(generation, now));
                 }
             }
+        }
+        if let Some(successor) = &mut self.successor
+            && successor.kill_at.is_some_and(|kill_at| kill_at <= now)
+        {
+            // What follows from its death is what follows from any.
+            successor.kill_at = None;
+            actions.push(Action::Kill(successor.pid));
         }
         if let (Some(due), Some(timeout)) = (self.look_at, self.force.timing.timeout)
             && due <= now
@@ -272,7 +287,7 @@ impl Fleet {
     }
 
     fn died(&mut self, pid: Pid, status: ExitStatus, now: Instant) -> Vec<Action> {
-        if self.successor == Some(pid) {
+        if self.successor() == Some(pid) {
             // It could not boot: everything is as it was.
             self.successor = None;
         }
@@ -332,18 +347,19 @@ impl Fleet {
         }
     }
 
-    fn succeeding(&mut self, pid: Pid) -> Vec<Action> {
+    fn succeeding(&mut self, pid: Pid, now: Instant) -> Vec<Action> {
         match self.phase {
             Phase::Leaving { .. } | Phase::Stopping { .. } => vec![Action::Term(pid)],
             Phase::Starting | Phase::Running | Phase::Reloading { .. } | Phase::Paused => {
-                self.successor = Some(pid);
+                let kill_at = self.force.timing.timeout.map(|timeout| now + timeout);
+                self.successor = Some(Successor { pid, kill_at });
                 vec![]
             }
         }
     }
 
     fn succeeded(&mut self, now: Instant) -> Vec<Action> {
-        let Some(successor) = self.successor.take() else { return vec![] };
+        let Some(Successor { pid: successor, .. }) = self.successor.take() else { return vec![] };
         let mut actions = vec![Action::HandOver { successor }];
         actions.extend(self.stop(0, now));
         actions

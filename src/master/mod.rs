@@ -7,7 +7,7 @@ mod pidfile;
 pub(crate) mod succession;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -320,7 +320,7 @@ impl Master {
         }
         for listener in &self.listeners {
             // For whoever started us; if nobody reads it, that is no reason to stop.
-            let _ = writeln!(io::stdout(), "Serving on {listener}...");
+            let _ = process::write_if_ready(&io::stdout(), format!("Serving on {listener}...\n").as_bytes());
         }
         tracing::info!("ready: {}", self.status());
         systemd::ready(&self.status());

@@ -286,11 +286,17 @@ fn table(
     settable(command, subcommand).filter_map(row).collect()
 }
 
-/// What an upgrade starts: the path that we were started by, which may be a link that leads elsewhere by
-/// then; else our file, asked for now, for once it is replaced the kernel calls it "(deleted)".
+/// What an upgrade starts: our file under the name that we were called by, which may be a link that leads elsewhere by
+/// then. Asked for now, for once the file is replaced the kernel calls it "(deleted)".
 fn program(called: Option<&OsString>) -> PathBuf {
-    let path = called.map(PathBuf::from).filter(|path| path.components().count() > 1 && path.exists());
-    path.and_then(|path| std::path::absolute(path).ok()).or_else(|| std::env::current_exe().ok()).unwrap_or_default()
+    let called = called.map_or(Path::new(""), Path::new);
+    let Ok(running) = std::env::current_exe() else { return called.to_owned() };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // As execvp(3) finds it: only a name without a slash is looked for in PATH.
+    let named = called.components().count() > 1;
+    let folders = if named { vec![PathBuf::new()] } else { std::env::split_paths(&path).collect() };
+    let mut places = folders.iter().filter_map(|folder| std::path::absolute(folder.join(called)).ok());
+    places.find(|place| place.canonicalize().is_ok_and(|place| place == running)).unwrap_or(running)
 }
 
 /// What is wrong, without the usage and the hints that clap puts under it.

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
 use std::time::Instant;
@@ -190,7 +191,19 @@ pub(crate) fn start_program(command: &mut Command, fds: &[BorrowedFd<'_>]) -> io
     Ok(child.id() as i32)
 }
 
-/// Writes to standard error now or not at all: a log pipe whose reader sleeps must not stop us.
+/// A pipe that a standard stream goes into, opened anew so that it never blocks: the flags of the one that we were given
+/// are shared with whoever else writes to it. `None` where it is no pipe, or cannot be opened.
+///
+/// [`write_if_ready`] alone is not enough there: a pipe is ready when it has room for one page, which another process may
+/// fill first, and a line may be longer.
+pub(crate) fn own_pipe(stream: &impl AsFd) -> Option<File> {
+    let kind = nix::sys::stat::fstat(stream).ok()?.st_mode & libc::S_IFMT;
+    let path = format!("/proc/self/fd/{}", stream.as_fd().as_raw_fd());
+    let open = || File::options().write(true).custom_flags(libc::O_NONBLOCK).open(path).ok();
+    (kind == libc::S_IFIFO).then(open).flatten()
+}
+
+/// Writes to a standard stream now or not at all: a reader that sleeps must not stop us.
 pub(crate) fn write_if_ready(out: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
     let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
     match poll(&mut fds, PollTimeout::ZERO)? {

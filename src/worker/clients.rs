@@ -25,6 +25,8 @@ pub(super) struct Client {
     watched: Option<Interest>,
     /// The last read came back short, so there is nothing to read until mio says so.
     drained: bool,
+    /// The client has sent its end, which is behind the last byte and is no event of its own then.
+    ended: bool,
     /// When the heap of timers has it looked at next.
     timer: Option<Instant>,
 }
@@ -65,7 +67,7 @@ impl Clients {
             }
             None => Connection::new(now, patience),
         };
-        self.slab.insert(Client { socket, connection, watched: None, drained: false, timer: None })
+        self.slab.insert(Client { socket, connection, watched: None, drained: false, ended: false, timer: None })
     }
 
     pub(super) fn get_mut(&mut self, key: usize) -> Option<&mut Client> {
@@ -165,7 +167,7 @@ impl Client {
         match retried(|| self.socket.read(buffer)) {
             Ok(count) => {
                 // A short read has emptied the socket (epoll(7)); what comes later is an event.
-                self.drained = count < buffer.len();
+                self.drained = count < buffer.len() && !self.ended;
                 Progress::Done(count)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Blocked,
@@ -188,9 +190,10 @@ impl Client {
         self.connection.shut();
     }
 
-    /// mio says that there is something to read, or the end.
-    pub(super) fn readable(&mut self) {
+    /// mio says that there is something to read, or that the end is among it.
+    pub(super) fn readable(&mut self, ended: bool) {
         self.drained = false;
+        self.ended |= ended;
     }
 }
 

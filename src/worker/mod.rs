@@ -171,7 +171,7 @@ impl Worker {
                     LIFELINE => self.look_at_lifeline(),
                     ROUND => {}
                     token if self.door.has(token) => self.welcome(token)?,
-                    token => self.attend_to(token)?,
+                    token => self.attend_to(token, event.is_read_closed())?,
                 }
             }
             for key in std::mem::take(&mut self.again) {
@@ -270,12 +270,12 @@ impl Worker {
         self.serve_client(key)
     }
 
-    fn attend_to(&mut self, token: Token) -> io::Result<()> {
+    fn attend_to(&mut self, token: Token, ended: bool) -> io::Result<()> {
         // It may be gone since the event was fetched; then its key may be another's, to whom one try to
         // read too many does no harm.
         let Some(key) = self.clients.key(token) else { return Ok(()) };
         if let Some(client) = self.clients.get_mut(key) {
-            client.readable();
+            client.readable(ended);
         }
         self.serve_client(key)
     }

@@ -68,8 +68,8 @@ impl Family {
 
     /// The masters among them.
     pub(crate) fn masters(&self) -> Vec<i32> {
-        // The kernel keeps 15 bytes of "hospital: master".
-        self.members().into_iter().filter(|&pid| processes::name(pid) == "hospital: maste").collect()
+        // As long as a name may be for the kernel.
+        self.members().into_iter().filter(|&pid| processes::name(pid) == "hospital:master").collect()
     }
 
     /// Waits until there is exactly one master with all its `workers`, and it is none of `before`.
@@ -85,7 +85,7 @@ impl Family {
 
     /// The workers of a master that are named as such, which they are as soon as they heed TERM.
     pub(crate) fn workers_of(&self, master: i32) -> Vec<i32> {
-        let named = |pid: &i32| processes::name(*pid).starts_with("hospital: w");
+        let named = |pid: &i32| processes::name(*pid).starts_with("hospital:w");
         processes::children(master).into_iter().filter(named).collect()
     }
 

@@ -13,10 +13,11 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::At;
 
-/// No load goes on for longer, whatever becomes of the test.
-const LONGEST: Duration = Duration::from_secs(180);
 /// How many failures are described; the others are only counted.
 const DESCRIBED: usize = 5;
+/// The body of the slow clients: each byte goes out on its own, so long after the one before.
+const BODY: [u8; 8] = *b"slowness";
+const BODY_PAUSE: Duration = Duration::from_millis(2);
 
 /// What the clients are like.
 #[derive(Clone, Copy, Debug)]
@@ -25,17 +26,29 @@ pub(crate) struct Shape {
     pub(crate) close: usize,
     /// How many keep theirs as long as the server lets them.
     pub(crate) keep_alive: usize,
+    /// How many make a connection for each request and send a body with it, slowly.
+    pub(crate) slow_body: usize,
     /// How long each waits from an answer to its next request: a kept connection is idle meanwhile.
     pub(crate) pause: Duration,
     /// How long an answer may take, with the time to connect; what takes longer is slow.
     pub(crate) patience: Duration,
     /// What they ask for.
     pub(crate) path: &'static str,
+    /// No load goes on for longer, whatever becomes of the test.
+    pub(crate) longest: Duration,
 }
 
 impl Default for Shape {
     fn default() -> Shape {
-        Shape { close: 4, keep_alive: 4, pause: Duration::from_millis(2), patience: Duration::from_secs(10), path: "/" }
+        Shape {
+            close: 4,
+            keep_alive: 4,
+            slow_body: 0,
+            pause: Duration::from_millis(2),
+            patience: Duration::from_secs(10),
+            path: "/",
+            longest: Duration::from_secs(180),
+        }
     }
 }
 
@@ -122,9 +135,12 @@ impl Load {
             tally: Mutex::default(),
             changed: Condvar::new(),
         });
-        let keeps = (0..shape.close).map(|_| false).chain((0..shape.keep_alive).map(|_| true));
-        let clients = keeps.map(|keeps| {
-            let client = Client { shared: Arc::clone(&shared), keeps, kept: None, input: Vec::new() };
+        let some = |mode, count| std::iter::repeat_n(mode, count);
+        let modes = some(Mode::Close, shape.close)
+            .chain(some(Mode::KeepAlive, shape.keep_alive))
+            .chain(some(Mode::SlowBody, shape.slow_body));
+        let clients = modes.map(|mode| {
+            let client = Client { shared: Arc::clone(&shared), mode, kept: None, input: Vec::new() };
             std::thread::spawn(move || client.work())
         });
         Load { clients: clients.collect(), shared }
@@ -151,7 +167,10 @@ impl Load {
     /// Lets each client finish the request that it is at, and says what became of all.
     #[track_caller]
     pub(crate) fn stop(mut self) -> Tally {
-        assert!(self.shared.began.elapsed() < LONGEST, "the load ended by itself: the test takes too long");
+        assert!(
+            self.shared.began.elapsed() < self.shared.shape.longest,
+            "the load ended by itself: the test takes too long"
+        );
         let panicked = self.halt();
         assert_eq!(panicked, 0, "clients panicked");
         let tally = self.so_far();
@@ -173,14 +192,14 @@ impl Drop for Load {
 
 impl Shared {
     fn goes_on(&self) -> bool {
-        !self.told_to_stop.load(Ordering::Relaxed) && self.began.elapsed() < LONGEST
+        !self.told_to_stop.load(Ordering::Relaxed) && self.began.elapsed() < self.shape.longest
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, result: Result<(), Failure>, keeps: bool, took: Duration) {
+    fn note(&self, result: Result<(), Failure>, mode: Mode, took: Duration) {
         let mut tally = self.tally();
         match result {
             Ok(()) => {
@@ -190,8 +209,8 @@ impl Shared {
             Err(Failure { verdict, what }) => {
                 *tally.counts.entry(verdict).or_default() += 1;
                 if tally.described.len() < DESCRIBED {
-                    let (at, mode) = (self.began.elapsed(), if keeps { "keep-alive" } else { "close" });
-                    tally.described.push(format!("{verdict:?} at {at:.3?} after {took:.3?} ({mode}): {what}"));
+                    let at = self.began.elapsed();
+                    tally.described.push(format!("{verdict:?} at {at:.3?} after {took:.3?} ({mode:?}): {what}"));
                 }
             }
         }
@@ -208,10 +227,18 @@ fn failure(verdict: Verdict, what: impl ToString) -> Failure {
     Failure { verdict, what: what.to_string() }
 }
 
+/// What one of the clients is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Close,
+    KeepAlive,
+    SlowBody,
+}
+
 /// One of the threads.
 struct Client {
     shared: Arc<Shared>,
-    keeps: bool,
+    mode: Mode,
     kept: Option<Socket>,
     input: Vec<u8>,
 }
@@ -229,7 +256,7 @@ impl Client {
         while self.shared.goes_on() {
             let asked = Instant::now();
             let result = self.ask(asked + self.shared.shape.patience);
-            self.shared.note(result, self.keeps, asked.elapsed());
+            self.shared.note(result, self.mode, asked.elapsed());
             std::thread::sleep(self.shared.shape.pause);
         }
     }
@@ -259,10 +286,22 @@ impl Client {
     }
 
     fn exchange(&mut self, socket: &mut Socket, deadline: Instant) -> Result<Head, Failure> {
-        let (path, connection) = (self.shared.shape.path, if self.keeps { "keep-alive" } else { "close" });
-        let request = format!("GET {path} HTTP/1.1\r\nHost: load\r\nConnection: {connection}\r\n\r\n");
+        let path = self.shared.shape.path;
+        let fields = match self.mode {
+            Mode::Close => "Connection: close\r\n".to_owned(),
+            Mode::KeepAlive => "Connection: keep-alive\r\n".to_owned(),
+            Mode::SlowBody => format!("Connection: close\r\nContent-Length: {}\r\n", BODY.len()),
+        };
+        let request = format!("GET {path} HTTP/1.1\r\nHost: load\r\n{fields}\r\n");
         // It fits into any socket's buffer.
-        socket.write_all(request.as_bytes()).map_err(|error| failure(Verdict::Reset, error))?;
+        let mut send = |bytes: &[u8]| socket.write_all(bytes).map_err(|error| failure(Verdict::Reset, error));
+        send(request.as_bytes())?;
+        if self.mode == Mode::SlowBody {
+            for byte in BODY {
+                std::thread::sleep(BODY_PAUSE);
+                send(&[byte])?;
+            }
+        }
         self.input.clear();
         let head = loop {
             if let Some(head) = parse(&self.input)? {

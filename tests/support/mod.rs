@@ -10,10 +10,12 @@
 // Each test file is a crate of its own and uses its part of this.
 #![allow(dead_code, unused_imports)]
 
+pub(crate) mod circus;
 pub(crate) mod client;
 pub(crate) mod family;
 pub(crate) mod load;
 pub(crate) mod processes;
+pub(crate) mod site;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;

@@ -83,3 +83,11 @@ pub(crate) fn descriptor_flags(pid: i32, fd: i32) -> u32 {
     let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).expect("each has flags");
     u32::from_str_radix(flags.trim(), 8).expect("they are octal")
 }
+
+/// Changes how many descriptors a running process, and what it forks from now on, may have.
+#[track_caller]
+pub(crate) fn limit_descriptors(pid: i32, limit: u64) {
+    let limits = format!("--nofile={limit}:");
+    let status = std::process::Command::new("prlimit").args(["--pid", &pid.to_string(), &limits]).status();
+    assert!(status.expect("util-linux is installed").success());
+}

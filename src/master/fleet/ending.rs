@@ -18,7 +18,7 @@ impl Fleet {
     pub(super) fn stop(&mut self, code: u8, now: Instant) -> Vec<Action> {
         self.phase = Phase::Stopping { since: now, code };
         let drained: Vec<_> = (0..self.slots.len()).filter_map(|index| self.drain(index, now)).collect();
-        let successor = self.successor.take().map(Action::Term);
+        let successor = self.successor.take().map(|successor| Action::Term(successor.pid));
         [Action::CloseListeners].into_iter().chain(successor).chain(drained).collect()
     }
 
@@ -26,7 +26,7 @@ impl Fleet {
         let code = if let Phase::Stopping { code, .. } = self.phase { code } else { 0 };
         self.phase = Phase::Stopping { since: now, code };
         let killed: Vec<_> = (0..self.slots.len()).filter_map(|index| self.kill(index)).collect();
-        let successor = self.successor.take().map(Action::Term);
+        let successor = self.successor.take().map(|successor| Action::Term(successor.pid));
         [Action::CloseListeners].into_iter().chain(successor).chain(killed).collect()
     }
 

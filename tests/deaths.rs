@@ -1,0 +1,111 @@
+//! Workers that die, cannot boot or hang, and what else stops processes.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::family::{Family, PATIENCE};
+use support::load::{Load, Shape};
+use support::*;
+
+#[test]
+fn a_crash_loop_waits_longer_and_longer_and_ends_when_its_cause_does() {
+    // The first waits are 1 ms, 1.5 ms, and so on; so many deaths take at least 2 × (1.5¹⁶ − 1) ms.
+    const DEATHS: usize = 18;
+    const AT_LEAST: Duration = Duration::from_millis(1311);
+    let server = Server::start(["-w", "1"]);
+    processes::limit_descriptors(server.master(), 3);
+    let began = Instant::now();
+    send(server.workers()[0], Signal::SIGKILL);
+    eventually("its successors die as they boot", || server.stderr().matches("died while it booted").count() >= DEATHS);
+    assert!(began.elapsed() >= AT_LEAST, "{DEATHS} deaths in {:?}", began.elapsed());
+    assert!(server.stderr().contains("cannot go on: Too many open files"), "{}", server.stderr());
+
+    // Asked while nobody is there.
+    let mut client = Client::to(&server.at);
+    client.ask("/");
+    processes::limit_descriptors(server.master(), 1024);
+    assert_eq!(client.answer().status, 200);
+    eventually("there is one again", || server.workers().len() == 1);
+}
+
+#[test]
+fn workers_that_are_killed_as_they_boot_are_replaced_when_that_stops() {
+    let server = Server::start(["-w", "2"]);
+    let until = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < until {
+        server.workers().into_iter().for_each(|pid| send(pid, Signal::SIGKILL));
+    }
+    assert_eq!(get(&server.at, "/").status, 200);
+    eventually("there are two again", || server.workers().len() == 2);
+}
+
+#[test]
+#[ignore = "needs strace: run tests/run"]
+fn a_worker_that_hangs_is_aborted_and_replaced() {
+    let server = Server::start(["-w", "1", "--timeout", "1"]);
+    let victim = server.workers()[0];
+    // It never comes back from answering.
+    let inject = "inject=sendto:delay_enter=100000000";
+    let mut strace = Family::start(tempfile::tempdir().expect("there is room"), "strace", |command| {
+        command.args(["-qq", "-o", "/dev/null", "-e", "trace=sendto", "-e", inject, "-p", &victim.to_string()]);
+    });
+    eventually("it is traced", || processes::status(victim, "TracerPid") == strace.head().to_string());
+    let mut first = Client::to(&server.at);
+    first.ask("/");
+    server.logs("hangs: aborting it");
+    let asked = Instant::now();
+    assert_eq!(get(&server.at, "/").status, 200);
+    assert!(asked.elapsed() < Duration::from_secs(4), "its successor did not wait for its end");
+    // It dies of what was sent to it as soon as it is let go.
+    send(strace.head(), Signal::SIGKILL);
+    strace.wait();
+    within(PATIENCE, "it is dead", || !processes::is_alive(victim));
+    eventually("one worker is left", || server.workers().len() == 1);
+}
+
+#[test]
+fn a_tree_that_was_stopped_for_longer_than_the_timeout_goes_on_with_the_same_workers() {
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let server = Server::start(["-w", "2", "--timeout", "1"]);
+    // So that some of them are stopped in the middle of something.
+    let load = Load::start(&server.at, Shape { patience: PATIENCE, ..Shape::default() });
+    load.wait_for_answers(100);
+    let workers = server.workers();
+    let tree: Vec<_> = workers.iter().copied().chain([server.master()]).collect();
+    for _ in 0..2 {
+        tree.iter().for_each(|&pid| send(pid, Signal::SIGSTOP));
+        // Not a wait for something to happen, but what is tested.
+        std::thread::sleep(TIMEOUT * 2);
+        // The master first: it finds the workers as they were.
+        tree.iter().rev().for_each(|&pid| send(pid, Signal::SIGCONT));
+        load.wait_for_answers(100);
+        std::thread::sleep(TIMEOUT * 2);
+    }
+    load.stop().assert_nothing_lost();
+    assert_eq!(server.workers(), workers);
+    assert!(!server.stderr().contains("hangs"), "{}", server.stderr());
+}
+
+#[test]
+fn a_stopped_worker_holds_up_nobody_who_comes_later() {
+    let server = Server::start(["-w", "2"]);
+    send(server.workers()[0], Signal::SIGSTOP);
+    for _ in 0..20 {
+        assert_eq!(get(&server.at, "/").status, 200);
+    }
+}
+
+#[test]
+fn more_workers_than_the_machine_has_processors_answer_reload_and_stop() {
+    let mut server = Launch::binding(["-b", "127.0.0.1:0", "-w", "64"]).start();
+    assert_eq!(server.workers().len(), 64);
+    let load = Load::start(&server.at, Shape { patience: PATIENCE, ..Shape::default() });
+    load.wait_for_answers(200);
+    server.signal(Signal::SIGHUP);
+    within(PATIENCE, "all are replaced", || server.stderr().contains("reloaded: all workers"));
+    load.wait_for_answers(200);
+    load.stop().assert_nothing_lost();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+}

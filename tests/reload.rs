@@ -1,0 +1,104 @@
+//! Reloads: whatever is found wrong with a new configuration, and whenever it comes, who asks is answered.
+
+mod support;
+
+use support::site::{Site, WORKERS, Way};
+use support::*;
+
+#[test]
+fn a_reload_under_load_loses_no_request_on_a_port_of_its_own() {
+    reload_under_load(Way::Tcp);
+}
+
+#[test]
+fn a_reload_under_load_loses_no_request_on_a_unix_socket() {
+    reload_under_load(Way::Unix);
+}
+
+#[test]
+fn a_reload_under_load_loses_no_request_on_a_passed_socket() {
+    reload_under_load(Way::Fd);
+}
+
+fn reload_under_load(way: Way) {
+    let site = Site::open(way, &[]);
+    let load = site.load(2);
+    for _ in 0..5 {
+        site.reload();
+        load.wait_for_answers(30);
+    }
+    load.stop().assert_nothing_lost();
+    assert_eq!(site.generations(), [1, 2, 3, 4, 5]);
+    site.expect_tidy();
+}
+
+#[test]
+fn a_bad_configuration_changes_nothing_but_the_log() {
+    for (bad, why) in [
+        ("HEALTHCHECKS=hospital.healthchecks.missing\n", "hospital.healthchecks.missing"),
+        ("HEALTHCHECKS=gopher://host\n", "gopher"),
+        ("HOSPITAL_WORKERS=many\n", "many"),
+        ("no variable\n", "NAME=VALUE"),
+    ] {
+        let site = Site::open(Way::Tcp, &[]);
+        let (master, load) = (site.master(), site.load(1));
+        let workers = site.family.workers_of(master);
+        site.write_env(bad);
+        site.logs_after("reload refused", || send(master, Signal::SIGHUP));
+        load.wait_for_answers(50);
+        load.stop().assert_nothing_lost();
+        let log = site.log();
+        let refusal = log.lines().find(|line| line.contains("reload refused")).expect("it was just seen");
+        assert!(refusal.contains(why), "{refusal}");
+        assert_eq!(site.family.workers_of(master), workers, "{bad:?}");
+        site.mend_env();
+        site.reload();
+    }
+}
+
+#[test]
+fn an_env_file_that_is_gone_changes_nothing_but_the_log() {
+    let site = Site::open(Way::Tcp, &[]);
+    let (master, load) = (site.master(), site.load(1));
+    std::fs::remove_file(site.family.path("env")).expect("it was there");
+    site.logs_after("reload refused", || send(master, Signal::SIGHUP));
+    load.wait_for_answers(50);
+    load.stop().assert_nothing_lost();
+}
+
+#[test]
+fn a_generation_that_cannot_boot_is_rolled_back() {
+    // Without --env-file: reading one takes a descriptor.
+    let server = Server::start(["-w", "2"]);
+    let load = load::Load::start(&server.at, load::Shape::default());
+    load.wait_for_answers(50);
+    let workers = server.workers();
+    processes::limit_descriptors(server.master(), 3);
+    server.signal(Signal::SIGHUP);
+    server.logs("the new workers cannot boot: generation 0 goes on serving");
+    eventually("only the old workers are left", || server.workers() == workers);
+    load.wait_for_answers(50);
+    load.stop().assert_nothing_lost();
+    assert!(server.stderr().contains("Too many open files"), "{}", server.stderr());
+
+    processes::limit_descriptors(server.master(), 1024);
+    server.signal(Signal::SIGHUP);
+    server.logs("reloaded: all workers are of generation 2");
+    assert_eq!(get(&server.at, "/").status, 200);
+}
+
+#[test]
+fn reloads_leave_nothing_open_and_nobody_behind() {
+    let site = Site::open(Way::Unix, &[]);
+    site.reload();
+    let (descriptors, memory) = site.belongings();
+    for _ in 0..30 {
+        site.reload();
+    }
+    site.expect_tidy();
+    let (descriptors_now, memory_now) = site.belongings();
+    assert_eq!(descriptors_now, descriptors);
+    // The allocator's own ups and downs; a configuration that was kept would show as more.
+    assert!(memory_now <= memory + 512, "{memory} KiB became {memory_now} KiB");
+    assert_eq!(site.family.workers_of(site.master()).len(), WORKERS);
+}
