@@ -46,6 +46,21 @@ impl AsRawFd for Inbox {
     }
 }
 
+/// Whether whoever started this process has it ignore a signal, as nohup does with HUP.
+pub(crate) fn is_ignored(signal: Signal) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action the call only writes the present one, to memory that is ours.
+    let result = unsafe { libc::sigaction(signal as i32, std::ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: the call has succeeded, so it has written all of it.
+    result == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
+}
+
+/// Ends this process by a signal, as if it were not handled: whoever waits for it sees which one it was.
+pub(crate) fn die_of(signal: Signal) -> ! {
+    let _ = signal_hook::low_level::emulate_default_handler(signal as i32);
+    std::process::abort()
+}
+
 /// Blocks every signal and returns what was blocked before.
 pub(super) fn block_all() -> io::Result<SigSet> {
     let mut before = SigSet::empty();
