@@ -26,6 +26,7 @@ pub struct Runner {
     pool: Pool,
     at_once: usize,
     longest: Duration,
+    failfast: bool,
     rounds: u64,
     /// Each check that a thread is busy with, and since when.
     under_way: HashMap<String, Instant>,
@@ -70,6 +71,12 @@ impl Runner {
         Runner { longest: longest.min(FOREVER), ..self }
     }
 
+    /// The same, but for starting no more checks in a round that has found something bad already: what was
+    /// not started has no outcome.
+    pub fn with_failfast(self, failfast: bool) -> Runner {
+        Runner { failfast, ..self }
+    }
+
     /// Begins a round that is over within `limit`. Checks that cannot block have run when it returns.
     pub fn begin(&mut self, suite: Suite, limit: Duration, now: Instant) -> Round {
         self.rounds += 1;
@@ -104,7 +111,7 @@ impl Runner {
     fn start(&mut self, round: &mut Round, now: Instant) {
         let mut jobs = Vec::new();
         let mut running = round.running().count();
-        while running < self.at_once && round.next < round.states.len() {
+        while running < self.at_once && round.next < round.states.len() && !(self.failfast && round.is_bad()) {
             let index = round.next;
             round.next += 1;
             let check = round.suite.checks()[index].clone();
@@ -181,6 +188,11 @@ impl Round {
             State::Running { deadline, .. } => Some(*deadline),
         };
         self.states.iter().filter_map(deadline).min()
+    }
+
+    /// Whether something bad was found.
+    pub fn is_bad(&self) -> bool {
+        self.finished().any(|outcome| outcome.finding.status.is_bad())
     }
 
     /// Whether every check has its outcome.
@@ -377,6 +389,18 @@ mod tests {
         };
         assert!(report.passes());
         assert_eq!(report.outcomes.len(), 500);
+    }
+
+    #[test]
+    fn nothing_more_is_started_once_something_failed_if_that_is_wished() {
+        let (late, _release) = stuck("late", LONG);
+        for (failfast, started) in [(false, 1), (true, 0)] {
+            let failing = Arc::new(Check { blocking: false, ..Check::new("bad", |_| Finding::error("no")) });
+            let mut runner = Runner::new(|| ()).with_failfast(failfast);
+            let round = runner.begin(suite([failing, late.clone()]), LONG, Instant::now());
+            assert!(round.is_bad());
+            assert_eq!(round.running().count(), started);
+        }
     }
 
     #[test]

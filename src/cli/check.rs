@@ -100,10 +100,10 @@ fn watch(suite: Suite, flags: &Flags) -> Report {
     let mut live = Live::new(suite.checks().len(), shown);
     let (sender, receiver) = mpsc::channel();
     // Nobody listens any more when a check comes back after the report.
-    let mut runner = Runner::new(move || sender.send(()).unwrap_or_default()).with_at_once(flags.jobs as usize);
-    if let Some(timeout) = flags.timeout {
-        runner = runner.with_longest(timeout);
-    }
+    let mut runner = Runner::new(move || sender.send(()).unwrap_or_default())
+        .with_at_once(flags.jobs as usize)
+        .with_longest(flags.timeout.unwrap_or(Duration::MAX))
+        .with_failfast(flags.failfast);
     let mut round = runner.begin(suite, Duration::MAX, Instant::now());
     let mut seen = 0;
     let report = 'round: loop {
