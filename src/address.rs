@@ -46,6 +46,9 @@ impl FromStr for Address {
 
 fn parse_tcp(text: &str) -> Result<Address, String> {
     let wanted = || format!("{text:?} is no address: write HOST:PORT, [V6]:PORT, unix:PATH, unix:@NAME or fd://N");
+    if text.contains("://") {
+        return Err(wanted());
+    }
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']').ok_or_else(wanted)?;
@@ -137,7 +140,7 @@ mod tests {
             ("host:65536", "is no port"),
             ("[::1", "HOST:PORT"),
             ("[::1]80", "HOST:PORT"),
-            ("http://x:80", "brackets"),
+            ("http://x:80", "HOST:PORT"),
             ("unix:", "lacks a path"),
             ("unix:@", "lacks a name"),
             ("fd://x", "no file descriptor"),

@@ -19,7 +19,7 @@ use crate::settings::{Given, one_line};
 
 /// Collect healthchecks and run them on demand.
 #[derive(Debug, Parser)]
-#[command(name = "hospital", version, max_term_width = 80)]
+#[command(name = "hospital", version, max_term_width = 80, arg_required_else_help = false)]
 pub(crate) struct Invocation {
     #[command(subcommand)]
     verb: Verb,

@@ -40,6 +40,16 @@ mod settings;
 mod sys;
 mod worker;
 
+#[cfg(feature = "tls")]
+pub use checks::cert::assert_cert;
+#[cfg(feature = "dns")]
+pub use checks::dns::assert_dns;
+#[cfg(feature = "http")]
+pub use checks::http::assert_http_response;
+pub use checks::ping::assert_ping;
+pub use checks::tcp::assert_tcp;
+pub use checks::unix::assert_unix;
+
 use std::process::ExitCode;
 use std::time::Duration;
 

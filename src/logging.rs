@@ -10,11 +10,14 @@ use tracing::level_filters::LevelFilter;
 use crate::error::Error;
 use crate::settings::{LogFormat, LogLevel};
 use crate::sys::process::write_if_ready;
+use crate::sys::sockets::FileOwner;
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
 struct Log {
+    /// Absolute, so that it is the same file whatever the directory is later.
     path: Option<PathBuf>,
+    owner: FileOwner,
     state: Mutex<State>,
 }
 
@@ -24,17 +27,19 @@ struct State {
     lost: usize,
 }
 
-/// Begins to log. To be called once, before the first fork: the workers inherit it.
+/// Begins to log. To be called once, before the first fork: the workers inherit it. The file is given to
+/// `owner`, so that workers of another user can open it anew.
 ///
 /// # Errors
 ///
 /// [`Error::Usage`] when the file cannot be opened.
-pub(crate) fn init(path: Option<&Path>, level: LogLevel, format: LogFormat) -> Result<(), Error> {
-    let file = path.map(open).transpose().map_err(|error| {
-        let path = path.unwrap_or(Path::new("")).display();
+pub(crate) fn init(path: Option<&Path>, level: LogLevel, format: LogFormat, owner: FileOwner) -> Result<(), Error> {
+    let path = path.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    let file = path.as_deref().map(|path| open(path, owner)).transpose().map_err(|error| {
+        let path = path.as_deref().unwrap_or(Path::new("")).display();
         Error::Usage(format!("--error-logfile {path} cannot be opened: {error}"))
     })?;
-    let log = Log { path: path.map(Path::to_owned), state: Mutex::new(State { file, lost: 0 }) };
+    let log = Log { path, owner, state: Mutex::new(State { file, lost: 0 }) };
     if LOG.set(log).is_err() {
         return Ok(());
     }
@@ -59,16 +64,18 @@ pub(crate) fn init(path: Option<&Path>, level: LogLevel, format: LogFormat) -> R
 
 /// Opens the file anew, after it was rotated away. A failure keeps the old one.
 pub(crate) fn reopen() {
-    let Some(Log { path: Some(path), state }) = LOG.get() else { return };
-    match open(path) {
+    let Some(Log { path: Some(path), owner, state }) = LOG.get() else { return };
+    match open(path, *owner) {
         Ok(file) => state.lock().unwrap_or_else(PoisonError::into_inner).file = Some(file),
         Err(error) => tracing::error!("--error-logfile {} cannot be opened anew: {error}", path.display()),
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    // Absolute, so that it is the same file whatever the directory is later.
-    File::options().create(true).append(true).open(std::path::absolute(path)?)
+fn open(path: &Path, (user, group): FileOwner) -> io::Result<File> {
+    let file = File::options().create(true).append(true).open(path)?;
+    // A worker may not, and need not, give away what the master has given it.
+    let _ = std::os::unix::fs::fchown(&file, user, group);
+    Ok(file)
 }
 
 /// One line on its way. A log that cannot be written never stops or fails what is logged.

@@ -106,7 +106,6 @@ impl Report {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::check::{DEFAULT_TIMEOUT, Expect};
     use proptest::prelude::*;
 
     const ALL: [Status; 6] =

@@ -58,7 +58,14 @@ impl Runner {
     /// A runner that calls `wake`, from any thread, when checks have finished: time for [`Runner::advance`],
     /// after which it may be called again.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Runner {
-        Runner { pool: Pool::new(wake), at_once: MOST_AT_ONCE, longest: FOREVER, rounds: 0, under_way: HashMap::new() }
+        Runner {
+            pool: Pool::new(wake),
+            at_once: MOST_AT_ONCE,
+            longest: FOREVER,
+            failfast: false,
+            rounds: 0,
+            under_way: HashMap::new(),
+        }
     }
 
     /// The same, with so many checks at once at most instead of [`MOST_AT_ONCE`].

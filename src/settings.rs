@@ -12,7 +12,7 @@ use crate::address::{self, Address, DEFAULT_PORT};
 use crate::worker::connection::{Limits, MOST_FIELDS, Patience};
 pub(crate) use layers::{Configuration, Given, one_line};
 pub(crate) use values::{Details, LogFormat, LogLevel, duration};
-use values::{mask, prefix, variable};
+use values::{mask, prefix, some_time, variable};
 
 /// Everything that can be set, validated. `docs/SETTINGS.md` is compared with it by a test.
 #[derive(Clone, Debug, Args)]
@@ -56,10 +56,10 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration, help_heading = "Times")]
     pub(crate) drain_delay: Duration,
     /// How long a round of checks may take in all
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = "Times")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time, help_heading = "Times")]
     pub(crate) request_timeout: Duration,
     /// How long a client may take to send the head of a request
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = "Times")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time, help_heading = "Times")]
     pub(crate) header_timeout: Duration,
     /// How long an idle connection is kept for the next request
     #[arg(long, value_name = "TIME", default_value = "75s", value_parser = duration, help_heading = "Times")]
@@ -134,6 +134,18 @@ impl Settings {
     pub(crate) fn addresses(&self) -> Vec<Address> {
         let named: Vec<_> = self.fd.map(Address::Fd).into_iter().chain(self.bind.iter().cloned()).collect();
         if named.is_empty() { vec![Address::Tcp { host: self.host.clone(), port: self.port }] } else { named }
+    }
+
+    /// What a reload does not change, each as it is shown.
+    pub(crate) fn fixed(&self) -> [String; 3] {
+        let addresses: Vec<_> = self.addresses().iter().map(ToString::to_string).collect();
+        let log = self.error_logfile.as_deref().map_or("standard error".into(), |path| path.display().to_string());
+        let pidfile = self.pid.as_deref().map_or("none".into(), |path| path.display().to_string());
+        [
+            format!("listening on {}", addresses.join(", ")),
+            format!("the log {log} ({:?}, {:?})", self.log_level, self.log_format),
+            format!("the pidfile {pidfile}"),
+        ]
     }
 
     /// How large a request may be.

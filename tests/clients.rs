@@ -86,6 +86,21 @@ fn newcomers_are_answered_however_many_sit_there() {
 }
 
 #[test]
+fn newcomers_are_answered_where_descriptors_run_out_before_places_do() {
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let server = Launch::script("ulimit -n 64; exec \"$@\"", ["--fd", "0"]).on(tcp).start();
+    let _held: Vec<_> = (0..100)
+        .map(|_| {
+            let mut client = Client::to(&server.at);
+            client.send(HALF);
+            client
+        })
+        .collect();
+    assert_answers(&server, "with every descriptor wanted");
+    assert!(!server.stderr().contains("cannot accept"), "{}", server.stderr());
+}
+
+#[test]
 fn a_client_that_never_reads_costs_little_and_is_let_go() {
     let server = Server::start::<_, &str>([]);
     let worker = server.workers()[0];

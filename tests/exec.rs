@@ -5,23 +5,8 @@ mod support;
 use std::time::Duration;
 
 use hospital::check::Status;
-use support::{Launch, Signal, eventually, processes};
-
-/// The processes that have this word among their arguments.
-fn with(word: &str) -> usize {
-    let has = |pid: &i32| {
-        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        processes::is_alive(*pid) && String::from_utf8_lossy(&arguments).contains(word)
-    };
-    processes::all().filter(has).count()
-}
-
-/// A check that runs for a minute, in a session of its own too, marked with a word of this test.
-fn endless(test: &str, options: &str) -> (String, String) {
-    let word = format!("{test}-{}", std::process::id());
-    let script = format!("setsid%20sh%20-c%20'sleep%2060;%20:%20{word}'%20%26%20sleep%2060;%20:%20{word}");
-    (format!("endless=exec:/bin/sh#args=-c&args={script}&{options}"), word)
-}
+use support::programs::{endless, with};
+use support::{Launch, Signal, eventually};
 
 #[test]
 fn what_is_reported_late_is_dead_by_then() {
@@ -62,4 +47,34 @@ fn a_worker_that_is_killed_leaves_no_program_behind() {
     support::send(worker, Signal::SIGKILL);
     eventually("nothing is left of it", || with(&word) == 0);
     let _ = asking.join().expect("it does not panic");
+}
+
+/// `hospital check` of these names, without anything of ours on its outputs.
+fn check(names: &[&str]) -> std::process::Child {
+    use std::process::{Command, Stdio};
+    let mut command = Command::new(support::HOSPITAL);
+    command.arg("check").args(names).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("the program can be started")
+}
+
+#[test]
+fn a_check_that_is_interrupted_leaves_no_program_behind() {
+    use std::os::unix::process::ExitStatusExt;
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let (name, word) = endless(&format!("ctrl-{}", signal as i32), "timeout=60s");
+        let mut hospital = check(&[&name]);
+        eventually("the check runs", || with(&word) >= 2);
+        support::send(hospital.id() as i32, signal);
+        let status = hospital.wait().expect("it is our child");
+        assert_eq!(status.signal(), Some(signal as i32), "it ends as if it had not minded");
+        assert_eq!(with(&word), 0);
+    }
+}
+
+#[test]
+fn a_round_that_ends_early_leaves_no_program_behind() {
+    let (name, word) = endless("failfast", "timeout=60s");
+    let mut hospital = check(&["--failfast", &name, "exec:/bin/false#warning=fail"]);
+    assert_eq!(hospital.wait().expect("it is our child").code(), Some(1));
+    assert_eq!(with(&word), 0);
 }

@@ -70,10 +70,26 @@ fn a_second_term_ends_it_at_once_whoever_is_still_attached() {
     let (_slow, _) = slow_client(&server);
     server.signal(Signal::SIGTERM);
     server.logs("draining");
-    server.signal(Signal::SIGTERM);
-    within(AT_ONCE, "it stops", || !processes::is_alive(server.master()));
+    // Asked for again and again, for the first again may be taken for an echo.
+    within(AT_ONCE, "it stops", || {
+        server.signal(Signal::SIGTERM);
+        !processes::is_alive(server.master())
+    });
     assert_eq!(server.wait(), Some(0));
     assert_gone(&workers);
+}
+
+#[test]
+fn a_term_to_the_process_and_its_group_is_one_term() {
+    let mut server = Server::start(["-w", "2"]);
+    let (mut slow, _) = slow_client(&server);
+    for _ in 0..2 {
+        server.signal(Signal::SIGTERM);
+    }
+    server.logs("draining");
+    slow.send("\r\n");
+    assert_eq!(slow.answer().status, 200, "who is attached is still answered");
+    assert_eq!(server.wait(), Some(0));
 }
 
 #[test]

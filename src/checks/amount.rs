@@ -79,6 +79,11 @@ pub fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 100.0 } else { part as f64 / whole as f64 * 100.0 }
 }
 
+/// How many percent of `whole` are used when `free` is free, to two places: as a figure for people.
+pub(super) fn used(free: u64, whole: u64) -> f64 {
+    ((100.0 - share(free, whole)) * 100.0).round() / 100.0
+}
+
 /// Reads a number of bytes: `1000`, `5GiB`, `1.5 MB`. The case of a unit does not matter.
 ///
 /// # Errors

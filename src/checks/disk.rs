@@ -89,10 +89,10 @@ impl Disk<'_> {
         let mut figures = vec![
             Perfdata::new("free", bytes.free as f64, "B"),
             Perfdata::new("total", bytes.total as f64, "B"),
-            Perfdata::new("used", 100.0 - amount::share(bytes.free, bytes.total), "%"),
+            Perfdata::new("used", amount::used(bytes.free, bytes.total), "%"),
         ];
         if inodes.total > 0 {
-            figures.push(Perfdata::new("inodes_used", 100.0 - amount::share(inodes.free, inodes.total), "%"));
+            figures.push(Perfdata::new("inodes_used", amount::used(inodes.free, inodes.total), "%"));
         }
         figures
     }

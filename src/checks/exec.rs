@@ -134,10 +134,11 @@ fn time_to_kill(limit: Duration) -> Duration {
     (limit / 20).min(Duration::from_millis(50))
 }
 
-/// A duration in steps of 10 ms: what was lost before the start is not of interest.
+/// A duration in steps of 50 ms, a short one of 1 ms: what was lost before the start is not of interest.
 fn spoken(duration: Duration) -> humantime::FormattedDuration {
-    let steps = (duration.as_secs_f64() * 100.0).round() as u64;
-    humantime::format_duration(Duration::from_millis(steps * 10))
+    let step = if duration < Duration::from_millis(100) { 1u32 } else { 50 };
+    let steps = (duration.as_secs_f64() * 1000.0 / f64::from(step)).round() as u64;
+    humantime::format_duration(Duration::from_millis(steps * u64::from(step)))
 }
 
 /// The path as it is run from anywhere, if there is a program that we may run.

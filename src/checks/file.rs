@@ -49,7 +49,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         return Err(format!("{target:?} is no absolute path, as in file:/run/shop.lock"));
     }
     let path = PathBuf::from(target);
-    let absent = options.parse("absent", str::parse::<bool>)?.unwrap_or(false);
+    let absent = options.flag("absent")?;
     let expected = Expected {
         max_age: options.parse("max_age", settings::duration)?,
         min_size: options.parse("min_size", amount::size)?,

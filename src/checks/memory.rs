@@ -70,7 +70,7 @@ impl Memory {
         vec![
             Perfdata::new("available", self.available as f64, "B"),
             Perfdata::new("total", self.total as f64, "B"),
-            Perfdata::new("used", 100.0 - amount::share(self.available, self.total), "%"),
+            Perfdata::new("used", amount::used(self.available, self.total), "%"),
         ]
     }
 }

@@ -1,19 +1,35 @@
 //! The built-in kinds of check: one file each, one row each in [`BUILTINS`].
 
 pub mod amount;
+#[cfg(feature = "tls")]
+pub mod cert;
 pub mod disk;
+#[cfg(feature = "dns")]
+pub mod dns;
+mod endpoint;
+mod exchange;
 pub mod exec;
 pub mod file;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod load;
 pub mod memory;
 mod options;
+pub mod ping;
 pub mod process;
 pub(crate) mod secrets;
 pub mod tcp;
+#[cfg(all(test, feature = "http"))]
+mod testing;
+#[cfg(feature = "tls")]
+mod trusted;
+pub mod unix;
 
 pub use options::Options;
 
-use crate::check::{Deadline, Finding, Reason, Status};
+use std::time::{Duration, Instant};
+
+use crate::check::{DEFAULT_TIMEOUT, Deadline, Finding, Reason, Status};
 
 /// What runs a check that was built: called once a round, with the moment by which it has to return.
 pub type Action = Box<dyn Fn(Deadline) -> Finding + Send + Sync>;
@@ -34,8 +50,25 @@ pub struct Kind {
 }
 
 /// Every kind there is, one row each.
-pub static BUILTINS: &[Kind] =
-    &[tcp::KIND, disk::KIND, exec::KIND, file::KIND, load::KIND, memory::KIND, process::KIND];
+pub static BUILTINS: &[Kind] = &[
+    tcp::KIND,
+    unix::KIND,
+    #[cfg(feature = "http")]
+    http::KIND,
+    #[cfg(feature = "tls")]
+    http::KIND_HTTPS,
+    #[cfg(feature = "dns")]
+    dns::KIND,
+    ping::KIND,
+    #[cfg(feature = "tls")]
+    cert::KIND,
+    exec::KIND,
+    disk::KIND,
+    file::KIND,
+    load::KIND,
+    memory::KIND,
+    process::KIND,
+];
 
 /// For the kinds that look at this host as a whole.
 fn nothing_behind(scheme: &str, target: &str) -> Result<(), String> {
@@ -50,5 +83,33 @@ fn result(finding: Finding) -> crate::check::Result {
         Status::Fail | Status::UnexpectedSuccess => Err(Reason::Fail(context)),
         Status::Error => Err(Reason::Error(context)),
         Status::Skip => Err(Reason::Skip(context)),
+    }
+}
+
+/// How long a kind may wait: a little less than it is given, so that it can still say itself what it
+/// waited for, before the round gives up on it.
+fn patience(deadline: Deadline) -> Duration {
+    const MARGIN: Duration = Duration::from_millis(100);
+    let left = deadline.remaining(Instant::now());
+    // Zero would mean "for ever" to the calls that take a timeout.
+    (left - MARGIN.min(left / 10)).max(Duration::from_millis(1))
+}
+
+/// The deadline of an assertion that is called on its own.
+fn default_deadline() -> Deadline {
+    Deadline::at(Instant::now() + DEFAULT_TIMEOUT)
+}
+
+/// How long something took, for the end of a message.
+fn since(began: Instant) -> String {
+    format!("in {} ms", began.elapsed().as_millis())
+}
+
+/// The beginning of a text that came from outside, escaped, so that a message stays one line.
+fn excerpt(text: &str) -> String {
+    const SHOWN: usize = 120;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}… ({} bytes in all)", &text[..end], text.len()),
+        None => format!("{text:?}"),
     }
 }

@@ -13,6 +13,17 @@ impl Options {
         Options { pairs }
     }
 
+    /// These options, for a test.
+    #[cfg(test)]
+    pub(super) fn of(pairs: &[(&str, &str)]) -> Options {
+        Options::new(pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    /// The values of an option, which stay.
+    pub(crate) fn values(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.pairs.iter().filter(move |(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
     /// Adds more of them.
     pub(crate) fn extend(&mut self, pairs: impl IntoIterator<Item = (String, String)>) {
         self.pairs.extend(pairs);
@@ -81,13 +92,9 @@ impl Options {
 mod tests {
     use super::*;
 
-    fn options(pairs: &[(&str, &str)]) -> Options {
-        Options::new(pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())
-    }
-
     #[test]
     fn what_is_taken_is_gone_and_the_rest_is_left_over() {
-        let mut options = options(&[("header", "a: 1"), ("status", "200"), ("header", "b: 2")]);
+        let mut options = Options::of(&[("header", "a: 1"), ("status", "200"), ("header", "b: 2")]);
         assert_eq!(options.take_all("header"), ["a: 1", "b: 2"]);
         assert_eq!(options.left_over(), Some("status"));
         assert_eq!(options.parse("status", str::parse::<u16>), Ok(Some(200)));
@@ -96,22 +103,22 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_named_with_its_option() {
-        let error = options(&[("status", "x")]).parse("status", str::parse::<u16>);
+        let error = Options::of(&[("status", "x")]).parse("status", str::parse::<u16>);
         assert_eq!(error, Err("option status=\"x\": invalid digit found in string".to_owned()));
     }
 
     #[test]
     fn a_flag_is_on_without_a_value() {
         for (value, on) in [("", true), ("true", true), ("false", false)] {
-            assert_eq!(options(&[("insecure", value)]).flag("insecure"), Ok(on));
+            assert_eq!(Options::of(&[("insecure", value)]).flag("insecure"), Ok(on));
         }
-        assert_eq!(options(&[]).flag("insecure"), Ok(false));
-        let error = options(&[("insecure", "yes")]).flag("insecure");
+        assert_eq!(Options::of(&[]).flag("insecure"), Ok(false));
+        let error = Options::of(&[("insecure", "yes")]).flag("insecure");
         assert_eq!(error, Err("option insecure=\"yes\": write true or false".to_owned()));
     }
 
     #[test]
     fn an_option_given_twice_is_an_error() {
-        assert!(options(&[("send", "1"), ("send", "2")]).take("send").is_err());
+        assert!(Options::of(&[("send", "1"), ("send", "2")]).take("send").is_err());
     }
 }

@@ -5,9 +5,10 @@ use percent_encoding::percent_decode_str;
 /// What stands for a secret where it is shown.
 const HIDDEN: &str = "***";
 
-/// A key of a URL's query with one of these in it has a value that is not shown.
-const SECRET_WORDS: [&str; 10] =
-    ["auth", "credential", "jwt", "key", "pass", "pwd", "secret", "session", "sig", "token"];
+/// A key of a URL's query, and the name of a header field, with one of these in it has a value that is
+/// not shown.
+const SECRET_WORDS: [&str; 11] =
+    ["auth", "cookie", "credential", "jwt", "key", "pass", "pwd", "secret", "session", "sig", "token"];
 
 /// Shorter secrets are not looked for in texts: they would be found everywhere.
 const SHORTEST: usize = 3;
@@ -48,6 +49,15 @@ impl Secrets {
         // The longest first, so that none is cut up by another that is a part of it.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Secrets(secrets)
+    }
+
+    /// The same with the values of header fields that look secret, and the last word of each: the token
+    /// behind `Bearer`.
+    pub(crate) fn and_fields<'a>(mut self, fields: impl Iterator<Item = &'a str>) -> Secrets {
+        let values = fields.filter_map(|field| field.split_once(':')).filter(|(name, _)| is_secret(name));
+        let values = values.flat_map(|(_, value)| [value.trim(), value.split_whitespace().last().unwrap_or_default()]);
+        self.0.extend(values.filter(|value| value.len() >= SHORTEST).map(str::to_owned));
+        self
     }
 
     /// Whether there is nothing to hide.
@@ -130,6 +140,13 @@ mod tests {
         let secrets = Secrets::of("//user:p%40ss@shop/?key=abcdef");
         assert_eq!(secrets.scrub("p@ss, p%40ss and abcdef for user"), "***, *** and *** for user");
         assert!(Secrets::of("//shop/?deep=1").is_empty());
+    }
+
+    #[test]
+    fn a_text_is_scrubbed_of_the_tokens_in_header_fields() {
+        let fields = ["Authorization: Bearer abcdef", "Accept: text/html", "X-Api-Key: 12345"];
+        let secrets = Secrets::default().and_fields(fields.into_iter());
+        assert_eq!(secrets.scrub("Bearer abcdef, abcdef, 12345, text/html"), "***, ***, ***, text/html");
     }
 
     #[test]

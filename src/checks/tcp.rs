@@ -1,48 +1,162 @@
-//! `tcp://HOST:PORT`: a connection can be made.
+//! `tcp://HOST:PORT`: a connection can be made, and what comes back matches.
 
-use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::time::{Duration, Instant};
+use std::net::TcpStream;
+use std::time::Instant;
 
-use super::{Action, Kind, Options};
-use crate::check::{DEFAULT_TIMEOUT, Deadline, Finding, Reason, Result};
+use super::endpoint::{Endpoint, authority};
+use super::exchange::{Exchange, spoken};
+use super::{Action, Kind, Options, default_deadline, patience, since};
+use crate::check::{Deadline, Finding, Reason, Result};
 
 pub(super) const KIND: Kind =
-    Kind { scheme: "tcp", options: &[], blocking: true, title: "{target} accepts connections", build };
+    Kind { scheme: "tcp", options: Exchange::OPTIONS, blocking: true, title: "{target} accepts connections", build };
 
-fn build(target: &str, _: &mut Options) -> std::result::Result<Action, String> {
-    let address = target.trim_start_matches('/').trim_end_matches('/').to_owned();
-    if address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
-        return Err(format!("{address:?} is no HOST:PORT, as in tcp://db:5432"));
-    }
-    Ok(Box::new(move |deadline| Finding::from(connect(&address, deadline).map(drop))))
+fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
+    let endpoint = parse(target)?;
+    let exchange = Exchange::take(options)?;
+    Ok(Box::new(move |deadline| Finding::from(check(&endpoint, &exchange, deadline))))
+}
+
+fn parse(target: &str) -> std::result::Result<Endpoint, String> {
+    let address = authority(target);
+    Endpoint::parse(address, None).ok_or_else(|| format!("{address:?} is no HOST:PORT, as in tcp://db:5432"))
 }
 
 /// Asserts that `HOST:PORT` accepts a connection within 5 s.
+///
+/// ```no_run
+/// hospital::assert_tcp("db:5432")?;
+/// # Ok::<(), hospital::check::Reason>(())
+/// ```
 ///
 /// # Errors
 ///
 /// `Fail` when no address of the host does, `Error` when the name cannot be looked up.
 pub fn assert_tcp(address: &str) -> Result {
-    connect(address, Deadline::at(Instant::now() + DEFAULT_TIMEOUT)).map(drop)
+    let endpoint = parse(address).map_err(Reason::Error)?;
+    check(&endpoint, &Exchange::default(), default_deadline())
 }
 
-/// Connects to the first address that accepts; each is tried.
-fn connect(address: &str, deadline: Deadline) -> Result<TcpStream> {
+fn check(endpoint: &Endpoint, exchange: &Exchange, deadline: Deadline) -> Result {
+    let stream = connect(endpoint, deadline)?;
+    exchange.run(stream, &endpoint.to_string(), deadline)
+}
+
+/// Connects to the first address that accepts. Each is tried, and none takes the time of the others.
+pub(super) fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<TcpStream> {
     let began = Instant::now();
-    let addresses: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
+    let addresses = endpoint.addresses()?;
     let mut failures = Vec::new();
-    for address in &addresses {
-        let left = deadline.remaining(Instant::now()).max(Duration::from_millis(1));
-        match TcpStream::connect_timeout(address, left) {
+    for (tried, address) in addresses.iter().enumerate() {
+        let share = patience(deadline) / (addresses.len() - tried) as u32;
+        match TcpStream::connect_timeout(address, share) {
             Ok(stream) => return Ok(stream),
-            Err(error) => failures.push(describe(*address, &error)),
+            Err(error) => failures.push(format!("{address}: {}", spoken(&error))),
         }
     }
     let tried = if failures.is_empty() { "it has no address".to_owned() } else { failures.join(", ") };
-    Err(Reason::Fail(format!("expected {address} to accept a connection: {tried} (in {:?})", began.elapsed())))
+    Err(Reason::Fail(format!("expected {endpoint} to accept a connection: {tried} ({})", since(began))))
 }
 
-fn describe(address: SocketAddr, error: &io::Error) -> String {
-    format!("{address}: {error}")
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Status;
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener};
+    use std::thread;
+    use std::time::Duration;
+
+    /// A server for one connection: it says something, reads a line, and says something more.
+    fn server(ip: &str, greeting: &'static [u8], answer: &'static [u8]) -> SocketAddr {
+        let listener = TcpListener::bind((ip, 0)).expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        thread::spawn(move || {
+            let (mut client, _) = listener.accept()?;
+            client.write_all(greeting)?;
+            if !answer.is_empty() {
+                let mut byte = [0];
+                while client.read(&mut byte)? == 1 && byte != *b"\n" {}
+                client.write_all(answer)?;
+            }
+            // Until the client leaves.
+            client.read_to_end(&mut Vec::new())
+        });
+        address
+    }
+
+    fn run(address: SocketAddr, pairs: &[(&str, &str)], limit: Duration) -> Finding {
+        let action = build(&format!("//{address}"), &mut Options::of(pairs)).expect("it is well formed");
+        action(Deadline::at(Instant::now() + limit))
+    }
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_listener_accepts_on_both_families() {
+        for ip in ["127.0.0.1", "::1"] {
+            assert_eq!(assert_tcp(&server(ip, b"", b"").to_string()), Ok(()), "{ip}");
+        }
+    }
+
+    #[test]
+    fn each_address_of_a_name_is_tried() {
+        // The name has 127.0.0.1 and, on most hosts, ::1; the listener has one of them.
+        let port = server("127.0.0.1", b"", b"").port();
+        assert_eq!(assert_tcp(&format!("localhost:{port}")), Ok(()));
+    }
+
+    #[test]
+    fn nobody_listening_is_a_failure_that_says_where() {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let Err(Reason::Fail(text)) = assert_tcp(&free.to_string()) else { panic!("nobody listens") };
+        assert!(text.starts_with(&format!("expected {free} to accept a connection: {free}: Connection refused")));
+    }
+
+    #[test]
+    fn an_unknown_host_is_an_error() {
+        let found = assert_tcp("no-such-host.invalid:1");
+        assert!(matches!(&found, Err(Reason::Error(text)) if text.contains("no-such-host.invalid")), "{found:?}");
+    }
+
+    #[test]
+    fn a_banner_matches() {
+        let found = run(server("127.0.0.1", b"220 mail ESMTP\r\n", b""), &[("match", "^220 .*ESMTP")], LONG);
+        assert_eq!(found, Finding::PASS);
+    }
+
+    #[test]
+    fn what_is_sent_is_answered() {
+        let address = server("::1", b"hello\n", b"+PONG\r\n");
+        assert_eq!(run(address, &[("send", "PING\r\n"), ("match", r"\+PONG")], LONG), Finding::PASS);
+    }
+
+    #[test]
+    fn another_banner_is_a_failure_that_says_what_came() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        thread::spawn(move || listener.accept().and_then(|(mut client, _)| client.write_all(b"554 no\r\n")));
+        let found = run(address, &[("match", "^220 ")], LONG);
+        assert_eq!(found.status, Status::Fail);
+        let text = found.context.expect("it says why");
+        let expected = format!(
+            "expected {address} to say something that matches \"^220 \": \
+             got \"554 no\\r\\n\", then it closed the connection (in "
+        );
+        assert!(text.starts_with(&expected), "{text}");
+    }
+
+    #[test]
+    fn a_silent_server_is_a_failure_before_the_deadline() {
+        let began = Instant::now();
+        let found = run(server("127.0.0.1", b"", b""), &[("match", "x")], Duration::from_millis(300));
+        assert!(found.context.expect("it says why").contains("got nothing, then nothing came in time"));
+        assert!(began.elapsed() >= Duration::from_millis(200), "it waited");
+    }
+
+    #[test]
+    fn a_wrong_expression_is_named() {
+        let Err(error) = build("//db:1", &mut Options::of(&[("match", "(")])) else { panic!("it is no expression") };
+        assert!(error.starts_with("option match=\"(\": ") && !error.contains('\n'), "{error}");
+    }
 }

@@ -86,6 +86,9 @@ pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
     let mut text = Vec::new();
     let written = if flags.verbose { format.verbose() } else { format };
     (written.write)(&report, &mut text);
+    if !text.ends_with(b"\n") {
+        text.push(b'\n');
+    }
     print_bytes(&text);
     Ok(ExitCode::from((format.exit_code)(&report)))
 }

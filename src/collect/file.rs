@@ -175,7 +175,7 @@ impl File<'_> {
 
     /// `FILE:LINE:COLUMN` of a byte, from 1, the column in characters.
     fn place(&self, offset: usize) -> String {
-        let before = &self.text[..self.text.floor_char_boundary(offset)];
+        let before = self.text.get(..offset).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         format!("{}:{line}:{column}", self.path.display())

@@ -136,7 +136,16 @@ impl Collector<'_> {
         match Spec::parse(name).map_err(unclear)? {
             Some(spec) => self.add_spec(spec),
             None if is_path(name) => self.add_path(name),
-            None => Err(self.wrong(name, &format!("no check is registered there (known: {})", registry::known()))),
+            None if registry::is_dotted(name) => {
+                Err(self.wrong(name, &format!("no check is registered there (known: {})", registry::known())))
+            }
+            None => {
+                let why = format!(
+                    "it is no dotted path, no [label=]scheme:target (schemes: {}) and no path that begins with / or ./",
+                    spec::schemes()
+                );
+                Err(self.wrong(name, &why))
+            }
         }
     }
 
@@ -281,7 +290,9 @@ mod tests {
             ("tpc://db:1", "HEALTHCHECKS names \"tpc://db:1\", but there is no kind of check \"tpc\" (known: "),
             ("/no/such", "HEALTHCHECKS names \"/no/such\", but there is no such file or folder"),
             ("no-such.toml", "HEALTHCHECKS names \"no-such.toml\", but there is no such file or folder"),
-            ("", "HEALTHCHECKS names \"\", but no check is registered there"),
+            ("shop.db", "HEALTHCHECKS names \"shop.db\", but no check is registered there (known: hospital."),
+            ("", "HEALTHCHECKS names \"\", but it is no dotted path, no [label=]scheme:target (schemes: tcp, "),
+            ("db=shop.db", "HEALTHCHECKS names \"db=shop.db\", but it is no dotted path"),
             ("tcp://u:hunter2@db", "HEALTHCHECKS names \"tcp://db\", but "),
             ("tcp://u:hunter2/x@db:1", "HEALTHCHECKS: a user or password holds a '/'"),
         ] {

@@ -87,6 +87,11 @@ pub(super) fn is_at(id: &str, path: &str) -> bool {
     id.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
+/// Whether a name is meant as a dotted path.
+pub(super) fn is_dotted(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | ':'))
+}
+
 /// A path with `::` written as dots, and `r#match` as `match`.
 pub(super) fn dotted(path: &str) -> String {
     path.replace("r#", "").replace("::", ".")

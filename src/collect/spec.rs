@@ -57,10 +57,10 @@ impl Spec {
 
     /// The kind of check that the scheme stands for.
     pub(super) fn kind(&self) -> Result<&'static Kind, String> {
-        BUILTINS.iter().find(|kind| kind.scheme == self.scheme).ok_or_else(|| {
-            let known = listed(BUILTINS.iter().map(|kind| kind.scheme.to_owned()));
-            format!("there is no kind of check {:?} (known: {known})", self.scheme)
-        })
+        BUILTINS
+            .iter()
+            .find(|kind| kind.scheme == self.scheme)
+            .ok_or_else(|| format!("there is no kind of check {:?} (known: {})", self.scheme, schemes()))
     }
 
     /// The name without secrets and options.
@@ -87,7 +87,7 @@ impl Spec {
             return Err(format!("the kind {:?} has no option {unknown:?} (known: {known})", kind.scheme));
         }
         let common = Common::take(&mut self.options)?;
-        let hidden = Secrets::of(&self.target);
+        let hidden = Secrets::of(&self.target).and_fields(self.options.values("header"));
         let action = (kind.build)(&self.plain_target(), &mut self.options).map_err(|error| hidden.scrub(&error))?;
         if let Some(unused) = self.options.left_over() {
             return Err(format!("the option {unused:?} means nothing for this target"));
@@ -149,17 +149,24 @@ impl Common {
     }
 }
 
+/// The schemes that there are, for a message.
+pub(super) fn schemes() -> String {
+    listed(BUILTINS.iter().map(|kind| kind.scheme.to_owned()))
+}
+
 /// Whether a check can be called that: it stands in URLs and in lists.
 pub(super) fn is_label(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
 }
 
-/// Splits after the scheme, which is one in the sense of RFC 3986; a Rust path has none.
+/// Splits after the scheme, which is one in the sense of RFC 3986; a Rust path has none, and `ping:::1` is
+/// none.
 fn split_scheme(text: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = text.split_once(':')?;
     let proper = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-    (proper && !rest.starts_with(':')).then_some((scheme, rest))
+    let is_path = rest.starts_with(':') && !rest.starts_with("::");
+    (proper && !is_path).then_some((scheme, rest))
 }
 
 fn decoded(text: &str) -> String {
@@ -197,6 +204,12 @@ mod tests {
         for name in ["shop.db", "shop::db", "/etc/a:b", "./a:b", "healthchecks.toml", ""] {
             assert!(Spec::split(name).is_none(), "{name}");
         }
+    }
+
+    #[test]
+    fn an_address_of_colons_is_a_target() {
+        let spec = Spec::split("me=ping:::1").expect("it has a scheme");
+        assert_eq!((spec.label.as_deref(), spec.target.as_str()), (Some("me"), "::1"));
     }
 
     #[test]

@@ -36,6 +36,9 @@ const STRIKES: u8 = 3;
 /// How long a worker has for its core dump between ABRT and KILL.
 const ABORT_GRACE: Duration = Duration::from_secs(5);
 
+/// Two TERMs within this time are one: timeout(1) and some supervisors signal the process and its group.
+const ECHO: Duration = Duration::from_millis(100);
+
 /// What is in force: a generation, and what its configuration says about the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Force {
@@ -56,9 +59,9 @@ enum Phase {
     /// The workers were sent away, the master stays.
     Paused,
     /// Readiness fails, and everything is still answered.
-    Leaving { until: Instant },
+    Leaving { since: Instant, until: Instant },
     /// The workers finish; then it exits.
-    Stopping { code: u8 },
+    Stopping { since: Instant, code: u8 },
 }
 
 /// The workers, where they stand, and what is wanted of them.
@@ -118,7 +121,7 @@ impl Fleet {
         let short =
             self.current() < self.wanted() && !self.slots.iter().any(|slot| matches!(slot, Slot::Forking { .. }));
         let refill = short.then(|| self.backoff.not_before());
-        let leave = if let Phase::Leaving { until } = self.phase { Some(until) } else { None };
+        let leave = if let Phase::Leaving { until, .. } = self.phase { Some(until) } else { None };
         limits.chain(refill).chain(leave).chain(self.look_at).chain(self.beat_at).min()
     }
 
@@ -160,6 +163,11 @@ impl Fleet {
             let slot = self.slots[index];
             if self.kill_at(slot).is_some_and(|kill_at| kill_at <= now) {
                 actions.extend(self.kill(index));
+                // One that hangs while it boots cannot boot, as one that dies.
+                if let Slot::Booting { generation, since, .. } = slot {
+                    self.backoff.failed(now.duration_since(since), now);
+                    actions.extend(self.cannot_boot(generation, now));
+                }
             }
         }
         if let (Some(due), Some(timeout)) = (self.look_at, self.force.timing.timeout)
@@ -183,7 +191,7 @@ impl Fleet {
                 actions.push(Action::Beat);
             }
         }
-        if let Phase::Leaving { until } = self.phase
+        if let Phase::Leaving { until, .. } = self.phase
             && until <= now
         {
             actions.extend(self.stop(0, now));
@@ -195,8 +203,11 @@ impl Fleet {
         match (command, self.phase) {
             (Command::Reap, _) => vec![Action::Reap],
             (Command::Reopen, _) => self.reopen(),
+            (Command::Drain, Phase::Leaving { since, .. } | Phase::Stopping { since, .. }) if now < since + ECHO => {
+                vec![]
+            }
             (Command::Stop, _) | (Command::Drain, Phase::Leaving { .. } | Phase::Stopping { .. }) => {
-                self.stop_at_once()
+                self.stop_at_once(now)
             }
             (Command::Drain, Phase::Starting | Phase::Running | Phase::Reloading { .. } | Phase::Paused) => {
                 self.leave(now)

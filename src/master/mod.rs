@@ -88,7 +88,7 @@ impl Master {
         signals::unblock_all().map_err(cannot("cannot unblock signals"))?;
         let pidfile = succession::pidfile(&plan, inheritance.as_ref())
             .inspect_err(|_| listeners.iter().filter(|_| inheritance.is_none()).for_each(Listener::remove_file))?;
-        process::set_name(&format!("{}: master", settings.name));
+        process::set_name(&format!("{}:master", settings.name));
         let generation = inheritance.as_ref().map_or(0, |inheritance| inheritance.generation);
         let predecessor = inheritance.map(|inheritance| inheritance.bell()).transpose();
         Ok(Master {
@@ -145,9 +145,19 @@ impl Master {
         let mut events = self.newly_ready();
         events.extend(self.succession_event());
         let on_terminal = process::on_terminal();
-        let commands = self.signals.take().into_iter().filter_map(|signal| command::named(signal.as_str()));
-        // A terminal sends WINCH whenever its window changes.
-        events.extend(commands.filter(|command| *command != Command::Pause || !on_terminal).map(Event::Command));
+        for signal in self.signals.take() {
+            match command::named(signal.as_str()) {
+                // A terminal sends WINCH whenever its window changes.
+                Some(Command::Pause) if on_terminal => {}
+                Some(command) => {
+                    if command != Command::Reap {
+                        tracing::info!("{signal}: {command:?}");
+                    }
+                    events.push(Event::Command(command));
+                }
+                None => {}
+            }
+        }
         events.push(Event::Tick);
         Ok(events)
     }
@@ -157,7 +167,13 @@ impl Master {
             Slot::Booting { pid, .. } if self.scoreboard.is_ready(slot, pid.unsigned_abs()) => {
                 Some(Event::Ready { slot })
             }
-            _ => None,
+            Slot::Vacant
+            | Slot::Forking { .. }
+            | Slot::Booting { .. }
+            | Slot::Serving { .. }
+            | Slot::Draining { .. }
+            | Slot::Aborting { .. }
+            | Slot::Dying { .. } => None,
         };
         self.fleet.slots().iter().enumerate().filter_map(ready).collect()
     }
@@ -265,6 +281,7 @@ impl Master {
         systemd::reloading();
         match (self.load)(&self.given) {
             Ok(plan) => {
+                self.warn_of_what_stays(&plan);
                 let event =
                     Event::Loaded { workers: plan.configuration.settings.workers.into(), timing: timing(&plan) };
                 self.plans.insert(self.fleet.next_generation(), plan);
@@ -276,6 +293,19 @@ impl Master {
                 systemd::ready(&format!("{}; reload refused: {error}", self.status()));
                 Event::Refused
             }
+        }
+    }
+
+    /// Some settings are in force until the end; a reload that would change them says so.
+    fn warn_of_what_stays(&self, new: &Plan) {
+        let Some(old) = self.plans.values().next() else { return };
+        for (before, after) in old.configuration.settings.fixed().iter().zip(new.configuration.settings.fixed()) {
+            if *before != after {
+                tracing::warn!("changed from {before} to {after}: that takes a restart or an upgrade (USR2)");
+            }
+        }
+        for variable in &new.configuration.unknown {
+            tracing::warn!("{variable} is no setting: see `hospital serve --print-config`");
         }
     }
 
@@ -348,9 +378,8 @@ fn log_death(slot: usize, state: Slot, pid: Pid, status: std::process::ExitStatu
         Slot::Serving { .. } if status.success() => tracing::info!("worker {slot} (pid {pid}) retired"),
         Slot::Serving { .. } => tracing::error!("worker {slot} (pid {pid}) died: {status}"),
         Slot::Draining { .. } if status.success() => tracing::debug!("worker {slot} (pid {pid}) finished"),
-        Slot::Draining { .. } | Slot::Aborting { .. } | Slot::Dying { .. } => {
-            tracing::warn!("worker {slot} (pid {pid}) ended: {status}");
-        }
+        Slot::Draining { .. } | Slot::Aborting { .. } => tracing::warn!("worker {slot} (pid {pid}) ended: {status}"),
+        Slot::Dying { .. } => tracing::info!("worker {slot} (pid {pid}) was killed"),
         Slot::Vacant | Slot::Forking { .. } => {}
     }
 }

@@ -40,7 +40,22 @@ impl PidFile {
 
     /// The file that the former master holds with us, for [`PidFile::write`] when we take over.
     pub(super) fn held(path: &Path, file: File) -> PidFile {
-        PidFile { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), file }
+        PidFile { path: PidFile::absolute(path), file }
+    }
+
+    /// The path as it is whatever the directory is later.
+    pub(super) fn absolute(path: &Path) -> PathBuf {
+        std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it still says our pid.
+    pub(super) fn is_mine(&self) -> bool {
+        std::fs::read_to_string(&self.path).is_ok_and(|text| text.trim() == std::process::id().to_string())
     }
 
     /// Writes our pid into it.

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ pub(crate) struct Inheritance {
     /// The generation after which its own begins.
     pub(super) generation: Generation,
     pub(super) sockets: Vec<Bequest>,
-    pidfile: Option<RawFd>,
+    pidfile: Option<(PathBuf, RawFd)>,
     bell: RawFd,
 }
 
@@ -42,8 +43,9 @@ impl Inheritance {
     }
 
     /// The pidfile, under the lock that the former master holds with us.
-    pub(super) fn pidfile(&self) -> io::Result<Option<File>> {
-        self.pidfile.map(|fd| process::adopt(fd).map(File::from)).transpose()
+    fn pidfile(&self) -> io::Result<Option<PidFile>> {
+        let held = |(path, fd): &(PathBuf, RawFd)| process::adopt(*fd).map(|fd| PidFile::held(path, File::from(fd)));
+        self.pidfile.as_ref().map(held).transpose()
     }
 
     /// What to ring when we can answer.
@@ -90,20 +92,23 @@ impl Master {
     pub(super) fn hand_over(&mut self, successor: Pid) {
         tracing::info!("upgrade: the new master (pid {successor}) answers: draining");
         systemd::main_pid(successor);
-        // Closed, not removed: the files are the successor's now.
+        // Closed, not removed: the files are the successor's now. Only a pidfile that it does not have, for its
+        // configuration names another, is still ours to remove.
         self.listeners.clear();
-        self.pidfile = None;
+        self.pidfile = self.pidfile.take().filter(PidFile::is_mine);
     }
 }
 
 /// The pidfile of a plan: the former master's, or one of our own.
 pub(super) fn pidfile(plan: &Plan, inheritance: Option<&Inheritance>) -> Result<Option<PidFile>, Error> {
-    let Some(path) = plan.configuration.settings.pid.as_deref() else { return Ok(None) };
+    let path = plan.configuration.settings.pid.as_deref().map(PidFile::absolute);
     let inherited =
         inheritance.map(Inheritance::pidfile).transpose().map_err(cannot("cannot take over the pidfile"))?;
-    match inherited.flatten() {
-        Some(file) => Ok(Some(PidFile::held(path, file))),
-        None => PidFile::create(path).map(Some),
+    match (path, inherited.flatten()) {
+        (Some(path), Some(held)) if held.path() == path => Ok(Some(held)),
+        // The other one stays the former master's, which removes it.
+        (Some(path), _) => PidFile::create(&path).map(Some),
+        (None, _) => Ok(None),
     }
 }
 
@@ -142,7 +147,7 @@ impl Succession {
         let inheritance = Inheritance {
             generation,
             sockets,
-            pidfile: pidfile.map(|file| place(file.as_fd())),
+            pidfile: pidfile.map(|file| (file.path().to_owned(), place(file.as_fd()))),
             bell: place(writer.as_fd()),
         };
         let mut command = Command::new(&given.program);

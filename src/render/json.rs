@@ -80,7 +80,8 @@ impl Serialize for Details<'_> {
     }
 }
 
-fn write(document: &impl Serialize, out: &mut Vec<u8>) {
+/// Appends any document, laid out as all of ours.
+pub(super) fn write(document: &impl Serialize, out: &mut Vec<u8>) {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, PrettyFormatter::with_indent(b"    "));
     document.serialize(&mut serializer).expect("writing plain structs to memory cannot fail");
     out.push(b'\n');

@@ -1,7 +1,17 @@
 //! A report as text for its reader: one file a format, one row each in [`FORMATS`].
 
+mod health;
+mod html;
 pub mod json;
+mod junit;
 pub mod kubernetes;
+mod line;
+mod nagios;
+pub mod prometheus;
+mod tap;
+mod text;
+
+use std::fmt;
 
 use crate::report::Report;
 
@@ -27,8 +37,17 @@ impl Format {
     }
 }
 
-/// Every format there is.
-pub static FORMATS: &[Format] = &[json::FORMAT];
+/// Every format there is. Of those with the same media type, the first is what `Accept` gets.
+pub static FORMATS: &[Format] = &[
+    json::FORMAT,
+    health::FORMAT,
+    html::FORMAT,
+    text::FORMAT,
+    junit::FORMAT,
+    tap::FORMAT,
+    nagios::FORMAT,
+    prometheus::FORMAT,
+];
 
 /// The usual exit code: 0 when the report passes, else 1.
 pub fn exit_code(report: &Report) -> u8 {
@@ -46,4 +65,61 @@ pub fn named(name: &str) -> Result<&'static Format, String> {
         .iter()
         .find(|format| format.name == name)
         .ok_or_else(|| format!("there is no such format (known: {})", known()))
+}
+
+/// Appends what a writer of text writes.
+fn appended(out: &mut Vec<u8>, write: impl FnOnce(&mut String) -> fmt::Result) {
+    let mut text = String::new();
+    write(&mut text).expect("a string takes all that is written");
+    out.append(&mut text.into_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Check, Finding, Status};
+    use crate::report::Outcome;
+    use std::collections::HashSet;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    pub(super) const ALL: [Status; 6] =
+        [Status::Pass, Status::Fail, Status::Error, Status::Skip, Status::ExpectedFailure, Status::UnexpectedSuccess];
+
+    /// What every format has to keep in its place.
+    pub(super) const HOSTILE: &str =
+        "a \"q\" 'q' <b>&amp;</b> ]]> --> | pipe=1\n# TODO hash \\ {}\n1..9\nok 9\n  ...\r\n\tend\x1b[31m é";
+
+    /// A failed check that is called, and says, [`HOSTILE`].
+    pub(super) fn hostile() -> Report {
+        let check = Check { title: HOSTILE.to_owned(), ..Check::new(HOSTILE, |_| Finding::PASS) };
+        let finding = Finding::new(Status::Fail, HOSTILE);
+        Report { outcomes: vec![Outcome { check: Arc::new(check), finding, elapsed: Duration::from_millis(1) }] }
+    }
+
+    pub(super) fn written(format: &Format, report: &Report) -> String {
+        let mut out = b"before".to_vec();
+        (format.write)(report, &mut out);
+        String::from_utf8(out).expect("each format is UTF-8").split_off("before".len())
+    }
+
+    #[test]
+    fn each_format_is_found_by_its_name() {
+        let names: HashSet<_> = FORMATS.iter().map(|format| format.name).collect();
+        assert_eq!(names.len(), FORMATS.len());
+        for format in FORMATS {
+            assert_eq!(named(format.name).map(|found| found.media_type), Ok(format.media_type));
+        }
+        let error = named("yaml").expect_err("there is none");
+        let known = "json, health+json, html, text, junit, tap, nagios, prometheus";
+        assert_eq!(error, format!("there is no such format (known: {known})"));
+    }
+
+    #[test]
+    fn an_empty_report_is_a_document_too() {
+        for format in FORMATS {
+            assert!(!written(format, &Report::default()).is_empty(), "{}", format.name);
+            assert_eq!((format.exit_code)(&Report::default()), 0, "{}", format.name);
+        }
+    }
 }

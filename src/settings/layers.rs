@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::Settings;
 use super::values::env_file;
+use crate::checks::secrets;
 use crate::error::Error;
 use crate::master::succession::VARIABLE as SUCCESSION;
 
@@ -55,6 +56,7 @@ struct Conventions {
 
 /// The variables of one place, by the flag that each stands for.
 struct Layer {
+    place: &'static str,
     healthchecks: Option<String>,
     flags: BTreeMap<String, Flag>,
     unknown: Vec<String>,
@@ -63,18 +65,21 @@ struct Layer {
 struct Flag {
     variable: String,
     value: String,
+    /// Which layer it stands in.
+    place: &'static str,
 }
 
 impl Given {
-    /// The process's own command line and environment; what is no UTF-8 in the latter is left out.
+    /// The process's own command line and environment. What is no UTF-8 in the latter stays visibly wrong,
+    /// so that a setting in it is refused rather than passed over.
     pub(crate) fn from_process() -> Given {
-        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
         let argv: Vec<_> = std::env::args_os().collect();
         Given {
-            // Asked for now: when the file has been replaced, the kernel calls ours "(deleted)".
-            program: std::env::current_exe().unwrap_or_else(|_| argv.first().cloned().unwrap_or_default().into()),
+            program: program(argv.first()),
             directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
-            environment: std::env::vars_os().filter_map(text).filter(|(name, _)| name != SUCCESSION).collect(),
+            environment: variables.filter(|(name, _)| name != SUCCESSION).collect(),
             argv,
         }
     }
@@ -97,7 +102,7 @@ impl Given {
         matches: &ArgMatches,
     ) -> Result<Configuration, Error> {
         let own = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-        let environment = Layer::read(&self.environment, command, subcommand)?;
+        let environment = Layer::read("the environment", &self.environment, command, subcommand)?;
         let path = match matches.get_one::<PathBuf>("env_file") {
             Some(path) => Some(path.clone()),
             None => environment.flags.get("env_file").map(|flag| flag.value.clone().into()),
@@ -105,9 +110,9 @@ impl Given {
         // --chdir may have been obeyed since: the file is where it was at the start.
         let path = path.map(|path| self.directory.join(path));
         let from_file = path.as_deref().map_or_else(|| Ok(Vec::new()), read_env_file)?;
-        let file = Layer::read(&from_file, command, subcommand)?;
+        let file = Layer::read("--env-file", &from_file, command, subcommand)?;
         let from_flags: Vec<_> = matches.get_many::<(String, String)>("env").into_iter().flatten().cloned().collect();
-        let flags = Layer::read(&from_flags, command, subcommand)?;
+        let flags = Layer::read("--env", &from_flags, command, subcommand)?;
 
         let mut healthchecks = None;
         let mut unknown = Vec::new();
@@ -143,9 +148,11 @@ impl Given {
 }
 
 impl Configuration {
-    /// Each setting as a line of an env-file, with its source as a comment above it.
+    /// Each setting as a line of an env-file, with its source as a comment above it. Passwords in names are
+    /// not shown, nor are the values of --env.
     pub(crate) fn print(&self) -> String {
-        let names = format!("# from {}\nHEALTHCHECKS=\"{}\"\n", self.origin, self.names.join(" "));
+        let names: Vec<_> = self.names.iter().map(|name| secrets::shown(name)).collect();
+        let names = format!("# from {}\nHEALTHCHECKS=\"{}\"\n", self.origin, names.join(" "));
         self.table
             .iter()
             .fold(names, |text, (variable, value, source)| format!("{text}# from {source}\n{variable}=\"{value}\"\n"))
@@ -153,12 +160,21 @@ impl Configuration {
 }
 
 impl Layer {
-    fn read(variables: &[(String, String)], command: &Command, subcommand: &str) -> Result<Layer, Error> {
+    fn read(
+        place: &'static str,
+        variables: &[(String, String)],
+        command: &Command,
+        subcommand: &str,
+    ) -> Result<Layer, Error> {
+        // envy does not tell `port` from `PORT`, which the environment does; and of a name that a file has twice,
+        // the last one counts.
+        let exact: BTreeMap<_, _> =
+            variables.iter().filter(|(name, _)| *name == name.to_uppercase()).cloned().collect();
         let read = |error: envy::Error| Error::Usage(error.to_string());
-        let conventions: Conventions = envy::from_iter(variables.iter().cloned()).map_err(read)?;
-        let ours: BTreeMap<String, String> =
-            envy::prefixed(PREFIX).from_iter(variables.iter().cloned()).map_err(read)?;
-        let mut layer = Layer { healthchecks: conventions.healthchecks, flags: BTreeMap::new(), unknown: Vec::new() };
+        let conventions: Conventions = envy::from_iter(exact.clone()).map_err(read)?;
+        let ours: BTreeMap<String, String> = envy::prefixed(PREFIX).from_iter(exact).map_err(read)?;
+        let mut layer =
+            Layer { place, healthchecks: conventions.healthchecks, flags: BTreeMap::new(), unknown: Vec::new() };
         let conventional =
             [("WEB_CONCURRENCY", "workers", conventions.web_concurrency), ("PORT", "port", conventions.port)];
         for (variable, id, value) in conventional {
@@ -168,8 +184,7 @@ impl Layer {
         }
         for (key, value) in ours {
             let variable = format!("{PREFIX}{}", key.to_uppercase());
-            if key == "port" && value.starts_with("tcp://") {
-                // Kubernetes says so of every Service in the namespace; this one is named "hospital".
+            if is_service_link(&key, &value) {
                 continue;
             }
             if settable(command, subcommand).any(|arg| arg.get_id() == key.as_str()) {
@@ -195,7 +210,7 @@ impl Layer {
             let cause = std::error::Error::source(&error).map_or_else(|| one_line(&error), ToString::to_string);
             return Err(Error::Usage(format!("{variable}={value:?}: {cause}")));
         }
-        self.flags.insert(id.to_owned(), Flag { variable, value });
+        self.flags.insert(id.to_owned(), Flag { variable, value, place: self.place });
         Ok(())
     }
 }
@@ -206,12 +221,18 @@ fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, Error> {
     env_file(&text).map_err(|error| Error::Usage(format!("--env-file {}: {error}", path.display())))
 }
 
-/// The arguments of a subcommand that are settings: those that have a flag and a value.
+/// Whether Kubernetes has set it, as it does for every Service in the namespace: this one is named "hospital".
+fn is_service_link(key: &str, value: &str) -> bool {
+    key.starts_with("service_") || key.starts_with("port_") || key == "port" && value.starts_with("tcp://")
+}
+
+/// The arguments of a subcommand that are settings: those that have a flag and a value. `--env` is none: it
+/// sets variables, and its values may be secrets.
 fn settable<'a>(command: &'a Command, subcommand: &str) -> impl Iterator<Item = &'a clap::Arg> {
     let found = command.find_subcommand(subcommand).into_iter();
     found
         .flat_map(|command| command.get_arguments())
-        .filter(|arg| arg.get_long().is_some() && arg.get_action().takes_values())
+        .filter(|arg| arg.get_long().is_some() && arg.get_action().takes_values() && arg.get_id() != "env")
 }
 
 fn as_argument(command: &Command, subcommand: &str, id: &str, value: &str) -> OsString {
@@ -248,7 +269,7 @@ fn table(
         let id = arg.get_id().as_str();
         let values = merged.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy());
         let source = match (chosen.get(id), merged.value_source(id)) {
-            (Some(flag), _) => flag.variable.clone(),
+            (Some(flag), _) => format!("{} in {}", flag.variable, flag.place),
             (None, Some(ValueSource::CommandLine)) => format!("--{}", arg.get_long().unwrap_or(id)),
             (None, Some(_)) => "default".to_owned(),
             (None, None) => return None,
@@ -256,6 +277,13 @@ fn table(
         Some((format!("{PREFIX}{}", id.to_uppercase()), values.collect::<Vec<_>>().join(","), source))
     };
     settable(command, subcommand).filter_map(row).collect()
+}
+
+/// What an upgrade starts: the path that we were started by, which may be a link that leads elsewhere by
+/// then; else our file, asked for now, for once it is replaced the kernel calls it "(deleted)".
+fn program(called: Option<&OsString>) -> PathBuf {
+    let path = called.map(PathBuf::from).filter(|path| path.components().count() > 1 && path.exists());
+    path.and_then(|path| std::path::absolute(path).ok()).or_else(|| std::env::current_exe().ok()).unwrap_or_default()
 }
 
 /// What is wrong, without the usage and the hints that clap puts under it.

@@ -52,6 +52,17 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write a time as 30, 30s, 500ms or 2m; a bare number is seconds".to_owned())
 }
 
+/// Reads a time that has to be longer than none.
+pub(super) fn some_time(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|time| {
+        if time.is_zero() {
+            Err("it has to be longer than 0, or nothing could ever be in time".to_owned())
+        } else {
+            Ok(time)
+        }
+    })
+}
+
 /// Reads an octal mask such as `022`.
 pub(super) fn mask(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);

@@ -269,6 +269,12 @@ pub(crate) fn effective_user() -> u32 {
     Uid::effective().as_raw()
 }
 
+/// How many descriptors this process may have open.
+pub(crate) fn descriptor_limit() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(limit, _)| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
 /// Sets the file mode creation mask.
 pub(crate) fn set_umask(mask: u32) {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));

@@ -9,6 +9,8 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
+use super::process::wait_readable;
+
 /// The signals that a process handles, as they come in.
 ///
 /// Dropping it leaves the kernel-level handlers in place but empty, so that these signals are
@@ -46,19 +48,33 @@ impl AsRawFd for Inbox {
     }
 }
 
-/// Whether whoever started this process has it ignore a signal, as nohup does with HUP.
-pub(crate) fn is_ignored(signal: Signal) -> bool {
-    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: without a new action the call only writes the present one, to memory that is ours.
-    let result = unsafe { libc::sigaction(signal as i32, std::ptr::null(), action.as_mut_ptr()) };
-    // SAFETY: the call has succeeded, so it has written all of it.
-    result == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
+/// Has `last` done before a signal from outside ends this process, which it then does as ever. One that is
+/// ignored, as under nohup, stays so.
+///
+/// For processes that never fork: a thread waits for the signals.
+pub(crate) fn before_ending(last: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let ending = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+    let mut inbox = Inbox::new(ending.into_iter().filter(|&signal| !is_ignored(signal)))?;
+    let wait = move || {
+        loop {
+            // A wait that fails is tried again when the next signal comes in.
+            let _ = wait_readable(&[inbox.as_fd()], None);
+            if let Some(signal) = inbox.take().first() {
+                last();
+                let _ = signal_hook::low_level::emulate_default_handler(*signal as i32);
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
 }
 
-/// Ends this process by a signal, as if it were not handled: whoever waits for it sees which one it was.
-pub(crate) fn die_of(signal: Signal) -> ! {
-    let _ = signal_hook::low_level::emulate_default_handler(signal as i32);
-    std::process::abort()
+fn is_ignored(signal: Signal) -> bool {
+    // SAFETY: a sigaction of zeros is a valid one, to be overwritten.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: no new action is given, and the old one is written to what lives.
+    let asked = unsafe { libc::sigaction(signal as i32, std::ptr::null(), &raw mut now) };
+    asked == 0 && now.sa_sigaction == libc::SIG_IGN
 }
 
 /// Blocks every signal and returns what was blocked before.

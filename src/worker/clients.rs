@@ -138,17 +138,10 @@ impl Clients {
         None
     }
 
-    /// The client that would be the next to lose patience with: the one to close when there are too many.
-    pub(super) fn most_patient(&mut self) -> Option<usize> {
-        while let Some(Reverse((moment, _))) = self.timers.peek().copied() {
-            if let Some((key, deadline)) = self.pop_timer() {
-                if deadline <= moment {
-                    return Some(key);
-                }
-                self.set_timer(key);
-            }
-        }
-        None
+    /// The client that has been waited for the longest: the one to close when there are too many.
+    pub(super) fn longest_waiting(&self) -> Option<usize> {
+        let waiting = self.slab.iter().filter_map(|(key, client)| Some((client.connection.waiting_since()?, key)));
+        waiting.min().map(|(_, key)| key)
     }
 
     /// Takes the first timer out; `None` if its client is gone, or waits for us.

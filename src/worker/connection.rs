@@ -82,6 +82,8 @@ pub(crate) struct Connection {
     output: Vec<u8>,
     written: usize,
     deadline: Instant,
+    /// Since when it has waited for its client.
+    since: Instant,
 }
 
 /// An answer, but for its body.
@@ -111,6 +113,7 @@ impl Connection {
             output: Vec::new(),
             written: 0,
             deadline: now + patience.header,
+            since: now,
         }
     }
 
@@ -143,6 +146,11 @@ impl Connection {
         }
     }
 
+    /// Since when its client has done nothing that we wait for; `None` while it waits for us.
+    pub(crate) fn waiting_since(&self) -> Option<Instant> {
+        self.deadline().map(|_| self.since)
+    }
+
     /// Whether it waits for a request of which nothing has come yet.
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self.state, State::Reading) && self.input.is_empty()
@@ -161,6 +169,7 @@ impl Connection {
                 if self.input.is_empty() {
                     self.deadline = now + patience.header;
                 }
+                self.since = now;
                 self.input.extend_from_slice(bytes);
                 self.parse(limits)
             }
@@ -232,8 +241,9 @@ impl Connection {
 
     /// Answers a request that could not be read, and closes behind it.
     pub(crate) fn reject(&mut self, response: Response<'_>, now: Instant) {
+        let head_only = self.input.starts_with(b"HEAD ");
         self.input.clear();
-        self.write(response, After::Linger, false, 1, now);
+        self.write(response, After::Linger, head_only, 1, now);
     }
 
     fn write(&mut self, response: Response<'_>, then: After, head_only: bool, minor: u8, now: Instant) {
@@ -243,6 +253,7 @@ impl Connection {
         }
         self.written = 0;
         self.deadline = now + WRITE_TIMEOUT;
+        self.since = now;
         self.state = State::Writing { then };
     }
 
@@ -261,6 +272,7 @@ impl Connection {
     ) -> Result<(), Rejection> {
         let State::Writing { then } = self.state else { return Ok(()) };
         self.written += count;
+        self.since = now;
         if self.written < self.output.len() {
             self.deadline = now + WRITE_TIMEOUT;
             return Ok(());

@@ -99,7 +99,7 @@ impl Worker {
         // The handlers first: a TERM that came in since the fork is still blocked, and would be lost.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
         signals::unblock_all()?;
-        process::set_name(&format!("{}: w{slot}", settings.name));
+        process::set_name(&format!("{}:w{slot}", settings.name));
         identity.assume()?;
         if !process::die_with(master)? {
             process::leave(0);
@@ -118,7 +118,10 @@ impl Worker {
         // A failed wake would leave the round to its deadline; there is nobody to tell it to here.
         let runner = Runner::new(move || drop(waker.wake()));
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
-        let mut door = Door::new(listeners, FIRST_LISTENER, settings.worker_connections as usize);
+        // A quarter of the descriptors is for the checks and for ourselves: without one left, nobody could be let
+        // in, not even to take the place of a client that only sits there.
+        let most = (settings.worker_connections as usize).min(process::descriptor_limit() / 4 * 3).max(1);
+        let mut door = Door::new(listeners, FIRST_LISTENER, most);
         door.open(&poll)?;
 
         let worker = Worker {
@@ -231,7 +234,7 @@ impl Worker {
     /// Accepts one connection: what else waits there is for another worker to wake up for.
     fn welcome(&mut self, token: Token) -> io::Result<()> {
         if self.clients.len() >= self.door.most()
-            && let Some(key) = self.clients.most_patient()
+            && let Some(key) = self.clients.longest_waiting()
             && let Some(client) = self.clients.get_mut(key)
         {
             client.connection.close();

@@ -13,7 +13,9 @@
 pub(crate) mod client;
 pub(crate) mod family;
 pub(crate) mod load;
+pub(crate) mod once;
 pub(crate) mod processes;
+pub(crate) mod programs;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;

@@ -153,7 +153,7 @@ fn a_program_that_closes_its_output_and_lives_on_is_killed_at_its_deadline() {
 
 #[test]
 fn the_whole_tree_dies_at_the_deadline() {
-    for escape in [
+    let escapes = [
         "sleep 60 &",
         "(sleep 60 & sleep 60) &",
         "setsid sleep 60 &",
@@ -163,13 +163,18 @@ fn the_whole_tree_dies_at_the_deadline() {
         "(HOSPITAL_EXEC_ID=\"$HOSPITAL_EXEC_ID inner\" setsid sleep 60 > /dev/null 2>&1 &)",
         // It has no mark, but a parent.
         "env -i setsid sh -c \"sleep 60; : $TAG\" > /dev/null 2>&1 &",
+        // It has neither, but the process group.
+        "(env -i sh -c \"sleep 60; : $TAG\" > /dev/null 2>&1 &)",
         // It is stopped, and cannot react to anything.
         "sh -c 'kill -STOP $$' &",
         // New ones all the time.
         "while :; do (setsid sleep 60 > /dev/null 2>&1 &) ; sleep 0.01; done &",
-    ] {
-        late(&format!("{escape}\nwhile :; do sleep 1; done"));
-    }
+    ];
+    std::thread::scope(|scope| {
+        for escape in escapes {
+            scope.spawn(move || late(&format!("{escape}\nwhile :; do sleep 1; done")));
+        }
+    });
 }
 
 #[test]

@@ -65,7 +65,7 @@ impl Fleet {
                 actions.push(Action::Settle(self.force.generation));
                 actions.extend(again.then_some(Action::Load));
             }
-            Phase::Stopping { code } if self.slots.iter().all(|&slot| slot == Slot::Vacant) => {
+            Phase::Stopping { code, .. } if self.slots.iter().all(|&slot| slot == Slot::Vacant) => {
                 actions.push(Action::Exit(code));
             }
             Phase::Starting

@@ -10,21 +10,21 @@ impl Fleet {
         if self.force.timing.drain_delay.is_zero() || self.strength().0 == 0 {
             actions.extend(self.stop(0, now));
         } else {
-            self.phase = Phase::Leaving { until: now + self.force.timing.drain_delay };
+            self.phase = Phase::Leaving { since: now, until: now + self.force.timing.drain_delay };
         }
         actions
     }
 
     pub(super) fn stop(&mut self, code: u8, now: Instant) -> Vec<Action> {
-        self.phase = Phase::Stopping { code };
+        self.phase = Phase::Stopping { since: now, code };
         let drained: Vec<_> = (0..self.slots.len()).filter_map(|index| self.drain(index, now)).collect();
         let successor = self.successor.take().map(Action::Term);
         [Action::CloseListeners].into_iter().chain(successor).chain(drained).collect()
     }
 
-    pub(super) fn stop_at_once(&mut self) -> Vec<Action> {
-        let code = if let Phase::Stopping { code } = self.phase { code } else { 0 };
-        self.phase = Phase::Stopping { code };
+    pub(super) fn stop_at_once(&mut self, now: Instant) -> Vec<Action> {
+        let code = if let Phase::Stopping { code, .. } = self.phase { code } else { 0 };
+        self.phase = Phase::Stopping { since: now, code };
         let killed: Vec<_> = (0..self.slots.len()).filter_map(|index| self.kill(index)).collect();
         let successor = self.successor.take().map(Action::Term);
         [Action::CloseListeners].into_iter().chain(successor).chain(killed).collect()

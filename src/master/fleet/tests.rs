@@ -91,6 +91,30 @@ fn a_first_boot_that_cannot_work_ends_with_code_3() {
 }
 
 #[test]
+fn a_first_boot_that_hangs_ends_with_code_3() {
+    let mut world = World::new(1);
+    world.ignore_signals = true;
+    world.apply(Step::Wait(TIMING.timeout.expect("it is set")));
+    assert_eq!(world.killed, 1);
+    world.settle();
+    assert_eq!(world.exited, Some(3));
+}
+
+#[test]
+fn a_new_generation_that_hangs_while_it_boots_is_rolled_back() {
+    let mut world = World::new(1);
+    world.ready_all();
+    world.apply(Step::Reload);
+    for _ in 0..STRIKES {
+        world.settle_boots();
+        world.apply(Step::Wait(TIMING.timeout.expect("it is set")));
+        world.bury();
+    }
+    world.settle();
+    assert_eq!(world.generations(), [0], "the old generation goes on");
+}
+
+#[test]
 fn once_it_has_served_it_never_gives_up() {
     let mut world = World::new(1);
     world.ready_all();
@@ -170,6 +194,9 @@ fn a_second_term_ends_it_at_once() {
     let mut world = World::new(2);
     world.ready_all();
     world.apply(Step::Command(Command::Drain));
+    world.apply(Step::Command(Command::Drain));
+    assert_eq!(world.killed, 0, "the echo of the first, as timeout(1) sends it");
+    world.apply(Step::Wait(ECHO));
     world.apply(Step::Command(Command::Drain));
     assert_eq!(world.killed, 2);
 }

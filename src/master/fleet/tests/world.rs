@@ -219,7 +219,7 @@ impl World {
     // --- a world in which all goes well ------------------------------------------------------------
 
     /// Those who were told to end do so.
-    fn bury(&mut self) {
+    pub(super) fn bury(&mut self) {
         while let Some(pid) = self.doomed.first().copied() {
             self.die(pid, 0);
         }

@@ -1,0 +1,223 @@
+//! `cert:HOST[:PORT]`: the certificate chain of a TLS server verifies, now and for some days to come.
+
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::endpoint::{Endpoint, authority};
+use super::exchange::{Bounded, spoken};
+use super::trusted::{self, Trusted};
+use super::{Action, Kind, Options, default_deadline, since, tcp};
+use crate::check::{Deadline, Finding, Reason, Result};
+
+pub(super) const KIND: Kind = Kind {
+    scheme: "cert",
+    options: &["days", "servername", "ca"],
+    blocking: true,
+    title: "The certificate of {target} is good",
+    build,
+};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a certificate has to last unless the option `days` says otherwise.
+const DAYS: u32 = 14;
+
+/// A server, and what is expected of its certificate.
+struct Probe {
+    server: Endpoint,
+    name: ServerName<'static>,
+    days: u32,
+    trusted: Trusted,
+}
+
+fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
+    let mut probe = Probe::new(target)?;
+    probe.days = options.parse("days", str::parse)?.unwrap_or(DAYS);
+    let name = |text: &str| ServerName::try_from(text.to_owned()).map_err(|_| "write a host, as in shop.example");
+    probe.name = options.parse("servername", name)?.unwrap_or(probe.name);
+    probe.trusted = Trusted::take(options)?;
+    Ok(Box::new(move |deadline| Finding::from(probe.run(deadline))))
+}
+
+/// Asserts that the certificate of `HOST[:PORT]`, port 443 unless given, is one that the system trusts,
+/// is for that host, and lasts for 14 more days.
+///
+/// # Errors
+///
+/// `Fail` when it is not so, or no TLS connection comes about within 5 s; `Error` when the host cannot be
+/// looked up or this system trusts nobody.
+pub fn assert_cert(host: &str) -> Result {
+    Probe::new(host).map_err(Reason::Error)?.run(default_deadline())
+}
+
+impl Probe {
+    fn new(target: &str) -> std::result::Result<Probe, String> {
+        let wrong = || format!("{:?} is no HOST[:PORT], as in cert:shop.example", authority(target));
+        let server = Endpoint::parse(authority(target), Some(443)).ok_or_else(wrong)?;
+        let name = ServerName::try_from(server.host.clone()).map_err(|_| wrong())?;
+        Ok(Probe { server, name, days: DAYS, trusted: Trusted::System })
+    }
+
+    fn run(&self, deadline: Deadline) -> Result {
+        let began = Instant::now();
+        let fail = |why: String| {
+            Reason::Fail(format!("expected the certificate of {} to be good: {why} ({})", self.server, since(began)))
+        };
+        let roots = self.trusted.roots().map_err(Reason::Error)?;
+        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), trusted::provider()).build()?;
+        let witness = Arc::new(Witness { inner, ahead: DAY * self.days, seen: Mutex::default() });
+        let handshake = self.shake_hands(&witness, deadline)?;
+        let seen = std::mem::take(&mut *witness.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        // What the server wants after it has shown its certificate is another matter.
+        match (seen, handshake) {
+            (Seen::Nothing, Ok(())) => Err(fail("it showed none".to_owned())),
+            (Seen::Nothing, Err(why)) => Err(fail(why)),
+            (Seen::Good, _) => Ok(()),
+            (Seen::Bad(error), _) => Err(fail(reason(&error))),
+            (Seen::EndsSoon { subject, end }, _) => {
+                let left = end.saturating_sub(UNIX_EPOCH.elapsed().unwrap_or_default());
+                let end = humantime::format_rfc3339_seconds(UNIX_EPOCH + end);
+                Err(fail(format!(
+                    "it has to last for {} more days, and {subject} ends in {}, at {end}",
+                    self.days,
+                    days(left)
+                )))
+            }
+        }
+    }
+
+    /// The outer error is for what comes before the handshake, the inner one for what goes wrong in it.
+    fn shake_hands(&self, witness: &Arc<Witness>, deadline: Deadline) -> Result<std::result::Result<(), String>> {
+        let config = ClientConfig::builder_with_provider(trusted::provider())
+            .with_safe_default_protocol_versions()?
+            .dangerous() // The witness leaves every decision to the verifier in it.
+            .with_custom_certificate_verifier(witness.clone())
+            .with_no_client_auth();
+        let mut tls = ClientConnection::new(Arc::new(config), self.name.clone())?;
+        let mut stream = Bounded { stream: tcp::connect(&self.server, deadline)?, deadline };
+        while tls.is_handshaking() {
+            if let Err(error) = tls.complete_io(&mut stream) {
+                return Ok(Err(match error.kind() {
+                    ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
+                    _ => spoken(&error),
+                }));
+            }
+        }
+        tls.send_close_notify();
+        // A courtesy: what was to be seen has been seen.
+        let _ = tls.write_tls(&mut stream);
+        Ok(Ok(()))
+    }
+}
+
+/// What is known of the chain after a handshake.
+#[derive(Debug, Default)]
+enum Seen {
+    #[default]
+    Nothing,
+    Good,
+    Bad(Error),
+    /// It is good now; this certificate of it ends first, that long after 1970.
+    EndsSoon {
+        subject: String,
+        end: Duration,
+    },
+}
+
+/// A verifier that notes what it sees, and looks ahead.
+#[derive(Debug)]
+struct Witness {
+    inner: Arc<WebPkiServerVerifier>,
+    ahead: Duration,
+    seen: Mutex<Seen>,
+}
+
+impl ServerCertVerifier for Witness {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, Error> {
+        let verify = |at| self.inner.verify_server_cert(leaf, chain, name, ocsp, at);
+        // As a client will see it then: a server may show more certificates than it takes to verify.
+        let then = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + self.ahead);
+        let verdict = verify(now);
+        let seen = match (&verdict, verify(then)) {
+            (Err(error), _) => Seen::Bad(error.clone()),
+            (Ok(_), Ok(_)) => Seen::Good,
+            (Ok(_), Err(error)) => ends_first(leaf, chain).unwrap_or(Seen::Bad(error)),
+        };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        verdict
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, cert, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, cert, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+fn ends_first(leaf: &CertificateDer<'_>, chain: &[CertificateDer<'_>]) -> Option<Seen> {
+    let ends = [leaf].into_iter().chain(chain).filter_map(|der| {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let end = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or_default();
+        Some((Duration::from_secs(end), certificate.subject().to_string()))
+    });
+    ends.min().map(|(end, subject)| Seen::EndsSoon { subject, end })
+}
+
+/// What is wrong with a certificate as a person says it.
+fn reason(error: &Error) -> String {
+    let at = |time: &UnixTime| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time.as_secs()));
+    match error {
+        Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
+            format!("it ended at {}", at(not_after))
+        }
+        Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => {
+            format!("it begins at {}", at(not_before))
+        }
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "it is signed by nobody that is trusted here".to_owned()
+        }
+        Error::InvalidCertificate(error) => error.to_string(),
+        error => error.to_string(),
+    }
+}
+
+fn days(left: Duration) -> String {
+    match left.as_secs() / DAY.as_secs() {
+        0 => "less than a day".to_owned(),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+use super::super::testing::tls::{Authority, https};
+use super::*;
+use crate::check::Status;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+
+fn run(address: SocketAddr, pairs: &[(&str, &str)]) -> Finding {
+    build(&address.to_string(), &mut Options::of(pairs)).expect("it is well formed")(default_deadline())
+}
+
+fn text(found: Finding) -> String {
+    assert_eq!(found.status, Status::Fail, "{found:?}");
+    found.context.expect("a failure says why")
+}
+
+/// A server with a certificate that is good between two days from now.
+fn server(authority: &Authority, from: i64, until: i64) -> SocketAddr {
+    https("127.0.0.1", authority.certify(from, until), vec![String::new()]).0
+}
+
+#[test]
+fn a_good_certificate_passes_on_both_families() {
+    let authority = Authority::new();
+    for ip in ["127.0.0.1", "::1"] {
+        let (address, _heads) = https(ip, authority.certify(-1, 30), vec![String::new()]);
+        assert_eq!(run(address, &[("ca", authority.path())]), Finding::PASS, "{ip}");
+    }
+}
+
+#[test]
+fn a_certificate_that_ends_in_two_days_is_a_failure_that_says_when() {
+    let authority = Authority::new();
+    let address = server(&authority, -1, 2);
+    let found = text(run(address, &[("ca", authority.path())]));
+    let expected = format!(
+        "expected the certificate of {address} to be good: \
+         it has to last for 14 more days, and CN=shop ends in 2 days, at 20"
+    );
+    assert!(found.starts_with(&expected), "{found}");
+    assert_eq!(run(server(&authority, -1, 2), &[("ca", authority.path()), ("days", "1")]), Finding::PASS);
+}
+
+#[test]
+fn a_certificate_out_of_its_time_is_a_failure() {
+    let authority = Authority::new();
+    let ended = text(run(server(&authority, -9, -2), &[("ca", authority.path())]));
+    assert!(ended.contains("to be good: it ended at 20"), "{ended}");
+    let early = text(run(server(&authority, 2, 30), &[("ca", authority.path())]));
+    assert!(early.contains("to be good: it begins at 20"), "{early}");
+}
+
+#[test]
+fn a_certificate_of_nobody_known_is_a_failure() {
+    let found = text(run(server(&Authority::new(), -1, 30), &[("ca", Authority::new().path())]));
+    // Both authorities have the same name, so that only the signature tells them apart.
+    assert!(found.contains("to be good: "), "{found}");
+}
+
+#[test]
+fn a_certificate_for_another_name_is_a_failure() {
+    let authority = Authority::new();
+    let pairs = [("ca", authority.path()), ("servername", "shop.example")];
+    let found = text(run(server(&authority, -1, 30), &pairs));
+    assert!(found.contains("not valid for name \"shop.example\""), "{found}");
+    let pairs = [("ca", authority.path()), ("servername", "localhost")];
+    assert_eq!(run(server(&authority, -1, 30), &pairs), Finding::PASS);
+}
+
+#[test]
+fn who_speaks_no_tls_or_not_at_all_is_a_failure() {
+    let authority = Authority::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let silent = listener.local_addr().expect("it is bound");
+    let action = build(&silent.to_string(), &mut Options::of(&[("ca", authority.path())])).expect("it is well formed");
+    let deadline = Deadline::at(Instant::now() + Duration::from_millis(300));
+    assert!(text(action(deadline)).contains("to be good: nothing came in time"));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let plain = listener.local_addr().expect("it is bound");
+    thread::spawn(move || listener.accept().and_then(|(mut client, _)| client.write_all(b"220 mail ESMTP\r\n")));
+    let found = text(run(plain, &[("ca", authority.path())]));
+    assert!(found.contains("to be good: ") && !found.contains("in time"), "{found}");
+}
+
+#[test]
+fn the_assertion_trusts_the_system_alone() {
+    let authority = Authority::new();
+    let found = assert_cert(&server(&authority, -1, 30).to_string());
+    assert!(matches!(&found, Err(Reason::Fail(_) | Reason::Error(_))), "{found:?}");
+}
+
+#[test]
+fn what_is_no_host_is_refused_at_once() {
+    for target in ["", "//", "shop:x", "sh op"] {
+        assert!(build(target, &mut Options::of(&[])).is_err(), "{target}");
+    }
+    let Err(error) = build("shop", &mut Options::of(&[("days", "soon")])) else { panic!("no number") };
+    assert!(error.starts_with("option days=\"soon\": "), "{error}");
+}

@@ -1,0 +1,254 @@
+//! `dns:NAME`: a name resolves, by the system's resolver or by a server that is named.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Instant;
+
+use simple_dns::rdata::RData;
+use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, Question, RCODE, TYPE};
+
+use super::endpoint::{Endpoint, authority};
+use super::exchange::{Bounded, spoken};
+use super::{Action, Kind, Options, default_deadline, patience, since, tcp};
+use crate::check::{Deadline, Finding, Reason, Result};
+
+pub(super) const KIND: Kind =
+    Kind { scheme: "dns", options: &["server", "type", "address"], blocking: true, title: "{target} resolves", build };
+
+/// The types of records that can be asked for.
+const TYPES: [(&str, TYPE); 11] = [
+    ("A", TYPE::A),
+    ("AAAA", TYPE::AAAA),
+    ("CAA", TYPE::CAA),
+    ("CNAME", TYPE::CNAME),
+    ("MX", TYPE::MX),
+    ("NAPTR", TYPE::NAPTR),
+    ("NS", TYPE::NS),
+    ("PTR", TYPE::PTR),
+    ("SOA", TYPE::SOA),
+    ("SRV", TYPE::SRV),
+    ("TXT", TYPE::TXT),
+];
+
+/// How often a server is asked by UDP, where a packet may be lost.
+const TRIES: u32 = 3;
+
+/// A question and the answer that is expected.
+struct Query {
+    name: String,
+    server: Option<Endpoint>,
+    /// An address of either family, unless set.
+    record: Option<(&'static str, TYPE)>,
+    addresses: Vec<IpAddr>,
+}
+
+fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
+    let name = parse(target)?;
+    let server = options.parse("server", |text| {
+        Endpoint::parse(text, Some(53)).ok_or("write an address, as in 10.0.0.1, [fd00::1]:5353 or ns:53")
+    })?;
+    let record = options.parse("type", |text| {
+        let found = TYPES.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+        found.ok_or_else(|| format!("unknown type (known: {})", TYPES.map(|(name, _)| name).join(", ")))
+    })?;
+    let addresses = options.take_all("address");
+    let addresses = addresses.iter().flat_map(|text| text.split(',')).map(|text| {
+        text.parse::<IpAddr>().map_err(|_| format!("option address={text:?}: write an IPv4 or IPv6 address"))
+    });
+    let addresses = addresses.collect::<std::result::Result<Vec<_>, _>>()?;
+    match record {
+        Some((kind, record)) if !matches!(record, TYPE::A | TYPE::AAAA) && server.is_none() => {
+            return Err(format!("type={kind} needs a server=: the system's resolver gives addresses only"));
+        }
+        Some((kind, record)) if !addresses.iter().all(|address| is_of(*address, record)) => {
+            return Err(format!("a record of type {kind} cannot hold the address that is expected"));
+        }
+        Some(_) | None => {}
+    }
+    let query = Query { name, server, record, addresses };
+    Ok(Box::new(move |deadline| Finding::from(query.run(deadline))))
+}
+
+fn parse(target: &str) -> std::result::Result<String, String> {
+    let name = authority(target);
+    let labels = name.strip_suffix('.').unwrap_or(name);
+    let is_label = |label: &str| {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        (1..=63).contains(&label.len()) && label.bytes().all(known)
+    };
+    match labels.len() <= 253 && labels.split('.').all(is_label) {
+        true => Ok(name.to_owned()),
+        false => Err(format!("{name:?} is no name to resolve, as in dns:example.org")),
+    }
+}
+
+/// Asserts that the system's resolver finds an address for a name.
+///
+/// # Errors
+///
+/// `Fail` when it finds none, `Error` when the name is none.
+pub fn assert_dns(name: &str) -> Result {
+    let name = parse(name).map_err(Reason::Error)?;
+    Query { name, server: None, record: None, addresses: Vec::new() }.run(default_deadline())
+}
+
+impl Query {
+    fn run(&self, deadline: Deadline) -> Result {
+        let began = Instant::now();
+        let whom = self.server.as_ref().map_or("the system's resolver".to_owned(), Endpoint::to_string);
+        let what = self.record.map_or("an address", |(kind, _)| kind);
+        let fail = |why: String| {
+            Reason::Fail(format!("expected {whom} to find {what} of {}: {why} ({})", self.name, since(began)))
+        };
+        let found = match &self.server {
+            None => self.ask_system().map_err(fail)?,
+            Some(server) => self.ask(server, deadline, fail)?,
+        };
+        let missing: Vec<_> = self.addresses.iter().filter(|address| !found.addresses.contains(address)).collect();
+        if !missing.is_empty() {
+            let listed = |addresses: &[&IpAddr]| {
+                let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
+            };
+            let got = listed(&found.addresses.iter().collect::<Vec<_>>());
+            return Err(fail(format!("expected {} among them, got {got}", listed(&missing))));
+        }
+        match found.count {
+            0 => Err(fail("it knows the name, and has no such record".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    fn ask_system(&self) -> std::result::Result<Found, String> {
+        let endpoint = Endpoint { host: self.name.clone(), port: 0 };
+        let addresses = endpoint.addresses().map_err(|error| error.to_string())?;
+        let wanted = |ip: &IpAddr| self.record.is_none_or(|(_, record)| is_of(*ip, record));
+        let addresses: Vec<_> = addresses.iter().map(SocketAddr::ip).filter(wanted).collect();
+        Ok(Found { count: addresses.len(), addresses })
+    }
+
+    fn ask(&self, server: &Endpoint, deadline: Deadline, fail: impl Fn(String) -> Reason) -> Result<Found> {
+        let addresses = server.addresses()?;
+        let Some(address) = addresses.first() else { return Err(fail("it has no address".to_owned())) };
+        let mut all = Found::default();
+        let records = match self.record {
+            Some((_, record)) => vec![record],
+            None => vec![TYPE::A, TYPE::AAAA],
+        };
+        for record in records {
+            let question = Asked::new(&self.name, record)?;
+            let mut bytes = question.by_udp(*address, deadline).map_err(|error| fail(spoken(&error)))?;
+            if question.is_cut(&bytes) {
+                bytes = question.by_tcp(server, deadline)?;
+            }
+            let found = question.read(&bytes).map_err(&fail)?;
+            all.count += found.count;
+            all.addresses.extend(found.addresses);
+        }
+        Ok(all)
+    }
+}
+
+/// The records of an answer.
+#[derive(Debug, Default)]
+struct Found {
+    count: usize,
+    addresses: Vec<IpAddr>,
+}
+
+/// One question to a server (RFC 1035).
+struct Asked {
+    id: u16,
+    record: TYPE,
+    bytes: Vec<u8>,
+}
+
+impl Asked {
+    fn new(name: &str, record: TYPE) -> Result<Asked> {
+        let id = RandomState::new().hash_one(name) as u16;
+        let mut packet = Packet::new_query(id);
+        packet.set_flags(PacketFlag::RECURSION_DESIRED);
+        packet.questions.push(Question::new(Name::new(name)?, QTYPE::TYPE(record), CLASS::IN.into(), false));
+        Ok(Asked { id, record, bytes: packet.build_bytes_vec()? })
+    }
+
+    /// Asks by UDP, several times; what is no answer to this question is passed over.
+    fn by_udp(&self, server: SocketAddr, deadline: Deadline) -> io::Result<Vec<u8>> {
+        let local: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let socket = UdpSocket::bind((local, 0))?;
+        socket.connect(server)?;
+        let mut buffer = [0; 4096];
+        for tried in 0..TRIES {
+            let until = Instant::now() + patience(deadline) / (TRIES - tried);
+            socket.send(&self.bytes)?;
+            loop {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                socket.set_read_timeout(Some(left))?;
+                match socket.recv(&mut buffer) {
+                    Ok(count) if self.is_answer(&buffer[..count]) => return Ok(buffer[..count].to_vec()),
+                    Ok(_) => {}
+                    Err(error) => match error.kind() {
+                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {}
+                        _ => return Err(error),
+                    },
+                }
+            }
+        }
+        Err(io::ErrorKind::TimedOut.into())
+    }
+
+    fn by_tcp(&self, server: &Endpoint, deadline: Deadline) -> Result<Vec<u8>> {
+        let mut stream = Bounded { stream: tcp::connect(server, deadline)?, deadline };
+        stream.write_all(&[&(self.bytes.len() as u16).to_be_bytes()[..], &self.bytes].concat())?;
+        let mut length = [0; 2];
+        stream.read_exact(&mut length)?;
+        let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut answer)?;
+        Ok(answer)
+    }
+
+    fn is_answer(&self, bytes: &[u8]) -> bool {
+        bytes.len() >= 12 && bytes[..2] == self.id.to_be_bytes() && bytes[2] & 0x80 != 0
+    }
+
+    /// Whether the answer did not fit into a packet.
+    fn is_cut(&self, bytes: &[u8]) -> bool {
+        bytes.get(2).is_some_and(|flags| flags & 0x02 != 0)
+    }
+
+    fn read(&self, bytes: &[u8]) -> std::result::Result<Found, String> {
+        let packet = Packet::parse(bytes).map_err(|error| format!("its answer cannot be read: {error}"))?;
+        match packet.rcode() {
+            RCODE::NoError => {}
+            RCODE::NameError => return Err("there is no such name (NXDOMAIN)".to_owned()),
+            RCODE::ServerFailure => return Err("it failed (SERVFAIL)".to_owned()),
+            RCODE::Refused => return Err("it refused (REFUSED)".to_owned()),
+            other => return Err(format!("it answered {other:?}")),
+        }
+        let mut found = Found::default();
+        for answer in packet.answers.iter().filter(|answer| answer.rdata.type_code() == self.record) {
+            found.count += 1;
+            match &answer.rdata {
+                RData::A(a) => found.addresses.push(Ipv4Addr::from(a.address).into()),
+                RData::AAAA(aaaa) => found.addresses.push(Ipv6Addr::from(aaaa.address).into()),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn is_of(address: IpAddr, record: TYPE) -> bool {
+    match record {
+        TYPE::A => address.is_ipv4(),
+        TYPE::AAAA => address.is_ipv6(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

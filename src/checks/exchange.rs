@@ -1,0 +1,113 @@
+//! What is said on a connection once it stands: something is sent, and what comes back has to match.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use regex_lite::Regex;
+use socket2::SockRef;
+
+use super::{Options, excerpt, patience, since};
+use crate::check::{Deadline, Reason, Result};
+
+/// As much as is read of an answer before it is given up.
+const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// What to send and what to expect; by default nothing.
+#[derive(Debug, Default)]
+pub(super) struct Exchange {
+    send: Option<String>,
+    expected: Option<Regex>,
+}
+
+impl Exchange {
+    /// The names of the options that describe one.
+    pub(super) const OPTIONS: &[&str] = &["send", "match"];
+
+    pub(super) fn take(options: &mut Options) -> std::result::Result<Exchange, String> {
+        Ok(Exchange { send: options.take("send")?, expected: options.parse("match", regex)? })
+    }
+
+    /// Sends and reads until it matches. `whom` is who answers, for the message.
+    pub(super) fn run(&self, stream: impl Read + Write + AsFd, whom: &str, deadline: Deadline) -> Result {
+        let began = Instant::now();
+        let mut stream = Bounded { stream, deadline };
+        if let Some(text) = &self.send {
+            stream.write_all(text.as_bytes()).map_err(|error| {
+                Reason::Fail(format!("expected {whom} to take what is sent: {} ({})", spoken(&error), since(began)))
+            })?;
+        }
+        let Some(expected) = &self.expected else { return Ok(()) };
+        let mut answer = Vec::new();
+        let mut buffer = [0; 4096];
+        let ended = loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => break "then it closed the connection".to_owned(),
+                Ok(count) => answer.extend_from_slice(&buffer[..count]),
+                Err(error) => break format!("then {}", spoken(&error)),
+            }
+            if expected.is_match(&String::from_utf8_lossy(&answer)) {
+                return Ok(());
+            }
+            if answer.len() > LONGEST_ANSWER {
+                break "and still more".to_owned();
+            }
+        };
+        let got = match answer.is_empty() {
+            true => "nothing".to_owned(),
+            false => excerpt(&String::from_utf8_lossy(&answer)),
+        };
+        Err(Reason::Fail(format!(
+            "expected {whom} to say something that matches {:?}: got {got}, {ended} ({})",
+            expected.as_str(),
+            since(began)
+        )))
+    }
+}
+
+/// Reads a regular expression; the error is one line.
+pub(super) fn regex(text: &str) -> std::result::Result<Regex, regex_lite::Error> {
+    Regex::new(text)
+}
+
+/// A stream whose every read and write ends by a deadline.
+pub(super) struct Bounded<S> {
+    pub(super) stream: S,
+    pub(super) deadline: Deadline,
+}
+
+impl<S: Read + AsFd> Read for Bounded<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        SockRef::from(&self.stream).set_read_timeout(Some(self.left()?))?;
+        self.stream.read(buffer)
+    }
+}
+
+impl<S: Write + AsFd> Write for Bounded<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        SockRef::from(&self.stream).set_write_timeout(Some(self.left()?))?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+impl<S> Bounded<S> {
+    fn left(&self) -> io::Result<std::time::Duration> {
+        match self.deadline.remaining(Instant::now()) {
+            left if left.is_zero() => Err(io::ErrorKind::TimedOut.into()),
+            _ => Ok(patience(self.deadline)),
+        }
+    }
+}
+
+/// An error of a stream as a person says it.
+pub(super) fn spoken(error: &io::Error) -> String {
+    match error.kind() {
+        // What a read or a write that took too long is called depends on the system.
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "nothing came in time".to_owned(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,270 @@
+//! `http://…` and `https://…`: a request is answered as it should be.
+
+mod expected;
+
+use std::io::Read;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use percent_encoding::percent_decode_str;
+use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+#[cfg(feature = "tls")]
+use ureq::tls::TlsConfig;
+use ureq::{Agent, Body, Error};
+
+use super::endpoint::{Endpoint, lookup_failure};
+#[cfg(feature = "tls")]
+use super::trusted::{self, Trusted};
+use super::{Action, Kind, Options, default_deadline, patience, secrets, since};
+use crate::check::{Deadline, Finding, Reason, Result};
+use expected::{Expected, LONGEST_BODY, Statuses};
+
+pub(super) const KIND: Kind = Kind {
+    scheme: "http",
+    options: &["status", "method", "header", "match", "json", "redirects", "slow"],
+    blocking: true,
+    title: "http://{target} answers as it should",
+    build: |target, options| build("http", target, options),
+};
+
+#[cfg(feature = "tls")]
+pub(super) const KIND_HTTPS: Kind = Kind {
+    scheme: "https",
+    options: &["status", "method", "header", "match", "json", "redirects", "slow", "ca", "insecure"],
+    blocking: true,
+    title: "https://{target} answers as it should",
+    build: |target, options| build("https", target, options),
+};
+
+/// What a URL can begin with.
+const SCHEMES: &[&str] = if cfg!(feature = "tls") { &["http", "https"] } else { &["http"] };
+
+fn build(scheme: &str, target: &str, options: &mut Options) -> std::result::Result<Action, String> {
+    let url = format!("{scheme}:{target}");
+    let expected = Expected::take(options)?;
+    let request = Probe::new(&url, expected)?.with(options)?;
+    Ok(Box::new(move |deadline| Finding::from(request.run(deadline))))
+}
+
+/// Asserts that a GET of an `http://` or `https://` URL is answered with that status within 5 s.
+/// Redirects are not followed.
+///
+/// ```no_run
+/// hospital::assert_http_response("http://127.0.0.1:8000/ping", 200)?;
+/// # Ok::<(), hospital::check::Reason>(())
+/// ```
+///
+/// # Errors
+///
+/// `Fail` when the answer is another one or there is none, `Error` when the URL is none or its host
+/// cannot be looked up.
+pub fn assert_http_response(url: &str, status: u16) -> Result {
+    let probe = Probe::new(url, Expected::status(Statuses::one(status))).map_err(Reason::Error)?;
+    probe.run(default_deadline())
+}
+
+/// A request, and what is expected of its answer.
+struct Probe {
+    uri: Uri,
+    /// The URL without its secrets.
+    shown: String,
+    method: Method,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    expected: Expected,
+    redirects: u32,
+    #[cfg(feature = "tls")]
+    trusted: Trusted,
+    #[cfg(feature = "tls")]
+    insecure: bool,
+    /// Made in the process that uses it.
+    agent: OnceLock<std::result::Result<Agent, String>>,
+}
+
+impl Probe {
+    fn new(url: &str, expected: Expected) -> std::result::Result<Probe, String> {
+        let shown = shown(url);
+        let (plain, user) = without_user(url);
+        let uri: Uri = plain.parse().map_err(|error| format!("{shown:?} is no URL: {error}"))?;
+        let host = uri.authority().and_then(|authority| Endpoint::parse(authority.as_str(), Some(0)));
+        if !uri.scheme_str().is_some_and(|scheme| SCHEMES.contains(&scheme)) || host.is_none() {
+            return Err(format!("{shown:?} is no URL, as in http://shop/ping"));
+        }
+        let headers = user.map(|user| (header::AUTHORIZATION, basic(user))).into_iter().collect();
+        Ok(Probe {
+            uri,
+            shown,
+            method: Method::GET,
+            headers,
+            expected,
+            redirects: 0,
+            #[cfg(feature = "tls")]
+            trusted: Trusted::System,
+            #[cfg(feature = "tls")]
+            insecure: false,
+            agent: OnceLock::new(),
+        })
+    }
+
+    /// The same with what the options say.
+    fn with(mut self, options: &mut Options) -> std::result::Result<Probe, String> {
+        let method = |text: &str| match text.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            true => text.parse().map_err(|_| "write a method, as in HEAD"),
+            false => Err("write a method in capitals, as in HEAD"),
+        };
+        self.method = options.parse("method", method)?.unwrap_or(self.method);
+        self.redirects = options.parse("redirects", str::parse)?.unwrap_or(self.redirects);
+        for header in options.take_all("header") {
+            self.headers.push(parse_header(&header)?);
+        }
+        #[cfg(feature = "tls")]
+        {
+            self.trusted = Trusted::take(options)?;
+            self.insecure = options.flag("insecure")?;
+        }
+        Ok(self)
+    }
+
+    fn run(&self, deadline: Deadline) -> Result {
+        let agent = self.agent.get_or_init(|| self.agent()).as_ref().map_err(|why| Reason::Error(why.clone()))?;
+        let mut request = Request::builder().method(self.method.clone()).uri(self.uri.clone());
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let request = agent.configure_request(request.body(())?).timeout_global(Some(patience(deadline))).build();
+        let began = Instant::now();
+        let answer = agent.run(request).map_err(|error| self.unanswered(&error, began))?;
+        self.judge(answer, began)
+    }
+
+    fn judge(&self, mut answer: Response<Body>, began: Instant) -> Result {
+        let url = &self.shown;
+        let status = answer.status();
+        if !self.expected.statuses.contains(status.as_u16()) {
+            let expected = self.expected.statuses.written();
+            return fail(format!("{url} to answer with {expected}: got {}", described(&answer, status)), began);
+        }
+        if self.expected.wants_body() {
+            let mut body = Vec::new();
+            let read = answer.body_mut().as_reader().take(LONGEST_BODY).read_to_end(&mut body);
+            if let Err(error) = read {
+                return fail(format!("{url} to answer in full: {error} after {} bytes", body.len()), began);
+            }
+            if let Some(objection) = self.expected.objection(&body) {
+                return fail(format!("the answer of {url} {objection}"), began);
+            }
+        }
+        match self.expected.slow {
+            Some(slow) if began.elapsed() > slow => {
+                let limit = humantime::format_duration(slow);
+                fail(format!("{url} to answer within {limit}: it took longer"), began)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn unanswered(&self, error: &Error, began: Instant) -> Reason {
+        let unknown = match error {
+            Error::HostNotFound => Some("it has no address".to_owned()),
+            Error::Io(error) => lookup_failure(error),
+            _ => None,
+        };
+        if let Some(why) = unknown {
+            let host = self.uri.host().unwrap_or_default();
+            return Reason::Error(format!("cannot look up {host}: {why} ({})", since(began)));
+        }
+        let why = match error {
+            Error::Timeout(_) => "nothing came in time".to_owned(),
+            Error::Io(error) => error.to_string(),
+            Error::TooManyRedirects => format!("it redirected more than {} times", self.redirects),
+            other => other.to_string(),
+        };
+        let expected = self.expected.statuses.written();
+        Reason::Fail(format!("expected {} to answer with {expected}: {why} ({})", self.shown, since(began)))
+    }
+
+    /// A client that keeps nothing from one run to the next: each run shows that a connection can be made.
+    fn agent(&self) -> std::result::Result<Agent, String> {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(self.redirects)
+            // Without redirects, the first answer is the answer.
+            .max_redirects_will_error(self.redirects > 0)
+            .max_idle_connections(0)
+            // What is checked is the target, not a proxy in front of it.
+            .proxy(None)
+            .user_agent(concat!("hospital/", env!("CARGO_PKG_VERSION")))
+            .allow_non_standard_methods(true);
+        #[cfg(feature = "tls")]
+        let config = config.tls_config(self.tls()?);
+        Ok(config.build().new_agent())
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls(&self) -> std::result::Result<TlsConfig, String> {
+        let secure = self.uri.scheme_str() == Some("https") || self.redirects > 0;
+        let certificates = if secure && !self.insecure { self.trusted.certificates()? } else { &[] };
+        let roots = certificates.iter().map(|certificate| ureq::tls::Certificate::from_der(certificate).to_owned());
+        Ok(TlsConfig::builder()
+            .root_certs(roots.into())
+            .disable_verification(self.insecure)
+            .unversioned_rustls_crypto_provider(trusted::provider())
+            .build())
+    }
+}
+
+fn fail(what: String, began: Instant) -> Result {
+    Err(Reason::Fail(format!("expected {what} ({})", since(began))))
+}
+
+/// A status with its name, and where it points to if it is a redirect.
+fn described(answer: &Response<Body>, status: StatusCode) -> String {
+    let name = status.canonical_reason().map_or(String::new(), |reason| format!(" {reason}"));
+    match answer.headers().get(header::LOCATION).and_then(|location| location.to_str().ok()) {
+        Some(location) if status.is_redirection() => format!("{}{name} to {}", status.as_u16(), shown(location)),
+        Some(_) | None => format!("{}{name}", status.as_u16()),
+    }
+}
+
+fn shown(url: &str) -> String {
+    match url.split_once(':') {
+        Some((scheme, target)) => format!("{scheme}:{}", secrets::shown(target)),
+        None => secrets::shown(url),
+    }
+}
+
+/// The URL without `user:password@`, and what stood there.
+fn without_user(url: &str) -> (String, Option<&str>) {
+    let start = url.find("//").map_or(0, |slashes| slashes + 2);
+    let end = url[start..].find(['/', '?']).map_or(url.len(), |length| start + length);
+    match url[start..end].rfind('@') {
+        Some(at) => (format!("{}{}", &url[..start], &url[start + at + 1..]), Some(&url[start..start + at])),
+        None => (url.to_owned(), None),
+    }
+}
+
+/// The value of an Authorization field (RFC 7617).
+fn basic(user: &str) -> HeaderValue {
+    let (name, password) = user.split_once(':').unwrap_or((user, ""));
+    let decoded = |text| percent_decode_str(text).collect::<Vec<u8>>();
+    let credentials = [decoded(name), decoded(password)].join(&b':');
+    let mut value = HeaderValue::try_from(format!("Basic {}", BASE64_STANDARD.encode(credentials)))
+        .expect("base64 has only characters that a field may have");
+    value.set_sensitive(true);
+    value
+}
+
+/// Reads `Name: value`. The value may be a secret and is in no message.
+fn parse_header(text: &str) -> std::result::Result<(HeaderName, HeaderValue), String> {
+    let wrong = || "option header: write a field as Name: value".to_owned();
+    let (name, value) = text.split_once(':').ok_or_else(wrong)?;
+    let name = name.trim().parse().map_err(|_| wrong())?;
+    let mut value: HeaderValue =
+        value.trim().parse().map_err(|_| format!("the header {name} has a value that is none"))?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+use super::super::testing::{answer, http};
+use super::*;
+use crate::check::Status;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+fn run(scheme: &str, target: &str, pairs: &[(&str, &str)]) -> Finding {
+    build(scheme, target, &mut Options::of(pairs)).expect("it is well formed")(default_deadline())
+}
+
+fn get(address: SocketAddr, pairs: &[(&str, &str)]) -> Finding {
+    run("http", &format!("//{address}/ping"), pairs)
+}
+
+fn text(found: Finding) -> String {
+    assert_eq!(found.status, Status::Fail, "{found:?}");
+    found.context.expect("a failure says why")
+}
+
+#[test]
+fn success_passes_on_both_families() {
+    for ip in ["127.0.0.1", "::1"] {
+        let (address, heads) = http(ip, vec![answer("204 No Content", "")]);
+        assert_eq!(get(address, &[]), Finding::PASS);
+        let head = heads.recv().expect("it was asked").to_ascii_lowercase();
+        assert!(head.starts_with("get /ping http/1.1\r\n"), "{head}");
+        assert!(head.contains(&format!("host: {address}\r\n")), "{head}");
+        assert!(head.contains("user-agent: hospital/"), "{head}");
+    }
+}
+
+#[test]
+fn another_status_is_a_failure_that_says_which_and_where() {
+    let (address, _heads) = http("127.0.0.1", vec![answer("503 Service Unavailable", "no")]);
+    let text = text(get(address, &[]));
+    let expected = format!("expected http://{address}/ping to answer with 2xx: got 503 Service Unavailable (in ");
+    assert!(text.starts_with(&expected), "{text}");
+}
+
+#[test]
+fn the_status_can_be_set() {
+    let answers = || vec![answer("404 Not Found", "")];
+    assert_eq!(get(http("127.0.0.1", answers()).0, &[("status", "200,404")]), Finding::PASS);
+    assert!(text(get(http("127.0.0.1", answers()).0, &[("status", "3xx")])).contains("to answer with 3xx: got 404"));
+    assert_eq!(assert_http_response(&format!("http://{}/", http("::1", answers()).0), 404), Ok(()));
+    let found = assert_http_response(&format!("http://{}/", http("::1", answers()).0), 200);
+    assert!(matches!(&found, Err(Reason::Fail(text)) if text.contains("with 200: got 404 Not Found")), "{found:?}");
+}
+
+#[test]
+fn a_redirect_is_the_answer_unless_it_may_be_followed() {
+    let redirect = || "HTTP/1.1 302 Found\r\nLocation: /login?token=hunter2\r\nContent-Length: 0\r\n\r\n".to_owned();
+    let found = text(get(http("127.0.0.1", vec![redirect()]).0, &[]));
+    assert!(found.contains("got 302 Found to /login?token=***"), "{found}");
+    let (address, heads) = http("127.0.0.1", vec![redirect(), answer("200 OK", "")]);
+    assert_eq!(get(address, &[("redirects", "1")]), Finding::PASS);
+    assert!(heads.iter().nth(1).expect("it followed").starts_with("GET /login?token=hunter2 "));
+    let (address, _heads) = http("127.0.0.1", vec![redirect(), redirect()]);
+    assert!(text(get(address, &[("redirects", "1")])).contains("it redirected more than 1 times"));
+}
+
+#[test]
+fn the_method_and_the_fields_are_sent() {
+    let (address, heads) = http("127.0.0.1", vec!["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".to_owned()]);
+    let pairs =
+        [("method", "HEAD"), ("header", "X-One: 1"), ("header", "Host: shop.example"), ("header", "X-Two: a:b")];
+    assert_eq!(get(address, &pairs), Finding::PASS);
+    let head = heads.recv().expect("it was asked").to_ascii_lowercase();
+    assert!(head.starts_with("head "), "{head}");
+    for field in ["x-one: 1\r\n", "x-two: a:b\r\n", "host: shop.example\r\n"] {
+        assert_eq!(head.matches(field).count(), 1, "{head}");
+    }
+    assert_eq!(head.matches("host:").count(), 1, "{head}");
+}
+
+#[test]
+fn a_password_is_sent_and_never_shown() {
+    let (address, heads) = http("127.0.0.1", vec![answer("401 Unauthorized", "")]);
+    let found = text(run("http", &format!("//user:p%40ss@{address}/?key=hunter2"), &[]));
+    assert!(found.starts_with(&format!("expected http://{address}/?key=*** to answer")), "{found}");
+    let head = heads.recv().expect("it was asked").to_ascii_lowercase();
+    assert!(head.contains(&format!("authorization: {}", "Basic dXNlcjpwQHNz".to_ascii_lowercase())), "{head}");
+    assert!(head.contains("get /?key=hunter2 "), "{head}");
+}
+
+#[test]
+fn the_body_has_to_match() {
+    let answers = || vec![answer("200 OK", "all is well\n")];
+    assert_eq!(get(http("127.0.0.1", answers()).0, &[("match", "^all .* well$|well\n")]), Finding::PASS);
+    let (address, _heads) = http("127.0.0.1", answers());
+    let found = text(get(address, &[("match", "ill")]));
+    let expected =
+        format!("expected the answer of http://{address}/ping to match \"ill\": got \"all is well\\n\" (in ");
+    assert!(found.starts_with(&expected), "{found}");
+}
+
+#[test]
+fn the_body_has_to_hold_its_values() {
+    let answers = || vec![answer("200 OK", r#"{"status": "pass", "queue": {"length": 3}}"#)];
+    let good = [("json", "/status=pass"), ("json", "/queue/length=3")];
+    assert_eq!(get(http("127.0.0.1", answers()).0, &good), Finding::PASS);
+    let found = text(get(http("127.0.0.1", answers()).0, &[("json", "/status=fail")]));
+    assert!(found.contains("to have \"fail\" at /status: got \"pass\""), "{found}");
+    let found = text(get(http("127.0.0.1", vec![answer("200 OK", "<html>")]).0, &[("json", "/status=pass")]));
+    assert!(found.contains("to be JSON: ") && found.contains("got \"<html>\""), "{found}");
+}
+
+#[test]
+fn a_body_that_ends_early_is_a_failure() {
+    let cut = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf".to_owned();
+    // The server closes when the client has read all there is and sends no more: it has to be let go.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        listener.accept().and_then(|(mut client, _)| std::io::Write::write_all(&mut client, cut.as_bytes()))
+    });
+    assert!(text(get(address, &[("match", "half")])).contains("to answer in full: "));
+}
+
+#[test]
+fn a_slow_answer_is_a_failure_with_its_limit() {
+    let (address, _heads) = http("127.0.0.1", vec![answer("200 OK", "")]);
+    let found = text(get(address, &[("slow", "0.000001")]));
+    assert!(found.contains("to answer within 1us: it took longer"), "{found}");
+    let (address, _heads) = http("127.0.0.1", vec![answer("200 OK", "")]);
+    assert_eq!(get(address, &[("slow", "1m")]), Finding::PASS);
+}
+
+#[test]
+fn silence_is_a_failure_before_the_deadline() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let action = build("http", &format!("//{address}/"), &mut Options::default()).expect("it is well formed");
+    let deadline = Deadline::at(Instant::now() + Duration::from_millis(300));
+    assert!(text(action(deadline)).contains("to answer with 2xx: nothing came in time"));
+}
+
+#[test]
+fn nobody_listening_and_nonsense_are_failures_and_an_unknown_host_is_an_error() {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    assert!(text(get(free, &[])).contains("Connection refused"));
+    let (address, _heads) = http("127.0.0.1", vec!["220 mail ESMTP\r\n".to_owned()]);
+    assert!(text(get(address, &[])).contains("to answer with 2xx: "));
+    let found = run("http", "//no-such-host.invalid/", &[]);
+    assert_eq!(found.status, Status::Error);
+    assert!(found.context.expect("it says why").starts_with("cannot look up no-such-host.invalid"));
+}
+
+#[test]
+fn wrong_options_are_named_and_fields_are_not_shown() {
+    for (name, value, expected) in [
+        ("status", "ok", "option status=\"ok\": write status codes as 200, 3xx or 200-299"),
+        ("method", "get", "option method=\"get\": write a method in capitals"),
+        ("header", "Authorization hunter2", "option header: write a field as Name: value"),
+        ("header", "Authorization: hunter2\u{1}", "the header authorization has a value that is none"),
+        ("match", "(", "option match=\"(\": "),
+        ("json", "status=pass", "option json=\"status\": write a pointer and a value"),
+        ("redirects", "-1", "option redirects=\"-1\": "),
+        ("slow", "soon", "option slow=\"soon\": write a time as 30, 30s"),
+    ] {
+        let Err(error) = build("http", "//shop/", &mut Options::of(&[(name, value)])) else { panic!("{name}={value}") };
+        assert!(error.starts_with(expected) && !error.contains("hunter2"), "{error}");
+    }
+    for target in ["//", "shop", "//shop:x/", "//sh op/"] {
+        assert!(build("http", target, &mut Options::default()).is_err(), "{target}");
+    }
+}
+
+#[cfg(feature = "tls")]
+mod tls {
+    use super::super::super::testing::tls::{Authority, https};
+    use super::*;
+
+    fn answers() -> Vec<String> {
+        vec![answer("200 OK", "")]
+    }
+
+    #[test]
+    fn a_certificate_of_the_given_authority_is_good_on_both_families() {
+        let authority = Authority::new();
+        let certificate = authority.certify(-1, 30);
+        for host in ["127.0.0.1", "[::1]"] {
+            let (address, _heads) = https(host.trim_matches(['[', ']']), certificate.clone(), answers());
+            assert_eq!(run("https", &format!("//{address}/"), &[("ca", authority.path())]), Finding::PASS);
+        }
+    }
+
+    #[test]
+    fn a_certificate_of_nobody_known_is_a_failure_unless_it_does_not_matter() {
+        let certificate = Authority::new().certify(-1, 30);
+        let stranger = Authority::new();
+        let (address, _heads) = https("127.0.0.1", certificate.clone(), answers());
+        let found = text(run("https", &format!("//{address}/"), &[("ca", stranger.path())]));
+        assert!(found.contains("invalid peer certificate: "), "{found}");
+        let (address, _heads) = https("127.0.0.1", certificate, answers());
+        assert_eq!(run("https", &format!("//{address}/"), &[("insecure", "")]), Finding::PASS);
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_refused_at_once() {
+        for (path, expected) in [
+            ("/no/such.pem", "option ca=\"/no/such.pem\": No such file or directory"),
+            ("/dev/null", "option ca=\"/dev/null\": there is no PEM certificate in it"),
+        ] {
+            let Err(error) = build("https", "//shop/", &mut Options::of(&[("ca", path)])) else { panic!("{path}") };
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+}

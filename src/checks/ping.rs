@@ -1,0 +1,255 @@
+//! `ping:HOST`: an ICMP echo (RFC 792, RFC 4443) returns.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::endpoint::{Endpoint, authority};
+use super::exchange::spoken;
+use super::{Action, Kind, Options, default_deadline, patience, since};
+use crate::check::{Deadline, Finding, Reason, Result, Status};
+use crate::perfdata::Perfdata;
+
+pub(super) const KIND: Kind =
+    Kind { scheme: "ping", options: &["count", "loss"], blocking: true, title: "{target} answers a ping", build };
+
+/// How many echoes to send, and how many of them may be lost, in percent.
+struct Terms {
+    count: u16,
+    loss: f64,
+}
+
+const ONE: Terms = Terms { count: 1, loss: 0.0 };
+
+fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
+    let host = parse(target)?;
+    let count = options.parse("count", |text| match text.parse() {
+        Ok(count @ 1..=100) => Ok(count),
+        _ => Err("write a number from 1 to 100"),
+    })?;
+    let loss = options.parse("loss", |text| match text.strip_suffix('%').unwrap_or(text).parse() {
+        Ok(loss) if (0.0..100.0).contains(&loss) => Ok(loss),
+        _ => Err("write a percentage below 100, as in 20%"),
+    })?;
+    let terms = Terms { count: count.unwrap_or(ONE.count), loss: loss.unwrap_or(ONE.loss) };
+    Ok(Box::new(move |deadline| match ping(&host, &terms, deadline) {
+        Ok(perfdata) => Finding { status: Status::Pass, context: None, perfdata },
+        Err(reason) => Finding::from(Err::<(), _>(reason)),
+    }))
+}
+
+fn parse(target: &str) -> std::result::Result<Endpoint, String> {
+    let host = authority(target);
+    match Endpoint::parse(host, Some(0)) {
+        Some(endpoint) if endpoint.port == 0 => Ok(endpoint),
+        _ => Err(format!("{host:?} is no HOST, as in ping:db")),
+    }
+}
+
+/// Asserts that a host answers one ICMP echo within 5 s.
+///
+/// # Errors
+///
+/// `Fail` when it does not, `Error` when its name cannot be looked up or we may not ping.
+pub fn assert_ping(host: &str) -> Result {
+    ping(&parse(host).map_err(Reason::Error)?, &ONE, default_deadline()).map(drop)
+}
+
+/// Pings the addresses of a host until one of them answers as it should.
+fn ping(host: &Endpoint, terms: &Terms, deadline: Deadline) -> Result<Vec<Perfdata>> {
+    let began = Instant::now();
+    let addresses = host.addresses()?;
+    let mut failures = Vec::new();
+    for (tried, address) in addresses.iter().enumerate() {
+        let share = patience(deadline) / (addresses.len() - tried) as u32;
+        let mut pinger = match Pinger::open(*address) {
+            Ok(pinger) => pinger,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Reason::Error(format!(
+                    "may not ping {address}: give hospital CAP_NET_RAW, or its group net.ipv4.ping_group_range",
+                    address = address.ip()
+                )));
+            }
+            Err(error) => {
+                failures.push(format!("{}: {error}", address.ip()));
+                continue;
+            }
+        };
+        match pinger.run(terms, Instant::now() + share) {
+            Ok(perfdata) => return Ok(perfdata),
+            Err(why) => failures.push(format!("{}: {why}", address.ip())),
+        }
+    }
+    let what = match terms.count {
+        1 => "a ping".to_owned(),
+        count => format!("{count} pings with at most {}% lost", terms.loss),
+    };
+    Err(Reason::Fail(format!("expected {} to answer {what}: {} ({})", host.host, failures.join(", "), since(began))))
+}
+
+/// A socket for echoes with one address.
+struct Pinger {
+    socket: Socket,
+    ip: IpAddr,
+    /// A raw socket sees the IP header, and the echoes of others.
+    raw: bool,
+    /// Tells our echoes from those of others.
+    token: [u8; 8],
+}
+
+impl Pinger {
+    fn open(address: SocketAddr) -> io::Result<Pinger> {
+        let ip = address.ip();
+        let (domain, protocol) = match ip {
+            IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
+            IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
+        };
+        // The kernel lets the groups of net.ipv4.ping_group_range have the first, for both families.
+        let (socket, raw) = match Socket::new(domain, Type::DGRAM, Some(protocol)) {
+            Ok(socket) => (socket, false),
+            Err(_) => (Socket::new(domain, Type::RAW, Some(protocol))?, true),
+        };
+        socket.connect(&address.into())?;
+        Ok(Pinger { socket, ip, raw, token: RandomState::new().hash_one(address).to_ne_bytes() })
+    }
+
+    /// Sends the echoes one after the other. The error is what happened instead.
+    fn run(&mut self, terms: &Terms, until: Instant) -> std::result::Result<Vec<Perfdata>, String> {
+        let mut times = Vec::new();
+        let mut trouble = None;
+        for sequence in 1..=terms.count {
+            let left = until.saturating_duration_since(Instant::now());
+            let share = left / u32::from(terms.count - sequence + 1);
+            match self.echo(sequence, Instant::now() + share) {
+                Ok(time) => times.push(time),
+                Err(error) => trouble = Some(spoken(&error)),
+            }
+        }
+        let count = f64::from(terms.count);
+        let lost = 100.0 * (count - times.len() as f64) / count;
+        if lost > terms.loss {
+            let why = trouble.unwrap_or_default();
+            return Err(if terms.count == 1 { why } else { format!("{lost:.0}% lost, {why}") });
+        }
+        let mean = times.iter().sum::<Duration>().as_secs_f64() / times.len() as f64;
+        Ok(vec![figure("rta", mean, "s"), figure("pl", lost, "%")])
+    }
+
+    fn echo(&mut self, sequence: u16, until: Instant) -> io::Result<Duration> {
+        let began = Instant::now();
+        self.socket.send(&request(self.ip, sequence, self.token))?;
+        let mut buffer = [0; 512];
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+            let count = match self.socket.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            if is_reply(&buffer[..count], self.ip, self.raw, sequence, self.token) {
+                return Ok(began.elapsed());
+            }
+        }
+    }
+}
+
+fn figure(label: &str, value: f64, unit: &str) -> Perfdata {
+    Perfdata { label: label.to_owned(), value, unit: unit.to_owned() }
+}
+
+/// An echo request: type, code, checksum, identifier, sequence number, and the token as its data.
+fn request(ip: IpAddr, sequence: u16, token: [u8; 8]) -> [u8; 16] {
+    let mut packet = [0; 16];
+    packet[0] = if ip.is_ipv4() { 8 } else { 128 };
+    // An unprivileged socket has its own identifier put in, and its own replies delivered.
+    packet[4..6].copy_from_slice(&token[..2]);
+    packet[6..8].copy_from_slice(&sequence.to_be_bytes());
+    packet[8..].copy_from_slice(&token);
+    if ip.is_ipv4() {
+        // For IPv6 the kernel does it, because the addresses count as well.
+        let sum = checksum(&packet);
+        packet[2..4].copy_from_slice(&sum.to_be_bytes());
+    }
+    packet
+}
+
+/// The checksum of the Internet (RFC 1071).
+fn checksum(bytes: &[u8]) -> u16 {
+    let sum: u32 = bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let folded = (sum & 0xFFFF) + (sum >> 16);
+    !((folded + (folded >> 16)) as u16)
+}
+
+fn is_reply(bytes: &[u8], ip: IpAddr, raw: bool, sequence: u16, token: [u8; 8]) -> bool {
+    let header = match bytes.first() {
+        Some(first) if raw && ip.is_ipv4() => usize::from(first & 0xF) * 4,
+        _ => 0,
+    };
+    let Some(message) = bytes.get(header..).filter(|message| message.len() >= 16) else { return false };
+    let kind = if ip.is_ipv4() { 0 } else { 129 };
+    message[0] == kind && message[6..8] == sequence.to_be_bytes() && message[8..16] == token
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const TOKEN: [u8; 8] = *b"hospital";
+
+    #[test]
+    fn the_sum_over_a_packet_with_its_checksum_is_zero() {
+        assert_eq!(checksum(&request(V4, 7, TOKEN)), 0);
+    }
+
+    #[test]
+    fn only_our_own_reply_counts() {
+        let mut reply = request(V4, 7, TOKEN);
+        assert!(!is_reply(&reply, V4, false, 7, TOKEN), "a request is no reply");
+        reply[0] = 0;
+        assert!(is_reply(&reply, V4, false, 7, TOKEN));
+        assert!(!is_reply(&reply, V4, false, 8, TOKEN), "another one of ours");
+        assert!(!is_reply(&reply, V4, false, 7, *b"somebody"), "somebody else's");
+        let with_header = [&[0x45][..], &[0; 19], &reply].concat();
+        assert!(is_reply(&with_header, V4, true, 7, TOKEN));
+        assert!(!is_reply(&with_header[..30], V4, true, 7, TOKEN), "a part of it");
+        assert!(!is_reply(&[], V4, true, 7, TOKEN));
+    }
+
+    #[test]
+    fn an_unknown_host_is_an_error() {
+        let found = assert_ping("no-such-host.invalid");
+        assert!(matches!(&found, Err(Reason::Error(text)) if text.contains("no-such-host.invalid")), "{found:?}");
+    }
+
+    #[test]
+    fn wrong_options_are_named() {
+        for (name, value, expected) in [
+            ("count", "0", "option count=\"0\": write a number from 1 to 100"),
+            ("loss", "100%", "option loss=\"100%\": write a percentage below 100, as in 20%"),
+            ("loss", "x", "option loss=\"x\": write a percentage below 100, as in 20%"),
+        ] {
+            let error = build("db", &mut Options::of(&[(name, value)])).err();
+            assert_eq!(error.as_deref(), Some(expected));
+        }
+        assert!(build("db:80", &mut Options::default()).is_err(), "a ping has no port");
+    }
+
+    #[test]
+    #[ignore = "needs root: run tests/run"]
+    fn the_loopback_answers_on_both_families() {
+        for host in ["127.0.0.1", "::1", "[::1]", "localhost"] {
+            assert_eq!(assert_ping(host), Ok(()), "{host}");
+        }
+        let found = build("127.0.0.1", &mut Options::of(&[("count", "3"), ("loss", "20%")])).expect("it is good")(
+            default_deadline(),
+        );
+        assert_eq!((found.status, found.perfdata.len()), (Status::Pass, 2));
+    }
+}

@@ -1,0 +1,113 @@
+//! Little servers on loopback for the tests of http, https and cert. Each thread ends with its last connection.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+/// Serves one connection for each answer and hands over the heads of the requests.
+pub(super) fn http(ip: &str, answers: Vec<String>) -> (SocketAddr, Receiver<String>) {
+    serve(ip, answers, Ok)
+}
+
+/// An HTTP answer with that status line and body.
+pub(super) fn answer(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+}
+
+fn serve<S: Read + Write>(
+    ip: &str,
+    answers: Vec<String>,
+    wrap: impl Fn(TcpStream) -> io::Result<S> + Send + 'static,
+) -> (SocketAddr, Receiver<String>) {
+    let listener = TcpListener::bind((ip, 0)).expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let (heads, received) = channel();
+    thread::spawn(move || {
+        for answer in answers {
+            // A client may refuse our certificate, and leave.
+            let talk = listener.accept().and_then(|(client, _)| {
+                let mut client = wrap(client)?;
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte)? == 1 {
+                    head.push(byte[0]);
+                }
+                let _ = heads.send(String::from_utf8_lossy(&head).into_owned());
+                client.write_all(answer.as_bytes())?;
+                client.flush()?;
+                client.read(&mut byte)
+            });
+            drop(talk);
+        }
+    });
+    (address, received)
+}
+
+/// Certificates and servers that show them.
+#[cfg(feature = "tls")]
+pub(super) mod tls {
+    use super::*;
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+    use rustls::{ServerConfig, ServerConnection, StreamOwned};
+    use tempfile::NamedTempFile;
+    use time::{Duration, OffsetDateTime};
+
+    /// A certificate authority, whose own certificate is in a file.
+    pub(in super::super) struct Authority {
+        issuer: Issuer<'static, KeyPair>,
+        pub(in super::super) file: NamedTempFile,
+    }
+
+    impl Authority {
+        pub(in super::super) fn new() -> Authority {
+            let key = KeyPair::generate().expect("a key");
+            let mut params = CertificateParams::new(Vec::new()).expect("no names are good names");
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.distinguished_name.push(DnType::CommonName, "Test authority");
+            let mut file = NamedTempFile::new().expect("a file for the test");
+            let pem = params.self_signed(&key).expect("it can sign").pem();
+            file.write_all(pem.as_bytes()).expect("the file is ours");
+            Authority { issuer: Issuer::new(params, key), file }
+        }
+
+        pub(in super::super) fn path(&self) -> &str {
+            self.file.path().to_str().expect("a plain path")
+        }
+
+        /// What a server needs to be `localhost`, 127.0.0.1 and ::1 between two days from now.
+        pub(in super::super) fn certify(&self, from: i64, until: i64) -> Arc<ServerConfig> {
+            let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+            let mut params = CertificateParams::new(names).expect("they are names");
+            let now = OffsetDateTime::from(SystemTime::now());
+            params.not_before = now + Duration::days(from);
+            params.not_after = now + Duration::days(until) + Duration::hours(1);
+            params.distinguished_name.push(DnType::CommonName, "shop");
+            let key = KeyPair::generate().expect("a key");
+            let certificate = params.signed_by(&key, &self.issuer).expect("the authority can sign");
+            let config = ServerConfig::builder_with_provider(super::super::trusted::provider())
+                .with_safe_default_protocol_versions()
+                .expect("the provider has them")
+                .with_no_client_auth()
+                .with_single_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+                .expect("the key belongs to the certificate");
+            Arc::new(config)
+        }
+    }
+
+    /// As [`super::http`], with TLS.
+    pub(in super::super) fn https(
+        ip: &str,
+        config: Arc<ServerConfig>,
+        answers: Vec<String>,
+    ) -> (SocketAddr, Receiver<String>) {
+        serve(ip, answers, move |client| {
+            let connection = ServerConnection::new(config.clone()).map_err(io::Error::other)?;
+            Ok(StreamOwned::new(connection, client))
+        })
+    }
+}

@@ -1,0 +1,64 @@
+//! Whom a TLS connection trusts: the system's certificate authorities, or those of a file.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::Options;
+
+/// The certificates to trust.
+#[derive(Clone, Debug)]
+pub(super) enum Trusted {
+    /// Those of the system, or of SSL_CERT_FILE and SSL_CERT_DIR.
+    System,
+    /// Those of the option `ca`.
+    Given(Arc<Vec<CertificateDer<'static>>>),
+}
+
+impl Trusted {
+    /// Takes the option `ca`, a file of PEM certificates.
+    pub(super) fn take(options: &mut Options) -> Result<Trusted, String> {
+        let read = |path: &str| {
+            let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+            match certificates {
+                Ok(certificates) if certificates.is_empty() => Err("there is no PEM certificate in it".to_owned()),
+                Ok(certificates) => Ok(Trusted::Given(Arc::new(certificates))),
+                Err(rustls::pki_types::pem::Error::Io(error)) => Err(error.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        Ok(options.parse("ca", read)?.unwrap_or(Trusted::System))
+    }
+
+    /// The certificates. The system's are read once in a process.
+    pub(super) fn certificates(&self) -> Result<&[CertificateDer<'static>], String> {
+        static SYSTEM: OnceLock<Vec<CertificateDer<'static>>> = OnceLock::new();
+        match self {
+            Trusted::Given(certificates) => Ok(certificates),
+            Trusted::System => match &**SYSTEM.get_or_init(|| rustls_native_certs::load_native_certs().certs) {
+                [] => Err("this system has no certificate authorities: install ca-certificates, \
+                           set SSL_CERT_FILE, or give the option ca=FILE"
+                    .to_owned()),
+                certificates => Ok(certificates),
+            },
+        }
+    }
+
+    /// The certificates, ready to verify others with.
+    pub(super) fn roots(&self) -> Result<RootCertStore, String> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(self.certificates()?.iter().cloned());
+        match roots.is_empty() {
+            true => Err("none of the trusted certificates can be used".to_owned()),
+            false => Ok(roots),
+        }
+    }
+}
+
+/// The cryptography for every connection.
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}

@@ -1,0 +1,127 @@
+//! JUnit XML, as Jenkins, GitLab and their like read it.
+//!
+//! Source of the format: the schema of Jenkins' xUnit plugin (`junit-10.xsd`). It has no expected
+//! failures: these are skipped, with the reason, and unexpected successes are failures.
+
+use std::fmt::{self, Write};
+
+use super::{Format, appended, exit_code};
+use crate::check::Status;
+use crate::report::{Outcome, Report};
+
+pub(super) const FORMAT: Format = Format {
+    name: "junit",
+    media_type: "application/xml; charset=utf-8",
+    write: |report, out| appended(out, |text| write(report, text)),
+    exit_code,
+    is_success: Report::passes,
+};
+
+fn write(report: &Report, out: &mut String) -> fmt::Result {
+    let summary = report.summary();
+    let seconds: f64 = report.outcomes.iter().map(|outcome| outcome.elapsed.as_secs_f64()).sum();
+    let totals = format!(
+        "name=\"hospital\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{seconds:.6}\"",
+        summary.total,
+        summary.fail + summary.unexpected_success,
+        summary.error,
+        summary.skip + summary.expected_failure,
+    );
+    writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
+    writeln!(out, "<testsuites {totals}>\n  <testsuite {totals}>")?;
+    for outcome in &report.outcomes {
+        case(outcome, out)?;
+    }
+    writeln!(out, "  </testsuite>\n</testsuites>")
+}
+
+fn case(Outcome { check, finding, elapsed }: &Outcome, out: &mut String) -> fmt::Result {
+    let (id, title) = (Escaped(&check.id), Escaped(&check.title));
+    write!(out, "    <testcase classname=\"{id}\" name=\"{title}\" time=\"{:.6}\"", elapsed.as_secs_f64())?;
+    let context = finding.context.as_deref().unwrap_or_default();
+    let element = match finding.status {
+        Status::Pass if context.is_empty() => return writeln!(out, "/>"),
+        Status::Pass => return writeln!(out, "><system-out>{}</system-out></testcase>", Escaped(context)),
+        Status::Fail | Status::UnexpectedSuccess => "failure",
+        Status::Error => "error",
+        Status::Skip | Status::ExpectedFailure => "skipped",
+    };
+    let message = Escaped(context.lines().next().unwrap_or(finding.status.word()));
+    let (word, context) = (finding.status.word(), Escaped(context));
+    writeln!(out, "><{element} type=\"{word}\" message=\"{message}\">{context}</{element}></testcase>")
+}
+
+/// Text as the content of an element or an attribute. What XML 1.0 does not allow at all is replaced.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '"' => f.write_str("&quot;")?,
+                '\'' => f.write_str("&apos;")?,
+                // Written as they are, an attribute would have spaces instead.
+                '\n' | '\r' | '\t' => write!(f, "&#{};", u32::from(c))?,
+                c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => f.write_char('\u{fffd}')?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{ALL, HOSTILE, hostile, written};
+    use super::*;
+    use crate::report::tests::report as sample;
+    use proptest::prelude::*;
+    use roxmltree::{Document, Node};
+
+    fn cases<'a>(document: &'a Document<'_>) -> Vec<Node<'a, 'a>> {
+        document.descendants().filter(|node| node.has_tag_name("testcase")).collect()
+    }
+
+    #[test]
+    fn each_check_is_a_case_with_what_became_of_it() {
+        let text = written(&FORMAT, &sample(&ALL));
+        let document = Document::parse(&text).expect("it is XML");
+        let suite = document.root_element().first_element_child().expect("there is one suite");
+        for element in [document.root_element(), suite] {
+            for (name, count) in [("tests", "6"), ("failures", "2"), ("errors", "1"), ("skipped", "2")] {
+                assert_eq!(element.attribute(name), Some(count), "{name}");
+            }
+        }
+        let kinds: Vec<_> = cases(&document)
+            .into_iter()
+            .map(|case| case.first_element_child().map_or("", |element| element.tag_name().name()))
+            .collect();
+        assert_eq!(kinds, ["", "failure", "error", "skipped", "skipped", "failure"]);
+        let failed = cases(&document)[1];
+        assert_eq!((failed.attribute("classname"), failed.attribute("name")), (Some("check.1"), Some("Check 1.")));
+        assert_eq!(failed.attribute("time"), Some("0.001000"));
+        let failure = failed.first_element_child().expect("it failed");
+        assert_eq!((failure.attribute("message"), failure.text()), (Some("it was fail"), Some("it was fail")));
+    }
+
+    #[test]
+    fn what_a_check_says_stays_in_its_place() {
+        let text = written(&FORMAT, &hostile());
+        let document = Document::parse(&text).expect("it is XML");
+        let case = cases(&document)[0];
+        let expected = HOSTILE.replace('\x1b', "\u{fffd}");
+        assert_eq!(case.attribute("name"), Some(expected.as_str()));
+        assert_eq!(case.first_element_child().and_then(|element| element.text()), Some(expected.as_str()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_xml(text in any::<String>()) {
+            let document = format!("<a b=\"{0}\">{0}</a>", Escaped(&text));
+            prop_assert!(Document::parse(&document).is_ok(), "{document}");
+        }
+    }
+}

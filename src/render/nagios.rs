@@ -1,0 +1,140 @@
+//! A Nagios plugin's output: one line that sums up, the figures behind `|`, then a line for each check.
+//!
+//! Source of the format: the Monitoring Plugins Development Guidelines, "Plugin Output for Nagios". The exit
+//! code is that of [`Verdict`].
+
+use std::fmt::{self, Write};
+
+use super::line::one_line;
+use super::{Format, appended};
+use crate::perfdata::Perfdata;
+use crate::report::{Outcome, Report};
+
+pub(super) const FORMAT: Format = Format {
+    name: "nagios",
+    media_type: "text/plain; charset=utf-8",
+    write: |report, out| appended(out, |text| write(report, text)),
+    exit_code: |report| Verdict::of(report) as u8,
+    is_success: Report::passes,
+};
+
+/// What Nagios makes of a report, with the exit code of a plugin that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Ok = 0,
+    /// The only bad thing is that what was expected to fail has passed.
+    Warning = 1,
+    /// A check failed.
+    Critical = 2,
+    /// No check failed, but one could not decide.
+    Unknown = 3,
+}
+
+impl Verdict {
+    fn of(report: &Report) -> Verdict {
+        let summary = report.summary();
+        if summary.fail > 0 {
+            Verdict::Critical
+        } else if summary.error > 0 {
+            Verdict::Unknown
+        } else if summary.unexpected_success > 0 {
+            Verdict::Warning
+        } else {
+            Verdict::Ok
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Verdict::Ok => "OK",
+            Verdict::Warning => "WARNING",
+            Verdict::Critical => "CRITICAL",
+            Verdict::Unknown => "UNKNOWN",
+        }
+    }
+}
+
+fn write(report: &Report, out: &mut String) -> fmt::Result {
+    let total = report.outcomes.len();
+    let bad: Vec<&Outcome> = report.outcomes.iter().filter(|outcome| outcome.finding.status.is_bad()).collect();
+    write!(out, "HOSPITAL {} - ", Verdict::of(report).word())?;
+    match &bad[..] {
+        [] => write!(out, "{total} of {total} checks are well")?,
+        // Pagers show the first line alone: one that is bad, and how many more.
+        [first, ..] => write!(out, "{} of {total} checks are bad: {}", bad.len(), described(first))?,
+    }
+    write!(out, " |")?;
+    let counts = [("checks", total), ("bad", bad.len())].map(|(label, count)| Perfdata::new(label, count as f64, ""));
+    counts.iter().try_for_each(|figure| write!(out, " {figure}"))?;
+    for Outcome { check, finding, elapsed } in &report.outcomes {
+        let time = Perfdata::new("time", elapsed.as_secs_f64(), "s");
+        for figure in [&time].into_iter().chain(&finding.perfdata) {
+            // The labels of one plugin have to differ.
+            let label = format!("{}::{}", check.id, figure.label);
+            write!(out, " {}", Perfdata { label, ..figure.clone() })?;
+        }
+    }
+    writeln!(out)?;
+    for outcome in &report.outcomes {
+        writeln!(out, "{}: {}", outcome.finding.status.word(), described(outcome))?;
+    }
+    Ok(())
+}
+
+/// A check and what it has to say, without a `|`, behind which figures would be looked for.
+fn described(outcome: &Outcome) -> String {
+    let title = one_line(&outcome.check.title);
+    let text = match outcome.finding.context.as_deref() {
+        Some(context) => format!("{title} ({})", one_line(context)),
+        None => title,
+    };
+    text.replace('|', "\u{a6}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{hostile, written};
+    use super::*;
+    use crate::check::Status;
+    use crate::perfdata::split;
+    use crate::report::tests::report as sample;
+
+    #[test]
+    fn a_report_becomes_the_output_of_a_plugin() {
+        let mut report = sample(&[Status::Pass, Status::Fail, Status::Skip]);
+        report.outcomes[0].finding.perfdata = vec![Perfdata::new("load1", 0.31, "")];
+        insta::assert_snapshot!(written(&FORMAT, &report), @r"
+        HOSPITAL CRITICAL - 1 of 3 checks are bad: Check 1. (it was fail) | 'checks'=3 'bad'=1 'check.0::time'=0.001s 'check.0::load1'=0.31 'check.1::time'=0.001s 'check.2::time'=0.001s
+        pass: Check 0.
+        fail: Check 1. (it was fail)
+        skip: Check 2. (it was skip)
+        ");
+        let well = written(&FORMAT, &sample(&[Status::Pass, Status::ExpectedFailure]));
+        assert!(well.starts_with("HOSPITAL OK - 2 of 2 checks are well |"), "{well}");
+    }
+
+    #[test]
+    fn the_exit_code_is_that_of_a_plugin() {
+        for (statuses, code) in [
+            (&[][..], 0),
+            (&[Status::Pass, Status::Skip, Status::ExpectedFailure], 0),
+            (&[Status::Pass, Status::UnexpectedSuccess], 1),
+            (&[Status::UnexpectedSuccess, Status::Error, Status::Fail], 2),
+            (&[Status::UnexpectedSuccess, Status::Error], 3),
+        ] {
+            assert_eq!((FORMAT.exit_code)(&sample(statuses)), code, "{statuses:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_check_says_stays_in_its_place() {
+        let mut report = hostile();
+        report.outcomes[0].finding.perfdata = vec![Perfdata::new("a=b|c'd\n", 7.0, "s")];
+        let text = written(&FORMAT, &report);
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert_eq!(text.matches('|').count(), 1, "{text}");
+        let (_, figures) = split(&text);
+        assert_eq!(figures.len(), 4, "{text}");
+        assert!(figures[3].label.ends_with("::a_b_c'd_"), "{figures:?}");
+    }
+}

@@ -1,0 +1,141 @@
+//! TAP 14, the Test Anything Protocol.
+//!
+//! Source of the format: <https://testanything.org/tap-version-14-specification.html>. Its `# TODO` makes
+//! a failure well, which is what an expected failure is; an unexpected success stays bad, as it is with us.
+
+use std::fmt::{self, Write};
+
+use super::line::one_line;
+use super::{Format, appended, exit_code};
+use crate::check::Status;
+use crate::report::Report;
+
+pub(super) const FORMAT: Format = Format {
+    name: "tap",
+    media_type: "text/plain; charset=utf-8",
+    write: |report, out| appended(out, |text| write(report, text)),
+    exit_code,
+    is_success: Report::passes,
+};
+
+fn write(report: &Report, out: &mut String) -> fmt::Result {
+    writeln!(out, "TAP version 14\n1..{}", report.outcomes.len())?;
+    for (index, outcome) in report.outcomes.iter().enumerate() {
+        let finding = &outcome.finding;
+        let context = finding.context.as_deref().unwrap_or_default();
+        let (result, directive) = match finding.status {
+            Status::Pass => ("ok", None),
+            Status::Skip => ("ok", Some("SKIP")),
+            Status::ExpectedFailure => ("not ok", Some("TODO")),
+            Status::Fail | Status::Error | Status::UnexpectedSuccess => ("not ok", None),
+        };
+        write!(out, "{result} {} - {}", index + 1, escaped(&outcome.check.title))?;
+        match directive {
+            Some(directive) => writeln!(out, " # {directive} {}", escaped(context))?,
+            None => writeln!(out)?,
+        }
+        // A diagnostic block in YAML, of which JSON is a part.
+        writeln!(out, "  ---\n  id: {}\n  status: {}", quoted(&outcome.check.id), finding.status.word())?;
+        if !context.is_empty() {
+            writeln!(out, "  message: {}", quoted(context))?;
+        }
+        writeln!(out, "  duration_ms: {:.3}\n  ...", outcome.elapsed.as_secs_f64() * 1000.0)?;
+    }
+    Ok(())
+}
+
+/// A description: a `#` would begin a directive.
+fn escaped(text: &str) -> String {
+    one_line(text).replace('\\', "\\\\").replace('#', "\\#")
+}
+
+/// A double-quoted scalar in one line.
+fn quoted(text: &str) -> String {
+    // YAML allows fewer characters to stand for themselves than JSON.
+    let text: String =
+        text.chars().map(|c| if c.is_control() && !c.is_ascii_whitespace() { '\u{fffd}' } else { c }).collect();
+    serde_json::to_string(&text).expect("a string can be written")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{ALL, HOSTILE, hostile, written};
+    use super::*;
+    use crate::report::tests::report as sample;
+
+    /// One test point, as a reader of TAP 14 sees it.
+    #[derive(Debug, PartialEq)]
+    struct Point {
+        ok: bool,
+        description: String,
+        directive: Option<String>,
+        diagnostics: Vec<(String, String)>,
+    }
+
+    /// Reads a document by the grammar of the specification; panics where it does not fit.
+    fn read(text: &str) -> Vec<Point> {
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some("TAP version 14"));
+        let plan: usize = lines.next().and_then(|line| line.strip_prefix("1..")?.parse().ok()).expect("a plan");
+        let mut points = Vec::new();
+        while let Some(line) = lines.next() {
+            let (ok, rest) = match line.strip_prefix("not ok ") {
+                Some(rest) => (false, rest),
+                None => (true, line.strip_prefix("ok ").unwrap_or_else(|| panic!("no test point: {line}"))),
+            };
+            let (number, rest) = rest.split_once(" - ").expect("a description");
+            assert_eq!(number.parse(), Ok(points.len() + 1));
+            let (description, directive) = split_directive(rest);
+            assert_eq!(lines.next(), Some("  ---"));
+            let block: Vec<_> = lines.by_ref().take_while(|line| *line != "  ...").collect();
+            let pair = |line: &str| {
+                let (key, value) = line.strip_prefix("  ")?.split_once(": ")?;
+                Some((key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.to_owned())))
+            };
+            let diagnostics =
+                block.iter().map(|line| pair(line).unwrap_or_else(|| panic!("no YAML: {line}"))).collect();
+            points.push(Point { ok, description, directive, diagnostics });
+        }
+        assert_eq!(points.len(), plan);
+        points
+    }
+
+    /// Up to the first `#` that is not escaped; escapes are taken off.
+    fn split_directive(text: &str) -> (String, Option<String>) {
+        let (mut description, mut chars) = (String::new(), text.chars());
+        while let Some(c) = chars.next() {
+            match c {
+                '\\' => description.extend(chars.next()),
+                '#' => return (description.trim_end().to_owned(), Some(chars.as_str().trim_start().to_owned())),
+                c => description.push(c),
+            }
+        }
+        (description, None)
+    }
+
+    #[test]
+    fn each_check_is_a_test_point() {
+        let points = read(&written(&FORMAT, &sample(&ALL)));
+        let seen: Vec<_> = points.iter().map(|point| (point.ok, point.directive.as_deref())).collect();
+        let expected = [
+            (true, None),
+            (false, None),
+            (false, None),
+            (true, Some("SKIP it was skip")),
+            (false, Some("TODO it was expected_failure")),
+            (false, None),
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!(points[1].description, "Check 1.");
+        let expected = [("id", "check.1"), ("status", "fail"), ("message", "it was fail"), ("duration_ms", "1.000")];
+        assert_eq!(points[1].diagnostics, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn what_a_check_says_stays_in_its_place() {
+        let [point] = &read(&written(&FORMAT, &hostile()))[..] else { panic!("there is one check") };
+        assert_eq!((point.description.as_str(), point.directive.as_deref()), (one_line(HOSTILE).as_str(), None));
+        let expected = HOSTILE.replace('\x1b', "\u{fffd}");
+        assert!(point.diagnostics.contains(&("message".to_owned(), expected)), "{point:?}");
+    }
+}

@@ -1,0 +1,149 @@
+//! Folders and files of checks, as the binary takes them in.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+#[test]
+fn a_change_is_served_without_a_reload_and_a_broken_one_is_an_error_beside_the_old_checks() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let file = folder.path().join("checks.toml");
+    write(&file, "first");
+    let daemon = Daemon::start(folder.path());
+    assert!(daemon.get().contains("\"first\""));
+
+    write(&file, "second");
+    daemon.wait_for(|answer| answer.contains("\"second\"") && !answer.contains("\"first\""));
+
+    fs::write(&file, "[[check]]\nuse = 'tpc://db:1'\n").expect("the folder is ours");
+    let answer = daemon.wait_for(|answer| answer.contains("checks.toml:2:7: there is no kind of check"));
+    assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("\"second\""), "{answer}");
+
+    write(&file, "third");
+    let answer = daemon.wait_for(|answer| answer.contains("\"third\""));
+    assert!(!answer.contains("tpc") && !answer.contains("\"second\""), "{answer}");
+}
+
+#[test]
+fn without_names_the_checks_of_the_current_folder_are_taken() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let output = check_config(folder.path(), None);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("set HEALTHCHECKS") && text.contains("./healthchecks.toml"), "{text}");
+
+    write(&folder.path().join("healthchecks.toml"), "one");
+    assert_eq!(check_config(folder.path(), None).status.code(), Some(0));
+    fs::create_dir(folder.path().join("healthchecks")).expect("the folder is ours");
+    write(&folder.path().join("healthchecks/a.toml"), "one");
+    let output = check_config(folder.path(), None);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("two checks have the id \"one\""), "both are taken: {text}");
+}
+
+#[test]
+fn a_wrong_name_is_one_line_and_exit_2() {
+    for (names, expected) in [
+        ("tpc://db:1", "HEALTHCHECKS names \"tpc://db:1\", but there is no kind of check \"tpc\" (known: tcp, "),
+        ("tcp://db:1#tiemout=1", "HEALTHCHECKS names \"tcp://db:1\", but the kind \"tcp\" has no option \"tiemout\""),
+        ("db=tcp://a:1 db=tcp://b:1", "two checks have the id \"db\": tcp://a:1 and tcp://b:1"),
+        ("/no/such", "HEALTHCHECKS names \"/no/such\", but there is no such file or folder"),
+        ("tcp://user:hunter2@db", "HEALTHCHECKS names \"tcp://db\", but "),
+    ] {
+        let output = check_config(Path::new("/"), Some(names));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.starts_with(&format!("hospital: {expected}")) && text.lines().count() == 1, "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+#[ignore = "needs root: run tests/run"]
+fn a_folder_that_others_may_write_to_is_refused_with_exit_5() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    write(&folder.path().join("a.toml"), "one");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).expect("the folder is ours");
+    let output = check_config(Path::new("/"), folder.path().to_str());
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(5), "{text}");
+    assert!(text.contains("others may write to it (its mode is 1777)"), "{text}");
+}
+
+/// A file with one check of that title; nobody listens on its port.
+fn write(file: &Path, title: &str) {
+    let text = format!("[[check]]\nname = '{title}'\nuse = 'tcp://127.0.0.1:1'\ntitle = '{title}'\n");
+    // In one step, as a careful program does: a reader sees the old file or the new one.
+    let new = file.with_extension("new");
+    fs::write(&new, text).and_then(|()| fs::rename(&new, file)).expect("the folder is ours");
+}
+
+fn check_config(folder: &Path, names: Option<&str>) -> Output {
+    let mut command = hospital();
+    command.args(["serve", "--check-config"]).current_dir(folder);
+    if let Some(names) = names {
+        command.env("HEALTHCHECKS", names);
+    }
+    command.output().expect("the binary runs")
+}
+
+fn hospital() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hospital"));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+/// A daemon on a socket of ours.
+struct Daemon {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Daemon {
+    fn start(folder: &Path) -> Daemon {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let mut command = hospital();
+        command.args(["serve", "--fd", "0", "-w", "1"]).arg(folder).stdin(OwnedFd::from(listener));
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary runs");
+        Daemon { child, address }
+    }
+
+    /// The connection waits in the queue of our socket until a worker is there.
+    fn get(&self) -> String {
+        let mut client = TcpStream::connect(self.address).expect("the socket listens");
+        client.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket takes a timeout");
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("the request is short");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("the daemon answers");
+        answer
+    }
+
+    fn wait_for(&self, fits: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let answer = self.get();
+            if fits(&answer) {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "the change is not seen: {answer}");
+            thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT);
+        let _ = self.child.wait();
+    }
+}
