@@ -324,6 +324,7 @@ impl Master {
         }
         tracing::info!("ready: {}", self.status());
         systemd::ready(&self.status());
+        process::release_start_up_code();
     }
 
     fn status(&self) -> String {

@@ -142,6 +142,7 @@ impl Worker {
             draining: false,
             responder: Responder::new(sources, disclosure, settings, scoreboard),
         };
+        process::release_start_up_code();
         scoreboard.set_ready(slot, std::process::id());
         // A full pipe rings as well: the master has not listened yet.
         let _ = bell.write(&[0]);
