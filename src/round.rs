@@ -411,6 +411,31 @@ mod tests {
     }
 
     #[test]
+    fn threads_are_kept_for_the_next_round() {
+        let threads = Arc::new(Mutex::new(std::collections::HashSet::new()));
+        let (woken, wakes) = mpsc::channel();
+        let mut runner = Runner::new(move || woken.send(()).unwrap_or_default());
+        let checks: Vec<_> = (0..5)
+            .map(|n| {
+                let threads = threads.clone();
+                check(&format!("c{n}"), LONG, move |_| {
+                    threads.lock().expect("nobody panics").insert(std::thread::current().id());
+                    Finding::PASS
+                })
+            })
+            .collect();
+        for _ in 0..50 {
+            let mut round = runner.begin(suite(checks.clone()), LONG, Instant::now());
+            while !round.is_over() {
+                wakes.recv().expect("checks come back");
+                runner.advance(&mut round, Instant::now());
+            }
+        }
+        let count = threads.lock().expect("nobody panics").len();
+        assert!(count <= checks.len(), "{count} threads for {} checks", checks.len());
+    }
+
+    #[test]
     fn a_longest_time_holds_for_every_check() {
         let mut runner = Runner::new(|| ()).with_longest(Duration::from_millis(20));
         let (late, _release) = stuck("late", LONG);

@@ -155,6 +155,13 @@ fn a_format_can_say_more_of_each_check() {
 }
 
 #[test]
+fn a_plugin_that_cannot_check_is_unknown_and_not_critical() {
+    let Run { code, stdout, stderr } = check(&["--format", "nagios", "shop.ping"]);
+    assert!(stdout.starts_with("HOSPITAL UNKNOWN - the command line names \"shop.ping\", but "), "{stdout}");
+    assert_eq!((code, stdout.lines().count(), stderr.as_str()), (Some(3), 1, ""));
+}
+
+#[test]
 fn failfast_starts_nothing_after_the_first_that_is_not_well() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let touch = "later=exec:/usr/bin/touch#args=ran";

@@ -3,10 +3,12 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
 use regex_lite::Regex;
 use support::once::{PREDICTABLE, hospital, run};
+use support::programs::{endless, with};
 use support::{HOSPITAL, Signal, eventually, send};
 use tempfile::TempDir;
 
@@ -31,8 +33,13 @@ impl Terminal {
         let line = format!("exec {HOSPITAL} check {arguments}");
         command.args(["--quiet", "--return", "--flush", "--command", &line, "screen"]);
         command.env_remove("NO_COLOR").env("TERM", "xterm").envs(variables.iter().copied());
-        command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.current_dir(folder.path()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         Terminal { child: command.spawn().expect("script is a part of every Debian"), folder }
+    }
+
+    fn type_in(&mut self, keys: &str) {
+        let stdin = self.child.stdin.as_mut().expect("it is a pipe");
+        stdin.write_all(keys.as_bytes()).expect("script reads it");
     }
 
     fn screen(&self) -> String {
@@ -81,6 +88,19 @@ fn no_color_is_heeded_on_a_terminal() {
     let screen = terminal.screen();
     assert!(screen.contains("FAILED (failures=1)"), "{screen:?}");
     assert!(!Regex::new(r"\x1b\[\d*m").expect("it is one").is_match(&screen), "{screen:?}");
+}
+
+#[test]
+fn ctrl_c_ends_it_at_once_and_leaves_neither_a_program_nor_half_a_line() {
+    let (name, word) = endless("ctrl-c", "timeout=60s");
+    let mut terminal = Terminal::run(&format!("\"{name}\""), &[]);
+    eventually("the check runs", || with(&word) >= 2 && terminal.screen().contains("running endless"));
+    terminal.type_in("\u{3}");
+    assert_eq!(terminal.end(), Some(128 + Signal::SIGINT as i32), "it ends by the signal");
+    assert_eq!(with(&word), 0, "something is left");
+    let screen = terminal.screen();
+    let last = screen.lines().rfind(|line| !line.starts_with("Script done")).unwrap_or_default();
+    assert!(last.is_empty(), "{screen:?}");
 }
 
 // --- interrupted -----------------------------------------------------------------------------------

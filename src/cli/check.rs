@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::interrupt::Interrupts;
 use super::live::{Live, Shown};
-use super::{print_bytes, unittest};
+use super::{print, print_bytes, unittest};
 use crate::collect::{self, Suite};
 use crate::error::Error;
 use crate::render::{self, Format};
@@ -71,7 +71,10 @@ impl Selection {
 
 /// Runs the checks and says how they are.
 pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
-    let suite = flags.selection.collect(given)?;
+    let suite = match flags.selection.collect(given) {
+        Ok(suite) => suite,
+        Err(error) => return refuse(error, flags.format),
+    };
     let interrupts =
         Interrupts::listen().map_err(|error| Error::Boot(format!("cannot listen for signals: {error}")))?;
     let began = Instant::now();
@@ -91,6 +94,17 @@ pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
     }
     print_bytes(&text);
     Ok(ExitCode::from((format.exit_code)(&report)))
+}
+
+/// Says that there is nothing to check, to a reader who may know but one language.
+fn refuse(error: Error, format: Option<&Format>) -> Result<ExitCode, Error> {
+    match format.and_then(|format| format.refusal(&error.to_string())) {
+        Some((text, code)) => {
+            print(&text);
+            Ok(ExitCode::from(code))
+        }
+        None => Err(error),
+    }
 }
 
 /// Runs one round and shows each outcome as it comes in.
