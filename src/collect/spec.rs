@@ -11,7 +11,7 @@ use crate::checks::{BUILTINS, Kind, Options};
 use crate::settings;
 
 /// The options that every kind of check has.
-pub(super) const COMMON: [&str; 4] = ["timeout", "tag", "title", "expect"];
+pub(crate) const COMMON: [&str; 4] = ["timeout", "tag", "title", "expect"];
 
 /// A name taken apart; nothing of it is verified yet.
 #[derive(Debug)]
