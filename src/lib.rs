@@ -22,8 +22,10 @@ pub mod check;
 pub mod checks;
 mod cli;
 pub mod collect;
+mod disclosure;
 #[cfg(test)]
 mod docs;
+mod duration;
 pub mod error;
 mod harness;
 pub mod healthchecks;
@@ -31,6 +33,7 @@ mod logging;
 mod master;
 mod panics;
 pub mod perfdata;
+mod plan;
 pub mod render;
 pub mod report;
 pub mod round;

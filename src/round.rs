@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::check::{Check, Deadline, Finding};
 use crate::collect::Suite;
+use crate::duration;
 use crate::report::{Outcome, Report};
 use pool::{Job, Pool};
 
@@ -129,7 +130,11 @@ impl Runner {
                 round.finish(index, finding, began.elapsed());
             } else if let Some(&since) = self.under_way.get(&check.id) {
                 let elapsed = now.duration_since(since);
-                round.finish(index, Finding::error(format!("still running after {}", spoken(elapsed))), elapsed);
+                round.finish(
+                    index,
+                    Finding::error(format!("still running after {}", duration::spoken(elapsed))),
+                    elapsed,
+                );
             } else {
                 running += 1;
                 self.under_way.insert(check.id.clone(), now);
@@ -174,7 +179,7 @@ impl Round {
         for index in 0..self.states.len() {
             match self.states[index] {
                 State::Running { since, deadline } if deadline <= now => {
-                    let context = format!("timed out after {}", spoken(deadline - since));
+                    let context = format!("timed out after {}", duration::spoken(deadline - since));
                     self.finish(index, Finding::error(context), now.duration_since(since));
                 }
                 State::Waiting if self.end <= now => {
@@ -231,16 +236,6 @@ impl Round {
         };
         Report { outcomes: self.states.into_iter().filter_map(outcome).collect() }
     }
-}
-
-/// A duration as a person says it: whole seconds from one second on, else milliseconds.
-fn spoken(duration: Duration) -> String {
-    let shown = match duration.as_secs() {
-        0 => Duration::from_millis(duration.as_millis() as u64),
-        seconds if duration.subsec_millis() == 0 || seconds >= 10 => Duration::from_secs(seconds),
-        _ => Duration::from_millis(duration.as_millis() as u64),
-    };
-    humantime::format_duration(shown).to_string()
 }
 
 #[cfg(test)]
@@ -452,12 +447,5 @@ mod tests {
         let [bad, good] = &contexts(&report)[..] else { panic!("two checks, two outcomes") };
         assert!(matches!(bad, ("bad", Status::Fail, Some(told)) if told.starts_with("oh (at ")), "{bad:?}");
         assert_eq!(good, &("good", Status::Pass, None));
-    }
-
-    #[test]
-    fn durations_are_said_briefly() {
-        for (millis, text) in [(5000, "5s"), (20, "20ms"), (1500, "1s 500ms"), (42_300, "42s"), (0, "0s")] {
-            assert_eq!(spoken(Duration::from_millis(millis)), text);
-        }
     }
 }

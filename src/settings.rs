@@ -9,10 +9,10 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::address::{self, Address, DEFAULT_PORT};
+use crate::duration;
 use crate::sys::scoreboard::SLOTS;
-use crate::worker::connection::{Limits, MOST_FIELDS, Patience};
-pub(crate) use layers::{Configuration, Given, one_line};
-pub(crate) use values::{Details, LogFormat, LogLevel, duration};
+pub(crate) use layers::{Configuration, Given, SUCCESSION, one_line};
+pub(crate) use values::{Details, LogFormat, LogLevel};
 use values::{mask, prefix, some_time, variable};
 
 /// Everything that can be set, validated. `docs/SETTINGS.md` is compared with it by a test.
@@ -48,13 +48,13 @@ pub(crate) struct Settings {
     pub(crate) max_requests_jitter: u64,
 
     /// A worker that is busy for so long without a pause is taken for hung and replaced; 0: never
-    #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = duration, help_heading = "Times")]
+    #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = duration::parse, help_heading = "Times")]
     pub(crate) timeout: Duration,
     /// How long a worker may take to finish when it is told to
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration, help_heading = "Times")]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse, help_heading = "Times")]
     pub(crate) graceful_timeout: Duration,
     /// How long /readyz fails before the end begins
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration, help_heading = "Times")]
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse, help_heading = "Times")]
     pub(crate) drain_delay: Duration,
     /// How long a round of checks may take in all
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time, help_heading = "Times")]
@@ -63,7 +63,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time, help_heading = "Times")]
     pub(crate) header_timeout: Duration,
     /// How long an idle connection is kept for the next request
-    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = duration, help_heading = "Times")]
+    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = duration::parse, help_heading = "Times")]
     pub(crate) keep_alive: Duration,
 
     /// Write the master's pid to this file
@@ -127,6 +127,9 @@ pub(crate) struct Settings {
     pub(crate) limit_request_field_size: u32,
 }
 
+/// The most header fields that a request can be allowed.
+pub(crate) const MOST_FIELDS: usize = 1000;
+
 /// There is a slot for each, and one for another that drains.
 const MOST_WORKERS: i64 = (SLOTS / 2) as i64;
 
@@ -147,20 +150,6 @@ impl Settings {
             format!("the log {log} ({:?}, {:?})", self.log_level, self.log_format),
             format!("the pidfile {pidfile}"),
         ]
-    }
-
-    /// How large a request may be.
-    pub(crate) fn limits(&self) -> Limits {
-        Limits {
-            line: self.limit_request_line as usize,
-            fields: self.limit_request_fields as usize,
-            field_size: self.limit_request_field_size as usize,
-        }
-    }
-
-    /// How long a client may take.
-    pub(crate) fn patience(&self) -> Patience {
-        Patience { header: self.header_timeout, keep_alive: self.keep_alive }
     }
 
     /// How many requests the worker with that pid answers before it retires; `None`: no end.

@@ -7,6 +7,34 @@ use std::path::{Path, PathBuf};
 const PURE: [&str; 7] =
     ["address.rs", "report.rs", "master/command.rs", "master/fleet", "worker/connection", "worker/route.rs", "render"];
 
+/// The modules, callers before callees: none knows what stands before it.
+const ORDER: [&str; 24] = [
+    "cli",
+    "harness",
+    "master",
+    "worker",
+    "plan",
+    "disclosure",
+    "logging",
+    "settings",
+    "round",
+    "render",
+    "report",
+    "collect",
+    "checks",
+    "sys",
+    "healthchecks",
+    "answer",
+    "check",
+    "panics",
+    "perfdata",
+    "duration",
+    "address",
+    "error",
+    "main",
+    "lib",
+];
+
 fn sources() -> Vec<(String, String)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).expect("the folder can be read").flatten() {
@@ -59,6 +87,26 @@ fn system_calls_and_unsafe_code_stay_in_sys() {
         }
     }
     assert!(seen > 10, "only {seen} files were looked at");
+}
+
+#[test]
+fn dependencies_run_one_way() {
+    let rank = |module: &str| ORDER.iter().position(|name| *name == module);
+    let mut seen = 0;
+    for (name, text) in sources() {
+        let module = name.split(['/', '.']).next().unwrap_or_default();
+        if ["main", "lib", "docs"].contains(&module) {
+            continue;
+        }
+        let own = rank(module).unwrap_or_else(|| panic!("src/{name} has no place in the order"));
+        for (at, path) in text.match_indices("crate::") {
+            let used = text[at + path.len()..].split(|c: char| !c.is_alphanumeric() && c != '_').next();
+            let Some(other) = used.and_then(rank) else { continue };
+            seen += 1;
+            assert!(own <= other, "src/{name} uses crate::{}, which stands before it", ORDER[other]);
+        }
+    }
+    assert!(seen > 100, "only {seen} uses were looked at");
 }
 
 #[test]

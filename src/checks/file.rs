@@ -11,8 +11,8 @@ use regex_lite::Regex;
 
 use super::{Action, Kind, Options, amount};
 use crate::check::{Finding, Reason, Result};
+use crate::duration;
 use crate::perfdata::Perfdata;
-use crate::settings;
 use crate::sys::filesystem;
 
 pub(super) const KIND: Kind = Kind {
@@ -51,7 +51,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     let path = PathBuf::from(target);
     let absent = options.flag("absent")?;
     let expected = Expected {
-        max_age: options.parse("max_age", settings::duration)?,
+        max_age: options.parse("max_age", duration::parse)?,
         min_size: options.parse("min_size", amount::size)?,
         max_size: options.parse("max_size", amount::size)?,
         content: options.parse("match", Regex::new)?,

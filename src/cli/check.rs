@@ -10,11 +10,12 @@ use super::interrupt::Interrupts;
 use super::live::{Live, Shown};
 use super::{print, print_bytes, unittest};
 use crate::collect::{self, Suite};
+use crate::duration;
 use crate::error::Error;
 use crate::render::{self, Format};
 use crate::report::Report;
 use crate::round::{MOST_AT_ONCE, Runner};
-use crate::settings::{Given, duration};
+use crate::settings::Given;
 use crate::sys::tree;
 
 #[derive(Debug, Args)]
@@ -33,7 +34,7 @@ pub(super) struct Flags {
     #[arg(long)]
     failfast: bool,
     /// Give no check more time than this
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     timeout: Option<Duration>,
     /// Run so many checks at once at most
     #[arg(short, long, value_name = "N", default_value_t = MOST_AT_ONCE as u32, value_parser = clap::value_parser!(u32).range(1..=MOST_AT_ONCE as i64))]

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Args, Command};
 
 use super::{parse, print};
-use crate::collect::Sources;
 use crate::error::Error;
 use crate::logging;
-use crate::master::{Ended, Master, Plan};
+use crate::master::{Ended, Master};
+use crate::plan::Plan;
 use crate::settings::{Given, Settings, one_line};
-use crate::sys::process::{self, Identity};
-use crate::worker::{self, Disclosure};
+use crate::sys::process;
+use crate::worker;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Each setting --foo-bar can also be given as the variable HOSPITAL_FOO_BAR; \
@@ -67,15 +67,4 @@ fn replan(given: &Given) -> Result<Plan, Error> {
     let (command, matches) = parse(given).map_err(|error| Error::Usage(one_line(&error)))?;
     let flags = matches.subcommand_matches("serve").unwrap_or(&matches);
     Plan::make(given.resolve(&command, "serve", flags)?)
-}
-
-impl Plan {
-    /// Checks all of a configuration that can be checked before it is used.
-    fn make(configuration: crate::settings::Configuration) -> Result<Plan, Error> {
-        let settings = &configuration.settings;
-        let identity = Identity::resolve(settings.user.as_deref(), settings.group.as_deref()).map_err(Error::Usage)?;
-        let sources = Sources::read(&configuration.names, configuration.origin)?;
-        let disclosure = Disclosure::from_settings(settings)?;
-        Ok(Plan { configuration, sources, identity, disclosure })
-    }
 }

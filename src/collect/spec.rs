@@ -8,7 +8,7 @@ use super::listed;
 use crate::check::{Check, Expect};
 use crate::checks::secrets::{self, Secrets};
 use crate::checks::{BUILTINS, Kind, Options};
-use crate::settings;
+use crate::duration;
 
 /// The options that every kind of check has.
 pub(crate) const COMMON: [&str; 4] = ["timeout", "tag", "title", "expect"];
@@ -125,7 +125,7 @@ pub(super) struct Common {
 
 impl Common {
     pub(super) fn take(options: &mut Options) -> Result<Common, String> {
-        let timeout = options.parse("timeout", |text| match settings::duration(text) {
+        let timeout = options.parse("timeout", |text| match duration::parse(text) {
             Ok(Duration::ZERO) => Err("a check needs some time".to_owned()),
             read => read,
         })?;

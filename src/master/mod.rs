@@ -11,28 +11,19 @@ use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use crate::collect::Sources;
 use crate::error::Error;
-use crate::settings::{Configuration, Given};
-use crate::sys::process::{self, Forked, Identity};
+use crate::plan::Plan;
+use crate::settings::Given;
+use crate::sys::process::{self, Forked};
 use crate::sys::scoreboard::{SLOTS, Scoreboard};
 use crate::sys::signals::{self, Inbox, Signal};
 use crate::sys::sockets::{self, Listener};
 use crate::sys::{systemd, tree};
-use crate::worker::{Disclosure, Post};
+use crate::worker::Post;
 use command::Command;
 use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing};
 use pidfile::PidFile;
 use succession::{Inheritance, Succession};
-
-/// What a generation of workers is made of: a configuration, with all that can be wrong in it checked.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    pub(crate) configuration: Configuration,
-    pub(crate) sources: Sources,
-    pub(crate) identity: Identity,
-    pub(crate) disclosure: Disclosure,
-}
 
 /// Makes a plan of what the process was started with, at the start and for each reload.
 pub(crate) type Load = fn(&Given) -> Result<Plan, Error>;

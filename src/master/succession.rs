@@ -1,6 +1,6 @@
 //! Succession: a master starts the program anew, hands over what it holds, and goes when the new one answers.
 //!
-//! What is handed over stands in the variable [`VARIABLE`], as JSON; descriptors are given by number, the
+//! What is handed over stands in the variable [`SUCCESSION`], as JSON; descriptors are given by number, the
 //! sockets contiguously from 3.
 
 use std::fs::File;
@@ -15,13 +15,10 @@ use super::fleet::{Event, Generation, Pid};
 use super::pidfile::PidFile;
 use super::{Master, Plan, cannot};
 use crate::error::Error;
-use crate::settings::Given;
+use crate::settings::{Given, SUCCESSION};
 use crate::sys::process;
 use crate::sys::sockets::{self, Bequest, Listener};
 use crate::sys::systemd;
-
-/// The environment variable that tells a new master what it takes over.
-pub(crate) const VARIABLE: &str = "HOSPITAL_SUCCESSION";
 
 /// What a new master takes over.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,10 +33,10 @@ pub(crate) struct Inheritance {
 impl Inheritance {
     /// What the former master has left, if there is one.
     pub(crate) fn from_environment() -> Result<Option<Inheritance>, Error> {
-        let Some(text) = std::env::var_os(VARIABLE) else { return Ok(None) };
+        let Some(text) = std::env::var_os(SUCCESSION) else { return Ok(None) };
         let read = serde_json::from_str(&text.to_string_lossy());
         read.map(Some)
-            .map_err(|error| Error::Usage(format!("{VARIABLE} is set by hospital itself, not by hand: {error}")))
+            .map_err(|error| Error::Usage(format!("{SUCCESSION} is set by hospital itself, not by hand: {error}")))
     }
 
     /// The pidfile, under the lock that the former master holds with us.
@@ -155,7 +152,7 @@ impl Succession {
         for variable in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", systemd::WATCHDOG_PID] {
             command.env_remove(variable);
         }
-        command.env(VARIABLE, serde_json::to_string(&inheritance).map_err(io::Error::other)?);
+        command.env(SUCCESSION, serde_json::to_string(&inheritance).map_err(io::Error::other)?);
         let pid = process::start_program(&mut command, &fds)?;
         Ok((pid, Succession { bell: reader }))
     }

@@ -15,10 +15,12 @@ use super::Settings;
 use super::values::env_file;
 use crate::collect::without_secrets;
 use crate::error::Error;
-use crate::master::succession::VARIABLE as SUCCESSION;
 use crate::sys::filesystem::read_file;
 
 const PREFIX: &str = "HOSPITAL_";
+
+/// The variable that tells a new master what it takes over from the former one. It is no setting.
+pub(crate) const SUCCESSION: &str = "HOSPITAL_SUCCESSION";
 
 /// What the process was started with; a reload resolves it again.
 #[derive(Clone, Debug)]

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::duration;
+
 /// How important a log line has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogLevel {
@@ -38,23 +40,9 @@ pub(crate) enum Details {
     Token,
 }
 
-/// A longest duration that no deadline can overflow with: a hundred years.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-
-/// Reads `30`, `30s`, `1m 30s` or `500ms`; a bare number is seconds, as with gunicorn.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let parsed = match text.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
-        Err(_) => humantime::parse_duration(text).ok(),
-    };
-    parsed
-        .filter(|duration| *duration <= LONGEST)
-        .ok_or_else(|| "write a time as 30, 30s, 500ms or 2m; a bare number is seconds".to_owned())
-}
-
 /// Reads a time that has to be longer than none.
 pub(super) fn some_time(text: &str) -> Result<Duration, String> {
-    duration(text).and_then(|time| {
+    duration::parse(text).and_then(|time| {
         if time.is_zero() {
             Err("it has to be longer than 0, or nothing could ever be in time".to_owned())
         } else {
@@ -134,16 +122,6 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn times_are_seconds_unless_they_say_otherwise() {
-        for (text, millis) in [("30", 30_000), ("0", 0), ("1.5", 1500), ("500ms", 500), ("1m 30s", 90_000)] {
-            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
-        }
-        for text in ["", "-1", "soon", "5 parsecs", "inf", "NaN", "1e300", "999999999y"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
     fn masks_are_octal() {
         assert_eq!(mask("022"), Ok(0o022));
         assert_eq!(mask("0o77"), Ok(0o77));
@@ -171,7 +149,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_panics(text in ".*") {
-            let _ = (duration(&text), mask(&text), variable(&text), env_file(&text));
+            let _ = (mask(&text), variable(&text), env_file(&text));
         }
 
         #[test]

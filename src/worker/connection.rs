@@ -21,7 +21,7 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use head::Request;
-pub(crate) use head::{Asked, Limits, MOST_FIELDS, Method, Rejection};
+pub(crate) use head::{Asked, Limits, Method, Rejection};
 
 /// How much is thrown away behind an answer before the connection is closed regardless.
 const LINGER_BYTES: usize = 256 * 1024;

@@ -16,10 +16,9 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::master::Plan;
-use crate::master::succession::VARIABLE as SUCCESSION;
+use crate::plan::Plan;
 use crate::round::Runner;
-use crate::settings::Configuration;
+use crate::settings::{Configuration, SUCCESSION, Settings};
 use crate::sys::process;
 use crate::sys::scoreboard::Scoreboard;
 use crate::sys::signals::{self, Inbox, Signal};
@@ -29,7 +28,6 @@ use crate::sys::tree;
 use clients::{Clients, Progress};
 use connection::{Limits, Need, Patience, Rejection};
 use door::Door;
-pub(crate) use respond::Disclosure;
 use respond::Responder;
 use rounds::{Asker, Rounds};
 
@@ -72,6 +70,18 @@ pub(crate) fn run(post: Post) -> ! {
     // What a check is running in one of our threads would outlive us.
     tree::kill_all();
     process::leave(code)
+}
+
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        line: settings.limit_request_line as usize,
+        fields: settings.limit_request_fields as usize,
+        field_size: settings.limit_request_field_size as usize,
+    }
+}
+
+fn patience(settings: &Settings) -> Patience {
+    Patience { header: settings.header_timeout, keep_alive: settings.keep_alive }
 }
 
 struct Worker {
@@ -138,8 +148,8 @@ impl Worker {
             door,
             clients,
             rounds: Rounds::new(runner, settings.request_timeout),
-            limits: settings.limits(),
-            patience: settings.patience(),
+            limits: limits(&settings),
+            patience: patience(&settings),
             scratch: vec![0; 8 * 1024].into(),
             answered: Vec::new(),
             again: Vec::new(),

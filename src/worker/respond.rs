@@ -1,7 +1,6 @@
 //! What is said to a request: everything but the checks' answers is known at once.
 
 mod date;
-mod disclosure;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -11,13 +10,13 @@ use super::connection::{Asked, Connection, Rejection, Response};
 use super::negotiate;
 use super::route::{self, Query, Route};
 use crate::collect::{Sources, Suite};
+use crate::disclosure::Disclosure;
 use crate::render::{self, FORMATS, Format, json, kubernetes};
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::sys::filesystem::read_file;
 use crate::sys::scoreboard::Scoreboard;
 use date::Date;
-pub(crate) use disclosure::Disclosure;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 

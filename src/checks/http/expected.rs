@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::super::exchange::regex;
 use super::super::{Options, excerpt};
-use crate::settings;
+use crate::duration;
 
 /// As much as is read of a body.
 pub(super) const LONGEST_BODY: u64 = 1024 * 1024;
@@ -38,7 +38,7 @@ impl Expected {
         let json = options.take_all("json").iter().map(|text| Pointed::parse(text)).collect::<Result<_, _>>()?;
         Ok(Expected {
             statuses,
-            slow: options.parse("slow", settings::duration)?,
+            slow: options.parse("slow", duration::parse)?,
             matching: options.parse("match", regex)?,
             json,
         })

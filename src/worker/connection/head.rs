@@ -7,9 +7,7 @@ use std::ops::Range;
 use httparse::Status;
 
 use super::Response;
-
-/// The most header fields that can be allowed.
-pub(crate) const MOST_FIELDS: usize = 1000;
+use crate::settings::MOST_FIELDS;
 
 /// How large a request may be.
 #[derive(Clone, Copy, Debug)]

@@ -35,7 +35,7 @@ impl Disclosure {
     }
 
     /// Whether a request with that Authorization field may see everything.
-    pub(super) fn allows(&self, authorization: Option<&str>) -> bool {
+    pub(crate) fn allows(&self, authorization: Option<&str>) -> bool {
         match self {
             Disclosure::Always => true,
             Disclosure::Never => false,

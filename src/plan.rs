@@ -1,0 +1,31 @@
+//! What a generation of workers is made of.
+
+use crate::collect::Sources;
+use crate::disclosure::Disclosure;
+use crate::error::Error;
+use crate::settings::Configuration;
+use crate::sys::process::Identity;
+
+/// A configuration, with all that can be wrong in it found out before it is used.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) configuration: Configuration,
+    pub(crate) sources: Sources,
+    pub(crate) identity: Identity,
+    pub(crate) disclosure: Disclosure,
+}
+
+impl Plan {
+    /// Looks up the user, collects the checks and reads the token.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    pub(crate) fn make(configuration: Configuration) -> Result<Plan, Error> {
+        let settings = &configuration.settings;
+        let identity = Identity::resolve(settings.user.as_deref(), settings.group.as_deref()).map_err(Error::Usage)?;
+        let sources = Sources::read(&configuration.names, configuration.origin)?;
+        let disclosure = Disclosure::from_settings(settings)?;
+        Ok(Plan { configuration, sources, identity, disclosure })
+    }
+}
