@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use support::family::PATIENCE;
 use support::load::{Load, Shape, Tally, Verdict};
-use support::site::{Site, WORKERS, Way};
+use support::site::{Site, Way};
 use support::*;
 
 // --- reloads ---------------------------------------------------------------------------------------
