@@ -1,6 +1,7 @@
 //! The command line: what is asked for, and who does it.
 
 mod check;
+mod interrupt;
 mod list;
 mod live;
 mod serve;
@@ -86,5 +87,9 @@ fn with_verb(mut argv: Vec<OsString>) -> Vec<OsString> {
 
 /// Writes to standard output; a reader that has gone away is no failure.
 fn print(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
+    print_bytes(text.as_bytes());
+}
+
+fn print_bytes(text: &[u8]) {
+    let _ = io::stdout().write_all(text);
 }

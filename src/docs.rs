@@ -2,8 +2,11 @@
 
 use clap::{Arg, CommandFactory};
 
+use crate::checks::BUILTINS;
 use crate::cli::Invocation;
+use crate::collect::COMMON;
 use crate::master::command::SIGNALS;
+use crate::render::FORMATS;
 
 /// The rows of the table in a file, below its head.
 fn rows(file: &str) -> Vec<String> {
@@ -39,6 +42,29 @@ fn every_setting_is_in_settings_md_as_the_command_line_has_it() {
         Some(format!("| {short}`--{long}` {value} | {variable} | {} | {help} |", default.join(" ")))
     };
     compare("SETTINGS.md", &serve.get_arguments().filter_map(row).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_kind_and_option_is_in_checks_md() {
+    let rows = rows("CHECKS.md");
+    for kind in BUILTINS {
+        let (start, end) = (format!("| `{}` | ", kind.scheme), format!(" | `{}` |", kind.options.join("`, `")));
+        let is_it = |row: &String| row.starts_with(&start) && row.ends_with(&end);
+        assert!(rows.iter().any(is_it), "docs/CHECKS.md lacks a row {start}…{end}");
+    }
+    for option in COMMON {
+        let start = format!("| `{option}=");
+        assert!(rows.iter().any(|row| row.starts_with(&start)), "docs/CHECKS.md lacks a row {start}…");
+    }
+}
+
+#[test]
+fn every_format_is_in_checks_md() {
+    let row = rows("CHECKS.md").into_iter().find(|row| row.starts_with("| `--format F` | "));
+    let row = row.expect("docs/CHECKS.md has a row for --format");
+    for format in FORMATS {
+        assert!(row.contains(format.name), "docs/CHECKS.md does not say that there is {}", format.name);
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::error::Error;
 use crate::settings::{LogFormat, LogLevel};
+use crate::sys::filesystem::open_log;
 use crate::sys::process::{own_pipe, write_if_ready};
 use crate::sys::sockets::FileOwner;
 
@@ -74,7 +75,7 @@ pub(crate) fn reopen() {
 }
 
 fn open(path: &Path, (user, group): FileOwner) -> io::Result<File> {
-    let file = File::options().create(true).append(true).open(path)?;
+    let file = open_log(path)?;
     // A worker may not, and need not, give away what the master has given it.
     let _ = std::os::unix::fs::fchown(&file, user, group);
     Ok(file)

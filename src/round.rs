@@ -7,23 +7,28 @@
 mod pool;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::check::{Check, Deadline, Finding};
 use crate::collect::Suite;
 use crate::report::{Outcome, Report};
-use pool::{Done, Job, Pool};
+use pool::{Job, Pool};
 
-/// The most threads that run checks at once in one process.
-pub const MOST_THREADS: usize = 256;
+/// The most checks that a round runs at once; those that it has given up on are not counted.
+pub const MOST_AT_ONCE: usize = 256;
+
+/// No limit: a hundred years, which no moment overflows with.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Runs rounds, one after the other, and remembers what is stuck between them.
 pub struct Runner {
     pool: Pool,
+    at_once: usize,
+    longest: Duration,
+    failfast: bool,
     rounds: u64,
-    /// Each check that runs or waits for a thread, and when it was asked to.
+    /// Each check that a thread is busy with, and since when.
     under_way: HashMap<String, Instant>,
 }
 
@@ -32,82 +37,114 @@ pub struct Runner {
 pub struct Round {
     serial: u64,
     suite: Suite,
-    began: Instant,
-    limit: Duration,
-    outcomes: Vec<Option<Outcome>>,
-    /// Which of them there are, in the order they came in.
+    end: Instant,
+    /// One for each check of the suite.
+    states: Vec<State>,
+    /// The first check that has not been started.
+    next: usize,
+    /// Those that have an outcome, in the order they came in.
     finished: Vec<usize>,
 }
 
+/// How far a round is with one check.
+#[derive(Debug)]
+enum State {
+    Waiting,
+    Running { since: Instant, deadline: Instant },
+    Over(Outcome),
+}
+
 impl Runner {
-    /// A runner that calls `wake`, from any thread, when a check has finished: time for [`Runner::advance`].
+    /// A runner that calls `wake`, from any thread, when checks have finished: time for [`Runner::advance`],
+    /// after which it may be called again.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Runner {
-        Runner::with_threads(MOST_THREADS, wake)
+        Runner {
+            pool: Pool::new(wake),
+            at_once: MOST_AT_ONCE,
+            longest: FOREVER,
+            failfast: false,
+            rounds: 0,
+            under_way: HashMap::new(),
+        }
     }
 
-    /// The same, with another bound on the threads.
-    pub fn with_threads(most: usize, wake: impl Fn() + Send + Sync + 'static) -> Runner {
-        Runner { pool: Pool::new(most, wake), rounds: 0, under_way: HashMap::new() }
+    /// The same, with so many checks at once at most instead of [`MOST_AT_ONCE`].
+    pub fn with_at_once(self, at_once: usize) -> Runner {
+        Runner { at_once, ..self }
+    }
+
+    /// The same, with no more time for any check than this, whatever it says.
+    pub fn with_longest(self, longest: Duration) -> Runner {
+        Runner { longest: longest.min(FOREVER), ..self }
+    }
+
+    /// The same, but for starting no more checks in a round that has found something bad already: what was
+    /// not started has no outcome.
+    pub fn with_failfast(self, failfast: bool) -> Runner {
+        Runner { failfast, ..self }
     }
 
     /// Begins a round that is over within `limit`. Checks that cannot block have run when it returns.
     pub fn begin(&mut self, suite: Suite, limit: Duration, now: Instant) -> Round {
         self.rounds += 1;
-        let count = suite.checks().len();
-        let finished = Vec::with_capacity(count);
-        let mut round = Round { serial: self.rounds, suite, began: now, limit, outcomes: vec![None; count], finished };
-        for index in 0..count {
-            let check = round.suite.checks()[index].clone();
-            let deadline = Deadline::at(now + check.timeout.min(limit));
-            let outcome = if check.blocking {
-                self.dispatch(&check, index, deadline, now)
-            } else {
-                let began = Instant::now();
-                let finding = check.run(deadline);
-                Some(Outcome { check, finding, elapsed: began.elapsed() })
-            };
-            if let Some(outcome) = outcome {
-                round.finish(index, outcome);
-            }
-        }
+        let states = suite.checks().iter().map(|_| State::Waiting).collect();
+        let finished = Vec::with_capacity(suite.checks().len());
+        let end = now + limit.min(FOREVER);
+        let mut round = Round { serial: self.rounds, suite, end, states, next: 0, finished };
+        // What is stuck may have come back while there was no round.
+        self.take_in(&mut round);
+        self.start(&mut round, now);
         round
     }
 
-    /// Hands a check to the pool, unless it is stuck in there from an earlier round.
-    fn dispatch(&mut self, check: &Arc<Check>, index: usize, deadline: Deadline, now: Instant) -> Option<Outcome> {
-        match self.under_way.entry(check.id.clone()) {
-            Entry::Occupied(since) => {
-                let elapsed = now.duration_since(*since.get());
-                let finding = Finding::error(format!("still running after {}", spoken(elapsed)));
-                Some(Outcome { check: check.clone(), finding, elapsed })
-            }
-            Entry::Vacant(entry) => {
-                entry.insert(now);
-                self.pool.submit(Job { round: self.rounds, index, check: check.clone(), deadline });
-                None
+    /// Takes in what has finished, gives up on what is late, and starts what has waited for that.
+    pub fn advance(&mut self, round: &mut Round, now: Instant) {
+        self.take_in(round);
+        round.give_up(now);
+        self.start(round, now);
+    }
+
+    fn take_in(&mut self, round: &mut Round) {
+        for done in self.pool.take_done() {
+            self.under_way.remove(&done.check.id);
+            // What comes after its deadline, or from an earlier round, was reported late already.
+            if done.round == round.serial && !matches!(round.states[done.index], State::Over(_)) {
+                round.finish(done.index, done.finding, done.elapsed);
             }
         }
     }
 
-    /// Takes in what has finished and gives up on what is late.
-    pub fn advance(&mut self, round: &mut Round, now: Instant) {
-        while let Some(Done { round: serial, index, check, finding, elapsed }) = self.pool.next_done() {
-            self.under_way.remove(&check.id);
-            // What comes after its deadline, or from an earlier round, was reported late already.
-            if serial == round.serial && round.outcomes[index].is_none() {
-                round.finish(index, Outcome { check, finding, elapsed });
+    /// Starts as many checks as may run at once.
+    fn start(&mut self, round: &mut Round, now: Instant) {
+        let mut jobs = Vec::new();
+        let mut running = round.running().count();
+        while running < self.at_once && round.next < round.states.len() && !(self.failfast && round.is_bad()) {
+            let index = round.next;
+            round.next += 1;
+            let check = round.suite.checks()[index].clone();
+            let deadline = round.end.min(now + check.timeout.min(self.longest));
+            if !check.blocking {
+                let began = Instant::now();
+                let finding = check.run(Deadline::at(deadline));
+                round.finish(index, finding, began.elapsed());
+            } else if let Some(&since) = self.under_way.get(&check.id) {
+                let elapsed = now.duration_since(since);
+                round.finish(index, Finding::error(format!("still running after {}", spoken(elapsed))), elapsed);
+            } else {
+                running += 1;
+                self.under_way.insert(check.id.clone(), now);
+                round.states[index] = State::Running { since: now, deadline };
+                jobs.push(Job { round: round.serial, index, check, deadline: Deadline::at(deadline) });
             }
         }
-        for index in 0..round.outcomes.len() {
-            let check = &round.suite.checks()[index];
-            let limit = check.timeout.min(round.limit);
-            if round.outcomes[index].is_none() && round.began + limit <= now {
-                let finding = Finding::error(format!("timed out after {}", spoken(limit)));
-                let elapsed = now.duration_since(round.began);
-                let check = check.clone();
-                round.finish(index, Outcome { check, finding, elapsed });
-            }
+        if !jobs.is_empty() {
+            self.pool.submit(jobs);
         }
+    }
+
+    /// Whether a check is under way, of whatever round.
+    pub fn is_busy(&self) -> bool {
+        !self.under_way.is_empty()
     }
 
     /// Runs a suite and waits for the report.
@@ -126,39 +163,73 @@ impl Runner {
 }
 
 impl Round {
-    fn finish(&mut self, index: usize, outcome: Outcome) {
-        self.outcomes[index] = Some(outcome);
+    fn finish(&mut self, index: usize, finding: Finding, elapsed: Duration) {
+        let check = self.suite.checks()[index].clone();
+        self.states[index] = State::Over(Outcome { check, finding, elapsed });
         self.finished.push(index);
     }
 
-    /// The outcomes that there are, in the order they came in.
-    pub fn finished(&self) -> impl Iterator<Item = &Outcome> {
-        self.finished.iter().filter_map(|&index| self.outcomes[index].as_ref())
-    }
-
-    /// When it began.
-    pub fn began(&self) -> Instant {
-        self.began
+    /// Makes an outcome of what is late.
+    fn give_up(&mut self, now: Instant) {
+        for index in 0..self.states.len() {
+            match self.states[index] {
+                State::Running { since, deadline } if deadline <= now => {
+                    let context = format!("timed out after {}", spoken(deadline - since));
+                    self.finish(index, Finding::error(context), now.duration_since(since));
+                }
+                State::Waiting if self.end <= now => {
+                    self.next = self.next.max(index + 1);
+                    let context = "not started in time: too many others were still running";
+                    self.finish(index, Finding::error(context), Duration::ZERO);
+                }
+                State::Waiting | State::Running { .. } | State::Over(_) => {}
+            }
+        }
     }
 
     /// When the next check is late; `None` when the round is over.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.open().map(|check| self.began + check.timeout.min(self.limit)).min()
+        let deadline = |state: &State| match state {
+            // It is started when a running one has finished or is late.
+            State::Waiting | State::Over(_) => None,
+            State::Running { deadline, .. } => Some(*deadline),
+        };
+        self.states.iter().filter_map(deadline).min()
+    }
+
+    /// Whether something bad was found.
+    pub fn is_bad(&self) -> bool {
+        self.finished().any(|outcome| outcome.finding.status.is_bad())
     }
 
     /// Whether every check has its outcome.
     pub fn is_over(&self) -> bool {
-        self.outcomes.iter().all(Option::is_some)
+        self.finished.len() == self.states.len()
     }
 
-    /// The checks that have not finished.
-    pub fn open(&self) -> impl Iterator<Item = &Arc<Check>> {
-        self.suite.checks().iter().zip(&self.outcomes).filter(|(_, outcome)| outcome.is_none()).map(|(check, _)| check)
+    /// The outcomes that there are, in the order they came in.
+    pub fn finished(&self) -> impl Iterator<Item = &Outcome> {
+        self.finished.iter().filter_map(|&index| match &self.states[index] {
+            State::Over(outcome) => Some(outcome),
+            State::Waiting | State::Running { .. } => None,
+        })
+    }
+
+    /// The checks that run, in the order of the suite, and since when.
+    pub fn running(&self) -> impl Iterator<Item = (&Arc<Check>, Instant)> {
+        self.suite.checks().iter().zip(&self.states).filter_map(|(check, state)| match state {
+            State::Running { since, .. } => Some((check, *since)),
+            State::Waiting | State::Over(_) => None,
+        })
     }
 
     /// The report, in the order of the suite; of a round that is over.
     pub fn into_report(self) -> Report {
-        Report { outcomes: self.outcomes.into_iter().flatten().collect() }
+        let outcome = |state| match state {
+            State::Over(outcome) => Some(outcome),
+            State::Waiting | State::Running { .. } => None,
+        };
+        Report { outcomes: self.states.into_iter().filter_map(outcome).collect() }
     }
 }
 
@@ -260,6 +331,118 @@ mod tests {
         wakes.recv().expect("the check comes back");
         runner.advance(&mut third, t0 + LONG);
         assert_eq!(contexts(&third.into_report()), [("late", Status::Pass, None)]);
+    }
+
+    #[test]
+    fn a_check_that_came_back_between_two_rounds_runs_in_the_next() {
+        let (woken, wakes) = mpsc::channel();
+        let mut runner = Runner::new(move || woken.send(()).unwrap_or_default());
+        let (check, release) = stuck("late", Duration::from_millis(1));
+        let t0 = Instant::now();
+        let mut first = runner.begin(suite([check.clone()]), LONG, t0);
+        runner.advance(&mut first, t0 + Duration::from_millis(1));
+        assert!(first.is_over());
+
+        drop(release);
+        wakes.recv().expect("the check comes back");
+        let mut second = runner.begin(suite([check]), LONG, t0 + LONG);
+        assert!(!second.is_over(), "it is not taken for stuck");
+        wakes.recv().expect("the check comes back");
+        runner.advance(&mut second, t0 + LONG);
+        assert_eq!(contexts(&second.into_report()), [("late", Status::Pass, None)]);
+    }
+
+    #[test]
+    fn only_so_many_run_at_once_and_the_time_of_each_begins_when_it_starts() {
+        let mut runner = Runner::new(|| ()).with_at_once(1);
+        let (first, _first) = stuck("first", Duration::from_secs(3));
+        let (second, _second) = stuck("second", Duration::from_secs(3));
+        let third = check("third", LONG, |_| Finding::PASS);
+        let seconds = |n| Duration::from_secs(n);
+        let t0 = Instant::now();
+        let mut round = runner.begin(suite([first, second, third]), seconds(5), t0);
+        assert_eq!(round.running().map(|(check, _)| check.id.as_str()).collect::<Vec<_>>(), ["first"]);
+        assert_eq!(round.next_deadline(), Some(t0 + seconds(3)));
+        runner.advance(&mut round, t0 + seconds(3));
+        assert_eq!(
+            round.running().map(|(check, since)| (check.id.as_str(), since)).collect::<Vec<_>>(),
+            [("second", t0 + seconds(3))]
+        );
+        assert_eq!(round.next_deadline(), Some(t0 + seconds(5)), "the round's own");
+        runner.advance(&mut round, t0 + seconds(5));
+        assert_eq!(
+            contexts(&round.into_report()),
+            [
+                ("first", Status::Error, Some("timed out after 3s")),
+                ("second", Status::Error, Some("timed out after 2s")),
+                ("third", Status::Error, Some("not started in time: too many others were still running")),
+            ]
+        );
+    }
+
+    #[test]
+    fn many_more_checks_than_may_run_at_once_all_run() {
+        let report = {
+            let (woken, wakes) = mpsc::channel();
+            let mut runner = Runner::new(move || woken.send(()).unwrap_or_default()).with_at_once(7);
+            let checks = (0..500).map(|n| check(&format!("c{n}"), LONG, |_| Finding::PASS));
+            let mut round = runner.begin(suite(checks), LONG, Instant::now());
+            while !round.is_over() {
+                assert!(round.running().count() <= 7);
+                wakes.recv().expect("checks come back");
+                runner.advance(&mut round, Instant::now());
+            }
+            round.into_report()
+        };
+        assert!(report.passes());
+        assert_eq!(report.outcomes.len(), 500);
+    }
+
+    #[test]
+    fn nothing_more_is_started_once_something_failed_if_that_is_wished() {
+        let (late, _release) = stuck("late", LONG);
+        for (failfast, started) in [(false, 1), (true, 0)] {
+            let failing = Arc::new(Check { blocking: false, ..Check::new("bad", |_| Finding::error("no")) });
+            let mut runner = Runner::new(|| ()).with_failfast(failfast);
+            let round = runner.begin(suite([failing, late.clone()]), LONG, Instant::now());
+            assert!(round.is_bad());
+            assert_eq!(round.running().count(), started);
+        }
+    }
+
+    #[test]
+    fn threads_are_kept_for_the_next_round() {
+        let threads = Arc::new(Mutex::new(std::collections::HashSet::new()));
+        let (woken, wakes) = mpsc::channel();
+        let mut runner = Runner::new(move || woken.send(()).unwrap_or_default());
+        let checks: Vec<_> = (0..5)
+            .map(|n| {
+                let threads = threads.clone();
+                check(&format!("c{n}"), LONG, move |_| {
+                    threads.lock().expect("nobody panics").insert(std::thread::current().id());
+                    Finding::PASS
+                })
+            })
+            .collect();
+        for _ in 0..50 {
+            let mut round = runner.begin(suite(checks.clone()), LONG, Instant::now());
+            while !round.is_over() {
+                wakes.recv().expect("checks come back");
+                runner.advance(&mut round, Instant::now());
+            }
+        }
+        let count = threads.lock().expect("nobody panics").len();
+        assert!(count <= checks.len(), "{count} threads for {} checks", checks.len());
+    }
+
+    #[test]
+    fn a_longest_time_holds_for_every_check() {
+        let mut runner = Runner::new(|| ()).with_longest(Duration::from_millis(20));
+        let (late, _release) = stuck("late", LONG);
+        let t0 = Instant::now();
+        let mut round = runner.begin(suite([late]), LONG, t0);
+        runner.advance(&mut round, t0 + Duration::from_millis(20));
+        assert_eq!(contexts(&round.into_report()), [("late", Status::Error, Some("timed out after 20ms"))]);
     }
 
     #[test]

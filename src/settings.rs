@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::address::{self, Address, DEFAULT_PORT};
+use crate::sys::scoreboard::SLOTS;
 use crate::worker::connection::{Limits, MOST_FIELDS, Patience};
 pub(crate) use layers::{Configuration, Given, one_line};
 pub(crate) use values::{Details, LogFormat, LogLevel, duration};
@@ -126,8 +127,8 @@ pub(crate) struct Settings {
     pub(crate) limit_request_field_size: u32,
 }
 
-/// As many as there are slots for, with one that drains for each that serves.
-const MOST_WORKERS: i64 = 250;
+/// There is a slot for each, and one for another that drains.
+const MOST_WORKERS: i64 = (SLOTS / 2) as i64;
 
 impl Settings {
     /// Where to listen, from the four settings that say so.

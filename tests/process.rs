@@ -120,9 +120,9 @@ fn an_idle_tree_hardly_ever_wakes_up() {
 #[test]
 fn processes_are_named_so_that_ps_tells_them_apart() {
     let server = Server::start(["-w", "2", "-n", "shop"]);
-    assert_eq!(processes::name(server.master()), "shop: master");
+    assert_eq!(processes::name(server.master()), "shop:master");
     let names: Vec<_> = server.workers().into_iter().map(processes::name).collect();
-    assert_eq!(names, ["shop: w0", "shop: w1"]);
+    assert_eq!(names, ["shop:w0", "shop:w1"]);
 }
 
 #[test]

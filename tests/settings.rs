@@ -15,7 +15,7 @@ fn settings(launch: Launch) -> BTreeMap<String, (String, String)> {
     let read = |pair: &[&str]| {
         let source = pair[0].strip_prefix("# from ").expect("the source stands first");
         let (variable, value) = pair[1].split_once('=').expect("it is a line of an env-file");
-        (variable.to_owned(), (value.trim_matches('"').to_owned(), source.to_owned()))
+        (variable.to_owned(), (value[1..value.len() - 1].to_owned(), source.to_owned()))
     };
     lines.chunks(2).map(read).collect()
 }
@@ -50,7 +50,7 @@ fn serve(args: &[&str]) -> Launch {
 fn a_variable_overrides_a_default() {
     let workers = |launch, value, source| assert_set(launch, "HOSPITAL_WORKERS", value, source);
     workers(serve(&[]), "1", "default");
-    workers(serve(&[]).env("HOSPITAL_WORKERS", "2"), "2", "HOSPITAL_WORKERS");
+    workers(serve(&[]).env("HOSPITAL_WORKERS", "2"), "2", "HOSPITAL_WORKERS in the environment");
 }
 
 #[test]
@@ -62,8 +62,8 @@ fn an_env_file_is_overridden_by_env_and_that_by_a_flag() {
     let launch = |args: &[&str]| serve(&["--env-file", &file]).env("HOSPITAL_WORKERS", "2").args(args);
 
     for (args, value, source) in [
-        (&[][..], "3", "HOSPITAL_WORKERS"),
-        (&["--env", "HOSPITAL_WORKERS=4"], "4", "HOSPITAL_WORKERS"),
+        (&[][..], "3", "HOSPITAL_WORKERS in --env-file"),
+        (&["--env", "HOSPITAL_WORKERS=4"], "4", "HOSPITAL_WORKERS in --env"),
         (&["--env", "HOSPITAL_WORKERS=4", "-w", "5"], "5", "--workers"),
     ] {
         assert_set(launch(args), "HOSPITAL_WORKERS", value, source);
@@ -71,17 +71,17 @@ fn an_env_file_is_overridden_by_env_and_that_by_a_flag() {
     assert_set(launch(&[]), "HEALTHCHECKS", "hospital.healthchecks", "HEALTHCHECKS");
     assert_set(launch(&["hospital"]), "HEALTHCHECKS", "hospital", "the command line");
     let named = serve(&[]).env("HOSPITAL_ENV_FILE", &file);
-    assert_set(named, "HOSPITAL_WORKERS", "3", "HOSPITAL_WORKERS");
+    assert_set(named, "HOSPITAL_WORKERS", "3", "HOSPITAL_WORKERS in --env-file");
 }
 
 #[test]
 fn the_variables_of_hosting_platforms_are_read() {
     let platform = || serve(&[]).env("WEB_CONCURRENCY", "3").env("PORT", "8080");
-    assert_set(platform(), "HOSPITAL_WORKERS", "3", "WEB_CONCURRENCY");
-    assert_set(platform(), "HOSPITAL_PORT", "8080", "PORT");
+    assert_set(platform(), "HOSPITAL_WORKERS", "3", "WEB_CONCURRENCY in the environment");
+    assert_set(platform(), "HOSPITAL_PORT", "8080", "PORT in the environment");
     let ours = || platform().env("HOSPITAL_WORKERS", "4").env("HOSPITAL_PORT", "9090");
-    assert_set(ours(), "HOSPITAL_WORKERS", "4", "HOSPITAL_WORKERS");
-    assert_set(ours(), "HOSPITAL_PORT", "9090", "HOSPITAL_PORT");
+    assert_set(ours(), "HOSPITAL_WORKERS", "4", "HOSPITAL_WORKERS in the environment");
+    assert_set(ours(), "HOSPITAL_PORT", "9090", "HOSPITAL_PORT in the environment");
 }
 
 #[test]
@@ -91,6 +91,54 @@ fn what_kubernetes_says_of_a_service_named_hospital_is_no_setting() {
         .env("HOSPITAL_SERVICE_HOST", "10.0.0.1")
         .env("HOSPITAL_PORT_1515_TCP", "tcp://10.0.0.1:1515");
     assert_set(launch, "HOSPITAL_PORT", "1515", "default");
+}
+
+#[test]
+fn names_of_variables_are_told_apart_by_case() {
+    let launch = || serve(&[]).env("Healthchecks", "nonsense").env("port", "88").env("PORT", "99");
+    assert_set(launch(), "HOSPITAL_PORT", "99", "PORT in the environment");
+    assert_set(launch(), "HEALTHCHECKS", "hospital.healthchecks.predictable", "HEALTHCHECKS");
+}
+
+#[test]
+fn of_a_name_that_an_env_file_has_twice_the_last_one_counts() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let path = directory.path().join("env");
+    write(&path, "PORT=1\nPORT=2\nHEALTHCHECKS=a\nHEALTHCHECKS=b\n");
+    let file = path.display().to_string();
+    assert_set(serve(&["--env-file", &file]), "HOSPITAL_PORT", "2", "PORT in --env-file");
+    assert_set(serve(&["--env-file", &file]), "HEALTHCHECKS", "b", "HEALTHCHECKS");
+}
+
+#[test]
+fn what_is_printed_can_be_read_again_and_shows_no_secret() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let path = directory.path().join("env");
+    let launch = || {
+        serve(&["-n", "my \"name", "-e", "TOKEN=s3cret", "-w", "3", "tcp://user:s3cret@127.0.0.1:1", "--print-config"])
+    };
+    let printed = launch().printed();
+    assert!(!printed.contains("s3cret"), "{printed}");
+    write(&path, &printed);
+    let file = path.display().to_string();
+    assert_set(serve(&["--env-file", &file]), "HOSPITAL_NAME", "my \"name", "HOSPITAL_NAME in --env-file");
+    assert_set(serve(&["--env-file", &file]), "HOSPITAL_WORKERS", "3", "HOSPITAL_WORKERS in --env-file");
+}
+
+#[test]
+fn an_env_file_that_could_not_be_read_again_is_refused_at_once() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let fifo = directory.path().join("fifo").display().to_string();
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo is there");
+    assert!(made.success());
+    assert_refused(serve(&["--env-file", &fifo]), &["--env-file", &fifo, "no regular file"]);
+}
+
+#[test]
+fn a_time_in_which_nothing_could_be_done_is_refused() {
+    for flag in ["--request-timeout", "--header-timeout"] {
+        assert_refused(serve(&[flag, "0"]), &[flag, "longer than 0"]);
+    }
 }
 
 #[test]
@@ -106,7 +154,7 @@ fn a_good_configuration_can_be_checked_without_starting() {
 #[test]
 fn a_bad_flag_is_named() {
     for (args, words) in [
-        (&["-w", "0"][..], &["--workers", "0", "1..=250"][..]),
+        (&["-w", "0"][..], &["--workers", "0", "1..=256"][..]),
         (&["-w", "many"], &["--workers", "many"]),
         (&["-w", "-1"], &["-1"]),
         (&["-w"], &["--workers"]),
@@ -128,7 +176,7 @@ fn a_bad_flag_is_named() {
         (&["-g", "no-such-group"], &["--group", "no-such-group", "getent"]),
         (&["--chdir", "/no/such/place"], &["--chdir", "/no/such/place"]),
         (&["--env-file", "/no/such/file"], &["--env-file", "/no/such/file"]),
-        (&["--env-file", "/"], &["--env-file", "/", "directory"]),
+        (&["--env-file", "/"], &["--env-file", "/", "no regular file"]),
         (&["--error-logfile", "/no/such/file"], &["--error-logfile", "/no/such/file"]),
         (&["--worker", "2"], &["--worker", "--workers"]),
         (&["--limit-request-fields", "0"], &["--limit-request-fields", "0"]),
@@ -143,7 +191,7 @@ fn a_bad_variable_is_named() {
         ("WEB_CONCURRENCY", "", "integer"),
         ("WEB_CONCURRENCY", "many", "digit"),
         ("PORT", "http", "digit"),
-        ("HOSPITAL_WORKERS", "0", "1..=250"),
+        ("HOSPITAL_WORKERS", "0", "1..=256"),
         ("HOSPITAL_TIMEOUT", "soon", "30s"),
         ("HOSPITAL_UMASK", "rwx", "octal"),
         ("HOSPITAL_PORT", "udp://10.0.0.1:1", "digit"),

@@ -1,21 +1,21 @@
 //! `hospital check`: one round, reported as it goes along.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::live::Live;
-use super::unittest;
+use super::interrupt::Interrupts;
+use super::live::{Live, Shown};
+use super::{print, print_bytes, unittest};
 use crate::collect::{self, Suite};
 use crate::error::Error;
 use crate::render::{self, Format};
 use crate::report::Report;
-use crate::round::{MOST_THREADS, Round, Runner};
+use crate::round::{MOST_AT_ONCE, Runner};
 use crate::settings::{Given, duration};
-use crate::sys::{signals, tree};
+use crate::sys::tree;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 all is well, 1 a check failed, 2 a wrong name or flag; \
@@ -23,7 +23,7 @@ use crate::sys::{signals, tree};
 pub(super) struct Flags {
     #[command(flatten)]
     pub(super) selection: Selection,
-    /// Say the name of each check with what it came to
+    /// Say the name of each check with what it came to; with --format, say more of each
     #[arg(short, long)]
     verbose: bool,
     /// Write the report to standard output in this format, instead of the one for people
@@ -36,7 +36,7 @@ pub(super) struct Flags {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     timeout: Option<Duration>,
     /// Run so many checks at once at most
-    #[arg(short, long, value_name = "N", default_value_t = MOST_THREADS as u32, value_parser = clap::value_parser!(u32).range(1..=MOST_THREADS as i64))]
+    #[arg(short, long, value_name = "N", default_value_t = MOST_AT_ONCE as u32, value_parser = clap::value_parser!(u32).range(1..=MOST_AT_ONCE as i64))]
     jobs: u32,
 }
 
@@ -71,51 +71,77 @@ impl Selection {
 
 /// Runs the checks and says how they are.
 pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
-    let suite = flags.selection.collect(given)?;
-    let mut live = Live::new(suite.checks().len(), flags.verbose, flags.format.is_some());
+    let suite = match flags.selection.collect(given) {
+        Ok(suite) => suite,
+        Err(error) => return refuse(error, flags.format),
+    };
+    let interrupts =
+        Interrupts::listen().map_err(|error| Error::Boot(format!("cannot listen for signals: {error}")))?;
     let began = Instant::now();
-    // Programs lead process groups of their own, so that a Ctrl-C does not reach them.
-    signals::before_ending(tree::kill_all).map_err(|error| Error::Boot(format!("cannot handle signals: {error}")))?;
-    let report = watch(suite, flags, &mut live);
-    // With --failfast some may still run.
-    tree::kill_all();
-    live.finish();
-    if let Some(format) = flags.format {
-        let mut text = Vec::new();
-        (format.write)(&report, &mut text);
-        // A reader that has gone away is no failure of a check.
-        let _ = io::stdout().write_all(&text);
-        return Ok(ExitCode::from((format.exit_code)(&report)));
+    let report = watch(suite, flags);
+    let elapsed = began.elapsed();
+    interrupts.wait_if_ending();
+
+    let Some(format) = flags.format else {
+        unittest::report(&report, elapsed);
+        return Ok(ExitCode::from(u8::from(!report.passes())));
+    };
+    let mut text = Vec::new();
+    let written = if flags.verbose { format.verbose() } else { format };
+    (written.write)(&report, &mut text);
+    if !text.ends_with(b"\n") {
+        text.push(b'\n');
     }
-    unittest::report(&report, began.elapsed(), &mut live);
-    Ok(ExitCode::from(u8::from(!report.passes())))
+    print_bytes(&text);
+    Ok(ExitCode::from((format.exit_code)(&report)))
+}
+
+/// Says that there is nothing to check, to a reader who may know but one language.
+fn refuse(error: Error, format: Option<&Format>) -> Result<ExitCode, Error> {
+    match format.and_then(|format| format.refusal(&error.to_string())) {
+        Some((text, code)) => {
+            print(&text);
+            Ok(ExitCode::from(code))
+        }
+        None => Err(error),
+    }
 }
 
 /// Runs one round and shows each outcome as it comes in.
-fn watch(suite: Suite, flags: &Flags, live: &mut Live) -> Report {
+fn watch(suite: Suite, flags: &Flags) -> Report {
+    let shown = match (flags.format, flags.verbose) {
+        (Some(_), _) => Shown::Nothing,
+        (None, false) => Shown::Dot,
+        (None, true) => Shown::Name,
+    };
+    let mut live = Live::new(suite.checks().len(), shown);
     let (sender, receiver) = mpsc::channel();
     // Nobody listens any more when a check comes back after the report.
-    let mut runner = Runner::with_threads(flags.jobs as usize, move || sender.send(()).unwrap_or_default());
-    let limit = flags.timeout.unwrap_or(Duration::MAX);
-    let mut round = runner.begin(suite, limit, Instant::now());
-    let mut shown = 0;
-    loop {
-        for outcome in round.finished().skip(shown) {
+    let mut runner = Runner::new(move || sender.send(()).unwrap_or_default())
+        .with_at_once(flags.jobs as usize)
+        .with_longest(flags.timeout.unwrap_or(Duration::MAX))
+        .with_failfast(flags.failfast);
+    let mut round = runner.begin(suite, Duration::MAX, Instant::now());
+    let mut seen = 0;
+    let report = 'round: loop {
+        for outcome in round.finished().skip(seen) {
             live.outcome(outcome);
+            seen += 1;
             if flags.failfast && outcome.finding.status.is_bad() {
-                return so_far(&round);
+                break 'round Report { outcomes: round.finished().take(seen).cloned().collect() };
             }
         }
-        shown = round.finished().count();
-        let Some(deadline) = round.next_deadline() else { return round.into_report() };
+        let Some(deadline) = round.next_deadline() else { break round.into_report() };
         live.still(&round, Instant::now());
         let wait = deadline.saturating_duration_since(Instant::now()).min(live.refresh());
         // Woken or not, the next step is the same.
         let _ = receiver.recv_timeout(wait);
         runner.advance(&mut round, Instant::now());
+    };
+    if runner.is_busy() {
+        // What is left behind in its thread ends with us, and what it has started shall, too.
+        tree::kill_all();
     }
-}
-
-fn so_far(round: &Round) -> Report {
-    Report { outcomes: round.finished().cloned().collect() }
+    live.finish();
+    report
 }

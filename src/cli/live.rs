@@ -1,4 +1,4 @@
-//! What is shown while checks run: dots or lines, and on a terminal what is still waited for.
+//! What is shown while checks run: dots or lines, and on a terminal what still runs and for how long.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -14,83 +14,103 @@ use crate::round::Round;
 /// How many checks that still run are named.
 const NAMED: usize = 3;
 
+/// What is written of each outcome as it comes in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shown {
+    /// Nothing: the report goes elsewhere.
+    Nothing,
+    /// One letter.
+    Dot,
+    /// The check, and a word.
+    Name,
+}
+
 /// Progress on standard error.
 pub(super) struct Live {
+    shown: Shown,
     /// The line at the bottom of a terminal; hidden elsewhere.
     bar: ProgressBar,
-    verbose: bool,
-    /// Nothing is shown but the line at the bottom.
-    quiet: bool,
+    /// The dots above that line.
     dots: String,
 }
 
 impl Live {
-    /// For so many checks. `quiet` is for a report that goes elsewhere.
-    pub(super) fn new(checks: usize, verbose: bool, quiet: bool) -> Live {
-        let bar = ProgressBar::with_draw_target(Some(checks as u64), ProgressDrawTarget::stderr());
-        bar.set_style(ProgressStyle::with_template("{msg}").expect("the template is well formed"));
-        Live { bar, verbose, quiet, dots: String::new() }
+    /// For so many checks.
+    pub(super) fn new(checks: usize, shown: Shown) -> Live {
+        let template = match shown {
+            Shown::Nothing | Shown::Name => "{wide_msg}",
+            Shown::Dot => "{prefix}\n{wide_msg}",
+        };
+        let style = ProgressStyle::with_template(template).expect("the templates are well formed");
+        let bar = ProgressBar::with_draw_target(Some(checks as u64), ProgressDrawTarget::stderr()).with_style(style);
+        Live { shown, bar, dots: String::new() }
     }
 
-    /// How often [`Live::still`] has something new to say; for ever where there is no terminal.
+    /// How often [`Live::still`] has something new to say; never where there is no terminal.
     pub(super) fn refresh(&self) -> Duration {
         if self.bar.is_hidden() { Duration::MAX } else { Duration::from_millis(100) }
     }
 
     /// A check has come to this.
     pub(super) fn outcome(&mut self, outcome: &Outcome) {
-        self.bar.inc(1);
         let style = style(outcome.finding.status);
-        if self.quiet {
-        } else if self.verbose {
-            let said = style.apply_to(unittest::word(outcome));
-            self.line(&format!("{}\n{} ... {said}", outcome.check.id, outcome.check.title));
-        } else {
-            let dot = style.apply_to(unittest::letter(outcome.finding.status)).to_string();
-            if self.bar.is_hidden() {
-                say(&dot);
+        match self.shown {
+            Shown::Nothing => {}
+            Shown::Name => {
+                let word = style.apply_to(unittest::word(outcome));
+                let line = format!("{} ... {word}\n", unittest::description(&outcome.check));
+                self.bar.suspend(|| say(&line));
             }
-            self.dots.push_str(&dot);
+            Shown::Dot => {
+                let dot = style.apply_to(unittest::letter(outcome.finding.status)).to_string();
+                if self.bar.is_hidden() {
+                    say(&dot);
+                }
+                self.dots.push_str(&dot);
+                self.bar.set_prefix(self.dots.clone());
+            }
         }
+        self.bar.inc(1);
     }
 
-    /// Shows what is still waited for.
+    /// Shows what still runs.
     pub(super) fn still(&self, round: &Round, now: Instant) {
         if self.bar.is_hidden() {
             return;
         }
-        let open: Vec<_> = round.open().map(|check| check.id.as_str()).collect();
-        let named = open[..open.len().min(NAMED)].join(", ");
-        let more = if open.len() > NAMED { format!(" and {} more", open.len() - NAMED) } else { String::new() };
-        let seconds = now.saturating_duration_since(round.began()).as_secs();
-        let count = format!("{}/{}", self.bar.position(), self.bar.length().unwrap_or_default());
-        self.bar.set_message(format!("{}\n{count} waiting {seconds}s for {named}{more}", self.dots));
+        let running: Vec<_> = round
+            .running()
+            .map(|(check, since)| format!("{} {}s", check.id, now.saturating_duration_since(since).as_secs()))
+            .collect();
+        let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
+        let mut text = format!("{done}/{all}, running {}", running[..running.len().min(NAMED)].join(", "));
+        if running.len() > NAMED {
+            text += &format!(" and {} more", running.len() - NAMED);
+        }
+        self.bar.set_message(text);
     }
 
-    /// Everything has come in.
-    pub(super) fn finish(&mut self) {
+    /// Everything has come in: what was shown stays, but for the line at the bottom.
+    pub(super) fn finish(self) {
         let hidden = self.bar.is_hidden();
         self.bar.finish_and_clear();
-        if !self.quiet {
-            // Without a terminal the dots are there already.
-            say(if hidden { "" } else { &self.dots });
-            say("\n");
+        match self.shown {
+            Shown::Nothing => {}
+            Shown::Dot if !hidden => say(&format!("{}\n", self.dots)),
+            Shown::Dot | Shown::Name => say("\n"),
         }
-    }
-
-    /// Writes a line, above the one at the bottom.
-    pub(super) fn line(&self, text: &str) {
-        self.bar.suspend(|| say(&format!("{text}\n")));
-    }
-
-    /// Writes the last line.
-    pub(super) fn verdict(&self, text: &str, passes: bool) {
-        let style = style(if passes { Status::Pass } else { Status::Fail });
-        self.line(&style.apply_to(text).to_string());
     }
 }
 
-fn style(status: Status) -> Style {
+/// Leaves the line at the bottom of a terminal to whoever writes next.
+pub(super) fn leave() {
+    if console::user_attended_stderr() {
+        say("\n");
+    }
+}
+
+/// The colours of a status, where standard error is a terminal and NO_COLOR is not set.
+pub(super) fn style(status: Status) -> Style {
     let style = Style::new().for_stderr();
     match status {
         Status::Pass => style.green(),
@@ -100,6 +120,6 @@ fn style(status: Status) -> Style {
 }
 
 /// Writes to standard error; whoever does not read it loses nothing but this.
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }

@@ -2,11 +2,10 @@
 //!
 //! Source: `unittest.runner.TextTestRunner` and `TextTestResult` of CPython.
 
-use std::fmt::Write;
 use std::time::Duration;
 
-use super::live::Live;
-use crate::check::Status;
+use super::live;
+use crate::check::{Check, Status};
 use crate::report::{Outcome, Report, Summary};
 
 const DOUBLE: &str = "======================================================================";
@@ -30,33 +29,45 @@ pub(super) fn word(outcome: &Outcome) -> String {
         Status::Pass => "ok".to_owned(),
         Status::Fail => "FAIL".to_owned(),
         Status::Error => "ERROR".to_owned(),
-        Status::Skip => format!("skipped {:?}", outcome.finding.context.as_deref().unwrap_or_default()),
+        Status::Skip => format!("skipped {}", quoted(outcome.finding.context.as_deref().unwrap_or_default())),
         Status::ExpectedFailure => "expected failure".to_owned(),
         Status::UnexpectedSuccess => "unexpected success".to_owned(),
     }
 }
 
+/// How a check is called: its id, and below it what it verifies, if anything says so.
+pub(super) fn description(check: &Check) -> String {
+    if check.title == check.id { check.id.clone() } else { format!("{}\n{}", check.id, check.title) }
+}
+
 /// Writes what stands below the dots.
-pub(super) fn report(report: &Report, elapsed: Duration, live: &mut Live) {
-    for (title, status) in
-        [("ERROR", Status::Error), ("FAIL", Status::Fail), ("UNEXPECTED SUCCESS", Status::UnexpectedSuccess)]
-    {
-        for outcome in report.outcomes.iter().filter(|outcome| outcome.finding.status == status) {
-            live.line(&section(title, outcome));
-        }
+pub(super) fn report(report: &Report, elapsed: Duration) {
+    live::say(&body(report, elapsed));
+    let style = live::style(if report.passes() { Status::Pass } else { Status::Fail });
+    live::say(&format!("{}\n", style.apply_to(verdict(report))));
+}
+
+/// All of it but the last line.
+fn body(report: &Report, elapsed: Duration) -> String {
+    let of = |status| report.outcomes.iter().filter(move |outcome| outcome.finding.status == status);
+    let mut text = String::new();
+    for (title, status) in [("ERROR", Status::Error), ("FAIL", Status::Fail)] {
+        of(status).for_each(|outcome| text += &section(title, outcome));
     }
+    let mut surprises = of(Status::UnexpectedSuccess).peekable();
+    if surprises.peek().is_some() {
+        text += &format!("{DOUBLE}\n");
+    }
+    surprises.for_each(|outcome| text += &format!("UNEXPECTED SUCCESS: {}\n", description(&outcome.check)));
     let total = report.outcomes.len();
     let plural = if total == 1 { "" } else { "s" };
-    live.line(&format!("{SINGLE}\nRan {total} test{plural} in {:.3}s\n", elapsed.as_secs_f64()));
-    live.verdict(&verdict(report), report.passes());
+    text + &format!("{SINGLE}\nRan {total} test{plural} in {:.3}s\n\n", elapsed.as_secs_f64())
 }
 
 fn section(title: &str, outcome: &Outcome) -> String {
-    let mut text = format!("{DOUBLE}\n{title}: {}\n{}\n{SINGLE}", outcome.check.id, outcome.check.title);
-    if let Some(context) = &outcome.finding.context {
-        write!(text, "\n{context}\n").expect("a string takes all");
-    }
-    text
+    let context = outcome.finding.context.as_deref().map(|context| format!("{}\n", visible(context)));
+    let description = description(&outcome.check);
+    format!("{DOUBLE}\n{title}: {description}\n{SINGLE}\n{}\n", context.unwrap_or_default())
 }
 
 fn verdict(report: &Report) -> String {
@@ -76,10 +87,70 @@ fn verdict(report: &Report) -> String {
     if counts.is_empty() { word.to_owned() } else { format!("{word} ({})", counts.join(", ")) }
 }
 
+/// What a server said may not move the cursor of whoever reads it.
+fn visible(text: &str) -> String {
+    let shown = |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
+}
+
+/// A text as Python's `repr` shows it: in single quotes, unless it has such and no double ones.
+fn quoted(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let escaped = |c: char| match c {
+        '\\' => "\\\\".to_owned(),
+        c if c == quote => format!("\\{c}"),
+        '\n' | '\r' | '\t' => c.escape_default().to_string(),
+        c if c.is_control() => format!("\\x{:02x}", c as u32),
+        c => c.to_string(),
+    };
+    format!("{quote}{}{quote}", text.chars().map(escaped).collect::<String>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::tests::report as sample;
+
+    #[test]
+    fn it_is_the_report_of_unittest() {
+        let all = [Status::Pass, Status::Fail, Status::Error, Status::Skip, Status::UnexpectedSuccess];
+        insta::assert_snapshot!(body(&sample(&all), Duration::from_millis(1234)), @r#"
+        ======================================================================
+        ERROR: check.2
+        Check 2.
+        ----------------------------------------------------------------------
+        it was error
+
+        ======================================================================
+        FAIL: check.1
+        Check 1.
+        ----------------------------------------------------------------------
+        it was fail
+
+        ======================================================================
+        UNEXPECTED SUCCESS: check.4
+        Check 4.
+        ----------------------------------------------------------------------
+        Ran 5 tests in 1.234s
+        "#);
+    }
+
+    #[test]
+    fn reasons_are_quoted_as_python_quotes_them() {
+        for (text, expected) in [
+            ("no printer", "'no printer'"),
+            ("it's not here", "\"it's not here\""),
+            ("it's \"off\"", "'it\\'s \"off\"'"),
+            ("a\\b\nc\td\u{1b}é", "'a\\\\b\\nc\\td\\x1bé'"),
+        ] {
+            assert_eq!(quoted(text), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_moves_no_cursor() {
+        assert_eq!(visible("got \u{1b}[2J\rx\ny"), "got \\u{1b}[2J\\rx\ny");
+    }
 
     #[test]
     fn the_verdict_counts_what_is_not_a_plain_pass() {

@@ -1,6 +1,5 @@
 //! A TOML file of checks: `[[check]]` tables with `use`, `name`, the common options and those of the kind.
 
-use std::fs;
 use std::path::Path;
 
 use toml::Spanned;
@@ -10,6 +9,7 @@ use super::spec::{COMMON, Common, Spec, is_label};
 use super::{Collector, Found, registry, trust};
 use crate::checks::{Kind, Options};
 use crate::error::Error;
+use crate::sys::filesystem::read_file;
 
 /// The keys of a table that are no options in the grammar of names.
 const KEYS: [&str; 3] = ["name", "use", "tags"];
@@ -18,7 +18,7 @@ type Value<'i> = Spanned<DeValue<'i>>;
 
 /// Collects the checks of one file, in their order.
 pub(super) fn collect(path: &Path, collector: &mut Collector<'_>) -> Result<(), Error> {
-    let text = fs::read_to_string(path).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?;
+    let text = read_file(path).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?;
     let found = File { path, text: &text }.checks()?;
     collector.found.extend(found);
     Ok(())

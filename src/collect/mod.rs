@@ -19,7 +19,10 @@ use std::sync::Arc;
 use crate::check::Check;
 use crate::error::Error;
 use sources::Stamp;
+#[cfg(test)]
+pub(crate) use spec::COMMON;
 use spec::Spec;
+pub(crate) use spec::without_secrets;
 
 pub use sources::Sources;
 

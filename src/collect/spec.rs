@@ -11,7 +11,7 @@ use crate::checks::{BUILTINS, Kind, Options};
 use crate::settings;
 
 /// The options that every kind of check has.
-pub(super) const COMMON: [&str; 4] = ["timeout", "tag", "title", "expect"];
+pub(crate) const COMMON: [&str; 4] = ["timeout", "tag", "title", "expect"];
 
 /// A name taken apart; nothing of it is verified yet.
 #[derive(Debug)]
@@ -68,6 +68,11 @@ impl Spec {
         format!("{}:{}", self.scheme, secrets::shown(&self.target))
     }
 
+    /// What must not be shown of it.
+    fn secrets(&self) -> Secrets {
+        Secrets::of(&self.target).and_fields(self.options.values("header"))
+    }
+
     /// What the kind is given: a URL as it is, anything else decoded.
     pub(super) fn plain_target(&self) -> String {
         match self.target.strip_prefix("//") {
@@ -87,7 +92,7 @@ impl Spec {
             return Err(format!("the kind {:?} has no option {unknown:?} (known: {known})", kind.scheme));
         }
         let common = Common::take(&mut self.options)?;
-        let hidden = Secrets::of(&self.target).and_fields(self.options.values("header"));
+        let hidden = self.secrets();
         let action = (kind.build)(&self.plain_target(), &mut self.options).map_err(|error| hidden.scrub(&error))?;
         if let Some(unused) = self.options.left_over() {
             return Err(format!("the option {unused:?} means nothing for this target"));
@@ -171,6 +176,14 @@ fn split_scheme(text: &str) -> Option<(&str, &str)> {
 
 fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+/// A name as it may be shown, with its options: `***` stands for each secret.
+pub(crate) fn without_secrets(name: &str) -> String {
+    match Spec::parse(name) {
+        Ok(Some(spec)) => spec.secrets().scrub(name),
+        Ok(None) | Err(_) => name.to_owned(),
+    }
 }
 
 #[cfg(test)]

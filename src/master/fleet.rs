@@ -348,8 +348,14 @@ impl Fleet {
     }
 
     fn succeeding(&mut self, pid: Pid, now: Instant) -> Vec<Action> {
-        self.successor = Some(Successor { pid, kill_at: self.force.timing.timeout.map(|timeout| now + timeout) });
-        vec![]
+        match self.phase {
+            Phase::Leaving { .. } | Phase::Stopping { .. } => vec![Action::Term(pid)],
+            Phase::Starting | Phase::Running | Phase::Reloading { .. } | Phase::Paused => {
+                let kill_at = self.force.timing.timeout.map(|timeout| now + timeout);
+                self.successor = Some(Successor { pid, kill_at });
+                vec![]
+            }
+        }
     }
 
     fn succeeded(&mut self, now: Instant) -> Vec<Action> {

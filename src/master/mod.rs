@@ -114,23 +114,23 @@ impl Master {
     /// Only a failed wait, which would have the loop spin.
     pub(crate) fn run(mut self) -> io::Result<Ended> {
         // An entrypoint that became us may have left a dead child, whose CHLD came before our handler was there.
-        let mut actions = VecDeque::from(self.fleet.decide(Event::Command(Command::Reap), Instant::now()));
+        let mut events = VecDeque::from([Event::Command(Command::Reap)]);
         loop {
-            while let Some(action) = actions.pop_front() {
-                let events = match self.perform(action) {
-                    Flow::On(events) => events,
-                    Flow::Worker { slot, generation } => {
-                        return Ok(Ended::Forked(Box::new(self.into_post(slot, generation))));
+            while let Some(event) = events.pop_front() {
+                let mut results = Vec::new();
+                for action in self.fleet.decide(event, Instant::now()) {
+                    match self.perform(action) {
+                        Flow::On(more) => results.extend(more),
+                        Flow::Worker { slot, generation } => {
+                            return Ok(Ended::Forked(Box::new(self.into_post(slot, generation))));
+                        }
+                        Flow::End(code) => return Ok(self.end(code)),
                     }
-                    Flow::End(code) => return Ok(self.end(code)),
-                };
-                for event in events {
-                    actions.extend(self.fleet.decide(event, Instant::now()));
                 }
+                // Before what else has happened: a TERM has to find the master that was just started.
+                results.into_iter().rev().for_each(|event| events.push_front(event));
             }
-            for event in self.wait()? {
-                actions.extend(self.fleet.decide(event, Instant::now()));
-            }
+            events.extend(self.wait()?);
         }
     }
 
@@ -324,6 +324,7 @@ impl Master {
         }
         tracing::info!("ready: {}", self.status());
         systemd::ready(&self.status());
+        process::release_start_up_code();
     }
 
     fn status(&self) -> String {
@@ -333,13 +334,16 @@ impl Master {
     }
 
     fn close_listeners(&mut self) {
-        for listener in self.listeners.drain(..) {
+        // As long as a former master waits for us, the sockets and their files are its own.
+        let ours = self.predecessor.is_none();
+        for listener in self.listeners.drain(..).filter(|_| ours) {
+            listener.refuse_newcomers();
             listener.remove_file();
         }
     }
 
     fn end(self, code: u8) -> Ended {
-        if let Some(pidfile) = &self.pidfile {
+        if let Some(pidfile) = self.pidfile.filter(PidFile::is_mine) {
             pidfile.remove();
         }
         tracing::info!("stopped");

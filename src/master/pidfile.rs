@@ -24,6 +24,9 @@ impl PidFile {
     pub(super) fn create(path: &Path) -> Result<PidFile, Error> {
         let refuse = |why: String| Error::Usage(format!("--pid {}: {why}", path.display()));
         let unwritable = |error: io::Error| refuse(format!("it cannot be written: {error}"));
+        if path.is_symlink() {
+            return Err(refuse("it is a symbolic link, whose target would be overwritten: name the target".to_owned()));
+        }
         let open = File::options().create(true).read(true).write(true).truncate(false).open(path);
         let mut file = open.map_err(unwritable)?;
         if file.try_lock().is_err() {

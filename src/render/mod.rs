@@ -35,6 +35,12 @@ impl Format {
     pub fn verbose(&'static self) -> &'static Format {
         if self.name == json::FORMAT.name { &json::VERBOSE } else { self }
     }
+
+    /// What `hospital check` writes, and exits with, when there is nothing to report on because of an error;
+    /// `None` where it is said on standard error, with the exit code of the error.
+    pub fn refusal(&self, error: &str) -> Option<(String, u8)> {
+        (self.name == nagios::FORMAT.name).then(|| nagios::refusal(error))
+    }
 }
 
 /// Every format there is. Of those with the same media type, the first is what `Accept` gets.

@@ -81,6 +81,14 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     Ok(())
 }
 
+/// The output and the exit code of a plugin that cannot check anything: Nagios takes any other for an answer.
+pub(super) fn refusal(error: &str) -> (String, u8) {
+    (
+        format!("HOSPITAL {} - {}\n", Verdict::Unknown.word(), one_line(error).replace('|', "\u{a6}")),
+        Verdict::Unknown as u8,
+    )
+}
+
 /// A check and what it has to say, without a `|`, behind which figures would be looked for.
 fn described(outcome: &Outcome) -> String {
     let title = one_line(&outcome.check.title);

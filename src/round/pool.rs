@@ -1,7 +1,6 @@
-//! Threads that run checks: started on demand, kept, never more than a bound.
+//! Threads that run checks: started on demand, kept for the next round.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,9 +26,6 @@ pub(super) struct Done {
 /// The threads and their queue. Dropping it lets idle threads end; a stuck one is left behind.
 pub(super) struct Pool {
     shared: Arc<Shared>,
-    done: Receiver<Done>,
-    report: Sender<Done>,
-    most: usize,
 }
 
 struct Shared {
@@ -41,46 +37,50 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    threads: usize,
-    idle: usize,
+    done: Vec<Done>,
+    /// Threads that wait for a job, or will as soon as they are let.
+    free: usize,
     closed: bool,
 }
 
 impl Pool {
-    pub(super) fn new(most: usize, wake: impl Fn() + Send + Sync + 'static) -> Pool {
-        let (report, done) = channel();
+    /// `wake` is called when there is something to take, once until it is taken.
+    pub(super) fn new(wake: impl Fn() + Send + Sync + 'static) -> Pool {
         let shared = Shared { queue: Mutex::default(), changed: Condvar::new(), wake: Box::new(wake) };
-        Pool { shared: Arc::new(shared), done, report, most }
+        Pool { shared: Arc::new(shared) }
     }
 
-    /// Has a thread run the check, as soon as one is free.
-    pub(super) fn submit(&self, job: Job) {
+    /// Has a thread of its own run each of the checks, now.
+    pub(super) fn submit(&self, jobs: impl IntoIterator<Item = Job>) {
         let mut queue = self.shared.lock();
-        queue.jobs.push_back(job);
-        if queue.jobs.len() > queue.idle && queue.threads < self.most {
-            queue.threads += 1;
-            self.start_thread(&mut queue);
+        queue.jobs.extend(jobs);
+        let missing = queue.jobs.len().saturating_sub(queue.free);
+        let woken = queue.jobs.len() - missing;
+        queue.free += missing;
+        drop(queue);
+        (0..woken).for_each(|_| self.shared.changed.notify_one());
+        for _ in 0..missing {
+            self.start_thread();
         }
-        self.shared.changed.notify_one();
     }
 
-    /// The next check that has run, if there is one.
-    pub(super) fn next_done(&self) -> Option<Done> {
-        self.done.try_recv().ok()
+    /// The checks that have run since the last call.
+    pub(super) fn take_done(&self) -> Vec<Done> {
+        std::mem::take(&mut self.shared.lock().done)
     }
 
-    fn start_thread(&self, queue: &mut Queue) {
-        let (shared, report) = (self.shared.clone(), self.report.clone());
-        let started = std::thread::Builder::new().name("check".to_owned()).spawn(move || shared.work(&report));
+    fn start_thread(&self) {
+        let shared = self.shared.clone();
+        let started = std::thread::Builder::new().name("check".to_owned()).spawn(move || shared.work());
         if let Err(error) = started {
-            queue.threads -= 1;
-            // The job waits for another thread; with none at all it would wait for its deadline.
-            if queue.threads == 0
+            let mut queue = self.shared.lock();
+            queue.free -= 1;
+            // Another thread may have taken it by now, and then somebody else's is left without.
+            if queue.jobs.len() > queue.free
                 && let Some(Job { round, index, check, .. }) = queue.jobs.pop_back()
             {
                 let finding = Finding::error(format!("cannot start a thread for it: {error}"));
-                let _ = self.report.send(Done { round, index, check, finding, elapsed: Duration::ZERO });
-                (self.shared.wake)();
+                self.shared.put(queue, Done { round, index, check, finding, elapsed: Duration::ZERO });
             }
         }
     }
@@ -99,16 +99,23 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self, report: &Sender<Done>) {
+    fn work(&self) {
         while let Some(Job { round, index, check, deadline }) = self.next_job() {
             let began = Instant::now();
-            let finding = if deadline.remaining(began).is_zero() {
-                Finding::error("no thread was free for it in time")
-            } else {
-                check.run(deadline)
-            };
-            // Without a receiver the runner is gone, and the queue closed.
-            let _ = report.send(Done { round, index, check, finding, elapsed: began.elapsed() });
+            let finding = check.run(deadline);
+            let mut queue = self.lock();
+            // Before the round can hear of it and begin another, which would start a thread too many.
+            queue.free += 1;
+            self.put(queue, Done { round, index, check, finding, elapsed: began.elapsed() });
+        }
+    }
+
+    /// Hands over what has run. Whoever is woken takes all there is, so one call is enough for many.
+    fn put(&self, mut queue: MutexGuard<'_, Queue>, done: Done) {
+        queue.done.push(done);
+        let is_first = queue.done.len() == 1;
+        drop(queue);
+        if is_first {
             (self.wake)();
         }
     }
@@ -120,11 +127,10 @@ impl Shared {
                 return None;
             }
             if let Some(job) = queue.jobs.pop_front() {
+                queue.free -= 1;
                 return Some(job);
             }
-            queue.idle += 1;
             queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            queue.idle -= 1;
         }
     }
 }

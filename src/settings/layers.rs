@@ -13,9 +13,10 @@ use serde::Deserialize;
 
 use super::Settings;
 use super::values::env_file;
-use crate::checks::secrets;
+use crate::collect::without_secrets;
 use crate::error::Error;
 use crate::master::succession::VARIABLE as SUCCESSION;
+use crate::sys::filesystem::read_file;
 
 const PREFIX: &str = "HOSPITAL_";
 
@@ -151,11 +152,11 @@ impl Configuration {
     /// Each setting as a line of an env-file, with its source as a comment above it. Passwords in names are
     /// not shown, nor are the values of --env.
     pub(crate) fn print(&self) -> String {
-        let names: Vec<_> = self.names.iter().map(|name| secrets::shown(name)).collect();
-        let names = format!("# from {}\nHEALTHCHECKS=\"{}\"\n", self.origin, names.join(" "));
-        self.table
-            .iter()
-            .fold(names, |text, (variable, value, source)| format!("{text}# from {source}\n{variable}=\"{value}\"\n"))
+        let names: Vec<_> = self.names.iter().map(|name| without_secrets(name)).collect();
+        let names = format!("# from {}\nHEALTHCHECKS={}\n", self.origin, quoted(&names.join(" ")));
+        self.table.iter().fold(names, |text, (variable, value, source)| {
+            format!("{text}# from {source}\n{variable}={}\n", quoted(value))
+        })
     }
 }
 
@@ -216,7 +217,7 @@ impl Layer {
 }
 
 fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, Error> {
-    let text = std::fs::read_to_string(path)
+    let text = read_file(path)
         .map_err(|error| Error::Usage(format!("--env-file {} cannot be read: {error}", path.display())))?;
     env_file(&text).map_err(|error| Error::Usage(format!("--env-file {}: {error}", path.display())))
 }
@@ -224,6 +225,12 @@ fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, Error> {
 /// Whether Kubernetes has set it, as it does for every Service in the namespace: this one is named "hospital".
 fn is_service_link(key: &str, value: &str) -> bool {
     key.starts_with("service_") || key.starts_with("port_") || key == "port" && value.starts_with("tcp://")
+}
+
+/// In the quotes that it does not have in it.
+fn quoted(value: &str) -> String {
+    let quote = if value.contains('"') { '\'' } else { '"' };
+    format!("{quote}{value}{quote}")
 }
 
 /// The arguments of a subcommand that are settings: those that have a flag and a value. `--env` is none: it

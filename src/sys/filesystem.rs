@@ -1,6 +1,8 @@
 //! File systems: how much room they have, and what files we may run.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
@@ -32,6 +34,26 @@ pub(crate) fn room(path: &Path) -> io::Result<Room> {
         bytes: Share { free: bytes.free.saturating_mul(size), total: bytes.total.saturating_mul(size) },
         inodes: share(found.files_free(), found.files_available(), found.files()),
     })
+}
+
+/// Reads a small regular file. Anything else is refused: a fifo would be waited for, and a pipe could not be
+/// read again.
+pub(crate) fn read_file(path: &Path) -> io::Result<String> {
+    const MOST: u64 = 1 << 20;
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut text = String::new();
+    if file.take(MOST + 1).read_to_string(&mut text)? as u64 > MOST {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    Ok(text)
+}
+
+/// Opens a file to append to it, without waiting for the reader of a fifo.
+pub(crate) fn open_log(path: &Path) -> io::Result<File> {
+    File::options().create(true).append(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 /// Whether this process may run the file, given who it is now.

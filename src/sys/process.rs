@@ -131,6 +131,23 @@ pub(super) fn close_all() -> io::Result<()> {
     Ok(())
 }
 
+/// Gives back the pages of program code that only the start has needed: parsing the command line, setting up
+/// the log, collecting. What is needed again is mapped again, from the page cache.
+pub(crate) fn release_start_up_code() {
+    unsafe extern "C" {
+        // Set by the linker: where the executable begins, and where its code ends (end(3)).
+        static __executable_start: u8;
+        static etext: u8;
+    }
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096) as usize;
+    let start = (&raw const __executable_start) as usize;
+    let end = (&raw const etext) as usize & !(page - 1);
+    // SAFETY: the range holds the headers and the code of this executable: mapped from its file, private and
+    // never written to (there are no text relocations), so its pages come back as they were.
+    // A kernel that refuses costs memory and nothing else.
+    let _ = unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+}
+
 /// Takes over an open descriptor that the parent left for us.
 ///
 /// 0, 1 and 2 are never owned: they are duplicated, and `/dev/null` takes the place of 0.

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::SockFlag;
-use socket2::{Domain, Socket};
+use socket2::{Domain, SockFilter, Socket};
 
 use super::systemd;
 use crate::address::Address;
@@ -184,6 +184,28 @@ impl Listener {
         };
         Errno::result(result)?;
         Ok(())
+    }
+
+    /// Lets no further connection begin on a TCP socket that we bound, while those that have begun come in and
+    /// are served. Who tries is refused when the socket is closed, instead of being reset with his request sent.
+    pub(crate) fn refuse_newcomers(&self) {
+        const FLAGS: u32 = 13; // the offset of the flags in a TCP header: RFC 9293, 3.1
+        const SYN: u32 = 0x02;
+        const SYN_OR_ACK: u32 = 0x12;
+        let op = |code: u32, k: u32, otherwise: u8| SockFilter::new(code as u16, 0, otherwise, k);
+        let only_established = [
+            op(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, FLAGS, 0),
+            op(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, SYN_OR_ACK, 0),
+            op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, SYN, 1),
+            op(libc::BPF_RET | libc::BPF_K, 0, 0),
+            op(libc::BPF_RET | libc::BPF_K, u32::MAX, 0),
+        ];
+        if self.is_ours()
+            && self.socket.domain().is_ok_and(|domain| domain != Domain::UNIX)
+            && let Err(error) = self.socket.attach_filter(&only_established)
+        {
+            tracing::debug!(%error, "newcomers cannot be refused");
+        }
     }
 
     /// Deletes the file of a unix socket, if it is still the one that we made. For the master, at its end.

@@ -14,8 +14,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long the door is left to workers that are free, before it is looked whether there still is one.
 const YIELD: Duration = Duration::from_millis(50);
 
-/// The most connections taken from one listener's backlog at the end: as many as it can hold.
-const BACKLOG: usize = 4096;
+/// How long connections that have begun are waited for when the service goes away: a handshake takes one
+/// round trip.
+const LAST_CALL: Duration = Duration::from_millis(100);
 
 /// The listeners, watched or not.
 pub(super) struct Door {
@@ -27,6 +28,10 @@ pub(super) struct Door {
 
 enum State {
     Open,
+    /// Until then for those who have begun to connect.
+    Closing {
+        at: Instant,
+    },
     /// To workers that are free, while a round runs here.
     Yielded {
         until: Instant,
@@ -73,7 +78,7 @@ impl Door {
         now: Instant,
     ) -> io::Result<Option<Socket>> {
         // An event may have been fetched before the door was closed.
-        if !matches!(self.state, State::Open) {
+        if !matches!(self.state, State::Open | State::Closing { .. }) {
             return Ok(None);
         }
         if inside >= self.most {
@@ -93,25 +98,36 @@ impl Door {
     }
 
     fn pause(&mut self, poll: &Poll, now: Instant) {
+        if matches!(self.state, State::Closing { .. }) {
+            return;
+        }
         self.unwatch(poll);
         self.state = State::Paused { until: now + PAUSE };
     }
 
-    /// When [`Door::reopen_if_due`] has something to do.
-    pub(super) fn reopens_at(&self) -> Option<Instant> {
+    /// When [`Door::tend`] has something to do.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
         match self.state {
             State::Paused { until } | State::Yielded { until } => Some(until),
+            State::Closing { at } => Some(at),
             State::Open | State::Closed => None,
         }
     }
 
-    /// Opens it when its time has come; at once if it was left to others and we are free again.
-    pub(super) fn reopen_if_due(&mut self, poll: &Poll, now: Instant, busy: bool) -> io::Result<()> {
+    /// Opens or closes it when the time has come; it is opened at once if it was left to others and we are free
+    /// again.
+    pub(super) fn tend(&mut self, poll: &Poll, now: Instant, busy: bool) -> io::Result<()> {
         match self.state {
             State::Paused { until } if until <= now => self.open(poll),
             State::Yielded { .. } if !busy => self.open(poll),
             State::Yielded { until } if until <= now => self.open(poll),
-            State::Open | State::Paused { .. } | State::Yielded { .. } | State::Closed => Ok(()),
+            State::Closing { at } if at <= now => {
+                self.close(poll);
+                Ok(())
+            }
+            State::Open | State::Paused { .. } | State::Yielded { .. } | State::Closing { .. } | State::Closed => {
+                Ok(())
+            }
         }
     }
 
@@ -124,18 +140,35 @@ impl Door {
                 self.state = State::Yielded { until };
             }
             State::Yielded { until: before } => *before = until,
-            State::Paused { .. } | State::Closed => {}
+            State::Paused { .. } | State::Closing { .. } | State::Closed => {}
         }
     }
 
-    /// What waits at the listeners that nobody but us will serve.
-    pub(super) fn take_backlog(&mut self) -> Vec<Socket> {
-        let next = |listener: &Listener| match listener.accept() {
+    /// Leaves inherited sockets to their owner at once, and those that we bound a little later: what has begun
+    /// to connect to them by now has nobody but us.
+    pub(super) fn close_soon(&mut self, poll: &Poll, now: Instant) -> io::Result<()> {
+        if !self.listeners.iter().any(Listener::is_ours) {
+            self.close(poll);
+            return Ok(());
+        }
+        if !matches!(self.state, State::Open) {
+            self.open(poll)?;
+        }
+        for listener in self.listeners.iter().filter(|listener| !listener.is_ours()) {
+            listener.unwatch(poll)?;
+        }
+        self.state = State::Closing { at: now + LAST_CALL };
+        Ok(())
+    }
+
+    /// One of those that are still waiting when the door closes.
+    pub(super) fn accept_last(&mut self, now: Instant) -> Option<Socket> {
+        let State::Closing { at } = self.state else { return None };
+        let mut ours = self.listeners.iter().filter(|listener| at <= now && listener.is_ours());
+        ours.find_map(|listener| match listener.accept() {
             Accepted::Client(socket) => Some(socket),
             Accepted::Nobody | Accepted::Exhausted(_) | Accepted::Broken(_) => None,
-        };
-        let ours = self.listeners.iter().filter(|listener| listener.is_ours());
-        ours.flat_map(|listener| std::iter::from_fn(|| next(listener)).take(BACKLOG)).collect()
+        })
     }
 
     /// Closes it for good.
@@ -145,6 +178,10 @@ impl Door {
         }
         self.state = State::Closed;
         self.listeners.clear();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
     }
 
     fn unwatch(&self, poll: &Poll) {

@@ -42,6 +42,9 @@ const FIRST_LISTENER: usize = 3;
 /// sent one is still told that the connection closes.
 const IDLE_GRACE: Duration = Duration::from_secs(2);
 
+/// How many pipelined requests of one client are answered before others have their turn.
+const TURN: usize = 8;
+
 /// What a worker takes with it from the master.
 pub(crate) struct Post {
     pub(crate) slot: usize,
@@ -86,6 +89,8 @@ struct Worker {
     scratch: Box<[u8]>,
     /// Clients whose round is over and whose answer is to be written.
     answered: Vec<usize>,
+    /// Clients that have had their turn, and are not done.
+    again: Vec<usize>,
     now: Instant,
     /// How many requests it answers before it retires, and whether it is finishing.
     left: Option<u64>,
@@ -137,11 +142,13 @@ impl Worker {
             patience: settings.patience(),
             scratch: vec![0; 8 * 1024].into(),
             answered: Vec::new(),
+            again: Vec::new(),
             now: Instant::now(),
             left: settings.requests_before_retiring(std::process::id()),
             draining: false,
             responder: Responder::new(sources, disclosure, settings, scoreboard),
         };
+        process::release_start_up_code();
         scoreboard.set_ready(slot, std::process::id());
         // A full pipe rings as well: the master has not listened yet.
         let _ = bell.write(&[0]);
@@ -150,7 +157,7 @@ impl Worker {
 
     fn serve(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(256);
-        while !(self.draining && self.clients.len() == 0) {
+        while !(self.draining && self.door.is_closed() && self.clients.len() == 0) {
             self.scoreboard.rests(self.slot);
             match self.poll.poll(&mut events, self.timeout()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
@@ -166,6 +173,9 @@ impl Worker {
                     token if self.door.has(token) => self.welcome(token)?,
                     token => self.attend_to(token, event.is_read_closed())?,
                 }
+            }
+            for key in std::mem::take(&mut self.again) {
+                self.serve_client(key)?;
             }
             self.finish_rounds()?;
             self.expire()?;
@@ -184,11 +194,17 @@ impl Worker {
         if busy && self.scoreboard.is_another_free(self.slot) {
             self.door.yield_to_others(&self.poll, self.now);
         }
-        self.door.reopen_if_due(&self.poll, self.now, busy)
+        while let Some(socket) = self.door.accept_last(self.now) {
+            self.admit(socket)?;
+        }
+        self.door.tend(&self.poll, self.now, busy)
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let next = [self.clients.next_timer(), self.rounds.next_deadline(), self.door.reopens_at()];
+        if !self.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let next = [self.clients.next_timer(), self.rounds.next_deadline(), self.door.next_deadline()];
         next.into_iter().flatten().min().map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
@@ -218,10 +234,12 @@ impl Worker {
         }
         self.scoreboard.set_unready(self.slot);
         self.responder.close_all();
-        for socket in self.door.take_backlog() {
-            self.admit(socket)?;
+        if self.scoreboard.is_leaving() {
+            self.door.close_soon(&self.poll, self.now)?;
+        } else {
+            // Others go on accepting.
+            self.door.close(&self.poll);
         }
-        self.door.close(&self.poll);
         for key in self.clients.idle() {
             if let Some(client) = self.clients.get_mut(key) {
                 client.connection.hasten(self.now + IDLE_GRACE);
@@ -265,6 +283,7 @@ impl Worker {
     /// Does for a client what can be done without waiting.
     fn serve_client(&mut self, key: usize) -> io::Result<()> {
         let (now, limits, patience) = (self.now, self.limits, self.patience);
+        let mut answers = 0;
         while let Some(client) = self.clients.get_mut(key) {
             let judged = match client.connection.need() {
                 Need::Read => match client.read(&mut self.scratch) {
@@ -279,7 +298,12 @@ impl Worker {
                         Ok(())
                     }
                 },
+                Need::Answer if answers == TURN => {
+                    self.again.push(key);
+                    return Ok(());
+                }
                 Need::Answer => {
+                    answers += 1;
                     if !self.answer(key) {
                         return Ok(());
                     }

@@ -14,6 +14,7 @@ use crate::collect::{Sources, Suite};
 use crate::render::{self, FORMATS, Format, json, kubernetes};
 use crate::report::Report;
 use crate::settings::Settings;
+use crate::sys::filesystem::read_file;
 use crate::sys::scoreboard::Scoreboard;
 use date::Date;
 pub(crate) use disclosure::Disclosure;
@@ -149,7 +150,7 @@ impl Responder {
         if self.scoreboard.is_leaving() {
             return Some("draining".to_owned());
         }
-        let text = std::fs::read_to_string(self.maintenance.as_ref()?).ok()?;
+        let text = read_file(self.maintenance.as_ref()?).ok()?;
         let reason = text.lines().next().unwrap_or_default().trim();
         Some(if reason.is_empty() { "maintenance".to_owned() } else { reason.to_owned() })
     }

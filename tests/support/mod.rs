@@ -14,7 +14,9 @@ pub(crate) mod circus;
 pub(crate) mod client;
 pub(crate) mod family;
 pub(crate) mod load;
+pub(crate) mod once;
 pub(crate) mod processes;
+pub(crate) mod programs;
 pub(crate) mod site;
 
 use std::net::{Ipv4Addr, TcpListener};

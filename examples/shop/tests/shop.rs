@@ -56,6 +56,20 @@ fn what_is_not_well_is_told_with_its_reason() {
 }
 
 #[test]
+fn the_command_line_tells_a_skip_as_unittest_does() {
+    let run = with_shop_variables(&mut Command::new(env!("CARGO_BIN_EXE_shop")), &[])
+        .args(["check", "-v", "shop.healthchecks"])
+        .output()
+        .expect("cargo built the shop");
+    let told = String::from_utf8_lossy(&run.stderr);
+    let skip = "shop.healthchecks.payment\nThe payment provider can be reached. ... \
+                skipped 'no provider is configured: set SHOP_PAYMENT=HOST:PORT'\n";
+    assert!(told.contains(skip), "{told}");
+    assert!(told.ends_with("\n\nOK (skipped=1, expected failures=1)\n"), "{told}");
+    assert!(run.status.success());
+}
+
+#[test]
 fn what_it_cannot_tell_is_an_error() {
     let (_, report) = Shop::open("shop.healthchecks.stock", &[("SHOP_STOCK", "many")]).get("/");
     assert_eq!(report["details"][0]["status"], "error");

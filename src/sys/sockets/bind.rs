@@ -79,13 +79,20 @@ fn clear_way(path: &Path) -> Result<(), String> {
     if !file.file_type().is_socket() {
         return Err("a file that is no socket stands there: move it away, or choose another path".to_owned());
     }
-    match std::os::unix::net::UnixStream::connect(path) {
+    // Not waiting for a live server whose backlog is full.
+    let probe = || -> io::Result<()> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    match probe() {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path).map_err(|error| format!("a dead server's socket cannot be removed: {error}"))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(format!("a socket stands there that cannot be probed: {error}")),
-        Ok(_) => Err("a live server holds it: stop that one, or choose another path".to_owned()),
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+            Err(format!("a socket stands there that cannot be probed: {error}"))
+        }
+        _ => Err("a live server holds it: stop that one, or choose another path".to_owned()),
     }
 }
 

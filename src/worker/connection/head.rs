@@ -220,7 +220,7 @@ impl<'a> Fields<'a> {
             }
             // Told apart by length first: most fields are none of these.
             match header.name.len() {
-                4 if header.name.eq_ignore_ascii_case("host") => fields.hosts += 1,
+                4 if header.name.eq_ignore_ascii_case("host") => fields.host(header.value)?,
                 6 if header.name.eq_ignore_ascii_case("accept") => fields.accept = fields.accept.or(Some(header.value)),
                 13 if header.name.eq_ignore_ascii_case("authorization") => fields.authorization = Some(header.value),
                 10 if header.name.eq_ignore_ascii_case("connection") => fields.connection(header.value),
@@ -233,6 +233,14 @@ impl<'a> Fields<'a> {
             return Err(Rejection::Malformed("both Content-Length and Transfer-Encoding"));
         }
         Ok(fields)
+    }
+
+    fn host(&mut self, value: &[u8]) -> Result<(), Rejection> {
+        self.hosts += 1;
+        if value.iter().any(|byte| b" \t,@/?#".contains(byte)) {
+            return Err(Rejection::Malformed("Host is no host"));
+        }
+        Ok(())
     }
 
     fn connection(&mut self, value: &[u8]) {

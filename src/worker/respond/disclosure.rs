@@ -6,6 +6,7 @@ use subtle::ConstantTimeEq;
 
 use crate::error::Error;
 use crate::settings::{Details, Settings};
+use crate::sys::filesystem::read_file;
 
 /// Who may see more than statuses and counts.
 #[derive(Clone)]
@@ -59,7 +60,7 @@ impl std::fmt::Debug for Disclosure {
 
 fn read(path: &Path) -> Result<String, Error> {
     let refuse = |why: &str| Error::Usage(format!("--token-file {}: {why}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| refuse(&format!("it cannot be read: {error}")))?;
+    let text = read_file(path).map_err(|error| refuse(&format!("it cannot be read: {error}")))?;
     match text.trim() {
         "" => Err(refuse("it is empty: write the token into it")),
         token => Ok(token.to_owned()),

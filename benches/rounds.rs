@@ -1,0 +1,138 @@
+//! What a round costs beside what its checks take, and how late an answer is when a check never returns.
+//!
+//!     cargo bench --bench rounds
+//!
+//! The machine drifts while one measures, so a round and what it is compared with are measured in turn,
+//! pair by pair; each ratio is that of the medians. Exits with 1 if one is over its target.
+
+use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use criterion::Criterion;
+use hospital::check::{Check, Finding};
+use hospital::collect::Suite;
+use hospital::report::Report;
+use hospital::round::Runner;
+
+const CHECK: Duration = Duration::from_millis(50);
+const TIMEOUT: Duration = Duration::from_millis(200);
+
+fn main() -> ExitCode {
+    let mut criterion = Criterion::default().configure_from_args().sample_size(30);
+    let well = [
+        many_checks_take_little_longer_than_one(&mut criterion),
+        a_check_that_takes_no_time_costs_little(&mut criterion),
+        a_stuck_check_costs_its_timeout(&mut criterion),
+    ];
+    criterion.final_summary();
+    ExitCode::from(u8::from(well.contains(&false)))
+}
+
+fn many_checks_take_little_longer_than_one(criterion: &mut Criterion) -> bool {
+    let mut clinic = Clinic::new((0..100).map(|n| check(format!("c{n}"), || sleep(CHECK))).collect());
+    clinic.run();
+    compare(criterion, "100 checks of 50 ms", 1.15, || sleep(CHECK), || assert!(clinic.run().passes()))
+}
+
+fn a_check_that_takes_no_time_costs_little(criterion: &mut Criterion) -> bool {
+    let mut clinic = Clinic::new((0..100).map(|n| check(format!("c{n}"), || ())).collect());
+    clinic.run();
+    // There is nothing to compare it with: threads are woken up, 100 times.
+    let beside = || sleep(Duration::from_millis(1));
+    compare(criterion, "100 checks that take no time", f64::INFINITY, beside, || assert!(clinic.run().passes()))
+}
+
+fn a_stuck_check_costs_its_timeout(criterion: &mut Criterion) -> bool {
+    let target = 1.0 + 0.1 / TIMEOUT.as_secs_f64();
+    compare(
+        criterion,
+        "one that never returns beside 50 good ones",
+        target,
+        || sleep(TIMEOUT),
+        || {
+            let (stuck, _release) = stuck();
+            let good = (0..50).map(|n| check(format!("c{n}"), || ()));
+            let mut clinic = Clinic::new(good.chain([stuck]).collect());
+            for _ in 0..2 {
+                // The second round knows that it is stuck, and does not wait for it.
+                let summary = clinic.run().summary();
+                assert_eq!((summary.pass, summary.error), (50, 1));
+            }
+        },
+    )
+}
+
+/// Measures `ours` beside `bare` and prints both; whether the ratio is within the target.
+fn compare(criterion: &mut Criterion, name: &str, target: f64, mut bare: impl FnMut(), mut ours: impl FnMut()) -> bool {
+    let mut times: [Vec<Duration>; 2] = Default::default();
+    criterion.bench_function(name, |bencher| {
+        bencher.iter_custom(|pairs| {
+            for _ in 0..pairs {
+                times[0].push(timed(&mut bare));
+                times[1].push(timed(&mut ours));
+            }
+            times[1][times[1].len() - pairs as usize..].iter().sum()
+        });
+    });
+    let [Some(bare), Some(ours)] = times.map(median) else { return true };
+    let ratio = ours.as_secs_f64() / bare.as_secs_f64();
+    println!("{name}: {ours:.1?} beside {bare:.1?}, ratio {ratio:.3}, target at most {target:.2}\n");
+    ratio <= target
+}
+
+fn timed(action: &mut impl FnMut()) -> Duration {
+    let began = Instant::now();
+    action();
+    began.elapsed()
+}
+
+/// `None` when a filter has left the measurement out.
+fn median(mut times: Vec<Duration>) -> Option<Duration> {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied()
+}
+
+/// A runner that keeps its threads from round to round, as a worker does.
+struct Clinic {
+    suite: Suite,
+    runner: Runner,
+    wakes: Receiver<()>,
+}
+
+impl Clinic {
+    fn new(suite: Suite) -> Clinic {
+        let (woken, wakes) = mpsc::channel();
+        Clinic { suite, runner: Runner::new(move || woken.send(()).unwrap_or_default()), wakes }
+    }
+
+    fn run(&mut self) -> Report {
+        let mut round = self.runner.begin(self.suite.clone(), Duration::from_secs(10), Instant::now());
+        while let Some(deadline) = round.next_deadline() {
+            let _ = self.wakes.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            self.runner.advance(&mut round, Instant::now());
+        }
+        round.into_report()
+    }
+}
+
+fn check(id: String, action: impl Fn() + Send + Sync + 'static) -> Arc<Check> {
+    let run = move |_| {
+        action();
+        Finding::PASS
+    };
+    Arc::new(Check::new(id, run))
+}
+
+/// A check that waits until the sender is dropped.
+fn stuck() -> (Arc<Check>, mpsc::Sender<()>) {
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let wait = move |_| {
+        let _ = gate.lock().map(|gate| gate.recv());
+        Finding::PASS
+    };
+    (Arc::new(Check { timeout: TIMEOUT, ..Check::new("stuck", wait) }), release)
+}
