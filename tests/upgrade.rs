@@ -3,7 +3,6 @@
 mod support;
 
 use std::path::Path;
-use std::time::Duration;
 
 use support::family::PATIENCE;
 use support::site::{Site, WORKERS, Way};
