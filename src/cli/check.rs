@@ -19,8 +19,8 @@ use crate::settings::Given;
 use crate::sys::tree;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 all is well, 1 a check failed, 2 a wrong name or flag; \
-                        with --format nagios those of a plugin (0 ok, 1 warning, 2 critical, 3 unknown).")]
+#[command(after_help = "Exit codes: 0 all is well, 1 a check failed, 2 a wrong name or flag, \
+                        5 refused for safety; with --format nagios those of a plugin (0 ok, 1 warning, 2 critical, 3 unknown).")]
 pub(super) struct Flags {
     #[command(flatten)]
     pub(super) selection: Selection,
@@ -34,7 +34,7 @@ pub(super) struct Flags {
     #[arg(long)]
     failfast: bool,
     /// Give no check more time than this
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
     timeout: Option<Duration>,
     /// Run so many checks at once at most
     #[arg(short, long, value_name = "N", default_value_t = MOST_AT_ONCE as u32, value_parser = clap::value_parser!(u32).range(1..=MOST_AT_ONCE as i64))]
@@ -67,6 +67,13 @@ impl Selection {
             return Err(Error::Usage("no check is left: --tag and --exclude leave out every one".to_owned()));
         }
         Ok(suite)
+    }
+}
+
+fn some_time(text: &str) -> Result<Duration, String> {
+    match duration::parse(text)? {
+        Duration::ZERO => Err("a check needs some time".to_owned()),
+        time => Ok(time),
     }
 }
 
