@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use support::family::PATIENCE;
 use support::load::{Load, Shape, Tally, Verdict};
-use support::site::{Site, WORKERS, Way};
+use support::site::{Site, Way};
 use support::*;
 
 // --- reloads ---------------------------------------------------------------------------------------
@@ -64,7 +64,8 @@ fn reloads(way: Way) {
     let (after, generations) = (site.belongings(), site.generations());
     figure(
         format!("{} reloads, {way:?}", scale.reloads),
-        format!("{tally}; {} generations; {}", generations.len(), kept(before, after)),
+        &tally,
+        format!("{} generations; {}", generations.len(), kept(before, after)),
     );
     tally.assert_nothing_lost();
     assert!(generations.iter().copied().eq(1..=generations.len() as u32), "not every generation came: {generations:?}");
@@ -111,7 +112,7 @@ fn upgrades(way: Way) {
     let tally = load.stop();
     site.expect_tidy();
     let after = site.belongings();
-    figure(format!("{} upgrades, {way:?}", scale.upgrades), format!("{tally}; {}", kept(before, after)));
+    figure(format!("{} upgrades, {way:?}", scale.upgrades), &tally, kept(before, after));
     tally.assert_nothing_lost();
     assert_kept(before, after);
 }
@@ -142,10 +143,7 @@ fn broken_reloads_and_upgrades_lose_nothing_and_change_nothing() {
     let tally = load.stop();
     site.expect_tidy();
     let after = site.belongings();
-    figure(
-        format!("{0} broken reloads, {0} broken upgrades", scale.broken),
-        format!("{tally}; {}", kept(before, after)),
-    );
+    figure(format!("{0} broken reloads, {0} broken upgrades", scale.broken), &tally, kept(before, after));
     tally.assert_nothing_lost();
     assert_kept(before, after);
     assert_eq!((site.master(), site.family.workers_of(master)), (master, workers), "the old generation serves on");
@@ -177,7 +175,8 @@ fn killed_workers_cost_no_more_than_what_they_had_in_hand() {
     let late = probes[(probes.len() * 99).div_ceil(100) - 1];
     figure(
         format!("{} kills", scale.kills),
-        format!("{tally}; {kills}; next probe: median {:.1?}, 99 % {late:.1?}", probes[probes.len() / 2]),
+        &tally,
+        format!("{kills}; next probe: median {:.1?}, 99 % {late:.1?}", probes[probes.len() / 2]),
     );
     kills.assert_cover(&tally);
     if scale.full {
@@ -264,7 +263,8 @@ fn chaos_leaves_a_tidy_server_behind() {
     let after = site.belongings();
     figure(
         format!("chaos, seed {seed}, {:?}, {acts} acts", scale.chaos),
-        format!("{tally}; {kills}; {}", kept(before, after)),
+        &tally,
+        format!("{kills}; {}", kept(before, after)),
     );
     assert!(tally.count(Verdict::Ok) > acts, "{tally}");
     kills.assert_cover(&tally);
@@ -380,8 +380,10 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn figure(what: impl Display, measured: impl Display) {
-    println!("endurance: {what}: {measured}");
+/// Prints one line; which requests failed, and how, is printed by the load itself.
+fn figure(what: impl Display, tally: &Tally, more: impl Display) {
+    let requests = tally.to_string();
+    println!("endurance: {what}: {}; {more}", requests.lines().next().unwrap_or_default());
 }
 
 fn kept(before: (usize, u64), after: (usize, u64)) -> String {

@@ -93,6 +93,20 @@ fn a_term_to_the_process_and_its_group_is_one_term() {
 }
 
 #[test]
+fn a_term_under_load_refuses_newcomers_and_resets_nobody() {
+    for _ in 0..3 {
+        let mut server = Launch::binding(["-w", "2"]).start();
+        let shape = load::Shape { close: 16, pause: Duration::ZERO, ..Default::default() };
+        let load = load::Load::start(&server.at, shape);
+        load.wait_for_answers(200);
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait(), Some(0));
+        let tally = load.stop();
+        assert_eq!(tally.lost(), tally.count(load::Verdict::Refused), "{tally}");
+    }
+}
+
+#[test]
 fn int_stops_at_once_whoever_is_still_attached() {
     let mut server = Server::start(["-w", "2"]);
     let workers = server.workers();

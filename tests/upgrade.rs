@@ -3,7 +3,6 @@
 mod support;
 
 use std::path::Path;
-use std::time::Duration;
 
 use support::family::PATIENCE;
 use support::site::{Site, WORKERS, Way};
@@ -120,6 +119,49 @@ fn term_during_an_upgrade_ends_both() {
     within(PATIENCE, "everybody is gone", || site.family.members().is_empty());
     assert!(try_get(&site.at, "/").is_err());
     assert!(!site.family.path("pid").exists());
+}
+
+#[test]
+fn a_term_that_comes_with_the_usr2_leaves_no_second_tree() {
+    for first in [Signal::SIGUSR2, Signal::SIGTERM] {
+        for _ in 0..5 {
+            let site = Site::open(Way::Unix, &[]);
+            let head = site.family.head();
+            let second = if first == Signal::SIGUSR2 { Signal::SIGTERM } else { Signal::SIGUSR2 };
+            send(head, first);
+            send(head, second);
+            within(PATIENCE, "everybody is gone", || site.family.members().is_empty());
+            assert!(!site.family.path("pid").exists() && !site.family.path("socket").exists());
+        }
+    }
+}
+
+#[test]
+fn a_new_master_that_is_told_to_stop_before_it_answers_takes_no_file_along() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let path = |name: &str| directory.path().join(name);
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let unix = format!("unix:{}", path("socket").display());
+        // Many workers, so that it has to do for a while.
+        let server = Launch::binding(["-w", "60", "-b", &unix, "-p"]).args([path("pid")]).start();
+        let head = server.master();
+        server.signal(Signal::SIGUSR2);
+        let mut heir = None;
+        within(PATIENCE, "the new master has begun to fork", || {
+            let name = |pid: &i32| processes::name(*pid) == "hospital:master" && !processes::children(*pid).is_empty();
+            heir = processes::children(head).into_iter().find(name);
+            heir.is_some() || server.stderr().contains("answers: draining")
+        });
+        // Where it was faster than we, there is nothing to be said.
+        if let Some(heir) = heir.filter(|_| !server.stderr().contains("answers: draining")) {
+            send(heir, signal);
+            within(PATIENCE, "it ends", || !processes::is_alive(heir) || server.stderr().contains("answers: draining"));
+        }
+        if !server.stderr().contains("answers: draining") {
+            assert_eq!(get(&server.at, "/").status, 200, "the old one serves on, on its old socket");
+            assert!(path("pid").exists());
+        }
+    }
 }
 
 #[test]
