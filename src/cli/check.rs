@@ -86,9 +86,8 @@ pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
     let interrupts =
         Interrupts::listen().map_err(|error| Error::Boot(format!("cannot listen for signals: {error}")))?;
     let began = Instant::now();
-    let report = watch(suite, flags);
+    let report = watch(suite, flags, &interrupts);
     let elapsed = began.elapsed();
-    interrupts.wait_if_ending();
 
     let Some(format) = flags.format else {
         unittest::report(&report, elapsed);
@@ -116,7 +115,7 @@ fn refuse(error: Error, format: Option<&Format>) -> Result<ExitCode, Error> {
 }
 
 /// Runs one round and shows each outcome as it comes in.
-fn watch(suite: Suite, flags: &Flags) -> Report {
+fn watch(suite: Suite, flags: &Flags, interrupts: &Interrupts) -> Report {
     let shown = match (flags.format, flags.verbose) {
         (Some(_), _) => Shown::Nothing,
         (None, false) => Shown::Dot,
@@ -132,6 +131,7 @@ fn watch(suite: Suite, flags: &Flags) -> Report {
     let mut round = runner.begin(suite, Duration::MAX, Instant::now());
     let mut seen = 0;
     let report = 'round: loop {
+        interrupts.wait_if_ending();
         for outcome in round.finished().skip(seen) {
             live.outcome(outcome);
             seen += 1;
