@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A longest duration that no deadline can overflow with: a hundred years.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Reads `30`, `30s`, `1m 30s` or `500ms`; a bare number is seconds, as with gunicorn.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {

@@ -19,9 +19,6 @@ use pool::{Job, Pool};
 /// The most checks that a round runs at once; those that it has given up on are not counted.
 pub const MOST_AT_ONCE: usize = 256;
 
-/// No limit: a hundred years, which no moment overflows with.
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-
 /// Runs rounds, one after the other, and remembers what is stuck between them.
 pub struct Runner {
     pool: Pool,
@@ -62,7 +59,7 @@ impl Runner {
         Runner {
             pool: Pool::new(wake),
             at_once: MOST_AT_ONCE,
-            longest: FOREVER,
+            longest: duration::LONGEST,
             failfast: false,
             rounds: 0,
             under_way: HashMap::new(),
@@ -76,7 +73,7 @@ impl Runner {
 
     /// The same, with no more time for any check than this, whatever it says.
     pub fn with_longest(self, longest: Duration) -> Runner {
-        Runner { longest: longest.min(FOREVER), ..self }
+        Runner { longest: longest.min(duration::LONGEST), ..self }
     }
 
     /// The same, but for starting no more checks in a round that has found something bad already: what was
@@ -85,12 +82,13 @@ impl Runner {
         Runner { failfast, ..self }
     }
 
-    /// Begins a round that is over within `limit`. Checks that cannot block have run when it returns.
+    /// Begins a round that is over within `limit`. Checks that cannot block have run when it returns, but for
+    /// those that stand behind more than may run at once.
     pub fn begin(&mut self, suite: Suite, limit: Duration, now: Instant) -> Round {
         self.rounds += 1;
         let states = suite.checks().iter().map(|_| State::Waiting).collect();
         let finished = Vec::with_capacity(suite.checks().len());
-        let end = now + limit.min(FOREVER);
+        let end = now + limit.min(duration::LONGEST);
         let mut round = Round { serial: self.rounds, suite, end, states, next: 0, finished };
         // What is stuck may have come back while there was no round.
         self.take_in(&mut round);
@@ -125,6 +123,8 @@ impl Runner {
             let check = round.suite.checks()[index].clone();
             let deadline = round.end.min(now + check.timeout.min(self.longest));
             if !check.blocking {
+                // The others have begun by then.
+                self.pool.submit(jobs.drain(..));
                 let began = Instant::now();
                 let finding = check.run(Deadline::at(deadline));
                 round.finish(index, finding, began.elapsed());
@@ -142,9 +142,7 @@ impl Runner {
                 jobs.push(Job { round: round.serial, index, check, deadline: Deadline::at(deadline) });
             }
         }
-        if !jobs.is_empty() {
-            self.pool.submit(jobs);
-        }
+        self.pool.submit(jobs);
     }
 
     /// Whether a check is under way, of whatever round.

@@ -19,8 +19,8 @@ use crate::settings::Given;
 use crate::sys::tree;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 all is well, 1 a check failed, 2 a wrong name or flag; \
-                        with --format nagios those of a plugin (0 ok, 1 warning, 2 critical, 3 unknown).")]
+#[command(after_help = "Exit codes: 0 all is well, 1 a check failed, 2 a wrong name or flag, \
+                        5 refused for safety; with --format nagios those of a plugin (0 ok, 1 warning, 2 critical, 3 unknown).")]
 pub(super) struct Flags {
     #[command(flatten)]
     pub(super) selection: Selection,
@@ -34,7 +34,7 @@ pub(super) struct Flags {
     #[arg(long)]
     failfast: bool,
     /// Give no check more time than this
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
     timeout: Option<Duration>,
     /// Run so many checks at once at most
     #[arg(short, long, value_name = "N", default_value_t = MOST_AT_ONCE as u32, value_parser = clap::value_parser!(u32).range(1..=MOST_AT_ONCE as i64))]
@@ -70,6 +70,13 @@ impl Selection {
     }
 }
 
+fn some_time(text: &str) -> Result<Duration, String> {
+    match duration::parse(text)? {
+        Duration::ZERO => Err("a check needs some time".to_owned()),
+        time => Ok(time),
+    }
+}
+
 /// Runs the checks and says how they are.
 pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
     let suite = match flags.selection.collect(given) {
@@ -79,9 +86,8 @@ pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
     let interrupts =
         Interrupts::listen().map_err(|error| Error::Boot(format!("cannot listen for signals: {error}")))?;
     let began = Instant::now();
-    let report = watch(suite, flags);
+    let report = watch(suite, flags, &interrupts);
     let elapsed = began.elapsed();
-    interrupts.wait_if_ending();
 
     let Some(format) = flags.format else {
         unittest::report(&report, elapsed);
@@ -109,7 +115,7 @@ fn refuse(error: Error, format: Option<&Format>) -> Result<ExitCode, Error> {
 }
 
 /// Runs one round and shows each outcome as it comes in.
-fn watch(suite: Suite, flags: &Flags) -> Report {
+fn watch(suite: Suite, flags: &Flags, interrupts: &Interrupts) -> Report {
     let shown = match (flags.format, flags.verbose) {
         (Some(_), _) => Shown::Nothing,
         (None, false) => Shown::Dot,
@@ -125,6 +131,7 @@ fn watch(suite: Suite, flags: &Flags) -> Report {
     let mut round = runner.begin(suite, Duration::MAX, Instant::now());
     let mut seen = 0;
     let report = 'round: loop {
+        interrupts.wait_if_ending();
         for outcome in round.finished().skip(seen) {
             live.outcome(outcome);
             seen += 1;

@@ -21,13 +21,13 @@ impl Interrupts {
         let theirs = end.clone();
         signals::before_ending(move || {
             std::mem::forget(theirs.lock().unwrap_or_else(PoisonError::into_inner));
-            live::leave();
             tree::kill_all();
+            live::leave();
         })?;
         Ok(Interrupts { end })
     }
 
-    /// Returns unless the end has begun: a report on programs that were killed by it is of no interest, and its
+    /// Returns unless the end has begun: what programs came to that were killed by it is of no interest, and an
     /// exit code would be taken for an answer.
     pub(super) fn wait_if_ending(&self) {
         drop(self.end.lock().unwrap_or_else(PoisonError::into_inner));

@@ -10,6 +10,7 @@ use super::unittest;
 use crate::check::Status;
 use crate::report::Outcome;
 use crate::round::Round;
+use crate::sys::process;
 
 /// How many checks that still run are named.
 const NAMED: usize = 3;
@@ -102,10 +103,10 @@ impl Live {
     }
 }
 
-/// Leaves the line at the bottom of a terminal to whoever writes next.
+/// Leaves the line at the bottom of a terminal to whoever writes next, if the terminal is not held up.
 pub(super) fn leave() {
     if console::user_attended_stderr() {
-        say("\n");
+        let _ = process::write_if_ready(&io::stderr(), b"\n");
     }
 }
 
