@@ -30,6 +30,21 @@ fn a_worker_without_a_descriptor_to_spare_answers_as_soon_as_it_has_one() {
 }
 
 #[test]
+fn a_worker_without_a_descriptor_to_spare_does_not_flood_the_log_at_its_end() {
+    let mut server = Launch::binding(["-b", "127.0.0.1:0"]).start();
+    processes::limit_descriptors(server.workers()[0], 3);
+    let mut client = Client::to(&server.at);
+    client.ask("/");
+    server.logs("cannot accept a connection");
+    let complaints = || server.stderr().matches("cannot accept a connection").count();
+    let before = complaints();
+    server.signal(Signal::SIGTERM);
+    eventually("the end has come", || !processes::is_alive(server.master()));
+    assert!(complaints() < before + 10, "{} lines", complaints() - before);
+    assert_eq!(server.wait(), Some(0));
+}
+
+#[test]
 #[ignore = "needs strace: run tests/run"]
 fn accepting_may_fail_in_every_way_that_passes() {
     for error in ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ECONNABORTED", "EINTR", "EPROTO", "EPERM"] {

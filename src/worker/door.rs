@@ -82,27 +82,27 @@ impl Door {
             return Ok(None);
         }
         if inside >= self.most {
-            self.pause(poll, now);
-            return Ok(None);
+            return self.pause(token, poll, now).map(|()| None);
         }
         match self.listeners[token.0 - self.first_token].accept() {
             Accepted::Client(socket) => Ok(Some(socket)),
             Accepted::Nobody => Ok(None),
             Accepted::Exhausted(error) => {
                 tracing::warn!("cannot accept a connection: {error}: trying again in {PAUSE:?}");
-                self.pause(poll, now);
-                Ok(None)
+                self.pause(token, poll, now).map(|()| None)
             }
             Accepted::Broken(error) => Err(error),
         }
     }
 
-    fn pause(&mut self, poll: &Poll, now: Instant) {
+    fn pause(&mut self, token: Token, poll: &Poll, now: Instant) -> io::Result<()> {
         if matches!(self.state, State::Closing { .. }) {
-            return;
+            // Looked at once more when it closes; until then we would be woken for it again and again.
+            return self.listeners[token.0 - self.first_token].unwatch(poll);
         }
         self.unwatch(poll);
         self.state = State::Paused { until: now + PAUSE };
+        Ok(())
     }
 
     /// When [`Door::tend`] has something to do.
