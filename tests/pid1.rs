@@ -16,7 +16,7 @@ fn pid_1_answers_finishes_what_has_begun_and_exits_0_at_a_term() {
     let mut server = alone(["-w", "2"]);
     let init = init(&server);
     assert!(processes::status(init, "NSpid").ends_with("\t1"), "{}", processes::status(init, "NSpid"));
-    assert_eq!(processes::name(init), "hospital: maste");
+    assert_eq!(processes::name(init), "hospital:master");
     finishes_what_has_begun_at_a_term(&mut server, init);
 }
 
