@@ -9,8 +9,8 @@ use tracing::level_filters::LevelFilter;
 
 use crate::error::Error;
 use crate::settings::{LogFormat, LogLevel};
+use crate::sys::descriptors::{own_pipe, write_if_ready};
 use crate::sys::filesystem::open_log;
-use crate::sys::process::{own_pipe, write_if_ready};
 use crate::sys::sockets::FileOwner;
 
 static LOG: OnceLock<Log> = OnceLock::new();

@@ -4,7 +4,7 @@ use crate::collect::Sources;
 use crate::disclosure::Disclosure;
 use crate::error::Error;
 use crate::settings::Configuration;
-use crate::sys::process::Identity;
+use crate::sys::identity::Identity;
 
 /// A configuration, with all that can be wrong in it found out before it is used.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use super::unittest;
 use crate::check::Status;
 use crate::report::Outcome;
 use crate::round::Round;
-use crate::sys::process;
+use crate::sys::descriptors;
 
 /// How many checks that still run are named.
 const NAMED: usize = 3;
@@ -106,7 +106,7 @@ impl Live {
 /// Leaves the line at the bottom of a terminal to whoever writes next, if the terminal is not held up.
 pub(super) fn leave() {
     if console::user_attended_stderr() {
-        let _ = process::write_if_ready(&io::stderr(), b"\n");
+        let _ = descriptors::write_if_ready(&io::stderr(), b"\n");
     }
 }
 

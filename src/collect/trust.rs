@@ -6,11 +6,11 @@ use std::path::Path;
 
 use super::spec::Spec;
 use crate::error::Error;
-use crate::sys::process;
+use crate::sys::identity;
 
 /// Refuses a folder, file or executable that others may write to: they could have us run what they like.
 pub(super) fn verify(path: &Path, metadata: &Metadata) -> Result<(), Error> {
-    judge(path, metadata.uid(), metadata.mode(), process::effective_user())
+    judge(path, metadata.uid(), metadata.mode(), identity::effective_user())
 }
 
 /// Refuses the program of an `exec` check, if it is named by a path; any other is found when it is run.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::settings::Given;
+use crate::sys::descriptors;
 use crate::sys::process::{self, Forked};
 use crate::sys::scoreboard::{SLOTS, Scoreboard};
 use crate::sys::signals::{self, Inbox, Signal};
@@ -69,7 +70,7 @@ impl Master {
         let now = Instant::now();
         let inheritance = Inheritance::from_environment()?;
         // Before anything of ours is open but the log, and whatever a parent has leaked.
-        process::close_all_on_exec().map_err(cannot("cannot tidy up descriptors"))?;
+        descriptors::close_all_on_exec().map_err(cannot("cannot tidy up descriptors"))?;
         let listeners = match &inheritance {
             Some(inheritance) => sockets::inherit(&inheritance.sockets, settings.backlog)?,
             None => sockets::open(&settings.addresses(), settings.backlog, plan.identity.owner())?,
@@ -87,8 +88,8 @@ impl Master {
             listeners,
             scoreboard: Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?,
             signals,
-            lifeline: process::pipe().map_err(cannot("cannot make a pipe"))?,
-            bell: process::pipe().map_err(cannot("cannot make a pipe"))?,
+            lifeline: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
+            bell: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
             pidfile,
             succession: None,
             predecessor: predecessor.map_err(cannot("cannot reach the former master"))?,
@@ -129,13 +130,13 @@ impl Master {
     fn wait(&mut self) -> io::Result<Vec<Event>> {
         let mut fds = vec![self.signals.as_fd(), self.bell.0.as_fd()];
         fds.extend(self.succession.as_ref().map(AsFd::as_fd));
-        process::wait_readable(&fds, self.fleet.next_deadline())?;
+        descriptors::wait_readable(&fds, self.fleet.next_deadline())?;
         let mut rung = [0; 64];
         // Which worker rang is on the scoreboard; the pipe only wakes us, and is emptied for that.
         while matches!(self.bell.0.read(&mut rung), Ok(1..)) {}
         let mut events = self.newly_ready();
         events.extend(self.succession_event());
-        let on_terminal = process::on_terminal();
+        let on_terminal = descriptors::on_terminal();
         for signal in self.signals.take() {
             match command::named(signal.as_str()) {
                 // A terminal sends WINCH whenever its window changes.
@@ -311,7 +312,7 @@ impl Master {
         }
         for listener in &self.listeners {
             // For whoever started us; if nobody reads it, that is no reason to stop.
-            let _ = process::write_if_ready(&io::stdout(), format!("Serving on {listener}...\n").as_bytes());
+            let _ = descriptors::write_if_ready(&io::stdout(), format!("Serving on {listener}...\n").as_bytes());
         }
         tracing::info!("ready: {}", self.status());
         systemd::ready(&self.status());

@@ -16,6 +16,7 @@ use super::pidfile::PidFile;
 use super::{Master, Plan, cannot};
 use crate::error::Error;
 use crate::settings::{Given, SUCCESSION};
+use crate::sys::descriptors;
 use crate::sys::process;
 use crate::sys::sockets::{self, Bequest, Listener};
 use crate::sys::systemd;
@@ -41,13 +42,14 @@ impl Inheritance {
 
     /// The pidfile, under the lock that the former master holds with us.
     fn pidfile(&self) -> io::Result<Option<PidFile>> {
-        let held = |(path, fd): &(PathBuf, RawFd)| process::adopt(*fd).map(|fd| PidFile::held(path, File::from(fd)));
+        let held =
+            |(path, fd): &(PathBuf, RawFd)| descriptors::adopt(*fd).map(|fd| PidFile::held(path, File::from(fd)));
         self.pidfile.as_ref().map(held).transpose()
     }
 
     /// What to ring when we can answer.
     pub(super) fn bell(&self) -> io::Result<PipeWriter> {
-        process::adopt(self.bell).map(PipeWriter::from)
+        descriptors::adopt(self.bell).map(PipeWriter::from)
     }
 }
 
@@ -134,7 +136,7 @@ impl Succession {
         listeners: &[Listener],
         pidfile: Option<&PidFile>,
     ) -> io::Result<(Pid, Succession)> {
-        let (reader, writer) = process::pipe()?;
+        let (reader, writer) = descriptors::pipe()?;
         let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
         let sockets = sockets::bequeath(listeners, 3, &mut fds);
         let mut place = |fd| {

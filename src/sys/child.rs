@@ -12,8 +12,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
+use super::descriptors::{set_nonblocking, wait_readable};
 use super::pidfd::PidFd;
-use super::process::{set_nonblocking, wait_readable};
 use super::tree::{self, MARKER, Mark};
 
 /// What a program may use.

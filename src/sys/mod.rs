@@ -1,7 +1,9 @@
 //! The rim: the only home of `unsafe`, raw descriptors, nix and libc. It decides nothing.
 
 pub(crate) mod child;
+pub(crate) mod descriptors;
 pub(crate) mod filesystem;
+pub(crate) mod identity;
 mod pidfd;
 pub(crate) mod process;
 pub(crate) mod procfs;

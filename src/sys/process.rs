@@ -1,18 +1,14 @@
-//! Processes: fork, reap, kill, who we are, and waiting for a descriptor.
+//! Processes: forked, started, named, signalled, reaped.
 
 use std::ffi::CString;
-use std::fs::File;
-use std::io::{self, PipeReader};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
-use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{ForkResult, Gid, Group, Pid, Uid, User, getppid};
+use nix::unistd::{ForkResult, Pid, getppid};
 
 use super::{signals, tree};
 
@@ -82,55 +78,6 @@ pub(crate) fn reap() -> Option<(i32, ExitStatus)> {
     }
 }
 
-/// Waits until one of the descriptors can be read, a signal comes in, or the deadline has passed.
-pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
-    let mut fds: Vec<_> = fds.iter().map(|&fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-    let timeout = match deadline {
-        None => PollTimeout::NONE,
-        // Rounded up, for a wait that ends before its deadline would have the caller spin.
-        Some(deadline) => {
-            let left = deadline.saturating_duration_since(Instant::now());
-            PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
-        }
-    };
-    match poll(&mut fds, timeout) {
-        Ok(_) | Err(Errno::EINTR) => Ok(()),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
-/// A pipe whose ends do not block and do not survive an exec.
-pub(crate) fn pipe() -> io::Result<(PipeReader, io::PipeWriter)> {
-    let (reader, writer) = io::pipe()?;
-    set_nonblocking(&reader)?;
-    set_nonblocking(&writer)?;
-    Ok((reader, writer))
-}
-
-pub(super) fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
-    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    Ok(())
-}
-
-/// Marks every descriptor above 2 close-on-exec: parents such as circusd leak theirs into us, and
-/// what a check starts shall not get any.
-pub(crate) fn close_all_on_exec() -> io::Result<()> {
-    // SAFETY: the call changes flags only; no descriptor is closed or taken over.
-    let result = unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as i32) };
-    Errno::result(result)?;
-    Ok(())
-}
-
-/// Closes every descriptor above 2, in a forked child that needs none of its parent's.
-pub(super) fn close_all() -> io::Result<()> {
-    // SAFETY: the child ends without running destructors, so nothing is closed twice.
-    let result = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
-    Errno::result(result)?;
-    Ok(())
-}
-
 /// Gives back the pages of program code that only the start has needed: parsing the command line, setting up
 /// the log, collecting. What is needed again is mapped again, from the page cache.
 pub(crate) fn release_start_up_code() {
@@ -146,22 +93,6 @@ pub(crate) fn release_start_up_code() {
     // never written to (there are no text relocations), so its pages come back as they were.
     // A kernel that refuses costs memory and nothing else.
     let _ = unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
-}
-
-/// Takes over an open descriptor that the parent left for us.
-///
-/// 0, 1 and 2 are never owned: they are duplicated, and `/dev/null` takes the place of 0.
-pub(crate) fn adopt(fd: i32) -> io::Result<OwnedFd> {
-    if fd > 2 {
-        // SAFETY: the caller has found it open, adopts it once, and nothing else here knows its number.
-        return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
-    }
-    // SAFETY: borrowed for this one call; 0 to 2 stay open for the whole life of the process.
-    let owned = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?;
-    if fd == 0 {
-        nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
-    }
-    Ok(owned)
 }
 
 /// Starts a program as our child, with these descriptors from 3 on and nothing else open above 2.
@@ -191,120 +122,6 @@ pub(crate) fn start_program(command: &mut Command, fds: &[BorrowedFd<'_>]) -> io
     Ok(child.id() as i32)
 }
 
-/// A pipe that a standard stream goes into, opened anew so that it never blocks: the flags of the one that we were given
-/// are shared with whoever else writes to it. `None` where it is no pipe, or cannot be opened.
-///
-/// [`write_if_ready`] alone is not enough there: a pipe is ready when it has room for one page, which another process may
-/// fill first, and a line may be longer.
-pub(crate) fn own_pipe(stream: &impl AsFd) -> Option<File> {
-    let kind = nix::sys::stat::fstat(stream).ok()?.st_mode & libc::S_IFMT;
-    let path = format!("/proc/self/fd/{}", stream.as_fd().as_raw_fd());
-    let open = || File::options().write(true).custom_flags(libc::O_NONBLOCK).open(path).ok();
-    (kind == libc::S_IFIFO).then(open).flatten()
-}
-
-/// Writes to a standard stream now or not at all: a reader that sleeps must not stop us.
-pub(crate) fn write_if_ready(out: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
-    let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
-    match poll(&mut fds, PollTimeout::ZERO)? {
-        0 => Err(io::ErrorKind::WouldBlock.into()),
-        _ => Ok(nix::unistd::write(out, bytes).map(|_| ())?),
-    }
-}
-
-/// Who the workers are to be.
-#[derive(Clone, Debug)]
-pub(crate) struct Identity {
-    user: Option<User>,
-    group: Option<Gid>,
-}
-
-impl Identity {
-    /// Looks up a user and a group, each a name or a number. The error is one line.
-    pub(crate) fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Identity, String> {
-        let user = user.map(find_user).transpose()?;
-        let group = group.map(find_group).transpose()?;
-        let changes = user.as_ref().is_some_and(|user| user.uid != Uid::effective())
-            || group.is_some_and(|group| group != Gid::effective());
-        if changes && !Uid::effective().is_root() {
-            return Err("--user and --group need root: start hospital as root, or as that user".to_owned());
-        }
-        Ok(Identity { user, group })
-    }
-
-    /// Becomes that user and group, for good.
-    pub(crate) fn assume(&self) -> io::Result<()> {
-        if !Uid::effective().is_root() {
-            return Ok(());
-        }
-        let group = self.group.or(self.user.as_ref().map(|user| user.gid));
-        if let (Some(user), Some(group)) = (&self.user, group) {
-            let name = CString::new(user.name.as_str()).map_err(io::Error::other)?;
-            nix::unistd::initgroups(&name, group)?;
-        }
-        if let Some(group) = group {
-            nix::unistd::setgid(group)?;
-        }
-        if let Some(user) = &self.user {
-            nix::unistd::setuid(user.uid)?;
-        }
-        Ok(())
-    }
-
-    /// The user and group to give files to that the workers shall reach.
-    pub(crate) fn owner(&self) -> (Option<u32>, Option<u32>) {
-        let group = self.group.or(self.user.as_ref().map(|user| user.gid));
-        (self.user.as_ref().map(|user| user.uid.as_raw()), group.map(Gid::as_raw))
-    }
-}
-
-fn find_user(user: &str) -> Result<User, String> {
-    let found = match user.parse() {
-        // A number needs no entry in the user database: containers often have none.
-        Ok(uid) => User::from_uid(Uid::from_raw(uid)).map(|found| found.or_else(|| Some(nameless(uid)))),
-        Err(_) => User::from_name(user),
-    };
-    match found {
-        Ok(Some(user)) => Ok(user),
-        Ok(None) => Err(format!("--user names {user:?}, but there is no such user: see `getent passwd`")),
-        Err(errno) => Err(format!("--user names {user:?}, which cannot be looked up: {errno}")),
-    }
-}
-
-fn nameless(uid: u32) -> User {
-    User {
-        name: uid.to_string(),
-        passwd: CString::default(),
-        uid: Uid::from_raw(uid),
-        gid: Gid::from_raw(uid),
-        gecos: CString::default(),
-        dir: "/".into(),
-        shell: "/bin/false".into(),
-    }
-}
-
-fn find_group(group: &str) -> Result<Gid, String> {
-    if let Ok(gid) = group.parse() {
-        return Ok(Gid::from_raw(gid));
-    }
-    match Group::from_name(group) {
-        Ok(Some(group)) => Ok(group.gid),
-        Ok(None) => Err(format!("--group names {group:?}, but there is no such group: see `getent group`")),
-        Err(errno) => Err(format!("--group names {group:?}, which cannot be looked up: {errno}")),
-    }
-}
-
-/// The number of the user that we act as.
-pub(crate) fn effective_user() -> u32 {
-    Uid::effective().as_raw()
-}
-
-/// How many descriptors this process may have open.
-pub(crate) fn descriptor_limit() -> usize {
-    use nix::sys::resource::{Resource, getrlimit};
-    getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(limit, _)| usize::try_from(limit).unwrap_or(usize::MAX))
-}
-
 /// Sets the file mode creation mask.
 pub(crate) fn set_umask(mask: u32) {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
@@ -324,10 +141,4 @@ pub(crate) fn change_environment<'a>(
             std::env::set_var(name, value);
         }
     }
-}
-
-/// Whether standard input is a terminal that we may lose.
-pub(crate) fn on_terminal() -> bool {
-    use std::io::IsTerminal;
-    io::stdin().is_terminal()
 }

@@ -9,7 +9,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
-use super::process::wait_readable;
+use super::descriptors::wait_readable;
 
 /// The signals that a process handles, as they come in.
 ///

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::descriptors::{self, wait_readable};
 use super::pidfd::PidFd;
-use super::process::{self, Forked, wait_readable};
+use super::process::{self, Forked};
 use super::procfs::{self, Stat};
 
 /// The variable that marks all processes of a tree. Its value is the mark of the tree, behind those of the
@@ -103,7 +104,7 @@ pub(crate) fn kill_orphans_of(dead: i32) -> io::Result<()> {
         Forked::Parent(_) => Ok(()),
         Forked::Child => {
             // Not even for a moment shall a listener stay open because of this.
-            let _ = process::close_all();
+            let _ = descriptors::close_all();
             let prefix = prefix(dead.unsigned_abs());
             let is_ours = |stat: &Stat| is_marked(stat.pid, &|word| word.starts_with(&prefix));
             for process in stop_all_of(&is_ours, &mut BTreeSet::new()) {

@@ -19,6 +19,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::plan::Plan;
 use crate::round::Runner;
 use crate::settings::{Configuration, SUCCESSION, Settings};
+use crate::sys::descriptors;
 use crate::sys::process;
 use crate::sys::scoreboard::Scoreboard;
 use crate::sys::signals::{self, Inbox, Signal};
@@ -135,7 +136,7 @@ impl Worker {
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
         // A quarter of the descriptors is for the checks and for ourselves: without one left, nobody could be let
         // in, not even to take the place of a client that only sits there.
-        let most = (settings.worker_connections as usize).min(process::descriptor_limit() / 4 * 3).max(1);
+        let most = (settings.worker_connections as usize).min(descriptors::limit() / 4 * 3).max(1);
         let mut door = Door::new(listeners, FIRST_LISTENER, most);
         door.open(&poll)?;
 

@@ -7,7 +7,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::{Listener, Owner, prepare, shown};
 use crate::error::Error;
-use crate::sys::process;
+use crate::sys::descriptors;
 
 /// Takes over a socket. `what` begins each message: which descriptor, and who named it.
 pub(super) fn inherit(fd: RawFd, what: &str, backlog: i32) -> Result<Listener, Error> {
@@ -29,7 +29,7 @@ pub(super) fn inherit(fd: RawFd, what: &str, backlog: i32) -> Result<Listener, E
         };
         return Err(refuse(&format!("is {kind}: give the number of a listening socket")));
     }
-    let owned = process::adopt(fd).map_err(|error| refuse(&format!("cannot be taken over: {error}")))?;
+    let owned = descriptors::adopt(fd).map_err(|error| refuse(&format!("cannot be taken over: {error}")))?;
     let socket = Socket::from(owned);
     let checked = validate(&socket, what).and_then(|()| {
         let listens = socket.is_listener().map_err(|error| refuse(&format!("cannot be examined: {error}")))?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Listener, Owner, SocketFile, adopt};
 use crate::error::Error;
-use crate::sys::process;
+use crate::sys::descriptors;
 
 /// A listener as its heir is told about it; descriptors by number.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub(crate) fn inherit(bequests: &[Bequest], backlog: i32) -> Result<Vec<Listener
         let listener = adopt::inherit(*fd, &format!("descriptor {fd} of the former master"), backlog)?;
         let lost = |error: std::io::Error| Error::Socket(format!("a lock of the former master is lost: {error}"));
         let file = file.clone().map(|FileBequest { path, inode, lock }| {
-            process::adopt(lock).map(|lock| SocketFile { path, inode, lock: File::from(lock) }).map_err(lost)
+            descriptors::adopt(lock).map(|lock| SocketFile { path, inode, lock: File::from(lock) }).map_err(lost)
         });
         let owner = if *ours { Owner::Us(file.transpose()?) } else { Owner::Other };
         Ok(Listener { owner, ..listener })

@@ -1,0 +1,108 @@
+//! Descriptors: taken over, waited for, written to, and kept from who shall not have them.
+
+use std::fs::File;
+use std::io::{self, PipeReader};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// Waits until one of the descriptors can be read, a signal comes in, or the deadline has passed.
+pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
+    let mut fds: Vec<_> = fds.iter().map(|&fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    let timeout = match deadline {
+        None => PollTimeout::NONE,
+        // Rounded up, for a wait that ends before its deadline would have the caller spin.
+        Some(deadline) => {
+            let left = deadline.saturating_duration_since(Instant::now());
+            PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
+        }
+    };
+    match poll(&mut fds, timeout) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// A pipe whose ends do not block and do not survive an exec.
+pub(crate) fn pipe() -> io::Result<(PipeReader, io::PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    set_nonblocking(&reader)?;
+    set_nonblocking(&writer)?;
+    Ok((reader, writer))
+}
+
+pub(super) fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// Marks every descriptor above 2 close-on-exec: parents such as circusd leak theirs into us, and
+/// what a check starts shall not get any.
+pub(crate) fn close_all_on_exec() -> io::Result<()> {
+    // SAFETY: the call changes flags only; no descriptor is closed or taken over.
+    let result = unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as i32) };
+    Errno::result(result)?;
+    Ok(())
+}
+
+/// Closes every descriptor above 2, in a forked child that needs none of its parent's.
+pub(super) fn close_all() -> io::Result<()> {
+    // SAFETY: the child ends without running destructors, so nothing is closed twice.
+    let result = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    Errno::result(result)?;
+    Ok(())
+}
+
+/// Takes over an open descriptor that the parent left for us.
+///
+/// 0, 1 and 2 are never owned: they are duplicated, and `/dev/null` takes the place of 0.
+pub(crate) fn adopt(fd: i32) -> io::Result<OwnedFd> {
+    if fd > 2 {
+        // SAFETY: the caller has found it open, adopts it once, and nothing else here knows its number.
+        return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
+    }
+    // SAFETY: borrowed for this one call; 0 to 2 stay open for the whole life of the process.
+    let owned = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?;
+    if fd == 0 {
+        nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
+    }
+    Ok(owned)
+}
+
+/// A pipe that a standard stream goes into, opened anew so that it never blocks: the flags of the one that we were given
+/// are shared with whoever else writes to it. `None` where it is no pipe, or cannot be opened.
+///
+/// [`write_if_ready`] alone is not enough there: a pipe is ready when it has room for one page, which another process may
+/// fill first, and a line may be longer.
+pub(crate) fn own_pipe(stream: &impl AsFd) -> Option<File> {
+    let kind = nix::sys::stat::fstat(stream).ok()?.st_mode & libc::S_IFMT;
+    let path = format!("/proc/self/fd/{}", stream.as_fd().as_raw_fd());
+    let open = || File::options().write(true).custom_flags(libc::O_NONBLOCK).open(path).ok();
+    (kind == libc::S_IFIFO).then(open).flatten()
+}
+
+/// Writes to a standard stream now or not at all: a reader that sleeps must not stop us.
+pub(crate) fn write_if_ready(out: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
+    let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
+    match poll(&mut fds, PollTimeout::ZERO)? {
+        0 => Err(io::ErrorKind::WouldBlock.into()),
+        _ => Ok(nix::unistd::write(out, bytes).map(|_| ())?),
+    }
+}
+
+/// Whether standard input is a terminal that we may lose.
+pub(crate) fn on_terminal() -> bool {
+    use std::io::IsTerminal;
+    io::stdin().is_terminal()
+}
+
+/// How many descriptors this process may have open.
+pub(crate) fn limit() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(limit, _)| usize::try_from(limit).unwrap_or(usize::MAX))
+}

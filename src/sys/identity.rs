@@ -1,0 +1,93 @@
+//! Users and groups: who the workers are to be, and who we are.
+
+use std::ffi::CString;
+use std::io;
+
+use nix::unistd::{Gid, Group, Uid, User};
+
+/// Who the workers are to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    user: Option<User>,
+    group: Option<Gid>,
+}
+
+impl Identity {
+    /// Looks up a user and a group, each a name or a number. The error is one line.
+    pub(crate) fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Identity, String> {
+        let user = user.map(find_user).transpose()?;
+        let group = group.map(find_group).transpose()?;
+        let changes = user.as_ref().is_some_and(|user| user.uid != Uid::effective())
+            || group.is_some_and(|group| group != Gid::effective());
+        if changes && !Uid::effective().is_root() {
+            return Err("--user and --group need root: start hospital as root, or as that user".to_owned());
+        }
+        Ok(Identity { user, group })
+    }
+
+    /// Becomes that user and group, for good.
+    pub(crate) fn assume(&self) -> io::Result<()> {
+        if !Uid::effective().is_root() {
+            return Ok(());
+        }
+        let group = self.group.or(self.user.as_ref().map(|user| user.gid));
+        if let (Some(user), Some(group)) = (&self.user, group) {
+            let name = CString::new(user.name.as_str()).map_err(io::Error::other)?;
+            nix::unistd::initgroups(&name, group)?;
+        }
+        if let Some(group) = group {
+            nix::unistd::setgid(group)?;
+        }
+        if let Some(user) = &self.user {
+            nix::unistd::setuid(user.uid)?;
+        }
+        Ok(())
+    }
+
+    /// The user and group to give files to that the workers shall reach.
+    pub(crate) fn owner(&self) -> (Option<u32>, Option<u32>) {
+        let group = self.group.or(self.user.as_ref().map(|user| user.gid));
+        (self.user.as_ref().map(|user| user.uid.as_raw()), group.map(Gid::as_raw))
+    }
+}
+
+fn find_user(user: &str) -> Result<User, String> {
+    let found = match user.parse() {
+        // A number needs no entry in the user database: containers often have none.
+        Ok(uid) => User::from_uid(Uid::from_raw(uid)).map(|found| found.or_else(|| Some(nameless(uid)))),
+        Err(_) => User::from_name(user),
+    };
+    match found {
+        Ok(Some(user)) => Ok(user),
+        Ok(None) => Err(format!("--user names {user:?}, but there is no such user: see `getent passwd`")),
+        Err(errno) => Err(format!("--user names {user:?}, which cannot be looked up: {errno}")),
+    }
+}
+
+fn nameless(uid: u32) -> User {
+    User {
+        name: uid.to_string(),
+        passwd: CString::default(),
+        uid: Uid::from_raw(uid),
+        gid: Gid::from_raw(uid),
+        gecos: CString::default(),
+        dir: "/".into(),
+        shell: "/bin/false".into(),
+    }
+}
+
+fn find_group(group: &str) -> Result<Gid, String> {
+    if let Ok(gid) = group.parse() {
+        return Ok(Gid::from_raw(gid));
+    }
+    match Group::from_name(group) {
+        Ok(Some(group)) => Ok(group.gid),
+        Ok(None) => Err(format!("--group names {group:?}, but there is no such group: see `getent group`")),
+        Err(errno) => Err(format!("--group names {group:?}, which cannot be looked up: {errno}")),
+    }
+}
+
+/// The number of the user that we act as.
+pub(crate) fn effective_user() -> u32 {
+    Uid::effective().as_raw()
+}
