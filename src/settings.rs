@@ -140,7 +140,7 @@ impl Settings {
         if named.is_empty() { vec![Address::Tcp { host: self.host.clone(), port: self.port }] } else { named }
     }
 
-    /// What a reload does not change, each as it is shown.
+    /// Of what a reload does not change, that of which a change is reported, each as it is shown.
     pub(crate) fn fixed(&self) -> [String; 3] {
         let addresses: Vec<_> = self.addresses().iter().map(ToString::to_string).collect();
         let log = self.error_logfile.as_deref().map_or("standard error".into(), |path| path.display().to_string());

@@ -17,7 +17,7 @@ use crate::worker;
 #[command(after_help = "Each setting --foo-bar can also be given as the variable HOSPITAL_FOO_BAR; \
                         WEB_CONCURRENCY sets --workers and PORT sets --port.")]
 pub(super) struct Flags {
-    /// The checks to serve, as dotted paths; HEALTHCHECKS unless given
+    /// The checks to serve, as dotted paths, scheme:target, or files; HEALTHCHECKS unless given
     names: Vec<String>,
     #[command(flatten)]
     settings: Settings,
@@ -25,7 +25,7 @@ pub(super) struct Flags {
     #[arg(long)]
     print_config: bool,
     /// Validate the configuration, then exit
-    #[arg(long)]
+    #[arg(long, conflicts_with = "print_config")]
     check_config: bool,
 }
 

@@ -125,9 +125,7 @@ impl Fleet {
     /// When to call [`Fleet::decide`] with [`Event::Tick`] if nothing else happens before.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let limits = self.slots.iter().filter_map(|&slot| self.kill_at(slot));
-        let short =
-            self.current() < self.wanted() && !self.slots.iter().any(|slot| matches!(slot, Slot::Forking { .. }));
-        let refill = short.then(|| self.backoff.not_before());
+        let refill = self.has_room().then(|| self.backoff.not_before());
         let leave = if let Phase::Leaving { until, .. } = self.phase { Some(until) } else { None };
         let succession = self.successor.and_then(|successor| successor.kill_at);
         limits.chain(refill).chain(leave).chain(succession).chain(self.look_at).chain(self.beat_at).min()
@@ -319,7 +317,7 @@ impl Fleet {
                     self.phase = Phase::Reloading { from, strikes: strikes + 1, again };
                     return vec![];
                 }
-                self.force = from;
+                self.enforce(from, now);
                 self.phase = Phase::Running;
                 let reload = again.then_some(Action::Load);
                 [Action::RollBack(from.generation)].into_iter().chain(reload).collect()
@@ -374,9 +372,14 @@ impl Fleet {
             Phase::Reloading { .. } | Phase::Leaving { .. } | Phase::Stopping { .. } => return vec![],
         }
         self.latest += 1;
-        self.force = Force { generation: self.latest, asked, timing };
-        self.look_at = timing.timeout.map(|timeout| now + timeout / 2);
+        self.enforce(Force { generation: self.latest, asked, timing }, now);
         vec![]
+    }
+
+    /// Puts a configuration in force; when to look for hung workers follows from it.
+    fn enforce(&mut self, force: Force, now: Instant) {
+        self.force = force;
+        self.look_at = force.timing.timeout.map(|timeout| now + timeout / 2);
     }
 
     fn refused(&mut self) -> Vec<Action> {

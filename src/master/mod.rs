@@ -41,6 +41,8 @@ pub(crate) enum Ended {
 pub(crate) struct Master {
     given: Given,
     load: Load,
+    /// What was set at the start and stays, whatever a reload finds.
+    fixed: [String; 3],
     plans: BTreeMap<Generation, Plan>,
     fleet: Fleet,
     listeners: Vec<Listener>,
@@ -59,7 +61,7 @@ pub(crate) struct Master {
 /// What performing an action leads to.
 enum Flow {
     On(Vec<Event>),
-    Worker { slot: usize, generation: Generation },
+    Worker { slot: usize, generation: Generation, master: i32 },
     End(u8),
 }
 
@@ -93,6 +95,7 @@ impl Master {
             pidfile,
             succession: None,
             predecessor: predecessor.map_err(cannot("cannot reach the former master"))?,
+            fixed: settings.fixed(),
             plans: BTreeMap::from([(generation, plan)]),
             given,
             load,
@@ -113,8 +116,8 @@ impl Master {
                 for action in self.fleet.decide(event, Instant::now()) {
                     match self.perform(action) {
                         Flow::On(more) => results.extend(more),
-                        Flow::Worker { slot, generation } => {
-                            return Ok(Ended::Forked(Box::new(self.into_post(slot, generation))));
+                        Flow::Worker { slot, generation, master } => {
+                            return Ok(Ended::Forked(Box::new(self.into_post(slot, generation, master))));
                         }
                         Flow::End(code) => return Ok(self.end(code)),
                     }
@@ -214,7 +217,7 @@ impl Master {
     fn fork(&mut self, slot: usize, generation: Generation) -> Flow {
         self.scoreboard.clear(slot);
         match process::fork() {
-            Ok(Forked::Child) => Flow::Worker { slot, generation },
+            Ok(Forked::Child { parent }) => Flow::Worker { slot, generation, master: parent },
             Ok(Forked::Parent(pid)) => {
                 tracing::debug!("worker {slot} (pid {pid}) boots, of generation {generation}");
                 Flow::On(vec![Event::Forked { slot, pid }])
@@ -227,10 +230,10 @@ impl Master {
     }
 
     /// In the child: keeps what is a worker's, and with all the rest closes what is the master's.
-    fn into_post(mut self, slot: usize, generation: Generation) -> Post {
+    fn into_post(mut self, slot: usize, generation: Generation, master: i32) -> Post {
         Post {
             slot,
-            master: std::os::unix::process::parent_id() as i32,
+            master,
             plan: self.plans.remove(&generation).expect("a generation that is forked has a plan"),
             listeners: self.listeners,
             scoreboard: self.scoreboard,
@@ -290,8 +293,7 @@ impl Master {
 
     /// Some settings are in force until the end; a reload that would change them says so.
     fn warn_of_what_stays(&self, new: &Plan) {
-        let Some(old) = self.plans.values().next() else { return };
-        for (before, after) in old.configuration.settings.fixed().iter().zip(new.configuration.settings.fixed()) {
+        for (before, after) in self.fixed.iter().zip(new.configuration.settings.fixed()) {
             if *before != after {
                 tracing::warn!("changed from {before} to {after}: that takes a restart or an upgrade (USR2)");
             }

@@ -62,8 +62,13 @@ pub(super) fn close_all() -> io::Result<()> {
 ///
 /// 0, 1 and 2 are never owned: they are duplicated, and `/dev/null` takes the place of 0.
 pub(crate) fn adopt(fd: i32) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(Errno::EBADF.into());
+    }
+    // SAFETY: borrowed for this one call, which finds out whether it is open.
+    nix::fcntl::fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, nix::fcntl::FcntlArg::F_GETFD)?;
     if fd > 2 {
-        // SAFETY: the caller has found it open, adopts it once, and nothing else here knows its number.
+        // SAFETY: it was just found open; callers adopt a number once, and nothing else here knows it.
         return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
     }
     // SAFETY: borrowed for this one call; 0 to 2 stay open for the whole life of the process.

@@ -1,4 +1,4 @@
-//! The rim: the only home of `unsafe`, raw descriptors, nix and libc. It decides nothing.
+//! The rim: the only home of `unsafe`, raw descriptors, nix and libc. It knows no check, no request and no fleet.
 
 pub(crate) mod child;
 pub(crate) mod descriptors;

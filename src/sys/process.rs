@@ -17,17 +17,21 @@ pub(crate) enum Forked {
     /// The one that forked, with the other's pid.
     Parent(i32),
     /// The new one. Its signals stay blocked until [`signals::unblock_all`].
-    Child,
+    Child {
+        /// Who forked it: asked before, for it may be dead by now.
+        parent: i32,
+    },
 }
 
 /// Forks with all signals blocked, so that none is handled by the wrong handlers on either side.
 pub(crate) fn fork() -> io::Result<Forked> {
     tree::found_family();
     let before = signals::block_all()?;
+    let parent = nix::unistd::getpid().as_raw();
     // SAFETY: the master never starts a thread, so no lock is held by a thread that the child lacks.
     let forked = unsafe { nix::unistd::fork() };
     match forked {
-        Ok(ForkResult::Child) => Ok(Forked::Child),
+        Ok(ForkResult::Child) => Ok(Forked::Child { parent }),
         Ok(ForkResult::Parent { child }) => signals::set_blocked(&before).map(|()| Forked::Parent(child.as_raw())),
         Err(errno) => signals::set_blocked(&before).and(Err(errno.into())),
     }

@@ -1,4 +1,4 @@
-//! The page of shared memory in which the workers note what the master must know without asking.
+//! The shared memory in which the workers note what the master must know without asking.
 //!
 //! A slot is written by the one worker that holds it, and read by everybody; every field stands
 //! for itself, so relaxed loads and stores are enough.
@@ -18,7 +18,7 @@ pub(crate) const SLOTS: usize = 512;
 /// How many checks can be remembered; of more, the changes are not noticed.
 const RECORDS: usize = 16 * 1024;
 
-/// The shared page. Made once by the master, before the first fork; copied freely.
+/// The shared memory. Made once by the master, before the first fork; copied freely.
 #[derive(Clone, Copy)]
 pub(crate) struct Scoreboard {
     board: &'static Board,
@@ -40,7 +40,6 @@ struct Slot {
     ready: AtomicU32,
     /// Nanoseconds since the epoch, plus one, when it woke; 0 while it waits.
     awake_since: AtomicU64,
-    requests: AtomicU64,
     /// Whether a round of checks runs.
     busy: AtomicBool,
 }
@@ -70,10 +69,9 @@ impl Scoreboard {
 
     /// Empties a slot, before a worker is forked into it.
     pub(crate) fn clear(&self, slot: usize) {
-        let Slot { ready, awake_since, requests, busy } = &self.board.slots[slot];
+        let Slot { ready, awake_since, busy } = &self.board.slots[slot];
         ready.store(0, Relaxed);
         awake_since.store(0, Relaxed);
-        requests.store(0, Relaxed);
         busy.store(false, Relaxed);
     }
 
@@ -102,11 +100,6 @@ impl Scoreboard {
     pub(crate) fn awake_for(&self, slot: usize, now: Instant) -> Option<Duration> {
         let since = self.board.slots[slot].awake_since.load(Relaxed).checked_sub(1)?;
         Some(now.saturating_duration_since(self.epoch + Duration::from_nanos(since)))
-    }
-
-    /// Counts a request.
-    pub(crate) fn count_request(&self, slot: usize) {
-        self.board.slots[slot].requests.fetch_add(1, Relaxed);
     }
 
     /// A round of checks runs in the worker, or has ended.

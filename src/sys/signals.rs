@@ -9,8 +9,6 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
-use super::descriptors::wait_readable;
-
 /// The signals that a process handles, as they come in.
 ///
 /// Dropping it leaves the kernel-level handlers in place but empty, so that these signals are
@@ -54,16 +52,12 @@ impl AsRawFd for Inbox {
 /// For processes that never fork: a thread waits for the signals.
 pub(crate) fn before_ending(last: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let ending = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
-    let mut inbox = Inbox::new(ending.into_iter().filter(|&signal| !is_ignored(signal)))?;
+    let handled = ending.into_iter().filter(|&signal| !is_ignored(signal)).map(|signal| signal as i32);
+    let mut signals = signal_hook::iterator::Signals::new(handled)?;
     let wait = move || {
-        loop {
-            // A wait that fails is tried again when the next signal comes in.
-            let _ = wait_readable(&[inbox.as_fd()], None);
-            if let Some(signal) = inbox.take().first() {
-                last();
-                let _ = signal_hook::low_level::emulate_default_handler(*signal as i32);
-                return;
-            }
+        if let Some(signal) = signals.forever().next() {
+            last();
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)

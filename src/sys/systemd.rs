@@ -22,7 +22,7 @@ pub(crate) fn passed_sockets() -> io::Result<Vec<(i32, String)>> {
     Ok(sd_notify::listen_fds_with_names()?.collect())
 }
 
-/// Where to send word, if a service manager listens. An unreachable one is not our failure.
+/// Sends word to the service manager, if one listens. An unreachable one is not our failure.
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "cannot notify the service manager");

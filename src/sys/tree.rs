@@ -102,7 +102,7 @@ pub(crate) fn kill_all() {
 pub(crate) fn kill_orphans_of(dead: i32) -> io::Result<()> {
     match process::fork()? {
         Forked::Parent(_) => Ok(()),
-        Forked::Child => {
+        Forked::Child { .. } => {
             // Not even for a moment shall a listener stay open because of this.
             let _ = descriptors::close_all();
             let prefix = prefix(dead.unsigned_abs());

@@ -86,7 +86,7 @@ pub(crate) struct Connection {
     since: Instant,
 }
 
-/// An answer, but for its body.
+/// An answer to be written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Response<'a> {
     /// The status code.

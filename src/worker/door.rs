@@ -173,8 +173,12 @@ impl Door {
 
     /// Closes it for good.
     pub(super) fn close(&mut self, poll: &Poll) {
-        if matches!(self.state, State::Open) {
-            self.unwatch(poll);
+        match self.state {
+            State::Open => self.unwatch(poll),
+            // Closing our descriptor takes nothing out of the set while others have the socket. Which of them are
+            // out already does not matter.
+            State::Closing { .. } => self.listeners.iter().for_each(|listener| drop(listener.unwatch(poll))),
+            State::Paused { .. } | State::Yielded { .. } | State::Closed => {}
         }
         self.state = State::Closed;
         self.listeners.clear();

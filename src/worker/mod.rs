@@ -349,7 +349,6 @@ impl Worker {
     /// Answers a client's request, or asks for the round that will. True when it is answered.
     fn answer(&mut self, key: usize) -> bool {
         let Some(client) = self.clients.get_mut(key) else { return false };
-        self.scoreboard.count_request(self.slot);
         self.left = self.left.map(|left| left.saturating_sub(1));
         if let Some(wish) = self.responder.answer(&mut client.connection, self.now) {
             self.rounds.ask(Asker { key, wish });

@@ -118,9 +118,7 @@ impl Responder {
     }
 
     fn judge(&mut self, asked: Asked<'_>, now: Instant) -> Result<Wish, Answer> {
-        let prefix = std::mem::take(&mut self.prefix);
-        let route = route::route(asked.method, asked.target, &prefix);
-        self.prefix = prefix;
+        let route = route::route(asked.method, asked.target, &self.prefix);
         let disclosed = self.disclosure.allows(asked.authorization);
         match route {
             Route::Checks(path, query) => {

@@ -30,6 +30,14 @@ impl Fleet {
         self.slots.iter().filter(|&&slot| self.is_other(slot)).count()
     }
 
+    /// Whether a worker is missing and there is a place for it.
+    pub(super) fn has_room(&self) -> bool {
+        let (wanted, current, others) = (self.wanted(), self.current(), self.others());
+        let place = self.slots.len() < self.capacity || self.slots.contains(&Slot::Vacant);
+        // During a reload one worker more than asked stands in for the one that it replaces.
+        place && current < wanted && current + others < wanted + usize::from(others > 0)
+    }
+
     pub(super) fn converge(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let wanted = self.wanted();
         // Each worker of this generation that serves lets one of another generation go.
@@ -44,7 +52,7 @@ impl Fleet {
             let Some(index) = boots.or_else(|| self.last(Fleet::is_current)) else { break };
             actions.extend(self.drain(index, now));
         }
-        while self.current() < wanted && self.current() + self.others() < room && self.backoff.not_before() <= now {
+        while self.has_room() && self.backoff.not_before() <= now {
             let Some(slot) = self.vacancy() else { break };
             self.slots[slot] = Slot::Forking { generation: self.force.generation };
             actions.push(Action::Fork { slot, generation: self.force.generation });

@@ -41,7 +41,7 @@ pub(crate) enum Action {
     Fork { slot: usize, generation: Generation },
     /// Send TERM.
     Term(Pid),
-    /// Send ABRT; the slot tells what the worker was in.
+    /// Send ABRT; the slot is for the log.
     Abort { slot: usize, pid: Pid },
     /// Send KILL.
     Kill(Pid),

@@ -156,6 +156,21 @@ fn a_new_generation_that_cannot_boot_is_rolled_back() {
 }
 
 #[test]
+fn a_rollback_brings_the_old_timeout_back() {
+    let mut world = World::new(1);
+    world.ready_all();
+    world.reloaded = Some(Timing { timeout: None, ..TIMING });
+    world.apply(Step::Reload);
+    for _ in 0..STRIKES {
+        world.settle_boots();
+        let booting = world.booting().expect("another try is made");
+        world.apply(Step::Die(booting, 1));
+    }
+    world.apply(Step::Wait(TIMING.timeout.expect("it is set") / 2));
+    assert_eq!(world.inspections, 1, "hung workers are looked for again");
+}
+
+#[test]
 fn a_storm_of_hups_is_one_reload_under_way_and_one_after_it() {
     let mut world = World::new(2);
     world.ready_all();

@@ -56,7 +56,7 @@ impl Rejection {
     }
 }
 
-/// The methods that HTTP defines.
+/// Methods, as far as the answer depends on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
     /// GET

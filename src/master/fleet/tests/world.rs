@@ -49,6 +49,8 @@ pub(super) struct World {
     pub(super) ignore_signals: bool,
     fail_fork: bool,
     good: bool,
+    /// What the configuration that a reload finds says about times; `None`: the same as before.
+    pub(super) reloaded: Option<Timing>,
     doomed: Vec<Pid>,
     pub(super) history: Vec<Step>,
 }
@@ -76,6 +78,7 @@ impl World {
             ignore_signals: false,
             fail_fork: false,
             good: true,
+            reloaded: None,
             doomed: vec![],
             history: vec![],
         };
@@ -112,6 +115,8 @@ impl World {
             Step::Wait(duration) => {
                 self.now += duration;
                 self.happen(Event::Tick);
+                let spins = self.fleet.next_deadline().is_some_and(|at| at <= self.now);
+                assert!(!spins, "it would spin: {:?}", self.history);
             }
             Step::FailNextFork => self.fail_fork = true,
             Step::Succeed => self.happen(Event::Succeeded),
@@ -169,7 +174,7 @@ impl World {
             }
             Action::Load if self.good => {
                 let Force { asked, timing, .. } = self.fleet.force;
-                return Some(Event::Loaded { workers: asked, timing });
+                return Some(Event::Loaded { workers: asked, timing: self.reloaded.unwrap_or(timing) });
             }
             Action::Load => return Some(Event::Refused),
             Action::Upgrade => {
