@@ -176,7 +176,8 @@ impl Deadline {
     }
 }
 
-type Action = Box<dyn Fn(Deadline) -> Finding + Send + Sync>;
+/// What runs a check: called once a round, with the moment by which it has to return.
+pub type Action = Box<dyn Fn(Deadline) -> Finding + Send + Sync>;
 
 /// One thing to verify.
 pub struct Check {

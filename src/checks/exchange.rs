@@ -25,7 +25,7 @@ impl Exchange {
     pub(super) const OPTIONS: &[&str] = &["send", "match"];
 
     pub(super) fn take(options: &mut Options) -> std::result::Result<Exchange, String> {
-        Ok(Exchange { send: options.take("send")?, expected: options.parse("match", regex)? })
+        Ok(Exchange { send: options.take("send")?, expected: options.parse("match", Regex::new)? })
     }
 
     /// Sends and reads until it matches. `whom` is who answers, for the message.
@@ -63,11 +63,6 @@ impl Exchange {
             since(began)
         )))
     }
-}
-
-/// Reads a regular expression; the error is one line.
-pub(super) fn regex(text: &str) -> std::result::Result<Regex, regex_lite::Error> {
-    Regex::new(text)
 }
 
 /// A stream whose every read and write ends by a deadline.

@@ -15,7 +15,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use super::{Action, Kind, Options};
-use crate::check::{CONTEXT_LIMIT, DEFAULT_TIMEOUT, Deadline, Finding, Reason, Result, Status};
+use crate::check::{CONTEXT_LIMIT, Deadline, Finding, Reason, Result, Status};
 use crate::perfdata;
 use crate::sys::child::{self, Bounds, End, Run};
 use crate::sys::filesystem;
@@ -56,7 +56,7 @@ pub fn assert_exec(program: impl AsRef<Path>, args: &[&str]) -> Result {
         cwd: None,
         warning: Status::Pass,
     };
-    super::result(program.run(Deadline::at(Instant::now() + DEFAULT_TIMEOUT)))
+    super::result(program.run(super::default_deadline()))
 }
 
 /// What to run, and how. It is never shown as a whole, for its arguments may hold secrets.

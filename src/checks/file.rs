@@ -211,12 +211,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::time::Instant;
 
-    fn options(pairs: &[(&str, &str)]) -> Options {
-        Options::new(pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())
-    }
-
     fn found(path: &Path, pairs: &[(&str, &str)]) -> Finding {
-        let action = build(&path.display().to_string(), &mut options(pairs)).expect("it is well formed");
+        let action = build(&path.display().to_string(), &mut Options::of(pairs)).expect("it is well formed");
         action(Deadline::at(Instant::now()))
     }
 
@@ -315,12 +311,12 @@ mod tests {
             (("mode", "rw"), "option mode=\"rw\": write a mode in octal"),
             (("absent", "yes"), "option absent=\"yes\": "),
         ] {
-            let error = build("/x", &mut options(&[pair])).err().unwrap_or_default();
+            let error = build("/x", &mut Options::of(&[pair])).err().unwrap_or_default();
             assert!(error.starts_with(text) && !error.contains('\n'), "{error}");
         }
-        assert!(build("x", &mut options(&[])).is_err());
-        assert!(build("/x", &mut options(&[("absent", "true"), ("mode", "600")])).is_err());
-        assert!(build("/x", &mut options(&[("min_size", "2"), ("max_size", "1")])).is_err());
+        assert!(build("x", &mut Options::of(&[])).is_err());
+        assert!(build("/x", &mut Options::of(&[("absent", "true"), ("mode", "600")])).is_err());
+        assert!(build("/x", &mut Options::of(&[("min_size", "2"), ("max_size", "1")])).is_err());
         assert_eq!(owner("root"), Ok(0));
     }
 }

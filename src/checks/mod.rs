@@ -25,14 +25,12 @@ mod testing;
 mod trusted;
 pub mod unix;
 
+pub use crate::check::Action;
 pub use options::Options;
 
 use std::time::{Duration, Instant};
 
 use crate::check::{DEFAULT_TIMEOUT, Deadline, Finding, Reason, Status};
-
-/// What runs a check that was built: called once a round, with the moment by which it has to return.
-pub type Action = Box<dyn Fn(Deadline) -> Finding + Send + Sync>;
 
 /// A kind of check: what stands before the `:` of a name, and how a target becomes a check.
 #[derive(Debug)]

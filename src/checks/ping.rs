@@ -135,7 +135,7 @@ impl Pinger {
             return Err(if terms.count == 1 { why } else { format!("{lost:.0}% lost, {why}") });
         }
         let mean = times.iter().sum::<Duration>().as_secs_f64() / times.len() as f64;
-        Ok(vec![figure("rta", mean, "s"), figure("pl", lost, "%")])
+        Ok(vec![Perfdata::new("rta", mean, "s"), Perfdata::new("pl", lost, "%")])
     }
 
     fn echo(&mut self, sequence: u16, until: Instant) -> io::Result<Duration> {
@@ -157,10 +157,6 @@ impl Pinger {
             }
         }
     }
-}
-
-fn figure(label: &str, value: f64, unit: &str) -> Perfdata {
-    Perfdata { label: label.to_owned(), value, unit: unit.to_owned() }
 }
 
 /// An echo request: type, code, checksum, identifier, sequence number, and the token as its data.

@@ -129,12 +129,8 @@ mod tests {
     use std::process::{Child, Command};
     use std::time::Instant;
 
-    fn options(pairs: &[(&str, &str)]) -> Options {
-        Options::new(pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())
-    }
-
     fn found(target: &str, pairs: &[(&str, &str)]) -> Finding {
-        build(target, &mut options(pairs)).expect("it is well formed")(Deadline::at(Instant::now()))
+        build(target, &mut Options::of(pairs)).expect("it is well formed")(Deadline::at(Instant::now()))
     }
 
     fn says(finding: &Finding, status: Status, text: &str) {
@@ -248,9 +244,9 @@ mod tests {
 
     #[test]
     fn wrong_options_are_refused() {
-        assert!(build("", &mut options(&[])).is_err());
-        assert!(build("x", &mut options(&[("min", "two")])).is_err());
-        assert!(build("x", &mut options(&[("min", "2"), ("max", "1")])).is_err());
-        assert!(build("x", &mut options(&[("pidfile", "/x"), ("min", "1")])).is_err());
+        assert!(build("", &mut Options::of(&[])).is_err());
+        assert!(build("x", &mut Options::of(&[("min", "two")])).is_err());
+        assert!(build("x", &mut Options::of(&[("min", "2"), ("max", "1")])).is_err());
+        assert!(build("x", &mut Options::of(&[("pidfile", "/x"), ("min", "1")])).is_err());
     }
 }

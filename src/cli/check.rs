@@ -91,7 +91,7 @@ pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
 
     let Some(format) = flags.format else {
         unittest::report(&report, elapsed);
-        return Ok(ExitCode::from(u8::from(!report.passes())));
+        return Ok(ExitCode::from(render::exit_code(&report)));
     };
     let mut text = Vec::new();
     let written = if flags.verbose { format.verbose() } else { format };

@@ -42,18 +42,14 @@ pub(super) fn run(given: Given, command: &Command, matches: &ArgMatches, flags: 
     }
     let plan = Plan::make(configuration)?;
     if flags.check_config {
-        for variable in &plan.configuration.unknown {
-            print(&format!("{variable} is no setting\n"));
-        }
-        print("the configuration is good\n");
+        let unknown = plan.configuration.unknown.iter().map(|variable| format!("{variable} is no setting\n"));
+        print(&unknown.chain(["the configuration is good\n".to_owned()]).collect::<String>());
         return Ok(ExitCode::SUCCESS);
     }
     let settings = &plan.configuration.settings;
     process::set_umask(settings.umask);
     logging::init(settings.error_logfile.as_deref(), settings.log_level, settings.log_format, plan.identity.owner())?;
-    for variable in &plan.configuration.unknown {
-        tracing::warn!("{variable} is no setting: see `hospital serve --print-config`");
-    }
+    plan.configuration.warn_of_unknown();
     match Master::start(plan, given, replan)?.run() {
         Ok(Ended::Stopped(code)) => Ok(ExitCode::from(code)),
         Ok(Ended::Forked(post)) => worker::run(*post),

@@ -298,9 +298,7 @@ impl Master {
                 tracing::warn!("changed from {before} to {after}: that takes a restart or an upgrade (USR2)");
             }
         }
-        for variable in &new.configuration.unknown {
-            tracing::warn!("{variable} is no setting: see `hospital serve --print-config`");
-        }
+        new.configuration.warn_of_unknown();
     }
 
     // --- the beginning and the end -----------------------------------------------------------------

@@ -151,6 +151,13 @@ impl Given {
 }
 
 impl Configuration {
+    /// Logs the variables that look like settings and are none.
+    pub(crate) fn warn_of_unknown(&self) {
+        for variable in &self.unknown {
+            tracing::warn!("{variable} is no setting: see `hospital serve --print-config`");
+        }
+    }
+
     /// Each setting as a line of an env-file, with its source as a comment above it. Passwords in names are
     /// not shown, nor are the values of --env.
     pub(crate) fn print(&self) -> String {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use regex_lite::Regex;
 use serde_json::Value;
 
-use super::super::exchange::regex;
 use super::super::{Options, excerpt};
 use crate::duration;
 
@@ -39,7 +38,7 @@ impl Expected {
         Ok(Expected {
             statuses,
             slow: options.parse("slow", duration::parse)?,
-            matching: options.parse("match", regex)?,
+            matching: options.parse("match", Regex::new)?,
             json,
         })
     }
