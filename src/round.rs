@@ -28,6 +28,8 @@ pub struct Runner {
     rounds: u64,
     /// Each check that a thread is busy with, and since when.
     under_way: HashMap<String, Instant>,
+    /// Told which check runs in place, and when none does any more.
+    witness: Box<dyn Fn(Option<&Check>)>,
 }
 
 /// One run of a suite.
@@ -63,7 +65,14 @@ impl Runner {
             failfast: false,
             rounds: 0,
             under_way: HashMap::new(),
+            witness: Box::new(|_| {}),
         }
+    }
+
+    /// The same, telling `witness` which check runs in place, and then that none does: whoever sees us hang
+    /// can say in what.
+    pub fn with_witness(self, witness: impl Fn(Option<&Check>) + 'static) -> Runner {
+        Runner { witness: Box::new(witness), ..self }
     }
 
     /// The same, with so many checks at once at most instead of [`MOST_AT_ONCE`].
@@ -126,7 +135,9 @@ impl Runner {
                 // The others have begun by then.
                 self.pool.submit(jobs.drain(..));
                 let began = Instant::now();
+                (self.witness)(Some(&check));
                 let finding = check.run(Deadline::at(deadline));
+                (self.witness)(None);
                 round.finish(index, finding, began.elapsed());
             } else if let Some(&since) = self.under_way.get(&check.id) {
                 let elapsed = now.duration_since(since);

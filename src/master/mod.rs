@@ -184,7 +184,9 @@ impl Master {
             Action::Kill(pid) => send(pid, Signal::SIGKILL),
             Action::Reopen(pid) => send(pid, Signal::SIGUSR1),
             Action::Abort { slot, pid } => {
-                tracing::error!("worker {slot} (pid {pid}) hangs: aborting it");
+                let check =
+                    self.scoreboard.check(slot).map_or_else(String::new, |check| format!(" in the check {check}"));
+                tracing::error!("worker {slot} (pid {pid}) hangs{check}: aborting it");
                 send(pid, Signal::SIGABRT);
             }
             Action::ReopenLogs => crate::logging::reopen(),

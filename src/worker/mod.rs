@@ -132,7 +132,8 @@ impl Worker {
         poll.registry().register(&mut SourceFd(&lifeline.as_raw_fd()), LIFELINE, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
         // A failed wake would leave the round to its deadline; there is nobody to tell it to here.
-        let runner = Runner::new(move || drop(waker.wake()));
+        let runner = Runner::new(move || drop(waker.wake()))
+            .with_witness(move |check| scoreboard.set_check(slot, check.map_or("", |check| check.id.as_str())));
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
         // A quarter of the descriptors is for the checks and for ourselves: without one left, nobody could be let
         // in, not even to take the place of a client that only sits there.
