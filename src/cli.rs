@@ -43,10 +43,7 @@ pub(crate) fn run() -> ExitCode {
         Ok((command, matches)) => dispatch(given, &command, &matches),
         Err(error) if error.use_stderr() => Err(Error::Usage(one_line(&error))),
         // --help and --version
-        Err(text) => {
-            print(&text.to_string());
-            Ok(ExitCode::SUCCESS)
-        }
+        Err(text) => print(text.to_string()).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         // Standard error may be closed; the exit code says it all the same.
@@ -86,10 +83,16 @@ fn with_verb(mut argv: Vec<OsString>) -> Vec<OsString> {
 }
 
 /// Writes to standard output; a reader that has gone away is no failure.
-fn print(text: &str) {
-    print_bytes(text.as_bytes());
-}
-
-fn print_bytes(text: &[u8]) {
-    let _ = io::stdout().write_all(text);
+///
+/// # Errors
+///
+/// When it is lost: on a full disk, say. A report that nobody has got must not end well.
+fn print(text: impl AsRef<[u8]>) -> Result<(), Error> {
+    let mut stdout = io::stdout();
+    match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::Usage(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }

@@ -32,10 +32,17 @@ pub(crate) fn contain<T>(action: impl FnOnce() -> T) -> Result<T, String> {
     let result = catch_unwind(AssertUnwindSafe(action));
     let inner = THREAD.replace(outer);
 
-    result.map_err(|payload| match inner {
-        State::Contained(Some(place)) => format!("{} (at {place})", message(&*payload)),
-        // A hook that was set after ours kept the place to itself.
-        State::Contained(None) | State::Free => message(&*payload).to_owned(),
+    result.map_err(|payload| {
+        let told = match inner {
+            State::Contained(Some(place)) => format!("{} (at {place})", message(&*payload)),
+            // A hook that was set after ours kept the place to itself.
+            State::Contained(None) | State::Free => message(&*payload).to_owned(),
+        };
+        // Dropping what it has thrown is the action's code as well.
+        if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(another);
+        }
+        told
     })
 }
 

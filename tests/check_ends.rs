@@ -119,8 +119,18 @@ fn a_signal_that_it_was_started_to_ignore_is_ignored() {
 }
 
 #[test]
+fn a_report_that_is_lost_on_a_full_disk_does_not_end_well() {
+    for command in ["check --format json", "check --format junit", "list", "list --json"] {
+        let line = format!("exec {HOSPITAL} {command} '{PREDICTABLE}' >/dev/full");
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &line]);
+        assert_eq!(run(command).code, Some(2), "{line}");
+    }
+}
+
+#[test]
 fn nobody_has_to_read_what_it_says() {
-    for redirection in [">&- 2>&-", ">/dev/full 2>/dev/full"] {
+    for redirection in [">&- 2>&-", "2>/dev/full"] {
         for (name, code) in [(PREDICTABLE, 0), (FAILS, 1), ("nothing", 2)] {
             for more in ["", "-v", "--format json"] {
                 let line = format!("exec {HOSPITAL} check {more} '{name}' {redirection}");

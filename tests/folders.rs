@@ -34,6 +34,36 @@ fn a_change_is_served_without_a_reload_and_a_broken_one_is_an_error_beside_the_o
 }
 
 #[test]
+fn a_new_check_is_there_at_the_next_request() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    write(&folder.path().join("a.toml"), "first");
+    let daemon = Daemon::start(folder.path());
+    assert!(daemon.get().contains("\"first\""));
+    write(&folder.path().join("b.toml"), "second");
+    assert!(daemon.get().contains("\"second\""));
+}
+
+#[test]
+fn a_program_that_others_may_change_by_now_is_not_run() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let (program, trace) = (folder.path().join("program"), folder.path().join("trace"));
+    fs::write(&program, format!("#!/bin/sh\necho run >> {}\n", trace.display())).expect("the folder is ours");
+    let allow = |mode| fs::set_permissions(&program, fs::Permissions::from_mode(mode)).expect("it is ours");
+    allow(0o755);
+    let daemon = Daemon::serving(&format!("exec:{}", program.display()));
+    assert!(daemon.get().starts_with("HTTP/1.1 200 "));
+    let runs = || fs::read_to_string(&trace).expect("it has run").lines().count();
+    let before = runs();
+    // Who is not root trusts himself, whatever others may do; so the file is another's where we can make it so.
+    allow(0o777);
+    let answer = daemon.get();
+    if nix::unistd::Uid::effective().is_root() {
+        assert!(answer.contains("is not run, because others may write to it"), "{answer}");
+        assert_eq!(runs(), before);
+    }
+}
+
+#[test]
 fn without_names_the_checks_of_the_current_folder_are_taken() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let output = check_config(folder.path(), None);
@@ -58,6 +88,8 @@ fn a_wrong_name_is_one_line_and_exit_2() {
         ("db=tcp://a:1 db=tcp://b:1", "two checks have the id \"db\": tcp://a:1 and tcp://b:1"),
         ("/no/such", "HEALTHCHECKS names \"/no/such\", but there is no such file or folder"),
         ("tcp://user:hunter2@db", "HEALTHCHECKS names \"tcp://db\", but "),
+        ("http//user:hunter2@db", "HEALTHCHECKS names \"***@db\", but "),
+        ("http:/user:hunter2@db", "HEALTHCHECKS names "),
     ] {
         let output = check_config(Path::new("/"), Some(names));
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -110,10 +142,14 @@ struct Daemon {
 
 impl Daemon {
     fn start(folder: &Path) -> Daemon {
+        Daemon::serving(&folder.display().to_string())
+    }
+
+    fn serving(name: &str) -> Daemon {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let mut command = hospital();
-        command.args(["serve", "--fd", "0", "-w", "1"]).arg(folder).stdin(OwnedFd::from(listener));
+        command.args(["serve", "--fd", "0", "-w", "1", name]).stdin(OwnedFd::from(listener));
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary runs");
         Daemon { child, address }
     }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use super::{Action, Kind, Options};
+use super::{Action, Kind, Options, trust};
 use crate::check::{CONTEXT_LIMIT, Deadline, Finding, Reason, Result, Status};
 use crate::perfdata;
 use crate::sys::child::{self, Bounds, End, Run};
@@ -71,6 +71,10 @@ struct Program {
 
 impl Program {
     fn run(&self, deadline: Deadline) -> Finding {
+        // Looked at each time: it may have been well when it was collected.
+        if let Some(why) = trust::objection_to(&self.path) {
+            return Finding::error(format!("{} is not run, because {why}", self.path.display()));
+        }
         let mut command = Command::new(&self.path);
         command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(cwd) = &self.cwd {

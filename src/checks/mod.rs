@@ -21,6 +21,7 @@ pub(crate) mod secrets;
 pub mod tcp;
 #[cfg(all(test, feature = "http"))]
 mod testing;
+pub(crate) mod trust;
 #[cfg(feature = "tls")]
 mod trusted;
 pub mod unix;

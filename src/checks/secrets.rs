@@ -46,6 +46,13 @@ impl Secrets {
             .flat_map(|secret| [secret.to_owned(), percent_decode_str(secret).decode_utf8_lossy().into_owned()])
             .filter(|secret| secret.len() >= SHORTEST)
             .collect();
+        // What an HTTP client makes of a user and a password.
+        #[cfg(feature = "http")]
+        secrets.extend(parts.user.map(|user| {
+            use base64::Engine;
+            let user = percent_decode_str(user).decode_utf8_lossy();
+            base64::engine::general_purpose::STANDARD.encode(user.as_bytes())
+        }));
         // The longest first, so that none is cut up by another that is a part of it.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Secrets(secrets)
@@ -115,6 +122,13 @@ fn is_secret(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "http")]
+    #[test]
+    fn what_a_server_echoes_of_the_authorization_is_hidden_too() {
+        let secrets = Secrets::of("//usr:sekret@127.0.0.1/echo");
+        assert_eq!(secrets.scrub("authorization: Basic dXNyOnNla3JldA=="), "authorization: Basic ***");
+    }
 
     #[test]
     fn passwords_and_tokens_are_not_shown() {

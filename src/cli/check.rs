@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::interrupt::Interrupts;
 use super::live::{Live, Shown};
-use super::{print, print_bytes, unittest};
+use super::{print, unittest};
 use crate::collect::{self, Suite};
 use crate::duration;
 use crate::error::Error;
@@ -99,7 +99,7 @@ pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
     if !text.ends_with(b"\n") {
         text.push(b'\n');
     }
-    print_bytes(&text);
+    print(&text)?;
     Ok(ExitCode::from((format.exit_code)(&report)))
 }
 
@@ -107,7 +107,7 @@ pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
 fn refuse(error: Error, format: Option<&Format>) -> Result<ExitCode, Error> {
     match format.and_then(|format| format.refusal(&error.to_string())) {
         Some((text, code)) => {
-            print(&text);
+            print(&text)?;
             Ok(ExitCode::from(code))
         }
         None => Err(error),

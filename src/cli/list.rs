@@ -49,9 +49,9 @@ pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
     let rows: Vec<Row<'_>> = suite.checks().iter().map(|check| Row::from(&**check)).collect();
     if flags.json {
         let json = serde_json::to_string_pretty(&rows).expect("writing plain structs to memory cannot fail");
-        print(&format!("{json}\n"));
+        print(format!("{json}\n"))?;
     } else {
-        print(&table(&rows));
+        print(table(&rows))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -33,7 +33,7 @@ pub(super) struct Flags {
 pub(super) fn run(given: Given, command: &Command, matches: &ArgMatches, flags: &Flags) -> Result<ExitCode, Error> {
     let configuration = given.resolve(command, "serve", matches)?;
     if flags.print_config {
-        print(&configuration.print());
+        print(configuration.print())?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(directory) = &configuration.settings.chdir {
@@ -43,7 +43,7 @@ pub(super) fn run(given: Given, command: &Command, matches: &ArgMatches, flags: 
     let plan = Plan::make(configuration)?;
     if flags.check_config {
         let unknown = plan.configuration.unknown.iter().map(|variable| format!("{variable} is no setting\n"));
-        print(&unknown.chain(["the configuration is good\n".to_owned()]).collect::<String>());
+        print(unknown.chain(["the configuration is good\n".to_owned()]).collect::<String>())?;
         return Ok(ExitCode::SUCCESS);
     }
     let settings = &plan.configuration.settings;

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::spec::{COMMON, Common, Spec, is_label};
-use super::{Collector, Found, registry, trust};
+use super::{Collector, Found, registry};
 use crate::checks::{Kind, Options};
 use crate::error::Error;
 use crate::sys::filesystem::read_file;
@@ -81,7 +81,7 @@ impl File<'_> {
         let kind = spec.kind().map_err(|why| self.wrong_at(used, &why))?;
         spec.label = name.map(str::to_owned);
         spec.options.extend(self.options(table, Some(kind))?);
-        trust::verify_program(&spec)?;
+        super::verify_program(&spec)?;
         let check = spec.build().map_err(|why| self.wrong_at(used, &why))?;
         Ok(Found { check, from: self.place(used.span().start), registered: false })
     }

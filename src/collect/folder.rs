@@ -5,8 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::spec::Spec;
-use super::{Collector, Found, file, trust};
+use super::{Collector, Found, file};
 use crate::checks::Options;
+use crate::checks::trust;
 use crate::error::Error;
 
 /// Collects what a path names: a folder or one file.

@@ -8,7 +8,6 @@ mod folder;
 pub mod registry;
 mod sources;
 mod spec;
-mod trust;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
@@ -17,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::check::Check;
+use crate::checks::trust;
 use crate::error::Error;
 use sources::Stamp;
 #[cfg(test)]
@@ -147,15 +147,18 @@ impl Collector<'_> {
                     "it is no dotted path, no [label=]scheme:target (schemes: {}) and no path that begins with / or ./",
                     spec::schemes()
                 );
-                Err(self.wrong(name, &why))
+                Err(self.wrong(&without_user(name), &why))
             }
         }
     }
 
     fn add_spec(&mut self, spec: Spec) -> Result<(), Error> {
         let from = spec.shown();
-        trust::verify_program(&spec)?;
-        let check = spec.build().map_err(|error| self.wrong(&from, &error))?;
+        verify_program(&spec)?;
+        // A target that is no URL after all may have been meant as one, with a password before its `@`.
+        let user = spec.target.rfind('@').map(|at| spec.target[..at].to_owned()).filter(|user| !user.is_empty());
+        let veiled = |text: &str| user.iter().fold(text.to_owned(), |text, user| text.replace(user, "***"));
+        let check = spec.build().map_err(|error| self.wrong(&veiled(&from), &veiled(&error)))?;
         self.found.push(Found { check, from, registered: false });
         Ok(())
     }
@@ -190,6 +193,21 @@ impl Collector<'_> {
     fn wrong(&self, name: &str, why: &str) -> Error {
         Error::Usage(format!("{} names {name:?}, but {why}", self.origin))
     }
+}
+
+/// Refuses the program of an `exec` check that others may change, if it is named by a path; any other is found
+/// when it is run, and looked at then.
+fn verify_program(spec: &Spec) -> Result<(), Error> {
+    let target = spec.plain_target();
+    match Path::new(&target).metadata() {
+        Ok(metadata) if spec.scheme == "exec" && target.contains('/') => trust::verify(Path::new(&target), &metadata),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// What stands behind the last `@`: a misspelt URL may have a password before it.
+fn without_user(name: &str) -> String {
+    name.rfind('@').map_or_else(|| name.to_owned(), |at| format!("***{}", &name[at..]))
 }
 
 /// Whether a name that is nothing else is meant as a path.

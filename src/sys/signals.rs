@@ -51,7 +51,7 @@ impl AsRawFd for Inbox {
 ///
 /// For processes that never fork: a thread waits for the signals.
 pub(crate) fn before_ending(last: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let ending = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+    let ending = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
     let handled = ending.into_iter().filter(|&signal| !is_ignored(signal)).map(|signal| signal as i32);
     let mut signals = signal_hook::iterator::Signals::new(handled)?;
     let wait = move || {

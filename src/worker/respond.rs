@@ -4,7 +4,7 @@ mod date;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use super::connection::{Asked, Connection, Rejection, Response};
 use super::negotiate;
@@ -19,9 +19,6 @@ use crate::sys::scoreboard::Scoreboard;
 use date::Date;
 
 const TEXT: &str = "text/plain; charset=utf-8";
-
-/// How often the files of checks are looked at, at most.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The tag of the checks that readiness is made of.
 const READINESS: &str = "readiness";
@@ -167,9 +164,9 @@ impl Responder {
         })
     }
 
-    /// The checks as their files say now, or said within the last second.
+    /// The checks as their files say now; requests that come in together are looked at together.
     fn suite(&mut self, now: Instant) -> &Suite {
-        if self.looked.is_none_or(|looked| now.duration_since(looked) >= LOOK_EVERY) {
+        if self.looked != Some(now) {
             self.looked = Some(now);
             if self.sources.changed() {
                 tracing::info!("the files of healthchecks have changed: reading them again");

@@ -4,22 +4,18 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::spec::Spec;
 use crate::error::Error;
 use crate::sys::identity;
 
 /// Refuses a folder, file or executable that others may write to: they could have us run what they like.
-pub(super) fn verify(path: &Path, metadata: &Metadata) -> Result<(), Error> {
+pub(crate) fn verify(path: &Path, metadata: &Metadata) -> Result<(), Error> {
     judge(path, metadata.uid(), metadata.mode(), identity::effective_user())
 }
 
-/// Refuses the program of an `exec` check, if it is named by a path; any other is found when it is run.
-pub(super) fn verify_program(spec: &Spec) -> Result<(), Error> {
-    let target = spec.plain_target();
-    match Path::new(&target).metadata() {
-        Ok(metadata) if spec.scheme == "exec" && target.contains('/') => verify(Path::new(&target), &metadata),
-        Ok(_) | Err(_) => Ok(()),
-    }
+/// What is wrong with a program that is about to be run; whether it is there at all is not asked.
+pub(super) fn objection_to(program: &Path) -> Option<String> {
+    let metadata = program.metadata().ok()?;
+    objection(metadata.uid(), metadata.mode(), identity::effective_user())
 }
 
 fn judge(path: &Path, owner: u32, mode: u32, us: u32) -> Result<(), Error> {
