@@ -19,6 +19,9 @@ use pool::{Job, Pool};
 /// The most checks that a round runs at once; those that it has given up on are not counted.
 pub const MOST_AT_ONCE: usize = 256;
 
+/// Is told which check runs in place, and when none does any more.
+type Witness = Box<dyn Fn(Option<&Check>)>;
+
 /// Runs rounds, one after the other, and remembers what is stuck between them.
 pub struct Runner {
     pool: Pool,
@@ -28,8 +31,7 @@ pub struct Runner {
     rounds: u64,
     /// Each check that a thread is busy with, and since when.
     under_way: HashMap<String, Instant>,
-    /// Told which check runs in place, and when none does any more.
-    witness: Box<dyn Fn(Option<&Check>)>,
+    witness: Witness,
 }
 
 /// One run of a suite.
