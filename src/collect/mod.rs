@@ -130,6 +130,11 @@ impl Collector<'_> {
 
     fn add(&mut self, name: &str) -> Result<(), Error> {
         let registered: Vec<_> = registry::at(name).collect();
+        if let Some(id) = first_twice(registered.iter().map(|check| check.id.as_str())) {
+            return Err(Error::Usage(format!(
+                "two functions are healthchecks with the id {id:?}: rename one, or compile its module once"
+            )));
+        }
         if !registered.is_empty() {
             let found = |check| Found { check, from: name.to_owned(), registered: true };
             self.found.extend(registered.into_iter().map(found));
@@ -205,6 +210,12 @@ fn verify_program(spec: &Spec) -> Result<(), Error> {
     }
 }
 
+/// The first that stands there for the second time.
+fn first_twice<'a>(mut ids: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut seen = HashSet::new();
+    ids.find(|id| !seen.insert(*id))
+}
+
 /// What stands behind the last `@`: a misspelt URL may have a password before it.
 fn without_user(name: &str) -> String {
     name.rfind('@').map_or_else(|| name.to_owned(), |at| format!("***{}", &name[at..]))
@@ -265,6 +276,12 @@ mod tests {
     #[test]
     fn rust_paths_are_dotted_paths() {
         assert!(collect(&["hospital::healthchecks::predictable"], "HEALTHCHECKS").is_ok());
+    }
+
+    #[test]
+    fn an_id_that_two_functions_have_is_found() {
+        assert_eq!(first_twice(["a", "b", "a", "b"].into_iter()), Some("a"));
+        assert_eq!(first_twice(["a", "b"].into_iter()), None);
     }
 
     #[test]
