@@ -21,6 +21,7 @@ mod event;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -122,15 +123,6 @@ impl Fleet {
         actions
     }
 
-    /// When to call [`Fleet::decide`] with [`Event::Tick`] if nothing else happens before.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let limits = self.slots.iter().filter_map(|&slot| self.kill_at(slot));
-        let refill = self.has_room().then(|| self.backoff.not_before());
-        let leave = if let Phase::Leaving { until, .. } = self.phase { Some(until) } else { None };
-        let succession = self.successor.and_then(|successor| successor.kill_at);
-        limits.chain(refill).chain(leave).chain(succession).chain(self.look_at).chain(self.beat_at).min()
-    }
-
     /// The slots, by number.
     pub(crate) fn slots(&self) -> &[Slot] {
         &self.slots
@@ -162,55 +154,6 @@ impl Fleet {
     }
 
     // --- what each event means ---------------------------------------------------------------------
-
-    fn tick(&mut self, now: Instant) -> Vec<Action> {
-        let mut actions = Vec::new();
-        for index in 0..self.slots.len() {
-            let slot = self.slots[index];
-            if self.kill_at(slot).is_some_and(|kill_at| kill_at <= now) {
-                actions.extend(self.kill(index));
-                // One that hangs while it boots cannot boot, as one that dies.
-                if let Slot::Booting { generation, since, .. } = slot {
-                    self.backoff.failed(now.duration_since(since), now);
-                    actions.extend(self.cannot_boot(generation, now));
-                }
-            }
-        }
-        if let Some(successor) = &mut self.successor
-            && successor.kill_at.is_some_and(|kill_at| kill_at <= now)
-        {
-            // What follows from its death is what follows from any.
-            successor.kill_at = None;
-            actions.push(Action::Kill(successor.pid));
-        }
-        if let (Some(due), Some(timeout)) = (self.look_at, self.force.timing.timeout)
-            && due <= now
-        {
-            let interval = timeout / 2;
-            self.look_at = Some(now + interval);
-            // A master that overslept (SIGSTOP, a frozen cgroup) cannot tell who hangs: its workers
-            // slept with it. It looks again when they have had their turn.
-            if now.duration_since(due) < interval {
-                actions.push(Action::Inspect);
-            }
-        }
-        if let (Some(due), Some(period)) = (self.beat_at, self.force.timing.watchdog)
-            && due <= now
-        {
-            self.beat_at = Some(now + period);
-            let hangs = self.slots.iter().any(|slot| matches!(slot, Slot::Aborting { .. }));
-            let none_serves = self.phase == Phase::Running && self.strength().0 == 0;
-            if !hangs && !none_serves {
-                actions.push(Action::Beat);
-            }
-        }
-        if let Phase::Leaving { until, .. } = self.phase
-            && until <= now
-        {
-            actions.extend(self.stop(0, now));
-        }
-        actions
-    }
 
     fn command(&mut self, command: Command, now: Instant) -> Vec<Action> {
         match (command, self.phase) {

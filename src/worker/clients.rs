@@ -23,12 +23,20 @@ pub(super) struct Client {
     pub(super) connection: Connection,
     /// What mio watches it for. `None`: it has not had to wait yet.
     watched: Option<Interest>,
-    /// The last read came back short, so there is nothing to read until mio says so.
-    drained: bool,
-    /// The client has sent its end, which is behind the last byte and is no event of its own then.
-    ended: bool,
+    input: Input,
     /// When the heap of timers has it looked at next.
     timer: Option<Instant>,
+}
+
+/// What can be expected of a read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Input {
+    /// There may be something.
+    Likely,
+    /// The last one came back short, so there is nothing until mio says so.
+    Empty,
+    /// The client's end is behind its last byte, and will be no event of its own.
+    Ending,
 }
 
 /// What a try to read or write came to.
@@ -67,7 +75,7 @@ impl Clients {
             }
             None => Connection::new(now, patience),
         };
-        self.slab.insert(Client { socket, connection, watched: None, drained: false, ended: false, timer: None })
+        self.slab.insert(Client { socket, connection, watched: None, input: Input::Likely, timer: None })
     }
 
     pub(super) fn get_mut(&mut self, key: usize) -> Option<&mut Client> {
@@ -161,13 +169,15 @@ impl Clients {
 impl Client {
     /// Reads what there is, at most a buffer full; 0 bytes are the end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Progress<usize> {
-        if self.drained {
+        if self.input == Input::Empty {
             return Progress::Blocked;
         }
         match retried(|| self.socket.read(buffer)) {
             Ok(count) => {
                 // A short read has emptied the socket (epoll(7)); what comes later is an event.
-                self.drained = count < buffer.len() && !self.ended;
+                if count < buffer.len() && self.input == Input::Likely {
+                    self.input = Input::Empty;
+                }
                 Progress::Done(count)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Blocked,
@@ -192,8 +202,11 @@ impl Client {
 
     /// mio says that there is something to read, or that the end is among it.
     pub(super) fn readable(&mut self, ended: bool) {
-        self.drained = false;
-        self.ended |= ended;
+        if ended {
+            self.input = Input::Ending;
+        } else if self.input == Input::Empty {
+            self.input = Input::Likely;
+        }
     }
 }
 

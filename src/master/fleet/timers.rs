@@ -1,0 +1,72 @@
+//! What the passing of time alone brings about.
+
+use std::time::Instant;
+
+use super::{Action, Fleet, Phase, Slot};
+
+impl Fleet {
+    /// When to call [`Fleet::decide`] with [`Event::Tick`] if nothing else happens before.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let limits = self.slots.iter().filter_map(|&slot| self.kill_at(slot));
+        let refill = self.has_room().then(|| self.backoff.not_before());
+        let leave = if let Phase::Leaving { until, .. } = self.phase { Some(until) } else { None };
+        let succession = self.successor.and_then(|successor| successor.kill_at);
+        limits.chain(refill).chain(leave).chain(succession).chain(self.look_at).chain(self.beat_at).min()
+    }
+
+    pub(super) fn tick(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = self.kill_the_late(now);
+        actions.extend(self.look(now));
+        actions.extend(self.beat(now));
+        if let Phase::Leaving { until, .. } = self.phase
+            && until <= now
+        {
+            actions.extend(self.stop(0, now));
+        }
+        actions
+    }
+
+    /// Those with whom patience is at its end: workers, and a new master that never gets ready.
+    fn kill_the_late(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for index in 0..self.slots.len() {
+            let slot = self.slots[index];
+            if self.kill_at(slot).is_none_or(|kill_at| kill_at > now) {
+                continue;
+            }
+            actions.extend(self.kill(index));
+            // One that hangs while it boots cannot boot, as one that dies.
+            if let Slot::Booting { generation, since, .. } = slot {
+                self.backoff.failed(now.duration_since(since), now);
+                actions.extend(self.cannot_boot(generation, now));
+            }
+        }
+        if let Some(successor) = &mut self.successor
+            && successor.kill_at.is_some_and(|kill_at| kill_at <= now)
+        {
+            // What follows from its death is what follows from any.
+            successor.kill_at = None;
+            actions.push(Action::Kill(successor.pid));
+        }
+        actions
+    }
+
+    /// Has workers that hang looked for, twice within the timeout.
+    fn look(&mut self, now: Instant) -> Option<Action> {
+        let (due, interval) = (self.look_at.filter(|due| *due <= now)?, self.force.timing.timeout? / 2);
+        self.look_at = Some(now + interval);
+        // A master that overslept (SIGSTOP, a frozen cgroup) cannot tell who hangs: its workers slept with it.
+        // It looks again when they have had their turn.
+        (now.duration_since(due) < interval).then_some(Action::Inspect)
+    }
+
+    /// Tells the watchdog that all is well, as long as it is.
+    fn beat(&mut self, now: Instant) -> Option<Action> {
+        let period = self.force.timing.watchdog?;
+        self.beat_at.filter(|due| *due <= now)?;
+        self.beat_at = Some(now + period);
+        let hangs = self.slots.iter().any(|slot| matches!(slot, Slot::Aborting { .. }));
+        let none_serves = self.phase == Phase::Running && self.strength().0 == 0;
+        (!hangs && !none_serves).then_some(Action::Beat)
+    }
+}
