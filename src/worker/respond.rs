@@ -3,6 +3,7 @@
 mod date;
 
 use std::fmt::Write as _;
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
@@ -102,9 +103,9 @@ impl Responder {
     /// Answers the request of a connection, or says which checks have to be run for it.
     pub(super) fn answer(&mut self, connection: &mut Connection, now: Instant) -> Option<Wish> {
         match self.judge(connection.request()?, now) {
-            Ok(wish) => return Some(wish),
-            Err(Answer::Text(status, text)) => self.text(status, &text, connection, now),
-            Err(Answer::Error(status, message)) => {
+            Continue(wish) => return Some(wish),
+            Break(AtOnce::Text(status, text)) => self.text(status, &text, connection, now),
+            Break(AtOnce::Error(status, message)) => {
                 self.body.clear();
                 json::error(status, &message, &mut self.body);
                 let allow = if status == 405 { route::ALLOW } else { "" };
@@ -114,28 +115,31 @@ impl Responder {
         None
     }
 
-    fn judge(&mut self, asked: Asked<'_>, now: Instant) -> Result<Wish, Answer> {
+    fn judge(&mut self, asked: Asked<'_>, now: Instant) -> ControlFlow<AtOnce, Wish> {
         let route = route::route(asked.method, asked.target, &self.prefix);
         let disclosed = self.disclosure.allows(asked.authorization);
         match route {
             Route::Checks(path, query) => {
                 let format = format(&query, asked.accept)?;
                 let part = self.part(&path, &query, disclosed, now)?;
-                Ok(Wish { part, manner: Manner { dialect: Dialect::Format(format), disclosed } })
+                Continue(Wish { part, manner: Manner { dialect: Dialect::Format(format), disclosed } })
             }
-            Route::Live(_) => Err(Answer::Text(200, "livez check passed\n".to_owned())),
+            Route::Live(_) => Break(AtOnce::Text(200, "livez check passed\n".to_owned())),
             Route::Ready(path, query) => {
                 if let Some(reason) = self.unavailable() {
-                    return Err(Answer::Text(503, format!("readyz check failed: {reason}\n")));
+                    return Break(AtOnce::Text(503, format!("readyz check failed: {reason}\n")));
                 }
                 let part = self.part(&path, &query, disclosed, now)?;
                 let readiness = part.select(&[READINESS.to_owned()], &[]);
                 let part = if path.is_empty() && !readiness.checks().is_empty() { readiness } else { part };
-                Ok(Wish { part, manner: Manner { dialect: Dialect::Ready { verbose: query.verbose }, disclosed } })
+                Continue(Wish {
+                    part,
+                    manner: Manner { dialect: Dialect::Ready { verbose: query.verbose }, disclosed },
+                })
             }
-            Route::Elsewhere => Err(Answer::Error(404, format!("everything here is under {}/", self.prefix))),
-            Route::NotAllowed => Err(Answer::Error(405, "only GET, HEAD and OPTIONS are answered here".to_owned())),
-            Route::Malformed => Err(Answer::Error(400, "the request target cannot be read".to_owned())),
+            Route::Elsewhere => Break(AtOnce::Error(404, format!("everything here is under {}/", self.prefix))),
+            Route::NotAllowed => Break(AtOnce::Error(405, "only GET, HEAD and OPTIONS are answered here".to_owned())),
+            Route::Malformed => Break(AtOnce::Error(400, "the request target cannot be read".to_owned())),
         }
     }
 
@@ -150,18 +154,14 @@ impl Responder {
     }
 
     /// The checks that a path and a query select; a path that selects none is a 404, a query is not.
-    fn part(&mut self, path: &str, query: &Query, disclosed: bool, now: Instant) -> Result<Suite, Answer> {
+    fn part(&mut self, path: &str, query: &Query, disclosed: bool, now: Instant) -> ControlFlow<AtOnce, Suite> {
         let suite = self.suite(now);
         let part = if path.is_empty() { suite.clone() } else { suite.at(path) };
         if part.checks().is_empty() && !path.is_empty() {
             let known = if disclosed { format!(" (known: {})", suite.known()) } else { String::new() };
-            return Err(Answer::Error(404, format!("no check is collected at {path:?}{known}")));
+            return Break(AtOnce::Error(404, format!("no check is collected at {path:?}{known}")));
         }
-        Ok(if query.tags.is_empty() && query.excluded.is_empty() {
-            part
-        } else {
-            part.select(&query.tags, &query.excluded)
-        })
+        Continue(part.select(&query.tags, &query.excluded))
     }
 
     /// The checks as their files say now; requests that come in together are looked at together.
@@ -243,19 +243,22 @@ impl Responder {
 }
 
 /// An answer for which no check has to run.
-enum Answer {
+enum AtOnce {
     Text(u16, String),
     Error(u16, String),
 }
 
 /// The format that the query names, else the one that Accept asks for.
-fn format(query: &Query, accept: Option<&str>) -> Result<&'static Format, Answer> {
-    let format = match &query.format {
-        Some(name) => render::named(name).map_err(|why| Answer::Error(400, format!("format={name}: {why}")))?,
+fn format(query: &Query, accept: Option<&str>) -> ControlFlow<AtOnce, &'static Format> {
+    let chosen = match &query.format {
+        Some(name) => render::named(name).map_err(|why| AtOnce::Error(400, format!("format={name}: {why}"))),
         None => negotiate::choose(accept, FORMATS).ok_or_else(|| {
             let known: Vec<_> = FORMATS.iter().map(|format| format.media_type).collect();
-            Answer::Error(406, format!("none of what Accept asks for is spoken here (known: {})", known.join(", ")))
-        })?,
+            AtOnce::Error(406, format!("none of what Accept asks for is spoken here (known: {})", known.join(", ")))
+        }),
     };
-    Ok(if query.verbose { format.verbose() } else { format })
+    match chosen {
+        Ok(format) => Continue(if query.verbose { format.verbose() } else { format }),
+        Err(answer) => Break(answer),
+    }
 }
