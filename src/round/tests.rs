@@ -1,0 +1,210 @@
+//! Rounds: side by side, late, stuck, bounded.
+
+use super::*;
+use crate::check::Status;
+use std::sync::Mutex;
+use std::sync::mpsc;
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn check(id: &str, timeout: Duration, action: impl Fn(Deadline) -> Finding + Send + Sync + 'static) -> Arc<Check> {
+    Arc::new(Check { timeout, ..Check::new(id, action) })
+}
+
+fn suite(checks: impl IntoIterator<Item = Arc<Check>>) -> Suite {
+    checks.into_iter().collect()
+}
+
+/// A check that waits until its test lets go of the sender.
+fn stuck(id: &str, timeout: Duration) -> (Arc<Check>, mpsc::Sender<()>) {
+    let (release, gate) = mpsc::channel();
+    let gate = Mutex::new(gate);
+    let wait = move |_| {
+        let _ = gate.lock().expect("no other test holds it").recv();
+        Finding::PASS
+    };
+    (check(id, timeout, wait), release)
+}
+
+fn contexts(report: &Report) -> Vec<(&str, Status, Option<&str>)> {
+    report.outcomes.iter().map(|o| (o.check.id.as_str(), o.finding.status, o.finding.context.as_deref())).collect()
+}
+
+#[test]
+fn checks_run_side_by_side() {
+    // Each waits for all the others: one after the other, none would ever pass.
+    let barrier = Arc::new(std::sync::Barrier::new(50));
+    let checks = (0..50).map(|n| {
+        let barrier = barrier.clone();
+        check(&format!("c{n}"), LONG, move |_| {
+            barrier.wait();
+            Finding::PASS
+        })
+    });
+    let report = Runner::run(suite(checks), LONG);
+    assert!(report.passes());
+    assert_eq!(report.outcomes.len(), 50);
+    assert_eq!(report.outcomes[7].check.id, "c7", "in the order of the suite");
+}
+
+#[test]
+fn a_late_check_is_named_and_the_rest_is_as_found() {
+    let (late, _release) = stuck("late", Duration::from_millis(20));
+    let report = Runner::run(suite([late, check("well", LONG, |_| Finding::PASS)]), LONG);
+    assert_eq!(
+        contexts(&report),
+        [("late", Status::Error, Some("timed out after 20ms")), ("well", Status::Pass, None)]
+    );
+}
+
+#[test]
+fn the_round_ends_before_a_check_that_may_take_longer() {
+    let (late, _release) = stuck("late", LONG);
+    let report = Runner::run(suite([late]), Duration::from_millis(20));
+    assert_eq!(contexts(&report), [("late", Status::Error, Some("timed out after 20ms"))]);
+}
+
+#[test]
+fn a_stuck_check_is_not_started_twice_and_runs_again_when_it_has_come_back() {
+    let (woken, wakes) = mpsc::channel();
+    let mut runner = Runner::new(move || woken.send(()).unwrap_or_default());
+    let (check, release) = stuck("late", Duration::from_millis(1));
+    let t0 = Instant::now();
+
+    let mut first = runner.begin(suite([check.clone()]), LONG, t0);
+    runner.advance(&mut first, t0 + Duration::from_millis(1));
+    assert!(first.is_over());
+
+    let second = runner.begin(suite([check.clone()]), LONG, t0 + Duration::from_secs(42));
+    assert!(second.is_over());
+    assert_eq!(contexts(&second.into_report()), [("late", Status::Error, Some("still running after 42s"))]);
+
+    drop(release);
+    wakes.recv().expect("the check comes back");
+    runner.advance(&mut first, t0);
+    let mut third = runner.begin(suite([check]), LONG, t0 + LONG);
+    wakes.recv().expect("the check comes back");
+    runner.advance(&mut third, t0 + LONG);
+    assert_eq!(contexts(&third.into_report()), [("late", Status::Pass, None)]);
+}
+
+#[test]
+fn a_check_that_came_back_between_two_rounds_runs_in_the_next() {
+    let (woken, wakes) = mpsc::channel();
+    let mut runner = Runner::new(move || woken.send(()).unwrap_or_default());
+    let (check, release) = stuck("late", Duration::from_millis(1));
+    let t0 = Instant::now();
+    let mut first = runner.begin(suite([check.clone()]), LONG, t0);
+    runner.advance(&mut first, t0 + Duration::from_millis(1));
+    assert!(first.is_over());
+
+    drop(release);
+    wakes.recv().expect("the check comes back");
+    let mut second = runner.begin(suite([check]), LONG, t0 + LONG);
+    assert!(!second.is_over(), "it is not taken for stuck");
+    wakes.recv().expect("the check comes back");
+    runner.advance(&mut second, t0 + LONG);
+    assert_eq!(contexts(&second.into_report()), [("late", Status::Pass, None)]);
+}
+
+#[test]
+fn only_so_many_run_at_once_and_the_time_of_each_begins_when_it_starts() {
+    let mut runner = Runner::new(|| ()).with_at_once(1);
+    let (first, _first) = stuck("first", Duration::from_secs(3));
+    let (second, _second) = stuck("second", Duration::from_secs(3));
+    let third = check("third", LONG, |_| Finding::PASS);
+    let seconds = |n| Duration::from_secs(n);
+    let t0 = Instant::now();
+    let mut round = runner.begin(suite([first, second, third]), seconds(5), t0);
+    assert_eq!(round.running().map(|(check, _)| check.id.as_str()).collect::<Vec<_>>(), ["first"]);
+    assert_eq!(round.next_deadline(), Some(t0 + seconds(3)));
+    runner.advance(&mut round, t0 + seconds(3));
+    assert_eq!(
+        round.running().map(|(check, since)| (check.id.as_str(), since)).collect::<Vec<_>>(),
+        [("second", t0 + seconds(3))]
+    );
+    assert_eq!(round.next_deadline(), Some(t0 + seconds(5)), "the round's own");
+    runner.advance(&mut round, t0 + seconds(5));
+    assert_eq!(
+        contexts(&round.into_report()),
+        [
+            ("first", Status::Error, Some("timed out after 3s")),
+            ("second", Status::Error, Some("timed out after 2s")),
+            ("third", Status::Error, Some("not started in time: too many others were still running")),
+        ]
+    );
+}
+
+#[test]
+fn many_more_checks_than_may_run_at_once_all_run() {
+    let report = {
+        let (woken, wakes) = mpsc::channel();
+        let mut runner = Runner::new(move || woken.send(()).unwrap_or_default()).with_at_once(7);
+        let checks = (0..500).map(|n| check(&format!("c{n}"), LONG, |_| Finding::PASS));
+        let mut round = runner.begin(suite(checks), LONG, Instant::now());
+        while !round.is_over() {
+            assert!(round.running().count() <= 7);
+            wakes.recv().expect("checks come back");
+            runner.advance(&mut round, Instant::now());
+        }
+        round.into_report()
+    };
+    assert!(report.passes());
+    assert_eq!(report.outcomes.len(), 500);
+}
+
+#[test]
+fn nothing_more_is_started_once_something_failed_if_that_is_wished() {
+    let (late, _release) = stuck("late", LONG);
+    for (failfast, started) in [(false, 1), (true, 0)] {
+        let failing = Arc::new(Check { blocking: false, ..Check::new("bad", |_| Finding::error("no")) });
+        let mut runner = Runner::new(|| ()).with_failfast(failfast);
+        let round = runner.begin(suite([failing, late.clone()]), LONG, Instant::now());
+        assert!(round.is_bad());
+        assert_eq!(round.running().count(), started);
+    }
+}
+
+#[test]
+fn threads_are_kept_for_the_next_round() {
+    let threads = Arc::new(Mutex::new(std::collections::HashSet::new()));
+    let (woken, wakes) = mpsc::channel();
+    let mut runner = Runner::new(move || woken.send(()).unwrap_or_default());
+    let checks: Vec<_> = (0..5)
+        .map(|n| {
+            let threads = threads.clone();
+            check(&format!("c{n}"), LONG, move |_| {
+                threads.lock().expect("nobody panics").insert(std::thread::current().id());
+                Finding::PASS
+            })
+        })
+        .collect();
+    for _ in 0..50 {
+        let mut round = runner.begin(suite(checks.clone()), LONG, Instant::now());
+        while !round.is_over() {
+            wakes.recv().expect("checks come back");
+            runner.advance(&mut round, Instant::now());
+        }
+    }
+    let count = threads.lock().expect("nobody panics").len();
+    assert!(count <= checks.len(), "{count} threads for {} checks", checks.len());
+}
+
+#[test]
+fn a_longest_time_holds_for_every_check() {
+    let mut runner = Runner::new(|| ()).with_longest(Duration::from_millis(20));
+    let (late, _release) = stuck("late", LONG);
+    let t0 = Instant::now();
+    let mut round = runner.begin(suite([late]), LONG, t0);
+    runner.advance(&mut round, t0 + Duration::from_millis(20));
+    assert_eq!(contexts(&round.into_report()), [("late", Status::Error, Some("timed out after 20ms"))]);
+}
+
+#[test]
+fn a_panic_costs_that_check_alone() {
+    let report =
+        Runner::run(suite([check("bad", LONG, |_| panic!("oh")), check("good", LONG, |_| Finding::PASS)]), LONG);
+    let [bad, good] = &contexts(&report)[..] else { panic!("two checks, two outcomes") };
+    assert!(matches!(bad, ("bad", Status::Fail, Some(told)) if told.starts_with("oh (at ")), "{bad:?}");
+    assert_eq!(good, &("good", Status::Pass, None));
+}
