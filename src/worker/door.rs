@@ -24,6 +24,8 @@ pub(super) struct Door {
     first_token: usize,
     most: usize,
     state: State,
+    /// Whether it has been said that the machine is exhausted: once, until a connection comes in again.
+    complained: bool,
 }
 
 enum State {
@@ -46,7 +48,7 @@ enum State {
 impl Door {
     /// The listeners have the tokens from `first_token` on; `most` is how many clients may be inside.
     pub(super) fn new(listeners: Vec<Listener>, first_token: usize, most: usize) -> Door {
-        Door { listeners, first_token, most, state: State::Closed }
+        Door { listeners, first_token, most, state: State::Closed, complained: false }
     }
 
     pub(super) fn most(&self) -> usize {
@@ -85,10 +87,15 @@ impl Door {
             return self.pause(token, poll, now).map(|()| None);
         }
         match self.listeners[token.0 - self.first_token].accept() {
-            Accepted::Client(socket) => Ok(Some(socket)),
+            Accepted::Client(socket) => {
+                self.complained = false;
+                Ok(Some(socket))
+            }
             Accepted::Nobody => Ok(None),
             Accepted::Exhausted(error) => {
-                tracing::warn!("cannot accept a connection: {error}: trying again in {PAUSE:?}");
+                if !std::mem::replace(&mut self.complained, true) {
+                    tracing::warn!("cannot accept connections: {error}: trying again every {PAUSE:?}");
+                }
                 self.pause(token, poll, now).map(|()| None)
             }
             Accepted::Broken(error) => Err(error),
