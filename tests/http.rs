@@ -383,3 +383,27 @@ fn a_client_that_sends_no_more_still_gets_its_answer() {
     }
     assert!(client.is_closed());
 }
+
+#[test]
+fn a_query_that_selects_no_check_is_no_green_report() {
+    let server = Server::start(["-w", "1"]);
+    for path in ["/?tag=readines", "/?exclude=hospital", "/readyz?tag=nothing"] {
+        assert_eq!(get(&server.at, path).status, 404, "{path}");
+    }
+    assert_eq!(get(&server.at, "/?exclude=nothing").status, 200);
+}
+
+#[test]
+fn a_maintenance_file_that_cannot_be_read_is_maintenance_all_the_same() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let path = directory.path().join("maintenance");
+    let server = Server::start(["--maintenance-file".as_ref(), path.as_os_str()]);
+    assert_eq!(get(&server.at, "/readyz").status, 200);
+    std::fs::write(&path, b"\xff\xfe").expect("the directory is ours");
+    assert_eq!(get(&server.at, "/readyz").status, 503);
+    std::fs::write(&path, "back at five\nor so\n").expect("the directory is ours");
+    let answer = get(&server.at, "/readyz");
+    assert_eq!((answer.status, answer.body.as_str()), (503, "readyz check failed: back at five\n"));
+    std::fs::remove_file(&path).expect("it is there");
+    assert_eq!(get(&server.at, "/readyz").status, 200);
+}

@@ -3,6 +3,7 @@
 mod date;
 
 use std::fmt::Write as _;
+use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
@@ -148,12 +149,16 @@ impl Responder {
         if self.scoreboard.is_leaving() {
             return Some("draining".to_owned());
         }
-        let text = read_file(self.maintenance.as_ref()?).ok()?;
+        let text = match read_file(self.maintenance.as_ref()?) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            // It is there, whatever is in it.
+            read => read.unwrap_or_default(),
+        };
         let reason = text.lines().next().unwrap_or_default().trim();
         Some(if reason.is_empty() { "maintenance".to_owned() } else { reason.to_owned() })
     }
 
-    /// The checks that a path and a query select; a path that selects none is a 404, a query is not.
+    /// The checks that a path and a query select. To select none is a 404: a slip of the pen is no green report.
     fn part(&mut self, path: &str, query: &Query, disclosed: bool, now: Instant) -> ControlFlow<AtOnce, Suite> {
         let suite = self.suite(now);
         let part = if path.is_empty() { suite.clone() } else { suite.at(path) };
@@ -161,7 +166,11 @@ impl Responder {
             let known = if disclosed { format!(" (known: {})", suite.known()) } else { String::new() };
             return Break(AtOnce::Error(404, format!("no check is collected at {path:?}{known}")));
         }
-        Continue(part.select(&query.tags, &query.excluded))
+        let selected = part.select(&query.tags, &query.excluded);
+        if selected.checks().is_empty() {
+            return Break(AtOnce::Error(404, "?tag= and ?exclude= leave out every check".to_owned()));
+        }
+        Continue(selected)
     }
 
     /// The checks as their files say now; requests that come in together are looked at together.
