@@ -138,9 +138,9 @@ fn a_term_that_comes_with_the_usr2_leaves_no_second_tree() {
 
 #[test]
 fn a_new_master_that_is_told_to_stop_before_it_answers_takes_no_file_along() {
-    let directory = tempfile::tempdir().expect("there is room");
-    let path = |name: &str| directory.path().join(name);
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let directory = tempfile::tempdir().expect("there is room");
+        let path = |name: &str| directory.path().join(name);
         let unix = format!("unix:{}", path("socket").display());
         // Many workers, so that it has to do for a while.
         let server = Launch::binding(["-w", "60", "-b", &unix, "-p"]).args([path("pid")]).start();

@@ -254,6 +254,11 @@ impl Drop for Server {
         // Stopped ones die of KILL too. There may be nobody left, which is as well.
         let _ = killpg(Pid::from_raw(self.master()), Signal::SIGKILL);
         let _ = self.child.wait();
+        // What a dying process holds, such as the lock beside a socket, is held until it has died.
+        let deadline = Instant::now() + DEADLINE;
+        while processes::is_group_alive(self.master()) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         if std::thread::panicking() {
             eprintln!("--- stdout\n{}--- stderr\n{}---", self.stdout(), self.stderr());
         }

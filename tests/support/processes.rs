@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// The living children of a process, in order of their pids.
 pub(crate) fn children(parent: i32) -> Vec<i32> {
     let mut children: Vec<i32> =
-        all().filter(|&pid| stat(pid).is_some_and(|(state, ppid)| state != 'Z' && ppid == parent)).collect();
+        all().filter(|&pid| stat(pid).is_some_and(|stat| !stat.is_dead() && stat.parent == parent)).collect();
     children.sort_unstable();
     children
 }
@@ -19,24 +19,43 @@ pub(crate) fn all() -> impl Iterator<Item = i32> {
 
 /// Whether a process runs: neither gone nor a zombie.
 pub(crate) fn is_alive(pid: i32) -> bool {
-    stat(pid).is_some_and(|(state, _)| state != 'Z' && state != 'X')
+    stat(pid).is_some_and(|stat| !stat.is_dead())
+}
+
+/// Whether anybody of a process group runs, whoever its parent is by now.
+pub(crate) fn is_group_alive(group: i32) -> bool {
+    all().filter_map(stat).any(|stat| stat.group == group && !stat.is_dead())
 }
 
 /// A process's state letter, such as `S`, or `T` when it is stopped.
 pub(crate) fn state(pid: i32) -> Option<char> {
-    stat(pid).map(|(state, _)| state)
+    stat(pid).map(|stat| stat.state)
 }
 
 /// Who started a process, or has adopted it.
 pub(crate) fn parent(pid: i32) -> Option<i32> {
-    stat(pid).map(|(_, parent)| parent)
+    stat(pid).map(|stat| stat.parent)
 }
 
-fn stat(pid: i32) -> Option<(char, i32)> {
+/// The fields of /proc/PID/stat that are asked for here.
+struct Stat {
+    state: char,
+    parent: i32,
+    group: i32,
+}
+
+impl Stat {
+    fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+}
+
+fn stat(pid: i32) -> Option<Stat> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may hold anything.
     let mut fields = text.rsplit_once(") ")?.1.split(' ');
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+    let state = fields.next()?.chars().next()?;
+    Some(Stat { state, parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()? })
 }
 
 /// A field of /proc/PID/status, such as `Threads` or `VmRSS`, without its unit.
