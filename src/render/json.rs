@@ -20,15 +20,16 @@ pub(super) static VERBOSE: Format = Format { write: verbose_report, ..FORMAT };
 pub fn report(report: &Report, out: &mut Vec<u8>) {
     // What every answer is made of, so its layout stands here as it is written: a fifth of the instructions that
     // a serializer takes to find it anew. The tests compare the two.
-    out.extend_from_slice(b"{\n    \"status\": ");
-    scalar(report.status(), out);
-    out.extend_from_slice(b",\n    \"details\": [");
+    out.extend_from_slice(b"{\n    \"status\": \"");
+    out.extend_from_slice(report.status().word().as_bytes());
+    out.extend_from_slice(b"\",\n    \"details\": [");
     for (index, Outcome { check, finding, .. }) in report.outcomes.iter().enumerate() {
         out.extend_from_slice(if index == 0 { b"" } else { b"," });
         out.extend_from_slice(b"\n        {\n            \"test\": ");
         scalar(&check.title, out);
-        out.extend_from_slice(b",\n            \"status\": ");
-        scalar(finding.status, out);
+        out.extend_from_slice(b",\n            \"status\": \"");
+        out.extend_from_slice(finding.status.word().as_bytes());
+        out.push(b'"');
         if let Some(context) = &finding.context {
             out.extend_from_slice(b",\n            \"context\": ");
             scalar(context, out);
