@@ -2,7 +2,6 @@
 
 mod date;
 
-use std::fmt::Write as _;
 use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::path::PathBuf;
@@ -77,6 +76,8 @@ pub(super) struct Responder {
     scoreboard: Scoreboard,
     slot: usize,
     close: bool,
+    /// Begins the field that names an answer; what ends it is the number of the answer.
+    request_id: String,
     answers: u64,
     body: Vec<u8>,
     headers: String,
@@ -101,6 +102,7 @@ impl Responder {
             scoreboard,
             slot,
             close: false,
+            request_id: format!("X-Request-Id: {}-", std::process::id()),
             answers: 0,
             body: Vec::new(),
             headers: String::new(),
@@ -272,8 +274,9 @@ impl Responder {
         self.scoreboard.count_request(self.slot, route, status);
         self.headers.clear();
         // Names the answer in the log: which process, and which of its answers.
-        write!(self.headers, "{headers}X-Request-Id: {}-{}\r\n", std::process::id(), self.answers)
-            .expect("a string takes all");
+        for part in [headers, &self.request_id, itoa::Buffer::new().format(self.answers), "\r\n"] {
+            self.headers.push_str(part);
+        }
         self.answers += 1;
         Response {
             status,
