@@ -50,6 +50,8 @@ pub(crate) struct Family {
     /// The name of its samples.
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
+    /// The labels of each sample.
+    pub(crate) labels: &'static [&'static str],
     pub(crate) help: &'static str,
 }
 
@@ -65,7 +67,7 @@ impl Exposition<'_> {
     }
 
     /// Begins a family; its samples follow.
-    pub(crate) fn family(&mut self, Family { name, kind, help }: &Family) -> fmt::Result {
+    pub(crate) fn family(&mut self, Family { name, kind, help, .. }: &Family) -> fmt::Result {
         let (family, kind) = match (self.syntax, kind) {
             (_, Kind::Gauge) | (Syntax::Text, Kind::Info) => (*name, "gauge"),
             (Syntax::Text, Kind::Counter) => (*name, "counter"),
@@ -75,15 +77,15 @@ impl Exposition<'_> {
         writeln!(self.out, "# HELP {family} {help}\n# TYPE {family} {kind}")
     }
 
-    /// A sample of the family that was begun last.
-    pub(crate) fn sample(&mut self, family: &Family, labels: &[(&str, &str)], value: impl Display) -> fmt::Result {
+    /// A sample of the family that was begun last, with what its labels say.
+    pub(crate) fn sample(&mut self, family: &Family, texts: &[&str], value: impl Display) -> fmt::Result {
         self.out.push_str(family.name);
         let mut before = '{';
-        for (label, text) in labels {
+        for (label, text) in family.labels.iter().zip(texts) {
             write!(self.out, "{before}{label}=\"{}\"", Escaped(text))?;
             before = ',';
         }
-        let after = if labels.is_empty() { "" } else { "}" };
+        let after = if family.labels.is_empty() { "" } else { "}" };
         writeln!(self.out, "{after} {value}")
     }
 

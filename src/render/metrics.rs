@@ -16,41 +16,53 @@ pub(crate) static FAMILIES: [Family; 9] =
 const LAST_RUN: Family = Family {
     name: "hospital_check_last_run_timestamp_seconds",
     kind: Kind::Gauge,
+    labels: &["check"],
     help: "When the last run of the check was over.",
 };
 const ROUNDS: Family = Family {
     name: "hospital_rounds_total",
     kind: Kind::Counter,
+    labels: &["outcome"],
     help: "Rounds of checks that have ended, by whether what they found passes.",
 };
 const REQUESTS: Family = Family {
     name: "hospital_requests_total",
     kind: Kind::Counter,
+    labels: &["route", "code"],
     help: "Requests that were answered, by what they asked for and the class of the answer.",
 };
-const WORKERS: Family =
-    Family { name: "hospital_workers", kind: Kind::Gauge, help: "Workers that there are, by what they are about." };
+const WORKERS: Family = Family {
+    name: "hospital_workers",
+    kind: Kind::Gauge,
+    labels: &["state"],
+    help: "Workers that there are, by what they are about.",
+};
 const RESTARTS: Family = Family {
     name: "hospital_worker_restarts_total",
     kind: Kind::Counter,
+    labels: &["cause"],
     help: "Workers that had to be replaced, by the cause.",
 };
 const RELOAD_SUCCESSFUL: Family = Family {
     name: "hospital_config_last_reload_successful",
     kind: Kind::Gauge,
+    labels: &[],
     help: "Whether the configuration that was read last is in force (1), or was refused or rolled back (0).",
 };
 const RELOADED: Family = Family {
     name: "hospital_config_last_reload_success_timestamp_seconds",
     kind: Kind::Gauge,
+    labels: &[],
     help: "When the last good configuration came into force.",
 };
 const GENERATION: Family = Family {
     name: "hospital_generation",
     kind: Kind::Gauge,
+    labels: &[],
     help: "The number of the configuration that is in force, or coming into force.",
 };
-const BUILD: Family = Family { name: "hospital_build_info", kind: Kind::Info, help: "The version of hospital." };
+const BUILD: Family =
+    Family { name: "hospital_build_info", kind: Kind::Info, labels: &["version"], help: "The version of hospital." };
 
 /// The words of the two entries of [`Tally::rounds`].
 const ROUND_OUTCOMES: [&str; 2] = ["pass", "fail"];
@@ -79,7 +91,7 @@ pub(crate) fn write(figures: &Figures, syntax: Syntax, out: &mut Vec<u8>) {
 fn last_runs(figures: &Figures, out: &mut Exposition<'_>) -> fmt::Result {
     out.family(&LAST_RUN)?;
     for (outcome, ran) in figures.outcomes.iter().zip(&figures.ran) {
-        out.sample(&LAST_RUN, &[("check", &outcome.check.id)], seconds(*ran))?;
+        out.sample(&LAST_RUN, &[&outcome.check.id], seconds(*ran))?;
     }
     Ok(())
 }
@@ -87,21 +99,21 @@ fn last_runs(figures: &Figures, out: &mut Exposition<'_>) -> fmt::Result {
 fn service(tally: &Tally, out: &mut Exposition<'_>) -> fmt::Result {
     out.family(&ROUNDS)?;
     for (outcome, count) in ROUND_OUTCOMES.iter().zip(tally.rounds) {
-        out.sample(&ROUNDS, &[("outcome", outcome)], count)?;
+        out.sample(&ROUNDS, &[outcome], count)?;
     }
     out.family(&REQUESTS)?;
     for (route, counts) in Route::ALL.iter().zip(tally.requests) {
         for (class, count) in Class::ALL.iter().zip(counts) {
-            out.sample(&REQUESTS, &[("route", route.word()), ("code", class.word())], count)?;
+            out.sample(&REQUESTS, &[route.word(), class.word()], count)?;
         }
     }
     out.family(&WORKERS)?;
     for (standing, count) in Standing::ALL.iter().zip(tally.workers) {
-        out.sample(&WORKERS, &[("state", standing.word())], count)?;
+        out.sample(&WORKERS, &[standing.word()], count)?;
     }
     out.family(&RESTARTS)?;
     for (cause, count) in Cause::ALL.iter().zip(tally.restarts) {
-        out.sample(&RESTARTS, &[("cause", cause.word())], count)?;
+        out.sample(&RESTARTS, &[cause.word()], count)?;
     }
     out.family(&RELOAD_SUCCESSFUL)?;
     out.sample(&RELOAD_SUCCESSFUL, &[], u8::from(tally.reload_successful))?;
@@ -110,7 +122,7 @@ fn service(tally: &Tally, out: &mut Exposition<'_>) -> fmt::Result {
     out.family(&GENERATION)?;
     out.sample(&GENERATION, &[], tally.generation)?;
     out.family(&BUILD)?;
-    out.sample(&BUILD, &[("version", env!("CARGO_PKG_VERSION"))], 1)
+    out.sample(&BUILD, &[env!("CARGO_PKG_VERSION")], 1)
 }
 
 /// Since 1970.

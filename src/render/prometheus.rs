@@ -25,21 +25,25 @@ pub(crate) static FAMILIES: [Family; 4] = [SUCCESS, STATUS, DURATION, PERFDATA];
 const SUCCESS: Family = Family {
     name: "hospital_check_success",
     kind: Kind::Gauge,
+    labels: &["check"],
     help: "Whether the check is well (1), as expected, or bad (0).",
 };
 const STATUS: Family = Family {
     name: "hospital_check_status",
     kind: Kind::Gauge,
+    labels: &["check", "status"],
     help: "What the check came to: 1 for its status, 0 for all others.",
 };
 const DURATION: Family = Family {
     name: "hospital_check_duration_seconds",
     kind: Kind::Gauge,
+    labels: &["check"],
     help: "How long the last run of the check took.",
 };
 const PERFDATA: Family = Family {
     name: "hospital_check_perfdata",
     kind: Kind::Gauge,
+    labels: &["check", "label", "unit"],
     help: "A figure that the check measured, in the unit that it was measured in.",
 };
 
@@ -48,18 +52,18 @@ pub(super) fn checks(outcomes: &[Outcome], out: &mut Exposition<'_>) -> fmt::Res
     out.family(&SUCCESS)?;
     for outcome in outcomes {
         let success = u8::from(!outcome.finding.status.is_bad());
-        out.sample(&SUCCESS, &[("check", &outcome.check.id)], success)?;
+        out.sample(&SUCCESS, &[&outcome.check.id], success)?;
     }
     out.family(&STATUS)?;
     for outcome in outcomes {
         for status in Status::ALL {
             let is = u8::from(status == outcome.finding.status);
-            out.sample(&STATUS, &[("check", &outcome.check.id), ("status", status.word())], is)?;
+            out.sample(&STATUS, &[&outcome.check.id, status.word()], is)?;
         }
     }
     out.family(&DURATION)?;
     for outcome in outcomes {
-        out.sample(&DURATION, &[("check", &outcome.check.id)], outcome.elapsed.as_secs_f64())?;
+        out.sample(&DURATION, &[&outcome.check.id], outcome.elapsed.as_secs_f64())?;
     }
     if outcomes.iter().any(|outcome| !outcome.finding.perfdata.is_empty()) {
         perfdata(outcomes, out)?;
@@ -73,7 +77,7 @@ fn perfdata(outcomes: &[Outcome], out: &mut Exposition<'_>) -> fmt::Result {
         // A plugin may say the same twice; for Prometheus one bad series makes the whole scrape bad.
         let mut seen = HashSet::new();
         for figure in outcome.finding.perfdata.iter().filter(|figure| seen.insert((&figure.label, &figure.unit))) {
-            let labels = [("check", outcome.check.id.as_str()), ("label", &figure.label), ("unit", &figure.unit)];
+            let labels = [outcome.check.id.as_str(), &figure.label, &figure.unit];
             out.sample(&PERFDATA, &labels, figure.value)?;
         }
     }
