@@ -9,7 +9,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::family::{self, Family};
+use support::family::{self, Family, deployed};
 use support::metrics::{gated, open, scrape, shows};
 use support::*;
 
@@ -157,18 +157,25 @@ fn a_real_prometheus_scrapes_and_knows_what_is_down() {
     let At::Tcp(target) = server.at else { panic!("it is served over TCP") };
     assert_eq!(get(&server.at, "/").status, 500);
     let directory = tempfile::tempdir().expect("there is room");
-    let configuration = format!(
-        r#"{{
-            "global": {{ "scrape_interval": "200ms", "scrape_timeout": "200ms" }},
-            "scrape_configs": [{{
-                "job_name": "hospital",
-                "authorization": {{ "credentials": "s3cret" }},
-                "static_configs": [{{ "targets": ["{target}"] }}]
-            }}]
-        }}"#
+    let at_home = r#"static_configs:
+      - targets: ["127.0.0.1:1515"]"#;
+    let here = format!("static_configs: [{{targets: ['{target}']}}]");
+    let locked = "    # authorization:\n    #   credentials_file: /etc/prometheus/hospital-token\n";
+    let unlocked = format!("    authorization: {{credentials_file: {}}}\n", token.display());
+    let hurry = "scrape_interval: 200ms\n  scrape_timeout: 200ms\n  evaluation_interval: 200ms";
+    let configuration = deployed(
+        "prometheus/prometheus.yml",
+        &[
+            (&format!("job_name: hospital\n    {at_home}"), &format!("job_name: hospital\n    {here}")),
+            (&format!("scrape_timeout: 10s\n    {at_home}"), &format!("scrape_timeout: 1s\n    {here}")),
+            ("scrape_interval: 15s", hurry),
+            ("scrape_interval: 1m", "scrape_interval: 1s"),
+            (locked, &unlocked),
+        ],
     );
-    // JSON is YAML.
     std::fs::write(directory.path().join("prometheus.yml"), configuration).expect("the directory is ours");
+    let rules = deployed("prometheus/hospital.rules.yml", &[]);
+    std::fs::write(directory.path().join("hospital.rules.yml"), rules).expect("the directory is ours");
     let prometheus = Family::start(directory, "prometheus", |command| {
         command.args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.listen-address=127.0.0.1:0"]);
     });
@@ -188,7 +195,7 @@ fn a_real_prometheus_scrapes_and_knows_what_is_down() {
         let results = answer["data"]["result"].as_array().cloned().unwrap_or_default();
         results.into_iter().map(|found| (found["metric"].clone(), found["value"][1].clone())).collect::<Vec<_>>()
     };
-    prometheus.within_patience("it scrapes", || query("up").iter().any(|(_, up)| up == "1"));
+    prometheus.within_patience("both jobs scrape", || query("up == 1").len() == 2);
     let down = query("hospital_check_success == 0");
     assert_eq!(down.iter().map(|(labels, _)| &labels["check"]).collect::<Vec<_>>(), [DOWN]);
     let free = query(r#"hospital_check_perfdata{unit="%"}"#);
@@ -196,7 +203,11 @@ fn a_real_prometheus_scrapes_and_knows_what_is_down() {
     assert_eq!(query("hospital_build_info")[0].0["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(query("time() - hospital_config_last_reload_success_timestamp_seconds < 60").len(), 1);
     let failed = r#"hospital_requests_total{route="checks",code="5xx"}"#;
-    assert_eq!(query(failed)[0].1, "1");
+    assert_eq!(query(failed)[0].1, "1", "the job that runs the checks gets 200 whatever is down");
+    let alerts = || try_get(&at, "/api/v1/alerts").expect("it answers").json()["data"]["alerts"].clone();
+    prometheus.within_patience("the rules tell of it", || alerts()[0]["labels"]["alertname"] == "HealthcheckBad");
+    assert_eq!(alerts()[0]["labels"]["check"], DOWN);
+    assert_eq!(alerts().as_array().map(Vec::len), Some(1), "and of nothing else");
 
     get(&server.at, "/");
     prometheus.within_patience("the next scrape shows it", || query(failed)[0].1 == "2");
