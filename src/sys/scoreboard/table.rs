@@ -28,9 +28,9 @@ impl<T, const ENTRIES: usize> Table<T, ENTRIES> {
     /// The value of that name, all zeroes if it is new; `None` when there is no room for another.
     pub(super) fn claim(&self, name: &str) -> Option<&T> {
         let key = key(name);
-        let is_ours = |entry: &&Entry<T>| match entry.key.compare_exchange(0, key, Relaxed, Relaxed) {
-            Ok(_) => true,
-            Err(there) => there == key,
+        let is_ours = |entry: &&Entry<T>| match entry.key.load(Relaxed) {
+            0 => entry.key.compare_exchange(0, key, Relaxed, Relaxed).map_or_else(|there| there == key, |_| true),
+            there => there == key,
         };
         self.from(key).find(is_ours).map(|entry| &entry.value)
     }
