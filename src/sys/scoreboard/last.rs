@@ -99,7 +99,8 @@ mod tests {
             let read = Last::from_word(last.to_word()).expect("it has a status");
             prop_assert_eq!(Last { elapsed: last.elapsed, ..read }, last);
             let error = read.elapsed.abs_diff(last.elapsed);
-            prop_assert!(error <= last.elapsed / 1900, "{:?} became {:?}", last.elapsed, read.elapsed);
+            // Each digit that is dropped is rounded: 0.555… of the last of four that are kept.
+            prop_assert!(error <= last.elapsed / 1800, "{:?} became {:?}", last.elapsed, read.elapsed);
         }
 
         #[test]
