@@ -2,6 +2,7 @@
 //! no connection.
 
 pub(crate) mod command;
+mod deaths;
 pub(crate) mod fleet;
 mod pidfile;
 pub(crate) mod succession;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::settings::Given;
+use crate::sys::casebook::Casebook;
 use crate::sys::descriptors;
 use crate::sys::process::{self, Forked};
 use crate::sys::scoreboard::{SLOTS, Scoreboard};
@@ -22,6 +24,7 @@ use crate::sys::sockets::{self, Listener};
 use crate::sys::{systemd, tree};
 use crate::worker::Post;
 use command::Command;
+use deaths::Coroner;
 use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing};
 use pidfile::PidFile;
 use succession::{Inheritance, Succession};
@@ -47,6 +50,7 @@ pub(crate) struct Master {
     fleet: Fleet,
     listeners: Vec<Listener>,
     scoreboard: Scoreboard,
+    coroner: Coroner,
     signals: Inbox,
     /// Workers hold the reading end; that it ends tells them that the master is gone.
     lifeline: (PipeReader, PipeWriter),
@@ -89,6 +93,7 @@ impl Master {
             fleet: Fleet::new(generation, settings.workers.into(), SLOTS, timing(&plan), now),
             listeners,
             scoreboard: Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?,
+            coroner: Coroner::new(Casebook::new(now).map_err(cannot("cannot map the casebook"))?),
             signals,
             lifeline: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
             bell: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
@@ -184,9 +189,7 @@ impl Master {
             Action::Kill(pid) => send(pid, Signal::SIGKILL),
             Action::Reopen(pid) => send(pid, Signal::SIGUSR1),
             Action::Abort { slot, pid } => {
-                let check =
-                    self.scoreboard.check(slot).map_or_else(String::new, |check| format!(" in the check {check}"));
-                tracing::error!("worker {slot} (pid {pid}) hangs{check}: aborting it");
+                self.coroner.hangs(slot, pid);
                 send(pid, Signal::SIGABRT);
             }
             Action::ReopenLogs => crate::logging::reopen(),
@@ -218,6 +221,7 @@ impl Master {
 
     fn fork(&mut self, slot: usize, generation: Generation) -> Flow {
         self.scoreboard.clear(slot);
+        self.coroner.casebook().forget(slot);
         match process::fork() {
             Ok(Forked::Child { parent }) => Flow::Worker { slot, generation, master: parent },
             Ok(Forked::Parent(pid)) => {
@@ -239,6 +243,7 @@ impl Master {
             plan: self.plans.remove(&generation).expect("a generation that is forked has a plan"),
             listeners: self.listeners,
             scoreboard: self.scoreboard,
+            casebook: self.coroner.casebook(),
             lifeline: self.lifeline.0,
             bell: self.bell.1,
         }
@@ -249,7 +254,7 @@ impl Master {
         let mut events = self.newly_ready();
         while let Some((pid, status)) = process::reap() {
             if let Some(slot) = self.fleet.slot_of(pid) {
-                log_death(slot, self.fleet.slots()[slot], pid, status);
+                self.coroner.died(slot, self.fleet.slots()[slot], pid, status);
                 // A worker that could not end by itself has not ended what its checks were running either.
                 if status.code().is_none()
                     && let Err(error) = tree::kill_orphans_of(pid)
@@ -265,8 +270,9 @@ impl Master {
     }
 
     /// Who is awake for longer than a worker may be?
-    fn inspect(&self) -> Vec<Event> {
+    fn inspect(&mut self) -> Vec<Event> {
         let now = Instant::now();
+        self.coroner.catch_up();
         let Some(timeout) = self.fleet.timeout() else { return vec![] };
         let hangs = |&slot: &usize| self.scoreboard.awake_for(slot, now).is_some_and(|awake| awake > timeout);
         (0..self.fleet.slots().len()).filter(hangs).map(|slot| Event::Hung { slot }).collect()
@@ -282,6 +288,7 @@ impl Master {
                 let event =
                     Event::Loaded { workers: plan.configuration.settings.workers.into(), timing: timing(&plan) };
                 self.plans.insert(self.fleet.next_generation(), plan);
+                self.coroner.casebook().close_all();
                 tracing::info!("reloading");
                 event
             }
@@ -367,17 +374,5 @@ fn signal(name: &str) -> Signal {
 fn send(pid: Pid, signal: Signal) {
     if let Err(error) = process::send(pid, signal) {
         tracing::error!("cannot send {signal} to worker {pid}: {error}");
-    }
-}
-
-fn log_death(slot: usize, state: Slot, pid: Pid, status: std::process::ExitStatus) {
-    match state {
-        Slot::Booting { .. } => tracing::error!("worker {slot} (pid {pid}) died while it booted: {status}"),
-        Slot::Serving { .. } if status.success() => tracing::info!("worker {slot} (pid {pid}) retired"),
-        Slot::Serving { .. } => tracing::error!("worker {slot} (pid {pid}) died: {status}"),
-        Slot::Draining { .. } if status.success() => tracing::debug!("worker {slot} (pid {pid}) finished"),
-        Slot::Draining { .. } | Slot::Aborting { .. } => tracing::warn!("worker {slot} (pid {pid}) ended: {status}"),
-        Slot::Dying { .. } => tracing::info!("worker {slot} (pid {pid}) was killed"),
-        Slot::Vacant | Slot::Forking { .. } => {}
     }
 }
