@@ -1,10 +1,16 @@
 //! A check that keeps killing its worker is quarantined, and the others are answered.
 
+#[allow(dead_code)]
+#[path = "../../../tests/support/cgroup.rs"]
+mod cgroup;
+#[allow(dead_code)]
 #[path = "bank/daemon.rs"]
 mod daemon;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use cgroup::Cgroup;
 use daemon::Bank;
 
 /// How long a quarantined check is left alone at first.
@@ -85,4 +91,31 @@ fn a_quarantined_check_is_tried_again_and_free_when_it_comes_back() {
     let tried = Instant::now();
     bank.within(QUARANTINE * 4, "it is free", || bank.report().0.starts_with("HTTP/1.1 200 "));
     assert!(tried.elapsed() >= QUARANTINE, "after {:?}", tried.elapsed());
+}
+
+#[test]
+#[ignore = "needs root and a control group with a memory limit: run tests/run"]
+fn a_worker_that_the_kernel_kills_for_memory_is_told_as_such_and_its_check_quarantined() {
+    let group = Cgroup::of_memory(64 << 20);
+    let enter = format!("echo $$ > {}/cgroup.procs && exec \"$0\" serve \"$@\"", group.path().display());
+    let mut command = Command::new("sh");
+    command.args(["-c", &enter, env!("CARGO_BIN_EXE_bank")]);
+    let bank = Bank::run(command, "bank.counter bank.clerk", &["-w", "2"], &[]);
+    bank.within(daemon::PATIENCE, "it serves", || bank.log().contains("ready: 2 of 2 workers"));
+    bank.robbed(Some("memory"));
+    let (_, context) = asked_until_answered(&bank);
+    assert!(context.starts_with("killed its worker 3 times (out of memory), next try in "), "{context}");
+    let death = format!(
+        "died: killed by the kernel: out of memory (cgroup {}) in the check bank.counter",
+        group.path().display()
+    );
+    assert!(bank.log().contains(&death), "{}", bank.log());
+
+    // A KILL from elsewhere is none of the kernel's.
+    let log = bank.log();
+    let worker = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", bank.process.id()));
+    let worker = worker.expect("it has workers").split(' ').next().expect("there is one").to_owned();
+    assert!(Command::new("kill").args(["-KILL", &worker]).status().expect("there is a kill").success());
+    bank.within(daemon::PATIENCE, "its death is told", || bank.log().len() > log.len());
+    assert!(bank.log()[log.len()..].contains("died: signal: 9 (SIGKILL)\n"), "{}", bank.log());
 }

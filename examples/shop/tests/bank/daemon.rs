@@ -11,24 +11,24 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How late an answer may be on the slowest machine; benches/rounds.rs measures how late it is.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-pub struct Bank {
-    pub process: Child,
+pub(crate) struct Bank {
+    pub(crate) process: Child,
     address: String,
     directory: TempDir,
 }
 
 impl Bank {
     /// Opens it with these checks. The listener is bound already, so the first request waits for it.
-    pub fn open(names: &str, args: &[&str], variables: &[(&str, &str)]) -> Bank {
+    pub(crate) fn open(names: &str, args: &[&str], variables: &[(&str, &str)]) -> Bank {
         let mut program = Command::new(env!("CARGO_BIN_EXE_bank"));
         program.arg("serve");
         Bank::run(program, names, args, variables)
     }
 
     /// Opens it by another command, to which `--fd 0` and the rest are added.
-    pub fn run(mut command: Command, names: &str, args: &[&str], variables: &[(&str, &str)]) -> Bank {
+    pub(crate) fn run(mut command: Command, names: &str, args: &[&str], variables: &[(&str, &str)]) -> Bank {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let directory = tempfile::tempdir().expect("there is room");
@@ -48,7 +48,7 @@ impl Bank {
     }
 
     /// From now on the checks that may be robbed end their worker in this way; `None`: they do not any more.
-    pub fn robbed(&self, way: Option<&str>) {
+    pub(crate) fn robbed(&self, way: Option<&str>) {
         let file: PathBuf = self.directory.path().join("robbery");
         match way {
             Some(way) => std::fs::write(file, way).expect("the directory is ours"),
@@ -56,12 +56,12 @@ impl Bank {
         }
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).expect("the log is UTF-8")
     }
 
     /// The answer; `None` when the connection ends without one.
-    pub fn ask(&self, path: &str) -> Option<String> {
+    pub(crate) fn ask(&self, path: &str) -> Option<String> {
         let mut stream = TcpStream::connect(&self.address).expect("somebody listens");
         stream.set_read_timeout(Some(PATIENCE * 2)).expect("it is not zero");
         write!(stream, "GET {path} HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n\r\n").expect("it takes a request");
@@ -74,21 +74,21 @@ impl Bank {
     }
 
     /// The head and the report of an answer that has to come.
-    pub fn report(&self) -> (String, Value) {
+    pub(crate) fn report(&self) -> (String, Value) {
         let answer = self.ask("/").expect("it answers");
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
         (head.to_owned(), serde_json::from_str(body).expect("the body is JSON"))
     }
 
     /// Sends a signal to the master.
-    pub fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.process.id().to_string()]).status();
         assert!(sent.expect("there is a kill").success());
     }
 
     /// Polls until the condition holds.
     #[track_caller]
-    pub fn within(&self, limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    pub(crate) fn within(&self, limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
         let deadline = Instant::now() + limit;
         while !condition() {
             assert!(Instant::now() < deadline, "within {limit:?}: {what}: did not happen\n{}", self.log());
