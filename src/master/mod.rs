@@ -212,6 +212,7 @@ impl Master {
             }
             Action::CloseListeners => self.close_listeners(),
             Action::Upgrade => return Flow::On(self.upgrade()),
+            Action::GiveUp { successor } => self.give_up(successor),
             Action::HandOver { successor } => self.hand_over(successor),
         }
         Flow::On(vec![])
@@ -262,7 +263,7 @@ impl Master {
                     tracing::warn!("what the checks of worker {slot} were running may go on: {error}");
                 }
             } else if self.fleet.successor() == Some(pid) {
-                tracing::error!("no upgrade: the new master (pid {pid}) ended: {status}: everything is as it was");
+                self.upgrade_failed(pid, status);
             }
             events.push(Event::Died { pid, status });
         }
