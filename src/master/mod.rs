@@ -4,6 +4,7 @@
 pub(crate) mod command;
 mod deaths;
 pub(crate) mod fleet;
+mod keeper;
 mod pidfile;
 pub(crate) mod succession;
 
@@ -52,6 +53,8 @@ pub(crate) struct Master {
     listeners: Vec<Listener>,
     scoreboard: Scoreboard,
     coroner: Coroner,
+    /// Outlives us, to clean up behind us.
+    keeper: Option<Pid>,
     signals: Inbox,
     /// Workers hold the reading end; that it ends tells them that the master is gone.
     lifeline: (PipeReader, PipeWriter),
@@ -94,6 +97,7 @@ impl Master {
             fleet: Fleet::new(generation, settings.workers.into(), SLOTS, timing(&plan), now),
             listeners,
             scoreboard: Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?,
+            keeper: None,
             coroner: Coroner::new(Casebook::new(now).map_err(cannot("cannot map the casebook"))?),
             signals,
             lifeline: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
@@ -222,6 +226,7 @@ impl Master {
     // --- workers -----------------------------------------------------------------------------------
 
     fn fork(&mut self, slot: usize, generation: Generation) -> Flow {
+        self.keep_a_keeper(generation);
         self.scoreboard.clear(slot);
         self.coroner.casebook().forget(slot);
         match process::fork() {
@@ -263,6 +268,8 @@ impl Master {
                 {
                     tracing::warn!("what the checks of worker {slot} were running may go on: {error}");
                 }
+            } else if self.keeper == Some(pid) {
+                self.keeper = None;
             } else if self.fleet.successor() == Some(pid) {
                 self.upgrade_failed(pid, status);
             }
@@ -346,6 +353,7 @@ impl Master {
     }
 
     fn end(self, code: u8) -> Ended {
+        self.dismiss_keeper();
         if let Some(pidfile) = self.pidfile.filter(PidFile::is_mine) {
             pidfile.remove();
         }

@@ -204,7 +204,8 @@ impl Server {
 
     /// The pids of the workers, in order.
     pub(crate) fn workers(&self) -> Vec<i32> {
-        processes::children(self.master())
+        let is_worker = |pid: &i32| processes::name(*pid) != "hospital:keeper";
+        processes::children(self.master()).into_iter().filter(is_worker).collect()
     }
 
     /// A path in the server's directory.
