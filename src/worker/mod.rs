@@ -1,5 +1,6 @@
 //! A worker: one mio loop on the shared listeners. It never waits for anything but that loop's wait.
 
+mod boot;
 mod clients;
 pub(crate) mod connection;
 mod door;
@@ -8,25 +9,16 @@ mod respond;
 mod rounds;
 pub(crate) mod route;
 
-use std::io::{self, PipeReader, Write};
-use std::os::fd::AsRawFd;
-use std::sync::Arc;
+use std::io::{self, PipeReader};
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 
-use crate::plan::Plan;
-use crate::round::Runner;
-use crate::settings::{Configuration, SUCCESSION, Settings};
-use crate::sys::descriptors;
-use crate::sys::memory;
 use crate::sys::process;
 use crate::sys::scoreboard::Scoreboard;
-use crate::sys::signals::{self, Inbox, Signal};
-use crate::sys::sockets::Listener;
-use crate::sys::systemd;
+use crate::sys::signals::{Inbox, Signal};
 use crate::sys::tree;
+pub(crate) use boot::Post;
 use clients::{Clients, Progress};
 use connection::{Limits, Need, Patience, Rejection};
 use door::Door;
@@ -45,19 +37,6 @@ const IDLE_GRACE: Duration = Duration::from_secs(2);
 /// How many pipelined requests of one client are answered before others have their turn.
 const TURN: usize = 8;
 
-/// What a worker takes with it from the master.
-pub(crate) struct Post {
-    pub(crate) slot: usize,
-    pub(crate) master: i32,
-    pub(crate) plan: Plan,
-    pub(crate) listeners: Vec<Listener>,
-    pub(crate) scoreboard: Scoreboard,
-    /// Ends when the master does.
-    pub(crate) lifeline: PipeReader,
-    /// Wakes the master up.
-    pub(crate) bell: io::PipeWriter,
-}
-
 /// Boots and serves until it is told to finish, then ends the process. To be called in a forked child.
 pub(crate) fn run(post: Post) -> ! {
     let span = tracing::info_span!("worker", slot = post.slot, pid = std::process::id());
@@ -72,18 +51,6 @@ pub(crate) fn run(post: Post) -> ! {
     // What a check is running in one of our threads would outlive us.
     tree::kill_all();
     process::leave(code)
-}
-
-fn limits(settings: &Settings) -> Limits {
-    Limits {
-        line: settings.limit_request_line as usize,
-        fields: settings.limit_request_fields as usize,
-        field_size: settings.limit_request_field_size as usize,
-    }
-}
-
-fn patience(settings: &Settings) -> Patience {
-    Patience { header: settings.header_timeout, keep_alive: settings.keep_alive }
 }
 
 struct Worker {
@@ -110,66 +77,9 @@ struct Worker {
 }
 
 impl Worker {
-    fn boot(post: Post) -> io::Result<Worker> {
-        let Post { slot, master, plan, listeners, scoreboard, lifeline, mut bell } = post;
-        let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
-        // The handlers first: a TERM that came in since the fork is still blocked, and would be lost.
-        let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
-        signals::unblock_all()?;
-        process::set_name(&format!("{}:w{slot}", settings.name));
-        identity.assume()?;
-        if !process::die_with(master)? {
-            process::leave(0);
-        }
-        process::change_environment(
-            environment.iter().map(|(name, value)| (name.as_str(), value.as_str())),
-            systemd::OWN_VARIABLES.into_iter().chain([SUCCESSION]),
-        );
-
-        // Built after fork: an inherited epoll set is shared with the master, so registering here would
-        // change what *it* waits for.
-        let poll = Poll::new()?;
-        poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
-        poll.registry().register(&mut SourceFd(&lifeline.as_raw_fd()), LIFELINE, Interest::READABLE)?;
-        let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
-        // A failed wake would leave the round to its deadline; there is nobody to tell it to here.
-        let runner = Runner::new(move || drop(waker.wake()))
-            .with_witness(move |check| scoreboard.set_check(slot, check.map_or("", |check| check.id.as_str())));
-        let clients = Clients::new(FIRST_LISTENER + listeners.len());
-        // A quarter of the descriptors is for the checks and for ourselves: without one left, nobody could be let
-        // in, not even to take the place of a client that only sits there.
-        let most = (settings.worker_connections as usize).min(descriptors::limit() / 4 * 3).max(1);
-        let mut door = Door::new(listeners, FIRST_LISTENER, most);
-        door.open(&poll)?;
-
-        let worker = Worker {
-            slot,
-            scoreboard,
-            signals,
-            lifeline,
-            poll,
-            door,
-            clients,
-            rounds: Rounds::new(runner, settings.request_timeout),
-            limits: limits(&settings),
-            patience: patience(&settings),
-            scratch: vec![0; 8 * 1024].into(),
-            answered: Vec::new(),
-            again: Vec::new(),
-            now: Instant::now(),
-            left: settings.requests_before_retiring(std::process::id()),
-            draining: false,
-            responder: Responder::new(sources, disclosure, settings, scoreboard),
-        };
-        memory::release();
-        scoreboard.set_ready(slot, std::process::id());
-        // A full pipe rings as well: the master has not listened yet.
-        let _ = bell.write(&[0]);
-        Ok(worker)
-    }
-
     fn serve(mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(256);
+        // Room for everybody: who has asked before a round begins is heard before it begins.
+        let mut events = Events::with_capacity(FIRST_LISTENER + self.door.len() + self.door.most());
         while !(self.draining && self.door.is_closed() && self.clients.len() == 0) {
             self.scoreboard.rests(self.slot);
             match self.poll.poll(&mut events, self.timeout()) {
@@ -353,8 +263,13 @@ impl Worker {
         let Some(client) = self.clients.get_mut(key) else { return false };
         self.left = self.left.map(|left| left.saturating_sub(1));
         if let Some(wish) = self.responder.answer(&mut client.connection, self.now) {
+            // What takes time begins at the end of this turn: by then everybody who has asked is known.
+            let at_once = self.rounds.is_idle() && !wish.part.checks().iter().any(|check| check.blocking);
             self.rounds.ask(Asker { key, wish });
-            self.advance_rounds();
+            if at_once {
+                self.rounds.begin(self.now);
+                self.advance_rounds();
+            }
         }
         self.answered.pop_if(|answered| *answered == key).is_some() || !self.clients.waits_for_round(key)
     }
@@ -369,10 +284,32 @@ impl Worker {
         }
     }
 
+    /// Answers those whose round is over, and begins the next one.
     fn finish_rounds(&mut self) -> io::Result<()> {
-        self.advance_rounds();
-        while let Some(key) = self.answered.pop() {
-            self.serve_client(key)?;
+        loop {
+            self.advance_rounds();
+            while let Some(key) = self.answered.pop() {
+                self.serve_client(key)?;
+            }
+            if self.rounds.is_running() || self.rounds.is_idle() {
+                return Ok(());
+            }
+            self.let_all_in()?;
+            self.rounds.begin(self.now);
+        }
+    }
+
+    /// Whoever is at the door when a round begins shares it, unless a worker that is free takes him: a crowd costs us
+    /// the round that runs and the next, however slowly we let it in.
+    fn let_all_in(&mut self) -> io::Result<()> {
+        if self.scoreboard.is_another_free(self.slot) {
+            return Ok(());
+        }
+        for _ in self.clients.len()..self.door.most() {
+            match self.door.accept_waiting() {
+                Some(socket) => self.admit(socket)?,
+                None => break,
+            }
         }
         Ok(())
     }

@@ -29,36 +29,37 @@ impl Rounds {
         Rounds { runner, limit, running: None, waiting: Vec::new() }
     }
 
-    /// Takes a request in; [`Rounds::advance`] begins its round as soon as it can.
+    /// Takes a request in, for the next round.
     pub(super) fn ask(&mut self, asker: Asker) {
         self.waiting.push(asker);
     }
 
-    /// Moves on and returns what can be answered now.
-    pub(super) fn advance(&mut self, now: Instant) -> Vec<(usize, Manner, Report)> {
-        let mut answers = Vec::new();
-        loop {
-            if let Some((round, _)) = &mut self.running {
-                self.runner.advance(round, now);
-            } else if !self.waiting.is_empty() {
-                let askers = std::mem::take(&mut self.waiting);
-                // The last first: if the suite was read anew in between, its newest checks are run.
-                let suite = askers.iter().rev().flat_map(|asker| asker.wish.part.checks()).cloned().collect();
-                self.running = Some((self.runner.begin(suite, self.limit, now), askers));
-            }
-            match self.running.take() {
-                Some((round, askers)) if round.is_over() => {
-                    let report = round.into_report();
-                    answers.extend(
-                        askers.into_iter().map(|Asker { key, wish }| (key, wish.manner, report.of(&wish.part))),
-                    );
-                }
-                unfinished => {
-                    self.running = unfinished;
-                    return answers;
-                }
-            }
+    /// Begins the next round, if somebody has asked for it and none runs.
+    pub(super) fn begin(&mut self, now: Instant) {
+        if self.is_running() || self.waiting.is_empty() {
+            return;
         }
+        let askers = std::mem::take(&mut self.waiting);
+        // The last first: if the suite was read anew in between, its newest checks are run.
+        let suite = askers.iter().rev().flat_map(|asker| asker.wish.part.checks()).cloned().collect();
+        self.running = Some((self.runner.begin(suite, self.limit, now), askers));
+    }
+
+    /// Moves the round on; if it is over, returns what can be answered now.
+    pub(super) fn advance(&mut self, now: Instant) -> Vec<(usize, Manner, Report)> {
+        let Some((mut round, askers)) = self.running.take() else { return Vec::new() };
+        self.runner.advance(&mut round, now);
+        if !round.is_over() {
+            self.running = Some((round, askers));
+            return Vec::new();
+        }
+        let report = round.into_report();
+        askers.into_iter().map(|Asker { key, wish }| (key, wish.manner, report.of(&wish.part))).collect()
+    }
+
+    /// Whether no round runs and nobody waits for one.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.is_running() && self.waiting.is_empty()
     }
 
     /// Whether a round is under way.
@@ -104,9 +105,10 @@ mod tests {
         let now = Instant::now();
 
         rounds.ask(Asker { key: 0, wish: all(suite.clone()) });
-        assert!(rounds.advance(now).is_empty());
+        rounds.begin(now);
         for key in 1..=200 {
             rounds.ask(Asker { key, wish: all(suite.clone()) });
+            rounds.begin(now);
             assert!(rounds.advance(now).is_empty());
         }
         let mut answered = Vec::new();
@@ -114,7 +116,9 @@ mod tests {
             release.send(()).expect("the check waits");
             wakes.recv().expect("the check comes back");
             answered.push(rounds.advance(now).into_iter().map(|(key, ..)| key).collect::<Vec<_>>());
+            rounds.begin(now);
         }
+        assert!(rounds.is_idle());
         assert_eq!(answered[0], [0], "a round answers only those who asked before it began");
         assert_eq!(answered[1].len(), 200);
         assert_eq!(runs.load(Ordering::SeqCst), 2);
@@ -129,7 +133,9 @@ mod tests {
         let mut rounds = Rounds::new(Runner::new(|| {}), LONG);
         rounds.ask(Asker { key: 0, wish: all(suite("old")) });
         rounds.ask(Asker { key: 1, wish: all(suite("new")) });
-        let answers = rounds.advance(Instant::now());
+        let now = Instant::now();
+        rounds.begin(now);
+        let answers = rounds.advance(now);
         let contexts: Vec<_> =
             answers.iter().map(|(key, _, report)| (*key, report.outcomes[0].finding.context.as_deref())).collect();
         assert_eq!(contexts, [(0, Some("new")), (1, Some("new"))]);
