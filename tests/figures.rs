@@ -11,6 +11,7 @@ mod support;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use support::family::Family;
 use support::*;
 
 /// How many ask at once.
@@ -72,6 +73,122 @@ fn a_crowd_that_a_worker_is_slow_to_let_in_shares_one_round() {
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
     assert_eq!(began(), 2, "the round that ran, and the one that they share");
+}
+
+#[test]
+fn livez_is_answered_at_once_while_every_worker_runs_slow_checks() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let (began, ended) = (directory.path().join("began"), directory.path().join("ended"));
+    let script = format!("echo%20>>{}%3B%20sleep%205%3B%20echo%20>>{}", began.display(), ended.display());
+    let checks = format!("slow=exec:/bin/sh#args=-c&args={script}&timeout=20s");
+    let server = Launch::binding(["-b", "127.0.0.1:0", "-w", &WORKERS.to_string(), "--request-timeout", "20s"])
+        .env("HEALTHCHECKS", &checks)
+        .start();
+    let lines = |path: &Path| std::fs::read_to_string(path).unwrap_or_default().lines().count();
+    let _slow: Vec<_> = (1..=WORKERS)
+        .map(|n| {
+            let mut client = Client::to(&server.at);
+            client.ask("/");
+            eventually("a worker that was free takes the request", || lines(&began) == n);
+            client
+        })
+        .collect();
+    let times = Times::of(PROBES, || get(&server.at, "/livez"));
+    assert_eq!(lines(&ended), 0, "every worker was busy all the time");
+    times.show_and_assert("/livez beside four workers that run slow checks");
+}
+
+#[test]
+#[ignore = "needs slowhttptest: run tests/run"]
+fn a_thousand_slow_headers_hold_up_no_probe() {
+    let open = beside_slowhttptest("slow headers", &["-H", "-i", "1"]);
+    assert!(open >= SLOW, "{open} connections were open at once");
+}
+
+#[test]
+#[ignore = "needs slowhttptest: run tests/run"]
+fn a_thousand_slow_bodies_hold_up_no_probe() {
+    // A body is not read: each is answered and closed, so they do not add up.
+    beside_slowhttptest("slow bodies", &["-B", "-i", "1"]);
+}
+
+#[test]
+#[ignore = "needs slowhttptest: run tests/run"]
+fn a_thousand_slow_readers_hold_up_no_probe() {
+    let open = beside_slowhttptest("slow readers", &["-X", "-k", "10", "-n", "1", "-w", "8", "-y", "16", "-z", "5"]);
+    assert!(open >= SLOW, "{open} connections were open at once");
+}
+
+/// How many slow connections there are.
+const SLOW: usize = 1000;
+/// How many probes are timed.
+const PROBES: usize = 1000;
+/// What a slow connection may cost in user space: the connection, its buffers, its place in slab and timers.
+const BYTES_A_CONNECTION: u64 = 8 * 1024;
+
+/// Probes a server that slowhttptest works on, and returns how many connections were open at the most.
+#[track_caller]
+fn beside_slowhttptest(what: &str, options: &[&str]) -> usize {
+    processes::allow_many_descriptors();
+    // Their reports are larger than what a slow reader's socket takes.
+    let checks: Vec<_> = (0..20).map(|n| format!("part-{n}=memory:#available=1")).collect();
+    let server = Launch::binding(["-b", "127.0.0.1:0", "-w", "2"]).env("HEALTHCHECKS", &checks.join(" ")).start();
+    assert_eq!(get(&server.at, "/").status, 200);
+    let total = |count: fn(i32) -> u64| server.workers().into_iter().map(count).sum::<u64>();
+    let resident = || total(|pid| processes::number(pid, "VmRSS")) * 1024;
+    let sockets = || total(|pid| processes::sockets(pid) as u64) as usize;
+    let (workers, idle, before) = (server.workers(), sockets(), resident());
+
+    let At::Tcp(address) = server.at else { panic!("it serves {:?}", server.at) };
+    let mut slow = Family::start(tempfile::tempdir().expect("there is room"), "slowhttptest", |command| {
+        let count = SLOW.to_string();
+        command.args(options).args(["-c", &count, "-r", &count, "-l", "4", "-u", &format!("http://{address}/")]);
+    });
+    let mut most = 0;
+    let mut times = Times::default();
+    while processes::is_alive(slow.head()) {
+        (0..10).for_each(|_| times.add(|| get(&server.at, "/")));
+        most = most.max(sockets().saturating_sub(idle));
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(slow.wait().success(), "{}", slow.text("stdout"));
+    println!("{what}: {most} connections at the most, {} KiB more", grown / 1024);
+    assert!(grown < SLOW as u64 * BYTES_A_CONNECTION, "{grown} bytes more");
+    assert_eq!(server.workers(), workers, "{}", server.stderr());
+    times.show_and_assert(what);
+    eventually("all of them are let go", || sockets() == idle);
+    most
+}
+
+/// How long good answers took.
+#[derive(Default)]
+struct Times(Vec<Duration>);
+
+impl Times {
+    #[track_caller]
+    fn of(count: usize, ask: impl Fn() -> Answer) -> Times {
+        let mut times = Times::default();
+        (0..count).for_each(|_| times.add(&ask));
+        times
+    }
+
+    #[track_caller]
+    fn add(&mut self, ask: impl Fn() -> Answer) {
+        let asked = Instant::now();
+        let answer = ask();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        self.0.push(asked.elapsed());
+    }
+
+    /// Far above what is promised, and far below what a wait for somebody else would be.
+    #[track_caller]
+    fn show_and_assert(mut self, what: &str) {
+        self.0.sort_unstable();
+        let at = |percent: usize| self.0[(self.0.len() * percent / 100).min(self.0.len() - 1)];
+        let (median, late, last) = (at(50), at(99), at(100));
+        println!("{what}: {} probes, median {median:?}, 99th percentile {late:?}, slowest {last:?}", self.0.len());
+        assert!(late < Duration::from_secs(1), "{what}: 99th percentile {late:?}");
+    }
 }
 
 /// A check that takes as long as [`PAUSE`] and leaves a line in the file each time.

@@ -34,14 +34,27 @@ impl Rounds {
         self.waiting.push(asker);
     }
 
-    /// Begins the next round, if somebody has asked for it and none runs.
+    /// Whether somebody has asked for a round and none runs.
+    pub(super) fn is_next_due(&self) -> bool {
+        self.running.is_none() && !self.waiting.is_empty()
+    }
+
+    /// Whether the next round takes time.
+    pub(super) fn next_can_block(&self) -> bool {
+        self.waiting.iter().flat_map(|asker| asker.wish.part.checks()).any(|check| check.blocking)
+    }
+
+    /// Begins the next round, if it is due.
     pub(super) fn begin(&mut self, now: Instant) {
-        if self.is_running() || self.waiting.is_empty() {
+        if !self.is_next_due() {
             return;
         }
         let askers = std::mem::take(&mut self.waiting);
-        // The last first: if the suite was read anew in between, its newest checks are run.
-        let suite = askers.iter().rev().flat_map(|asker| asker.wish.part.checks()).cloned().collect();
+        let suite = match &askers[..] {
+            [alone] => alone.wish.part.clone(),
+            // The last first: if the suite was read anew in between, its newest checks are run.
+            many => many.iter().rev().flat_map(|asker| asker.wish.part.checks()).cloned().collect(),
+        };
         self.running = Some((self.runner.begin(suite, self.limit, now), askers));
     }
 
@@ -55,11 +68,6 @@ impl Rounds {
         }
         let report = round.into_report();
         askers.into_iter().map(|Asker { key, wish }| (key, wish.manner, report.of(&wish.part))).collect()
-    }
-
-    /// Whether no round runs and nobody waits for one.
-    pub(super) fn is_idle(&self) -> bool {
-        !self.is_running() && self.waiting.is_empty()
     }
 
     /// Whether a round is under way.
@@ -118,7 +126,7 @@ mod tests {
             answered.push(rounds.advance(now).into_iter().map(|(key, ..)| key).collect::<Vec<_>>());
             rounds.begin(now);
         }
-        assert!(rounds.is_idle());
+        assert!(!rounds.is_running() && !rounds.is_next_due());
         assert_eq!(answered[0], [0], "a round answers only those who asked before it began");
         assert_eq!(answered[1].len(), 200);
         assert_eq!(runs.load(Ordering::SeqCst), 2);
