@@ -52,8 +52,13 @@ pub(crate) fn run() -> ExitCode {
     })
 }
 
+/// The whole command line.
+pub(crate) fn command() -> Command {
+    Invocation::command()
+}
+
 fn parse(given: &Given) -> Result<(Command, ArgMatches), clap::Error> {
-    let mut command = Invocation::command();
+    let mut command = command();
     let matches = command.try_get_matches_from_mut(&given.argv)?;
     Ok((command, matches))
 }

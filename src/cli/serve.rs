@@ -19,14 +19,14 @@ use crate::worker;
 pub(super) struct Flags {
     /// The checks to serve, as dotted paths, scheme:target, or files; HEALTHCHECKS unless given
     names: Vec<String>,
-    #[command(flatten)]
-    settings: Settings,
     /// Show every setting with its source, then exit
     #[arg(long)]
     print_config: bool,
     /// Validate the configuration, then exit
     #[arg(long, conflicts_with = "print_config")]
     check_config: bool,
+    #[command(flatten)]
+    settings: Settings,
 }
 
 /// Serves until the end, unless only the configuration is asked about.
@@ -36,7 +36,7 @@ pub(super) fn run(given: Given, command: &Command, matches: &ArgMatches, flags: 
         print(configuration.print())?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(directory) = &configuration.settings.chdir {
+    if let Some(directory) = &configuration.settings.process.chdir {
         std::env::set_current_dir(directory)
             .map_err(|error| Error::Usage(format!("--chdir {}: {error}", directory.display())))?;
     }
@@ -47,8 +47,13 @@ pub(super) fn run(given: Given, command: &Command, matches: &ArgMatches, flags: 
         return Ok(ExitCode::SUCCESS);
     }
     let settings = &plan.configuration.settings;
-    process::set_umask(settings.umask);
-    logging::init(settings.error_logfile.as_deref(), settings.log_level, settings.log_format, plan.identity.owner())?;
+    process::set_umask(settings.process.umask);
+    logging::init(
+        settings.log.error_logfile.as_deref(),
+        settings.log.log_level,
+        settings.log.log_format,
+        plan.identity.owner(),
+    )?;
     plan.configuration.warn_of_unknown();
     match Master::start(plan, given, replan)?.run() {
         Ok(Ended::Stopped(code)) => Ok(ExitCode::from(code)),
