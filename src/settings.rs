@@ -3,7 +3,7 @@
 mod layers;
 mod values;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -129,11 +129,11 @@ pub(crate) struct Process {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Log")]
 pub(crate) struct Log {
-    /// Log to this file instead of standard error; USR1 opens it anew
-    #[arg(long, value_name = "FILE")]
+    /// Log to this file instead of standard error, which is "-"; USR1 opens it anew
+    #[arg(long, aliases = ["log-file", "log-output"], value_name = "FILE")]
     pub(crate) error_logfile: Option<PathBuf>,
     /// The least important lines to log
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    #[arg(long, value_name = "LEVEL", default_value = "info", ignore_case = true)]
     pub(crate) log_level: LogLevel,
     /// How a line looks
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -188,10 +188,15 @@ impl Settings {
         }
     }
 
+    /// The file of the log, unless that is standard error, which has a name of its own.
+    pub(crate) fn error_log(&self) -> Option<&Path> {
+        self.log.error_logfile.as_deref().filter(|path| *path != Path::new("-"))
+    }
+
     /// Of what a reload does not change, that of which a change is reported, each as it is shown.
     pub(crate) fn fixed(&self) -> [String; 3] {
         let addresses: Vec<_> = self.addresses().iter().map(ToString::to_string).collect();
-        let log = self.log.error_logfile.as_deref().map_or("standard error".into(), |path| path.display().to_string());
+        let log = self.error_log().map_or("standard error".into(), |path| path.display().to_string());
         let pidfile = self.process.pid.as_deref().map_or("none".into(), |path| path.display().to_string());
         [
             format!("listening on {}", addresses.join(", ")),

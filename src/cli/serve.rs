@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, Command};
 
-use super::{parse, print};
+use super::{advice, parse, print};
 use crate::error::Error;
 use crate::logging;
 use crate::master::{Ended, Master};
@@ -31,6 +31,9 @@ pub(super) struct Flags {
 
 /// Serves until the end, unless only the configuration is asked about.
 pub(super) fn run(given: Given, command: &Command, matches: &ArgMatches, flags: &Flags) -> Result<ExitCode, Error> {
+    if let Some(advice) = advice::on_names(&flags.names) {
+        return Err(Error::Usage(advice));
+    }
     let configuration = given.resolve(command, "serve", matches)?;
     if flags.print_config {
         print(configuration.print())?;
@@ -42,19 +45,14 @@ pub(super) fn run(given: Given, command: &Command, matches: &ArgMatches, flags: 
     }
     let plan = Plan::make(configuration)?;
     if flags.check_config {
-        let unknown = plan.configuration.unknown.iter().map(|variable| format!("{variable} is no setting\n"));
-        print(unknown.chain(["the configuration is good\n".to_owned()]).collect::<String>())?;
+        let unheeded = plan.configuration.unheeded.iter().map(|sentence| format!("{sentence}\n"));
+        print(unheeded.chain(["the configuration is good\n".to_owned()]).collect::<String>())?;
         return Ok(ExitCode::SUCCESS);
     }
     let settings = &plan.configuration.settings;
     process::set_umask(settings.process.umask);
-    logging::init(
-        settings.log.error_logfile.as_deref(),
-        settings.log.log_level,
-        settings.log.log_format,
-        plan.identity.owner(),
-    )?;
-    plan.configuration.warn_of_unknown();
+    logging::init(settings.error_log(), settings.log.log_level, settings.log.log_format, plan.identity.owner())?;
+    plan.configuration.warn_of_unheeded();
     match Master::start(plan, given, replan)?.run() {
         Ok(Ended::Stopped(code)) => Ok(ExitCode::from(code)),
         Ok(Ended::Forked(post)) => worker::run(*post),

@@ -300,7 +300,7 @@ impl Master {
                 tracing::warn!("changed from {before} to {after}: that takes a restart or an upgrade (USR2)");
             }
         }
-        new.configuration.warn_of_unknown();
+        new.configuration.warn_of_unheeded();
     }
 
     // --- the beginning and the end -----------------------------------------------------------------
