@@ -43,6 +43,9 @@ fn what_kubernetes_probes_and_prometheus_scrapes_is_answered() {
         let metrics = get(&server.at, text(&endpoint["path"]));
         assert!(metrics.status == 200 && metrics.body.contains("\nhospital_"), "{file}: {}", metrics.body);
         assert_eq!(port(container, text(&endpoint["port"])), 1515);
+        // As the rules for Prometheus have it.
+        let job = &endpoint["relabelings"][0];
+        assert_eq!((text(&job["targetLabel"]), text(&job["replacement"])), ("job", "hospital"));
     }
 }
 
