@@ -41,14 +41,20 @@ pub(crate) fn reloading() {
     }
 }
 
-/// We are going away.
-pub(crate) fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+/// How things are.
+pub(crate) fn status(status: &str) {
+    tell(&[NotifyState::Status(status)]);
 }
 
-/// Another process is the master from now on.
-pub(crate) fn main_pid(pid: i32) {
-    tell(&[NotifyState::MainPid(pid.unsigned_abs())]);
+/// We are going away, and may take so long, whatever TimeoutStopSec= says.
+pub(crate) fn stopping(status: &str, patience: Duration) {
+    let patience = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::Stopping, NotifyState::Status(status), NotifyState::ExtendTimeoutUsec(patience)]);
+}
+
+/// Another process is the master from now on, with this status.
+pub(crate) fn main_pid(pid: i32, status: &str) {
+    tell(&[NotifyState::MainPid(pid.unsigned_abs()), NotifyState::Status(status)]);
 }
 
 /// The watchdog is fed.
