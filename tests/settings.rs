@@ -83,7 +83,7 @@ fn an_env_file_behind_a_minus_need_not_be_there_but_has_to_be_good() {
     write(&path, "HOSPITAL_WORKERS=3\n");
     assert_set(optional(), "HOSPITAL_WORKERS", "3", "HOSPITAL_WORKERS in --env-file");
     write(&path, "HOSPITAL_WORKERS\n");
-    assert_refused(optional(), &["--env-file", "HOSPITAL_WORKERS"]);
+    assert_refused(optional(), &["--env-file", "line 1", "NAME=VALUE"]);
 }
 
 #[test]

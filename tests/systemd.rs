@@ -84,7 +84,8 @@ fn the_first_connection_starts_the_service_and_what_checks_need_works_in_it() {
     assert_eq!(processes::status(worker, "CapBnd"), format!("{:016x}", 1 << 13));
     assert_eq!(processes::status(worker, "NoNewPrivs"), "1");
     let journal = machine.run(&["journalctl", "--no-pager", "--output=cat", "--unit", SERVICE]).stdout;
-    assert!(journal.contains("INFO ready: 1 of 1 workers serve on :: port 1515"), "{journal}");
+    // Without a time, which the journal has.
+    assert!(journal.contains("\n INFO ready: 1 of 1 workers serve on :: port 1515"), "{journal}");
 }
 
 #[test]
@@ -138,6 +139,10 @@ fn a_reload_takes_the_file_anew_and_a_bad_one_fails_and_says_why() {
     machine.logs("HEALTHCHECKS names \"nowhere\"");
     let status = machine.property(SERVICE, "StatusText");
     assert!(status.contains("; reload refused: ") && status.contains("nowhere"), "{status}");
+    // It is an error to the journal, too.
+    let errors =
+        machine.run(&["journalctl", "--no-pager", "--output=cat", "--priority=err", "_COMM=hospital:master"]).stdout;
+    assert!(errors.contains("reload refused") && !errors.contains("INFO"), "{errors}");
     assert_eq!(machine.property(SERVICE, "ActiveState"), "active");
     assert_eq!(service.get("/root").status, 200);
     load.wait_for_answers(100);

@@ -12,6 +12,18 @@ pub(crate) const OWN_VARIABLES: [&str; 6] =
 /// Names the process that the watchdog is for; a new master is another one.
 pub(crate) const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
+/// What a line begins with that goes to the journal: how important it is (sd-daemon(3)).
+pub(crate) const ERROR: &str = "<3>";
+pub(crate) const WARNING: &str = "<4>";
+pub(crate) const INFO: &str = "<6>";
+pub(crate) const DEBUG: &str = "<7>";
+
+/// Whether standard error is the stream into the journal that systemd has opened for us: $JOURNAL_STREAM, systemd.exec(5).
+pub(crate) fn has_stderr() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    nix::sys::stat::fstat(io::stderr()).is_ok_and(|file| stream == format!("{}:{}", file.st_dev, file.st_ino))
+}
+
 /// The descriptors passed to this very process, with their names (sd_listen_fds_with_names(3)).
 /// A LISTEN_PID that is not ours means that they are not for us.
 pub(crate) fn passed_sockets() -> io::Result<Vec<(i32, String)>> {
