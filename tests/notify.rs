@@ -51,6 +51,16 @@ fn the_status_follows_the_number_of_workers() {
 }
 
 #[test]
+fn the_status_says_how_many_checks_failed() {
+    let checks = "file:/no/such/file hospital.healthchecks.predictable";
+    let (server, manager) = Manager::start(&["--timeout", "1"], &[("HEALTHCHECKS", checks)]);
+    assert!(!manager.hear("READY=1").contains("failed"), "none has run");
+    assert_eq!(get(&server.at, "/").status, 500);
+    // Seen when the master looks after its workers.
+    manager.hear("; 1 of 2 checks failed when last run");
+}
+
+#[test]
 fn a_drain_asks_for_the_time_that_it_may_take() {
     let (mut server, manager) = Manager::start(&["--drain-delay", "1", "--graceful-timeout", "200"], &[]);
     manager.hear("READY=1");

@@ -4,6 +4,7 @@
 pub(crate) mod command;
 pub(crate) mod fleet;
 mod pidfile;
+mod state;
 mod status;
 pub(crate) mod succession;
 
@@ -91,10 +92,12 @@ impl Master {
         process::set_name(&format!("{}:master", settings.name));
         let generation = inheritance.as_ref().map_or(0, |inheritance| inheritance.generation);
         let predecessor = inheritance.map(|inheritance| inheritance.bell()).transpose();
+        let scoreboard = Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?;
+        scoreboard.set_reloaded(true);
         Ok(Master {
             fleet: Fleet::new(generation, settings.workers.into(), SLOTS, timing(&plan), now),
             listeners,
-            scoreboard: Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?,
+            scoreboard,
             signals,
             lifeline: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
             bell: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
@@ -133,6 +136,7 @@ impl Master {
                 results.into_iter().rev().for_each(|event| events.push_front(event));
             }
             self.tell_status();
+            self.show_fleet();
             events.extend(self.wait()?);
         }
     }
@@ -201,11 +205,13 @@ impl Master {
             Action::Beat { within } => self.beat(within),
             Action::Settle(generation) => {
                 self.plans.retain(|&number, _| number == generation);
+                self.scoreboard.set_reloaded(true);
                 tracing::info!("reloaded: all workers are of generation {generation}");
                 self.reloaded(&format!("reloaded: generation {generation}"));
             }
             Action::RollBack(generation) => {
                 self.plans.retain(|&number, _| number == generation);
+                self.scoreboard.set_reloaded(false);
                 tracing::error!("the new workers cannot boot: generation {generation} goes on serving");
                 self.reloaded("reload failed: the new workers cannot boot");
             }
@@ -293,6 +299,7 @@ impl Master {
                 event
             }
             Err(error) => {
+                self.scoreboard.set_reloaded(false);
                 tracing::error!("reload refused, the old configuration goes on serving: {error}");
                 self.reloaded(&format!("reload refused: {error}"));
                 Event::Refused

@@ -61,7 +61,7 @@ impl Master {
             let _ = descriptors::write_if_ready(&io::stdout(), format!("Serving on {listener}...\n").as_bytes());
         }
         tracing::info!("ready: {status}");
-        self.supervision.told = Some(status);
+        self.told(status);
     }
 
     /// A reload has ended: what it came to stays in the status until the next one.
@@ -69,7 +69,7 @@ impl Master {
         self.supervision.reload = Some(format!("{outcome} ({})", httpdate::fmt_http_date(SystemTime::now())));
         let status = self.status();
         systemd::ready(&status);
-        self.supervision.told = Some(status);
+        self.told(status);
     }
 
     /// The service goes away.
@@ -78,7 +78,7 @@ impl Master {
         tracing::info!("draining");
         let status = self.status();
         systemd::stopping(&status, self.fleet.patience() + MARGIN);
-        self.supervision.told = Some(status);
+        self.told(status);
     }
 
     /// Another master is asked from now on, and has said what its status is.
@@ -96,6 +96,10 @@ impl Master {
                 self.supervision.told = Some(status);
             }
         }
+    }
+
+    fn told(&mut self, status: String) {
+        self.supervision.told = systemd::listens().then_some(status);
     }
 
     /// Tells the watchdog that all is well, unless no worker has rested for so long.
@@ -129,6 +133,17 @@ impl Master {
         }
         let names: Vec<_> = self.listeners.iter().map(ToString::to_string).collect();
         let reload = self.supervision.reload.as_ref().map_or_else(String::new, |outcome| format!("; {outcome}"));
-        format!("{serving} of {asked} workers serve on {}{reload}", names.join(", "))
+        format!("{serving} of {asked} workers serve on {}{}{reload}", names.join(", "), self.failing())
+    }
+
+    /// How many checks there is something wrong with. Their names are not for everybody on this host.
+    fn failing(&self) -> String {
+        let Some(plan) = self.plans.get(&self.fleet.generation()) else { return String::new() };
+        let checks = plan.sources.suite().checks();
+        let is_bad = |id: &str| self.scoreboard.last(id).is_some_and(|last| last.status.is_bad());
+        match checks.iter().filter(|check| is_bad(&check.id)).count() {
+            0 => String::new(),
+            bad => format!("; {bad} of {} checks failed when last run", checks.len()),
+        }
     }
 }

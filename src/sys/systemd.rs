@@ -34,6 +34,11 @@ pub(crate) fn passed_sockets() -> io::Result<Vec<(i32, String)>> {
     Ok(sd_notify::listen_fds_with_names()?.collect())
 }
 
+/// Whether a service manager wants to be told anything.
+pub(crate) fn listens() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// Sends word to the service manager, if one listens. An unreachable one is not our failure.
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {

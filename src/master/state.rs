@@ -1,0 +1,14 @@
+//! How the service stands, for `/metrics`.
+
+use super::Master;
+
+impl Master {
+    /// On the scoreboard, where each worker reads it.
+    pub(super) fn show_fleet(&self) {
+        self.scoreboard.set_generation(self.fleet.generation());
+        self.scoreboard.set_restarts(self.fleet.restarts());
+        for (slot, state) in self.fleet.slots().iter().enumerate() {
+            self.scoreboard.set_standing(slot, state.standing());
+        }
+    }
+}
