@@ -17,6 +17,8 @@ pub struct Outcome {
     pub finding: Finding,
     /// How long it took.
     pub elapsed: Duration,
+    /// How long ago it was begun, when the report was made.
+    pub age: Duration,
 }
 
 /// How many outcomes there are of each status, in the order of the origin's JSON.
@@ -81,6 +83,7 @@ impl Report {
             }),
             finding: Finding { status: outcome.finding.status, ..Finding::PASS },
             elapsed: outcome.elapsed,
+            age: outcome.age,
         };
         Report { outcomes: (1..).zip(&self.outcomes).map(hidden).collect() }
     }
@@ -123,6 +126,7 @@ pub(crate) mod tests {
                 status => Finding::new(status, format!("it was {}", status.word())),
             },
             elapsed: Duration::from_millis(1),
+            age: Duration::from_millis(2),
         };
         Report { outcomes: statuses.iter().enumerate().map(outcome).collect() }
     }

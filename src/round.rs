@@ -55,7 +55,7 @@ pub struct Round {
 enum State {
     Waiting,
     Running { since: Instant, deadline: Instant },
-    Over(Outcome),
+    Over { outcome: Outcome, began: Instant },
 }
 
 impl Runner {
@@ -120,8 +120,10 @@ impl Runner {
         for done in self.pool.take_done() {
             self.under_way.remove(&done.check.id);
             // What comes after its deadline, or from an earlier round, was reported late already.
-            if done.round == round.serial && !matches!(round.states[done.index], State::Over(_)) {
-                round.finish(done.index, done.finding, done.elapsed);
+            if done.round == round.serial
+                && let State::Running { since, .. } = round.states[done.index]
+            {
+                round.finish(done.index, done.finding, since, done.elapsed);
             }
         }
     }
@@ -142,12 +144,13 @@ impl Runner {
                 (self.witness)(Some(&check));
                 let finding = check.run(Deadline::at(deadline));
                 (self.witness)(None);
-                round.finish(index, finding, began.elapsed());
+                round.finish(index, finding, began, began.elapsed());
             } else if let Some(&since) = self.under_way.get(&check.id) {
                 let elapsed = now.duration_since(since);
                 round.finish(
                     index,
                     Finding::error(format!("still running after {}", duration::spoken(elapsed))),
+                    since,
                     elapsed,
                 );
             } else {
@@ -176,14 +179,14 @@ impl Runner {
             let _ = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now()));
             runner.advance(&mut round, Instant::now());
         }
-        round.into_report()
+        round.into_report(Instant::now())
     }
 }
 
 impl Round {
-    fn finish(&mut self, index: usize, finding: Finding, elapsed: Duration) {
+    fn finish(&mut self, index: usize, finding: Finding, began: Instant, elapsed: Duration) {
         let check = self.suite.checks()[index].clone();
-        self.states[index] = State::Over(Outcome { check, finding, elapsed });
+        self.states[index] = State::Over { outcome: Outcome { check, finding, elapsed, age: elapsed }, began };
         self.finished.push(index);
     }
 
@@ -193,14 +196,14 @@ impl Round {
             match self.states[index] {
                 State::Running { since, deadline } if deadline <= now => {
                     let context = format!("timed out after {}", duration::spoken(deadline - since));
-                    self.finish(index, Finding::error(context), now.duration_since(since));
+                    self.finish(index, Finding::error(context), since, now.duration_since(since));
                 }
                 State::Waiting if self.end <= now => {
                     self.next = self.next.max(index + 1);
                     let context = "not started in time: too many others were still running";
-                    self.finish(index, Finding::error(context), Duration::ZERO);
+                    self.finish(index, Finding::error(context), now, Duration::ZERO);
                 }
-                State::Waiting | State::Running { .. } | State::Over(_) => {}
+                State::Waiting | State::Running { .. } | State::Over { .. } => {}
             }
         }
     }
@@ -209,7 +212,7 @@ impl Round {
     pub fn next_deadline(&self) -> Option<Instant> {
         let deadline = |state: &State| match state {
             // It is started when a running one has finished or is late.
-            State::Waiting | State::Over(_) => None,
+            State::Waiting | State::Over { .. } => None,
             State::Running { deadline, .. } => Some(*deadline),
         };
         self.states.iter().filter_map(deadline).min()
@@ -228,7 +231,7 @@ impl Round {
     /// The outcomes that there are, in the order they came in.
     pub fn finished(&self) -> impl Iterator<Item = &Outcome> {
         self.finished.iter().filter_map(|&index| match &self.states[index] {
-            State::Over(outcome) => Some(outcome),
+            State::Over { outcome, .. } => Some(outcome),
             State::Waiting | State::Running { .. } => None,
         })
     }
@@ -237,14 +240,14 @@ impl Round {
     pub fn running(&self) -> impl Iterator<Item = (&Arc<Check>, Instant)> {
         self.suite.checks().iter().zip(&self.states).filter_map(|(check, state)| match state {
             State::Running { since, .. } => Some((check, *since)),
-            State::Waiting | State::Over(_) => None,
+            State::Waiting | State::Over { .. } => None,
         })
     }
 
-    /// The report, in the order of the suite; of a round that is over.
-    pub fn into_report(self) -> Report {
+    /// The report as of `now`, in the order of the suite; of a round that is over.
+    pub fn into_report(self, now: Instant) -> Report {
         let outcome = |state| match state {
-            State::Over(outcome) => Some(outcome),
+            State::Over { outcome, began } => Some(Outcome { age: now.saturating_duration_since(began), ..outcome }),
             State::Waiting | State::Running { .. } => None,
         };
         Report { outcomes: self.states.into_iter().filter_map(outcome).collect() }

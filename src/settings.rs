@@ -101,6 +101,9 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Log")]
     pub(crate) log_format: LogFormat,
 
+    /// Answer all requests, in all workers, from one round until its report is so old; 0: each from a round of its own
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse, help_heading = "Answers")]
+    pub(crate) cache: Duration,
     /// Serve everything under this path, for a reverse proxy
     #[arg(long, value_name = "PATH", default_value = "", value_parser = prefix, help_heading = "Answers")]
     pub(crate) prefix: String,

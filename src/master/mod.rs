@@ -18,6 +18,7 @@ use crate::sys::descriptors;
 use crate::sys::process::{self, Forked};
 use crate::sys::scoreboard::{SLOTS, Scoreboard};
 use crate::sys::signals::{self, Inbox, Signal};
+use crate::sys::snapshot::Snapshot;
 use crate::sys::sockets::{self, Listener};
 use crate::sys::{systemd, tree};
 use crate::worker::Post;
@@ -47,6 +48,7 @@ pub(crate) struct Master {
     fleet: Fleet,
     listeners: Vec<Listener>,
     scoreboard: Scoreboard,
+    snapshot: Snapshot,
     signals: Inbox,
     /// Workers hold the reading end; that it ends tells them that the master is gone.
     lifeline: (PipeReader, PipeWriter),
@@ -89,6 +91,7 @@ impl Master {
             fleet: Fleet::new(generation, settings.workers.into(), SLOTS, timing(&plan), now),
             listeners,
             scoreboard: Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?,
+            snapshot: Snapshot::new(now).map_err(cannot("cannot map the snapshot"))?,
             signals,
             lifeline: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
             bell: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
@@ -236,9 +239,11 @@ impl Master {
         Post {
             slot,
             master,
+            generation,
             plan: self.plans.remove(&generation).expect("a generation that is forked has a plan"),
             listeners: self.listeners,
             scoreboard: self.scoreboard,
+            snapshot: self.snapshot,
             lifeline: self.lifeline.0,
             bell: self.bell.1,
         }
@@ -248,6 +253,7 @@ impl Master {
     fn reap(&mut self) -> Vec<Event> {
         let mut events = self.newly_ready();
         while let Some((pid, status)) = process::reap() {
+            self.snapshot.bury(pid.unsigned_abs());
             if let Some(slot) = self.fleet.slot_of(pid) {
                 log_death(slot, self.fleet.slots()[slot], pid, status);
                 // A worker that could not end by itself has not ended what its checks were running either.

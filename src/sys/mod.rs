@@ -9,6 +9,7 @@ pub(crate) mod process;
 pub(crate) mod procfs;
 pub(crate) mod scoreboard;
 pub(crate) mod signals;
+pub(crate) mod snapshot;
 pub(crate) mod sockets;
 pub(crate) mod systemd;
 pub(crate) mod tree;

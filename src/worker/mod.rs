@@ -1,5 +1,6 @@
 //! A worker: one mio loop on the shared listeners. It never waits for anything but that loop's wait.
 
+mod cache;
 mod clients;
 pub(crate) mod connection;
 mod door;
@@ -7,6 +8,7 @@ mod negotiate;
 mod respond;
 mod rounds;
 pub(crate) mod route;
+mod turn;
 
 use std::io::{self, PipeReader, Write};
 use std::os::fd::AsRawFd;
@@ -23,34 +25,36 @@ use crate::sys::descriptors;
 use crate::sys::process;
 use crate::sys::scoreboard::Scoreboard;
 use crate::sys::signals::{self, Inbox, Signal};
+use crate::sys::snapshot::Snapshot;
 use crate::sys::sockets::Listener;
 use crate::sys::systemd;
 use crate::sys::tree;
-use clients::{Clients, Progress};
-use connection::{Limits, Need, Patience, Rejection};
+use cache::Cache;
+use clients::Clients;
+use connection::{Limits, Patience};
 use door::Door;
 use respond::Responder;
-use rounds::{Asker, Rounds};
+use rounds::Rounds;
 
 const SIGNALS: Token = Token(0);
 const LIFELINE: Token = Token(1);
 const ROUND: Token = Token(2);
-const FIRST_LISTENER: usize = 3;
+const SNAPSHOT: Token = Token(3);
+const FIRST_LISTENER: usize = 4;
 
 /// How long a drain waits for the next request on a connection that is idle: a client that has just
 /// sent one is still told that the connection closes.
 const IDLE_GRACE: Duration = Duration::from_secs(2);
 
-/// How many pipelined requests of one client are answered before others have their turn.
-const TURN: usize = 8;
-
 /// What a worker takes with it from the master.
 pub(crate) struct Post {
     pub(crate) slot: usize,
     pub(crate) master: i32,
+    pub(crate) generation: u32,
     pub(crate) plan: Plan,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) scoreboard: Scoreboard,
+    pub(crate) snapshot: Snapshot,
     /// Ends when the master does.
     pub(crate) lifeline: PipeReader,
     /// Wakes the master up.
@@ -93,7 +97,7 @@ struct Worker {
     poll: Poll,
     door: Door,
     clients: Clients,
-    rounds: Rounds,
+    cache: Cache,
     responder: Responder,
     limits: Limits,
     patience: Patience,
@@ -110,7 +114,7 @@ struct Worker {
 
 impl Worker {
     fn boot(post: Post) -> io::Result<Worker> {
-        let Post { slot, master, plan, listeners, scoreboard, lifeline, mut bell } = post;
+        let Post { slot, master, generation, plan, listeners, scoreboard, snapshot, lifeline, mut bell } = post;
         let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
         // The handlers first: a TERM that came in since the fork is still blocked, and would be lost.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
@@ -134,6 +138,11 @@ impl Worker {
         // A failed wake would leave the round to its deadline; there is nobody to tell it to here.
         let runner = Runner::new(move || drop(waker.wake()))
             .with_witness(move |check| scoreboard.set_check(slot, check.map_or("", |check| check.id.as_str())));
+        let rounds = Rounds::new(runner, settings.request_timeout);
+        let cache = Cache::new(rounds, snapshot, std::process::id(), settings.cache, settings.request_timeout);
+        if let Some(bell) = cache.bell() {
+            poll.registry().register(&mut SourceFd(&bell), SNAPSHOT, Interest::READABLE)?;
+        }
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
         // A quarter of the descriptors is for the checks and for ourselves: without one left, nobody could be let
         // in, not even to take the place of a client that only sits there.
@@ -149,7 +158,7 @@ impl Worker {
             poll,
             door,
             clients,
-            rounds: Rounds::new(runner, settings.request_timeout),
+            cache,
             limits: limits(&settings),
             patience: patience(&settings),
             scratch: vec![0; 8 * 1024].into(),
@@ -158,7 +167,7 @@ impl Worker {
             now: Instant::now(),
             left: settings.requests_before_retiring(std::process::id()),
             draining: false,
-            responder: Responder::new(sources, disclosure, settings, scoreboard),
+            responder: Responder::new(sources, generation, disclosure, settings, scoreboard),
         };
         process::release_start_up_code();
         scoreboard.set_ready(slot, std::process::id());
@@ -181,7 +190,7 @@ impl Worker {
                 match event.token() {
                     SIGNALS => self.heed_signals()?,
                     LIFELINE => self.look_at_lifeline(),
-                    ROUND => {}
+                    ROUND | SNAPSHOT => {}
                     token if self.door.has(token) => self.welcome(token)?,
                     token => self.attend_to(token, event.is_read_closed())?,
                 }
@@ -201,7 +210,7 @@ impl Worker {
 
     /// While a round runs here, connections are for workers that are free, as long as there is one.
     fn tend_door(&mut self) -> io::Result<()> {
-        let busy = self.rounds.is_running();
+        let busy = self.cache.is_running();
         self.scoreboard.set_busy(self.slot, busy);
         if busy && self.scoreboard.is_another_free(self.slot) {
             self.door.yield_to_others(&self.poll, self.now);
@@ -216,7 +225,7 @@ impl Worker {
         if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }
-        let next = [self.clients.next_timer(), self.rounds.next_deadline(), self.door.next_deadline()];
+        let next = [self.clients.next_timer(), self.cache.next_deadline(), self.door.next_deadline()];
         next.into_iter().flatten().min().map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
@@ -290,107 +299,5 @@ impl Worker {
             client.readable(ended);
         }
         self.serve_client(key)
-    }
-
-    /// Does for a client what can be done without waiting.
-    fn serve_client(&mut self, key: usize) -> io::Result<()> {
-        let (now, limits, patience) = (self.now, self.limits, self.patience);
-        let mut answers = 0;
-        while let Some(client) = self.clients.get_mut(key) {
-            let judged = match client.connection.need() {
-                Need::Read => match client.read(&mut self.scratch) {
-                    Progress::Done(0) => {
-                        client.connection.end();
-                        Ok(())
-                    }
-                    Progress::Done(count) => client.connection.receive(&self.scratch[..count], now, &limits, &patience),
-                    Progress::Blocked => return self.clients.park(key, Interest::READABLE, self.poll.registry()),
-                    Progress::Gone => {
-                        client.connection.close();
-                        Ok(())
-                    }
-                },
-                Need::Answer if answers == TURN => {
-                    self.again.push(key);
-                    return Ok(());
-                }
-                Need::Answer => {
-                    answers += 1;
-                    if !self.answer(key) {
-                        return Ok(());
-                    }
-                    continue;
-                }
-                Need::Write => match client.write() {
-                    Progress::Done(count) => client.connection.sent(count, now, &limits, &patience),
-                    Progress::Blocked => {
-                        return self.clients.park(key, Interest::READABLE | Interest::WRITABLE, self.poll.registry());
-                    }
-                    Progress::Gone => {
-                        client.connection.close();
-                        Ok(())
-                    }
-                },
-                Need::Shut => {
-                    client.shut();
-                    Ok(())
-                }
-                Need::Close => {
-                    self.clients.remove(key);
-                    return Ok(());
-                }
-            };
-            if let Err(rejection) = judged {
-                self.reject(key, rejection);
-            }
-        }
-        Ok(())
-    }
-
-    /// Answers a client's request, or asks for the round that will. True when it is answered.
-    fn answer(&mut self, key: usize) -> bool {
-        let Some(client) = self.clients.get_mut(key) else { return false };
-        self.left = self.left.map(|left| left.saturating_sub(1));
-        if let Some(wish) = self.responder.answer(&mut client.connection, self.now) {
-            self.rounds.ask(Asker { key, wish });
-            self.advance_rounds();
-        }
-        self.answered.pop_if(|answered| *answered == key).is_some() || !self.clients.waits_for_round(key)
-    }
-
-    /// Moves the rounds on; whose answer is there is noted, to be served by [`Worker::finish_rounds`].
-    fn advance_rounds(&mut self) {
-        for (key, manner, report) in self.rounds.advance(self.now) {
-            if let Some(client) = self.clients.get_mut(key) {
-                self.responder.report(&mut client.connection, &report, manner, self.now);
-                self.answered.push(key);
-            }
-        }
-    }
-
-    fn finish_rounds(&mut self) -> io::Result<()> {
-        self.advance_rounds();
-        while let Some(key) = self.answered.pop() {
-            self.serve_client(key)?;
-        }
-        Ok(())
-    }
-
-    fn reject(&mut self, key: usize, rejection: Rejection) {
-        if let Some(client) = self.clients.get_mut(key) {
-            self.responder.reject(&mut client.connection, rejection, self.now);
-        }
-    }
-
-    /// Ends its patience with those who took too long.
-    fn expire(&mut self) -> io::Result<()> {
-        while let Some(key) = self.clients.next_expired(self.now) {
-            let Some(client) = self.clients.get_mut(key) else { continue };
-            if let Err(rejection) = client.connection.expire() {
-                self.reject(key, rejection);
-            }
-            self.serve_client(key)?;
-        }
-        Ok(())
     }
 }

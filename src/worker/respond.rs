@@ -3,11 +3,13 @@
 mod date;
 
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use super::cache::Answer;
 use super::connection::{Asked, Connection, Rejection, Response};
 use super::negotiate;
 use super::route::{self, Query, Route};
@@ -22,6 +24,9 @@ use date::Date;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
+/// No cache on the way may keep it.
+const NO_STORE: &str = "Cache-Control: no-store\r\n";
+
 /// The tag of the checks that readiness is made of.
 const READINESS: &str = "readiness";
 
@@ -30,6 +35,15 @@ const READINESS: &str = "readiness";
 pub(super) struct Wish {
     pub(super) part: Suite,
     pub(super) manner: Manner,
+    /// What it is a part of. `None`: only a round of its own will do.
+    pub(super) whole: Option<Whole>,
+}
+
+/// The whole suite, and of which configuration and state of files it is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Whole {
+    pub(super) suite: Suite,
+    pub(super) edition: u64,
 }
 
 /// How checks are reported.
@@ -61,6 +75,8 @@ pub(super) struct Responder {
     sources: Sources,
     /// When the files of checks were last looked at.
     looked: Option<Instant>,
+    generation: u32,
+    cache: Duration,
     fail_status: u16,
     prefix: String,
     maintenance: Option<PathBuf>,
@@ -76,6 +92,7 @@ pub(super) struct Responder {
 impl Responder {
     pub(super) fn new(
         sources: Sources,
+        generation: u32,
         disclosure: Disclosure,
         settings: Settings,
         scoreboard: Scoreboard,
@@ -83,6 +100,8 @@ impl Responder {
         Responder {
             sources,
             looked: None,
+            generation,
+            cache: settings.cache,
             fail_status: settings.fail_status,
             prefix: settings.prefix,
             maintenance: settings.maintenance_file,
@@ -110,7 +129,7 @@ impl Responder {
                 self.body.clear();
                 json::error(status, &message, &mut self.body);
                 let allow = if status == 405 { route::ALLOW } else { "" };
-                connection.respond(self.response(status, json::MEDIA_TYPE, allow), now);
+                connection.respond(self.response(status, json::MEDIA_TYPE, NO_STORE, allow), now);
             }
         }
         None
@@ -123,7 +142,7 @@ impl Responder {
             Route::Checks(path, query) => {
                 let format = format(&query, asked.accept)?;
                 let part = self.part(&path, &query, disclosed, now)?;
-                Continue(Wish { part, manner: Manner { dialect: Dialect::Format(format), disclosed } })
+                Continue(self.wish(part, Dialect::Format(format), disclosed))
             }
             Route::Live(_) => Break(AtOnce::Text(200, "livez check passed\n".to_owned())),
             Route::Ready(path, query) => {
@@ -133,15 +152,22 @@ impl Responder {
                 let part = self.part(&path, &query, disclosed, now)?;
                 let readiness = part.select(&[READINESS.to_owned()], &[]);
                 let part = if path.is_empty() && !readiness.checks().is_empty() { readiness } else { part };
-                Continue(Wish {
-                    part,
-                    manner: Manner { dialect: Dialect::Ready { verbose: query.verbose }, disclosed },
-                })
+                Continue(self.wish(part, Dialect::Ready { verbose: query.verbose }, disclosed))
             }
             Route::Elsewhere => Break(AtOnce::Error(404, format!("everything here is under {}/", self.prefix))),
             Route::NotAllowed => Break(AtOnce::Error(405, "only GET, HEAD and OPTIONS are answered here".to_owned())),
             Route::Malformed => Break(AtOnce::Error(400, "the request target cannot be read".to_owned())),
         }
+    }
+
+    fn wish(&self, part: Suite, dialect: Dialect, disclosed: bool) -> Wish {
+        let files = (!self.cache.is_zero()).then(|| self.sources.edition()).flatten();
+        let whole = files.map(|files| {
+            let mut hasher = DefaultHasher::new();
+            (self.generation, files).hash(&mut hasher);
+            Whole { suite: self.sources.suite().clone(), edition: hasher.finish() }
+        });
+        Wish { part, manner: Manner { dialect, disclosed }, whole }
     }
 
     /// Why the service takes no requests at the moment, if so.
@@ -186,7 +212,8 @@ impl Responder {
     }
 
     /// Answers with the report of a round.
-    pub(super) fn report(&mut self, connection: &mut Connection, report: &Report, manner: Manner, now: Instant) {
+    pub(super) fn report(&mut self, connection: &mut Connection, answer: &Answer, now: Instant) {
+        let Answer { report, manner, age, .. } = answer;
         self.log_changes(report);
         let hidden = (!manner.disclosed).then(|| report.anonymous());
         let report = hidden.as_ref().unwrap_or(report);
@@ -202,7 +229,8 @@ impl Responder {
             }
         };
         let status = if success { 200 } else { self.fail_status };
-        connection.respond(self.response(status, media_type, "Vary: Accept\r\n"), now);
+        let freshness = age.map_or_else(|| NO_STORE.to_owned(), |age| freshness(self.cache, age));
+        connection.respond(self.response(status, media_type, &freshness, "Vary: Accept\r\n"), now);
     }
 
     /// One line for each check that has come to something else than before, in whichever worker.
@@ -225,19 +253,19 @@ impl Responder {
         let (status, why) = rejection.answer();
         self.body.clear();
         json::error(status, why, &mut self.body);
-        connection.reject(self.response(status, json::MEDIA_TYPE, ""), now);
+        connection.reject(self.response(status, json::MEDIA_TYPE, NO_STORE, ""), now);
     }
 
     fn text(&mut self, status: u16, text: &str, connection: &mut Connection, now: Instant) {
         self.body.clear();
         self.body.extend_from_slice(text.as_bytes());
-        connection.respond(self.response(status, TEXT, ""), now);
+        connection.respond(self.response(status, TEXT, NO_STORE, ""), now);
     }
 
-    fn response(&mut self, status: u16, content_type: &'static str, headers: &str) -> Response<'_> {
+    fn response(&mut self, status: u16, content_type: &'static str, freshness: &str, headers: &str) -> Response<'_> {
         self.headers.clear();
         // Names the answer in the log: which process, and which of its answers.
-        write!(self.headers, "{headers}X-Request-Id: {}-{}\r\n", std::process::id(), self.answers)
+        write!(self.headers, "{freshness}{headers}X-Request-Id: {}-{}\r\n", std::process::id(), self.answers)
             .expect("a string takes all");
         self.answers += 1;
         Response {
@@ -255,6 +283,12 @@ impl Responder {
 enum AtOnce {
     Text(u16, String),
     Error(u16, String),
+}
+
+/// What caches on the way may do with an answer of that age. Rounded so that it never seems fresher than it is.
+fn freshness(lifetime: Duration, age: Duration) -> String {
+    let age = age.as_secs() + u64::from(age.subsec_nanos() > 0);
+    format!("Cache-Control: max-age={}\r\nAge: {age}\r\n", lifetime.as_secs())
 }
 
 /// The format that the query names, else the one that Accept asks for.

@@ -286,7 +286,6 @@ pub(super) fn write(out: &mut Vec<u8>, response: &Response<'_>, close: bool, min
          Date: {date}\r\n\
          Content-Type: {content_type}\r\n\
          Content-Length: {length}\r\n\
-         Cache-Control: no-store\r\n\
          X-Content-Type-Options: nosniff\r\n\
          {headers}{connection}\r\n"
     )

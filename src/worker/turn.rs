@@ -1,0 +1,118 @@
+//! A client's turn: what can be done for it without waiting.
+
+use std::io;
+use std::time::Instant;
+
+use mio::Interest;
+
+use super::Worker;
+use super::clients::Progress;
+use super::connection::{Need, Rejection};
+
+/// How many pipelined requests of one client are answered before others have their turn.
+const TURN: usize = 8;
+
+impl Worker {
+    /// Does for a client what can be done without waiting.
+    pub(super) fn serve_client(&mut self, key: usize) -> io::Result<()> {
+        let (now, limits, patience) = (self.now, self.limits, self.patience);
+        let mut answers = 0;
+        while let Some(client) = self.clients.get_mut(key) {
+            let judged = match client.connection.need() {
+                Need::Read => match client.read(&mut self.scratch) {
+                    Progress::Done(0) => {
+                        client.connection.end();
+                        Ok(())
+                    }
+                    Progress::Done(count) => client.connection.receive(&self.scratch[..count], now, &limits, &patience),
+                    Progress::Blocked => return self.clients.park(key, Interest::READABLE, self.poll.registry()),
+                    Progress::Gone => {
+                        client.connection.close();
+                        Ok(())
+                    }
+                },
+                Need::Answer if answers == TURN => {
+                    self.again.push(key);
+                    return Ok(());
+                }
+                Need::Answer => {
+                    answers += 1;
+                    if !self.answer(key) {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                Need::Write => match client.write() {
+                    Progress::Done(count) => client.connection.sent(count, now, &limits, &patience),
+                    Progress::Blocked => {
+                        return self.clients.park(key, Interest::READABLE | Interest::WRITABLE, self.poll.registry());
+                    }
+                    Progress::Gone => {
+                        client.connection.close();
+                        Ok(())
+                    }
+                },
+                Need::Shut => {
+                    client.shut();
+                    Ok(())
+                }
+                Need::Close => {
+                    self.clients.remove(key);
+                    return Ok(());
+                }
+            };
+            if let Err(rejection) = judged {
+                self.reject(key, rejection);
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a client's request, or asks for the round that will. True when it is answered.
+    fn answer(&mut self, key: usize) -> bool {
+        let Some(client) = self.clients.get_mut(key) else { return false };
+        self.left = self.left.map(|left| left.saturating_sub(1));
+        if let Some(wish) = self.responder.answer(&mut client.connection, self.now) {
+            self.cache.ask(key, wish, Instant::now());
+            self.advance_rounds();
+        }
+        self.answered.pop_if(|answered| *answered == key).is_some() || !self.clients.waits_for_round(key)
+    }
+
+    /// Moves the rounds on; whose answer is there is noted, to be served by [`Worker::finish_rounds`].
+    fn advance_rounds(&mut self) {
+        // What is said of an answer's age has to be true now, not when the loop woke up.
+        for answer in self.cache.advance(Instant::now()) {
+            if let Some(client) = self.clients.get_mut(answer.key) {
+                self.responder.report(&mut client.connection, &answer, self.now);
+                self.answered.push(answer.key);
+            }
+        }
+    }
+
+    pub(super) fn finish_rounds(&mut self) -> io::Result<()> {
+        self.advance_rounds();
+        while let Some(key) = self.answered.pop() {
+            self.serve_client(key)?;
+        }
+        Ok(())
+    }
+
+    fn reject(&mut self, key: usize, rejection: Rejection) {
+        if let Some(client) = self.clients.get_mut(key) {
+            self.responder.reject(&mut client.connection, rejection, self.now);
+        }
+    }
+
+    /// Ends its patience with those who took too long.
+    pub(super) fn expire(&mut self) -> io::Result<()> {
+        while let Some(key) = self.clients.next_expired(self.now) {
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            if let Err(rejection) = client.connection.expire() {
+                self.reject(key, rejection);
+            }
+            self.serve_client(key)?;
+        }
+        Ok(())
+    }
+}
