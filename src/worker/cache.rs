@@ -13,8 +13,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use super::respond::{Manner, Whole, Wish};
-use super::rounds::{Asker, Rounds, Whose};
-use crate::collect::Suite;
+use super::rounds::{Asker, Rounds};
 use crate::duration;
 use crate::report::Report;
 use crate::round::MOST_AT_ONCE;
@@ -24,6 +23,9 @@ use contents::Contents;
 /// How much later than its round has to be over a lease ends, and how much later than that nobody waits for another:
 /// a busy machine is no reason to run a round twice.
 const GRACE: Duration = Duration::from_millis(250);
+
+/// Who asks for a round for everybody: no client has that key.
+const EVERYBODY: usize = usize::MAX;
 
 /// The rounds of one worker, and what it takes from, and leaves to, those of the others.
 pub(super) struct Cache {
@@ -60,9 +62,7 @@ struct Shared {
 }
 
 struct Waiter {
-    key: usize,
-    manner: Manner,
-    part: Suite,
+    asker: Asker,
     asked: Instant,
 }
 
@@ -105,15 +105,20 @@ impl Cache {
         self.shared.as_ref().map(|shared| shared.snapshot.as_raw_fd())
     }
 
+    /// The moment that it is: what is said of an answer's age has to be true now, not when the loop `woke` up.
+    pub(super) fn moment(&self, woke: Instant) -> Instant {
+        if self.shared.is_some() { Instant::now() } else { woke }
+    }
+
     /// Takes a request in; [`Cache::advance`] answers it as soon as it can.
     pub(super) fn ask(&mut self, key: usize, wish: Wish, now: Instant) {
-        let Wish { part, manner, whole } = wish;
-        match (&mut self.shared, whole) {
+        let asker = Asker { key, wish };
+        match (&mut self.shared, &asker.wish.whole) {
             (Some(shared), Some(whole)) => {
-                shared.whole = whole;
-                shared.waiting.push(Waiter { key, manner, part, asked: now });
+                shared.whole = whole.clone();
+                shared.waiting.push(Waiter { asker, asked: now });
             }
-            (_, _) => self.rounds.ask(Asker { whose: Whose::Client { key, manner }, part }),
+            (_, _) => self.rounds.ask(asker),
         }
     }
 
@@ -121,11 +126,10 @@ impl Cache {
     pub(super) fn advance(&mut self, now: Instant) -> Vec<Answer> {
         let mut answers = Vec::new();
         loop {
-            for (whose, report) in self.rounds.advance(now) {
-                match (whose, &mut self.shared) {
-                    (Whose::Client { key, manner }, _) => answers.push(Answer { key, manner, report, age: None }),
-                    (Whose::Everybody, Some(shared)) => shared.publish(&report, now),
-                    (Whose::Everybody, None) => {}
+            for (key, manner, report) in self.rounds.advance(now) {
+                match &mut self.shared {
+                    Some(shared) if key == EVERYBODY => shared.publish(&report, now),
+                    Some(_) | None => answers.push(Answer { key, manner, report, age: None }),
                 }
             }
             let Some(shared) = &mut self.shared else { return answers };
@@ -158,10 +162,11 @@ impl Shared {
         }
         self.look();
         self.serve(answers, &mut askers, now);
-        if !self.waiting.is_empty()
-            && !busy
+        if !busy
+            && let Some(first) = self.waiting.first()
             && let Some(lease) = self.snapshot.take_lease(self.pid, now, now + self.longest() + GRACE)
         {
+            let wish = Wish { part: self.whole.suite.clone(), ..first.asker.wish.clone() };
             // Another may have left a snapshot since we looked, and with it the lease.
             if self.look() {
                 self.serve(answers, &mut askers, now);
@@ -170,7 +175,7 @@ impl Shared {
                 self.snapshot.give_back(lease);
             } else {
                 self.leading = Some(Leading { lease, began: now, edition: self.whole.edition });
-                askers.push(Asker { whose: Whose::Everybody, part: self.whole.suite.clone() });
+                askers.push(Asker { key: EVERYBODY, wish });
             }
         }
         askers
@@ -178,10 +183,12 @@ impl Shared {
 
     fn serve(&mut self, answers: &mut Vec<Answer>, askers: &mut Vec<Asker>, now: Instant) {
         for waiter in std::mem::take(&mut self.waiting) {
-            let Waiter { key, manner, .. } = waiter;
             match self.judge(&waiter, now) {
-                Verdict::Answer(report, age) => answers.push(Answer { key, manner, report, age: Some(age) }),
-                Verdict::Alone => askers.push(Asker { whose: Whose::Client { key, manner }, part: waiter.part }),
+                Verdict::Answer(report, age) => {
+                    let Asker { key, wish } = waiter.asker;
+                    answers.push(Answer { key, manner: wish.manner, report, age: Some(age) });
+                }
+                Verdict::Alone => askers.push(waiter.asker),
                 Verdict::Wait => self.waiting.push(waiter),
             }
         }
@@ -194,7 +201,7 @@ impl Shared {
             let began = self.snapshot.epoch() + contents.began;
             let age = now.saturating_duration_since(began);
             if began >= waiter.asked || age <= self.lifetime {
-                let report = contents.report(&waiter.part, now - self.snapshot.epoch());
+                let report = contents.report(&waiter.asker.wish.part, now - self.snapshot.epoch());
                 return report.map_or(Verdict::Alone, |report| Verdict::Answer(report, age));
             }
         }

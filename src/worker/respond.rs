@@ -2,7 +2,6 @@
 
 mod date;
 
-use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -31,7 +30,7 @@ const NO_STORE: &str = "Cache-Control: no-store\r\n";
 const READINESS: &str = "readiness";
 
 /// Which checks a request asks for, and how it wants them reported.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Wish {
     pub(super) part: Suite,
     pub(super) manner: Manner,
@@ -83,6 +82,8 @@ pub(super) struct Responder {
     disclosure: Disclosure,
     scoreboard: Scoreboard,
     close: bool,
+    /// Begins the field that names an answer; what ends it is the number of the answer.
+    request_id: String,
     answers: u64,
     body: Vec<u8>,
     headers: String,
@@ -108,6 +109,7 @@ impl Responder {
             disclosure,
             scoreboard,
             close: false,
+            request_id: format!("X-Request-Id: {}-", std::process::id()),
             answers: 0,
             body: Vec::new(),
             headers: String::new(),
@@ -265,8 +267,9 @@ impl Responder {
     fn response(&mut self, status: u16, content_type: &'static str, freshness: &str, headers: &str) -> Response<'_> {
         self.headers.clear();
         // Names the answer in the log: which process, and which of its answers.
-        write!(self.headers, "{freshness}{headers}X-Request-Id: {}-{}\r\n", std::process::id(), self.answers)
-            .expect("a string takes all");
+        for part in [freshness, headers, &self.request_id, itoa::Buffer::new().format(self.answers), "\r\n"] {
+            self.headers.push_str(part);
+        }
         self.answers += 1;
         Response {
             status,

@@ -3,8 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::respond::Manner;
-use crate::collect::Suite;
+use super::respond::{Manner, Wish};
 use crate::report::Report;
 use crate::round::{Round, Runner};
 
@@ -12,18 +11,9 @@ use crate::round::{Round, Runner};
 #[derive(Debug)]
 pub(super) struct Asker {
     /// Whose it is.
-    pub(super) whose: Whose,
+    pub(super) key: usize,
     /// What it asks for.
-    pub(super) part: Suite,
-}
-
-/// For whom checks are run.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Whose {
-    /// For a client of ours.
-    Client { key: usize, manner: Manner },
-    /// For all workers, as the next snapshot.
-    Everybody,
+    pub(super) wish: Wish,
 }
 
 /// The rounds of one worker.
@@ -45,21 +35,26 @@ impl Rounds {
     }
 
     /// Moves on and returns what can be answered now.
-    pub(super) fn advance(&mut self, now: Instant) -> Vec<(Whose, Report)> {
+    pub(super) fn advance(&mut self, now: Instant) -> Vec<(usize, Manner, Report)> {
         let mut answers = Vec::new();
         loop {
             if let Some((round, _)) = &mut self.running {
                 self.runner.advance(round, now);
             } else if !self.waiting.is_empty() {
                 let askers = std::mem::take(&mut self.waiting);
-                // The last first: if the suite was read anew in between, its newest checks are run.
-                let suite = askers.iter().rev().flat_map(|asker| asker.part.checks()).cloned().collect();
+                let suite = match &askers[..] {
+                    [alone] => alone.wish.part.clone(),
+                    // The last first: if the suite was read anew in between, its newest checks are run.
+                    many => many.iter().rev().flat_map(|asker| asker.wish.part.checks()).cloned().collect(),
+                };
                 self.running = Some((self.runner.begin(suite, self.limit, now), askers));
             }
             match self.running.take() {
                 Some((round, askers)) if round.is_over() => {
                     let report = round.into_report(now);
-                    answers.extend(askers.into_iter().map(|Asker { whose, part }| (whose, report.of(&part))));
+                    answers.extend(
+                        askers.into_iter().map(|Asker { key, wish }| (key, wish.manner, report.of(&wish.part))),
+                    );
                 }
                 unfinished => {
                     self.running = unfinished;
@@ -87,18 +82,12 @@ mod tests {
     use std::sync::{Arc, Mutex, mpsc};
 
     use crate::check::{Check, Finding};
+    use crate::collect::Suite;
 
     const LONG: Duration = Duration::from_secs(60);
 
-    fn asker(key: usize, part: Suite) -> Asker {
-        Asker { whose: Whose::Client { key, manner: Manner::json() }, part }
-    }
-
-    fn key(whose: Whose) -> usize {
-        match whose {
-            Whose::Client { key, .. } => key,
-            Whose::Everybody => panic!("nobody asked for everybody"),
-        }
+    fn all(part: Suite) -> Wish {
+        Wish { part, manner: Manner::json(), whole: None }
     }
 
     #[test]
@@ -117,17 +106,17 @@ mod tests {
         let mut rounds = Rounds::new(Runner::new(move || woken.send(()).unwrap_or_default()), LONG);
         let now = Instant::now();
 
-        rounds.ask(asker(0, suite.clone()));
+        rounds.ask(Asker { key: 0, wish: all(suite.clone()) });
         assert!(rounds.advance(now).is_empty());
         for key in 1..=200 {
-            rounds.ask(asker(key, suite.clone()));
+            rounds.ask(Asker { key, wish: all(suite.clone()) });
             assert!(rounds.advance(now).is_empty());
         }
         let mut answered = Vec::new();
         for _ in 0..2 {
             release.send(()).expect("the check waits");
             wakes.recv().expect("the check comes back");
-            answered.push(rounds.advance(now).into_iter().map(|(whose, _)| key(whose)).collect::<Vec<_>>());
+            answered.push(rounds.advance(now).into_iter().map(|(key, ..)| key).collect::<Vec<_>>());
         }
         assert_eq!(answered[0], [0], "a round answers only those who asked before it began");
         assert_eq!(answered[1].len(), 200);
@@ -141,13 +130,11 @@ mod tests {
             [Arc::new(check)].into_iter().collect()
         };
         let mut rounds = Rounds::new(Runner::new(|| {}), LONG);
-        rounds.ask(asker(0, suite("old")));
-        rounds.ask(asker(1, suite("new")));
+        rounds.ask(Asker { key: 0, wish: all(suite("old")) });
+        rounds.ask(Asker { key: 1, wish: all(suite("new")) });
         let answers = rounds.advance(Instant::now());
-        let contexts: Vec<_> = answers
-            .iter()
-            .map(|(whose, report)| (key(*whose), report.outcomes[0].finding.context.as_deref()))
-            .collect();
+        let contexts: Vec<_> =
+            answers.iter().map(|(key, _, report)| (*key, report.outcomes[0].finding.context.as_deref())).collect();
         assert_eq!(contexts, [(0, Some("new")), (1, Some("new"))]);
     }
 }

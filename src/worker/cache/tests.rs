@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use crate::check::{Check, Finding};
+use crate::collect::Suite;
 use crate::round::Runner;
 
 const SECOND: Duration = Duration::from_secs(1);
