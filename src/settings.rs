@@ -12,7 +12,7 @@ use crate::address::{self, Address, DEFAULT_PORT};
 use crate::duration;
 use crate::sys::scoreboard::SLOTS;
 pub(crate) use layers::{Configuration, Given, SUCCESSION, one_line};
-pub(crate) use values::{Details, LogFormat, LogLevel};
+pub(crate) use values::{AccessFormat, Details, LogFormat, LogLevel};
 use values::{mask, prefix, some_time, variable};
 
 /// Everything that can be set, validated. `docs/SETTINGS.md` is compared with it by a test.
@@ -91,6 +91,12 @@ pub(crate) struct Settings {
     #[arg(short, long, value_name = "NAME", default_value = "hospital", help_heading = "Process")]
     pub(crate) name: String,
 
+    /// Log each answer to this file, or with - to standard output; USR1 opens it anew
+    #[arg(long, value_name = "FILE", help_heading = "Log")]
+    pub(crate) access_logfile: Option<PathBuf>,
+    /// How a line of the access log looks
+    #[arg(long, value_name = "FORMAT", default_value = "combined", help_heading = "Log")]
+    pub(crate) access_logformat: AccessFormat,
     /// Log to this file instead of standard error; USR1 opens it anew
     #[arg(long, value_name = "FILE", help_heading = "Log")]
     pub(crate) error_logfile: Option<PathBuf>,
@@ -144,13 +150,15 @@ impl Settings {
     }
 
     /// Of what a reload does not change, that of which a change is reported, each as it is shown.
-    pub(crate) fn fixed(&self) -> [String; 3] {
+    pub(crate) fn fixed(&self) -> [String; 4] {
         let addresses: Vec<_> = self.addresses().iter().map(ToString::to_string).collect();
         let log = self.error_logfile.as_deref().map_or("standard error".into(), |path| path.display().to_string());
+        let access = self.access_logfile.as_deref().map_or("none".into(), |path| path.display().to_string());
         let pidfile = self.pid.as_deref().map_or("none".into(), |path| path.display().to_string());
         [
             format!("listening on {}", addresses.join(", ")),
             format!("the log {log} ({:?}, {:?})", self.log_level, self.log_format),
+            format!("the access log {access}"),
             format!("the pidfile {pidfile}"),
         ]
     }

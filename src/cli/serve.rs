@@ -49,6 +49,7 @@ pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &F
     let settings = &plan.configuration.settings;
     process::set_umask(settings.umask);
     logging::init(settings.error_logfile.as_deref(), settings.log_level, settings.log_format, plan.identity.owner())?;
+    logging::init_access(settings.access_logfile.as_deref(), plan.identity.owner())?;
     plan.configuration.warn_of_unknown();
     match Master::start(plan, given, replan)?.run() {
         Ok(Ended::Stopped(code)) => Ok(ExitCode::from(code)),

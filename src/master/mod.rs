@@ -44,7 +44,7 @@ pub(crate) struct Master {
     given: Given,
     load: Load,
     /// What was set at the start and stays, whatever a reload finds.
-    fixed: [String; 3],
+    fixed: [String; 4],
     plans: BTreeMap<Generation, Plan>,
     fleet: Fleet,
     listeners: Vec<Listener>,

@@ -1,5 +1,6 @@
 //! A worker: one mio loop on the shared listeners. It never waits for anything but that loop's wait.
 
+mod access;
 mod cache;
 mod clients;
 pub(crate) mod connection;
@@ -288,7 +289,11 @@ impl Worker {
 
     /// Reads at once: the kernel held the connection back until its request was there.
     fn admit(&mut self, socket: socket2::Socket) -> io::Result<()> {
+        let peer = if self.responder.logs_access() { socket.peer_addr().ok() } else { None };
         let key = self.clients.insert(socket, self.now, &self.patience);
+        if let (Some(client), Some(peer)) = (self.clients.get_mut(key), peer) {
+            client.connection.set_peer(peer.as_socket().map(|address| address.ip()));
+        }
         self.serve_client(key)
     }
 

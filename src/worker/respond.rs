@@ -8,6 +8,7 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::access::{AccessLog, Entry};
 use super::cache::Answer;
 use super::connection::{Asked, Connection, Rejection, Response};
 use super::negotiate;
@@ -25,6 +26,9 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 /// No cache on the way may keep it.
 const NO_STORE: &str = "Cache-Control: no-store\r\n";
+
+/// Begins the field that names an answer.
+const REQUEST_ID: &str = "X-Request-Id: ";
 
 /// The tag of the checks that readiness is made of.
 const READINESS: &str = "readiness";
@@ -82,12 +86,13 @@ pub(super) struct Responder {
     disclosure: Disclosure,
     scoreboard: Scoreboard,
     close: bool,
-    /// Begins the field that names an answer; what ends it is the number of the answer.
-    request_id: String,
+    /// Which process this is, as it stands before the number of an answer to name it.
+    process: String,
     answers: u64,
     body: Vec<u8>,
     headers: String,
     date: Date,
+    access: Option<AccessLog>,
 }
 
 impl Responder {
@@ -109,17 +114,23 @@ impl Responder {
             disclosure,
             scoreboard,
             close: false,
-            request_id: format!("X-Request-Id: {}-", std::process::id()),
+            process: format!("{}-", std::process::id()),
             answers: 0,
             body: Vec::new(),
             headers: String::new(),
             date: Date::default(),
+            access: AccessLog::new(settings.access_logformat),
         }
     }
 
     /// From now on each answer is the last on its connection.
     pub(super) fn close_all(&mut self) {
         self.close = true;
+    }
+
+    /// Whether it is to be known who the clients are.
+    pub(super) fn logs_access(&self) -> bool {
+        self.access.is_some()
     }
 
     /// Answers the request of a connection, or says which checks have to be run for it.
@@ -131,7 +142,7 @@ impl Responder {
                 self.body.clear();
                 json::error(status, &message, &mut self.body);
                 let allow = if status == 405 { route::ALLOW } else { "" };
-                connection.respond(self.response(status, json::MEDIA_TYPE, NO_STORE, allow), now);
+                connection.respond(self.response(connection, status, json::MEDIA_TYPE, NO_STORE, allow), now);
             }
         }
         None
@@ -232,7 +243,7 @@ impl Responder {
         };
         let status = if success { 200 } else { self.fail_status };
         let freshness = age.map_or_else(|| NO_STORE.to_owned(), |age| freshness(self.cache, age));
-        connection.respond(self.response(status, media_type, &freshness, "Vary: Accept\r\n"), now);
+        connection.respond(self.response(connection, status, media_type, &freshness, "Vary: Accept\r\n"), now);
     }
 
     /// One line for each check that has come to something else than before, in whichever worker.
@@ -255,19 +266,27 @@ impl Responder {
         let (status, why) = rejection.answer();
         self.body.clear();
         json::error(status, why, &mut self.body);
-        connection.reject(self.response(status, json::MEDIA_TYPE, NO_STORE, ""), now);
+        connection.reject(self.response(connection, status, json::MEDIA_TYPE, NO_STORE, ""), now);
     }
 
     fn text(&mut self, status: u16, text: &str, connection: &mut Connection, now: Instant) {
         self.body.clear();
         self.body.extend_from_slice(text.as_bytes());
-        connection.respond(self.response(status, TEXT, NO_STORE, ""), now);
+        connection.respond(self.response(connection, status, TEXT, NO_STORE, ""), now);
     }
 
-    fn response(&mut self, status: u16, content_type: &'static str, freshness: &str, headers: &str) -> Response<'_> {
+    fn response(
+        &mut self,
+        connection: &Connection,
+        status: u16,
+        content_type: &'static str,
+        freshness: &str,
+        headers: &str,
+    ) -> Response<'_> {
+        self.log_access(connection, status);
         self.headers.clear();
         // Names the answer in the log: which process, and which of its answers.
-        for part in [freshness, headers, &self.request_id, itoa::Buffer::new().format(self.answers), "\r\n"] {
+        for part in [freshness, headers, REQUEST_ID, &self.process, itoa::Buffer::new().format(self.answers), "\r\n"] {
             self.headers.push_str(part);
         }
         self.answers += 1;
@@ -279,6 +298,22 @@ impl Responder {
             date: self.date.text(SystemTime::now()),
             close: self.close,
         }
+    }
+
+    /// The line for the answer that is given next.
+    fn log_access(&mut self, connection: &Connection, status: u16) {
+        let Some(access) = &mut self.access else { return };
+        let (time, (head, asked)) = (SystemTime::now(), connection.head());
+        access.write(&Entry {
+            time,
+            date: self.date.text(time),
+            peer: connection.peer(),
+            head,
+            status,
+            length: self.body.len(),
+            request_id: (&self.process, self.answers),
+            took: asked.elapsed(),
+        });
     }
 }
 
