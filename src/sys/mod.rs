@@ -1,6 +1,7 @@
 //! The rim: the only home of `unsafe`, raw descriptors, nix and libc. It knows no check, no request and no fleet.
 
 pub(crate) mod child;
+pub(crate) mod clock;
 pub(crate) mod descriptors;
 pub(crate) mod filesystem;
 pub(crate) mod identity;

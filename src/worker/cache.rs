@@ -17,12 +17,16 @@ use super::rounds::{Asker, Rounds};
 use crate::duration;
 use crate::report::Report;
 use crate::round::MOST_AT_ONCE;
+use crate::sys::clock;
 use crate::sys::snapshot::{CAPACITY, Lease, Snapshot};
 use contents::Contents;
 
 /// How much later than its round has to be over a lease ends, and how much later than that nobody waits for another:
 /// a busy machine is no reason to run a round twice.
 const GRACE: Duration = Duration::from_millis(250);
+
+/// A shorter suspension of the machine is none: so much may pass between two looks at its clocks.
+const SUSPENSION: Duration = Duration::from_secs(1);
 
 /// Who asks for a round for everybody: no client has that key.
 const EVERYBODY: usize = usize::MAX;
@@ -59,6 +63,8 @@ struct Shared {
     waiting: Vec<Waiter>,
     leading: Option<Leading>,
     complained: bool,
+    /// For how long the machine has been suspended.
+    suspended: fn() -> Duration,
 }
 
 struct Waiter {
@@ -70,6 +76,7 @@ struct Waiter {
 struct Leading {
     lease: Lease,
     began: Instant,
+    suspended: Duration,
     edition: u64,
 }
 
@@ -96,6 +103,7 @@ impl Cache {
             waiting: Vec::new(),
             leading: None,
             complained: false,
+            suspended: clock::suspended,
         });
         Cache { rounds, shared }
     }
@@ -105,27 +113,24 @@ impl Cache {
         self.shared.as_ref().map(|shared| shared.snapshot.as_raw_fd())
     }
 
-    /// The moment that it is: what is said of an answer's age has to be true now, not when the loop `woke` up.
-    pub(super) fn moment(&self, woke: Instant) -> Instant {
-        if self.shared.is_some() { Instant::now() } else { woke }
-    }
-
     /// Takes a request in; [`Cache::advance`] answers it as soon as it can.
-    pub(super) fn ask(&mut self, key: usize, wish: Wish, now: Instant) {
+    pub(super) fn ask(&mut self, key: usize, wish: Wish, clock: impl Fn() -> Instant) {
         let asker = Asker { key, wish };
         match (&mut self.shared, &asker.wish.whole) {
             (Some(shared), Some(whole)) => {
                 shared.whole = whole.clone();
-                shared.waiting.push(Waiter { asker, asked: now });
+                shared.waiting.push(Waiter { asker, asked: clock() });
             }
             (_, _) => self.rounds.ask(asker),
         }
     }
 
-    /// Moves on and returns what can be answered now.
-    pub(super) fn advance(&mut self, now: Instant) -> Vec<Answer> {
+    /// Moves on and returns what can be answered now. The loop `woke` up a while ago: what is said of an answer's age
+    /// has to be true when the clock is asked.
+    pub(super) fn advance(&mut self, woke: Instant, clock: impl Fn() -> Instant) -> Vec<Answer> {
         let mut answers = Vec::new();
         loop {
+            let now = if self.shared.is_some() { clock() } else { woke };
             for (key, manner, report) in self.rounds.advance(now) {
                 match &mut self.shared {
                     Some(shared) if key == EVERYBODY => shared.publish(&report, now),
@@ -133,7 +138,7 @@ impl Cache {
                 }
             }
             let Some(shared) = &mut self.shared else { return answers };
-            let askers = shared.settle(&mut answers, self.rounds.is_running(), now);
+            let askers = shared.settle(&mut answers, self.rounds.is_running(), clock());
             if askers.is_empty() {
                 return answers;
             }
@@ -174,7 +179,8 @@ impl Shared {
             if self.waiting.is_empty() {
                 self.snapshot.give_back(lease);
             } else {
-                self.leading = Some(Leading { lease, began: now, edition: self.whole.edition });
+                let suspended = (self.suspended)();
+                self.leading = Some(Leading { lease, began: now, suspended, edition: self.whole.edition });
                 askers.push(Asker { key: EVERYBODY, wish });
             }
         }
@@ -197,6 +203,7 @@ impl Shared {
     fn judge(&self, waiter: &Waiter, now: Instant) -> Verdict {
         if let Some(contents) = &self.contents
             && contents.edition == self.whole.edition
+            && (self.suspended)().abs_diff(contents.suspended) < SUSPENSION
         {
             let began = self.snapshot.epoch() + contents.began;
             let age = now.saturating_duration_since(began);
@@ -230,8 +237,9 @@ impl Shared {
 
     /// Leaves what a round has found to everybody.
     fn publish(&mut self, report: &Report, now: Instant) {
-        let Some(Leading { lease, began, edition }) = self.leading.take() else { return };
-        let contents = Contents::of(report, edition, began, now, self.snapshot.epoch());
+        let Some(Leading { lease, began, suspended, edition }) = self.leading.take() else { return };
+        let epoch = self.snapshot.epoch();
+        let contents = Contents::of(report, edition, began - epoch, suspended, now - epoch);
         let mut bytes = contents.encode();
         if bytes.len() > CAPACITY {
             if !std::mem::replace(&mut self.complained, true) {

@@ -1,6 +1,7 @@
 //! A client's turn: what can be done for it without waiting.
 
 use std::io;
+use std::time::Instant;
 
 use mio::Interest;
 
@@ -72,7 +73,7 @@ impl Worker {
         let Some(client) = self.clients.get_mut(key) else { return false };
         self.left = self.left.map(|left| left.saturating_sub(1));
         if let Some(wish) = self.responder.answer(&mut client.connection, self.now) {
-            self.cache.ask(key, wish, self.cache.moment(self.now));
+            self.cache.ask(key, wish, Instant::now);
             self.advance_rounds();
         }
         self.answered.pop_if(|answered| *answered == key).is_some() || !self.clients.waits_for_round(key)
@@ -80,7 +81,7 @@ impl Worker {
 
     /// Moves the rounds on; whose answer is there is noted, to be served by [`Worker::finish_rounds`].
     fn advance_rounds(&mut self) {
-        for answer in self.cache.advance(self.cache.moment(self.now)) {
+        for answer in self.cache.advance(self.now, Instant::now) {
             if let Some(client) = self.clients.get_mut(answer.key) {
                 self.responder.report(&mut client.connection, &answer, self.now);
                 self.answered.push(answer.key);

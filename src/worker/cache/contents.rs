@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,13 +12,15 @@ use crate::collect::Suite;
 use crate::perfdata::Perfdata;
 use crate::report::{Outcome, Report};
 
-/// A round's report. Moments count from an epoch that all workers have in common.
+/// A round's report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Contents {
     /// Of which configuration and state of files the suite was.
     pub(super) edition: u64,
     /// When the round began.
     pub(super) began: Duration,
+    /// For how long the machine had been suspended until then, which no other time here counts.
+    pub(super) suspended: Duration,
     /// By the ids of the checks. `None`: they are too much for the snapshot.
     outcomes: Option<HashMap<String, Found>>,
 }
@@ -41,9 +43,9 @@ struct Figure {
 }
 
 impl Contents {
-    /// What a round found that began at that moment, when it is `now`.
-    pub(super) fn of(report: &Report, edition: u64, began: Instant, now: Instant, epoch: Instant) -> Contents {
-        let now = now - epoch;
+    /// What a round found that began at that moment, when it is `now`. Moments count from an epoch that all workers
+    /// have in common.
+    pub(super) fn of(report: &Report, edition: u64, began: Duration, suspended: Duration, now: Duration) -> Contents {
         let found = |Outcome { check, finding, elapsed, age }: &Outcome| {
             let figure = |Perfdata { label, value, unit }: &Perfdata| Figure {
                 label: label.clone(),
@@ -59,7 +61,7 @@ impl Contents {
             };
             (check.id.clone(), found)
         };
-        Contents { edition, began: began - epoch, outcomes: Some(report.outcomes.iter().map(found).collect()) }
+        Contents { edition, began, suspended, outcomes: Some(report.outcomes.iter().map(found).collect()) }
     }
 
     /// The same for when they are too much.
@@ -117,9 +119,8 @@ mod tests {
 
     #[test]
     fn ages_go_on_and_durations_do_not() {
-        let epoch = Instant::now();
         let report = Report { outcomes: vec![outcome("db", Status::Fail, None, 1.0)] };
-        let contents = Contents::of(&report, 7, epoch + SECOND * 3, epoch + SECOND * 5, epoch);
+        let contents = Contents::of(&report, 7, SECOND * 3, Duration::ZERO, SECOND * 5);
         assert_eq!((contents.edition, contents.began), (7, SECOND * 3));
         let later = contents.report(&suite(&report), SECOND * 9).expect("it is all there");
         assert_eq!((later.outcomes[0].age, later.outcomes[0].elapsed), (SECOND * 6, SECOND));
@@ -127,9 +128,8 @@ mod tests {
 
     #[test]
     fn a_check_that_is_not_there_leaves_no_report() {
-        let epoch = Instant::now();
         let report = Report { outcomes: vec![outcome("db", Status::Pass, None, 1.0)] };
-        let contents = Contents::of(&report, 7, epoch, epoch, epoch);
+        let contents = Contents::of(&report, 7, SECOND, SECOND, SECOND);
         let more = Report { outcomes: vec![report.outcomes[0].clone(), outcome("new", Status::Pass, None, 1.0)] };
         assert!(contents.report(&suite(&more), SECOND).is_none());
         assert!(contents.without_outcomes().report(&suite(&report), SECOND).is_none());
@@ -142,12 +142,11 @@ mod tests {
             contexts in proptest::collection::vec(proptest::option::of(".*"), 0..10),
             bits: u64,
         ) {
-            let epoch = Instant::now();
             let outcomes = contexts.iter().enumerate().map(|(index, context)| {
                 outcome(&format!("check \"{index}\""), Status::ExpectedFailure, context.clone(), f64::from_bits(bits))
             });
             let report = Report { outcomes: outcomes.collect() };
-            let contents = Contents::of(&report, u64::MAX, epoch, epoch, epoch);
+            let contents = Contents::of(&report, u64::MAX, SECOND, SECOND, SECOND);
             let decoded = Contents::decode(&contents.encode());
             prop_assert_eq!(decoded.as_ref(), Some(&contents));
             let read = contents.report(&suite(&report), Duration::ZERO).expect("it is all there");

@@ -38,11 +38,13 @@ impl Tree {
     fn ask_for(&mut self, worker: usize, key: usize, part: &Suite, suite: &Suite, edition: u64) {
         let whole = Whole { suite: suite.clone(), edition };
         let wish = Wish { part: part.clone(), manner: Manner::json(), whole: Some(whole) };
-        self.workers[worker].ask(key, wish, self.now);
+        let now = self.now;
+        self.workers[worker].ask(key, wish, || now);
     }
 
     fn advance(&mut self, worker: usize) -> Vec<Answer> {
-        self.workers[worker].advance(self.now)
+        let now = self.now;
+        self.workers[worker].advance(now, || now)
     }
 
     /// Advances until there is an answer from threads of the worker.
@@ -257,6 +259,37 @@ fn a_report_that_is_too_large_is_not_shared_and_nobody_waits_for_it() {
         let answers = tree.advance(worker);
         assert_eq!((answers[0].age, answers[0].report.outcomes.len()), (age, suite.checks().len()));
     }
+}
+
+#[test]
+fn what_was_found_before_the_machine_was_suspended_is_too_old() {
+    thread_local! {
+        static SUSPENDED: std::cell::Cell<Duration> = const { std::cell::Cell::new(Duration::ZERO) };
+    }
+    let (suite, _) = counting("db");
+    let mut tree = Tree::new(2);
+    for worker in &mut tree.workers {
+        worker.shared.as_mut().expect("it has a cache").suspended = || SUSPENDED.get();
+    }
+    for (worker, suspended, expected) in [(0, 0, "1"), (1, 3600, "2"), (0, 3600, "2")] {
+        SUSPENDED.set(SECOND * suspended);
+        tree.ask(worker, 0, &suite, 1);
+        assert_eq!(said(&tree.advance(worker)[0]), expected, "suspended for {suspended} s");
+    }
+}
+
+#[test]
+fn the_time_that_checks_take_in_the_loop_is_part_of_the_age() {
+    let (suite, _) = counting("db");
+    let mut tree = Tree::new(1);
+    tree.ask(0, 0, &suite, 1);
+    let (t0, looks) = (tree.now, std::cell::Cell::new(0));
+    let answers = tree.workers[0].advance(t0, || {
+        looks.set(looks.get() + 1);
+        t0 + SECOND * looks.get()
+    });
+    // Looked at before the checks ran, to begin with, and after.
+    assert!(answers[0].age.is_some_and(|age| age >= SECOND), "{:?}", answers[0].age);
 }
 
 proptest! {
