@@ -122,6 +122,31 @@ fn what_runs_no_check_is_neither_kept_nor_waits() {
 }
 
 #[test]
+fn whoever_waits_for_another_workers_round_sleeps_and_answers_what_needs_none() {
+    let counter = Counter::new("sleep 2");
+    let server = counter.serve(&["-w", "3", "--cache", "1m"]);
+    let mut first = Client::to(&server.at);
+    first.ask("/");
+    eventually("its round has begun", || counter.runs() == 1);
+    let holder = with_a_child(&server);
+    let mut waiting: Vec<_> = (0..20).map(|_| Client::to(&server.at)).collect();
+    waiting.iter_mut().for_each(|client| client.ask("/"));
+    for _ in 0..20 {
+        let asked = Instant::now();
+        assert_eq!(get(&server.at, "/livez").status, 200);
+        assert!(asked.elapsed() < Duration::from_millis(500), "it has waited for {:?}", asked.elapsed());
+    }
+    let others: Vec<_> = server.workers().into_iter().filter(|&pid| pid != holder).collect();
+    let woken = || others.iter().map(|&pid| processes::number(pid, "voluntary_ctxt_switches")).sum::<u64>();
+    let before = woken();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(woken() - before < 10, "they woke up {} times in a second", woken() - before);
+    assert_eq!(first.answer().status, 200);
+    assert!(waiting.iter_mut().all(|client| client.answer().status == 200));
+    assert_eq!(counter.runs(), 1);
+}
+
+#[test]
 fn every_part_and_dialect_is_answered_from_the_same_round() {
     let counter = Counter::new("echo text");
     let server = counter.serve(&["-w", "2", "--cache", "1m"]);

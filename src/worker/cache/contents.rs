@@ -101,6 +101,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const STATUSES: [Status; 6] =
+        [Status::Pass, Status::Fail, Status::Error, Status::Skip, Status::ExpectedFailure, Status::UnexpectedSuccess];
     const SECOND: Duration = Duration::from_secs(1);
 
     fn outcome(id: &str, status: Status, context: Option<String>, value: f64) -> Outcome {
@@ -141,15 +143,16 @@ mod tests {
         fn what_was_found_is_read_as_it_was_written(
             contexts in proptest::collection::vec(proptest::option::of(".*"), 0..10),
             bits: u64,
+            status in proptest::sample::select(&STATUSES[..]),
         ) {
             let outcomes = contexts.iter().enumerate().map(|(index, context)| {
-                outcome(&format!("check \"{index}\""), Status::ExpectedFailure, context.clone(), f64::from_bits(bits))
+                outcome(&format!("check \"{index}\""), status, context.clone(), f64::from_bits(bits))
             });
             let report = Report { outcomes: outcomes.collect() };
             let contents = Contents::of(&report, u64::MAX, SECOND, SECOND, SECOND);
             let decoded = Contents::decode(&contents.encode());
             prop_assert_eq!(decoded.as_ref(), Some(&contents));
-            let read = contents.report(&suite(&report), Duration::ZERO).expect("it is all there");
+            let read = decoded.expect("it was compared").report(&suite(&report), Duration::ZERO).expect("it is all there");
             for (before, after) in report.outcomes.iter().zip(&read.outcomes) {
                 prop_assert_eq!(&before.check.id, &after.check.id);
                 prop_assert_eq!(before.finding.status, after.finding.status);
