@@ -41,6 +41,7 @@ mod settings;
 // The only place where unsafe code is allowed; each block says why it is sound.
 #[allow(unsafe_code)]
 mod sys;
+mod tally;
 mod worker;
 
 #[cfg(feature = "tls")]
@@ -119,6 +120,12 @@ use report::Report;
 /// ```
 pub fn main() -> ExitCode {
     cli::run()
+}
+
+/// What the command line is defined as, for those who make manual pages and completions of it. No part of the interface.
+#[doc(hidden)]
+pub fn command() -> clap::Command {
+    cli::command()
 }
 
 /// Collects the checks that the names say, as HEALTHCHECKS and the command line do.

@@ -60,16 +60,13 @@ struct Shared {
     /// The latest contents that were seen, and the seal that was looked at last.
     contents: Option<Contents>,
     seal: Option<u64>,
-    waiting: Vec<Waiter>,
+    waiting: Vec<Asker>,
+    /// Whether somebody waits who was not looked at.
+    is_asked: bool,
     leading: Option<Leading>,
     complained: bool,
     /// For how long the machine has been suspended.
     suspended: fn() -> Duration,
-}
-
-struct Waiter {
-    asker: Asker,
-    asked: Instant,
 }
 
 /// A round of ours, for everybody.
@@ -80,9 +77,9 @@ struct Leading {
     edition: u64,
 }
 
-/// What is to become of a waiter.
+/// What is to become of somebody who waits.
 enum Verdict {
-    Answer(Report, Duration),
+    Answer(Report, Option<Duration>),
     /// He needs a round that is not for everybody.
     Alone,
     Wait,
@@ -101,6 +98,7 @@ impl Cache {
             contents: None,
             seal: None,
             waiting: Vec::new(),
+            is_asked: false,
             leading: None,
             complained: false,
             suspended: clock::suspended,
@@ -113,37 +111,60 @@ impl Cache {
         self.shared.as_ref().map(|shared| shared.snapshot.as_raw_fd())
     }
 
-    /// Takes a request in; [`Cache::advance`] answers it as soon as it can.
-    pub(super) fn ask(&mut self, key: usize, wish: Wish, clock: impl Fn() -> Instant) {
-        let asker = Asker { key, wish };
+    /// Takes a request in; [`Cache::advance`] answers it, if it needs no round.
+    pub(super) fn ask(&mut self, asker: Asker) {
         match (&mut self.shared, &asker.wish.whole) {
             (Some(shared), Some(whole)) => {
                 shared.whole = whole.clone();
-                shared.waiting.push(Waiter { asker, asked: clock() });
+                shared.waiting.push(asker);
+                shared.is_asked = true;
             }
             (_, _) => self.rounds.ask(asker),
         }
     }
 
-    /// Moves on and returns what can be answered now. The loop `woke` up a while ago: what is said of an answer's age
-    /// has to be true when the clock is asked.
-    pub(super) fn advance(&mut self, woke: Instant, clock: impl Fn() -> Instant) -> Vec<Answer> {
+    /// Moves on and returns what can be answered without another round. The loop `woke` up a while ago: what is said of an answer's age
+    /// has to be true when the clock is asked. `found` is called with the whole of each round that is over.
+    pub(super) fn advance(
+        &mut self,
+        woke: Instant,
+        clock: impl Fn() -> Instant,
+        found: impl FnOnce(&Report),
+    ) -> Vec<Answer> {
         let mut answers = Vec::new();
-        loop {
-            let now = if self.shared.is_some() { clock() } else { woke };
-            for (key, manner, report) in self.rounds.advance(now) {
-                match &mut self.shared {
-                    Some(shared) if key == EVERYBODY => shared.publish(&report, now),
-                    Some(_) | None => answers.push(Answer { key, manner, report, age: None }),
-                }
+        let now = if self.shared.is_some() { clock() } else { woke };
+        for (key, manner, report) in self.rounds.advance(now, found) {
+            match &mut self.shared {
+                Some(shared) if key == EVERYBODY => shared.publish(&report, now),
+                Some(_) | None => answers.push(Answer { key, manner, report, age: None }),
             }
-            let Some(shared) = &mut self.shared else { return answers };
+        }
+        if let Some(shared) = &mut self.shared {
             let askers = shared.settle(&mut answers, self.rounds.is_running(), clock());
-            if askers.is_empty() {
-                return answers;
-            }
             askers.into_iter().for_each(|asker| self.rounds.ask(asker));
         }
+        answers
+    }
+
+    /// Whether [`Cache::begin`] and then [`Cache::advance`] have something to do.
+    pub(super) fn is_next_due(&self) -> bool {
+        self.rounds.is_next_due() || self.shared.as_ref().is_some_and(|shared| shared.is_asked)
+    }
+
+    /// Whether the next round takes time.
+    pub(super) fn next_can_block(&self) -> bool {
+        self.rounds.next_can_block()
+    }
+
+    /// Begins the next round, if it is due.
+    pub(super) fn begin(&mut self, woke: Instant, clock: impl Fn() -> Instant) {
+        let now = if self.shared.is_some() { clock() } else { woke };
+        if let Some(leading) = self.shared.as_mut().and_then(|shared| shared.leading.as_mut())
+            && self.rounds.is_next_due()
+        {
+            leading.began = now;
+        }
+        self.rounds.begin(now);
     }
 
     /// Whether a round is under way here.
@@ -162,16 +183,18 @@ impl Shared {
     /// Answers whom it can, and returns for whom a round has to be run here.
     fn settle(&mut self, answers: &mut Vec<Answer>, busy: bool, now: Instant) -> Vec<Asker> {
         let mut askers = Vec::new();
+        self.is_asked = false;
         if self.waiting.is_empty() {
             return askers;
         }
         self.look();
         self.serve(answers, &mut askers, now);
         if !busy
+            && self.leading.is_none()
             && let Some(first) = self.waiting.first()
             && let Some(lease) = self.snapshot.take_lease(self.pid, now, now + self.longest() + GRACE)
         {
-            let wish = Wish { part: self.whole.suite.clone(), ..first.asker.wish.clone() };
+            let wish = Wish { part: self.whole.suite.clone(), limit: None, ..first.wish.clone() };
             // Another may have left a snapshot since we looked, and with it the lease.
             if self.look() {
                 self.serve(answers, &mut askers, now);
@@ -181,43 +204,48 @@ impl Shared {
             } else {
                 let suspended = (self.suspended)();
                 self.leading = Some(Leading { lease, began: now, suspended, edition: self.whole.edition });
-                askers.push(Asker { key: EVERYBODY, wish });
+                askers.push(Asker { key: EVERYBODY, wish, since: now });
             }
         }
         askers
     }
 
     fn serve(&mut self, answers: &mut Vec<Answer>, askers: &mut Vec<Asker>, now: Instant) {
-        for waiter in std::mem::take(&mut self.waiting) {
-            match self.judge(&waiter, now) {
+        for asker in std::mem::take(&mut self.waiting) {
+            match self.judge(&asker, now) {
                 Verdict::Answer(report, age) => {
-                    let Asker { key, wish } = waiter.asker;
-                    answers.push(Answer { key, manner: wish.manner, report, age: Some(age) });
+                    answers.push(Answer { key: asker.key, manner: asker.wish.manner, report, age });
                 }
-                Verdict::Alone => askers.push(waiter.asker),
-                Verdict::Wait => self.waiting.push(waiter),
+                Verdict::Alone => askers.push(asker),
+                Verdict::Wait => self.waiting.push(asker),
             }
         }
     }
 
-    fn judge(&self, waiter: &Waiter, now: Instant) -> Verdict {
+    fn judge(&self, asker: &Asker, now: Instant) -> Verdict {
         if let Some(contents) = &self.contents
             && contents.edition == self.whole.edition
             && (self.suspended)().abs_diff(contents.suspended) < SUSPENSION
         {
             let began = self.snapshot.epoch() + contents.began;
             let age = now.saturating_duration_since(began);
-            if began >= waiter.asked || age <= self.lifetime {
-                let report = contents.report(&waiter.asker.wish.part, now - self.snapshot.epoch());
-                return report.map_or(Verdict::Alone, |report| Verdict::Answer(report, age));
+            if began >= asker.since || age <= self.lifetime {
+                let report = contents.report(&asker.wish.part, now - self.snapshot.epoch());
+                return report.map_or(Verdict::Alone, |report| Verdict::Answer(report, Some(age)));
             }
         }
-        if self.gives_up(waiter) <= now { Verdict::Alone } else { Verdict::Wait }
+        if asker.limit().is_some_and(|limit| limit <= now) {
+            Verdict::Answer(asker.late(now), None)
+        } else if self.gives_up(asker) <= now {
+            Verdict::Alone
+        } else {
+            Verdict::Wait
+        }
     }
 
-    /// When a waiter has waited for others long enough.
-    fn gives_up(&self, waiter: &Waiter) -> Instant {
-        waiter.asked + self.limit + 2 * GRACE
+    /// When somebody has waited for others long enough.
+    fn gives_up(&self, asker: &Asker) -> Instant {
+        asker.since + self.limit + 2 * GRACE
     }
 
     /// Looks whether there is another snapshot, and no earlier one.
@@ -261,10 +289,10 @@ impl Shared {
     }
 
     fn next_deadline(&self, busy: bool) -> Option<Instant> {
-        // Those who have waited for the longest stand first.
-        let first = self.gives_up(self.waiting.first()?);
+        let ends = |asker: &Asker| asker.limit().into_iter().chain([self.gives_up(asker)]).min();
+        let first = self.waiting.iter().filter_map(ends).min()?;
         // While a round runs here, there is nothing to do about a lease.
-        let lease = (!busy).then(|| self.snapshot.leased_until()).flatten();
+        let lease = (!busy && self.leading.is_none()).then(|| self.snapshot.leased_until()).flatten();
         Some(lease.map_or(first, |until| until.min(first)))
     }
 }

@@ -5,11 +5,14 @@ mod cache;
 mod clients;
 pub(crate) mod connection;
 mod door;
+mod metrics;
 mod negotiate;
 mod respond;
 mod rounds;
 pub(crate) mod route;
+mod scraper;
 mod turn;
+mod witness;
 
 use std::io::{self, PipeReader, Write};
 use std::os::fd::AsRawFd;
@@ -22,6 +25,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::plan::Plan;
 use crate::round::Runner;
 use crate::settings::{Configuration, SUCCESSION, Settings};
+use crate::sys::casebook::Casebook;
 use crate::sys::descriptors;
 use crate::sys::memory;
 use crate::sys::process;
@@ -33,10 +37,11 @@ use crate::sys::systemd;
 use crate::sys::tree;
 use cache::Cache;
 use clients::Clients;
-use connection::{Limits, Patience};
+use connection::{Limits, Need, Patience};
 use door::Door;
 use respond::Responder;
 use rounds::Rounds;
+use witness::Notes;
 
 const SIGNALS: Token = Token(0);
 const LIFELINE: Token = Token(1);
@@ -57,6 +62,7 @@ pub(crate) struct Post {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) scoreboard: Scoreboard,
     pub(crate) snapshot: Snapshot,
+    pub(crate) casebook: Casebook,
     /// Ends when the master does.
     pub(crate) lifeline: PipeReader,
     /// Wakes the master up.
@@ -67,6 +73,7 @@ pub(crate) struct Post {
 pub(crate) fn run(post: Post) -> ! {
     let span = tracing::info_span!("worker", slot = post.slot, pid = std::process::id());
     let _inside = span.enter();
+    let (slot, casebook) = (post.slot, post.casebook);
     let code = match Worker::boot(post).and_then(Worker::serve) {
         Ok(()) => 0,
         Err(error) => {
@@ -74,6 +81,8 @@ pub(crate) fn run(post: Post) -> ! {
             3
         }
     };
+    // Whatever our threads are in is no cause of this end.
+    casebook.forget(slot);
     // What a check is running in one of our threads would outlive us.
     tree::kill_all();
     process::leave(code)
@@ -81,14 +90,14 @@ pub(crate) fn run(post: Post) -> ! {
 
 fn limits(settings: &Settings) -> Limits {
     Limits {
-        line: settings.limit_request_line as usize,
-        fields: settings.limit_request_fields as usize,
-        field_size: settings.limit_request_field_size as usize,
+        line: settings.answers.limit_request_line as usize,
+        fields: settings.answers.limit_request_fields as usize,
+        field_size: settings.answers.limit_request_field_size as usize,
     }
 }
 
 fn patience(settings: &Settings) -> Patience {
-    Patience { header: settings.header_timeout, keep_alive: settings.keep_alive }
+    Patience { header: settings.times.header_timeout, keep_alive: settings.times.keep_alive }
 }
 
 struct Worker {
@@ -104,8 +113,6 @@ struct Worker {
     limits: Limits,
     patience: Patience,
     scratch: Box<[u8]>,
-    /// Clients whose round is over and whose answer is to be written.
-    answered: Vec<usize>,
     /// Clients that have had their turn, and are not done.
     again: Vec<usize>,
     now: Instant,
@@ -116,12 +123,13 @@ struct Worker {
 
 impl Worker {
     fn boot(post: Post) -> io::Result<Worker> {
-        let Post { slot, master, generation, plan, listeners, scoreboard, snapshot, lifeline, mut bell } = post;
+        let Post { slot, master, generation, plan, listeners, scoreboard, snapshot, casebook, lifeline, mut bell } =
+            post;
         let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
         // The handlers first: a TERM that came in since the fork is still blocked, and would be lost.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
         signals::unblock_all()?;
-        process::set_name(&format!("{}:w{slot}", settings.name));
+        process::set_name(&format!("{}:w{slot}", settings.process.name));
         identity.assume()?;
         if !process::die_with(master)? {
             process::leave(0);
@@ -138,17 +146,17 @@ impl Worker {
         poll.registry().register(&mut SourceFd(&lifeline.as_raw_fd()), LIFELINE, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
         // A failed wake would leave the round to its deadline; there is nobody to tell it to here.
-        let runner = Runner::new(move || drop(waker.wake()))
-            .with_witness(move |check| scoreboard.set_check(slot, check.map_or("", |check| check.id.as_str())));
-        let rounds = Rounds::new(runner, settings.request_timeout);
-        let cache = Cache::new(rounds, snapshot, std::process::id(), settings.cache, settings.request_timeout);
+        let runner = Runner::new(move || drop(waker.wake())).with_witness(Notes { slot, casebook });
+        let rounds = Rounds::new(runner, settings.times.request_timeout);
+        let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
+        let cache = Cache::new(rounds, snapshot, std::process::id(), lifetime, limit);
         if let Some(bell) = cache.bell() {
             poll.registry().register(&mut SourceFd(&bell), SNAPSHOT, Interest::READABLE)?;
         }
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
         // A quarter of the descriptors is for the checks and for ourselves: without one left, nobody could be let
         // in, not even to take the place of a client that only sits there.
-        let most = (settings.worker_connections as usize).min(descriptors::limit() / 4 * 3).max(1);
+        let most = (settings.fleet.worker_connections as usize).min(descriptors::limit() / 4 * 3).max(1);
         let mut door = Door::new(listeners, FIRST_LISTENER, most);
         door.open(&poll)?;
 
@@ -164,12 +172,11 @@ impl Worker {
             limits: limits(&settings),
             patience: patience(&settings),
             scratch: vec![0; 8 * 1024].into(),
-            answered: Vec::new(),
             again: Vec::new(),
             now: Instant::now(),
             left: settings.requests_before_retiring(std::process::id()),
             draining: false,
-            responder: Responder::new(sources, generation, disclosure, settings, scoreboard),
+            responder: Responder::new(sources, generation, disclosure, settings, scoreboard, slot),
         };
         memory::release();
         scoreboard.set_ready(slot, std::process::id());
@@ -179,7 +186,8 @@ impl Worker {
     }
 
     fn serve(mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(256);
+        // Room for everybody: who has asked before a round begins is heard before it begins.
+        let mut events = Events::with_capacity(FIRST_LISTENER + self.door.len() + self.door.most());
         while !(self.draining && self.door.is_closed() && self.clients.len() == 0) {
             self.scoreboard.rests(self.slot);
             match self.poll.poll(&mut events, self.timeout()) {
@@ -224,7 +232,7 @@ impl Worker {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.again.is_empty() {
+        if !self.again.is_empty() || self.cache.is_next_due() {
             return Some(Duration::ZERO);
         }
         let next = [self.clients.next_timer(), self.cache.next_deadline(), self.door.next_deadline()];
@@ -303,6 +311,10 @@ impl Worker {
         let Some(key) = self.clients.key(token) else { return Ok(()) };
         if let Some(client) = self.clients.get_mut(key) {
             client.readable(ended);
+            // Its round, or its next turn, comes; to serve it now would be to ask for it twice.
+            if client.connection.need() == Need::Answer {
+                return Ok(());
+            }
         }
         self.serve_client(key)
     }

@@ -11,21 +11,25 @@ use std::time::{Duration, Instant, SystemTime};
 use super::access::{AccessLog, Entry};
 use super::cache::Answer;
 use super::connection::{Asked, Connection, Rejection, Response};
+use super::metrics;
 use super::negotiate;
 use super::route::{self, Query, Route};
+use super::scraper;
 use crate::collect::{Sources, Suite};
 use crate::disclosure::Disclosure;
+use crate::render::exposition::Syntax;
 use crate::render::{self, FORMATS, Format, json, kubernetes};
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::sys::filesystem::read_file;
-use crate::sys::scoreboard::Scoreboard;
+use crate::sys::scoreboard::{Noted, Scoreboard};
+use crate::tally;
 use date::Date;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// No cache on the way may keep it.
-const NO_STORE: &str = "Cache-Control: no-store\r\n";
+/// For answers that another Accept field would have got in another format.
+const NEGOTIATED: &str = "Vary: Accept\r\n";
 
 /// Begins the field that names an answer.
 const REQUEST_ID: &str = "X-Request-Id: ";
@@ -38,6 +42,8 @@ const READINESS: &str = "readiness";
 pub(super) struct Wish {
     pub(super) part: Suite,
     pub(super) manner: Manner,
+    /// How long whoever asks waits, if that is known.
+    pub(super) limit: Option<Duration>,
     /// What it is a part of. `None`: only a round of its own will do.
     pub(super) whole: Option<Whole>,
 }
@@ -85,6 +91,7 @@ pub(super) struct Responder {
     maintenance: Option<PathBuf>,
     disclosure: Disclosure,
     scoreboard: Scoreboard,
+    slot: usize,
     close: bool,
     /// Which process this is, as it stands before the number of an answer to name it.
     process: String,
@@ -102,24 +109,26 @@ impl Responder {
         disclosure: Disclosure,
         settings: Settings,
         scoreboard: Scoreboard,
+        slot: usize,
     ) -> Responder {
         Responder {
             sources,
             looked: None,
             generation,
-            cache: settings.cache,
-            fail_status: settings.fail_status,
-            prefix: settings.prefix,
-            maintenance: settings.maintenance_file,
+            cache: settings.answers.cache,
+            fail_status: settings.answers.fail_status,
+            prefix: settings.answers.prefix,
+            maintenance: settings.answers.maintenance_file,
             disclosure,
             scoreboard,
+            slot,
             close: false,
             process: format!("{}-", std::process::id()),
             answers: 0,
             body: Vec::new(),
             headers: String::new(),
             date: Date::default(),
-            access: AccessLog::new(settings.access_logformat),
+            access: AccessLog::new(settings.log.access_logformat),
         }
     }
 
@@ -135,28 +144,45 @@ impl Responder {
 
     /// Answers the request of a connection, or says which checks have to be run for it.
     pub(super) fn answer(&mut self, connection: &mut Connection, now: Instant) -> Option<Wish> {
-        match self.judge(connection.request()?, now) {
+        let asked = connection.request()?;
+        let route = route::route(asked.method, asked.target, &self.prefix);
+        let counted = route.counted();
+        let at_once = match self.judge(route, asked, now) {
             Continue(wish) => return Some(wish),
-            Break(AtOnce::Text(status, text)) => self.text(status, &text, connection, now),
-            Break(AtOnce::Error(status, message)) => {
-                self.body.clear();
+            Break(at_once) => at_once,
+        };
+        self.body.clear();
+        let response = match at_once {
+            AtOnce::Text(status, text) => {
+                self.body.extend_from_slice(text.as_bytes());
+                self.response(connection, counted, status, TEXT, None, "")
+            }
+            AtOnce::Metrics(syntax, disclosed) => {
+                let scoreboard = self.scoreboard;
+                let figures = metrics::figures(self.suite(now), disclosed, &scoreboard);
+                render::metrics::write(&figures, syntax, &mut self.body);
+                self.response(connection, counted, 200, syntax.media_type(), None, NEGOTIATED)
+            }
+            AtOnce::Error(status, message) => {
                 json::error(status, &message, &mut self.body);
                 let allow = if status == 405 { route::ALLOW } else { "" };
-                connection.respond(self.response(connection, status, json::MEDIA_TYPE, NO_STORE, allow), now);
+                self.response(connection, counted, status, json::MEDIA_TYPE, None, allow)
             }
-        }
+        };
+        connection.respond(response, now);
         None
     }
 
-    fn judge(&mut self, asked: Asked<'_>, now: Instant) -> ControlFlow<AtOnce, Wish> {
-        let route = route::route(asked.method, asked.target, &self.prefix);
+    fn judge(&mut self, route: Route<'_>, asked: Asked<'_>, now: Instant) -> ControlFlow<AtOnce, Wish> {
         let disclosed = self.disclosure.allows(asked.authorization);
+        let limit = asked.scrape_timeout.and_then(scraper::limit);
         match route {
             Route::Checks(path, query) => {
                 let format = format(&query, asked.accept)?;
                 let part = self.part(&path, &query, disclosed, now)?;
-                Continue(self.wish(part, Dialect::Format(format), disclosed))
+                Continue(self.wish(part, Dialect::Format(format), disclosed, limit))
             }
+            Route::Metrics(query) => Break(AtOnce::Metrics(scraper::syntax(&query, asked.accept), disclosed)),
             Route::Live(_) => Break(AtOnce::Text(200, "livez check passed\n".to_owned())),
             Route::Ready(path, query) => {
                 if let Some(reason) = self.unavailable() {
@@ -165,7 +191,7 @@ impl Responder {
                 let part = self.part(&path, &query, disclosed, now)?;
                 let readiness = part.select(&[READINESS.to_owned()], &[]);
                 let part = if path.is_empty() && !readiness.checks().is_empty() { readiness } else { part };
-                Continue(self.wish(part, Dialect::Ready { verbose: query.verbose }, disclosed))
+                Continue(self.wish(part, Dialect::Ready { verbose: query.verbose }, disclosed, limit))
             }
             Route::Elsewhere => Break(AtOnce::Error(404, format!("everything here is under {}/", self.prefix))),
             Route::NotAllowed => Break(AtOnce::Error(405, "only GET, HEAD and OPTIONS are answered here".to_owned())),
@@ -173,14 +199,14 @@ impl Responder {
         }
     }
 
-    fn wish(&self, part: Suite, dialect: Dialect, disclosed: bool) -> Wish {
+    fn wish(&self, part: Suite, dialect: Dialect, disclosed: bool, limit: Option<Duration>) -> Wish {
         let files = (!self.cache.is_zero()).then(|| self.sources.edition()).flatten();
         let whole = files.map(|files| {
             let mut hasher = DefaultHasher::new();
             (self.generation, files).hash(&mut hasher);
             Whole { suite: self.sources.suite().clone(), edition: hasher.finish() }
         });
-        Wish { part, manner: Manner { dialect, disclosed }, whole }
+        Wish { part, manner: Manner { dialect, disclosed }, limit, whole }
     }
 
     /// Why the service takes no requests at the moment, if so.
@@ -227,30 +253,33 @@ impl Responder {
     /// Answers with the report of a round.
     pub(super) fn report(&mut self, connection: &mut Connection, answer: &Answer, now: Instant) {
         let Answer { report, manner, age, .. } = answer;
-        self.log_changes(report);
         let hidden = (!manner.disclosed).then(|| report.anonymous());
         let report = hidden.as_ref().unwrap_or(report);
         self.body.clear();
-        let (success, media_type) = match manner.dialect {
+        let (route, success, media_type) = match manner.dialect {
             Dialect::Format(format) => {
                 (format.write)(report, &mut self.body);
-                ((format.is_success)(report), format.media_type)
+                (tally::Route::Checks, (format.is_success)(report), format.media_type)
             }
             Dialect::Ready { verbose } => {
                 self.body.extend_from_slice(kubernetes::answer("readyz", report, verbose).as_bytes());
-                (report.passes(), TEXT)
+                (tally::Route::Ready, report.passes(), TEXT)
             }
         };
         let status = if success { 200 } else { self.fail_status };
-        let freshness = age.map_or_else(|| NO_STORE.to_owned(), |age| freshness(self.cache, age));
-        connection.respond(self.response(connection, status, media_type, &freshness, "Vary: Accept\r\n"), now);
+        connection.respond(self.response(connection, route, status, media_type, *age, NEGOTIATED), now);
     }
 
-    /// One line for each check that has come to something else than before, in whichever worker.
-    fn log_changes(&self, report: &Report) {
+    /// Notes what a round has found, before it is answered: one line in the log for each check that has come to
+    /// something else than before, in whichever worker.
+    pub(super) fn note(&self, report: &Report) {
+        self.scoreboard.count_round(self.slot, report.passes());
+        let at = SystemTime::now();
         for outcome in &report.outcomes {
             let (status, id) = (outcome.finding.status, &outcome.check.id);
-            let Some(before) = self.scoreboard.exchange_status(id, status as u32) else { continue };
+            let figures = outcome.finding.perfdata.clone();
+            let noted = Noted { status, elapsed: outcome.elapsed, at, figures };
+            let Some(before) = self.scoreboard.note(id, &noted) else { continue };
             let context = outcome.finding.context.as_deref().unwrap_or_default();
             let request = self.answers;
             match (status.is_bad(), before) {
@@ -266,27 +295,28 @@ impl Responder {
         let (status, why) = rejection.answer();
         self.body.clear();
         json::error(status, why, &mut self.body);
-        connection.reject(self.response(connection, status, json::MEDIA_TYPE, NO_STORE, ""), now);
+        connection.reject(self.response(connection, tally::Route::Other, status, json::MEDIA_TYPE, None, ""), now);
     }
 
-    fn text(&mut self, status: u16, text: &str, connection: &mut Connection, now: Instant) {
-        self.body.clear();
-        self.body.extend_from_slice(text.as_bytes());
-        connection.respond(self.response(connection, status, TEXT, NO_STORE, ""), now);
-    }
-
+    /// The answer that is given next. `age` is how long ago what it says was found, if that was before it was asked for.
     fn response(
         &mut self,
         connection: &Connection,
+        route: tally::Route,
         status: u16,
         content_type: &'static str,
-        freshness: &str,
+        age: Option<Duration>,
         headers: &str,
     ) -> Response<'_> {
+        self.scoreboard.count_request(self.slot, route, status);
         self.log_access(connection, status);
         self.headers.clear();
+        match age {
+            Some(age) => self.headers.push_str(&freshness(self.cache, age)),
+            None => self.headers.push_str("Cache-Control: no-store\r\n"),
+        }
         // Names the answer in the log: which process, and which of its answers.
-        for part in [freshness, headers, REQUEST_ID, &self.process, itoa::Buffer::new().format(self.answers), "\r\n"] {
+        for part in [headers, REQUEST_ID, &self.process, itoa::Buffer::new().format(self.answers), "\r\n"] {
             self.headers.push_str(part);
         }
         self.answers += 1;
@@ -320,6 +350,8 @@ impl Responder {
 /// An answer for which no check has to run.
 enum AtOnce {
     Text(u16, String),
+    /// The metrics, with the names of the checks or without.
+    Metrics(Syntax, bool),
     Error(u16, String),
 }
 
@@ -333,7 +365,7 @@ fn freshness(lifetime: Duration, age: Duration) -> String {
 fn format(query: &Query, accept: Option<&str>) -> ControlFlow<AtOnce, &'static Format> {
     let chosen = match &query.format {
         Some(name) => render::named(name).map_err(|why| AtOnce::Error(400, format!("format={name}: {why}"))),
-        None => negotiate::choose(accept, FORMATS).ok_or_else(|| {
+        None => negotiate::choose(accept, FORMATS, |format| format.media_type).ok_or_else(|| {
             let known: Vec<_> = FORMATS.iter().map(|format| format.media_type).collect();
             AtOnce::Error(406, format!("none of what Accept asks for is spoken here (known: {})", known.join(", ")))
         }),

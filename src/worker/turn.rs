@@ -8,6 +8,7 @@ use mio::Interest;
 use super::Worker;
 use super::clients::Progress;
 use super::connection::{Need, Rejection};
+use super::rounds::Asker;
 
 /// How many pipelined requests of one client are answered before others have their turn.
 const TURN: usize = 8;
@@ -72,27 +73,51 @@ impl Worker {
     fn answer(&mut self, key: usize) -> bool {
         let Some(client) = self.clients.get_mut(key) else { return false };
         self.left = self.left.map(|left| left.saturating_sub(1));
-        if let Some(wish) = self.responder.answer(&mut client.connection, self.now) {
-            self.cache.ask(key, wish, Instant::now);
-            self.advance_rounds();
+        match self.responder.answer(&mut client.connection, self.now) {
+            Some(wish) => {
+                self.cache.ask(Asker { key, wish, since: Instant::now() });
+                false
+            }
+            None => true,
         }
-        self.answered.pop_if(|answered| *answered == key).is_some() || !self.clients.waits_for_round(key)
     }
 
-    /// Moves the rounds on; whose answer is there is noted, to be served by [`Worker::finish_rounds`].
-    fn advance_rounds(&mut self) {
-        for answer in self.cache.advance(self.now, Instant::now) {
+    /// Answers those whose round is over, and begins the next one: here, at the end of the loop's turn, everybody is
+    /// known who has asked by now.
+    pub(super) fn finish_rounds(&mut self) -> io::Result<()> {
+        self.answer_askers()?;
+        if self.cache.is_next_due() {
+            if self.cache.next_can_block() {
+                self.let_all_in()?;
+            }
+            self.cache.begin(self.now, Instant::now);
+            // What cannot block is over by now.
+            self.answer_askers()?;
+        }
+        Ok(())
+    }
+
+    fn answer_askers(&mut self) -> io::Result<()> {
+        for answer in self.cache.advance(self.now, Instant::now, |report| self.responder.note(report)) {
             if let Some(client) = self.clients.get_mut(answer.key) {
                 self.responder.report(&mut client.connection, &answer, self.now);
-                self.answered.push(answer.key);
+                self.serve_client(answer.key)?;
             }
         }
+        Ok(())
     }
 
-    pub(super) fn finish_rounds(&mut self) -> io::Result<()> {
-        self.advance_rounds();
-        while let Some(key) = self.answered.pop() {
-            self.serve_client(key)?;
+    /// Whoever is at the door when a round begins shares it, unless a worker that is free takes him: a crowd costs us
+    /// the round that runs and the next, however slowly we let it in.
+    fn let_all_in(&mut self) -> io::Result<()> {
+        if self.scoreboard.is_another_free(self.slot) {
+            return Ok(());
+        }
+        for _ in self.clients.len()..self.door.most() {
+            match self.door.accept_waiting() {
+                Some(socket) => self.admit(socket)?,
+                None => break,
+            }
         }
         Ok(())
     }

@@ -37,14 +37,19 @@ impl Tree {
 
     fn ask_for(&mut self, worker: usize, key: usize, part: &Suite, suite: &Suite, edition: u64) {
         let whole = Whole { suite: suite.clone(), edition };
-        let wish = Wish { part: part.clone(), manner: Manner::json(), whole: Some(whole) };
-        let now = self.now;
-        self.workers[worker].ask(key, wish, || now);
+        let wish = Wish { part: part.clone(), manner: Manner::json(), limit: None, whole: Some(whole) };
+        self.workers[worker].ask(Asker { key, wish, since: self.now });
     }
 
+    /// As the loop does it, turn by turn.
     fn advance(&mut self, worker: usize) -> Vec<Answer> {
-        let now = self.now;
-        self.workers[worker].advance(now, || now)
+        let (cache, now) = (&mut self.workers[worker], self.now);
+        let mut answers = cache.advance(now, || now, |_| {});
+        while cache.is_next_due() {
+            cache.begin(now, || now);
+            answers.extend(cache.advance(now, || now, |_| {}));
+        }
+        answers
     }
 
     /// Advances until there is an answer from threads of the worker.
@@ -262,6 +267,27 @@ fn a_report_that_is_too_large_is_not_shared_and_nobody_waits_for_it() {
 }
 
 #[test]
+fn who_cannot_wait_for_another_workers_round_is_told_so_in_time() {
+    let (suite, release, _) = gated(LIMIT);
+    let mut tree = Tree::new(2);
+    tree.ask(0, 0, &suite, 1);
+    assert!(tree.advance(0).is_empty());
+    tree.ask(1, 1, &suite, 1);
+    let waiting = &mut tree.workers[1].shared.as_mut().expect("it has a cache").waiting;
+    waiting[0].wish.limit = Some(SECOND);
+    tree.ask(1, 2, &suite, 1);
+    assert!(tree.advance(1).is_empty());
+    let until = tree.workers[1].next_deadline().expect("it does not wait for ever");
+    assert_eq!(until, tree.now + SECOND);
+    tree.now = until;
+    let answers = tree.advance(1);
+    assert_eq!((keys(&answers), said(&answers[0]), answers[0].age), (vec![1], "timed out after 1s", None));
+    release.send(()).expect("the check runs");
+    assert_eq!(keys(&tree.wait(0)), [0]);
+    assert_eq!(keys(&tree.advance(1)), [2], "the round goes on for the others");
+}
+
+#[test]
 fn what_was_found_before_the_machine_was_suspended_is_too_old() {
     thread_local! {
         static SUSPENDED: std::cell::Cell<Duration> = const { std::cell::Cell::new(Duration::ZERO) };
@@ -284,12 +310,15 @@ fn the_time_that_checks_take_in_the_loop_is_part_of_the_age() {
     let mut tree = Tree::new(1);
     tree.ask(0, 0, &suite, 1);
     let (t0, looks) = (tree.now, std::cell::Cell::new(0));
-    let answers = tree.workers[0].advance(t0, || {
+    let clock = || {
         looks.set(looks.get() + 1);
         t0 + SECOND * looks.get()
-    });
-    // Looked at before the checks ran, to begin with, and after.
-    assert!(answers[0].age.is_some_and(|age| age >= SECOND), "{:?}", answers[0].age);
+    };
+    let cache = &mut tree.workers[0];
+    assert!(cache.advance(t0, clock, |_| {}).is_empty());
+    cache.begin(t0, clock);
+    let answers = cache.advance(t0, clock, |_| {});
+    assert_eq!(answers[0].age, Some(SECOND * 2), "since it was looked at before the checks ran");
 }
 
 proptest! {
