@@ -20,7 +20,6 @@ const FLAGS: &[(&[&str], &str)] = &[
     (&["--worker-tmp-dir"], "leave it out: workers beat in shared memory, not in a file"),
     (&["--initgroups"], "leave it out: with --user the workers get the groups of that user"),
     (&["--forwarded-allow-ips", "--forwarder-headers", "--header-map"], "leave it out: no header about the client is believed, nor needed"),
-    (&["--access-logformat"], "choose how all lines look with --log-format"),
     (&["--disable-redirect-access-to-syslog", "--log-syslog", "--log-syslog-to", "--log-syslog-prefix", "--log-syslog-facility"], "log to standard error, and have the service manager pass it on"),
     (&["--capture-output"], "leave it out: what a check writes is in the report"),
     (&["--logger-class", "--log-config", "--log-config-json"], "set --log-level, --log-format and --error-logfile"),
