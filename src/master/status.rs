@@ -17,8 +17,8 @@ const MARGIN: Duration = Duration::from_secs(10);
 pub(super) struct Supervision {
     /// Where to write that we are ready, until that was done.
     notify: Option<File>,
-    /// What the last reload came to, and when.
-    reload: Option<String>,
+    /// What the last reload came to, or the last upgrade if it failed, and when.
+    outcome: Option<String>,
     /// The status that was told last; `None` while we are not the one who is asked.
     told: Option<String>,
 }
@@ -66,10 +66,15 @@ impl Master {
 
     /// A reload has ended: what it came to stays in the status until the next one.
     pub(super) fn reloaded(&mut self, outcome: &str) {
-        self.supervision.reload = Some(format!("{outcome} ({})", httpdate::fmt_http_date(SystemTime::now())));
+        self.came_to(outcome);
         let status = self.status();
         systemd::ready(&status);
         self.told(status);
+    }
+
+    /// Something has ended, and the status is to say so until the next such thing.
+    pub(super) fn came_to(&mut self, outcome: &str) {
+        self.supervision.outcome = Some(format!("{outcome} ({})", httpdate::fmt_http_date(SystemTime::now())));
     }
 
     /// The service goes away.
@@ -125,15 +130,16 @@ impl Master {
         }
     }
 
-    fn status(&self) -> String {
+    /// How things are, in one line.
+    pub(super) fn status(&self) -> String {
         let (serving, asked) = self.fleet.strength();
         if self.fleet.is_ending() {
             let left = self.fleet.slots().iter().filter(|&&slot| slot != Slot::Vacant).count();
             return format!("draining: {left} workers are left");
         }
         let names: Vec<_> = self.listeners.iter().map(ToString::to_string).collect();
-        let reload = self.supervision.reload.as_ref().map_or_else(String::new, |outcome| format!("; {outcome}"));
-        format!("{serving} of {asked} workers serve on {}{}{reload}", names.join(", "), self.failing())
+        let outcome = self.supervision.outcome.as_ref().map_or_else(String::new, |outcome| format!("; {outcome}"));
+        format!("{serving} of {asked} workers serve on {}{}{outcome}", names.join(", "), self.failing())
     }
 
     /// How many checks there is something wrong with. Their names are not for everybody on this host.

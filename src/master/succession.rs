@@ -7,17 +7,19 @@ use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use serde::{Deserialize, Serialize};
 
 use super::fleet::{Event, Generation, Pid};
 use super::pidfile::PidFile;
-use super::{Master, Plan, cannot};
+use super::{Master, Plan, cannot, send};
+use crate::duration;
 use crate::error::Error;
 use crate::settings::{Given, SUCCESSION};
 use crate::sys::descriptors;
 use crate::sys::process;
+use crate::sys::signals::Signal;
 use crate::sys::sockets::{self, Bequest, Listener};
 use crate::sys::systemd;
 
@@ -88,6 +90,24 @@ impl Master {
         }
     }
 
+    pub(super) fn give_up(&self, successor: Pid) {
+        let patience = self
+            .fleet
+            .timeout()
+            .map_or_else(String::new, |timeout| format!(" within {} (--timeout)", duration::spoken(timeout)));
+        tracing::error!("upgrade: the new master (pid {successor}) does not answer{patience}: killing it");
+        send(successor, Signal::SIGKILL);
+    }
+
+    pub(super) fn upgrade_failed(&mut self, successor: Pid, status: ExitStatus) {
+        let stands = format!("generation {} goes on: {}", self.fleet.generation(), self.status());
+        tracing::error!(
+            "no upgrade: the new master (pid {successor}) ended before it could answer: {status}: everything is as it \
+             was, {stands}"
+        );
+        self.came_to(&format!("upgrade failed: {status}"));
+    }
+
     pub(super) fn hand_over(&mut self, successor: Pid) {
         tracing::info!("upgrade: the new master (pid {successor}) answers: draining");
         let status = self.succession.take().map(|succession| succession.status);
@@ -101,7 +121,7 @@ impl Master {
 
 /// The pidfile of a plan: the former master's, or one of our own.
 pub(super) fn pidfile(plan: &Plan, inheritance: Option<&Inheritance>) -> Result<Option<PidFile>, Error> {
-    let path = plan.configuration.settings.pid.as_deref().map(PidFile::absolute);
+    let path = plan.configuration.settings.process.pid.as_deref().map(PidFile::absolute);
     let inherited =
         inheritance.map(Inheritance::pidfile).transpose().map_err(cannot("cannot take over the pidfile"))?;
     match (path, inherited.flatten()) {

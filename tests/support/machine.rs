@@ -30,11 +30,18 @@ pub(crate) struct Ran {
 }
 
 impl Machine {
-    /// Starts one and waits until all its own services are up.
+    /// Starts one with the binary under test in it.
     #[track_caller]
     pub(crate) fn boot() -> Machine {
+        Machine::of("systemd-root", &format!("{HOSPITAL}:/usr/bin/hospital"))
+    }
+
+    /// Starts one from a root below `target/`, with something of the host in it (`FROM:TO`), and waits until all its own
+    /// services are up.
+    #[track_caller]
+    pub(crate) fn of(root: &str, bound: &str) -> Machine {
         static MACHINES: AtomicUsize = AtomicUsize::new(0);
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/systemd-root");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(root);
         assert!(root.exists(), "{} is made by tests/run", root.display());
         let name = format!("hospital-{}-{}", std::process::id(), MACHINES.fetch_add(1, Ordering::Relaxed));
         let groups: Vec<_> = hierarchies().into_iter().map(|hierarchy| hierarchy.join(&name)).collect();
@@ -46,7 +53,7 @@ impl Machine {
             command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1").args(["-c", enter, "sh"]).args(&groups);
             command.args(["--", "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network"]);
             command.args(["--read-only", "--volatile=overlay", "--console=pipe", "--boot"]).arg("--machine").arg(&name);
-            command.arg("--directory").arg(root).arg(format!("--bind-ro={HOSPITAL}:/usr/bin/hospital"));
+            command.arg("--directory").arg(root).arg(format!("--bind-ro={bound}"));
         });
         let mut machine = Machine { family, first: 0, groups };
         within(PATIENCE, "all that the machine starts runs", || {
