@@ -17,7 +17,7 @@ const MARGIN: Duration = Duration::from_secs(10);
 pub(super) struct Supervision {
     /// Where to write that we are ready, until that was done.
     notify: Option<File>,
-    /// What the last reload came to, or the last upgrade if it failed, and when.
+    /// What the last reload or upgrade came to, and when.
     outcome: Option<String>,
     /// The status that was told last; `None` while we are not the one who is asked.
     told: Option<String>,
@@ -64,17 +64,17 @@ impl Master {
         self.told(status);
     }
 
-    /// A reload has ended: what it came to stays in the status until the next one.
+    /// What a reload or an upgrade came to stays in the status until the next one.
+    pub(super) fn came_to(&mut self, outcome: &str) {
+        self.supervision.outcome = Some(format!("{outcome} ({})", httpdate::fmt_http_date(SystemTime::now())));
+    }
+
+    /// A reload has ended.
     pub(super) fn reloaded(&mut self, outcome: &str) {
         self.came_to(outcome);
         let status = self.status();
         systemd::ready(&status);
         self.told(status);
-    }
-
-    /// Something has ended, and the status is to say so until the next such thing.
-    pub(super) fn came_to(&mut self, outcome: &str) {
-        self.supervision.outcome = Some(format!("{outcome} ({})", httpdate::fmt_http_date(SystemTime::now())));
     }
 
     /// The service goes away.
@@ -130,7 +130,6 @@ impl Master {
         }
     }
 
-    /// How things are, in one line.
     pub(super) fn status(&self) -> String {
         let (serving, asked) = self.fleet.strength();
         if self.fleet.is_ending() {

@@ -58,7 +58,7 @@ pub(crate) fn reloading() {
     }
 }
 
-/// How things are.
+/// How things are, in a line for people.
 pub(crate) fn status(status: &str) {
     tell(&[NotifyState::Status(status)]);
 }
