@@ -29,7 +29,7 @@ use crate::sys::{systemd, tree};
 use crate::worker::Post;
 use command::Command;
 use deaths::Coroner;
-use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing};
+use fleet::{Action, End, Event, Fleet, Generation, Pid, Slot, Timing};
 use pidfile::PidFile;
 use status::Supervision;
 use succession::{Inheritance, Succession};
@@ -272,8 +272,9 @@ impl Master {
     fn reap(&mut self) -> Vec<Event> {
         let mut events = self.newly_ready();
         while let Some((pid, status)) = process::reap() {
+            let mut end = End::Crash;
             if let Some(slot) = self.fleet.slot_of(pid) {
-                self.coroner.died(slot, self.fleet.slots()[slot], pid, status);
+                end = self.coroner.died(slot, self.fleet.slots()[slot], pid, status);
                 // A worker that could not end by itself has not ended what its checks were running either.
                 if status.code().is_none()
                     && let Err(error) = tree::kill_orphans_of(pid)
@@ -285,7 +286,7 @@ impl Master {
             } else if self.fleet.successor() == Some(pid) {
                 self.upgrade_failed(pid, status);
             }
-            events.push(Event::Died { pid, status });
+            events.push(Event::Died { pid, end });
         }
         events
     }
