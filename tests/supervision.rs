@@ -1,4 +1,4 @@
-//! Under s6, runit and start-stop-daemon, with the files that `deploy/` ships.
+//! Under s6, runit, start-stop-daemon and OpenRC, with the files that `deploy/` ships.
 
 mod support;
 
@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 
 use support::family::{Family, PATIENCE, deployed, own_address};
 use support::load::{Load, Shape};
+use support::machine::Machine;
 use support::*;
 
 const WORKERS: usize = 2;
@@ -233,6 +234,59 @@ fn the_init_script_stops_nothing_for_a_configuration_that_is_bad() {
         assert_ne!(init.ask(verb), Some(0), "{verb}");
     }
     assert_eq!((init.master(), init.family.workers_of(master)), (master, workers));
+}
+
+#[test]
+#[ignore = "needs a root with OpenRC: run tests/run"]
+fn openrc_starts_reloads_stops_and_restarts() {
+    let machine = Machine::boot();
+    let good = "HEALTHCHECKS=hospital.healthchecks.predictable\nHOSPITAL_WORKERS=2\n";
+    machine.write("/etc/default/hospital", good);
+    executable(&machine.path("/etc/init.d/hospital"), &deployed("openrc/hospital", &[]));
+    // What OpenRC makes when it boots a machine.
+    machine.write("/run/openrc/softlevel", "");
+    for state in ["daemons", "exclusive", "failed", "init.d", "options", "started", "starting", "stopping", "tmp"] {
+        fs::create_dir(machine.path("/run/openrc").join(state)).expect("the layer is writable");
+    }
+    let service = |verb| {
+        let ran = machine.run(&["rc-service", "hospital", verb]);
+        ran.code.unwrap_or_else(|| panic!("{ran:?}"))
+    };
+    let at = At::Tcp(LOCAL.parse().expect("it is one"));
+    let load = || machine.inside(|| Load::start(&at, Shape { patience: PATIENCE, ..Shape::default() }));
+    let new_master = |before: i32| {
+        let masters = || machine.named("hospital:master");
+        within(PATIENCE, "there is one new master", || matches!(masters()[..], [master] if master != before));
+        within(PATIENCE, "it has its workers", || processes::children(masters()[0]).len() == WORKERS);
+        masters()[0]
+    };
+
+    assert_eq!(service("start"), 0);
+    let master = new_master(0);
+    within(PATIENCE, "it answers", || machine.inside(|| try_get(&at, "/").is_ok()));
+    let clients = load();
+    clients.wait_for_answers(100);
+    let workers = processes::children(master);
+    assert_eq!(service("reload"), 0);
+    within(PATIENCE, "its workers are new", || {
+        let now = processes::children(master);
+        now.len() == WORKERS && !now.iter().any(|pid| workers.contains(pid))
+    });
+    machine.write("/etc/default/hospital", "HEALTHCHECKS=nowhere\n");
+    assert_ne!(service("reload"), 0);
+    assert_ne!(service("restart"), 0);
+    clients.wait_for_answers(100);
+    clients.stop().assert_nothing_lost();
+    assert_eq!(new_master(0), master);
+
+    machine.write("/etc/default/hospital", good);
+    send(master, Signal::SIGKILL);
+    let second = new_master(master);
+    assert_eq!(service("status"), 0);
+    assert_eq!(service("restart"), 0);
+    new_master(second);
+    assert_eq!(service("stop"), 0);
+    assert!(machine.named("hospital:master").is_empty());
 }
 
 #[test]

@@ -151,6 +151,13 @@ impl Machine {
         master
     }
 
+    /// Every process of the machine that is called so, whoever has started it.
+    pub(crate) fn named(&self, name: &str) -> Vec<i32> {
+        let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let own = namespace(self.first);
+        processes::all().filter(|&pid| processes::name(pid) == name && namespace(pid) == own).collect()
+    }
+
     /// Does something in the machine's network: sockets and threads that are made there belong to it.
     #[track_caller]
     pub(crate) fn inside<T: Send>(&self, action: impl FnOnce() -> T + Send) -> T {
