@@ -27,6 +27,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use super::command::Command;
+use crate::tally::{Cause, Restarts};
 use backoff::Backoff;
 pub(crate) use event::{Action, Event, Timing};
 pub(crate) use slot::{Generation, Pid, Slot};
@@ -36,6 +37,9 @@ const STRIKES: u8 = 3;
 
 /// How long a worker has for its core dump between ABRT and KILL.
 const ABORT_GRACE: Duration = Duration::from_secs(5);
+
+/// A master that wakes up so much later than it meant to was stopped or frozen, and its workers may have been so too.
+const OVERSLEPT: Duration = Duration::from_secs(1);
 
 /// Two TERMs within this time are one: timeout(1) and some supervisors signal the process and its group.
 const ECHO: Duration = Duration::from_millis(100);
@@ -67,10 +71,19 @@ enum Phase {
 
 /// The master that is to take over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Successor {
-    pid: Pid,
-    /// When patience with its boot ends.
-    kill_at: Option<Instant>,
+enum Successor {
+    /// Started, not ready yet.
+    Booting { pid: Pid, kill_at: Option<Instant> },
+    /// It was given up and is not reaped yet.
+    Dying { pid: Pid },
+}
+
+impl Successor {
+    fn pid(self) -> Pid {
+        match self {
+            Successor::Booting { pid, .. } | Successor::Dying { pid } => pid,
+        }
+    }
 }
 
 /// The workers, where they stand, and what is wanted of them.
@@ -86,6 +99,7 @@ pub(crate) struct Fleet {
     backoff: Backoff,
     look_at: Option<Instant>,
     beat_at: Option<Instant>,
+    restarts: Restarts,
 }
 
 impl Fleet {
@@ -101,6 +115,7 @@ impl Fleet {
             backoff: Backoff::new(now),
             look_at: timing.timeout.map(|timeout| now + timeout / 2),
             beat_at: timing.watchdog.map(|period| now + period),
+            restarts: Restarts::default(),
         }
     }
 
@@ -138,9 +153,23 @@ impl Fleet {
         (self.slots.iter().filter(|slot| matches!(slot, Slot::Serving { .. })).count(), self.force.asked)
     }
 
+    /// How often each cause has had a worker replaced.
+    pub(crate) fn restarts(&self) -> Restarts {
+        self.restarts
+    }
+
+    fn count(&mut self, cause: Cause) {
+        self.restarts[cause as usize] += 1;
+    }
+
+    /// The generation in force.
+    pub(crate) fn generation(&self) -> Generation {
+        self.force.generation
+    }
+
     /// The master that is to take over.
     pub(crate) fn successor(&self) -> Option<Pid> {
-        self.successor.map(|successor| successor.pid)
+        self.successor.map(Successor::pid)
     }
 
     /// How long a worker may be awake without a pause.
@@ -235,12 +264,17 @@ impl Fleet {
         let Some(index) = self.slot_of(pid) else { return vec![] };
         match std::mem::replace(&mut self.slots[index], Slot::Vacant) {
             Slot::Booting { generation, since, .. } => {
+                self.count(Cause::Crash);
                 self.backoff.failed(now.duration_since(since), now);
                 self.cannot_boot(generation, now)
             }
             // It retired of itself, after --max-requests.
-            Slot::Serving { .. } if status.success() => vec![],
+            Slot::Serving { .. } if status.success() => {
+                self.count(Cause::Retired);
+                vec![]
+            }
             Slot::Serving { since, .. } => {
+                self.count(Cause::Crash);
                 self.backoff.failed(now.duration_since(since), now);
                 vec![]
             }
@@ -276,6 +310,7 @@ impl Fleet {
     fn hung(&mut self, slot: usize, now: Instant) -> Vec<Action> {
         match self.slots[slot] {
             Slot::Serving { pid, .. } => {
+                self.count(Cause::Hang);
                 self.slots[slot] = Slot::Aborting { pid, kill_at: now + ABORT_GRACE };
                 vec![Action::Abort { slot, pid }]
             }
@@ -292,15 +327,16 @@ impl Fleet {
         match self.phase {
             Phase::Leaving { .. } | Phase::Stopping { .. } => vec![Action::Term(pid)],
             Phase::Starting | Phase::Running | Phase::Reloading { .. } | Phase::Paused => {
-                let kill_at = self.force.timing.timeout.map(|timeout| now + timeout);
-                self.successor = Some(Successor { pid, kill_at });
+                self.successor = Some(self.booting(pid, now));
                 vec![]
             }
         }
     }
 
     fn succeeded(&mut self, now: Instant) -> Vec<Action> {
-        let Some(Successor { pid: successor, .. }) = self.successor.take() else { return vec![] };
+        // One that was ready just after it was given up is dead all the same.
+        let Some(Successor::Booting { pid: successor, .. }) = self.successor else { return vec![] };
+        self.successor = None;
         let mut actions = vec![Action::HandOver { successor }];
         actions.extend(self.stop(0, now));
         actions

@@ -74,7 +74,7 @@ impl Worker {
         self.left = self.left.map(|left| left.saturating_sub(1));
         match self.responder.answer(&mut client.connection, self.now) {
             Some(wish) => {
-                self.rounds.ask(Asker { key, wish });
+                self.rounds.ask(Asker { key, wish, since: self.now });
                 false
             }
             None => true,
@@ -97,7 +97,7 @@ impl Worker {
     }
 
     fn answer_askers(&mut self) -> io::Result<()> {
-        for (key, manner, report) in self.rounds.advance(self.now) {
+        for (key, manner, report) in self.rounds.advance(self.now, |report| self.responder.note(report)) {
             if let Some(client) = self.clients.get_mut(key) {
                 self.responder.report(&mut client.connection, &report, manner, self.now);
                 self.serve_client(key)?;

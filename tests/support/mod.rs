@@ -10,10 +10,12 @@
 // Each test file is a crate of its own and uses its part of this.
 #![allow(dead_code, unused_imports)]
 
+pub(crate) mod cgroup;
 pub(crate) mod circus;
 pub(crate) mod client;
 pub(crate) mod family;
 pub(crate) mod load;
+pub(crate) mod metrics;
 pub(crate) mod once;
 pub(crate) mod processes;
 pub(crate) mod programs;
@@ -203,7 +205,8 @@ impl Server {
 
     /// The pids of the workers, in order.
     pub(crate) fn workers(&self) -> Vec<i32> {
-        processes::children(self.master())
+        let is_worker = |pid: &i32| processes::name(*pid) != "hospital:keeper";
+        processes::children(self.master()).into_iter().filter(is_worker).collect()
     }
 
     /// A path in the server's directory.
