@@ -73,7 +73,7 @@ impl Rounds {
         self.running = Some((self.runner.begin(suite, self.limit, now), askers));
     }
 
-    /// Moves the round on and returns what can be answered now; `found` is called with the whole of it if it is over.
+    /// Moves on and returns what can be answered now; `found` is called with the whole of a round that is over.
     pub(super) fn advance(&mut self, now: Instant, found: impl FnOnce(&Report)) -> Vec<(usize, Manner, Report)> {
         let mut answers = Vec::new();
         if let Some((mut round, askers)) = self.running.take() {
@@ -81,8 +81,9 @@ impl Rounds {
             if round.is_over() {
                 let report = round.into_report();
                 found(&report);
-                let of = |Asker { key, wish, .. }: Asker| (key, wish.manner, report.of(&wish.part));
-                answers.extend(askers.into_iter().map(of));
+                answers.extend(
+                    askers.into_iter().map(|Asker { key, wish, .. }| (key, wish.manner, report.of(&wish.part))),
+                );
             } else {
                 self.running = Some((round, askers));
             }
