@@ -241,3 +241,14 @@ impl Write for Stream {
         Ok(())
     }
 }
+
+/// What is no report is JSON with three keys.
+#[track_caller]
+pub(crate) fn assert_is_error(answer: &Answer, status: u16, why: &str) {
+    let json = answer.json();
+    assert_eq!(answer.status, status, "{why}: {json}");
+    assert_eq!(answer.header("content-type"), Some("application/json; charset=utf-8"), "{why}");
+    assert_eq!((json["status"].as_str(), json["code"].as_u64()), (Some("error"), Some(status.into())), "{why}");
+    assert!(json["message"].as_str().is_some_and(|message| !message.is_empty()), "{why}: {json}");
+    assert_eq!(json.as_object().map(|object| object.len()), Some(3), "{why}: {json}");
+}

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-pub(crate) use client::{Answer, At, Client, Stream, get, try_get};
+pub(crate) use client::{Answer, At, Client, Stream, assert_is_error, get, try_get};
 pub(crate) use nix::sys::signal::Signal;
 use nix::sys::signal::{kill, killpg};
 use nix::unistd::Pid;
