@@ -247,6 +247,7 @@ impl Master {
         Post {
             slot,
             master,
+            generation,
             plan: self.plans.remove(&generation).expect("a generation that is forked has a plan"),
             listeners: self.listeners,
             scoreboard: self.scoreboard,

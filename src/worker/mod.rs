@@ -34,7 +34,6 @@ use connection::{Limits, Need, Patience, Rejection};
 use door::Door;
 use respond::Responder;
 use rounds::{Asker, Rounds};
-use witness::Notes;
 
 const SIGNALS: Token = Token(0);
 const LIFELINE: Token = Token(1);
@@ -52,6 +51,7 @@ const TURN: usize = 8;
 pub(crate) struct Post {
     pub(crate) slot: usize,
     pub(crate) master: i32,
+    pub(crate) generation: u32,
     pub(crate) plan: Plan,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) scoreboard: Scoreboard,
@@ -66,7 +66,6 @@ pub(crate) struct Post {
 pub(crate) fn run(post: Post) -> ! {
     let span = tracing::info_span!("worker", slot = post.slot, pid = std::process::id());
     let _inside = span.enter();
-    let (slot, casebook) = (post.slot, post.casebook);
     let code = match Worker::boot(post).and_then(Worker::serve) {
         Ok(()) => 0,
         Err(error) => {
@@ -74,8 +73,6 @@ pub(crate) fn run(post: Post) -> ! {
             3
         }
     };
-    // Whatever our threads are in is no cause of this end.
-    casebook.forget(slot);
     // What a check is running in one of our threads would outlive us.
     tree::kill_all();
     process::leave(code)
@@ -118,7 +115,7 @@ struct Worker {
 
 impl Worker {
     fn boot(post: Post) -> io::Result<Worker> {
-        let Post { slot, master, plan, listeners, scoreboard, casebook, lifeline, mut bell } = post;
+        let Post { slot, master, generation, plan, listeners, scoreboard, casebook, lifeline, mut bell } = post;
         let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
         // The handlers first: a TERM that came in since the fork is still blocked, and would be lost.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
@@ -140,7 +137,7 @@ impl Worker {
         poll.registry().register(&mut SourceFd(&lifeline.as_raw_fd()), LIFELINE, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
         // A failed wake would leave the round to its deadline; there is nobody to tell it to here.
-        let runner = Runner::new(move || drop(waker.wake())).with_witness(Notes { slot, casebook });
+        let runner = Runner::new(move || drop(waker.wake())).with_witness(witness::Notes { slot, casebook });
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
         // A quarter of the descriptors is for the checks and for ourselves: without one left, nobody could be let
         // in, not even to take the place of a client that only sits there.
@@ -165,7 +162,7 @@ impl Worker {
             now: Instant::now(),
             left: settings.requests_before_retiring(std::process::id()),
             draining: false,
-            responder: Responder::new(sources, disclosure, settings, scoreboard),
+            responder: Responder::new(sources, generation, disclosure, settings, scoreboard),
         };
         memory::release();
         scoreboard.set_ready(slot, std::process::id());

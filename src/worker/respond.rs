@@ -19,6 +19,8 @@ use crate::sys::filesystem::read_file;
 use crate::sys::scoreboard::Scoreboard;
 use date::Date;
 
+const VARY: &str = "Vary: Accept\r\n";
+
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The tag of the checks that readiness is made of.
@@ -37,12 +39,14 @@ pub(super) struct Manner {
     dialect: Dialect,
     /// Whether the reader may know which check it is and why.
     disclosed: bool,
+    /// Whether the reader wants to know everything, such as which generation answers.
+    verbose: bool,
 }
 
 #[cfg(test)]
 impl Manner {
     pub(super) fn json() -> Manner {
-        Manner { dialect: Dialect::Format(&FORMATS[0]), disclosed: true }
+        Manner { dialect: Dialect::Format(&FORMATS[0]), disclosed: true, verbose: false }
     }
 }
 
@@ -50,9 +54,7 @@ impl Manner {
 enum Dialect {
     Format(&'static Format),
     /// That of Kubernetes, for /readyz.
-    Ready {
-        verbose: bool,
-    },
+    Ready,
 }
 
 /// Writes answers into connections.
@@ -60,6 +62,7 @@ pub(super) struct Responder {
     sources: Sources,
     /// When the files of checks were last looked at.
     looked: Option<Instant>,
+    generation: u32,
     fail_status: u16,
     prefix: String,
     maintenance: Option<PathBuf>,
@@ -77,6 +80,7 @@ pub(super) struct Responder {
 impl Responder {
     pub(super) fn new(
         sources: Sources,
+        generation: u32,
         disclosure: Disclosure,
         settings: Settings,
         scoreboard: Scoreboard,
@@ -84,6 +88,7 @@ impl Responder {
         Responder {
             sources,
             looked: None,
+            generation,
             fail_status: settings.fail_status,
             prefix: settings.prefix,
             maintenance: settings.maintenance_file,
@@ -125,7 +130,10 @@ impl Responder {
             Route::Checks(path, query) => {
                 let format = format(&query, asked.accept)?;
                 let part = self.part(&path, &query, disclosed, now)?;
-                Continue(Wish { part, manner: Manner { dialect: Dialect::Format(format), disclosed } })
+                Continue(Wish {
+                    part,
+                    manner: Manner { dialect: Dialect::Format(format), disclosed, verbose: query.verbose },
+                })
             }
             Route::Live(_) => Break(AtOnce::Text(200, "livez check passed\n".to_owned())),
             Route::Ready(path, query) => {
@@ -135,10 +143,7 @@ impl Responder {
                 let part = self.part(&path, &query, disclosed, now)?;
                 let readiness = part.select(&[READINESS.to_owned()], &[]);
                 let part = if path.is_empty() && !readiness.checks().is_empty() { readiness } else { part };
-                Continue(Wish {
-                    part,
-                    manner: Manner { dialect: Dialect::Ready { verbose: query.verbose }, disclosed },
-                })
+                Continue(Wish { part, manner: Manner { dialect: Dialect::Ready, disclosed, verbose: query.verbose } })
             }
             Route::Elsewhere => Break(AtOnce::Error(404, format!("everything here is under {}/", self.prefix))),
             Route::NotAllowed => Break(AtOnce::Error(405, "only GET, HEAD and OPTIONS are answered here".to_owned())),
@@ -198,13 +203,20 @@ impl Responder {
                 (format.write)(report, &mut self.body);
                 ((format.is_success)(report), format.media_type)
             }
-            Dialect::Ready { verbose } => {
-                self.body.extend_from_slice(kubernetes::answer("readyz", report, verbose).as_bytes());
+            Dialect::Ready => {
+                self.body.extend_from_slice(kubernetes::answer("readyz", report, manner.verbose).as_bytes());
                 (report.passes(), TEXT)
             }
         };
         let status = if success { 200 } else { self.fail_status };
-        connection.respond(self.response(status, media_type, "Vary: Accept\r\n"), now);
+        let with_generation;
+        let headers = if manner.verbose && manner.disclosed {
+            with_generation = format!("{VARY}X-Generation: {}\r\n", self.generation);
+            &with_generation
+        } else {
+            VARY
+        };
+        connection.respond(self.response(status, media_type, headers), now);
     }
 
     /// One line for each check that has come to something else than before, in whichever worker.
