@@ -33,6 +33,10 @@ pub enum Status {
 }
 
 impl Status {
+    /// Each of them, in the order of their numbers.
+    pub const ALL: [Status; 6] =
+        [Status::Pass, Status::Fail, Status::Error, Status::Skip, Status::ExpectedFailure, Status::UnexpectedSuccess];
+
     /// Whether a report with this outcome in it is a bad one.
     pub fn is_bad(self) -> bool {
         match self {

@@ -3,10 +3,12 @@
 mod clients;
 pub(crate) mod connection;
 mod door;
+mod metrics;
 mod negotiate;
 mod respond;
 mod rounds;
 pub(crate) mod route;
+mod scraper;
 mod witness;
 
 use std::io::{self, PipeReader, Write};
@@ -21,14 +23,11 @@ use crate::plan::Plan;
 use crate::round::Runner;
 use crate::settings::{Configuration, SUCCESSION, Settings};
 use crate::sys::casebook::Casebook;
-use crate::sys::descriptors;
-use crate::sys::memory;
-use crate::sys::process;
 use crate::sys::scoreboard::Scoreboard;
 use crate::sys::signals::{self, Inbox, Signal};
 use crate::sys::sockets::Listener;
-use crate::sys::systemd;
-use crate::sys::tree;
+use crate::sys::{descriptors, memory, process};
+use crate::sys::{systemd, tree};
 use clients::{Clients, Progress};
 use connection::{Limits, Need, Patience, Rejection};
 use door::Door;
@@ -162,7 +161,7 @@ impl Worker {
             now: Instant::now(),
             left: settings.requests_before_retiring(std::process::id()),
             draining: false,
-            responder: Responder::new(sources, generation, disclosure, settings, scoreboard),
+            responder: Responder::new(sources, generation, disclosure, settings, scoreboard, slot),
         };
         memory::release();
         scoreboard.set_ready(slot, std::process::id());
@@ -356,7 +355,7 @@ impl Worker {
         let Some(client) = self.clients.get_mut(key) else { return false };
         self.left = self.left.map(|left| left.saturating_sub(1));
         if let Some(wish) = self.responder.answer(&mut client.connection, self.now) {
-            self.rounds.ask(Asker { key, wish });
+            self.rounds.ask(Asker { key, wish, since: self.now });
             self.advance_rounds();
         }
         self.answered.pop_if(|answered| *answered == key).is_some() || !self.clients.waits_for_round(key)
@@ -364,7 +363,7 @@ impl Worker {
 
     /// Moves the rounds on; whose answer is there is noted, to be served by [`Worker::finish_rounds`].
     fn advance_rounds(&mut self) {
-        for (key, manner, report) in self.rounds.advance(self.now) {
+        for (key, manner, report) in self.rounds.advance(self.now, |report| self.responder.note(report)) {
             if let Some(client) = self.clients.get_mut(key) {
                 self.responder.report(&mut client.connection, &report, manner, self.now);
                 self.answered.push(key);
