@@ -33,6 +33,24 @@ fn reload_under_load(way: Way) {
 }
 
 #[test]
+fn whoever_wants_to_know_all_is_told_which_generation_answers() {
+    let site = Site::open(Way::Tcp, &[]);
+    let generation = |path| {
+        let answer = get(&site.at, path);
+        assert_eq!(answer.status, 200);
+        answer.header("x-generation").map(str::to_owned)
+    };
+    assert_eq!(generation("/?verbose").as_deref(), Some("0"));
+    site.reload();
+    // The last old worker may take one more in before its TERM comes.
+    eventually("the new ones answer", || generation("/?verbose&format=text").as_deref() == Some("1"));
+    assert_eq!(generation("/readyz?verbose").as_deref(), Some("1"));
+    assert_eq!(generation("/"), None);
+    site.upgrade();
+    eventually("the new master's answer", || generation("/?verbose").as_deref() == Some("2"));
+}
+
+#[test]
 fn a_bad_configuration_changes_nothing_but_the_log() {
     for (bad, why) in [
         ("HEALTHCHECKS=hospital.healthchecks.missing\n", "hospital.healthchecks.missing"),

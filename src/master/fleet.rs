@@ -213,6 +213,8 @@ impl Fleet {
                 vec![]
             }
             (Command::Reload, Phase::Starting | Phase::Running | Phase::Paused) => vec![Action::Load],
+            // A former master may wait for us to answer: a heir of ours, or workers sent away, would leave it waiting.
+            (Command::Upgrade | Command::Pause, Phase::Starting) => vec![],
             (Command::Upgrade, _) => {
                 if self.successor.is_none() {
                     vec![Action::Upgrade]

@@ -26,22 +26,17 @@ use crate::plan::Plan;
 use crate::round::Runner;
 use crate::settings::{Configuration, SUCCESSION, Settings};
 use crate::sys::casebook::Casebook;
-use crate::sys::descriptors;
-use crate::sys::memory;
-use crate::sys::process;
 use crate::sys::scoreboard::Scoreboard;
 use crate::sys::signals::{self, Inbox, Signal};
 use crate::sys::snapshot::Snapshot;
 use crate::sys::sockets::Listener;
-use crate::sys::systemd;
-use crate::sys::tree;
+use crate::sys::{descriptors, memory, process, systemd, tree};
 use cache::Cache;
 use clients::Clients;
 use connection::{Limits, Need, Patience};
 use door::Door;
 use respond::Responder;
 use rounds::Rounds;
-use witness::Notes;
 
 const SIGNALS: Token = Token(0);
 const LIFELINE: Token = Token(1);
@@ -73,7 +68,6 @@ pub(crate) struct Post {
 pub(crate) fn run(post: Post) -> ! {
     let span = tracing::info_span!("worker", slot = post.slot, pid = std::process::id());
     let _inside = span.enter();
-    let (slot, casebook) = (post.slot, post.casebook);
     let code = match Worker::boot(post).and_then(Worker::serve) {
         Ok(()) => 0,
         Err(error) => {
@@ -81,8 +75,6 @@ pub(crate) fn run(post: Post) -> ! {
             3
         }
     };
-    // Whatever our threads are in is no cause of this end.
-    casebook.forget(slot);
     // What a check is running in one of our threads would outlive us.
     tree::kill_all();
     process::leave(code)
@@ -146,7 +138,7 @@ impl Worker {
         poll.registry().register(&mut SourceFd(&lifeline.as_raw_fd()), LIFELINE, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
         // A failed wake would leave the round to its deadline; there is nobody to tell it to here.
-        let runner = Runner::new(move || drop(waker.wake())).with_witness(Notes { slot, casebook });
+        let runner = Runner::new(move || drop(waker.wake())).with_witness(witness::Notes { slot, casebook });
         let rounds = Rounds::new(runner, settings.times.request_timeout);
         let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
         let cache = Cache::new(rounds, snapshot, std::process::id(), lifetime, limit);

@@ -61,12 +61,14 @@ pub(super) struct Manner {
     dialect: Dialect,
     /// Whether the reader may know which check it is and why.
     disclosed: bool,
+    /// Whether the reader wants to know everything, such as which generation answers.
+    verbose: bool,
 }
 
 #[cfg(test)]
 impl Manner {
     pub(super) fn json() -> Manner {
-        Manner { dialect: Dialect::Format(&FORMATS[0]), disclosed: true }
+        Manner { dialect: Dialect::Format(&FORMATS[0]), disclosed: true, verbose: false }
     }
 }
 
@@ -74,9 +76,7 @@ impl Manner {
 enum Dialect {
     Format(&'static Format),
     /// That of Kubernetes, for /readyz.
-    Ready {
-        verbose: bool,
-    },
+    Ready,
 }
 
 /// Writes answers into connections.
@@ -180,7 +180,8 @@ impl Responder {
             Route::Checks(path, query) => {
                 let format = format(&query, asked.accept)?;
                 let part = self.part(&path, &query, disclosed, now)?;
-                Continue(self.wish(part, Dialect::Format(format), disclosed, limit))
+                let manner = Manner { dialect: Dialect::Format(format), disclosed, verbose: query.verbose };
+                Continue(self.wish(part, manner, limit))
             }
             Route::Metrics(query) => Break(AtOnce::Metrics(scraper::syntax(&query, asked.accept), disclosed)),
             Route::Live(_) => Break(AtOnce::Text(200, "livez check passed\n".to_owned())),
@@ -191,7 +192,8 @@ impl Responder {
                 let part = self.part(&path, &query, disclosed, now)?;
                 let readiness = part.select(&[READINESS.to_owned()], &[]);
                 let part = if path.is_empty() && !readiness.checks().is_empty() { readiness } else { part };
-                Continue(self.wish(part, Dialect::Ready { verbose: query.verbose }, disclosed, limit))
+                let manner = Manner { dialect: Dialect::Ready, disclosed, verbose: query.verbose };
+                Continue(self.wish(part, manner, limit))
             }
             Route::Elsewhere => Break(AtOnce::Error(404, format!("everything here is under {}/", self.prefix))),
             Route::NotAllowed => Break(AtOnce::Error(405, "only GET, HEAD and OPTIONS are answered here".to_owned())),
@@ -199,14 +201,14 @@ impl Responder {
         }
     }
 
-    fn wish(&self, part: Suite, dialect: Dialect, disclosed: bool, limit: Option<Duration>) -> Wish {
+    fn wish(&self, part: Suite, manner: Manner, limit: Option<Duration>) -> Wish {
         let files = (!self.cache.is_zero()).then(|| self.sources.edition()).flatten();
         let whole = files.map(|files| {
             let mut hasher = DefaultHasher::new();
             (self.generation, files).hash(&mut hasher);
             Whole { suite: self.sources.suite().clone(), edition: hasher.finish() }
         });
-        Wish { part, manner: Manner { dialect, disclosed }, limit, whole }
+        Wish { part, manner, limit, whole }
     }
 
     /// Why the service takes no requests at the moment, if so.
@@ -261,13 +263,20 @@ impl Responder {
                 (format.write)(report, &mut self.body);
                 (tally::Route::Checks, (format.is_success)(report), format.media_type)
             }
-            Dialect::Ready { verbose } => {
-                self.body.extend_from_slice(kubernetes::answer("readyz", report, verbose).as_bytes());
+            Dialect::Ready => {
+                self.body.extend_from_slice(kubernetes::answer("readyz", report, manner.verbose).as_bytes());
                 (tally::Route::Ready, report.passes(), TEXT)
             }
         };
         let status = if success { 200 } else { self.fail_status };
-        connection.respond(self.response(connection, route, status, media_type, *age, NEGOTIATED), now);
+        let with_generation;
+        let headers = if manner.verbose && manner.disclosed {
+            with_generation = format!("{NEGOTIATED}X-Generation: {}\r\n", self.generation);
+            &with_generation
+        } else {
+            NEGOTIATED
+        };
+        connection.respond(self.response(connection, route, status, media_type, *age, headers), now);
     }
 
     /// Notes what a round has found, before it is answered: one line in the log for each check that has come to

@@ -46,6 +46,13 @@ impl Witness for Notes {
     }
 }
 
+impl Drop for Notes {
+    /// The worker leaves in peace: whatever its threads are in is no cause of that.
+    fn drop(&mut self) {
+        self.casebook.forget(self.slot);
+    }
+}
+
 fn spoken(cause: Cause) -> String {
     match cause {
         Cause::Signal(number) => signals::name(number),

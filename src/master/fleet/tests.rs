@@ -83,6 +83,17 @@ fn it_is_announced_when_every_worker_is_ready() {
 }
 
 #[test]
+fn whatever_it_is_told_as_it_boots_it_is_announced() {
+    for command in [Command::Pause, Command::Upgrade, Command::More, Command::Fewer, Command::Reload] {
+        let mut world = World::new(2);
+        world.apply(Step::Command(command));
+        world.apply(Step::Reload);
+        world.settle();
+        assert_eq!((world.announced, world.successors), (1, 0), "{command:?}");
+    }
+}
+
+#[test]
 fn a_first_boot_that_cannot_work_ends_with_code_3() {
     let mut world = World::new(2);
     world.apply(Step::Die(0, End::Crash));
@@ -442,6 +453,7 @@ fn all_short_histories_end_well() {
         let (serving, asked) = end.fleet.strength();
         let paused = end.fleet.phase == Phase::Paused && serving == 0;
         assert!(end.exited.is_some() || paused || serving == asked, "{:?}", end.history);
+        assert!(end.exited.is_some() || end.announced == 1, "{:?}", end.history);
         *seen += 1;
         if depth > 0 && world.exited.is_none() {
             for &step in steps {
