@@ -1,7 +1,7 @@
 //! A report as text for its reader: one file a format, one row each in [`FORMATS`].
 
 mod health;
-mod html;
+pub mod html;
 pub mod json;
 mod junit;
 pub mod kubernetes;

@@ -1,6 +1,7 @@
 //! What is said to a request: everything but the checks' answers is known at once.
 
 mod date;
+mod page;
 
 use std::fmt::Write as _;
 use std::io;
@@ -11,14 +12,16 @@ use std::time::{Instant, SystemTime};
 use super::connection::{Asked, Connection, Rejection, Response};
 use super::negotiate;
 use super::route::{self, Query, Route};
+use crate::check::Status;
 use crate::collect::{Sources, Suite};
 use crate::disclosure::Disclosure;
-use crate::render::{self, FORMATS, Format, json, kubernetes};
+use crate::render::{self, FORMATS, Format, html, json, kubernetes};
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::sys::filesystem::read_file;
 use crate::sys::scoreboard::Scoreboard;
 use date::Date;
+use page::Choice;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -33,7 +36,7 @@ pub(super) struct Wish {
 }
 
 /// How checks are reported.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Manner {
     dialect: Dialect,
     /// Whether the reader may know which check it is and why.
@@ -47,9 +50,11 @@ impl Manner {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Dialect {
     Format(&'static Format),
+    /// That of people with a browser.
+    Page(Box<Choice>),
     /// That of Kubernetes, for /readyz.
     Ready {
         verbose: bool,
@@ -123,7 +128,12 @@ impl Responder {
             Route::Checks(path, query) => {
                 let format = format(&query, asked.accept)?;
                 let part = self.part(&path, &query, disclosed, now)?;
-                Continue(Wish { part, manner: Manner { dialect: Dialect::Format(format), disclosed } })
+                let dialect = if html::is_page(format) {
+                    Dialect::Page(Box::new(Choice::of(query, &self.at(&path, now))))
+                } else {
+                    Dialect::Format(format)
+                };
+                Continue(Wish { part, manner: Manner { dialect, disclosed } })
             }
             Route::Live(_) => Break(AtOnce::Text(200, "livez check passed\n".to_owned())),
             Route::Ready(path, query) => {
@@ -160,10 +170,9 @@ impl Responder {
 
     /// The checks that a path and a query select. To select none is a 404: a slip of the pen is no green report.
     fn part(&mut self, path: &str, query: &Query, disclosed: bool, now: Instant) -> ControlFlow<AtOnce, Suite> {
-        let suite = self.suite(now);
-        let part = if path.is_empty() { suite.clone() } else { suite.at(path) };
+        let part = self.at(path, now);
         if part.checks().is_empty() && !path.is_empty() {
-            let known = if disclosed { format!(" (known: {})", suite.known()) } else { String::new() };
+            let known = if disclosed { format!(" (known: {})", self.suite(now).known()) } else { String::new() };
             return Break(AtOnce::Error(404, format!("no check is collected at {path:?}{known}")));
         }
         let selected = part.select(&query.tags, &query.excluded);
@@ -171,6 +180,12 @@ impl Responder {
             return Break(AtOnce::Error(404, "?tag= and ?exclude= leave out every check".to_owned()));
         }
         Continue(selected)
+    }
+
+    /// The checks at or under a path; all of them when it is empty.
+    fn at(&mut self, path: &str, now: Instant) -> Suite {
+        let suite = self.suite(now);
+        if path.is_empty() { suite.clone() } else { suite.at(path) }
     }
 
     /// The checks as their files say now; requests that come in together are looked at together.
@@ -187,14 +202,22 @@ impl Responder {
 
     /// Answers with the report of a round.
     pub(super) fn report(&mut self, connection: &mut Connection, report: &Report, manner: Manner, now: Instant) {
-        self.log_changes(report);
+        let wall_clock = SystemTime::now();
+        self.log_changes(report, wall_clock);
         let hidden = (!manner.disclosed).then(|| report.anonymous());
         let report = hidden.as_ref().unwrap_or(report);
         self.body.clear();
+        let mut headers = "Vary: Accept\r\n".to_owned();
         let (success, media_type) = match manner.dialect {
             Dialect::Format(format) => {
                 (format.write)(report, &mut self.body);
                 ((format.is_success)(report), format.media_type)
+            }
+            Dialect::Page(choice) => {
+                let since = |id: &str, status: Status| self.scoreboard.status_since(id, status as u32);
+                html::page(report, &choice.view(wall_clock, &since, manner.disclosed), &mut self.body);
+                headers += html::headers();
+                (report.passes(), html::MEDIA_TYPE)
             }
             Dialect::Ready { verbose } => {
                 self.body.extend_from_slice(kubernetes::answer("readyz", report, verbose).as_bytes());
@@ -202,14 +225,14 @@ impl Responder {
             }
         };
         let status = if success { 200 } else { self.fail_status };
-        connection.respond(self.response(status, media_type, "Vary: Accept\r\n"), now);
+        connection.respond(self.response(status, media_type, &headers), now);
     }
 
     /// One line for each check that has come to something else than before, in whichever worker.
-    fn log_changes(&self, report: &Report) {
+    fn log_changes(&self, report: &Report, now: SystemTime) {
         for outcome in &report.outcomes {
             let (status, id) = (outcome.finding.status, &outcome.check.id);
-            let Some(before) = self.scoreboard.exchange_status(id, status as u32) else { continue };
+            let Some(before) = self.scoreboard.exchange_status(id, status as u32, now) else { continue };
             let context = outcome.finding.context.as_deref().unwrap_or_default();
             let request = self.answers;
             match (status.is_bad(), before) {
