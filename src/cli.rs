@@ -40,7 +40,7 @@ pub(crate) fn run() -> ExitCode {
     let mut given = Given::from_process();
     given.argv = with_verb(given.argv);
     let outcome = match parse(&given) {
-        Ok((command, matches)) => dispatch(given, &command, &matches),
+        Ok((command, matches)) => dispatch(given, command, matches),
         Err(error) if error.use_stderr() => Err(Error::Usage(one_line(&error))),
         // --help and --version
         Err(text) => print(text.to_string()).map(|()| ExitCode::SUCCESS),
@@ -58,13 +58,10 @@ fn parse(given: &Given) -> Result<(Command, ArgMatches), clap::Error> {
     Ok((command, matches))
 }
 
-fn dispatch(given: Given, command: &Command, matches: &ArgMatches) -> Result<ExitCode, Error> {
-    let Invocation { verb } = Invocation::from_arg_matches(matches).map_err(|error| Error::Usage(one_line(&error)))?;
+fn dispatch(given: Given, command: Command, matches: ArgMatches) -> Result<ExitCode, Error> {
+    let Invocation { verb } = Invocation::from_arg_matches(&matches).map_err(|error| Error::Usage(one_line(&error)))?;
     match verb {
-        Verb::Serve(flags) => {
-            let matches = matches.subcommand_matches("serve").unwrap_or(matches);
-            serve::run(given, command, matches, &flags)
-        }
+        Verb::Serve(flags) => serve::run(given, command, matches, &flags),
         Verb::Check(flags) => check::run(&flags, &given),
         Verb::List(flags) => list::run(&flags, &given),
     }

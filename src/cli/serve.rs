@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::logging;
 use crate::master::{Ended, Master};
 use crate::plan::Plan;
-use crate::settings::{Given, Settings, one_line};
+use crate::settings::{Configuration, Given, Settings, one_line};
 use crate::sys::process;
 use crate::worker;
 
@@ -30,8 +30,8 @@ pub(super) struct Flags {
 }
 
 /// Serves until the end, unless only the configuration is asked about.
-pub(super) fn run(given: Given, command: &Command, matches: &ArgMatches, flags: &Flags) -> Result<ExitCode, Error> {
-    let configuration = given.resolve(command, "serve", matches)?;
+pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &Flags) -> Result<ExitCode, Error> {
+    let configuration = resolve(&given, command, matches)?;
     if flags.print_config {
         print(configuration.print())?;
         return Ok(ExitCode::SUCCESS);
@@ -57,10 +57,13 @@ pub(super) fn run(given: Given, command: &Command, matches: &ArgMatches, flags: 
     }
 }
 
-/// What a reload makes of the same command line. It parses anew rather than keep the parser, whose memory
-/// every worker would take along.
+/// What a reload makes of the same command line.
 fn replan(given: &Given) -> Result<Plan, Error> {
     let (command, matches) = parse(given).map_err(|error| Error::Usage(one_line(&error)))?;
-    let flags = matches.subcommand_matches("serve").unwrap_or(&matches);
-    Plan::make(given.resolve(&command, "serve", flags)?)
+    Plan::make(resolve(given, command, matches)?)
+}
+
+/// Takes the parser and what it has read, for they are large and every worker would take them along.
+fn resolve(given: &Given, command: Command, matches: ArgMatches) -> Result<Configuration, Error> {
+    given.resolve(&command, "serve", matches.subcommand_matches("serve").unwrap_or(&matches))
 }

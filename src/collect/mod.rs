@@ -32,7 +32,7 @@ const UNNAMED: [&str; 2] = ["./healthchecks.toml", "./healthchecks"];
 /// The checks collected for one request, each id once, in the order they were named.
 #[derive(Clone, Debug, Default)]
 pub struct Suite {
-    checks: Vec<Arc<Check>>,
+    checks: Arc<[Arc<Check>]>,
 }
 
 impl Suite {
@@ -56,8 +56,8 @@ impl Suite {
             return self.clone();
         }
         let tagged = |check: &Check| tags.is_empty() || check.tags.iter().any(|tag| tags.contains(tag));
-        let excluded: HashSet<_> =
-            excluded.iter().flat_map(|name| self.at(name).checks).map(|check| check.id.clone()).collect();
+        let excluded: Vec<_> = excluded.iter().map(|name| self.at(name)).collect();
+        let excluded: HashSet<_> = excluded.iter().flat_map(Suite::checks).map(|check| &check.id).collect();
         let wanted = |check: &&Arc<Check>| tagged(check) && !excluded.contains(&check.id);
         Suite { checks: self.checks.iter().filter(wanted).cloned().collect() }
     }

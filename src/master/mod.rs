@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::settings::Given;
 use crate::sys::descriptors;
+use crate::sys::memory;
 use crate::sys::process::{self, Forked};
 use crate::sys::scoreboard::{SLOTS, Scoreboard};
 use crate::sys::signals::{self, Inbox, Signal};
@@ -318,7 +319,7 @@ impl Master {
         }
         tracing::info!("ready: {}", self.status());
         systemd::ready(&self.status());
-        process::release_start_up_code();
+        memory::release();
     }
 
     fn status(&self) -> String {

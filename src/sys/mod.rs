@@ -4,6 +4,7 @@ pub(crate) mod child;
 pub(crate) mod descriptors;
 pub(crate) mod filesystem;
 pub(crate) mod identity;
+pub(crate) mod memory;
 mod pidfd;
 pub(crate) mod process;
 pub(crate) mod procfs;

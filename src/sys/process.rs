@@ -82,23 +82,6 @@ pub(crate) fn reap() -> Option<(i32, ExitStatus)> {
     }
 }
 
-/// Gives back the pages of program code that only the start has needed: parsing the command line, setting up
-/// the log, collecting. What is needed again is mapped again, from the page cache.
-pub(crate) fn release_start_up_code() {
-    unsafe extern "C" {
-        // Set by the linker: where the executable begins, and where its code ends (end(3)).
-        static __executable_start: u8;
-        static etext: u8;
-    }
-    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096) as usize;
-    let start = (&raw const __executable_start) as usize;
-    let end = (&raw const etext) as usize & !(page - 1);
-    // SAFETY: the range holds the headers and the code of this executable: mapped from its file, private and
-    // never written to (there are no text relocations), so its pages come back as they were.
-    // A kernel that refuses costs memory and nothing else.
-    let _ = unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
-}
-
 /// Starts a program as our child, with these descriptors from 3 on and nothing else open above 2.
 ///
 /// # Errors

@@ -20,6 +20,7 @@ use crate::plan::Plan;
 use crate::round::Runner;
 use crate::settings::{Configuration, SUCCESSION, Settings};
 use crate::sys::descriptors;
+use crate::sys::memory;
 use crate::sys::process;
 use crate::sys::scoreboard::Scoreboard;
 use crate::sys::signals::{self, Inbox, Signal};
@@ -160,7 +161,7 @@ impl Worker {
             draining: false,
             responder: Responder::new(sources, disclosure, settings, scoreboard),
         };
-        process::release_start_up_code();
+        memory::release();
         scoreboard.set_ready(slot, std::process::id());
         // A full pipe rings as well: the master has not listened yet.
         let _ = bell.write(&[0]);

@@ -3,7 +3,6 @@
 mod date;
 mod page;
 
-use std::fmt::Write as _;
 use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::path::PathBuf;
@@ -72,6 +71,8 @@ pub(super) struct Responder {
     disclosure: Disclosure,
     scoreboard: Scoreboard,
     close: bool,
+    /// Begins the field that names an answer; what ends it is the number of the answer.
+    request_id: String,
     answers: u64,
     body: Vec<u8>,
     headers: String,
@@ -94,6 +95,7 @@ impl Responder {
             disclosure,
             scoreboard,
             close: false,
+            request_id: format!("X-Request-Id: {}-", std::process::id()),
             answers: 0,
             body: Vec::new(),
             headers: String::new(),
@@ -260,8 +262,9 @@ impl Responder {
     fn response(&mut self, status: u16, content_type: &'static str, headers: &str) -> Response<'_> {
         self.headers.clear();
         // Names the answer in the log: which process, and which of its answers.
-        write!(self.headers, "{headers}X-Request-Id: {}-{}\r\n", std::process::id(), self.answers)
-            .expect("a string takes all");
+        for part in [headers, &self.request_id, itoa::Buffer::new().format(self.answers), "\r\n"] {
+            self.headers.push_str(part);
+        }
         self.answers += 1;
         Response {
             status,

@@ -1,10 +1,10 @@
 //! Heads of HTTP messages: a request's is parsed and judged, a response's is written.
 
-use std::io::Write;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use httparse::Status;
+use memchr::{memchr, memchr_iter};
 
 use super::Response;
 use crate::settings::MOST_FIELDS;
@@ -159,7 +159,7 @@ pub(super) fn parse(input: &[u8], scanned: usize, limits: &Limits) -> Result<Opt
 }
 
 fn check_sizes(input: &[u8], limits: &Limits) -> Result<(), Rejection> {
-    let line = input.iter().take(limits.line + 2).position(|&byte| byte == b'\n');
+    let line = memchr(b'\n', &input[..input.len().min(limits.line + 2)]);
     if line.is_none() && input.len() > limits.line + 1 {
         return Err(Rejection::LineTooLong);
     }
@@ -184,7 +184,7 @@ fn rejection(error: httparse::Error, input: &[u8]) -> Rejection {
 }
 
 fn bare_line_feed(head: &[u8]) -> bool {
-    head[0] == b'\n' || head.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r')
+    memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r')
 }
 
 fn method(name: &str) -> Result<Method, Rejection> {
@@ -273,24 +273,31 @@ impl<'a> Fields<'a> {
 /// Appends the head of a response.
 pub(super) fn write(out: &mut Vec<u8>, response: &Response<'_>, close: bool, minor: u8) {
     let Response { status, content_type, headers, body, date, .. } = response;
-    let (reason, length) = (reason(*status), body.len());
+    let (mut status_digits, mut length_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
     let connection = match (close, minor) {
         (true, _) => "Connection: close\r\n",
         (false, 0) => "Connection: keep-alive\r\n",
         (false, _) => "",
     };
-    write!(
-        out,
-        "HTTP/1.1 {status} {reason}\r\n\
-         Server: hospital\r\n\
-         Date: {date}\r\n\
-         Content-Type: {content_type}\r\n\
-         Content-Length: {length}\r\n\
-         Cache-Control: no-store\r\n\
-         X-Content-Type-Options: nosniff\r\n\
-         {headers}{connection}\r\n"
-    )
-    .expect("writing to memory cannot fail");
+    // Not by `write!`, which took a sixth of all that a request does.
+    for part in [
+        "HTTP/1.1 ",
+        status_digits.format(*status),
+        " ",
+        reason(*status),
+        "\r\nServer: hospital\r\nDate: ",
+        date,
+        "\r\nContent-Type: ",
+        content_type,
+        "\r\nContent-Length: ",
+        length_digits.format(body.len()),
+        "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n",
+        headers,
+        connection,
+        "\r\n",
+    ] {
+        out.extend_from_slice(part.as_bytes());
+    }
 }
 
 fn reason(status: u16) -> &'static str {
