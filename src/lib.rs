@@ -27,6 +27,9 @@ mod disclosure;
 mod docs;
 mod duration;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod harness;
 pub mod healthchecks;
 mod logging;

@@ -1,0 +1,6 @@
+//! The door for the fuzz targets in `fuzz/`: what they feed with bytes, and what has to hold whatever these are.
+
+pub mod connection;
+pub mod route;
+#[cfg(test)]
+mod tests;
