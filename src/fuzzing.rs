@@ -1,4 +1,4 @@
-//! The door for the fuzz targets in `fuzz/`: what they feed with bytes, and what has to hold whatever these are.
+//! What the fuzz targets in `fuzz/` feed with bytes, and what has to hold whatever these are.
 
 pub mod connection;
 pub mod route;

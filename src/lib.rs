@@ -27,8 +27,7 @@ mod disclosure;
 mod docs;
 mod duration;
 pub mod error;
-#[cfg(any(test, fuzzing))]
-#[doc(hidden)]
+#[cfg(test)]
 pub mod fuzzing;
 mod harness;
 pub mod healthchecks;
@@ -44,6 +43,7 @@ mod settings;
 // The only place where unsafe code is allowed; each block says why it is sound.
 #[allow(unsafe_code)]
 mod sys;
+mod tally;
 mod worker;
 
 #[cfg(feature = "tls")]

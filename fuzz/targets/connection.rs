@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| hospital::fuzzing::connection::talk(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| hospital_fuzz::fuzzing::connection::talk(data));

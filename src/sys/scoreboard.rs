@@ -3,20 +3,25 @@
 //! A slot is written by the one worker that holds it, and read by everybody; every field stands
 //! for itself, so relaxed loads and stores are enough.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+mod checks;
+mod counts;
+mod last;
+mod sealed;
+mod since;
+mod table;
+
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
+pub(crate) use checks::Noted;
+
 /// How many slots there are: the most workers there can be, those that drain included.
 pub(crate) const SLOTS: usize = 512;
-
-/// How many checks can be remembered; of more, the changes are not noticed.
-const RECORDS: usize = 16 * 1024;
 
 /// The shared memory. Made once by the master, before the first fork; copied freely.
 #[derive(Clone, Copy)]
@@ -30,7 +35,9 @@ pub(crate) struct Scoreboard {
 struct Board {
     leaving: AtomicBool,
     slots: [Slot; SLOTS],
-    records: [Record; RECORDS],
+    master: counts::Master,
+    workers: [counts::Worker; SLOTS],
+    checks: checks::Checks,
 }
 
 // Aligned to two cache lines, which is what x86 prefetches: busy workers do not slow each other.
@@ -48,34 +55,6 @@ struct Slot {
 
 /// How many bytes of a check's id are noted.
 const NAME: usize = 64;
-
-/// What a check came to last, in whichever worker: a slot of a hash table with open addressing.
-#[repr(C)]
-struct Record {
-    /// The hash of the check's id, never 0; 0 where there is none yet.
-    key: AtomicU64,
-    /// See [`Standing`]. In one word, so that nobody sees a status with the time of another.
-    standing: AtomicU64,
-}
-
-/// A status, and the Unix second since which it has held.
-#[derive(Clone, Copy)]
-struct Standing {
-    status: u32,
-    since: u64,
-}
-
-impl Standing {
-    /// One byte for the status, which is one more than it is: 0 is that there was none.
-    fn pack(self) -> u64 {
-        self.since << 8 | u64::from(self.status + 1)
-    }
-
-    fn unpack(word: u64) -> Option<Standing> {
-        let status = (word as u8).checked_sub(1)?;
-        Some(Standing { status: status.into(), since: word >> 8 })
-    }
-}
 
 impl Scoreboard {
     /// Maps a fresh board; pages that no worker touches cost nothing.
@@ -99,6 +78,7 @@ impl Scoreboard {
         awake_since.store(0, Relaxed);
         busy.store(false, Relaxed);
         self.set_check(slot, "");
+        self.open_counts(slot);
     }
 
     /// The worker's loop is in that check, or with an empty id in none.
@@ -164,37 +144,6 @@ impl Scoreboard {
         self.board.slots[slot].ready.store(0, SeqCst);
     }
 
-    /// Notes what a check came to. `Some` with what it was before (`None`: nothing) if that is a change.
-    pub(crate) fn exchange_status(&self, id: &str, status: u32, now: SystemTime) -> Option<Option<u32>> {
-        let key = key(id);
-        let record = self.records(key).find(|record| match record.key.compare_exchange(0, key, Relaxed, Relaxed) {
-            Ok(_) => true,
-            Err(there) => there == key,
-        })?;
-        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let change = |word| {
-            let before = Standing::unpack(word).map(|standing| standing.status);
-            (before != Some(status)).then(|| Standing { status, since }.pack())
-        };
-        let before = record.standing.fetch_update(Relaxed, Relaxed, change).ok()?;
-        Some(Standing::unpack(before).map(|standing| standing.status))
-    }
-
-    /// Since when a check has had that status, if it is the last that was noted.
-    pub(crate) fn status_since(&self, id: &str, status: u32) -> Option<SystemTime> {
-        let key = key(id);
-        let mut records = self.records(key).map(|record| (record.key.load(Relaxed), record));
-        let (_, record) = records.find(|(there, _)| [0, key].contains(there)).filter(|(there, _)| *there == key)?;
-        let standing = Standing::unpack(record.standing.load(Relaxed)).filter(|standing| standing.status == status)?;
-        Some(UNIX_EPOCH + Duration::from_secs(standing.since))
-    }
-
-    /// The records in the order in which those of a key are tried.
-    fn records(&self, key: u64) -> impl Iterator<Item = &'static Record> + use<> {
-        let (before, behind) = self.board.records.split_at(key as usize % RECORDS);
-        behind.iter().chain(before)
-    }
-
     /// The service as a whole is going away: readiness fails from now on.
     pub(crate) fn set_leaving(&self) {
         self.board.leaving.store(true, Relaxed);
@@ -204,13 +153,6 @@ impl Scoreboard {
     pub(crate) fn is_leaving(&self) -> bool {
         self.board.leaving.load(Relaxed)
     }
-}
-
-/// The hash of a check's id, never 0.
-fn key(id: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    id.hash(&mut hasher);
-    hasher.finish().max(1)
 }
 
 #[cfg(test)]
@@ -239,31 +181,6 @@ mod tests {
         assert_eq!(board.check(0), Some("x".repeat(NAME)));
         board.set_check(0, "");
         assert_eq!(board.check(0), None);
-    }
-
-    #[test]
-    fn each_change_of_a_check_is_noticed_once() {
-        let board = Scoreboard::new(Instant::now()).expect("memory can be mapped");
-        let now = SystemTime::now();
-        assert_eq!(board.exchange_status("db", 0, now), Some(None));
-        assert_eq!(board.exchange_status("db", 0, now), None);
-        assert_eq!(board.exchange_status("mail", 0, now), Some(None));
-        assert_eq!(board.exchange_status("db", 2, now), Some(Some(0)));
-        assert_eq!(board.exchange_status("db", 2, now), None);
-    }
-
-    #[test]
-    fn a_status_holds_since_its_change() {
-        let board = Scoreboard::new(Instant::now()).expect("memory can be mapped");
-        let at = |second| UNIX_EPOCH + Duration::from_secs(second);
-        assert_eq!(board.status_since("db", 0), None);
-        board.exchange_status("db", 0, at(100));
-        board.exchange_status("db", 0, at(200));
-        assert_eq!(board.status_since("db", 0), Some(at(100)));
-        board.exchange_status("db", 1, at(4_000_000_000));
-        assert_eq!(board.status_since("db", 1), Some(at(4_000_000_000)));
-        assert_eq!(board.status_since("db", 0), None, "it is another status by now");
-        assert_eq!(board.status_since("mail", 0), None);
     }
 
     #[test]
