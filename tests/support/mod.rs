@@ -11,6 +11,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod browser;
+pub(crate) mod cgroup;
 pub(crate) mod circus;
 pub(crate) mod client;
 pub(crate) mod family;
@@ -205,7 +206,8 @@ impl Server {
 
     /// The pids of the workers, in order.
     pub(crate) fn workers(&self) -> Vec<i32> {
-        processes::children(self.master())
+        let is_worker = |pid: &i32| processes::name(*pid) != "hospital:keeper";
+        processes::children(self.master()).into_iter().filter(is_worker).collect()
     }
 
     /// A path in the server's directory.

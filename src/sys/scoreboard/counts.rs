@@ -83,12 +83,11 @@ impl Scoreboard {
             reload_successful: !reload_failed.load(Relaxed),
             reloaded: SystemTime::UNIX_EPOCH + reloaded,
         };
-        for slot in 0..used.load(Relaxed) as usize {
+        for (slot, standing) in standings.iter().enumerate().take(used.load(Relaxed) as usize) {
             let Worker { requests, rounds } = &self.board.workers[slot];
             add(tally.requests.as_flattened_mut(), requests.as_flattened());
             add(&mut tally.rounds, rounds);
-            let standing =
-                standings[slot].load(Relaxed).checked_sub(1).map(|standing| Standing::ALL[standing as usize]);
+            let standing = standing.load(Relaxed).checked_sub(1).map(|standing| Standing::ALL[standing as usize]);
             // The master does not hear of each round.
             let standing = match standing {
                 Some(Standing::Idle) if self.board.slots[slot].busy.load(Relaxed) => Some(Standing::Busy),
