@@ -30,3 +30,9 @@ fn the_seeds_of_the_router_hold() {
         }
     }
 }
+
+#[test]
+fn the_targets_take_as_many_fields_as_the_endpoint() {
+    let there = include_str!("../../fuzz/src/lib.rs");
+    assert!(there.contains(&format!("MOST_FIELDS: usize = {};", crate::settings::MOST_FIELDS)), "{there}");
+}

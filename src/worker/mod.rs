@@ -83,14 +83,14 @@ pub(crate) fn run(post: Post) -> ! {
 
 fn limits(settings: &Settings) -> Limits {
     Limits {
-        line: settings.limit_request_line as usize,
-        fields: settings.limit_request_fields as usize,
-        field_size: settings.limit_request_field_size as usize,
+        line: settings.answers.limit_request_line as usize,
+        fields: settings.answers.limit_request_fields as usize,
+        field_size: settings.answers.limit_request_field_size as usize,
     }
 }
 
 fn patience(settings: &Settings) -> Patience {
-    Patience { header: settings.header_timeout, keep_alive: settings.keep_alive }
+    Patience { header: settings.times.header_timeout, keep_alive: settings.times.keep_alive }
 }
 
 struct Worker {
@@ -121,7 +121,7 @@ impl Worker {
         // The handlers first: a TERM that came in since the fork is still blocked, and would be lost.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
         signals::unblock_all()?;
-        process::set_name(&format!("{}:w{slot}", settings.name));
+        process::set_name(&format!("{}:w{slot}", settings.process.name));
         identity.assume()?;
         if !process::die_with(master)? {
             process::leave(0);
@@ -142,7 +142,7 @@ impl Worker {
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
         // A quarter of the descriptors is for the checks and for ourselves: without one left, nobody could be let
         // in, not even to take the place of a client that only sits there.
-        let most = (settings.worker_connections as usize).min(descriptors::limit() / 4 * 3).max(1);
+        let most = (settings.fleet.worker_connections as usize).min(descriptors::limit() / 4 * 3).max(1);
         let mut door = Door::new(listeners, FIRST_LISTENER, most);
         door.open(&poll)?;
 
@@ -154,7 +154,7 @@ impl Worker {
             poll,
             door,
             clients,
-            rounds: Rounds::new(runner, settings.request_timeout),
+            rounds: Rounds::new(runner, settings.times.request_timeout),
             limits: limits(&settings),
             patience: patience(&settings),
             scratch: vec![0; 8 * 1024].into(),
