@@ -27,6 +27,8 @@ mod disclosure;
 mod docs;
 mod duration;
 pub mod error;
+#[cfg(test)]
+pub mod fuzzing;
 mod harness;
 pub mod healthchecks;
 mod logging;

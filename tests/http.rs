@@ -206,7 +206,7 @@ fn what_fails_has_the_status_that_was_chosen_whatever_the_method() {
 #[test]
 fn other_methods_are_not_allowed() {
     let server = Server::start::<_, &str>([]);
-    for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"] {
+    for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "QUERY"] {
         let (answer, mut client) = exchange(&server, format!("{method} / HTTP/1.1\r\n{KEPT}"));
         assert_is_error(&answer, 405, method);
         assert_eq!(answer.header("allow"), Some("GET, HEAD, OPTIONS"), "{method}");

@@ -17,8 +17,9 @@ const PURE: [&str; 9] = [
 ];
 
 /// The modules, callers before callees: none knows what stands before it.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 26] = [
     "cli",
+    "fuzzing",
     "harness",
     "master",
     "worker",

@@ -2,7 +2,7 @@
 
 pub(crate) mod exposition;
 mod health;
-mod html;
+pub mod html;
 pub mod json;
 mod junit;
 pub mod kubernetes;

@@ -7,6 +7,7 @@ mod checks;
 mod counts;
 mod last;
 mod sealed;
+mod since;
 mod table;
 
 use std::io;

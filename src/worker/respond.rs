@@ -1,30 +1,30 @@
 //! What is said to a request: everything but the checks' answers is known at once.
 
 mod date;
+mod judge;
+mod page;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
-use std::ops::ControlFlow::{self, Break, Continue};
+use std::borrow::Cow;
+use std::ops::ControlFlow::{Break, Continue};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::access::{AccessLog, Entry};
 use super::cache::Answer;
-use super::connection::{Asked, Connection, Rejection, Response};
+use super::connection::{Connection, Rejection, Response};
 use super::metrics;
-use super::negotiate;
-use super::route::{self, Query, Route};
-use super::scraper;
+use super::route;
+use crate::check::Status;
 use crate::collect::{Sources, Suite};
 use crate::disclosure::Disclosure;
-use crate::render::exposition::Syntax;
-use crate::render::{self, FORMATS, Format, json, kubernetes};
+use crate::render::{self, Format, html, json, kubernetes};
 use crate::report::Report;
 use crate::settings::Settings;
-use crate::sys::filesystem::read_file;
 use crate::sys::scoreboard::{Noted, Scoreboard};
 use crate::tally;
 use date::Date;
+use judge::AtOnce;
+use page::Choice;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -33,9 +33,6 @@ const NEGOTIATED: &str = "Vary: Accept\r\n";
 
 /// Begins the field that names an answer.
 const REQUEST_ID: &str = "X-Request-Id: ";
-
-/// The tag of the checks that readiness is made of.
-const READINESS: &str = "readiness";
 
 /// Which checks a request asks for, and how it wants them reported.
 #[derive(Clone, Debug)]
@@ -56,7 +53,7 @@ pub(super) struct Whole {
 }
 
 /// How checks are reported.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Manner {
     dialect: Dialect,
     /// Whether the reader may know which check it is and why.
@@ -68,13 +65,15 @@ pub(super) struct Manner {
 #[cfg(test)]
 impl Manner {
     pub(super) fn json() -> Manner {
-        Manner { dialect: Dialect::Format(&FORMATS[0]), disclosed: true, verbose: false }
+        Manner { dialect: Dialect::Format(&render::FORMATS[0]), disclosed: true, verbose: false }
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Dialect {
     Format(&'static Format),
+    /// That of people with a browser.
+    Page(Box<Choice>),
     /// That of Kubernetes, for /readyz.
     Ready,
 }
@@ -173,95 +172,25 @@ impl Responder {
         None
     }
 
-    fn judge(&mut self, route: Route<'_>, asked: Asked<'_>, now: Instant) -> ControlFlow<AtOnce, Wish> {
-        let disclosed = self.disclosure.allows(asked.authorization);
-        let limit = asked.scrape_timeout.and_then(scraper::limit);
-        match route {
-            Route::Checks(path, query) => {
-                let format = format(&query, asked.accept)?;
-                let part = self.part(&path, &query, disclosed, now)?;
-                let manner = Manner { dialect: Dialect::Format(format), disclosed, verbose: query.verbose };
-                Continue(self.wish(part, manner, limit))
-            }
-            Route::Metrics(query) => Break(AtOnce::Metrics(scraper::syntax(&query, asked.accept), disclosed)),
-            Route::Live(_) => Break(AtOnce::Text(200, "livez check passed\n".to_owned())),
-            Route::Ready(path, query) => {
-                if let Some(reason) = self.unavailable() {
-                    return Break(AtOnce::Text(503, format!("readyz check failed: {reason}\n")));
-                }
-                let part = self.part(&path, &query, disclosed, now)?;
-                let readiness = part.select(&[READINESS.to_owned()], &[]);
-                let part = if path.is_empty() && !readiness.checks().is_empty() { readiness } else { part };
-                let manner = Manner { dialect: Dialect::Ready, disclosed, verbose: query.verbose };
-                Continue(self.wish(part, manner, limit))
-            }
-            Route::Elsewhere => Break(AtOnce::Error(404, format!("everything here is under {}/", self.prefix))),
-            Route::NotAllowed => Break(AtOnce::Error(405, "only GET, HEAD and OPTIONS are answered here".to_owned())),
-            Route::Malformed => Break(AtOnce::Error(400, "the request target cannot be read".to_owned())),
-        }
-    }
-
-    fn wish(&self, part: Suite, manner: Manner, limit: Option<Duration>) -> Wish {
-        let files = (!self.cache.is_zero()).then(|| self.sources.edition()).flatten();
-        let whole = files.map(|files| {
-            let mut hasher = DefaultHasher::new();
-            (self.generation, files).hash(&mut hasher);
-            Whole { suite: self.sources.suite().clone(), edition: hasher.finish() }
-        });
-        Wish { part, manner, limit, whole }
-    }
-
-    /// Why the service takes no requests at the moment, if so.
-    fn unavailable(&self) -> Option<String> {
-        if self.scoreboard.is_leaving() {
-            return Some("draining".to_owned());
-        }
-        let text = match read_file(self.maintenance.as_ref()?) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            // It is there, whatever is in it.
-            read => read.unwrap_or_default(),
-        };
-        let reason = text.lines().next().unwrap_or_default().trim();
-        Some(if reason.is_empty() { "maintenance".to_owned() } else { reason.to_owned() })
-    }
-
-    /// The checks that a path and a query select. To select none is a 404: a slip of the pen is no green report.
-    fn part(&mut self, path: &str, query: &Query, disclosed: bool, now: Instant) -> ControlFlow<AtOnce, Suite> {
-        let suite = self.suite(now);
-        let part = if path.is_empty() { suite.clone() } else { suite.at(path) };
-        if part.checks().is_empty() && !path.is_empty() {
-            let known = if disclosed { format!(" (known: {})", suite.known()) } else { String::new() };
-            return Break(AtOnce::Error(404, format!("no check is collected at {path:?}{known}")));
-        }
-        let selected = part.select(&query.tags, &query.excluded);
-        if selected.checks().is_empty() {
-            return Break(AtOnce::Error(404, "?tag= and ?exclude= leave out every check".to_owned()));
-        }
-        Continue(selected)
-    }
-
-    /// The checks as their files say now; requests that come in together are looked at together.
-    fn suite(&mut self, now: Instant) -> &Suite {
-        if self.looked != Some(now) {
-            self.looked = Some(now);
-            if self.sources.changed() {
-                tracing::info!("the files of healthchecks have changed: reading them again");
-                self.sources.refresh();
-            }
-        }
-        self.sources.suite()
-    }
-
     /// Answers with the report of a round.
     pub(super) fn report(&mut self, connection: &mut Connection, answer: &Answer, now: Instant) {
         let Answer { report, manner, age, .. } = answer;
         let hidden = (!manner.disclosed).then(|| report.anonymous());
         let report = hidden.as_ref().unwrap_or(report);
         self.body.clear();
-        let (route, success, media_type) = match manner.dialect {
+        let mut headers = Cow::Borrowed(NEGOTIATED);
+        let (route, success, media_type) = match &manner.dialect {
             Dialect::Format(format) => {
                 (format.write)(report, &mut self.body);
                 (tally::Route::Checks, (format.is_success)(report), format.media_type)
+            }
+            Dialect::Page(choice) => {
+                let scoreboard = self.scoreboard;
+                let since = |id: &str, status: Status| scoreboard.since(id, status);
+                let at = SystemTime::now() - age.unwrap_or_default();
+                html::page(report, &choice.view(at, &since, manner.disclosed), &mut self.body);
+                headers.to_mut().push_str(html::headers());
+                (tally::Route::Checks, report.passes(), html::MEDIA_TYPE)
             }
             Dialect::Ready => {
                 self.body.extend_from_slice(kubernetes::answer("readyz", report, manner.verbose).as_bytes());
@@ -269,14 +198,10 @@ impl Responder {
             }
         };
         let status = if success { 200 } else { self.fail_status };
-        let with_generation;
-        let headers = if manner.verbose && manner.disclosed {
-            with_generation = format!("{NEGOTIATED}X-Generation: {}\r\n", self.generation);
-            &with_generation
-        } else {
-            NEGOTIATED
-        };
-        connection.respond(self.response(connection, route, status, media_type, *age, headers), now);
+        if manner.verbose && manner.disclosed {
+            headers.to_mut().push_str(&format!("X-Generation: {}\r\n", self.generation));
+        }
+        connection.respond(self.response(connection, route, status, media_type, *age, &headers), now);
     }
 
     /// Notes what a round has found, before it is answered: one line in the log for each check that has come to
@@ -356,31 +281,8 @@ impl Responder {
     }
 }
 
-/// An answer for which no check has to run.
-enum AtOnce {
-    Text(u16, String),
-    /// The metrics, with the names of the checks or without.
-    Metrics(Syntax, bool),
-    Error(u16, String),
-}
-
 /// What caches on the way may do with an answer of that age. Rounded so that it never seems fresher than it is.
 fn freshness(lifetime: Duration, age: Duration) -> String {
     let age = age.as_secs() + u64::from(age.subsec_nanos() > 0);
     format!("Cache-Control: max-age={}\r\nAge: {age}\r\n", lifetime.as_secs())
-}
-
-/// The format that the query names, else the one that Accept asks for.
-fn format(query: &Query, accept: Option<&str>) -> ControlFlow<AtOnce, &'static Format> {
-    let chosen = match &query.format {
-        Some(name) => render::named(name).map_err(|why| AtOnce::Error(400, format!("format={name}: {why}"))),
-        None => negotiate::choose(accept, FORMATS, |format| format.media_type).ok_or_else(|| {
-            let known: Vec<_> = FORMATS.iter().map(|format| format.media_type).collect();
-            AtOnce::Error(406, format!("none of what Accept asks for is spoken here (known: {})", known.join(", ")))
-        }),
-    };
-    match chosen {
-        Ok(format) => Continue(if query.verbose { format.verbose() } else { format }),
-        Err(answer) => Break(answer),
-    }
 }

@@ -110,7 +110,10 @@ impl Rounds {
             );
         }
         let late = self.waiting.extract_if(.., is_late);
-        answers.extend(late.map(|asker| (asker.key, asker.wish.manner, asker.late(now))));
+        answers.extend(late.map(|asker| {
+            let report = asker.late(now);
+            (asker.key, asker.wish.manner, report)
+        }));
         let running = self.running.iter().flat_map(|(_, askers)| askers);
         self.look_at = running.chain(&self.waiting).filter_map(Asker::limit).min();
         answers

@@ -166,7 +166,7 @@ impl Client {
         let status = status.get(..3).and_then(|code| code.parse().ok()).ok_or_else(malformed)?;
         let headers = lines
             .take_while(|line| !line.is_empty())
-            .map(|line| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned())))
+            .map(|line| line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned())))
             .collect::<Option<Vec<_>>>()
             .ok_or_else(malformed)?;
         let mut answer = Answer { status, headers, body: String::new() };

@@ -10,6 +10,7 @@
 // Each test file is a crate of its own and uses its part of this.
 #![allow(dead_code, unused_imports)]
 
+pub(crate) mod browser;
 pub(crate) mod cgroup;
 pub(crate) mod circus;
 pub(crate) mod client;

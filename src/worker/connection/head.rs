@@ -197,7 +197,7 @@ fn method(name: &str) -> Result<Method, Rejection> {
         "GET" => Ok(Method::Get),
         "HEAD" => Ok(Method::Head),
         "OPTIONS" => Ok(Method::Options),
-        "POST" | "PUT" | "DELETE" | "PATCH" | "TRACE" | "CONNECT" => Ok(Method::Other),
+        "POST" | "PUT" | "DELETE" | "PATCH" | "TRACE" | "CONNECT" | "QUERY" => Ok(Method::Other),
         _ => Err(Rejection::NotImplemented("no such method is known here")),
     }
 }

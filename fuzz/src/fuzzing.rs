@@ -1,0 +1,1 @@
+../../src/fuzzing.rs

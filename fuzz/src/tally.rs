@@ -1,0 +1,1 @@
+../../src/tally.rs

@@ -1,0 +1,1 @@
+../../../src/worker/connection.rs

@@ -1,0 +1,6 @@
+//! What the fuzz targets in `fuzz/` feed with bytes, and what has to hold whatever these are.
+
+pub mod connection;
+pub mod route;
+#[cfg(test)]
+mod tests;

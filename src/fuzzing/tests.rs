@@ -1,0 +1,38 @@
+//! What the fuzzer begins with, and what it has found, is tried each time.
+
+use std::fs;
+use std::path::Path;
+
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let seeds = fs::read_dir(folder).expect("each target has seeds");
+    seeds.map(|seed| fs::read(seed.expect("it is listed").path()).expect("it can be read")).collect()
+}
+
+#[test]
+fn the_seeds_of_the_connection_hold() {
+    let seeds = corpus("connection");
+    assert!(seeds.len() >= 10);
+    for seed in seeds {
+        for cut in 0..32 {
+            super::connection::talk(&[&[cut], &seed[1..]].concat());
+        }
+    }
+}
+
+#[test]
+fn the_seeds_of_the_router_hold() {
+    let seeds = corpus("route");
+    assert!(seeds.len() >= 10);
+    for seed in seeds {
+        for choice in 0..12 {
+            super::route::find(&[&[choice], &seed[1..]].concat());
+        }
+    }
+}
+
+#[test]
+fn the_targets_take_as_many_fields_as_the_endpoint() {
+    let there = include_str!("../../fuzz/src/lib.rs");
+    assert!(there.contains(&format!("MOST_FIELDS: usize = {};", crate::settings::MOST_FIELDS)), "{there}");
+}

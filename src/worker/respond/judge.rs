@@ -1,0 +1,133 @@
+//! What a request comes to: an answer at once, or checks that have to be run for it.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::ops::ControlFlow::{self, Break, Continue};
+use std::time::{Duration, Instant};
+
+use super::page::Choice;
+use super::{Dialect, Manner, Responder, Whole, Wish};
+use crate::collect::Suite;
+use crate::render::exposition::Syntax;
+use crate::render::{self, FORMATS, Format, html};
+use crate::sys::filesystem::read_file;
+use crate::worker::connection::Asked;
+use crate::worker::route::{Query, Route};
+use crate::worker::{negotiate, scraper};
+
+/// The tag of the checks that readiness is made of.
+const READINESS: &str = "readiness";
+
+/// An answer for which no check has to run.
+pub(super) enum AtOnce {
+    Text(u16, String),
+    /// The metrics, with the names of the checks or without.
+    Metrics(Syntax, bool),
+    Error(u16, String),
+}
+
+impl Responder {
+    pub(super) fn judge(&mut self, route: Route<'_>, asked: Asked<'_>, now: Instant) -> ControlFlow<AtOnce, Wish> {
+        let disclosed = self.disclosure.allows(asked.authorization);
+        let limit = asked.scrape_timeout.and_then(scraper::limit);
+        match route {
+            Route::Checks(path, query) => {
+                let format = format(&query, asked.accept)?;
+                let part = self.part(&path, &query, disclosed, now)?;
+                let verbose = query.verbose;
+                let dialect = if html::is_page(format) {
+                    Dialect::Page(Box::new(Choice::of(query, &self.at(&path, now))))
+                } else {
+                    Dialect::Format(format)
+                };
+                Continue(self.wish(part, Manner { dialect, disclosed, verbose }, limit))
+            }
+            Route::Metrics(query) => Break(AtOnce::Metrics(scraper::syntax(&query, asked.accept), disclosed)),
+            Route::Live(_) => Break(AtOnce::Text(200, "livez check passed\n".to_owned())),
+            Route::Ready(path, query) => {
+                if let Some(reason) = self.unavailable() {
+                    return Break(AtOnce::Text(503, format!("readyz check failed: {reason}\n")));
+                }
+                let part = self.part(&path, &query, disclosed, now)?;
+                let readiness = part.select(&[READINESS.to_owned()], &[]);
+                let part = if path.is_empty() && !readiness.checks().is_empty() { readiness } else { part };
+                let manner = Manner { dialect: Dialect::Ready, disclosed, verbose: query.verbose };
+                Continue(self.wish(part, manner, limit))
+            }
+            Route::Elsewhere => Break(AtOnce::Error(404, format!("everything here is under {}/", self.prefix))),
+            Route::NotAllowed => Break(AtOnce::Error(405, "only GET, HEAD and OPTIONS are answered here".to_owned())),
+            Route::Malformed => Break(AtOnce::Error(400, "the request target cannot be read".to_owned())),
+        }
+    }
+
+    fn wish(&self, part: Suite, manner: Manner, limit: Option<Duration>) -> Wish {
+        let files = (!self.cache.is_zero()).then(|| self.sources.edition()).flatten();
+        let whole = files.map(|files| {
+            let mut hasher = DefaultHasher::new();
+            (self.generation, files).hash(&mut hasher);
+            Whole { suite: self.sources.suite().clone(), edition: hasher.finish() }
+        });
+        Wish { part, manner, limit, whole }
+    }
+
+    /// Why the service takes no requests at the moment, if so.
+    fn unavailable(&self) -> Option<String> {
+        if self.scoreboard.is_leaving() {
+            return Some("draining".to_owned());
+        }
+        let text = match read_file(self.maintenance.as_ref()?) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            // It is there, whatever is in it.
+            read => read.unwrap_or_default(),
+        };
+        let reason = text.lines().next().unwrap_or_default().trim();
+        Some(if reason.is_empty() { "maintenance".to_owned() } else { reason.to_owned() })
+    }
+
+    /// The checks that a path and a query select. To select none is a 404: a slip of the pen is no green report.
+    fn part(&mut self, path: &str, query: &Query, disclosed: bool, now: Instant) -> ControlFlow<AtOnce, Suite> {
+        let part = self.at(path, now);
+        if part.checks().is_empty() && !path.is_empty() {
+            let known = if disclosed { format!(" (known: {})", self.suite(now).known()) } else { String::new() };
+            return Break(AtOnce::Error(404, format!("no check is collected at {path:?}{known}")));
+        }
+        let selected = part.select(&query.tags, &query.excluded);
+        if selected.checks().is_empty() {
+            return Break(AtOnce::Error(404, "?tag= and ?exclude= leave out every check".to_owned()));
+        }
+        Continue(selected)
+    }
+
+    /// The checks at or under a path; all of them when it is empty.
+    fn at(&mut self, path: &str, now: Instant) -> Suite {
+        let suite = self.suite(now);
+        if path.is_empty() { suite.clone() } else { suite.at(path) }
+    }
+
+    /// The checks as their files say now; requests that come in together are looked at together.
+    pub(super) fn suite(&mut self, now: Instant) -> &Suite {
+        if self.looked != Some(now) {
+            self.looked = Some(now);
+            if self.sources.changed() {
+                tracing::info!("the files of healthchecks have changed: reading them again");
+                self.sources.refresh();
+            }
+        }
+        self.sources.suite()
+    }
+}
+
+/// The format that the query names, else the one that Accept asks for.
+fn format(query: &Query, accept: Option<&str>) -> ControlFlow<AtOnce, &'static Format> {
+    let chosen = match &query.format {
+        Some(name) => render::named(name).map_err(|why| AtOnce::Error(400, format!("format={name}: {why}"))),
+        None => negotiate::choose(accept, FORMATS, |format| format.media_type).ok_or_else(|| {
+            let known: Vec<_> = FORMATS.iter().map(|format| format.media_type).collect();
+            AtOnce::Error(406, format!("none of what Accept asks for is spoken here (known: {})", known.join(", ")))
+        }),
+    };
+    match chosen {
+        Ok(format) => Continue(if query.verbose { format.verbose() } else { format }),
+        Err(answer) => Break(answer),
+    }
+}

@@ -1,0 +1,37 @@
+//! What the page for people has to know beside the report: the way to it, and the ways on from it.
+
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+use crate::check::Status;
+use crate::collect::Suite;
+use crate::render::html::View;
+use crate::worker::route::Query;
+
+/// What a request has chosen, and what else there is to choose.
+#[derive(Clone, Debug)]
+pub(super) struct Choice {
+    tags: BTreeSet<String>,
+    chosen: Vec<String>,
+    others: Vec<(&'static str, String)>,
+}
+
+impl Choice {
+    /// What a query has chosen of these checks.
+    pub(super) fn of(query: Query, checks: &Suite) -> Choice {
+        let Query { tags: chosen, excluded, verbose: _, format } = query;
+        let excluded = excluded.into_iter().map(|name| ("exclude", name));
+        let others = excluded.chain(format.map(|name| ("format", name))).collect();
+        let tags = checks.checks().iter().flat_map(|check| &check.tags).cloned().collect();
+        Choice { tags, chosen, others }
+    }
+
+    pub(super) fn view<'a>(
+        &'a self,
+        at: SystemTime,
+        since: &'a dyn Fn(&str, Status) -> Option<SystemTime>,
+        disclosed: bool,
+    ) -> View<'a> {
+        View { at: Some(at), since, tags: &self.tags, chosen: &self.chosen, others: &self.others, disclosed }
+    }
+}
