@@ -29,6 +29,8 @@ mod duration;
 pub mod error;
 mod harness;
 pub mod healthchecks;
+#[doc(hidden)]
+pub mod internal;
 mod logging;
 mod master;
 mod panics;
