@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::panics;
 use crate::perfdata::Perfdata;
@@ -16,8 +16,7 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const CONTEXT_LIMIT: usize = 8 * 1024;
 
 /// What a check came to, in the words of Python's `unittest`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
     /// It decided, and all is well.
     Pass,
@@ -34,6 +33,10 @@ pub enum Status {
 }
 
 impl Status {
+    /// Each of them, in the order of their numbers.
+    pub const ALL: [Status; 6] =
+        [Status::Pass, Status::Fail, Status::Error, Status::Skip, Status::ExpectedFailure, Status::UnexpectedSuccess];
+
     /// Whether a report with this outcome in it is a bad one.
     pub fn is_bad(self) -> bool {
         match self {
@@ -52,6 +55,12 @@ impl Status {
             Status::ExpectedFailure => "expected_failure",
             Status::UnexpectedSuccess => "unexpected_success",
         }
+    }
+}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
     }
 }
 

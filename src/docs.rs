@@ -6,7 +6,8 @@ use crate::checks::BUILTINS;
 use crate::cli::Invocation;
 use crate::collect::COMMON;
 use crate::master::command::SIGNALS;
-use crate::render::FORMATS;
+use crate::render::exposition::{Family, Kind};
+use crate::render::{FORMATS, metrics, prometheus};
 
 /// The rows of the table in a file, below its head.
 fn rows(file: &str) -> Vec<String> {
@@ -65,6 +66,22 @@ fn every_format_is_in_checks_md() {
     for format in FORMATS {
         assert!(row.contains(format.name), "docs/CHECKS.md does not say that there is {}", format.name);
     }
+}
+
+#[test]
+fn every_metric_is_in_endpoint_md() {
+    let row = |Family { name, kind, labels, help }: &Family| {
+        let kind = match kind {
+            Kind::Gauge => "gauge",
+            Kind::Counter => "counter",
+            Kind::Info => "info",
+        };
+        let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+        format!("| `{name}` | {kind} | {} | {help} |", labels.join(", "))
+    };
+    let expected: Vec<_> = prometheus::FAMILIES.iter().chain(&metrics::FAMILIES).map(row).collect();
+    let rows: Vec<_> = rows("ENDPOINT.md").into_iter().filter(|row| row.starts_with("| `hospital_")).collect();
+    assert!(rows == expected, "docs/ENDPOINT.md should have these rows:\n{}", expected.join("\n"));
 }
 
 #[test]

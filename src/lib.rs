@@ -43,6 +43,7 @@ mod settings;
 // The only place where unsafe code is allowed; each block says why it is sound.
 #[allow(unsafe_code)]
 mod sys;
+mod tally;
 mod worker;
 
 #[cfg(feature = "tls")]

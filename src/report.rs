@@ -19,6 +19,19 @@ pub struct Outcome {
     pub elapsed: Duration,
 }
 
+impl Outcome {
+    /// The same with nothing in it that says which check it is or what it found, but its number.
+    pub fn anonymous(&self, number: usize) -> Outcome {
+        let check = Check {
+            title: format!("check {number}"),
+            kind: "check",
+            ..Check::new(format!("check-{number}"), |_| Finding::PASS)
+        };
+        let finding = Finding { status: self.finding.status, ..Finding::PASS };
+        Outcome { check: Arc::new(check), finding, elapsed: self.elapsed }
+    }
+}
+
 /// How many outcomes there are of each status, in the order of the origin's JSON.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
@@ -73,16 +86,7 @@ impl Report {
 
     /// The same with nothing in it that says which checks they are or what they found: for strangers.
     pub fn anonymous(&self) -> Report {
-        let hidden = |(number, outcome): (usize, &Outcome)| Outcome {
-            check: Arc::new(Check {
-                title: format!("check {number}"),
-                kind: "check",
-                ..Check::new(format!("check-{number}"), |_| Finding::PASS)
-            }),
-            finding: Finding { status: outcome.finding.status, ..Finding::PASS },
-            elapsed: outcome.elapsed,
-        };
-        Report { outcomes: (1..).zip(&self.outcomes).map(hidden).collect() }
+        Report { outcomes: (1..).zip(&self.outcomes).map(|(number, outcome)| outcome.anonymous(number)).collect() }
     }
 
     /// The counts.
@@ -107,9 +111,6 @@ impl Report {
 pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    const ALL: [Status; 6] =
-        [Status::Pass, Status::Fail, Status::Error, Status::Skip, Status::ExpectedFailure, Status::UnexpectedSuccess];
 
     /// A report with these statuses, for tests of what is made of reports.
     pub(crate) fn report(statuses: &[Status]) -> Report {
@@ -156,14 +157,14 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn it_passes_exactly_when_nothing_is_bad(statuses in proptest::collection::vec(proptest::sample::select(&ALL[..]), 0..20)) {
+        fn it_passes_exactly_when_nothing_is_bad(statuses in proptest::collection::vec(proptest::sample::select(&Status::ALL[..]), 0..20)) {
             let report = report(&statuses);
             let bad = statuses.iter().any(|s| matches!(s, Status::Fail | Status::Error | Status::UnexpectedSuccess));
             prop_assert_eq!(report.passes(), !bad);
         }
 
         #[test]
-        fn the_counts_add_up(statuses in proptest::collection::vec(proptest::sample::select(&ALL[..]), 0..20)) {
+        fn the_counts_add_up(statuses in proptest::collection::vec(proptest::sample::select(&Status::ALL[..]), 0..20)) {
             let s = report(&statuses).summary();
             prop_assert_eq!(s.total, statuses.len());
             prop_assert_eq!(s.pass + s.fail + s.error + s.skip + s.expected_failure + s.unexpected_success, s.total);

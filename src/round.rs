@@ -41,6 +41,7 @@ pub struct Runner {
 pub struct Round {
     serial: u64,
     suite: Suite,
+    began: Instant,
     end: Instant,
     /// One for each check of the suite.
     states: Vec<State>,
@@ -102,7 +103,7 @@ impl Runner {
         let states = suite.checks().iter().map(|_| State::Waiting).collect();
         let finished = Vec::with_capacity(suite.checks().len());
         let end = now + limit.min(duration::LONGEST);
-        let mut round = Round { serial: self.rounds, suite, end, states, next: 0, finished };
+        let mut round = Round { serial: self.rounds, suite, began: now, end, states, next: 0, finished };
         // What is stuck may have come back while there was no round.
         self.take_in(&mut round);
         self.start(&mut round, now);
@@ -192,8 +193,7 @@ impl Round {
         for index in 0..self.states.len() {
             match self.states[index] {
                 State::Running { since, deadline } if deadline <= now => {
-                    let context = format!("timed out after {}", duration::spoken(deadline - since));
-                    self.finish(index, Finding::error(context), now.duration_since(since));
+                    self.finish(index, timed_out(deadline - since), now.duration_since(since));
                 }
                 State::Waiting if self.end <= now => {
                     self.next = self.next.max(index + 1);
@@ -241,6 +241,19 @@ impl Round {
         })
     }
 
+    /// What there is to report at `now` to somebody who cannot wait for the rest, which goes on.
+    pub fn report_at(&self, now: Instant) -> Report {
+        let outcome = |(check, state): (&Arc<Check>, &State)| {
+            let elapsed = match state {
+                State::Over(outcome) => return outcome.clone(),
+                State::Running { since, .. } => now.saturating_duration_since(*since),
+                State::Waiting => now.saturating_duration_since(self.began),
+            };
+            Outcome { check: check.clone(), finding: timed_out(elapsed), elapsed }
+        };
+        Report { outcomes: self.suite.checks().iter().zip(&self.states).map(outcome).collect() }
+    }
+
     /// The report, in the order of the suite; of a round that is over.
     pub fn into_report(self) -> Report {
         let outcome = |state| match state {
@@ -249,4 +262,9 @@ impl Round {
         };
         Report { outcomes: self.states.into_iter().filter_map(outcome).collect() }
     }
+}
+
+/// What a check has found that is waited for no longer.
+pub(crate) fn timed_out(after: Duration) -> Finding {
+    Finding::error(format!("timed out after {}", duration::spoken(after)))
 }

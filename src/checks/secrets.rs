@@ -91,6 +91,14 @@ pub(crate) fn is_ambiguous(name: &str) -> bool {
         && port.bytes().any(|byte| !byte.is_ascii_digit())
 }
 
+/// A target and who it is asked as: `user:password`, if it says so.
+#[cfg(feature = "http")]
+pub(crate) fn without_user(target: &str) -> (String, Option<&str>) {
+    let Parts { slashes, user, head, query } = Parts::of(target);
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    (format!("{slashes}{head}{query}"), user)
+}
+
 struct Parts<'a> {
     slashes: &'a str,
     user: Option<&'a str>,

@@ -27,6 +27,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use super::command::Command;
+use crate::tally::{Cause, Restarts};
 use backoff::Backoff;
 pub(crate) use event::{Action, Event, Timing};
 pub(crate) use slot::{Generation, Pid, Slot};
@@ -86,6 +87,7 @@ pub(crate) struct Fleet {
     backoff: Backoff,
     look_at: Option<Instant>,
     beat_at: Option<Instant>,
+    restarts: Restarts,
 }
 
 impl Fleet {
@@ -101,6 +103,7 @@ impl Fleet {
             backoff: Backoff::new(now),
             look_at: timing.timeout.map(|timeout| now + timeout / 2),
             beat_at: timing.watchdog.map(|period| now + period),
+            restarts: Restarts::default(),
         }
     }
 
@@ -136,6 +139,20 @@ impl Fleet {
     /// How many workers answer, and how many are asked for.
     pub(crate) fn strength(&self) -> (usize, usize) {
         (self.slots.iter().filter(|slot| matches!(slot, Slot::Serving { .. })).count(), self.force.asked)
+    }
+
+    /// How often each cause has had a worker replaced.
+    pub(crate) fn restarts(&self) -> Restarts {
+        self.restarts
+    }
+
+    fn count(&mut self, cause: Cause) {
+        self.restarts[cause as usize] += 1;
+    }
+
+    /// The generation in force.
+    pub(crate) fn generation(&self) -> Generation {
+        self.force.generation
     }
 
     /// The master that is to take over.
@@ -235,12 +252,17 @@ impl Fleet {
         let Some(index) = self.slot_of(pid) else { return vec![] };
         match std::mem::replace(&mut self.slots[index], Slot::Vacant) {
             Slot::Booting { generation, since, .. } => {
+                self.count(Cause::Crash);
                 self.backoff.failed(now.duration_since(since), now);
                 self.cannot_boot(generation, now)
             }
             // It retired of itself, after --max-requests.
-            Slot::Serving { .. } if status.success() => vec![],
+            Slot::Serving { .. } if status.success() => {
+                self.count(Cause::Retired);
+                vec![]
+            }
             Slot::Serving { since, .. } => {
+                self.count(Cause::Crash);
                 self.backoff.failed(now.duration_since(since), now);
                 vec![]
             }
@@ -276,6 +298,7 @@ impl Fleet {
     fn hung(&mut self, slot: usize, now: Instant) -> Vec<Action> {
         match self.slots[slot] {
             Slot::Serving { pid, .. } => {
+                self.count(Cause::Hang);
                 self.slots[slot] = Slot::Aborting { pid, kill_at: now + ABORT_GRACE };
                 vec![Action::Abort { slot, pid }]
             }

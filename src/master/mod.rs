@@ -4,6 +4,7 @@
 pub(crate) mod command;
 pub(crate) mod fleet;
 mod pidfile;
+mod state;
 pub(crate) mod succession;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -86,10 +87,12 @@ impl Master {
         process::set_name(&format!("{}:master", settings.name));
         let generation = inheritance.as_ref().map_or(0, |inheritance| inheritance.generation);
         let predecessor = inheritance.map(|inheritance| inheritance.bell()).transpose();
+        let scoreboard = Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?;
+        scoreboard.set_reloaded(true);
         Ok(Master {
             fleet: Fleet::new(generation, settings.workers.into(), SLOTS, timing(&plan), now),
             listeners,
-            scoreboard: Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?,
+            scoreboard,
             signals,
             lifeline: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
             bell: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
@@ -126,6 +129,7 @@ impl Master {
                 // Before what else has happened: a TERM has to find the master that was just started.
                 results.into_iter().rev().for_each(|event| events.push_front(event));
             }
+            self.show_fleet();
             events.extend(self.wait()?);
         }
     }
@@ -194,11 +198,13 @@ impl Master {
             Action::Beat => systemd::beat(),
             Action::Settle(generation) => {
                 self.plans.retain(|&number, _| number == generation);
+                self.scoreboard.set_reloaded(true);
                 tracing::info!("reloaded: all workers are of generation {generation}");
                 systemd::ready(&self.status());
             }
             Action::RollBack(generation) => {
                 self.plans.retain(|&number, _| number == generation);
+                self.scoreboard.set_reloaded(false);
                 tracing::error!("the new workers cannot boot: generation {generation} goes on serving");
                 systemd::ready(&format!("{}; reload failed: the new workers cannot boot", self.status()));
             }
@@ -287,6 +293,7 @@ impl Master {
                 event
             }
             Err(error) => {
+                self.scoreboard.set_reloaded(false);
                 tracing::error!("reload refused, the old configuration goes on serving: {error}");
                 systemd::ready(&format!("{}; reload refused: {error}", self.status()));
                 Event::Refused
@@ -320,12 +327,6 @@ impl Master {
         tracing::info!("ready: {}", self.status());
         systemd::ready(&self.status());
         memory::release();
-    }
-
-    fn status(&self) -> String {
-        let (serving, asked) = self.fleet.strength();
-        let names: Vec<_> = self.listeners.iter().map(ToString::to_string).collect();
-        format!("{serving} of {asked} workers serve on {}", names.join(", "))
     }
 
     fn close_listeners(&mut self) {

@@ -1,13 +1,15 @@
 //! A report as text for its reader: one file a format, one row each in [`FORMATS`].
 
+pub(crate) mod exposition;
 mod health;
 mod html;
 pub mod json;
 mod junit;
 pub mod kubernetes;
 mod line;
+pub(crate) mod metrics;
 mod nagios;
-pub mod prometheus;
+pub(crate) mod prometheus;
 mod tap;
 mod text;
 
@@ -86,11 +88,12 @@ mod tests {
     use crate::check::{Check, Finding, Status};
     use crate::report::Outcome;
     use std::collections::HashSet;
+    use std::io::Write;
+    use std::process::{Command, Stdio};
     use std::sync::Arc;
     use std::time::Duration;
 
-    pub(super) const ALL: [Status; 6] =
-        [Status::Pass, Status::Fail, Status::Error, Status::Skip, Status::ExpectedFailure, Status::UnexpectedSuccess];
+    pub(super) const ALL: [Status; 6] = Status::ALL;
 
     /// What every format has to keep in its place.
     pub(super) const HOSTILE: &str =
@@ -107,6 +110,24 @@ mod tests {
         let mut out = b"before".to_vec();
         (format.write)(report, &mut out);
         String::from_utf8(out).expect("each format is UTF-8").split_off("before".len())
+    }
+
+    /// Fails when promtool has anything to say about an exposition.
+    #[track_caller]
+    pub(super) fn promtool_accepts(text: &str) {
+        let mut promtool = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it is installed");
+        let mut input = promtool.stdin.take().expect("it is piped");
+        input.write_all(text.as_bytes()).expect("it reads");
+        drop(input);
+        let output = promtool.wait_with_output().expect("it ends");
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
     }
 
     #[test]

@@ -1,96 +1,96 @@
-//! The text exposition format of Prometheus.
+//! The metrics of a report, in the text format of Prometheus.
 //!
-//! Source of the format: <https://prometheus.io/docs/instrumenting/exposition_formats/>, version 0.0.4. An
-//! answer is always a success over HTTP: a scraper drops what is not, and the figures say what is wrong.
+//! An answer is always a success over HTTP: a scraper drops what is not, and the figures say what is wrong.
 
 use std::collections::HashSet;
-use std::fmt::{self, Write};
+use std::fmt;
 
+use super::exposition::{Exposition, Family, Kind, Syntax};
 use super::{Format, appended, exit_code};
 use crate::check::Status;
-use crate::report::Report;
+use crate::report::Outcome;
 
 pub(super) const FORMAT: Format = Format {
-    name: "prometheus",
-    media_type: "text/plain; version=0.0.4; charset=utf-8",
-    write: |report, out| appended(out, |text| write(report, text)),
+    name: Syntax::Text.name(),
+    media_type: Syntax::Text.media_type(),
+    write: |report, out| appended(out, |text| checks(&report.outcomes, &mut Exposition::new(Syntax::Text, text))),
     exit_code,
     is_success: |_| true,
 };
 
-const STATUSES: [Status; 6] =
-    [Status::Pass, Status::Fail, Status::Error, Status::Skip, Status::ExpectedFailure, Status::UnexpectedSuccess];
+/// The families of a report.
+#[cfg(test)]
+pub(crate) static FAMILIES: [Family; 4] = [SUCCESS, STATUS, DURATION, PERFDATA];
 
-/// Appends the metrics of a report to an exposition that may hold others.
-pub fn write(report: &Report, out: &mut String) -> fmt::Result {
-    head("hospital_check_success", "Whether the check is well (1), as expected, or bad (0).", out)?;
-    for outcome in &report.outcomes {
+const SUCCESS: Family = Family {
+    name: "hospital_check_success",
+    kind: Kind::Gauge,
+    labels: &["check"],
+    help: "Whether the check is well (1), as expected, or bad (0).",
+};
+const STATUS: Family = Family {
+    name: "hospital_check_status",
+    kind: Kind::Gauge,
+    labels: &["check", "status"],
+    help: "What the check came to: 1 for its status, 0 for all others.",
+};
+const DURATION: Family = Family {
+    name: "hospital_check_duration_seconds",
+    kind: Kind::Gauge,
+    labels: &["check"],
+    help: "How long the last run of the check took.",
+};
+const PERFDATA: Family = Family {
+    name: "hospital_check_perfdata",
+    kind: Kind::Gauge,
+    labels: &["check", "label", "unit"],
+    help: "A figure that the check measured, in the unit that it was measured in.",
+};
+
+/// Writes what the checks came to.
+pub(super) fn checks(outcomes: &[Outcome], out: &mut Exposition<'_>) -> fmt::Result {
+    out.family(&SUCCESS)?;
+    for outcome in outcomes {
         let success = u8::from(!outcome.finding.status.is_bad());
-        writeln!(out, "hospital_check_success{{check=\"{}\"}} {success}", Escaped(&outcome.check.id))?;
+        out.sample(&SUCCESS, &[&outcome.check.id], success)?;
     }
-    head("hospital_check_status", "What the check came to: 1 for its status, 0 for all others.", out)?;
-    for outcome in &report.outcomes {
-        let check = Escaped(&outcome.check.id);
-        for status in STATUSES {
+    out.family(&STATUS)?;
+    for outcome in outcomes {
+        for status in Status::ALL {
             let is = u8::from(status == outcome.finding.status);
-            writeln!(out, "hospital_check_status{{check=\"{check}\",status=\"{}\"}} {is}", status.word())?;
+            out.sample(&STATUS, &[&outcome.check.id, status.word()], is)?;
         }
     }
-    head("hospital_check_duration_seconds", "How long the last run of the check took.", out)?;
-    for outcome in &report.outcomes {
-        let (check, seconds) = (Escaped(&outcome.check.id), outcome.elapsed.as_secs_f64());
-        writeln!(out, "hospital_check_duration_seconds{{check=\"{check}\"}} {seconds}")?;
+    out.family(&DURATION)?;
+    for outcome in outcomes {
+        out.sample(&DURATION, &[&outcome.check.id], outcome.elapsed.as_secs_f64())?;
     }
-    if report.outcomes.iter().any(|outcome| !outcome.finding.perfdata.is_empty()) {
-        perfdata(report, out)?;
+    if outcomes.iter().any(|outcome| !outcome.finding.perfdata.is_empty()) {
+        perfdata(outcomes, out)?;
     }
     Ok(())
 }
 
-fn perfdata(report: &Report, out: &mut String) -> fmt::Result {
-    head("hospital_check_perfdata", "A figure that the check measured, in the unit that it was measured in.", out)?;
-    for outcome in &report.outcomes {
-        let check = Escaped(&outcome.check.id);
+fn perfdata(outcomes: &[Outcome], out: &mut Exposition<'_>) -> fmt::Result {
+    out.family(&PERFDATA)?;
+    for outcome in outcomes {
         // A plugin may say the same twice; for Prometheus one bad series makes the whole scrape bad.
         let mut seen = HashSet::new();
         for figure in outcome.finding.perfdata.iter().filter(|figure| seen.insert((&figure.label, &figure.unit))) {
-            let (label, unit) = (Escaped(&figure.label), Escaped(&figure.unit));
-            let value = figure.value;
-            writeln!(out, "hospital_check_perfdata{{check=\"{check}\",label=\"{label}\",unit=\"{unit}\"}} {value}")?;
+            let labels = [outcome.check.id.as_str(), &figure.label, &figure.unit];
+            out.sample(&PERFDATA, &labels, figure.value)?;
         }
     }
     Ok(())
-}
-
-fn head(name: &str, help: &str, out: &mut String) -> fmt::Result {
-    writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge")
-}
-
-/// The value of a label.
-struct Escaped<'a>(&'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            match c {
-                '\\' => f.write_str("\\\\")?,
-                '"' => f.write_str("\\\"")?,
-                '\n' => f.write_str("\\n")?,
-                c => f.write_char(c)?,
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{ALL, hostile, written};
+    use super::super::tests::{hostile, promtool_accepts, written};
     use super::*;
     use crate::perfdata::Perfdata;
+    use crate::report::Report;
     use crate::report::tests::report as sample;
-    use std::io::Write as _;
-    use std::process::{Command, Stdio};
 
     fn with_figures(mut report: Report) -> Report {
         let figures = [("load1", 0.31, ""), ("load1", 9.0, ""), ("a\"b\\c\nd", 1e-7, "s"), ("big", 1e22, "B")];
@@ -133,20 +133,8 @@ mod tests {
     #[test]
     #[ignore = "needs prometheus: run tests/run"]
     fn promtool_has_no_complaint() {
-        for report in [with_figures(sample(&ALL)), with_figures(hostile()), Report::default()] {
-            let mut promtool = Command::new("promtool")
-                .args(["check", "metrics"])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .expect("it is installed");
-            let mut input = promtool.stdin.take().expect("it is piped");
-            input.write_all(written(&FORMAT, &report).as_bytes()).expect("it reads");
-            drop(input);
-            let output = promtool.wait_with_output().expect("it ends");
-            let said = [output.stdout, output.stderr].concat();
-            assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+        for report in [with_figures(sample(&Status::ALL)), with_figures(hostile()), Report::default()] {
+            promtool_accepts(&written(&FORMAT, &report));
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The rim: the only home of `unsafe`, raw descriptors, nix and libc. It knows no check, no request and no fleet.
+//! The rim: the only home of `unsafe`, raw descriptors, nix and libc. It runs no check, reads no request and decides
+//! nothing.
 
 pub(crate) mod child;
 pub(crate) mod descriptors;

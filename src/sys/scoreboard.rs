@@ -3,7 +3,12 @@
 //! A slot is written by the one worker that holds it, and read by everybody; every field stands
 //! for itself, so relaxed loads and stores are enough.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+mod checks;
+mod counts;
+mod last;
+mod sealed;
+mod table;
+
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -12,11 +17,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
+pub(crate) use checks::Noted;
+
 /// How many slots there are: the most workers there can be, those that drain included.
 pub(crate) const SLOTS: usize = 512;
-
-/// How many checks can be remembered; of more, the changes are not noticed.
-const RECORDS: usize = 16 * 1024;
 
 /// The shared memory. Made once by the master, before the first fork; copied freely.
 #[derive(Clone, Copy)]
@@ -30,7 +34,9 @@ pub(crate) struct Scoreboard {
 struct Board {
     leaving: AtomicBool,
     slots: [Slot; SLOTS],
-    records: [Record; RECORDS],
+    master: counts::Master,
+    workers: [counts::Worker; SLOTS],
+    checks: checks::Checks,
 }
 
 // Aligned to two cache lines, which is what x86 prefetches: busy workers do not slow each other.
@@ -48,14 +54,6 @@ struct Slot {
 
 /// How many bytes of a check's id are noted.
 const NAME: usize = 64;
-
-/// What a check came to last, in whichever worker: a slot of a hash table with open addressing.
-#[repr(C)]
-struct Record {
-    /// The hash of the check's id, never 0; 0 where there is none yet.
-    key: AtomicU64,
-    status: AtomicU32,
-}
 
 impl Scoreboard {
     /// Maps a fresh board; pages that no worker touches cost nothing.
@@ -79,6 +77,7 @@ impl Scoreboard {
         awake_since.store(0, Relaxed);
         busy.store(false, Relaxed);
         self.set_check(slot, "");
+        self.open_counts(slot);
     }
 
     /// The worker's loop is in that check, or with an empty id in none.
@@ -144,22 +143,6 @@ impl Scoreboard {
         self.board.slots[slot].ready.store(0, SeqCst);
     }
 
-    /// Notes what a check came to. `Some` with what it was before (`None`: nothing) if that is a change.
-    pub(crate) fn exchange_status(&self, id: &str, status: u32) -> Option<Option<u32>> {
-        let mut hasher = DefaultHasher::new();
-        id.hash(&mut hasher);
-        let key = hasher.finish().max(1);
-        let start = key as usize % RECORDS;
-        let mut probed = self.board.records[start..].iter().chain(&self.board.records[..start]);
-        let record = probed.find(|record| match record.key.compare_exchange(0, key, Relaxed, Relaxed) {
-            Ok(_) => true,
-            Err(there) => there == key,
-        })?;
-        // One more than the status, for 0 is that there was none.
-        let before = record.status.swap(status + 1, Relaxed);
-        (before != status + 1).then_some(before.checked_sub(1))
-    }
-
     /// The service as a whole is going away: readiness fails from now on.
     pub(crate) fn set_leaving(&self) {
         self.board.leaving.store(true, Relaxed);
@@ -197,16 +180,6 @@ mod tests {
         assert_eq!(board.check(0), Some("x".repeat(NAME)));
         board.set_check(0, "");
         assert_eq!(board.check(0), None);
-    }
-
-    #[test]
-    fn each_change_of_a_check_is_noticed_once() {
-        let board = Scoreboard::new(Instant::now()).expect("memory can be mapped");
-        assert_eq!(board.exchange_status("db", 0), Some(None));
-        assert_eq!(board.exchange_status("db", 0), None);
-        assert_eq!(board.exchange_status("mail", 0), Some(None));
-        assert_eq!(board.exchange_status("db", 2), Some(Some(0)));
-        assert_eq!(board.exchange_status("db", 2), None);
     }
 
     #[test]

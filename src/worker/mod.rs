@@ -3,10 +3,12 @@
 mod clients;
 pub(crate) mod connection;
 mod door;
+mod metrics;
 mod negotiate;
 mod respond;
 mod rounds;
 pub(crate) mod route;
+mod scraper;
 
 use std::io::{self, PipeReader, Write};
 use std::os::fd::AsRawFd;
@@ -159,7 +161,7 @@ impl Worker {
             now: Instant::now(),
             left: settings.requests_before_retiring(std::process::id()),
             draining: false,
-            responder: Responder::new(sources, disclosure, settings, scoreboard),
+            responder: Responder::new(sources, disclosure, settings, scoreboard, slot),
         };
         memory::release();
         scoreboard.set_ready(slot, std::process::id());
@@ -353,7 +355,7 @@ impl Worker {
         let Some(client) = self.clients.get_mut(key) else { return false };
         self.left = self.left.map(|left| left.saturating_sub(1));
         if let Some(wish) = self.responder.answer(&mut client.connection, self.now) {
-            self.rounds.ask(Asker { key, wish });
+            self.rounds.ask(Asker { key, wish, since: self.now });
             self.advance_rounds();
         }
         self.answered.pop_if(|answered| *answered == key).is_some() || !self.clients.waits_for_round(key)
@@ -361,7 +363,7 @@ impl Worker {
 
     /// Moves the rounds on; whose answer is there is noted, to be served by [`Worker::finish_rounds`].
     fn advance_rounds(&mut self) {
-        for (key, manner, report) in self.rounds.advance(self.now) {
+        for (key, manner, report) in self.rounds.advance(self.now, |report| self.responder.note(report)) {
             if let Some(client) = self.clients.get_mut(key) {
                 self.responder.report(&mut client.connection, &report, manner, self.now);
                 self.answered.push(key);

@@ -1,24 +1,27 @@
 //! Which format an Accept field asks for (RFC 9110, 12.5.1). Pure.
 
-use crate::render::Format;
-
 /// One range of an Accept field.
 struct Range<'a> {
     kind: &'a str,
     subtype: &'a str,
-    /// Parameters other than `q`, such as `version=0.0.4`; a `charset` asks for nothing that we lack.
+    /// Parameters other than `q`, such as `version=0.0.4`; a `charset` asks for nothing that we lack, nor does the
+    /// `escaping` of metrics' names, of which ours need none.
     parameters: Vec<(&'a str, &'a str)>,
     quality: f32,
 }
 
-/// The best of the formats, the first of several that are equally good; `None` if none is acceptable.
-/// Without a field, anything is.
-pub(super) fn choose<'f>(accept: Option<&str>, formats: &'f [Format]) -> Option<&'f Format> {
+/// The best of what there is by its media type, the first of several that are equally good; `None` if none is
+/// acceptable. Without a field, anything is.
+pub(super) fn choose<'f, F>(
+    accept: Option<&str>,
+    formats: &'f [F],
+    media_type: impl Fn(&F) -> &'static str,
+) -> Option<&'f F> {
     let Some(accept) = accept else { return formats.first() };
     let ranges: Vec<_> = accept.split(',').filter_map(Range::parse).collect();
-    let mut best: Option<(f32, &Format)> = None;
+    let mut best: Option<(f32, &F)> = None;
     for format in formats {
-        let quality = quality(&ranges, format.media_type);
+        let quality = quality(&ranges, media_type(format));
         if quality > best.map_or(0.0, |(best, _)| best) {
             best = Some((quality, format));
         }
@@ -42,7 +45,7 @@ impl<'a> Range<'a> {
                 _ if name.eq_ignore_ascii_case("q") => {
                     quality = value.parse().ok().filter(|q| (0.0..=1.0).contains(q)).unwrap_or(0.0);
                 }
-                _ if name.eq_ignore_ascii_case("charset") => {}
+                _ if ["charset", "escaping"].iter().any(|known| name.eq_ignore_ascii_case(known)) => {}
                 _ => parameters.push((name, value)),
             }
         }
@@ -80,23 +83,18 @@ fn split_parameters(text: &str) -> (&str, impl Iterator<Item = (&str, &str)> + C
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Report;
     use proptest::prelude::*;
 
-    const fn format(name: &'static str, media_type: &'static str) -> Format {
-        Format { name, media_type, write: |_, _| {}, exit_code: |_| 0, is_success: Report::passes }
-    }
-
-    static FORMATS: [Format; 5] = [
-        format("json", "application/json; charset=utf-8"),
-        format("health", "application/health+json"),
-        format("text", "text/plain; charset=utf-8"),
-        format("html", "text/html; charset=utf-8"),
-        format("prometheus", "text/plain; version=0.0.4; charset=utf-8"),
+    static FORMATS: [(&str, &str); 5] = [
+        ("json", "application/json; charset=utf-8"),
+        ("health", "application/health+json"),
+        ("text", "text/plain; charset=utf-8"),
+        ("html", "text/html; charset=utf-8"),
+        ("prometheus", "text/plain; version=0.0.4; charset=utf-8"),
     ];
 
-    fn chosen(accept: &str) -> Option<&'static str> {
-        choose(Some(accept), &FORMATS).map(|format| format.name)
+    fn chosen(accept: impl Into<Option<&'static str>>) -> Option<&'static str> {
+        choose(accept.into(), &FORMATS, |format| format.1).map(|format| format.0)
     }
 
     #[test]
@@ -121,13 +119,13 @@ mod tests {
         ] {
             assert_eq!(chosen(accept), name, "{accept}");
         }
-        assert_eq!(choose(None, &FORMATS).map(|format| format.name), Some("json"));
+        assert_eq!(chosen(None), Some("json"));
     }
 
     proptest! {
         #[test]
         fn nothing_panics(accept in ".*") {
-            let _ = chosen(&accept);
+            let _ = choose(Some(&accept), &FORMATS, |format| format.1);
         }
     }
 }

@@ -5,21 +5,28 @@ mod date;
 use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::connection::{Asked, Connection, Rejection, Response};
+use super::metrics;
 use super::negotiate;
 use super::route::{self, Query, Route};
+use super::scraper;
 use crate::collect::{Sources, Suite};
 use crate::disclosure::Disclosure;
+use crate::render::exposition::Syntax;
 use crate::render::{self, FORMATS, Format, json, kubernetes};
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::sys::filesystem::read_file;
-use crate::sys::scoreboard::Scoreboard;
+use crate::sys::scoreboard::{Noted, Scoreboard};
+use crate::tally;
 use date::Date;
 
 const TEXT: &str = "text/plain; charset=utf-8";
+
+/// For answers that another Accept field would have got in another format.
+const NEGOTIATED: &str = "Vary: Accept\r\n";
 
 /// The tag of the checks that readiness is made of.
 const READINESS: &str = "readiness";
@@ -29,6 +36,8 @@ const READINESS: &str = "readiness";
 pub(super) struct Wish {
     pub(super) part: Suite,
     pub(super) manner: Manner,
+    /// How long whoever asks waits, if that is known.
+    pub(super) limit: Option<Duration>,
 }
 
 /// How checks are reported.
@@ -65,6 +74,7 @@ pub(super) struct Responder {
     maintenance: Option<PathBuf>,
     disclosure: Disclosure,
     scoreboard: Scoreboard,
+    slot: usize,
     close: bool,
     /// Begins the field that names an answer; what ends it is the number of the answer.
     request_id: String,
@@ -80,6 +90,7 @@ impl Responder {
         disclosure: Disclosure,
         settings: Settings,
         scoreboard: Scoreboard,
+        slot: usize,
     ) -> Responder {
         Responder {
             sources,
@@ -89,6 +100,7 @@ impl Responder {
             maintenance: settings.maintenance_file,
             disclosure,
             scoreboard,
+            slot,
             close: false,
             request_id: format!("X-Request-Id: {}-", std::process::id()),
             answers: 0,
@@ -105,28 +117,45 @@ impl Responder {
 
     /// Answers the request of a connection, or says which checks have to be run for it.
     pub(super) fn answer(&mut self, connection: &mut Connection, now: Instant) -> Option<Wish> {
-        match self.judge(connection.request()?, now) {
+        let asked = connection.request()?;
+        let route = route::route(asked.method, asked.target, &self.prefix);
+        let counted = route.counted();
+        let at_once = match self.judge(route, asked, now) {
             Continue(wish) => return Some(wish),
-            Break(AtOnce::Text(status, text)) => self.text(status, &text, connection, now),
-            Break(AtOnce::Error(status, message)) => {
-                self.body.clear();
+            Break(at_once) => at_once,
+        };
+        self.body.clear();
+        let response = match at_once {
+            AtOnce::Text(status, text) => {
+                self.body.extend_from_slice(text.as_bytes());
+                self.response(counted, status, TEXT, "")
+            }
+            AtOnce::Metrics(syntax, disclosed) => {
+                let scoreboard = self.scoreboard;
+                let figures = metrics::figures(self.suite(now), disclosed, &scoreboard);
+                render::metrics::write(&figures, syntax, &mut self.body);
+                self.response(counted, 200, syntax.media_type(), NEGOTIATED)
+            }
+            AtOnce::Error(status, message) => {
                 json::error(status, &message, &mut self.body);
                 let allow = if status == 405 { route::ALLOW } else { "" };
-                connection.respond(self.response(status, json::MEDIA_TYPE, allow), now);
+                self.response(counted, status, json::MEDIA_TYPE, allow)
             }
-        }
+        };
+        connection.respond(response, now);
         None
     }
 
-    fn judge(&mut self, asked: Asked<'_>, now: Instant) -> ControlFlow<AtOnce, Wish> {
-        let route = route::route(asked.method, asked.target, &self.prefix);
+    fn judge(&mut self, route: Route<'_>, asked: Asked<'_>, now: Instant) -> ControlFlow<AtOnce, Wish> {
         let disclosed = self.disclosure.allows(asked.authorization);
+        let limit = asked.scrape_timeout.and_then(scraper::limit);
         match route {
             Route::Checks(path, query) => {
                 let format = format(&query, asked.accept)?;
                 let part = self.part(&path, &query, disclosed, now)?;
-                Continue(Wish { part, manner: Manner { dialect: Dialect::Format(format), disclosed } })
+                Continue(Wish { part, manner: Manner { dialect: Dialect::Format(format), disclosed }, limit })
             }
+            Route::Metrics(query) => Break(AtOnce::Metrics(scraper::syntax(&query, asked.accept), disclosed)),
             Route::Live(_) => Break(AtOnce::Text(200, "livez check passed\n".to_owned())),
             Route::Ready(path, query) => {
                 if let Some(reason) = self.unavailable() {
@@ -138,6 +167,7 @@ impl Responder {
                 Continue(Wish {
                     part,
                     manner: Manner { dialect: Dialect::Ready { verbose: query.verbose }, disclosed },
+                    limit,
                 })
             }
             Route::Elsewhere => Break(AtOnce::Error(404, format!("everything here is under {}/", self.prefix))),
@@ -189,29 +219,33 @@ impl Responder {
 
     /// Answers with the report of a round.
     pub(super) fn report(&mut self, connection: &mut Connection, report: &Report, manner: Manner, now: Instant) {
-        self.log_changes(report);
         let hidden = (!manner.disclosed).then(|| report.anonymous());
         let report = hidden.as_ref().unwrap_or(report);
         self.body.clear();
-        let (success, media_type) = match manner.dialect {
+        let (route, success, media_type) = match manner.dialect {
             Dialect::Format(format) => {
                 (format.write)(report, &mut self.body);
-                ((format.is_success)(report), format.media_type)
+                (tally::Route::Checks, (format.is_success)(report), format.media_type)
             }
             Dialect::Ready { verbose } => {
                 self.body.extend_from_slice(kubernetes::answer("readyz", report, verbose).as_bytes());
-                (report.passes(), TEXT)
+                (tally::Route::Ready, report.passes(), TEXT)
             }
         };
         let status = if success { 200 } else { self.fail_status };
-        connection.respond(self.response(status, media_type, "Vary: Accept\r\n"), now);
+        connection.respond(self.response(route, status, media_type, NEGOTIATED), now);
     }
 
-    /// One line for each check that has come to something else than before, in whichever worker.
-    fn log_changes(&self, report: &Report) {
+    /// Notes what a round has found, before it is answered: one line in the log for each check that has come to
+    /// something else than before, in whichever worker.
+    pub(super) fn note(&self, report: &Report) {
+        self.scoreboard.count_round(self.slot, report.passes());
+        let at = SystemTime::now();
         for outcome in &report.outcomes {
             let (status, id) = (outcome.finding.status, &outcome.check.id);
-            let Some(before) = self.scoreboard.exchange_status(id, status as u32) else { continue };
+            let figures = outcome.finding.perfdata.clone();
+            let noted = Noted { status, elapsed: outcome.elapsed, at, figures };
+            let Some(before) = self.scoreboard.note(id, &noted) else { continue };
             let context = outcome.finding.context.as_deref().unwrap_or_default();
             let request = self.answers;
             match (status.is_bad(), before) {
@@ -227,16 +261,17 @@ impl Responder {
         let (status, why) = rejection.answer();
         self.body.clear();
         json::error(status, why, &mut self.body);
-        connection.reject(self.response(status, json::MEDIA_TYPE, ""), now);
+        connection.reject(self.response(tally::Route::Other, status, json::MEDIA_TYPE, ""), now);
     }
 
-    fn text(&mut self, status: u16, text: &str, connection: &mut Connection, now: Instant) {
-        self.body.clear();
-        self.body.extend_from_slice(text.as_bytes());
-        connection.respond(self.response(status, TEXT, ""), now);
-    }
-
-    fn response(&mut self, status: u16, content_type: &'static str, headers: &str) -> Response<'_> {
+    fn response(
+        &mut self,
+        route: tally::Route,
+        status: u16,
+        content_type: &'static str,
+        headers: &str,
+    ) -> Response<'_> {
+        self.scoreboard.count_request(self.slot, route, status);
         self.headers.clear();
         // Names the answer in the log: which process, and which of its answers.
         for part in [headers, &self.request_id, itoa::Buffer::new().format(self.answers), "\r\n"] {
@@ -257,6 +292,8 @@ impl Responder {
 /// An answer for which no check has to run.
 enum AtOnce {
     Text(u16, String),
+    /// The metrics, with the names of the checks or without.
+    Metrics(Syntax, bool),
     Error(u16, String),
 }
 
@@ -264,7 +301,7 @@ enum AtOnce {
 fn format(query: &Query, accept: Option<&str>) -> ControlFlow<AtOnce, &'static Format> {
     let chosen = match &query.format {
         Some(name) => render::named(name).map_err(|why| AtOnce::Error(400, format!("format={name}: {why}"))),
-        None => negotiate::choose(accept, FORMATS).ok_or_else(|| {
+        None => negotiate::choose(accept, FORMATS, |format| format.media_type).ok_or_else(|| {
             let known: Vec<_> = FORMATS.iter().map(|format| format.media_type).collect();
             AtOnce::Error(406, format!("none of what Accept asks for is spoken here (known: {})", known.join(", ")))
         }),

@@ -1,11 +1,14 @@
 //! Which request is answered by which round: one at a time, and each answer from a round that began
-//! after its request came in. Those that come in during a round share the next one.
+//! after its request came in. Those that come in during a round share the next one. Who cannot wait so long is told
+//! in time what is known by then; the round goes on for the others.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::respond::{Manner, Wish};
-use crate::report::Report;
-use crate::round::{Round, Runner};
+use crate::check::Check;
+use crate::report::{Outcome, Report};
+use crate::round::{Round, Runner, timed_out};
 
 /// A request for checks.
 #[derive(Debug)]
@@ -14,6 +17,8 @@ pub(super) struct Asker {
     pub(super) key: usize,
     /// What it asks for.
     pub(super) wish: Wish,
+    /// When it came in.
+    pub(super) since: Instant,
 }
 
 /// The rounds of one worker.
@@ -22,20 +27,30 @@ pub(super) struct Rounds {
     limit: Duration,
     running: Option<(Round, Vec<Asker>)>,
     waiting: Vec<Asker>,
+    /// When somebody cannot wait any longer, or earlier.
+    look_at: Option<Instant>,
+}
+
+impl Asker {
+    /// When it has to be answered, whatever is known.
+    fn limit(&self) -> Option<Instant> {
+        self.wish.limit.map(|limit| self.since + limit)
+    }
 }
 
 impl Rounds {
     pub(super) fn new(runner: Runner, limit: Duration) -> Rounds {
-        Rounds { runner, limit, running: None, waiting: Vec::new() }
+        Rounds { runner, limit, running: None, waiting: Vec::new(), look_at: None }
     }
 
     /// Takes a request in; [`Rounds::advance`] begins its round as soon as it can.
     pub(super) fn ask(&mut self, asker: Asker) {
+        self.look_at = [self.look_at, asker.limit()].into_iter().flatten().min();
         self.waiting.push(asker);
     }
 
-    /// Moves on and returns what can be answered now.
-    pub(super) fn advance(&mut self, now: Instant) -> Vec<(usize, Manner, Report)> {
+    /// Moves on and returns what can be answered now; `found` is called with the whole of each round that is over.
+    pub(super) fn advance(&mut self, now: Instant, mut found: impl FnMut(&Report)) -> Vec<(usize, Manner, Report)> {
         let mut answers = Vec::new();
         loop {
             if let Some((round, _)) = &mut self.running {
@@ -52,16 +67,41 @@ impl Rounds {
             match self.running.take() {
                 Some((round, askers)) if round.is_over() => {
                     let report = round.into_report();
+                    found(&report);
                     answers.extend(
-                        askers.into_iter().map(|Asker { key, wish }| (key, wish.manner, report.of(&wish.part))),
+                        askers.into_iter().map(|Asker { key, wish, .. }| (key, wish.manner, report.of(&wish.part))),
                     );
                 }
                 unfinished => {
                     self.running = unfinished;
+                    answers.extend(self.hurry(now));
                     return answers;
                 }
             }
         }
+    }
+
+    /// Answers those who cannot wait any longer, for a round that runs or has not begun yet.
+    fn hurry(&mut self, now: Instant) -> Vec<(usize, Manner, Report)> {
+        if self.look_at.is_none_or(|moment| moment > now) {
+            return Vec::new();
+        }
+        let is_late = |asker: &mut Asker| asker.limit().is_some_and(|limit| limit <= now);
+        let mut answers = Vec::new();
+        if let Some((round, askers)) = &mut self.running {
+            let report = round.report_at(now);
+            answers.extend(
+                askers.extract_if(.., is_late).map(|Asker { key, wish, .. }| (key, wish.manner, report.of(&wish.part))),
+            );
+        }
+        for Asker { key, wish, since } in self.waiting.extract_if(.., is_late) {
+            let elapsed = now.saturating_duration_since(since);
+            let outcome = |check: &Arc<Check>| Outcome { check: check.clone(), finding: timed_out(elapsed), elapsed };
+            answers.push((key, wish.manner, Report { outcomes: wish.part.checks().iter().map(outcome).collect() }));
+        }
+        let running = self.running.iter().flat_map(|(_, askers)| askers);
+        self.look_at = running.chain(&self.waiting).filter_map(Asker::limit).min();
+        answers
     }
 
     /// Whether a round is under way.
@@ -71,7 +111,8 @@ impl Rounds {
 
     /// When [`Rounds::advance`] has to be called at the latest.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.running.as_ref().and_then(|(round, _)| round.next_deadline())
+        let round = self.running.as_ref().and_then(|(round, _)| round.next_deadline());
+        [round, self.look_at].into_iter().flatten().min()
     }
 }
 
@@ -79,15 +120,19 @@ impl Rounds {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex, mpsc};
+    use std::sync::{Mutex, mpsc};
 
-    use crate::check::{Check, Finding};
+    use crate::check::Finding;
     use crate::collect::Suite;
 
     const LONG: Duration = Duration::from_secs(60);
 
     fn all(part: Suite) -> Wish {
-        Wish { part, manner: Manner::json() }
+        Wish { part, manner: Manner::json(), limit: None }
+    }
+
+    fn asker(key: usize, wish: Wish, since: Instant) -> Asker {
+        Asker { key, wish, since }
     }
 
     #[test]
@@ -106,17 +151,17 @@ mod tests {
         let mut rounds = Rounds::new(Runner::new(move || woken.send(()).unwrap_or_default()), LONG);
         let now = Instant::now();
 
-        rounds.ask(Asker { key: 0, wish: all(suite.clone()) });
-        assert!(rounds.advance(now).is_empty());
+        rounds.ask(asker(0, all(suite.clone()), now));
+        assert!(rounds.advance(now, |_| {}).is_empty());
         for key in 1..=200 {
-            rounds.ask(Asker { key, wish: all(suite.clone()) });
-            assert!(rounds.advance(now).is_empty());
+            rounds.ask(asker(key, all(suite.clone()), now));
+            assert!(rounds.advance(now, |_| {}).is_empty());
         }
         let mut answered = Vec::new();
         for _ in 0..2 {
             release.send(()).expect("the check waits");
             wakes.recv().expect("the check comes back");
-            answered.push(rounds.advance(now).into_iter().map(|(key, ..)| key).collect::<Vec<_>>());
+            answered.push(rounds.advance(now, |_| {}).into_iter().map(|(key, ..)| key).collect::<Vec<_>>());
         }
         assert_eq!(answered[0], [0], "a round answers only those who asked before it began");
         assert_eq!(answered[1].len(), 200);
@@ -130,11 +175,60 @@ mod tests {
             [Arc::new(check)].into_iter().collect()
         };
         let mut rounds = Rounds::new(Runner::new(|| {}), LONG);
-        rounds.ask(Asker { key: 0, wish: all(suite("old")) });
-        rounds.ask(Asker { key: 1, wish: all(suite("new")) });
-        let answers = rounds.advance(Instant::now());
+        let now = Instant::now();
+        rounds.ask(asker(0, all(suite("old")), now));
+        rounds.ask(asker(1, all(suite("new")), now));
+        let answers = rounds.advance(now, |_| {});
         let contexts: Vec<_> =
             answers.iter().map(|(key, _, report)| (*key, report.outcomes[0].finding.context.as_deref())).collect();
         assert_eq!(contexts, [(0, Some("new")), (1, Some("new"))]);
+    }
+
+    #[test]
+    fn who_cannot_wait_is_told_what_is_known_and_the_round_goes_on_for_the_others() {
+        let (release, gate) = mpsc::channel::<()>();
+        let gate = Mutex::new(gate);
+        let slow = Check::new("slow", move |_| {
+            gate.lock().expect("one thread runs it").recv().expect("the test lets it go");
+            Finding::PASS
+        });
+        let quick = Check { blocking: false, ..Check::new("quick", |_| Finding::PASS) };
+        let suite: Suite = [Check { timeout: LONG, ..slow }, quick].into_iter().map(Arc::new).collect();
+        let hurried = |limit| Wish { limit: Some(Duration::from_secs(limit)), ..all(suite.clone()) };
+        let (woken, wakes) = mpsc::channel();
+        let mut rounds = Rounds::new(Runner::new(move || woken.send(()).unwrap_or_default()), LONG);
+        let mut found = 0;
+        let mut advance = |rounds: &mut Rounds, now| {
+            let answers = rounds.advance(now, |report| found += report.outcomes.len());
+            let told = |(key, _, report): (usize, Manner, Report)| {
+                let contexts = report.outcomes.into_iter().map(|outcome| outcome.finding.context.unwrap_or_default());
+                (key, contexts.collect::<Vec<_>>().join(", "))
+            };
+            answers.into_iter().map(told).collect::<Vec<_>>()
+        };
+        let told = |key, contexts: &str| (key, contexts.to_owned());
+        let begin = Instant::now();
+        let at = |second| begin + Duration::from_secs(second);
+
+        rounds.ask(asker(0, hurried(4), begin));
+        rounds.ask(asker(1, all(suite.clone()), begin));
+        assert!(advance(&mut rounds, begin).is_empty());
+        rounds.ask(asker(2, hurried(1), at(2)));
+        rounds.ask(asker(3, hurried(30), at(2)));
+        assert!(advance(&mut rounds, at(2)).is_empty());
+        assert_eq!(rounds.next_deadline(), Some(at(3)));
+        let nothing_begun = "timed out after 1s, timed out after 1s";
+        assert_eq!(advance(&mut rounds, at(3)), [told(2, nothing_begun)], "its round has not begun");
+        assert_eq!(rounds.next_deadline(), Some(at(4)));
+        assert_eq!(advance(&mut rounds, at(4)), [told(0, "timed out after 4s, ")]);
+        assert_eq!(rounds.next_deadline(), Some(at(32)), "the round itself has more time");
+        release.send(()).expect("the check waits");
+        wakes.recv().expect("the check comes back");
+        assert_eq!(advance(&mut rounds, at(5)), [told(1, ", ")], "with all that was found");
+        release.send(()).expect("the check waits");
+        wakes.recv().expect("the check comes back");
+        assert_eq!(advance(&mut rounds, at(6)), [told(3, ", ")]);
+        assert_eq!(rounds.next_deadline().filter(|moment| *moment < at(32)), None, "nothing is left to hurry for");
+        assert_eq!(found, 4, "both rounds were reported whole");
     }
 }

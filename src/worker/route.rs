@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 
 use super::connection::Method;
+use crate::tally;
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,12 +16,27 @@ pub(crate) enum Route<'a> {
     Live(Query),
     /// Whether the service takes requests: the checks at or under this path, all that matter when it is empty.
     Ready(Cow<'a, str>, Query),
+    /// What the checks came to last, and what is counted of the service.
+    Metrics(Query),
     /// A path that is not under the prefix.
     Elsewhere,
     /// A method that is never allowed.
     NotAllowed,
     /// A target that cannot be read.
     Malformed,
+}
+
+impl Route<'_> {
+    /// As what it is counted.
+    pub(crate) fn counted(&self) -> tally::Route {
+        match self {
+            Route::Checks(..) => tally::Route::Checks,
+            Route::Live(_) => tally::Route::Live,
+            Route::Ready(..) => tally::Route::Ready,
+            Route::Metrics(_) => tally::Route::Metrics,
+            Route::Elsewhere | Route::NotAllowed | Route::Malformed => tally::Route::Other,
+        }
+    }
 }
 
 /// What stands behind the `?`; what is not known is passed over, as browsers and probes add all sorts.
@@ -56,6 +72,7 @@ pub(crate) fn route<'a>(method: Method, target: &'a str, prefix: &str) -> Route<
     match below(path, prefix) {
         None => Route::Elsewhere,
         Some(path) if path == "livez" => Route::Live(query),
+        Some(path) if path == "metrics" => Route::Metrics(query),
         Some(path) if path == "readyz" => Route::Ready(Cow::Borrowed(""), query),
         Some(path) => match path.strip_prefix("readyz/") {
             Some(part) => Route::Ready(Cow::Owned(part.to_owned()), query),
@@ -141,6 +158,8 @@ mod tests {
             ("/readyz?x", Route::Ready("".into(), Query::default())),
             ("/readyz/db", Route::Ready("db".into(), Query::default())),
             ("/readyzzz", checks("readyzzz")),
+            ("/metrics", Route::Metrics(Query::default())),
+            ("/metrics/x", checks("metrics/x")),
             ("/%ff", Route::Malformed),
             ("/%00", Route::Malformed),
             ("/?tag=%ff", Route::Malformed),

@@ -14,6 +14,7 @@ pub(crate) mod circus;
 pub(crate) mod client;
 pub(crate) mod family;
 pub(crate) mod load;
+pub(crate) mod metrics;
 pub(crate) mod once;
 pub(crate) mod processes;
 pub(crate) mod programs;

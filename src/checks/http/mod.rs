@@ -85,8 +85,9 @@ struct Probe {
 impl Probe {
     fn new(url: &str, expected: Expected) -> std::result::Result<Probe, String> {
         let shown = shown(url);
-        let (plain, user) = without_user(url);
-        let uri: Uri = plain.parse().map_err(|error| format!("{shown:?} is no URL: {error}"))?;
+        let (scheme, target) = url.split_once(':').unwrap_or_default();
+        let (target, user) = secrets::without_user(target);
+        let uri: Uri = format!("{scheme}:{target}").parse().map_err(|error| format!("{shown:?} is no URL: {error}"))?;
         let host = uri.authority().and_then(|authority| Endpoint::parse(authority.as_str(), Some(0)));
         if !uri.scheme_str().is_some_and(|scheme| SCHEMES.contains(&scheme)) || host.is_none() {
             return Err(format!("{shown:?} is no URL, as in http://shop/ping"));
@@ -231,16 +232,6 @@ fn shown(url: &str) -> String {
     match url.split_once(':') {
         Some((scheme, target)) => format!("{scheme}:{}", secrets::shown(target)),
         None => secrets::shown(url),
-    }
-}
-
-/// The URL without `user:password@`, and what stood there.
-fn without_user(url: &str) -> (String, Option<&str>) {
-    let start = url.find("//").map_or(0, |slashes| slashes + 2);
-    let end = url[start..].find(['/', '?']).map_or(url.len(), |length| start + length);
-    match url[start..end].rfind('@') {
-        Some(at) => (format!("{}{}", &url[..start], &url[start + at + 1..]), Some(&url[start..start + at])),
-        None => (url.to_owned(), None),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::{Action, Fleet, Phase, Slot};
+use crate::tally::Cause;
 
 impl Fleet {
     /// How many workers there shall be.
@@ -43,6 +44,7 @@ impl Fleet {
         // Each worker of this generation that serves lets one of another generation go.
         while self.others() > 0 && self.serving_current() + self.others() > wanted {
             let Some(index) = self.last(|fleet, slot| fleet.is_other(slot)) else { break };
+            self.count(Cause::Reload);
             actions.extend(self.drain(index, now));
         }
         // During a reload one worker more than asked stands in for the one that it replaces.

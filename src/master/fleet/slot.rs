@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use crate::tally::Standing;
+
 /// A process id.
 pub(crate) type Pid = i32;
 
@@ -37,6 +39,18 @@ impl Slot {
             | Slot::Draining { pid, .. }
             | Slot::Aborting { pid, .. }
             | Slot::Dying { pid } => Some(pid),
+        }
+    }
+
+    /// What the worker in it is about, if there is one.
+    pub(crate) fn standing(self) -> Option<Standing> {
+        match self {
+            Slot::Vacant => None,
+            Slot::Forking { .. } | Slot::Booting { .. } => Some(Standing::Booting),
+            Slot::Serving { .. } => Some(Standing::Idle),
+            Slot::Draining { .. } => Some(Standing::Draining),
+            Slot::Aborting { .. } => Some(Standing::Aborting),
+            Slot::Dying { .. } => Some(Standing::Dying),
         }
     }
 

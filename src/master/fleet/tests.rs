@@ -1,5 +1,6 @@
 //! The fleet, without a fork: every command in every state, random histories, and all short ones.
 
+mod restarts;
 mod world;
 
 use super::*;

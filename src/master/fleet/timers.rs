@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::{Action, Fleet, Phase, Slot};
+use crate::tally::Cause;
 
 impl Fleet {
     /// When to call [`Fleet::decide`] with [`Event::Tick`] if nothing else happens before.
@@ -37,6 +38,7 @@ impl Fleet {
             actions.extend(self.kill(index));
             // One that hangs while it boots cannot boot, as one that dies.
             if let Slot::Booting { generation, since, .. } = slot {
+                self.count(Cause::Hang);
                 self.backoff.failed(now.duration_since(since), now);
                 actions.extend(self.cannot_boot(generation, now));
             }

@@ -84,6 +84,7 @@ pub(super) struct Request {
     target: Range<usize>,
     accept: Option<Range<usize>>,
     authorization: Option<Range<usize>>,
+    scrape_timeout: Option<Range<usize>>,
 }
 
 /// What a request says, as far as it matters to the answer.
@@ -97,6 +98,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) accept: Option<&'a str>,
     /// The Authorization field.
     pub(crate) authorization: Option<&'a str>,
+    /// The X-Prometheus-Scrape-Timeout-Seconds field.
+    pub(crate) scrape_timeout: Option<&'a str>,
 }
 
 impl Request {
@@ -107,6 +110,7 @@ impl Request {
             target: text(&self.target).expect("httparse gave it as a str of these bytes"),
             accept: self.accept.as_ref().and_then(text),
             authorization: self.authorization.as_ref().and_then(text),
+            scrape_timeout: self.scrape_timeout.as_ref().and_then(text),
         }
     }
 }
@@ -155,6 +159,7 @@ pub(super) fn parse(input: &[u8], scanned: usize, limits: &Limits) -> Result<Opt
         target: range(request.path.unwrap_or_default().as_bytes()),
         accept: fields.accept.map(range),
         authorization: fields.authorization.map(range),
+        scrape_timeout: fields.scrape_timeout.map(range),
     }))
 }
 
@@ -207,6 +212,7 @@ struct Fields<'a> {
     hosts: usize,
     accept: Option<&'a [u8]>,
     authorization: Option<&'a [u8]>,
+    scrape_timeout: Option<&'a [u8]>,
 }
 
 impl<'a> Fields<'a> {
@@ -224,6 +230,9 @@ impl<'a> Fields<'a> {
                 10 if header.name.eq_ignore_ascii_case("connection") => fields.connection(header.value),
                 14 if header.name.eq_ignore_ascii_case("content-length") => fields.length(header.value)?,
                 17 if header.name.eq_ignore_ascii_case("transfer-encoding") => fields.encoding(header.value)?,
+                35 if header.name.eq_ignore_ascii_case("x-prometheus-scrape-timeout-seconds") => {
+                    fields.scrape_timeout = Some(header.value);
+                }
                 _ => {}
             }
         }

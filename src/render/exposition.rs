@@ -1,0 +1,116 @@
+//! The expositions of metrics that Prometheus reads: what differs between its text format and OpenMetrics.
+//!
+//! Sources: <https://prometheus.io/docs/instrumenting/exposition_formats/>, version 0.0.4, and
+//! <https://prometheus.io/docs/specs/om/open_metrics_spec/>, version 1.0.0.
+
+use std::fmt::{self, Display, Write};
+
+/// In which of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Syntax {
+    /// Prometheus's own.
+    Text,
+    OpenMetrics,
+}
+
+impl Syntax {
+    /// Each of them, the one for whoever takes anything first.
+    pub(crate) const ALL: [Syntax; 2] = [Syntax::Text, Syntax::OpenMetrics];
+
+    /// The word for `?format=`.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Syntax::Text => "prometheus",
+            Syntax::OpenMetrics => "openmetrics",
+        }
+    }
+
+    /// For `Accept` and `Content-Type`.
+    pub(crate) const fn media_type(self) -> &'static str {
+        match self {
+            Syntax::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Syntax::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// What the samples of a family are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Gauge,
+    /// Its name ends in `_total`.
+    Counter,
+    /// What never changes, in labels; its name ends in `_info`.
+    Info,
+}
+
+/// What all samples of one name have in common.
+#[derive(Debug)]
+pub(crate) struct Family {
+    /// The name of its samples.
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// The labels of each sample.
+    pub(crate) labels: &'static [&'static str],
+    pub(crate) help: &'static str,
+}
+
+/// An exposition that is being written.
+pub(crate) struct Exposition<'a> {
+    syntax: Syntax,
+    out: &'a mut String,
+}
+
+impl Exposition<'_> {
+    pub(crate) fn new(syntax: Syntax, out: &mut String) -> Exposition<'_> {
+        Exposition { syntax, out }
+    }
+
+    /// Begins a family; its samples follow.
+    pub(crate) fn family(&mut self, Family { name, kind, help, .. }: &Family) -> fmt::Result {
+        let (family, kind) = match (self.syntax, kind) {
+            (_, Kind::Gauge) | (Syntax::Text, Kind::Info) => (*name, "gauge"),
+            (Syntax::Text, Kind::Counter) => (*name, "counter"),
+            (Syntax::OpenMetrics, Kind::Counter) => (name.trim_end_matches("_total"), "counter"),
+            (Syntax::OpenMetrics, Kind::Info) => (name.trim_end_matches("_info"), "info"),
+        };
+        writeln!(self.out, "# HELP {family} {help}\n# TYPE {family} {kind}")
+    }
+
+    /// A sample of the family that was begun last, with what its labels say.
+    pub(crate) fn sample(&mut self, family: &Family, texts: &[&str], value: impl Display) -> fmt::Result {
+        self.out.push_str(family.name);
+        let mut before = '{';
+        for (label, text) in family.labels.iter().zip(texts) {
+            write!(self.out, "{before}{label}=\"{}\"", Escaped(text))?;
+            before = ',';
+        }
+        let after = if family.labels.is_empty() { "" } else { "}" };
+        writeln!(self.out, "{after} {value}")
+    }
+
+    /// Nothing follows.
+    pub(crate) fn end(self) -> fmt::Result {
+        match self.syntax {
+            Syntax::Text => Ok(()),
+            Syntax::OpenMetrics => writeln!(self.out, "# EOF"),
+        }
+    }
+}
+
+/// The value of a label.
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '\\' => f.write_str("\\\\")?,
+                '"' => f.write_str("\\\"")?,
+                '\n' => f.write_str("\\n")?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}

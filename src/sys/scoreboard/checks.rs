@@ -1,0 +1,126 @@
+//! What each check came to last, in whichever worker.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime};
+
+use super::Scoreboard;
+use super::last::Last;
+use super::sealed::{ROOM, Sealed};
+use super::table::Table;
+use crate::check::Status;
+use crate::perfdata::{self, Perfdata};
+
+/// How many checks can be remembered; of more, neither the changes are noticed nor the metrics shown.
+const CHECKS: usize = 16 * 1024;
+
+/// Of how many checks the figures can be remembered.
+const WITH_FIGURES: usize = 1024;
+
+/// One word for each check that has run, and the figures of those that have any.
+#[repr(C)]
+pub(super) struct Checks {
+    last: Table<AtomicU64, CHECKS>,
+    figures: Table<Sealed, WITH_FIGURES>,
+}
+
+/// What a check came to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Noted {
+    pub(crate) status: Status,
+    /// How long it took; when it is read again, four digits of it.
+    pub(crate) elapsed: Duration,
+    /// When it came to that; when it is read again, to the millisecond.
+    pub(crate) at: SystemTime,
+    /// When they are read again, as many as there was room for.
+    pub(crate) figures: Vec<Perfdata>,
+}
+
+impl Scoreboard {
+    /// Notes what a check came to. `Some` with what it was before (`None`: nothing) if that is a change.
+    pub(crate) fn note(&self, id: &str, noted: &Noted) -> Option<Option<Status>> {
+        let &Noted { status, elapsed, at, ref figures } = noted;
+        let Checks { last, figures: table } = &self.board.checks;
+        let text = written(figures);
+        let has_figures = !text.is_empty() && table.claim(id).map(|sealed| sealed.write(&text)).is_some();
+        let word = Last { status, elapsed, at, has_figures }.to_word();
+        let before = Last::from_word(last.claim(id)?.swap(word, Relaxed)).map(|last| last.status);
+        (before != Some(status)).then_some(before)
+    }
+
+    /// What a check came to last.
+    pub(crate) fn last(&self, id: &str) -> Option<Noted> {
+        let Checks { last, figures } = &self.board.checks;
+        let Last { status, elapsed, at, has_figures } = Last::from_word(last.find(id)?.load(Relaxed))?;
+        let text = has_figures.then(|| figures.find(id)?.read()).flatten();
+        let figures = text.map(|text| perfdata::split(&text).1).unwrap_or_default();
+        Some(Noted { status, elapsed, at, figures })
+    }
+}
+
+/// As many figures as there is room for, as a plugin prints them.
+fn written(figures: &[Perfdata]) -> String {
+    let mut text = String::new();
+    for figure in figures {
+        let before = text.len();
+        text.push_str(if text.is_empty() { "|" } else { " " });
+        text.push_str(&figure.to_string());
+        if text.len() > ROOM {
+            text.truncate(before);
+            break;
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    fn board() -> Scoreboard {
+        Scoreboard::new(Instant::now()).expect("memory can be mapped")
+    }
+
+    fn noted(status: Status, figures: &[Perfdata]) -> Noted {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_123);
+        Noted { status, elapsed: Duration::from_micros(51_230), at, figures: figures.to_vec() }
+    }
+
+    #[test]
+    fn each_change_of_a_check_is_noticed_once() {
+        let board = board();
+        let note = |id, status| board.note(id, &noted(status, &[]));
+        assert_eq!(note("db", Status::Pass), Some(None));
+        assert_eq!(note("db", Status::Pass), None);
+        assert_eq!(note("mail", Status::Pass), Some(None));
+        assert_eq!(note("db", Status::Error), Some(Some(Status::Pass)));
+        assert_eq!(note("db", Status::Error), None);
+    }
+
+    #[test]
+    fn the_last_outcome_is_remembered_with_its_figures() {
+        let board = board();
+        assert_eq!(board.last("load"), None);
+        let figures = [Perfdata::new("load1", 0.31, ""), Perfdata::new("it's", 1e22, "B")];
+        let with = noted(Status::Pass, &figures);
+        board.note("load", &with);
+        assert_eq!(board.last("load"), Some(with));
+        let without = noted(Status::Error, &[]);
+        board.note("load", &without);
+        assert_eq!(board.last("load"), Some(without), "figures of an earlier run are not those of the last");
+        assert_eq!(board.last("db"), None);
+    }
+
+    #[test]
+    fn of_too_many_figures_the_first_are_remembered() {
+        let board = board();
+        let figures: Vec<_> = (0..200).map(|n| Perfdata::new(&format!("figure {n}"), f64::from(n), "s")).collect();
+        board.note("many", &noted(Status::Pass, &figures));
+        let there = board.last("many").expect("it was noted").figures;
+        assert!(there.len() > 30 && figures.starts_with(&there), "{} are there", there.len());
+        let large = [Perfdata::new(&"x".repeat(2 * ROOM), 1.0, "s")];
+        board.note("large", &noted(Status::Pass, &large));
+        assert_eq!(board.last("large").expect("it was noted").figures, []);
+    }
+}

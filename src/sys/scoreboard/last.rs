@@ -1,0 +1,117 @@
+//! What a check came to last, in one word: whoever is killed, it is written as a whole or not at all.
+//!
+//! ```text
+//!   63                     22 21    18 17            4  3   2    0
+//!  ┌─────────────────────────┬────────┬───────────────┬───┬───────┐
+//!  │ when, in ms since 1970  │ power  │ four digits   │ f │ status│   f: there are figures beside it
+//!  └─────────────────────────┴────────┴───────────────┴───┴───────┘   status: from 1; 0 is none yet
+//! ```
+//!
+//! How long it took is digits × 10^power nanoseconds.
+
+use std::time::{Duration, SystemTime};
+
+use crate::check::Status;
+
+/// What a check came to last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Last {
+    pub(super) status: Status,
+    /// With four digits of it.
+    pub(super) elapsed: Duration,
+    /// To the millisecond.
+    pub(super) at: SystemTime,
+    pub(super) has_figures: bool,
+}
+
+/// How many bits each field has, from the lowest: the status, whether there are figures, …
+const STATUS: u32 = 3;
+const FIGURES: u32 = 1;
+const DIGITS: u32 = 14;
+const POWER: u32 = 4;
+const WHEN: u32 = 42;
+
+impl Last {
+    pub(super) fn to_word(self) -> u64 {
+        let millis = self.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let (digits, power) = digits(self.elapsed);
+        let mut word = 0;
+        // The lowest field is put in last.
+        for (width, field) in [
+            (WHEN, millis),
+            (POWER, power),
+            (DIGITS, digits),
+            (FIGURES, u64::from(self.has_figures)),
+            (STATUS, self.status as u64 + 1),
+        ] {
+            word = word << width | field;
+        }
+        word
+    }
+
+    pub(super) fn from_word(mut word: u64) -> Option<Last> {
+        let mut take = |width: u32| {
+            let field = word & ((1 << width) - 1);
+            word >>= width;
+            field
+        };
+        let status = *Status::ALL.get(usize::try_from(take(STATUS)).ok()?.checked_sub(1)?)?;
+        let has_figures = take(FIGURES) == 1;
+        let digits = take(DIGITS);
+        let elapsed = Duration::from_nanos(digits.saturating_mul(10_u64.pow(take(POWER) as u32)));
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(take(WHEN));
+        Some(Last { status, elapsed, at, has_figures })
+    }
+}
+
+/// A duration as four digits and the power of ten to multiply them with, in nanoseconds.
+fn digits(duration: Duration) -> (u64, u64) {
+    let (mut digits, mut power) = (duration.as_nanos(), 0);
+    while digits > 9999 {
+        digits = (digits + 5) / 10;
+        power += 1;
+    }
+    (digits as u64, power)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_word_holds_it_all(
+            status in proptest::sample::select(&Status::ALL[..]),
+            nanos in 0..100 * 365 * 24 * 3_600_000_000_000_u64,
+            millis in 0..4_000_000_000_000_u64,
+            has_figures: bool,
+        ) {
+            let at = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+            let last = Last { status, elapsed: Duration::from_nanos(nanos), at, has_figures };
+            let read = Last::from_word(last.to_word()).expect("it has a status");
+            prop_assert_eq!(Last { elapsed: last.elapsed, ..read }, last);
+            let error = read.elapsed.abs_diff(last.elapsed);
+            prop_assert!(error <= last.elapsed / 1900, "{:?} became {:?}", last.elapsed, read.elapsed);
+        }
+
+        #[test]
+        fn no_word_is_too_strange(word: u64) {
+            let _ = Last::from_word(word);
+        }
+    }
+
+    #[test]
+    fn short_times_are_kept_as_they_are() {
+        let last = |nanos| Last {
+            status: Status::Pass,
+            elapsed: Duration::from_nanos(nanos),
+            at: SystemTime::UNIX_EPOCH,
+            has_figures: false,
+        };
+        for nanos in [0, 1, 9999, 51_230_000, 5_001_000_000] {
+            assert_eq!(Last::from_word(last(nanos).to_word()), Some(last(nanos)));
+        }
+        assert_eq!(Last::from_word(0), None, "fresh memory says nothing");
+    }
+}

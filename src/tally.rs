@@ -1,0 +1,130 @@
+//! What is counted of the service, and the words for it in `/metrics`. Pure.
+
+use std::time::SystemTime;
+
+/// What a request asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    Checks,
+    Live,
+    Ready,
+    Metrics,
+    /// Nothing that there is, or nothing that could be read.
+    Other,
+}
+
+/// The class of a status code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    Success,
+    ClientError,
+    ServerError,
+}
+
+/// What a worker is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Booting,
+    /// It serves, and no round runs.
+    Idle,
+    /// It serves, and a round runs.
+    Busy,
+    Draining,
+    /// It hung and has to end.
+    Aborting,
+    /// It was killed and is not buried yet.
+    Dying,
+}
+
+/// Why a worker had to be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// It died, or could not boot.
+    Crash,
+    Hang,
+    /// It had answered as many requests as it was to.
+    Retired,
+    /// Another configuration came into force.
+    Reload,
+}
+
+impl Route {
+    pub(crate) const ALL: [Route; 5] = [Route::Checks, Route::Live, Route::Ready, Route::Metrics, Route::Other];
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Route::Checks => "checks",
+            Route::Live => "livez",
+            Route::Ready => "readyz",
+            Route::Metrics => "metrics",
+            Route::Other => "other",
+        }
+    }
+}
+
+impl Class {
+    pub(crate) const ALL: [Class; 3] = [Class::Success, Class::ClientError, Class::ServerError];
+
+    /// That of a status code; no other than these are answered here.
+    pub(crate) fn of(status: u16) -> Class {
+        match status {
+            ..400 => Class::Success,
+            400..500 => Class::ClientError,
+            500.. => Class::ServerError,
+        }
+    }
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Class::Success => "2xx",
+            Class::ClientError => "4xx",
+            Class::ServerError => "5xx",
+        }
+    }
+}
+
+impl Standing {
+    pub(crate) const ALL: [Standing; 6] =
+        [Standing::Booting, Standing::Idle, Standing::Busy, Standing::Draining, Standing::Aborting, Standing::Dying];
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Standing::Booting => "booting",
+            Standing::Idle => "idle",
+            Standing::Busy => "busy",
+            Standing::Draining => "draining",
+            Standing::Aborting => "aborting",
+            Standing::Dying => "dying",
+        }
+    }
+}
+
+impl Cause {
+    pub(crate) const ALL: [Cause; 4] = [Cause::Crash, Cause::Hang, Cause::Retired, Cause::Reload];
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Cause::Crash => "crash",
+            Cause::Hang => "hang",
+            Cause::Retired => "retired",
+            Cause::Reload => "reload",
+        }
+    }
+}
+
+/// How often each cause has had a worker replaced, in the order of [`Cause::ALL`].
+pub(crate) type Restarts = [u64; Cause::ALL.len()];
+
+/// All that is counted, at one moment; each array is in the order of its `ALL`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tally {
+    pub(crate) requests: [[u64; Class::ALL.len()]; Route::ALL.len()],
+    /// How many rounds have passed, and how many have not.
+    pub(crate) rounds: [u64; 2],
+    pub(crate) workers: [u64; Standing::ALL.len()],
+    pub(crate) restarts: Restarts,
+    pub(crate) generation: u32,
+    /// Whether the last reload was good, and when the last good one was.
+    pub(crate) reload_successful: bool,
+    pub(crate) reloaded: SystemTime,
+}

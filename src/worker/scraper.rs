@@ -1,0 +1,69 @@
+//! What Prometheus says of itself: which exposition it reads, and how long it waits. Pure.
+
+use std::time::Duration;
+
+use super::negotiate;
+use super::route::Query;
+use crate::render::exposition::Syntax;
+
+/// The most that is kept back of a scraper's time, for the way of the answer.
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// Which exposition to write: a scraper that asks for none of them gets the text format rather than an error.
+pub(super) fn syntax(query: &Query, accept: Option<&str>) -> Syntax {
+    let named = Syntax::ALL.iter().find(|syntax| query.format.as_deref() == Some(syntax.name()));
+    let chosen = named.or_else(|| negotiate::choose(accept, &Syntax::ALL, |syntax| syntax.media_type()));
+    chosen.copied().unwrap_or(Syntax::Text)
+}
+
+/// By when to have answered, given the field X-Prometheus-Scrape-Timeout-Seconds: somewhat earlier than it says.
+/// What cannot be understood is passed over.
+pub(super) fn limit(field: &str) -> Option<Duration> {
+    let seconds = field.parse().ok().filter(|seconds: &f64| *seconds > 0.0)?;
+    let timeout = Duration::try_from_secs_f64(seconds).ok()?;
+    Some(timeout - MARGIN.min(timeout / 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_prometheus_gets_what_it_likes_best() {
+        let old = "application/openmetrics-text; version=0.0.1,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        let debian = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+                      text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        let third = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                     application/openmetrics-text;version=0.0.1;q=0.5,\
+                     text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+        for (accept, expected) in [
+            (None, Syntax::Text),
+            (Some("*/*"), Syntax::Text),
+            (Some("text/plain"), Syntax::Text),
+            (Some("image/png"), Syntax::Text),
+            (Some("application/openmetrics-text"), Syntax::OpenMetrics),
+            (Some("text/plain;q=0.5, application/openmetrics-text; version=1.0.0;q=0.4"), Syntax::Text),
+            (Some(old), Syntax::Text),
+            (Some(debian), Syntax::OpenMetrics),
+            (Some(third), Syntax::OpenMetrics),
+        ] {
+            assert_eq!(syntax(&Query::default(), accept), expected, "{accept:?}");
+        }
+        for (name, expected) in
+            [("prometheus", Syntax::Text), ("openmetrics", Syntax::OpenMetrics), ("yaml", Syntax::OpenMetrics)]
+        {
+            let query = Query { format: Some(name.to_owned()), ..Query::default() };
+            assert_eq!(syntax(&query, Some(debian)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_answer_has_to_be_there_before_the_scraper_leaves() {
+        for (field, millis) in [("10", 9500), ("1", 900), ("0.1", 90), ("2.500000", 2250), ("60.0", 59_500)] {
+            assert_eq!(limit(field), Some(Duration::from_millis(millis)), "{field}");
+        }
+        for field in ["", "soon", "0", "-1", "NaN", "inf", "1e300", "10s"] {
+            assert_eq!(limit(field), None, "{field}");
+        }
+    }
+}
