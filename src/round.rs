@@ -2,13 +2,15 @@
 //!
 //! Checks that cannot block run in place. The others run on a pool of threads that are started on
 //! demand and kept. A check cannot be interrupted, so one that is late keeps its thread, is reported as
-//! an error, and is not started again in later rounds until it has come back.
+//! an error, and is not started again in later rounds until it has come back. One that may have killed a
+//! worker runs when no other such does, or not at all: see `quarantine`.
 
 mod pool;
+pub(crate) mod quarantine;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,8 +23,32 @@ use pool::{Job, Pool};
 /// The most checks that a round runs at once; those that it has given up on are not counted.
 pub const MOST_AT_ONCE: usize = 256;
 
-/// Is told which check runs in place, and when none does any more.
-type Witness = Box<dyn Fn(Option<&Check>)>;
+/// Is asked how each check may run, and told when it does: it outlives us if a check ends our process.
+pub(crate) trait Witness {
+    /// How a check may run now.
+    fn judge(&self, _check: &Check, _now: Instant) -> Verdict {
+        Verdict::Run
+    }
+    /// A check begins, in place if it does not block.
+    fn begins(&self, _check: &Check, _now: Instant) {}
+    /// It has come back, late or not.
+    fn ends(&self, _check: &Check) {}
+}
+
+/// How a check may run.
+pub(crate) enum Verdict {
+    /// As it likes.
+    Run,
+    /// When no other suspect does.
+    RunAlone,
+    /// Not at all: this is what is reported.
+    Withhold(String),
+}
+
+/// Sees nothing and has nothing against anybody.
+struct Nobody;
+
+impl Witness for Nobody {}
 
 /// Runs rounds, one after the other, and remembers what is stuck between them.
 pub struct Runner {
@@ -33,7 +59,7 @@ pub struct Runner {
     rounds: u64,
     /// Each check that a thread is busy with, and since when.
     under_way: HashMap<String, Instant>,
-    witness: Witness,
+    witness: Box<dyn Witness>,
 }
 
 /// One run of a suite.
@@ -45,8 +71,11 @@ pub struct Round {
     end: Instant,
     /// One for each check of the suite.
     states: Vec<State>,
-    /// The first check that has not been started.
+    /// The first check that has not been looked at.
     next: usize,
+    /// Those that have to wait for their turn, and the one whose turn it is.
+    suspects: VecDeque<usize>,
+    turn: Option<usize>,
     /// Those that have an outcome, in the order they came in.
     finished: Vec<usize>,
 }
@@ -70,13 +99,12 @@ impl Runner {
             failfast: false,
             rounds: 0,
             under_way: HashMap::new(),
-            witness: Box::new(|_| {}),
+            witness: Box::new(Nobody),
         }
     }
 
-    /// The same, telling `witness` which check runs in place, and then that none does: whoever sees us hang
-    /// can say in what.
-    pub fn with_witness(self, witness: impl Fn(Option<&Check>) + 'static) -> Runner {
+    /// The same under the eyes of a witness.
+    pub(crate) fn with_witness(self, witness: impl Witness + 'static) -> Runner {
         Runner { witness: Box::new(witness), ..self }
     }
 
@@ -103,7 +131,9 @@ impl Runner {
         let states = suite.checks().iter().map(|_| State::Waiting).collect();
         let finished = Vec::with_capacity(suite.checks().len());
         let end = now + limit.min(duration::LONGEST);
-        let mut round = Round { serial: self.rounds, suite, began: now, end, states, next: 0, finished };
+        let (suspects, turn) = (VecDeque::new(), None);
+        let mut round =
+            Round { serial: self.rounds, suite, began: now, end, states, next: 0, suspects, turn, finished };
         // What is stuck may have come back while there was no round.
         self.take_in(&mut round);
         self.start(&mut round, now);
@@ -120,6 +150,7 @@ impl Runner {
     fn take_in(&mut self, round: &mut Round) {
         for done in self.pool.take_done() {
             self.under_way.remove(&done.check.id);
+            self.witness.ends(&done.check);
             // What comes after its deadline, or from an earlier round, was reported late already.
             if done.round == round.serial && !matches!(round.states[done.index], State::Over(_)) {
                 round.finish(done.index, done.finding, done.elapsed);
@@ -131,18 +162,33 @@ impl Runner {
     fn start(&mut self, round: &mut Round, now: Instant) {
         let mut jobs = Vec::new();
         let mut running = round.running().count();
-        while running < self.at_once && round.next < round.states.len() && !(self.failfast && round.is_bad()) {
-            let index = round.next;
-            round.next += 1;
+        while running < self.at_once
+            && !(self.failfast && round.is_bad())
+            && let Some((index, is_its_turn)) = round.next()
+        {
             let check = round.suite.checks()[index].clone();
+            match self.witness.judge(&check, now) {
+                Verdict::Withhold(why) => {
+                    round.finish(index, Finding::error(why), Duration::ZERO);
+                    continue;
+                }
+                Verdict::RunAlone if !is_its_turn => {
+                    round.suspects.push_back(index);
+                    continue;
+                }
+                Verdict::Run | Verdict::RunAlone => {}
+            }
+            if is_its_turn {
+                round.turn = Some(index);
+            }
             let deadline = round.end.min(now + check.timeout.min(self.longest));
             if !check.blocking {
                 // The others have begun by then.
                 self.pool.submit(jobs.drain(..));
                 let began = Instant::now();
-                (self.witness)(Some(&check));
+                self.witness.begins(&check, began);
                 let finding = check.run(Deadline::at(deadline));
-                (self.witness)(None);
+                self.witness.ends(&check);
                 round.finish(index, finding, began.elapsed());
             } else if let Some(&since) = self.under_way.get(&check.id) {
                 let elapsed = now.duration_since(since);
@@ -154,6 +200,7 @@ impl Runner {
             } else {
                 running += 1;
                 self.under_way.insert(check.id.clone(), now);
+                self.witness.begins(&check, now);
                 round.states[index] = State::Running { since: now, deadline };
                 jobs.push(Job { round: round.serial, index, check, deadline: Deadline::at(deadline) });
             }
@@ -182,6 +229,17 @@ impl Runner {
 }
 
 impl Round {
+    /// The next check to look at, and whether it is one whose turn has come.
+    fn next(&mut self) -> Option<(usize, bool)> {
+        if self.next < self.states.len() {
+            self.next += 1;
+            return Some((self.next - 1, false));
+        }
+        let is_free = self.turn.is_none_or(|index| matches!(self.states[index], State::Over(_)));
+        let index = is_free.then(|| self.suspects.pop_front())??;
+        Some((index, true))
+    }
+
     fn finish(&mut self, index: usize, finding: Finding, elapsed: Duration) {
         let check = self.suite.checks()[index].clone();
         self.states[index] = State::Over(Outcome { check, finding, elapsed });
@@ -197,12 +255,17 @@ impl Round {
                 }
                 State::Waiting if self.end <= now => {
                     self.next = self.next.max(index + 1);
-                    let context = "not started in time: too many others were still running";
+                    let context = if self.suspects.contains(&index) {
+                        "not started in time: what ran when a worker died runs one at a time"
+                    } else {
+                        "not started in time: too many others were still running"
+                    };
                     self.finish(index, Finding::error(context), Duration::ZERO);
                 }
                 State::Waiting | State::Running { .. } | State::Over(_) => {}
             }
         }
+        self.suspects.retain(|&index| matches!(self.states[index], State::Waiting));
     }
 
     /// When the next check is late; `None` when the round is over.

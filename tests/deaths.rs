@@ -4,6 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use support::cgroup::Cgroup;
 use support::family::{Family, PATIENCE};
 use support::load::{Load, Shape};
 use support::*;
@@ -79,6 +80,29 @@ fn a_tree_that_was_stopped_for_longer_than_the_timeout_goes_on_with_the_same_wor
         std::thread::sleep(TIMEOUT * 2);
         // The master first: it finds the workers as they were.
         tree.iter().rev().for_each(|&pid| send(pid, Signal::SIGCONT));
+        load.wait_for_answers(100);
+        std::thread::sleep(TIMEOUT * 2);
+    }
+    load.stop().assert_nothing_lost();
+    assert_eq!(server.workers(), workers);
+    assert!(!server.stderr().contains("hangs"), "{}", server.stderr());
+}
+
+#[test]
+#[ignore = "needs root and a control group to freeze: run tests/run"]
+fn a_tree_that_was_frozen_for_longer_than_the_timeout_goes_on_with_the_same_workers() {
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let group = Cgroup::to_freeze();
+    let server = Server::start(["-w", "2", "--timeout", "1"]);
+    let load = Load::start(&server.at, Shape { patience: PATIENCE, ..Shape::default() });
+    load.wait_for_answers(100);
+    let workers = server.workers();
+    workers.iter().copied().chain([server.master()]).for_each(|pid| group.take(pid));
+    for _ in 0..2 {
+        group.freeze();
+        // Not a wait for something to happen, but what is tested.
+        std::thread::sleep(TIMEOUT * 2);
+        group.thaw();
         load.wait_for_answers(100);
         std::thread::sleep(TIMEOUT * 2);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hospital::check::Status;
 use support::programs::{endless, with};
-use support::{Launch, Signal, eventually};
+use support::{Launch, Signal, eventually, processes};
 
 #[test]
 fn what_is_reported_late_is_dead_by_then() {
@@ -47,6 +47,39 @@ fn a_worker_that_is_killed_leaves_no_program_behind() {
     support::send(worker, Signal::SIGKILL);
     eventually("nothing is left of it", || with(&word) == 0);
     let _ = asking.join().expect("it does not panic");
+}
+
+#[test]
+fn a_killed_master_leaves_no_program_behind() {
+    let (name, word) = endless("orphaned", "timeout=60s");
+    let server = Launch::serve(["-w", "2", "--request-timeout", "60"]).env("HEALTHCHECKS", &name).start();
+    let at = server.at.clone();
+    let asking = std::thread::spawn(move || support::try_get(&at, "/"));
+    eventually("the check runs", || with(&word) >= 2);
+    // Neither a TERM to the whole group nor anything but its master's death moves the one who cleans up.
+    let keeper = |pid: &i32| processes::name(*pid) == "hospital:keeper";
+    let keeper = processes::children(server.master()).into_iter().find(keeper).expect("there is one");
+    support::send(keeper, Signal::SIGTERM);
+    support::send(server.master(), Signal::SIGKILL);
+    eventually("nothing is left of it", || with(&word) == 0);
+    eventually("nobody is left", || !processes::is_alive(keeper));
+    let _ = asking.join().expect("it does not panic");
+}
+
+#[test]
+fn who_would_clean_up_goes_with_a_master_that_ends_and_is_replaced_when_it_dies() {
+    let mut server = Launch::serve(["-w", "1"]).env("HEALTHCHECKS", "exec:/bin/true").start();
+    let keeper =
+        || processes::children(server.master()).into_iter().find(|&pid| processes::name(pid) == "hospital:keeper");
+    let first = keeper().expect("there is one");
+    support::send(first, Signal::SIGKILL);
+    eventually("it is dead", || keeper() != Some(first));
+    // When the next worker is started, there is a new one.
+    support::send(server.workers()[0], Signal::SIGKILL);
+    eventually("there is another", || keeper().is_some_and(|second| second != first));
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+    eventually("nobody is left", || !processes::is_group_alive(server.master()));
 }
 
 /// `hospital check` of these names, without anything of ours on its outputs.

@@ -1,12 +1,13 @@
 //! `memory:#available=10%`: enough memory is left, on this host and within our control group.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::amount::{self, Amount};
 use super::{Action, Kind, Options, nothing_behind};
 use crate::check::{Finding, Reason, Result};
 use crate::perfdata::Perfdata;
+use crate::sys::cgroup::{self, Version};
 
 pub(super) const KIND: Kind =
     Kind { scheme: "memory", options: &["available"], blocking: false, title: "Enough memory is available", build };
@@ -49,8 +50,7 @@ impl Memory {
         let host = meminfo(&text)
             .ok_or_else(|| Reason::Error(format!("{MEMINFO} has no MemTotal and MemAvailable (Linux 3.14 has)")))?;
         // A process without control groups has no limit of theirs.
-        let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        Ok(tightest(host, Path::new("/sys/fs/cgroup"), &membership))
+        Ok(tightest(host, Path::new(cgroup::MOUNT), &cgroup::membership()))
     }
 
     fn verdict(&self, least: Amount) -> Result {
@@ -85,7 +85,10 @@ fn meminfo(text: &str) -> Option<Memory> {
 
 /// The memory of the host or of one of our control groups, whichever has less available: that one runs out first.
 fn tightest(host: Memory, mount: &Path, membership: &str) -> Memory {
-    let limited = groups(mount, membership).filter_map(|(group, files)| files.read(&group));
+    let limited = cgroup::memory_groups(mount, membership).filter_map(|(group, version)| match version {
+        Version::One => V1.read(&group),
+        Version::Two => V2.read(&group),
+    });
     limited.fold(host, |tightest, group| if group.available < tightest.available { group } else { tightest })
 }
 
@@ -113,24 +116,6 @@ impl Files {
         let source = group.join(self.limit).display().to_string();
         Some(Memory { total, available: total.saturating_sub(used), source })
     }
-}
-
-/// Our group and the groups around it, for each may have a limit. In a container our path may be that of
-/// the host, which is not there: then what counts is the root that is mounted.
-fn groups(mount: &Path, membership: &str) -> impl Iterator<Item = (PathBuf, &'static Files)> {
-    membership.lines().flat_map(move |line| {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (controllers, path) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
-        let found = match controllers {
-            "" => Some((mount.to_owned(), &V2)),
-            names if names.split(',').any(|name| name == "memory") => Some((mount.join("memory"), &V1)),
-            _ => None,
-        };
-        let path = PathBuf::from(path.trim_start_matches('/'));
-        found
-            .into_iter()
-            .flat_map(move |(root, files)| path.ancestors().map(|part| (root.join(part), files)).collect::<Vec<_>>())
-    })
 }
 
 #[cfg(test)]

@@ -40,6 +40,11 @@ impl Sources {
         &self.suite
     }
 
+    /// Whether there are checks that start programs, or may be when their files have changed.
+    pub(crate) fn may_start_programs(&self) -> bool {
+        !self.stamps.is_empty() || self.suite.checks().iter().any(|check| check.kind == "exec")
+    }
+
     /// Whether a file or folder looks different from when it was read. Costs one system call for each,
     /// and nothing where no name is a path.
     pub fn changed(&self) -> bool {

@@ -38,6 +38,9 @@ const STRIKES: u8 = 3;
 /// How long a worker has for its core dump between ABRT and KILL.
 const ABORT_GRACE: Duration = Duration::from_secs(5);
 
+/// A master that wakes up so much later than it meant to was stopped or frozen, and its workers may have been so too.
+const OVERSLEPT: Duration = Duration::from_secs(1);
+
 /// Two TERMs within this time are one: timeout(1) and some supervisors signal the process and its group.
 const ECHO: Duration = Duration::from_millis(100);
 
@@ -68,10 +71,19 @@ enum Phase {
 
 /// The master that is to take over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Successor {
-    pid: Pid,
-    /// When patience with its boot ends.
-    kill_at: Option<Instant>,
+enum Successor {
+    /// Started, not ready yet.
+    Booting { pid: Pid, kill_at: Option<Instant> },
+    /// It was given up and is not reaped yet.
+    Dying { pid: Pid },
+}
+
+impl Successor {
+    fn pid(self) -> Pid {
+        match self {
+            Successor::Booting { pid, .. } | Successor::Dying { pid } => pid,
+        }
+    }
 }
 
 /// The workers, where they stand, and what is wanted of them.
@@ -157,7 +169,7 @@ impl Fleet {
 
     /// The master that is to take over.
     pub(crate) fn successor(&self) -> Option<Pid> {
-        self.successor.map(|successor| successor.pid)
+        self.successor.map(Successor::pid)
     }
 
     /// How long a worker may be awake without a pause.
@@ -315,15 +327,16 @@ impl Fleet {
         match self.phase {
             Phase::Leaving { .. } | Phase::Stopping { .. } => vec![Action::Term(pid)],
             Phase::Starting | Phase::Running | Phase::Reloading { .. } | Phase::Paused => {
-                let kill_at = self.force.timing.timeout.map(|timeout| now + timeout);
-                self.successor = Some(Successor { pid, kill_at });
+                self.successor = Some(self.booting(pid, now));
                 vec![]
             }
         }
     }
 
     fn succeeded(&mut self, now: Instant) -> Vec<Action> {
-        let Some(Successor { pid: successor, .. }) = self.successor.take() else { return vec![] };
+        // One that was ready just after it was given up is dead all the same.
+        let Some(Successor::Booting { pid: successor, .. }) = self.successor else { return vec![] };
+        self.successor = None;
         let mut actions = vec![Action::HandOver { successor }];
         actions.extend(self.stop(0, now));
         actions

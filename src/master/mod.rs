@@ -2,7 +2,9 @@
 //! no connection.
 
 pub(crate) mod command;
+mod deaths;
 pub(crate) mod fleet;
+mod keeper;
 mod pidfile;
 mod state;
 pub(crate) mod succession;
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::settings::Given;
+use crate::sys::casebook::Casebook;
 use crate::sys::descriptors;
 use crate::sys::memory;
 use crate::sys::process::{self, Forked};
@@ -24,6 +27,7 @@ use crate::sys::sockets::{self, Listener};
 use crate::sys::{systemd, tree};
 use crate::worker::Post;
 use command::Command;
+use deaths::Coroner;
 use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing};
 use pidfile::PidFile;
 use succession::{Inheritance, Succession};
@@ -49,6 +53,9 @@ pub(crate) struct Master {
     fleet: Fleet,
     listeners: Vec<Listener>,
     scoreboard: Scoreboard,
+    coroner: Coroner,
+    /// Outlives us, to clean up behind us.
+    keeper: Option<Pid>,
     signals: Inbox,
     /// Workers hold the reading end; that it ends tells them that the master is gone.
     lifeline: (PipeReader, PipeWriter),
@@ -93,6 +100,8 @@ impl Master {
             fleet: Fleet::new(generation, settings.workers.into(), SLOTS, timing(&plan), now),
             listeners,
             scoreboard,
+            keeper: None,
+            coroner: Coroner::new(Casebook::new(now).map_err(cannot("cannot map the casebook"))?),
             signals,
             lifeline: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
             bell: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
@@ -189,9 +198,7 @@ impl Master {
             Action::Kill(pid) => send(pid, Signal::SIGKILL),
             Action::Reopen(pid) => send(pid, Signal::SIGUSR1),
             Action::Abort { slot, pid } => {
-                let check =
-                    self.scoreboard.check(slot).map_or_else(String::new, |check| format!(" in the check {check}"));
-                tracing::error!("worker {slot} (pid {pid}) hangs{check}: aborting it");
+                self.coroner.hangs(slot, pid);
                 send(pid, Signal::SIGABRT);
             }
             Action::ReopenLogs => crate::logging::reopen(),
@@ -216,6 +223,7 @@ impl Master {
             }
             Action::CloseListeners => self.close_listeners(),
             Action::Upgrade => return Flow::On(self.upgrade()),
+            Action::GiveUp { successor } => self.give_up(successor),
             Action::HandOver { successor } => self.hand_over(successor),
         }
         Flow::On(vec![])
@@ -224,7 +232,9 @@ impl Master {
     // --- workers -----------------------------------------------------------------------------------
 
     fn fork(&mut self, slot: usize, generation: Generation) -> Flow {
+        self.keep_a_keeper(generation);
         self.scoreboard.clear(slot);
+        self.coroner.casebook().forget(slot);
         match process::fork() {
             Ok(Forked::Child { parent }) => Flow::Worker { slot, generation, master: parent },
             Ok(Forked::Parent(pid)) => {
@@ -246,6 +256,7 @@ impl Master {
             plan: self.plans.remove(&generation).expect("a generation that is forked has a plan"),
             listeners: self.listeners,
             scoreboard: self.scoreboard,
+            casebook: self.coroner.casebook(),
             lifeline: self.lifeline.0,
             bell: self.bell.1,
         }
@@ -256,15 +267,17 @@ impl Master {
         let mut events = self.newly_ready();
         while let Some((pid, status)) = process::reap() {
             if let Some(slot) = self.fleet.slot_of(pid) {
-                log_death(slot, self.fleet.slots()[slot], pid, status);
+                self.coroner.died(slot, self.fleet.slots()[slot], pid, status);
                 // A worker that could not end by itself has not ended what its checks were running either.
                 if status.code().is_none()
                     && let Err(error) = tree::kill_orphans_of(pid)
                 {
                     tracing::warn!("what the checks of worker {slot} were running may go on: {error}");
                 }
+            } else if self.keeper == Some(pid) {
+                self.keeper = None;
             } else if self.fleet.successor() == Some(pid) {
-                tracing::error!("no upgrade: the new master (pid {pid}) ended: {status}: everything is as it was");
+                self.upgrade_failed(pid, status);
             }
             events.push(Event::Died { pid, status });
         }
@@ -272,8 +285,9 @@ impl Master {
     }
 
     /// Who is awake for longer than a worker may be?
-    fn inspect(&self) -> Vec<Event> {
+    fn inspect(&mut self) -> Vec<Event> {
         let now = Instant::now();
+        self.coroner.catch_up();
         let Some(timeout) = self.fleet.timeout() else { return vec![] };
         let hangs = |&slot: &usize| self.scoreboard.awake_for(slot, now).is_some_and(|awake| awake > timeout);
         (0..self.fleet.slots().len()).filter(hangs).map(|slot| Event::Hung { slot }).collect()
@@ -289,6 +303,7 @@ impl Master {
                 let event =
                     Event::Loaded { workers: plan.configuration.settings.workers.into(), timing: timing(&plan) };
                 self.plans.insert(self.fleet.next_generation(), plan);
+                self.coroner.casebook().close_all();
                 tracing::info!("reloading");
                 event
             }
@@ -339,6 +354,7 @@ impl Master {
     }
 
     fn end(self, code: u8) -> Ended {
+        self.dismiss_keeper();
         if let Some(pidfile) = self.pidfile.filter(PidFile::is_mine) {
             pidfile.remove();
         }
@@ -369,17 +385,5 @@ fn signal(name: &str) -> Signal {
 fn send(pid: Pid, signal: Signal) {
     if let Err(error) = process::send(pid, signal) {
         tracing::error!("cannot send {signal} to worker {pid}: {error}");
-    }
-}
-
-fn log_death(slot: usize, state: Slot, pid: Pid, status: std::process::ExitStatus) {
-    match state {
-        Slot::Booting { .. } => tracing::error!("worker {slot} (pid {pid}) died while it booted: {status}"),
-        Slot::Serving { .. } if status.success() => tracing::info!("worker {slot} (pid {pid}) retired"),
-        Slot::Serving { .. } => tracing::error!("worker {slot} (pid {pid}) died: {status}"),
-        Slot::Draining { .. } if status.success() => tracing::debug!("worker {slot} (pid {pid}) finished"),
-        Slot::Draining { .. } | Slot::Aborting { .. } => tracing::warn!("worker {slot} (pid {pid}) ended: {status}"),
-        Slot::Dying { .. } => tracing::info!("worker {slot} (pid {pid}) was killed"),
-        Slot::Vacant | Slot::Forking { .. } => {}
     }
 }

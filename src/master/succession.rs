@@ -7,17 +7,19 @@ use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use serde::{Deserialize, Serialize};
 
 use super::fleet::{Event, Generation, Pid};
 use super::pidfile::PidFile;
-use super::{Master, Plan, cannot};
+use super::{Master, Plan, cannot, send};
+use crate::duration;
 use crate::error::Error;
 use crate::settings::{Given, SUCCESSION};
 use crate::sys::descriptors;
 use crate::sys::process;
+use crate::sys::signals::Signal;
 use crate::sys::sockets::{self, Bequest, Listener};
 use crate::sys::systemd;
 
@@ -86,6 +88,24 @@ impl Master {
                 None
             }
         }
+    }
+
+    pub(super) fn give_up(&self, successor: Pid) {
+        let patience = self
+            .fleet
+            .timeout()
+            .map_or_else(String::new, |timeout| format!(" within {} (--timeout)", duration::spoken(timeout)));
+        tracing::error!("upgrade: the new master (pid {successor}) does not answer{patience}: killing it");
+        send(successor, Signal::SIGKILL);
+    }
+
+    pub(super) fn upgrade_failed(&self, successor: Pid, status: ExitStatus) {
+        let stands = format!("generation {} goes on: {}", self.fleet.generation(), self.status());
+        tracing::error!(
+            "no upgrade: the new master (pid {successor}) ended before it could answer: {status}: everything is as it \
+             was, {stands}"
+        );
+        systemd::status(&format!("{}; upgrade failed: {status}", self.status()));
     }
 
     pub(super) fn hand_over(&mut self, successor: Pid) {

@@ -208,3 +208,86 @@ fn a_panic_costs_that_check_alone() {
     assert!(matches!(bad, ("bad", Status::Fail, Some(told)) if told.starts_with("oh (at ")), "{bad:?}");
     assert_eq!(good, &("good", Status::Pass, None));
 }
+
+/// Has something against some checks, and notes what runs at the same time.
+struct Accuser {
+    verdict: fn(&Check) -> Verdict,
+    running: Arc<Mutex<Vec<String>>>,
+    together: Arc<Mutex<Vec<String>>>,
+}
+
+impl Witness for Accuser {
+    fn judge(&self, check: &Check, _now: Instant) -> Verdict {
+        (self.verdict)(check)
+    }
+
+    fn begins(&self, check: &Check, _now: Instant) {
+        let mut running = self.running.lock().expect("one thread runs it");
+        running.push(check.id.clone());
+        self.together.lock().expect("one thread runs it").push(running.join(" "));
+    }
+
+    fn ends(&self, check: &Check) {
+        self.running.lock().expect("one thread runs it").retain(|id| *id != check.id);
+    }
+}
+
+/// What ran together as each check began, and the report.
+fn accused(verdict: fn(&Check) -> Verdict, suite: Suite, limit: Duration) -> (Vec<String>, Report) {
+    let (together, running) = (Arc::default(), Arc::default());
+    let (sender, receiver) = mpsc::channel();
+    let accuser = Accuser { verdict, running, together: Arc::clone(&together) };
+    let mut runner = Runner::new(move || sender.send(()).unwrap_or_default()).with_witness(accuser);
+    let mut round = runner.begin(suite, limit, Instant::now());
+    while let Some(deadline) = round.next_deadline() {
+        let _ = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        runner.advance(&mut round, Instant::now());
+    }
+    let together = together.lock().expect("one thread runs it").clone();
+    (together, round.into_report())
+}
+
+#[test]
+fn suspects_run_one_at_a_time_beside_the_others() {
+    let suspect = |check: &Check| if check.id.starts_with('s') { Verdict::RunAlone } else { Verdict::Run };
+    let checks = ["s0", "a", "s1", "s2", "b"].map(|id| check(id, LONG, |_| Finding::PASS));
+    let inline = Arc::new(Check { blocking: false, ..Check::new("s3", |_| Finding::PASS) });
+    let (together, report) = accused(suspect, suite(checks.into_iter().chain([inline])), LONG);
+    assert!(report.passes());
+    assert_eq!(report.outcomes.len(), 6);
+    assert_eq!(together.len(), 6);
+    for running in together {
+        assert!(running.matches('s').count() <= 1, "{running}");
+    }
+}
+
+#[test]
+fn what_is_withheld_is_reported_and_not_run() {
+    let judge = |check: &Check| if check.id == "bad" { Verdict::Withhold("why".into()) } else { Verdict::Run };
+    let checks = ["bad", "well"].map(|id| check(id, LONG, |_| Finding::PASS));
+    let (together, report) = accused(judge, suite(checks), LONG);
+    assert_eq!(together, ["well"]);
+    assert_eq!(contexts(&report), [("bad", Status::Error, Some("why")), ("well", Status::Pass, None)]);
+}
+
+#[test]
+fn a_suspect_that_is_late_lets_the_next_one_have_its_turn() {
+    let (late, _release) = stuck("late", Duration::from_millis(20));
+    let (_, report) = accused(|_| Verdict::RunAlone, suite([late, check("well", LONG, |_| Finding::PASS)]), LONG);
+    assert_eq!(
+        contexts(&report),
+        [("late", Status::Error, Some("timed out after 20ms")), ("well", Status::Pass, None)]
+    );
+}
+
+#[test]
+fn a_suspect_whose_turn_does_not_come_in_time_is_told_so() {
+    let (late, _release) = stuck("late", LONG);
+    let waiting = check("waiting", LONG, |_| Finding::PASS);
+    let (_, report) = accused(|_| Verdict::RunAlone, suite([late, waiting]), Duration::from_millis(20));
+    let why = "not started in time: what ran when a worker died runs one at a time";
+    assert_eq!(
+        contexts(&report),
+        [("late", Status::Error, Some("timed out after 20ms")), ("waiting", Status::Error, Some(why))]
+    );
+}

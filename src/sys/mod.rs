@@ -1,6 +1,8 @@
 //! The rim: the only home of `unsafe`, raw descriptors, nix and libc. It runs no check, reads no request and decides
 //! nothing.
 
+pub(crate) mod casebook;
+pub(crate) mod cgroup;
 pub(crate) mod child;
 pub(crate) mod descriptors;
 pub(crate) mod filesystem;

@@ -7,7 +7,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{ForkResult, Pid, getppid};
 
 use super::{signals, tree};
@@ -49,6 +49,18 @@ pub(crate) fn leave(code: u8) -> ! {
 pub(crate) fn die_with(parent: i32) -> io::Result<bool> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     Ok(getppid().as_raw() == parent)
+}
+
+/// Waits until the process that forked us is dead. Signals have to be blocked still: none of them ends us.
+pub(super) fn outlive(parent: i32) -> io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
+    let mut awaited = SigSet::empty();
+    awaited.add(Signal::SIGTERM);
+    // One that is sent to the whole group comes too.
+    while getppid().as_raw() == parent {
+        awaited.wait()?;
+    }
+    Ok(())
 }
 
 /// Names the process as `ps` and `top` show it; the kernel keeps 15 bytes.

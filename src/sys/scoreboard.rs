@@ -48,12 +48,7 @@ struct Slot {
     awake_since: AtomicU64,
     /// Whether a round of checks runs.
     busy: AtomicBool,
-    /// The beginning of the id of the check that runs in the worker's loop, NULs behind it; empty while none does.
-    check: [AtomicU64; NAME / 8],
 }
-
-/// How many bytes of a check's id are noted.
-const NAME: usize = 64;
 
 impl Scoreboard {
     /// Maps a fresh board; pages that no worker touches cost nothing.
@@ -72,30 +67,11 @@ impl Scoreboard {
 
     /// Empties a slot, before a worker is forked into it.
     pub(crate) fn clear(&self, slot: usize) {
-        let Slot { ready, awake_since, busy, check: _ } = &self.board.slots[slot];
+        let Slot { ready, awake_since, busy } = &self.board.slots[slot];
         ready.store(0, Relaxed);
         awake_since.store(0, Relaxed);
         busy.store(false, Relaxed);
-        self.set_check(slot, "");
         self.open_counts(slot);
-    }
-
-    /// The worker's loop is in that check, or with an empty id in none.
-    pub(crate) fn set_check(&self, slot: usize, id: &str) {
-        let mut name = [0; NAME];
-        let length = id.len().min(NAME);
-        name[..length].copy_from_slice(&id.as_bytes()[..length]);
-        for (cell, bytes) in self.board.slots[slot].check.iter().zip(name.chunks_exact(8)) {
-            cell.store(u64::from_ne_bytes(bytes.try_into().expect("a chunk has eight bytes")), Relaxed);
-        }
-    }
-
-    /// The check that the worker's loop is in.
-    pub(crate) fn check(&self, slot: usize) -> Option<String> {
-        let name: Vec<u8> =
-            self.board.slots[slot].check.iter().flat_map(|cell| cell.load(Relaxed).to_ne_bytes()).collect();
-        let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
-        (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
     }
 
     /// The worker in this slot can answer.
@@ -168,18 +144,6 @@ mod tests {
         assert_eq!(board.awake_for(4, now), None);
         board.rests(3);
         assert_eq!(board.awake_for(3, now), None);
-    }
-
-    #[test]
-    fn the_check_that_a_worker_is_in_is_known_by_its_name() {
-        let board = Scoreboard::new(Instant::now()).expect("memory can be mapped");
-        assert_eq!(board.check(0), None);
-        board.set_check(0, "shop.healthchecks.database");
-        assert_eq!(board.check(0).as_deref(), Some("shop.healthchecks.database"));
-        board.set_check(0, &"x".repeat(200));
-        assert_eq!(board.check(0), Some("x".repeat(NAME)));
-        board.set_check(0, "");
-        assert_eq!(board.check(0), None);
     }
 
     #[test]

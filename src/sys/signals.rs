@@ -63,6 +63,11 @@ pub(crate) fn before_ending(last: impl FnOnce() + Send + 'static) -> io::Result<
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
 }
 
+/// What a signal is called, as in `SIGSEGV`.
+pub(crate) fn name(number: u8) -> String {
+    Signal::try_from(i32::from(number)).map_or_else(|_| format!("signal {number}"), |signal| signal.to_string())
+}
+
 fn is_ignored(signal: Signal) -> bool {
     // SAFETY: a sigaction of zeros is a valid one, to be overwritten.
     let mut now: libc::sigaction = unsafe { std::mem::zeroed() };

@@ -41,6 +41,11 @@ pub(crate) fn reloading() {
     }
 }
 
+/// How it stands, in a line for people.
+pub(crate) fn status(status: &str) {
+    tell(&[NotifyState::Status(status)]);
+}
+
 /// We are going away.
 pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);

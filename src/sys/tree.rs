@@ -115,6 +115,24 @@ pub(crate) fn kill_orphans_of(dead: i32) -> io::Result<()> {
     }
 }
 
+/// Starts a process that does nothing until we are dead: then it kills what our workers' checks have left running,
+/// for a killed worker cannot. Its pid.
+pub(crate) fn start_keeper(name: &str) -> io::Result<i32> {
+    match process::fork()? {
+        Forked::Parent(pid) => Ok(pid),
+        Forked::Child { parent } => {
+            process::set_name(name);
+            let _ = descriptors::close_all();
+            // Whoever cannot wait for our death must not act as if it had come.
+            if process::outlive(parent).is_ok() {
+                let family = format!("{:x}.", found_family());
+                kill_all_of(&|stat| is_marked(stat.pid, &|word| word.starts_with(&family)));
+            }
+            process::leave(0)
+        }
+    }
+}
+
 fn is_marked(pid: i32, is_ours: &dyn Fn(&str) -> bool) -> bool {
     let variables = procfs::environment(pid);
     let marks = variables.iter().filter_map(|variable| variable.strip_prefix(MARKER)?.strip_prefix('='));

@@ -9,6 +9,7 @@ mod respond;
 mod rounds;
 pub(crate) mod route;
 mod scraper;
+mod witness;
 
 use std::io::{self, PipeReader, Write};
 use std::os::fd::AsRawFd;
@@ -21,6 +22,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::plan::Plan;
 use crate::round::Runner;
 use crate::settings::{Configuration, SUCCESSION, Settings};
+use crate::sys::casebook::Casebook;
 use crate::sys::descriptors;
 use crate::sys::memory;
 use crate::sys::process;
@@ -34,6 +36,7 @@ use connection::{Limits, Need, Patience, Rejection};
 use door::Door;
 use respond::Responder;
 use rounds::{Asker, Rounds};
+use witness::Notes;
 
 const SIGNALS: Token = Token(0);
 const LIFELINE: Token = Token(1);
@@ -54,6 +57,7 @@ pub(crate) struct Post {
     pub(crate) plan: Plan,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) scoreboard: Scoreboard,
+    pub(crate) casebook: Casebook,
     /// Ends when the master does.
     pub(crate) lifeline: PipeReader,
     /// Wakes the master up.
@@ -64,6 +68,7 @@ pub(crate) struct Post {
 pub(crate) fn run(post: Post) -> ! {
     let span = tracing::info_span!("worker", slot = post.slot, pid = std::process::id());
     let _inside = span.enter();
+    let (slot, casebook) = (post.slot, post.casebook);
     let code = match Worker::boot(post).and_then(Worker::serve) {
         Ok(()) => 0,
         Err(error) => {
@@ -71,6 +76,8 @@ pub(crate) fn run(post: Post) -> ! {
             3
         }
     };
+    // Whatever our threads are in is no cause of this end.
+    casebook.forget(slot);
     // What a check is running in one of our threads would outlive us.
     tree::kill_all();
     process::leave(code)
@@ -113,7 +120,7 @@ struct Worker {
 
 impl Worker {
     fn boot(post: Post) -> io::Result<Worker> {
-        let Post { slot, master, plan, listeners, scoreboard, lifeline, mut bell } = post;
+        let Post { slot, master, plan, listeners, scoreboard, casebook, lifeline, mut bell } = post;
         let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
         // The handlers first: a TERM that came in since the fork is still blocked, and would be lost.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
@@ -135,8 +142,7 @@ impl Worker {
         poll.registry().register(&mut SourceFd(&lifeline.as_raw_fd()), LIFELINE, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
         // A failed wake would leave the round to its deadline; there is nobody to tell it to here.
-        let runner = Runner::new(move || drop(waker.wake()))
-            .with_witness(move |check| scoreboard.set_check(slot, check.map_or("", |check| check.id.as_str())));
+        let runner = Runner::new(move || drop(waker.wake())).with_witness(Notes { slot, casebook });
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
         // A quarter of the descriptors is for the checks and for ourselves: without one left, nobody could be let
         // in, not even to take the place of a client that only sits there.

@@ -10,6 +10,7 @@
 // Each test file is a crate of its own and uses its part of this.
 #![allow(dead_code, unused_imports)]
 
+pub(crate) mod cgroup;
 pub(crate) mod circus;
 pub(crate) mod client;
 pub(crate) mod family;
@@ -209,7 +210,8 @@ impl Server {
 
     /// The pids of the workers, in order.
     pub(crate) fn workers(&self) -> Vec<i32> {
-        processes::children(self.master())
+        let is_worker = |pid: &i32| processes::name(*pid) != "hospital:keeper";
+        processes::children(self.master()).into_iter().filter(is_worker).collect()
     }
 
     /// A path in the server's directory.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Action, Fleet, Phase, Slot};
+use super::{ABORT_GRACE, Action, Fleet, OVERSLEPT, Phase, Slot};
 
 impl Fleet {
     pub(super) fn leave(&mut self, now: Instant) -> Vec<Action> {
@@ -18,7 +18,7 @@ impl Fleet {
     pub(super) fn stop(&mut self, code: u8, now: Instant) -> Vec<Action> {
         self.phase = Phase::Stopping { since: now, code };
         let drained: Vec<_> = (0..self.slots.len()).filter_map(|index| self.drain(index, now)).collect();
-        let successor = self.successor.take().map(|successor| Action::Term(successor.pid));
+        let successor = self.successor.take().map(|successor| Action::Term(successor.pid()));
         [Action::CloseListeners].into_iter().chain(successor).chain(drained).collect()
     }
 
@@ -26,7 +26,7 @@ impl Fleet {
         let code = if let Phase::Stopping { code, .. } = self.phase { code } else { 0 };
         self.phase = Phase::Stopping { since: now, code };
         let killed: Vec<_> = (0..self.slots.len()).filter_map(|index| self.kill(index)).collect();
-        let successor = self.successor.take().map(|successor| Action::Term(successor.pid));
+        let successor = self.successor.take().map(|successor| Action::Term(successor.pid()));
         [Action::CloseListeners].into_iter().chain(successor).chain(killed).collect()
     }
 
@@ -36,6 +36,17 @@ impl Fleet {
             Slot::Booting { since, .. } => self.force.timing.timeout.map(|timeout| since + timeout),
             Slot::Draining { kill_at, .. } | Slot::Aborting { kill_at, .. } => Some(kill_at),
             Slot::Vacant | Slot::Forking { .. } | Slot::Serving { .. } | Slot::Dying { .. } => None,
+        }
+    }
+
+    /// A worker that had no chance to end, or to boot, gets all the time for it once more.
+    pub(super) fn be_patient(&mut self, index: usize, now: Instant) {
+        let graceful = self.force.timing.graceful;
+        match &mut self.slots[index] {
+            Slot::Booting { since, .. } => *since = now,
+            Slot::Draining { kill_at, .. } => *kill_at = now + graceful.max(OVERSLEPT),
+            Slot::Aborting { kill_at, .. } => *kill_at = now + ABORT_GRACE,
+            Slot::Vacant | Slot::Forking { .. } | Slot::Serving { .. } | Slot::Dying { .. } => {}
         }
     }
 

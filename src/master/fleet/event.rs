@@ -65,6 +65,8 @@ pub(crate) enum Action {
     Announce,
     /// Start the program anew, with the sockets.
     Upgrade,
+    /// The new master does not get ready: kill it.
+    GiveUp { successor: Pid },
     /// The successor has the sockets, their files and the pidfile: leave them alone.
     HandOver { successor: Pid },
     /// The service is going away: let readiness fail.

@@ -242,6 +242,64 @@ fn a_master_that_overslept_does_not_look_for_hung_workers() {
 }
 
 #[test]
+fn a_master_that_overslept_kills_nobody_who_had_no_chance_to_drain() {
+    let mut world = World::new(1);
+    world.ready_all();
+    world.ignore_signals = true;
+    world.apply(Step::Command(Command::Drain));
+    world.apply(Step::Wait(GRACEFUL + OVERSLEPT));
+    assert_eq!(world.killed, 0, "stopped while it was due");
+    world.apply(Step::Wait(GRACEFUL));
+    assert_eq!(world.killed, 1, "awake when it was due again");
+}
+
+#[test]
+fn a_master_that_overslept_kills_nobody_who_had_no_chance_to_boot() {
+    let mut world = World::new(1);
+    let timeout = TIMING.timeout.expect("it is set");
+    world.apply(Step::Wait(timeout + OVERSLEPT));
+    assert_eq!(world.killed, 0);
+    world.ready_all();
+    assert_eq!(world.announced, 1);
+}
+
+#[test]
+fn a_master_that_overslept_kills_nobody_who_had_no_chance_to_dump_core() {
+    let mut world = World::new(1);
+    world.ready_all();
+    world.ignore_signals = true;
+    world.apply(Step::Hang(0));
+    world.apply(Step::Wait(ABORT_GRACE + OVERSLEPT));
+    assert_eq!(world.killed, 0);
+    world.apply(Step::Wait(ABORT_GRACE));
+    assert_eq!(world.killed, 1);
+}
+
+#[test]
+fn a_master_that_overslept_does_not_give_up_a_new_one_that_had_no_chance() {
+    let mut world = World::new(1);
+    world.ready_all();
+    world.apply(Step::Command(Command::Upgrade));
+    let timeout = TIMING.timeout.expect("it is set");
+    world.apply(Step::Wait(timeout + OVERSLEPT));
+    assert_eq!(world.given_up, 0);
+    world.apply(Step::Wait(timeout));
+    assert_eq!(world.given_up, 1);
+}
+
+#[test]
+fn a_new_master_that_answers_when_it_was_given_up_takes_nothing_over() {
+    let mut world = World::new(1);
+    world.ready_all();
+    world.apply(Step::Command(Command::Upgrade));
+    world.apply(Step::Wait(TIMING.timeout.expect("it is set")));
+    world.apply(Step::Succeed);
+    world.apply(Step::SuccessorDies);
+    world.settle();
+    assert_eq!((world.given_up, world.handed_over, world.exited), (1, false, None));
+}
+
+#[test]
 fn ttin_and_ttou_change_the_number_down_to_one() {
     let mut world = World::new(1);
     world.ready_all();
@@ -369,9 +427,11 @@ fn all_short_histories_end_well() {
         Step::BadReload,
         Step::FailNextFork,
         Step::Wait(Duration::from_secs(1)),
-        Step::Wait(Duration::from_secs(40)),
+        // In time for whatever begins now, and overslept for what began a second before.
+        Step::Wait(TIMING.timeout.expect("it is set")),
         Step::Command(Command::Upgrade),
         Step::Succeed,
+        Step::SuccessorDies,
         Step::Command(Command::Fewer),
         Step::Command(Command::Pause),
         Step::Command(Command::Drain),

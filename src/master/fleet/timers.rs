@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Action, Fleet, Phase, Slot};
+use super::{Action, Fleet, OVERSLEPT, Phase, Pid, Slot, Successor};
 use crate::tally::Cause;
 
 impl Fleet {
@@ -11,7 +11,10 @@ impl Fleet {
         let limits = self.slots.iter().filter_map(|&slot| self.kill_at(slot));
         let refill = self.has_room().then(|| self.backoff.not_before());
         let leave = if let Phase::Leaving { until, .. } = self.phase { Some(until) } else { None };
-        let succession = self.successor.and_then(|successor| successor.kill_at);
+        let succession = match self.successor {
+            Some(Successor::Booting { kill_at, .. }) => kill_at,
+            Some(Successor::Dying { .. }) | None => None,
+        };
         limits.chain(refill).chain(leave).chain(succession).chain(self.look_at).chain(self.beat_at).min()
     }
 
@@ -32,7 +35,9 @@ impl Fleet {
         let mut actions = Vec::new();
         for index in 0..self.slots.len() {
             let slot = self.slots[index];
-            if self.kill_at(slot).is_none_or(|kill_at| kill_at > now) {
+            let Some(due) = self.kill_at(slot).filter(|due| *due <= now) else { continue };
+            if overslept(due, now) {
+                self.be_patient(index, now);
                 continue;
             }
             actions.extend(self.kill(index));
@@ -43,23 +48,32 @@ impl Fleet {
                 actions.extend(self.cannot_boot(generation, now));
             }
         }
-        if let Some(successor) = &mut self.successor
-            && successor.kill_at.is_some_and(|kill_at| kill_at <= now)
+        if let Some(Successor::Booting { pid, kill_at: Some(due) }) = self.successor
+            && due <= now
         {
-            // What follows from its death is what follows from any.
-            successor.kill_at = None;
-            actions.push(Action::Kill(successor.pid));
+            if overslept(due, now) {
+                self.successor = Some(self.booting(pid, now));
+            } else {
+                // What follows from its death is what follows from any.
+                self.successor = Some(Successor::Dying { pid });
+                actions.push(Action::GiveUp { successor: pid });
+            }
         }
         actions
+    }
+
+    /// A new master that begins to boot.
+    pub(super) fn booting(&self, pid: Pid, now: Instant) -> Successor {
+        Successor::Booting { pid, kill_at: self.force.timing.timeout.map(|timeout| now + timeout) }
     }
 
     /// Has workers that hang looked for, twice within the timeout.
     fn look(&mut self, now: Instant) -> Option<Action> {
         let (due, interval) = (self.look_at.filter(|due| *due <= now)?, self.force.timing.timeout? / 2);
         self.look_at = Some(now + interval);
-        // A master that overslept (SIGSTOP, a frozen cgroup) cannot tell who hangs: its workers slept with it.
-        // It looks again when they have had their turn.
-        (now.duration_since(due) < interval).then_some(Action::Inspect)
+        // It cannot tell who hangs if its workers slept with it: it looks again when they have had their turn.
+        let in_time = !overslept(due, now) && now.duration_since(due) < interval;
+        in_time.then_some(Action::Inspect)
     }
 
     /// Tells the watchdog that all is well, as long as it is.
@@ -71,4 +85,9 @@ impl Fleet {
         let none_serves = self.phase == Phase::Running && self.strength().0 == 0;
         (!hangs && !none_serves).then_some(Action::Beat)
     }
+}
+
+/// Whether the master was stopped (SIGSTOP, a frozen cgroup) when this was due.
+fn overslept(due: Instant, now: Instant) -> bool {
+    now.duration_since(due) >= OVERSLEPT
 }

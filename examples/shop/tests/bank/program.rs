@@ -1,21 +1,61 @@
-//! A bank that never answers, and whose vault may hang its worker: for the tests of what becomes of the others.
+//! A bank that never answers, whose vault may hang its worker, and which may be robbed: for the tests of what becomes of
+//! the others.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use hospital::healthcheck;
 
 /// The bank answers.
 #[healthcheck(timeout = "300ms")]
 fn never() {
-    loop {
-        std::thread::park();
-    }
+    forever();
 }
 
 /// The vault is counted, in the worker's own loop, for which it says that it never waits.
 #[healthcheck(blocking = false, tags = ["liar"])]
 fn vault() {
-    while std::env::var_os("VAULT_IS_STUCK").is_some() {
+    if std::env::var_os("VAULT_IS_STUCK").is_some() {
+        forever();
+    }
+}
+
+/// The counter is not robbed.
+#[healthcheck]
+fn counter() {
+    be_robbed();
+}
+
+/// The till is not robbed, in the worker's own loop.
+#[healthcheck(blocking = false)]
+fn till() {
+    be_robbed();
+}
+
+/// The clerk does his work, and takes his time.
+#[healthcheck]
+fn clerk() {
+    std::thread::sleep(Duration::from_millis(200));
+}
+
+/// Ends the process in the way that is written in the file of BANK_ROBBERY, as long as there is one.
+fn be_robbed() {
+    let way = std::env::var("BANK_ROBBERY").and_then(|file| Ok(std::fs::read_to_string(file).unwrap_or_default()));
+    match way.unwrap_or_default().as_str() {
+        "" => {}
+        "abort" => std::process::abort(),
+        "exit" => std::process::exit(7),
+        "retire" => std::process::exit(0),
+        "memory" => drop(vec![1_u8; 1 << 30]),
+        // Again and again: Rust's own handler of SEGV takes the first one for a stack overflow, until that comes again.
+        signal => loop {
+            let _ = Command::new("kill").args([signal, &std::process::id().to_string()]).status();
+        },
+    }
+}
+
+fn forever() {
+    loop {
         std::thread::park();
     }
 }

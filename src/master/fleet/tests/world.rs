@@ -43,6 +43,7 @@ pub(super) struct World {
     pub(super) inspections: usize,
     pub(super) left: bool,
     pub(super) successors: usize,
+    pub(super) given_up: usize,
     pub(super) handed_over: bool,
     pub(super) exited: Option<u8>,
     /// TERM and ABRT do nothing to the workers.
@@ -73,6 +74,7 @@ impl World {
             inspections: 0,
             left: false,
             successors: 0,
+            given_up: 0,
             handed_over: false,
             exited: None,
             ignore_signals: false,
@@ -177,6 +179,10 @@ impl World {
                 return Some(Event::Loaded { workers: asked, timing: self.reloaded.unwrap_or(timing) });
             }
             Action::Load => return Some(Event::Refused),
+            Action::GiveUp { successor } => {
+                assert_eq!(successor, SUCCESSOR);
+                self.given_up += 1;
+            }
             Action::Upgrade => {
                 self.successors += 1;
                 return Some(Event::Succeeding { pid: SUCCESSOR });

@@ -1,0 +1,118 @@
+//! What workers die of: told in the log, and held against the checks that they were in.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Instant;
+
+use super::fleet::{Pid, Slot};
+use crate::round::quarantine::{Case, Cause, to_blame};
+use crate::sys::casebook::{Casebook, InProgress};
+use crate::sys::cgroup::OomKills;
+use crate::sys::signals::Signal;
+
+/// How many checks a line of the log names.
+const NAMED: usize = 5;
+
+/// Looks at the dead.
+pub(super) struct Coroner {
+    casebook: Casebook,
+    oom_kills: Option<OomKills>,
+}
+
+impl Coroner {
+    pub(super) fn new(casebook: Casebook) -> Coroner {
+        Coroner { casebook, oom_kills: OomKills::watch() }
+    }
+
+    /// Where workers note what they are in.
+    pub(super) fn casebook(&self) -> Casebook {
+        self.casebook
+    }
+
+    /// To be called now and then: what the kernel has killed since, for want of memory, was none of ours.
+    pub(super) fn catch_up(&mut self) {
+        self.oom_kills.iter_mut().for_each(OomKills::catch_up);
+    }
+
+    /// A worker is about to be aborted.
+    pub(super) fn hangs(&self, slot: usize, pid: Pid) {
+        let mut checks = self.casebook.in_progress(slot);
+        // Those on threads do not keep its loop from going on.
+        checks.retain(|check| check.in_loop);
+        tracing::error!("worker {slot} (pid {pid}) hangs{}: aborting it", named(&checks));
+        self.blame(&checks, Cause::Hang);
+        // It is to blame once, not again for the end.
+        self.casebook.forget(slot);
+    }
+
+    /// A worker is dead.
+    pub(super) fn died(&mut self, slot: usize, state: Slot, pid: Pid, status: ExitStatus) {
+        let checks = self.casebook.in_progress(slot);
+        let (is_well, in_what) = (status.success() && checks.is_empty(), named(&checks));
+        let killed = status.signal() == Some(Signal::SIGKILL as i32) && !matches!(state, Slot::Dying { .. });
+        let group = self.oom_kills.as_mut().filter(|_| killed).and_then(OomKills::another);
+        let is_out_of_memory = group.is_some();
+        let end = match group {
+            Some(group) => format!("killed by the kernel: out of memory (cgroup {}){in_what}", group.display()),
+            None => format!("{status}{in_what}"),
+        };
+        match state {
+            Slot::Booting { .. } => tracing::error!("worker {slot} (pid {pid}) died while it booted: {end}"),
+            Slot::Serving { .. } if is_well => tracing::info!("worker {slot} (pid {pid}) retired"),
+            Slot::Serving { .. } => tracing::error!("worker {slot} (pid {pid}) died: {end}"),
+            Slot::Draining { .. } if is_well => tracing::debug!("worker {slot} (pid {pid}) finished"),
+            Slot::Draining { .. } | Slot::Aborting { .. } => tracing::warn!("worker {slot} (pid {pid}) ended: {end}"),
+            // By us: nobody else is to blame.
+            Slot::Dying { .. } => return tracing::info!("worker {slot} (pid {pid}) was killed"),
+            Slot::Vacant | Slot::Forking { .. } => {}
+        }
+        let cause = match (status.code(), status.signal()) {
+            _ if is_out_of_memory => Cause::OutOfMemory,
+            (Some(code), _) => Cause::Exit(code as u8),
+            (None, signal) => Cause::Signal(signal.unwrap_or_default() as u8),
+        };
+        self.blame(&checks, cause);
+    }
+
+    fn blame(&self, checks: &[InProgress], cause: Cause) {
+        let in_progress: Vec<_> = checks.iter().map(|check| (Case::from_bits(check.case), check.since)).collect();
+        for place in to_blame(&in_progress) {
+            let (check, before) = (&checks[place], in_progress[place].0);
+            let after = Case::after_death(before, cause, self.casebook.time(Instant::now()));
+            // Not if somebody else's death was counted meanwhile.
+            self.casebook.change(check.key, check.case, after.to_bits());
+        }
+    }
+}
+
+/// The checks that a worker was in, as the end of a sentence.
+fn named(checks: &[InProgress]) -> String {
+    let mut names: Vec<_> = checks.iter().take(NAMED).map(|check| check.name.clone()).collect();
+    if checks.len() > NAMED {
+        names.push(format!("{} more", checks.len() - NAMED));
+    }
+    match (names.pop(), names.is_empty()) {
+        (None, _) => String::new(),
+        (Some(name), true) => format!(" in the check {name}"),
+        (Some(last), false) => format!(" in the checks {} and {last}", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn check(name: &str, case: u64) -> InProgress {
+        InProgress { key: 1, since: Duration::ZERO, case, name: name.to_owned(), in_loop: false }
+    }
+
+    #[test]
+    fn a_few_checks_are_named_and_the_rest_is_counted() {
+        let checks: Vec<_> = ["a", "b", "c", "d", "e", "f", "g"].iter().map(|name| check(name, 0)).collect();
+        assert_eq!(named(&[]), "");
+        assert_eq!(named(&checks[..1]), " in the check a");
+        assert_eq!(named(&checks[..2]), " in the checks a and b");
+        assert_eq!(named(&checks), " in the checks a, b, c, d, e and 2 more");
+    }
+}

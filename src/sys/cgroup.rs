@@ -1,0 +1,119 @@
+//! The control groups of this process, as far as they are about memory (cgroups(7)).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where they are mounted.
+pub(crate) const MOUNT: &str = "/sys/fs/cgroup";
+
+/// The version of control groups, whose files have other names in each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    One,
+    Two,
+}
+
+/// The groups that this process says it is in; a process without control groups says nothing.
+pub(crate) fn membership() -> String {
+    fs::read_to_string("/proc/self/cgroup").unwrap_or_default()
+}
+
+/// Our group and the groups around it, from the inside out. In a container our path may be that of the host,
+/// which is not there: then what counts is the root that is mounted.
+pub(crate) fn memory_groups(mount: &Path, membership: &str) -> impl Iterator<Item = (PathBuf, Version)> {
+    membership.lines().flat_map(move |line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        let found = match controllers {
+            "" => Some((mount.to_owned(), Version::Two)),
+            names if names.split(',').any(|name| name == "memory") => Some((mount.join("memory"), Version::One)),
+            _ => None,
+        };
+        let path = PathBuf::from(path.trim_start_matches('/'));
+        found.into_iter().flat_map(move |(root, version)| {
+            path.ancestors().map(|part| (root.join(part), version)).collect::<Vec<_>>()
+        })
+    })
+}
+
+/// How often the kernel has killed for want of memory in our group, and the file that says so.
+pub(crate) struct OomKills {
+    file: PathBuf,
+    seen: u64,
+}
+
+impl OomKills {
+    /// Begins to count; `None` where nothing is counted.
+    pub(crate) fn watch() -> Option<OomKills> {
+        OomKills::watch_in(Path::new(MOUNT), &membership())
+    }
+
+    fn watch_in(mount: &Path, membership: &str) -> Option<OomKills> {
+        memory_groups(mount, membership).find_map(|(group, version)| {
+            let file = group.join(match version {
+                Version::One => "memory.oom_control",
+                Version::Two => "memory.events",
+            });
+            let seen = count(&file)?;
+            Some(OomKills { file, seen })
+        })
+    }
+
+    /// The group, if there was one more kill in it since the last call. The kernel counts before it kills, so that of
+    /// whoever is dead is in.
+    pub(crate) fn another(&mut self) -> Option<&Path> {
+        if count(&self.file)? <= self.seen {
+            return None;
+        }
+        self.seen += 1;
+        self.file.parent()
+    }
+
+    /// What there was up to now killed somebody else.
+    pub(crate) fn catch_up(&mut self) {
+        self.seen = count(&self.file).unwrap_or(self.seen);
+    }
+}
+
+fn count(file: &Path) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(mount: &Path, name: &str, text: &str) {
+        let path = mount.join(name);
+        fs::create_dir_all(path.parent().expect("it has one")).expect("it can be made");
+        fs::write(path, text).expect("it can be written");
+    }
+
+    #[test]
+    fn each_kill_for_want_of_memory_is_noticed_once() {
+        for (membership, name, before) in [
+            ("0::/shop\n", "shop/memory.events", "low 0\nhigh 7\nmax 3\noom 3\n"),
+            ("4:memory:/shop\n0::/\n", "memory/shop/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n"),
+        ] {
+            let mount = tempfile::tempdir().expect("there is room");
+            file(mount.path(), name, &format!("{before}oom_kill 5\n"));
+            let mut kills = OomKills::watch_in(mount.path(), membership).expect("it is counted");
+            assert_eq!(kills.another(), None);
+            file(mount.path(), name, &format!("{before}oom_kill 7\n"));
+            assert_eq!(kills.another(), mount.path().join(name).parent());
+            assert!(kills.another().is_some() && kills.another().is_none());
+            file(mount.path(), name, &format!("{before}oom_kill 9\n"));
+            kills.catch_up();
+            assert_eq!(kills.another(), None);
+        }
+    }
+
+    #[test]
+    fn where_nothing_is_counted_nothing_is_watched() {
+        let mount = tempfile::tempdir().expect("there is room");
+        assert!(OomKills::watch_in(mount.path(), "").is_none());
+        file(mount.path(), "memory.events", "low 0\n");
+        assert!(OomKills::watch_in(mount.path(), "0::/shop\n").is_none(), "an old kernel does not count them");
+    }
+}

@@ -1,0 +1,56 @@
+//! What a worker notes about its checks, for those who come after it; and what they have noted for us.
+
+use std::time::{Duration, Instant};
+
+use crate::check::Check;
+use crate::duration;
+use crate::round::quarantine::{Case, Cause, Standing};
+use crate::round::{Verdict, Witness};
+use crate::sys::casebook::{self, Casebook};
+use crate::sys::signals;
+
+/// The notes of the worker in a slot.
+pub(super) struct Notes {
+    pub(super) slot: usize,
+    pub(super) casebook: Casebook,
+}
+
+impl Witness for Notes {
+    fn judge(&self, check: &Check, now: Instant) -> Verdict {
+        match Standing::of(Case::from_bits(self.casebook.case(&check.id)), self.casebook.time(now)) {
+            Standing::Free => Verdict::Run,
+            Standing::Suspect => Verdict::RunAlone,
+            Standing::Quarantined { deaths, cause, left } => Verdict::Withhold(format!(
+                "killed its worker {deaths} times ({}), next try in {}",
+                spoken(cause),
+                duration::spoken(Duration::from_secs(left.as_millis().div_ceil(1000) as u64))
+            )),
+        }
+    }
+
+    fn begins(&self, check: &Check, now: Instant) {
+        let mut case = self.casebook.case(&check.id);
+        if let Some(tried) = Case::from_bits(case).map(|case| case.tried(self.casebook.time(now)).to_bits())
+            && self.casebook.change(casebook::key(&check.id), case, tried)
+        {
+            case = tried;
+        }
+        self.casebook.begin(self.slot, &check.id, case, !check.blocking, now);
+    }
+
+    fn ends(&self, check: &Check) {
+        if let Some(case) = self.casebook.end(self.slot, &check.id).filter(|&case| case != 0) {
+            // If it has changed since, another run of the check has shown more.
+            self.casebook.change(casebook::key(&check.id), case, 0);
+        }
+    }
+}
+
+fn spoken(cause: Cause) -> String {
+    match cause {
+        Cause::Signal(number) => signals::name(number),
+        Cause::OutOfMemory => "out of memory".to_owned(),
+        Cause::Hang => "it hung".to_owned(),
+        Cause::Exit(code) => format!("exit code {code}"),
+    }
+}

@@ -1,0 +1,114 @@
+//! Control groups of a test's own, of whichever version is mounted. To be run by root.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// A control group. Dropping it kills whoever is in it, and removes it.
+pub(crate) struct Cgroup {
+    path: PathBuf,
+    is_v2: bool,
+}
+
+impl Cgroup {
+    /// A group in which memory is limited to so many bytes, swap included.
+    #[track_caller]
+    pub(crate) fn of_memory(limit: u64) -> Cgroup {
+        let group = Cgroup::new("memory", "/sys/fs/cgroup");
+        let limit = limit.to_string();
+        if group.is_v2 {
+            group.set("memory.max", &limit);
+            group.try_set("memory.swap.max", "0");
+        } else {
+            group.set("memory.limit_in_bytes", &limit);
+            group.try_set("memory.memsw.limit_in_bytes", &limit);
+        }
+        group
+    }
+
+    /// A group that can be frozen.
+    #[track_caller]
+    pub(crate) fn to_freeze() -> Cgroup {
+        let v2 = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].into_iter();
+        let v2 = v2.filter(|mount| fs::exists(format!("{mount}/cgroup.procs")).unwrap_or_default()).next_back();
+        Cgroup::new("freezer", v2.unwrap_or("/sys/fs/cgroup"))
+    }
+
+    #[track_caller]
+    fn new(controller: &str, v2: &str) -> Cgroup {
+        static GROUPS: AtomicUsize = AtomicUsize::new(0);
+        let v1 = PathBuf::from("/sys/fs/cgroup").join(controller);
+        let is_v2 = !v1.join("cgroup.procs").exists();
+        let name = format!("hospital-test-{}-{}", std::process::id(), GROUPS.fetch_add(1, Ordering::Relaxed));
+        let path = if is_v2 { PathBuf::from(v2) } else { v1 }.join(name);
+        fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}: run it as root", path.display()));
+        Cgroup { path, is_v2 }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// Puts a process into it, and what that starts from now on.
+    #[track_caller]
+    pub(crate) fn take(&self, pid: i32) {
+        self.set("cgroup.procs", &pid.to_string());
+    }
+
+    /// Stops everybody in it, until [`Cgroup::thaw`].
+    #[track_caller]
+    pub(crate) fn freeze(&self) {
+        if self.is_v2 {
+            self.set("cgroup.freeze", "1")
+        } else {
+            self.set("freezer.state", "FROZEN")
+        }
+        let is_frozen = || match self.is_v2 {
+            true => self.text("cgroup.events").contains("frozen 1"),
+            false => self.text("freezer.state").trim() == "FROZEN",
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !is_frozen() {
+            assert!(Instant::now() < deadline, "{} does not freeze", self.path.display());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn thaw(&self) {
+        if self.is_v2 { self.set("cgroup.freeze", "0") } else { self.set("freezer.state", "THAWED") }
+    }
+
+    fn text(&self, file: &str) -> String {
+        fs::read_to_string(self.path.join(file)).unwrap_or_default()
+    }
+
+    #[track_caller]
+    fn set(&self, file: &str, value: &str) {
+        let path = self.path.join(file);
+        fs::write(&path, value).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+
+    fn try_set(&self, file: &str, value: &str) {
+        let _ = fs::write(self.path.join(file), value);
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        self.try_set(
+            if self.is_v2 { "cgroup.freeze" } else { "freezer.state" },
+            if self.is_v2 { "0" } else { "THAWED" },
+        );
+        let deadline = Instant::now() + Duration::from_secs(10);
+        // It can be removed when nobody is left in it, zombies included.
+        while fs::remove_dir(&self.path).is_err() && Instant::now() < deadline {
+            for pid in self.text("cgroup.procs").lines() {
+                let _ = std::process::Command::new("kill").args(["-KILL", pid]).output();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
