@@ -2,16 +2,13 @@
 
 import collections
 import re
-import socket
 import tempfile
 from pathlib import Path
 
-from .servers import DEADLINE, running
+from .servers import REQUEST, connect, running
 
 # Two runs that differ in nothing but their length: what the difference costs is the requests'.
 SHORT, LONG = 100, 600
-
-REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:1515\r\n\r\n"
 
 
 def per_request(server):
@@ -27,7 +24,7 @@ def of_worker(server, requests):
         valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/%p", "--compress-strings=no"]
         with running(server, workers=1, under=valgrind) as process:
             (worker,) = process.workers()
-            with socket.create_connection(("127.0.0.1", process.port), DEADLINE) as client:
+            with connect(process.port) as client:
                 for _ in range(requests):
                     client.sendall(REQUEST)
                     head, _, body = client.recv(65536).partition(b"\r\n\r\n")
@@ -38,7 +35,7 @@ def of_worker(server, requests):
 
 
 def parse(profile):
-    """The self cost of each function: the lines of `fn=`, but for those that `calls=` announces, which are the callees'."""
+    """The self cost of each function: what stands below its `fn=`, but for the lines that `calls=` announces."""
     costs = collections.Counter()
     thing, function, callee = "", "", False
     for line in profile.splitlines():

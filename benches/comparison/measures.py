@@ -1,7 +1,7 @@
 """What is measured, one function each. They take our server and a number of rounds, and yield figures."""
 
 import contextlib
-import functools
+import dataclasses
 import re
 import signal
 import subprocess
@@ -14,8 +14,8 @@ from . import callgrind
 from .figures import OURS, Figure, Target
 from .kernel import cpu_time, pss, settled, wake_ups
 from .servers import (
-    CHAUSSETTE, CLOSED, DEADLINE, GUNICORN, KEPT, LIMIT, NGINX, ROOT, TARGET,
-    ask, hospital, load, running,
+    CHAUSSETTE, CLOSED, CLOSING_REQUEST, DEADLINE, GUNICORN, KEPT, LIMIT, NGINX, REQUEST, ROOT, TARGET,
+    ask, connect, load, running,
 )
 
 SLEEP = "exec:/bin/sleep#args=0.05"  # a check of 50 ms
@@ -64,7 +64,9 @@ def cpu(ours, rounds):
                 slice_of_load(server)  # warms caches and buffers; not counted
             values = in_turn(servers, rounds or 8, slice_of_load)
         most, least = targets[mode]
-        costs, speeds = ({name: [value[at] for value in column] for name, column in by_name(values).items()} for at in (0, 1))
+        pairs = by_name(values)
+        costs = {name: [cost for cost, _ in column] for name, column in pairs.items()}
+        speeds = {name: [speed for _, speed in column] for name, column in pairs.items()}
         yield Figure(f"CPU per request, {mode}", "µs", costs, most)
         yield Figure(f"requests a second, {mode}", "", speeds, [Target(least, "gunicorn", at_least=True)])
 
@@ -95,7 +97,7 @@ def livez(ours, rounds):
     """The slowest /livez while one of two workers is always busy with a check of 50 ms."""
 
     def slowest(_, seconds=3):
-        with running(hospital_with(ours, SLEEP), workers=2) as process:
+        with running(dataclasses.replace(ours, checks=SLEEP), workers=2) as process:
             end = time.monotonic() + seconds
             asker = threading.Thread(target=ask_until, args=(process.port, end))
             asker.start()
@@ -111,10 +113,6 @@ def livez(ours, rounds):
 
     values = by_name(in_turn([ours], rounds or 4, slowest))
     yield Figure("slowest `/livez` beside checks of 50 ms, `-w 2`, one of them free", "ms", values, [Target(10)])
-
-
-def hospital_with(ours, checks):
-    return type(ours)(ours.name, ours.command, checks)
 
 
 def ask_until(port, end):
@@ -158,24 +156,49 @@ def instructions(ours, _rounds):
 
 
 def calls(ours, _rounds):
-    """System calls for each request under load, as strace counts them. The wait takes in several events at once, so
-    its share is counted by itself."""
+    """System calls for each request, 16 at once, as strace counts them. The wait takes in several events at once, so its
+    share is told by itself."""
+    times, at_once = 100, 16
     for mode, most in (("keep-alive", 2), ("close", 4)):
-        with running(ours, workers=1) as process, tempfile.NamedTemporaryFile("r") as counts:
+        with running(ours, workers=1) as process, contextlib.ExitStack() as stack:
             (worker,) = process.workers()
-            command = ["strace", "-c", "-f", "-U", "name,calls", "-o", counts.name, "-p", str(worker)]
-            tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-            tracer.stderr.readline()  # it says that it is attached
-            requests, _ = load(process.port, 1, MODES[mode])
-            tracer.send_signal(signal.SIGINT)
-            tracer.communicate(timeout=DEADLINE)
-            shares = {name: int(count) / requests for name, count in re.findall(r"^(\w+) +(\d+)$", counts.read(), re.M)}
-        shares.pop("total")
+            kept = [stack.enter_context(connect(process.port)) for _ in range(at_once)] if mode == "keep-alive" else []
+            ask_all(kept)  # the accepting is not the request's
+            with traced(worker) as counts:
+                for _ in range(times):
+                    ask_all(kept or [connect(process.port) for _ in range(at_once)], close=not kept)
+        shares = {name: count / (times * at_once) for name, count in counts.items()}
         waits = sum(shares.pop(name, 0) for name in ("epoll_wait", "epoll_pwait"))
-        # What is done once a second, or once in all, is no request's; and wrk leaves some unanswered at its end.
+        # What is done once a second, or once in all, is no request's.
         named = ", ".join(sorted(name for name, share in shares.items() if share > 0.05))
         title = f"system calls per request, {mode}: {named}, and {waits:.2f} × the wait"
         yield Figure(title, "", {OURS: [round(sum(shares.values()), 1)]}, [Target(most)])
+
+
+def ask_all(clients, close=False):
+    """Sends a request on each connection, and then takes in the answers."""
+    for client in clients:
+        client.sendall(CLOSING_REQUEST if close else REQUEST)
+    for client in clients:
+        answer = client.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 200 "), answer
+        if close:
+            client.close()
+
+
+@contextlib.contextmanager
+def traced(pid):
+    """Counts the system calls of a process: a table that is filled at the end."""
+    counts = {}
+    with tempfile.NamedTemporaryFile("r") as table:
+        command = ["strace", "-c", "-f", "-U", "name,calls", "-o", table.name, "-p", str(pid)]
+        tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        tracer.stderr.readline()  # it says that it is attached
+        yield counts
+        tracer.send_signal(signal.SIGINT)
+        tracer.communicate(timeout=DEADLINE)
+        counts |= {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table.read(), re.M)}
+        counts.pop("total")
 
 
 def rounds(_ours, _rounds):
@@ -189,7 +212,8 @@ def rounds(_ours, _rounds):
     printed = ""
     for arguments in benches:
         # It exits with 1 when a ratio is over its target, which is seen here, too.
-        printed += subprocess.run(["cargo", "bench", "--quiet", "--locked", *arguments], cwd=ROOT, stdout=-1, text=True).stdout
+        command = ["cargo", "bench", "--quiet", "--locked", *arguments]
+        printed += subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
     for name, title in names.items():
         ratio, target = re.search(rf"^{name}: .*ratio ([\d.]+), target at most ([\d.]+)", printed, re.M).groups()
         yield Figure(title, "×", {OURS: [float(ratio)]}, [Target(float(target))])

@@ -26,7 +26,7 @@ def svg(figures):
     height = panel_height * math.ceil(len(figures) / 2)
     parts = [panel(figure, (at % 2) * PANEL_WIDTH, at // 2 * panel_height) for at, figure in enumerate(figures)]
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" role="img">\n'
         f"  <title>hospital beside other servers: less is better</title>\n  <style>{STYLE}  </style>\n"
         f'  <rect class="back" width="{WIDTH}" height="{height}"/>\n' + "\n".join(parts) + "\n</svg>\n"
     )
@@ -42,22 +42,20 @@ def panel(figure, left, top):
     def place(value):
         return start + (math.log10(value) - low) / max(high - low, 1) * (end - start)
 
-    lines = [f'<text class="title" x="{left + 12}" y="{top + 22}">{escape(f"{plain(figure.title)}, {figure.unit}")}</text>']
+    title = escape(f"{figure.title}, {figure.unit}".replace("`", ""))
+    lines = [f'<text class="title" x="{left + 12}" y="{top + 22}">{title}</text>']
     for decade in range(low, high + 1):
         x = place(10**decade)
         lines.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top + HEAD - 6}" y2="{bottom}"/>')
         lines.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{10.0**decade:,g}</text>')
     for at, (name, spread) in enumerate(spreads.items()):
         y = top + HEAD + at * ROW + 8
+        least, median, most = place(spread.least), place(spread.median), place(spread.most)
         ours = " ours" if name == OURS else ""
         lines += [
             f'<text class="{ours.strip()}" x="{start - 10}" y="{y + 4}" text-anchor="end">{escape(name)}</text>',
-            f'<line class="range{ours}" x1="{place(spread.least):.1f}" x2="{place(spread.most):.1f}" y1="{y}" y2="{y}"/>',
-            f'<circle class="dot{ours}" cx="{place(spread.median):.1f}" cy="{y}" r="4.5"/>',
-            f'<text class="{ours.strip()}" x="{place(spread.most) + 9:.1f}" y="{y + 4}">{number(spread.median)}</text>',
+            f'<line class="range{ours}" x1="{least:.1f}" x2="{most:.1f}" y1="{y}" y2="{y}"/>',
+            f'<circle class="dot{ours}" cx="{median:.1f}" cy="{y}" r="4.5"/>',
+            f'<text class="{ours.strip()}" x="{most + 9:.1f}" y="{y + 4}">{number(spread.median)}</text>',
         ]
     return "\n".join(f"  {line}" for line in lines)
-
-
-def plain(title):
-    return title.replace("`", "")

@@ -22,7 +22,8 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 VENV = TARGET / "peers-venv"
 DEADLINE = 20  # seconds; no wait is longer
 
-REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+CLOSING_REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 # ---- what there is ----
@@ -37,8 +38,8 @@ class Server:
     checks: str = "hospital.healthchecks.predictable"
 
 
-def hospital(binary=TARGET / "release/hospital", **more):
-    return Server("hospital", lambda port, workers, _: [binary, "serve", "-w", workers, "-b", f"127.0.0.1:{port}"], **more)
+def hospital(binary=TARGET / "release/hospital"):
+    return Server("hospital", lambda port, workers, _: [binary, "serve", "-w", workers, "-b", f"127.0.0.1:{port}"])
 
 
 def from_template(template):
@@ -53,7 +54,8 @@ LIMIT = Server("the limit", lambda port, workers, _: [TARGET / "prefork", port, 
 
 def nginx_command(port, workers, directory):
     body = Path(TARGET / "answer.json").read_text().replace("\\", "\\\\").replace('"', '\\"')
-    temporary = "".join(f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    temporary = " ".join(f"{kind}_temp_path {directory}/{kind};" for kind in kinds)
     (directory / "nginx.conf").write_text(
         f"daemon off; pid {directory}/pid; worker_processes {workers};\n"
         "events { worker_connections 1024; }\n"
@@ -111,9 +113,10 @@ def has_venv(python):
 
 def quietly(*command):
     """Runs a command; only if it fails, what it said is shown."""
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = list(map(str, command))
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
-        sys.exit(f"{shlex.join(map(str, command))} failed:\n{done.stdout}")
+        sys.exit(f"{shlex.join(command)} failed:\n{done.stdout}")
     return done.stdout
 
 
@@ -185,9 +188,13 @@ def wait_for_200(port, process):
     raise ServerFailed(f"no 200 within {DEADLINE} s")
 
 
-def ask(port, request=REQUEST):
+def connect(port):
+    return socket.create_connection(("127.0.0.1", port), DEADLINE)
+
+
+def ask(port, request=CLOSING_REQUEST):
     """One request on a connection of its own: all that is answered."""
-    with socket.create_connection(("127.0.0.1", port), DEADLINE) as client:
+    with connect(port) as client:
         client.sendall(request)
         answer = b""
         while part := client.recv(65536):
@@ -217,7 +224,8 @@ KEPT, CLOSED = [], ["-H", "Connection: close"]
 
 def load(port, seconds, options):
     """Loads a server from 16 connections; the number of requests, all of them answered well, and the seconds."""
-    command = ["wrk", "-t1", "-c16", f"-d{seconds}s", "--timeout", f"{DEADLINE}s", *options, f"http://127.0.0.1:{port}/"]
+    shape = ["-t1", "-c16", f"-d{seconds}s", "--timeout", f"{DEADLINE}s"]
+    command = ["wrk", *shape, *options, f"http://127.0.0.1:{port}/"]
     output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 3 * DEADLINE).stdout
     if "Non-2xx" in output or "Socket errors" in output:
         sys.exit(f"not every request was answered well:\n{output}")
