@@ -1,5 +1,6 @@
 //! The command line: what is asked for, and who does it.
 
+mod advice;
 mod check;
 mod interrupt;
 mod list;
@@ -41,7 +42,7 @@ pub(crate) fn run() -> ExitCode {
     given.argv = with_verb(given.argv);
     let outcome = match parse(&given) {
         Ok((command, matches)) => dispatch(given, command, matches),
-        Err(error) if error.use_stderr() => Err(Error::Usage(one_line(&error))),
+        Err(error) if error.use_stderr() => Err(Error::Usage(advice::on(&error).unwrap_or_else(|| one_line(&error)))),
         // --help and --version
         Err(text) => print(text.to_string()).map(|()| ExitCode::SUCCESS),
     };
@@ -52,8 +53,13 @@ pub(crate) fn run() -> ExitCode {
     })
 }
 
+/// The whole command line.
+pub(crate) fn command() -> Command {
+    Invocation::command()
+}
+
 fn parse(given: &Given) -> Result<(Command, ArgMatches), clap::Error> {
-    let mut command = Invocation::command();
+    let mut command = command();
     let matches = command.try_get_matches_from_mut(&given.argv)?;
     Ok((command, matches))
 }

@@ -26,7 +26,7 @@ impl Disclosure {
     ///
     /// [`Error::Usage`] when a token is asked for and there is none.
     pub(crate) fn from_settings(settings: &Settings) -> Result<Disclosure, Error> {
-        match (settings.details, &settings.token_file) {
+        match (settings.answers.details, &settings.answers.token_file) {
             (Details::Always, _) => Ok(Disclosure::Always),
             (Details::Never, _) => Ok(Disclosure::Never),
             (Details::Token, Some(path)) => read(path).map(Disclosure::Token),

@@ -1,9 +1,9 @@
 //! The tables in `docs/`, compared with the code that they describe.
 
-use clap::{Arg, CommandFactory};
+use clap::Arg;
 
 use crate::checks::BUILTINS;
-use crate::cli::Invocation;
+use crate::cli::command;
 use crate::collect::COMMON;
 use crate::master::command::SIGNALS;
 use crate::render::exposition::{Family, Kind};
@@ -24,7 +24,7 @@ fn compare(file: &str, expected: &[String]) {
 
 #[test]
 fn every_setting_is_in_settings_md_as_the_command_line_has_it() {
-    let command = Invocation::command();
+    let command = command();
     let serve = command.find_subcommand("serve").expect("there is such a subcommand");
     let row = |arg: &Arg| {
         let long = arg.get_long()?;
@@ -43,6 +43,23 @@ fn every_setting_is_in_settings_md_as_the_command_line_has_it() {
         Some(format!("| {short}`--{long}` {value} | {variable} | {} | {help} |", default.join(" ")))
     };
     compare("SETTINGS.md", &serve.get_arguments().filter_map(row).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_help_fits_on_80_columns_and_every_setting_stands_under_a_heading() {
+    let mut program = command();
+    program.build();
+    for command in program.get_subcommands_mut() {
+        for help in [command.render_help(), command.render_long_help()] {
+            let help = help.to_string();
+            let long = help.lines().find(|line| line.chars().count() > 80);
+            assert_eq!(long, None, "{help}");
+        }
+    }
+    let serve = program.find_subcommand("serve").expect("there is such a subcommand");
+    let settings = serve.get_arguments().filter(|arg| arg.get_long().is_some() && arg.get_action().takes_values());
+    let without: Vec<_> = settings.filter(|arg| arg.get_help_heading().is_none()).filter_map(Arg::get_long).collect();
+    assert!(without.is_empty(), "{without:?} stand in no group of src/settings.rs");
 }
 
 #[test]

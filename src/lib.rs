@@ -124,6 +124,12 @@ pub fn main() -> ExitCode {
     cli::run()
 }
 
+/// What the command line is defined as, for those who make manual pages and completions of it. No part of the interface.
+#[doc(hidden)]
+pub fn command() -> clap::Command {
+    cli::command()
+}
+
 /// Collects the checks that the names say, as HEALTHCHECKS and the command line do.
 ///
 /// # Errors

@@ -23,7 +23,8 @@ impl Plan {
     /// The first thing that is wrong.
     pub(crate) fn make(configuration: Configuration) -> Result<Plan, Error> {
         let settings = &configuration.settings;
-        let identity = Identity::resolve(settings.user.as_deref(), settings.group.as_deref()).map_err(Error::Usage)?;
+        let identity = Identity::resolve(settings.process.user.as_deref(), settings.process.group.as_deref())
+            .map_err(Error::Usage)?;
         let sources = Sources::read(&configuration.names, configuration.origin)?;
         let disclosure = Disclosure::from_settings(settings)?;
         Ok(Plan { configuration, sources, identity, disclosure })

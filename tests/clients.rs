@@ -21,19 +21,12 @@ fn assert_answers(server: &Server, why: &str) {
     assert!(started.elapsed() < PROMPT, "{why}: it took {:?}", started.elapsed());
 }
 
-/// For this process and the servers that it starts: as many as may be had.
-fn allow_many_descriptors() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is such a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("everyone may go up to the hard limit");
-}
-
 #[test]
 fn thousands_of_half_sent_requests_hold_up_nobody() {
     const MANY: usize = 2000;
     /// In user space, of a debug build: the connection, a small buffer, its place in slab and timers.
     const BYTES_A_CONNECTION: u64 = 2048;
-    allow_many_descriptors();
+    processes::allow_many_descriptors();
     let server = Server::start(["--worker-connections", "4000", "--header-timeout", "60s"]);
     let worker = server.workers()[0];
     let open = processes::sockets(worker);

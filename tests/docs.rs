@@ -64,7 +64,8 @@ impl Session {
             let typed = 1 + step.lines().skip(1).take_while(|line| line.starts_with("> ")).count();
             let lines: Vec<_> = step.split('\n').collect();
             let (line, expected) = (lines[..typed].join("\n").replace("\n> ", "\n"), lines[typed..].join("\n"));
-            let told = if line.contains("hospital serve") { self.serve(&line) } else { self.run(&line) };
+            let serves = line.contains("hospital serve") && !line.contains("-config");
+            let told = if serves { self.serve(&line) } else { self.run(&line) };
             assert!(
                 pattern(&expected).is_match(&format!("{}\n", told.trim_end())),
                 "{} shows\n$ {line}\n{expected}\n\nbut this happens:\n{told}",

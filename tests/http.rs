@@ -132,6 +132,32 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn a_request_that_comes_while_another_waits_for_its_round_gets_its_own_answer() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let (began, gate) = (directory.path().join("began"), directory.path().join("gate"));
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).expect("the directory is ours");
+    let script = format!("echo%20>>{}%3B%20read%20line%20<{}", began.display(), gate.display());
+    let checks = format!("gated=exec:/bin/sh#args=-c&args={script} other=exec:/bin/true");
+    let server = Launch::serve([""; 0]).env("HEALTHCHECKS", &checks).start();
+    let mut client = Client::to(&server.at);
+    client.no_delay();
+    // A connection that is kept is watched.
+    client.ask("/livez");
+    assert_eq!(client.answer().status, 200);
+    client.ask("/gated?verbose");
+    eventually("its round begins", || began.exists());
+    client.ask("/other?verbose");
+    // The worker has looked at that connection by the time it answers this one.
+    assert_eq!(get(&server.at, "/livez").status, 200);
+    std::fs::write(&gate, "\n").expect("the check reads it");
+    std::fs::remove_file(&gate).expect("the directory is ours");
+    std::fs::write(&gate, "\n").expect("the directory is ours");
+    for id in ["gated", "other"] {
+        assert_eq!(client.answer().json()["details"][0]["id"], id);
+    }
+}
+
+#[test]
 fn nothing_behind_a_close_is_answered() {
     let server = Server::start::<_, &str>([]);
     let close = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";

@@ -243,7 +243,8 @@ fn what_is_no_longer_configured_disappears() {
     std::fs::write(&env, names("")).expect("the directory is ours");
     server.signal(Signal::SIGHUP);
     server.logs("all workers are of generation 1");
-    assert_eq!(shown(), ["two"], "and is shown again without having run in the new workers");
+    // The last old worker may take one more connection until its TERM has come.
+    eventually("what is left is shown again without having run in the new workers", || shown() == ["two"]);
 }
 
 #[test]

@@ -335,6 +335,9 @@ fn a_file_that_is_no_socket_is_not_deleted() {
     std::os::unix::fs::symlink(&file, &link).expect("the directory is ours");
     for path in [&file, &link, &directory.path().to_owned()] {
         assert_refused(Launch::binding(["-b", &unix(path)]), &[&unix(path), "no socket"]);
+        // A file of that name may mean something to others: `/etc/passwd.lock` keeps useradd out.
+        let lock = format!("{}.lock", path.display());
+        assert!(!std::path::Path::new(&lock).exists(), "{lock} is left");
     }
     assert_eq!(std::fs::read_to_string(&file).expect("it is still there"), "data");
     assert_refused(Launch::binding(["-b", "unix:/no/such/directory/socket"]), &["/no/such/directory/socket"]);

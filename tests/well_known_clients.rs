@@ -1,4 +1,4 @@
-//! What people have at hand: curl, as the manual of the origin uses it and as scripts do, and wrk.
+//! What people have at hand: curl, as the manual of the origin uses it and as scripts do, wrk and h2load.
 
 mod support;
 
@@ -80,6 +80,20 @@ fn wrk_finds_no_error_on_kept_connections() {
     assert_eq!(server.workers(), before, "the same workers have served them all");
     let now_open = || before.iter().map(|&pid| processes::sockets(pid)).sum::<usize>();
     eventually("the workers let go of the connections", || now_open() == open);
+}
+
+#[test]
+#[ignore = "needs h2load: run tests/run"]
+fn h2load_finds_no_error_on_kept_and_pipelining_connections() {
+    let server = Server::start(["-w", "2"]);
+    for pipelined in ["1", "10"] {
+        let options = ["--h1", "--requests", "5000", "--clients", "64", "--max-concurrent-streams", pipelined];
+        let output = run("h2load", &[&options[..], &[&url(&server, "/")]].concat());
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("5000 succeeded, 0 failed, 0 errored, 0 timeout"), "{said}");
+        assert!(said.contains("status codes: 5000 2xx, 0 3xx, 0 4xx, 0 5xx"), "{said}");
+    }
 }
 
 /// What curl prints; it has to succeed.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, Command};
 
-use super::{parse, print};
+use super::{advice, parse, print};
 use crate::error::Error;
 use crate::logging;
 use crate::master::{Ended, Master};
@@ -19,37 +19,40 @@ use crate::worker;
 pub(super) struct Flags {
     /// The checks to serve, as dotted paths, scheme:target, or files; HEALTHCHECKS unless given
     names: Vec<String>,
-    #[command(flatten)]
-    settings: Settings,
     /// Show every setting with its source, then exit
     #[arg(long)]
     print_config: bool,
     /// Validate the configuration, then exit
     #[arg(long, conflicts_with = "print_config")]
     check_config: bool,
+    #[command(flatten)]
+    settings: Settings,
 }
 
 /// Serves until the end, unless only the configuration is asked about.
 pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &Flags) -> Result<ExitCode, Error> {
+    if let Some(advice) = advice::on_names(&flags.names) {
+        return Err(Error::Usage(advice));
+    }
     let configuration = resolve(&given, command, matches)?;
     if flags.print_config {
         print(configuration.print())?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(directory) = &configuration.settings.chdir {
+    if let Some(directory) = &configuration.settings.process.chdir {
         std::env::set_current_dir(directory)
             .map_err(|error| Error::Usage(format!("--chdir {}: {error}", directory.display())))?;
     }
     let plan = Plan::make(configuration)?;
     if flags.check_config {
-        let unknown = plan.configuration.unknown.iter().map(|variable| format!("{variable} is no setting\n"));
-        print(unknown.chain(["the configuration is good\n".to_owned()]).collect::<String>())?;
+        let unheeded = plan.configuration.unheeded.iter().map(|sentence| format!("{sentence}\n"));
+        print(unheeded.chain(["the configuration is good\n".to_owned()]).collect::<String>())?;
         return Ok(ExitCode::SUCCESS);
     }
     let settings = &plan.configuration.settings;
-    process::set_umask(settings.umask);
-    logging::init(settings.error_logfile.as_deref(), settings.log_level, settings.log_format, plan.identity.owner())?;
-    plan.configuration.warn_of_unknown();
+    process::set_umask(settings.process.umask);
+    logging::init(settings.error_log(), settings.log.log_level, settings.log.log_format, plan.identity.owner())?;
+    plan.configuration.warn_of_unheeded();
     match Master::start(plan, given, replan)?.run() {
         Ok(Ended::Stopped(code)) => Ok(ExitCode::from(code)),
         Ok(Ended::Forked(post)) => worker::run(*post),

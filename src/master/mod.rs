@@ -83,21 +83,21 @@ impl Master {
         // Before anything of ours is open but the log, and whatever a parent has leaked.
         descriptors::close_all_on_exec().map_err(cannot("cannot tidy up descriptors"))?;
         let listeners = match &inheritance {
-            Some(inheritance) => sockets::inherit(&inheritance.sockets, settings.backlog)?,
-            None => sockets::open(&settings.addresses(), settings.backlog, plan.identity.owner())?,
+            Some(inheritance) => sockets::inherit(&inheritance.sockets, settings.sockets.backlog)?,
+            None => sockets::open(&settings.addresses(), settings.sockets.backlog, plan.identity.owner())?,
         };
         let handled = command::SIGNALS.iter().map(|(name, _)| signal(name));
         let signals = Inbox::new(handled).map_err(cannot("cannot install signal handlers"))?;
         signals::unblock_all().map_err(cannot("cannot unblock signals"))?;
         let pidfile = succession::pidfile(&plan, inheritance.as_ref())
             .inspect_err(|_| listeners.iter().filter(|_| inheritance.is_none()).for_each(Listener::remove_file))?;
-        process::set_name(&format!("{}:master", settings.name));
+        process::set_name(&format!("{}:master", settings.process.name));
         let generation = inheritance.as_ref().map_or(0, |inheritance| inheritance.generation);
         let predecessor = inheritance.map(|inheritance| inheritance.bell()).transpose();
         let scoreboard = Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?;
         scoreboard.set_reloaded(true);
         Ok(Master {
-            fleet: Fleet::new(generation, settings.workers.into(), SLOTS, timing(&plan), now),
+            fleet: Fleet::new(generation, settings.fleet.workers.into(), SLOTS, timing(&plan), now),
             listeners,
             scoreboard,
             keeper: None,
@@ -301,7 +301,7 @@ impl Master {
             Ok(plan) => {
                 self.warn_of_what_stays(&plan);
                 let event =
-                    Event::Loaded { workers: plan.configuration.settings.workers.into(), timing: timing(&plan) };
+                    Event::Loaded { workers: plan.configuration.settings.fleet.workers.into(), timing: timing(&plan) };
                 self.plans.insert(self.fleet.next_generation(), plan);
                 self.coroner.casebook().close_all();
                 tracing::info!("reloading");
@@ -323,7 +323,7 @@ impl Master {
                 tracing::warn!("changed from {before} to {after}: that takes a restart or an upgrade (USR2)");
             }
         }
-        new.configuration.warn_of_unknown();
+        new.configuration.warn_of_unheeded();
     }
 
     // --- the beginning and the end -----------------------------------------------------------------
@@ -370,9 +370,9 @@ fn cannot(what: &str) -> impl FnOnce(io::Error) -> Error {
 fn timing(plan: &Plan) -> Timing {
     let settings = &plan.configuration.settings;
     Timing {
-        timeout: Some(settings.timeout).filter(|timeout| !timeout.is_zero()),
-        graceful: settings.graceful_timeout,
-        drain_delay: settings.drain_delay,
+        timeout: Some(settings.times.timeout).filter(|timeout| !timeout.is_zero()),
+        graceful: settings.times.graceful_timeout,
+        drain_delay: settings.times.drain_delay,
         // Twice as often as the watchdog asks for, as sd_watchdog_enabled(3) advises.
         watchdog: systemd::watchdog().map(|period| period / 2).filter(|period| *period > Duration::ZERO),
     }

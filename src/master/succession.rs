@@ -120,7 +120,7 @@ impl Master {
 
 /// The pidfile of a plan: the former master's, or one of our own.
 pub(super) fn pidfile(plan: &Plan, inheritance: Option<&Inheritance>) -> Result<Option<PidFile>, Error> {
-    let path = plan.configuration.settings.pid.as_deref().map(PidFile::absolute);
+    let path = plan.configuration.settings.process.pid.as_deref().map(PidFile::absolute);
     let inherited =
         inheritance.map(Inheritance::pidfile).transpose().map_err(cannot("cannot take over the pidfile"))?;
     match (path, inherited.flatten()) {

@@ -19,6 +19,9 @@ use crate::sys::filesystem::read_file;
 
 const PREFIX: &str = "HOSPITAL_";
 
+/// Where gunicorn takes flags from. Its flags are ours for the most part; who moves from it will look for them.
+const GUNICORN: &str = "GUNICORN_CMD_ARGS";
+
 /// The variable that tells a new master what it takes over from the former one. It is no setting.
 pub(crate) const SUCCESSION: &str = "HOSPITAL_SUCCESSION";
 
@@ -43,8 +46,8 @@ pub(crate) struct Configuration {
     pub(crate) origin: &'static str,
     /// Variables that the workers get beside the environment.
     pub(crate) environment: Vec<(String, String)>,
-    /// Variables that look like settings but are none.
-    pub(crate) unknown: Vec<String>,
+    /// Variables that look like settings but are none, a sentence each.
+    pub(crate) unheeded: Vec<String>,
     /// Each setting's variable, value and source.
     table: Vec<(String, String, String)>,
 }
@@ -62,7 +65,7 @@ struct Layer {
     place: &'static str,
     healthchecks: Option<String>,
     flags: BTreeMap<String, Flag>,
-    unknown: Vec<String>,
+    unheeded: Vec<String>,
 }
 
 struct Flag {
@@ -118,11 +121,11 @@ impl Given {
         let flags = Layer::read("--env", &from_flags, command, subcommand)?;
 
         let mut healthchecks = None;
-        let mut unknown = Vec::new();
+        let mut unheeded = Vec::new();
         let mut chosen = BTreeMap::new();
         for layer in [environment, file, flags] {
             healthchecks = layer.healthchecks.or(healthchecks);
-            unknown.extend(layer.unknown);
+            unheeded.extend(layer.unheeded);
             chosen.extend(layer.flags);
         }
         chosen.retain(|id, _| !own(id));
@@ -136,7 +139,7 @@ impl Given {
         };
         let table = table(command, subcommand, &merged, &chosen);
         let environment = from_file.into_iter().chain(from_flags).collect();
-        Ok(Configuration { settings, names, origin, environment, unknown, table })
+        Ok(Configuration { settings, names, origin, environment, unheeded, table })
     }
 }
 
@@ -152,9 +155,9 @@ impl Given {
 
 impl Configuration {
     /// Logs the variables that look like settings and are none.
-    pub(crate) fn warn_of_unknown(&self) {
-        for variable in &self.unknown {
-            tracing::warn!("{variable} is no setting: see `hospital serve --print-config`");
+    pub(crate) fn warn_of_unheeded(&self) {
+        for sentence in &self.unheeded {
+            tracing::warn!("{sentence}: see `hospital serve --print-config`");
         }
     }
 
@@ -180,11 +183,17 @@ impl Layer {
         // the last one counts.
         let exact: BTreeMap<_, _> =
             variables.iter().filter(|(name, _)| *name == name.to_uppercase()).cloned().collect();
+        let foreign = exact.get(GUNICORN).is_some_and(|flags| !flags.is_empty());
+        let unheeded = foreign.then(|| format!("{GUNICORN} is not obeyed, give its flags to `hospital serve`"));
         let read = |error: envy::Error| Error::Usage(error.to_string());
         let conventions: Conventions = envy::from_iter(exact.clone()).map_err(read)?;
         let ours: BTreeMap<String, String> = envy::prefixed(PREFIX).from_iter(exact).map_err(read)?;
-        let mut layer =
-            Layer { place, healthchecks: conventions.healthchecks, flags: BTreeMap::new(), unknown: Vec::new() };
+        let mut layer = Layer {
+            place,
+            healthchecks: conventions.healthchecks,
+            flags: BTreeMap::new(),
+            unheeded: unheeded.into_iter().collect(),
+        };
         let conventional =
             [("WEB_CONCURRENCY", "workers", conventions.web_concurrency), ("PORT", "port", conventions.port)];
         for (variable, id, value) in conventional {
@@ -200,7 +209,7 @@ impl Layer {
             if settable(command, subcommand).any(|arg| arg.get_id() == key.as_str()) {
                 layer.set(command, subcommand, &key, variable, value)?;
             } else {
-                layer.unknown.push(variable);
+                layer.unheeded.push(format!("{variable} is no setting"));
             }
         }
         Ok(layer)

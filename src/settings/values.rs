@@ -17,6 +17,7 @@ pub(crate) enum LogLevel {
     #[value(alias = "warn")]
     Warning,
     /// What is broken.
+    #[value(alias = "critical")]
     Error,
 }
 

@@ -45,15 +45,23 @@ pub(super) fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
 /// what a check starts shall not get any.
 pub(crate) fn close_all_on_exec() -> io::Result<()> {
     // SAFETY: the call changes flags only; no descriptor is closed or taken over.
-    let result = unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as i32) };
-    Errno::result(result)?;
-    Ok(())
+    unsafe { close_range(libc::CLOSE_RANGE_CLOEXEC) }
 }
 
 /// Closes every descriptor above 2, in a forked child that needs none of its parent's.
 pub(super) fn close_all() -> io::Result<()> {
     // SAFETY: the child ends without running destructors, so nothing is closed twice.
-    let result = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    unsafe { close_range(0) }
+}
+
+/// close_range(2) from 3 on, which musl has no function for.
+///
+/// # Safety
+///
+/// Without a flag it closes descriptors whoever owns them.
+unsafe fn close_range(flags: libc::c_uint) -> io::Result<()> {
+    // SAFETY: the caller answers for the descriptors; the call takes no pointer.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, flags) };
     Errno::result(result)?;
     Ok(())
 }

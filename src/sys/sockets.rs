@@ -162,6 +162,14 @@ impl Listener {
         }
     }
 
+    /// [`Listener::accept`], for when it does not matter why there is nobody.
+    pub(crate) fn accept_client(&self) -> Option<Socket> {
+        match self.accept() {
+            Accepted::Client(socket) => Some(socket),
+            Accepted::Nobody | Accepted::Exhausted(_) | Accepted::Broken(_) => None,
+        }
+    }
+
     /// Adds it to an epoll set so that one worker at a time is woken for a connection.
     ///
     /// mio registers edge-triggered and not exclusively, which wakes every worker for each

@@ -12,7 +12,7 @@ use mio::{Interest, Registry, Token};
 use slab::Slab;
 use socket2::Socket;
 
-use super::connection::{Connection, Need, Patience};
+use super::connection::{Connection, Patience};
 
 /// How many connection objects are kept for the next clients.
 const SPARE: usize = 64;
@@ -93,11 +93,6 @@ impl Clients {
         if self.spare.len() < SPARE {
             self.spare.push(client.connection);
         }
-    }
-
-    /// Whether the client's request is not answered yet.
-    pub(super) fn waits_for_round(&self, key: usize) -> bool {
-        self.slab.get(key).is_some_and(|client| client.connection.need() == Need::Answer)
     }
 
     /// The keys of those who wait for their next request.

@@ -55,6 +55,11 @@ impl Door {
         self.most
     }
 
+    /// How many listeners there are.
+    pub(super) fn len(&self) -> usize {
+        self.listeners.len()
+    }
+
     pub(super) fn has(&self, token: Token) -> bool {
         (self.first_token..self.first_token + self.listeners.len()).contains(&token.0)
     }
@@ -172,10 +177,15 @@ impl Door {
     pub(super) fn accept_last(&mut self, now: Instant) -> Option<Socket> {
         let State::Closing { at } = self.state else { return None };
         let mut ours = self.listeners.iter().filter(|listener| at <= now && listener.is_ours());
-        ours.find_map(|listener| match listener.accept() {
-            Accepted::Client(socket) => Some(socket),
-            Accepted::Nobody | Accepted::Exhausted(_) | Accepted::Broken(_) => None,
-        })
+        ours.find_map(Listener::accept_client)
+    }
+
+    /// One of those that are waiting now, were it left to others or not.
+    pub(super) fn accept_waiting(&mut self) -> Option<Socket> {
+        match self.state {
+            State::Open | State::Yielded { .. } => self.listeners.iter().find_map(Listener::accept_client),
+            State::Closing { .. } | State::Paused { .. } | State::Closed => None,
+        }
     }
 
     /// Closes it for good.

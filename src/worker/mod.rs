@@ -9,6 +9,7 @@ mod respond;
 mod rounds;
 pub(crate) mod route;
 mod scraper;
+mod turn;
 mod witness;
 
 use std::io::{self, PipeReader, Write};
@@ -31,11 +32,11 @@ use crate::sys::signals::{self, Inbox, Signal};
 use crate::sys::sockets::Listener;
 use crate::sys::systemd;
 use crate::sys::tree;
-use clients::{Clients, Progress};
-use connection::{Limits, Need, Patience, Rejection};
+use clients::Clients;
+use connection::{Limits, Need, Patience};
 use door::Door;
 use respond::Responder;
-use rounds::{Asker, Rounds};
+use rounds::Rounds;
 use witness::Notes;
 
 const SIGNALS: Token = Token(0);
@@ -46,9 +47,6 @@ const FIRST_LISTENER: usize = 3;
 /// How long a drain waits for the next request on a connection that is idle: a client that has just
 /// sent one is still told that the connection closes.
 const IDLE_GRACE: Duration = Duration::from_secs(2);
-
-/// How many pipelined requests of one client are answered before others have their turn.
-const TURN: usize = 8;
 
 /// What a worker takes with it from the master.
 pub(crate) struct Post {
@@ -85,14 +83,14 @@ pub(crate) fn run(post: Post) -> ! {
 
 fn limits(settings: &Settings) -> Limits {
     Limits {
-        line: settings.limit_request_line as usize,
-        fields: settings.limit_request_fields as usize,
-        field_size: settings.limit_request_field_size as usize,
+        line: settings.answers.limit_request_line as usize,
+        fields: settings.answers.limit_request_fields as usize,
+        field_size: settings.answers.limit_request_field_size as usize,
     }
 }
 
 fn patience(settings: &Settings) -> Patience {
-    Patience { header: settings.header_timeout, keep_alive: settings.keep_alive }
+    Patience { header: settings.times.header_timeout, keep_alive: settings.times.keep_alive }
 }
 
 struct Worker {
@@ -108,8 +106,6 @@ struct Worker {
     limits: Limits,
     patience: Patience,
     scratch: Box<[u8]>,
-    /// Clients whose round is over and whose answer is to be written.
-    answered: Vec<usize>,
     /// Clients that have had their turn, and are not done.
     again: Vec<usize>,
     now: Instant,
@@ -125,7 +121,7 @@ impl Worker {
         // The handlers first: a TERM that came in since the fork is still blocked, and would be lost.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
         signals::unblock_all()?;
-        process::set_name(&format!("{}:w{slot}", settings.name));
+        process::set_name(&format!("{}:w{slot}", settings.process.name));
         identity.assume()?;
         if !process::die_with(master)? {
             process::leave(0);
@@ -146,7 +142,7 @@ impl Worker {
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
         // A quarter of the descriptors is for the checks and for ourselves: without one left, nobody could be let
         // in, not even to take the place of a client that only sits there.
-        let most = (settings.worker_connections as usize).min(descriptors::limit() / 4 * 3).max(1);
+        let most = (settings.fleet.worker_connections as usize).min(descriptors::limit() / 4 * 3).max(1);
         let mut door = Door::new(listeners, FIRST_LISTENER, most);
         door.open(&poll)?;
 
@@ -158,11 +154,10 @@ impl Worker {
             poll,
             door,
             clients,
-            rounds: Rounds::new(runner, settings.request_timeout),
+            rounds: Rounds::new(runner, settings.times.request_timeout),
             limits: limits(&settings),
             patience: patience(&settings),
             scratch: vec![0; 8 * 1024].into(),
-            answered: Vec::new(),
             again: Vec::new(),
             now: Instant::now(),
             left: settings.requests_before_retiring(std::process::id()),
@@ -177,7 +172,8 @@ impl Worker {
     }
 
     fn serve(mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(256);
+        // Room for everybody: who has asked before a round begins is heard before it begins.
+        let mut events = Events::with_capacity(FIRST_LISTENER + self.door.len() + self.door.most());
         while !(self.draining && self.door.is_closed() && self.clients.len() == 0) {
             self.scoreboard.rests(self.slot);
             match self.poll.poll(&mut events, self.timeout()) {
@@ -222,7 +218,7 @@ impl Worker {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.again.is_empty() {
+        if !self.again.is_empty() || self.rounds.is_next_due() {
             return Some(Duration::ZERO);
         }
         let next = [self.clients.next_timer(), self.rounds.next_deadline(), self.door.next_deadline()];
@@ -297,109 +293,11 @@ impl Worker {
         let Some(key) = self.clients.key(token) else { return Ok(()) };
         if let Some(client) = self.clients.get_mut(key) {
             client.readable(ended);
+            // Its round, or its next turn, comes; to serve it now would be to ask for it twice.
+            if client.connection.need() == Need::Answer {
+                return Ok(());
+            }
         }
         self.serve_client(key)
-    }
-
-    /// Does for a client what can be done without waiting.
-    fn serve_client(&mut self, key: usize) -> io::Result<()> {
-        let (now, limits, patience) = (self.now, self.limits, self.patience);
-        let mut answers = 0;
-        while let Some(client) = self.clients.get_mut(key) {
-            let judged = match client.connection.need() {
-                Need::Read => match client.read(&mut self.scratch) {
-                    Progress::Done(0) => {
-                        client.connection.end();
-                        Ok(())
-                    }
-                    Progress::Done(count) => client.connection.receive(&self.scratch[..count], now, &limits, &patience),
-                    Progress::Blocked => return self.clients.park(key, Interest::READABLE, self.poll.registry()),
-                    Progress::Gone => {
-                        client.connection.close();
-                        Ok(())
-                    }
-                },
-                Need::Answer if answers == TURN => {
-                    self.again.push(key);
-                    return Ok(());
-                }
-                Need::Answer => {
-                    answers += 1;
-                    if !self.answer(key) {
-                        return Ok(());
-                    }
-                    continue;
-                }
-                Need::Write => match client.write() {
-                    Progress::Done(count) => client.connection.sent(count, now, &limits, &patience),
-                    Progress::Blocked => {
-                        return self.clients.park(key, Interest::READABLE | Interest::WRITABLE, self.poll.registry());
-                    }
-                    Progress::Gone => {
-                        client.connection.close();
-                        Ok(())
-                    }
-                },
-                Need::Shut => {
-                    client.shut();
-                    Ok(())
-                }
-                Need::Close => {
-                    self.clients.remove(key);
-                    return Ok(());
-                }
-            };
-            if let Err(rejection) = judged {
-                self.reject(key, rejection);
-            }
-        }
-        Ok(())
-    }
-
-    /// Answers a client's request, or asks for the round that will. True when it is answered.
-    fn answer(&mut self, key: usize) -> bool {
-        let Some(client) = self.clients.get_mut(key) else { return false };
-        self.left = self.left.map(|left| left.saturating_sub(1));
-        if let Some(wish) = self.responder.answer(&mut client.connection, self.now) {
-            self.rounds.ask(Asker { key, wish, since: self.now });
-            self.advance_rounds();
-        }
-        self.answered.pop_if(|answered| *answered == key).is_some() || !self.clients.waits_for_round(key)
-    }
-
-    /// Moves the rounds on; whose answer is there is noted, to be served by [`Worker::finish_rounds`].
-    fn advance_rounds(&mut self) {
-        for (key, manner, report) in self.rounds.advance(self.now, |report| self.responder.note(report)) {
-            if let Some(client) = self.clients.get_mut(key) {
-                self.responder.report(&mut client.connection, &report, manner, self.now);
-                self.answered.push(key);
-            }
-        }
-    }
-
-    fn finish_rounds(&mut self) -> io::Result<()> {
-        self.advance_rounds();
-        while let Some(key) = self.answered.pop() {
-            self.serve_client(key)?;
-        }
-        Ok(())
-    }
-
-    fn reject(&mut self, key: usize, rejection: Rejection) {
-        if let Some(client) = self.clients.get_mut(key) {
-            self.responder.reject(&mut client.connection, rejection, self.now);
-        }
-    }
-
-    /// Ends its patience with those who took too long.
-    fn expire(&mut self) -> io::Result<()> {
-        while let Some(key) = self.clients.next_expired(self.now) {
-            let Some(client) = self.clients.get_mut(key) else { continue };
-            if let Err(rejection) = client.connection.expire() {
-                self.reject(key, rejection);
-            }
-            self.serve_client(key)?;
-        }
-        Ok(())
     }
 }

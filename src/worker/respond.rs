@@ -95,9 +95,9 @@ impl Responder {
         Responder {
             sources,
             looked: None,
-            fail_status: settings.fail_status,
-            prefix: settings.prefix,
-            maintenance: settings.maintenance_file,
+            fail_status: settings.answers.fail_status,
+            prefix: settings.answers.prefix,
+            maintenance: settings.answers.maintenance_file,
             disclosure,
             scoreboard,
             slot,

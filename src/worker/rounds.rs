@@ -43,42 +43,53 @@ impl Rounds {
         Rounds { runner, limit, running: None, waiting: Vec::new(), look_at: None }
     }
 
-    /// Takes a request in; [`Rounds::advance`] begins its round as soon as it can.
+    /// Takes a request in, for the next round.
     pub(super) fn ask(&mut self, asker: Asker) {
         self.look_at = [self.look_at, asker.limit()].into_iter().flatten().min();
         self.waiting.push(asker);
     }
 
-    /// Moves on and returns what can be answered now; `found` is called with the whole of each round that is over.
-    pub(super) fn advance(&mut self, now: Instant, mut found: impl FnMut(&Report)) -> Vec<(usize, Manner, Report)> {
+    /// Whether somebody has asked for a round and none runs.
+    pub(super) fn is_next_due(&self) -> bool {
+        self.running.is_none() && !self.waiting.is_empty()
+    }
+
+    /// Whether the next round takes time.
+    pub(super) fn next_can_block(&self) -> bool {
+        self.waiting.iter().flat_map(|asker| asker.wish.part.checks()).any(|check| check.blocking)
+    }
+
+    /// Begins the next round, if it is due.
+    pub(super) fn begin(&mut self, now: Instant) {
+        if !self.is_next_due() {
+            return;
+        }
+        let askers = std::mem::take(&mut self.waiting);
+        let suite = match &askers[..] {
+            [alone] => alone.wish.part.clone(),
+            // The last first: if the suite was read anew in between, its newest checks are run.
+            many => many.iter().rev().flat_map(|asker| asker.wish.part.checks()).cloned().collect(),
+        };
+        self.running = Some((self.runner.begin(suite, self.limit, now), askers));
+    }
+
+    /// Moves on and returns what can be answered now; `found` is called with the whole of a round that is over.
+    pub(super) fn advance(&mut self, now: Instant, found: impl FnOnce(&Report)) -> Vec<(usize, Manner, Report)> {
         let mut answers = Vec::new();
-        loop {
-            if let Some((round, _)) = &mut self.running {
-                self.runner.advance(round, now);
-            } else if !self.waiting.is_empty() {
-                let askers = std::mem::take(&mut self.waiting);
-                let suite = match &askers[..] {
-                    [alone] => alone.wish.part.clone(),
-                    // The last first: if the suite was read anew in between, its newest checks are run.
-                    many => many.iter().rev().flat_map(|asker| asker.wish.part.checks()).cloned().collect(),
-                };
-                self.running = Some((self.runner.begin(suite, self.limit, now), askers));
-            }
-            match self.running.take() {
-                Some((round, askers)) if round.is_over() => {
-                    let report = round.into_report();
-                    found(&report);
-                    answers.extend(
-                        askers.into_iter().map(|Asker { key, wish, .. }| (key, wish.manner, report.of(&wish.part))),
-                    );
-                }
-                unfinished => {
-                    self.running = unfinished;
-                    answers.extend(self.hurry(now));
-                    return answers;
-                }
+        if let Some((mut round, askers)) = self.running.take() {
+            self.runner.advance(&mut round, now);
+            if round.is_over() {
+                let report = round.into_report();
+                found(&report);
+                answers.extend(
+                    askers.into_iter().map(|Asker { key, wish, .. }| (key, wish.manner, report.of(&wish.part))),
+                );
+            } else {
+                self.running = Some((round, askers));
             }
         }
+        answers.extend(self.hurry(now));
+        answers
     }
 
     /// Answers those who cannot wait any longer, for a round that runs or has not begun yet.
@@ -152,9 +163,10 @@ mod tests {
         let now = Instant::now();
 
         rounds.ask(asker(0, all(suite.clone()), now));
-        assert!(rounds.advance(now, |_| {}).is_empty());
+        rounds.begin(now);
         for key in 1..=200 {
             rounds.ask(asker(key, all(suite.clone()), now));
+            rounds.begin(now);
             assert!(rounds.advance(now, |_| {}).is_empty());
         }
         let mut answered = Vec::new();
@@ -162,7 +174,9 @@ mod tests {
             release.send(()).expect("the check waits");
             wakes.recv().expect("the check comes back");
             answered.push(rounds.advance(now, |_| {}).into_iter().map(|(key, ..)| key).collect::<Vec<_>>());
+            rounds.begin(now);
         }
+        assert!(!rounds.is_running() && !rounds.is_next_due());
         assert_eq!(answered[0], [0], "a round answers only those who asked before it began");
         assert_eq!(answered[1].len(), 200);
         assert_eq!(runs.load(Ordering::SeqCst), 2);
@@ -178,6 +192,7 @@ mod tests {
         let now = Instant::now();
         rounds.ask(asker(0, all(suite("old")), now));
         rounds.ask(asker(1, all(suite("new")), now));
+        rounds.begin(now);
         let answers = rounds.advance(now, |_| {});
         let contexts: Vec<_> =
             answers.iter().map(|(key, _, report)| (*key, report.outcomes[0].finding.context.as_deref())).collect();
@@ -200,6 +215,7 @@ mod tests {
         let mut found = 0;
         let mut advance = |rounds: &mut Rounds, now| {
             let answers = rounds.advance(now, |report| found += report.outcomes.len());
+            rounds.begin(now);
             let told = |(key, _, report): (usize, Manner, Report)| {
                 let contexts = report.outcomes.into_iter().map(|outcome| outcome.finding.context.unwrap_or_default());
                 (key, contexts.collect::<Vec<_>>().join(", "))

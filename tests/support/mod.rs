@@ -15,6 +15,7 @@ pub(crate) mod circus;
 pub(crate) mod client;
 pub(crate) mod family;
 pub(crate) mod load;
+pub(crate) mod machine;
 pub(crate) mod metrics;
 pub(crate) mod once;
 pub(crate) mod processes;

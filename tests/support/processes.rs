@@ -110,3 +110,10 @@ pub(crate) fn limit_descriptors(pid: i32, limit: u64) {
     let status = std::process::Command::new("prlimit").args(["--pid", &pid.to_string(), &limits]).status();
     assert!(status.expect("util-linux is installed").success());
 }
+
+/// For this process and what it starts: as many descriptors as may be had.
+pub(crate) fn allow_many_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is such a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("everyone may go up to the hard limit");
+}

@@ -43,6 +43,9 @@ fn refused(address: SocketAddr, error: &io::Error) -> String {
 
 pub(super) fn unix(path: &Path, backlog: i32, owner: FileOwner) -> Result<Listener, Error> {
     let refuse = |why: String| Error::Socket(format!("cannot listen on unix:{}: {why}", path.display()));
+    // Looked at before the lock, too: a lock beside a file that is none of ours, such as /etc/passwd.lock, would keep
+    // whoever uses that name out of his own file.
+    is_vacant(path).map_err(&refuse)?;
     let lock = lock_beside(path).map_err(&refuse)?;
     clear_way(path).map_err(&refuse)?;
     let bound = || -> io::Result<(Socket, (u64, u64))> {
@@ -73,11 +76,19 @@ fn lock_beside(path: &Path) -> Result<File, String> {
     Ok(file)
 }
 
+/// Whether nothing stands there; refuses what is no socket.
+fn is_vacant(path: &Path) -> Result<bool, String> {
+    match std::fs::symlink_metadata(path) {
+        Err(_) => Ok(true),
+        Ok(file) if file.file_type().is_socket() => Ok(false),
+        Ok(_) => Err("a file that is no socket stands there: move it away, or choose another path".to_owned()),
+    }
+}
+
 /// Deletes the socket file of a server that is dead; refuses anything else that stands there.
 fn clear_way(path: &Path) -> Result<(), String> {
-    let Ok(file) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    if !file.file_type().is_socket() {
-        return Err("a file that is no socket stands there: move it away, or choose another path".to_owned());
+    if is_vacant(path)? {
+        return Ok(());
     }
     // Not waiting for a live server whose backlog is full.
     let probe = || -> io::Result<()> {

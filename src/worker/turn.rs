@@ -1,0 +1,141 @@
+//! A client's turn: what can be done for it without waiting.
+
+use std::io;
+
+use mio::Interest;
+
+use super::Worker;
+use super::clients::Progress;
+use super::connection::{Need, Rejection};
+use super::rounds::Asker;
+
+/// How many pipelined requests of one client are answered before others have their turn.
+const TURN: usize = 8;
+
+impl Worker {
+    /// Does for a client what can be done without waiting.
+    pub(super) fn serve_client(&mut self, key: usize) -> io::Result<()> {
+        let (now, limits, patience) = (self.now, self.limits, self.patience);
+        let mut answers = 0;
+        while let Some(client) = self.clients.get_mut(key) {
+            let judged = match client.connection.need() {
+                Need::Read => match client.read(&mut self.scratch) {
+                    Progress::Done(0) => {
+                        client.connection.end();
+                        Ok(())
+                    }
+                    Progress::Done(count) => client.connection.receive(&self.scratch[..count], now, &limits, &patience),
+                    Progress::Blocked => return self.clients.park(key, Interest::READABLE, self.poll.registry()),
+                    Progress::Gone => {
+                        client.connection.close();
+                        Ok(())
+                    }
+                },
+                Need::Answer if answers == TURN => {
+                    self.again.push(key);
+                    return Ok(());
+                }
+                Need::Answer => {
+                    answers += 1;
+                    if !self.answer(key) {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                Need::Write => match client.write() {
+                    Progress::Done(count) => client.connection.sent(count, now, &limits, &patience),
+                    Progress::Blocked => {
+                        return self.clients.park(key, Interest::READABLE | Interest::WRITABLE, self.poll.registry());
+                    }
+                    Progress::Gone => {
+                        client.connection.close();
+                        Ok(())
+                    }
+                },
+                Need::Shut => {
+                    client.shut();
+                    Ok(())
+                }
+                Need::Close => {
+                    self.clients.remove(key);
+                    return Ok(());
+                }
+            };
+            if let Err(rejection) = judged {
+                self.reject(key, rejection);
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a client's request, or asks for the round that will. True when it is answered.
+    fn answer(&mut self, key: usize) -> bool {
+        let Some(client) = self.clients.get_mut(key) else { return false };
+        self.left = self.left.map(|left| left.saturating_sub(1));
+        match self.responder.answer(&mut client.connection, self.now) {
+            Some(wish) => {
+                self.rounds.ask(Asker { key, wish, since: self.now });
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// Answers those whose round is over, and begins the next one: here, at the end of the loop's turn, everybody is
+    /// known who has asked by now.
+    pub(super) fn finish_rounds(&mut self) -> io::Result<()> {
+        self.answer_askers()?;
+        if self.rounds.is_next_due() {
+            if self.rounds.next_can_block() {
+                self.let_all_in()?;
+            }
+            self.rounds.begin(self.now);
+            // What cannot block is over by now.
+            self.answer_askers()?;
+        }
+        Ok(())
+    }
+
+    fn answer_askers(&mut self) -> io::Result<()> {
+        for (key, manner, report) in self.rounds.advance(self.now, |report| self.responder.note(report)) {
+            if let Some(client) = self.clients.get_mut(key) {
+                self.responder.report(&mut client.connection, &report, manner, self.now);
+                self.serve_client(key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever is at the door when a round begins shares it, unless a worker that is free takes him: a crowd costs us
+    /// the round that runs and the next, however slowly we let it in.
+    fn let_all_in(&mut self) -> io::Result<()> {
+        if self.scoreboard.is_another_free(self.slot) {
+            return Ok(());
+        }
+        for _ in self.clients.len()..self.door.most() {
+            match self.door.accept_waiting() {
+                Some(socket) => self.admit(socket)?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn reject(&mut self, key: usize, rejection: Rejection) {
+        if let Some(client) = self.clients.get_mut(key) {
+            self.responder.reject(&mut client.connection, rejection, self.now);
+        }
+    }
+
+    /// Ends its patience with those who took too long.
+    pub(super) fn expire(&mut self) -> io::Result<()> {
+        while let Some(key) = self.clients.next_expired(self.now) {
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            if let Err(rejection) = client.connection.expire() {
+                self.reject(key, rejection);
+            }
+            self.serve_client(key)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! The figures that the endpoint promises when everybody asks at once, and beside checks and clients that are slow. What
+//! can be counted is asserted as promised. Times are printed (`-- --nocapture`), and asserted far above the promise
+//! only, as the machine may be busy with other things:
+//!
+//! ```sh
+//! cargo test --release --test figures -- --include-ignored --nocapture --test-threads 1
+//! ```
+
+mod support;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use support::family::Family;
+use support::*;
+
+/// How many ask at once.
+const CROWD: usize = 200;
+const WORKERS: usize = 4;
+const PAUSE: Duration = Duration::from_millis(200);
+
+#[test]
+fn a_crowd_that_asks_at_once_costs_each_worker_two_rounds_at_most() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let rounds = directory.path().join("rounds");
+    let server =
+        Launch::binding(["-b", "127.0.0.1:0", "-w", &WORKERS.to_string()]).env("HEALTHCHECKS", &noted(&rounds)).start();
+    let mut crowd: Vec<_> = (0..CROWD).map(|_| Client::to(&server.at)).collect();
+    let asked = Instant::now();
+    crowd.iter_mut().for_each(|client| client.ask("/"));
+    let all_asked = asked.elapsed();
+    let answered: Vec<_> = crowd.iter_mut().map(|client| (client.answer().status, asked.elapsed())).collect();
+    assert!(answered.iter().all(|(status, _)| *status == 200), "{answered:?}");
+    let slowest = answered.iter().map(|(_, took)| *took).max().expect("there is a crowd");
+    let began = std::fs::read_to_string(&rounds).expect("there were rounds");
+    println!(
+        "{CROWD} asked within {all_asked:?}, {} rounds, the slowest answer took {slowest:?}",
+        began.lines().count()
+    );
+    assert!(began.lines().count() <= 2 * WORKERS, "{all_asked:?} {began}");
+}
+
+#[test]
+fn a_crowd_that_a_worker_is_slow_to_let_in_shares_one_round() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let (rounds, gate) = (directory.path().join("rounds"), directory.path().join("gate"));
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).expect("the directory is ours");
+    let script = format!("echo%20>>{}%3B%20read%20line%20<{}", rounds.display(), gate.display());
+    let checks = format!("gated=exec:/bin/sh#args=-c&args={script}");
+    let server = Launch::binding(["-b", "127.0.0.1:0"]).env("HEALTHCHECKS", &checks).start();
+    let worker = server.workers()[0];
+    let began = || std::fs::read_to_string(&rounds).unwrap_or_default().lines().count();
+    let mut kept: Vec<_> = (0..CROWD).map(|_| Client::to(&server.at)).collect();
+    for client in &mut kept {
+        client.ask("/livez");
+        assert_eq!(client.answer().status, 200);
+    }
+    let mut first = Client::to(&server.at);
+    first.ask("/");
+    eventually("a round begins", || began() == 1);
+
+    // The crowd comes, and the round ends, while the worker notices nothing.
+    send(worker, Signal::SIGSTOP);
+    eventually("the worker stands still", || processes::state(worker) == Some('T'));
+    std::fs::write(&gate, "\n").expect("the check reads it");
+    std::fs::remove_file(&gate).expect("the directory is ours");
+    std::fs::write(&gate, "\n").expect("the directory is ours");
+    let mut crowd: Vec<_> = kept.into_iter().chain((0..CROWD).map(|_| Client::to(&server.at))).collect();
+    crowd.iter_mut().for_each(|client| client.ask("/"));
+    send(worker, Signal::SIGCONT);
+    for client in std::iter::once(&mut first).chain(&mut crowd) {
+        let answer = client.answer();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    assert_eq!(began(), 2, "the round that ran, and the one that they share");
+}
+
+#[test]
+fn livez_is_answered_at_once_while_every_worker_runs_slow_checks() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let (began, ended) = (directory.path().join("began"), directory.path().join("ended"));
+    let script = format!("echo%20>>{}%3B%20sleep%205%3B%20echo%20>>{}", began.display(), ended.display());
+    let checks = format!("slow=exec:/bin/sh#args=-c&args={script}&timeout=20s");
+    let server = Launch::binding(["-b", "127.0.0.1:0", "-w", &WORKERS.to_string(), "--request-timeout", "20s"])
+        .env("HEALTHCHECKS", &checks)
+        .start();
+    let lines = |path: &Path| std::fs::read_to_string(path).unwrap_or_default().lines().count();
+    let _slow: Vec<_> = (1..=WORKERS)
+        .map(|n| {
+            let mut client = Client::to(&server.at);
+            client.ask("/");
+            eventually("a worker that was free takes the request", || lines(&began) == n);
+            client
+        })
+        .collect();
+    let times = Times::of(PROBES, || get(&server.at, "/livez"));
+    assert_eq!(lines(&ended), 0, "every worker was busy all the time");
+    times.show_and_assert("/livez beside four workers that run slow checks");
+}
+
+#[test]
+#[ignore = "needs slowhttptest: run tests/run"]
+fn a_thousand_slow_headers_hold_up_no_probe() {
+    beside_slowhttptest("slow headers", &["-H", "-i", "1"], SLOW);
+}
+
+#[test]
+#[ignore = "needs slowhttptest: run tests/run"]
+fn a_thousand_slow_bodies_hold_up_no_probe() {
+    // A body is not read: each is answered and closed, so they do not add up.
+    beside_slowhttptest("slow bodies", &["-B", "-i", "1"], 0);
+}
+
+#[test]
+#[ignore = "needs slowhttptest: run tests/run"]
+fn a_thousand_slow_readers_hold_up_no_probe() {
+    beside_slowhttptest("slow readers", &["-X", "-n", "1", "-w", "8", "-y", "16", "-z", "5"], SLOW);
+}
+
+/// How many slow connections there are.
+const SLOW: usize = 1000;
+/// How many probes are timed.
+const PROBES: usize = 1000;
+/// What a slow connection may cost in user space: the connection, its buffers, its place in slab and timers.
+const BYTES_A_CONNECTION: u64 = 4 * 1024;
+
+/// Probes a server that slowhttptest works on, until so many of its connections are open at once and have been for a
+/// while, or none is left.
+#[track_caller]
+fn beside_slowhttptest(what: &str, options: &[&str], wanted: usize) {
+    processes::allow_many_descriptors();
+    let checks = "hospital.healthchecks.predictable memory:#available=1";
+    let server = Launch::binding(["-b", "127.0.0.1:0", "-w", "2"]).env("HEALTHCHECKS", checks).start();
+    let workers = server.workers();
+    let total = |count: fn(i32) -> u64| workers.iter().map(|&pid| count(pid)).sum::<u64>();
+    let resident = || total(|pid| processes::number(pid, "RssAnon")) * 1024;
+    let sockets = || total(|pid| processes::sockets(pid) as u64) as usize;
+    let idle = sockets();
+    assert_eq!(get(&server.at, "/").status, 200);
+    let before = resident();
+
+    let At::Tcp(address) = server.at else { panic!("it serves {:?}", server.at) };
+    let mut slow = Family::start(tempfile::tempdir().expect("there is room"), "slowhttptest", |command| {
+        let count = SLOW.to_string();
+        command.args(options).args(["-c", &count, "-r", &count, "-l", "60", "-u", &format!("http://{address}/")]);
+    });
+    let (mut times, mut most, mut since) = (Times::default(), 0, 0);
+    while processes::is_alive(slow.head()) && since < PROBES / 2 {
+        (0..10).for_each(|_| times.add(|| get(&server.at, "/")));
+        most = most.max(sockets().saturating_sub(idle));
+        since += if wanted > 0 && most >= wanted { 10 } else { 0 };
+    }
+    let grown = resident().saturating_sub(before);
+    println!("{what}: {most} connections at the most, {} KiB more", grown / 1024);
+    assert!(most >= wanted, "{most} connections at the most: {}", slow.text("stdout"));
+    assert!(grown < SLOW as u64 * BYTES_A_CONNECTION, "{grown} bytes more");
+    times.show_and_assert(what);
+    send(slow.head(), Signal::SIGINT);
+    slow.expect_extinct();
+    assert_eq!(server.workers(), workers, "{}", server.stderr());
+    eventually("all of them are let go", || sockets() == idle);
+}
+
+/// How long good answers took.
+#[derive(Default)]
+struct Times(Vec<Duration>);
+
+impl Times {
+    #[track_caller]
+    fn of(count: usize, ask: impl Fn() -> Answer) -> Times {
+        let mut times = Times::default();
+        (0..count).for_each(|_| times.add(&ask));
+        times
+    }
+
+    #[track_caller]
+    fn add(&mut self, ask: impl Fn() -> Answer) {
+        let asked = Instant::now();
+        let answer = ask();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        self.0.push(asked.elapsed());
+    }
+
+    /// Far above what is promised, and far below what a wait for somebody else would be.
+    #[track_caller]
+    fn show_and_assert(mut self, what: &str) {
+        self.0.sort_unstable();
+        let at = |percent: usize| self.0[(self.0.len() * percent / 100).min(self.0.len() - 1)];
+        let (median, late, last) = (at(50), at(99), at(100));
+        println!("{what}: {} probes, median {median:?}, 99th percentile {late:?}, slowest {last:?}", self.0.len());
+        assert!(late < Duration::from_secs(1), "{what}: 99th percentile {late:?}");
+    }
+}
+
+/// A check that takes as long as [`PAUSE`] and leaves a line in the file each time.
+fn noted(file: &Path) -> String {
+    format!(
+        "slow=exec:/bin/sh#args=-c&args=date%20%2B%25s.%25N%20>>{}%3B%20sleep%20{}",
+        file.display(),
+        PAUSE.as_secs_f32()
+    )
+}
