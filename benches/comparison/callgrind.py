@@ -23,7 +23,7 @@ def of_worker(server, requests):
     with tempfile.TemporaryDirectory() as directory:
         valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/%p", "--compress-strings=no"]
         with running(server, workers=1, under=valgrind) as process:
-            (worker,) = process.workers()
+            worker = process.worker()
             with connect(process.port) as client:
                 for _ in range(requests):
                     client.sendall(REQUEST)

@@ -161,10 +161,9 @@ def calls(ours, _rounds):
     times, at_once = 100, 16
     for mode, most in (("keep-alive", 2), ("close", 4)):
         with running(ours, workers=1) as process, contextlib.ExitStack() as stack:
-            (worker,) = process.workers()
             kept = [stack.enter_context(connect(process.port)) for _ in range(at_once)] if mode == "keep-alive" else []
             ask_all(kept)  # the accepting is not the request's
-            with traced(worker) as counts:
+            with traced(process.worker()) as counts:
                 for _ in range(times):
                     ask_all(kept or [connect(process.port) for _ in range(at_once)], close=not kept)
         shares = {name: count / (times * at_once) for name, count in counts.items()}
