@@ -102,6 +102,9 @@ pub(crate) struct Process {
     /// Write the master's pid to this file
     #[arg(short, long, value_name = "FILE")]
     pub(crate) pid: Option<PathBuf>,
+    /// Write a newline to this descriptor when all workers can answer (s6)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(3..))]
+    pub(crate) notify_fd: Option<i32>,
     /// Run the workers as this user, a name or a number
     #[arg(short, long, value_name = "USER")]
     pub(crate) user: Option<String>,
@@ -117,7 +120,7 @@ pub(crate) struct Process {
     /// Set a variable for the workers and their checks; repeatable
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
     pub(crate) env: Vec<(String, String)>,
-    /// Read variables from this file, at the start and at each reload
+    /// Read variables from this file, at the start and at each reload; -FILE: if it is there
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Option<PathBuf>,
     /// What the processes are called

@@ -75,6 +75,18 @@ fn an_env_file_is_overridden_by_env_and_that_by_a_flag() {
 }
 
 #[test]
+fn an_env_file_behind_a_minus_need_not_be_there_but_has_to_be_good() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let path = directory.path().join("env");
+    let optional = || serve(&[&format!("--env-file=-{}", path.display())]);
+    assert_set(optional(), "HOSPITAL_WORKERS", "1", "default");
+    write(&path, "HOSPITAL_WORKERS=3\n");
+    assert_set(optional(), "HOSPITAL_WORKERS", "3", "HOSPITAL_WORKERS in --env-file");
+    write(&path, "HOSPITAL_WORKERS\n");
+    assert_refused(optional(), &["--env-file", "line 1", "NAME=VALUE"]);
+}
+
+#[test]
 fn the_variables_of_hosting_platforms_are_read() {
     let platform = || serve(&[]).env("WEB_CONCURRENCY", "3").env("PORT", "8080");
     assert_set(platform(), "HOSPITAL_WORKERS", "3", "WEB_CONCURRENCY in the environment");

@@ -2,10 +2,9 @@
 
 mod support;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::Command;
 
-use support::family::{Family, MARK, PATIENCE, deployed};
+use support::family::{Family, MARK, PATIENCE, deployed, own_address};
 use support::load::{Load, Shape};
 use support::{At, HOSPITAL, Signal, get, processes, send, try_get, within};
 
@@ -68,7 +67,7 @@ fn each_socket_that_is_passed_is_served_and_its_file_is_left() {
         command.args(listen).args(["--fdname=tcp:unix", "-E", CHECKS, "-E", MARK, HOSPITAL, "serve"]);
     });
     let (tcp, unix) = (At::Tcp(address), At::Unix(path.clone()));
-    family.within_patience("systemd-socket-activate listens", || path.exists());
+    family.within_patience("systemd-socket-activate listens", || family.text("stderr").contains(" as 4."));
     assert_eq!(get(&unix, "/").status, 200);
     assert_eq!(get(&tcp, "/").status, 200);
     send(family.head(), Signal::SIGTERM);
@@ -88,15 +87,6 @@ fn socket_activate(command_line: &[&str]) -> (Family, At) {
     });
     family.within_patience("systemd-socket-activate listens", || family.text("stderr").contains("Listening on"));
     (family, At::Tcp(address))
-}
-
-/// An address to have somebody else bind, who cannot be given port 0. That port is free now, and as this process has a
-/// loopback address of its own, nobody is likely to take it before it is bound.
-fn own_address() -> SocketAddr {
-    let [_, high, middle, low] = std::process::id().to_be_bytes();
-    let ip = Ipv4Addr::new(127, 64 | high, middle, low);
-    let listener = TcpListener::bind((ip, 0)).expect("a port is free");
-    listener.local_addr().expect("it is bound")
 }
 
 // --- supervisord -------------------------------------------------------------------------------------

@@ -177,6 +177,16 @@ impl Fleet {
         self.force.timing.timeout
     }
 
+    /// How long an end may take.
+    pub(crate) fn patience(&self) -> Duration {
+        self.force.timing.drain_delay + self.force.timing.graceful
+    }
+
+    /// Whether the service goes away.
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Leaving { .. } | Phase::Stopping { .. })
+    }
+
     /// The number that the next good configuration will have.
     pub(crate) fn next_generation(&self) -> Generation {
         self.latest + 1

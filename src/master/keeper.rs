@@ -15,7 +15,7 @@ impl Master {
         let plan = self.plans.get(&generation).filter(|plan| plan.sources.may_start_programs());
         // The end of PID 1 is the end of everybody around it.
         let (Some(plan), None, false) = (plan, self.keeper, std::process::id() == 1) else { return };
-        match tree::start_keeper(&format!("{}:keeper", plan.configuration.settings.name)) {
+        match tree::start_keeper(&format!("{}:keeper", plan.configuration.settings.process.name)) {
             Ok(pid) => self.keeper = Some(pid),
             Err(error) => tracing::warn!("programs of checks would outlive a master that is killed: {error}"),
         }

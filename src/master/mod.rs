@@ -7,6 +7,7 @@ pub(crate) mod fleet;
 mod keeper;
 mod pidfile;
 mod state;
+mod status;
 pub(crate) mod succession;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -30,6 +31,7 @@ use command::Command;
 use deaths::Coroner;
 use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing};
 use pidfile::PidFile;
+use status::Supervision;
 use succession::{Inheritance, Succession};
 
 /// Makes a plan of what the process was started with, at the start and for each reload.
@@ -62,6 +64,7 @@ pub(crate) struct Master {
     /// Workers hold the writing end, and ring when they are ready.
     bell: (PipeReader, PipeWriter),
     pidfile: Option<PidFile>,
+    supervision: Supervision,
     /// The new master that is to take over from us, and the bell of the one that we take over from.
     succession: Option<Succession>,
     predecessor: Option<PipeWriter>,
@@ -80,6 +83,8 @@ impl Master {
         let settings = &plan.configuration.settings;
         let now = Instant::now();
         let inheritance = Inheritance::from_environment()?;
+        // A former master has used it; the number is another descriptor's now.
+        let supervision = Supervision::new(settings.process.notify_fd.filter(|_| inheritance.is_none()))?;
         // Before anything of ours is open but the log, and whatever a parent has leaked.
         descriptors::close_all_on_exec().map_err(cannot("cannot tidy up descriptors"))?;
         let listeners = match &inheritance {
@@ -106,6 +111,7 @@ impl Master {
             lifeline: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
             bell: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
             pidfile,
+            supervision,
             succession: None,
             predecessor: predecessor.map_err(cannot("cannot reach the former master"))?,
             fixed: settings.fixed(),
@@ -138,6 +144,7 @@ impl Master {
                 // Before what else has happened: a TERM has to find the master that was just started.
                 results.into_iter().rev().for_each(|event| events.push_front(event));
             }
+            self.tell_status();
             self.show_fleet();
             events.extend(self.wait()?);
         }
@@ -202,25 +209,24 @@ impl Master {
                 send(pid, Signal::SIGABRT);
             }
             Action::ReopenLogs => crate::logging::reopen(),
-            Action::Beat => systemd::beat(),
+            Action::Beat { within } => self.beat(within),
             Action::Settle(generation) => {
                 self.plans.retain(|&number, _| number == generation);
                 self.scoreboard.set_reloaded(true);
                 tracing::info!("reloaded: all workers are of generation {generation}");
-                systemd::ready(&self.status());
+                self.reloaded(&format!("reloaded: generation {generation}"));
             }
             Action::RollBack(generation) => {
                 self.plans.retain(|&number, _| number == generation);
                 self.scoreboard.set_reloaded(false);
                 tracing::error!("the new workers cannot boot: generation {generation} goes on serving");
-                systemd::ready(&format!("{}; reload failed: the new workers cannot boot", self.status()));
+                self.reloaded("reload failed: the new workers cannot boot");
             }
-            Action::Announce => self.announce(),
-            Action::Leave => {
-                self.scoreboard.set_leaving();
-                tracing::info!("draining");
-                systemd::stopping();
+            Action::Announce => {
+                self.announce();
+                memory::release();
             }
+            Action::Leave => self.leave(),
             Action::CloseListeners => self.close_listeners(),
             Action::Upgrade => return Flow::On(self.upgrade()),
             Action::GiveUp { successor } => self.give_up(successor),
@@ -310,7 +316,7 @@ impl Master {
             Err(error) => {
                 self.scoreboard.set_reloaded(false);
                 tracing::error!("reload refused, the old configuration goes on serving: {error}");
-                systemd::ready(&format!("{}; reload refused: {error}", self.status()));
+                self.reloaded(&format!("reload refused: {error}"));
                 Event::Refused
             }
         }
@@ -327,22 +333,6 @@ impl Master {
     }
 
     // --- the beginning and the end -----------------------------------------------------------------
-
-    fn announce(&mut self) {
-        if let Some(bell) = self.predecessor.take() {
-            if let Some(Err(error)) = self.pidfile.as_mut().map(PidFile::write) {
-                tracing::error!("the pidfile cannot be written: {error}");
-            }
-            succession::complete(bell);
-        }
-        for listener in &self.listeners {
-            // For whoever started us; if nobody reads it, that is no reason to stop.
-            let _ = descriptors::write_if_ready(&io::stdout(), format!("Serving on {listener}...\n").as_bytes());
-        }
-        tracing::info!("ready: {}", self.status());
-        systemd::ready(&self.status());
-        memory::release();
-    }
 
     fn close_listeners(&mut self) {
         // As long as a former master waits for us, the sockets and their files are its own.

@@ -55,6 +55,9 @@ impl Inheritance {
     }
 }
 
+/// As much of a status as goes over: what a pipe takes in one piece.
+const MOST: usize = 4096;
+
 impl Master {
     pub(super) fn upgrade(&mut self) -> Vec<Event> {
         if std::process::id() == 1 {
@@ -78,10 +81,7 @@ impl Master {
     pub(super) fn succession_event(&mut self) -> Option<Event> {
         match self.succession.as_mut()?.state() {
             State::Waiting => None,
-            State::Complete => {
-                self.succession = None;
-                Some(Event::Succeeded)
-            }
+            State::Complete => Some(Event::Succeeded),
             // Its death is an event of its own.
             State::Lost => {
                 self.succession = None;
@@ -99,18 +99,19 @@ impl Master {
         send(successor, Signal::SIGKILL);
     }
 
-    pub(super) fn upgrade_failed(&self, successor: Pid, status: ExitStatus) {
+    pub(super) fn upgrade_failed(&mut self, successor: Pid, status: ExitStatus) {
         let stands = format!("generation {} goes on: {}", self.fleet.generation(), self.status());
         tracing::error!(
             "no upgrade: the new master (pid {successor}) ended before it could answer: {status}: everything is as it \
              was, {stands}"
         );
-        systemd::status(&format!("{}; upgrade failed: {status}", self.status()));
+        self.came_to(&format!("upgrade failed: {status}"));
     }
 
     pub(super) fn hand_over(&mut self, successor: Pid) {
         tracing::info!("upgrade: the new master (pid {successor}) answers: draining");
-        systemd::main_pid(successor);
+        let status = self.succession.take().map(|succession| succession.status);
+        self.fall_silent(successor, &status.unwrap_or_default());
         // Closed, not removed: the files are the successor's now. Only a pidfile that it does not have, for its
         // configuration names another, is still ours to remove.
         self.listeners.clear();
@@ -146,6 +147,8 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Succession {
     bell: PipeReader,
+    /// What it says about itself when it has come far enough.
+    status: String,
 }
 
 impl Succession {
@@ -176,13 +179,17 @@ impl Succession {
         }
         command.env(SUCCESSION, serde_json::to_string(&inheritance).map_err(io::Error::other)?);
         let pid = process::start_program(&mut command, &fds)?;
-        Ok((pid, Succession { bell: reader }))
+        Ok((pid, Succession { bell: reader, status: String::new() }))
     }
 
     /// How far it has come.
     pub(super) fn state(&mut self) -> State {
-        match self.bell.read(&mut [0]) {
-            Ok(1..) => State::Complete,
+        let mut said = [0; MOST];
+        match self.bell.read(&mut said) {
+            Ok(length @ 1..) => {
+                self.status = String::from_utf8_lossy(&said[..length]).into_owned();
+                State::Complete
+            }
             Ok(0) => State::Lost,
             Err(_) => State::Waiting,
         }
@@ -196,7 +203,7 @@ impl AsFd for Succession {
     }
 }
 
-/// Tells the former master that we can answer. It may be gone: then nobody waits for it.
-pub(super) fn complete(mut bell: PipeWriter) {
-    let _ = bell.write(&[0]);
+/// Tells the former master that we can answer, and our status. It may be gone: then nobody waits for it.
+pub(super) fn complete(mut bell: PipeWriter, status: &str) {
+    let _ = bell.write(&status.as_bytes()[..status.len().min(MOST)]);
 }

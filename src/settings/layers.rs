@@ -113,9 +113,7 @@ impl Given {
             Some(path) => Some(path.clone()),
             None => environment.flags.get("env_file").map(|flag| flag.value.clone().into()),
         };
-        // --chdir may have been obeyed since: the file is where it was at the start.
-        let path = path.map(|path| self.directory.join(path));
-        let from_file = path.as_deref().map_or_else(|| Ok(Vec::new()), read_env_file)?;
+        let from_file = path.as_deref().map_or_else(|| Ok(Vec::new()), |path| self.read_env_file(path))?;
         let file = Layer::read("--env-file", &from_file, command, subcommand)?;
         let from_flags: Vec<_> = matches.get_many::<(String, String)>("env").into_iter().flatten().cloned().collect();
         let flags = Layer::read("--env", &from_flags, command, subcommand)?;
@@ -144,6 +142,20 @@ impl Given {
 }
 
 impl Given {
+    /// A path behind a `-` need not be there, as in a unit of systemd.
+    fn read_env_file(&self, given: &Path) -> Result<Vec<(String, String)>, Error> {
+        let optional = given.to_str().and_then(|text| text.strip_prefix('-')).map(Path::new);
+        // --chdir may have been obeyed since: the file is where it was at the start.
+        let path = self.directory.join(optional.unwrap_or(given));
+        match read_file(&path) {
+            Err(error) if optional.is_some() && error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(Error::Usage(format!("--env-file {} cannot be read: {error}", path.display()))),
+            Ok(text) => {
+                env_file(&text).map_err(|error| Error::Usage(format!("--env-file {}: {error}", path.display())))
+            }
+        }
+    }
+
     /// Parses the command line again, with the variables' flags in front of its own.
     fn merge(&self, command: &Command, subcommand: &str, chosen: &BTreeMap<String, Flag>) -> Result<ArgMatches, Error> {
         let mut argv = vec![self.argv.first().cloned().unwrap_or_default(), subcommand.into()];
@@ -232,12 +244,6 @@ impl Layer {
         self.flags.insert(id.to_owned(), Flag { variable, value, place: self.place });
         Ok(())
     }
-}
-
-fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, Error> {
-    let text = read_file(path)
-        .map_err(|error| Error::Usage(format!("--env-file {} cannot be read: {error}", path.display())))?;
-    env_file(&text).map_err(|error| Error::Usage(format!("--env-file {}: {error}", path.display())))
 }
 
 /// Whether Kubernetes has set it, as it does for every Service in the namespace: this one is named "hospital".

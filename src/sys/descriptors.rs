@@ -87,6 +87,28 @@ pub(crate) fn adopt(fd: i32) -> io::Result<OwnedFd> {
     Ok(owned)
 }
 
+/// Takes over an open descriptor above 2 that the parent left for us to write to.
+pub(crate) fn left_for_writing(fd: i32) -> io::Result<File> {
+    use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+    if fd < 3 {
+        return Err(io::Error::other("0, 1 and 2 are the standard streams"));
+    }
+    // SAFETY: borrowed for these two calls, which find out whether it is open and what for.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    let flags = FdFlag::from_bits_retain(fcntl(borrowed, FcntlArg::F_GETFD).unwrap_or(libc::FD_CLOEXEC));
+    // What survived the exec was left by the parent; what we have opened ourselves would not.
+    if flags.contains(FdFlag::FD_CLOEXEC) {
+        return Err(io::Error::other("the parent has left no such descriptor open"));
+    }
+    let mode = OFlag::from_bits_retain(fcntl(borrowed, FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE;
+    let peer = nix::sys::socket::getpeername::<nix::sys::socket::SockaddrStorage>(fd);
+    // A socket without a peer is one to serve.
+    if mode == OFlag::O_RDONLY || matches!(peer, Err(errno) if errno != Errno::ENOTSOCK) {
+        return Err(io::Error::other("nothing can be written to it"));
+    }
+    adopt(fd).map(File::from)
+}
+
 /// A pipe that a standard stream goes into, opened anew so that it never blocks: the flags of the one that we were given
 /// are shared with whoever else writes to it. `None` where it is no pipe, or cannot be opened.
 ///

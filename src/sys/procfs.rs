@@ -27,6 +27,11 @@ impl Stat {
         matches!(self.state, 'Z' | 'X' | 'x')
     }
 
+    /// Whether it is held by SIGSTOP or by a debugger.
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self.state, 'T' | 't')
+    }
+
     /// Source of the fields: proc_pid_stat(5).
     fn parse(line: &str) -> Option<Stat> {
         // The name stands in parentheses and may hold any of them, and spaces.

@@ -2,6 +2,7 @@
 //! and groups of its own, and leave orphans when they die.
 
 use std::ffi::OsStr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -46,6 +47,13 @@ impl Family {
         adapt(&mut command);
         let head = command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", program.as_ref()));
         Family { head, mark, directory }
+    }
+
+    /// Another program whose descendants belong to the family, for those that start something and end.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env(MARK, &self.mark);
+        command
     }
 
     /// The pid of the program that was started.
@@ -181,6 +189,15 @@ pub(crate) fn deployed(path: &str, replacements: &[(&str, &str)]) -> String {
         assert_eq!(text.matches(from).count(), 1, "{} has {from:?} once", path.display());
         text.replace(from, to)
     })
+}
+
+/// An address to have somebody else bind, who cannot be given port 0. That port is free now, and as this process has a
+/// loopback address of its own, nobody is likely to take it before it is bound.
+pub(crate) fn own_address() -> SocketAddr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let ip = Ipv4Addr::new(127, 64 | high, middle, low);
+    let listener = TcpListener::bind((ip, 0)).expect("a port is free");
+    listener.local_addr().expect("it is bound")
 }
 
 /// A program of the Python environment that tests/run has made.

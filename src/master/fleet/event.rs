@@ -53,8 +53,8 @@ pub(crate) enum Action {
     Reap,
     /// Look for workers that hang.
     Inspect,
-    /// Tell the watchdog that all is well.
-    Beat,
+    /// Tell the watchdog that all is well, if there is a worker that has rested within this time.
+    Beat { within: Duration },
     /// Read and validate the configuration, and say how that went.
     Load,
     /// All workers are of this generation: forget the others' configuration.

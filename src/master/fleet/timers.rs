@@ -76,14 +76,16 @@ impl Fleet {
         in_time.then_some(Action::Inspect)
     }
 
-    /// Tells the watchdog that all is well, as long as it is.
+    /// Has the watchdog told that all is well, as long as there is somebody to serve.
     fn beat(&mut self, now: Instant) -> Option<Action> {
         let period = self.force.timing.watchdog?;
         self.beat_at.filter(|due| *due <= now)?;
         self.beat_at = Some(now + period);
-        let hangs = self.slots.iter().any(|slot| matches!(slot, Slot::Aborting { .. }));
-        let none_serves = self.phase == Phase::Running && self.strength().0 == 0;
-        (!hangs && !none_serves).then_some(Action::Beat)
+        let none_serves = match self.phase {
+            Phase::Running | Phase::Reloading { .. } => self.strength().0 == 0,
+            Phase::Starting | Phase::Paused | Phase::Leaving { .. } | Phase::Stopping { .. } => false,
+        };
+        (!none_serves).then_some(Action::Beat { within: period })
     }
 }
 

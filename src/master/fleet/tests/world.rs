@@ -198,7 +198,7 @@ impl World {
             Action::Reopen(_)
             | Action::ReopenLogs
             | Action::Reap
-            | Action::Beat
+            | Action::Beat { .. }
             | Action::Settle(_)
             | Action::RollBack(_)
             | Action::CloseListeners => {}

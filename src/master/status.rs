@@ -1,0 +1,154 @@
+//! What whoever supervises us is told: that we are ready, and the line that `systemctl status` shows.
+
+use std::fs::File;
+use std::io;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::fleet::Slot;
+use super::{Master, PidFile, succession};
+use crate::error::Error;
+use crate::sys::{descriptors, procfs, systemd};
+
+/// How long a drain may take beyond what its parts may, before the service manager takes us for stuck.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// What a supervisor has to do with us.
+#[derive(Default)]
+pub(super) struct Supervision {
+    /// Where to write that we are ready, until that was done.
+    notify: Option<File>,
+    /// What the last reload or upgrade came to, and when.
+    outcome: Option<String>,
+    /// The status that was told last; `None` while we are not the one who is asked.
+    told: Option<String>,
+}
+
+impl Supervision {
+    /// Takes over the descriptor of `--notify-fd`. To be called before anything is open that the parent has not left.
+    pub(super) fn new(notify_fd: Option<i32>) -> Result<Supervision, Error> {
+        let open = |fd| {
+            descriptors::left_for_writing(fd).map_err(|error| {
+                Error::Usage(format!(
+                    "--notify-fd {fd}: {error}: give the number in the file notification-fd of the s6 service directory"
+                ))
+            })
+        };
+        Ok(Supervision { notify: notify_fd.map(open).transpose()?, ..Supervision::default() })
+    }
+}
+
+impl Master {
+    /// The whole fleet answers for the first time.
+    pub(super) fn announce(&mut self) {
+        let status = self.status();
+        match self.predecessor.take() {
+            Some(bell) => {
+                if let Some(Err(error)) = self.pidfile.as_mut().map(PidFile::write) {
+                    tracing::error!("the pidfile cannot be written: {error}");
+                }
+                // The service manager listens to the main process alone, which the former master still is.
+                succession::complete(bell, &status);
+            }
+            None => systemd::ready(&status),
+        }
+        if let Some(notify) = self.supervision.notify.take()
+            && let Err(error) = descriptors::write_if_ready(&notify, b"\n")
+        {
+            tracing::error!("--notify-fd cannot be written to: {error}");
+        }
+        for listener in &self.listeners {
+            // For whoever started us; if nobody reads it, that is no reason to stop.
+            let _ = descriptors::write_if_ready(&io::stdout(), format!("Serving on {listener}...\n").as_bytes());
+        }
+        tracing::info!("ready: {status}");
+        self.told(status);
+    }
+
+    /// What a reload or an upgrade came to stays in the status until the next one.
+    pub(super) fn came_to(&mut self, outcome: &str) {
+        self.supervision.outcome = Some(format!("{outcome} ({})", httpdate::fmt_http_date(SystemTime::now())));
+    }
+
+    /// A reload has ended.
+    pub(super) fn reloaded(&mut self, outcome: &str) {
+        self.came_to(outcome);
+        let status = self.status();
+        systemd::ready(&status);
+        self.told(status);
+    }
+
+    /// The service goes away.
+    pub(super) fn leave(&mut self) {
+        self.scoreboard.set_leaving();
+        tracing::info!("draining");
+        let status = self.status();
+        systemd::stopping(&status, self.fleet.patience() + MARGIN);
+        self.told(status);
+    }
+
+    /// Another master is asked from now on, and has said what its status is.
+    pub(super) fn fall_silent(&mut self, successor: i32, its_status: &str) {
+        systemd::main_pid(successor, its_status);
+        self.supervision.told = None;
+    }
+
+    /// Tells the status again if it has changed since.
+    pub(super) fn tell_status(&mut self) {
+        if self.supervision.told.is_some() {
+            let status = self.status();
+            if self.supervision.told.as_ref() != Some(&status) {
+                systemd::status(&status);
+                self.supervision.told = Some(status);
+            }
+        }
+    }
+
+    fn told(&mut self, status: String) {
+        self.supervision.told = systemd::listens().then_some(status);
+    }
+
+    /// Tells the watchdog that all is well, unless no worker has rested for so long.
+    pub(super) fn beat(&self, period: Duration) {
+        let now = Instant::now();
+        let stuck = |(slot, state): (usize, &Slot)| match *state {
+            Slot::Serving { pid, .. } => {
+                let awake = self.scoreboard.awake_for(slot, now).is_some_and(|awake| awake > period);
+                Some(awake || procfs::Stat::of(pid).is_some_and(|stat| stat.is_stopped()))
+            }
+            Slot::Vacant
+            | Slot::Forking { .. }
+            | Slot::Booting { .. }
+            | Slot::Draining { .. }
+            | Slot::Aborting { .. }
+            | Slot::Dying { .. } => None,
+        };
+        let stuck: Vec<_> = self.fleet.slots().iter().enumerate().filter_map(stuck).collect();
+        if !stuck.is_empty() && stuck.iter().all(|stuck| *stuck) {
+            tracing::error!("every worker is stuck: the watchdog is not told that all is well");
+        } else {
+            systemd::beat();
+        }
+    }
+
+    pub(super) fn status(&self) -> String {
+        let (serving, asked) = self.fleet.strength();
+        if self.fleet.is_ending() {
+            let left = self.fleet.slots().iter().filter(|&&slot| slot != Slot::Vacant).count();
+            return format!("draining: {left} workers are left");
+        }
+        let names: Vec<_> = self.listeners.iter().map(ToString::to_string).collect();
+        let outcome = self.supervision.outcome.as_ref().map_or_else(String::new, |outcome| format!("; {outcome}"));
+        format!("{serving} of {asked} workers serve on {}{}{outcome}", names.join(", "), self.failing())
+    }
+
+    /// How many checks there is something wrong with. Their names are not for everybody on this host.
+    fn failing(&self) -> String {
+        let Some(plan) = self.plans.get(&self.fleet.generation()) else { return String::new() };
+        let checks = plan.sources.suite().checks();
+        let is_bad = |id: &str| self.scoreboard.last(id).is_some_and(|last| last.status.is_bad());
+        match checks.iter().filter(|check| is_bad(&check.id)).count() {
+            0 => String::new(),
+            bad => format!("; {bad} of {} checks failed when last run", checks.len()),
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! What a supervisor is told, as it hears it: the messages of sd_notify(3) one by one, and the newline of --notify-fd.
+
+mod support;
+
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
+
+use support::*;
+
+#[test]
+fn it_is_ready_once_and_says_who_serves_where() {
+    let (_server, manager) = Manager::start(&["-w", "2"], &[]);
+    let ready = manager.hear("READY=1");
+    assert!(ready.contains("STATUS=2 of 2 workers serve on 127.0.0.1 port "), "{ready}");
+}
+
+#[test]
+fn a_reload_begins_with_the_time_of_its_beginning_and_ends_with_ready() {
+    let (server, manager) = Manager::start(&["-w", "2"], &[]);
+    manager.hear("READY=1");
+    server.signal(Signal::SIGHUP);
+    // systemd takes a reload for one that it asked for only if both come in one message.
+    let reloading = manager.next();
+    let began = value(&reloading, "MONOTONIC_USEC").parse::<u64>().expect("it is a number");
+    assert!(reloading.lines().any(|line| line == "RELOADING=1") && began > 0, "{reloading}");
+    let ready = manager.hear("READY=1");
+    assert!(ready.contains("; reloaded: generation 1 ("), "{ready}");
+}
+
+#[test]
+fn a_reload_that_is_refused_is_over_and_stays_in_the_status() {
+    let (server, manager) = Manager::start(&["-w", "1", "--env-file", "variables"], &[]);
+    manager.hear("READY=1");
+    std::fs::write(server.path("variables"), "HEALTHCHECKS=nowhere\n").expect("the directory is ours");
+    server.signal(Signal::SIGHUP);
+    manager.hear("RELOADING=1");
+    let ready = manager.hear("READY=1");
+    assert!(ready.contains("; reload refused: ") && ready.contains("nowhere"), "{ready}");
+    // Whatever changes then, it is still to be seen.
+    server.signal(Signal::SIGTTIN);
+    let status = manager.hear("2 of 2 workers");
+    assert!(status.contains("; reload refused: "), "{status}");
+}
+
+#[test]
+fn the_status_follows_the_number_of_workers() {
+    let (server, manager) = Manager::start(&["-w", "2"], &[]);
+    manager.hear("READY=1");
+    server.signal(Signal::SIGTTOU);
+    manager.hear("STATUS=1 of 1 workers serve");
+}
+
+#[test]
+fn the_status_says_how_many_checks_failed() {
+    let checks = "file:/no/such/file hospital.healthchecks.predictable";
+    let (server, manager) = Manager::start(&["--timeout", "1"], &[("HEALTHCHECKS", checks)]);
+    assert!(!manager.hear("READY=1").contains("failed"), "none has run");
+    assert_eq!(get(&server.at, "/").status, 500);
+    // Seen when the master looks after its workers.
+    manager.hear("; 1 of 2 checks failed when last run");
+}
+
+#[test]
+fn a_drain_asks_for_the_time_that_it_may_take() {
+    let (mut server, manager) = Manager::start(&["--drain-delay", "1", "--graceful-timeout", "200"], &[]);
+    manager.hear("READY=1");
+    server.signal(Signal::SIGTERM);
+    let stopping = manager.hear("STOPPING=1");
+    let extended = Duration::from_micros(value(&stopping, "EXTEND_TIMEOUT_USEC").parse().expect("it is a number"));
+    assert!(extended > Duration::from_secs(201) && extended < Duration::from_secs(230), "{extended:?}");
+    assert_eq!(server.wait(), Some(0));
+}
+
+#[test]
+fn an_upgrade_names_the_new_master_before_anybody_listens_to_it() {
+    let (server, manager) = Manager::start(&["-w", "2"], &[]);
+    manager.hear("READY=1");
+    let before = server.workers();
+    server.signal(Signal::SIGUSR2);
+    let message = manager.hear("MAINPID=");
+    let master: i32 = value(&message, "MAINPID").parse().expect("it is a number");
+    assert_eq!(processes::name(master), "hospital:master");
+    assert!(message.contains("STATUS=2 of 2 workers serve on "), "{message}");
+    eventually("the old master is gone", || !processes::is_alive(server.master()));
+    assert!(before.iter().all(|&pid| !processes::is_alive(pid)));
+    // The next one speaks for itself.
+    send(master, Signal::SIGTTIN);
+    manager.hear("STATUS=3 of 3 workers serve");
+    send(master, Signal::SIGTERM);
+    manager.hear("STOPPING=1");
+    eventually("the new master is gone", || !processes::is_alive(master));
+}
+
+// --- the watchdog ------------------------------------------------------------------------------------
+
+const PERIOD: Duration = Duration::from_millis(400);
+
+#[test]
+fn the_watchdog_is_fed_while_one_worker_of_two_can_answer() {
+    let (server, manager) = Manager::start(&["-w", "2"], &[("WATCHDOG_USEC", "400000")]);
+    send(server.workers()[0], Signal::SIGSTOP);
+    for _ in 0..4 {
+        let waited = Instant::now();
+        manager.hear("WATCHDOG=1");
+        assert!(waited.elapsed() < PERIOD, "{:?}", waited.elapsed());
+    }
+}
+
+#[test]
+fn the_watchdog_is_not_fed_while_every_worker_is_stopped() {
+    let (server, manager) = Manager::start(&["-w", "2"], &[("WATCHDOG_USEC", "400000")]);
+    manager.hear("WATCHDOG=1");
+    server.workers().iter().for_each(|&pid| send(pid, Signal::SIGSTOP));
+    server.logs("every worker is stuck");
+    assert!(!manager.is_fed_within(PERIOD * 2));
+    server.workers().iter().for_each(|&pid| send(pid, Signal::SIGCONT));
+    manager.hear("WATCHDOG=1");
+}
+
+#[test]
+#[ignore = "needs strace: run tests/run"]
+fn the_watchdog_is_not_fed_while_every_worker_hangs() {
+    // The fleet's own patience is longer.
+    let (server, manager) = Manager::start(&["-w", "2", "--timeout", "60"], &[("WATCHDOG_USEC", "400000")]);
+    manager.hear("WATCHDOG=1");
+    let workers = server.workers();
+    let inject = "inject=sendto:delay_enter=100000000";
+    let _straces: Vec<_> = workers
+        .iter()
+        .map(|worker| {
+            let directory = tempfile::tempdir().expect("there is room");
+            let strace = family::Family::start(directory, "strace", |command| {
+                let trace = ["-qq", "-o", "/dev/null", "-e", "trace=sendto", "-e", inject];
+                command.args(trace).args(["-p", &worker.to_string()]);
+            });
+            eventually("it is traced", || processes::status(*worker, "TracerPid") == strace.head().to_string());
+            strace
+        })
+        .collect();
+    // Each takes one, and never comes back from answering it.
+    let _clients: Vec<_> = workers
+        .iter()
+        .map(|_| {
+            let mut client = Client::to(&server.at);
+            client.ask("/");
+            client
+        })
+        .collect();
+    server.logs("every worker is stuck");
+    assert!(!manager.is_fed_within(PERIOD * 2));
+    assert_eq!(server.workers(), workers);
+}
+
+#[test]
+fn the_watchdog_is_not_fed_while_no_worker_can_boot() {
+    let (server, manager) = Manager::start(&["-w", "1"], &[("WATCHDOG_USEC", "400000")]);
+    manager.hear("WATCHDOG=1");
+    processes::limit_descriptors(server.master(), 3);
+    send(server.workers()[0], Signal::SIGKILL);
+    server.logs("cannot go on: Too many open files");
+    eventually("it is not fed any more", || !manager.is_fed_within(PERIOD * 2));
+    processes::limit_descriptors(server.master(), 1024);
+    manager.hear("WATCHDOG=1");
+}
+
+// --- --notify-fd -------------------------------------------------------------------------------------
+
+#[test]
+fn a_newline_on_the_descriptor_says_that_it_answers() {
+    let server = Launch::script("exec 3>notified; exec \"$@\"", ["-b", "127.0.0.1:0", "--notify-fd", "3"]);
+    let directory = server.path("");
+    let server = server.current_dir(&directory).start();
+    assert_eq!(std::fs::read(server.path("notified")).expect("the shell has made it"), b"\n");
+    assert_eq!(get(&server.at, "/").status, 200);
+    for pid in server.workers().into_iter().chain([server.master()]) {
+        assert!(!processes::descriptors(pid).values().any(|link| link.ends_with("notified")), "{pid} has closed it");
+    }
+    // The number is another descriptor's then.
+    server.signal(Signal::SIGUSR2);
+    server.logs("the new master (pid");
+    server.logs("stopped");
+    assert_eq!(get(&server.at, "/").status, 200);
+    assert_eq!(std::fs::read(server.path("notified")).expect("the shell has made it"), b"\n");
+}
+
+#[test]
+fn a_descriptor_that_is_none_to_write_to_is_refused() {
+    // The log would have that number by then, if nobody had looked before.
+    let args = ["-b", "127.0.0.1:0", "--notify-fd", "3", "--error-logfile", "/dev/null"];
+    for (redirection, complaint) in [
+        ("exec 3>&-", "the parent has left no such descriptor open"),
+        ("exec 3</dev/null", "nothing can be written to it"),
+    ] {
+        let (code, said) = Launch::script(&format!("{redirection}; exec \"$@\""), args).refused();
+        assert_eq!(code, 2, "{redirection}");
+        assert!(said.contains("--notify-fd 3: ") && said.contains(complaint), "{said}");
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let script = "exec 3<&0 0</dev/null; exec \"$@\"";
+    let (code, said) = Launch::script(script, ["--fd", "3", "--notify-fd", "3"]).stdin(listener).refused();
+    assert_eq!((code, said.contains("--notify-fd 3: nothing can be written to it")), (2, true), "{said}");
+    let (code, said) = refused(&["-b", "127.0.0.1:0", "--notify-fd", "1"], &[]);
+    assert_eq!((code, said.contains("--notify-fd")), (2, true), "{said}");
+}
+
+// --- a service manager -------------------------------------------------------------------------------
+
+/// Listens as systemd does at $NOTIFY_SOCKET.
+struct Manager {
+    socket: UnixDatagram,
+    _directory: tempfile::TempDir,
+}
+
+impl Manager {
+    /// A server that has it as its service manager, with an empty file `variables` in its directory.
+    #[track_caller]
+    fn start(args: &[&str], env: &[(&str, &str)]) -> (Server, Manager) {
+        let directory = tempfile::tempdir().expect("there is room");
+        let path = directory.path().join("notify");
+        let socket = UnixDatagram::bind(&path).expect("the directory is ours");
+        socket.set_read_timeout(Some(DEADLINE)).expect("it is not zero");
+        let launch = Launch::serve(args).env("NOTIFY_SOCKET", path.to_str().expect("it is UTF-8"));
+        let home = launch.path("");
+        std::fs::write(home.join("variables"), "").expect("the directory is ours");
+        let launch = env.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
+        (launch.current_dir(&home).start(), Manager { socket, _directory: directory })
+    }
+
+    /// The next message, whatever it says, but for the watchdog's.
+    #[track_caller]
+    fn next(&self) -> String {
+        loop {
+            let message = self.receive().expect("there is a message in time");
+            if message != "WATCHDOG=1" {
+                return message;
+            }
+        }
+    }
+
+    /// Waits for a message with this text in it.
+    #[track_caller]
+    fn hear(&self, text: &str) -> String {
+        let deadline = Instant::now() + DEADLINE;
+        let mut heard = Vec::new();
+        while Instant::now() < deadline {
+            let Some(message) = self.receive() else { break };
+            if message.contains(text) {
+                return message;
+            }
+            heard.push(message);
+        }
+        panic!("no message has {text:?}; there were {heard:?}");
+    }
+
+    /// Whether the watchdog is fed in that time.
+    fn is_fed_within(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        self.socket.set_read_timeout(Some(time)).expect("it is not zero");
+        let mut fed = false;
+        while !fed && Instant::now() < until {
+            fed = self.receive().is_some_and(|message| message.contains("WATCHDOG=1"));
+        }
+        self.socket.set_read_timeout(Some(DEADLINE)).expect("it is not zero");
+        fed
+    }
+
+    fn receive(&self) -> Option<String> {
+        let mut bytes = [0; 8192];
+        let length = self.socket.recv(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes[..length]).trim_end().to_owned())
+    }
+}
+
+#[track_caller]
+fn value<'a>(message: &'a str, name: &str) -> &'a str {
+    let line = message.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    line.unwrap_or_else(|| panic!("{message:?} has no {name}"))
+}
