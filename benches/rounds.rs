@@ -198,7 +198,7 @@ impl Clinic {
             let _ = self.wakes.recv_timeout(deadline.saturating_duration_since(Instant::now()));
             self.runner.advance(&mut round, Instant::now());
         }
-        round.into_report()
+        round.into_report(Instant::now())
     }
 }
 

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::panics;
 use crate::perfdata::Perfdata;
@@ -16,7 +16,8 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const CONTEXT_LIMIT: usize = 8 * 1024;
 
 /// What a check came to, in the words of Python's `unittest`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
     /// It decided, and all is well.
     Pass,

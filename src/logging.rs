@@ -1,10 +1,11 @@
-//! The log: lines of text or JSON, to standard error or to a file that can be opened anew.
+//! The log, and the access log: lines to a standard stream or to a file that can be opened anew.
+
+mod output;
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::path::Path;
+use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
@@ -12,26 +13,15 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::error::Error;
 use crate::settings::{LogFormat, LogLevel};
-use crate::sys::descriptors::{own_pipe, write_if_ready};
-use crate::sys::filesystem::open_log;
 use crate::sys::sockets::FileOwner;
 use crate::sys::systemd;
+use output::{Output, Stream};
 
-static LOG: OnceLock<Log> = OnceLock::new();
+static LOG: OnceLock<Output> = OnceLock::new();
+static ACCESS: OnceLock<Output> = OnceLock::new();
 
-struct Log {
-    /// Absolute, so that it is the same file whatever the directory is later.
-    path: Option<PathBuf>,
-    owner: FileOwner,
-    state: Mutex<State>,
-}
-
-struct State {
-    /// `None`: standard error.
-    file: Option<File>,
-    /// Lines that could not be written since the last one that could.
-    lost: usize,
-}
+/// The path that stands for standard output.
+const STANDARD_OUTPUT: &str = "-";
 
 /// Begins to log. To be called once, before the first fork: the workers inherit it. The file is given to
 /// `owner`, so that workers of another user can open it anew.
@@ -40,13 +30,7 @@ struct State {
 ///
 /// [`Error::Usage`] when the file cannot be opened.
 pub(crate) fn init(path: Option<&Path>, level: LogLevel, format: LogFormat, owner: FileOwner) -> Result<(), Error> {
-    let path = path.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
-    let file = path.as_deref().map(|path| open(path, owner)).transpose().map_err(|error| {
-        let path = path.as_deref().unwrap_or(Path::new("")).display();
-        Error::Usage(format!("--error-logfile {path} cannot be opened: {error}"))
-    })?;
-    let file = file.or_else(|| own_pipe(&io::stderr()));
-    let log = Log { path, owner, state: Mutex::new(State { file, lost: 0 }) };
+    let log = Output::open(path, Stream::Error, owner).map_err(|error| cannot_open("--error-logfile", path, &error))?;
     if LOG.set(log).is_err() {
         return Ok(());
     }
@@ -56,7 +40,7 @@ pub(crate) fn init(path: Option<&Path>, level: LogLevel, format: LogFormat, owne
         LogLevel::Warning => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    let lines = Lines { to_journal: LOG.get().is_some_and(|log| log.path.is_none()) && systemd::has_stderr() };
+    let lines = Lines { to_journal: LOG.get().is_some_and(|log| log.is_a_stream()) && systemd::has_stderr() };
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
@@ -71,20 +55,37 @@ pub(crate) fn init(path: Option<&Path>, level: LogLevel, format: LogFormat, owne
     Ok(())
 }
 
-/// Opens the file anew, after it was rotated away. A failure keeps the old one.
+/// Opens the access log, if there shall be one. To be called once, before the first fork.
+///
+/// # Errors
+///
+/// [`Error::Usage`] when the file cannot be opened.
+pub(crate) fn init_access(path: Option<&Path>, owner: FileOwner) -> Result<(), Error> {
+    let Some(path) = path else { return Ok(()) };
+    let file = (path != Path::new(STANDARD_OUTPUT)).then_some(path);
+    let output =
+        Output::open(file, Stream::Out, owner).map_err(|error| cannot_open("--access-logfile", Some(path), &error))?;
+    // A second one would be another's, in tests of the library.
+    let _ = ACCESS.set(output);
+    Ok(())
+}
+
+fn cannot_open(flag: &str, path: Option<&Path>, error: &io::Error) -> Error {
+    Error::Usage(format!("{flag} {} cannot be opened: {error}", path.unwrap_or(Path::new("")).display()))
+}
+
+/// Opens the files anew, after they were rotated away. A failure keeps the old one.
 pub(crate) fn reopen() {
-    let Some(Log { path: Some(path), owner, state }) = LOG.get() else { return };
-    match open(path, *owner) {
-        Ok(file) => state.lock().unwrap_or_else(PoisonError::into_inner).file = Some(file),
-        Err(error) => tracing::error!("--error-logfile {} cannot be opened anew: {error}", path.display()),
+    for (flag, output) in [("--error-logfile", LOG.get()), ("--access-logfile", ACCESS.get())] {
+        if let Some(Err((path, error))) = output.map(Output::reopen) {
+            tracing::error!("{flag} {} cannot be opened anew: {error}", path.display());
+        }
     }
 }
 
-fn open(path: &Path, (user, group): FileOwner) -> io::Result<File> {
-    let file = open_log(path)?;
-    // A worker may not, and need not, give away what the master has given it.
-    let _ = std::os::unix::fs::fchown(&file, user, group);
-    Ok(file)
+/// Whether there is an access log.
+pub(crate) fn has_access() -> bool {
+    ACCESS.get().is_some()
 }
 
 /// Where lines go to.
@@ -113,7 +114,15 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// One line on its way. A log that cannot be written never stops or fails what is logged.
+/// Writes a line of the access log, whose readers take it for nothing else: what was lost is said in the other one.
+pub(crate) fn access(line: &[u8]) {
+    let lost = ACCESS.get().map_or(0, |output| output.put(line, |_| String::new()));
+    if lost > 0 {
+        tracing::warn!("{lost} lines of the access log were lost: it could not be written");
+    }
+}
+
+/// One line of the log on its way.
 struct Line {
     /// What stands in front of it.
     priority: &'static str,
@@ -128,27 +137,12 @@ impl Write for Line {
             } else {
                 [self.priority.as_bytes(), text].concat().into()
             };
-            let mut state = log.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let lost = std::mem::take(&mut state.lost);
-            let note = (lost > 0).then(|| format!("({lost} lines of this log were lost: it could not be written)\n"));
-            let written = note.map_or(Ok(()), |note| state.put(note.as_bytes())).and_then(|()| state.put(&line));
-            if written.is_err() {
-                state.lost = lost + 1;
-            }
+            log.put(&line, |lost| format!("({lost} lines of this log were lost: it could not be written)\n"));
         }
         Ok(text.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl State {
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.file {
-            Some(file) => file.write_all(bytes),
-            None => write_if_ready(&io::stderr(), bytes),
-        }
     }
 }

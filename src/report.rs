@@ -17,6 +17,8 @@ pub struct Outcome {
     pub finding: Finding,
     /// How long it took.
     pub elapsed: Duration,
+    /// How long ago it was begun, when the report was made.
+    pub age: Duration,
 }
 
 impl Outcome {
@@ -28,7 +30,7 @@ impl Outcome {
             ..Check::new(format!("check-{number}"), |_| Finding::PASS)
         };
         let finding = Finding { status: self.finding.status, ..Finding::PASS };
-        Outcome { check: Arc::new(check), finding, elapsed: self.elapsed }
+        Outcome { check: Arc::new(check), finding, elapsed: self.elapsed, age: self.age }
     }
 }
 
@@ -124,6 +126,7 @@ pub(crate) mod tests {
                 status => Finding::new(status, format!("it was {}", status.word())),
             },
             elapsed: Duration::from_millis(1),
+            age: Duration::from_millis(2),
         };
         Report { outcomes: statuses.iter().enumerate().map(outcome).collect() }
     }

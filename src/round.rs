@@ -85,7 +85,7 @@ pub struct Round {
 enum State {
     Waiting,
     Running { since: Instant, deadline: Instant },
-    Over(Outcome),
+    Over { outcome: Outcome, began: Instant },
 }
 
 impl Runner {
@@ -152,8 +152,10 @@ impl Runner {
             self.under_way.remove(&done.check.id);
             self.witness.ends(&done.check);
             // What comes after its deadline, or from an earlier round, was reported late already.
-            if done.round == round.serial && !matches!(round.states[done.index], State::Over(_)) {
-                round.finish(done.index, done.finding, done.elapsed);
+            if done.round == round.serial
+                && let State::Running { since, .. } = round.states[done.index]
+            {
+                round.finish(done.index, done.finding, since, done.elapsed);
             }
         }
     }
@@ -169,7 +171,7 @@ impl Runner {
             let check = round.suite.checks()[index].clone();
             match self.witness.judge(&check, now) {
                 Verdict::Withhold(why) => {
-                    round.finish(index, Finding::error(why), Duration::ZERO);
+                    round.finish(index, Finding::error(why), now, Duration::ZERO);
                     continue;
                 }
                 Verdict::RunAlone if !is_its_turn => {
@@ -189,12 +191,13 @@ impl Runner {
                 self.witness.begins(&check, began);
                 let finding = check.run(Deadline::at(deadline));
                 self.witness.ends(&check);
-                round.finish(index, finding, began.elapsed());
+                round.finish(index, finding, began, began.elapsed());
             } else if let Some(&since) = self.under_way.get(&check.id) {
                 let elapsed = now.duration_since(since);
                 round.finish(
                     index,
                     Finding::error(format!("still running after {}", duration::spoken(elapsed))),
+                    since,
                     elapsed,
                 );
             } else {
@@ -224,7 +227,7 @@ impl Runner {
             let _ = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now()));
             runner.advance(&mut round, Instant::now());
         }
-        round.into_report()
+        round.into_report(Instant::now())
     }
 }
 
@@ -235,14 +238,14 @@ impl Round {
             self.next += 1;
             return Some((self.next - 1, false));
         }
-        let is_free = self.turn.is_none_or(|index| matches!(self.states[index], State::Over(_)));
+        let is_free = self.turn.is_none_or(|index| matches!(self.states[index], State::Over { .. }));
         let index = is_free.then(|| self.suspects.pop_front())??;
         Some((index, true))
     }
 
-    fn finish(&mut self, index: usize, finding: Finding, elapsed: Duration) {
+    fn finish(&mut self, index: usize, finding: Finding, began: Instant, elapsed: Duration) {
         let check = self.suite.checks()[index].clone();
-        self.states[index] = State::Over(Outcome { check, finding, elapsed });
+        self.states[index] = State::Over { outcome: Outcome { check, finding, elapsed, age: elapsed }, began };
         self.finished.push(index);
     }
 
@@ -251,7 +254,7 @@ impl Round {
         for index in 0..self.states.len() {
             match self.states[index] {
                 State::Running { since, deadline } if deadline <= now => {
-                    self.finish(index, timed_out(deadline - since), now.duration_since(since));
+                    self.finish(index, timed_out(deadline - since), since, now.duration_since(since));
                 }
                 State::Waiting if self.end <= now => {
                     self.next = self.next.max(index + 1);
@@ -260,9 +263,9 @@ impl Round {
                     } else {
                         "not started in time: too many others were still running"
                     };
-                    self.finish(index, Finding::error(context), Duration::ZERO);
+                    self.finish(index, Finding::error(context), now, Duration::ZERO);
                 }
-                State::Waiting | State::Running { .. } | State::Over(_) => {}
+                State::Waiting | State::Running { .. } | State::Over { .. } => {}
             }
         }
         self.suspects.retain(|&index| matches!(self.states[index], State::Waiting));
@@ -272,7 +275,7 @@ impl Round {
     pub fn next_deadline(&self) -> Option<Instant> {
         let deadline = |state: &State| match state {
             // It is started when a running one has finished or is late.
-            State::Waiting | State::Over(_) => None,
+            State::Waiting | State::Over { .. } => None,
             State::Running { deadline, .. } => Some(*deadline),
         };
         self.states.iter().filter_map(deadline).min()
@@ -291,7 +294,7 @@ impl Round {
     /// The outcomes that there are, in the order they came in.
     pub fn finished(&self) -> impl Iterator<Item = &Outcome> {
         self.finished.iter().filter_map(|&index| match &self.states[index] {
-            State::Over(outcome) => Some(outcome),
+            State::Over { outcome, .. } => Some(outcome),
             State::Waiting | State::Running { .. } => None,
         })
     }
@@ -300,34 +303,42 @@ impl Round {
     pub fn running(&self) -> impl Iterator<Item = (&Arc<Check>, Instant)> {
         self.suite.checks().iter().zip(&self.states).filter_map(|(check, state)| match state {
             State::Running { since, .. } => Some((check, *since)),
-            State::Waiting | State::Over(_) => None,
+            State::Waiting | State::Over { .. } => None,
         })
     }
 
     /// What there is to report at `now` to somebody who cannot wait for the rest, which goes on.
     pub fn report_at(&self, now: Instant) -> Report {
         let outcome = |(check, state): (&Arc<Check>, &State)| {
-            let elapsed = match state {
-                State::Over(outcome) => return outcome.clone(),
-                State::Running { since, .. } => now.saturating_duration_since(*since),
-                State::Waiting => now.saturating_duration_since(self.began),
+            let began = match state {
+                State::Over { outcome, began } => {
+                    return Outcome { age: now.saturating_duration_since(*began), ..outcome.clone() };
+                }
+                State::Running { since, .. } => *since,
+                State::Waiting => self.began,
             };
-            Outcome { check: check.clone(), finding: timed_out(elapsed), elapsed }
+            Outcome::late(check, now.saturating_duration_since(began))
         };
         Report { outcomes: self.suite.checks().iter().zip(&self.states).map(outcome).collect() }
     }
 
-    /// The report, in the order of the suite; of a round that is over.
-    pub fn into_report(self) -> Report {
+    /// The report as of `now`, in the order of the suite; of a round that is over.
+    pub fn into_report(self, now: Instant) -> Report {
         let outcome = |state| match state {
-            State::Over(outcome) => Some(outcome),
+            State::Over { outcome, began } => Some(Outcome { age: now.saturating_duration_since(began), ..outcome }),
             State::Waiting | State::Running { .. } => None,
         };
         Report { outcomes: self.states.into_iter().filter_map(outcome).collect() }
     }
 }
 
-/// What a check has found that is waited for no longer.
-pub(crate) fn timed_out(after: Duration) -> Finding {
+impl Outcome {
+    /// That of a check which is waited for no longer.
+    pub(crate) fn late(check: &Arc<Check>, after: Duration) -> Outcome {
+        Outcome { check: check.clone(), finding: timed_out(after), elapsed: after, age: after }
+    }
+}
+
+fn timed_out(after: Duration) -> Finding {
     Finding::error(format!("timed out after {}", duration::spoken(after)))
 }

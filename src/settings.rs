@@ -12,7 +12,7 @@ use crate::address::{self, Address, DEFAULT_PORT};
 use crate::duration;
 use crate::sys::scoreboard::SLOTS;
 pub(crate) use layers::{Configuration, Given, SUCCESSION, one_line};
-pub(crate) use values::{Details, LogFormat, LogLevel};
+pub(crate) use values::{AccessFormat, Details, LogFormat, LogLevel};
 use values::{mask, prefix, some_time, variable};
 
 /// Everything that can be set, validated. `docs/SETTINGS.md` is compared with it by a test.
@@ -132,6 +132,12 @@ pub(crate) struct Process {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Log")]
 pub(crate) struct Log {
+    /// Log each answer to this file, or with "-" to standard output; USR1 opens it anew
+    #[arg(long, value_name = "FILE")]
+    pub(crate) access_logfile: Option<PathBuf>,
+    /// How a line of the access log looks
+    #[arg(long, value_name = "FORMAT", default_value = "combined")]
+    pub(crate) access_logformat: AccessFormat,
     /// Log to this file instead of standard error, which is "-"; USR1 opens it anew
     #[arg(long, aliases = ["log-file", "log-output"], value_name = "FILE")]
     pub(crate) error_logfile: Option<PathBuf>,
@@ -147,6 +153,9 @@ pub(crate) struct Log {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Answers")]
 pub(crate) struct Answers {
+    /// Answer all requests, in all workers, from one round until its report is so old; 0: each from a round of its own
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse)]
+    pub(crate) cache: Duration,
     /// Serve everything under this path, for a reverse proxy
     #[arg(long, value_name = "PATH", default_value = "", value_parser = prefix)]
     pub(crate) prefix: String,
@@ -197,13 +206,15 @@ impl Settings {
     }
 
     /// Of what a reload does not change, that of which a change is reported, each as it is shown.
-    pub(crate) fn fixed(&self) -> [String; 3] {
+    pub(crate) fn fixed(&self) -> [String; 4] {
         let addresses: Vec<_> = self.addresses().iter().map(ToString::to_string).collect();
         let log = self.error_log().map_or("standard error".into(), |path| path.display().to_string());
+        let access = self.log.access_logfile.as_deref().map_or("none".into(), |path| path.display().to_string());
         let pidfile = self.process.pid.as_deref().map_or("none".into(), |path| path.display().to_string());
         [
             format!("listening on {}", addresses.join(", ")),
             format!("the log {log} ({:?}, {:?})", self.log.log_level, self.log.log_format),
+            format!("the access log {access}"),
             format!("the pidfile {pidfile}"),
         ]
     }

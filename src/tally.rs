@@ -41,6 +41,8 @@ pub(crate) enum Standing {
 pub(crate) enum Cause {
     /// It died, or could not boot.
     Crash,
+    /// The kernel killed it, for want of memory.
+    OutOfMemory,
     Hang,
     /// It had answered as many requests as it was to.
     Retired,
@@ -100,11 +102,12 @@ impl Standing {
 }
 
 impl Cause {
-    pub(crate) const ALL: [Cause; 4] = [Cause::Crash, Cause::Hang, Cause::Retired, Cause::Reload];
+    pub(crate) const ALL: [Cause; 5] = [Cause::Crash, Cause::OutOfMemory, Cause::Hang, Cause::Retired, Cause::Reload];
 
     pub(crate) fn word(self) -> &'static str {
         match self {
             Cause::Crash => "crash",
+            Cause::OutOfMemory => "oom",
             Cause::Hang => "hang",
             Cause::Retired => "retired",
             Cause::Reload => "reload",

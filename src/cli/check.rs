@@ -139,7 +139,7 @@ fn watch(suite: Suite, flags: &Flags, interrupts: &Interrupts) -> Report {
                 break 'round Report { outcomes: round.finished().take(seen).cloned().collect() };
             }
         }
-        let Some(deadline) = round.next_deadline() else { break round.into_report() };
+        let Some(deadline) = round.next_deadline() else { break round.into_report(Instant::now()) };
         live.still(&round, Instant::now());
         let wait = deadline.saturating_duration_since(Instant::now()).min(live.refresh());
         // Woken or not, the next step is the same.

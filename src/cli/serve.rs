@@ -52,6 +52,7 @@ pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &F
     let settings = &plan.configuration.settings;
     process::set_umask(settings.process.umask);
     logging::init(settings.error_log(), settings.log.log_level, settings.log.log_format, plan.identity.owner())?;
+    logging::init_access(settings.log.access_logfile.as_deref(), plan.identity.owner())?;
     plan.configuration.warn_of_unheeded();
     match Master::start(plan, given, replan)?.run() {
         Ok(Ended::Stopped(code)) => Ok(ExitCode::from(code)),

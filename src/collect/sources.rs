@@ -1,6 +1,7 @@
 //! What names collect, and the files that it came from: they are read again when they have changed.
 
 use std::fs::{self, Metadata};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,19 @@ impl Sources {
         self.stamps.iter().any(Stamp::is_stale)
     }
 
+    /// Which state of the files was read: another process that has read the same state has the same number. `None`
+    /// while they have changed so shortly before that they may change again and look the same.
+    pub fn edition(&self) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        for stamp in &self.stamps {
+            if stamp.is_too_fresh() {
+                return None;
+            }
+            (&stamp.path, stamp.look).hash(&mut hasher);
+        }
+        Some(hasher.finish())
+    }
+
     /// Reads everything again. If something is wrong with it now, the last good suite stays, with one
     /// more check that is an error and says what is wrong.
     pub fn refresh(&mut self) {
@@ -88,7 +102,7 @@ pub(super) struct Stamp {
 
 /// What tells one state of a file from another. A change of content, mode or owner moves the time of
 /// change, and another file in its place has another number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Look {
     device: u64,
     number: u64,
@@ -176,10 +190,13 @@ mod tests {
         write(&folder.path().join("a.toml"), "one");
         let mut sources = settled(folder.path());
 
+        let before = sources.edition();
+        assert!(before.is_some() && before == settled(folder.path()).edition(), "others have the same");
         write(&folder.path().join("a.toml"), "two");
         assert!(sources.changed());
         sources.refresh();
         assert_eq!(ids(&sources), ["two"]);
+        assert_ne!(sources.edition(), before);
 
         write(&folder.path().join("b.toml"), "new");
         assert!(sources.changed());
@@ -199,6 +216,7 @@ mod tests {
         let sources = read(folder.path());
         write(&folder.path().join("a.toml"), "two");
         assert!(sources.changed(), "it has the same size and maybe the same time");
+        assert_eq!(sources.edition(), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Instant;
 
-use super::fleet::{Pid, Slot};
+use super::fleet::{End, Pid, Slot};
 use crate::round::quarantine::{Case, Cause, to_blame};
 use crate::sys::casebook::{Casebook, InProgress};
 use crate::sys::cgroup::OomKills;
@@ -45,8 +45,8 @@ impl Coroner {
         self.casebook.forget(slot);
     }
 
-    /// A worker is dead.
-    pub(super) fn died(&mut self, slot: usize, state: Slot, pid: Pid, status: ExitStatus) {
+    /// A worker is dead. One that ended as if all were well is no such if it was in a check.
+    pub(super) fn died(&mut self, slot: usize, state: Slot, pid: Pid, status: ExitStatus) -> End {
         let checks = self.casebook.in_progress(slot);
         let (is_well, in_what) = (status.success() && checks.is_empty(), named(&checks));
         let killed = status.signal() == Some(Signal::SIGKILL as i32) && !matches!(state, Slot::Dying { .. });
@@ -63,7 +63,10 @@ impl Coroner {
             Slot::Draining { .. } if is_well => tracing::debug!("worker {slot} (pid {pid}) finished"),
             Slot::Draining { .. } | Slot::Aborting { .. } => tracing::warn!("worker {slot} (pid {pid}) ended: {end}"),
             // By us: nobody else is to blame.
-            Slot::Dying { .. } => return tracing::info!("worker {slot} (pid {pid}) was killed"),
+            Slot::Dying { .. } => {
+                tracing::info!("worker {slot} (pid {pid}) was killed");
+                return End::Crash;
+            }
             Slot::Vacant | Slot::Forking { .. } => {}
         }
         let cause = match (status.code(), status.signal()) {
@@ -72,6 +75,11 @@ impl Coroner {
             (None, signal) => Cause::Signal(signal.unwrap_or_default() as u8),
         };
         self.blame(&checks, cause);
+        match (is_well, is_out_of_memory) {
+            (true, _) => End::Well,
+            (false, true) => End::OutOfMemory,
+            (false, false) => End::Crash,
+        }
     }
 
     fn blame(&self, checks: &[InProgress], cause: Cause) {

@@ -23,13 +23,12 @@ mod slot;
 mod tests;
 mod timers;
 
-use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use super::command::Command;
 use crate::tally::{Cause, Restarts};
 use backoff::Backoff;
-pub(crate) use event::{Action, Event, Timing};
+pub(crate) use event::{Action, End, Event, Timing};
 pub(crate) use slot::{Generation, Pid, Slot};
 
 /// How often a new generation may die while it boots, before the old one is brought back.
@@ -127,7 +126,7 @@ impl Fleet {
             Event::Forked { slot, pid } => self.forked(slot, pid, now),
             Event::ForkFailed { slot } => self.fork_failed(slot, now),
             Event::Ready { slot } => self.ready(slot, now),
-            Event::Died { pid, status } => self.died(pid, status, now),
+            Event::Died { pid, end } => self.died(pid, end, now),
             Event::Hung { slot } => self.hung(slot, now),
             Event::Succeeding { pid } => self.succeeding(pid, now),
             Event::Succeeded => self.succeeded(now),
@@ -266,25 +265,29 @@ impl Fleet {
         }
     }
 
-    fn died(&mut self, pid: Pid, status: ExitStatus, now: Instant) -> Vec<Action> {
+    fn died(&mut self, pid: Pid, end: End, now: Instant) -> Vec<Action> {
         if self.successor() == Some(pid) {
             // It could not boot: everything is as it was.
             self.successor = None;
         }
         let Some(index) = self.slot_of(pid) else { return vec![] };
+        let cause = match end {
+            End::Well | End::Crash => Cause::Crash,
+            End::OutOfMemory => Cause::OutOfMemory,
+        };
         match std::mem::replace(&mut self.slots[index], Slot::Vacant) {
             Slot::Booting { generation, since, .. } => {
-                self.count(Cause::Crash);
+                self.count(cause);
                 self.backoff.failed(now.duration_since(since), now);
                 self.cannot_boot(generation, now)
             }
             // It retired of itself, after --max-requests.
-            Slot::Serving { .. } if status.success() => {
+            Slot::Serving { .. } if end == End::Well => {
                 self.count(Cause::Retired);
                 vec![]
             }
             Slot::Serving { since, .. } => {
-                self.count(Cause::Crash);
+                self.count(cause);
                 self.backoff.failed(now.duration_since(since), now);
                 vec![]
             }

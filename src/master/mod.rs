@@ -24,12 +24,13 @@ use crate::sys::memory;
 use crate::sys::process::{self, Forked};
 use crate::sys::scoreboard::{SLOTS, Scoreboard};
 use crate::sys::signals::{self, Inbox, Signal};
+use crate::sys::snapshot::Snapshot;
 use crate::sys::sockets::{self, Listener};
 use crate::sys::{systemd, tree};
 use crate::worker::Post;
 use command::Command;
 use deaths::Coroner;
-use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing};
+use fleet::{Action, End, Event, Fleet, Generation, Pid, Slot, Timing};
 use pidfile::PidFile;
 use status::Supervision;
 use succession::{Inheritance, Succession};
@@ -50,11 +51,12 @@ pub(crate) struct Master {
     given: Given,
     load: Load,
     /// What was set at the start and stays, whatever a reload finds.
-    fixed: [String; 3],
+    fixed: [String; 4],
     plans: BTreeMap<Generation, Plan>,
     fleet: Fleet,
     listeners: Vec<Listener>,
     scoreboard: Scoreboard,
+    snapshot: Snapshot,
     coroner: Coroner,
     /// Outlives us, to clean up behind us.
     keeper: Option<Pid>,
@@ -104,6 +106,7 @@ impl Master {
         Ok(Master {
             fleet: Fleet::new(generation, settings.fleet.workers.into(), SLOTS, timing(&plan), now),
             listeners,
+            snapshot: Snapshot::new(now).map_err(cannot("cannot map the snapshot"))?,
             scoreboard,
             keeper: None,
             coroner: Coroner::new(Casebook::new(now).map_err(cannot("cannot map the casebook"))?),
@@ -259,9 +262,11 @@ impl Master {
         Post {
             slot,
             master,
+            generation,
             plan: self.plans.remove(&generation).expect("a generation that is forked has a plan"),
             listeners: self.listeners,
             scoreboard: self.scoreboard,
+            snapshot: self.snapshot,
             casebook: self.coroner.casebook(),
             lifeline: self.lifeline.0,
             bell: self.bell.1,
@@ -272,8 +277,10 @@ impl Master {
     fn reap(&mut self) -> Vec<Event> {
         let mut events = self.newly_ready();
         while let Some((pid, status)) = process::reap() {
+            let mut end = End::Crash;
+            self.snapshot.bury(pid.unsigned_abs());
             if let Some(slot) = self.fleet.slot_of(pid) {
-                self.coroner.died(slot, self.fleet.slots()[slot], pid, status);
+                end = self.coroner.died(slot, self.fleet.slots()[slot], pid, status);
                 // A worker that could not end by itself has not ended what its checks were running either.
                 if status.code().is_none()
                     && let Err(error) = tree::kill_orphans_of(pid)
@@ -285,7 +292,7 @@ impl Master {
             } else if self.fleet.successor() == Some(pid) {
                 self.upgrade_failed(pid, status);
             }
-            events.push(Event::Died { pid, status });
+            events.push(Event::Died { pid, end });
         }
         events
     }

@@ -69,7 +69,7 @@ fn checks<S: Serializer>(outcomes: &&[Outcome], serializer: S) -> Result<S::Ok, 
         observed_unit: &'a str,
     }
     let mut checks = serializer.serialize_map(None)?;
-    for Outcome { check, finding, elapsed } in *outcomes {
+    for Outcome { check, finding, elapsed, .. } in *outcomes {
         let key = check.id.replace('%', "%25").replace(':', "%3A");
         let said = finding.context.as_deref();
         let output = said.map(|said| format!("{}: {said}", check.title));

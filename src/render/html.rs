@@ -47,7 +47,7 @@ impl Page {
 }
 
 impl Row {
-    fn of(Outcome { check, finding, elapsed }: &Outcome) -> Row {
+    fn of(Outcome { check, finding, elapsed, .. }: &Outcome) -> Row {
         Row {
             id: printable(&check.id),
             title: printable(&check.title),

@@ -13,7 +13,7 @@ pub const MEDIA_TYPE: &str = "application/json; charset=utf-8";
 pub(super) const FORMAT: Format =
     Format { name: "json", media_type: MEDIA_TYPE, write: report, exit_code, is_success: Report::passes };
 
-/// With `id`, `seconds` and `tags` in each detail.
+/// With `id`, `seconds`, `tags` and `age` in each detail.
 pub(super) static VERBOSE: Format = Format { write: verbose_report, ..FORMAT };
 
 /// Appends the report to `out`.
@@ -104,15 +104,21 @@ struct More<'a> {
     id: &'a str,
     seconds: f64,
     tags: &'a [String],
+    age: f64,
 }
 
 impl Serialize for Details<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.outcomes.iter().map(|Outcome { check, finding, elapsed }| Detail {
+        serializer.collect_seq(self.outcomes.iter().map(|Outcome { check, finding, elapsed, age }| Detail {
             test: &check.title,
             status: finding.status,
             context: finding.context.as_deref(),
-            more: self.verbose.then(|| More { id: &check.id, seconds: elapsed.as_secs_f64(), tags: &check.tags }),
+            more: self.verbose.then(|| More {
+                id: &check.id,
+                seconds: elapsed.as_secs_f64(),
+                tags: &check.tags,
+                age: age.as_secs_f64(),
+            }),
         }))
     }
 }
@@ -185,6 +191,17 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
         assert_eq!(json["details"][0]["context"], "it was fail");
         assert_eq!(json["status"], "fail");
+    }
+
+    #[test]
+    fn the_verbose_report_says_what_else_is_known() {
+        let text = text(|out| (VERBOSE.write)(&sample(&[Status::Fail]), out));
+        let json: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+        let expected = serde_json::json!({
+            "test": "Check 0.", "status": "fail", "context": "it was fail",
+            "id": "check.0", "seconds": 0.001, "tags": [], "age": 0.002,
+        });
+        assert_eq!(json["details"][0], expected);
     }
 
     #[test]

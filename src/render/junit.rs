@@ -35,7 +35,7 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(out, "  </testsuite>\n</testsuites>")
 }
 
-fn case(Outcome { check, finding, elapsed }: &Outcome, out: &mut String) -> fmt::Result {
+fn case(Outcome { check, finding, elapsed, .. }: &Outcome, out: &mut String) -> fmt::Result {
     let (id, title) = (Escaped(&check.id), Escaped(&check.title));
     write!(out, "    <testcase classname=\"{id}\" name=\"{title}\" time=\"{:.6}\"", elapsed.as_secs_f64())?;
     let context = finding.context.as_deref().unwrap_or_default();

@@ -151,7 +151,7 @@ mod tests {
             requests,
             rounds: [7, 1],
             workers: [0, 3, 1, 0, 0, 0],
-            restarts: [1, 0, 2, 4],
+            restarts: [1, 3, 0, 2, 4],
             generation: 2,
             reload_successful: true,
             reloaded: ran,

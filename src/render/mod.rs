@@ -103,7 +103,8 @@ mod tests {
     pub(super) fn hostile() -> Report {
         let check = Check { title: HOSTILE.to_owned(), ..Check::new(HOSTILE, |_| Finding::PASS) };
         let finding = Finding::new(Status::Fail, HOSTILE);
-        Report { outcomes: vec![Outcome { check: Arc::new(check), finding, elapsed: Duration::from_millis(1) }] }
+        let elapsed = Duration::from_millis(1);
+        Report { outcomes: vec![Outcome { check: Arc::new(check), finding, elapsed, age: elapsed }] }
     }
 
     pub(super) fn written(format: &Format, report: &Report) -> String {

@@ -66,7 +66,7 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     write!(out, " |")?;
     let counts = [("checks", total), ("bad", bad.len())].map(|(label, count)| Perfdata::new(label, count as f64, ""));
     counts.iter().try_for_each(|figure| write!(out, " {figure}"))?;
-    for Outcome { check, finding, elapsed } in &report.outcomes {
+    for Outcome { check, finding, elapsed, .. } in &report.outcomes {
         let time = Perfdata::new("time", elapsed.as_secs_f64(), "s");
         for figure in [&time].into_iter().chain(&finding.perfdata) {
             // The labels of one plugin have to differ.

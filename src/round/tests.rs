@@ -77,7 +77,10 @@ fn a_stuck_check_is_not_started_twice_and_runs_again_when_it_has_come_back() {
 
     let second = runner.begin(suite([check.clone()]), LONG, t0 + Duration::from_secs(42));
     assert!(second.is_over());
-    assert_eq!(contexts(&second.into_report()), [("late", Status::Error, Some("still running after 42s"))]);
+    assert_eq!(
+        contexts(&second.into_report(Instant::now())),
+        [("late", Status::Error, Some("still running after 42s"))]
+    );
 
     drop(release);
     wakes.recv().expect("the check comes back");
@@ -85,7 +88,7 @@ fn a_stuck_check_is_not_started_twice_and_runs_again_when_it_has_come_back() {
     let mut third = runner.begin(suite([check]), LONG, t0 + LONG);
     wakes.recv().expect("the check comes back");
     runner.advance(&mut third, t0 + LONG);
-    assert_eq!(contexts(&third.into_report()), [("late", Status::Pass, None)]);
+    assert_eq!(contexts(&third.into_report(Instant::now())), [("late", Status::Pass, None)]);
 }
 
 #[test]
@@ -104,7 +107,7 @@ fn a_check_that_came_back_between_two_rounds_runs_in_the_next() {
     assert!(!second.is_over(), "it is not taken for stuck");
     wakes.recv().expect("the check comes back");
     runner.advance(&mut second, t0 + LONG);
-    assert_eq!(contexts(&second.into_report()), [("late", Status::Pass, None)]);
+    assert_eq!(contexts(&second.into_report(Instant::now())), [("late", Status::Pass, None)]);
 }
 
 #[test]
@@ -126,7 +129,7 @@ fn only_so_many_run_at_once_and_the_time_of_each_begins_when_it_starts() {
     assert_eq!(round.next_deadline(), Some(t0 + seconds(5)), "the round's own");
     runner.advance(&mut round, t0 + seconds(5));
     assert_eq!(
-        contexts(&round.into_report()),
+        contexts(&round.into_report(Instant::now())),
         [
             ("first", Status::Error, Some("timed out after 3s")),
             ("second", Status::Error, Some("timed out after 2s")),
@@ -147,7 +150,7 @@ fn many_more_checks_than_may_run_at_once_all_run() {
             wakes.recv().expect("checks come back");
             runner.advance(&mut round, Instant::now());
         }
-        round.into_report()
+        round.into_report(Instant::now())
     };
     assert!(report.passes());
     assert_eq!(report.outcomes.len(), 500);
@@ -197,7 +200,7 @@ fn a_longest_time_holds_for_every_check() {
     let t0 = Instant::now();
     let mut round = runner.begin(suite([late]), LONG, t0);
     runner.advance(&mut round, t0 + Duration::from_millis(20));
-    assert_eq!(contexts(&round.into_report()), [("late", Status::Error, Some("timed out after 20ms"))]);
+    assert_eq!(contexts(&round.into_report(Instant::now())), [("late", Status::Error, Some("timed out after 20ms"))]);
 }
 
 #[test]
@@ -207,6 +210,22 @@ fn a_panic_costs_that_check_alone() {
     let [bad, good] = &contexts(&report)[..] else { panic!("two checks, two outcomes") };
     assert!(matches!(bad, ("bad", Status::Fail, Some(told)) if told.starts_with("oh (at ")), "{bad:?}");
     assert_eq!(good, &("good", Status::Pass, None));
+}
+
+#[test]
+fn the_age_of_an_outcome_counts_from_when_its_check_was_begun() {
+    let mut runner = Runner::new(|| ()).with_at_once(1);
+    let (first, _first) = stuck("first", Duration::from_secs(3));
+    let (second, _second) = stuck("second", Duration::from_secs(3));
+    let t0 = Instant::now();
+    let at = |seconds| t0 + Duration::from_secs(seconds);
+    let mut round = runner.begin(suite([first.clone(), second]), Duration::from_secs(5), t0);
+    runner.advance(&mut round, at(3));
+    runner.advance(&mut round, at(5));
+    let ages = |round: Round, now| round.into_report(now).outcomes.iter().map(|o| o.age.as_secs()).collect::<Vec<_>>();
+    assert_eq!(ages(round, at(7)), [7, 4]);
+    let round = runner.begin(suite([first]), Duration::from_secs(5), at(10));
+    assert_eq!(ages(round, at(11)), [11], "it is still the same run");
 }
 
 /// Has something against some checks, and notes what runs at the same time.
@@ -244,7 +263,7 @@ fn accused(verdict: fn(&Check) -> Verdict, suite: Suite, limit: Duration) -> (Ve
         runner.advance(&mut round, Instant::now());
     }
     let together = together.lock().expect("one thread runs it").clone();
-    (together, round.into_report())
+    (together, round.into_report(Instant::now()))
 }
 
 #[test]

@@ -30,6 +30,15 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// How a line of the access log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AccessFormat {
+    /// As Apache and nginx write it, with the request's id and duration behind.
+    Combined,
+    /// One JSON object a line.
+    Json,
+}
+
 /// Who may see more of a report than statuses and counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Details {

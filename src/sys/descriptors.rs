@@ -121,12 +121,12 @@ pub(crate) fn own_pipe(stream: &impl AsFd) -> Option<File> {
     (kind == libc::S_IFIFO).then(open).flatten()
 }
 
-/// Writes to a standard stream now or not at all: a reader that sleeps must not stop us.
-pub(crate) fn write_if_ready(out: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
+/// Writes to a standard stream now or not at all: a reader that sleeps must not stop us. Returns how many bytes.
+pub(crate) fn write_if_ready(out: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
     match poll(&mut fds, PollTimeout::ZERO)? {
         0 => Err(io::ErrorKind::WouldBlock.into()),
-        _ => Ok(nix::unistd::write(out, bytes).map(|_| ())?),
+        _ => Ok(nix::unistd::write(out, bytes)?),
     }
 }
 

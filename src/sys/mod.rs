@@ -4,6 +4,7 @@
 pub(crate) mod casebook;
 pub(crate) mod cgroup;
 pub(crate) mod child;
+pub(crate) mod clock;
 pub(crate) mod descriptors;
 pub(crate) mod filesystem;
 pub(crate) mod identity;
@@ -13,6 +14,7 @@ pub(crate) mod process;
 pub(crate) mod procfs;
 pub(crate) mod scoreboard;
 pub(crate) mod signals;
+pub(crate) mod snapshot;
 pub(crate) mod sockets;
 pub(crate) mod systemd;
 pub(crate) mod tree;

@@ -18,6 +18,7 @@ mod head;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use head::Request;
@@ -82,8 +83,10 @@ pub(crate) struct Connection {
     output: Vec<u8>,
     written: usize,
     deadline: Instant,
-    /// Since when it has waited for its client.
+    /// Since when it has waited for its client, or its client for us.
     since: Instant,
+    /// Who the client is, where somebody wants to know.
+    peer: Option<IpAddr>,
 }
 
 /// An answer to be written.
@@ -114,6 +117,7 @@ impl Connection {
             written: 0,
             deadline: now + patience.header,
             since: now,
+            peer: None,
         }
     }
 
@@ -221,6 +225,25 @@ impl Connection {
             State::Asked(request) => Some(request.asked(&self.input)),
             State::Reading | State::Writing { .. } | State::Lingering { .. } | State::Closed => None,
         }
+    }
+
+    /// What has come in of the head that an answer is for, and when its last byte came.
+    pub(crate) fn head(&self) -> (&[u8], Instant) {
+        let length = match &self.state {
+            State::Asked(request) => request.length,
+            State::Reading | State::Writing { .. } | State::Lingering { .. } | State::Closed => self.input.len(),
+        };
+        (&self.input[..length], self.since)
+    }
+
+    /// Notes who the client is.
+    pub(crate) fn set_peer(&mut self, peer: Option<IpAddr>) {
+        self.peer = peer;
+    }
+
+    /// Who the client is, if that was noted.
+    pub(crate) fn peer(&self) -> Option<IpAddr> {
+        self.peer
     }
 
     /// Answers the request.

@@ -13,7 +13,8 @@ pub(super) fn figures(suite: &Suite, disclosed: bool, scoreboard: &Scoreboard) -
     for (number, check) in (1..).zip(suite.checks()) {
         let Some(last) = scoreboard.last(&check.id) else { continue };
         let finding = Finding { status: last.status, context: None, perfdata: last.figures };
-        let outcome = Outcome { check: check.clone(), finding, elapsed: last.elapsed };
+        let age = last.at.elapsed().unwrap_or_default() + last.elapsed;
+        let outcome = Outcome { check: check.clone(), finding, elapsed: last.elapsed, age };
         figures.outcomes.push(if disclosed { outcome } else { outcome.anonymous(number) });
         figures.ran.push(last.at);
     }

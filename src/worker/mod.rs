@@ -1,5 +1,7 @@
 //! A worker: one mio loop on the shared listeners. It never waits for anything but that loop's wait.
 
+mod access;
+mod cache;
 mod clients;
 pub(crate) mod connection;
 mod door;
@@ -29,9 +31,11 @@ use crate::sys::memory;
 use crate::sys::process;
 use crate::sys::scoreboard::Scoreboard;
 use crate::sys::signals::{self, Inbox, Signal};
+use crate::sys::snapshot::Snapshot;
 use crate::sys::sockets::Listener;
 use crate::sys::systemd;
 use crate::sys::tree;
+use cache::Cache;
 use clients::Clients;
 use connection::{Limits, Need, Patience};
 use door::Door;
@@ -42,7 +46,8 @@ use witness::Notes;
 const SIGNALS: Token = Token(0);
 const LIFELINE: Token = Token(1);
 const ROUND: Token = Token(2);
-const FIRST_LISTENER: usize = 3;
+const SNAPSHOT: Token = Token(3);
+const FIRST_LISTENER: usize = 4;
 
 /// How long a drain waits for the next request on a connection that is idle: a client that has just
 /// sent one is still told that the connection closes.
@@ -52,9 +57,11 @@ const IDLE_GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Post {
     pub(crate) slot: usize,
     pub(crate) master: i32,
+    pub(crate) generation: u32,
     pub(crate) plan: Plan,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) scoreboard: Scoreboard,
+    pub(crate) snapshot: Snapshot,
     pub(crate) casebook: Casebook,
     /// Ends when the master does.
     pub(crate) lifeline: PipeReader,
@@ -101,7 +108,7 @@ struct Worker {
     poll: Poll,
     door: Door,
     clients: Clients,
-    rounds: Rounds,
+    cache: Cache,
     responder: Responder,
     limits: Limits,
     patience: Patience,
@@ -116,7 +123,8 @@ struct Worker {
 
 impl Worker {
     fn boot(post: Post) -> io::Result<Worker> {
-        let Post { slot, master, plan, listeners, scoreboard, casebook, lifeline, mut bell } = post;
+        let Post { slot, master, generation, plan, listeners, scoreboard, snapshot, casebook, lifeline, mut bell } =
+            post;
         let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
         // The handlers first: a TERM that came in since the fork is still blocked, and would be lost.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
@@ -139,6 +147,12 @@ impl Worker {
         let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
         // A failed wake would leave the round to its deadline; there is nobody to tell it to here.
         let runner = Runner::new(move || drop(waker.wake())).with_witness(Notes { slot, casebook });
+        let rounds = Rounds::new(runner, settings.times.request_timeout);
+        let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
+        let cache = Cache::new(rounds, snapshot, std::process::id(), lifetime, limit);
+        if let Some(bell) = cache.bell() {
+            poll.registry().register(&mut SourceFd(&bell), SNAPSHOT, Interest::READABLE)?;
+        }
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
         // A quarter of the descriptors is for the checks and for ourselves: without one left, nobody could be let
         // in, not even to take the place of a client that only sits there.
@@ -154,7 +168,7 @@ impl Worker {
             poll,
             door,
             clients,
-            rounds: Rounds::new(runner, settings.times.request_timeout),
+            cache,
             limits: limits(&settings),
             patience: patience(&settings),
             scratch: vec![0; 8 * 1024].into(),
@@ -162,7 +176,7 @@ impl Worker {
             now: Instant::now(),
             left: settings.requests_before_retiring(std::process::id()),
             draining: false,
-            responder: Responder::new(sources, disclosure, settings, scoreboard, slot),
+            responder: Responder::new(sources, generation, disclosure, settings, scoreboard, slot),
         };
         memory::release();
         scoreboard.set_ready(slot, std::process::id());
@@ -186,7 +200,7 @@ impl Worker {
                 match event.token() {
                     SIGNALS => self.heed_signals()?,
                     LIFELINE => self.look_at_lifeline(),
-                    ROUND => {}
+                    ROUND | SNAPSHOT => {}
                     token if self.door.has(token) => self.welcome(token)?,
                     token => self.attend_to(token, event.is_read_closed())?,
                 }
@@ -206,7 +220,7 @@ impl Worker {
 
     /// While a round runs here, connections are for workers that are free, as long as there is one.
     fn tend_door(&mut self) -> io::Result<()> {
-        let busy = self.rounds.is_running();
+        let busy = self.cache.is_running();
         self.scoreboard.set_busy(self.slot, busy);
         if busy && self.scoreboard.is_another_free(self.slot) {
             self.door.yield_to_others(&self.poll, self.now);
@@ -218,10 +232,10 @@ impl Worker {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.again.is_empty() || self.rounds.is_next_due() {
+        if !self.again.is_empty() || self.cache.is_next_due() {
             return Some(Duration::ZERO);
         }
-        let next = [self.clients.next_timer(), self.rounds.next_deadline(), self.door.next_deadline()];
+        let next = [self.clients.next_timer(), self.cache.next_deadline(), self.door.next_deadline()];
         next.into_iter().flatten().min().map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
@@ -283,7 +297,11 @@ impl Worker {
 
     /// Reads at once: the kernel held the connection back until its request was there.
     fn admit(&mut self, socket: socket2::Socket) -> io::Result<()> {
+        let peer = if self.responder.logs_access() { socket.peer_addr().ok() } else { None };
         let key = self.clients.insert(socket, self.now, &self.patience);
+        if let (Some(client), Some(peer)) = (self.clients.get_mut(key), peer) {
+            client.connection.set_peer(peer.as_socket().map(|address| address.ip()));
+        }
         self.serve_client(key)
     }
 

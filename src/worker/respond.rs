@@ -2,11 +2,14 @@
 
 mod date;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::access::{AccessLog, Entry};
+use super::cache::Answer;
 use super::connection::{Asked, Connection, Rejection, Response};
 use super::metrics;
 use super::negotiate;
@@ -28,16 +31,28 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// For answers that another Accept field would have got in another format.
 const NEGOTIATED: &str = "Vary: Accept\r\n";
 
+/// Begins the field that names an answer.
+const REQUEST_ID: &str = "X-Request-Id: ";
+
 /// The tag of the checks that readiness is made of.
 const READINESS: &str = "readiness";
 
 /// Which checks a request asks for, and how it wants them reported.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Wish {
     pub(super) part: Suite,
     pub(super) manner: Manner,
     /// How long whoever asks waits, if that is known.
     pub(super) limit: Option<Duration>,
+    /// What it is a part of. `None`: only a round of its own will do.
+    pub(super) whole: Option<Whole>,
+}
+
+/// The whole suite, and of which configuration and state of files it is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Whole {
+    pub(super) suite: Suite,
+    pub(super) edition: u64,
 }
 
 /// How checks are reported.
@@ -69,6 +84,8 @@ pub(super) struct Responder {
     sources: Sources,
     /// When the files of checks were last looked at.
     looked: Option<Instant>,
+    generation: u32,
+    cache: Duration,
     fail_status: u16,
     prefix: String,
     maintenance: Option<PathBuf>,
@@ -76,17 +93,19 @@ pub(super) struct Responder {
     scoreboard: Scoreboard,
     slot: usize,
     close: bool,
-    /// Begins the field that names an answer; what ends it is the number of the answer.
-    request_id: String,
+    /// Which process this is, as it stands before the number of an answer to name it.
+    process: String,
     answers: u64,
     body: Vec<u8>,
     headers: String,
     date: Date,
+    access: Option<AccessLog>,
 }
 
 impl Responder {
     pub(super) fn new(
         sources: Sources,
+        generation: u32,
         disclosure: Disclosure,
         settings: Settings,
         scoreboard: Scoreboard,
@@ -95,6 +114,8 @@ impl Responder {
         Responder {
             sources,
             looked: None,
+            generation,
+            cache: settings.answers.cache,
             fail_status: settings.answers.fail_status,
             prefix: settings.answers.prefix,
             maintenance: settings.answers.maintenance_file,
@@ -102,17 +123,23 @@ impl Responder {
             scoreboard,
             slot,
             close: false,
-            request_id: format!("X-Request-Id: {}-", std::process::id()),
+            process: format!("{}-", std::process::id()),
             answers: 0,
             body: Vec::new(),
             headers: String::new(),
             date: Date::default(),
+            access: AccessLog::new(settings.log.access_logformat),
         }
     }
 
     /// From now on each answer is the last on its connection.
     pub(super) fn close_all(&mut self) {
         self.close = true;
+    }
+
+    /// Whether it is to be known who the clients are.
+    pub(super) fn logs_access(&self) -> bool {
+        self.access.is_some()
     }
 
     /// Answers the request of a connection, or says which checks have to be run for it.
@@ -128,18 +155,18 @@ impl Responder {
         let response = match at_once {
             AtOnce::Text(status, text) => {
                 self.body.extend_from_slice(text.as_bytes());
-                self.response(counted, status, TEXT, "")
+                self.response(connection, counted, status, TEXT, None, "")
             }
             AtOnce::Metrics(syntax, disclosed) => {
                 let scoreboard = self.scoreboard;
                 let figures = metrics::figures(self.suite(now), disclosed, &scoreboard);
                 render::metrics::write(&figures, syntax, &mut self.body);
-                self.response(counted, 200, syntax.media_type(), NEGOTIATED)
+                self.response(connection, counted, 200, syntax.media_type(), None, NEGOTIATED)
             }
             AtOnce::Error(status, message) => {
                 json::error(status, &message, &mut self.body);
                 let allow = if status == 405 { route::ALLOW } else { "" };
-                self.response(counted, status, json::MEDIA_TYPE, allow)
+                self.response(connection, counted, status, json::MEDIA_TYPE, None, allow)
             }
         };
         connection.respond(response, now);
@@ -153,7 +180,7 @@ impl Responder {
             Route::Checks(path, query) => {
                 let format = format(&query, asked.accept)?;
                 let part = self.part(&path, &query, disclosed, now)?;
-                Continue(Wish { part, manner: Manner { dialect: Dialect::Format(format), disclosed }, limit })
+                Continue(self.wish(part, Dialect::Format(format), disclosed, limit))
             }
             Route::Metrics(query) => Break(AtOnce::Metrics(scraper::syntax(&query, asked.accept), disclosed)),
             Route::Live(_) => Break(AtOnce::Text(200, "livez check passed\n".to_owned())),
@@ -164,16 +191,22 @@ impl Responder {
                 let part = self.part(&path, &query, disclosed, now)?;
                 let readiness = part.select(&[READINESS.to_owned()], &[]);
                 let part = if path.is_empty() && !readiness.checks().is_empty() { readiness } else { part };
-                Continue(Wish {
-                    part,
-                    manner: Manner { dialect: Dialect::Ready { verbose: query.verbose }, disclosed },
-                    limit,
-                })
+                Continue(self.wish(part, Dialect::Ready { verbose: query.verbose }, disclosed, limit))
             }
             Route::Elsewhere => Break(AtOnce::Error(404, format!("everything here is under {}/", self.prefix))),
             Route::NotAllowed => Break(AtOnce::Error(405, "only GET, HEAD and OPTIONS are answered here".to_owned())),
             Route::Malformed => Break(AtOnce::Error(400, "the request target cannot be read".to_owned())),
         }
+    }
+
+    fn wish(&self, part: Suite, dialect: Dialect, disclosed: bool, limit: Option<Duration>) -> Wish {
+        let files = (!self.cache.is_zero()).then(|| self.sources.edition()).flatten();
+        let whole = files.map(|files| {
+            let mut hasher = DefaultHasher::new();
+            (self.generation, files).hash(&mut hasher);
+            Whole { suite: self.sources.suite().clone(), edition: hasher.finish() }
+        });
+        Wish { part, manner: Manner { dialect, disclosed }, limit, whole }
     }
 
     /// Why the service takes no requests at the moment, if so.
@@ -218,7 +251,8 @@ impl Responder {
     }
 
     /// Answers with the report of a round.
-    pub(super) fn report(&mut self, connection: &mut Connection, report: &Report, manner: Manner, now: Instant) {
+    pub(super) fn report(&mut self, connection: &mut Connection, answer: &Answer, now: Instant) {
+        let Answer { report, manner, age, .. } = answer;
         let hidden = (!manner.disclosed).then(|| report.anonymous());
         let report = hidden.as_ref().unwrap_or(report);
         self.body.clear();
@@ -233,7 +267,7 @@ impl Responder {
             }
         };
         let status = if success { 200 } else { self.fail_status };
-        connection.respond(self.response(route, status, media_type, NEGOTIATED), now);
+        connection.respond(self.response(connection, route, status, media_type, *age, NEGOTIATED), now);
     }
 
     /// Notes what a round has found, before it is answered: one line in the log for each check that has come to
@@ -261,20 +295,28 @@ impl Responder {
         let (status, why) = rejection.answer();
         self.body.clear();
         json::error(status, why, &mut self.body);
-        connection.reject(self.response(tally::Route::Other, status, json::MEDIA_TYPE, ""), now);
+        connection.reject(self.response(connection, tally::Route::Other, status, json::MEDIA_TYPE, None, ""), now);
     }
 
+    /// The answer that is given next. `age` is how long ago what it says was found, if that was before it was asked for.
     fn response(
         &mut self,
+        connection: &Connection,
         route: tally::Route,
         status: u16,
         content_type: &'static str,
+        age: Option<Duration>,
         headers: &str,
     ) -> Response<'_> {
         self.scoreboard.count_request(self.slot, route, status);
+        self.log_access(connection, status);
         self.headers.clear();
+        match age {
+            Some(age) => self.headers.push_str(&freshness(self.cache, age)),
+            None => self.headers.push_str("Cache-Control: no-store\r\n"),
+        }
         // Names the answer in the log: which process, and which of its answers.
-        for part in [headers, &self.request_id, itoa::Buffer::new().format(self.answers), "\r\n"] {
+        for part in [headers, REQUEST_ID, &self.process, itoa::Buffer::new().format(self.answers), "\r\n"] {
             self.headers.push_str(part);
         }
         self.answers += 1;
@@ -287,6 +329,22 @@ impl Responder {
             close: self.close,
         }
     }
+
+    /// The line for the answer that is given next.
+    fn log_access(&mut self, connection: &Connection, status: u16) {
+        let Some(access) = &mut self.access else { return };
+        let (time, (head, asked)) = (SystemTime::now(), connection.head());
+        access.write(&Entry {
+            time,
+            date: self.date.text(time),
+            peer: connection.peer(),
+            head,
+            status,
+            length: self.body.len(),
+            request_id: (&self.process, self.answers),
+            took: asked.elapsed(),
+        });
+    }
 }
 
 /// An answer for which no check has to run.
@@ -295,6 +353,12 @@ enum AtOnce {
     /// The metrics, with the names of the checks or without.
     Metrics(Syntax, bool),
     Error(u16, String),
+}
+
+/// What caches on the way may do with an answer of that age. Rounded so that it never seems fresher than it is.
+fn freshness(lifetime: Duration, age: Duration) -> String {
+    let age = age.as_secs() + u64::from(age.subsec_nanos() > 0);
+    format!("Cache-Control: max-age={}\r\nAge: {age}\r\n", lifetime.as_secs())
 }
 
 /// The format that the query names, else the one that Accept asks for.

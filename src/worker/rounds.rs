@@ -2,13 +2,11 @@
 //! after its request came in. Those that come in during a round share the next one. Who cannot wait so long is told
 //! in time what is known by then; the round goes on for the others.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::respond::{Manner, Wish};
-use crate::check::Check;
 use crate::report::{Outcome, Report};
-use crate::round::{Round, Runner, timed_out};
+use crate::round::{Round, Runner};
 
 /// A request for checks.
 #[derive(Debug)]
@@ -33,8 +31,14 @@ pub(super) struct Rounds {
 
 impl Asker {
     /// When it has to be answered, whatever is known.
-    fn limit(&self) -> Option<Instant> {
+    pub(super) fn limit(&self) -> Option<Instant> {
         self.wish.limit.map(|limit| self.since + limit)
+    }
+
+    /// What it is told when nothing is known by then.
+    pub(super) fn late(&self, now: Instant) -> Report {
+        let waited = now.saturating_duration_since(self.since);
+        Report { outcomes: self.wish.part.checks().iter().map(|check| Outcome::late(check, waited)).collect() }
     }
 }
 
@@ -79,7 +83,7 @@ impl Rounds {
         if let Some((mut round, askers)) = self.running.take() {
             self.runner.advance(&mut round, now);
             if round.is_over() {
-                let report = round.into_report();
+                let report = round.into_report(now);
                 found(&report);
                 answers.extend(
                     askers.into_iter().map(|Asker { key, wish, .. }| (key, wish.manner, report.of(&wish.part))),
@@ -105,11 +109,8 @@ impl Rounds {
                 askers.extract_if(.., is_late).map(|Asker { key, wish, .. }| (key, wish.manner, report.of(&wish.part))),
             );
         }
-        for Asker { key, wish, since } in self.waiting.extract_if(.., is_late) {
-            let elapsed = now.saturating_duration_since(since);
-            let outcome = |check: &Arc<Check>| Outcome { check: check.clone(), finding: timed_out(elapsed), elapsed };
-            answers.push((key, wish.manner, Report { outcomes: wish.part.checks().iter().map(outcome).collect() }));
-        }
+        let late = self.waiting.extract_if(.., is_late);
+        answers.extend(late.map(|asker| (asker.key, asker.wish.manner, asker.late(now))));
         let running = self.running.iter().flat_map(|(_, askers)| askers);
         self.look_at = running.chain(&self.waiting).filter_map(Asker::limit).min();
         answers
@@ -131,15 +132,15 @@ impl Rounds {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Mutex, mpsc};
+    use std::sync::{Arc, Mutex, mpsc};
 
-    use crate::check::Finding;
+    use crate::check::{Check, Finding};
     use crate::collect::Suite;
 
     const LONG: Duration = Duration::from_secs(60);
 
     fn all(part: Suite) -> Wish {
-        Wish { part, manner: Manner::json(), limit: None }
+        Wish { part, manner: Manner::json(), limit: None, whole: None }
     }
 
     fn asker(key: usize, wish: Wish, since: Instant) -> Asker {

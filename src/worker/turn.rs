@@ -1,6 +1,7 @@
 //! A client's turn: what can be done for it without waiting.
 
 use std::io;
+use std::time::Instant;
 
 use mio::Interest;
 
@@ -74,7 +75,7 @@ impl Worker {
         self.left = self.left.map(|left| left.saturating_sub(1));
         match self.responder.answer(&mut client.connection, self.now) {
             Some(wish) => {
-                self.rounds.ask(Asker { key, wish, since: self.now });
+                self.cache.ask(Asker { key, wish, since: Instant::now() });
                 false
             }
             None => true,
@@ -85,11 +86,11 @@ impl Worker {
     /// known who has asked by now.
     pub(super) fn finish_rounds(&mut self) -> io::Result<()> {
         self.answer_askers()?;
-        if self.rounds.is_next_due() {
-            if self.rounds.next_can_block() {
+        if self.cache.is_next_due() {
+            if self.cache.next_can_block() {
                 self.let_all_in()?;
             }
-            self.rounds.begin(self.now);
+            self.cache.begin(self.now, Instant::now);
             // What cannot block is over by now.
             self.answer_askers()?;
         }
@@ -97,10 +98,10 @@ impl Worker {
     }
 
     fn answer_askers(&mut self) -> io::Result<()> {
-        for (key, manner, report) in self.rounds.advance(self.now, |report| self.responder.note(report)) {
-            if let Some(client) = self.clients.get_mut(key) {
-                self.responder.report(&mut client.connection, &report, manner, self.now);
-                self.serve_client(key)?;
+        for answer in self.cache.advance(self.now, Instant::now, |report| self.responder.note(report)) {
+            if let Some(client) = self.clients.get_mut(answer.key) {
+                self.responder.report(&mut client.connection, &answer, self.now);
+                self.serve_client(answer.key)?;
             }
         }
         Ok(())

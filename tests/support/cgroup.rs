@@ -30,8 +30,8 @@ impl Cgroup {
     /// A group that can be frozen.
     #[track_caller]
     pub(crate) fn to_freeze() -> Cgroup {
-        let v2 = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].into_iter();
-        let v2 = v2.filter(|mount| fs::exists(format!("{mount}/cgroup.procs")).unwrap_or_default()).next_back();
+        let mut v2 = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].into_iter();
+        let v2 = v2.rfind(|mount| fs::exists(format!("{mount}/cgroup.procs")).unwrap_or_default());
         Cgroup::new("freezer", v2.unwrap_or("/sys/fs/cgroup"))
     }
 

@@ -111,6 +111,16 @@ fn a_worker_that_the_kernel_kills_for_memory_is_told_as_such_and_its_check_quara
     );
     assert!(bank.log().contains(&death), "{}", bank.log());
 
+    let restarts = |cause| {
+        let metrics = bank.ask("/metrics").expect("it answers");
+        let series = format!("hospital_worker_restarts_total{{cause=\"{cause}\"}} ");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&series)).map(str::to_owned);
+        value.unwrap_or_else(|| panic!("no {series} in {metrics}"))
+    };
+    // Of all who have no room left, the kernel may choose somebody else.
+    let told = bank.log().matches("killed by the kernel: out of memory").count().to_string();
+    assert_eq!((restarts("oom"), restarts("crash")), (told.clone(), "0".to_owned()), "{}", bank.log());
+
     // A KILL from elsewhere is none of the kernel's.
     let log = bank.log();
     let worker = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", bank.process.id()));
@@ -118,4 +128,6 @@ fn a_worker_that_the_kernel_kills_for_memory_is_told_as_such_and_its_check_quara
     assert!(Command::new("kill").args(["-KILL", &worker]).status().expect("there is a kill").success());
     bank.within(daemon::PATIENCE, "its death is told", || bank.log().len() > log.len());
     assert!(bank.log()[log.len()..].contains("died: signal: 9 (SIGKILL)\n"), "{}", bank.log());
+    bank.within(daemon::PATIENCE, "it is counted as such", || restarts("crash") == "1");
+    assert_eq!(restarts("oom"), told);
 }

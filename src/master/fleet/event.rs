@@ -1,6 +1,5 @@
 //! What happens to the fleet, and what it has done about it.
 
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use super::slot::{Generation, Pid};
@@ -20,7 +19,7 @@ pub(crate) enum Event {
     /// A worker can answer.
     Ready { slot: usize },
     /// A child is dead: one of ours, or one that we adopted.
-    Died { pid: Pid, status: ExitStatus },
+    Died { pid: Pid, end: End },
     /// [`Action::Inspect`] found a worker awake for longer than the timeout.
     Hung { slot: usize },
     /// [`Action::Upgrade`] has started another master.
@@ -31,6 +30,16 @@ pub(crate) enum Event {
     Loaded { workers: usize, timing: Timing },
     /// [`Action::Load`] found a bad one.
     Refused,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Of itself, with nothing left to do.
+    Well,
+    Crash,
+    /// Killed by the kernel, for want of memory.
+    OutOfMemory,
 }
 
 /// What is to be done. The performer must not drop one.

@@ -44,7 +44,7 @@ impl Scoreboard {
         let text = written(figures);
         let has_figures = !text.is_empty() && table.claim(id).map(|sealed| sealed.write(&text)).is_some();
         let word = Last { status, elapsed, at, has_figures }.to_word();
-        let before = Last::from_word(last.claim(id)?.swap(word, Relaxed)).map(|last| last.status);
+        let before = Last::status(last.claim(id)?.swap(word, Relaxed));
         (before != Some(status)).then_some(before)
     }
 

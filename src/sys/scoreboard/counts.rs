@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, SystemTime};
 
-use super::{SLOTS, Scoreboard};
+use super::{Board, SLOTS, Scoreboard};
 use crate::tally::{Cause, Class, Restarts, Route, Standing, Tally};
 
 /// What the master notes.
@@ -83,15 +83,15 @@ impl Scoreboard {
             reload_successful: !reload_failed.load(Relaxed),
             reloaded: SystemTime::UNIX_EPOCH + reloaded,
         };
-        for slot in 0..used.load(Relaxed) as usize {
-            let Worker { requests, rounds } = &self.board.workers[slot];
+        let Board { workers, slots, .. } = self.board;
+        let used = used.load(Relaxed) as usize;
+        for ((Worker { requests, rounds }, slot), standing) in workers.iter().zip(slots).zip(standings).take(used) {
             add(tally.requests.as_flattened_mut(), requests.as_flattened());
             add(&mut tally.rounds, rounds);
-            let standing =
-                standings[slot].load(Relaxed).checked_sub(1).map(|standing| Standing::ALL[standing as usize]);
+            let standing = standing.load(Relaxed).checked_sub(1).map(|standing| Standing::ALL[standing as usize]);
             // The master does not hear of each round.
             let standing = match standing {
-                Some(Standing::Idle) if self.board.slots[slot].busy.load(Relaxed) => Some(Standing::Busy),
+                Some(Standing::Idle) if slot.busy.load(Relaxed) => Some(Standing::Busy),
                 standing => standing,
             };
             if let Some(standing) = standing {

@@ -300,7 +300,7 @@ pub(super) fn write(out: &mut Vec<u8>, response: &Response<'_>, close: bool, min
         content_type,
         "\r\nContent-Length: ",
         length_digits.format(body.len()),
-        "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n",
+        "\r\nX-Content-Type-Options: nosniff\r\n",
         headers,
         connection,
         "\r\n",

@@ -67,7 +67,7 @@ fn response<'a>(status: u16, body: &'a str) -> Response<'a> {
     Response {
         status,
         content_type: "text/plain",
-        headers: "",
+        headers: "Cache-Control: no-store\r\n",
         body: body.as_bytes(),
         date: "Sun, 06 Nov 1994 08:49:37 GMT",
         close: false,
@@ -89,8 +89,8 @@ fn a_request_is_answered_and_the_connection_kept() {
     Date: Sun, 06 Nov 1994 08:49:37 GMT
     Content-Type: text/plain
     Content-Length: 2
-    Cache-Control: no-store
     X-Content-Type-Options: nosniff
+    Cache-Control: no-store
 
     /a
     ");

@@ -1,7 +1,5 @@
 //! A world without processes for the fleet to act on, which checks at each step that it acts soundly.
 
-use std::os::unix::process::ExitStatusExt;
-
 use super::super::*;
 
 pub(super) const GRACEFUL: Duration = Duration::from_secs(30);
@@ -20,8 +18,7 @@ pub(super) enum Step {
     /// A HUP that finds a bad one.
     BadReload,
     Ready(usize),
-    /// With that exit code.
-    Die(usize, i32),
+    Die(usize, End),
     Hang(usize),
     Wait(Duration),
     FailNextFork,
@@ -109,9 +106,9 @@ impl World {
                     self.happen(Event::Hung { slot });
                 }
             }
-            Step::Die(worker, code) => {
+            Step::Die(worker, end) => {
                 if let Some(pid) = self.nth(worker) {
-                    self.die(pid, code);
+                    self.die(pid, end);
                 }
             }
             Step::Wait(duration) => {
@@ -124,7 +121,7 @@ impl World {
             Step::Succeed => self.happen(Event::Succeeded),
             Step::SuccessorDies => {
                 if let Some(pid) = self.fleet.successor() {
-                    self.happen(Event::Died { pid, status: ExitStatus::from_raw(2 << 8) });
+                    self.happen(Event::Died { pid, end: End::Crash });
                 }
             }
         }
@@ -134,10 +131,10 @@ impl World {
         self.alive.get(worker).copied()
     }
 
-    fn die(&mut self, pid: Pid, code: i32) {
+    fn die(&mut self, pid: Pid, end: End) {
         self.alive.retain(|&other| other != pid);
         self.doomed.retain(|&other| other != pid);
-        self.happen(Event::Died { pid, status: ExitStatus::from_raw(code << 8) });
+        self.happen(Event::Died { pid, end });
     }
 
     fn happen(&mut self, event: Event) {
@@ -232,7 +229,7 @@ impl World {
     /// Those who were told to end do so.
     pub(super) fn bury(&mut self) {
         while let Some(pid) = self.doomed.first().copied() {
-            self.die(pid, 0);
+            self.die(pid, End::Well);
         }
     }
 

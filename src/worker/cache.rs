@@ -1,0 +1,298 @@
+//! Which request is answered from the snapshot that all workers share (`--cache`), and who makes the next one.
+//!
+//! Every answer comes from a round that began after its request came in, or no longer ago than the snapshot may be
+//! old. Whoever finds no such snapshot takes the lease and runs a round of the whole suite; everybody else waits for
+//! the bell. A holder that dies loses the lease at once, one that hangs when its round should have been over; and
+//! who has waited for the length of a round has one of his own.
+
+mod contents;
+#[cfg(test)]
+mod tests;
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
+
+use super::respond::{Manner, Whole, Wish};
+use super::rounds::{Asker, Rounds};
+use crate::duration;
+use crate::report::Report;
+use crate::round::MOST_AT_ONCE;
+use crate::sys::clock;
+use crate::sys::snapshot::{CAPACITY, Lease, Snapshot};
+use contents::Contents;
+
+/// How much later than its round has to be over a lease ends, and how much later than that nobody waits for another:
+/// a busy machine is no reason to run a round twice.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// A shorter suspension of the machine is none: so much may pass between two looks at its clocks.
+const SUSPENSION: Duration = Duration::from_secs(1);
+
+/// Who asks for a round for everybody: no client has that key.
+const EVERYBODY: usize = usize::MAX;
+
+/// The rounds of one worker, and what it takes from, and leaves to, those of the others.
+pub(super) struct Cache {
+    rounds: Rounds,
+    /// `None`: each request has a round.
+    shared: Option<Shared>,
+}
+
+/// The answer to a client's request for checks.
+pub(super) struct Answer {
+    pub(super) key: usize,
+    pub(super) manner: Manner,
+    pub(super) report: Report,
+    /// How long ago its round began, if that may have been before the request.
+    pub(super) age: Option<Duration>,
+}
+
+/// One worker's side of the snapshot.
+struct Shared {
+    snapshot: Snapshot,
+    pid: u32,
+    /// How old an answer may be.
+    lifetime: Duration,
+    /// How long a round may take.
+    limit: Duration,
+    /// The suite as it was when it was last asked for.
+    whole: Whole,
+    /// The latest contents that were seen, and the seal that was looked at last.
+    contents: Option<Contents>,
+    seal: Option<u64>,
+    waiting: Vec<Asker>,
+    /// Whether somebody waits who was not looked at.
+    is_asked: bool,
+    leading: Option<Leading>,
+    complained: bool,
+    /// For how long the machine has been suspended.
+    suspended: fn() -> Duration,
+}
+
+/// A round of ours, for everybody.
+struct Leading {
+    lease: Lease,
+    began: Instant,
+    suspended: Duration,
+    edition: u64,
+}
+
+/// What is to become of somebody who waits.
+enum Verdict {
+    Answer(Report, Option<Duration>),
+    /// He needs a round that is not for everybody.
+    Alone,
+    Wait,
+}
+
+impl Cache {
+    /// Answers no older than `lifetime`, from rounds that take no longer than `limit`. Without a lifetime the snapshot
+    /// is not used.
+    pub(super) fn new(rounds: Rounds, snapshot: Snapshot, pid: u32, lifetime: Duration, limit: Duration) -> Cache {
+        let shared = (!lifetime.is_zero()).then(|| Shared {
+            snapshot,
+            pid,
+            lifetime,
+            limit: limit.min(duration::LONGEST),
+            whole: Whole::default(),
+            contents: None,
+            seal: None,
+            waiting: Vec::new(),
+            is_asked: false,
+            leading: None,
+            complained: false,
+            suspended: clock::suspended,
+        });
+        Cache { rounds, shared }
+    }
+
+    /// What is to be watched, edge-triggered: then [`Cache::advance`] may have something to do.
+    pub(super) fn bell(&self) -> Option<RawFd> {
+        self.shared.as_ref().map(|shared| shared.snapshot.as_raw_fd())
+    }
+
+    /// Takes a request in; [`Cache::advance`] answers it, if it needs no round.
+    pub(super) fn ask(&mut self, asker: Asker) {
+        match (&mut self.shared, &asker.wish.whole) {
+            (Some(shared), Some(whole)) => {
+                shared.whole = whole.clone();
+                shared.waiting.push(asker);
+                shared.is_asked = true;
+            }
+            (_, _) => self.rounds.ask(asker),
+        }
+    }
+
+    /// Moves on and returns what can be answered without another round. The loop `woke` up a while ago: what is said of an answer's age
+    /// has to be true when the clock is asked. `found` is called with the whole of each round that is over.
+    pub(super) fn advance(
+        &mut self,
+        woke: Instant,
+        clock: impl Fn() -> Instant,
+        found: impl FnOnce(&Report),
+    ) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        let now = if self.shared.is_some() { clock() } else { woke };
+        for (key, manner, report) in self.rounds.advance(now, found) {
+            match &mut self.shared {
+                Some(shared) if key == EVERYBODY => shared.publish(&report, now),
+                Some(_) | None => answers.push(Answer { key, manner, report, age: None }),
+            }
+        }
+        if let Some(shared) = &mut self.shared {
+            let askers = shared.settle(&mut answers, self.rounds.is_running(), clock());
+            askers.into_iter().for_each(|asker| self.rounds.ask(asker));
+        }
+        answers
+    }
+
+    /// Whether [`Cache::begin`] and then [`Cache::advance`] have something to do.
+    pub(super) fn is_next_due(&self) -> bool {
+        self.rounds.is_next_due() || self.shared.as_ref().is_some_and(|shared| shared.is_asked)
+    }
+
+    /// Whether the next round takes time.
+    pub(super) fn next_can_block(&self) -> bool {
+        self.rounds.next_can_block()
+    }
+
+    /// Begins the next round, if it is due.
+    pub(super) fn begin(&mut self, woke: Instant, clock: impl Fn() -> Instant) {
+        let now = if self.shared.is_some() { clock() } else { woke };
+        if let Some(leading) = self.shared.as_mut().and_then(|shared| shared.leading.as_mut())
+            && self.rounds.is_next_due()
+        {
+            leading.began = now;
+        }
+        self.rounds.begin(now);
+    }
+
+    /// Whether a round is under way here.
+    pub(super) fn is_running(&self) -> bool {
+        self.rounds.is_running()
+    }
+
+    /// When [`Cache::advance`] has to be called at the latest.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let shared = self.shared.as_ref().and_then(|shared| shared.next_deadline(self.rounds.is_running()));
+        self.rounds.next_deadline().into_iter().chain(shared).min()
+    }
+}
+
+impl Shared {
+    /// Answers whom it can, and returns for whom a round has to be run here.
+    fn settle(&mut self, answers: &mut Vec<Answer>, busy: bool, now: Instant) -> Vec<Asker> {
+        let mut askers = Vec::new();
+        self.is_asked = false;
+        if self.waiting.is_empty() {
+            return askers;
+        }
+        self.look();
+        self.serve(answers, &mut askers, now);
+        if !busy
+            && self.leading.is_none()
+            && let Some(first) = self.waiting.first()
+            && let Some(lease) = self.snapshot.take_lease(self.pid, now, now + self.longest() + GRACE)
+        {
+            let wish = Wish { part: self.whole.suite.clone(), limit: None, ..first.wish.clone() };
+            // Another may have left a snapshot since we looked, and with it the lease.
+            if self.look() {
+                self.serve(answers, &mut askers, now);
+            }
+            if self.waiting.is_empty() {
+                self.snapshot.give_back(lease);
+            } else {
+                let suspended = (self.suspended)();
+                self.leading = Some(Leading { lease, began: now, suspended, edition: self.whole.edition });
+                askers.push(Asker { key: EVERYBODY, wish, since: now });
+            }
+        }
+        askers
+    }
+
+    fn serve(&mut self, answers: &mut Vec<Answer>, askers: &mut Vec<Asker>, now: Instant) {
+        for asker in std::mem::take(&mut self.waiting) {
+            match self.judge(&asker, now) {
+                Verdict::Answer(report, age) => {
+                    answers.push(Answer { key: asker.key, manner: asker.wish.manner, report, age });
+                }
+                Verdict::Alone => askers.push(asker),
+                Verdict::Wait => self.waiting.push(asker),
+            }
+        }
+    }
+
+    fn judge(&self, asker: &Asker, now: Instant) -> Verdict {
+        if let Some(contents) = &self.contents
+            && contents.edition == self.whole.edition
+            && (self.suspended)().abs_diff(contents.suspended) < SUSPENSION
+        {
+            let began = self.snapshot.epoch() + contents.began;
+            let age = now.saturating_duration_since(began);
+            if began >= asker.since || age <= self.lifetime {
+                let report = contents.report(&asker.wish.part, now - self.snapshot.epoch());
+                return report.map_or(Verdict::Alone, |report| Verdict::Answer(report, Some(age)));
+            }
+        }
+        if asker.limit().is_some_and(|limit| limit <= now) {
+            Verdict::Answer(asker.late(now), None)
+        } else if self.gives_up(asker) <= now {
+            Verdict::Alone
+        } else {
+            Verdict::Wait
+        }
+    }
+
+    /// When somebody has waited for others long enough.
+    fn gives_up(&self, asker: &Asker) -> Instant {
+        asker.since + self.limit + 2 * GRACE
+    }
+
+    /// Looks whether there is another snapshot, and no earlier one.
+    fn look(&mut self) -> bool {
+        let seal = self.snapshot.seal();
+        if seal == self.seal {
+            return false;
+        }
+        self.seal = seal;
+        let Some(there) = self.snapshot.read().and_then(|bytes| Contents::decode(&bytes)) else { return false };
+        let is_news = self.contents.as_ref().is_none_or(|ours| there.began >= ours.began);
+        if is_news {
+            self.contents = Some(there);
+        }
+        is_news
+    }
+
+    /// Leaves what a round has found to everybody.
+    fn publish(&mut self, report: &Report, now: Instant) {
+        let Some(Leading { lease, began, suspended, edition }) = self.leading.take() else { return };
+        let epoch = self.snapshot.epoch();
+        let contents = Contents::of(report, edition, began - epoch, suspended, now - epoch);
+        let mut bytes = contents.encode();
+        if bytes.len() > CAPACITY {
+            if !std::mem::replace(&mut self.complained, true) {
+                tracing::warn!("the report is too large for --cache ({} bytes): each worker runs its own", bytes.len());
+            }
+            bytes = contents.without_outcomes().encode();
+        }
+        // Whose lease was taken away keeps it to himself.
+        self.seal = self.snapshot.write(lease, &bytes).or(self.seal);
+        self.contents = Some(contents);
+    }
+
+    /// How long a round of the whole suite takes at the most.
+    fn longest(&self) -> Duration {
+        let checks = self.whole.suite.checks();
+        let longest = checks.iter().map(|check| check.timeout).max().unwrap_or_default();
+        let turns = u32::try_from(checks.len().div_ceil(MOST_AT_ONCE)).unwrap_or(u32::MAX);
+        self.limit.min(longest.saturating_mul(turns))
+    }
+
+    fn next_deadline(&self, busy: bool) -> Option<Instant> {
+        let ends = |asker: &Asker| asker.limit().into_iter().chain([self.gives_up(asker)]).min();
+        let first = self.waiting.iter().filter_map(ends).min()?;
+        // While a round runs here, there is nothing to do about a lease.
+        let lease = (!busy && self.leading.is_none()).then(|| self.snapshot.leased_until()).flatten();
+        Some(lease.map_or(first, |until| until.min(first)))
+    }
+}
