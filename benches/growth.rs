@@ -40,7 +40,10 @@ fn costs(size: u32) -> (f64, f64) {
     let inline = |n| Arc::new(Check { blocking: false, ..Check::new(format!("c{n}"), |_| Finding::PASS) });
     let suite: Suite = (0..size).map(inline).collect();
     let mut runner = Runner::new(|| {});
-    let mut round = || runner.begin(suite.clone(), Duration::from_secs(60), Instant::now()).into_report();
+    let mut round = || {
+        let now = Instant::now();
+        runner.begin(suite.clone(), Duration::from_secs(60), now).into_report(now)
+    };
     let report = round();
     let mut out = Vec::new();
     let mut render = |report: &Report| {

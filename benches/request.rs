@@ -60,7 +60,10 @@ fn run(criterion: &mut Criterion) {
     for size in [1, 100] {
         let (suite, mut runner) = (suite(size), Runner::new(|| {}));
         criterion.bench_function(&format!("run: {size} in place"), |bencher| {
-            bencher.iter(|| runner.begin(suite.clone(), Duration::from_secs(10), Instant::now()).into_report());
+            bencher.iter(|| {
+                let now = Instant::now();
+                runner.begin(suite.clone(), Duration::from_secs(10), now).into_report(now)
+            });
         });
     }
 }
