@@ -5,6 +5,8 @@
 //! The machine drifts while one measures, so a round and what it is compared with are measured in turn,
 //! pair by pair; each ratio is that of the medians. Exits with 1 if one is over its target.
 
+use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
@@ -16,6 +18,9 @@ use hospital::check::{Check, Finding};
 use hospital::collect::Suite;
 use hospital::report::Report;
 use hospital::round::Runner;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 const CHECK: Duration = Duration::from_millis(50);
 const TIMEOUT: Duration = Duration::from_millis(200);
@@ -25,6 +30,7 @@ fn main() -> ExitCode {
     let well = [
         many_checks_take_little_longer_than_one(&mut criterion),
         a_check_that_takes_no_time_costs_little(&mut criterion),
+        connections_cost_little_more_than_by_themselves(&mut criterion),
         a_stuck_check_costs_its_timeout(&mut criterion),
     ];
     criterion.final_summary();
@@ -34,7 +40,7 @@ fn main() -> ExitCode {
 fn many_checks_take_little_longer_than_one(criterion: &mut Criterion) -> bool {
     let mut clinic = Clinic::new((0..100).map(|n| check(format!("c{n}"), || sleep(CHECK))).collect());
     clinic.run();
-    compare(criterion, "100 checks of 50 ms", 1.15, || sleep(CHECK), || assert!(clinic.run().passes()))
+    compare(criterion, "100 checks of 50 ms", 1.06, || sleep(CHECK), || assert!(clinic.run().passes()))
 }
 
 fn a_check_that_takes_no_time_costs_little(criterion: &mut Criterion) -> bool {
@@ -43,6 +49,77 @@ fn a_check_that_takes_no_time_costs_little(criterion: &mut Criterion) -> bool {
     // There is nothing to compare it with: threads are woken up, 100 times.
     let beside = || sleep(Duration::from_millis(1));
     compare(criterion, "100 checks that take no time", f64::INFINITY, beside, || assert!(clinic.run().passes()))
+}
+
+fn connections_cost_little_more_than_by_themselves(criterion: &mut Criterion) -> bool {
+    const CONNECTIONS: usize = 1000;
+    // A connection takes two descriptors: the server is in this process, too.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("every process has limits");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("the soft limit may be raised");
+    // Several, so that no address runs out of ports for its clients.
+    let servers: Vec<_> = (0..10).map(|_| Server::listen(CONNECTIONS as i32)).collect();
+    let targets = || (0..CONNECTIONS).map(|n| (n, &servers[n % servers.len()]));
+    let names: Vec<_> = targets().map(|(n, server)| format!("c{n}=tcp://127.0.0.1:{}", server.port)).collect();
+    let mut clinic = Clinic::new(hospital::collect(&names).expect("the names are well formed"));
+    clinic.run();
+    compare(
+        criterion,
+        "1000 tcp checks on loopback",
+        1.5,
+        || {
+            let connections: Vec<_> = targets().map(|(_, server)| server.connect()).collect();
+            connections.iter().for_each(connected);
+            LetGo(&servers)
+        },
+        || {
+            assert!(clinic.run().passes());
+            LetGo(&servers)
+        },
+    )
+}
+
+/// Accepts nobody: the kernel completes the connections, and [`LetGo`] takes them from it.
+struct Server {
+    listener: TcpListener,
+    port: u16,
+    address: SockAddr,
+}
+
+impl Server {
+    fn listen(backlog: i32) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        // A second call changes the length of the queue.
+        let socket = socket2::SockRef::from(&listener);
+        socket.listen(backlog).and_then(|()| socket.set_nonblocking(true)).expect("it listens");
+        let address = listener.local_addr().expect("it is bound");
+        Server { listener, port: address.port(), address: address.into() }
+    }
+
+    fn connect(&self) -> Socket {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there are descriptors");
+        socket.set_nonblocking(true).expect("every socket can be");
+        // It is under way, or there already; which of them is seen when it can be written to.
+        let _ = socket.connect(&self.address);
+        socket
+    }
+}
+
+/// Has the servers let go of whoever connected to them.
+struct LetGo<'a>(&'a [Server]);
+
+impl Drop for LetGo<'_> {
+    fn drop(&mut self) {
+        for server in self.0 {
+            while server.listener.accept().is_ok() {}
+        }
+    }
+}
+
+/// Waits until a connection is there.
+fn connected(socket: &Socket) {
+    let mut wanted = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut wanted, PollTimeout::MAX).expect("one descriptor can be waited for");
+    assert!(socket.take_error().is_ok_and(|error| error.is_none()), "the server listens");
 }
 
 fn a_stuck_check_costs_its_timeout(criterion: &mut Criterion) -> bool {
@@ -65,8 +142,15 @@ fn a_stuck_check_costs_its_timeout(criterion: &mut Criterion) -> bool {
     )
 }
 
-/// Measures `ours` beside `bare` and prints both; whether the ratio is within the target.
-fn compare(criterion: &mut Criterion, name: &str, target: f64, mut bare: impl FnMut(), mut ours: impl FnMut()) -> bool {
+/// Measures `ours` beside `bare` and prints both; whether the ratio is within the target. What they return is dropped
+/// when the clock has stopped.
+fn compare<T>(
+    criterion: &mut Criterion,
+    name: &str,
+    target: f64,
+    mut bare: impl FnMut() -> T,
+    mut ours: impl FnMut() -> T,
+) -> bool {
     let mut times: [Vec<Duration>; 2] = Default::default();
     criterion.bench_function(name, |bencher| {
         bencher.iter_custom(|pairs| {
@@ -83,9 +167,9 @@ fn compare(criterion: &mut Criterion, name: &str, target: f64, mut bare: impl Fn
     ratio <= target
 }
 
-fn timed(action: &mut impl FnMut()) -> Duration {
+fn timed<T>(action: &mut impl FnMut() -> T) -> Duration {
     let began = Instant::now();
-    action();
+    let _dropped_later = action();
     began.elapsed()
 }
 

@@ -31,6 +31,8 @@ pub mod error;
 pub mod fuzzing;
 mod harness;
 pub mod healthchecks;
+#[doc(hidden)]
+pub mod internal;
 mod logging;
 mod master;
 mod panics;

@@ -17,7 +17,8 @@ const PURE: [&str; 9] = [
 ];
 
 /// The modules, callers before callees: none knows what stands before it.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 27] = [
+    "internal",
     "cli",
     "fuzzing",
     "harness",

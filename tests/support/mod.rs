@@ -85,9 +85,14 @@ impl Launch {
 
     /// `hospital serve ARGS`, which has to name the addresses to bind: the server says which it has.
     pub(crate) fn binding<I: IntoIterator<Item = S>, S: AsRef<std::ffi::OsStr>>(args: I) -> Launch {
-        let mut command = Command::new(HOSPITAL);
+        Launch::of(HOSPITAL).args(args)
+    }
+
+    /// `serve` by another program that is a hospital; as [`Launch::binding`].
+    pub(crate) fn of(program: impl AsRef<std::ffi::OsStr>) -> Launch {
+        let mut command = Command::new(program);
         command.arg("serve").stdin(Stdio::null());
-        Launch { command: clean(command), listener: None, at: None, directory: directory() }.args(args)
+        Launch { command: clean(command), listener: None, at: None, directory: directory() }
     }
 
     /// A shell script that ends in `exec "$@"`, for redirections: `"$@"` is `hospital serve ARGS`.

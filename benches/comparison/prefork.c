@@ -60,7 +60,7 @@ static const char body[] =
     "        \"total\": 1,\n"
     "        \"unexpected_success\": 0\n"
     "    }\n"
-    "}";
+    "}\n";
 
 static _Noreturn void die(const char *what)
 {
@@ -74,7 +74,10 @@ static void compose(struct answer *answer, const char *connection_header)
         "HTTP/1.1 200 OK\r\n"
         "Content-Type: application/json; charset=utf-8\r\n"
         "Content-Length: %zu\r\n"
+        "Server: the limit\r\n"
         "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+        "Vary: Accept\r\n"
+        "X-Request-Id: 1000000-1000000\r\n"
         "%s\r\n%s", sizeof body - 1, connection_header, body);
 }
 

@@ -1,0 +1,245 @@
+"""What is measured, one function each. They take our server and a number of rounds, and yield figures."""
+
+import contextlib
+import dataclasses
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from . import callgrind
+from .figures import OURS, Figure, Target
+from .kernel import cpu_time, pss, settled, wake_ups
+from .servers import (
+    CHAUSSETTE, CLOSED, CLOSING_REQUEST, DEADLINE, GUNICORN, KEPT, LIMIT, NGINX, REQUEST, ROOT, TARGET,
+    ask, connect, load, running,
+)
+
+SLEEP = "exec:/bin/sleep#args=0.05"  # a check of 50 ms
+MODES = {"keep-alive": KEPT, "close": CLOSED}
+
+
+def in_turn(subjects, rounds, measure):
+    """Measures every subject in every round, each time in the other order, so that none always goes first."""
+    values = {subject: [] for subject in subjects}
+    for turn in range(rounds):
+        for subject in subjects if turn % 2 == 0 else subjects[::-1]:
+            values[subject].append(measure(subject))
+    return values
+
+
+def by_name(values):
+    return {server.name: column for server, column in values.items()}
+
+
+def startup(ours, rounds):
+    """From exec to the first 200, with 4 workers."""
+
+    def first_answer(server):
+        with running(server, workers=4) as process:
+            return (process.first_answer - process.executed) / 1e6
+
+    values = by_name(in_turn([ours, LIMIT, NGINX, GUNICORN], rounds or 11, first_answer))
+    yield Figure("exec to first 200, `-w 4`", "ms", values, [Target(1.5, "the limit"), Target(0.3, "nginx")])
+
+
+def cpu(ours, rounds):
+    """CPU time of the whole tree for each request, and requests a second, with 1 worker and 16 connections."""
+    targets = {
+        "keep-alive": ([Target(1.10, "the limit"), Target(0.95, "nginx")], 45),
+        "close": ([Target(1.15, "the limit"), Target(0.80, "nginx")], 9),
+    }
+    servers = [ours, LIMIT, NGINX, GUNICORN, CHAUSSETTE]
+    for mode, options in MODES.items():
+        with contextlib.ExitStack() as stack:
+            processes = {server: stack.enter_context(running(server, workers=1)) for server in servers}
+
+            def slice_of_load(server, options=options):
+                return cost(processes[server], options)
+
+            for server in servers:
+                slice_of_load(server)  # warms caches and buffers; not counted
+            values = in_turn(servers, rounds or 8, slice_of_load)
+        most, least = targets[mode]
+        pairs = by_name(values)
+        costs = {name: [cost for cost, _ in column] for name, column in pairs.items()}
+        speeds = {name: [speed for _, speed in column] for name, column in pairs.items()}
+        yield Figure(f"CPU per request, {mode}", "µs", costs, most)
+        yield Figure(f"requests a second, {mode}", "", speeds, [Target(least, "gunicorn", at_least=True)])
+
+
+def cost(process, options):
+    """CPU time per request in µs, and requests a second, in a slice of load."""
+    before = cpu_time(process.pid)
+    requests, took = load(process.port, 1, options)
+    return (cpu_time(process.pid) - before) / requests / 1e3, requests / took
+
+
+def many(ours, rounds):
+    """What it costs that 16 workers wait at one door instead of one, with a connection for each request."""
+    with contextlib.ExitStack() as stack:
+        processes = {workers: stack.enter_context(running(ours, workers)) for workers in (1, 16)}
+
+        def slice_of_load(workers):
+            return cost(processes[workers], CLOSED)[0]
+
+        for workers in processes:
+            slice_of_load(workers)
+        values = in_turn([1, 16], rounds or 8, slice_of_load)
+    beside = "`-w 1`"
+    yield Figure("CPU per request, close, `-w 16`", "µs", {OURS: values[16], beside: values[1]}, [Target(1.5, beside)])
+
+
+def livez(ours, rounds):
+    """The slowest /livez while one of two workers is always busy with a check of 50 ms."""
+
+    def slowest(_, seconds=3):
+        with running(dataclasses.replace(ours, checks=SLEEP), workers=2) as process:
+            end = time.monotonic() + seconds
+            asker = threading.Thread(target=ask_until, args=(process.port, end))
+            asker.start()
+            times = []
+            while time.monotonic() < end:
+                began = time.monotonic()
+                answer = ask(process.port, b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                times.append((time.monotonic() - began) * 1e3)
+                assert answer.startswith(b"HTTP/1.1 200 "), answer
+                time.sleep(0.003)
+            asker.join()
+        return max(times)
+
+    values = by_name(in_turn([ours], rounds or 4, slowest))
+    yield Figure("slowest `/livez` beside checks of 50 ms, `-w 2`, one of them free", "ms", values, [Target(10)])
+
+
+def ask_until(port, end):
+    while time.monotonic() < end:
+        ask(port)
+
+
+def memory(ours, rounds):
+    """Proportional set size of the tree after 10,000 requests. One server at a time: equal binaries would share."""
+
+    def settled_pss(server):
+        with running(server, workers=4) as process:
+            answered = 0
+            while answered < 10_000:
+                answered += load(process.port, 1, CLOSED)[0]
+            return settled(lambda: pss(process.pid)) / 1024
+
+    values = by_name(in_turn([ours, LIMIT, NGINX, GUNICORN], rounds or 4, settled_pss))
+    yield Figure("PSS of the tree, `-w 4`, after 10,000 requests", "MiB", values, [Target(2.5)])
+
+
+def idle(ours, rounds):
+    """Wake-ups of the idle tree. All servers in the same seconds: they do nothing."""
+    seconds, values = 20, {}
+    with contextlib.ExitStack() as stack:
+        processes = {s.name: stack.enter_context(running(s, workers=4)) for s in (ours, LIMIT, NGINX, GUNICORN)}
+        for process in processes.values():
+            settled(lambda pid=process.pid: wake_ups(pid))
+        for _ in range(rounds or 1):
+            before = {name: wake_ups(process.pid) for name, process in processes.items()}
+            time.sleep(seconds)
+            for name, process in processes.items():
+                values.setdefault(name, []).append((wake_ups(process.pid) - before[name]) / seconds)
+    yield Figure("wake-ups a second, idle, `-w 4`", "", values, [Target(0.2)])
+
+
+def instructions(ours, _rounds):
+    """User instructions for a request on a kept connection, as the processor would count them."""
+    counts = callgrind.per_request(ours)
+    yield Figure("user instructions per request", "", {OURS: [sum(counts.values())]}, [Target(4000)])
+
+
+def calls(ours, _rounds):
+    """System calls for each request, 16 at once, as strace counts them. The wait takes in several events at once, so its
+    share is told by itself."""
+    times, at_once = 100, 16
+    for mode, most in (("keep-alive", 2), ("close", 4)):
+        with running(ours, workers=1) as process, contextlib.ExitStack() as stack:
+            kept = [stack.enter_context(connect(process.port)) for _ in range(at_once)] if mode == "keep-alive" else []
+            ask_all(kept)  # the accepting is not the request's
+            with traced(process.worker()) as counts:
+                for _ in range(times):
+                    ask_all(kept or [connect(process.port) for _ in range(at_once)], close=not kept)
+        shares = {name: count / (times * at_once) for name, count in counts.items()}
+        waits = sum(shares.pop(name, 0) for name in ("epoll_wait", "epoll_pwait"))
+        # What is done once a second, or once in all, is no request's.
+        named = ", ".join(sorted(name for name, share in shares.items() if share > 0.05))
+        title = f"system calls per request, {mode}: {named}, and {waits:.2f} × the wait"
+        yield Figure(title, "", {OURS: [round(sum(shares.values()), 1)]}, [Target(most)])
+
+
+def ask_all(clients, close=False):
+    """Sends a request on each connection, and then takes in the answers."""
+    for client in clients:
+        client.sendall(CLOSING_REQUEST if close else REQUEST)
+    for client in clients:
+        answer = client.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 200 "), answer
+        if close:
+            client.close()
+
+
+@contextlib.contextmanager
+def traced(pid):
+    """Counts the system calls of a process: a table that is filled at the end."""
+    counts = {}
+    with tempfile.NamedTemporaryFile("r") as table:
+        command = ["strace", "-c", "-f", "-U", "name,calls", "-o", table.name, "-p", str(pid)]
+        tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        tracer.stderr.readline()  # it says that it is attached
+        yield counts
+        tracer.send_signal(signal.SIGINT)
+        tracer.communicate(timeout=DEADLINE)
+        counts |= {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table.read(), re.M)}
+        counts.pop("total")
+
+
+def rounds(_ours, _rounds):
+    """What the micro-benchmarks of rounds say: a ratio each."""
+    names = {
+        "100 checks of 50 ms": "100 checks of 50 ms, warm, beside 50 ms",
+        "1000 tcp checks on loopback": "1,000 tcp checks on loopback, beside one thread's non-blocking connects",
+        "1 to 10000 inline checks": "how cost grows from 1 to 10,000 inline checks, beside rendering alone",
+    }
+    benches = (["--bench", "growth"], ["--bench", "rounds", "--", "100 checks of 50 ms|1000 tcp"])
+    printed = ""
+    for arguments in benches:
+        # It exits with 1 when a ratio is over its target, which is seen here, too.
+        command = ["cargo", "bench", "--quiet", "--locked", *arguments]
+        printed += subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
+    for name, title in names.items():
+        ratio, target = re.search(rf"^{name}: .*ratio ([\d.]+), target at most ([\d.]+)", printed, re.M).groups()
+        yield Figure(title, "×", {OURS: [float(ratio)]}, [Target(float(target))])
+
+
+def size(ours, _rounds):
+    """The binary with its default features."""
+    yield Figure("binary, default features", "MiB", {OURS: [mebibytes(binary_of(ours))]}, [Target(6)])
+
+
+def slim(_ours, _rounds):
+    """The binary without TLS, which takes a build of its own."""
+    target = TARGET / "without-tls"
+    command = ["cargo", "build", "--release", "--locked", "--no-default-features", "--features", "dns,http"]
+    subprocess.run([*command, "--target-dir", target], cwd=ROOT, check=True)
+    yield Figure("binary, without TLS", "MiB", {OURS: [mebibytes(target / "release/hospital")]}, [Target(2.5)])
+
+
+def binary_of(ours):
+    return Path(ours.command(0, 1, None)[0])
+
+
+def mebibytes(path):
+    return path.stat().st_size / (1 << 20)
+
+
+MEASURES = {measure.__name__: measure for measure in
+            (size, instructions, calls, startup, cpu, many, livez, memory, idle, rounds, slim)}
+# What a bare run leaves out: it takes minutes to build.
+SLOW = {"slim"}

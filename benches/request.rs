@@ -1,0 +1,102 @@
+//! What the steps of a request cost, one by one: parse, route, collect, run, render.
+//!
+//!     cargo bench --bench request
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use hospital::check::{Check, Finding};
+use hospital::collect::Suite;
+use hospital::internal::{Wire, is_route};
+use hospital::render::{FORMATS, json};
+use hospital::round::Runner;
+
+const PROBE: &[u8] = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:1515\r\n\r\n";
+const BROWSER: &[u8] = b"GET /hospital.healthchecks?verbose HTTP/1.1\r\n\
+    Host: status.example.org\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\
+    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
+    Accept-Language: en-GB,en;q=0.5\r\n\
+    Accept-Encoding: gzip, deflate, br, zstd\r\n\
+    Connection: keep-alive\r\n\
+    Upgrade-Insecure-Requests: 1\r\n\
+    Sec-Fetch-Dest: document\r\n\
+    Sec-Fetch-Mode: navigate\r\n\
+    Sec-Fetch-Site: none\r\n\
+    Priority: u=0, i\r\n\r\n";
+
+fn parse(criterion: &mut Criterion) {
+    let mut wire = Wire::new();
+    for (name, request) in [("a probe", PROBE), ("a browser", BROWSER)] {
+        criterion.bench_function(&format!("parse: {name}"), |bencher| {
+            bencher.iter(|| assert!(wire.parse(black_box(request))));
+        });
+    }
+    let body = [b'x'; 400];
+    criterion.bench_function("parse and answer: a probe", |bencher| {
+        bencher.iter(|| wire.serve([black_box(PROBE)], &body));
+    });
+}
+
+fn route(criterion: &mut Criterion) {
+    for target in ["/", "/livez", "/shop/db?tag=readiness&verbose&format=text"] {
+        criterion.bench_function(&format!("route: {target}"), |bencher| {
+            bencher.iter(|| assert!(is_route(black_box(target), "")));
+        });
+    }
+}
+
+fn collect(criterion: &mut Criterion) {
+    let one = vec!["hospital.healthchecks.predictable".to_owned()];
+    let many = (0..100).map(|port| format!("tcp://127.0.0.1:{}", 1000 + port)).collect();
+    for (title, names) in [("collect: a dotted path", one), ("collect: 100 names", many)] {
+        criterion.bench_function(title, |bencher| bencher.iter(|| hospital::collect(black_box(&names))));
+    }
+}
+
+fn run(criterion: &mut Criterion) {
+    for size in [1, 100] {
+        let (suite, mut runner) = (suite(size), Runner::new(|| {}));
+        criterion.bench_function(&format!("run: {size} in place"), |bencher| {
+            bencher.iter(|| {
+                let now = Instant::now();
+                runner.begin(suite.clone(), Duration::from_secs(10), now).into_report(now)
+            });
+        });
+    }
+}
+
+fn render(criterion: &mut Criterion) {
+    let one = hospital::run(suite(1), Duration::from_secs(10));
+    let many = hospital::run(suite(100), Duration::from_secs(10));
+    let mut out = Vec::new();
+    criterion.bench_function("render: 1 as json", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            json::report(black_box(&one), &mut out);
+        });
+    });
+    for format in FORMATS {
+        criterion.bench_function(&format!("render: 100 as {}", format.name), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                (format.write)(black_box(&many), &mut out);
+            });
+        });
+    }
+}
+
+/// So many checks that take no time and no thread.
+fn suite(size: usize) -> Suite {
+    let check = |n| Check {
+        title: format!("The number {n} is there."),
+        blocking: false,
+        ..Check::new(format!("bench.number{n}"), |_| Finding::PASS)
+    };
+    (0..size).map(|n| Arc::new(check(n))).collect()
+}
+
+criterion_group!(benches, parse, route, collect, run, render);
+criterion_main!(benches);

@@ -1,0 +1,80 @@
+//! The private parts that benches measure and fuzzers feed, as functions of bytes. No part of the interface.
+
+use std::time::{Duration, Instant};
+
+use crate::worker::connection::{Connection, Limits, Method, Need, Patience, Response};
+use crate::worker::route::{Route, route};
+
+const LIMITS: Limits = Limits { line: 4094, fields: 100, field_size: 8190 };
+const PATIENCE: Patience = Patience { header: Duration::from_secs(10), keep_alive: Duration::from_secs(75) };
+
+/// A connection without a socket, whose buffers are kept from client to client.
+#[derive(Debug)]
+pub struct Wire {
+    connection: Connection,
+    now: Instant,
+}
+
+impl Wire {
+    /// One that nobody has used.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Wire {
+        let now = Instant::now();
+        Wire { connection: Connection::new(now, &PATIENCE), now }
+    }
+
+    /// Whether the bytes, from a client of its own, begin with a whole request.
+    pub fn parse(&mut self, bytes: &[u8]) -> bool {
+        self.connection.reset(self.now, &PATIENCE);
+        self.connection.receive(bytes, self.now, &LIMITS, &PATIENCE).is_ok() && self.connection.request().is_some()
+    }
+
+    /// A client's whole stay: it sends the pieces, gets `body` in answer to each request, and stops sending. How many
+    /// bytes it was sent.
+    pub fn serve<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>, body: &[u8]) -> usize {
+        let Wire { connection, now } = self;
+        let response = |status| Response {
+            status,
+            content_type: "application/json; charset=utf-8",
+            headers: "Vary: Accept\r\n",
+            body,
+            date: "Thu, 01 Jan 1970 00:00:00 GMT",
+            close: false,
+        };
+        connection.reset(*now, &PATIENCE);
+        let (mut pieces, mut sent) = (pieces.into_iter(), 0);
+        loop {
+            let judged = match connection.need() {
+                Need::Read => match pieces.next() {
+                    Some(piece) => connection.receive(piece, *now, &LIMITS, &PATIENCE),
+                    None => {
+                        connection.end();
+                        Ok(())
+                    }
+                },
+                Need::Answer => {
+                    connection.respond(response(200), *now);
+                    Ok(())
+                }
+                Need::Write => {
+                    let length = connection.output().len();
+                    sent += length;
+                    connection.sent(length, *now, &LIMITS, &PATIENCE)
+                }
+                Need::Shut => {
+                    connection.shut();
+                    Ok(())
+                }
+                Need::Close => return sent,
+            };
+            if let Err(rejection) = judged {
+                connection.reject(response(rejection.answer().0), *now);
+            }
+        }
+    }
+}
+
+/// Whether a GET of that target asks for something that there can be.
+pub fn is_route(target: &str, prefix: &str) -> bool {
+    !matches!(route(Method::Get, target, prefix), Route::Elsewhere | Route::NotAllowed | Route::Malformed)
+}

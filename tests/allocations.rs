@@ -1,0 +1,131 @@
+//! How often a request makes the daemon allocate, asked of the daemon itself.
+//!
+//! This program has an allocator that counts, and is two things by turns: the test, and, started by it, a hospital,
+//! whose master and worker count into one file that all of them have mapped.
+
+// An allocator is unsafe to write, and so is memory that others share.
+#![allow(unsafe_code)]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::process::ExitCode;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap};
+use support::{Client, Launch, Server, get};
+
+/// The most allocations that a request may cost. The aim is 0; each step towards it is to be written down here.
+const MOST_KEPT: u64 = 7;
+const MOST_CLOSED: u64 = 7;
+
+/// The variable that makes a hospital of this program: the file to count into.
+const COUNT_INTO: &str = "COUNT_ALLOCATIONS_INTO";
+
+/// How many requests go before, so that every buffer has grown to its size.
+const WARM: usize = 200;
+/// How many are counted.
+const COUNTED: u64 = 1000;
+/// What they may cost together that is of no request: a table that grows, or something that is done once a second.
+const BESIDE: u64 = 20;
+
+fn main() -> ExitCode {
+    if let Some(file) = std::env::var_os(COUNT_INTO) {
+        COUNT.store(mapped(Path::new(&file)), Ordering::Relaxed);
+        return hospital::main();
+    }
+    let hospital = Counted::start();
+    assert!(hospital.count() > 0, "nothing is counted, not even the start");
+    let mut client = Client::to(&hospital.0.at);
+    let kept = hospital.costs(|| {
+        client.ask("/");
+        assert_eq!(client.answer().status, 200);
+    });
+    let closed = hospital.costs(|| assert_eq!(get(&hospital.0.at, "/").status, 200));
+    for (connection, cost, most) in [("on a kept connection", kept, MOST_KEPT), ("on its own", closed, MOST_CLOSED)] {
+        println!("{COUNTED} requests {connection}: {cost} allocations, at most {most} each");
+        assert!(cost <= most * COUNTED + BESIDE, "a request {connection} allocates more than {most} times");
+    }
+    ExitCode::SUCCESS
+}
+
+// ---- the allocator ----
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Where it is counted; null as long as it is not.
+static COUNT: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+
+/// The system's allocator, with a count of what it gives.
+struct Counting;
+
+impl Counting {
+    fn count() {
+        // SAFETY: what it points to is mapped for as long as the process lives.
+        if let Some(count) = unsafe { COUNT.load(Ordering::Relaxed).as_ref() } {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+// SAFETY: all is left to the system's allocator; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Counting::count();
+        // SAFETY: the caller keeps the promises, which are the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        Counting::count();
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+/// The number at the head of the file, shared with all who have it mapped, through forks too.
+fn mapped(path: &Path) -> *mut AtomicU64 {
+    let file = File::options().read(true).write(true).open(path).expect("the test has made the file");
+    let size = NonZeroUsize::new(size_of::<AtomicU64>()).expect("it has a size");
+    // SAFETY: a new mapping overlaps nothing, is page-aligned, holds any bit pattern, and is never unmapped.
+    let mapping =
+        unsafe { mmap(None, size, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, &file, 0) };
+    mapping.expect("a file of that size can be mapped").cast().as_ptr()
+}
+
+// ---- the hospital that counts ----
+
+struct Counted(Server);
+
+impl Counted {
+    fn start() -> Counted {
+        let program = std::env::current_exe().expect("this program lies somewhere");
+        let launch = Launch::of(program).args(["-b", "127.0.0.1:0", "-w", "1"]);
+        let file = launch.path("count");
+        std::fs::write(&file, 0u64.to_ne_bytes()).expect("the directory is ours");
+        Counted(launch.env(COUNT_INTO, &file.to_string_lossy()).start())
+    }
+
+    fn count(&self) -> u64 {
+        let bytes = std::fs::read(self.0.path("count")).expect("the file was made at the start");
+        u64::from_ne_bytes(bytes.try_into().expect("it holds one number"))
+    }
+
+    /// What the requests that are counted cost together.
+    fn costs(&self, mut ask: impl FnMut()) -> u64 {
+        (0..WARM).for_each(|_| ask());
+        let before = self.count();
+        (0..COUNTED).for_each(|_| ask());
+        self.count() - before
+    }
+}
