@@ -46,7 +46,7 @@ fn before_systemd_253_the_service_is_one_that_the_notes_describe() {
             ("ExecStart=/usr/bin/hospital", &format!("ExecStart={HOSPITAL}")),
             (
                 "ExecReload=/usr/bin/hospital serve --env-file=-/etc/default/hospital --check-config\n",
-                &format!("{reload}ExecReload=/bin/kill -HUP $MAINPID\n"),
+                &format!("{reload}ExecReload=/bin/sh -c 'kill -HUP $MAINPID'\n"),
             ),
         ],
     );

@@ -93,7 +93,12 @@ fn origin_form(target: &str) -> Option<&str> {
     Some(rest.find('/').map_or("/", |slash| &rest[slash..]))
 }
 
+/// `None` for what is no encoding (RFC 3986, 2.1), no UTF-8, or has control characters in it.
 fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    let is_encoded = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    if !text.split('%').skip(1).all(is_encoded) {
+        return None;
+    }
     let text = percent_decode_str(text).decode_utf8().ok()?;
     (!text.contains(|c: char| c.is_control())).then_some(text)
 }
@@ -161,6 +166,9 @@ mod tests {
             ("/metrics", Route::Metrics(Query::default())),
             ("/metrics/x", checks("metrics/x")),
             ("/%ff", Route::Malformed),
+            ("/%zz", Route::Malformed),
+            ("/%e", Route::Malformed),
+            ("/?tag=100%", Route::Malformed),
             ("/%00", Route::Malformed),
             ("/?tag=%ff", Route::Malformed),
             ("example.org:443", Route::Malformed),

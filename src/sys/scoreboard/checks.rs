@@ -18,12 +18,17 @@ const CHECKS: usize = 16 * 1024;
 /// Of how many checks the figures can be remembered.
 const WITH_FIGURES: usize = 1024;
 
-/// One word for each check that has run, and the figures of those that have any.
+/// The checks that have run, and the figures of those that have any.
 #[repr(C)]
 pub(super) struct Checks {
-    last: Table<AtomicU64, CHECKS>,
-    since: Table<Since, CHECKS>,
+    outcomes: Table<Outcome, CHECKS>,
     figures: Table<Sealed, WITH_FIGURES>,
+}
+
+#[repr(C)]
+struct Outcome {
+    last: AtomicU64,
+    since: Since,
 }
 
 /// What a check came to.
@@ -42,26 +47,25 @@ impl Scoreboard {
     /// Notes what a check came to. `Some` with what it was before (`None`: nothing) if that is a change.
     pub(crate) fn note(&self, id: &str, noted: &Noted) -> Option<Option<Status>> {
         let &Noted { status, elapsed, at, ref figures } = noted;
-        let Checks { last, since, figures: table } = &self.board.checks;
+        let Checks { outcomes, figures: table } = &self.board.checks;
         let text = written(figures);
         let has_figures = !text.is_empty() && table.claim(id).map(|sealed| sealed.write(&text)).is_some();
-        if let Some(since) = since.claim(id) {
-            since.note(status, at);
-        }
+        let Outcome { last, since } = outcomes.claim(id)?;
+        since.note(status, at);
         let word = Last { status, elapsed, at, has_figures }.to_word();
-        let before = Last::status(last.claim(id)?.swap(word, Relaxed));
+        let before = Last::status(last.swap(word, Relaxed));
         (before != Some(status)).then_some(before)
     }
 
     /// Since when a check has had that status, if it is the last that was noted.
     pub(crate) fn since(&self, id: &str, status: Status) -> Option<SystemTime> {
-        self.board.checks.since.find(id)?.read(status)
+        self.board.checks.outcomes.find(id)?.since.read(status)
     }
 
     /// What a check came to last.
     pub(crate) fn last(&self, id: &str) -> Option<Noted> {
-        let Checks { last, since: _, figures } = &self.board.checks;
-        let Last { status, elapsed, at, has_figures } = Last::from_word(last.find(id)?.load(Relaxed))?;
+        let Checks { outcomes, figures } = &self.board.checks;
+        let Last { status, elapsed, at, has_figures } = Last::from_word(outcomes.find(id)?.last.load(Relaxed))?;
         let text = has_figures.then(|| figures.find(id)?.read()).flatten();
         let figures = text.map(|text| perfdata::split(&text).1).unwrap_or_default();
         Some(Noted { status, elapsed, at, figures })
