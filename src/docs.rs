@@ -23,6 +23,17 @@ fn compare(file: &str, expected: &[String]) {
 }
 
 #[test]
+fn the_states_are_drawn_as_in_the_code_that_they_are_of() {
+    let document = include_str!("../docs/ARCHITECTURE.md");
+    for code in [include_str!("master/fleet.rs"), include_str!("worker/connection.rs")] {
+        let drawn =
+            code.lines().skip_while(|line| *line != "//! ```text").skip(1).take_while(|line| *line != "//! ```");
+        let drawn: Vec<_> = drawn.map(|line| line.trim_start_matches("//!").strip_prefix(' ').unwrap_or("")).collect();
+        assert!(drawn.len() > 5 && document.contains(&drawn.join("\n")), "ARCHITECTURE.md draws\n{}", drawn.join("\n"));
+    }
+}
+
+#[test]
 fn every_setting_is_in_settings_md_as_the_command_line_has_it() {
     let command = command();
     let serve = command.find_subcommand("serve").expect("there is such a subcommand");

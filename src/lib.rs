@@ -58,6 +58,11 @@ pub use checks::ping::assert_ping;
 pub use checks::tcp::assert_tcp;
 pub use checks::unix::assert_unix;
 
+// Its code is run with the examples of the library.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/DEVELOPER.md")]
+mod developer {}
+
 use std::process::ExitCode;
 use std::time::Duration;
 
