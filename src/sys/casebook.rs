@@ -3,16 +3,15 @@
 //! A worker's pages are written by that worker, and read by the master when it has died. A case is a word that means
 //! nothing here; it is changed only from what it was.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
-
 use super::scoreboard::SLOTS;
+use super::shared::{self, Shared};
+use super::table::Table;
+pub(crate) use super::table::key;
 
 /// How many checks can be in progress in a worker; of more, nothing is known.
 const RUNS: usize = 320;
@@ -35,7 +34,8 @@ pub(crate) struct Casebook {
 struct Book {
     /// Whether there has ever been a case: as long as there is none, nobody looks for any.
     is_used: AtomicBool,
-    cases: [Case; CASES],
+    /// By the keys of their checks.
+    cases: Table<AtomicU64, CASES>,
     desks: [Desk; SLOTS],
 }
 
@@ -46,14 +46,6 @@ struct Desk {
     /// The key of the check at each place; 0 while there is none.
     keys: [AtomicU64; RUNS],
     runs: [Run; RUNS],
-}
-
-/// A slot of a hash table with open addressing.
-#[repr(C)]
-struct Case {
-    /// The key of its check; 0 where there is none yet.
-    key: AtomicU64,
-    word: AtomicU64,
 }
 
 #[repr(C)]
@@ -79,26 +71,13 @@ pub(crate) struct InProgress {
     pub(crate) in_loop: bool,
 }
 
-/// What a check goes by in here, never 0.
-pub(crate) fn key(id: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    id.hash(&mut hasher);
-    hasher.finish().max(1)
-}
+// SAFETY: all its fields are atomics, for which zero is a value.
+unsafe impl Shared for Book {}
 
 impl Casebook {
-    /// Maps an empty book; pages that no worker touches cost nothing.
+    /// Maps an empty book.
     pub(crate) fn new(now: Instant) -> io::Result<Casebook> {
-        let size = NonZeroUsize::new(size_of::<Book>()).expect("a book has pages");
-        // SAFETY: a new anonymous mapping overlaps nothing, is page-aligned, and holds zeroes, which are a valid
-        // Book; it is never unmapped, hence 'static; all its fields are atomics, so other processes that write to it
-        // break no rule of this one's references.
-        let book = unsafe {
-            mmap_anonymous(None, size, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED)?
-                .cast::<Book>()
-                .as_ref()
-        };
-        Ok(Casebook { book, epoch: now })
+        Ok(Casebook { book: shared::map()?, epoch: now })
     }
 
     /// A moment as times are written in here.
@@ -164,33 +143,22 @@ impl Casebook {
         if !self.book.is_used.load(Relaxed) {
             return 0;
         }
-        let found = probed(&self.book.cases, key(id)).find(|case| [0, key(id)].contains(&case.key.load(Relaxed)));
-        found.filter(|case| case.key.load(Relaxed) != 0).map_or(0, |case| case.word.load(Relaxed))
+        self.book.cases.find(key(id)).map_or(0, |case| case.load(Relaxed))
     }
 
     /// Changes a case from what it was. False if it is something else by now, or there are too many.
     pub(crate) fn change(&self, key: u64, before: u64, after: u64) -> bool {
         self.book.is_used.store(true, Relaxed);
-        let claimed = |case: &&Case| match case.key.compare_exchange(0, key, Relaxed, Relaxed) {
-            Ok(_) => true,
-            Err(there) => there == key,
-        };
-        let case = probed(&self.book.cases, key).find(claimed);
-        case.is_some_and(|case| case.word.compare_exchange(before, after, Relaxed, Relaxed).is_ok())
+        let case = self.book.cases.claim(key);
+        case.is_some_and(|case| case.compare_exchange(before, after, Relaxed, Relaxed).is_ok())
     }
 
     /// Nothing is held against anybody any more.
     pub(crate) fn close_all(&self) {
         if self.book.is_used.load(Relaxed) {
-            self.book.cases.iter().for_each(|case| case.word.store(0, Relaxed));
+            self.book.cases.values().for_each(|case| case.store(0, Relaxed));
         }
     }
-}
-
-/// The cases in the order in which a key has to be looked for.
-fn probed(cases: &[Case; CASES], key: u64) -> impl Iterator<Item = &Case> {
-    let start = key as usize % CASES;
-    cases[start..].iter().chain(&cases[..start])
 }
 
 #[cfg(test)]

@@ -8,16 +8,13 @@ mod counts;
 mod last;
 mod sealed;
 mod since;
-mod table;
 
 use std::io;
-use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
-
+use super::shared::{self, Shared};
 pub(crate) use checks::Noted;
 
 /// How many slots there are: the most workers there can be, those that drain included.
@@ -51,19 +48,13 @@ struct Slot {
     busy: AtomicBool,
 }
 
+// SAFETY: all its fields are atomics, for which zero is a value.
+unsafe impl Shared for Board {}
+
 impl Scoreboard {
-    /// Maps a fresh board; pages that no worker touches cost nothing.
+    /// Maps a fresh board.
     pub(crate) fn new(now: Instant) -> io::Result<Scoreboard> {
-        let size = NonZeroUsize::new(size_of::<Board>()).expect("a board has slots");
-        // SAFETY: a new anonymous mapping overlaps nothing, is page-aligned, and holds zeroes, which
-        // are a valid Board; it is never unmapped, hence 'static; all its fields are atomics, so
-        // other processes that write to it break no rule of this one's references.
-        let board = unsafe {
-            mmap_anonymous(None, size, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED)?
-                .cast::<Board>()
-                .as_ref()
-        };
-        Ok(Scoreboard { board, epoch: now })
+        Ok(Scoreboard { board: shared::map()?, epoch: now })
     }
 
     /// Empties a slot, before a worker is forked into it.

@@ -6,14 +6,14 @@
 
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
-use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+
+use super::shared::{self, Shared};
 
 /// How many bytes a snapshot may have.
 pub(crate) const CAPACITY: usize = 8 * 1024 * 1024;
@@ -47,19 +47,14 @@ struct Memory {
 #[must_use]
 pub(crate) struct Lease(u64);
 
+// SAFETY: all its fields are atomics, for which zero is a value.
+unsafe impl Shared for Memory {}
+
 impl Snapshot {
-    /// Maps fresh memory; what is never written costs nothing.
+    /// Maps fresh memory.
     pub(crate) fn new(epoch: Instant) -> io::Result<Snapshot> {
-        let size = NonZeroUsize::new(size_of::<Memory>()).expect("there is room for words in it");
-        let flags = MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE;
-        // SAFETY: a new anonymous mapping overlaps nothing, is page-aligned, and holds zeroes, which are a valid
-        // Memory; it is never unmapped, hence 'static; all its fields are atomics, so other processes that write to it
-        // break no rule of this one's references.
-        let memory = unsafe {
-            mmap_anonymous(None, size, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags)?.cast::<Memory>().as_ref()
-        };
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        Ok(Snapshot { memory, bell, epoch })
+        Ok(Snapshot { memory: shared::map()?, bell, epoch })
     }
 
     /// The same memory as another process has it.

@@ -8,9 +8,9 @@ use super::Scoreboard;
 use super::last::Last;
 use super::sealed::{ROOM, Sealed};
 use super::since::Since;
-use super::table::Table;
 use crate::check::Status;
 use crate::perfdata::{self, Perfdata};
+use crate::sys::table::{Table, key};
 
 /// How many checks can be remembered; of more, neither the changes are noticed nor the metrics shown.
 const CHECKS: usize = 16 * 1024;
@@ -46,11 +46,11 @@ pub(crate) struct Noted {
 impl Scoreboard {
     /// Notes what a check came to. `Some` with what it was before (`None`: nothing) if that is a change.
     pub(crate) fn note(&self, id: &str, noted: &Noted) -> Option<Option<Status>> {
-        let &Noted { status, elapsed, at, ref figures } = noted;
+        let (key, &Noted { status, elapsed, at, ref figures }) = (key(id), noted);
         let Checks { outcomes, figures: table } = &self.board.checks;
         let text = written(figures);
-        let has_figures = !text.is_empty() && table.claim(id).map(|sealed| sealed.write(&text)).is_some();
-        let Outcome { last, since } = outcomes.claim(id)?;
+        let has_figures = !text.is_empty() && table.claim(key).map(|sealed| sealed.write(&text)).is_some();
+        let Outcome { last, since } = outcomes.claim(key)?;
         since.note(status, at);
         let word = Last { status, elapsed, at, has_figures }.to_word();
         let before = Last::status(last.swap(word, Relaxed));
@@ -59,14 +59,14 @@ impl Scoreboard {
 
     /// Since when a check has had that status, if it is the last that was noted.
     pub(crate) fn since(&self, id: &str, status: Status) -> Option<SystemTime> {
-        self.board.checks.outcomes.find(id)?.since.read(status)
+        self.board.checks.outcomes.find(key(id))?.since.read(status)
     }
 
     /// What a check came to last.
     pub(crate) fn last(&self, id: &str) -> Option<Noted> {
-        let Checks { outcomes, figures } = &self.board.checks;
-        let Last { status, elapsed, at, has_figures } = Last::from_word(outcomes.find(id)?.last.load(Relaxed))?;
-        let text = has_figures.then(|| figures.find(id)?.read()).flatten();
+        let (key, Checks { outcomes, figures }) = (key(id), &self.board.checks);
+        let Last { status, elapsed, at, has_figures } = Last::from_word(outcomes.find(key)?.last.load(Relaxed))?;
+        let text = has_figures.then(|| figures.find(key)?.read()).flatten();
         let figures = text.map(|text| perfdata::split(&text).1).unwrap_or_default();
         Some(Noted { status, elapsed, at, figures })
     }

@@ -18,21 +18,24 @@ struct Entry<T> {
 }
 
 impl<T, const ENTRIES: usize> Table<T, ENTRIES> {
-    /// The value of that name, if it has been claimed.
-    pub(super) fn find(&self, name: &str) -> Option<&T> {
-        let key = key(name);
+    /// The value of that key, if it has been claimed.
+    pub(super) fn find(&self, key: u64) -> Option<&T> {
         let there = self.from(key).map(|entry| (entry, entry.key.load(Relaxed)));
         there.take_while(|&(_, there)| there != 0).find(|&(_, there)| there == key).map(|(entry, _)| &entry.value)
     }
 
-    /// The value of that name, all zeroes if it is new; `None` when there is no room for another.
-    pub(super) fn claim(&self, name: &str) -> Option<&T> {
-        let key = key(name);
+    /// The value of that key, all zeroes if it is new; `None` when there is no room for another.
+    pub(super) fn claim(&self, key: u64) -> Option<&T> {
         let is_ours = |entry: &&Entry<T>| match entry.key.load(Relaxed) {
             0 => entry.key.compare_exchange(0, key, Relaxed, Relaxed).map_or_else(|there| there == key, |_| true),
             there => there == key,
         };
         self.from(key).find(is_ours).map(|entry| &entry.value)
+    }
+
+    /// The values of all keys that there could be.
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().map(|entry| &entry.value)
     }
 
     /// All entries, from where that key is looked for first.
@@ -42,7 +45,8 @@ impl<T, const ENTRIES: usize> Table<T, ENTRIES> {
     }
 }
 
-fn key(name: &str) -> u64 {
+/// What a name goes by in a table, never 0.
+pub(crate) fn key(name: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
     hasher.finish().max(1)
@@ -58,13 +62,13 @@ mod tests {
         let table = Table { entries };
         let names: Vec<_> = (0..8).map(|n| format!("check-{n}")).collect();
         for (name, n) in names.iter().zip(1..) {
-            assert!(table.find(name).is_none());
-            table.claim(name).expect("there is room").store(n, Relaxed);
+            assert!(table.find(key(name)).is_none());
+            table.claim(key(name)).expect("there is room").store(n, Relaxed);
         }
         for (name, n) in names.iter().zip(1..) {
-            assert_eq!(table.find(name).map(|value| value.load(Relaxed)), Some(n));
-            assert_eq!(table.claim(name).map(|value| value.load(Relaxed)), Some(n));
+            assert_eq!(table.find(key(name)).map(|value| value.load(Relaxed)), Some(n));
+            assert_eq!(table.claim(key(name)).map(|value| value.load(Relaxed)), Some(n));
         }
-        assert!(table.claim("one more").is_none() && table.find("one more").is_none());
+        assert!(table.claim(key("one more")).is_none() && table.find(key("one more")).is_none());
     }
 }
