@@ -36,9 +36,13 @@ fn copy(from: &Path, to: &Path) {
     assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
     let listed = String::from_utf8(listed.stdout).expect("the names are UTF-8");
     for name in listed.split_terminator('\0').filter(|name| from.join(name).exists()) {
-        let target = to.join(name);
+        let (source, target) = (from.join(name), to.join(name));
         std::fs::create_dir_all(target.parent().expect("it is below a folder")).expect("the folder is ours");
-        std::fs::copy(from.join(name), target).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let copied = match std::fs::read_link(&source) {
+            Ok(link) => std::os::unix::fs::symlink(link, target),
+            Err(_) => std::fs::copy(source, target).map(drop),
+        };
+        copied.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
 

@@ -123,8 +123,8 @@ impl Cache {
         }
     }
 
-    /// Moves on and returns what can be answered without another round. The loop `woke` up a while ago: what is said of an answer's age
-    /// has to be true when the clock is asked. `found` is called with the whole of each round that is over.
+    /// Moves on and returns what can be answered without another round. The loop `woke` up a while ago: what is said of an
+    /// answer's age has to be true when the clock is asked. `found` is called with the whole of each round that is over.
     pub(super) fn advance(
         &mut self,
         woke: Instant,
