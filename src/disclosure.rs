@@ -27,11 +27,19 @@ impl Disclosure {
     /// [`Error::Usage`] when a token is asked for and there is none.
     pub(crate) fn from_settings(settings: &Settings) -> Result<Disclosure, Error> {
         match (settings.answers.details, &settings.answers.token_file) {
-            (Details::Always, _) => Ok(Disclosure::Always),
-            (Details::Never, _) => Ok(Disclosure::Never),
+            (Details::Always | Details::Never, Some(_)) => {
+                Err(Error::Usage("--token-file protects nothing without --details token: set that too".to_owned()))
+            }
+            (Details::Always, None) => Ok(Disclosure::Always),
+            (Details::Never, None) => Ok(Disclosure::Never),
             (Details::Token, Some(path)) => read(path).map(Disclosure::Token),
             (Details::Token, None) => Err(Error::Usage("--details token needs --token-file FILE".to_owned())),
         }
+    }
+
+    /// Whether the answer depends on who asks.
+    pub(crate) fn is_personal(&self) -> bool {
+        matches!(self, Disclosure::Token(_))
     }
 
     /// Whether a request with that Authorization field may see everything.

@@ -254,8 +254,11 @@ fn a_reload_makes_the_snapshot_worthless() {
     assert_eq!(get(&server.at, "/").status, 200);
     assert_eq!(get(&server.at, "/").status, 200);
     assert_eq!(counter.runs(), 1);
+    let before = server.workers();
     server.signal(Signal::SIGHUP);
     server.logs("reloaded: all workers");
+    // The last old worker may take one more connection until its TERM has come.
+    eventually("the old workers are gone", || !before.iter().any(|&pid| processes::is_alive(pid)));
     assert_eq!(get(&server.at, "/").status, 200);
     assert_eq!(counter.runs(), 2);
 }
@@ -298,8 +301,14 @@ fn strangers_learn_no_more_from_the_snapshot_than_from_a_round() {
     let server = counter.serve(&["-w", "2", "--cache", "1m", "--details", "token", "--token-file", &token]);
     let mut known = Client::to(&server.at);
     known.send("GET /?verbose HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer s3cret\r\n\r\n");
-    assert!(known.answer().body.contains("secret"));
+    let disclosed = known.answer();
+    assert!(disclosed.body.contains("secret"));
     let answer = get(&server.at, "/?verbose");
+    for answer in [&disclosed, &answer] {
+        // Nor do they from a cache on the way.
+        assert_eq!(answer.header("vary"), Some("Accept, Authorization"));
+        assert_eq!(answer.header("cache-control"), Some("private, max-age=60"));
+    }
     assert!(
         answer.header("age").is_some() && !answer.body.contains("secret") && !answer.body.contains("count"),
         "{answer:?}"

@@ -51,21 +51,23 @@ fn a_scraper_is_answered_before_it_leaves_and_the_round_goes_on_for_the_others()
 
 #[test]
 fn a_scraper_hears_what_its_round_knows_by_then() {
-    let launch = Launch::serve(["-w", "1", "--request-timeout", "60s"]);
-    let gate = launch.path("gate");
-    let checks = format!("hospital.healthchecks.predictable {}", gated(&gate));
-    let server = launch.env("HEALTHCHECKS", &checks).start();
-    let mut scraper = Client::to(&server.at);
-    scraper.send("GET /?verbose HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 1\r\n\r\n");
-    let answer = scraper.answer();
-    let details = &answer.json()["details"];
-    assert_eq!(details[0]["status"], "pass", "{details}");
-    assert_eq!(details[1]["status"], "error", "{details}");
-    let context = details[1]["context"].as_str().unwrap_or_default();
-    assert!(context.starts_with("timed out after 9"), "{details}");
-    assert!(!scrape(&server).contains_key(r#"hospital_check_success{check="gated"}"#), "the round goes on");
-    open(&gate);
-    shows(&server, r#"hospital_check_success{check="gated"}"#, 1.0);
+    for cache in ["0s", "5s"] {
+        let launch = Launch::serve(["-w", "1", "--request-timeout", "60s", "--cache", cache]);
+        let gate = launch.path("gate");
+        let checks = format!("hospital.healthchecks.predictable {}", gated(&gate));
+        let server = launch.env("HEALTHCHECKS", &checks).start();
+        let mut scraper = Client::to(&server.at);
+        scraper.send("GET /?verbose HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 1\r\n\r\n");
+        let answer = scraper.answer();
+        let details = &answer.json()["details"];
+        assert_eq!(details[0]["status"], "pass", "{details}");
+        assert_eq!(details[1]["status"], "error", "{details}");
+        let context = details[1]["context"].as_str().unwrap_or_default();
+        assert!(context.starts_with("timed out after 9"), "{details}");
+        assert!(!scrape(&server).contains_key(r#"hospital_check_success{check="gated"}"#), "the round goes on");
+        open(&gate);
+        shows(&server, r#"hospital_check_success{check="gated"}"#, 1.0);
+    }
 }
 
 // --- those who read it -----------------------------------------------------------------------------

@@ -341,3 +341,12 @@ fn an_env_file_is_the_same_one_at_a_reload_whatever_the_directory_is_now() {
     server.signal(Signal::SIGHUP);
     eventually("it is read again", || server.workers().len() == 3);
 }
+
+#[test]
+fn a_token_file_that_protects_nothing_is_refused() {
+    for details in ["always", "never"] {
+        let (code, stderr) = refused(&["-b", "127.0.0.1:0", "--details", details, "--token-file", "token"], &[]);
+        assert_eq!((code, stderr.lines().count()), (2, 1), "{stderr}");
+        assert!(stderr.contains("--details token"), "{stderr}");
+    }
+}

@@ -5,7 +5,8 @@ use std::process::ExitStatus;
 use std::time::Instant;
 
 use super::fleet::{End, Pid, Slot};
-use crate::round::quarantine::{Case, Cause, to_blame};
+use crate::duration;
+use crate::round::quarantine::{Case, Cause, Standing, to_blame};
 use crate::sys::casebook::{Casebook, InProgress};
 use crate::sys::cgroup::OomKills;
 use crate::sys::signals::Signal;
@@ -86,9 +87,15 @@ impl Coroner {
         let in_progress: Vec<_> = checks.iter().map(|check| (Case::from_bits(check.case), check.since)).collect();
         for place in to_blame(&in_progress) {
             let (check, before) = (&checks[place], in_progress[place].0);
-            let after = Case::after_death(before, cause, self.casebook.time(Instant::now()));
+            let now = self.casebook.time(Instant::now());
+            let after = Case::after_death(before, cause, now);
             // Not if somebody else's death was counted meanwhile.
-            self.casebook.change(check.key, check.case, after.to_bits());
+            if self.casebook.change(check.key, check.case, after.to_bits())
+                && let Standing::Quarantined { deaths, left, .. } = Standing::of(Some(after), now)
+            {
+                let (name, left) = (&check.name, duration::spoken(left));
+                tracing::error!("check {name} is quarantined: it killed its worker {deaths} times, next try in {left}");
+            }
         }
     }
 }

@@ -140,7 +140,7 @@ impl Cache {
             }
         }
         if let Some(shared) = &mut self.shared {
-            let askers = shared.settle(&mut answers, self.rounds.is_running(), clock());
+            let askers = shared.settle(&mut answers, &self.rounds, clock());
             askers.into_iter().for_each(|asker| self.rounds.ask(asker));
         }
         answers
@@ -181,15 +181,15 @@ impl Cache {
 
 impl Shared {
     /// Answers whom it can, and returns for whom a round has to be run here.
-    fn settle(&mut self, answers: &mut Vec<Answer>, busy: bool, now: Instant) -> Vec<Asker> {
+    fn settle(&mut self, answers: &mut Vec<Answer>, rounds: &Rounds, now: Instant) -> Vec<Asker> {
         let mut askers = Vec::new();
         self.is_asked = false;
         if self.waiting.is_empty() {
             return askers;
         }
         self.look();
-        self.serve(answers, &mut askers, now);
-        if !busy
+        self.serve(answers, &mut askers, rounds, now);
+        if !rounds.is_running()
             && self.leading.is_none()
             && let Some(first) = self.waiting.first()
             && let Some(lease) = self.snapshot.take_lease(self.pid, now, now + self.longest() + GRACE)
@@ -197,7 +197,7 @@ impl Shared {
             let wish = Wish { part: self.whole.suite.clone(), limit: None, ..first.wish.clone() };
             // Another may have left a snapshot since we looked, and with it the lease.
             if self.look() {
-                self.serve(answers, &mut askers, now);
+                self.serve(answers, &mut askers, rounds, now);
             }
             if self.waiting.is_empty() {
                 self.snapshot.give_back(lease);
@@ -210,9 +210,9 @@ impl Shared {
         askers
     }
 
-    fn serve(&mut self, answers: &mut Vec<Answer>, askers: &mut Vec<Asker>, now: Instant) {
+    fn serve(&mut self, answers: &mut Vec<Answer>, askers: &mut Vec<Asker>, rounds: &Rounds, now: Instant) {
         for asker in std::mem::take(&mut self.waiting) {
-            match self.judge(&asker, now) {
+            match self.judge(&asker, rounds, now) {
                 Verdict::Answer(report, age) => {
                     answers.push(Answer { key: asker.key, manner: asker.wish.manner, report, age });
                 }
@@ -222,7 +222,7 @@ impl Shared {
         }
     }
 
-    fn judge(&self, asker: &Asker, now: Instant) -> Verdict {
+    fn judge(&self, asker: &Asker, rounds: &Rounds, now: Instant) -> Verdict {
         if let Some(contents) = &self.contents
             && contents.edition == self.whole.edition
             && (self.suspended)().abs_diff(contents.suspended) < SUSPENSION
@@ -235,7 +235,9 @@ impl Shared {
             }
         }
         if asker.limit().is_some_and(|limit| limit <= now) {
-            Verdict::Answer(asker.late(now), None)
+            // What another worker's round has found by now is not known here.
+            let known = rounds.found_for(EVERYBODY, now).map(|report| report.of(&asker.wish.part));
+            Verdict::Answer(known.unwrap_or_else(|| asker.late(now)), None)
         } else if self.gives_up(asker) <= now {
             Verdict::Alone
         } else {

@@ -31,6 +31,9 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// For answers that another Accept field would have got in another format.
 const NEGOTIATED: &str = "Vary: Accept\r\n";
 
+/// For those that another Authorization field would have got with more or less in them, too.
+const PERSONAL: &str = "Vary: Accept, Authorization\r\n";
+
 /// Begins the field that names an answer.
 const REQUEST_ID: &str = "X-Request-Id: ";
 
@@ -160,7 +163,8 @@ impl Responder {
                 let scoreboard = self.scoreboard;
                 let figures = metrics::figures(self.suite(now), disclosed, &scoreboard);
                 render::metrics::write(&figures, syntax, &mut self.body);
-                self.response(connection, counted, 200, syntax.media_type(), None, NEGOTIATED)
+                let vary = self.vary();
+                self.response(connection, counted, 200, syntax.media_type(), None, vary)
             }
             AtOnce::Error(status, message) => {
                 json::error(status, &message, &mut self.body);
@@ -178,7 +182,7 @@ impl Responder {
         let hidden = (!manner.disclosed).then(|| report.anonymous());
         let report = hidden.as_ref().unwrap_or(report);
         self.body.clear();
-        let mut headers = Cow::Borrowed(NEGOTIATED);
+        let mut headers = Cow::Borrowed(self.vary());
         let (route, success, media_type) = match &manner.dialect {
             Dialect::Format(format) => {
                 (format.write)(report, &mut self.body);
@@ -202,6 +206,11 @@ impl Responder {
             headers.to_mut().push_str(&format!("X-Generation: {}\r\n", self.generation));
         }
         connection.respond(self.response(connection, route, status, media_type, *age, &headers), now);
+    }
+
+    /// What the answer depends on beside the target.
+    fn vary(&self) -> &'static str {
+        if self.disclosure.is_personal() { PERSONAL } else { NEGOTIATED }
     }
 
     /// Notes what a round has found, before it is answered: one line in the log for each check that has come to
@@ -246,7 +255,7 @@ impl Responder {
         self.log_access(connection, status);
         self.headers.clear();
         match age {
-            Some(age) => self.headers.push_str(&freshness(self.cache, age)),
+            Some(age) => self.headers.push_str(&freshness(self.cache, age, self.disclosure.is_personal())),
             None => self.headers.push_str("Cache-Control: no-store\r\n"),
         }
         // Names the answer in the log: which process, and which of its answers.
@@ -282,7 +291,8 @@ impl Responder {
 }
 
 /// What caches on the way may do with an answer of that age. Rounded so that it never seems fresher than it is.
-fn freshness(lifetime: Duration, age: Duration) -> String {
+fn freshness(lifetime: Duration, age: Duration, is_personal: bool) -> String {
+    let whose = if is_personal { "private, " } else { "" };
     let age = age.as_secs() + u64::from(age.subsec_nanos() > 0);
-    format!("Cache-Control: max-age={}\r\nAge: {age}\r\n", lifetime.as_secs())
+    format!("Cache-Control: {whose}max-age={}\r\nAge: {age}\r\n", lifetime.as_secs())
 }

@@ -119,6 +119,12 @@ impl Rounds {
         answers
     }
 
+    /// What the round of that key has found by now, if it is under way.
+    pub(super) fn found_for(&self, key: usize, now: Instant) -> Option<Report> {
+        let (round, askers) = self.running.as_ref()?;
+        askers.iter().any(|asker| asker.key == key).then(|| round.report_at(now))
+    }
+
     /// Whether a round is under way.
     pub(super) fn is_running(&self) -> bool {
         self.running.is_some()

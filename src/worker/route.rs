@@ -127,7 +127,8 @@ impl Query {
                 "tag" => query.tags.push(value()?),
                 "exclude" => query.excluded.push(value()?),
                 "verbose" => query.verbose = !matches!(value()?.as_str(), "0" | "false"),
-                "format" => query.format = Some(value()?),
+                // `health+json` is a name, and nobody means a space by it.
+                "format" => query.format = Some(value()?.replace(' ', "+")),
                 _ => {}
             }
         }
@@ -181,13 +182,13 @@ mod tests {
 
     #[test]
     fn a_query_selects() {
-        let Route::Checks(_, query) = get("/?tag=a&tag=b+c&exclude=x.y&verbose&format=tap&unknown=1") else {
+        let Route::Checks(_, query) = get("/?tag=a&tag=b+c&exclude=x.y&verbose&format=health+json&unknown=1") else {
             panic!("it is a path")
         };
         assert_eq!(query.tags, ["a", "b c"]);
         assert_eq!(query.excluded, ["x.y"]);
         assert!(query.verbose);
-        assert_eq!(query.format.as_deref(), Some("tap"));
+        assert_eq!(query.format.as_deref(), Some("health+json"));
     }
 
     #[test]
