@@ -73,13 +73,22 @@ fn who_would_clean_up_goes_with_a_master_that_ends_and_is_replaced_when_it_dies(
         || processes::children(server.master()).into_iter().find(|&pid| processes::name(pid) == "hospital:keeper");
     let first = keeper().expect("there is one");
     support::send(first, Signal::SIGKILL);
-    eventually("it is dead", || keeper() != Some(first));
-    // When the next worker is started, there is a new one.
-    support::send(server.workers()[0], Signal::SIGKILL);
     eventually("there is another", || keeper().is_some_and(|second| second != first));
+    server.logs("the keeper ended: signal: 9 (SIGKILL)");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait(), Some(0));
     eventually("nobody is left", || !processes::is_group_alive(server.master()));
+}
+
+#[test]
+fn what_a_program_prints_begins_no_line_of_the_log_and_moves_no_cursor() {
+    let print = r"printf%20'bad\r2026-01-01%20INFO%20well\nwell\033[2K';%20exit%202";
+    let checks = format!("forger=exec:/bin/sh#args=-c&args={print}");
+    let server = Launch::serve(["-w", "1"]).env("HEALTHCHECKS", &checks).start();
+    assert_eq!(support::get(&server.at, "/").status, 500);
+    server.logs("check forger: fail: bad 2026-01-01 INFO well");
+    let log = server.stderr();
+    assert!(!log.contains(['\r', '\u{1b}']) && !log.lines().any(|line| line.starts_with("well")), "{log:?}");
 }
 
 /// `hospital check` of these names, without anything of ours on its outputs.

@@ -127,7 +127,17 @@ fn what_is_printed_can_be_read_again_and_shows_no_secret() {
     let directory = tempfile::tempdir().expect("there is room");
     let path = directory.path().join("env");
     let launch = || {
-        serve(&["-n", "my \"name", "-e", "TOKEN=s3cret", "-w", "3", "tcp://user:s3cret@127.0.0.1:1", "--print-config"])
+        serve(&[
+            "-n",
+            "my \"name",
+            "-e",
+            "TOKEN=s3cret",
+            "-w",
+            "3",
+            "tcp://user:s3cret@127.0.0.1:1",
+            "exec:/bin/true#env=DB_PASSWORD=s3cret",
+            "--print-config",
+        ])
     };
     let printed = launch().printed();
     assert!(!printed.contains("s3cret"), "{printed}");

@@ -67,6 +67,13 @@ impl Secrets {
         self
     }
 
+    /// The same with the values of variables (`NAME=VALUE`) whose names look secret.
+    pub(crate) fn and_variables<'a>(mut self, variables: impl Iterator<Item = &'a str>) -> Secrets {
+        let values = variables.filter_map(|variable| variable.split_once('=')).filter(|(name, _)| is_secret(name));
+        self.0.extend(values.map(|(_, value)| value.to_owned()).filter(|value| value.len() >= SHORTEST));
+        self
+    }
+
     /// Whether there is nothing to hide.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -70,7 +70,7 @@ impl Spec {
 
     /// What must not be shown of it.
     fn secrets(&self) -> Secrets {
-        Secrets::of(&self.target).and_fields(self.options.values("header"))
+        Secrets::of(&self.target).and_fields(self.options.values("header")).and_variables(self.options.values("env"))
     }
 
     /// What the kind is given: a URL as it is, anything else decoded.

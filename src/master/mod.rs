@@ -288,7 +288,7 @@ impl Master {
                     tracing::warn!("what the checks of worker {slot} were running may go on: {error}");
                 }
             } else if self.keeper == Some(pid) {
-                self.keeper = None;
+                self.keeper_died(status);
             } else if self.fleet.successor() == Some(pid) {
                 self.upgrade_failed(pid, status);
             }

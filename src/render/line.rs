@@ -4,7 +4,7 @@
 ///
 /// A title or a context may hold what a server has sent: nothing of it shall begin a line of ours, or tell
 /// a terminal what to do.
-pub(super) fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let fit = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
         c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}') => '\u{fffd}',

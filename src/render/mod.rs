@@ -6,7 +6,7 @@ pub mod html;
 pub mod json;
 mod junit;
 pub mod kubernetes;
-mod line;
+pub(crate) mod line;
 pub(crate) mod metrics;
 mod nagios;
 pub(crate) mod prometheus;

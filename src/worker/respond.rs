@@ -17,6 +17,7 @@ use super::route;
 use crate::check::Status;
 use crate::collect::{Sources, Suite};
 use crate::disclosure::Disclosure;
+use crate::render::line::one_line;
 use crate::render::{self, Format, html, json, kubernetes};
 use crate::report::Report;
 use crate::settings::Settings;
@@ -223,7 +224,7 @@ impl Responder {
             let figures = outcome.finding.perfdata.clone();
             let noted = Noted { status, elapsed: outcome.elapsed, at, figures };
             let Some(before) = self.scoreboard.note(id, &noted) else { continue };
-            let context = outcome.finding.context.as_deref().unwrap_or_default();
+            let context = one_line(outcome.finding.context.as_deref().unwrap_or_default());
             let request = self.answers;
             match (status.is_bad(), before) {
                 (true, _) => tracing::warn!(request, "check {id}: {}: {context}", status.word()),
