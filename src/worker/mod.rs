@@ -170,7 +170,6 @@ impl Worker {
             draining: false,
             responder: Responder::new(sources, generation, disclosure, settings, scoreboard, slot),
         };
-        memory::release();
         scoreboard.set_ready(slot, std::process::id());
         // A full pipe rings as well: the master has not listened yet.
         let _ = bell.write(&[0]);
@@ -180,6 +179,8 @@ impl Worker {
     fn serve(mut self) -> io::Result<()> {
         // Room for everybody: who has asked before a round begins is heard before it begins.
         let mut events = Events::with_capacity(FIRST_LISTENER + self.door.len() + self.door.most());
+        // Not before: the last of the boot would be mapped again.
+        memory::release();
         while !(self.draining && self.door.is_closed() && self.clients.len() == 0) {
             self.scoreboard.rests(self.slot);
             match self.poll.poll(&mut events, self.timeout()) {
