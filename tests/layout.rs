@@ -132,3 +132,50 @@ fn no_file_outgrows_its_role() {
         assert!(lines <= 400, "src/{name} has {lines} lines without its tests: split it by role");
     }
 }
+
+/// A module that was renamed would cost memory, and nobody would notice.
+#[test]
+fn what_the_linker_puts_together_is_there() {
+    let sources = sources();
+    let mut seen = 0;
+    // But for what the comment at its head says.
+    let (_, script) = include_str!("../serving.ld").split_once("SECTIONS").expect("it is a linker script");
+    for pattern in script.split(|c: char| c.is_whitespace() || "()*".contains(c)) {
+        let Some((_, mangled)) = pattern.split_once("8hospital") else { continue };
+        let (mut modules, mut items) = (Vec::new(), Vec::new());
+        for name in names(mangled) {
+            if items.is_empty() && name.starts_with(char::is_lowercase) {
+                modules.push(name);
+            } else {
+                items.push(name);
+            }
+        }
+        let module = modules.join("/");
+        let (file, folder) = (format!("{module}.rs"), format!("{module}/"));
+        let text: String = sources
+            .iter()
+            .filter(|(name, _)| *name == file || name.starts_with(&folder))
+            .map(|(_, text)| text.as_str())
+            .collect();
+        assert!(!text.is_empty(), "serving.ld names {pattern}, but there is no src/{module}");
+        for item in items {
+            let is_there = ["fn", "struct", "enum"].iter().any(|kind| uses(&text, &format!("{kind} {item}")));
+            assert!(is_there, "serving.ld names {pattern}, but there is no {item} in src/{module}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 8, "only {seen} patterns were looked at");
+}
+
+/// The names in a path as the compiler writes it, each behind its length: `7collect5Suite`.
+fn names(mut mangled: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    while let Some(digits) = mangled.find(|c: char| !c.is_ascii_digit()) {
+        let (length, rest) = mangled.split_at(digits);
+        let length = length.parse().unwrap_or_else(|_| panic!("{mangled} begins with no length"));
+        let (name, rest) = rest.split_at_checked(length).unwrap_or_else(|| panic!("{rest} is shorter than {length}"));
+        names.push(name);
+        mangled = rest;
+    }
+    names
+}
