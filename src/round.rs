@@ -60,6 +60,9 @@ pub struct Runner {
     /// Each check that a thread is busy with, and since when.
     under_way: HashMap<String, Instant>,
     witness: Box<dyn Witness>,
+    /// Of the last round, for the next one: empty, with room for as much.
+    states: Vec<State>,
+    finished: Vec<usize>,
 }
 
 /// One run of a suite.
@@ -100,6 +103,8 @@ impl Runner {
             rounds: 0,
             under_way: HashMap::new(),
             witness: Box::new(Nobody),
+            states: Vec::new(),
+            finished: Vec::new(),
         }
     }
 
@@ -128,8 +133,9 @@ impl Runner {
     /// those that stand behind more than may run at once.
     pub fn begin(&mut self, suite: Suite, limit: Duration, now: Instant) -> Round {
         self.rounds += 1;
-        let states = suite.checks().iter().map(|_| State::Waiting).collect();
-        let finished = Vec::with_capacity(suite.checks().len());
+        let (mut states, mut finished) = (std::mem::take(&mut self.states), std::mem::take(&mut self.finished));
+        states.extend(suite.checks().iter().map(|_| State::Waiting));
+        finished.reserve(suite.checks().len());
         let end = now + limit.min(duration::LONGEST);
         let (suspects, turn) = (VecDeque::new(), None);
         let mut round =
@@ -148,6 +154,9 @@ impl Runner {
     }
 
     fn take_in(&mut self, round: &mut Round) {
+        if self.under_way.is_empty() {
+            return;
+        }
         for done in self.pool.take_done() {
             self.under_way.remove(&done.check.id);
             self.witness.ends(&done.check);
@@ -186,7 +195,7 @@ impl Runner {
             let deadline = round.end.min(now + check.timeout.min(self.longest));
             if !check.blocking {
                 // The others have begun by then.
-                self.pool.submit(jobs.drain(..));
+                self.pool.submit(&mut jobs);
                 let began = Instant::now();
                 self.witness.begins(&check, began);
                 let finding = check.run(Deadline::at(deadline));
@@ -208,7 +217,15 @@ impl Runner {
                 jobs.push(Job { round: round.serial, index, check, deadline: Deadline::at(deadline) });
             }
         }
-        self.pool.submit(jobs);
+        self.pool.submit(&mut jobs);
+    }
+
+    /// Ends a round that is over, and puts its report as of `now` in the place of another. What the round was made of
+    /// is kept for the next one.
+    pub fn end(&mut self, mut round: Round, now: Instant, report: &mut Report) {
+        round.report_into(now, report);
+        round.finished.clear();
+        (self.states, self.finished) = (round.states, round.finished);
     }
 
     /// Whether a check is under way, of whatever round.
@@ -323,12 +340,18 @@ impl Round {
     }
 
     /// The report as of `now`, in the order of the suite; of a round that is over.
-    pub fn into_report(self, now: Instant) -> Report {
-        let outcome = |state| match state {
+    pub fn into_report(mut self, now: Instant) -> Report {
+        let mut report = Report::default();
+        self.report_into(now, &mut report);
+        report
+    }
+
+    fn report_into(&mut self, now: Instant, report: &mut Report) {
+        report.outcomes.clear();
+        report.outcomes.extend(self.states.drain(..).filter_map(|state| match state {
             State::Over { outcome, began } => Some(Outcome { age: now.saturating_duration_since(began), ..outcome }),
             State::Waiting | State::Running { .. } => None,
-        };
-        Report { outcomes: self.states.into_iter().filter_map(outcome).collect() }
+        }));
     }
 }
 

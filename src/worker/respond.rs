@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::access::{AccessLog, Entry};
-use super::cache::Answer;
 use super::connection::{Connection, Rejection, Response};
 use super::metrics;
+use super::rounds::Answer;
 use super::route;
 use crate::check::Status;
 use crate::collect::{Sources, Suite};

@@ -2,9 +2,12 @@
 //! after its request came in. Those that come in during a round share the next one. Who cannot wait so long is told
 //! in time what is known by then; the round goes on for the others.
 
+use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::respond::{Manner, Wish};
+use crate::collect::Suite;
 use crate::report::{Outcome, Report};
 use crate::round::{Round, Runner};
 
@@ -19,12 +22,28 @@ pub(super) struct Asker {
     pub(super) since: Instant,
 }
 
+/// The answer to a request for checks.
+#[derive(Debug)]
+pub(super) struct Answer<'a> {
+    pub(super) key: usize,
+    pub(super) manner: Manner,
+    pub(super) report: Cow<'a, Report>,
+    /// How long ago its round began, if that may have been before the request.
+    pub(super) age: Option<Duration>,
+}
+
 /// The rounds of one worker.
 pub(super) struct Rounds {
     runner: Runner,
     limit: Duration,
     running: Option<(Round, Vec<Asker>)>,
     waiting: Vec<Asker>,
+    /// What the last round has found, of what, and whom it has yet to answer, the first of them last.
+    report: Report,
+    suite: Suite,
+    unanswered: Vec<Asker>,
+    /// Answers to those who could not wait for it.
+    hurried: VecDeque<Answer<'static>>,
     /// When somebody cannot wait any longer, or earlier.
     look_at: Option<Instant>,
 }
@@ -40,16 +59,33 @@ impl Asker {
         let waited = now.saturating_duration_since(self.since);
         Report { outcomes: self.wish.part.checks().iter().map(|check| Outcome::late(check, waited)).collect() }
     }
+
+    /// With a report of its own.
+    pub(super) fn answered(self, report: Report) -> Answer<'static> {
+        Answer { key: self.key, manner: self.wish.manner, report: Cow::Owned(report), age: None }
+    }
 }
 
 impl Rounds {
     pub(super) fn new(runner: Runner, limit: Duration) -> Rounds {
-        Rounds { runner, limit, running: None, waiting: Vec::new(), look_at: None }
+        Rounds {
+            runner,
+            limit,
+            running: None,
+            waiting: Vec::new(),
+            report: Report::default(),
+            suite: Suite::default(),
+            unanswered: Vec::new(),
+            hurried: VecDeque::new(),
+            look_at: None,
+        }
     }
 
     /// Takes a request in, for the next round.
     pub(super) fn ask(&mut self, asker: Asker) {
-        self.look_at = [self.look_at, asker.limit()].into_iter().flatten().min();
+        if let Some(limit) = asker.limit() {
+            self.look_at = Some(self.look_at.map_or(limit, |moment| moment.min(limit)));
+        }
         self.waiting.push(asker);
     }
 
@@ -68,55 +104,79 @@ impl Rounds {
         if !self.is_next_due() {
             return;
         }
-        let askers = std::mem::take(&mut self.waiting);
-        let suite = match &askers[..] {
-            [alone] => alone.wish.part.clone(),
+        // Everybody of the last round is answered by now; what held them holds the next.
+        let askers = std::mem::replace(&mut self.waiting, std::mem::take(&mut self.unanswered));
+        let parts = askers.iter().map(|asker| &asker.wish.part);
+        self.suite = match parts.clone().next() {
+            Some(part) if parts.clone().all(|other| other.is(part)) => part.clone(),
             // The last first: if the suite was read anew in between, its newest checks are run.
-            many => many.iter().rev().flat_map(|asker| asker.wish.part.checks()).cloned().collect(),
+            _ => parts.rev().flat_map(Suite::checks).cloned().collect(),
         };
-        self.running = Some((self.runner.begin(suite, self.limit, now), askers));
+        self.running = Some((self.runner.begin(self.suite.clone(), self.limit, now), askers));
     }
 
-    /// Moves on and returns what can be answered now; `found` is called with the whole of a round that is over.
-    pub(super) fn advance(&mut self, now: Instant, found: impl FnOnce(&Report)) -> Vec<(usize, Manner, Report)> {
-        let mut answers = Vec::new();
-        if let Some((mut round, askers)) = self.running.take() {
-            self.runner.advance(&mut round, now);
-            if round.is_over() {
-                let report = round.into_report(now);
-                found(&report);
-                answers.extend(
-                    askers.into_iter().map(|Asker { key, wish, .. }| (key, wish.manner, report.of(&wish.part))),
-                );
-            } else {
-                self.running = Some((round, askers));
-            }
+    /// Moves on. Whether a round is over by that: what it has found is [`Rounds::report`], and whoever can be answered
+    /// is [`Rounds::next_answer`]'s.
+    pub(super) fn advance(&mut self, now: Instant) -> bool {
+        let is_over = self.running.as_mut().is_some_and(|(round, _)| {
+            self.runner.advance(round, now);
+            round.is_over()
+        });
+        if let Some((round, askers)) = self.running.take_if(|_| is_over) {
+            self.runner.end(round, now, &mut self.report);
+            self.unanswered = askers;
+            self.unanswered.reverse();
         }
-        answers.extend(self.hurry(now));
-        answers
+        self.hurry(now);
+        is_over
+    }
+
+    /// The whole of what the last round has found.
+    pub(super) fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Somebody who can be answered now.
+    pub(super) fn next_answer(&mut self) -> Option<Answer<'_>> {
+        if let Some(answer) = self.hurried.pop_front() {
+            return Some(answer);
+        }
+        let asker = self.unanswered.pop()?;
+        Some(self.answer(asker))
+    }
+
+    /// The answer to that key, if it is among those that can be given now.
+    pub(super) fn take_answer(&mut self, key: usize) -> Option<Answer<'_>> {
+        let place = self.unanswered.iter().position(|asker| asker.key == key)?;
+        let asker = self.unanswered.remove(place);
+        Some(self.answer(asker))
+    }
+
+    fn answer(&self, asker: Asker) -> Answer<'_> {
+        let (whole, Wish { part, manner, .. }) = (&self.report, asker.wish);
+        let report = if part.is(&self.suite) { Cow::Borrowed(whole) } else { Cow::Owned(whole.of(&part)) };
+        Answer { key: asker.key, manner, report, age: None }
     }
 
     /// Answers those who cannot wait any longer, for a round that runs or has not begun yet.
-    fn hurry(&mut self, now: Instant) -> Vec<(usize, Manner, Report)> {
+    fn hurry(&mut self, now: Instant) {
         if self.look_at.is_none_or(|moment| moment > now) {
-            return Vec::new();
+            return;
         }
         let is_late = |asker: &mut Asker| asker.limit().is_some_and(|limit| limit <= now);
-        let mut answers = Vec::new();
         if let Some((round, askers)) = &mut self.running {
             let report = round.report_at(now);
-            answers.extend(
-                askers.extract_if(.., is_late).map(|Asker { key, wish, .. }| (key, wish.manner, report.of(&wish.part))),
-            );
+            self.hurried.extend(askers.extract_if(.., is_late).map(|asker| {
+                let part = report.of(&asker.wish.part);
+                asker.answered(part)
+            }));
         }
-        let late = self.waiting.extract_if(.., is_late);
-        answers.extend(late.map(|asker| {
+        self.hurried.extend(self.waiting.extract_if(.., is_late).map(|asker| {
             let report = asker.late(now);
-            (asker.key, asker.wish.manner, report)
+            asker.answered(report)
         }));
         let running = self.running.iter().flat_map(|(_, askers)| askers);
         self.look_at = running.chain(&self.waiting).filter_map(Asker::limit).min();
-        answers
     }
 
     /// What the round of that key has found by now, if it is under way.
@@ -156,6 +216,16 @@ mod tests {
         Asker { key, wish, since }
     }
 
+    /// Moves on: whoever is answered by that, and what he is told of all checks.
+    fn advance(rounds: &mut Rounds, now: Instant) -> Vec<(usize, String)> {
+        rounds.advance(now);
+        let told = |Answer { key, report, .. }: Answer<'_>| {
+            let contexts = report.outcomes.iter().map(|outcome| outcome.finding.context.as_deref().unwrap_or_default());
+            (key, contexts.collect::<Vec<_>>().join(", "))
+        };
+        std::iter::from_fn(|| rounds.next_answer().map(told)).collect()
+    }
+
     #[test]
     fn a_storm_of_requests_during_a_round_shares_the_next_one() {
         let runs = Arc::new(AtomicUsize::new(0));
@@ -177,18 +247,18 @@ mod tests {
         for key in 1..=200 {
             rounds.ask(asker(key, all(suite.clone()), now));
             rounds.begin(now);
-            assert!(rounds.advance(now, |_| {}).is_empty());
+            assert!(advance(&mut rounds, now).is_empty());
         }
         let mut answered = Vec::new();
         for _ in 0..2 {
             release.send(()).expect("the check waits");
             wakes.recv().expect("the check comes back");
-            answered.push(rounds.advance(now, |_| {}).into_iter().map(|(key, ..)| key).collect::<Vec<_>>());
+            answered.push(advance(&mut rounds, now).into_iter().map(|(key, _)| key).collect::<Vec<_>>());
             rounds.begin(now);
         }
         assert!(!rounds.is_running() && !rounds.is_next_due());
         assert_eq!(answered[0], [0], "a round answers only those who asked before it began");
-        assert_eq!(answered[1].len(), 200);
+        assert!(answered[1].iter().copied().eq(1..=200), "in the order they asked");
         assert_eq!(runs.load(Ordering::SeqCst), 2);
     }
 
@@ -203,10 +273,7 @@ mod tests {
         rounds.ask(asker(0, all(suite("old")), now));
         rounds.ask(asker(1, all(suite("new")), now));
         rounds.begin(now);
-        let answers = rounds.advance(now, |_| {});
-        let contexts: Vec<_> =
-            answers.iter().map(|(key, _, report)| (*key, report.outcomes[0].finding.context.as_deref())).collect();
-        assert_eq!(contexts, [(0, Some("new")), (1, Some("new"))]);
+        assert_eq!(advance(&mut rounds, now), [(0, "new".to_owned()), (1, "new".to_owned())]);
     }
 
     #[test]
@@ -223,14 +290,11 @@ mod tests {
         let (woken, wakes) = mpsc::channel();
         let mut rounds = Rounds::new(Runner::new(move || woken.send(()).unwrap_or_default()), LONG);
         let mut found = 0;
-        let mut advance = |rounds: &mut Rounds, now| {
-            let answers = rounds.advance(now, |report| found += report.outcomes.len());
+        let mut turn = |rounds: &mut Rounds, now| {
+            found += if rounds.advance(now) { rounds.report().outcomes.len() } else { 0 };
+            let answers = advance(rounds, now);
             rounds.begin(now);
-            let told = |(key, _, report): (usize, Manner, Report)| {
-                let contexts = report.outcomes.into_iter().map(|outcome| outcome.finding.context.unwrap_or_default());
-                (key, contexts.collect::<Vec<_>>().join(", "))
-            };
-            answers.into_iter().map(told).collect::<Vec<_>>()
+            answers
         };
         let told = |key, contexts: &str| (key, contexts.to_owned());
         let begin = Instant::now();
@@ -238,22 +302,22 @@ mod tests {
 
         rounds.ask(asker(0, hurried(4), begin));
         rounds.ask(asker(1, all(suite.clone()), begin));
-        assert!(advance(&mut rounds, begin).is_empty());
+        assert!(turn(&mut rounds, begin).is_empty());
         rounds.ask(asker(2, hurried(1), at(2)));
         rounds.ask(asker(3, hurried(30), at(2)));
-        assert!(advance(&mut rounds, at(2)).is_empty());
+        assert!(turn(&mut rounds, at(2)).is_empty());
         assert_eq!(rounds.next_deadline(), Some(at(3)));
         let nothing_begun = "timed out after 1s, timed out after 1s";
-        assert_eq!(advance(&mut rounds, at(3)), [told(2, nothing_begun)], "its round has not begun");
+        assert_eq!(turn(&mut rounds, at(3)), [told(2, nothing_begun)], "its round has not begun");
         assert_eq!(rounds.next_deadline(), Some(at(4)));
-        assert_eq!(advance(&mut rounds, at(4)), [told(0, "timed out after 4s, ")]);
+        assert_eq!(turn(&mut rounds, at(4)), [told(0, "timed out after 4s, ")]);
         assert_eq!(rounds.next_deadline(), Some(at(32)), "the round itself has more time");
         release.send(()).expect("the check waits");
         wakes.recv().expect("the check comes back");
-        assert_eq!(advance(&mut rounds, at(5)), [told(1, ", ")], "with all that was found");
+        assert_eq!(turn(&mut rounds, at(5)), [told(1, ", ")], "with all that was found");
         release.send(()).expect("the check waits");
         wakes.recv().expect("the check comes back");
-        assert_eq!(advance(&mut rounds, at(6)), [told(3, ", ")]);
+        assert_eq!(turn(&mut rounds, at(6)), [told(3, ", ")]);
         assert_eq!(rounds.next_deadline().filter(|moment| *moment < at(32)), None, "nothing is left to hurry for");
         assert_eq!(found, 4, "both rounds were reported whole");
     }

@@ -8,7 +8,6 @@ use mio::Interest;
 use super::Worker;
 use super::clients::Progress;
 use super::connection::{Need, Rejection};
-use super::rounds::Asker;
 
 /// How many pipelined requests of one client are answered before others have their turn.
 const TURN: usize = 8;
@@ -75,7 +74,7 @@ impl Worker {
         self.left = self.left.map(|left| left.saturating_sub(1));
         match self.responder.answer(&mut client.connection, self.now) {
             Some(wish) => {
-                self.cache.ask(Asker { key, wish, since: Instant::now() });
+                self.cache.ask(key, wish, self.now, Instant::now);
                 false
             }
             None => true,
@@ -98,10 +97,14 @@ impl Worker {
     }
 
     fn answer_askers(&mut self) -> io::Result<()> {
-        for answer in self.cache.advance(self.now, Instant::now, |report| self.responder.note(report)) {
-            if let Some(client) = self.clients.get_mut(answer.key) {
+        if self.cache.advance(self.now, Instant::now) {
+            self.responder.note(self.cache.report());
+        }
+        while let Some(answer) = self.cache.next_answer() {
+            let key = answer.key;
+            if let Some(client) = self.clients.get_mut(key) {
                 self.responder.report(&mut client.connection, &answer, self.now);
-                self.serve_client(answer.key)?;
+                self.serve_client(key)?;
             }
         }
         Ok(())
