@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 
 use super::shared::{self, Shared};
-pub(crate) use checks::Noted;
 
 /// How many slots there are: the most workers there can be, those that drain included.
 pub(crate) const SLOTS: usize = 512;

@@ -22,7 +22,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use head::Request;
-pub(crate) use head::{Asked, Limits, Method, Rejection};
+pub(crate) use head::{Asked, Limits, Method, Reader, Rejection};
 
 /// How much is thrown away behind an answer before the connection is closed regardless.
 const LINGER_BYTES: usize = 256 * 1024;
@@ -96,8 +96,8 @@ pub(crate) struct Response<'a> {
     pub(crate) status: u16,
     /// The media type of the body.
     pub(crate) content_type: &'a str,
-    /// Further header lines, each with its line end.
-    pub(crate) headers: &'a str,
+    /// Further header lines, in pieces, each line with its end.
+    pub(crate) headers: &'a [&'a str],
     /// The body; of an answer to HEAD, only its length is sent.
     pub(crate) body: &'a [u8],
     /// The value of the Date field.
@@ -165,7 +165,7 @@ impl Connection {
         &mut self,
         bytes: &[u8],
         now: Instant,
-        limits: &Limits,
+        reader: &mut Reader,
         patience: &Patience,
     ) -> Result<(), Rejection> {
         match &mut self.state {
@@ -175,7 +175,7 @@ impl Connection {
                 }
                 self.since = now;
                 self.input.extend_from_slice(bytes);
-                self.parse(limits)
+                self.parse(reader)
             }
             State::Lingering { budget, .. } => {
                 match budget.checked_sub(bytes.len()) {
@@ -188,8 +188,8 @@ impl Connection {
         }
     }
 
-    fn parse(&mut self, limits: &Limits) -> Result<(), Rejection> {
-        match head::parse(&self.input, self.scanned, limits)? {
+    fn parse(&mut self, reader: &mut Reader) -> Result<(), Rejection> {
+        match reader.read(&self.input, self.scanned)? {
             Some(request) => {
                 self.scanned = 0;
                 self.state = State::Asked(request);
@@ -290,7 +290,7 @@ impl Connection {
         &mut self,
         count: usize,
         now: Instant,
-        limits: &Limits,
+        reader: &mut Reader,
         patience: &Patience,
     ) -> Result<(), Rejection> {
         let State::Writing { then } = self.state else { return Ok(()) };
@@ -317,7 +317,7 @@ impl Connection {
                 } else {
                     // A pipelined request has been waiting here.
                     self.deadline = now + patience.header;
-                    return self.parse(limits);
+                    return self.parse(reader);
                 }
             }
         }

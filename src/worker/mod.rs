@@ -33,7 +33,7 @@ use crate::sys::sockets::Listener;
 use crate::sys::{descriptors, memory, process, systemd, tree};
 use cache::Cache;
 use clients::Clients;
-use connection::{Limits, Need, Patience};
+use connection::{Limits, Need, Patience, Reader};
 use door::Door;
 use respond::Responder;
 use rounds::Rounds;
@@ -102,7 +102,7 @@ struct Worker {
     clients: Clients,
     cache: Cache,
     responder: Responder,
-    limits: Limits,
+    reader: Reader,
     patience: Patience,
     scratch: Box<[u8]>,
     /// Clients that have had their turn, and are not done.
@@ -161,7 +161,7 @@ impl Worker {
             door,
             clients,
             cache,
-            limits: limits(&settings),
+            reader: Reader::new(limits(&settings)),
             patience: patience(&settings),
             scratch: vec![0; 8 * 1024].into(),
             again: Vec::new(),

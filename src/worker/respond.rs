@@ -19,9 +19,9 @@ use crate::collect::{Sources, Suite};
 use crate::disclosure::Disclosure;
 use crate::render::line::one_line;
 use crate::render::{self, Format, html, json, kubernetes};
-use crate::report::Report;
+use crate::report::{Outcome, Report};
 use crate::settings::Settings;
-use crate::sys::scoreboard::{Noted, Scoreboard};
+use crate::sys::scoreboard::Scoreboard;
 use crate::tally;
 use date::Date;
 use judge::AtOnce;
@@ -34,6 +34,9 @@ const NEGOTIATED: &str = "Vary: Accept\r\n";
 
 /// For those that another Authorization field would have got with more or less in them, too.
 const PERSONAL: &str = "Vary: Accept, Authorization\r\n";
+
+/// For answers that are true now and need not be so later.
+const NOT_STORED: &str = "Cache-Control: no-store\r\n";
 
 /// Begins the field that names an answer.
 const REQUEST_ID: &str = "X-Request-Id: ";
@@ -82,6 +85,18 @@ enum Dialect {
     Ready,
 }
 
+/// What an answer is beside its body.
+struct Head<'a> {
+    /// As what it is counted.
+    route: tally::Route,
+    status: u16,
+    media_type: &'static str,
+    /// How long ago what it says was found, if that was before it was asked for.
+    age: Option<Duration>,
+    /// Further header lines, each with its line end.
+    headers: &'a str,
+}
+
 /// Writes answers into connections.
 pub(super) struct Responder {
     sources: Sources,
@@ -100,7 +115,6 @@ pub(super) struct Responder {
     process: String,
     answers: u64,
     body: Vec<u8>,
-    headers: String,
     date: Date,
     access: Option<AccessLog>,
 }
@@ -129,7 +143,6 @@ impl Responder {
             process: format!("{}-", std::process::id()),
             answers: 0,
             body: Vec::new(),
-            headers: String::new(),
             date: Date::default(),
             access: AccessLog::new(settings.log.access_logformat),
         }
@@ -155,25 +168,23 @@ impl Responder {
             Break(at_once) => at_once,
         };
         self.body.clear();
-        let response = match at_once {
+        let (status, media_type, headers) = match at_once {
             AtOnce::Text(status, text) => {
                 self.body.extend_from_slice(text.as_bytes());
-                self.response(connection, counted, status, TEXT, None, "")
+                (status, TEXT, "")
             }
             AtOnce::Metrics(syntax, disclosed) => {
                 let scoreboard = self.scoreboard;
                 let figures = metrics::figures(self.suite(now), disclosed, &scoreboard);
                 render::metrics::write(&figures, syntax, &mut self.body);
-                let vary = self.vary();
-                self.response(connection, counted, 200, syntax.media_type(), None, vary)
+                (200, syntax.media_type(), self.vary())
             }
             AtOnce::Error(status, message) => {
                 json::error(status, &message, &mut self.body);
-                let allow = if status == 405 { route::ALLOW } else { "" };
-                self.response(connection, counted, status, json::MEDIA_TYPE, None, allow)
+                (status, json::MEDIA_TYPE, if status == 405 { route::ALLOW } else { "" })
             }
         };
-        connection.respond(response, now);
+        self.say(connection, Connection::respond, Head { route: counted, status, media_type, age: None, headers }, now);
         None
     }
 
@@ -206,7 +217,8 @@ impl Responder {
         if manner.verbose && manner.disclosed {
             headers.to_mut().push_str(&format!("X-Generation: {}\r\n", self.generation));
         }
-        connection.respond(self.response(connection, route, status, media_type, *age, &headers), now);
+        let head = Head { route, status, media_type, age: *age, headers: &headers };
+        self.say(connection, Connection::respond, head, now);
     }
 
     /// What the answer depends on beside the target.
@@ -219,12 +231,10 @@ impl Responder {
     pub(super) fn note(&self, report: &Report) {
         self.scoreboard.count_round(self.slot, report.passes());
         let at = SystemTime::now();
-        for outcome in &report.outcomes {
-            let (status, id) = (outcome.finding.status, &outcome.check.id);
-            let figures = outcome.finding.perfdata.clone();
-            let noted = Noted { status, elapsed: outcome.elapsed, at, figures };
-            let Some(before) = self.scoreboard.note(id, &noted) else { continue };
-            let context = one_line(outcome.finding.context.as_deref().unwrap_or_default());
+        for Outcome { check, finding, elapsed, .. } in &report.outcomes {
+            let (status, id) = (finding.status, &check.id);
+            let Some(before) = self.scoreboard.note(id, finding, *elapsed, at) else { continue };
+            let context = one_line(finding.context.as_deref().unwrap_or_default());
             let request = self.answers;
             match (status.is_bad(), before) {
                 (true, _) => tracing::warn!(request, "check {id}: {}: {context}", status.word()),
@@ -239,48 +249,49 @@ impl Responder {
         let (status, why) = rejection.answer();
         self.body.clear();
         json::error(status, why, &mut self.body);
-        connection.reject(self.response(connection, tally::Route::Other, status, json::MEDIA_TYPE, None, ""), now);
+        let head = Head { route: tally::Route::Other, status, media_type: json::MEDIA_TYPE, age: None, headers: "" };
+        self.say(connection, Connection::reject, head, now);
     }
 
-    /// The answer that is given next. `age` is how long ago what it says was found, if that was before it was asked for.
-    fn response(
+    /// Counts, logs and gives the answer whose body is written.
+    fn say(
         &mut self,
-        connection: &Connection,
-        route: tally::Route,
-        status: u16,
-        content_type: &'static str,
-        age: Option<Duration>,
-        headers: &str,
-    ) -> Response<'_> {
+        connection: &mut Connection,
+        give: fn(&mut Connection, Response<'_>, Instant),
+        Head { route, status, media_type, age, headers }: Head<'_>,
+        now: Instant,
+    ) {
         self.scoreboard.count_request(self.slot, route, status);
-        self.log_access(connection, status);
-        self.headers.clear();
-        match age {
-            Some(age) => self.headers.push_str(&freshness(self.cache, age, self.disclosure.is_personal())),
-            None => self.headers.push_str("Cache-Control: no-store\r\n"),
-        }
-        // Names the answer in the log: which process, and which of its answers.
-        for part in [headers, REQUEST_ID, &self.process, itoa::Buffer::new().format(self.answers), "\r\n"] {
-            self.headers.push_str(part);
-        }
-        self.answers += 1;
-        Response {
+        self.log_access(connection, status, now);
+        let age = age.map(|age| freshness(self.cache, age, self.disclosure.is_personal()));
+        let mut number = itoa::Buffer::new();
+        let response = Response {
             status,
-            content_type,
-            headers: &self.headers,
+            content_type: media_type,
+            headers: &[
+                age.as_deref().unwrap_or(NOT_STORED),
+                headers,
+                // Names the answer in the log: which process, and which of its answers.
+                REQUEST_ID,
+                &self.process,
+                number.format(self.answers),
+                "\r\n",
+            ],
             body: &self.body,
-            date: self.date.text(SystemTime::now()),
+            date: self.date.text(now, SystemTime::now),
             close: self.close,
-        }
+        };
+        give(connection, response, now);
+        self.answers += 1;
     }
 
     /// The line for the answer that is given next.
-    fn log_access(&mut self, connection: &Connection, status: u16) {
+    fn log_access(&mut self, connection: &Connection, status: u16, now: Instant) {
         let Some(access) = &mut self.access else { return };
         let (time, (head, asked)) = (SystemTime::now(), connection.head());
         access.write(&Entry {
             time,
-            date: self.date.text(time),
+            date: self.date.text(now, || time),
             peer: connection.peer(),
             head,
             status,

@@ -15,7 +15,7 @@ const TURN: usize = 8;
 impl Worker {
     /// Does for a client what can be done without waiting.
     pub(super) fn serve_client(&mut self, key: usize) -> io::Result<()> {
-        let (now, limits, patience) = (self.now, self.limits, self.patience);
+        let (now, patience) = (self.now, self.patience);
         let mut answers = 0;
         while let Some(client) = self.clients.get_mut(key) {
             let judged = match client.connection.need() {
@@ -24,7 +24,9 @@ impl Worker {
                         client.connection.end();
                         Ok(())
                     }
-                    Progress::Done(count) => client.connection.receive(&self.scratch[..count], now, &limits, &patience),
+                    Progress::Done(count) => {
+                        client.connection.receive(&self.scratch[..count], now, &mut self.reader, &patience)
+                    }
                     Progress::Blocked => return self.clients.park(key, Interest::READABLE, self.poll.registry()),
                     Progress::Gone => {
                         client.connection.close();
@@ -43,7 +45,7 @@ impl Worker {
                     continue;
                 }
                 Need::Write => match client.write() {
-                    Progress::Done(count) => client.connection.sent(count, now, &limits, &patience),
+                    Progress::Done(count) => client.connection.sent(count, now, &mut self.reader, &patience),
                     Progress::Blocked => {
                         return self.clients.park(key, Interest::READABLE | Interest::WRITABLE, self.poll.registry());
                     }
