@@ -38,7 +38,7 @@ const PERSONAL: &str = "Vary: Accept, Authorization\r\n";
 /// For answers that are true now and need not be so later.
 const NOT_STORED: &str = "Cache-Control: no-store\r\n";
 
-/// Begins the field that names an answer.
+/// Names an answer in the log.
 const REQUEST_ID: &str = "X-Request-Id: ";
 
 /// Which checks a request asks for, and how it wants them reported.
@@ -111,10 +111,12 @@ pub(super) struct Responder {
     scoreboard: Scoreboard,
     slot: usize,
     close: bool,
-    /// Which process this is, as it stands before the number of an answer to name it.
-    process: String,
+    /// Begins the field that names an answer: which process gives it, before its number.
+    request_id: String,
     answers: u64,
     body: Vec<u8>,
+    /// Of which revision of the report, and in what format, the body is, if it can be said again.
+    told: Option<(u64, &'static str)>,
     date: Date,
     access: Option<AccessLog>,
 }
@@ -140,9 +142,10 @@ impl Responder {
             scoreboard,
             slot,
             close: false,
-            process: format!("{}-", std::process::id()),
+            request_id: format!("{REQUEST_ID}{}-", std::process::id()),
             answers: 0,
             body: Vec::new(),
+            told: None,
             date: Date::default(),
             access: AccessLog::new(settings.log.access_logformat),
         }
@@ -167,7 +170,7 @@ impl Responder {
             Continue(wish) => return Some(wish),
             Break(at_once) => at_once,
         };
-        self.body.clear();
+        self.clear_body();
         let (status, media_type, headers) = match at_once {
             AtOnce::Text(status, text) => {
                 self.body.extend_from_slice(text.as_bytes());
@@ -190,17 +193,23 @@ impl Responder {
 
     /// Answers with the report of a round.
     pub(super) fn report(&mut self, connection: &mut Connection, answer: &Answer, now: Instant) {
-        let Answer { report, manner, age, .. } = answer;
+        let Answer { report, manner, revision, age, .. } = answer;
         let hidden = (!manner.disclosed).then(|| report.anonymous());
         let report = hidden.as_ref().unwrap_or(report);
-        self.body.clear();
         let mut headers = Cow::Borrowed(self.vary());
         let (route, success, media_type) = match &manner.dialect {
             Dialect::Format(format) => {
-                (format.write)(report, &mut self.body);
+                let can_be_said_again = format.timeless && manner.disclosed;
+                let told = revision.filter(|_| can_be_said_again).map(|revision| (revision, format.name));
+                if told.is_none() || self.told != told {
+                    self.clear_body();
+                    (format.write)(report, &mut self.body);
+                    self.told = told;
+                }
                 (tally::Route::Checks, (format.is_success)(report), format.media_type)
             }
             Dialect::Page(choice) => {
+                self.clear_body();
                 let scoreboard = self.scoreboard;
                 let since = |id: &str, status: Status| scoreboard.since(id, status);
                 let at = SystemTime::now() - age.unwrap_or_default();
@@ -209,6 +218,7 @@ impl Responder {
                 (tally::Route::Checks, report.passes(), html::MEDIA_TYPE)
             }
             Dialect::Ready => {
+                self.clear_body();
                 self.body.extend_from_slice(kubernetes::answer("readyz", report, manner.verbose).as_bytes());
                 (tally::Route::Ready, report.passes(), TEXT)
             }
@@ -219,6 +229,11 @@ impl Responder {
         }
         let head = Head { route, status, media_type, age: *age, headers: &headers };
         self.say(connection, Connection::respond, head, now);
+    }
+
+    fn clear_body(&mut self) {
+        self.body.clear();
+        self.told = None;
     }
 
     /// What the answer depends on beside the target.
@@ -247,7 +262,7 @@ impl Responder {
     /// Answers a request that could not be read.
     pub(super) fn reject(&mut self, connection: &mut Connection, rejection: Rejection, now: Instant) {
         let (status, why) = rejection.answer();
-        self.body.clear();
+        self.clear_body();
         json::error(status, why, &mut self.body);
         let head = Head { route: tally::Route::Other, status, media_type: json::MEDIA_TYPE, age: None, headers: "" };
         self.say(connection, Connection::reject, head, now);
@@ -271,9 +286,7 @@ impl Responder {
             headers: &[
                 age.as_deref().unwrap_or(NOT_STORED),
                 headers,
-                // Names the answer in the log: which process, and which of its answers.
-                REQUEST_ID,
-                &self.process,
+                &self.request_id,
                 number.format(self.answers),
                 "\r\n",
             ],
@@ -296,7 +309,7 @@ impl Responder {
             head,
             status,
             length: self.body.len(),
-            request_id: (&self.process, self.answers),
+            request_id: (&self.request_id[REQUEST_ID.len()..], self.answers),
             took: asked.elapsed(),
         });
     }

@@ -28,6 +28,8 @@ pub(super) struct Answer<'a> {
     pub(super) key: usize,
     pub(super) manner: Manner,
     pub(super) report: Cow<'a, Report>,
+    /// Reports with the same number say the same. `None`: it was not counted.
+    pub(super) revision: Option<u64>,
     /// How long ago its round began, if that may have been before the request.
     pub(super) age: Option<Duration>,
 }
@@ -40,8 +42,11 @@ pub(super) struct Rounds {
     waiting: Vec<Asker>,
     /// What the last round has found, of what, and whom it has yet to answer, the first of them last.
     report: Report,
+    revision: u64,
     suite: Suite,
     unanswered: Vec<Asker>,
+    /// What the round before it has found.
+    before: Report,
     /// Answers to those who could not wait for it.
     hurried: VecDeque<Answer<'static>>,
     /// When somebody cannot wait any longer, or earlier.
@@ -62,7 +67,7 @@ impl Asker {
 
     /// With a report of its own.
     pub(super) fn answered(self, report: Report) -> Answer<'static> {
-        Answer { key: self.key, manner: self.wish.manner, report: Cow::Owned(report), age: None }
+        Answer { key: self.key, manner: self.wish.manner, report: Cow::Owned(report), revision: None, age: None }
     }
 }
 
@@ -74,8 +79,10 @@ impl Rounds {
             running: None,
             waiting: Vec::new(),
             report: Report::default(),
+            revision: 0,
             suite: Suite::default(),
             unanswered: Vec::new(),
+            before: Report::default(),
             hurried: VecDeque::new(),
             look_at: None,
         }
@@ -123,7 +130,9 @@ impl Rounds {
             round.is_over()
         });
         if let Some((round, askers)) = self.running.take_if(|_| is_over) {
+            std::mem::swap(&mut self.report, &mut self.before);
             self.runner.end(round, now, &mut self.report);
+            self.revision += u64::from(!self.report.says_the_same(&self.before));
             self.unanswered = askers;
             self.unanswered.reverse();
         }
@@ -153,9 +162,13 @@ impl Rounds {
     }
 
     fn answer(&self, asker: Asker) -> Answer<'_> {
-        let (whole, Wish { part, manner, .. }) = (&self.report, asker.wish);
-        let report = if part.is(&self.suite) { Cow::Borrowed(whole) } else { Cow::Owned(whole.of(&part)) };
-        Answer { key: asker.key, manner, report, age: None }
+        let report = &self.report;
+        if !asker.wish.part.is(&self.suite) {
+            let part = report.of(&asker.wish.part);
+            return asker.answered(part);
+        }
+        let (manner, revision) = (asker.wish.manner, Some(self.revision));
+        Answer { key: asker.key, manner, report: Cow::Borrowed(report), revision, age: None }
     }
 
     /// Answers those who cannot wait any longer, for a round that runs or has not begun yet.

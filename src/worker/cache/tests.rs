@@ -73,9 +73,9 @@ impl Tree {
 /// Moves on: all that can be answered by that.
 fn advance(cache: &mut Cache, now: Instant, clock: impl Fn() -> Instant) -> Vec<Answer<'static>> {
     cache.advance(now, clock);
-    let owned = |Answer { key, manner, report, age }: Answer<'_>| {
+    let owned = |Answer { key, manner, report, revision, age }: Answer<'_>| {
         let report = Cow::Owned(report.into_owned());
-        Answer { key, manner, report, age }
+        Answer { key, manner, report, revision, age }
     };
     std::iter::from_fn(|| cache.next_answer().map(owned)).collect()
 }
