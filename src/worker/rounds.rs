@@ -126,7 +126,10 @@ impl Rounds {
     /// is [`Rounds::next_answer`]'s.
     pub(super) fn advance(&mut self, now: Instant) -> bool {
         let is_over = self.running.as_mut().is_some_and(|(round, _)| {
-            self.runner.advance(round, now);
+            // Of checks that cannot block, it is when it has begun.
+            if !round.is_over() {
+                self.runner.advance(round, now);
+            }
             round.is_over()
         });
         if let Some((round, askers)) = self.running.take_if(|_| is_over) {

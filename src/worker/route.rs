@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
 use percent_encoding::percent_decode_str;
 
 use super::connection::Method;
@@ -96,16 +95,16 @@ fn origin_form(target: &str) -> Option<&str> {
 
 /// What stands before the first such byte, and behind it.
 fn cut(text: &str, at: u8) -> (&str, &str) {
-    memchr(at, text.as_bytes()).map_or((text, ""), |place| (&text[..place], &text[place + 1..]))
+    text.bytes().position(|byte| byte == at).map_or((text, ""), |place| (&text[..place], &text[place + 1..]))
 }
 
 /// `None` for what is no encoding (RFC 3986, 2.1), no UTF-8, or has control characters in it.
 fn decoded(text: &str) -> Option<Cow<'_, str>> {
     let is_encoded = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
-    let text = match memchr(b'%', text.as_bytes()) {
-        None => Cow::Borrowed(text),
-        Some(_) if text.split('%').skip(1).all(is_encoded) => percent_decode_str(text).decode_utf8().ok()?,
-        Some(_) => return None,
+    let text = match text.bytes().any(|byte| byte == b'%') {
+        false => Cow::Borrowed(text),
+        true if text.split('%').skip(1).all(is_encoded) => percent_decode_str(text).decode_utf8().ok()?,
+        true => return None,
     };
     (!text.contains(|c: char| c.is_control())).then_some(text)
 }

@@ -15,7 +15,6 @@ const TURN: usize = 8;
 impl Worker {
     /// Does for a client what can be done without waiting.
     pub(super) fn serve_client(&mut self, key: usize) -> io::Result<()> {
-        let (now, patience) = (self.now, self.patience);
         let mut answers = 0;
         while let Some(client) = self.clients.get_mut(key) {
             let judged = match client.connection.need() {
@@ -25,7 +24,8 @@ impl Worker {
                         Ok(())
                     }
                     Progress::Done(count) => {
-                        client.connection.receive(&self.scratch[..count], now, &mut self.reader, &patience)
+                        let bytes = &self.scratch[..count];
+                        client.connection.receive(bytes, self.now, &mut self.reader, &self.patience)
                     }
                     Progress::Blocked => return self.clients.park(key, Interest::READABLE, self.poll.registry()),
                     Progress::Gone => {
@@ -45,7 +45,7 @@ impl Worker {
                     continue;
                 }
                 Need::Write => match client.write() {
-                    Progress::Done(count) => client.connection.sent(count, now, &mut self.reader, &patience),
+                    Progress::Done(count) => client.connection.sent(count, self.now, &mut self.reader, &self.patience),
                     Progress::Blocked => {
                         return self.clients.park(key, Interest::READABLE | Interest::WRITABLE, self.poll.registry());
                     }

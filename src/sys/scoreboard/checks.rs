@@ -44,7 +44,8 @@ pub(crate) struct Noted {
 }
 
 impl Scoreboard {
-    /// Notes what a check has found, how long that took, and when it was. `Some` with what it was before (`None`: nothing) if that is a change.
+    /// Notes what a check has found, how long that took, and when it was. `Some` with what it came to before (`None`:
+    /// nothing) if that is a change.
     pub(crate) fn note(
         &self,
         id: &str,
