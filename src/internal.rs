@@ -34,14 +34,8 @@ impl Wire {
     /// bytes it was sent.
     pub fn serve<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>, body: &[u8]) -> usize {
         let Wire { connection, now } = self;
-        let response = |status| Response {
-            status,
-            content_type: "application/json; charset=utf-8",
-            headers: &["Vary: Accept\r\n"],
-            body,
-            date: "Thu, 01 Jan 1970 00:00:00 GMT",
-            close: false,
-        };
+        let response =
+            |status| Response { status, fields: &["Server: hospital\r\nVary: Accept\r\n"], body, close: false };
         connection.reset(*now, &PATIENCE);
         let (mut pieces, mut sent) = (pieces.into_iter(), 0);
         loop {

@@ -60,9 +60,6 @@ pub struct Runner {
     /// Each check that a thread is busy with, and since when.
     under_way: HashMap<String, Instant>,
     witness: Box<dyn Witness>,
-    /// Of the last round, for the next one: empty, with room for as much.
-    states: Vec<State>,
-    finished: Vec<usize>,
 }
 
 /// One run of a suite.
@@ -103,8 +100,6 @@ impl Runner {
             rounds: 0,
             under_way: HashMap::new(),
             witness: Box::new(Nobody),
-            states: Vec::new(),
-            finished: Vec::new(),
         }
     }
 
@@ -132,18 +127,24 @@ impl Runner {
     /// Begins a round that is over within `limit`. Checks that cannot block have run when it returns, but for
     /// those that stand behind more than may run at once.
     pub fn begin(&mut self, suite: Suite, limit: Duration, now: Instant) -> Round {
-        self.rounds += 1;
-        let (mut states, mut finished) = (std::mem::take(&mut self.states), std::mem::take(&mut self.finished));
-        states.extend(suite.checks().iter().map(|_| State::Waiting));
-        finished.reserve(suite.checks().len());
-        let end = now + limit.min(duration::LONGEST);
-        let (suspects, turn) = (VecDeque::new(), None);
-        let mut round =
-            Round { serial: self.rounds, suite, began: now, end, states, next: 0, suspects, turn, finished };
-        // What is stuck may have come back while there was no round.
-        self.take_in(&mut round);
-        self.start(&mut round, now);
+        let mut round = Round::none(now);
+        self.begin_in(&mut round, suite, limit, now);
         round
+    }
+
+    /// Begins a round in the place of one that is over, and in its memory.
+    pub(crate) fn begin_in(&mut self, round: &mut Round, suite: Suite, limit: Duration, now: Instant) {
+        self.rounds += 1;
+        round.states.clear();
+        round.states.extend(suite.checks().iter().map(|_| State::Waiting));
+        round.finished.clear();
+        round.suspects.clear();
+        (round.serial, round.suite) = (self.rounds, suite);
+        (round.began, round.end) = (now, now + limit.min(duration::LONGEST));
+        (round.next, round.turn) = (0, None);
+        // What is stuck may have come back while there was no round.
+        self.take_in(round);
+        self.start(round, now);
     }
 
     /// Takes in what has finished, gives up on what is late, and starts what has waited for that.
@@ -220,14 +221,6 @@ impl Runner {
         self.pool.submit(&mut jobs);
     }
 
-    /// Ends a round that is over, and puts its report as of `now` in the place of another. What the round was made of
-    /// is kept for the next one.
-    pub fn end(&mut self, mut round: Round, now: Instant, report: &mut Report) {
-        round.report_into(now, report);
-        round.finished.clear();
-        (self.states, self.finished) = (round.states, round.finished);
-    }
-
     /// Whether a check is under way, of whatever round.
     pub fn is_busy(&self) -> bool {
         !self.under_way.is_empty()
@@ -249,6 +242,26 @@ impl Runner {
 }
 
 impl Round {
+    /// One of no checks, which is over.
+    pub(crate) fn none(now: Instant) -> Round {
+        Round {
+            serial: 0,
+            suite: Suite::default(),
+            began: now,
+            end: now,
+            states: Vec::new(),
+            next: 0,
+            suspects: VecDeque::new(),
+            turn: None,
+            finished: Vec::new(),
+        }
+    }
+
+    /// What it runs.
+    pub(crate) fn suite(&self) -> &Suite {
+        &self.suite
+    }
+
     /// The next check to look at, and whether it is one whose turn has come.
     fn next(&mut self) -> Option<(usize, bool)> {
         if self.next < self.states.len() {
@@ -342,11 +355,13 @@ impl Round {
     /// The report as of `now`, in the order of the suite; of a round that is over.
     pub fn into_report(mut self, now: Instant) -> Report {
         let mut report = Report::default();
-        self.report_into(now, &mut report);
+        self.move_into(&mut report, now);
         report
     }
 
-    fn report_into(&mut self, now: Instant, report: &mut Report) {
+    /// Puts the same in the place of another report; the round is then one of no checks.
+    pub(crate) fn move_into(&mut self, report: &mut Report, now: Instant) {
+        self.finished.clear();
         report.outcomes.clear();
         report.outcomes.extend(self.states.drain(..).filter_map(|state| match state {
             State::Over { outcome, began } => Some(Outcome { age: now.saturating_duration_since(began), ..outcome }),

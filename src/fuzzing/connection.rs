@@ -134,5 +134,5 @@ impl Talk {
 }
 
 fn response(status: u16, body: &[u8]) -> Response<'_> {
-    Response { status, content_type: "text/plain", headers: &[], body, date: "today", close: false }
+    Response { status, fields: &[], body, close: false }
 }

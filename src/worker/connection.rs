@@ -94,14 +94,10 @@ pub(crate) struct Connection {
 pub(crate) struct Response<'a> {
     /// The status code.
     pub(crate) status: u16,
-    /// The media type of the body.
-    pub(crate) content_type: &'a str,
-    /// Further header lines, in pieces, each line with its end.
-    pub(crate) headers: &'a [&'a str],
+    /// Its header lines, in pieces and each with its line end, but for Content-Length and Connection.
+    pub(crate) fields: &'a [&'a str],
     /// The body; of an answer to HEAD, only its length is sent.
     pub(crate) body: &'a [u8],
-    /// The value of the Date field.
-    pub(crate) date: &'a str,
     /// Whether the connection shall be closed behind it, whatever the client wants.
     pub(crate) close: bool,
 }

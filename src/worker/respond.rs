@@ -1,6 +1,6 @@
 //! What is said to a request: everything but the checks' answers is known at once.
 
-mod date;
+mod fields;
 mod judge;
 mod page;
 
@@ -23,20 +23,20 @@ use crate::report::{Outcome, Report};
 use crate::settings::Settings;
 use crate::sys::scoreboard::Scoreboard;
 use crate::tally;
-use date::Date;
-use judge::AtOnce;
+use fields::Fields;
+use judge::{AtOnce, Judged};
 use page::Choice;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// For answers that another Accept field would have got in another format.
+/// For answers that are true now, and need not be so later.
+const NOT_STORED: &str = "Cache-Control: no-store\r\n";
+
+/// For those that another Accept field would have got in another format.
 const NEGOTIATED: &str = "Vary: Accept\r\n";
 
 /// For those that another Authorization field would have got with more or less in them, too.
 const PERSONAL: &str = "Vary: Accept, Authorization\r\n";
-
-/// For answers that are true now and need not be so later.
-const NOT_STORED: &str = "Cache-Control: no-store\r\n";
 
 /// Names an answer in the log.
 const REQUEST_ID: &str = "X-Request-Id: ";
@@ -86,7 +86,7 @@ enum Dialect {
 }
 
 /// What an answer is beside its body.
-struct Head<'a> {
+struct Head {
     /// As what it is counted.
     route: tally::Route,
     status: u16,
@@ -94,7 +94,7 @@ struct Head<'a> {
     /// How long ago what it says was found, if that was before it was asked for.
     age: Option<Duration>,
     /// Further header lines, each with its line end.
-    headers: &'a str,
+    lines: Cow<'static, str>,
 }
 
 /// Writes answers into connections.
@@ -102,6 +102,8 @@ pub(super) struct Responder {
     sources: Sources,
     /// When the files of checks were last looked at.
     looked: Option<Instant>,
+    /// The last request for checks.
+    judged: Option<Judged>,
     generation: u32,
     cache: Duration,
     fail_status: u16,
@@ -117,7 +119,7 @@ pub(super) struct Responder {
     body: Vec<u8>,
     /// Of which revision of the report, and in what format, the body is, if it can be said again.
     told: Option<(u64, &'static str)>,
-    date: Date,
+    fields: Fields,
     access: Option<AccessLog>,
 }
 
@@ -133,6 +135,7 @@ impl Responder {
         Responder {
             sources,
             looked: None,
+            judged: None,
             generation,
             cache: settings.answers.cache,
             fail_status: settings.answers.fail_status,
@@ -146,7 +149,7 @@ impl Responder {
             answers: 0,
             body: Vec::new(),
             told: None,
-            date: Date::default(),
+            fields: Fields::default(),
             access: AccessLog::new(settings.log.access_logformat),
         }
     }
@@ -164,14 +167,20 @@ impl Responder {
     /// Answers the request of a connection, or says which checks have to be run for it.
     pub(super) fn answer(&mut self, connection: &mut Connection, now: Instant) -> Option<Wish> {
         let asked = connection.request()?;
+        if let Some(wish) = self.judged_before(asked.number, now) {
+            return Some(wish);
+        }
         let route = route::route(asked.method, asked.target, &self.prefix);
         let counted = route.counted();
         let at_once = match self.judge(route, asked, now) {
-            Continue(wish) => return Some(wish),
+            Continue(wish) => {
+                self.remember(asked.number, counted, &wish);
+                return Some(wish);
+            }
             Break(at_once) => at_once,
         };
         self.clear_body();
-        let (status, media_type, headers) = match at_once {
+        let (status, media_type, lines) = match at_once {
             AtOnce::Text(status, text) => {
                 self.body.extend_from_slice(text.as_bytes());
                 (status, TEXT, "")
@@ -187,7 +196,8 @@ impl Responder {
                 (status, json::MEDIA_TYPE, if status == 405 { route::ALLOW } else { "" })
             }
         };
-        self.say(connection, Connection::respond, Head { route: counted, status, media_type, age: None, headers }, now);
+        let head = Head { route: counted, status, media_type, age: None, lines: lines.into() };
+        self.say(connection, Connection::respond, head, now);
         None
     }
 
@@ -196,7 +206,7 @@ impl Responder {
         let Answer { report, manner, revision, age, .. } = answer;
         let hidden = (!manner.disclosed).then(|| report.anonymous());
         let report = hidden.as_ref().unwrap_or(report);
-        let mut headers = Cow::Borrowed(self.vary());
+        let mut lines = Cow::Borrowed(self.vary());
         let (route, success, media_type) = match &manner.dialect {
             Dialect::Format(format) => {
                 let can_be_said_again = format.timeless && manner.disclosed;
@@ -214,7 +224,7 @@ impl Responder {
                 let since = |id: &str, status: Status| scoreboard.since(id, status);
                 let at = SystemTime::now() - age.unwrap_or_default();
                 html::page(report, &choice.view(at, &since, manner.disclosed), &mut self.body);
-                headers.to_mut().push_str(html::headers());
+                lines.to_mut().push_str(html::headers());
                 (tally::Route::Checks, report.passes(), html::MEDIA_TYPE)
             }
             Dialect::Ready => {
@@ -225,9 +235,9 @@ impl Responder {
         };
         let status = if success { 200 } else { self.fail_status };
         if manner.verbose && manner.disclosed {
-            headers.to_mut().push_str(&format!("X-Generation: {}\r\n", self.generation));
+            lines.to_mut().push_str(&format!("X-Generation: {}\r\n", self.generation));
         }
-        let head = Head { route, status, media_type, age: *age, headers: &headers };
+        let head = Head { route, status, media_type, age: *age, lines };
         self.say(connection, Connection::respond, head, now);
     }
 
@@ -264,7 +274,8 @@ impl Responder {
         let (status, why) = rejection.answer();
         self.clear_body();
         json::error(status, why, &mut self.body);
-        let head = Head { route: tally::Route::Other, status, media_type: json::MEDIA_TYPE, age: None, headers: "" };
+        let head =
+            Head { route: tally::Route::Other, status, media_type: json::MEDIA_TYPE, age: None, lines: "".into() };
         self.say(connection, Connection::reject, head, now);
     }
 
@@ -273,28 +284,23 @@ impl Responder {
         &mut self,
         connection: &mut Connection,
         give: fn(&mut Connection, Response<'_>, Instant),
-        Head { route, status, media_type, age, headers }: Head<'_>,
+        Head { route, status, media_type, age, lines }: Head,
         now: Instant,
     ) {
         self.scoreboard.count_request(self.slot, route, status);
         self.log_access(connection, status, now);
-        let age = age.map(|age| freshness(self.cache, age, self.disclosure.is_personal()));
-        let mut number = itoa::Buffer::new();
-        let response = Response {
-            status,
-            content_type: media_type,
-            headers: &[
-                age.as_deref().unwrap_or(NOT_STORED),
-                headers,
-                &self.request_id,
-                number.format(self.answers),
-                "\r\n",
-            ],
-            body: &self.body,
-            date: self.date.text(now, SystemTime::now),
-            close: self.close,
+        let caching = match age {
+            Some(age) => freshness(self.cache, age, self.disclosure.is_personal()).into(),
+            None => NOT_STORED.into(),
         };
-        give(connection, response, now);
+        let mut number = itoa::Buffer::new();
+        let fields = [
+            self.fields.text(media_type, [caching, lines], now),
+            &self.request_id,
+            number.format(self.answers),
+            "\r\n",
+        ];
+        give(connection, Response { status, fields: &fields, body: &self.body, close: self.close }, now);
         self.answers += 1;
     }
 
@@ -304,7 +310,7 @@ impl Responder {
         let (time, (head, asked)) = (SystemTime::now(), connection.head());
         access.write(&Entry {
             time,
-            date: self.date.text(now, || time),
+            date: self.fields.date(now),
             peer: connection.peer(),
             head,
             status,

@@ -38,15 +38,16 @@ pub(super) struct Answer<'a> {
 pub(super) struct Rounds {
     runner: Runner,
     limit: Duration,
-    running: Option<(Round, Vec<Asker>)>,
+    /// The one that runs, or the last one; and for whom it is: when it is over, those who have no answer yet, the
+    /// first of them last.
+    round: Round,
+    is_running: bool,
+    askers: Vec<Asker>,
     waiting: Vec<Asker>,
-    /// What the last round has found, of what, and whom it has yet to answer, the first of them last.
+    /// What the last round and the one before it have found, and how often that was something else.
     report: Report,
-    revision: u64,
-    suite: Suite,
-    unanswered: Vec<Asker>,
-    /// What the round before it has found.
     before: Report,
+    revision: u64,
     /// Answers to those who could not wait for it.
     hurried: VecDeque<Answer<'static>>,
     /// When somebody cannot wait any longer, or earlier.
@@ -76,13 +77,13 @@ impl Rounds {
         Rounds {
             runner,
             limit,
-            running: None,
+            round: Round::none(Instant::now()),
+            is_running: false,
+            askers: Vec::new(),
             waiting: Vec::new(),
             report: Report::default(),
-            revision: 0,
-            suite: Suite::default(),
-            unanswered: Vec::new(),
             before: Report::default(),
+            revision: 0,
             hurried: VecDeque::new(),
             look_at: None,
         }
@@ -98,7 +99,7 @@ impl Rounds {
 
     /// Whether somebody has asked for a round and none runs.
     pub(super) fn is_next_due(&self) -> bool {
-        self.running.is_none() && !self.waiting.is_empty()
+        !self.is_running && !self.waiting.is_empty()
     }
 
     /// Whether the next round takes time.
@@ -111,33 +112,32 @@ impl Rounds {
         if !self.is_next_due() {
             return;
         }
-        // Everybody of the last round is answered by now; what held them holds the next.
-        let askers = std::mem::replace(&mut self.waiting, std::mem::take(&mut self.unanswered));
-        let parts = askers.iter().map(|asker| &asker.wish.part);
-        self.suite = match parts.clone().next() {
+        // Everybody of the last round is answered by now.
+        std::mem::swap(&mut self.askers, &mut self.waiting);
+        let parts = self.askers.iter().map(|asker| &asker.wish.part);
+        let suite = match parts.clone().next() {
             Some(part) if parts.clone().all(|other| other.is(part)) => part.clone(),
             // The last first: if the suite was read anew in between, its newest checks are run.
             _ => parts.rev().flat_map(Suite::checks).cloned().collect(),
         };
-        self.running = Some((self.runner.begin(self.suite.clone(), self.limit, now), askers));
+        self.runner.begin_in(&mut self.round, suite, self.limit, now);
+        self.is_running = true;
     }
 
     /// Moves on. Whether a round is over by that: what it has found is [`Rounds::report`], and whoever can be answered
     /// is [`Rounds::next_answer`]'s.
     pub(super) fn advance(&mut self, now: Instant) -> bool {
-        let is_over = self.running.as_mut().is_some_and(|(round, _)| {
-            // Of checks that cannot block, it is when it has begun.
-            if !round.is_over() {
-                self.runner.advance(round, now);
-            }
-            round.is_over()
-        });
-        if let Some((round, askers)) = self.running.take_if(|_| is_over) {
+        // One of checks that cannot block is over when it has begun.
+        if self.is_running && !self.round.is_over() {
+            self.runner.advance(&mut self.round, now);
+        }
+        let is_over = self.is_running && self.round.is_over();
+        if is_over {
+            self.is_running = false;
+            self.askers.reverse();
             std::mem::swap(&mut self.report, &mut self.before);
-            self.runner.end(round, now, &mut self.report);
+            self.round.move_into(&mut self.report, now);
             self.revision += u64::from(!self.report.says_the_same(&self.before));
-            self.unanswered = askers;
-            self.unanswered.reverse();
         }
         self.hurry(now);
         is_over
@@ -153,20 +153,20 @@ impl Rounds {
         if let Some(answer) = self.hurried.pop_front() {
             return Some(answer);
         }
-        let asker = self.unanswered.pop()?;
+        let asker = if self.is_running { None } else { self.askers.pop() }?;
         Some(self.answer(asker))
     }
 
     /// The answer to that key, if it is among those that can be given now.
     pub(super) fn take_answer(&mut self, key: usize) -> Option<Answer<'_>> {
-        let place = self.unanswered.iter().position(|asker| asker.key == key)?;
-        let asker = self.unanswered.remove(place);
+        let place = if self.is_running { None } else { self.askers.iter().position(|asker| asker.key == key) }?;
+        let asker = self.askers.remove(place);
         Some(self.answer(asker))
     }
 
     fn answer(&self, asker: Asker) -> Answer<'_> {
         let report = &self.report;
-        if !asker.wish.part.is(&self.suite) {
+        if !asker.wish.part.is(self.round.suite()) {
             let part = report.of(&asker.wish.part);
             return asker.answered(part);
         }
@@ -180,9 +180,9 @@ impl Rounds {
             return;
         }
         let is_late = |asker: &mut Asker| asker.limit().is_some_and(|limit| limit <= now);
-        if let Some((round, askers)) = &mut self.running {
-            let report = round.report_at(now);
-            self.hurried.extend(askers.extract_if(.., is_late).map(|asker| {
+        if self.is_running {
+            let report = self.round.report_at(now);
+            self.hurried.extend(self.askers.extract_if(.., is_late).map(|asker| {
                 let part = report.of(&asker.wish.part);
                 asker.answered(part)
             }));
@@ -191,24 +191,23 @@ impl Rounds {
             let report = asker.late(now);
             asker.answered(report)
         }));
-        let running = self.running.iter().flat_map(|(_, askers)| askers);
-        self.look_at = running.chain(&self.waiting).filter_map(Asker::limit).min();
+        self.look_at = self.askers.iter().chain(&self.waiting).filter_map(Asker::limit).min();
     }
 
     /// What the round of that key has found by now, if it is under way.
     pub(super) fn found_for(&self, key: usize, now: Instant) -> Option<Report> {
-        let (round, askers) = self.running.as_ref()?;
-        askers.iter().any(|asker| asker.key == key).then(|| round.report_at(now))
+        let is_its = self.is_running && self.askers.iter().any(|asker| asker.key == key);
+        is_its.then(|| self.round.report_at(now))
     }
 
     /// Whether a round is under way.
     pub(super) fn is_running(&self) -> bool {
-        self.running.is_some()
+        self.is_running
     }
 
     /// When [`Rounds::advance`] has to be called at the latest.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let round = self.running.as_ref().and_then(|(round, _)| round.next_deadline());
+        let round = if self.is_running { self.round.next_deadline() } else { None };
         [round, self.look_at].into_iter().flatten().min()
     }
 }

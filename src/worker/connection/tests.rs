@@ -68,10 +68,8 @@ impl Talk {
 fn response<'a>(status: u16, body: &'a str) -> Response<'a> {
     Response {
         status,
-        content_type: "text/plain",
-        headers: &["Cache-Control: ", "no-store\r\n"],
+        fields: &["Server: hospital\r\nCache-Control: ", "no-store\r\n"],
         body: body.as_bytes(),
-        date: "Sun, 06 Nov 1994 08:49:37 GMT",
         close: false,
     }
 }
@@ -87,11 +85,8 @@ fn a_request_is_answered_and_the_connection_kept() {
     let mut talk = talk("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
     insta::assert_snapshot!(talk.heard.replace('\r', ""), @r"
     HTTP/1.1 200 OK
-    Server: hospital
-    Date: Sun, 06 Nov 1994 08:49:37 GMT
-    Content-Type: text/plain
     Content-Length: 2
-    X-Content-Type-Options: nosniff
+    Server: hospital
     Cache-Control: no-store
 
     /a
@@ -246,9 +241,17 @@ proptest! {
         texts in proptest::collection::vec("(GET|HEAD) /a? HTTP/1.[01]\r\n(Host: x\r\n){0,2}(Accept: [ab]\r\n)?(Connection: close\r\n)?\r\n", 1..8),
     ) {
         let mut reader = Reader::new(LIMITS);
+        let mut last = None;
         for text in texts {
-            let known = reader.read(text.as_bytes(), 0).map(|request| format!("{request:?}"));
-            prop_assert_eq!(known, Reader::new(LIMITS).read(text.as_bytes(), 0).map(|request| format!("{request:?}")));
+            let fresh = Reader::new(LIMITS).read(text.as_bytes(), 0).map(|request| request.expect("it is whole"));
+            let known = reader.read(text.as_bytes(), 0).map(|request| request.expect("it is whole"));
+            let number = known.as_ref().map_or(0, |known| known.number);
+            let read = |request: Result<Request, _>| request.map(|it| format!("{:?}", it.numbered(0)));
+            prop_assert_eq!(read(known.clone()), read(fresh));
+            if known.is_ok() {
+                let before = last.replace((number, text.clone()));
+                prop_assert!(before.is_none_or(|(before, asked)| (before == number) == (asked == text)), "{}", number);
+            }
         }
     }
 

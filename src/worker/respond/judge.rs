@@ -11,6 +11,7 @@ use crate::collect::Suite;
 use crate::render::exposition::Syntax;
 use crate::render::{self, FORMATS, Format, html};
 use crate::sys::filesystem::read_file;
+use crate::tally;
 use crate::worker::connection::Asked;
 use crate::worker::route::{Query, Route};
 use crate::worker::{negotiate, scraper};
@@ -26,7 +27,31 @@ pub(super) enum AtOnce {
     Error(u16, String),
 }
 
+/// What a request for checks came to, to be known when the same is asked again.
+pub(super) struct Judged {
+    /// Of the request.
+    number: u64,
+    /// All checks that there were.
+    suite: Suite,
+    wish: Wish,
+}
+
 impl Responder {
+    /// What the same request came to before, if there still are the same checks.
+    pub(super) fn judged_before(&mut self, number: u64, now: Instant) -> Option<Wish> {
+        self.suite(now);
+        let judged = self.judged.as_ref().filter(|judged| judged.number == number)?;
+        judged.suite.is(self.sources.suite()).then(|| judged.wish.clone())
+    }
+
+    /// Remembers what a request came to, if it comes to the same until the checks change: readiness does not, nor does
+    /// what may be answered from the cache.
+    pub(super) fn remember(&mut self, number: u64, route: tally::Route, wish: &Wish) {
+        if matches!(route, tally::Route::Checks) && wish.whole.is_none() {
+            self.judged = Some(Judged { number, suite: self.sources.suite().clone(), wish: wish.clone() });
+        }
+    }
+
     pub(super) fn judge(&mut self, route: Route<'_>, asked: Asked<'_>, now: Instant) -> ControlFlow<AtOnce, Wish> {
         let disclosed = self.disclosure.allows(asked.authorization);
         let limit = asked.scrape_timeout.and_then(scraper::limit);
