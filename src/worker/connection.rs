@@ -223,6 +223,14 @@ impl Connection {
         }
     }
 
+    /// The number of that request: with the same number, the same was asked.
+    pub(crate) fn number(&self) -> Option<u64> {
+        match &self.state {
+            State::Asked(request) => Some(request.number),
+            State::Reading | State::Writing { .. } | State::Lingering { .. } | State::Closed => None,
+        }
+    }
+
     /// What has come in of the head that an answer is for, and when its last byte came.
     pub(crate) fn head(&self) -> (&[u8], Instant) {
         let length = match &self.state {

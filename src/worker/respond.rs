@@ -166,15 +166,16 @@ impl Responder {
 
     /// Answers the request of a connection, or says which checks have to be run for it.
     pub(super) fn answer(&mut self, connection: &mut Connection, now: Instant) -> Option<Wish> {
-        let asked = connection.request()?;
-        if let Some(wish) = self.judged_before(asked.number, now) {
+        let number = connection.number()?;
+        if let Some(wish) = self.judged_before(number, now) {
             return Some(wish);
         }
+        let asked = connection.request()?;
         let route = route::route(asked.method, asked.target, &self.prefix);
         let counted = route.counted();
         let at_once = match self.judge(route, asked, now) {
             Continue(wish) => {
-                self.remember(asked.number, counted, &wish);
+                self.remember(number, counted, &wish);
                 return Some(wish);
             }
             Break(at_once) => at_once,

@@ -92,8 +92,6 @@ pub(super) struct Request {
 /// What a request says, as far as it matters to the answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
-    /// Requests with the same number ask the same.
-    pub(crate) number: u64,
     /// The method.
     pub(crate) method: Method,
     /// The request target, as it was sent.
@@ -114,7 +112,6 @@ impl Request {
     pub(super) fn asked<'a>(&self, input: &'a [u8]) -> Asked<'a> {
         let text = |range: &Range<usize>| std::str::from_utf8(&input[range.clone()]).ok();
         Asked {
-            number: self.number,
             method: self.method,
             target: text(&self.target).expect("httparse gave it as a str of these bytes"),
             accept: self.accept.as_ref().and_then(text),
