@@ -194,6 +194,24 @@ fn tags_and_names_select() {
 }
 
 #[test]
+fn a_misspelt_exclude_runs_nothing_and_says_what_is_known() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let mut command = hospital("check");
+    command.args(["--exclude", "heavi", "heavy=exec:/usr/bin/touch#args=ran", "b=file:/"]).current_dir(folder.path());
+    let Run { code, stderr, .. } = run(command);
+    let told = "hospital: --exclude names \"heavi\", but no check is collected there (known: heavy, b)\n";
+    assert_eq!((code, stderr.as_str()), (Some(2), told));
+    assert!(!folder.path().join("ran").exists(), "it was run all the same");
+    let nagios = check(&["--format", "nagios", "--exclude", "z", "a=file:/"]);
+    assert!(nagios.stdout.starts_with("HOSPITAL UNKNOWN - --exclude names \"z\""), "{}", nagios.stdout);
+    let Run { stderr, .. } = check(&["--exclude", "http://user:hunter2@shop/", "a=file:/"]);
+    assert!(stderr.contains("http://***@shop/"), "{stderr}");
+    // What is left out by its tag already is known all the same.
+    let names = ["a=file:/#tag=x", "b=file:/"];
+    assert_eq!(check(&[&["--tag", "x", "--exclude", "b"], &names[..]].concat()).code, Some(0));
+}
+
+#[test]
 fn no_check_gets_more_time_than_timeout_says() {
     let (name, word) = endless("timeout", "");
     let began = Instant::now();
