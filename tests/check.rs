@@ -320,6 +320,9 @@ fn the_commands_of_old_are_links_to_the_program() {
     let cli = linked("hospital-cli", "-v");
     assert!(cli.stderr.contains("Health checks are collected. ... ok"), "{}", cli.stderr);
     assert_eq!(cli.code, Some(0));
+    let help = Command::new(folder.path().join("hospital-cli")).arg("--help").output().expect("it was just run");
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(help.contains("\nUsage: hospital-cli [OPTIONS] [NAMES]...\n"), "{help}");
     let serve = linked("hospital-serve", "--check-config");
     assert_eq!((serve.code, serve.stdout.as_str()), (Some(0), "the configuration is good\n"), "{}", serve.stderr);
 }

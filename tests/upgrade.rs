@@ -258,3 +258,14 @@ fn a_program_behind_a_link_is_the_one_that_the_link_names_now() {
         assert_eq!(program, new.join("hospital"));
     }
 }
+
+#[test]
+fn a_server_that_was_called_by_its_name_of_old_can_be_upgraded() {
+    let launch = Launch::script("ln -s \"$1\" \"$LINK\"; shift 2; exec \"$LINK\" \"$@\"", ["-b", "127.0.0.1:0"]);
+    let link = launch.path("hospital-serve");
+    let mut server = launch.env("LINK", &link.display().to_string()).start();
+    server.signal(Signal::SIGUSR2);
+    server.logs("answers: draining");
+    assert_eq!(server.wait(), Some(0));
+    assert_eq!(get(&server.at, "/").status, 200);
+}
