@@ -146,8 +146,7 @@ impl Worker {
             poll.registry().register(&mut SourceFd(&bell), SNAPSHOT, Interest::READABLE)?;
         }
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
-        // A quarter of the descriptors is for the checks and for ourselves: without one left, nobody could be let
-        // in, not even to take the place of a client that only sits there.
+        // A quarter of the descriptors is for the checks, which could not find out anything without, and for ourselves.
         let most = (settings.fleet.worker_connections as usize).min(descriptors::limit() / 4 * 3).max(1);
         let mut door = Door::new(listeners, FIRST_LISTENER, most);
         door.open(&poll)?;
