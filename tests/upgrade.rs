@@ -221,9 +221,16 @@ fn requests_that_the_old_master_has_begun_are_finished_by_it() {
     let before: Vec<_> = site.family.workers_of(old).into_iter().map(|pid| (pid, processes::sockets(pid))).collect();
     let mut client = Client::to(&site.at);
     client.send("GET / HTTP/1.1\r\nHost: localhost\r\n");
-    eventually("a worker takes the client in", || before.iter().any(|&(pid, count)| processes::sockets(pid) > count));
+    let mut host = None;
+    eventually("a worker takes the client in", || {
+        host = before.iter().find(|&&(pid, count)| processes::sockets(pid) > count);
+        host.is_some()
+    });
     site.logs_after("answers: draining", || send(old, Signal::SIGUSR2));
     within(PATIENCE, "both masters are there", || site.family.masters().len() == 2);
+    let &(host, count) = host.expect("it was just seen");
+    // The log is a moment ahead of the signal.
+    within(PATIENCE, "its worker takes nobody in any more", || processes::sockets(host) == count);
     client.send("\r\n");
     let answer = client.answer();
     assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
