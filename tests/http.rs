@@ -347,3 +347,27 @@ fn a_maintenance_file_that_cannot_be_read_is_maintenance_all_the_same() {
     std::fs::remove_file(&path).expect("it is there");
     assert_eq!(get(&server.at, "/readyz").status, 200);
 }
+
+#[test]
+fn maintenance_leaves_a_line_in_the_log_as_it_begins_and_as_it_ends() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let path = directory.path().join("maintenance");
+    let server = Server::start(["-w".as_ref(), "2".as_ref(), "--maintenance-file".as_ref(), path.as_os_str()]);
+    for (round, reason) in ["back at five\nor so\n", "again\x1b[2J"].into_iter().enumerate() {
+        assert_eq!(get(&server.at, "/readyz").status, 200);
+        std::fs::write(&path, reason).expect("the directory is ours");
+        for _ in 0..20 {
+            assert_eq!(get(&server.at, "/readyz").status, 503);
+        }
+        std::fs::remove_file(&path).expect("it is there");
+        for _ in 0..20 {
+            assert_eq!(get(&server.at, "/readyz").status, 200);
+        }
+        let log = server.stderr();
+        let told = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+        assert_eq!(told("maintenance begins, /readyz fails: "), round + 1, "once for both workers: {log}");
+        assert_eq!(told("maintenance ends, "), round + 1, "once for both workers: {log}");
+        assert!(log.contains("maintenance begins, /readyz fails: back at five\n"), "{log}");
+        assert!(!log.contains('\x1b'), "{log}");
+    }
+}

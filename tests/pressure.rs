@@ -30,6 +30,30 @@ fn a_worker_without_a_descriptor_to_spare_answers_as_soon_as_it_has_one() {
 }
 
 #[test]
+fn newcomers_do_not_wait_for_idle_clients_where_all_descriptors_are_taken() {
+    let server = Server::start(["-w", "1"]);
+    let worker = server.workers()[0];
+    let mut idle: Vec<_> = (0..3).map(|_| Client::to(&server.at)).collect();
+    for client in &mut idle {
+        client.ask("/");
+        assert_eq!(client.answer().status, 200);
+    }
+    let taken = processes::descriptors(worker);
+    let free = (0..).find(|fd| !taken.contains_key(fd)).expect("numbers do not end");
+    processes::limit_descriptors(worker, free as u64);
+    let mut newcomers: Vec<_> = (0..2).map(|_| Client::to(&server.at)).collect();
+    for newcomer in &mut newcomers {
+        newcomer.ask("/");
+        assert_eq!(newcomer.answer().status, 200);
+    }
+    assert!(idle[0].is_closed() && idle[1].is_closed(), "whoever was waited for the longest makes room");
+    idle[2].ask("/");
+    assert_eq!(idle[2].answer().status, 200, "nobody leaves for nothing");
+    let complaints = server.stderr().matches("cannot accept connections").count();
+    assert_eq!(complaints, 1, "it is said, and once: {}", server.stderr());
+}
+
+#[test]
 fn a_worker_without_a_descriptor_to_spare_does_not_flood_the_log_at_its_end() {
     let mut server = Launch::binding(["-b", "127.0.0.1:0"]).start();
     processes::limit_descriptors(server.workers()[0], 3);

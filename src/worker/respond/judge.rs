@@ -3,12 +3,14 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::page::Choice;
 use super::{Dialect, Manner, Responder, Whole, Wish};
 use crate::collect::Suite;
 use crate::render::exposition::Syntax;
+use crate::render::line::one_line;
 use crate::render::{self, FORMATS, Format, html};
 use crate::sys::filesystem::read_file;
 use crate::tally;
@@ -100,13 +102,15 @@ impl Responder {
         if self.scoreboard.is_leaving() {
             return Some("draining".to_owned());
         }
-        let text = match read_file(self.maintenance.as_ref()?) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            // It is there, whatever is in it.
-            read => read.unwrap_or_default(),
-        };
-        let reason = text.lines().next().unwrap_or_default().trim();
-        Some(if reason.is_empty() { "maintenance".to_owned() } else { reason.to_owned() })
+        let reason = self.maintenance.as_deref().and_then(maintained);
+        // Said once by whichever worker is asked first.
+        if self.scoreboard.changes_maintained(reason.is_some()) {
+            match &reason {
+                Some(reason) => tracing::info!("maintenance begins, /readyz fails: {}", one_line(reason)),
+                None => tracing::info!("maintenance ends, /readyz is about the checks again"),
+            }
+        }
+        reason
     }
 
     /// The checks that a path and a query select. To select none is a 404: a slip of the pen is no green report.
@@ -140,6 +144,17 @@ impl Responder {
         }
         self.sources.suite()
     }
+}
+
+/// What the file of `--maintenance-file` says, if it is there.
+fn maintained(file: &Path) -> Option<String> {
+    let text = match read_file(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        // It is there, whatever is in it.
+        read => read.unwrap_or_default(),
+    };
+    let reason = text.lines().next().unwrap_or_default().trim();
+    Some(if reason.is_empty() { "maintenance".to_owned() } else { reason.to_owned() })
 }
 
 /// The format that the query names, else the one that Accept asks for.
