@@ -133,7 +133,7 @@ impl Runner {
     }
 
     /// Begins a round in the place of one that is over, and in its memory.
-    pub(crate) fn begin_in(&mut self, round: &mut Round, suite: Suite, limit: Duration, now: Instant) {
+    pub fn begin_in(&mut self, round: &mut Round, suite: Suite, limit: Duration, now: Instant) {
         self.rounds += 1;
         round.states.clear();
         round.states.extend(suite.checks().iter().map(|_| State::Waiting));
@@ -243,7 +243,7 @@ impl Runner {
 
 impl Round {
     /// One of no checks, which is over.
-    pub(crate) fn none(now: Instant) -> Round {
+    pub fn none(now: Instant) -> Round {
         Round {
             serial: 0,
             suite: Suite::default(),
@@ -360,7 +360,7 @@ impl Round {
     }
 
     /// Puts the same in the place of another report; the round is then one of no checks.
-    pub(crate) fn move_into(&mut self, report: &mut Report, now: Instant) {
+    pub fn move_into(&mut self, report: &mut Report, now: Instant) {
         self.finished.clear();
         report.outcomes.clear();
         report.outcomes.extend(self.states.drain(..).filter_map(|state| match state {
