@@ -328,9 +328,9 @@ fn the_time_that_checks_take_in_the_loop_is_part_of_the_age() {
         t0 + SECOND * looks.get()
     };
     let cache = &mut tree.workers[0];
-    assert!(advance(cache, t0, &clock).is_empty());
-    cache.begin(t0, &clock);
-    let answers = advance(cache, t0, &clock);
+    assert!(advance(cache, t0, clock).is_empty());
+    cache.begin(t0, clock);
+    let answers = advance(cache, t0, clock);
     assert_eq!(answers[0].age, Some(SECOND * 2), "since it was looked at before the checks ran");
 }
 
