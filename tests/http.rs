@@ -48,6 +48,28 @@ fn a_report_that_passes_is_200_with_the_json_of_the_manual() {
 }
 
 #[test]
+fn who_asks_the_same_again_is_told_what_is_true_now() {
+    let launch = Launch::serve(["-w", "1"]);
+    let flag = launch.path("flag");
+    let server = launch.env("HEALTHCHECKS", &format!("flag=file:{}", flag.display())).start();
+    let (mut kept, mut told) = (Client::to(&server.at), Vec::new());
+    for there in [false, false, true, true, false] {
+        if there { std::fs::write(&flag, "") } else { std::fs::remove_file(&flag).or(Ok(())) }.expect("it is ours");
+        for between in ["/", "/livez", "/", "/flag?verbose", "/nowhere", "/"] {
+            kept.ask(between);
+            let answer = kept.answer();
+            if between == "/" {
+                assert_eq!(answer.status, if there { 200 } else { 500 });
+                assert_eq!(answer.body.contains("\"pass\": 1"), there, "{}", answer.body);
+                told.push(answer.body);
+            }
+        }
+    }
+    told.dedup();
+    assert_eq!(told.len(), 3, "what has not changed is told in the same words");
+}
+
+#[test]
 fn a_part_of_the_suite_is_asked_for_by_a_dotted_prefix() {
     let server = Server::start::<_, &str>([]);
     for path in [
