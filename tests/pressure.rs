@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use support::family::PATIENCE;
+use support::family::{Family, PATIENCE};
 use support::load::{Load, Shape};
 use support::*;
 
@@ -51,6 +51,39 @@ fn newcomers_do_not_wait_for_idle_clients_where_all_descriptors_are_taken() {
     assert_eq!(idle[2].answer().status, 200, "nobody leaves for nothing");
     let complaints = server.stderr().matches("cannot accept connections").count();
     assert_eq!(complaints, 1, "it is said, and once: {}", server.stderr());
+}
+
+#[test]
+#[ignore = "needs strace: run tests/run"]
+fn livez_is_answered_while_the_files_of_checks_hang() {
+    let launch = Launch::serve(["-w", "1", "--timeout", "100"]);
+    let checks = launch.path("checks.toml");
+    std::fs::write(&checks, "[[check]]\nuse = 'file:/'\n").expect("the directory is ours");
+    let server = launch.env("HEALTHCHECKS", &checks.to_string_lossy()).start();
+    assert_eq!(get(&server.at, "/").status, 200);
+    let worker = server.workers()[0];
+    let strace = Family::start(tempfile::tempdir().expect("there is room"), "strace", |command| {
+        let inject = "inject=statx,newfstatat:delay_enter=100000000";
+        command.args([
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=statx,newfstatat",
+            "-e",
+            inject,
+            "-p",
+            &worker.to_string(),
+        ]);
+    });
+    eventually("it is traced", || processes::status(worker, "TracerPid") == strace.head().to_string());
+    for _ in 0..3 {
+        assert_eq!(get(&server.at, "/livez").status, 200);
+    }
+    let mut hung = Client::to(&server.at);
+    hung.ask("/");
+    // That one looks at the files, and has the worker hang with them: the test sees the difference.
+    eventually("it hangs", || processes::status(worker, "State").starts_with('t'));
 }
 
 #[test]

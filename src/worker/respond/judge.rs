@@ -41,9 +41,11 @@ pub(super) struct Judged {
 impl Responder {
     /// What the same request came to before, if there still are the same checks.
     pub(super) fn judged_before(&mut self, number: u64, now: Instant) -> Option<Wish> {
+        // The files of checks are looked at for no other request: that of /livez waits for nothing.
+        self.judged.as_ref().filter(|judged| judged.number == number)?;
         self.suite(now);
-        let judged = self.judged.as_ref().filter(|judged| judged.number == number)?;
-        judged.suite.is(self.sources.suite()).then(|| judged.wish.clone())
+        let judged = self.judged.as_ref().filter(|judged| judged.suite.is(self.sources.suite()))?;
+        Some(judged.wish.clone())
     }
 
     /// Remembers what a request came to, if it comes to the same until the checks change: readiness does not, nor does
