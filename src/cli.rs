@@ -39,7 +39,9 @@ enum Verb {
 /// Does what the command line says.
 pub(crate) fn run() -> ExitCode {
     let mut given = Given::from_process();
-    given.argv = with_verb(given.argv);
+    if let Some((_, verb)) = of_old(&given.argv) {
+        given.argv.insert(1, verb.into());
+    }
     let outcome = match parse(&given) {
         Ok((command, matches)) => dispatch(given, command, matches),
         Err(error) if error.use_stderr() => Err(Error::Usage(advice::on(&error).unwrap_or_else(|| one_line(&error)))),
@@ -60,6 +62,9 @@ pub(crate) fn command() -> Command {
 
 fn parse(given: &Given) -> Result<(Command, ArgMatches), clap::Error> {
     let mut command = command();
+    if let Some((name, verb)) = of_old(&given.argv) {
+        command = command.mut_subcommand(verb, |verb| verb.override_usage(format!("{name} [OPTIONS] [NAMES]...")));
+    }
     let matches = command.try_get_matches_from_mut(&given.argv)?;
     Ok((command, matches))
 }
@@ -73,16 +78,10 @@ fn dispatch(given: Given, command: Command, matches: ArgMatches) -> Result<ExitC
     }
 }
 
-/// The commands of old, as links to the program, are subcommands of today.
-fn with_verb(mut argv: Vec<OsString>) -> Vec<OsString> {
-    let name = argv.first().and_then(|program| Path::new(program).file_name()).and_then(|name| name.to_str());
-    let verb = match name {
-        Some("hospital-cli") => "check",
-        Some("hospital-serve") => "serve",
-        _ => return argv,
-    };
-    argv.insert(1, verb.into());
-    argv
+/// The name of old by which a link to the program was called, and the subcommand of today that it stands for.
+fn of_old(argv: &[OsString]) -> Option<(&'static str, &'static str)> {
+    let name = Path::new(argv.first()?).file_name()?;
+    [("hospital-cli", "check"), ("hospital-serve", "serve")].into_iter().find(|(old, _)| name == *old)
 }
 
 /// Writes to standard output; a reader that has gone away is no failure.

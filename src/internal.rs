@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::worker::connection::{Connection, Limits, Method, Need, Patience, Response};
+use crate::worker::connection::{Connection, Limits, Method, Need, Patience, Reader, Response};
 use crate::worker::route::{Route, route};
 
 const LIMITS: Limits = Limits { line: 4094, fields: 100, field_size: 8190 };
@@ -26,27 +26,22 @@ impl Wire {
     /// Whether the bytes, from a client of its own, begin with a whole request.
     pub fn parse(&mut self, bytes: &[u8]) -> bool {
         self.connection.reset(self.now, &PATIENCE);
-        self.connection.receive(bytes, self.now, &LIMITS, &PATIENCE).is_ok() && self.connection.request().is_some()
+        self.connection.receive(bytes, self.now, &mut Reader::new(LIMITS), &PATIENCE).is_ok()
+            && self.connection.request().is_some()
     }
 
     /// A client's whole stay: it sends the pieces, gets `body` in answer to each request, and stops sending. How many
     /// bytes it was sent.
     pub fn serve<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>, body: &[u8]) -> usize {
         let Wire { connection, now } = self;
-        let response = |status| Response {
-            status,
-            content_type: "application/json; charset=utf-8",
-            headers: "Vary: Accept\r\n",
-            body,
-            date: "Thu, 01 Jan 1970 00:00:00 GMT",
-            close: false,
-        };
+        let response =
+            |status| Response { status, fields: &["Server: hospital\r\nVary: Accept\r\n"], body, close: false };
         connection.reset(*now, &PATIENCE);
         let (mut pieces, mut sent) = (pieces.into_iter(), 0);
         loop {
             let judged = match connection.need() {
                 Need::Read => match pieces.next() {
-                    Some(piece) => connection.receive(piece, *now, &LIMITS, &PATIENCE),
+                    Some(piece) => connection.receive(piece, *now, &mut Reader::new(LIMITS), &PATIENCE),
                     None => {
                         connection.end();
                         Ok(())
@@ -59,7 +54,7 @@ impl Wire {
                 Need::Write => {
                     let length = connection.output().len();
                     sent += length;
-                    connection.sent(length, *now, &LIMITS, &PATIENCE)
+                    connection.sent(length, *now, &mut Reader::new(LIMITS), &PATIENCE)
                 }
                 Need::Shut => {
                     connection.shut();

@@ -127,17 +127,24 @@ impl Runner {
     /// Begins a round that is over within `limit`. Checks that cannot block have run when it returns, but for
     /// those that stand behind more than may run at once.
     pub fn begin(&mut self, suite: Suite, limit: Duration, now: Instant) -> Round {
-        self.rounds += 1;
-        let states = suite.checks().iter().map(|_| State::Waiting).collect();
-        let finished = Vec::with_capacity(suite.checks().len());
-        let end = now + limit.min(duration::LONGEST);
-        let (suspects, turn) = (VecDeque::new(), None);
-        let mut round =
-            Round { serial: self.rounds, suite, began: now, end, states, next: 0, suspects, turn, finished };
-        // What is stuck may have come back while there was no round.
-        self.take_in(&mut round);
-        self.start(&mut round, now);
+        let mut round = Round::none(now);
+        self.begin_in(&mut round, suite, limit, now);
         round
+    }
+
+    /// Begins a round in the place of one that is over, and in its memory.
+    pub fn begin_in(&mut self, round: &mut Round, suite: Suite, limit: Duration, now: Instant) {
+        self.rounds += 1;
+        round.states.clear();
+        round.states.extend(suite.checks().iter().map(|_| State::Waiting));
+        round.finished.clear();
+        round.suspects.clear();
+        (round.serial, round.suite) = (self.rounds, suite);
+        (round.began, round.end) = (now, now + limit.min(duration::LONGEST));
+        (round.next, round.turn) = (0, None);
+        // What is stuck may have come back while there was no round.
+        self.take_in(round);
+        self.start(round, now);
     }
 
     /// Takes in what has finished, gives up on what is late, and starts what has waited for that.
@@ -148,6 +155,9 @@ impl Runner {
     }
 
     fn take_in(&mut self, round: &mut Round) {
+        if self.under_way.is_empty() {
+            return;
+        }
         for done in self.pool.take_done() {
             self.under_way.remove(&done.check.id);
             self.witness.ends(&done.check);
@@ -186,7 +196,7 @@ impl Runner {
             let deadline = round.end.min(now + check.timeout.min(self.longest));
             if !check.blocking {
                 // The others have begun by then.
-                self.pool.submit(jobs.drain(..));
+                self.pool.submit(&mut jobs);
                 let began = Instant::now();
                 self.witness.begins(&check, began);
                 let finding = check.run(Deadline::at(deadline));
@@ -208,7 +218,7 @@ impl Runner {
                 jobs.push(Job { round: round.serial, index, check, deadline: Deadline::at(deadline) });
             }
         }
-        self.pool.submit(jobs);
+        self.pool.submit(&mut jobs);
     }
 
     /// Whether a check is under way, of whatever round.
@@ -232,6 +242,26 @@ impl Runner {
 }
 
 impl Round {
+    /// One of no checks, which is over.
+    pub fn none(now: Instant) -> Round {
+        Round {
+            serial: 0,
+            suite: Suite::default(),
+            began: now,
+            end: now,
+            states: Vec::new(),
+            next: 0,
+            suspects: VecDeque::new(),
+            turn: None,
+            finished: Vec::new(),
+        }
+    }
+
+    /// What it runs.
+    pub(crate) fn suite(&self) -> &Suite {
+        &self.suite
+    }
+
     /// The next check to look at, and whether it is one whose turn has come.
     fn next(&mut self) -> Option<(usize, bool)> {
         if self.next < self.states.len() {
@@ -323,12 +353,20 @@ impl Round {
     }
 
     /// The report as of `now`, in the order of the suite; of a round that is over.
-    pub fn into_report(self, now: Instant) -> Report {
-        let outcome = |state| match state {
+    pub fn into_report(mut self, now: Instant) -> Report {
+        let mut report = Report::default();
+        self.move_into(&mut report, now);
+        report
+    }
+
+    /// Puts the same in the place of another report; the round is then one of no checks.
+    pub fn move_into(&mut self, report: &mut Report, now: Instant) {
+        self.finished.clear();
+        report.outcomes.clear();
+        report.outcomes.extend(self.states.drain(..).filter_map(|state| match state {
             State::Over { outcome, began } => Some(Outcome { age: now.saturating_duration_since(began), ..outcome }),
             State::Waiting | State::Running { .. } => None,
-        };
-        Report { outcomes: self.states.into_iter().filter_map(outcome).collect() }
+        }));
     }
 }
 

@@ -205,17 +205,25 @@ impl Settings {
         self.log.error_logfile.as_deref().filter(|path| *path != Path::new("-"))
     }
 
-    /// Of what a reload does not change, that of which a change is reported, each as it is shown.
-    pub(crate) fn fixed(&self) -> [String; 4] {
+    /// What a reload does not change, each as it is shown, with what does change it.
+    pub(crate) fn fixed(&self) -> [(String, &'static str); 9] {
+        const RESTART: &str = "a restart";
+        const UPGRADE: &str = "a restart or an upgrade (USR2)";
         let addresses: Vec<_> = self.addresses().iter().map(ToString::to_string).collect();
-        let log = self.error_log().map_or("standard error".into(), |path| path.display().to_string());
-        let access = self.log.access_logfile.as_deref().map_or("none".into(), |path| path.display().to_string());
-        let pidfile = self.process.pid.as_deref().map_or("none".into(), |path| path.display().to_string());
+        let (sockets, process, log) = (&self.sockets, &self.process, &self.log);
+        let path = |path: Option<&Path>, none: &str| path.map_or(none.into(), |path| path.display().to_string());
+        let notified = process.notify_fd.map_or("none".into(), |fd| fd.to_string());
+        let error_log = path(self.error_log(), "standard error");
         [
-            format!("listening on {}", addresses.join(", ")),
-            format!("the log {log} ({:?}, {:?})", self.log.log_level, self.log.log_format),
-            format!("the access log {access}"),
-            format!("the pidfile {pidfile}"),
+            (format!("listening on {}", addresses.join(", ")), RESTART),
+            (format!("the backlog {}", sockets.backlog), RESTART),
+            (format!("the notified descriptor {notified}"), RESTART),
+            (format!("the log {error_log} ({:?}, {:?})", log.log_level, log.log_format), UPGRADE),
+            (format!("the access log {}", path(log.access_logfile.as_deref(), "none")), UPGRADE),
+            (format!("the pidfile {}", path(process.pid.as_deref(), "none")), UPGRADE),
+            (format!("the umask {:03o}", process.umask), UPGRADE),
+            (format!("the directory {}", path(process.chdir.as_deref(), "of the start")), UPGRADE),
+            (format!("the master's name {}", process.name), UPGRADE),
         ]
     }
 

@@ -194,6 +194,24 @@ fn tags_and_names_select() {
 }
 
 #[test]
+fn a_misspelt_exclude_runs_nothing_and_says_what_is_known() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let mut command = hospital("check");
+    command.args(["--exclude", "heavi", "heavy=exec:/usr/bin/touch#args=ran", "b=file:/"]).current_dir(folder.path());
+    let Run { code, stderr, .. } = run(command);
+    let told = "hospital: --exclude names \"heavi\", but no check is collected there (known: heavy, b)\n";
+    assert_eq!((code, stderr.as_str()), (Some(2), told));
+    assert!(!folder.path().join("ran").exists(), "it was run all the same");
+    let nagios = check(&["--format", "nagios", "--exclude", "z", "a=file:/"]);
+    assert!(nagios.stdout.starts_with("HOSPITAL UNKNOWN - --exclude names \"z\""), "{}", nagios.stdout);
+    let Run { stderr, .. } = check(&["--exclude", "http://user:hunter2@shop/", "a=file:/"]);
+    assert!(stderr.contains("http://***@shop/"), "{stderr}");
+    // What is left out by its tag already is known all the same.
+    let names = ["a=file:/#tag=x", "b=file:/"];
+    assert_eq!(check(&[&["--tag", "x", "--exclude", "b"], &names[..]].concat()).code, Some(0));
+}
+
+#[test]
 fn no_check_gets_more_time_than_timeout_says() {
     let (name, word) = endless("timeout", "");
     let began = Instant::now();
@@ -302,6 +320,9 @@ fn the_commands_of_old_are_links_to_the_program() {
     let cli = linked("hospital-cli", "-v");
     assert!(cli.stderr.contains("Health checks are collected. ... ok"), "{}", cli.stderr);
     assert_eq!(cli.code, Some(0));
+    let help = Command::new(folder.path().join("hospital-cli")).arg("--help").output().expect("it was just run");
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(help.contains("\nUsage: hospital-cli [OPTIONS] [NAMES]...\n"), "{help}");
     let serve = linked("hospital-serve", "--check-config");
     assert_eq!((serve.code, serve.stdout.as_str()), (Some(0), "the configuration is good\n"), "{}", serve.stderr);
 }

@@ -48,6 +48,28 @@ fn a_report_that_passes_is_200_with_the_json_of_the_manual() {
 }
 
 #[test]
+fn who_asks_the_same_again_is_told_what_is_true_now() {
+    let launch = Launch::serve(["-w", "1"]);
+    let flag = launch.path("flag");
+    let server = launch.env("HEALTHCHECKS", &format!("flag=file:{}", flag.display())).start();
+    let (mut kept, mut told) = (Client::to(&server.at), Vec::new());
+    for there in [false, false, true, true, false] {
+        if there { std::fs::write(&flag, "") } else { std::fs::remove_file(&flag).or(Ok(())) }.expect("it is ours");
+        for between in ["/", "/livez", "/", "/flag?verbose", "/nowhere", "/"] {
+            kept.ask(between);
+            let answer = kept.answer();
+            if between == "/" {
+                assert_eq!(answer.status, if there { 200 } else { 500 });
+                assert_eq!(answer.body.contains("\"pass\": 1"), there, "{}", answer.body);
+                told.push(answer.body);
+            }
+        }
+    }
+    told.dedup();
+    assert_eq!(told.len(), 3, "what has not changed is told in the same words");
+}
+
+#[test]
 fn a_part_of_the_suite_is_asked_for_by_a_dotted_prefix() {
     let server = Server::start::<_, &str>([]);
     for path in [
@@ -346,4 +368,28 @@ fn a_maintenance_file_that_cannot_be_read_is_maintenance_all_the_same() {
     assert_eq!((answer.status, answer.body.as_str()), (503, "readyz check failed: back at five\n"));
     std::fs::remove_file(&path).expect("it is there");
     assert_eq!(get(&server.at, "/readyz").status, 200);
+}
+
+#[test]
+fn maintenance_leaves_a_line_in_the_log_as_it_begins_and_as_it_ends() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let path = directory.path().join("maintenance");
+    let server = Server::start(["-w".as_ref(), "2".as_ref(), "--maintenance-file".as_ref(), path.as_os_str()]);
+    for (round, reason) in ["back at five\nor so\n", "again\x1b[2J"].into_iter().enumerate() {
+        assert_eq!(get(&server.at, "/readyz").status, 200);
+        std::fs::write(&path, reason).expect("the directory is ours");
+        for _ in 0..20 {
+            assert_eq!(get(&server.at, "/readyz").status, 503);
+        }
+        std::fs::remove_file(&path).expect("it is there");
+        for _ in 0..20 {
+            assert_eq!(get(&server.at, "/readyz").status, 200);
+        }
+        let log = server.stderr();
+        let told = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+        assert_eq!(told("maintenance begins, /readyz fails: "), round + 1, "once for both workers: {log}");
+        assert_eq!(told("maintenance ends, "), round + 1, "once for both workers: {log}");
+        assert!(log.contains("maintenance begins, /readyz fails: back at five\n"), "{log}");
+        assert!(!log.contains('\x1b'), "{log}");
+    }
 }

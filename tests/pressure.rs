@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use support::family::PATIENCE;
+use support::family::{Family, PATIENCE};
 use support::load::{Load, Shape};
 use support::*;
 
@@ -27,6 +27,63 @@ fn a_worker_without_a_descriptor_to_spare_answers_as_soon_as_it_has_one() {
     processes::limit_descriptors(worker, 1024);
     assert_eq!(client.answer().status, 200);
     assert_eq!(server.workers(), [worker]);
+}
+
+#[test]
+fn newcomers_do_not_wait_for_idle_clients_where_all_descriptors_are_taken() {
+    let server = Server::start(["-w", "1"]);
+    let worker = server.workers()[0];
+    let mut idle: Vec<_> = (0..3).map(|_| Client::to(&server.at)).collect();
+    for client in &mut idle {
+        client.ask("/");
+        assert_eq!(client.answer().status, 200);
+    }
+    let taken = processes::descriptors(worker);
+    let free = (0..).find(|fd| !taken.contains_key(fd)).expect("numbers do not end");
+    processes::limit_descriptors(worker, free as u64);
+    let mut newcomers: Vec<_> = (0..2).map(|_| Client::to(&server.at)).collect();
+    for newcomer in &mut newcomers {
+        newcomer.ask("/");
+        assert_eq!(newcomer.answer().status, 200);
+    }
+    assert!(idle[0].is_closed() && idle[1].is_closed(), "whoever was waited for the longest makes room");
+    idle[2].ask("/");
+    assert_eq!(idle[2].answer().status, 200, "nobody leaves for nothing");
+    let complaints = server.stderr().matches("cannot accept connections").count();
+    assert_eq!(complaints, 1, "it is said, and once: {}", server.stderr());
+}
+
+#[test]
+#[ignore = "needs strace: run tests/run"]
+fn livez_is_answered_while_the_files_of_checks_hang() {
+    let launch = Launch::serve(["-w", "1", "--timeout", "100"]);
+    let checks = launch.path("checks.toml");
+    std::fs::write(&checks, "[[check]]\nuse = 'file:/'\n").expect("the directory is ours");
+    let server = launch.env("HEALTHCHECKS", &checks.to_string_lossy()).start();
+    assert_eq!(get(&server.at, "/").status, 200);
+    let worker = server.workers()[0];
+    let strace = Family::start(tempfile::tempdir().expect("there is room"), "strace", |command| {
+        let inject = "inject=statx,newfstatat:delay_enter=100000000";
+        command.args([
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=statx,newfstatat",
+            "-e",
+            inject,
+            "-p",
+            &worker.to_string(),
+        ]);
+    });
+    eventually("it is traced", || processes::status(worker, "TracerPid") == strace.head().to_string());
+    for _ in 0..3 {
+        assert_eq!(get(&server.at, "/livez").status, 200);
+    }
+    let mut hung = Client::to(&server.at);
+    hung.ask("/");
+    // That one looks at the files, and has the worker hang with them: the test sees the difference.
+    eventually("it hangs", || processes::status(worker, "State").starts_with('t'));
 }
 
 #[test]

@@ -75,6 +75,38 @@ fn a_bad_configuration_changes_nothing_but_the_log() {
 }
 
 #[test]
+fn a_reload_does_not_pass_over_what_only_a_restart_or_an_upgrade_changes() {
+    const CHANGES: [(&str, &str, &str); 9] = [
+        ("HOSPITAL_BIND=unix:@x", "listening on fd://0 to listening on fd://0, unix:@x", "a restart"),
+        ("HOSPITAL_BACKLOG=7", "the backlog 2048 to the backlog 7", "a restart"),
+        ("HOSPITAL_NOTIFY_FD=9", "the notified descriptor none to the notified descriptor 9", "a restart"),
+        ("HOSPITAL_LOG_LEVEL=debug", "(Info, Text) to the log standard error (Debug, Text)", UPGRADE),
+        ("HOSPITAL_ACCESS_LOGFILE=-", "the access log none to the access log -", UPGRADE),
+        ("HOSPITAL_PID=/x", "the pidfile none to the pidfile /x", UPGRADE),
+        ("HOSPITAL_UMASK=077", "the umask 022 to the umask 077", UPGRADE),
+        ("HOSPITAL_CHDIR=/", "the directory of the start to the directory /", UPGRADE),
+        ("HOSPITAL_NAME=x", "the master's name hospital to the master's name x", UPGRADE),
+    ];
+    const UPGRADE: &str = "a restart or an upgrade (USR2)";
+    let launch = Launch::serve(["-w", "1"]);
+    let env = launch.path("env");
+    std::fs::write(&env, "").expect("the directory is ours");
+    let server = launch.args(["--env-file".as_ref(), env.as_os_str()]).start();
+    server.signal(Signal::SIGHUP);
+    server.logs("reloaded: all workers are of generation 1");
+    assert!(!server.stderr().contains("changed from"), "{}", server.stderr());
+    let lines: String = CHANGES.map(|(line, _, _)| format!("{line}\n")).concat();
+    std::fs::write(&env, lines).expect("the directory is ours");
+    server.signal(Signal::SIGHUP);
+    server.logs("reloaded: all workers are of generation 2");
+    let log = server.stderr();
+    for (line, change, taken_by) in CHANGES {
+        let told = |told: &str| told.contains(change) && told.ends_with(&format!(": that takes {taken_by}"));
+        assert!(log.lines().any(told), "{line}: {log}");
+    }
+}
+
+#[test]
 fn an_env_file_that_is_gone_changes_nothing_but_the_log() {
     let site = Site::open(Way::Tcp, &[]);
     let (master, load) = (site.master(), site.load(1));

@@ -95,7 +95,7 @@ fn a_term_to_the_process_and_its_group_is_one_term() {
 #[test]
 fn a_term_under_load_refuses_newcomers_and_resets_nobody() {
     for _ in 0..3 {
-        let mut server = Launch::binding(["-w", "2"]).start();
+        let mut server = Launch::binding(["-b", "127.0.0.1:0", "-w", "2"]).start();
         let shape = load::Shape { close: 16, pause: Duration::ZERO, ..Default::default() };
         let load = load::Load::start(&server.at, shape);
         load.wait_for_answers(200);

@@ -221,9 +221,16 @@ fn requests_that_the_old_master_has_begun_are_finished_by_it() {
     let before: Vec<_> = site.family.workers_of(old).into_iter().map(|pid| (pid, processes::sockets(pid))).collect();
     let mut client = Client::to(&site.at);
     client.send("GET / HTTP/1.1\r\nHost: localhost\r\n");
-    eventually("a worker takes the client in", || before.iter().any(|&(pid, count)| processes::sockets(pid) > count));
+    let mut host = None;
+    eventually("a worker takes the client in", || {
+        host = before.iter().find(|&&(pid, count)| processes::sockets(pid) > count);
+        host.is_some()
+    });
     site.logs_after("answers: draining", || send(old, Signal::SIGUSR2));
     within(PATIENCE, "both masters are there", || site.family.masters().len() == 2);
+    let &(host, count) = host.expect("it was just seen");
+    // The log is a moment ahead of the signal.
+    within(PATIENCE, "its worker takes nobody in any more", || processes::sockets(host) == count);
     client.send("\r\n");
     let answer = client.answer();
     assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
@@ -257,4 +264,15 @@ fn a_program_behind_a_link_is_the_one_that_the_link_names_now() {
         let program = std::fs::read_link(format!("/proc/{heir}/exe")).expect("it runs");
         assert_eq!(program, new.join("hospital"));
     }
+}
+
+#[test]
+fn a_server_that_was_called_by_its_name_of_old_can_be_upgraded() {
+    let launch = Launch::script("ln -s \"$1\" \"$LINK\"; shift 2; exec \"$LINK\" \"$@\"", ["-b", "127.0.0.1:0"]);
+    let link = launch.path("hospital-serve");
+    let mut server = launch.env("LINK", &link.display().to_string()).start();
+    server.signal(Signal::SIGUSR2);
+    server.logs("answers: draining");
+    assert_eq!(server.wait(), Some(0));
+    assert_eq!(get(&server.at, "/").status, 200);
 }

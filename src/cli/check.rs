@@ -9,7 +9,7 @@ use clap::Args;
 use super::interrupt::Interrupts;
 use super::live::{Live, Shown};
 use super::{print, unittest};
-use crate::collect::{self, Suite};
+use crate::collect::{self, Suite, without_secrets};
 use crate::duration;
 use crate::error::Error;
 use crate::render::{self, Format};
@@ -62,7 +62,16 @@ impl Selection {
         } else {
             (self.names.clone(), "the command line")
         };
-        let suite = collect::collect(&names, origin)?.select(&self.tag, &self.exclude);
+        let collected = collect::collect(&names, origin)?;
+        // Here nothing has run yet; who slipped would have run the very check that he meant to leave out.
+        if let Some(name) = self.exclude.iter().find(|name| collected.at(name).checks().is_empty()) {
+            return Err(Error::Usage(format!(
+                "--exclude names {:?}, but no check is collected there (known: {})",
+                without_secrets(name),
+                collected.known()
+            )));
+        }
+        let suite = collected.select(&self.tag, &self.exclude);
         if suite.checks().is_empty() {
             return Err(Error::Usage("no check is left: --tag and --exclude leave out every one".to_owned()));
         }

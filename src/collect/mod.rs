@@ -41,6 +41,11 @@ impl Suite {
         &self.checks
     }
 
+    /// Whether it is that very suite: the same checks, as they were collected once.
+    pub fn is(&self, other: &Suite) -> bool {
+        Arc::ptr_eq(&self.checks, &other.checks)
+    }
+
     /// The part of the suite at or under a dotted path; empty when nothing is there.
     pub fn at(&self, path: &str) -> Suite {
         let dotted = registry::dotted(path);

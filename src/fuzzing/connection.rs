@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::worker::connection::{Connection, Limits, Method, Need, Patience, Rejection, Response};
+use crate::worker::connection::{Connection, Limits, Method, Need, Patience, Reader, Rejection, Response};
 
 /// So small that a short input can be beyond them.
 const LIMITS: Limits = Limits { line: 256, fields: 8, field_size: 128 };
@@ -27,8 +27,10 @@ enum Event {
 /// When something does not hold: for the fuzzer to find.
 pub fn talk(data: &[u8]) {
     let Some((&cut, bytes)) = data.split_first() else { return };
-    let whole = Talk::with(bytes, bytes.len().max(1));
-    let pieces = Talk::with(bytes, 1 + usize::from(cut) % 32);
+    let mut reader = Reader::new(LIMITS);
+    let whole = Talk::with(&mut reader, bytes, bytes.len().max(1));
+    // With a reader that knows some of it already.
+    let pieces = Talk::with(&mut reader, bytes, 1 + usize::from(cut) % 32);
     whole.judge();
     pieces.judge();
     // An error may be seen earlier or later, but nobody can have another request read by sending it in another way.
@@ -42,7 +44,7 @@ struct Talk {
 
 impl Talk {
     /// The client sends all that, in such pieces, and takes its answers so.
-    fn with(bytes: &[u8], piece: usize) -> Talk {
+    fn with(reader: &mut Reader, bytes: &[u8], piece: usize) -> Talk {
         let now = Instant::now();
         let mut connection = Connection::new(now, &PATIENCE);
         let mut talk = Talk { events: Vec::new(), heard: Vec::new() };
@@ -50,7 +52,7 @@ impl Talk {
         for _ in 0..(bytes.len() + 64) * STEPS_A_BYTE {
             let judged = match connection.need() {
                 Need::Read => match pieces.next() {
-                    Some(piece) => connection.receive(piece, now, &LIMITS, &PATIENCE),
+                    Some(piece) => connection.receive(piece, now, reader, &PATIENCE),
                     None => {
                         connection.end();
                         Ok(())
@@ -65,7 +67,7 @@ impl Talk {
                     let output = &connection.output()[..connection.output().len().min(piece)];
                     assert!(!output.is_empty(), "it wants to write nothing");
                     talk.heard.extend_from_slice(output);
-                    connection.sent(output.len(), now, &LIMITS, &PATIENCE)
+                    connection.sent(output.len(), now, reader, &PATIENCE)
                 }
                 Need::Shut => {
                     connection.shut();
@@ -132,5 +134,5 @@ impl Talk {
 }
 
 fn response(status: u16, body: &[u8]) -> Response<'_> {
-    Response { status, content_type: "text/plain", headers: "", body, date: "today", close: false }
+    Response { status, fields: &[], body, close: false }
 }

@@ -91,7 +91,7 @@ impl Coroner {
             let after = Case::after_death(before, cause, now);
             // Not if somebody else's death was counted meanwhile.
             if self.casebook.change(check.key, check.case, after.to_bits())
-                && let Standing::Quarantined { deaths, left, .. } = Standing::of(Some(after), now)
+                && let Standing::Quarantined { deaths, left, .. } = Standing::of(after, now)
             {
                 let (name, left) = (&check.name, duration::spoken(left));
                 tracing::error!("check {name} is quarantined: it killed its worker {deaths} times, next try in {left}");

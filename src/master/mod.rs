@@ -51,7 +51,7 @@ pub(crate) struct Master {
     given: Given,
     load: Load,
     /// What was set at the start and stays, whatever a reload finds.
-    fixed: [String; 4],
+    fixed: [(String, &'static str); 9],
     plans: BTreeMap<Generation, Plan>,
     fleet: Fleet,
     listeners: Vec<Listener>,
@@ -331,9 +331,9 @@ impl Master {
 
     /// Some settings are in force until the end; a reload that would change them says so.
     fn warn_of_what_stays(&self, new: &Plan) {
-        for (before, after) in self.fixed.iter().zip(new.configuration.settings.fixed()) {
+        for ((before, _), (after, taken_by)) in self.fixed.iter().zip(new.configuration.settings.fixed()) {
             if *before != after {
-                tracing::warn!("changed from {before} to {after}: that takes a restart or an upgrade (USR2)");
+                tracing::warn!("changed from {before} to {after}: that takes {taken_by}");
             }
         }
         new.configuration.warn_of_unheeded();

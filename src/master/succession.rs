@@ -173,7 +173,7 @@ impl Succession {
             bell: place(writer.as_fd()),
         };
         let mut command = Command::new(&given.program);
-        command.args(given.argv.iter().skip(1)).current_dir(&given.directory);
+        command.args(&given.arguments).current_dir(&given.directory);
         for variable in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", systemd::WATCHDOG_PID] {
             command.env_remove(variable);
         }

@@ -11,8 +11,14 @@ use super::{Format, exit_code, json};
 use crate::check::Status;
 use crate::report::{Outcome, Report};
 
-pub(super) const FORMAT: Format =
-    Format { name: "health+json", media_type: "application/health+json", write, exit_code, is_success: Report::passes };
+pub(super) const FORMAT: Format = Format {
+    name: "health+json",
+    media_type: "application/health+json",
+    timeless: false,
+    write,
+    exit_code,
+    is_success: Report::passes,
+};
 
 /// The draft's three words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

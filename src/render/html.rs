@@ -23,6 +23,7 @@ pub const MEDIA_TYPE: &str = "text/html; charset=utf-8";
 pub(super) const FORMAT: Format = Format {
     name: "html",
     media_type: MEDIA_TYPE,
+    timeless: false,
     write: |report, out| page(report, &View::default(), out),
     exit_code,
     is_success: Report::passes,

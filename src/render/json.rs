@@ -10,11 +10,17 @@ use crate::report::{Outcome, Report, Summary};
 /// The media type of this format.
 pub const MEDIA_TYPE: &str = "application/json; charset=utf-8";
 
-pub(super) const FORMAT: Format =
-    Format { name: "json", media_type: MEDIA_TYPE, write: report, exit_code, is_success: Report::passes };
+pub(super) const FORMAT: Format = Format {
+    name: "json",
+    media_type: MEDIA_TYPE,
+    timeless: true,
+    write: report,
+    exit_code,
+    is_success: Report::passes,
+};
 
 /// With `id`, `seconds`, `tags` and `age` in each detail.
-pub(super) static VERBOSE: Format = Format { write: verbose_report, ..FORMAT };
+pub(super) static VERBOSE: Format = Format { timeless: false, write: verbose_report, ..FORMAT };
 
 /// Appends the report to `out`.
 pub fn report(report: &Report, out: &mut Vec<u8>) {

@@ -24,6 +24,8 @@ pub struct Format {
     pub name: &'static str,
     /// The media type of an HTTP answer, for `Accept` and `Content-Type`.
     pub media_type: &'static str,
+    /// Whether reports that say the same are written the same, with nothing in them of times and figures.
+    pub timeless: bool,
     /// Appends the report.
     pub write: fn(&Report, &mut Vec<u8>),
     /// The exit code of `hospital check`: [`exit_code`] unless the format has a rule of its own.
@@ -86,6 +88,7 @@ fn appended(out: &mut Vec<u8>, write: impl FnOnce(&mut String) -> fmt::Result) {
 mod tests {
     use super::*;
     use crate::check::{Check, Finding, Status};
+    use crate::perfdata::Perfdata;
     use crate::report::Outcome;
     use std::collections::HashSet;
     use std::io::Write;
@@ -141,6 +144,19 @@ mod tests {
         let error = named("yaml").expect_err("there is none");
         let known = "json, health+json, html, text, junit, tap, nagios, prometheus";
         assert_eq!(error, format!("there is no such format (known: {known})"));
+    }
+
+    #[test]
+    fn a_format_without_times_writes_the_same_at_any_time() {
+        let early = hostile();
+        let mut late = early.clone();
+        let Outcome { finding, elapsed, age, .. } = &mut late.outcomes[0];
+        finding.perfdata.push(Perfdata::new("load", 7.0, ""));
+        (*elapsed, *age) = (Duration::from_secs(77), Duration::from_secs(777));
+        assert!(early.says_the_same(&late));
+        for format in FORMATS.iter().flat_map(|format| [format, format.verbose()]).filter(|format| format.timeless) {
+            assert_eq!(written(format, &early), written(format, &late), "{}", format.name);
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::report::{Outcome, Report};
 pub(super) const FORMAT: Format = Format {
     name: "nagios",
     media_type: "text/plain; charset=utf-8",
+    timeless: false,
     write: |report, out| appended(out, |text| write(report, text)),
     exit_code: |report| Verdict::of(report) as u8,
     is_success: Report::passes,

@@ -13,6 +13,7 @@ use crate::report::Report;
 pub(super) const FORMAT: Format = Format {
     name: "tap",
     media_type: "text/plain; charset=utf-8",
+    timeless: false,
     write: |report, out| appended(out, |text| write(report, text)),
     exit_code,
     is_success: Report::passes,

@@ -50,10 +50,13 @@ impl Pool {
         Pool { shared: Arc::new(shared) }
     }
 
-    /// Has a thread of its own run each of the checks, now.
-    pub(super) fn submit(&self, jobs: impl IntoIterator<Item = Job>) {
+    /// Has a thread of its own run each of the checks, now, and leaves none of them.
+    pub(super) fn submit(&self, jobs: &mut Vec<Job>) {
+        if jobs.is_empty() {
+            return;
+        }
         let mut queue = self.shared.lock();
-        queue.jobs.extend(jobs);
+        queue.jobs.extend(jobs.drain(..));
         let missing = queue.jobs.len().saturating_sub(queue.free);
         let woken = queue.jobs.len() - missing;
         queue.free += missing;

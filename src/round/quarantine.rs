@@ -48,11 +48,9 @@ pub(crate) struct Case {
     not_before: Duration,
 }
 
-/// How a check stands at a time.
+/// How a check stands at a time that there is a case against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Nothing is held against it.
-    Free,
     /// It runs when no other suspect does.
     Suspect,
     /// It does not run.
@@ -105,8 +103,7 @@ impl Case {
 
 impl Standing {
     /// That of a check with this case.
-    pub(crate) fn of(case: Option<Case>, now: Duration) -> Standing {
-        let Some(Case { deaths, cause, not_before }) = case else { return Standing::Free };
+    pub(crate) fn of(Case { deaths, cause, not_before }: Case, now: Duration) -> Standing {
         let left = not_before.saturating_sub(now);
         // Whoever asks may have looked at the clock before the death.
         if deaths < STRIKES || left.is_zero() {

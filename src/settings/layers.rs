@@ -28,10 +28,11 @@ pub(crate) const SUCCESSION: &str = "HOSPITAL_SUCCESSION";
 /// What the process was started with; a reload resolves it again.
 #[derive(Clone, Debug)]
 pub(crate) struct Given {
-    /// The command line, with the name of the program.
+    /// The command line, with the name of the program and the verb, which a name of old stands for.
     pub(crate) argv: Vec<OsString>,
-    /// Where the program stands, and the directory that it was started in.
+    /// Where the program stands, what it was given there, and the directory that it was started in.
     pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<OsString>,
     pub(crate) directory: PathBuf,
     /// The environment.
     pub(crate) environment: Vec<(String, String)>,
@@ -84,6 +85,7 @@ impl Given {
         let argv: Vec<_> = std::env::args_os().collect();
         Given {
             program: program(argv.first()),
+            arguments: argv.iter().skip(1).cloned().collect(),
             directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
             environment: variables.filter(|(name, _)| name != SUCCESSION).collect(),
             argv,

@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 
 use super::shared::{self, Shared};
-pub(crate) use checks::Noted;
 
 /// How many slots there are: the most workers there can be, those that drain included.
 pub(crate) const SLOTS: usize = 512;
@@ -31,6 +30,7 @@ pub(crate) struct Scoreboard {
 #[repr(C)]
 struct Board {
     leaving: AtomicBool,
+    maintained: AtomicBool,
     slots: [Slot; SLOTS],
     master: counts::Master,
     workers: [counts::Worker; SLOTS],
@@ -119,6 +119,13 @@ impl Scoreboard {
     /// Whether the service is going away.
     pub(crate) fn is_leaving(&self) -> bool {
         self.board.leaving.load(Relaxed)
+    }
+
+    /// Notes whether the service is in maintenance. True for the one worker that is the first to note another than before.
+    pub(crate) fn changes_maintained(&self, maintained: bool) -> bool {
+        let before = &self.board.maintained;
+        // Read first: what nobody writes, every worker may have in its cache.
+        before.load(Relaxed) != maintained && before.swap(maintained, Relaxed) != maintained
     }
 }
 

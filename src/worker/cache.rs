@@ -9,11 +9,12 @@ mod contents;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
-use super::respond::{Manner, Whole, Wish};
-use super::rounds::{Asker, Rounds};
+use super::respond::{Whole, Wish};
+use super::rounds::{Answer, Asker, Rounds};
 use crate::duration;
 use crate::report::Report;
 use crate::round::MOST_AT_ONCE;
@@ -38,15 +39,6 @@ pub(super) struct Cache {
     shared: Option<Shared>,
 }
 
-/// The answer to a client's request for checks.
-pub(super) struct Answer {
-    pub(super) key: usize,
-    pub(super) manner: Manner,
-    pub(super) report: Report,
-    /// How long ago its round began, if that may have been before the request.
-    pub(super) age: Option<Duration>,
-}
-
 /// One worker's side of the snapshot.
 struct Shared {
     snapshot: Snapshot,
@@ -63,6 +55,8 @@ struct Shared {
     waiting: Vec<Asker>,
     /// Whether somebody waits who was not looked at.
     is_asked: bool,
+    /// For those who have waited.
+    answers: VecDeque<Answer<'static>>,
     leading: Option<Leading>,
     complained: bool,
     /// For how long the machine has been suspended.
@@ -99,6 +93,7 @@ impl Cache {
             seal: None,
             waiting: Vec::new(),
             is_asked: false,
+            answers: VecDeque::new(),
             leading: None,
             complained: false,
             suspended: clock::suspended,
@@ -111,39 +106,43 @@ impl Cache {
         self.shared.as_ref().map(|shared| shared.snapshot.as_raw_fd())
     }
 
-    /// Takes a request in; [`Cache::advance`] answers it, if it needs no round.
-    pub(super) fn ask(&mut self, asker: Asker) {
-        match (&mut self.shared, &asker.wish.whole) {
+    /// Takes in a client's request for checks; [`Cache::advance`] answers it, if it needs no round. The loop `woke` up a
+    /// while ago: where it matters which was first, the request or a round elsewhere, the clock is asked.
+    pub(super) fn ask(&mut self, key: usize, wish: Wish, woke: Instant, clock: impl Fn() -> Instant) {
+        match (&mut self.shared, &wish.whole) {
             (Some(shared), Some(whole)) => {
                 shared.whole = whole.clone();
-                shared.waiting.push(asker);
+                shared.waiting.push(Asker { key, wish, since: clock() });
                 shared.is_asked = true;
             }
-            (_, _) => self.rounds.ask(asker),
+            (_, _) => self.rounds.ask(Asker { key, wish, since: woke }),
         }
     }
 
-    /// Moves on and returns what can be answered without another round. The loop `woke` up a while ago: what is said of an
-    /// answer's age has to be true when the clock is asked. `found` is called with the whole of each round that is over.
-    pub(super) fn advance(
-        &mut self,
-        woke: Instant,
-        clock: impl Fn() -> Instant,
-        found: impl FnOnce(&Report),
-    ) -> Vec<Answer> {
-        let mut answers = Vec::new();
-        let now = if self.shared.is_some() { clock() } else { woke };
-        for (key, manner, report) in self.rounds.advance(now, found) {
-            match &mut self.shared {
-                Some(shared) if key == EVERYBODY => shared.publish(&report, now),
-                Some(_) | None => answers.push(Answer { key, manner, report, age: None }),
-            }
+    /// Moves on. Whether a round is over by that: what it has found is [`Cache::report`], and whoever can be answered
+    /// without another round is [`Cache::next_answer`]'s. What is said of an answer's age has to be true when the clock
+    /// is asked.
+    pub(super) fn advance(&mut self, woke: Instant, clock: impl Fn() -> Instant) -> bool {
+        let Some(shared) = &mut self.shared else { return self.rounds.advance(woke) };
+        let now = clock();
+        let is_over = self.rounds.advance(now);
+        if let Some(answer) = self.rounds.take_answer(EVERYBODY) {
+            shared.publish(&answer.report, now);
         }
-        if let Some(shared) = &mut self.shared {
-            let askers = shared.settle(&mut answers, &self.rounds, clock());
-            askers.into_iter().for_each(|asker| self.rounds.ask(asker));
+        for asker in shared.settle(&self.rounds, clock()) {
+            self.rounds.ask(asker);
         }
-        answers
+        is_over
+    }
+
+    /// The whole of what the last round here has found.
+    pub(super) fn report(&self) -> &Report {
+        self.rounds.report()
+    }
+
+    /// Somebody who can be answered now.
+    pub(super) fn next_answer(&mut self) -> Option<Answer<'_>> {
+        self.rounds.next_answer().or_else(|| self.shared.as_mut()?.answers.pop_front())
     }
 
     /// Whether [`Cache::begin`] and then [`Cache::advance`] have something to do.
@@ -181,14 +180,14 @@ impl Cache {
 
 impl Shared {
     /// Answers whom it can, and returns for whom a round has to be run here.
-    fn settle(&mut self, answers: &mut Vec<Answer>, rounds: &Rounds, now: Instant) -> Vec<Asker> {
+    fn settle(&mut self, rounds: &Rounds, now: Instant) -> Vec<Asker> {
         let mut askers = Vec::new();
         self.is_asked = false;
         if self.waiting.is_empty() {
             return askers;
         }
         self.look();
-        self.serve(answers, &mut askers, rounds, now);
+        self.serve(&mut askers, rounds, now);
         if !rounds.is_running()
             && self.leading.is_none()
             && let Some(first) = self.waiting.first()
@@ -197,7 +196,7 @@ impl Shared {
             let wish = Wish { part: self.whole.suite.clone(), limit: None, ..first.wish.clone() };
             // Another may have left a snapshot since we looked, and with it the lease.
             if self.look() {
-                self.serve(answers, &mut askers, rounds, now);
+                self.serve(&mut askers, rounds, now);
             }
             if self.waiting.is_empty() {
                 self.snapshot.give_back(lease);
@@ -210,11 +209,11 @@ impl Shared {
         askers
     }
 
-    fn serve(&mut self, answers: &mut Vec<Answer>, askers: &mut Vec<Asker>, rounds: &Rounds, now: Instant) {
+    fn serve(&mut self, askers: &mut Vec<Asker>, rounds: &Rounds, now: Instant) {
         for asker in std::mem::take(&mut self.waiting) {
             match self.judge(&asker, rounds, now) {
                 Verdict::Answer(report, age) => {
-                    answers.push(Answer { key: asker.key, manner: asker.wish.manner, report, age });
+                    self.answers.push_back(Answer { age, ..asker.answered(report) });
                 }
                 Verdict::Alone => askers.push(asker),
                 Verdict::Wait => self.waiting.push(asker),

@@ -22,7 +22,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use head::Request;
-pub(crate) use head::{Asked, Limits, Method, Rejection};
+pub(crate) use head::{Asked, Limits, Method, Reader, Rejection};
 
 /// How much is thrown away behind an answer before the connection is closed regardless.
 const LINGER_BYTES: usize = 256 * 1024;
@@ -94,14 +94,10 @@ pub(crate) struct Connection {
 pub(crate) struct Response<'a> {
     /// The status code.
     pub(crate) status: u16,
-    /// The media type of the body.
-    pub(crate) content_type: &'a str,
-    /// Further header lines, each with its line end.
-    pub(crate) headers: &'a str,
+    /// Its header lines, in pieces and each with its line end, but for Content-Length and Connection.
+    pub(crate) fields: &'a [&'a str],
     /// The body; of an answer to HEAD, only its length is sent.
     pub(crate) body: &'a [u8],
-    /// The value of the Date field.
-    pub(crate) date: &'a str,
     /// Whether the connection shall be closed behind it, whatever the client wants.
     pub(crate) close: bool,
 }
@@ -165,7 +161,7 @@ impl Connection {
         &mut self,
         bytes: &[u8],
         now: Instant,
-        limits: &Limits,
+        reader: &mut Reader,
         patience: &Patience,
     ) -> Result<(), Rejection> {
         match &mut self.state {
@@ -175,7 +171,7 @@ impl Connection {
                 }
                 self.since = now;
                 self.input.extend_from_slice(bytes);
-                self.parse(limits)
+                self.parse(reader)
             }
             State::Lingering { budget, .. } => {
                 match budget.checked_sub(bytes.len()) {
@@ -188,8 +184,8 @@ impl Connection {
         }
     }
 
-    fn parse(&mut self, limits: &Limits) -> Result<(), Rejection> {
-        match head::parse(&self.input, self.scanned, limits)? {
+    fn parse(&mut self, reader: &mut Reader) -> Result<(), Rejection> {
+        match reader.read(&self.input, self.scanned)? {
             Some(request) => {
                 self.scanned = 0;
                 self.state = State::Asked(request);
@@ -223,6 +219,14 @@ impl Connection {
     pub(crate) fn request(&self) -> Option<Asked<'_>> {
         match &self.state {
             State::Asked(request) => Some(request.asked(&self.input)),
+            State::Reading | State::Writing { .. } | State::Lingering { .. } | State::Closed => None,
+        }
+    }
+
+    /// The number of that request: with the same number, the same was asked.
+    pub(crate) fn number(&self) -> Option<u64> {
+        match &self.state {
+            State::Asked(request) => Some(request.number),
             State::Reading | State::Writing { .. } | State::Lingering { .. } | State::Closed => None,
         }
     }
@@ -290,7 +294,7 @@ impl Connection {
         &mut self,
         count: usize,
         now: Instant,
-        limits: &Limits,
+        reader: &mut Reader,
         patience: &Patience,
     ) -> Result<(), Rejection> {
         let State::Writing { then } = self.state else { return Ok(()) };
@@ -317,7 +321,7 @@ impl Connection {
                 } else {
                     // A pipelined request has been waiting here.
                     self.deadline = now + patience.header;
-                    return self.parse(limits);
+                    return self.parse(reader);
                 }
             }
         }

@@ -72,42 +72,35 @@ impl Door {
         Ok(())
     }
 
-    /// Takes one connection, if another worker was not faster.
-    ///
-    /// # Errors
-    ///
-    /// Only what means that this listener will never work again.
-    pub(super) fn accept(
-        &mut self,
-        token: Token,
-        poll: &Poll,
-        inside: usize,
-        now: Instant,
-    ) -> io::Result<Option<Socket>> {
-        // An event may have been fetched before the door was closed.
-        if !matches!(self.state, State::Open | State::Closing { .. }) {
-            return Ok(None);
-        }
-        if inside >= self.most {
-            return self.pause(token, poll, now).map(|()| None);
-        }
-        match self.listeners[token.0 - self.first_token].accept() {
-            Accepted::Client(socket) => {
-                self.complained = false;
-                Ok(Some(socket))
-            }
-            Accepted::Nobody => Ok(None),
-            Accepted::Exhausted(error) => {
-                if !std::mem::replace(&mut self.complained, true) {
-                    tracing::warn!("cannot accept connections: {error}: trying again every {PAUSE:?}");
-                }
-                self.pause(token, poll, now).map(|()| None)
-            }
-            Accepted::Broken(error) => Err(error),
-        }
+    /// Whether it is open at all: an event may have been fetched before it was closed.
+    pub(super) fn lets_in(&self) -> bool {
+        matches!(self.state, State::Open | State::Closing { .. })
     }
 
-    fn pause(&mut self, token: Token, poll: &Poll, now: Instant) -> io::Result<()> {
+    /// Takes one connection, if another worker was not faster.
+    pub(super) fn accept(&mut self, token: Token) -> Accepted {
+        let accepted = self.accept_again(token);
+        match &accepted {
+            Accepted::Client(_) => self.complained = false,
+            Accepted::Exhausted(error) => {
+                if !std::mem::replace(&mut self.complained, true) {
+                    tracing::warn!(
+                        "cannot accept connections: {error}: closing idle ones, or trying again every {PAUSE:?}"
+                    );
+                }
+            }
+            Accepted::Nobody | Accepted::Broken(_) => {}
+        }
+        accepted
+    }
+
+    /// [`Door::accept`] in the place of somebody who had to leave for it: the machine is no less exhausted.
+    pub(super) fn accept_again(&self, token: Token) -> Accepted {
+        self.listeners[token.0 - self.first_token].accept()
+    }
+
+    /// Lets nobody in for a moment.
+    pub(super) fn pause(&mut self, token: Token, poll: &Poll, now: Instant) -> io::Result<()> {
         if matches!(self.state, State::Closing { .. }) {
             // Looked at once more when it closes; until then we would be woken for it again and again.
             return self.listeners[token.0 - self.first_token].unwatch(poll);

@@ -29,11 +29,11 @@ use crate::sys::casebook::Casebook;
 use crate::sys::scoreboard::Scoreboard;
 use crate::sys::signals::{self, Inbox, Signal};
 use crate::sys::snapshot::Snapshot;
-use crate::sys::sockets::Listener;
+use crate::sys::sockets::{Accepted, Listener};
 use crate::sys::{descriptors, memory, process, systemd, tree};
 use cache::Cache;
 use clients::Clients;
-use connection::{Limits, Need, Patience};
+use connection::{Limits, Need, Patience, Reader};
 use door::Door;
 use respond::Responder;
 use rounds::Rounds;
@@ -102,7 +102,7 @@ struct Worker {
     clients: Clients,
     cache: Cache,
     responder: Responder,
-    limits: Limits,
+    reader: Reader,
     patience: Patience,
     scratch: Box<[u8]>,
     /// Clients that have had their turn, and are not done.
@@ -146,8 +146,7 @@ impl Worker {
             poll.registry().register(&mut SourceFd(&bell), SNAPSHOT, Interest::READABLE)?;
         }
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
-        // A quarter of the descriptors is for the checks and for ourselves: without one left, nobody could be let
-        // in, not even to take the place of a client that only sits there.
+        // A quarter of the descriptors is for the checks, which could not find out anything without, and for ourselves.
         let most = (settings.fleet.worker_connections as usize).min(descriptors::limit() / 4 * 3).max(1);
         let mut door = Door::new(listeners, FIRST_LISTENER, most);
         door.open(&poll)?;
@@ -161,7 +160,7 @@ impl Worker {
             door,
             clients,
             cache,
-            limits: limits(&settings),
+            reader: Reader::new(limits(&settings)),
             patience: patience(&settings),
             scratch: vec![0; 8 * 1024].into(),
             again: Vec::new(),
@@ -275,17 +274,32 @@ impl Worker {
 
     /// Accepts one connection: what else waits there is for another worker to wake up for.
     fn welcome(&mut self, token: Token) -> io::Result<()> {
-        if self.clients.len() >= self.door.most()
-            && let Some(key) = self.clients.longest_waiting()
-            && let Some(client) = self.clients.get_mut(key)
-        {
+        if !self.door.lets_in() {
+            return Ok(());
+        }
+        if self.clients.len() >= self.door.most() && !self.make_room()? {
+            return self.door.pause(token, &self.poll, self.now);
+        }
+        let mut accepted = self.door.accept(token);
+        if matches!(accepted, Accepted::Exhausted(_)) && self.make_room()? {
+            accepted = self.door.accept_again(token);
+        }
+        match accepted {
+            Accepted::Client(socket) => self.admit(socket),
+            Accepted::Nobody => Ok(()),
+            Accepted::Exhausted(_) => self.door.pause(token, &self.poll, self.now),
+            Accepted::Broken(error) => Err(error),
+        }
+    }
+
+    /// Closes the connection that has been waited for the longest; false if all of them wait for us.
+    fn make_room(&mut self) -> io::Result<bool> {
+        let Some(key) = self.clients.longest_waiting() else { return Ok(false) };
+        if let Some(client) = self.clients.get_mut(key) {
             client.connection.close();
-            self.serve_client(key)?;
         }
-        match self.door.accept(token, &self.poll, self.clients.len(), self.now)? {
-            Some(socket) => self.admit(socket),
-            None => Ok(()),
-        }
+        self.serve_client(key)?;
+        Ok(true)
     }
 
     /// Reads at once: the kernel held the connection back until its request was there.

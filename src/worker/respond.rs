@@ -1,6 +1,6 @@
 //! What is said to a request: everything but the checks' answers is known at once.
 
-mod date;
+mod fields;
 mod judge;
 mod page;
 
@@ -10,32 +10,35 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::access::{AccessLog, Entry};
-use super::cache::Answer;
 use super::connection::{Connection, Rejection, Response};
 use super::metrics;
+use super::rounds::Answer;
 use super::route;
 use crate::check::Status;
 use crate::collect::{Sources, Suite};
 use crate::disclosure::Disclosure;
 use crate::render::line::one_line;
 use crate::render::{self, Format, html, json, kubernetes};
-use crate::report::Report;
+use crate::report::{Outcome, Report};
 use crate::settings::Settings;
-use crate::sys::scoreboard::{Noted, Scoreboard};
+use crate::sys::scoreboard::Scoreboard;
 use crate::tally;
-use date::Date;
-use judge::AtOnce;
+use fields::Fields;
+use judge::{AtOnce, Judged};
 use page::Choice;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// For answers that another Accept field would have got in another format.
+/// For answers that are true now, and need not be so later.
+const NOT_STORED: &str = "Cache-Control: no-store\r\n";
+
+/// For those that another Accept field would have got in another format.
 const NEGOTIATED: &str = "Vary: Accept\r\n";
 
 /// For those that another Authorization field would have got with more or less in them, too.
 const PERSONAL: &str = "Vary: Accept, Authorization\r\n";
 
-/// Begins the field that names an answer.
+/// Names an answer in the log.
 const REQUEST_ID: &str = "X-Request-Id: ";
 
 /// Which checks a request asks for, and how it wants them reported.
@@ -82,11 +85,25 @@ enum Dialect {
     Ready,
 }
 
+/// What an answer is beside its body.
+struct Head {
+    /// As what it is counted.
+    route: tally::Route,
+    status: u16,
+    media_type: &'static str,
+    /// How long ago what it says was found, if that was before it was asked for.
+    age: Option<Duration>,
+    /// Further header lines, each with its line end.
+    lines: Cow<'static, str>,
+}
+
 /// Writes answers into connections.
 pub(super) struct Responder {
     sources: Sources,
     /// When the files of checks were last looked at.
     looked: Option<Instant>,
+    /// The last request for checks.
+    judged: Option<Judged>,
     generation: u32,
     cache: Duration,
     fail_status: u16,
@@ -96,12 +113,13 @@ pub(super) struct Responder {
     scoreboard: Scoreboard,
     slot: usize,
     close: bool,
-    /// Which process this is, as it stands before the number of an answer to name it.
-    process: String,
+    /// Begins the field that names an answer: which process gives it, before its number.
+    request_id: String,
     answers: u64,
     body: Vec<u8>,
-    headers: String,
-    date: Date,
+    /// Of which revision of the report, and in what format, the body is, if it can be said again.
+    told: Option<(u64, &'static str)>,
+    fields: Fields,
     access: Option<AccessLog>,
 }
 
@@ -117,6 +135,7 @@ impl Responder {
         Responder {
             sources,
             looked: None,
+            judged: None,
             generation,
             cache: settings.answers.cache,
             fail_status: settings.answers.fail_status,
@@ -126,11 +145,11 @@ impl Responder {
             scoreboard,
             slot,
             close: false,
-            process: format!("{}-", std::process::id()),
+            request_id: format!("{REQUEST_ID}{}-", std::process::id()),
             answers: 0,
             body: Vec::new(),
-            headers: String::new(),
-            date: Date::default(),
+            told: None,
+            fields: Fields::default(),
             access: AccessLog::new(settings.log.access_logformat),
         }
     }
@@ -147,66 +166,85 @@ impl Responder {
 
     /// Answers the request of a connection, or says which checks have to be run for it.
     pub(super) fn answer(&mut self, connection: &mut Connection, now: Instant) -> Option<Wish> {
+        let number = connection.number()?;
+        if let Some(wish) = self.judged_before(number, now) {
+            return Some(wish);
+        }
         let asked = connection.request()?;
         let route = route::route(asked.method, asked.target, &self.prefix);
         let counted = route.counted();
         let at_once = match self.judge(route, asked, now) {
-            Continue(wish) => return Some(wish),
+            Continue(wish) => {
+                self.remember(number, counted, &wish);
+                return Some(wish);
+            }
             Break(at_once) => at_once,
         };
-        self.body.clear();
-        let response = match at_once {
+        self.clear_body();
+        let (status, media_type, lines) = match at_once {
             AtOnce::Text(status, text) => {
                 self.body.extend_from_slice(text.as_bytes());
-                self.response(connection, counted, status, TEXT, None, "")
+                (status, TEXT, "")
             }
             AtOnce::Metrics(syntax, disclosed) => {
                 let scoreboard = self.scoreboard;
                 let figures = metrics::figures(self.suite(now), disclosed, &scoreboard);
                 render::metrics::write(&figures, syntax, &mut self.body);
-                let vary = self.vary();
-                self.response(connection, counted, 200, syntax.media_type(), None, vary)
+                (200, syntax.media_type(), self.vary())
             }
             AtOnce::Error(status, message) => {
                 json::error(status, &message, &mut self.body);
-                let allow = if status == 405 { route::ALLOW } else { "" };
-                self.response(connection, counted, status, json::MEDIA_TYPE, None, allow)
+                (status, json::MEDIA_TYPE, if status == 405 { route::ALLOW } else { "" })
             }
         };
-        connection.respond(response, now);
+        let head = Head { route: counted, status, media_type, age: None, lines: lines.into() };
+        self.say(connection, Connection::respond, head, now);
         None
     }
 
     /// Answers with the report of a round.
     pub(super) fn report(&mut self, connection: &mut Connection, answer: &Answer, now: Instant) {
-        let Answer { report, manner, age, .. } = answer;
+        let Answer { report, manner, revision, age, .. } = answer;
         let hidden = (!manner.disclosed).then(|| report.anonymous());
         let report = hidden.as_ref().unwrap_or(report);
-        self.body.clear();
-        let mut headers = Cow::Borrowed(self.vary());
+        let mut lines = Cow::Borrowed(self.vary());
         let (route, success, media_type) = match &manner.dialect {
             Dialect::Format(format) => {
-                (format.write)(report, &mut self.body);
+                let can_be_said_again = format.timeless && manner.disclosed;
+                let told = revision.filter(|_| can_be_said_again).map(|revision| (revision, format.name));
+                if told.is_none() || self.told != told {
+                    self.clear_body();
+                    (format.write)(report, &mut self.body);
+                    self.told = told;
+                }
                 (tally::Route::Checks, (format.is_success)(report), format.media_type)
             }
             Dialect::Page(choice) => {
+                self.clear_body();
                 let scoreboard = self.scoreboard;
                 let since = |id: &str, status: Status| scoreboard.since(id, status);
                 let at = SystemTime::now() - age.unwrap_or_default();
                 html::page(report, &choice.view(at, &since, manner.disclosed), &mut self.body);
-                headers.to_mut().push_str(html::headers());
+                lines.to_mut().push_str(html::headers());
                 (tally::Route::Checks, report.passes(), html::MEDIA_TYPE)
             }
             Dialect::Ready => {
+                self.clear_body();
                 self.body.extend_from_slice(kubernetes::answer("readyz", report, manner.verbose).as_bytes());
                 (tally::Route::Ready, report.passes(), TEXT)
             }
         };
         let status = if success { 200 } else { self.fail_status };
         if manner.verbose && manner.disclosed {
-            headers.to_mut().push_str(&format!("X-Generation: {}\r\n", self.generation));
+            lines.to_mut().push_str(&format!("X-Generation: {}\r\n", self.generation));
         }
-        connection.respond(self.response(connection, route, status, media_type, *age, &headers), now);
+        let head = Head { route, status, media_type, age: *age, lines };
+        self.say(connection, Connection::respond, head, now);
+    }
+
+    fn clear_body(&mut self) {
+        self.body.clear();
+        self.told = None;
     }
 
     /// What the answer depends on beside the target.
@@ -219,12 +257,10 @@ impl Responder {
     pub(super) fn note(&self, report: &Report) {
         self.scoreboard.count_round(self.slot, report.passes());
         let at = SystemTime::now();
-        for outcome in &report.outcomes {
-            let (status, id) = (outcome.finding.status, &outcome.check.id);
-            let figures = outcome.finding.perfdata.clone();
-            let noted = Noted { status, elapsed: outcome.elapsed, at, figures };
-            let Some(before) = self.scoreboard.note(id, &noted) else { continue };
-            let context = one_line(outcome.finding.context.as_deref().unwrap_or_default());
+        for Outcome { check, finding, elapsed, .. } in &report.outcomes {
+            let (status, id) = (finding.status, &check.id);
+            let Some(before) = self.scoreboard.note(id, finding, *elapsed, at) else { continue };
+            let context = one_line(finding.context.as_deref().unwrap_or_default());
             let request = self.answers;
             match (status.is_bad(), before) {
                 (true, _) => tracing::warn!(request, "check {id}: {}: {context}", status.word()),
@@ -237,55 +273,50 @@ impl Responder {
     /// Answers a request that could not be read.
     pub(super) fn reject(&mut self, connection: &mut Connection, rejection: Rejection, now: Instant) {
         let (status, why) = rejection.answer();
-        self.body.clear();
+        self.clear_body();
         json::error(status, why, &mut self.body);
-        connection.reject(self.response(connection, tally::Route::Other, status, json::MEDIA_TYPE, None, ""), now);
+        let head =
+            Head { route: tally::Route::Other, status, media_type: json::MEDIA_TYPE, age: None, lines: "".into() };
+        self.say(connection, Connection::reject, head, now);
     }
 
-    /// The answer that is given next. `age` is how long ago what it says was found, if that was before it was asked for.
-    fn response(
+    /// Counts, logs and gives the answer whose body is written.
+    fn say(
         &mut self,
-        connection: &Connection,
-        route: tally::Route,
-        status: u16,
-        content_type: &'static str,
-        age: Option<Duration>,
-        headers: &str,
-    ) -> Response<'_> {
+        connection: &mut Connection,
+        give: fn(&mut Connection, Response<'_>, Instant),
+        Head { route, status, media_type, age, lines }: Head,
+        now: Instant,
+    ) {
         self.scoreboard.count_request(self.slot, route, status);
-        self.log_access(connection, status);
-        self.headers.clear();
-        match age {
-            Some(age) => self.headers.push_str(&freshness(self.cache, age, self.disclosure.is_personal())),
-            None => self.headers.push_str("Cache-Control: no-store\r\n"),
-        }
-        // Names the answer in the log: which process, and which of its answers.
-        for part in [headers, REQUEST_ID, &self.process, itoa::Buffer::new().format(self.answers), "\r\n"] {
-            self.headers.push_str(part);
-        }
+        self.log_access(connection, status, now);
+        let caching = match age {
+            Some(age) => freshness(self.cache, age, self.disclosure.is_personal()).into(),
+            None => NOT_STORED.into(),
+        };
+        let mut number = itoa::Buffer::new();
+        let fields = [
+            self.fields.text(media_type, [caching, lines], now),
+            &self.request_id,
+            number.format(self.answers),
+            "\r\n",
+        ];
+        give(connection, Response { status, fields: &fields, body: &self.body, close: self.close }, now);
         self.answers += 1;
-        Response {
-            status,
-            content_type,
-            headers: &self.headers,
-            body: &self.body,
-            date: self.date.text(SystemTime::now()),
-            close: self.close,
-        }
     }
 
     /// The line for the answer that is given next.
-    fn log_access(&mut self, connection: &Connection, status: u16) {
+    fn log_access(&mut self, connection: &Connection, status: u16, now: Instant) {
         let Some(access) = &mut self.access else { return };
         let (time, (head, asked)) = (SystemTime::now(), connection.head());
         access.write(&Entry {
             time,
-            date: self.date.text(time),
+            date: self.fields.date(now),
             peer: connection.peer(),
             head,
             status,
             length: self.body.len(),
-            request_id: (&self.process, self.answers),
+            request_id: (&self.request_id[REQUEST_ID.len()..], self.answers),
             took: asked.elapsed(),
         });
     }

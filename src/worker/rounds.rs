@@ -2,9 +2,12 @@
 //! after its request came in. Those that come in during a round share the next one. Who cannot wait so long is told
 //! in time what is known by then; the round goes on for the others.
 
+use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::respond::{Manner, Wish};
+use crate::collect::Suite;
 use crate::report::{Outcome, Report};
 use crate::round::{Round, Runner};
 
@@ -19,12 +22,34 @@ pub(super) struct Asker {
     pub(super) since: Instant,
 }
 
+/// The answer to a request for checks.
+#[derive(Debug)]
+pub(super) struct Answer<'a> {
+    pub(super) key: usize,
+    pub(super) manner: Manner,
+    pub(super) report: Cow<'a, Report>,
+    /// Reports with the same number say the same. `None`: it was not counted.
+    pub(super) revision: Option<u64>,
+    /// How long ago its round began, if that may have been before the request.
+    pub(super) age: Option<Duration>,
+}
+
 /// The rounds of one worker.
 pub(super) struct Rounds {
     runner: Runner,
     limit: Duration,
-    running: Option<(Round, Vec<Asker>)>,
+    /// The one that runs, or the last one; and for whom it is: when it is over, those who have no answer yet, the
+    /// first of them last.
+    round: Round,
+    is_running: bool,
+    askers: Vec<Asker>,
     waiting: Vec<Asker>,
+    /// What the last round and the one before it have found, and how often that was something else.
+    report: Report,
+    before: Report,
+    revision: u64,
+    /// Answers to those who could not wait for it.
+    hurried: VecDeque<Answer<'static>>,
     /// When somebody cannot wait any longer, or earlier.
     look_at: Option<Instant>,
 }
@@ -40,22 +65,41 @@ impl Asker {
         let waited = now.saturating_duration_since(self.since);
         Report { outcomes: self.wish.part.checks().iter().map(|check| Outcome::late(check, waited)).collect() }
     }
+
+    /// With a report of its own.
+    pub(super) fn answered(self, report: Report) -> Answer<'static> {
+        Answer { key: self.key, manner: self.wish.manner, report: Cow::Owned(report), revision: None, age: None }
+    }
 }
 
 impl Rounds {
     pub(super) fn new(runner: Runner, limit: Duration) -> Rounds {
-        Rounds { runner, limit, running: None, waiting: Vec::new(), look_at: None }
+        Rounds {
+            runner,
+            limit,
+            round: Round::none(Instant::now()),
+            is_running: false,
+            askers: Vec::new(),
+            waiting: Vec::new(),
+            report: Report::default(),
+            before: Report::default(),
+            revision: 0,
+            hurried: VecDeque::new(),
+            look_at: None,
+        }
     }
 
     /// Takes a request in, for the next round.
     pub(super) fn ask(&mut self, asker: Asker) {
-        self.look_at = [self.look_at, asker.limit()].into_iter().flatten().min();
+        if let Some(limit) = asker.limit() {
+            self.look_at = Some(self.look_at.map_or(limit, |moment| moment.min(limit)));
+        }
         self.waiting.push(asker);
     }
 
     /// Whether somebody has asked for a round and none runs.
     pub(super) fn is_next_due(&self) -> bool {
-        self.running.is_none() && !self.waiting.is_empty()
+        !self.is_running && !self.waiting.is_empty()
     }
 
     /// Whether the next round takes time.
@@ -68,71 +112,102 @@ impl Rounds {
         if !self.is_next_due() {
             return;
         }
-        let askers = std::mem::take(&mut self.waiting);
-        let suite = match &askers[..] {
-            [alone] => alone.wish.part.clone(),
+        // Everybody of the last round is answered by now.
+        std::mem::swap(&mut self.askers, &mut self.waiting);
+        let parts = self.askers.iter().map(|asker| &asker.wish.part);
+        let suite = match parts.clone().next() {
+            Some(part) if parts.clone().all(|other| other.is(part)) => part.clone(),
             // The last first: if the suite was read anew in between, its newest checks are run.
-            many => many.iter().rev().flat_map(|asker| asker.wish.part.checks()).cloned().collect(),
+            _ => parts.rev().flat_map(Suite::checks).cloned().collect(),
         };
-        self.running = Some((self.runner.begin(suite, self.limit, now), askers));
+        self.runner.begin_in(&mut self.round, suite, self.limit, now);
+        self.is_running = true;
     }
 
-    /// Moves on and returns what can be answered now; `found` is called with the whole of a round that is over.
-    pub(super) fn advance(&mut self, now: Instant, found: impl FnOnce(&Report)) -> Vec<(usize, Manner, Report)> {
-        let mut answers = Vec::new();
-        if let Some((mut round, askers)) = self.running.take() {
-            self.runner.advance(&mut round, now);
-            if round.is_over() {
-                let report = round.into_report(now);
-                found(&report);
-                answers.extend(
-                    askers.into_iter().map(|Asker { key, wish, .. }| (key, wish.manner, report.of(&wish.part))),
-                );
-            } else {
-                self.running = Some((round, askers));
-            }
+    /// Moves on. Whether a round is over by that: what it has found is [`Rounds::report`], and whoever can be answered
+    /// is [`Rounds::next_answer`]'s.
+    pub(super) fn advance(&mut self, now: Instant) -> bool {
+        // One of checks that cannot block is over when it has begun.
+        if self.is_running && !self.round.is_over() {
+            self.runner.advance(&mut self.round, now);
         }
-        answers.extend(self.hurry(now));
-        answers
+        let is_over = self.is_running && self.round.is_over();
+        if is_over {
+            self.is_running = false;
+            self.askers.reverse();
+            std::mem::swap(&mut self.report, &mut self.before);
+            self.round.move_into(&mut self.report, now);
+            self.revision += u64::from(!self.report.says_the_same(&self.before));
+        }
+        self.hurry(now);
+        is_over
+    }
+
+    /// The whole of what the last round has found.
+    pub(super) fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Somebody who can be answered now.
+    pub(super) fn next_answer(&mut self) -> Option<Answer<'_>> {
+        if let Some(answer) = self.hurried.pop_front() {
+            return Some(answer);
+        }
+        let asker = if self.is_running { None } else { self.askers.pop() }?;
+        Some(self.answer(asker))
+    }
+
+    /// The answer to that key, if it is among those that can be given now.
+    pub(super) fn take_answer(&mut self, key: usize) -> Option<Answer<'_>> {
+        let place = if self.is_running { None } else { self.askers.iter().position(|asker| asker.key == key) }?;
+        let asker = self.askers.remove(place);
+        Some(self.answer(asker))
+    }
+
+    fn answer(&self, asker: Asker) -> Answer<'_> {
+        let report = &self.report;
+        if !asker.wish.part.is(self.round.suite()) {
+            let part = report.of(&asker.wish.part);
+            return asker.answered(part);
+        }
+        let (manner, revision) = (asker.wish.manner, Some(self.revision));
+        Answer { key: asker.key, manner, report: Cow::Borrowed(report), revision, age: None }
     }
 
     /// Answers those who cannot wait any longer, for a round that runs or has not begun yet.
-    fn hurry(&mut self, now: Instant) -> Vec<(usize, Manner, Report)> {
+    fn hurry(&mut self, now: Instant) {
         if self.look_at.is_none_or(|moment| moment > now) {
-            return Vec::new();
+            return;
         }
         let is_late = |asker: &mut Asker| asker.limit().is_some_and(|limit| limit <= now);
-        let mut answers = Vec::new();
-        if let Some((round, askers)) = &mut self.running {
-            let report = round.report_at(now);
-            answers.extend(
-                askers.extract_if(.., is_late).map(|Asker { key, wish, .. }| (key, wish.manner, report.of(&wish.part))),
-            );
+        if self.is_running {
+            let report = self.round.report_at(now);
+            self.hurried.extend(self.askers.extract_if(.., is_late).map(|asker| {
+                let part = report.of(&asker.wish.part);
+                asker.answered(part)
+            }));
         }
-        let late = self.waiting.extract_if(.., is_late);
-        answers.extend(late.map(|asker| {
+        self.hurried.extend(self.waiting.extract_if(.., is_late).map(|asker| {
             let report = asker.late(now);
-            (asker.key, asker.wish.manner, report)
+            asker.answered(report)
         }));
-        let running = self.running.iter().flat_map(|(_, askers)| askers);
-        self.look_at = running.chain(&self.waiting).filter_map(Asker::limit).min();
-        answers
+        self.look_at = self.askers.iter().chain(&self.waiting).filter_map(Asker::limit).min();
     }
 
     /// What the round of that key has found by now, if it is under way.
     pub(super) fn found_for(&self, key: usize, now: Instant) -> Option<Report> {
-        let (round, askers) = self.running.as_ref()?;
-        askers.iter().any(|asker| asker.key == key).then(|| round.report_at(now))
+        let is_its = self.is_running && self.askers.iter().any(|asker| asker.key == key);
+        is_its.then(|| self.round.report_at(now))
     }
 
     /// Whether a round is under way.
     pub(super) fn is_running(&self) -> bool {
-        self.running.is_some()
+        self.is_running
     }
 
     /// When [`Rounds::advance`] has to be called at the latest.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let round = self.running.as_ref().and_then(|(round, _)| round.next_deadline());
+        let round = if self.is_running { self.round.next_deadline() } else { None };
         [round, self.look_at].into_iter().flatten().min()
     }
 }
@@ -156,6 +231,16 @@ mod tests {
         Asker { key, wish, since }
     }
 
+    /// Moves on: whoever is answered by that, and what he is told of all checks.
+    fn advance(rounds: &mut Rounds, now: Instant) -> Vec<(usize, String)> {
+        rounds.advance(now);
+        let told = |Answer { key, report, .. }: Answer<'_>| {
+            let contexts = report.outcomes.iter().map(|outcome| outcome.finding.context.as_deref().unwrap_or_default());
+            (key, contexts.collect::<Vec<_>>().join(", "))
+        };
+        std::iter::from_fn(|| rounds.next_answer().map(told)).collect()
+    }
+
     #[test]
     fn a_storm_of_requests_during_a_round_shares_the_next_one() {
         let runs = Arc::new(AtomicUsize::new(0));
@@ -177,18 +262,18 @@ mod tests {
         for key in 1..=200 {
             rounds.ask(asker(key, all(suite.clone()), now));
             rounds.begin(now);
-            assert!(rounds.advance(now, |_| {}).is_empty());
+            assert!(advance(&mut rounds, now).is_empty());
         }
         let mut answered = Vec::new();
         for _ in 0..2 {
             release.send(()).expect("the check waits");
             wakes.recv().expect("the check comes back");
-            answered.push(rounds.advance(now, |_| {}).into_iter().map(|(key, ..)| key).collect::<Vec<_>>());
+            answered.push(advance(&mut rounds, now).into_iter().map(|(key, _)| key).collect::<Vec<_>>());
             rounds.begin(now);
         }
         assert!(!rounds.is_running() && !rounds.is_next_due());
         assert_eq!(answered[0], [0], "a round answers only those who asked before it began");
-        assert_eq!(answered[1].len(), 200);
+        assert!(answered[1].iter().copied().eq(1..=200), "in the order they asked");
         assert_eq!(runs.load(Ordering::SeqCst), 2);
     }
 
@@ -203,10 +288,7 @@ mod tests {
         rounds.ask(asker(0, all(suite("old")), now));
         rounds.ask(asker(1, all(suite("new")), now));
         rounds.begin(now);
-        let answers = rounds.advance(now, |_| {});
-        let contexts: Vec<_> =
-            answers.iter().map(|(key, _, report)| (*key, report.outcomes[0].finding.context.as_deref())).collect();
-        assert_eq!(contexts, [(0, Some("new")), (1, Some("new"))]);
+        assert_eq!(advance(&mut rounds, now), [(0, "new".to_owned()), (1, "new".to_owned())]);
     }
 
     #[test]
@@ -223,14 +305,11 @@ mod tests {
         let (woken, wakes) = mpsc::channel();
         let mut rounds = Rounds::new(Runner::new(move || woken.send(()).unwrap_or_default()), LONG);
         let mut found = 0;
-        let mut advance = |rounds: &mut Rounds, now| {
-            let answers = rounds.advance(now, |report| found += report.outcomes.len());
+        let mut turn = |rounds: &mut Rounds, now| {
+            found += if rounds.advance(now) { rounds.report().outcomes.len() } else { 0 };
+            let answers = advance(rounds, now);
             rounds.begin(now);
-            let told = |(key, _, report): (usize, Manner, Report)| {
-                let contexts = report.outcomes.into_iter().map(|outcome| outcome.finding.context.unwrap_or_default());
-                (key, contexts.collect::<Vec<_>>().join(", "))
-            };
-            answers.into_iter().map(told).collect::<Vec<_>>()
+            answers
         };
         let told = |key, contexts: &str| (key, contexts.to_owned());
         let begin = Instant::now();
@@ -238,22 +317,22 @@ mod tests {
 
         rounds.ask(asker(0, hurried(4), begin));
         rounds.ask(asker(1, all(suite.clone()), begin));
-        assert!(advance(&mut rounds, begin).is_empty());
+        assert!(turn(&mut rounds, begin).is_empty());
         rounds.ask(asker(2, hurried(1), at(2)));
         rounds.ask(asker(3, hurried(30), at(2)));
-        assert!(advance(&mut rounds, at(2)).is_empty());
+        assert!(turn(&mut rounds, at(2)).is_empty());
         assert_eq!(rounds.next_deadline(), Some(at(3)));
         let nothing_begun = "timed out after 1s, timed out after 1s";
-        assert_eq!(advance(&mut rounds, at(3)), [told(2, nothing_begun)], "its round has not begun");
+        assert_eq!(turn(&mut rounds, at(3)), [told(2, nothing_begun)], "its round has not begun");
         assert_eq!(rounds.next_deadline(), Some(at(4)));
-        assert_eq!(advance(&mut rounds, at(4)), [told(0, "timed out after 4s, ")]);
+        assert_eq!(turn(&mut rounds, at(4)), [told(0, "timed out after 4s, ")]);
         assert_eq!(rounds.next_deadline(), Some(at(32)), "the round itself has more time");
         release.send(()).expect("the check waits");
         wakes.recv().expect("the check comes back");
-        assert_eq!(advance(&mut rounds, at(5)), [told(1, ", ")], "with all that was found");
+        assert_eq!(turn(&mut rounds, at(5)), [told(1, ", ")], "with all that was found");
         release.send(()).expect("the check waits");
         wakes.recv().expect("the check comes back");
-        assert_eq!(advance(&mut rounds, at(6)), [told(3, ", ")]);
+        assert_eq!(turn(&mut rounds, at(6)), [told(3, ", ")]);
         assert_eq!(rounds.next_deadline().filter(|moment| *moment < at(32)), None, "nothing is left to hurry for");
         assert_eq!(found, 4, "both rounds were reported whole");
     }

@@ -66,8 +66,8 @@ pub(crate) fn route<'a>(method: Method, target: &'a str, prefix: &str) -> Route<
         return Route::Checks(Cow::Borrowed(""), Query::default());
     }
     let Some(target) = origin_form(target) else { return Route::Malformed };
-    let target = target.split('#').next().unwrap_or_default();
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let (target, _) = cut(target, b'#');
+    let (path, query) = cut(target, b'?');
     let (Some(path), Some(query)) = (decoded(path), Query::parse(query)) else { return Route::Malformed };
     match below(path, prefix) {
         None => Route::Elsewhere,
@@ -93,13 +93,19 @@ fn origin_form(target: &str) -> Option<&str> {
     Some(rest.find('/').map_or("/", |slash| &rest[slash..]))
 }
 
+/// What stands before the first such byte, and behind it.
+fn cut(text: &str, at: u8) -> (&str, &str) {
+    text.bytes().position(|byte| byte == at).map_or((text, ""), |place| (&text[..place], &text[place + 1..]))
+}
+
 /// `None` for what is no encoding (RFC 3986, 2.1), no UTF-8, or has control characters in it.
 fn decoded(text: &str) -> Option<Cow<'_, str>> {
     let is_encoded = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
-    if !text.split('%').skip(1).all(is_encoded) {
-        return None;
-    }
-    let text = percent_decode_str(text).decode_utf8().ok()?;
+    let text = match text.bytes().any(|byte| byte == b'%') {
+        false => Cow::Borrowed(text),
+        true if text.split('%').skip(1).all(is_encoded) => percent_decode_str(text).decode_utf8().ok()?,
+        true => return None,
+    };
     (!text.contains(|c: char| c.is_control())).then_some(text)
 }
 

@@ -8,7 +8,6 @@ use mio::Interest;
 use super::Worker;
 use super::clients::Progress;
 use super::connection::{Need, Rejection};
-use super::rounds::Asker;
 
 /// How many pipelined requests of one client are answered before others have their turn.
 const TURN: usize = 8;
@@ -16,7 +15,6 @@ const TURN: usize = 8;
 impl Worker {
     /// Does for a client what can be done without waiting.
     pub(super) fn serve_client(&mut self, key: usize) -> io::Result<()> {
-        let (now, limits, patience) = (self.now, self.limits, self.patience);
         let mut answers = 0;
         while let Some(client) = self.clients.get_mut(key) {
             let judged = match client.connection.need() {
@@ -25,7 +23,10 @@ impl Worker {
                         client.connection.end();
                         Ok(())
                     }
-                    Progress::Done(count) => client.connection.receive(&self.scratch[..count], now, &limits, &patience),
+                    Progress::Done(count) => {
+                        let bytes = &self.scratch[..count];
+                        client.connection.receive(bytes, self.now, &mut self.reader, &self.patience)
+                    }
                     Progress::Blocked => return self.clients.park(key, Interest::READABLE, self.poll.registry()),
                     Progress::Gone => {
                         client.connection.close();
@@ -44,7 +45,7 @@ impl Worker {
                     continue;
                 }
                 Need::Write => match client.write() {
-                    Progress::Done(count) => client.connection.sent(count, now, &limits, &patience),
+                    Progress::Done(count) => client.connection.sent(count, self.now, &mut self.reader, &self.patience),
                     Progress::Blocked => {
                         return self.clients.park(key, Interest::READABLE | Interest::WRITABLE, self.poll.registry());
                     }
@@ -75,7 +76,7 @@ impl Worker {
         self.left = self.left.map(|left| left.saturating_sub(1));
         match self.responder.answer(&mut client.connection, self.now) {
             Some(wish) => {
-                self.cache.ask(Asker { key, wish, since: Instant::now() });
+                self.cache.ask(key, wish, self.now, Instant::now);
                 false
             }
             None => true,
@@ -98,10 +99,14 @@ impl Worker {
     }
 
     fn answer_askers(&mut self) -> io::Result<()> {
-        for answer in self.cache.advance(self.now, Instant::now, |report| self.responder.note(report)) {
-            if let Some(client) = self.clients.get_mut(answer.key) {
+        if self.cache.advance(self.now, Instant::now) {
+            self.responder.note(self.cache.report());
+        }
+        while let Some(answer) = self.cache.next_answer() {
+            let key = answer.key;
+            if let Some(client) = self.clients.get_mut(key) {
                 self.responder.report(&mut client.connection, &answer, self.now);
-                self.serve_client(answer.key)?;
+                self.serve_client(key)?;
             }
         }
         Ok(())

@@ -17,8 +17,8 @@ pub(super) struct Notes {
 
 impl Witness for Notes {
     fn judge(&self, check: &Check, now: Instant) -> Verdict {
-        match Standing::of(Case::from_bits(self.casebook.case(&check.id)), self.casebook.time(now)) {
-            Standing::Free => Verdict::Run,
+        let Some(case) = Case::from_bits(self.casebook.case(&check.id)) else { return Verdict::Run };
+        match Standing::of(case, self.casebook.time(now)) {
             Standing::Suspect => Verdict::RunAlone,
             Standing::Quarantined { deaths, cause, left } => Verdict::Withhold(format!(
                 "killed its worker {deaths} times ({}), next try in {}",

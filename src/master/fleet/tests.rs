@@ -152,6 +152,16 @@ fn a_reload_replaces_one_worker_at_a_time_behind_readiness() {
 }
 
 #[test]
+fn a_reload_is_not_told_before_the_last_old_worker_is_sent_away() {
+    let t0 = Instant::now();
+    let mut fleet = with_slot(Slot::Serving { pid: 7, generation: 0, since: t0 }, t0);
+    let forked = fleet.decide(Event::Loaded { workers: 1, timing: TIMING }, t0);
+    assert_eq!(forked, [Action::Fork { slot: 1, generation: 1 }]);
+    assert_eq!(fleet.decide(Event::Forked { slot: 1, pid: 8 }, t0), []);
+    assert_eq!(fleet.decide(Event::Ready { slot: 1 }, t0), [Action::Term(7), Action::Settle(1)]);
+}
+
+#[test]
 fn a_new_generation_that_cannot_boot_is_rolled_back() {
     let mut world = World::new(2);
     world.ready_all();

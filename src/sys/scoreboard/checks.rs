@@ -8,7 +8,7 @@ use super::Scoreboard;
 use super::last::Last;
 use super::sealed::{ROOM, Sealed};
 use super::since::Since;
-use crate::check::Status;
+use crate::check::{Finding, Status};
 use crate::perfdata::{self, Perfdata};
 use crate::sys::table::{Table, key};
 
@@ -31,25 +31,32 @@ struct Outcome {
     since: Since,
 }
 
-/// What a check came to.
+/// What a check came to last.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Noted {
     pub(crate) status: Status,
-    /// How long it took; when it is read again, four digits of it.
+    /// How long it took: four digits of it.
     pub(crate) elapsed: Duration,
-    /// When it came to that; when it is read again, to the millisecond.
+    /// When it came to that, to the millisecond.
     pub(crate) at: SystemTime,
-    /// When they are read again, as many as there was room for.
+    /// As many as there was room for.
     pub(crate) figures: Vec<Perfdata>,
 }
 
 impl Scoreboard {
-    /// Notes what a check came to. `Some` with what it was before (`None`: nothing) if that is a change.
-    pub(crate) fn note(&self, id: &str, noted: &Noted) -> Option<Option<Status>> {
-        let (key, &Noted { status, elapsed, at, ref figures }) = (key(id), noted);
-        let Checks { outcomes, figures: table } = &self.board.checks;
-        let text = written(figures);
-        let has_figures = !text.is_empty() && table.claim(key).map(|sealed| sealed.write(&text)).is_some();
+    /// Notes what a check has found, how long that took, and when it was. `Some` with what it came to before (`None`:
+    /// nothing) if that is a change.
+    pub(crate) fn note(
+        &self,
+        id: &str,
+        finding: &Finding,
+        elapsed: Duration,
+        at: SystemTime,
+    ) -> Option<Option<Status>> {
+        let (key, status) = (key(id), finding.status);
+        let Checks { outcomes, figures } = &self.board.checks;
+        let text = written(&finding.perfdata);
+        let has_figures = !text.is_empty() && figures.claim(key).map(|sealed| sealed.write(&text)).is_some();
         let Outcome { last, since } = outcomes.claim(key)?;
         since.note(status, at);
         let word = Last { status, elapsed, at, has_figures }.to_word();
@@ -101,10 +108,15 @@ mod tests {
         Noted { status, elapsed: Duration::from_micros(51_230), at, figures: figures.to_vec() }
     }
 
+    fn note(board: &Scoreboard, id: &str, noted: &Noted) -> Option<Option<Status>> {
+        let finding = Finding { status: noted.status, context: None, perfdata: noted.figures.clone() };
+        board.note(id, &finding, noted.elapsed, noted.at)
+    }
+
     #[test]
     fn each_change_of_a_check_is_noticed_once() {
         let board = board();
-        let note = |id, status| board.note(id, &noted(status, &[]));
+        let note = |id, status| note(&board, id, &noted(status, &[]));
         assert_eq!(note("db", Status::Pass), Some(None));
         assert_eq!(note("db", Status::Pass), None);
         assert_eq!(note("mail", Status::Pass), Some(None));
@@ -118,10 +130,10 @@ mod tests {
         assert_eq!(board.last("load"), None);
         let figures = [Perfdata::new("load1", 0.31, ""), Perfdata::new("it's", 1e22, "B")];
         let with = noted(Status::Pass, &figures);
-        board.note("load", &with);
+        note(&board, "load", &with);
         assert_eq!(board.last("load"), Some(with));
         let without = noted(Status::Error, &[]);
-        board.note("load", &without);
+        note(&board, "load", &without);
         assert_eq!(board.last("load"), Some(without), "figures of an earlier run are not those of the last");
         assert_eq!(board.last("db"), None);
     }
@@ -130,11 +142,11 @@ mod tests {
     fn of_too_many_figures_the_first_are_remembered() {
         let board = board();
         let figures: Vec<_> = (0..200).map(|n| Perfdata::new(&format!("figure {n}"), f64::from(n), "s")).collect();
-        board.note("many", &noted(Status::Pass, &figures));
+        note(&board, "many", &noted(Status::Pass, &figures));
         let there = board.last("many").expect("it was noted").figures;
         assert!(there.len() > 30 && figures.starts_with(&there), "{} are there", there.len());
         let large = [Perfdata::new(&"x".repeat(2 * ROOM), 1.0, "s")];
-        board.note("large", &noted(Status::Pass, &large));
+        note(&board, "large", &noted(Status::Pass, &large));
         assert_eq!(board.last("large").expect("it was noted").figures, []);
     }
 }

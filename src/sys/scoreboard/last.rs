@@ -73,12 +73,12 @@ impl Last {
 
 /// A duration as four digits and the power of ten to multiply them with, in nanoseconds.
 fn digits(duration: Duration) -> (u64, u64) {
-    let (mut digits, mut power) = (duration.as_nanos(), 0);
+    let (mut digits, mut power) = (u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 2), 0);
     while digits > 9999 {
         digits = (digits + 5) / 10;
         power += 1;
     }
-    (digits as u64, power)
+    (digits, power)
 }
 
 #[cfg(test)]

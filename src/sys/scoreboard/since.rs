@@ -13,8 +13,8 @@ pub(super) struct Since(AtomicU64);
 impl Since {
     /// The check has that status; since now, if that is a change.
     pub(super) fn note(&self, status: Status, now: SystemTime) {
-        let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let change = |word| (!is(word, status)).then_some(second << 8 | (status as u64 + 1));
+        let second = || now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let change = |word| (!is(word, status)).then(|| second() << 8 | (status as u64 + 1));
         // Refused where there is nothing to change.
         let _ = self.0.fetch_update(Relaxed, Relaxed, change);
     }

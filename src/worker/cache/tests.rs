@@ -2,12 +2,14 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use crate::check::{Check, Finding};
 use crate::collect::Suite;
 use crate::round::Runner;
+use crate::worker::respond::Manner;
 
 const SECOND: Duration = Duration::from_secs(1);
 const LIFETIME: Duration = Duration::from_secs(5);
@@ -38,23 +40,24 @@ impl Tree {
     fn ask_for(&mut self, worker: usize, key: usize, part: &Suite, suite: &Suite, edition: u64) {
         let whole = Whole { suite: suite.clone(), edition };
         let wish = Wish { part: part.clone(), manner: Manner::json(), limit: None, whole: Some(whole) };
-        self.workers[worker].ask(Asker { key, wish, since: self.now });
+        let now = self.now;
+        self.workers[worker].ask(key, wish, now, || now);
     }
 
     /// As the loop does it, turn by turn.
-    fn advance(&mut self, worker: usize) -> Vec<Answer> {
+    fn advance(&mut self, worker: usize) -> Vec<Answer<'static>> {
         let (cache, now) = (&mut self.workers[worker], self.now);
-        let mut answers = cache.advance(now, || now, |_| {});
+        let mut answers = advance(cache, now, || now);
         while cache.is_next_due() {
             cache.begin(now, || now);
-            answers.extend(cache.advance(now, || now, |_| {}));
+            answers.extend(advance(cache, now, || now));
         }
         answers
     }
 
     /// Advances until there is an answer from threads of the worker.
     #[track_caller]
-    fn wait(&mut self, worker: usize) -> Vec<Answer> {
+    fn wait(&mut self, worker: usize) -> Vec<Answer<'static>> {
         let deadline = Instant::now() + LIMIT;
         loop {
             let answers = self.advance(worker);
@@ -65,6 +68,16 @@ impl Tree {
             std::thread::yield_now();
         }
     }
+}
+
+/// Moves on: all that can be answered by that.
+fn advance(cache: &mut Cache, now: Instant, clock: impl Fn() -> Instant) -> Vec<Answer<'static>> {
+    cache.advance(now, clock);
+    let owned = |Answer { key, manner, report, revision, age }: Answer<'_>| {
+        let report = Cow::Owned(report.into_owned());
+        Answer { key, manner, report, revision, age }
+    };
+    std::iter::from_fn(|| cache.next_answer().map(owned)).collect()
 }
 
 /// A check that counts its runs and says how many there were.
@@ -91,11 +104,11 @@ fn gated(timeout: Duration) -> (Suite, mpsc::Sender<()>, Arc<AtomicUsize>) {
     ([Arc::new(check)].into_iter().collect(), release, runs)
 }
 
-fn said(answer: &Answer) -> &str {
+fn said<'a>(answer: &'a Answer<'_>) -> &'a str {
     answer.report.outcomes[0].finding.context.as_deref().expect("each of these checks says something")
 }
 
-fn keys(answers: &[Answer]) -> Vec<usize> {
+fn keys(answers: &[Answer<'_>]) -> Vec<usize> {
     answers.iter().map(|answer| answer.key).collect()
 }
 
@@ -315,9 +328,9 @@ fn the_time_that_checks_take_in_the_loop_is_part_of_the_age() {
         t0 + SECOND * looks.get()
     };
     let cache = &mut tree.workers[0];
-    assert!(cache.advance(t0, clock, |_| {}).is_empty());
+    assert!(advance(cache, t0, clock).is_empty());
     cache.begin(t0, clock);
-    let answers = cache.advance(t0, clock, |_| {});
+    let answers = advance(cache, t0, clock);
     assert_eq!(answers[0].age, Some(SECOND * 2), "since it was looked at before the checks ran");
 }
 

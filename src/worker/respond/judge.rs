@@ -3,14 +3,17 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::page::Choice;
 use super::{Dialect, Manner, Responder, Whole, Wish};
 use crate::collect::Suite;
 use crate::render::exposition::Syntax;
+use crate::render::line::one_line;
 use crate::render::{self, FORMATS, Format, html};
 use crate::sys::filesystem::read_file;
+use crate::tally;
 use crate::worker::connection::Asked;
 use crate::worker::route::{Query, Route};
 use crate::worker::{negotiate, scraper};
@@ -26,7 +29,33 @@ pub(super) enum AtOnce {
     Error(u16, String),
 }
 
+/// What a request for checks came to, to be known when the same is asked again.
+pub(super) struct Judged {
+    /// Of the request.
+    number: u64,
+    /// All checks that there were.
+    suite: Suite,
+    wish: Wish,
+}
+
 impl Responder {
+    /// What the same request came to before, if there still are the same checks.
+    pub(super) fn judged_before(&mut self, number: u64, now: Instant) -> Option<Wish> {
+        // The files of checks are looked at for no other request: that of /livez waits for nothing.
+        self.judged.as_ref().filter(|judged| judged.number == number)?;
+        self.suite(now);
+        let judged = self.judged.as_ref().filter(|judged| judged.suite.is(self.sources.suite()))?;
+        Some(judged.wish.clone())
+    }
+
+    /// Remembers what a request came to, if it comes to the same until the checks change: readiness does not, nor does
+    /// what may be answered from the cache.
+    pub(super) fn remember(&mut self, number: u64, route: tally::Route, wish: &Wish) {
+        if matches!(route, tally::Route::Checks) && wish.whole.is_none() {
+            self.judged = Some(Judged { number, suite: self.sources.suite().clone(), wish: wish.clone() });
+        }
+    }
+
     pub(super) fn judge(&mut self, route: Route<'_>, asked: Asked<'_>, now: Instant) -> ControlFlow<AtOnce, Wish> {
         let disclosed = self.disclosure.allows(asked.authorization);
         let limit = asked.scrape_timeout.and_then(scraper::limit);
@@ -75,13 +104,15 @@ impl Responder {
         if self.scoreboard.is_leaving() {
             return Some("draining".to_owned());
         }
-        let text = match read_file(self.maintenance.as_ref()?) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            // It is there, whatever is in it.
-            read => read.unwrap_or_default(),
-        };
-        let reason = text.lines().next().unwrap_or_default().trim();
-        Some(if reason.is_empty() { "maintenance".to_owned() } else { reason.to_owned() })
+        let reason = self.maintenance.as_deref().and_then(maintained);
+        // Said once by whichever worker is asked first.
+        if self.scoreboard.changes_maintained(reason.is_some()) {
+            match &reason {
+                Some(reason) => tracing::info!("maintenance begins, /readyz fails: {}", one_line(reason)),
+                None => tracing::info!("maintenance ends, /readyz is about the checks again"),
+            }
+        }
+        reason
     }
 
     /// The checks that a path and a query select. To select none is a 404: a slip of the pen is no green report.
@@ -115,6 +146,17 @@ impl Responder {
         }
         self.sources.suite()
     }
+}
+
+/// What the file of `--maintenance-file` says, if it is there.
+fn maintained(file: &Path) -> Option<String> {
+    let text = match read_file(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        // It is there, whatever is in it.
+        read => read.unwrap_or_default(),
+    };
+    let reason = text.lines().next().unwrap_or_default().trim();
+    Some(if reason.is_empty() { "maintenance".to_owned() } else { reason.to_owned() })
 }
 
 /// The format that the query names, else the one that Accept asks for.

@@ -1,0 +1,102 @@
+//! The header fields of an answer, but for those that its connection knows best.
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The fields of the last answer, for the next one: mostly they are the same for a second.
+#[derive(Default)]
+pub(super) struct Fields {
+    text: String,
+    /// What they were written of, if that can come again.
+    of: Option<(&'static str, [&'static str; 2])>,
+    date: Date,
+}
+
+/// The value of the Date field, written anew once a second.
+#[derive(Default)]
+pub(super) struct Date {
+    text: String,
+    /// When its second is over; `None` before the first.
+    until: Option<Instant>,
+}
+
+impl Fields {
+    /// The fields for a body of that media type, with further lines, each with its end.
+    pub(super) fn text(&mut self, media_type: &'static str, lines: [Cow<'static, str>; 2], now: Instant) -> &str {
+        let of = match lines {
+            [Cow::Borrowed(first), Cow::Borrowed(second)] => Some((media_type, [first, second])),
+            _ => None,
+        };
+        if of.is_none() || of != self.of || self.date.is_over(now) {
+            self.text.clear();
+            let date = self.date.text(now, SystemTime::now);
+            for part in ["Server: hospital\r\nDate: ", date, "\r\nContent-Type: ", media_type] {
+                self.text.push_str(part);
+            }
+            self.text.push_str("\r\nX-Content-Type-Options: nosniff\r\n");
+            lines.iter().for_each(|line| self.text.push_str(line));
+            self.of = of;
+        }
+        &self.text
+    }
+
+    /// The value of the Date field at the moment `now`.
+    pub(super) fn date(&mut self, now: Instant) -> &str {
+        if self.date.is_over(now) {
+            self.of = None;
+        }
+        self.date.text(now, SystemTime::now)
+    }
+}
+
+impl Date {
+    /// The date at the moment `now`; the clock that tells dates is looked at when the last one is over.
+    fn text(&mut self, now: Instant, clock: impl Fn() -> SystemTime) -> &str {
+        if self.is_over(now) {
+            let time = clock();
+            let into_second = time.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
+            self.until = Some(now + Duration::from_secs(1) - Duration::from_nanos(into_second.into()));
+            self.text = httpdate::fmt_http_date(time);
+        }
+        &self.text
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| until <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_those_that_were_asked_for_last() {
+        let (mut fields, now) = (Fields::default(), Instant::now());
+        let mut written = |media_type, line| fields.text(media_type, ["A: a\r\n".into(), line], now).to_owned();
+        let first = written("text/plain", "B: b\r\n".into());
+        assert!(first.contains("\r\nContent-Type: text/plain\r\n"), "{first}");
+        assert!(first.ends_with("\r\nA: a\r\nB: b\r\n"), "{first}");
+        assert_eq!(written("text/plain", "B: b\r\n".into()), first);
+        assert_ne!(written("text/html", "B: b\r\n".into()), first);
+        assert_ne!(written("text/html", "".into()), first);
+        for line in ["B: 1\r\n", "B: 2\r\n"] {
+            assert!(written("text/html", Cow::Owned(line.to_owned())).ends_with(line));
+        }
+    }
+
+    #[test]
+    fn the_date_is_the_second_that_it_is_asked_in() {
+        let (mut date, start) = (Date::default(), Instant::now());
+        let began = UNIX_EPOCH + Duration::from_millis(784_111_777_200);
+        let mut at = |millis| {
+            let passed = Duration::from_millis(millis);
+            date.text(start + passed, || began + passed).to_owned()
+        };
+        assert_eq!(at(0), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(at(799), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(at(800), "Sun, 06 Nov 1994 08:49:38 GMT");
+        assert_eq!(at(1799), "Sun, 06 Nov 1994 08:49:38 GMT");
+        assert_eq!(at(61_800), "Sun, 06 Nov 1994 08:50:39 GMT");
+    }
+}
