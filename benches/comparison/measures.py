@@ -15,7 +15,7 @@ from .figures import OURS, Figure, Target
 from .kernel import cpu_time, pss, settled, wake_ups
 from .servers import (
     CHAUSSETTE, CLOSED, CLOSING_REQUEST, DEADLINE, GUNICORN, KEPT, LIMIT, NGINX, REQUEST, ROOT, TARGET,
-    ask, connect, load, running,
+    ask, connect, load, running, time_to_start,
 )
 
 SLEEP = "exec:/bin/sleep#args=0.05"  # a check of 50 ms
@@ -37,12 +37,8 @@ def by_name(values):
 
 def startup(ours, rounds):
     """From exec to the first 200, with 4 workers."""
-
-    def first_answer(server):
-        with running(server, workers=4) as process:
-            return (process.first_answer - process.executed) / 1e6
-
-    values = by_name(in_turn([ours, LIMIT, NGINX, GUNICORN], rounds or 11, first_answer))
+    servers = [ours, LIMIT, NGINX, GUNICORN]
+    values = by_name(in_turn(servers, rounds or 31, lambda server: time_to_start(server, workers=4) / 1e6))
     yield Figure("exec to first 200, `-w 4`", "ms", values, [Target(1.5, "the limit"), Target(0.3, "nginx")])
 
 

@@ -7,7 +7,6 @@ import shlex
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -97,7 +96,8 @@ def install():
             sys.exit(f"not there, and only root can install them: {' '.join(missing)}")
         quietly("apt-get", "update", "-qq")
         quietly("apt-get", "install", "-qq", "--no-install-recommends", *" ".join(missing).split())
-    quietly("cc", "-O2", "-o", TARGET / "prefork", HERE / "prefork.c")
+    for program in ("prefork", "start"):
+        quietly("cc", "-O2", "-o", TARGET / program, HERE / f"{program}.c")
 
     pins = ROOT / "tests/requirements.txt"
     stamp = VENV / "requirements.txt"  # written last: it says that the installation is complete
@@ -136,8 +136,6 @@ def record_answer(server):
 class Running:
     pid: int
     port: int
-    executed: int  # monotonic clock, ns
-    first_answer: int
 
     def worker(self):
         """The pid of our only worker: it says in its name which it is."""
@@ -148,31 +146,37 @@ class Running:
 @contextlib.contextmanager
 def running(server, workers, under=()):
     """Starts a server on a fresh port, waits for its first 200, and ends its whole process group afterwards."""
-    port = free_port()
-    stamp_reader, stamp_writer = os.pipe()
-    with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile() as log:
-        command = [*map(str, under), *map(str, server.command(port, workers, Path(directory)))]
-        process = subprocess.Popen(
-            command,
-            env=os.environ | {"HEALTHCHECKS": server.checks, "PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            # Runs in the child right before exec, so that the cost of starting a process from Python does not count.
-            preexec_fn=lambda: os.write(stamp_writer, struct.pack("q", time.monotonic_ns())),
-        )
+    with prepared(server, workers) as (port, command, options):
+        command = [*map(str, under), *command]
+        process = subprocess.Popen(command, **options, stdout=options["stderr"], start_new_session=True)
         try:
-            answered = wait_for_200(port, process)
-            (executed,) = struct.unpack("q", os.read(stamp_reader, 8))
-            yield Running(process.pid, port, executed, answered)
+            wait_for_200(port, process)
+            yield Running(process.pid, port)
+        finally:
+            stop(process)
+
+
+def time_to_start(server, workers):
+    """Starts a server and ends it again: how long it took from its exec to its first 200, in ns."""
+    with prepared(server, workers) as (port, command, options):
+        done = subprocess.run([TARGET / "start", str(port), *command], **options, stdout=subprocess.PIPE)
+        if done.returncode:
+            raise ServerFailed("did not start and end as it should")
+        return int(done.stdout)
+
+
+@contextlib.contextmanager
+def prepared(server, workers):
+    """A fresh port, the command that serves there, and what else its process is started with. Shows its log if it fails."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile() as log:
+        command = [*map(str, server.command(port, workers, Path(directory)))]
+        ours = {"HEALTHCHECKS": server.checks, "PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1"}
+        try:
+            yield port, command, {"env": os.environ | ours, "stdin": subprocess.DEVNULL, "stderr": log}
         except ServerFailed as failure:
             log.seek(0)
             sys.exit(f"{server.name}: {failure}: {shlex.join(command)}\n{log.read().decode(errors='replace')}")
-        finally:
-            os.close(stamp_reader)
-            os.close(stamp_writer)
-            stop(process)
 
 
 class ServerFailed(Exception):
@@ -180,15 +184,16 @@ class ServerFailed(Exception):
 
 
 def wait_for_200(port, process):
-    """Connects in a tight loop until the answer is a 200; returns when that was, in ns."""
+    """Connects again and again until the answer is a 200."""
     give_up = time.monotonic() + DEADLINE
     while time.monotonic() < give_up:
         with contextlib.suppress(OSError):
             # Python's servers speak HTTP/1.0.
             if re.match(rb"HTTP/1.[01] 200 ", ask(port)):
-                return time.monotonic_ns()
+                return
         if process.poll() is not None:
             raise ServerFailed(f"exited with {process.returncode}")
+        time.sleep(0.001)
     raise ServerFailed(f"no 200 within {DEADLINE} s")
 
 
