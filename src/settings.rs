@@ -11,7 +11,7 @@ use clap::Args;
 use crate::address::{self, Address, DEFAULT_PORT};
 use crate::duration;
 use crate::sys::scoreboard::SLOTS;
-pub(crate) use layers::{Configuration, Given, SUCCESSION, one_line};
+pub(crate) use layers::{Configuration, Given, Resolved, SUCCESSION, one_line};
 pub(crate) use values::{AccessFormat, Details, LogFormat, LogLevel};
 use values::{mask, prefix, some_time, variable};
 

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::logging;
 use crate::master::{Ended, Master};
 use crate::plan::Plan;
-use crate::settings::{Configuration, Given, Settings, one_line};
+use crate::settings::{Given, Resolved, Settings, one_line};
 use crate::sys::process;
 use crate::worker;
 
@@ -34,11 +34,13 @@ pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &F
     if let Some(advice) = advice::on_names(&flags.names) {
         return Err(Error::Usage(advice));
     }
-    let configuration = resolve(&given, command, matches)?;
     if flags.print_config {
-        print(configuration.print())?;
+        print(resolve(&given, &command, matches)?.print())?;
         return Ok(ExitCode::SUCCESS);
     }
+    let configuration = resolve(&given, &command, matches)?.into_configuration()?;
+    // As large as what it has read.
+    drop(command);
     if let Some(directory) = &configuration.settings.process.chdir {
         std::env::set_current_dir(directory)
             .map_err(|error| Error::Usage(format!("--chdir {}: {error}", directory.display())))?;
@@ -64,10 +66,10 @@ pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &F
 /// What a reload makes of the same command line.
 fn replan(given: &Given) -> Result<Plan, Error> {
     let (command, matches) = parse(given).map_err(|error| Error::Usage(one_line(&error)))?;
-    Plan::make(resolve(given, command, matches)?)
+    Plan::make(resolve(given, &command, matches)?.into_configuration()?)
 }
 
-/// Takes the parser and what it has read, for they are large and every worker would take them along.
-fn resolve(given: &Given, command: Command, matches: ArgMatches) -> Result<Configuration, Error> {
-    given.resolve(&command, "serve", matches.subcommand_matches("serve").unwrap_or(&matches))
+fn resolve<'a>(given: &Given, command: &'a Command, mut matches: ArgMatches) -> Result<Resolved<'a>, Error> {
+    let own = matches.remove_subcommand().map_or_else(ArgMatches::default, |(_, own)| own);
+    given.resolve(command, "serve", own)
 }

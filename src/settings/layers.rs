@@ -22,6 +22,9 @@ const PREFIX: &str = "HOSPITAL_";
 /// Where gunicorn takes flags from. Its flags are ours for the most part; who moves from it will look for them.
 const GUNICORN: &str = "GUNICORN_CMD_ARGS";
 
+/// The variables with other names that are read, too.
+const OTHERS: [&str; 4] = ["HEALTHCHECKS", "WEB_CONCURRENCY", "PORT", GUNICORN];
+
 /// The variable that tells a new master what it takes over from the former one. It is no setting.
 pub(crate) const SUCCESSION: &str = "HOSPITAL_SUCCESSION";
 
@@ -49,8 +52,18 @@ pub(crate) struct Configuration {
     pub(crate) environment: Vec<(String, String)>,
     /// Variables that look like settings but are none, a sentence each.
     pub(crate) unheeded: Vec<String>,
-    /// Each setting's variable, value and source.
-    table: Vec<(String, String, String)>,
+}
+
+/// What all layers together say, with where each part of it comes from.
+pub(crate) struct Resolved<'a> {
+    command: &'a Command,
+    subcommand: &'a str,
+    matches: ArgMatches,
+    chosen: BTreeMap<String, Flag>,
+    names: Vec<String>,
+    origin: &'static str,
+    environment: Vec<(String, String)>,
+    unheeded: Vec<String>,
 }
 
 /// The variables with a name of their own.
@@ -98,18 +111,17 @@ impl Given {
         split(value.unwrap_or_default())
     }
 
-    /// Resolves everything. `matches` is what `command`'s subcommand `path` made of the command line alone.
+    /// Resolves everything. `matches` is what `command`'s subcommand made of the command line alone.
     ///
     /// # Errors
     ///
     /// [`Error::Usage`], naming the variable or the flag.
-    pub(crate) fn resolve(
+    pub(crate) fn resolve<'a>(
         &self,
-        command: &Command,
-        subcommand: &str,
-        matches: &ArgMatches,
-    ) -> Result<Configuration, Error> {
-        let own = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        command: &'a Command,
+        subcommand: &'a str,
+        mut matches: ArgMatches,
+    ) -> Result<Resolved<'a>, Error> {
         let environment = Layer::read("the environment", &self.environment, command, subcommand)?;
         let path = match matches.get_one::<PathBuf>("env_file") {
             Some(path) => Some(path.clone()),
@@ -128,18 +140,16 @@ impl Given {
             unheeded.extend(layer.unheeded);
             chosen.extend(layer.flags);
         }
-        chosen.retain(|id, _| !own(id));
-
-        let merged = if chosen.is_empty() { matches.clone() } else { self.merge(command, subcommand, &chosen)? };
-        let settings = Settings::from_arg_matches(&merged).map_err(|error| Error::Usage(one_line(&error)))?;
-
+        chosen.retain(|id, _| matches.value_source(id) != Some(ValueSource::CommandLine));
         let (names, origin) = match matches.get_many::<String>("names") {
             Some(names) => (names.cloned().collect(), "the command line"),
             None => (split(healthchecks.as_deref().unwrap_or_default()), "HEALTHCHECKS"),
         };
-        let table = table(command, subcommand, &merged, &chosen);
+        if !chosen.is_empty() {
+            matches = self.merge(command, subcommand, &chosen)?;
+        }
         let environment = from_file.into_iter().chain(from_flags).collect();
-        Ok(Configuration { settings, names, origin, environment, unheeded, table })
+        Ok(Resolved { command, subcommand, matches, chosen, names, origin, environment, unheeded })
     }
 }
 
@@ -174,15 +184,41 @@ impl Configuration {
             tracing::warn!("{sentence}: see `hospital serve --print-config`");
         }
     }
+}
+
+impl Resolved<'_> {
+    /// What it comes to. What the parser has read goes with it: it is large, and every worker would take it along.
+    pub(crate) fn into_configuration(mut self) -> Result<Configuration, Error> {
+        let settings = Settings::from_arg_matches_mut(&mut self.matches);
+        Ok(Configuration {
+            settings: settings.map_err(|error| Error::Usage(one_line(&error)))?,
+            names: self.names,
+            origin: self.origin,
+            environment: self.environment,
+            unheeded: self.unheeded,
+        })
+    }
 
     /// Each setting as a line of an env-file, with its source as a comment above it. Passwords in names are
     /// not shown, nor are the values of --env.
     pub(crate) fn print(&self) -> String {
         let names: Vec<_> = self.names.iter().map(|name| without_secrets(name)).collect();
-        let names = format!("# from {}\nHEALTHCHECKS={}\n", self.origin, quoted(&names.join(" ")));
-        self.table.iter().fold(names, |text, (variable, value, source)| {
-            format!("{text}# from {source}\n{variable}={}\n", quoted(value))
-        })
+        let head = format!("# from {}\nHEALTHCHECKS={}\n", self.origin, quoted(&names.join(" ")));
+        let rows = settable(self.command, self.subcommand).filter_map(|arg| self.row(arg));
+        [head].into_iter().chain(rows).collect()
+    }
+
+    fn row(&self, arg: &clap::Arg) -> Option<String> {
+        let id = arg.get_id().as_str();
+        let values = self.matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy());
+        let source = match (self.chosen.get(id), self.matches.value_source(id)) {
+            (Some(flag), _) => format!("{} in {}", flag.variable, flag.place),
+            (None, Some(ValueSource::CommandLine)) => format!("--{}", arg.get_long().unwrap_or(id)),
+            (None, Some(_)) => "default".to_owned(),
+            (None, None) => return None,
+        };
+        let value = quoted(&values.collect::<Vec<_>>().join(","));
+        Some(format!("# from {source}\n{PREFIX}{}={value}\n", id.to_uppercase()))
     }
 }
 
@@ -195,8 +231,9 @@ impl Layer {
     ) -> Result<Layer, Error> {
         // envy does not tell `port` from `PORT`, which the environment does; and of a name that a file has twice,
         // the last one counts.
+        let is_read = |name: &str| name.starts_with(PREFIX) || OTHERS.contains(&name);
         let exact: BTreeMap<_, _> =
-            variables.iter().filter(|(name, _)| *name == name.to_uppercase()).cloned().collect();
+            variables.iter().filter(|(name, _)| is_read(name) && *name == name.to_uppercase()).cloned().collect();
         let foreign = exact.get(GUNICORN).is_some_and(|flags| !flags.is_empty());
         let unheeded = foreign.then(|| format!("{GUNICORN} is not obeyed, give its flags to `hospital serve`"));
         let read = |error: envy::Error| Error::Usage(error.to_string());
@@ -290,26 +327,6 @@ fn after_subcommand<'a>(argv: &'a [OsString], subcommand: &str) -> impl Iterator
 
 fn split(names: &str) -> Vec<String> {
     names.split_whitespace().map(str::to_owned).collect()
-}
-
-fn table(
-    command: &Command,
-    subcommand: &str,
-    merged: &ArgMatches,
-    chosen: &BTreeMap<String, Flag>,
-) -> Vec<(String, String, String)> {
-    let row = |arg: &clap::Arg| {
-        let id = arg.get_id().as_str();
-        let values = merged.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy());
-        let source = match (chosen.get(id), merged.value_source(id)) {
-            (Some(flag), _) => format!("{} in {}", flag.variable, flag.place),
-            (None, Some(ValueSource::CommandLine)) => format!("--{}", arg.get_long().unwrap_or(id)),
-            (None, Some(_)) => "default".to_owned(),
-            (None, None) => return None,
-        };
-        Some((format!("{PREFIX}{}", id.to_uppercase()), values.collect::<Vec<_>>().join(","), source))
-    };
-    settable(command, subcommand).filter_map(row).collect()
 }
 
 /// What an upgrade starts: our file under the name that we were called by, which may be a link that leads elsewhere by
