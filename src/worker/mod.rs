@@ -178,13 +178,16 @@ impl Worker {
     fn serve(mut self) -> io::Result<()> {
         // Room for everybody: who has asked before a round begins is heard before it begins.
         let mut events = Events::with_capacity(FIRST_LISTENER + self.door.len() + self.door.most());
-        // Not before: the last of the boot would be mapped again.
-        memory::release();
+        // Whoever has asked while we booted is answered before we tidy up behind it.
+        let mut at_once = Some(Duration::ZERO);
         while !(self.draining && self.door.is_closed() && self.clients.len() == 0) {
             self.scoreboard.rests(self.slot);
-            match self.poll.poll(&mut events, self.timeout()) {
+            match self.poll.poll(&mut events, at_once.or_else(|| self.timeout())) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
                 result => result?,
+            }
+            if events.is_empty() && at_once.take().is_some() {
+                memory::release();
             }
             self.now = Instant::now();
             self.scoreboard.woke(self.slot, self.now);
