@@ -38,9 +38,6 @@ const NEGOTIATED: &str = "Vary: Accept\r\n";
 /// For those that another Authorization field would have got with more or less in them, too.
 const PERSONAL: &str = "Vary: Accept, Authorization\r\n";
 
-/// Names an answer in the log.
-const REQUEST_ID: &str = "X-Request-Id: ";
-
 /// Which checks a request asks for, and how it wants them reported.
 #[derive(Clone, Debug)]
 pub(super) struct Wish {
@@ -113,8 +110,8 @@ pub(super) struct Responder {
     scoreboard: Scoreboard,
     slot: usize,
     close: bool,
-    /// Begins the field that names an answer: which process gives it, before its number.
-    request_id: String,
+    /// Which process this is, as it stands before the number of an answer to name it.
+    process: String,
     answers: u64,
     body: Vec<u8>,
     /// Of which revision of the report, and in what format, the body is, if it can be said again.
@@ -132,6 +129,7 @@ impl Responder {
         scoreboard: Scoreboard,
         slot: usize,
     ) -> Responder {
+        let process = format!("{}-", std::process::id());
         Responder {
             sources,
             looked: None,
@@ -145,11 +143,12 @@ impl Responder {
             scoreboard,
             slot,
             close: false,
-            request_id: format!("{REQUEST_ID}{}-", std::process::id()),
             answers: 0,
             body: Vec::new(),
             told: None,
-            fields: Fields::default(),
+            // Names the answer in the log: which process, and which of its answers.
+            fields: Fields::new(format!("X-Request-Id: {process}")),
+            process,
             access: AccessLog::new(settings.log.access_logformat),
         }
     }
@@ -295,12 +294,8 @@ impl Responder {
             None => NOT_STORED.into(),
         };
         let mut number = itoa::Buffer::new();
-        let fields = [
-            self.fields.text(media_type, [caching, lines], now),
-            &self.request_id,
-            number.format(self.answers),
-            "\r\n",
-        ];
+        let named = self.fields.text(media_type, [caching, lines], now);
+        let fields = [named, number.format(self.answers), "\r\n"];
         give(connection, Response { status, fields: &fields, body: &self.body, close: self.close }, now);
         self.answers += 1;
     }
@@ -316,7 +311,7 @@ impl Responder {
             head,
             status,
             length: self.body.len(),
-            request_id: (&self.request_id[REQUEST_ID.len()..], self.answers),
+            request_id: (&self.process, self.answers),
             took: asked.elapsed(),
         });
     }

@@ -322,10 +322,10 @@ impl<'a> Fields<'a> {
 pub(super) fn write(out: &mut Vec<u8>, response: &Response<'_>, close: bool, minor: u8) {
     let Response { status, fields, body, .. } = response;
     let mut digits = itoa::Buffer::new();
-    let connection = match (close, minor) {
-        (true, _) => "Connection: close\r\n",
-        (false, 0) => "Connection: keep-alive\r\n",
-        (false, _) => "",
+    let end = match (close, minor) {
+        (true, _) => "Connection: close\r\n\r\n",
+        (false, 0) => "Connection: keep-alive\r\n\r\n",
+        (false, _) => "\r\n",
     };
     // Not by `write!`, which took a sixth of all that a request does.
     out.extend_from_slice(b"HTTP/1.1 ");
@@ -343,8 +343,7 @@ pub(super) fn write(out: &mut Vec<u8>, response: &Response<'_>, close: bool, min
     for part in *fields {
         out.extend_from_slice(part.as_bytes());
     }
-    out.extend_from_slice(connection.as_bytes());
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(end.as_bytes());
 }
 
 /// A status code and its reason phrase.
