@@ -43,35 +43,45 @@ def startup(ours, rounds):
 
 
 def cpu(ours, rounds):
-    """CPU time of the whole tree for each request, and requests a second, with 1 worker and 16 connections."""
+    """CPU time of the whole tree for each request, with 1 worker and 16 connections. One thread of load leaves the server
+    a core to itself."""
     targets = {
-        "keep-alive": ([Target(1.10, "the limit"), Target(0.95, "nginx")], 45),
-        "close": ([Target(1.15, "the limit"), Target(0.80, "nginx")], 9),
+        "keep-alive": [Target(1.10, "the limit"), Target(0.95, "nginx")],
+        "close": [Target(1.15, "the limit"), Target(0.80, "nginx")],
     }
-    servers = [ours, LIMIT, NGINX, GUNICORN, CHAUSSETTE]
     for mode, options in MODES.items():
-        with contextlib.ExitStack() as stack:
-            processes = {server: stack.enter_context(running(server, workers=1)) for server in servers}
+        costs = loaded([ours, LIMIT, NGINX, GUNICORN, CHAUSSETTE], rounds or 6, lambda process: cost(process, options))
+        yield Figure(f"CPU per request, {mode}", "µs", costs, targets[mode])
 
-            def slice_of_load(server, options=options):
-                return cost(processes[server], options)
 
-            for server in servers:
-                slice_of_load(server)  # warms caches and buffers; not counted
-            values = in_turn(servers, rounds or 8, slice_of_load)
-        most, least = targets[mode]
-        pairs = by_name(values)
-        costs = {name: [cost for cost, _ in column] for name, column in pairs.items()}
-        speeds = {name: [speed for _, speed in column] for name, column in pairs.items()}
-        yield Figure(f"CPU per request, {mode}", "µs", costs, most)
-        yield Figure(f"requests a second, {mode}", "", speeds, [Target(least, "gunicorn", at_least=True)])
+def speed(ours, rounds):
+    """Requests a second, with 1 worker and 16 connections. To open one costs a client more than a server, so a second
+    thread of load does that, too."""
+    for mode, threads, target in (("keep-alive", 1, 45), ("close", 2, 9)):
+        options = [*MODES[mode], f"-t{threads}"]
+        speeds = loaded([ours, LIMIT, NGINX, GUNICORN], rounds or 4, lambda process: requests_a_second(process, options))
+        yield Figure(f"requests a second, {mode}", "", speeds, [Target(target, "gunicorn", at_least=True)])
+
+
+def loaded(servers, rounds, measure):
+    """Measures servers that run side by side, each loaded in its turn."""
+    with contextlib.ExitStack() as stack:
+        processes = {server: stack.enter_context(running(server, workers=1)) for server in servers}
+        for process in processes.values():
+            measure(process)  # warms caches and buffers; not counted
+        return by_name(in_turn(servers, rounds, lambda server: measure(processes[server])))
 
 
 def cost(process, options):
-    """CPU time per request in µs, and requests a second, in a slice of load."""
+    """CPU time per request in µs, in a slice of load."""
     before = cpu_time(process.pid)
+    requests, _ = load(process.port, 1, options)
+    return (cpu_time(process.pid) - before) / requests / 1e3
+
+
+def requests_a_second(process, options):
     requests, took = load(process.port, 1, options)
-    return (cpu_time(process.pid) - before) / requests / 1e3, requests / took
+    return requests / took
 
 
 def many(ours, rounds):
@@ -80,7 +90,7 @@ def many(ours, rounds):
         processes = {workers: stack.enter_context(running(ours, workers)) for workers in (1, 16)}
 
         def slice_of_load(workers):
-            return cost(processes[workers], CLOSED)[0]
+            return cost(processes[workers], CLOSED)
 
         for workers in processes:
             slice_of_load(workers)
@@ -236,6 +246,6 @@ def mebibytes(path):
 
 
 MEASURES = {measure.__name__: measure for measure in
-            (size, instructions, calls, startup, cpu, many, livez, memory, idle, rounds, slim)}
+            (size, instructions, calls, startup, cpu, speed, many, livez, memory, idle, rounds, slim)}
 # What a bare run leaves out: it takes minutes to build.
 SLOW = {"slim"}
