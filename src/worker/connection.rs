@@ -231,13 +231,14 @@ impl Connection {
         }
     }
 
-    /// What has come in of the head that an answer is for, and when its last byte came.
+    /// What has come in of the head that an answer is for, without empty lines before it, and when its last byte came.
     pub(crate) fn head(&self) -> (&[u8], Instant) {
         let length = match &self.state {
             State::Asked(request) => request.length,
             State::Reading | State::Writing { .. } | State::Lingering { .. } | State::Closed => self.input.len(),
         };
-        (&self.input[..length], self.since)
+        let empty = self.input[..length].iter().take_while(|byte| b"\r\n".contains(byte)).count();
+        (&self.input[empty..length], self.since)
     }
 
     /// Notes who the client is.
@@ -268,7 +269,7 @@ impl Connection {
 
     /// Answers a request that could not be read, and closes behind it.
     pub(crate) fn reject(&mut self, response: Response<'_>, now: Instant) {
-        let head_only = self.input.starts_with(b"HEAD ");
+        let head_only = self.head().0.starts_with(b"HEAD ");
         self.input.clear();
         self.write(response, After::Linger, head_only, 1, now);
     }

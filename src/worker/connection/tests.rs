@@ -120,6 +120,17 @@ fn head_is_told_the_length_and_not_the_body() {
 }
 
 #[test]
+fn empty_lines_before_a_head_change_neither_its_refusal_nor_what_is_logged_of_it() {
+    let mut talk = talk("\r\n\r\nHEAD / HTTP/1.1\r\n\r\n");
+    assert_eq!(talk.statuses(), ["400"]);
+    assert!(talk.heard.ends_with("\r\n\r\n"), "an answer to HEAD has no body: {}", talk.heard);
+    talk = Talk::new();
+    let result = talk.connection.receive(b"\r\nGET / HTTP/1.0\r\n\r\n", talk.now, &mut talk.reader, &PATIENCE);
+    assert_eq!((result, talk.connection.head().0), (Ok(()), &b"GET / HTTP/1.0\r\n\r\n"[..]));
+    assert!(self::talk("\r\n").connection.head().0.is_empty());
+}
+
+#[test]
 fn a_body_is_never_read_but_its_request_is_answered() {
     for field in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
         let mut talk = talk(format!("POST / HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\nhello"));
