@@ -12,6 +12,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use support::family::{Family, PATIENCE};
 use support::load::{Load, Shape};
+use support::metrics::{gated, open};
 use support::*;
 
 // --- descriptors and memory ------------------------------------------------------------------------
@@ -51,6 +52,29 @@ fn newcomers_do_not_wait_for_idle_clients_where_all_descriptors_are_taken() {
     assert_eq!(idle[2].answer().status, 200, "nobody leaves for nothing");
     let complaints = server.stderr().matches("cannot accept connections").count();
     assert_eq!(complaints, 1, "it is said, and once: {}", server.stderr());
+}
+
+#[test]
+fn checks_find_their_descriptors_however_many_clients_sit_there() {
+    const CHECKS: usize = 8;
+    let launch = Launch::script("ulimit -n 128 && exec \"$@\"", ["-w", "1", "-b", "127.0.0.1:0"]);
+    let gate = launch.path("gate");
+    let checks: Vec<_> = (0..CHECKS).map(|number| format!("{number}{}", gated(&gate))).collect();
+    let server = launch.env("HEALTHCHECKS", &checks.join(" ")).start();
+    let _idle: Vec<_> = (0..128)
+        .map(|_| {
+            let mut client = Client::to(&server.at);
+            client.ask("/livez");
+            assert_eq!(client.answer().status, 200);
+            client
+        })
+        .collect();
+    let mut client = Client::to(&server.at);
+    client.ask("/");
+    eventually("all checks run at once", || processes::children(server.workers()[0]).len() == CHECKS);
+    open(&gate);
+    let answer = client.answer();
+    assert_eq!(answer.json()["summary"]["pass"].as_u64(), Some(CHECKS as u64), "{}", answer.body);
 }
 
 #[test]
