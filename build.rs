@@ -17,10 +17,11 @@ fn main() {
     }
 }
 
-/// Such a one may know no scripts, as mold does not, or not this kind, as gold does not. GNU's and LLVM's do.
+/// Another linker than GNU's or LLVM's may read no scripts (mold), or not this kind (gold).
 fn has_chosen_a_linker() -> bool {
     let flags = var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
-    var("RUSTC_LINKER").is_ok() || flags.split('\x1f').any(|flag| flag.trim_start_matches("-C").starts_with("link"))
+    let chooses = |flag: &str| ["linker=", "linker-flavor=", "-fuse-ld="].iter().any(|option| flag.contains(option));
+    var("RUSTC_LINKER").is_ok() || flags.split('\x1f').any(chooses)
 }
 
 /// Otherwise each start loads it from libgcc_s, which first asks the processor for all its features: in a virtual machine

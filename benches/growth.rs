@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 fn costs(size: u32) -> (f64, f64) {
     let inline = |n| Arc::new(Check { blocking: false, ..Check::new(format!("c{n}"), |_| Finding::PASS) });
     let suite: Suite = (0..size).map(inline).collect();
-    let (mut runner, mut round) = (Runner::new(|| {}), Round::none(Instant::now()));
+    let (mut runner, mut round) = (Runner::new(|| {}), Round::empty(Instant::now()));
     let mut run = |report: &mut Report| {
         let now = Instant::now();
         runner.begin_in(&mut round, suite.clone(), Duration::from_secs(60), now);

@@ -30,12 +30,15 @@ const BROWSER: &[u8] = b"GET /hospital.healthchecks?verbose HTTP/1.1\r\n\
 fn parse(criterion: &mut Criterion) {
     let mut wire = Wire::new();
     for (name, request) in [("a probe", PROBE), ("a browser", BROWSER)] {
-        criterion.bench_function(&format!("parse: {name}"), |bencher| {
+        criterion.bench_function(&format!("parse: {name}, again"), |bencher| {
             bencher.iter(|| assert!(wire.parse(black_box(request))));
         });
     }
+    criterion.bench_function("parse: a probe and a browser in turn", |bencher| {
+        bencher.iter(|| assert!(wire.parse(black_box(PROBE)) && wire.parse(black_box(BROWSER))));
+    });
     let body = [b'x'; 400];
-    criterion.bench_function("parse and answer: a probe", |bencher| {
+    criterion.bench_function("parse and answer: a probe, again", |bencher| {
         bencher.iter(|| wire.serve([black_box(PROBE)], &body));
     });
 }

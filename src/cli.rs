@@ -39,7 +39,7 @@ enum Verb {
 /// Does what the command line says.
 pub(crate) fn run() -> ExitCode {
     let mut given = Given::from_process();
-    if let Some((_, verb)) = of_old(&given.argv) {
+    if let Some((_, verb)) = former_name(&given.argv) {
         given.argv.insert(1, verb.into());
     }
     let outcome = match parse(&given) {
@@ -62,7 +62,7 @@ pub(crate) fn command() -> Command {
 
 fn parse(given: &Given) -> Result<(Command, ArgMatches), clap::Error> {
     let mut command = command();
-    if let Some((name, verb)) = of_old(&given.argv) {
+    if let Some((name, verb)) = former_name(&given.argv) {
         command = command.mut_subcommand(verb, |verb| verb.override_usage(format!("{name} [OPTIONS] [NAMES]...")));
     }
     let matches = command.try_get_matches_from_mut(&given.argv)?;
@@ -78,8 +78,8 @@ fn dispatch(given: Given, command: Command, matches: ArgMatches) -> Result<ExitC
     }
 }
 
-/// The name of old by which a link to the program was called, and the subcommand of today that it stands for.
-fn of_old(argv: &[OsString]) -> Option<(&'static str, &'static str)> {
+/// The former name by which a link to the program was called, and the subcommand that it stands for today.
+fn former_name(argv: &[OsString]) -> Option<(&'static str, &'static str)> {
     let name = Path::new(argv.first()?).file_name()?;
     [("hospital-cli", "check"), ("hospital-serve", "serve")].into_iter().find(|(old, _)| name == *old)
 }

@@ -12,6 +12,7 @@ const PATIENCE: Patience = Patience { header: Duration::from_secs(10), keep_aliv
 #[derive(Debug)]
 pub struct Wire {
     connection: Connection,
+    reader: Reader,
     now: Instant,
 }
 
@@ -20,20 +21,20 @@ impl Wire {
     #[allow(clippy::new_without_default)]
     pub fn new() -> Wire {
         let now = Instant::now();
-        Wire { connection: Connection::new(now, &PATIENCE), now }
+        Wire { connection: Connection::new(now, &PATIENCE), reader: Reader::new(LIMITS), now }
     }
 
     /// Whether the bytes, from a client of its own, begin with a whole request.
     pub fn parse(&mut self, bytes: &[u8]) -> bool {
         self.connection.reset(self.now, &PATIENCE);
-        self.connection.receive(bytes, self.now, &mut Reader::new(LIMITS), &PATIENCE).is_ok()
+        self.connection.receive(bytes, self.now, &mut self.reader, &PATIENCE).is_ok()
             && self.connection.request().is_some()
     }
 
     /// A client's whole stay: it sends the pieces, gets `body` in answer to each request, and stops sending. How many
     /// bytes it was sent.
     pub fn serve<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>, body: &[u8]) -> usize {
-        let Wire { connection, now } = self;
+        let Wire { connection, reader, now } = self;
         let response =
             |status| Response { status, fields: &["Server: hospital\r\nVary: Accept\r\n"], body, close: false };
         connection.reset(*now, &PATIENCE);
@@ -41,7 +42,7 @@ impl Wire {
         loop {
             let judged = match connection.need() {
                 Need::Read => match pieces.next() {
-                    Some(piece) => connection.receive(piece, *now, &mut Reader::new(LIMITS), &PATIENCE),
+                    Some(piece) => connection.receive(piece, *now, reader, &PATIENCE),
                     None => {
                         connection.end();
                         Ok(())
@@ -54,7 +55,7 @@ impl Wire {
                 Need::Write => {
                     let length = connection.output().len();
                     sent += length;
-                    connection.sent(length, *now, &mut Reader::new(LIMITS), &PATIENCE)
+                    connection.sent(length, *now, reader, &PATIENCE)
                 }
                 Need::Shut => {
                     connection.shut();

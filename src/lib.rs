@@ -9,9 +9,10 @@
 //!           worker  worker  worker     one mio loop each, on the shared listener
 //! ```
 //!
-//! The way of the data, in reading order: environment → `settings` → `sys::sockets` → `master` forks →
-//! `worker` accepts → `connection` yields a request → `route` → `collect` → `round` → `report` → `render`
-//! → `connection` → socket.
+//! How a setting becomes an answer, in reading order: environment → `settings` → `collect` → `plan` →
+//! `sys::sockets` → `master` forks → `worker` accepts → `connection` yields a request → `route` →
+//! `respond::judge` decides → `round` → `report` → `render` → `respond` → `connection` → socket.
+//! `docs/ARCHITECTURE.md` names the rest.
 
 // What `#[healthcheck]` expands to begins with `::hospital`, inside this crate too.
 extern crate self as hospital;

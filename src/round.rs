@@ -127,7 +127,7 @@ impl Runner {
     /// Begins a round that is over within `limit`. Checks that cannot block have run when it returns, but for
     /// those that stand behind more than may run at once.
     pub fn begin(&mut self, suite: Suite, limit: Duration, now: Instant) -> Round {
-        let mut round = Round::none(now);
+        let mut round = Round::empty(now);
         self.begin_in(&mut round, suite, limit, now);
         round
     }
@@ -163,7 +163,7 @@ impl Runner {
             self.witness.ends(&done.check);
             // What comes after its deadline, or from an earlier round, was reported late already.
             if done.round == round.serial
-                && let State::Running { since, .. } = round.states[done.index]
+                && let Some(&State::Running { since, .. }) = round.states.get(done.index)
             {
                 round.finish(done.index, done.finding, since, done.elapsed);
             }
@@ -243,7 +243,7 @@ impl Runner {
 
 impl Round {
     /// One of no checks, which is over.
-    pub fn none(now: Instant) -> Round {
+    pub fn empty(now: Instant) -> Round {
         Round {
             serial: 0,
             suite: Suite::default(),
@@ -341,9 +341,7 @@ impl Round {
     pub fn report_at(&self, now: Instant) -> Report {
         let outcome = |(check, state): (&Arc<Check>, &State)| {
             let began = match state {
-                State::Over { outcome, began } => {
-                    return Outcome { age: now.saturating_duration_since(*began), ..outcome.clone() };
-                }
+                State::Over { outcome, began } => return outcome.clone().aged(*began, now),
                 State::Running { since, .. } => *since,
                 State::Waiting => self.began,
             };
@@ -359,18 +357,26 @@ impl Round {
         report
     }
 
-    /// Puts the same in the place of another report; the round is then one of no checks.
+    /// Puts the same in the place of another report. Of the round, only [`Round::suite`] is left.
     pub fn move_into(&mut self, report: &mut Report, now: Instant) {
         self.finished.clear();
         report.outcomes.clear();
         report.outcomes.extend(self.states.drain(..).filter_map(|state| match state {
-            State::Over { outcome, began } => Some(Outcome { age: now.saturating_duration_since(began), ..outcome }),
+            State::Over { outcome, began } => Some(outcome.aged(began, now)),
             State::Waiting | State::Running { .. } => None,
         }));
     }
 }
 
 impl Outcome {
+    /// As of `now`, which may be a moment before a check that cannot block was run.
+    fn aged(mut self, began: Instant, now: Instant) -> Outcome {
+        if began < now {
+            self.age = self.elapsed.max(now - began);
+        }
+        self
+    }
+
     /// That of a check which is waited for no longer.
     pub(crate) fn late(check: &Arc<Check>, after: Duration) -> Outcome {
         Outcome { check: check.clone(), finding: timed_out(after), elapsed: after, age: after }

@@ -76,6 +76,7 @@ fn each_shape_has_its_answer() {
             ("two Hosts", 400, Closed, fields("Host: x\r\n")),
             ("no target", 400, Closed, target("")),
             ("empty lines before it", 200, Kept, "\r\n\r\n".to_owned() + &fields("")),
+            ("an empty line that ends with LF alone before it", 400, Closed, "\r\n\n".to_owned() + &fields("")),
             // Targets.
             ("an absolute target", 200, Kept, target("http://other.example:80/livez")),
             ("an authority for GET", 400, Kept, target("other.example:443")),
@@ -139,11 +140,15 @@ fn what_is_too_large_has_its_answer() {
         &[
             ("a line of 1 MB", 414, Closed, line(1 << 20)),
             ("a line without an end", 414, Closed, "a".repeat(1 << 20)),
+            ("a line of 1 MB behind an empty one", 414, Closed, "\r\n".to_owned() + &line(1 << 20)),
+            ("a line of 1 MB behind many empty ones", 414, Closed, "\r\n".repeat(50_000) + &line(1 << 20)),
+            ("a line of 1 MB behind an LF", 400, Closed, "\n\r\n\r\n".to_owned() + &line(1 << 20)),
             ("10,000 fields", 431, Closed, fields(10_000)),
             ("one field too many", 431, Closed, fields(100)),
             ("as many fields as are allowed", 200, Kept, fields(99)),
             ("a field one byte too large", 431, Closed, field(8190)),
             ("a field of 1 MB", 431, Closed, field(1 << 20)),
+            ("a field of 1 MB behind empty lines", 431, Closed, "\r\n\r\n".to_owned() + &field(1 << 20)),
         ]
         .map(|(shape, status, after, text)| (shape, status, after, text.into_bytes())),
     );

@@ -3,6 +3,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use support::family::Family;
 use support::metrics::{Samples, gated, open, samples, scrape, shows};
@@ -84,6 +85,27 @@ fn a_check_has_its_status_its_duration_and_its_time() {
     assert_eq!(sick[r#"hospital_rounds_total{outcome="pass"}"#], 1.0);
     assert_eq!(sick[r#"hospital_rounds_total{outcome="fail"}"#], 1.0);
     assert_eq!(sick[r#"hospital_requests_total{route="checks",code="5xx"}"#], 1.0);
+}
+
+#[test]
+fn a_quick_check_did_not_run_until_the_slowest_of_its_round_was_over() {
+    let launch = Launch::serve([""; 0]);
+    let (began, gate) = (launch.path("began"), launch.path("gate"));
+    let script = format!("touch%20{};%20until%20test%20-e%20{};%20do%20:;%20done", began.display(), gate.display());
+    let checks = format!("hospital.healthchecks.predictable slow=exec:/bin/sh#args=-c&args={script}");
+    let server = launch.env("HEALTHCHECKS", &checks).start();
+    let mut client = Client::to(&server.at);
+    client.ask("/");
+    eventually("the slow one has begun", || began.exists());
+    let since = Instant::now();
+    eventually("it has run for a while", || since.elapsed() > Duration::from_millis(50));
+    let held = since.elapsed().as_secs_f64();
+    open(&gate);
+    assert_eq!(client.answer().status, 200);
+    let figures = scrape(&server);
+    let ran = |id| figures[&format!("hospital_check_last_run_timestamp_seconds{{check=\"{id}\"}}")];
+    let between = ran("slow") - ran("hospital.healthchecks.predictable.collected");
+    assert!(between > held - 0.002, "{between} s, and was held for {held} s");
 }
 
 #[test]

@@ -3,9 +3,9 @@
  *
  *     start PORT COMMAND [ARGUMENT]...
  *
- * The server is to listen on 127.0.0.1:PORT and to answer within 20 s; then its process group is ended. While it is not
- * listening, who asks sleeps between two tries, and then he waits in recv: what he takes from the processor would be taken
- * from the processes that start.
+ * The server is to listen on 127.0.0.1:PORT and to answer within 20 s; then its process group is ended. Until it
+ * listens, the client sleeps between two tries; then it waits in recv. A processor that it kept busy would be missing to the
+ * server.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -3,8 +3,7 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use console::Style;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::{Style, Term};
 
 use super::unittest;
 use crate::check::Status;
@@ -29,76 +28,99 @@ pub(super) enum Shown {
 /// Progress on standard error.
 pub(super) struct Live {
     shown: Shown,
-    /// The line at the bottom of a terminal; hidden elsewhere.
-    bar: ProgressBar,
-    /// The dots above that line.
-    dots: String,
+    /// Where it is a terminal, what still runs is said in its last line.
+    terminal: Option<Term>,
+    /// How many of its last lines are to be written anew.
+    lines: usize,
+    /// The dots in the line above that one, and how many they are.
+    dots: (String, usize),
+    done: usize,
+    checks: usize,
 }
 
 impl Live {
     /// For so many checks.
     pub(super) fn new(checks: usize, shown: Shown) -> Live {
-        let template = match shown {
-            Shown::Nothing | Shown::Name => "{wide_msg}",
-            Shown::Dot => "{prefix}\n{wide_msg}",
-        };
-        let style = ProgressStyle::with_template(template).expect("the templates are well formed");
-        let bar = ProgressBar::with_draw_target(Some(checks as u64), ProgressDrawTarget::stderr()).with_style(style);
-        Live { shown, bar, dots: String::new() }
+        let terminal = Some(Term::stderr()).filter(Term::is_term);
+        Live { shown, terminal, lines: 0, dots: (String::new(), 0), done: 0, checks }
     }
 
     /// How often [`Live::still`] has something new to say; never where there is no terminal.
     pub(super) fn refresh(&self) -> Duration {
-        if self.bar.is_hidden() { Duration::MAX } else { Duration::from_millis(100) }
+        if self.terminal.is_none() { Duration::MAX } else { Duration::from_millis(100) }
     }
 
     /// A check has come to this.
     pub(super) fn outcome(&mut self, outcome: &Outcome) {
+        self.done += 1;
         let style = style(outcome.finding.status);
         match self.shown {
             Shown::Nothing => {}
             Shown::Name => {
                 let word = style.apply_to(unittest::word(outcome));
-                let line = format!("{} ... {word}\n", unittest::description(&outcome.check));
-                self.bar.suspend(|| say(&line));
+                self.erase();
+                say(&format!("{} ... {word}\n", unittest::description(&outcome.check)));
             }
-            Shown::Dot => {
-                let dot = style.apply_to(unittest::letter(outcome.finding.status)).to_string();
-                if self.bar.is_hidden() {
-                    say(&dot);
-                }
-                self.dots.push_str(&dot);
-                self.bar.set_prefix(self.dots.clone());
-            }
+            Shown::Dot => self.dot(&style.apply_to(unittest::letter(outcome.finding.status)).to_string()),
         }
-        self.bar.inc(1);
+    }
+
+    fn dot(&mut self, dot: &str) {
+        let Some(terminal) = &self.terminal else { return say(dot) };
+        let (_, columns) = terminal.size();
+        let (dots, count) = &mut self.dots;
+        dots.push_str(dot);
+        *count += 1;
+        if *count >= usize::from(columns) {
+            self.leave_dots();
+        }
     }
 
     /// Shows what still runs.
-    pub(super) fn still(&self, round: &Round, now: Instant) {
-        if self.bar.is_hidden() {
-            return;
-        }
+    pub(super) fn still(&mut self, round: &Round, now: Instant) {
+        let Some(terminal) = &self.terminal else { return };
         let running: Vec<_> = round
             .running()
             .map(|(check, since)| format!("{} {}s", check.id, now.saturating_duration_since(since).as_secs()))
             .collect();
-        let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
-        let mut text = format!("{done}/{all}, running {}", running[..running.len().min(NAMED)].join(", "));
+        let named = running[..running.len().min(NAMED)].join(", ");
+        let mut text = format!("{}/{}, running {named}", self.done, self.checks);
         if running.len() > NAMED {
             text += &format!(" and {} more", running.len() - NAMED);
         }
-        self.bar.set_message(text);
+        let (_, columns) = terminal.size();
+        let dots = if matches!(self.shown, Shown::Dot) { format!("{}\n", self.dots.0) } else { String::new() };
+        let text = dots + &console::truncate_str(&text, columns.into(), "");
+        self.erase();
+        say(&text);
+        self.lines = text.lines().count();
     }
 
-    /// Everything has come in: what was shown stays, but for the line at the bottom.
-    pub(super) fn finish(self) {
-        let hidden = self.bar.is_hidden();
-        self.bar.finish_and_clear();
-        match self.shown {
-            Shown::Nothing => {}
-            Shown::Dot if !hidden => say(&format!("{}\n", self.dots)),
-            Shown::Dot | Shown::Name => say("\n"),
+    /// Everything has come in: what was shown stays, but for what still ran.
+    pub(super) fn finish(mut self) {
+        match (self.shown, &self.terminal) {
+            (Shown::Nothing, _) => self.erase(),
+            (Shown::Dot, Some(_)) => self.leave_dots(),
+            (Shown::Dot, None) => say("\n"),
+            (Shown::Name, _) => {
+                self.erase();
+                say("\n");
+            }
+        }
+    }
+
+    /// Has the dots stay where they are.
+    fn leave_dots(&mut self) {
+        self.erase();
+        let (dots, _) = std::mem::take(&mut self.dots);
+        say(&format!("{dots}\n"));
+    }
+
+    /// Whoever does not read it loses nothing but this.
+    fn erase(&mut self) {
+        let lines = std::mem::take(&mut self.lines);
+        if let Some(terminal) = self.terminal.as_ref().filter(|_| lines > 0) {
+            let _ = terminal.clear_line().and_then(|()| terminal.clear_last_lines(lines - 1));
         }
     }
 }

@@ -50,7 +50,7 @@ impl Pool {
         Pool { shared: Arc::new(shared) }
     }
 
-    /// Has a thread of its own run each of the checks, now, and leaves none of them.
+    /// Has a thread of its own run each of the checks, now; `jobs` is empty afterwards.
     pub(super) fn submit(&self, jobs: &mut Vec<Job>) {
         if jobs.is_empty() {
             return;

@@ -48,7 +48,7 @@ pub(crate) struct Case {
     not_before: Duration,
 }
 
-/// How a check stands at a time that there is a case against.
+/// How a check stands that there is a case against, at a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// It runs when no other suspect does.

@@ -48,6 +48,37 @@ fn checks_run_side_by_side() {
 }
 
 #[test]
+fn what_comes_back_when_its_report_was_taken_is_too_late() {
+    let (late, release) = stuck("late", Duration::from_millis(20));
+    let (sender, receiver) = mpsc::channel();
+    let mut runner = Runner::new(move || sender.send(()).unwrap_or_default());
+    let start = Instant::now();
+    let mut round = runner.begin(suite([late]), LONG, start);
+    runner.advance(&mut round, start + LONG);
+    let mut report = Report::default();
+    round.move_into(&mut report, start + LONG);
+    assert_eq!(contexts(&report), [("late", Status::Error, Some("timed out after 20ms"))]);
+    drop(release);
+    receiver.recv().expect("the check comes back");
+    runner.advance(&mut round, start + LONG);
+    assert!(!runner.is_busy() && round.is_over());
+}
+
+#[test]
+fn a_check_that_ran_in_place_is_as_old_as_it_took() {
+    let spin = |_| {
+        let since = Instant::now();
+        while since.elapsed() < Duration::from_millis(1) {}
+        Finding::PASS
+    };
+    let check = Check { blocking: false, ..Check::new("spin", spin) };
+    let now = Instant::now();
+    let report = Runner::new(|| {}).begin(suite([Arc::new(check)]), LONG, now).into_report(now);
+    let outcome = &report.outcomes[0];
+    assert!(outcome.age >= outcome.elapsed && !outcome.elapsed.is_zero(), "{outcome:?}");
+}
+
+#[test]
 fn a_late_check_is_named_and_the_rest_is_as_found() {
     let (late, _release) = stuck("late", Duration::from_millis(20));
     let report = Runner::run(suite([late, check("well", LONG, |_| Finding::PASS)]), LONG);

@@ -31,7 +31,7 @@ pub(crate) const SUCCESSION: &str = "HOSPITAL_SUCCESSION";
 /// What the process was started with; a reload resolves it again.
 #[derive(Clone, Debug)]
 pub(crate) struct Given {
-    /// The command line, with the name of the program and the verb, which a name of old stands for.
+    /// The command line, with the name of the program and the verb, which a former name stands for.
     pub(crate) argv: Vec<OsString>,
     /// Where the program stands, what it was given there, and the directory that it was started in.
     pub(crate) program: PathBuf,

@@ -24,8 +24,12 @@ unsafe extern "C" fn release_object(object: *mut dl_phdr_info, _: size_t, _: *mu
         let object = &*object;
         (object.dlpi_addr, std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()))
     };
-    // The first last: the headers lie in it themselves, and to read on in them would map it again.
-    for segment in headers.iter().rev().filter(|header| header.p_type == PT_LOAD && header.p_flags & PF_W == 0) {
+    // The first last, and none of the headers before it: they lie in it themselves, and to read on would map it again.
+    let first = headers.iter().position(|header| header.p_type == PT_LOAD).unwrap_or(headers.len());
+    for segment in headers[first..].iter().rev() {
+        if segment.p_type != PT_LOAD || segment.p_flags & PF_W != 0 {
+            continue;
+        }
         // Both ends inwards; the kernel takes whole pages only.
         let page = segment.p_align.max(4096);
         let start = (base + segment.p_vaddr).next_multiple_of(page);

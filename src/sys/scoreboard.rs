@@ -122,7 +122,7 @@ impl Scoreboard {
     }
 
     /// Notes whether the service is in maintenance. True for the one worker that is the first to note another than before.
-    pub(crate) fn changes_maintained(&self, maintained: bool) -> bool {
+    pub(crate) fn note_maintenance(&self, maintained: bool) -> bool {
         let before = &self.board.maintained;
         // Read first: what nobody writes, every worker may have in its cache.
         before.load(Relaxed) != maintained && before.swap(maintained, Relaxed) != maintained

@@ -89,8 +89,9 @@ impl Clients {
 
     /// Closes the socket, which also takes it out of mio's set.
     pub(super) fn remove(&mut self, key: usize) {
-        let client = self.slab.remove(key);
+        let mut client = self.slab.remove(key);
         if self.spare.len() < SPARE {
+            client.connection.shrink();
             self.spare.push(client.connection);
         }
     }

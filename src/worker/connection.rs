@@ -117,13 +117,18 @@ impl Connection {
         }
     }
 
-    /// Makes it a fresh one for the next client, with its buffers kept.
-    pub(crate) fn reset(&mut self, now: Instant, patience: &Patience) {
-        let (mut input, mut output) = (std::mem::take(&mut self.input), std::mem::take(&mut self.output));
-        for buffer in [&mut input, &mut output] {
+    /// Gives back what its last client has made its buffers grow to.
+    pub(crate) fn shrink(&mut self) {
+        for buffer in [&mut self.input, &mut self.output] {
             buffer.clear();
             buffer.shrink_to(KEPT_CAPACITY);
         }
+    }
+
+    /// Makes it a fresh one for the next client, with its buffers kept.
+    pub(crate) fn reset(&mut self, now: Instant, patience: &Patience) {
+        self.shrink();
+        let (input, output) = (std::mem::take(&mut self.input), std::mem::take(&mut self.output));
         *self = Connection { input, output, ..Connection::new(now, patience) };
     }
 
@@ -166,11 +171,13 @@ impl Connection {
     ) -> Result<(), Rejection> {
         match &mut self.state {
             State::Reading => {
-                if self.input.is_empty() {
-                    self.deadline = now + patience.header;
-                }
+                let is_first = self.input.is_empty();
                 self.since = now;
                 self.input.extend_from_slice(bytes);
+                self.skip_empty_lines();
+                if is_first && !self.input.is_empty() {
+                    self.deadline = now + patience.header;
+                }
                 self.parse(reader)
             }
             State::Lingering { budget, .. } => {
@@ -181,6 +188,15 @@ impl Connection {
                 Ok(())
             }
             State::Asked(_) | State::Writing { .. } | State::Closed => Ok(()),
+        }
+    }
+
+    /// Those before a request are no part of it (RFC 9112, 2.2), and of none of its limits.
+    fn skip_empty_lines(&mut self) {
+        if self.input.starts_with(b"\r\n") {
+            let lines = self.input.chunks_exact(2).take_while(|bytes| bytes == b"\r\n").count();
+            self.input.drain(..2 * lines);
+            self.scanned = 0;
         }
     }
 
@@ -215,30 +231,28 @@ impl Connection {
         }
     }
 
-    /// The request that waits for its answer.
-    pub(crate) fn request(&self) -> Option<Asked<'_>> {
+    fn asked(&self) -> Option<&Request> {
         match &self.state {
-            State::Asked(request) => Some(request.asked(&self.input)),
+            State::Asked(request) => Some(request),
             State::Reading | State::Writing { .. } | State::Lingering { .. } | State::Closed => None,
         }
+    }
+
+    /// The request that waits for its answer.
+    pub(crate) fn request(&self) -> Option<Asked<'_>> {
+        self.asked().map(|request| request.asked(&self.input))
     }
 
     /// The number of that request: with the same number, the same was asked.
     pub(crate) fn number(&self) -> Option<u64> {
-        match &self.state {
-            State::Asked(request) => Some(request.number),
-            State::Reading | State::Writing { .. } | State::Lingering { .. } | State::Closed => None,
-        }
+        self.asked().map(|request| request.number)
     }
 
-    /// What has come in of the head that an answer is for, without empty lines before it, and when its last byte came.
+    /// What has come in of the head that an answer is for, and since when we could have answered it: its last byte had
+    /// come, and the answer before it was sent.
     pub(crate) fn head(&self) -> (&[u8], Instant) {
-        let length = match &self.state {
-            State::Asked(request) => request.length,
-            State::Reading | State::Writing { .. } | State::Lingering { .. } | State::Closed => self.input.len(),
-        };
-        let empty = self.input[..length].iter().take_while(|byte| b"\r\n".contains(byte)).count();
-        (&self.input[empty..length], self.since)
+        let length = self.asked().map_or(self.input.len(), |request| request.length);
+        (&self.input[..length], self.since)
     }
 
     /// Notes who the client is.
@@ -253,7 +267,7 @@ impl Connection {
 
     /// Answers the request.
     pub(crate) fn respond(&mut self, response: Response<'_>, now: Instant) {
-        let State::Asked(request) = &self.state else { return };
+        let Some(request) = self.asked() else { return };
         let close = response.close || !request.keep_alive;
         let after = if request.has_body {
             After::Linger
@@ -269,7 +283,7 @@ impl Connection {
 
     /// Answers a request that could not be read, and closes behind it.
     pub(crate) fn reject(&mut self, response: Response<'_>, now: Instant) {
-        let head_only = self.head().0.starts_with(b"HEAD ");
+        let head_only = self.input.starts_with(b"HEAD ");
         self.input.clear();
         self.write(response, After::Linger, head_only, 1, now);
     }
@@ -316,6 +330,7 @@ impl Connection {
             After::Read => {
                 self.state = State::Reading;
                 self.output.shrink_to(KEPT_CAPACITY);
+                self.skip_empty_lines();
                 if self.input.is_empty() {
                     self.deadline = now + patience.keep_alive;
                     self.input.shrink_to(KEPT_CAPACITY);

@@ -179,14 +179,17 @@ impl Door {
     }
 
     /// One of those that are still waiting when the door closes.
-    pub(super) fn accept_last(&mut self, now: Instant) -> Option<Socket> {
-        let State::Closing { at } = self.state else { return None };
-        let mut ours = self.listeners.iter().filter(|listener| at <= now && listener.is_ours());
-        ours.find_map(Listener::accept_client)
+    pub(super) fn accept_last(&self, now: Instant) -> Option<Socket> {
+        match self.state {
+            State::Closing { at } if at <= now => {
+                self.listeners.iter().filter(|listener| listener.is_ours()).find_map(Listener::accept_client)
+            }
+            State::Closing { .. } | State::Open | State::Yielded { .. } | State::Paused { .. } | State::Closed => None,
+        }
     }
 
     /// One of those that are waiting now, were it left to others or not.
-    pub(super) fn accept_waiting(&mut self) -> Option<Socket> {
+    pub(super) fn accept_waiting(&self) -> Option<Socket> {
         match self.state {
             State::Open | State::Yielded { .. } => self.listeners.iter().find_map(Listener::accept_client),
             State::Closing { .. } | State::Paused { .. } | State::Closed => None,

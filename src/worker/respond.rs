@@ -13,7 +13,7 @@ use super::access::{AccessLog, Entry};
 use super::connection::{Connection, Rejection, Response};
 use super::metrics;
 use super::rounds::Answer;
-use super::route;
+use super::route::{self, Route};
 use crate::check::Status;
 use crate::collect::{Sources, Suite};
 use crate::disclosure::Disclosure;
@@ -115,7 +115,7 @@ pub(super) struct Responder {
     answers: u64,
     body: Vec<u8>,
     /// Of which revision of the report, and in what format, the body is, if it can be said again.
-    told: Option<(u64, &'static str)>,
+    body_is: Option<(u64, &'static str)>,
     fields: Fields,
     access: Option<AccessLog>,
 }
@@ -145,7 +145,7 @@ impl Responder {
             close: settings.times.keep_alive.is_zero(),
             answers: 0,
             body: Vec::new(),
-            told: None,
+            body_is: None,
             // Names the answer in the log: which process, and which of its answers.
             fields: Fields::new(format!("X-Request-Id: {process}")),
             process,
@@ -172,9 +172,12 @@ impl Responder {
         let asked = connection.request()?;
         let route = route::route(asked.method, asked.target, &self.prefix);
         let counted = route.counted();
+        let is_for_checks = matches!(route, Route::Checks(..));
         let at_once = match self.judge(route, asked, now) {
             Continue(wish) => {
-                self.remember(number, counted, &wish);
+                if is_for_checks {
+                    self.remember(number, &wish);
+                }
                 return Some(wish);
             }
             Break(at_once) => at_once,
@@ -210,11 +213,11 @@ impl Responder {
         let (route, success, media_type) = match &manner.dialect {
             Dialect::Format(format) => {
                 let can_be_said_again = format.timeless && manner.disclosed;
-                let told = revision.filter(|_| can_be_said_again).map(|revision| (revision, format.name));
-                if told.is_none() || self.told != told {
+                let wanted = revision.filter(|_| can_be_said_again).map(|revision| (revision, format.name));
+                if wanted.is_none() || self.body_is != wanted {
                     self.clear_body();
                     (format.write)(report, &mut self.body);
-                    self.told = told;
+                    self.body_is = wanted;
                 }
                 (tally::Route::Checks, (format.is_success)(report), format.media_type)
             }
@@ -243,7 +246,7 @@ impl Responder {
 
     fn clear_body(&mut self) {
         self.body.clear();
-        self.told = None;
+        self.body_is = None;
     }
 
     /// What the answer depends on beside the target.
@@ -255,10 +258,11 @@ impl Responder {
     /// something else than before, in whichever worker.
     pub(super) fn note(&self, report: &Report) {
         self.scoreboard.count_round(self.slot, report.passes());
-        let at = SystemTime::now();
-        for Outcome { check, finding, elapsed, .. } in &report.outcomes {
+        let now = SystemTime::now();
+        for Outcome { check, finding, elapsed, age } in &report.outcomes {
             let (status, id) = (finding.status, &check.id);
-            let Some(before) = self.scoreboard.note(id, finding, *elapsed, at) else { continue };
+            let ended = now - age.saturating_sub(*elapsed);
+            let Some(before) = self.scoreboard.note(id, finding, *elapsed, ended) else { continue };
             let context = one_line(finding.context.as_deref().unwrap_or_default());
             let request = self.answers;
             match (status.is_bad(), before) {

@@ -38,15 +38,19 @@ pub(super) struct Answer<'a> {
 pub(super) struct Rounds {
     runner: Runner,
     limit: Duration,
-    /// The one that runs, or the last one; and for whom it is: when it is over, those who have no answer yet, the
-    /// first of them last.
+    /// The one that runs, or the last one.
     round: Round,
+    /// Whether it runs: what it has found has not been taken from it.
     is_running: bool,
+    /// For whom it is; once it is over, those of them who have no answer yet, the first of them last.
     askers: Vec<Asker>,
+    /// For whom the next one is.
     waiting: Vec<Asker>,
-    /// What the last round and the one before it have found, and how often that was something else.
+    /// What the last round has found.
     report: Report,
+    /// What the one before it had found.
     before: Report,
+    /// How often a round has found something else than the one before it.
     revision: u64,
     /// Answers to those who could not wait for it.
     hurried: VecDeque<Answer<'static>>,
@@ -77,7 +81,7 @@ impl Rounds {
         Rounds {
             runner,
             limit,
-            round: Round::none(Instant::now()),
+            round: Round::empty(Instant::now()),
             is_running: false,
             askers: Vec::new(),
             waiting: Vec::new(),

@@ -6,7 +6,7 @@ use std::ops::Range;
 use httparse::Status;
 use memchr::{memchr, memchr_iter};
 
-use super::Response;
+use super::{KEPT_CAPACITY, Response};
 use crate::settings::MOST_FIELDS;
 
 /// How large a request may be.
@@ -42,6 +42,8 @@ pub(crate) enum Rejection {
     Version,
 }
 
+const BARE_LINE_FEED: Rejection = Rejection::Malformed("a line ends with LF alone");
+
 impl Rejection {
     /// The status code and what to tell the client.
     pub(crate) fn answer(self) -> (u16, &'static str) {
@@ -72,7 +74,7 @@ pub(crate) enum Method {
 /// A request whose head is complete.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
-    /// The same for the same head, as long as a [`Reader`] reads no other in between.
+    /// The same as that of the request before only if their heads are the same.
     pub(super) number: u64,
     pub(super) method: Method,
     /// 0 or 1, of HTTP/1.x.
@@ -105,8 +107,10 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Request {
-    pub(super) fn numbered(self, number: u64) -> Request {
-        Request { number, ..self }
+    /// Whether its head may be kept to compare the next one with. A token may not: how long that takes would tell how
+    /// much of it is right.
+    fn is_memorable(&self) -> bool {
+        self.authorization.is_none() && self.length <= KEPT_CAPACITY
     }
 
     pub(super) fn asked<'a>(&self, input: &'a [u8]) -> Asked<'a> {
@@ -125,37 +129,45 @@ impl Request {
 #[derive(Clone, Debug)]
 pub(crate) struct Reader {
     limits: Limits,
-    /// The last head, and what it says: a probe asks the same all day, and is parsed once.
-    last: Vec<u8>,
-    says: Option<Request>,
-    /// How many were parsed.
-    heads: u64,
+    /// The head before, if it is remembered: a probe asks the same all day, and is parsed once.
+    head: Vec<u8>,
+    /// What that head says.
+    request: Option<Request>,
+    /// How many heads were parsed.
+    parsed: u64,
 }
 
 impl Reader {
     /// One that takes no larger requests than that.
     pub(crate) fn new(limits: Limits) -> Reader {
-        Reader { limits, last: Vec::new(), says: None, heads: 0 }
+        Reader { limits, head: Vec::new(), request: None, parsed: 0 }
     }
 
     /// What [`parse`] finds.
     pub(super) fn read(&mut self, input: &[u8], scanned: usize) -> Result<Option<Request>, Rejection> {
-        if let Some(says) = &self.says
-            && input.starts_with(&self.last)
+        if let Some(request) = &self.request
+            && input.starts_with(&self.head)
         {
-            return Ok(Some(says.clone()));
+            return Ok(Some(request.clone()));
         }
-        let Some(request) = parse(input, scanned, &self.limits)? else { return Ok(None) };
-        self.last.clear();
-        self.last.extend_from_slice(&input[..request.length]);
-        self.heads += 1;
-        Ok(Some(self.says.insert(request.numbered(self.heads)).clone()))
+        let Some(request) = parse(input, scanned, &self.limits, self.parsed + 1)? else { return Ok(None) };
+        self.parsed += 1;
+        self.request = request.is_memorable().then(|| request.clone());
+        self.head.clear();
+        if self.request.is_some() {
+            self.head.extend_from_slice(&input[..request.length]);
+        }
+        Ok(Some(request))
     }
 }
 
-/// Parses the head at the start of the input. `scanned` bytes were seen before, without finding its
-/// end: a client that sends byte by byte must not have its head parsed for each of them.
-pub(super) fn parse(input: &[u8], scanned: usize, limits: &Limits) -> Result<Option<Request>, Rejection> {
+/// Parses the head at the start of the input, which becomes the request of that number. `scanned` bytes were seen
+/// before, without finding its end: a client that sends byte by byte must not have its head parsed for each of them.
+pub(super) fn parse(input: &[u8], scanned: usize, limits: &Limits, number: u64) -> Result<Option<Request>, Rejection> {
+    // httparse skips empty lines before a request, and so would whoever looks for the end of its first line.
+    if input.starts_with(b"\n") {
+        return Err(BARE_LINE_FEED);
+    }
     check_sizes(input, limits)?;
     let fresh = scanned.saturating_sub(3);
     if scanned > 0 && !input[fresh..].windows(2).any(|pair| pair == b"\n\r" || pair == b"\n\n") {
@@ -171,7 +183,7 @@ pub(super) fn parse(input: &[u8], scanned: usize, limits: &Limits) -> Result<Opt
     };
     // httparse takes a bare LF for a line end, a proxy before us may not.
     if bare_line_feed(&input[..length]) {
-        return Err(Rejection::Malformed("a line ends with LF alone"));
+        return Err(BARE_LINE_FEED);
     }
     let minor = request.version.unwrap_or(1);
     let fields = Fields::read(request.headers, limits)?;
@@ -186,7 +198,7 @@ pub(super) fn parse(input: &[u8], scanned: usize, limits: &Limits) -> Result<Opt
         start..start + part.len()
     };
     Ok(Some(Request {
-        number: 0,
+        number,
         method: method(request.method.unwrap_or_default())?,
         minor,
         keep_alive: match minor {

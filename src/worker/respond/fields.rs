@@ -5,15 +5,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The fields of the last answer, for the next one: mostly they are the same for a second.
 pub(super) struct Fields {
-    /// The beginning of the last of them.
-    last: String,
+    /// How the last of them begins, which differs in each answer.
+    last_line: String,
     text: String,
-    /// What they were written of, if that can come again.
-    of: Option<(&'static str, [&'static str; 2])>,
+    /// For which media type and lines they were written, if those can come again.
+    written_for: Option<(&'static str, [&'static str; 2])>,
     date: Date,
 }
 
-/// The value of the Date field, written anew once a second.
+/// The value of the Date field, written anew once a second: when the clock that tells dates is set, it is wrong for a
+/// second at most.
 #[derive(Default)]
 pub(super) struct Date {
     text: String,
@@ -22,18 +23,19 @@ pub(super) struct Date {
 }
 
 impl Fields {
-    /// Fields of which the last begins so, and goes on with what differs in each answer.
-    pub(super) fn new(last: String) -> Fields {
-        Fields { last, text: String::new(), of: None, date: Date::default() }
+    /// Fields of which the last line begins like this.
+    pub(super) fn new(last_line: String) -> Fields {
+        Fields { last_line, text: String::new(), written_for: None, date: Date::default() }
     }
 
-    /// The fields for a body of that media type, with further lines, each with its end; but for the end of the last.
+    /// The fields for a body of that media type, and these lines, which have their line ends. The caller ends the last
+    /// line.
     pub(super) fn text(&mut self, media_type: &'static str, lines: [Cow<'static, str>; 2], now: Instant) -> &str {
-        let of = match lines {
+        let wanted = match lines {
             [Cow::Borrowed(first), Cow::Borrowed(second)] => Some((media_type, [first, second])),
             _ => None,
         };
-        if of.is_none() || of != self.of || self.date.is_over(now) {
+        if wanted.is_none() || wanted != self.written_for || self.date.is_over(now) {
             self.text.clear();
             let date = self.date.text(now, SystemTime::now);
             for part in ["Server: hospital\r\nDate: ", date, "\r\nContent-Type: ", media_type] {
@@ -41,8 +43,8 @@ impl Fields {
             }
             self.text.push_str("\r\nX-Content-Type-Options: nosniff\r\n");
             lines.iter().for_each(|line| self.text.push_str(line));
-            self.text.push_str(&self.last);
-            self.of = of;
+            self.text.push_str(&self.last_line);
+            self.written_for = wanted;
         }
         &self.text
     }
@@ -50,7 +52,7 @@ impl Fields {
     /// The value of the Date field at the moment `now`.
     pub(super) fn date(&mut self, now: Instant) -> &str {
         if self.date.is_over(now) {
-            self.of = None;
+            self.written_for = None;
         }
         self.date.text(now, SystemTime::now)
     }

@@ -13,7 +13,6 @@ use crate::render::exposition::Syntax;
 use crate::render::line::one_line;
 use crate::render::{self, FORMATS, Format, html};
 use crate::sys::filesystem::read_file;
-use crate::tally;
 use crate::worker::connection::Asked;
 use crate::worker::route::{Query, Route};
 use crate::worker::{negotiate, scraper};
@@ -48,10 +47,10 @@ impl Responder {
         Some(judged.wish.clone())
     }
 
-    /// Remembers what a request came to, if it comes to the same until the checks change: readiness does not, nor does
-    /// what may be answered from the cache.
-    pub(super) fn remember(&mut self, number: u64, route: tally::Route, wish: &Wish) {
-        if matches!(route, tally::Route::Checks) && wish.whole.is_none() {
+    /// Remembers what a request for checks came to, if it comes to the same until they change. With a cache it does not:
+    /// whether their files have changed so lately that nothing may be cached is another thing a moment later.
+    pub(super) fn remember(&mut self, number: u64, wish: &Wish) {
+        if self.cache.is_zero() {
             self.judged = Some(Judged { number, suite: self.sources.suite().clone(), wish: wish.clone() });
         }
     }
@@ -106,7 +105,7 @@ impl Responder {
         }
         let reason = self.maintenance.as_deref().and_then(maintained);
         // Said once by whichever worker is asked first.
-        if self.scoreboard.changes_maintained(reason.is_some()) {
+        if self.scoreboard.note_maintenance(reason.is_some()) {
             match &reason {
                 Some(reason) => tracing::info!("maintenance begins, /readyz fails: {}", one_line(reason)),
                 None => tracing::info!("maintenance ends, /readyz is about the checks again"),
