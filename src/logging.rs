@@ -23,8 +23,8 @@ static ACCESS: OnceLock<Output> = OnceLock::new();
 /// The path that stands for standard output.
 const STANDARD_OUTPUT: &str = "-";
 
-/// Begins to log. To be called once, before the first fork: the workers inherit it. The file is given to
-/// `owner`, so that workers of another user can open it anew.
+/// Begins to log. To be called once, before the first fork: the workers inherit it. A file that is made is given
+/// to `owner`, so that workers of another user can open it anew.
 ///
 /// # Errors
 ///

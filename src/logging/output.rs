@@ -35,12 +35,12 @@ struct State {
 }
 
 impl Output {
-    /// The file at that path, or without one the stream. The file is given to `owner`, so that workers of another user
-    /// can open it anew.
+    /// The file at that path, or without one the stream. A file that is made is given to `owner`, so that workers of
+    /// another user can open it anew.
     pub(super) fn open(path: Option<&Path>, stream: Stream, owner: FileOwner) -> io::Result<Output> {
         let path = path.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         let file = match (&path, stream) {
-            (Some(path), _) => Some(open(path, owner)?),
+            (Some(path), _) => Some(open_log(path, owner)?),
             (None, Stream::Out) => own_pipe(&io::stdout()),
             (None, Stream::Error) => own_pipe(&io::stderr()),
         };
@@ -55,7 +55,7 @@ impl Output {
     /// Opens the file anew, after it was rotated away. A failure keeps the old one, and is returned with the path.
     pub(super) fn reopen(&self) -> Result<(), (&Path, io::Error)> {
         let Some(path) = &self.path else { return Ok(()) };
-        let file = open(path, self.owner).map_err(|error| (path.as_path(), error))?;
+        let file = open_log(path, self.owner).map_err(|error| (path.as_path(), error))?;
         let mut state = self.lock();
         state.file = Some(file);
         state.torn = false;
@@ -102,13 +102,6 @@ impl State {
         self.torn = if rest.len() == bytes.len() { self.torn } else { !rest.is_empty() };
         rest.is_empty()
     }
-}
-
-fn open(path: &Path, (user, group): FileOwner) -> io::Result<File> {
-    let file = open_log(path)?;
-    // A worker may not, and need not, give away what the master has given it.
-    let _ = std::os::unix::fs::fchown(&file, user, group);
-    Ok(file)
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! The pidfile: held under a lock, so that a pid left by a dead master is never taken for a live one.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::sys::filesystem::open_locked;
 
 /// A pidfile that this process holds. The lock goes with the process, however that ends.
 #[derive(Debug)]
@@ -24,18 +25,15 @@ impl PidFile {
     pub(super) fn create(path: &Path) -> Result<PidFile, Error> {
         let refuse = |why: String| Error::Usage(format!("--pid {}: {why}", path.display()));
         let unwritable = |error: io::Error| refuse(format!("it cannot be written: {error}"));
-        if path.is_symlink() {
-            return Err(refuse("it is a symbolic link, whose target would be overwritten: name the target".to_owned()));
-        }
-        let open = File::options().create(true).read(true).write(true).truncate(false).open(path);
-        let mut file = open.map_err(unwritable)?;
-        if file.try_lock().is_err() {
-            let mut holder = String::new();
+        let file = open_locked(path).map_err(|error| {
+            if error.kind() != io::ErrorKind::WouldBlock {
+                return unwritable(error);
+            }
             // Only for the message: it says "another process" if the file is empty.
-            let _ = file.read_to_string(&mut holder);
+            let holder = std::fs::read_to_string(path).unwrap_or_default();
             let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
-            return Err(refuse(format!("a running server holds it ({holder}): stop that one, or choose another file")));
-        }
+            refuse(format!("a running server holds it ({holder}): stop that one, or choose another file"))
+        })?;
         let mut held = PidFile::held(path, file);
         held.write().map_err(unwritable)?;
         Ok(held)

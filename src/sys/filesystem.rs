@@ -1,12 +1,15 @@
 //! File systems: how much room they have, and what files we may run.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, User, eaccess};
+
+use super::identity::effective_user;
+use super::sockets::FileOwner;
 
 /// The room of one file system: bytes, and inodes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,9 +54,46 @@ pub(crate) fn read_file(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Opens a file to append to it, without waiting for the reader of a fifo.
-pub(crate) fn open_log(path: &Path) -> io::Result<File> {
-    File::options().create(true).append(true).custom_flags(libc::O_NONBLOCK).open(path)
+/// Opens a file to append to it, without waiting for the reader of a fifo. One that it makes is given to `owner`.
+///
+/// Who gets it may own the folder, and put there what leads to files of root. So what is there already is not given away,
+/// and root follows no link of that user.
+pub(crate) fn open_log(path: &Path, (user, group): FileOwner) -> io::Result<File> {
+    let mut options = File::options();
+    options.append(true).custom_flags(libc::O_NONBLOCK);
+    match options.clone().create_new(true).open(path) {
+        Ok(file) => {
+            // Some file systems know no owners.
+            let _ = fchown(&file, user, group);
+            Ok(file)
+        }
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Err(_) if user.is_none_or(|user| user == effective_user()) => options.create(true).open(path),
+        Err(_) => {
+            let may_follow = fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink() && Some(it.uid()) != user);
+            let flags = if may_follow { libc::O_NONBLOCK } else { libc::O_NONBLOCK | libc::O_NOFOLLOW };
+            options.custom_flags(flags).open(path).map_err(name_link)
+        }
+    }
+}
+
+/// Opens a file for this process alone, and makes it if need be. [`io::ErrorKind::WouldBlock`]: another process holds it.
+/// A link is not followed: its target may be somebody else's.
+pub(crate) fn open_locked(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let mut options = File::options();
+    options.create(true).read(true).write(true).truncate(false).custom_flags(flags);
+    let file = options.open(path).map_err(name_link)?;
+    file.try_lock()?;
+    Ok(file)
+}
+
+/// What the kernel calls too many levels of links is the one that was not to be followed.
+fn name_link(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::ELOOP) => io::Error::other("it is a symbolic link, which is not followed here: name its target"),
+        _ => error,
+    }
 }
 
 /// Whether this process may run the file, given who it is now.
