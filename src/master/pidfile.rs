@@ -3,11 +3,10 @@
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::sys::filesystem::open_locked;
+use crate::sys::filesystem::{open_locked, stands_at};
 
 /// A pidfile that this process holds. The lock goes with the process, however that ends.
 #[derive(Debug)]
@@ -68,9 +67,7 @@ impl PidFile {
 
     /// Deletes the file, if it is still the one that we hold. For the master, at its end.
     pub(super) fn remove(&self) {
-        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-        let (held, there) = (self.file.metadata().map(identity), std::fs::metadata(&self.path).map(identity));
-        if held.is_ok_and(|held| there.is_ok_and(|there| held == there))
+        if stands_at(&self.file, &self.path)
             && let Err(error) = std::fs::remove_file(&self.path)
         {
             tracing::warn!("--pid {} cannot be removed: {error}", self.path.display());
@@ -81,5 +78,28 @@ impl PidFile {
 impl AsFd for PidFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pidfile_that_was_removed_while_it_was_being_locked_is_made_anew() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let path = folder.path().join("pid");
+        // Who has it is the only one, and removes it, time after time, while others are about to lock it.
+        let compete = || {
+            let mut held = 0;
+            while held < 300 {
+                if let Ok(file) = PidFile::create(&path) {
+                    assert!(stands_at(&file.file, &file.path), "it is held, and nobody can find it");
+                    file.remove();
+                    held += 1;
+                }
+            }
+        };
+        std::thread::scope(|scope| (0..3).for_each(|_| drop(scope.spawn(compete))));
     }
 }

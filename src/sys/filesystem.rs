@@ -83,9 +83,21 @@ pub(crate) fn open_locked(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let mut options = File::options();
     options.create(true).read(true).write(true).truncate(false).custom_flags(flags);
-    let file = options.open(path).map_err(name_link)?;
-    file.try_lock()?;
-    Ok(file)
+    loop {
+        let file = options.open(path).map_err(name_link)?;
+        file.try_lock()?;
+        // Whoever held it may have removed it since it was opened: then it has no name, and the next one gets a new file.
+        if stands_at(&file, path) {
+            return Ok(file);
+        }
+    }
+}
+
+/// Whether that very file is what the path names.
+pub(crate) fn stands_at(file: &File, path: &Path) -> bool {
+    let identity = |it: fs::Metadata| (it.dev(), it.ino());
+    let (open, there) = (file.metadata().map(identity), fs::symlink_metadata(path).map(identity));
+    open.is_ok_and(|open| there.is_ok_and(|there| open == there))
 }
 
 /// What the kernel calls too many levels of links is the one that was not to be followed.
