@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 pub(crate) use nix::sys::signal::Signal;
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, sigaction, sigprocmask};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
@@ -61,6 +61,17 @@ pub(crate) fn before_ending(last: impl FnOnce() + Send + 'static) -> io::Result<
         }
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
+}
+
+/// Has a write beyond the limit on the size of files fail, as on a full disk, instead of ending the process.
+///
+/// By a handler that does nothing, which workers keep and an exec resets: a signal that is ignored would be ignored in the
+/// programs of checks, too.
+pub(crate) fn survive_size_limit() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: a handler that does nothing may interrupt anything.
+    unsafe { sigaction(Signal::SIGXFSZ, &action) }.expect("it is a signal that can be handled");
 }
 
 /// What a signal is called, as in `SIGSEGV`.
