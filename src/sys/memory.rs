@@ -23,7 +23,6 @@ unsafe extern "C" fn release_object(object: *mut dl_phdr_info, _: size_t, _: *mu
         let object = &*object;
         (object.dlpi_addr, std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()))
     };
-    // The first segment goes last, and no header before it is read: the headers lie in it, and reading on would map it
     // The first loadable segment goes last, and the headers before it are skipped: the headers lie in it, and reading
     // on would map it again.
     let first = headers.iter().position(|header| header.p_type == PT_LOAD).unwrap_or(headers.len());
