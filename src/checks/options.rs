@@ -1,14 +1,14 @@
-//! The options of one check: what stands behind the `#` of a name, or the keys of a TOML table.
+//! The options of one check: what follows the `#` of a name, or the keys of a TOML table.
 
-/// Keys with their values, in the order they were written. A builder takes out what it knows; what is
-/// left over was not known.
+/// Keys with their values, in the order in which they were written. A builder takes out the options that it knows;
+/// those left over are unknown.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pairs: Vec<(String, String)>,
 }
 
 impl Options {
-    /// These options, decoded already.
+    /// These options, already decoded.
     pub fn new(pairs: Vec<(String, String)>) -> Options {
         Options { pairs }
     }
@@ -19,12 +19,12 @@ impl Options {
         Options::new(pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
-    /// The values of an option, which stay.
+    /// The values of an option, without taking them out.
     pub(crate) fn values(&self, key: &str) -> impl Iterator<Item = &str> {
         self.pairs.iter().filter(move |(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
-    /// Adds more of them.
+    /// Adds more options.
     pub(crate) fn extend(&mut self, pairs: impl IntoIterator<Item = (String, String)>) {
         self.pairs.extend(pairs);
     }
@@ -47,7 +47,7 @@ impl Options {
         }
     }
 
-    /// Takes out an option and reads it with `parse`, whose error is put behind its name.
+    /// Takes out an option and reads it with `parse`, whose error is appended to the option's name.
     ///
     /// # Errors
     ///
@@ -77,12 +77,12 @@ impl Options {
         Ok(self.parse(key, read)?.unwrap_or(false))
     }
 
-    /// The names that are given, each as often as it is.
+    /// The names of the options, repeated ones repeatedly.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.pairs.iter().map(|(name, _)| name.as_str())
     }
 
-    /// The name of an option that nobody took.
+    /// The name of an option that was not taken out.
     pub fn left_over(&self) -> Option<&str> {
         self.pairs.first().map(|(name, _)| name.as_str())
     }

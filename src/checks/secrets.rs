@@ -1,19 +1,18 @@
-//! What of a target may be shown: never a password, never a token.
+//! What may be shown of a target: never a password, never a token.
 
 use percent_encoding::percent_decode_str;
 
-/// What stands for a secret where it is shown.
+/// Replaces a secret wherever it would be shown.
 const HIDDEN: &str = "***";
 
-/// A key of a URL's query, and the name of a header field, with one of these in it has a value that is
-/// not shown.
+/// The value of a query key or of a header field is hidden when the name contains one of these.
 const SECRET_WORDS: [&str; 11] =
     ["auth", "cookie", "credential", "jwt", "key", "pass", "pwd", "secret", "session", "sig", "token"];
 
-/// Shorter secrets are not looked for in texts: they would be found everywhere.
+/// Shorter secrets are not searched for in texts: they would be found everywhere.
 const SHORTEST: usize = 3;
 
-/// The target without `user:password@` and with `***` for each value in its query that looks secret.
+/// The target without `user:password@`, and with `***` for each value in its query that looks secret.
 pub(crate) fn shown(target: &str) -> String {
     let parts = Parts::of(target);
     let mut shown = format!("{}{}", parts.slashes, parts.head);
@@ -29,12 +28,12 @@ pub(crate) fn shown(target: &str) -> String {
     shown
 }
 
-/// What is secret in a target, to be kept out of every text that is made about it.
+/// The secrets in a target, to be kept out of every text about it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Secrets(Vec<String>);
 
 impl Secrets {
-    /// The passwords and tokens in a target, as they are written and decoded.
+    /// The passwords and tokens in a target, both as written and decoded.
     pub(crate) fn of(target: &str) -> Secrets {
         let parts = Parts::of(target);
         // A user without a password may well be a token.
@@ -46,20 +45,19 @@ impl Secrets {
             .flat_map(|secret| [secret.to_owned(), percent_decode_str(secret).decode_utf8_lossy().into_owned()])
             .filter(|secret| secret.len() >= SHORTEST)
             .collect();
-        // What an HTTP client makes of a user and a password.
+        // How an HTTP client encodes a user and a password.
         #[cfg(feature = "http")]
         secrets.extend(parts.user.map(|user| {
             use base64::Engine;
             let user = percent_decode_str(user).decode_utf8_lossy();
             base64::engine::general_purpose::STANDARD.encode(user.as_bytes())
         }));
-        // The longest first, so that none is cut up by another that is a part of it.
+        // The longest first, so that no secret is cut by another that is a part of it.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Secrets(secrets)
     }
 
-    /// The same with the values of header fields that look secret, and the last word of each: the token
-    /// behind `Bearer`.
+    /// Adds the values of header fields that look secret, and the last word of each: the token after `Bearer`.
     pub(crate) fn and_fields<'a>(mut self, fields: impl Iterator<Item = &'a str>) -> Secrets {
         let values = fields.filter_map(|field| field.split_once(':')).filter(|(name, _)| is_secret(name));
         let values = values.flat_map(|(_, value)| [value.trim(), value.split_whitespace().last().unwrap_or_default()]);
@@ -67,7 +65,7 @@ impl Secrets {
         self
     }
 
-    /// The same with the values of variables (`NAME=VALUE`) whose names look secret.
+    /// Adds the values of variables (`NAME=VALUE`) whose names look secret.
     pub(crate) fn and_variables<'a>(mut self, variables: impl Iterator<Item = &'a str>) -> Secrets {
         let values = variables.filter_map(|variable| variable.split_once('=')).filter(|(name, _)| is_secret(name));
         self.0.extend(values.map(|(_, value)| value.to_owned()).filter(|value| value.len() >= SHORTEST));
@@ -85,8 +83,8 @@ impl Secrets {
     }
 }
 
-/// Whether a user or a password has a character in it that ends the authority, so that nobody can tell
-/// where it ends: `//user:pa#ss@host`.
+/// Whether a user or a password contains a character that ends the authority, which makes its end unclear:
+/// `//user:pa#ss@host`.
 pub(crate) fn is_ambiguous(name: &str) -> bool {
     let Some((_, rest)) = name.split_once("//") else { return false };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -98,7 +96,7 @@ pub(crate) fn is_ambiguous(name: &str) -> bool {
         && port.bytes().any(|byte| !byte.is_ascii_digit())
 }
 
-/// A target and who it is asked as: `user:password`, if it says so.
+/// Splits a target from its `user:password`, if it has that.
 #[cfg(feature = "http")]
 pub(crate) fn without_user(target: &str) -> (String, Option<&str>) {
     let Parts { slashes, user, head, query } = Parts::of(target);
