@@ -1,4 +1,4 @@
-//! Settings from every place, and what is said when one of them is wrong.
+//! Settings from every source, and the messages when one of them is wrong.
 
 mod support;
 
@@ -26,7 +26,7 @@ fn assert_set(launch: Launch, variable: &str, value: &str, source: &str) {
     assert_eq!(found, Some((value.to_owned(), source.to_owned())), "{variable}");
 }
 
-/// The boot ends with code 2 and one line that holds each of the words.
+/// The boot ends with code 2 and one line that contains each of the words.
 #[track_caller]
 fn assert_refused(launch: Launch, words: &[&str]) {
     let (code, stderr) = launch.refused();

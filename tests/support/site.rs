@@ -1,5 +1,5 @@
-//! A server that has come by its socket in one of the ways there are, with a program of its own that can be replaced and
-//! an env-file that can be broken.
+//! A server that got its socket in one of the possible ways, with a program of its own that can be replaced and an
+//! env-file that can be broken.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::family::{Family, MARK, PATIENCE};
 use super::load::{Load, Shape};
 use super::{At, HOSPITAL, Signal, processes, send, within};
 
-/// How a server comes by its socket.
+/// How a server gets its socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     /// It binds a port.
@@ -25,19 +25,19 @@ pub(crate) enum Way {
     Circus,
 }
 
-/// How many workers each has.
+/// How many workers each server has.
 pub(crate) const WORKERS: usize = 2;
 
-/// What a good env-file says.
+/// The content of a good env-file.
 const GOOD: &str = "HEALTHCHECKS=hospital.healthchecks.predictable\n";
 
-/// A running server. Dropping it kills all its processes, those of an upgrade included.
+/// A running server. Dropping it kills all its processes, including those of an upgrade.
 pub(crate) struct Site {
     pub(crate) family: Family,
     pub(crate) at: At,
     way: Way,
     program: PathBuf,
-    /// What the test holds on to, as a parent does.
+    /// Kept open by the test, as a parent does.
     _listener: Option<TcpListener>,
 }
 
@@ -94,7 +94,7 @@ impl Site {
                     serve(command);
                 });
                 within(PATIENCE, "it listens", || family.text("stderr").contains("Listening on"));
-                // The connection that activates it may go away without a word.
+                // The connection that activates it may close without sending anything.
                 let _ = std::net::TcpStream::connect(address).expect("systemd-socket-activate listens");
                 (family, At::Tcp(address))
             }
@@ -132,7 +132,7 @@ impl Site {
         self.log().matches(text).count()
     }
 
-    /// Waits until the log says this once more than it did before `cause`.
+    /// Waits until the log says this once more than before `cause`.
     #[track_caller]
     pub(crate) fn logs_after(&self, text: &str, cause: impl FnOnce()) {
         let before = self.logged(text);
@@ -140,21 +140,21 @@ impl Site {
         within(PATIENCE, &format!("the log says {text:?} again"), || self.logged(text) > before);
     }
 
-    /// The generations that all workers were of, one after the other.
+    /// The generations that all workers have belonged to, one after the other.
     pub(crate) fn generations(&self) -> Vec<u32> {
         let log = self.log();
         let settled = log.lines().filter_map(|line| line.split_once("all workers are of generation ")?.1.parse().ok());
         settled.collect()
     }
 
-    /// Has it reload, and waits until it has.
+    /// Makes it reload, and waits until it has.
     #[track_caller]
     pub(crate) fn reload(&self) {
         let master = self.master();
         self.logs_after("reloaded: all workers", || send(master, Signal::SIGHUP));
     }
 
-    /// Has it upgrade, and waits until the new master is alone: that one.
+    /// Makes it upgrade, and waits until the new master is alone; returns its pid.
     #[track_caller]
     pub(crate) fn upgrade(&self) -> i32 {
         let old = self.master();
@@ -162,12 +162,12 @@ impl Site {
         self.family.new_master(&[old], WORKERS)
     }
 
-    /// Has the next reload find something else.
+    /// Makes the next reload find this env-file.
     pub(crate) fn write_env(&self, text: &str) {
         std::fs::write(self.family.path("env"), text).expect("the directory is ours");
     }
 
-    /// Has the next reload find what is good.
+    /// Makes the next reload find a good env-file.
     pub(crate) fn mend_env(&self) {
         self.write_env(GOOD);
     }
