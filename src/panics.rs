@@ -9,7 +9,7 @@ thread_local! {
     static THREAD: RefCell<State> = const { RefCell::new(State::Free) };
 }
 
-/// Whom a panic of this thread belongs to.
+/// The owner of a panic of this thread.
 enum State {
     /// The program: it is reported as usual.
     Free,

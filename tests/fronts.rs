@@ -61,7 +61,8 @@ struct HaProxy {
 }
 
 impl HaProxy {
-    /// With these servers: `one` and `two` of the backend `shop`, and the one of `shop-in-short`. Each answers its own checks.
+    /// With these servers: `one` and `two` of the backend `shop`, and that of `shop-in-short`. Each answers its own
+    /// checks.
     #[track_caller]
     fn start([one, two, short]: [SocketAddr; 3]) -> HaProxy {
         let directory = tempfile::tempdir().expect("there is room");

@@ -146,7 +146,7 @@ fn an_announced_close_of_a_kept_connection_is_ok() {
     load.stop().assert_nothing_lost();
 }
 
-// --- servers that are no good ------------------------------------------------------------------------
+// --- bad servers -------------------------------------------------------------------------------------
 
 /// A server that serves one connection after the other with `serve`, as long as the test runs.
 fn peer(serve: impl Fn(&mut TcpStream) + Send + 'static) -> At {

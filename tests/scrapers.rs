@@ -70,7 +70,7 @@ fn a_scraper_hears_what_its_round_knows_by_then() {
     }
 }
 
-// --- those who read it -----------------------------------------------------------------------------
+// --- the readers -----------------------------------------------------------------------------------
 
 /// What both formats must escape or keep: quotes, backslashes and figures of every size.
 fn hostile() -> Launch {

@@ -222,7 +222,7 @@ fn an_upgrade_under_load_loses_no_request_and_systemd_follows_the_new_master() {
     assert_eq!(service.get("/").status, 200);
 }
 
-// --- the end, and what is no end ---------------------------------------------------------------------
+// --- the end, and what does not end it ---------------------------------------------------------------
 
 #[test]
 #[ignore = "needs a root with systemd: run tests/run"]

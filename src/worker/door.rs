@@ -98,7 +98,7 @@ impl Door {
         self.listeners[token.0 - self.first_token].accept()
     }
 
-    /// Accepts nobody for a moment.
+    /// Stops accepting for a moment.
     pub(super) fn pause(&mut self, token: Token, poll: &Poll, now: Instant) -> io::Result<()> {
         if matches!(self.state, State::Closing { .. }) {
             // Checked again when the door closes; until then it would wake us again and again.

@@ -172,7 +172,7 @@ impl Site {
         self.write_env(GOOD);
     }
 
-    /// Replaces the program by another one, or by nothing.
+    /// Replaces the program by another one, or removes it.
     pub(crate) fn replace_program(&self, by: Option<&Path>) {
         let new = self.program.with_extension("new");
         let replaced = match by {
@@ -182,11 +182,11 @@ impl Site {
                 .and_then(|()| std::fs::rename(&new, &self.program)),
         };
         replaced.expect("the directory is ours");
-        // Renaming one name of a file over another of the same file leaves both (rename(2)).
+        // Renaming a file over another name of the same file leaves both names (rename(2)).
         let _ = std::fs::remove_file(&new);
     }
 
-    /// Replaces the program by what it was.
+    /// Restores the program.
     pub(crate) fn mend_program(&self) {
         self.replace_program(Some(Path::new(HOSPITAL)));
     }
@@ -194,7 +194,7 @@ impl Site {
     /// A program that ignores its arguments: a shell script.
     pub(crate) fn script(&self, text: &str) -> PathBuf {
         let path = self.family.path("script");
-        // Written by another process: whoever forks while this one has it open for writing keeps it from being executed.
+        // Written by another process: if one forks while this one has it open for writing, it cannot be executed.
         let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$2\" && chmod 755 \"$2\"";
         let status = Command::new("/bin/sh").args(["-c", write, "sh", text]).arg(&path).status();
         assert!(status.expect("there is a shell").success());
@@ -215,14 +215,14 @@ impl Site {
         load
     }
 
-    /// What a master keeps: descriptors, and anonymous memory in KiB.
+    /// What a master holds: descriptors, and anonymous memory in KiB.
     #[track_caller]
     pub(crate) fn belongings(&self) -> (usize, u64) {
         let master = self.master();
         (processes::descriptors(master).len(), processes::number(master, "RssAnon"))
     }
 
-    /// Waits until there is one master with its workers, and nobody else: no orphan, no zombie.
+    /// Waits until there is one master with its workers, and no other process: no orphan, no zombie.
     #[track_caller]
     pub(crate) fn expect_tidy(&self) {
         let parents = |master| match self.way {
@@ -241,8 +241,8 @@ impl Site {
     }
 }
 
-/// An address to have somebody else bind, who cannot be given port 0. That port is free now, and as this process has a
-/// loopback address of its own, nobody is likely to take it before it is bound.
+/// An address for another program to bind that cannot be given port 0. The port is free now, and as this process has a
+/// loopback address of its own, nobody else is likely to take it before it is bound.
 pub(crate) fn own_address() -> SocketAddr {
     let [_, high, middle, low] = std::process::id().to_be_bytes();
     let ip = Ipv4Addr::new(127, 64 | high, middle, low);

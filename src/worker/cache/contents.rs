@@ -71,7 +71,7 @@ impl Contents {
         serde_json::to_vec(self).expect("plain structs with names for keys are JSON")
     }
 
-    /// `None`: these are no contents.
+    /// `None` if they are not contents.
     pub(super) fn decode(bytes: &[u8]) -> Option<Contents> {
         serde_json::from_slice(bytes).ok()
     }
