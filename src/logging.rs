@@ -114,7 +114,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// Writes a line of the access log. That one holds nothing but requests, so losses are reported in the other log.
+/// Writes a line of the access log. Its readers expect nothing else there, so losses are reported in the other log.
 pub(crate) fn access(line: &[u8]) {
     let lost = ACCESS.get().map_or(0, |output| output.put(line, |_| String::new()));
     if lost > 0 {

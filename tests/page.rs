@@ -185,7 +185,7 @@ fn it_renews_itself_and_keeps_the_place_the_focus_and_the_filter() {
     let news = "✗ fail: 98 of 100 healthchecks pass";
     assert_eq!(browser.run(after), json!(["wanted", "number 1", false, true, place, news]));
 
-    // The selected check may disappear.
+    // The status that is filtered for may have no checks any more.
     for number in (0..200).step_by(2) {
         let _ = fs::remove_file(site.server.path(&number.to_string()));
     }
