@@ -122,7 +122,7 @@ fn who_comes_while_the_files_of_checks_are_looked_at_is_told_of_what_they_say_by
     assert!(answer.body.contains("\"new\""), "{}", answer.body);
 }
 
-/// Has a worker take that long to look at a file.
+/// Makes a worker take this long to look at a file.
 fn looking_slowly(worker: i32, delay: &str) -> Family {
     let calls = "statx,newfstatat";
     let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:{delay}"));

@@ -237,7 +237,7 @@ fn a_bad_variable_is_named() {
         assert_refused(launch, &[&format!("{variable}={value:?}"), word]);
     }
     assert_refused(serve(&[]).env("HOSPITAL_USER", "no-such-user"), &["no-such-user"]);
-    // What the kernel takes for "no change".
+    // This number means "no change" to the kernel.
     for flag in ["--user", "--group"] {
         assert_refused(serve(&[flag, "4294967295"]), &[flag, "4294967295", "there is no such"]);
     }

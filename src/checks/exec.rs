@@ -113,7 +113,7 @@ impl Program {
         Finding { status, context, perfdata }
     }
 
-    /// What it has printed. Of a long text, only the beginning was kept.
+    /// What it has printed. Only the beginning of a long text was kept.
     fn said(&self, output: &[u8]) -> String {
         let text = String::from_utf8_lossy(output);
         if output.len() < CONTEXT_LIMIT {

@@ -105,8 +105,8 @@ fn since(began: Instant) -> String {
     format!("in {} ms", began.elapsed().as_millis())
 }
 
-/// The beginning of a text that came from outside, escaped, so that a message stays one line. Secrets are hidden before
-/// it is cut and escaped: afterwards nobody would find them.
+/// The beginning of a text from outside, escaped, so that a message stays on one line. Secrets are hidden before it is
+/// cut and escaped: afterwards they could not be found.
 fn excerpt(text: &str, hidden: &Secrets) -> String {
     const SHOWN: usize = 120;
     let text = hidden.scrub_cut(text);

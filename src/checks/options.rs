@@ -2,11 +2,11 @@
 
 use super::secrets::Secrets;
 
-/// Keys with their values, in the order they were written. A builder takes out what it knows; what is
-/// left over was not known.
+/// Keys with their values, in the order in which they were written. A builder takes out the options that it knows;
+/// those left over are unknown.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The values are texts, unless it is one that may be any bytes.
+    /// The values are text, except those of an option that takes any bytes.
     pairs: Vec<(String, Vec<u8>)>,
     hidden: Secrets,
 }
@@ -19,17 +19,17 @@ impl Options {
         options
     }
 
-    /// The same of values that may be any bytes.
+    /// These options, whose values may be any bytes.
     pub(crate) fn of_bytes(pairs: Vec<(String, Vec<u8>)>) -> Options {
         Options { pairs, hidden: Secrets::default() }
     }
 
-    /// Keeps these out of all that is quoted of what a check gets to see.
+    /// Keeps these secrets out of all quotations from what a check receives.
     pub(crate) fn hide(&mut self, secrets: Secrets) {
         self.hidden = secrets;
     }
 
-    /// What is not to be quoted.
+    /// The secrets that must not be quoted.
     pub(crate) fn hidden(&self) -> Secrets {
         self.hidden.clone()
     }
@@ -45,7 +45,7 @@ impl Options {
         self.pairs.iter().filter(move |(name, _)| name == key).filter_map(|(_, value)| str::from_utf8(value).ok())
     }
 
-    /// Whether all values are texts, but for those of one option.
+    /// Whether all values are text, except those of one option.
     pub(crate) fn are_text_but_for(&self, key: &str) -> bool {
         self.pairs.iter().all(|(name, value)| name == key || str::from_utf8(value).is_ok())
     }
@@ -74,7 +74,7 @@ impl Options {
         Ok(value.map(|value| String::from_utf8_lossy(&value).into_owned()))
     }
 
-    /// The same of an option that may be any bytes.
+    /// The same for an option that takes any bytes.
     pub(super) fn take_one(&mut self, key: &str) -> Result<Option<Vec<u8>>, String> {
         let mut values = self.take_bytes(key);
         match values.len() {

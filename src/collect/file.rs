@@ -128,7 +128,7 @@ impl File<'_> {
             let option = if name == "tags" { "tag" } else { name };
             let mut texts = self.texts(value)?;
             if let ("args", DeValue::Array(_), [only]) = (name, value.get_ref(), &mut texts[..]) {
-                // A single value is split at its commas, where it is no array.
+                // A single value is split at its commas; the only value in an array must not be.
                 *only = only.replace(',', "\\,");
             }
             pairs.extend(texts.into_iter().map(|text| (option.to_owned(), text)));

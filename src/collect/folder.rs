@@ -19,7 +19,7 @@ pub(super) fn collect(path: &Path, metadata: &Metadata, collector: &mut Collecto
     }
     for entry in parts(path)? {
         let metadata = match collector.look(&entry) {
-            // A dangling link is no file, as with run-parts; so is what has gone since the folder was read.
+            // A dangling link is skipped, as by run-parts; so is a file that has gone since the folder was read.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             looked => looked.map_err(|error| Error::Usage(format!("{}: {error}", entry.display())))?,
         };

@@ -28,7 +28,7 @@ impl Spec {
     ///
     /// # Errors
     ///
-    /// When nobody can tell where its password ends, or what its bytes stand for; nothing of the name is in the message.
+    /// When the end of its password or the meaning of its bytes is ambiguous; nothing of the name is in the message.
     pub(super) fn parse(name: &str) -> Result<Option<Spec>, String> {
         if secrets::is_ambiguous(name) {
             return Err("a user or password holds a '/', '?' or '#': write %2F, %3F or %23 for it".to_owned());
@@ -40,7 +40,7 @@ impl Spec {
         }
     }
 
-    /// Whether everything is that has to be.
+    /// Whether everything is text that must be.
     fn is_text(&self) -> bool {
         // A URL stays encoded.
         let is_url = self.target.strip_prefix("//").is_some_and(|rest| !rest.starts_with('/'));
@@ -189,7 +189,7 @@ fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// A name as it may be shown, with its options: `***` stands for each secret, and for whatever may be one.
+/// A name as it may be shown, with its options: `***` replaces each secret, and whatever may be one.
 pub(crate) fn without_secrets(name: &str) -> String {
     match Spec::parse(name) {
         Ok(None) => name.to_owned(),

@@ -51,7 +51,7 @@ impl Identity {
     }
 }
 
-/// The number that means "no change" to the kernel, and can be nobody's.
+/// The number that means "no change" to the kernel, so nobody can have it.
 const NOBODYS: u32 = u32::MAX;
 
 fn find_user(user: &str) -> Result<User, String> {

@@ -18,7 +18,8 @@ const YIELD: Duration = Duration::from_millis(50);
 /// How long to wait, when the service shuts down, for connections that have begun: a handshake takes one round trip.
 const LAST_CALL: Duration = Duration::from_millis(100);
 
-/// Descriptors that a worker needs for itself, and one check at the most: a program's pipes, and what starts it.
+/// The descriptors that a worker needs for itself, and those of one check at most: a program's pipes, and for starting
+/// it.
 const OURS: usize = 16;
 const A_CHECK: usize = 6;
 
@@ -49,8 +50,8 @@ enum State {
     Closed,
 }
 
-/// For how many clients there are descriptors, if that many checks are to find enough of them whoever sits there: without,
-/// they would report as bad what is well. Neither side gets less than a quarter.
+/// How many clients there are descriptors for, if this many checks must always find enough: without, they would report
+/// failures that are not there. Neither side gets less than a quarter.
 pub(super) fn room(descriptors: usize, checks: usize) -> usize {
     let kept = OURS + A_CHECK * checks.min(MOST_AT_ONCE);
     descriptors - kept.clamp(descriptors / 4, descriptors / 4 * 3)

@@ -17,8 +17,8 @@ pub(super) fn syntax(query: &Query, accept: Option<&str>) -> Syntax {
     chosen.copied().unwrap_or(Syntax::Text)
 }
 
-/// By when to have answered, given the field X-Prometheus-Scrape-Timeout-Seconds: somewhat earlier than it says.
-/// What cannot be understood is passed over, and so is more than can be counted from now.
+/// How long we have to answer, given the field X-Prometheus-Scrape-Timeout-Seconds: slightly less than it says. A value
+/// that cannot be understood, or is too large, is ignored.
 pub(super) fn limit(field: &str) -> Option<Duration> {
     let seconds = field.parse().ok().filter(|seconds: &f64| *seconds > 0.0)?;
     let timeout = Duration::try_from_secs_f64(seconds).ok().filter(|timeout| *timeout <= LONGEST)?;

@@ -118,7 +118,8 @@ impl Worker {
         if self.scoreboard.is_another_free(self.slot) {
             return Ok(());
         }
-        // Who has come since we woke up may have changed the checks before: their files are looked at again for him.
+        // Clients that came since we woke may have changed the files of checks before: a new time makes us look at
+        // those again.
         self.now = Instant::now();
         for _ in self.clients.len()..self.door.most() {
             match self.door.accept_waiting() {
