@@ -357,7 +357,7 @@ impl Round {
         report
     }
 
-    /// The same, but put into an existing report. Only [`Round::suite`] is left of the round.
+    /// The same, but put into an existing report. Only `Round::suite` is left of the round.
     pub fn move_into(&mut self, report: &mut Report, now: Instant) {
         self.finished.clear();
         report.outcomes.clear();

@@ -4,10 +4,10 @@
 //!
 //! 1. Every check that was in progress becomes a suspect.
 //! 2. Suspects run one at a time in a worker, beside checks that are not suspects. If that worker dies, only the
-//! suspect that began last is to blame.
+//!    suspect that began last is to blame.
 //! 3. A suspect that returns is cleared, whatever it found.
 //! 4. A check that is to blame for [`STRIKES`] deaths is quarantined: it is not run, except for one try after 30 s,
-//! then after another minute, and so on, up to every 5 minutes.
+//!    then after another minute, and so on, up to every 5 minutes.
 //!
 //! A run only counts if the case of its check is unchanged since it began: workers that die together count as one
 //! death.
