@@ -95,7 +95,12 @@ impl Program {
 
     fn interpret(&self, run: &Run, limit: Duration) -> Finding {
         let (stdout, stderr) = (self.said(&run.stdout), self.said(&run.stderr));
-        let (line, perfdata) = perfdata::split(&stdout);
+        let (line, mut perfdata) = perfdata::split(&stdout);
+        if !matches!(run.end, End::Exited(_)) || run.stdout.len() >= CONTEXT_LIMIT {
+            // Its last word may have been cut off, and what is left of a figure would be another one.
+            let whole = stdout.rfind(|c: char| c.is_whitespace() || c == '|').map_or("", |end| &stdout[..end]);
+            perfdata = perfdata::split(whole).1;
+        }
         let line =
             if line.is_empty() { stderr.trim_start().lines().next().unwrap_or_default().trim_end() } else { line };
         let (status, mut context) = match run.end {

@@ -94,7 +94,7 @@ impl Door {
         let accepted = self.accept_again(token);
         match &accepted {
             Accepted::Client(_) => self.complained = false,
-            Accepted::Exhausted(error) => {
+            Accepted::Exhausted(error) | Accepted::Forbidden(error) => {
                 if !std::mem::replace(&mut self.complained, true) {
                     tracing::warn!(
                         "cannot accept connections: {error}: closing idle ones, or trying again every {PAUSE:?}"

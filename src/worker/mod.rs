@@ -290,7 +290,7 @@ impl Worker {
         match accepted {
             Accepted::Client(socket) => self.admit(socket),
             Accepted::Nobody => Ok(()),
-            Accepted::Exhausted(_) => self.door.pause(token, &self.poll, self.now),
+            Accepted::Exhausted(_) | Accepted::Forbidden(_) => self.door.pause(token, &self.poll, self.now),
             Accepted::Broken(error) => Err(error),
         }
     }
