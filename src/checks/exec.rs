@@ -97,7 +97,7 @@ impl Program {
         let (stdout, stderr) = (self.said(&run.stdout), self.said(&run.stderr));
         let (line, mut perfdata) = perfdata::split(&stdout);
         if !matches!(run.end, End::Exited(_)) || run.stdout.len() >= CONTEXT_LIMIT {
-            // Its last word may have been cut off, and what is left of a figure would be another one.
+            // The last word may be cut off: the rest of a figure would be another figure.
             let whole = stdout.rfind(|c: char| c.is_whitespace() || c == '|').map_or("", |end| &stdout[..end]);
             perfdata = perfdata::split(whole).1;
         }

@@ -7,7 +7,7 @@ pub(crate) fn one_line(text: &str) -> String {
     let fit = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
         '\u{2028}' | '\u{2029}' => '\u{fffd}',
-        // What would have the rest of the line be shown in another order.
+        // Characters that would change the order in which the rest of the line is shown.
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         c if c.is_control() => '\u{fffd}',
         c => c,

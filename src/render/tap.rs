@@ -52,7 +52,7 @@ fn escaped(text: &str) -> String {
 
 /// A double-quoted scalar on one line.
 fn quoted(text: &str) -> String {
-    // YAML allows fewer characters to stand for themselves than JSON.
+    // YAML allows fewer unescaped characters than JSON.
     let fit = |c: char| match c {
         '\u{fffe}' | '\u{ffff}' => '\u{fffd}',
         c if c.is_control() && !c.is_ascii_whitespace() => '\u{fffd}',

@@ -129,7 +129,7 @@ pub(crate) enum Accepted {
     Nobody,
     /// The machine lacks the descriptors or the memory.
     Exhausted(io::Error),
-    /// It may not be taken.
+    /// We may not take connections.
     Forbidden(io::Error),
     /// This listener will never work again.
     Broken(io::Error),
@@ -156,7 +156,7 @@ impl Listener {
             Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS)) => {
                 Accepted::Exhausted(errno.into())
             }
-            // As sandboxes have it; the connection stays where it is.
+            // As in sandboxes; the connection stays in the queue.
             Err(errno @ (Errno::EACCES | Errno::EPERM)) => Accepted::Forbidden(errno.into()),
             Err(errno @ (Errno::EBADF | Errno::EINVAL | Errno::ENOTSOCK | Errno::EOPNOTSUPP | Errno::EFAULT)) => {
                 Accepted::Broken(errno.into())

@@ -31,7 +31,7 @@ const LINGER: Duration = Duration::from_secs(2);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The capacity that an idle connection keeps of each buffer.
 const KEPT_CAPACITY: usize = 4 * 1024;
-/// How many empty lines may stand before a request.
+/// How many empty lines may precede a request.
 const MOST_EMPTY_LINES: usize = 4;
 
 /// How long a connection may wait for its client.
@@ -81,7 +81,7 @@ pub(crate) struct Connection {
     input: Vec<u8>,
     /// How much of the input is known not to end a head.
     scanned: usize,
-    /// How many empty lines have come since the last request.
+    /// How many empty lines have arrived since the last request.
     empty_lines: usize,
     output: Vec<u8>,
     written: usize,
@@ -194,7 +194,7 @@ impl Connection {
         }
     }
 
-    /// A few before a request are no part of it (RFC 9112, 2.2), and of none of its limits.
+    /// A few empty lines before a request are not part of it (RFC 9112, 2.2), nor do its limits count them.
     fn skip_empty_lines(&mut self) -> Result<(), Rejection> {
         if self.input.starts_with(b"\r\n") {
             let lines = self.input.chunks_exact(2).take_while(|bytes| bytes == b"\r\n").count();
@@ -277,7 +277,8 @@ impl Connection {
     pub(crate) fn respond(&mut self, response: Response<'_>, now: Instant) {
         let Some(request) = self.asked() else { return };
         let close = response.close || !request.keep_alive;
-        // Whoever has not announced to close may have sent more, and a reset on that would overtake a long answer.
+        // A client that has not announced a close may have sent more; answered with a reset, that would overtake a long
+        // answer.
         let after = if request.has_body || close && request.keep_alive {
             After::Linger
         } else if close {

@@ -82,7 +82,7 @@ pub(crate) fn route<'a>(method: Method, target: &'a str, prefix: &str) -> Route<
     }
 }
 
-/// The target without the authority of an absolute form, which is not our concern; `None` if it has another form.
+/// The target without the authority of an absolute form, which we ignore; `None` if it has another form.
 fn origin_form(target: &str) -> Option<&str> {
     if target.starts_with('/') {
         return Some(target);

@@ -56,8 +56,8 @@ impl Scoreboard {
         let (key, status) = (key(id), finding.status);
         let Checks { outcomes, figures } = &self.board.checks;
         let Outcome { last, since } = outcomes.claim(key)?;
-        // A round ends with its slowest check, and another worker may have run this one since. A time that is still to
-        // come is that of a clock which was set back.
+        // A round ends with its slowest check, so another worker may have run this one since. A time in the future is
+        // from before the clock was set back.
         let noted = Last::from_word(last.load(Relaxed)).map(|last| last.at);
         if noted.is_some_and(|noted| noted > at && noted <= SystemTime::now()) {
             return None;

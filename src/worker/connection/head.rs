@@ -98,7 +98,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) method: Method,
     /// The request target, as it was sent.
     pub(crate) target: &'a str,
-    /// The Accept field; none if there are several, which together may allow more than the first.
+    /// The Accept field; `None` if there are several, which together may allow more than the first.
     pub(crate) accept: Option<&'a str>,
     /// The Authorization field.
     pub(crate) authorization: Option<&'a str>,
