@@ -1,7 +1,7 @@
 //! The access log: one line for each answer, safe to read and without secrets.
 //!
 //! The Authorization field is never shown. Of a query, only the parameters that hospital knows are shown, as others may
-//! be tokens; a Referer is shown without its query. Sources: the "combined" format of Apache's mod_log_config; RFC 8259.
+//! be tokens; a Referer loses its query. Sources: the "combined" format of Apache's mod_log_config; RFC 8259.
 
 use std::fmt::Write;
 use std::net::IpAddr;

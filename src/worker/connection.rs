@@ -277,7 +277,8 @@ impl Connection {
     pub(crate) fn respond(&mut self, response: Response<'_>, now: Instant) {
         let Some(request) = self.asked() else { return };
         let close = response.close || !request.keep_alive;
-        // A client that has not announced a close may have sent more; answered with a reset, that would overtake a long
+        // A client that has not announced a close may have sent more. Closing on that sends a reset, which would
+        // overtake a long answer.
         // answer.
         let after = if request.has_body || close && request.keep_alive {
             After::Linger
