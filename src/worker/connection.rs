@@ -279,7 +279,6 @@ impl Connection {
         let close = response.close || !request.keep_alive;
         // A client that has not announced a close may have sent more. Closing on that sends a reset, which would
         // overtake a long answer.
-        // answer.
         let after = if request.has_body || close && request.keep_alive {
             After::Linger
         } else if close {
