@@ -1,4 +1,4 @@
-//! The pidfile: held under a lock, so that a pid left by a dead master is never taken for a live one.
+//! The pidfile: locked, so that a pid left by a dead master is never taken for that of a live one.
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::sys::filesystem::{open_locked, stands_at};
 
-/// A pidfile that this process holds. The lock goes with the process, however that ends.
+/// A pidfile that this process holds. The lock ends with the process, however that ends.
 #[derive(Debug)]
 pub(super) struct PidFile {
     path: PathBuf,
@@ -28,7 +28,7 @@ impl PidFile {
             if error.kind() != io::ErrorKind::WouldBlock {
                 return unwritable(error);
             }
-            // Only for the message: it says "another process" if the file is empty.
+            // Only for the message: if the file is empty, it says "another process".
             let holder = std::fs::read_to_string(path).unwrap_or_default();
             let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
             refuse(format!("a running server holds it ({holder}): stop that one, or choose another file"))
@@ -38,22 +38,22 @@ impl PidFile {
         Ok(held)
     }
 
-    /// The file that the former master holds with us, for [`PidFile::write`] when we take over.
+    /// The file that the former master holds together with us, for [`PidFile::write`] when we take over.
     pub(super) fn held(path: &Path, file: File) -> PidFile {
         PidFile { path: PidFile::absolute(path), file }
     }
 
-    /// The path as it is whatever the directory is later.
+    /// The absolute path, which stays the same if the directory changes.
     pub(super) fn absolute(path: &Path) -> PathBuf {
         std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it still says our pid.
+    /// Whether it still contains our pid.
     pub(super) fn is_mine(&self) -> bool {
         std::fs::read_to_string(&self.path).is_ok_and(|text| text.trim() == std::process::id().to_string())
     }
@@ -65,7 +65,7 @@ impl PidFile {
         writeln!(self.file, "{}", std::process::id())
     }
 
-    /// Deletes the file, if it is still the one that we hold. For the master, at its end.
+    /// Deletes the file, if it is still the one that we hold. The master does this at its end.
     pub(super) fn remove(&self) {
         if stands_at(&self.file, &self.path)
             && let Err(error) = std::fs::remove_file(&self.path)
@@ -89,7 +89,7 @@ mod tests {
     fn a_pidfile_that_was_removed_while_it_was_being_locked_is_made_anew() {
         let folder = tempfile::tempdir().expect("there is room");
         let path = folder.path().join("pid");
-        // Who has it is the only one, and removes it, time after time, while others are about to lock it.
+        // Each thread creates and removes it again and again, while the others are about to lock it.
         let compete = || {
             let mut held = 0;
             while held < 300 {
