@@ -1,6 +1,7 @@
 //! `http://…` and `https://…`: a request is answered as it should be.
 
 mod expected;
+mod redirect;
 
 use std::io::Read;
 use std::sync::OnceLock;
@@ -129,14 +130,39 @@ impl Probe {
 
     fn run(&self, deadline: Deadline) -> Result {
         let agent = self.agent.get_or_init(|| self.agent()).as_ref().map_err(|why| Reason::Error(why.clone()))?;
-        let mut request = Request::builder().method(self.method.clone()).uri(self.uri.clone());
-        for (name, value) in &self.headers {
-            request = request.header(name, value);
-        }
-        let request = agent.configure_request(request.body(())?).timeout_global(Some(patience(deadline))).build();
         let began = Instant::now();
-        let answer = agent.run(request).map_err(|error| self.unanswered(&error, began))?;
-        self.judge(answer, began)
+        let (mut method, mut uri) = (self.method.clone(), self.uri.clone());
+        let mut followed = 0;
+        loop {
+            let request = self.request(&method, &uri)?;
+            let request = agent.configure_request(request).timeout_global(Some(patience(deadline))).build();
+            let answer = agent.run(request).map_err(|error| self.unanswered(&error, &uri, began))?;
+            let location = match redirect::location(&answer) {
+                Some(location) if self.redirects > 0 => location,
+                // Without redirects, the first answer is the answer.
+                Some(_) | None => return self.judge(answer, began),
+            };
+            if followed == self.redirects {
+                return Err(self.failed(&format!("it redirected more than {} times", self.redirects), began));
+            }
+            followed += 1;
+            method = redirect::method(method, answer.status());
+            uri = redirect::target(&uri, &location).ok_or_else(|| {
+                self.failed(&format!("it redirected to {}, which is no URL", shown(&location)), began)
+            })?;
+        }
+    }
+
+    /// Our header fields, which may be secrets, are for the server that was named and for no other.
+    fn request(&self, method: &Method, uri: &Uri) -> Result<Request<()>> {
+        let mut request = Request::builder().method(method).uri(uri).body(())?;
+        let fields = request.headers_mut();
+        if redirect::is_same_origin(&self.uri, uri) {
+            for (name, value) in &self.headers {
+                fields.append(name, value.clone());
+            }
+        }
+        Ok(request)
     }
 
     fn judge(&self, mut answer: Response<Body>, began: Instant) -> Result {
@@ -165,22 +191,20 @@ impl Probe {
         }
     }
 
-    fn unanswered(&self, error: &Error, began: Instant) -> Reason {
+    fn unanswered(&self, error: &Error, uri: &Uri, began: Instant) -> Reason {
         let unknown = match error {
             Error::HostNotFound => Some("it has no address".to_owned()),
             Error::Io(error) => lookup_failure(error),
             _ => None,
         };
         if let Some(why) = unknown {
-            let host = self.uri.host().unwrap_or_default();
+            let host = uri.host().unwrap_or_default();
             return Reason::Error(format!("cannot look up {host}: {why} ({})", since(began)));
         }
-        let why = match error {
-            Error::Timeout(_) => "nothing came in time".to_owned(),
-            Error::Io(error) => error.to_string(),
-            Error::TooManyRedirects => format!("it redirected more than {} times", self.redirects),
-            other => other.to_string(),
-        };
+        self.failed(&spoken(error), began)
+    }
+
+    fn failed(&self, why: &str, began: Instant) -> Reason {
         let expected = self.expected.statuses.written();
         Reason::Fail(format!("expected {} to answer with {expected}: {why} ({})", self.shown, since(began)))
     }
@@ -189,9 +213,9 @@ impl Probe {
     fn agent(&self) -> std::result::Result<Agent, String> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            .max_redirects(self.redirects)
-            // Without redirects, the first answer is the answer.
-            .max_redirects_will_error(self.redirects > 0)
+            // It would send our fields to whatever host it is sent to.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             .max_idle_connections(0)
             // What is checked is the target, not a proxy in front of it.
             .proxy(None)
@@ -217,6 +241,15 @@ impl Probe {
 
 fn fail(what: String, began: Instant) -> Result {
     Err(Reason::Fail(format!("expected {what} ({})", since(began))))
+}
+
+/// An error of a connection as a person says it.
+fn spoken(error: &Error) -> String {
+    match error {
+        Error::Timeout(_) => "nothing came in time".to_owned(),
+        Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    }
 }
 
 /// A status with its name, and where it points to if it is a redirect.

@@ -60,6 +60,33 @@ fn a_redirect_is_the_answer_unless_it_may_be_followed() {
 }
 
 #[test]
+fn a_redirect_to_another_host_gets_no_header_of_ours() {
+    let redirect = |to: &str| format!("HTTP/1.1 307 Go\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+    let (other, heads) = http("127.0.0.1", vec![answer("200 OK", "")]);
+    let (named, own_heads) = http("127.0.0.1", vec![redirect("/next"), redirect(&format!("http://{other}/there"))]);
+    let pairs = ["X-Token: hunter2", "Cookie: id=hunter2", "Host: hunter2.example", "User-Agent: hunter2"];
+    let pairs: Vec<_> = pairs.into_iter().map(|field| ("header", field)).chain([("redirects", "2")]).collect();
+    assert_eq!(run("http", &format!("//user:hunter2@{named}/"), &pairs), Finding::PASS);
+    for path in ["/", "/next"] {
+        let head = own_heads.recv().expect("it was asked");
+        assert!(head.starts_with(&format!("GET {path} ")) && head.matches("hunter2").count() == 4, "{head}");
+        assert!(head.to_ascii_lowercase().contains("authorization: basic "), "{head}");
+    }
+    let head = heads.recv().expect("it was asked").to_ascii_lowercase();
+    assert!(head.starts_with("get /there ") && head.contains(&format!("host: {other}\r\n")), "{head}");
+    assert!(!head.contains("hunter2") && !head.contains("authorization") && !head.contains("x-token"), "{head}");
+}
+
+#[test]
+fn a_redirect_to_what_is_no_url_is_a_failure() {
+    for to in ["ftp://shop/", "http://", "mailto:us"] {
+        let redirect = format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+        let found = text(get(http("127.0.0.1", vec![redirect]).0, &[("redirects", "1")]));
+        assert!(found.contains(&format!("it redirected to {to}, which is no URL")), "{found}");
+    }
+}
+
+#[test]
 fn the_method_and_the_fields_are_sent() {
     let (address, heads) = http("127.0.0.1", vec!["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".to_owned()]);
     let pairs =
