@@ -162,6 +162,10 @@ impl Probe {
                 fields.append(name, value.clone());
             }
         }
+        if [Method::POST, Method::PUT, Method::PATCH].contains(method) {
+            // Or it would be sent in chunks, which not every server takes.
+            fields.entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(0));
+        }
         Ok(request)
     }
 

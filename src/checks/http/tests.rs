@@ -1,6 +1,7 @@
 use super::super::testing::{answer, http};
 use super::*;
 use crate::check::Status;
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
@@ -83,6 +84,24 @@ fn a_redirect_to_what_is_no_url_is_a_failure() {
         let redirect = format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
         let found = text(get(http("127.0.0.1", vec![redirect]).0, &[("redirects", "1")]));
         assert!(found.contains(&format!("it redirected to {to}, which is no URL")), "{found}");
+    }
+}
+
+#[test]
+fn a_request_without_a_body_says_so() {
+    for (method, length) in [("POST", 1), ("PUT", 1), ("PATCH", 1), ("GET", 0), ("DELETE", 0)] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let server = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept()?;
+            client.write_all(answer("200 OK", "").as_bytes())?;
+            std::io::read_to_string(client)
+        });
+        assert_eq!(get(address, &[("method", method)]), Finding::PASS, "{method}");
+        let sent = server.join().expect("it does not panic").expect("the client leaves").to_ascii_lowercase();
+        assert_eq!(sent.matches("\r\ncontent-length: 0\r\n").count(), length, "{sent}");
+        assert!(!sent.contains("transfer-encoding") && sent.ends_with("\r\n\r\n"), "{sent}");
+        assert_eq!(sent.matches("\r\n\r\n").count(), 1, "nothing follows the head: {sent}");
     }
 }
 
