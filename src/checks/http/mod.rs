@@ -3,7 +3,7 @@
 mod expected;
 mod redirect;
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -173,18 +173,26 @@ impl Probe {
         let url = &self.shown;
         let status = answer.status();
         if !self.expected.statuses.contains(status.as_u16()) {
-            let expected = self.expected.statuses.written();
-            return fail(format!("{url} to answer with {expected}: got {}", described(&answer, status)), began);
+            return Err(self.failed(&format!("got {}", described(&answer, status)), began));
         }
-        if self.expected.wants_body() {
-            let mut body = Vec::new();
-            let read = answer.body_mut().as_reader().take(LONGEST_BODY).read_to_end(&mut body);
-            if let Err(error) = read {
-                return fail(format!("{url} to answer in full: {error} after {} bytes", body.len()), began);
-            }
+        let mut body = Vec::new();
+        // One byte more tells that there is more.
+        let mut reader = answer.body_mut().as_reader().take(LONGEST_BODY + 1);
+        let read = match self.expected.wants_body() {
+            true => reader.read_to_end(&mut body).map(drop),
+            false => io::copy(&mut reader, &mut io::sink()).map(drop),
+        };
+        if let Err(error) = read {
+            let count = LONGEST_BODY + 1 - reader.limit();
+            return fail(format!("{url} to answer in full: {} after {count} bytes", spoken(&error.into())), began);
+        }
+        if reader.limit() > 0 {
             if let Some(objection) = self.expected.objection(&body) {
                 return fail(format!("the answer of {url} {objection}"), began);
             }
+        } else if !self.expected.is_met_by_beginning(&body) {
+            let why = "it is longer than 1 MiB, and no more is read";
+            return Err(Reason::Error(format!("cannot judge the body of {url}: {why} ({})", since(began))));
         }
         match self.expected.slow {
             Some(slow) if began.elapsed() > slow => {

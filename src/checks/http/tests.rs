@@ -151,16 +151,58 @@ fn the_body_has_to_hold_its_values() {
     assert!(found.contains("to be JSON: ") && found.contains("got \"<html>\""), "{found}");
 }
 
-#[test]
-fn a_body_that_ends_early_is_a_failure() {
-    let cut = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf".to_owned();
-    // The server closes when the client has read all there is and sends no more: it has to be let go.
+/// A server for one client: it says something at once, something more after a while, and closes.
+fn halting(first: &'static str, pause: Duration, second: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     std::thread::spawn(move || {
-        listener.accept().and_then(|(mut client, _)| std::io::Write::write_all(&mut client, cut.as_bytes()))
+        let (mut client, _) = listener.accept()?;
+        client.write_all(first.as_bytes())?;
+        std::thread::sleep(pause);
+        client.write_all(second.as_bytes())
     });
-    assert!(text(get(address, &[("match", "half")])).contains("to answer in full: "));
+    address
+}
+
+const CUT: &str = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello";
+
+#[test]
+fn a_body_that_ends_early_is_a_failure() {
+    let found = text(get(halting(CUT, Duration::ZERO, ""), &[("match", "hello")]));
+    assert!(found.contains("to answer in full: ") && found.contains(" after 5 bytes (in "), "{found}");
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_a_failure_without_match_too() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    for cut in [CUT, chunked] {
+        let found = text(get(halting(cut, Duration::ZERO, ""), &[]));
+        assert!(found.contains("to answer in full: ") && found.contains(" after 5 bytes (in "), "{found}");
+    }
+    // Nor is one that stalls an answer.
+    let (address, _heads) = http("127.0.0.1", vec![CUT.to_owned()]);
+    let action = build("http", &format!("//{address}/"), &mut Options::default()).expect("it is well formed");
+    let found = text(action(Deadline::at(Instant::now() + Duration::from_millis(300))));
+    assert!(found.contains("to answer in full: nothing came in time after 5 bytes"), "{found}");
+    // HEAD is answered without the body that its length is of.
+    let (address, _heads) = http("127.0.0.1", vec![CUT.trim_end_matches("hello").to_owned()]);
+    assert_eq!(get(address, &[("method", "HEAD")]), Finding::PASS);
+}
+
+#[test]
+fn a_body_beyond_the_limit_is_said_to_be_too_long() {
+    let long = format!("{{\"status\": \"pass\", \"rest\": \"{}\"}}", "x".repeat(3 << 20));
+    let found = |pairs| get(http("127.0.0.1", vec![answer("200 OK", &long)]).0, pairs);
+    for pairs in [&[("json", "/status=pass")], &[("match", "fail")], &[("match", "^[^\n]*$")]] {
+        let Finding { status, context: Some(why), .. } = found(pairs) else { panic!("{pairs:?}: it says why") };
+        assert_eq!(status, Status::Error, "{why}");
+        assert!(why.starts_with("cannot judge the body of http://") && why.contains(" longer than 1 MiB"), "{why}");
+    }
+    // What does not count may be as long as it likes, and a match stays one.
+    assert_eq!(found(&[]), Finding::PASS);
+    assert_eq!(found(&[("match", "\"pass\"")]), Finding::PASS);
+    let whole = answer("200 OK", &format!("{}end", " ".repeat((1 << 20) - 3)));
+    assert_eq!(get(http("127.0.0.1", vec![whole]).0, &[("match", "end$")]), Finding::PASS);
 }
 
 #[test]
@@ -170,6 +212,13 @@ fn a_slow_answer_is_a_failure_with_its_limit() {
     assert!(found.contains("to answer within 1us: it took longer"), "{found}");
     let (address, _heads) = http("127.0.0.1", vec![answer("200 OK", "")]);
     assert_eq!(get(address, &[("slow", "1m")]), Finding::PASS);
+}
+
+#[test]
+fn slow_counts_the_whole_answer() {
+    let first = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello";
+    let found = text(get(halting(first, Duration::from_millis(60), "hello"), &[("slow", "50ms")]));
+    assert!(found.contains("to answer within 50ms: it took longer"), "{found}");
 }
 
 #[test]
