@@ -10,9 +10,12 @@ use std::time::Instant;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use percent_encoding::percent_decode_str;
+use ureq::config::Config;
 use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 #[cfg(feature = "tls")]
 use ureq::tls::TlsConfig;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, Error};
 
 use super::endpoint::{Endpoint, lookup_failure};
@@ -235,7 +238,7 @@ impl Probe {
             .allow_non_standard_methods(true);
         #[cfg(feature = "tls")]
         let config = config.tls_config(self.tls()?);
-        Ok(config.build().new_agent())
+        Ok(Agent::with_parts(config.build(), DefaultConnector::new(), InThisThread))
     }
 
     #[cfg(feature = "tls")]
@@ -248,6 +251,17 @@ impl Probe {
             .disable_verification(self.insecure)
             .unversioned_rustls_crypto_provider(trusted::provider())
             .build())
+    }
+}
+
+/// Looks names up in the thread of the check, where a lookup that hangs is noticed. With a timeout, ureq
+/// would start a thread for each and leave it behind.
+#[derive(Debug)]
+struct InThisThread;
+
+impl Resolver for InThisThread {
+    fn resolve(&self, uri: &Uri, config: &Config, _: NextTimeout) -> std::result::Result<ResolvedSocketAddrs, Error> {
+        DefaultResolver::default().resolve(uri, config, NextTimeout::default())
     }
 }
 
