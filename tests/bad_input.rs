@@ -103,6 +103,12 @@ fn each_shape_has_its_answer() {
                 Kept,
                 fields("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"),
             ),
+            (
+                "a scraper that waits for longer than can be counted from now",
+                200,
+                Kept,
+                fields("X-Prometheus-Scrape-Timeout-Seconds: 1e19\r\n"),
+            ),
             // Other protocols and versions.
             ("HTTP/0.9", 400, Closed, lines("GET /\r\n\r\n")),
             ("HTTP/1.2", 505, Closed, lines("GET / HTTP/1.2\r\nHost: x\r\n\r\n")),

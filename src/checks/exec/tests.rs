@@ -275,6 +275,7 @@ fn a_program_that_is_gone_later_is_an_error_with_its_name() {
         env: vec![],
         cwd: None,
         warning: Status::Pass,
+        hidden: Secrets::default(),
     };
     let finding = program.run(Deadline::at(Instant::now() + LONG));
     assert_eq!(finding.status, Status::Error);
