@@ -172,12 +172,25 @@ impl Probe {
         Ok(request)
     }
 
-    fn judge(&self, mut answer: Response<Body>, began: Instant) -> Result {
+    fn judge(&self, answer: Response<Body>, began: Instant) -> Result {
         let url = &self.shown;
         let status = answer.status();
         if !self.expected.statuses.contains(status.as_u16()) {
             return Err(self.failed(&format!("got {}", described(&answer, status)), began));
         }
+        self.judge_body(answer, began)?;
+        match self.expected.slow {
+            Some(slow) if began.elapsed() > slow => {
+                let limit = humantime::format_duration(slow);
+                fail(format!("{url} to answer within {limit}: it took longer"), began)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The body is read even where nothing is expected of it: a part of an answer is none.
+    fn judge_body(&self, mut answer: Response<Body>, began: Instant) -> Result {
+        let url = &self.shown;
         let mut body = Vec::new();
         // One byte more tells that there is more.
         let mut reader = answer.body_mut().as_reader().take(LONGEST_BODY + 1);
@@ -187,7 +200,11 @@ impl Probe {
         };
         if let Err(error) = read {
             let count = LONGEST_BODY + 1 - reader.limit();
-            return fail(format!("{url} to answer in full: {} after {count} bytes", spoken(&error.into())), began);
+            let why = match error.into() {
+                Error::Timeout(_) => "the rest did not come in time".to_owned(),
+                error => spoken(&error),
+            };
+            return fail(format!("{url} to answer in full: {why} after {count} bytes"), began);
         }
         if reader.limit() > 0 {
             if let Some(objection) = self.expected.objection(&body) {
@@ -197,13 +214,7 @@ impl Probe {
             let why = "it is longer than 1 MiB, and no more is read";
             return Err(Reason::Error(format!("cannot judge the body of {url}: {why} ({})", since(began))));
         }
-        match self.expected.slow {
-            Some(slow) if began.elapsed() > slow => {
-                let limit = humantime::format_duration(slow);
-                fail(format!("{url} to answer within {limit}: it took longer"), began)
-            }
-            Some(_) | None => Ok(()),
-        }
+        Ok(())
     }
 
     fn unanswered(&self, error: &Error, uri: &Uri, began: Instant) -> Reason {
@@ -273,6 +284,8 @@ fn fail(what: String, began: Instant) -> Result {
 fn spoken(error: &Error) -> String {
     match error {
         Error::Timeout(_) => "nothing came in time".to_owned(),
+        #[cfg(feature = "tls")]
+        Error::Io(error) if trusted::is_about_authority(&error.to_string()) => trusted::SHOWN_AUTHORITY.to_owned(),
         Error::Io(error) => error.to_string(),
         other => other.to_string(),
     }
