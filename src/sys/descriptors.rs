@@ -26,6 +26,12 @@ pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -
     }
 }
 
+/// Whether it can be read now; of a listener, whether a connection waits there. A call that fails says no.
+pub(crate) fn is_readable(fd: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
 /// A pipe whose ends do not block and do not survive an exec.
 pub(crate) fn pipe() -> io::Result<(PipeReader, io::PipeWriter)> {
     let (reader, writer) = io::pipe()?;

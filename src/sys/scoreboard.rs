@@ -1,7 +1,7 @@
 //! The shared memory in which the workers note what the master must know without asking.
 //!
-//! A slot is written by the one worker that holds it, and read by everybody; every field stands
-//! for itself, so relaxed loads and stores are enough.
+//! A slot is written by the one worker that holds it, and by the master when it ends that worker, and read by
+//! everybody; every field stands for itself, so relaxed loads and stores are enough.
 
 mod checks;
 mod counts;
@@ -100,13 +100,13 @@ impl Scoreboard {
         self.board.slots[slot].busy.store(busy, SeqCst);
     }
 
-    /// Whether another worker is ready and runs no round.
+    /// Whether another worker is ready and runs no round. It may be stopped or hang all the same.
     pub(crate) fn is_another_free(&self, slot: usize) -> bool {
         let free = |slot: &Slot| slot.ready.load(SeqCst) != 0 && !slot.busy.load(SeqCst);
         self.board.slots.iter().enumerate().any(|(index, other)| index != slot && free(other))
     }
 
-    /// The worker takes no connections any more.
+    /// The worker takes no connections any more, or is not to be counted on: said by itself or by the master.
     pub(crate) fn set_unready(&self, slot: usize) {
         self.board.slots[slot].ready.store(0, SeqCst);
     }

@@ -213,12 +213,15 @@ impl Worker {
         Ok(())
     }
 
-    /// While a round runs here, connections are for workers that are free, as long as there is one.
+    /// While a round runs here, connections are for workers that are free, as long as there is one that takes them.
     fn tend_door(&mut self) -> io::Result<()> {
         let busy = self.cache.is_running();
         self.scoreboard.set_busy(self.slot, busy);
         if busy && self.scoreboard.is_another_free(self.slot) {
             self.door.yield_to_others(&self.poll, self.now);
+            if self.door.is_neglected(self.now) {
+                self.let_waiting_in()?;
+            }
         }
         while let Some(socket) = self.door.accept_last(self.now) {
             self.admit(socket)?;

@@ -120,6 +120,11 @@ impl Worker {
         }
         // Who has come since we woke up may have changed the checks before: their files are looked at again for him.
         self.now = Instant::now();
+        self.let_waiting_in()
+    }
+
+    /// Accepts all that are waiting now, as far as there is room.
+    pub(super) fn let_waiting_in(&mut self) -> io::Result<()> {
         for _ in self.clients.len()..self.door.most() {
             match self.door.accept_waiting() {
                 Some(socket) => self.admit(socket)?,
