@@ -5,8 +5,9 @@ mod support;
 use std::time::Duration;
 
 use hospital::check::Status;
+use support::once;
 use support::programs::{endless, with};
-use support::{Launch, Signal, eventually, processes};
+use support::{HOSPITAL, Launch, Signal, eventually, processes};
 
 #[test]
 fn what_is_reported_late_is_dead_by_then() {
@@ -18,6 +19,14 @@ fn what_is_reported_late_is_dead_by_then() {
     let context = report.outcomes[0].finding.context.as_deref().unwrap_or_default();
     assert!(context.contains("timed out after 1s"), "{context}");
     eventually("nothing of it is left", || with(&word) == 0);
+}
+
+#[test]
+fn an_exec_check_passes_under_a_parent_that_ignores_its_children() {
+    let mut command = std::process::Command::new("env");
+    command.args(["--ignore-signal=CHLD", HOSPITAL, "check", "exec:/bin/true"]);
+    let run = once::run(command);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 pub(crate) use nix::sys::signal::Signal;
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, sigprocmask};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
@@ -61,6 +61,13 @@ pub(crate) fn before_ending(last: impl FnOnce() + Send + 'static) -> io::Result<
         }
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
+}
+
+/// Lets us learn how our children end: a parent that ignores its own leaves that to whatever it executes, and the kernel
+/// then keeps nothing of a dead child. To be called before there is a thread.
+pub(crate) fn heed_children() {
+    // SAFETY: the default action runs no code of ours.
+    let _ = unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigDfl) };
 }
 
 /// What a signal is called, as in `SIGSEGV`.
