@@ -45,10 +45,15 @@ fn check(name: &str, exchange: &Exchange, deadline: Deadline) -> Result {
 
 fn connect(address: &SockAddr, deadline: Deadline) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // A connection to a unix socket waits for a place in its queue as long as a write may take.
-    socket.set_write_timeout(Some(patience(deadline)))?;
-    socket.connect(address)?;
-    Ok(socket)
+    loop {
+        // A connection to a unix socket waits for a place in its queue as long as a write may take.
+        socket.set_write_timeout(Some(patience(deadline)))?;
+        match socket.connect(address) {
+            // By a signal, or a stop that is over.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result.map(|()| socket),
+        }
+    }
 }
 
 fn address(name: &str) -> std::result::Result<SockAddr, String> {

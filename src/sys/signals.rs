@@ -9,6 +9,10 @@ use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, sigprocmask};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
+/// What a thread does to itself.
+const FAULTS: [Signal; 7] =
+    [Signal::SIGABRT, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGSEGV, Signal::SIGSYS, Signal::SIGTRAP];
+
 /// The signals that a process handles, as they come in.
 ///
 /// Dropping it leaves the kernel-level handlers in place but empty, so that these signals are
@@ -64,7 +68,8 @@ pub(crate) fn before_ending(last: impl FnOnce() + Send + 'static) -> io::Result<
 }
 
 /// Lets us learn how our children end: a parent that ignores its own leaves that to whatever it executes, and the kernel
-/// then keeps nothing of a dead child. To be called before there is a thread.
+/// then keeps nothing of a dead child. Nor does their end interrupt anything from now on. To be called before there is
+/// a thread.
 pub(crate) fn heed_children() {
     // SAFETY: the default action runs no code of ours.
     let _ = unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigDfl) };
@@ -81,6 +86,28 @@ fn is_ignored(signal: Signal) -> bool {
     // SAFETY: no new action is given, and the old one is written to what lives.
     let asked = unsafe { libc::sigaction(signal as i32, std::ptr::null(), &raw mut now) };
     asked == 0 && now.sa_sigaction == libc::SIG_IGN
+}
+
+/// Runs what no signal from outside shall interrupt: it comes to another thread. A program that is started meanwhile
+/// inherits that, unless through [`with_none_blocked`].
+pub(crate) fn undisturbed<T>(run: impl FnOnce() -> T) -> T {
+    let mut outside = SigSet::all();
+    // What a thread brings upon itself comes in any case; were it blocked, nobody could say a word about it.
+    FAULTS.into_iter().for_each(|fault| outside.remove(fault));
+    with_blocked(&outside, run)
+}
+
+/// Runs what starts a program, which inherits what is blocked.
+pub(super) fn with_none_blocked<T>(run: impl FnOnce() -> T) -> T {
+    with_blocked(&SigSet::empty(), run)
+}
+
+fn with_blocked<T>(blocked: &SigSet, run: impl FnOnce() -> T) -> T {
+    // It fails for no set that there is.
+    let before = blocked.thread_swap_mask(SigmaskHow::SIG_SETMASK);
+    let result = run();
+    let _ = before.and_then(|before| before.thread_set_mask());
+    result
 }
 
 /// Blocks every signal and returns what was blocked before.

@@ -120,6 +120,8 @@ impl Worker {
         let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
         // The handlers first: a TERM that came in since the fork is still blocked, and would be lost.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
+        // The master's handler would wake us up for every program of a check that ends.
+        signals::heed_children();
         signals::unblock_all()?;
         process::set_name(&format!("{}:w{slot}", settings.process.name));
         identity.assume()?;
