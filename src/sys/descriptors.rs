@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, PipeReader};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Instant;
 
@@ -50,25 +50,37 @@ pub(super) fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
 /// Marks every descriptor above 2 close-on-exec: parents such as circusd leak theirs into us, and
 /// what a check starts shall not get any.
 pub(crate) fn close_all_on_exec() -> io::Result<()> {
-    // SAFETY: the call changes flags only; no descriptor is closed or taken over.
-    unsafe { close_range(libc::CLOSE_RANGE_CLOEXEC) }
+    // SAFETY: the calls change flags only; no descriptor is closed or taken over.
+    unsafe { close_range(libc::CLOSE_RANGE_CLOEXEC, |fd| libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC)) }
 }
 
 /// Closes every descriptor above 2, in a forked child that needs none of its parent's.
 pub(super) fn close_all() -> io::Result<()> {
     // SAFETY: the child ends without running destructors, so nothing is closed twice.
-    unsafe { close_range(0) }
+    unsafe { close_range(0, |fd| libc::close(fd)) }
 }
 
-/// close_range(2) from 3 on, which musl has no function for.
+/// close_range(2) from 3 on, which musl has no function for. Where it cannot be had, in a kernel before 5.11 or under a
+/// filter of that age, `one` does the same to each descriptor.
 ///
 /// # Safety
 ///
 /// Without a flag it closes descriptors whoever owns them.
-unsafe fn close_range(flags: libc::c_uint) -> io::Result<()> {
+unsafe fn close_range(flags: libc::c_uint, one: impl Fn(RawFd) -> libc::c_int) -> io::Result<()> {
     // SAFETY: the caller answers for the descriptors; the call takes no pointer.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, flags) };
-    Errno::result(result)?;
+    match Errno::result(result) {
+        Ok(_) => {}
+        Err(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) => {
+            let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+            let open: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?.flatten().filter_map(number).collect();
+            for fd in open.into_iter().filter(|fd| *fd > 2) {
+                // That of the list itself is closed by now.
+                let _ = one(fd);
+            }
+        }
+        Err(errno) => return Err(errno.into()),
+    }
     Ok(())
 }
 
