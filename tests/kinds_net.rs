@@ -102,7 +102,7 @@ fn nginx_shows_a_certificate_that_ends_in_two_days() {
         format!("cert=cert:127.0.0.1:{port}#ca={ca}"),
         format!("soon=cert:127.0.0.1:{port}#ca={ca}&days=1&servername=localhost"),
     ]);
-    // Without any authority on this system, the stranger is an error.
+    // On a system without any authority, the stranger is an error.
     let [page, stranger, cert, soon] = statuses(&report)[..] else { panic!("there are four: {report:#?}") };
     assert_eq!([page, cert, soon], [Status::Pass, Status::Fail, Status::Pass], "{report:#?}");
     assert!(stranger.is_bad(), "{report:#?}");
@@ -121,7 +121,7 @@ fn loopback_answers_a_ping() {
 fn a_mail_server_is_known_by_its_banner() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
-    // As RFC 5321 has it: the server speaks first, and again when it is greeted.
+    // As in RFC 5321: the server speaks first, and again when it is greeted.
     let server = thread::spawn(move || {
         for _ in 0..2 {
             let (mut client, _) = listener.accept()?;
@@ -151,19 +151,19 @@ fn statuses(report: &Report) -> Vec<Status> {
     report.outcomes.iter().map(|outcome| outcome.finding.status).collect()
 }
 
-/// A server that is ended with the test.
+/// A server that ends with the test.
 struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A kill would leave the children of the server behind.
+        // KILL would leave the children of the server behind.
         let _ = kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM);
         let _ = self.0.wait();
     }
 }
 
-/// Starts a server that can only be told a port, and waits until it accepts. Another process may take
-/// the port first: then it ends, and is started anew on another one.
+/// Starts a server that can only be given a port, and waits until it accepts. If another process takes the port first,
+/// the server ends and is started again on another port.
 fn start(command: impl Fn(u16) -> Command) -> (Server, u16) {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -184,7 +184,7 @@ fn start(command: impl Fn(u16) -> Command) -> (Server, u16) {
     }
 }
 
-/// An authority and a certificate of it with its key, in PEM, good for that many days.
+/// An authority, a certificate signed by it and the key of that, in PEM, valid for this many days.
 fn certificate_for_days(days: i64) -> (String, String, String) {
     let key = rcgen::KeyPair::generate().expect("a key");
     let mut params = rcgen::CertificateParams::new(Vec::new()).expect("no names are good names");

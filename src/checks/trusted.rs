@@ -1,4 +1,4 @@
-//! Whom a TLS connection trusts: the system's certificate authorities, or those of a file.
+//! The certificate authorities that a TLS connection trusts: the system's, or those in a file.
 
 use std::sync::{Arc, OnceLock};
 
@@ -33,7 +33,7 @@ impl Trusted {
         Ok(options.parse("ca", read)?.unwrap_or(Trusted::System))
     }
 
-    /// The certificates. The system's are read once in a process.
+    /// The certificates. The system's are read once per process.
     pub(super) fn certificates(&self) -> Result<&[CertificateDer<'static>], String> {
         static SYSTEM: OnceLock<Vec<CertificateDer<'static>>> = OnceLock::new();
         match self {
@@ -47,7 +47,7 @@ impl Trusted {
         }
     }
 
-    /// The certificates, ready to verify others with.
+    /// The certificates, ready for verifying others.
     pub(super) fn roots(&self) -> Result<RootCertStore, String> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(self.certificates()?.iter().cloned());
@@ -58,7 +58,7 @@ impl Trusted {
     }
 }
 
-/// The cryptography for every connection.
+/// The cryptography of every TLS connection.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }

@@ -1,4 +1,4 @@
-//! `http://…` and `https://…`: a request is answered as it should be.
+//! `http://…` and `https://…`: a request gets the expected answer.
 
 mod expected;
 
@@ -38,7 +38,7 @@ pub(super) const KIND_HTTPS: Kind = Kind {
     build: |target, options| build("https", target, options),
 };
 
-/// What a URL can begin with.
+/// The schemes that a URL may have.
 const SCHEMES: &[&str] = if cfg!(feature = "tls") { &["http", "https"] } else { &["http"] };
 
 fn build(scheme: &str, target: &str, options: &mut Options) -> std::result::Result<Action, String> {
@@ -48,8 +48,8 @@ fn build(scheme: &str, target: &str, options: &mut Options) -> std::result::Resu
     Ok(Box::new(move |deadline| Finding::from(request.run(deadline))))
 }
 
-/// Asserts that a GET of an `http://` or `https://` URL is answered with that status within 5 s.
-/// Redirects are not followed.
+/// Asserts that a GET of an `http://` or `https://` URL is answered with this status within 5 s. Redirects are not
+/// followed.
 ///
 /// ```no_run
 /// hospital::assert_http_response("http://127.0.0.1:8000/ping", 200)?;
@@ -58,8 +58,7 @@ fn build(scheme: &str, target: &str, options: &mut Options) -> std::result::Resu
 ///
 /// # Errors
 ///
-/// `Fail` when the answer is another one or there is none, `Error` when the URL is none or its host
-/// cannot be looked up.
+/// `Fail` when there is another answer or none, `Error` when the URL is malformed or its host cannot be looked up.
 pub fn assert_http_response(url: &str, status: u16) -> Result {
     let probe = Probe::new(url, Expected::status(Statuses::one(status))).map_err(Reason::Error)?;
     probe.run(default_deadline())
@@ -108,7 +107,7 @@ impl Probe {
         })
     }
 
-    /// The same with what the options say.
+    /// The same probe with the given options.
     fn with(mut self, options: &mut Options) -> std::result::Result<Probe, String> {
         let method = |text: &str| match text.bytes().all(|byte| byte.is_ascii_uppercase()) {
             true => text.parse().map_err(|_| "write a method, as in HEAD"),
@@ -185,15 +184,15 @@ impl Probe {
         Reason::Fail(format!("expected {} to answer with {expected}: {why} ({})", self.shown, since(began)))
     }
 
-    /// A client that keeps nothing from one run to the next: each run shows that a connection can be made.
+    /// A client that keeps nothing between runs: each run shows that a connection can be made.
     fn agent(&self) -> std::result::Result<Agent, String> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(self.redirects)
-            // Without redirects, the first answer is the answer.
+            // Without redirects, the first answer is the one to judge.
             .max_redirects_will_error(self.redirects > 0)
             .max_idle_connections(0)
-            // What is checked is the target, not a proxy in front of it.
+            // We check the target, not a proxy in front of it.
             .proxy(None)
             .user_agent(concat!("hospital/", env!("CARGO_PKG_VERSION")))
             .allow_non_standard_methods(true);
@@ -219,7 +218,7 @@ fn fail(what: String, began: Instant) -> Result {
     Err(Reason::Fail(format!("expected {what} ({})", since(began))))
 }
 
-/// A status with its name, and where it points to if it is a redirect.
+/// A status with its name, and the target of a redirect.
 fn described(answer: &Response<Body>, status: StatusCode) -> String {
     let name = status.canonical_reason().map_or(String::new(), |reason| format!(" {reason}"));
     match answer.headers().get(header::LOCATION).and_then(|location| location.to_str().ok()) {
@@ -246,7 +245,7 @@ fn basic(user: &str) -> HeaderValue {
     value
 }
 
-/// Reads `Name: value`. The value may be a secret and is in no message.
+/// Reads `Name: value`. The value may be a secret and appears in no message.
 fn parse_header(text: &str) -> std::result::Result<(HeaderName, HeaderValue), String> {
     let wrong = || "option header: write a field as Name: value".to_owned();
     let (name, value) = text.split_once(':').ok_or_else(wrong)?;

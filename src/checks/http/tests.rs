@@ -108,7 +108,7 @@ fn the_body_has_to_hold_its_values() {
 #[test]
 fn a_body_that_ends_early_is_a_failure() {
     let cut = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf".to_owned();
-    // The server closes when the client has read all there is and sends no more: it has to be let go.
+    // The server closes once the client has read everything and sends no more, so the client must stop sending.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     std::thread::spawn(move || {
