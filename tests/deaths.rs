@@ -147,6 +147,24 @@ fn a_check_is_not_interrupted_by_a_signal_to_its_worker() {
 }
 
 #[test]
+fn a_terminal_that_stops_background_output_stops_nothing() {
+    let serve = format!("{HOSPITAL} serve -b 127.0.0.1:0 --access-logfile - --error-logfile /dev/stderr");
+    let line = format!(
+        "stty tostop; set -m; {serve} hospital.healthchecks.predictable & echo $! >pid; wait $!; echo $? >code"
+    );
+    let script = Family::start(tempfile::tempdir().expect("there is room"), "script", |command| {
+        command.env("SHELL", "/bin/sh").args(["--quiet", "--flush", "--command", &line, "screen"]);
+    });
+    let screen = || script.text("screen");
+    eventually("it serves", || screen().contains("INFO") && screen().contains("Serving on"));
+    assert_eq!(get(&At::announced(&screen()), "/livez").status, 200);
+    eventually("the worker logs it", || screen().contains("GET /livez"));
+    let master = script.text("pid").trim().parse().expect("a pid");
+    send(master, Signal::SIGTERM);
+    eventually("it ends", || script.text("code") == "0\n");
+}
+
+#[test]
 fn more_workers_than_the_machine_has_processors_answer_reload_and_stop() {
     let mut server = Launch::binding(["-b", "127.0.0.1:0", "-w", "64"]).start();
     assert_eq!(server.workers().len(), 64);

@@ -9,6 +9,8 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::signals::undisturbed;
+
 /// Waits until one of the descriptors is readable, a signal arrives, or the deadline has passed.
 pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
     let mut fds: Vec<_> = fds.iter().map(|&fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
@@ -144,8 +146,14 @@ pub(crate) fn write_if_ready(out: &impl AsFd, bytes: &[u8]) -> io::Result<usize>
     let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
     match poll(&mut fds, PollTimeout::ZERO)? {
         0 => Err(io::ErrorKind::WouldBlock.into()),
-        _ => Ok(nix::unistd::write(out, bytes)?),
+        _ => Ok(write_from_background(|| nix::unistd::write(out, bytes))?),
     }
+}
+
+/// Writes to what may be a terminal that stops background output (`stty tostop`): it sends SIGTTOU, and as long as that
+/// has a handler the write is begun again and again. Where the signal is blocked, the terminal lets it pass.
+pub(crate) fn write_from_background<T>(write: impl FnOnce() -> T) -> T {
+    undisturbed(write)
 }
 
 /// Whether standard input is a terminal, which we may lose.
