@@ -2,6 +2,8 @@
 
 #![cfg(all(feature = "dns", feature = "tls"))]
 
+mod support;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,6 +17,7 @@ use hospital::report::Report;
 use hospital::round::Runner;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use support::{Launch, get};
 
 #[test]
 #[ignore = "needs redis-server: run tests/run"]
@@ -140,6 +143,26 @@ fn a_mail_server_is_known_by_its_banner() {
         assert_eq!(statuses(&run(&[name])), [Status::Pass]);
     }
     server.join().expect("it does not panic").expect("both clients were served");
+}
+
+#[test]
+#[ignore = "needs root, to mount a file of hosts that hangs: run tests/run"]
+fn a_resolver_that_hangs_costs_an_http_check_one_thread() {
+    // The system's resolver reads the file of hosts first, and a pipe without a writer lets nobody open it.
+    let script = "mount -t tmpfs none /mnt && mkfifo /mnt/hosts && mount --bind /mnt/hosts /etc/hosts && exec \"$@\"";
+    let server = Launch::under("unshare", ["--mount", "sh", "-c", script, "sh"])
+        .args(["-b", "127.0.0.1:0", "-w", "1", "http://shop.example/#timeout=100ms"])
+        .start();
+    let threads = || fs::read_dir(format!("/proc/{}/task", server.workers()[0])).expect("the worker lives").count();
+    let answer = || get(&server.at, "/?format=text").body;
+    let first = answer();
+    assert!(first.starts_with("error: ") && first.contains("timed out after 100ms"), "{first}");
+    let before = threads();
+    for _ in 0..10 {
+        let answer = answer();
+        assert!(answer.contains("still running"), "{answer}");
+    }
+    assert_eq!(threads(), before);
 }
 
 fn run(names: &[String]) -> Report {

@@ -62,3 +62,12 @@ impl Trusted {
 pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
+
+/// Why a certificate that says of itself that it is an authority's is refused, and what to do.
+pub(super) const SHOWN_AUTHORITY: &str = "the server shows a certificate that is for an authority: \
+     make it one for a server, with basicConstraints=CA:FALSE";
+
+/// Whether that is what an error of rustls says. It has no type for it that we could name.
+pub(super) fn is_about_authority(error: &str) -> bool {
+    error.contains("CaUsedAsEndEntity")
+}

@@ -51,7 +51,15 @@ impl Expected {
         self.matching.is_some() || !self.json.is_empty()
     }
 
-    /// What is wrong with a body: what was expected, and what we got.
+    /// Whether the beginning of a body is enough to know that all of it would do. A match that ends where
+    /// the beginning ends might not be one with what follows.
+    pub(super) fn is_met_by_beginning(&self, beginning: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(beginning);
+        let is_within = |matching: &Regex| matching.find(&text).is_some_and(|found| found.end() < text.len());
+        self.json.is_empty() && self.matching.as_ref().is_none_or(is_within)
+    }
+
+    /// What is wrong with a body: what was expected, and what came.
     pub(super) fn objection(&self, body: &[u8]) -> Option<String> {
         let text = String::from_utf8_lossy(body);
         if let Some(matching) = self.matching.as_ref().filter(|matching| !matching.is_match(&text)) {
