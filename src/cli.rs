@@ -40,6 +40,7 @@ enum Verb {
 /// Does what the command line says.
 pub(crate) fn run() -> ExitCode {
     signals::survive_size_limit();
+    signals::heed_children();
     let mut given = Given::from_process();
     if let Some((_, verb)) = former_name(&given.argv) {
         given.argv.insert(1, verb.into());

@@ -102,6 +102,31 @@ fn a_master_has_one_thread_and_keeps_nothing_of_its_reloads() {
 }
 
 #[test]
+#[ignore = "needs strace: run tests/run"]
+fn it_starts_where_the_kernel_knows_no_close_range() {
+    const O_CLOEXEC: u32 = 0o2_000_000;
+    // Before 5.9, before 5.11 for the flag, and under a filter that does not know the call.
+    for error in ["ENOSYS", "EINVAL", "EPERM"] {
+        let strace = format!("exec strace -f -qq -o trace -e close_range -e inject=close_range:error={error}");
+        let launch = Launch::script(&format!("{strace} \"$@\" 9</etc/passwd"), ["-b", "127.0.0.1:0"]);
+        let (directory, trace) = (launch.path(""), launch.path("trace"));
+        let server = launch.current_dir(&directory).env("HEALTHCHECKS", "exec:/bin/true").start();
+        assert_eq!(get(&server.at, "/").status, 200, "{error}");
+        let master = processes::children(server.master())[0];
+        for pid in processes::children(master).into_iter().chain([master]) {
+            let mut kept = processes::descriptors(pid);
+            kept.retain(|&fd, _| fd > 2 && processes::descriptor_flags(pid, fd) & O_CLOEXEC == 0);
+            assert!(kept.is_empty(), "{error}: {} keeps {kept:?} open in what it starts", processes::name(pid));
+        }
+        let keeper = processes::children(master).into_iter().find(|&pid| processes::name(pid) == "hospital:keeper");
+        let keeper = keeper.expect("the check may start programs");
+        eventually("it has let go of all", || processes::descriptors(keeper).keys().all(|fd| *fd <= 2));
+        let calls = std::fs::read_to_string(&trace).expect("it is traced");
+        assert!(calls.matches(&format!("-1 {error}")).count() >= 2, "{calls}");
+    }
+}
+
+#[test]
 fn an_idle_tree_hardly_ever_wakes_up() {
     // This does not wait for anything to happen: it is the time over which wake-ups are counted.
     const WINDOW: Duration = Duration::from_secs(4);

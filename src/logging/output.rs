@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::sys::descriptors::{own_pipe, write_if_ready};
+use crate::sys::descriptors::{own_pipe, write_from_background, write_if_ready};
 use crate::sys::filesystem::open_log;
 use crate::sys::sockets::FileOwner;
 
@@ -88,7 +88,7 @@ impl State {
         let mut rest = bytes;
         while !rest.is_empty() {
             let written = match (&mut self.file, stream) {
-                (Some(file), _) => file.write(rest),
+                (Some(file), _) => write_from_background(|| file.write(rest)),
                 (None, Stream::Out) => write_if_ready(&io::stdout(), rest),
                 (None, Stream::Error) => write_if_ready(&io::stderr(), rest),
             };
