@@ -99,6 +99,27 @@ fn livez_is_answered_at_once_while_every_worker_runs_slow_checks() {
 }
 
 #[test]
+fn livez_is_answered_by_the_worker_with_room_when_another_is_full() {
+    let settings = ["-b", "127.0.0.1:0", "-w", "2", "--worker-connections", "2", "--request-timeout", "60s"];
+    let launch = Launch::binding(settings);
+    let gate = launch.path("gate");
+    let server = launch.env("HEALTHCHECKS", &metrics::gated(&gate)).start();
+    // Two workers with a round each, and one of them with a second client: that one has room for no more.
+    let clients = [1, 2, 2].map(|rounds| {
+        let mut client = Client::to(&server.at);
+        client.ask("/");
+        eventually("the rounds begin", || {
+            server.workers().iter().filter(|&&worker| !processes::children(worker).is_empty()).count() == rounds
+        });
+        client
+    });
+    for _ in 0..3 {
+        assert_eq!(get(&server.at, "/livez").status, 200);
+    }
+    drop(clients);
+}
+
+#[test]
 fn a_dead_or_stopped_worker_is_not_taken_for_a_free_one() {
     let start = |workers: &str| {
         let launch = Launch::binding(["-b", "127.0.0.1:0", "-w", workers, "--request-timeout", "60s"]);

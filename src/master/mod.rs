@@ -262,7 +262,7 @@ impl Master {
     /// hang.
     fn dismiss(&self, pid: Pid, signal: Signal) {
         if let Some(slot) = self.fleet.slot_of(pid) {
-            self.scoreboard.set_unready(slot);
+            self.scoreboard.set_closed(slot);
         }
         send(pid, signal);
     }
@@ -290,7 +290,7 @@ impl Master {
             let mut end = End::Crash;
             self.snapshot.bury(pid.unsigned_abs());
             if let Some(slot) = self.fleet.slot_of(pid) {
-                self.scoreboard.set_unready(slot);
+                self.scoreboard.set_closed(slot);
                 end = self.coroner.died(slot, self.fleet.slots()[slot], pid, status);
                 // A worker that was killed has not ended what its checks were running.
                 if status.code().is_none()

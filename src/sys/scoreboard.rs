@@ -40,8 +40,10 @@ struct Board {
 // Aligned to two cache lines, since x86 prefetches pairs: busy workers do not slow each other down.
 #[repr(C, align(128))]
 struct Slot {
-    /// The pid of the ready worker in this slot; 0 when there is none.
+    /// The pid of the worker in this slot, once it was ready.
     ready: AtomicU32,
+    /// Whether that worker takes no more connections.
+    closed: AtomicBool,
     /// When it woke, in nanoseconds since the epoch, plus one; 0 while it waits.
     awake_since: AtomicU64,
     /// Whether a round is running.
@@ -59,8 +61,9 @@ impl Scoreboard {
 
     /// Empties a slot, before a worker is forked into it.
     pub(crate) fn clear(&self, slot: usize) {
-        let Slot { ready, awake_since, busy } = &self.board.slots[slot];
+        let Slot { ready, closed, awake_since, busy } = &self.board.slots[slot];
         ready.store(0, Relaxed);
+        closed.store(false, Relaxed);
         awake_since.store(0, Relaxed);
         busy.store(false, Relaxed);
         self.open_counts(slot);
@@ -71,7 +74,7 @@ impl Scoreboard {
         self.board.slots[slot].ready.store(pid, Relaxed);
     }
 
-    /// Whether the worker with this pid has reported that it can answer.
+    /// Whether the worker with this pid has reported that it can answer, even if it has finished since.
     pub(crate) fn is_ready(&self, slot: usize, pid: u32) -> bool {
         self.board.slots[slot].ready.load(Relaxed) == pid
     }
@@ -102,13 +105,13 @@ impl Scoreboard {
 
     /// Whether another worker is ready and is running no round. It may be stopped or hang all the same.
     pub(crate) fn is_another_free(&self, slot: usize) -> bool {
-        let free = |slot: &Slot| slot.ready.load(SeqCst) != 0 && !slot.busy.load(SeqCst);
+        let free = |slot: &Slot| slot.ready.load(SeqCst) != 0 && !slot.closed.load(SeqCst) && !slot.busy.load(SeqCst);
         self.board.slots.iter().enumerate().any(|(index, other)| index != slot && free(other))
     }
 
     /// The worker takes no more connections. Said by itself, or by the master when it ends the worker.
-    pub(crate) fn set_unready(&self, slot: usize) {
-        self.board.slots[slot].ready.store(0, SeqCst);
+    pub(crate) fn set_closed(&self, slot: usize) {
+        self.board.slots[slot].closed.store(true, SeqCst);
     }
 
     /// The whole service is shutting down: readiness fails from now on.
@@ -156,7 +159,7 @@ mod tests {
         assert!(!board.is_another_free(1));
         board.set_busy(0, false);
         assert!(board.is_another_free(1));
-        board.set_unready(0);
+        board.set_closed(0);
         assert!(!board.is_another_free(1));
     }
 
@@ -166,6 +169,8 @@ mod tests {
         board.set_ready(0, 77);
         assert!(board.is_ready(0, 77));
         assert!(!board.is_ready(0, 78));
+        board.set_closed(0);
+        assert!(board.is_ready(0, 77), "it answered, and retired before the master looked");
         board.clear(0);
         assert!(!board.is_ready(0, 77));
     }

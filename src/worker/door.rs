@@ -40,6 +40,8 @@ enum State {
     Closing {
         at: Instant,
     },
+    /// Left to other workers, while all clients here wait for an answer and there is room for no more.
+    Full,
     /// Left to free workers, while a round runs here.
     Yielded {
         until: Instant,
@@ -130,13 +132,21 @@ impl Door {
         match self.state {
             State::Paused { until } | State::Yielded { until, .. } => Some(until),
             State::Closing { at } => Some(at),
-            State::Open | State::Closed => None,
+            State::Open | State::Full | State::Closed => None,
         }
     }
 
-    /// Opens or closes it when the time has come. If it was left to others, it is opened as soon as we are free again.
-    pub(super) fn tend(&mut self, poll: &Poll, now: Instant, busy: bool) -> io::Result<()> {
+    /// Opens or closes it when the time has come. If it was left to others, it is opened as soon as we are free again, or
+    /// have room.
+    pub(super) fn tend(&mut self, poll: &Poll, now: Instant, busy: bool, full: bool) -> io::Result<()> {
         match self.state {
+            State::Open if full => {
+                // A connection wakes one of the workers that watch, and is lost on one that cannot take it.
+                self.unwatch(poll);
+                self.state = State::Full;
+                Ok(())
+            }
+            State::Full if !full => self.open(poll),
             State::Paused { until } if until <= now => self.open(poll),
             State::Yielded { .. } if !busy => self.open(poll),
             State::Yielded { until, .. } if until <= now => self.open(poll),
@@ -144,9 +154,12 @@ impl Door {
                 self.close(poll);
                 Ok(())
             }
-            State::Open | State::Paused { .. } | State::Yielded { .. } | State::Closing { .. } | State::Closed => {
-                Ok(())
-            }
+            State::Open
+            | State::Full
+            | State::Paused { .. }
+            | State::Yielded { .. }
+            | State::Closing { .. }
+            | State::Closed => Ok(()),
         }
     }
 
@@ -195,7 +208,12 @@ impl Door {
             State::Closing { at } if at <= now => {
                 self.listeners.iter().filter(|listener| listener.is_ours()).find_map(Listener::accept_client)
             }
-            State::Closing { .. } | State::Open | State::Yielded { .. } | State::Paused { .. } | State::Closed => None,
+            State::Open
+            | State::Full
+            | State::Yielded { .. }
+            | State::Paused { .. }
+            | State::Closing { .. }
+            | State::Closed => None,
         }
     }
 
@@ -203,7 +221,7 @@ impl Door {
     pub(super) fn accept_waiting(&self) -> Option<Socket> {
         match self.state {
             State::Open | State::Yielded { .. } => self.listeners.iter().find_map(Listener::accept_client),
-            State::Closing { .. } | State::Paused { .. } | State::Closed => None,
+            State::Full | State::Closing { .. } | State::Paused { .. } | State::Closed => None,
         }
     }
 
@@ -214,7 +232,7 @@ impl Door {
             // Closing our descriptor does not take it out of the set while others have the socket. Some may already be
             // out, which does not matter.
             State::Closing { .. } => self.listeners.iter().for_each(|listener| drop(listener.unwatch(poll))),
-            State::Paused { .. } | State::Yielded { .. } | State::Closed => {}
+            State::Full | State::Paused { .. } | State::Yielded { .. } | State::Closed => {}
         }
         self.state = State::Closed;
         self.listeners.clear();

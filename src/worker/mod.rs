@@ -228,7 +228,8 @@ impl Worker {
         while let Some(socket) = self.door.accept_last(self.now) {
             self.admit(socket)?;
         }
-        self.door.tend(&self.poll, self.now, busy)
+        let full = self.clients.len() >= self.door.most() && self.clients.longest_waiting().is_none();
+        self.door.tend(&self.poll, self.now, busy, full)
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -263,7 +264,7 @@ impl Worker {
         if std::mem::replace(&mut self.draining, true) {
             return Ok(());
         }
-        self.scoreboard.set_unready(self.slot);
+        self.scoreboard.set_closed(self.slot);
         self.responder.close_all();
         if self.scoreboard.is_leaving() {
             self.door.close_soon(&self.poll, self.now)?;
