@@ -1,7 +1,7 @@
 //! `cert:HOST[:PORT]`: the certificate chain of a TLS server verifies, now and for some days to come.
 
 use std::io::ErrorKind;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use rustls::client::WebPkiServerVerifier;
@@ -74,13 +74,13 @@ impl Probe {
         let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), trusted::provider()).build()?;
         let witness = Arc::new(Witness { inner, ahead: DAY * self.days, seen: Mutex::default() });
         let handshake = self.shake_hands(&witness, deadline)?;
-        let seen = std::mem::take(&mut *witness.seen.lock().unwrap_or_else(PoisonError::into_inner));
-        // What the server wants after it has shown its certificate is another matter.
+        let seen = std::mem::take(&mut *witness.seen());
+        // What the server wants after it has proven that the certificate is its own is another matter.
         match (seen, handshake) {
-            (Seen::Nothing, Ok(())) => Err(fail("it showed none".to_owned())),
-            (Seen::Nothing, Err(why)) => Err(fail(why)),
+            (Seen::Nothing | Seen::Unproven, Ok(())) => Err(fail("it showed none of its own".to_owned())),
+            (Seen::Nothing | Seen::Unproven, Err(why)) => Err(fail(why)),
             (Seen::Good, _) => Ok(()),
-            (Seen::Bad(error), _) => Err(fail(reason(&error))),
+            (Seen::Bad(why), _) => Err(fail(why)),
             (Seen::EndsSoon { subject, end }, _) => {
                 let left = end.saturating_sub(UNIX_EPOCH.elapsed().unwrap_or_default());
                 let end = humantime::format_rfc3339_seconds(UNIX_EPOCH + end);
@@ -122,8 +122,11 @@ impl Probe {
 enum Seen {
     #[default]
     Nothing,
+    /// It is good, but anybody can show it.
+    Unproven,
+    /// It is good, and the server has the key.
     Good,
-    Bad(Error),
+    Bad(String),
     /// It is good now; this certificate of it ends first, that long after 1970.
     EndsSoon {
         subject: String,
@@ -153,11 +156,11 @@ impl ServerCertVerifier for Witness {
         let then = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + self.ahead);
         let verdict = verify(now);
         let seen = match (&verdict, verify(then)) {
-            (Err(error), _) => Seen::Bad(error.clone()),
-            (Ok(_), Ok(_)) => Seen::Good,
-            (Ok(_), Err(error)) => ends_first(leaf, chain).unwrap_or(Seen::Bad(error)),
+            (Err(error), _) => Seen::Bad(reason(error)),
+            (Ok(_), Ok(_)) => Seen::Unproven,
+            (Ok(_), Err(error)) => ends_first(leaf, chain).unwrap_or(Seen::Bad(reason(&error))),
         };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        *self.seen() = seen;
         verdict
     }
 
@@ -167,7 +170,7 @@ impl ServerCertVerifier for Witness {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, cert, signature)
+        self.note(self.inner.verify_tls12_signature(message, cert, signature))
     }
 
     fn verify_tls13_signature(
@@ -176,11 +179,30 @@ impl ServerCertVerifier for Witness {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, cert, signature)
+        self.note(self.inner.verify_tls13_signature(message, cert, signature))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.inner.supported_verify_schemes()
+    }
+}
+
+impl Witness {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes whether the server has signed the handshake with the key of its certificate.
+    fn note<T>(&self, signed: std::result::Result<T, Error>) -> std::result::Result<T, Error> {
+        let mut seen = self.seen();
+        match &signed {
+            Ok(_) if matches!(*seen, Seen::Unproven) => *seen = Seen::Good,
+            Ok(_) => {}
+            Err(error) => {
+                *seen = Seen::Bad(format!("the server does not prove that it has the key: {}", reason(error)))
+            }
+        }
+        signed
     }
 }
 

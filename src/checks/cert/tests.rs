@@ -1,6 +1,8 @@
-use super::super::testing::tls::{Authority, https};
+use super::super::testing::tls::{self, Authority, https};
 use super::*;
 use crate::check::Status;
+use rcgen::KeyPair;
+use rustls::ALL_VERSIONS;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
@@ -65,6 +67,23 @@ fn a_certificate_for_another_name_is_a_failure() {
     assert!(found.contains("not valid for name \"shop.example\""), "{found}");
     let pairs = [("ca", authority.path()), ("servername", "localhost")];
     assert_eq!(run(server(&authority, -1, 30), &pairs), Finding::PASS);
+}
+
+#[test]
+fn a_certificate_whose_key_the_server_does_not_have_is_not_good() {
+    let authority = Authority::new();
+    let [own, other] = std::array::from_fn(|_| KeyPair::generate().expect("a key"));
+    for version in ALL_VERSIONS {
+        for (days, key, proven) in [(30, &own, true), (30, &other, false), (2, &other, false)] {
+            let config = tls::server(authority.certificate(-1, days, &own), key, &[version]);
+            let (address, _heads) = https("127.0.0.1", config, vec![String::new()]);
+            let found = run(address, &[("ca", authority.path())]);
+            match proven {
+                true => assert_eq!(found, Finding::PASS, "{version:?}"),
+                false => assert!(text(found).contains("to be good: the server does not prove that it has the key: ")),
+            }
+        }
+    }
 }
 
 #[test]
