@@ -4,11 +4,12 @@ use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use super::endpoint::{Endpoint, authority};
 use super::exchange::{Bounded, spoken};
@@ -72,7 +73,8 @@ impl Probe {
         };
         let roots = self.trusted.roots().map_err(Reason::Error)?;
         let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), trusted::provider()).build()?;
-        let witness = Arc::new(Witness { inner, ahead: DAY * self.days, seen: Mutex::default() });
+        let trusted = self.trusted.clone();
+        let witness = Arc::new(Witness { inner, trusted, ahead: DAY * self.days, seen: Mutex::default() });
         let handshake = self.shake_hands(&witness, deadline)?;
         let seen = std::mem::take(&mut *witness.seen());
         // What the server wants after it has proven that the certificate is its own is another matter.
@@ -138,6 +140,7 @@ enum Seen {
 #[derive(Debug)]
 struct Witness {
     inner: Arc<WebPkiServerVerifier>,
+    trusted: Trusted,
     ahead: Duration,
     seen: Mutex<Seen>,
 }
@@ -151,7 +154,12 @@ impl ServerCertVerifier for Witness {
         ocsp: &[u8],
         now: UnixTime,
     ) -> std::result::Result<ServerCertVerified, Error> {
-        let verify = |at| self.inner.verify_server_cert(leaf, chain, name, ocsp, at);
+        let is_given = self.trusted.is_given(leaf);
+        let chain = if is_given { &[] } else { chain };
+        let verify = |at| match is_given {
+            true => verify_alone(leaf, name, at),
+            false => self.inner.verify_server_cert(leaf, chain, name, ocsp, at),
+        };
         // As a client will see it then: a server may show more certificates than it takes to verify.
         let then = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + self.ahead);
         let verdict = verify(now);
@@ -206,11 +214,34 @@ impl Witness {
     }
 }
 
+/// Verifies a certificate that needs nobody to vouch for it. It may be that of an authority, as a self-signed one mostly is.
+fn verify_alone(
+    leaf: &CertificateDer<'_>,
+    name: &ServerName<'_>,
+    time: UnixTime,
+) -> std::result::Result<ServerCertVerified, Error> {
+    verify_server_name(&ParsedCertificate::try_from(leaf)?, name)?;
+    let (_, certificate) = X509Certificate::from_der(leaf).map_err(|_| CertificateError::BadEncoding)?;
+    let validity = certificate.validity();
+    let not_before = UnixTime::since_unix_epoch(since_1970(validity.not_before));
+    let not_after = UnixTime::since_unix_epoch(since_1970(validity.not_after));
+    if time < not_before {
+        return Err(CertificateError::NotValidYetContext { time, not_before }.into());
+    }
+    if time > not_after {
+        return Err(CertificateError::ExpiredContext { time, not_after }.into());
+    }
+    Ok(ServerCertVerified::assertion())
+}
+
+fn since_1970(time: ASN1Time) -> Duration {
+    Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or_default())
+}
+
 fn ends_first(leaf: &CertificateDer<'_>, chain: &[CertificateDer<'_>]) -> Option<Seen> {
     let ends = [leaf].into_iter().chain(chain).filter_map(|der| {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
-        let end = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or_default();
-        Some((Duration::from_secs(end), certificate.subject().to_string()))
+        Some((since_1970(certificate.validity().not_after), certificate.subject().to_string()))
     });
     ends.min().map(|(end, subject)| Seen::EndsSoon { subject, end })
 }

@@ -6,6 +6,7 @@ use rustls::ALL_VERSIONS;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
+use tempfile::TempPath;
 
 fn run(address: SocketAddr, pairs: &[(&str, &str)]) -> Finding {
     build(&address.to_string(), &mut Options::of(pairs)).expect("it is well formed")(default_deadline())
@@ -67,6 +68,40 @@ fn a_certificate_for_another_name_is_a_failure() {
     assert!(found.contains("not valid for name \"shop.example\""), "{found}");
     let pairs = [("ca", authority.path()), ("servername", "localhost")];
     assert_eq!(run(server(&authority, -1, 30), &pairs), Finding::PASS);
+}
+
+#[test]
+fn a_self_signed_certificate_that_is_given_as_ca_is_trusted() {
+    // As `openssl req -x509` makes them: an authority's.
+    let make = |from, until| {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = tls::params(from, until);
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).expect("it can sign");
+        let mut file = tempfile::NamedTempFile::new().expect("a file for the test");
+        file.write_all(certificate.pem().as_bytes()).expect("the file is ours");
+        (certificate.der().clone(), key, file.into_temp_path())
+    };
+    let look = |(certificate, key, _): &(_, _, _), ca: &TempPath, pairs: &[_]| {
+        let config = tls::server(CertificateDer::clone(certificate), key, ALL_VERSIONS);
+        let (address, _heads) = https("127.0.0.1", config, vec![String::new()]);
+        run(address, &[&[("ca", ca.to_str().expect("a plain path"))], pairs].concat())
+    };
+    let good = make(-1, 30);
+    assert_eq!(look(&good, &good.2, &[]), Finding::PASS);
+    for (shown, given, pairs, expected) in [
+        (&good, &make(-1, 30), vec![], "to be good: "),
+        (&good, &good, vec![("servername", "shop.example")], "not valid for name \"shop.example\""),
+        (&good, &good, vec![("days", "31")], "it has to last for 31 more days, and CN=shop ends in 30 days"),
+    ] {
+        let found = text(look(shown, &given.2, &pairs));
+        assert!(found.contains(expected), "{found}");
+    }
+    for (from, until, expected) in [(-9, -2, "it ended at 20"), (2, 30, "it begins at 20")] {
+        let made = make(from, until);
+        let found = text(look(&made, &made.2, &[]));
+        assert!(found.contains(expected), "{found}");
+    }
 }
 
 #[test]
