@@ -2,7 +2,9 @@ use super::super::testing::tls::{self, Authority, https};
 use super::*;
 use crate::check::Status;
 use rcgen::KeyPair;
-use rustls::ALL_VERSIONS;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ALL_VERSIONS, ServerConfig};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
@@ -118,6 +120,28 @@ fn a_certificate_whose_key_the_server_does_not_have_is_not_good() {
                 false => assert!(text(found).contains("to be good: the server does not prove that it has the key: ")),
             }
         }
+    }
+}
+
+#[test]
+fn that_a_server_wants_a_certificate_of_the_client_is_another_matter() {
+    let authority = Authority::new();
+    let key = KeyPair::generate().expect("a key");
+    let ca = [("ca", authority.path())];
+    for version in ALL_VERSIONS {
+        let roots = Trusted::take(&mut Options::of(&ca)).and_then(|trusted| trusted.roots()).expect("there is one");
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), trusted::provider()).build();
+        let config = ServerConfig::builder_with_provider(trusted::provider())
+            .with_protocol_versions(&[version])
+            .expect("the provider has them")
+            .with_client_cert_verifier(clients.expect("there is somebody to trust"))
+            .with_single_cert(
+                vec![authority.certificate(-1, 30, &key)],
+                PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+            );
+        let config = Arc::new(config.expect("the key belongs to the certificate"));
+        let (address, _heads) = https("127.0.0.1", config, vec![String::new()]);
+        assert_eq!(run(address, &ca), Finding::PASS, "{version:?}");
     }
 }
 
