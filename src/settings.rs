@@ -230,7 +230,8 @@ impl Settings {
     /// How many requests the worker with that pid answers before it retires; `None`: no end.
     pub(crate) fn requests_before_retiring(&self, pid: u32) -> Option<u64> {
         // Any spread will do that keeps the workers from retiring at the same moment.
-        let spread = u64::from(pid).wrapping_mul(0x9E37_79B9_7F4A_7C15) % (self.fleet.max_requests_jitter + 1);
-        (self.fleet.max_requests > 0).then_some(self.fleet.max_requests + spread)
+        let range = self.fleet.max_requests_jitter.saturating_add(1);
+        let spread = u64::from(pid).wrapping_mul(0x9E37_79B9_7F4A_7C15) % range;
+        (self.fleet.max_requests > 0).then_some(self.fleet.max_requests.saturating_add(spread))
     }
 }

@@ -211,3 +211,15 @@ fn a_client_that_leaves_with_its_last_byte_is_let_go_at_once() {
     send(worker, Signal::SIGCONT);
     assert!(client.is_closed());
 }
+
+#[test]
+fn a_client_that_is_not_waited_for_is_told_so() {
+    let server = Server::start(["--keep-alive", "0"]);
+    for request in ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"] {
+        let mut client = Client::to(&server.at);
+        client.send(request);
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "{request:?}");
+        assert!(client.is_closed());
+    }
+}

@@ -12,6 +12,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use support::family::{Family, PATIENCE};
 use support::load::{Load, Shape};
+use support::metrics::{gated, open};
 use support::*;
 
 // --- descriptors and memory ------------------------------------------------------------------------
@@ -54,6 +55,29 @@ fn newcomers_do_not_wait_for_idle_clients_where_all_descriptors_are_taken() {
 }
 
 #[test]
+fn checks_find_their_descriptors_however_many_clients_sit_there() {
+    const CHECKS: usize = 8;
+    let launch = Launch::script("ulimit -n 128 && exec \"$@\"", ["-w", "1", "-b", "127.0.0.1:0"]);
+    let gate = launch.path("gate");
+    let checks: Vec<_> = (0..CHECKS).map(|number| format!("{number}{}", gated(&gate))).collect();
+    let server = launch.env("HEALTHCHECKS", &checks.join(" ")).start();
+    let _idle: Vec<_> = (0..128)
+        .map(|_| {
+            let mut client = Client::to(&server.at);
+            client.ask("/livez");
+            assert_eq!(client.answer().status, 200);
+            client
+        })
+        .collect();
+    let mut client = Client::to(&server.at);
+    client.ask("/");
+    eventually("all checks run at once", || processes::children(server.workers()[0]).len() == CHECKS);
+    open(&gate);
+    let answer = client.answer();
+    assert_eq!(answer.json()["summary"]["pass"].as_u64(), Some(CHECKS as u64), "{}", answer.body);
+}
+
+#[test]
 #[ignore = "needs strace: run tests/run"]
 fn livez_is_answered_while_the_files_of_checks_hang() {
     let launch = Launch::serve(["-w", "1", "--timeout", "100"]);
@@ -62,21 +86,7 @@ fn livez_is_answered_while_the_files_of_checks_hang() {
     let server = launch.env("HEALTHCHECKS", &checks.to_string_lossy()).start();
     assert_eq!(get(&server.at, "/").status, 200);
     let worker = server.workers()[0];
-    let strace = Family::start(tempfile::tempdir().expect("there is room"), "strace", |command| {
-        let inject = "inject=statx,newfstatat:delay_enter=100000000";
-        command.args([
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-e",
-            "trace=statx,newfstatat",
-            "-e",
-            inject,
-            "-p",
-            &worker.to_string(),
-        ]);
-    });
-    eventually("it is traced", || processes::status(worker, "TracerPid") == strace.head().to_string());
+    let _strace = looking_slowly(worker, "delay_enter=100000000");
     for _ in 0..3 {
         assert_eq!(get(&server.at, "/livez").status, 200);
     }
@@ -84,6 +94,43 @@ fn livez_is_answered_while_the_files_of_checks_hang() {
     hung.ask("/");
     // That one looks at the files, and has the worker hang with them: the test sees the difference.
     eventually("it hangs", || processes::status(worker, "State").starts_with('t'));
+}
+
+#[test]
+#[ignore = "needs strace: run tests/run"]
+fn who_comes_while_the_files_of_checks_are_looked_at_is_told_of_what_they_say_by_then() {
+    let launch = Launch::binding(["-w", "1", "-b", "127.0.0.1:0"]);
+    let (checks, next) = (launch.path("checks.toml"), launch.path("next"));
+    let write = |name| {
+        let text = format!("[[check]]\nname = '{name}'\nuse = 'tcp://127.0.0.1:1'\n");
+        std::fs::write(&next, text).and_then(|()| std::fs::rename(&next, &checks)).expect("the directory is ours");
+    };
+    write("old");
+    let server = launch.env("HEALTHCHECKS", &checks.to_string_lossy()).start();
+    let changed = std::fs::metadata(&checks).and_then(|file| file.modified()).expect("it is there");
+    let settled = Duration::from_millis(200);
+    eventually("it need not be read again", || changed.elapsed().is_ok_and(|age| age > settled));
+    assert!(get(&server.at, "/?verbose").body.contains("\"old\""));
+    let worker = server.workers()[0];
+    let _strace = looking_slowly(worker, "delay_exit=500000");
+    let mut clients = [(); 2].map(|()| Client::to(&server.at));
+    clients[0].ask("/");
+    eventually("it looks at the file", || processes::status(worker, "State").starts_with('t'));
+    write("new");
+    clients[1].ask("/?verbose");
+    let answer = clients[1].answer();
+    assert!(answer.body.contains("\"new\""), "{}", answer.body);
+}
+
+/// Has a worker take that long to look at a file.
+fn looking_slowly(worker: i32, delay: &str) -> Family {
+    let calls = "statx,newfstatat";
+    let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:{delay}"));
+    let strace = Family::start(tempfile::tempdir().expect("there is room"), "strace", |command| {
+        command.args(["-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject, "-p", &worker.to_string()]);
+    });
+    eventually("it is traced", || processes::status(worker, "TracerPid") == strace.head().to_string());
+    strace
 }
 
 #[test]

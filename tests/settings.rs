@@ -157,6 +157,19 @@ fn an_env_file_that_could_not_be_read_again_is_refused_at_once() {
 }
 
 #[test]
+fn the_largest_number_of_requests_is_never_reached() {
+    let most = u64::MAX.to_string();
+    for jitter in ["5", &most] {
+        let server = Server::start(["-w", "1", "--max-requests", &most, "--max-requests-jitter", jitter]);
+        let worker = server.workers();
+        for _ in 0..8 {
+            assert_eq!(get(&server.at, "/livez").status, 200);
+        }
+        assert_eq!(server.workers(), worker, "{}", server.stderr());
+    }
+}
+
+#[test]
 fn a_time_in_which_nothing_could_be_done_is_refused() {
     for flag in ["--request-timeout", "--header-timeout"] {
         assert_refused(serve(&[flag, "0"]), &[flag, "longer than 0"]);
@@ -224,6 +237,10 @@ fn a_bad_variable_is_named() {
         assert_refused(launch, &[&format!("{variable}={value:?}"), word]);
     }
     assert_refused(serve(&[]).env("HOSPITAL_USER", "no-such-user"), &["no-such-user"]);
+    // What the kernel takes for "no change".
+    for flag in ["--user", "--group"] {
+        assert_refused(serve(&[flag, "4294967295"]), &[flag, "4294967295", "there is no such"]);
+    }
     assert_refused(serve(&[]).env("HOSPITAL_ENV_FILE", "/no/such/file"), &["/no/such/file"]);
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use regex_lite::Regex;
 use socket2::SockRef;
 
+use super::secrets::Secrets;
 use super::{Options, excerpt, patience, since};
 use crate::check::{Deadline, Reason, Result};
 
@@ -16,8 +17,9 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 /// What to send and what to expect; by default nothing.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
-    send: Option<String>,
+    send: Option<Vec<u8>>,
     expected: Option<Regex>,
+    hidden: Secrets,
 }
 
 impl Exchange {
@@ -25,15 +27,19 @@ impl Exchange {
     pub(super) const OPTIONS: &[&str] = &["send", "match"];
 
     pub(super) fn take(options: &mut Options) -> std::result::Result<Exchange, String> {
-        Ok(Exchange { send: options.take("send")?, expected: options.parse("match", Regex::new)? })
+        Ok(Exchange {
+            send: options.take_one("send")?,
+            expected: options.parse("match", Regex::new)?,
+            hidden: options.hidden(),
+        })
     }
 
     /// Sends and reads until it matches. `whom` is who answers, for the message.
     pub(super) fn run(&self, stream: impl Read + Write + AsFd, whom: &str, deadline: Deadline) -> Result {
         let began = Instant::now();
         let mut stream = Bounded { stream, deadline };
-        if let Some(text) = &self.send {
-            stream.write_all(text.as_bytes()).map_err(|error| {
+        if let Some(bytes) = &self.send {
+            stream.write_all(bytes).map_err(|error| {
                 Reason::Fail(format!("expected {whom} to take what is sent: {} ({})", spoken(&error), since(began)))
             })?;
         }
@@ -55,7 +61,7 @@ impl Exchange {
         };
         let got = match answer.is_empty() {
             true => "nothing".to_owned(),
-            false => excerpt(&String::from_utf8_lossy(&answer)),
+            false => excerpt(&String::from_utf8_lossy(&answer), &self.hidden),
         };
         Err(Reason::Fail(format!(
             "expected {whom} to say something that matches {:?}: got {got}, {ended} ({})",

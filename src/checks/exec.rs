@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use super::secrets::Secrets;
 use super::{Action, Kind, Options, trust};
 use crate::check::{CONTEXT_LIMIT, Deadline, Finding, Reason, Result, Status};
 use crate::perfdata;
@@ -38,6 +39,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         env: options.take_all("env").iter().map(|text| variable(text)).collect::<std::result::Result<_, _>>()?,
         cwd: options.parse("cwd", folder)?,
         warning: options.parse("warning", warning)?.unwrap_or(Status::Pass),
+        hidden: options.hidden(),
     };
     Ok(Box::new(move |deadline| program.run(deadline)))
 }
@@ -55,6 +57,7 @@ pub fn assert_exec(program: impl AsRef<Path>, args: &[&str]) -> Result {
         env: Vec::new(),
         cwd: None,
         warning: Status::Pass,
+        hidden: Secrets::default(),
     };
     super::result(program.run(super::default_deadline()))
 }
@@ -67,6 +70,7 @@ struct Program {
     cwd: Option<PathBuf>,
     /// What a warning counts as.
     warning: Status,
+    hidden: Secrets,
 }
 
 impl Program {
@@ -90,8 +94,13 @@ impl Program {
     }
 
     fn interpret(&self, run: &Run, limit: Duration) -> Finding {
-        let (stdout, stderr) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
-        let (line, perfdata) = perfdata::split(&stdout);
+        let (stdout, stderr) = (self.said(&run.stdout), self.said(&run.stderr));
+        let (line, mut perfdata) = perfdata::split(&stdout);
+        if !matches!(run.end, End::Exited(_)) || run.stdout.len() >= CONTEXT_LIMIT {
+            // Its last word may have been cut off, and what is left of a figure would be another one.
+            let whole = stdout.rfind(|c: char| c.is_whitespace() || c == '|').map_or("", |end| &stdout[..end]);
+            perfdata = perfdata::split(whole).1;
+        }
         let line =
             if line.is_empty() { stderr.trim_start().lines().next().unwrap_or_default().trim_end() } else { line };
         let (status, mut context) = match run.end {
@@ -107,6 +116,15 @@ impl Program {
             context.push_str(&format!(" (its processes {:?} may not be killed by this user)", run.spared));
         }
         Finding { status, context, perfdata }
+    }
+
+    /// What it has printed. Of a long text, only the beginning was kept.
+    fn said(&self, output: &[u8]) -> String {
+        let text = String::from_utf8_lossy(output);
+        if output.len() < CONTEXT_LIMIT {
+            return self.hidden.scrub(&text);
+        }
+        self.hidden.scrub_cut(text.trim_end_matches(char::REPLACEMENT_CHARACTER))
     }
 
     fn verdict(&self, exit: ExitStatus, line: &str) -> (Status, Option<String>) {

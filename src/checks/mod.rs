@@ -32,6 +32,7 @@ pub use options::Options;
 use std::time::{Duration, Instant};
 
 use crate::check::{DEFAULT_TIMEOUT, Deadline, Finding, Reason, Status};
+use secrets::Secrets;
 
 /// A kind of check: what stands before the `:` of a name, and how a target becomes a check.
 #[derive(Debug)]
@@ -104,9 +105,11 @@ fn since(began: Instant) -> String {
     format!("in {} ms", began.elapsed().as_millis())
 }
 
-/// The beginning of a text that came from outside, escaped, so that a message stays one line.
-fn excerpt(text: &str) -> String {
+/// The beginning of a text that came from outside, escaped, so that a message stays one line. Secrets are hidden before
+/// it is cut and escaped: afterwards nobody would find them.
+fn excerpt(text: &str, hidden: &Secrets) -> String {
     const SHOWN: usize = 120;
+    let text = hidden.scrub_cut(text);
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{:?}… ({} bytes in all)", &text[..end], text.len()),
         None => format!("{text:?}"),

@@ -1,16 +1,37 @@
 //! The options of one check: what stands behind the `#` of a name, or the keys of a TOML table.
 
+use super::secrets::Secrets;
+
 /// Keys with their values, in the order they were written. A builder takes out what it knows; what is
 /// left over was not known.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    pairs: Vec<(String, String)>,
+    /// The values are texts, unless it is one that may be any bytes.
+    pairs: Vec<(String, Vec<u8>)>,
+    hidden: Secrets,
 }
 
 impl Options {
     /// These options, decoded already.
     pub fn new(pairs: Vec<(String, String)>) -> Options {
-        Options { pairs }
+        let mut options = Options::default();
+        options.extend(pairs);
+        options
+    }
+
+    /// The same of values that may be any bytes.
+    pub(crate) fn of_bytes(pairs: Vec<(String, Vec<u8>)>) -> Options {
+        Options { pairs, hidden: Secrets::default() }
+    }
+
+    /// Keeps these out of all that is quoted of what a check gets to see.
+    pub(crate) fn hide(&mut self, secrets: Secrets) {
+        self.hidden = secrets;
+    }
+
+    /// What is not to be quoted.
+    pub(crate) fn hidden(&self) -> Secrets {
+        self.hidden.clone()
     }
 
     /// These options, for a test.
@@ -21,16 +42,25 @@ impl Options {
 
     /// The values of an option, which stay.
     pub(crate) fn values(&self, key: &str) -> impl Iterator<Item = &str> {
-        self.pairs.iter().filter(move |(name, _)| name == key).map(|(_, value)| value.as_str())
+        self.pairs.iter().filter(move |(name, _)| name == key).filter_map(|(_, value)| str::from_utf8(value).ok())
+    }
+
+    /// Whether all values are texts, but for those of one option.
+    pub(crate) fn are_text_but_for(&self, key: &str) -> bool {
+        self.pairs.iter().all(|(name, value)| name == key || str::from_utf8(value).is_ok())
     }
 
     /// Adds more of them.
     pub(crate) fn extend(&mut self, pairs: impl IntoIterator<Item = (String, String)>) {
-        self.pairs.extend(pairs);
+        self.pairs.extend(pairs.into_iter().map(|(name, value)| (name, value.into_bytes())));
     }
 
     /// Takes out every value of a repeatable option.
     pub fn take_all(&mut self, key: &str) -> Vec<String> {
+        self.take_bytes(key).iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect()
+    }
+
+    fn take_bytes(&mut self, key: &str) -> Vec<Vec<u8>> {
         self.pairs.extract_if(.., |(name, _)| name == key).map(|(_, value)| value).collect()
     }
 
@@ -40,7 +70,13 @@ impl Options {
     ///
     /// When it is given more than once.
     pub fn take(&mut self, key: &str) -> Result<Option<String>, String> {
-        let mut values = self.take_all(key);
+        let value = self.take_one(key)?;
+        Ok(value.map(|value| String::from_utf8_lossy(&value).into_owned()))
+    }
+
+    /// The same of an option that may be any bytes.
+    pub(super) fn take_one(&mut self, key: &str) -> Result<Option<Vec<u8>>, String> {
+        let mut values = self.take_bytes(key);
         match values.len() {
             0 | 1 => Ok(values.pop()),
             n => Err(format!("option {key:?} is given {n} times: give it once")),

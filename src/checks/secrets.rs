@@ -5,10 +5,22 @@ use percent_encoding::percent_decode_str;
 /// What stands for a secret where it is shown.
 const HIDDEN: &str = "***";
 
-/// A key of a URL's query, and the name of a header field, with one of these in it has a value that is
-/// not shown.
+/// A key of a URL's query, and the name of a variable, with one of these in it has a value that is not shown.
 const SECRET_WORDS: [&str; 11] =
     ["auth", "cookie", "credential", "jwt", "key", "pass", "pwd", "secret", "session", "sig", "token"];
+
+/// Header fields that tell nothing; the value of any other is not shown.
+const PUBLIC_FIELDS: [&str; 9] = [
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "connection",
+    "content-type",
+    "host",
+    "origin",
+    "user-agent",
+];
 
 /// Shorter secrets are not looked for in texts: they would be found everywhere.
 const SHORTEST: usize = 3;
@@ -41,37 +53,44 @@ impl Secrets {
         let user = parts.user.map(|user| user.split_once(':').map_or(user, |(_, password)| password));
         let query = parts.query.into_iter().flat_map(|query| query.split('&'));
         let tokens = query.filter_map(|item| item.split_once('=')).filter(|(key, _)| is_secret(key));
-        let written = user.into_iter().chain(parts.user).chain(tokens.map(|(_, value)| value));
-        let mut secrets: Vec<String> = written
-            .flat_map(|secret| [secret.to_owned(), percent_decode_str(secret).decode_utf8_lossy().into_owned()])
-            .filter(|secret| secret.len() >= SHORTEST)
-            .collect();
-        // What an HTTP client makes of a user and a password.
+        let mut secrets = Secrets::default();
+        for secret in user.into_iter().chain(parts.user).chain(tokens.map(|(_, value)| value)) {
+            secrets.add(secret);
+            secrets.add(&percent_decode_str(secret).decode_utf8_lossy());
+        }
         #[cfg(feature = "http")]
-        secrets.extend(parts.user.map(|user| {
-            use base64::Engine;
-            let user = percent_decode_str(user).decode_utf8_lossy();
-            base64::engine::general_purpose::STANDARD.encode(user.as_bytes())
-        }));
-        // The longest first, so that none is cut up by another that is a part of it.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        Secrets(secrets)
+        if let Some(user) = parts.user {
+            secrets.add(&basic(&percent_decode_str(user).decode_utf8_lossy()));
+        }
+        secrets
     }
 
-    /// The same with the values of header fields that look secret, and the last word of each: the token
-    /// behind `Bearer`.
+    /// The same with the values of header fields, and the last word of each: the token behind `Bearer`.
     pub(crate) fn and_fields<'a>(mut self, fields: impl Iterator<Item = &'a str>) -> Secrets {
-        let values = fields.filter_map(|field| field.split_once(':')).filter(|(name, _)| is_secret(name));
-        let values = values.flat_map(|(_, value)| [value.trim(), value.split_whitespace().last().unwrap_or_default()]);
-        self.0.extend(values.filter(|value| value.len() >= SHORTEST).map(str::to_owned));
+        let is_public = |name: &str| PUBLIC_FIELDS.iter().any(|public| name.trim().eq_ignore_ascii_case(public));
+        for (_, value) in fields.filter_map(|field| field.split_once(':')).filter(|(name, _)| !is_public(name)) {
+            self.add(value.trim());
+            self.add(value.split_whitespace().last().unwrap_or_default());
+        }
         self
     }
 
     /// The same with the values of variables (`NAME=VALUE`) whose names look secret.
     pub(crate) fn and_variables<'a>(mut self, variables: impl Iterator<Item = &'a str>) -> Secrets {
         let values = variables.filter_map(|variable| variable.split_once('=')).filter(|(name, _)| is_secret(name));
-        self.0.extend(values.map(|(_, value)| value.to_owned()).filter(|value| value.len() >= SHORTEST));
+        values.for_each(|(_, value)| self.add(value));
         self
+    }
+
+    /// Takes in one more, as it is and as a message quotes it. The longest stand first, so that none is cut up by
+    /// another that is a part of it.
+    fn add(&mut self, secret: &str) {
+        for form in [secret.to_owned(), secret.escape_debug().to_string()] {
+            if form.len() >= SHORTEST && !self.0.contains(&form) {
+                let place = self.0.partition_point(|other| other.len() >= form.len());
+                self.0.insert(place, form);
+            }
+        }
     }
 
     /// Whether there is nothing to hide.
@@ -83,6 +102,27 @@ impl Secrets {
     pub(crate) fn scrub(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
     }
+
+    /// The same for a text that may have been cut off: no beginning of a secret is left at its end.
+    pub(crate) fn scrub_cut(&self, text: &str) -> String {
+        let text = self.scrub(text);
+        let begins = |secret: &String| {
+            let ends = (SHORTEST..secret.len()).rev().filter(|&end| secret.is_char_boundary(end));
+            ends.map(|end| &secret[..end]).find_map(|beginning| text.strip_suffix(beginning)).map(str::len)
+        };
+        match self.0.iter().filter_map(begins).min() {
+            Some(kept) => format!("{}{HIDDEN}", &text[..kept]),
+            None => text,
+        }
+    }
+}
+
+/// What an HTTP client makes of a user and a password.
+#[cfg(feature = "http")]
+fn basic(user: &str) -> String {
+    use base64::Engine;
+    let end = if user.contains(':') { "" } else { ":" };
+    base64::engine::general_purpose::STANDARD.encode(format!("{user}{end}"))
 }
 
 /// Whether a user or a password has a character in it that ends the authority, so that nobody can tell
@@ -92,10 +132,16 @@ pub(crate) fn is_ambiguous(name: &str) -> bool {
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let beyond = &rest[authority.len()..];
     let port = authority.rsplit_once(':').map_or("", |(host, port)| if host.ends_with(']') { "" } else { port });
+    // No option has a name like that.
+    let is_in_option = || {
+        beyond
+            .strip_prefix('#')
+            .is_some_and(|rest| rest.split(['=', '&']).next().is_some_and(|name| name.contains('@')))
+    };
     !authority.contains('@')
         && !authority.starts_with('[')
         && beyond.contains('@')
-        && port.bytes().any(|byte| !byte.is_ascii_digit())
+        && (port.bytes().any(|byte| !byte.is_ascii_digit()) || is_in_option())
 }
 
 /// A target and who it is asked as: `user:password`, if it says so.
@@ -143,6 +189,8 @@ mod tests {
     fn what_a_server_echoes_of_the_authorization_is_hidden_too() {
         let secrets = Secrets::of("//usr:sekret@127.0.0.1/echo");
         assert_eq!(secrets.scrub("authorization: Basic dXNyOnNla3JldA=="), "authorization: Basic ***");
+        let secrets = Secrets::of("//mytoken1@127.0.0.1/echo");
+        assert_eq!(secrets.scrub("authorization: Basic bXl0b2tlbjE6"), "authorization: Basic ***");
     }
 
     #[test]
@@ -173,15 +221,34 @@ mod tests {
 
     #[test]
     fn a_text_is_scrubbed_of_the_tokens_in_header_fields() {
-        let fields = ["Authorization: Bearer abcdef", "Accept: text/html", "X-Api-Key: 12345"];
+        let fields = ["Authorization: Bearer abcdef", "Accept: text/html", "X-Api-Key: 12345", "X-Tenant: hunter2"];
         let secrets = Secrets::default().and_fields(fields.into_iter());
-        assert_eq!(secrets.scrub("Bearer abcdef, abcdef, 12345, text/html"), "***, ***, ***, text/html");
+        assert_eq!(secrets.scrub("Bearer abcdef, abcdef, 12345, text/html, hunter2"), "***, ***, ***, text/html, ***");
+    }
+
+    #[test]
+    fn a_secret_that_is_quoted_or_cut_off_is_hidden() {
+        let secrets = Secrets::default().and_fields(["X-Token: hunter\"2very-secret"].into_iter());
+        assert_eq!(secrets.scrub(&format!("got {:?}", "hunter\"2very-secret")), "got \"***\"");
+        for (text, expected) in [
+            ("got hunter\"2very-secre", "got ***"),
+            ("got hun", "got ***"),
+            ("got hu", "got hu"),
+            ("hunt for it", "hunt for it"),
+            ("got hunter\"2very-secret", "got ***"),
+        ] {
+            assert_eq!(secrets.scrub_cut(text), expected, "{text}");
+        }
+        let secrets = Secrets::default().and_fields(["X-Token: äöüß"].into_iter());
+        assert_eq!(secrets.scrub_cut("got äö"), "got ***");
     }
 
     #[test]
     fn a_password_that_hides_the_host_is_found_out() {
         assert!(is_ambiguous("http://user:pa#ss@shop"));
         assert!(is_ambiguous("http://user:pa/ss@shop"));
+        assert!(is_ambiguous("http://user:12#34@shop"));
+        assert!(!is_ambiguous("http://shop:12#match=34@shop"));
         for clear in ["http://user:pw@shop/a@b", "http://shop:80/@user", "http://shop/@user", "http://[fe80::a]/@u"] {
             assert!(!is_ambiguous(clear), "{clear}");
         }

@@ -126,7 +126,12 @@ impl File<'_> {
                 return Err(self.wrong_at(key, &format!("unknown key {name:?} (known: {known})")));
             }
             let option = if name == "tags" { "tag" } else { name };
-            pairs.extend(self.texts(value)?.into_iter().map(|text| (option.to_owned(), text)));
+            let mut texts = self.texts(value)?;
+            if let ("args", DeValue::Array(_), [only]) = (name, value.get_ref(), &mut texts[..]) {
+                // A single value is split at its commas, where it is no array.
+                *only = only.replace(',', "\\,");
+            }
+            pairs.extend(texts.into_iter().map(|text| (option.to_owned(), text)));
         }
         Ok(pairs)
     }
@@ -185,8 +190,8 @@ impl File<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{Check, Expect};
-    use std::time::Duration;
+    use crate::check::{Check, Deadline, Expect};
+    use std::time::{Duration, Instant};
 
     fn read(text: &str) -> Result<Vec<Check>, String> {
         let found = File { path: Path::new("c.toml"), text }.checks().map_err(|error| error.to_string())?;
@@ -205,6 +210,17 @@ mod tests {
         assert_eq!((db.timeout, db.expect), (Duration::from_secs(2), Expect::Failure));
         assert_eq!(db.tags, ["readiness", "x"]);
         assert_eq!((mail.id.as_str(), mail.timeout), ("tcp://mail:25", Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn an_array_with_one_argument_is_one_argument() {
+        for (args, context) in
+            [("['1,  2']", "1,  2"), (r"['1\,  2']", r"1\,  2"), ("['1', '2,3']", "1 2,3"), ("'1,2'", "1 2")]
+        {
+            let checks = read(&format!("[[check]]\nuse = 'exec:/bin/echo'\nargs = {args}")).expect("it is good");
+            let finding = checks[0].run(Deadline::at(Instant::now() + Duration::from_secs(10)));
+            assert_eq!(finding.context.as_deref(), Some(context), "{args}");
+        }
     }
 
     #[test]

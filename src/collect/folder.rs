@@ -1,6 +1,7 @@
 //! A folder of checks, by the rules of run-parts(8): TOML files and executables, in the order of their names.
 
 use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -17,8 +18,11 @@ pub(super) fn collect(path: &Path, metadata: &Metadata, collector: &mut Collecto
         return part(path, metadata, collector);
     }
     for entry in parts(path)? {
-        // A dangling link is no file, as with run-parts; so is what has gone since the folder was read.
-        let Ok(metadata) = collector.look(&entry) else { continue };
+        let metadata = match collector.look(&entry) {
+            // A dangling link is no file, as with run-parts; so is what has gone since the folder was read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            looked => looked.map_err(|error| Error::Usage(format!("{}: {error}", entry.display())))?,
+        };
         if metadata.is_file() && (is_toml(&entry) || is_executable(&metadata)) {
             trust::verify(&entry, &metadata)?;
             part(&entry, &metadata, collector)?;
@@ -125,6 +129,17 @@ mod tests {
     fn an_executable_is_an_exec_check_with_its_name() {
         let folder = folder(&[("check_it", "#!/bin/sh\n", 0o755)]);
         assert_eq!(ids(&collect_folder(&folder).expect("a program is enough")), ["check_it"]);
+    }
+
+    #[test]
+    fn a_part_that_cannot_be_looked_at_is_an_error_and_not_left_out() {
+        let folder = folder(&[("a.toml", CHECK, 0o644)]);
+        let link = |name: &str, to: &str| std::os::unix::fs::symlink(to, folder.path().join(name)).expect("it is ours");
+        link("gone.toml", "nowhere");
+        assert_eq!(ids(&collect_folder(&folder).expect("one is good")), ["tcp://db:1"]);
+        link("loop.toml", "loop.toml");
+        let error = collect_folder(&folder).expect_err("nobody knows what is there");
+        assert!(error.to_string().contains("loop.toml: Too many levels of symbolic links"), "{error}");
     }
 
     #[test]

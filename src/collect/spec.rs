@@ -28,12 +28,23 @@ impl Spec {
     ///
     /// # Errors
     ///
-    /// When nobody can tell where its password ends; nothing of the name is in the message.
+    /// When nobody can tell where its password ends, or what its bytes stand for; nothing of the name is in the message.
     pub(super) fn parse(name: &str) -> Result<Option<Spec>, String> {
-        match secrets::is_ambiguous(name) {
-            true => Err("a user or password holds a '/', '?' or '#': write %2F, %3F or %23 for it".to_owned()),
-            false => Ok(Spec::split(name)),
+        if secrets::is_ambiguous(name) {
+            return Err("a user or password holds a '/', '?' or '#': write %2F, %3F or %23 for it".to_owned());
         }
+        let spec = Spec::split(name);
+        match spec.as_ref().is_none_or(Spec::is_text) {
+            true => Ok(spec),
+            false => Err("a %XX stands for a byte that is no UTF-8: only what is to be sent may have such".to_owned()),
+        }
+    }
+
+    /// Whether everything is that has to be.
+    fn is_text(&self) -> bool {
+        // A URL stays encoded.
+        let is_url = self.target.strip_prefix("//").is_some_and(|rest| !rest.starts_with('/'));
+        (is_url || percent_decode_str(&self.target).decode_utf8().is_ok()) && self.options.are_text_but_for("send")
     }
 
     fn split(name: &str) -> Option<Spec> {
@@ -45,13 +56,13 @@ impl Spec {
         let (target, options) = rest.split_once('#').unwrap_or((rest, ""));
         let pairs = options.split('&').filter(|option| !option.is_empty()).map(|option| {
             let (key, value) = option.split_once('=').unwrap_or((option, ""));
-            (decoded(key), decoded(value))
+            (decoded(key), percent_decode_str(value).collect())
         });
         Some(Spec {
             label,
             scheme: scheme.to_owned(),
             target: target.to_owned(),
-            options: Options::new(pairs.collect()),
+            options: Options::of_bytes(pairs.collect()),
         })
     }
 
@@ -93,6 +104,7 @@ impl Spec {
         }
         let common = Common::take(&mut self.options)?;
         let hidden = self.secrets();
+        self.options.hide(hidden.clone());
         let action = (kind.build)(&self.plain_target(), &mut self.options).map_err(|error| hidden.scrub(&error))?;
         if let Some(unused) = self.options.left_over() {
             return Err(format!("the option {unused:?} means nothing for this target"));
@@ -178,11 +190,22 @@ fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// A name as it may be shown, with its options: `***` stands for each secret.
+/// A name as it may be shown, with its options: `***` stands for each secret, and for whatever may be one.
 pub(crate) fn without_secrets(name: &str) -> String {
     match Spec::parse(name) {
-        Ok(Some(spec)) => spec.secrets().scrub(name),
-        Ok(None) | Err(_) => name.to_owned(),
+        Ok(None) => name.to_owned(),
+        Err(_) => {
+            format!("{}***", name.split_inclusive("//").next().filter(|start| start.ends_with("//")).unwrap_or(""))
+        }
+        Ok(Some(spec)) => {
+            let secrets = spec.secrets();
+            let shown = |part: &str| match decoded(part) {
+                plain if secrets.scrub(&plain) == plain => part.to_owned(),
+                plain => secrets.scrub(&plain),
+            };
+            let parts: Vec<_> = name.split_inclusive(['#', '&']).map(shown).collect();
+            secrets.scrub(&parts.concat())
+        }
     }
 }
 
@@ -256,6 +279,32 @@ mod tests {
                 Ok(check) => assert!(!format!("{} {}", check.id, check.title).contains("hunter2")),
                 Err(error) => assert!(!error.contains("hunter2"), "{error}"),
             }
+        }
+    }
+
+    #[test]
+    fn print_config_shows_no_encoded_and_no_ambiguous_secret() {
+        for (name, shown) in [
+            ("http://shop/#header=Authorization:%20Bearer%20s3cr%2Fet%3D", "http://shop/#header=Authorization: ***"),
+            ("https://shop/#header=X-Api-Key:%20abc%2Bdef&tag=a%20b", "https://shop/#header=X-Api-Key: ***&tag=a%20b"),
+            ("exec:/bin/sh#env=PASSWORD=hunter%202&args=-c", "exec:/bin/sh#env=PASSWORD=***&args=-c"),
+            ("http://user:p%40ss@shop/?token=a%20b12&x=%20#slow=1s", "http://***@shop/?token=***&x=%20#slow=1s"),
+            ("http://user:pa/ss@shop", "http://***"),
+            ("db=http://user:12#34@shop", "db=http://***"),
+            ("tcp://db:5432#send=%D2%04", "tcp://db:5432#send=%D2%04"),
+            ("shop.db", "shop.db"),
+        ] {
+            assert_eq!(without_secrets(name), shown, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_not_utf8_is_refused_and_not_changed() {
+        for name in ["file:/tmp/%FF.lock#absent", "unix:///run/%FF", "tcp://db:1#match=%FF"] {
+            assert!(Spec::parse(name).expect_err(name).starts_with("a %XX stands for a byte that is no UTF-8"));
+        }
+        for name in ["http://shop/%FF", "tcp://db:1#send=%FF"] {
+            assert!(Spec::parse(name).is_ok(), "{name}");
         }
     }
 

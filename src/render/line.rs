@@ -7,7 +7,10 @@
 pub(crate) fn one_line(text: &str) -> String {
     let fit = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
-        c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}') => '\u{fffd}',
+        '\u{2028}' | '\u{2029}' => '\u{fffd}',
+        // What would have the rest of the line be shown in another order.
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        c if c.is_control() => '\u{fffd}',
         c => c,
     };
     text.trim().chars().map(fit).collect()
@@ -22,6 +25,11 @@ mod tests {
         #[test]
         fn nothing_is_left_that_is_no_text(text in "(.|\n)*") {
             prop_assert!(!one_line(&text).contains(char::is_control));
+        }
+
+        #[test]
+        fn nothing_reorders_a_line(mark in "[\u{61c}\u{200e}\u{200f}\u{202a}-\u{202e}\u{2066}-\u{2069}]") {
+            prop_assert_eq!(one_line(&format!("a{mark}b")), "a\u{fffd}b");
         }
 
         #[test]

@@ -53,8 +53,12 @@ fn escaped(text: &str) -> String {
 /// A double-quoted scalar in one line.
 fn quoted(text: &str) -> String {
     // YAML allows fewer characters to stand for themselves than JSON.
-    let text: String =
-        text.chars().map(|c| if c.is_control() && !c.is_ascii_whitespace() { '\u{fffd}' } else { c }).collect();
+    let fit = |c: char| match c {
+        '\u{fffe}' | '\u{ffff}' => '\u{fffd}',
+        c if c.is_control() && !c.is_ascii_whitespace() => '\u{fffd}',
+        c => c,
+    };
+    let text: String = text.chars().map(fit).collect();
     serde_json::to_string(&text).expect("a string can be written")
 }
 
@@ -130,6 +134,11 @@ mod tests {
         assert_eq!(points[1].description, "Check 1.");
         let expected = [("id", "check.1"), ("status", "fail"), ("message", "it was fail"), ("duration_ms", "1.000")];
         assert_eq!(points[1].diagnostics, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn a_diagnostic_is_yaml_whatever_a_server_said() {
+        assert_eq!(quoted("a\u{fffe}b\u{ffff}\u{1b}\n\"é"), "\"a\u{fffd}b\u{fffd}\u{fffd}\\n\\\"é\"");
     }
 
     #[test]

@@ -51,11 +51,16 @@ impl Identity {
     }
 }
 
+/// The number that means "no change" to the kernel, and can be nobody's.
+const NOBODYS: u32 = u32::MAX;
+
 fn find_user(user: &str) -> Result<User, String> {
     let found = match user.parse() {
         // A number needs no entry in the user database: containers often have none.
-        Ok(uid) => User::from_uid(Uid::from_raw(uid)).map(|found| found.or_else(|| Some(nameless(uid)))),
-        Err(_) => User::from_name(user),
+        Ok(uid) if uid != NOBODYS => {
+            User::from_uid(Uid::from_raw(uid)).map(|found| found.or_else(|| Some(nameless(uid))))
+        }
+        _ => User::from_name(user),
     };
     match found {
         Ok(Some(user)) => Ok(user),
@@ -77,7 +82,7 @@ fn nameless(uid: u32) -> User {
 }
 
 fn find_group(group: &str) -> Result<Gid, String> {
-    if let Ok(gid) = group.parse() {
+    if let Some(gid) = group.parse().ok().filter(|gid| *gid != NOBODYS) {
         return Ok(Gid::from_raw(gid));
     }
     match Group::from_name(group) {

@@ -129,6 +129,8 @@ pub(crate) enum Accepted {
     Nobody,
     /// The machine has no descriptor or no memory for it.
     Exhausted(io::Error),
+    /// It may not be taken.
+    Forbidden(io::Error),
     /// This listener will never work again.
     Broken(io::Error),
 }
@@ -153,6 +155,8 @@ impl Listener {
             Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS)) => {
                 Accepted::Exhausted(errno.into())
             }
+            // As sandboxes have it; the connection stays where it is.
+            Err(errno @ (Errno::EACCES | Errno::EPERM)) => Accepted::Forbidden(errno.into()),
             Err(errno @ (Errno::EBADF | Errno::EINVAL | Errno::ENOTSOCK | Errno::EOPNOTSUPP | Errno::EFAULT)) => {
                 Accepted::Broken(errno.into())
             }
@@ -166,7 +170,7 @@ impl Listener {
     pub(crate) fn accept_client(&self) -> Option<Socket> {
         match self.accept() {
             Accepted::Client(socket) => Some(socket),
-            Accepted::Nobody | Accepted::Exhausted(_) | Accepted::Broken(_) => None,
+            Accepted::Nobody | Accepted::Exhausted(_) | Accepted::Forbidden(_) | Accepted::Broken(_) => None,
         }
     }
 

@@ -32,6 +32,8 @@ const LINGER: Duration = Duration::from_secs(2);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What an idle connection may keep of its buffers.
 const KEPT_CAPACITY: usize = 4 * 1024;
+/// How many empty lines may stand before a request.
+const MOST_EMPTY_LINES: usize = 4;
 
 /// How long a connection may wait for its client.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +82,8 @@ pub(crate) struct Connection {
     input: Vec<u8>,
     /// How much of the input is known not to end a head.
     scanned: usize,
+    /// How many empty lines have come since the last request.
+    empty_lines: usize,
     output: Vec<u8>,
     written: usize,
     deadline: Instant,
@@ -109,6 +113,7 @@ impl Connection {
             state: State::Reading,
             input: Vec::new(),
             scanned: 0,
+            empty_lines: 0,
             output: Vec::new(),
             written: 0,
             deadline: now + patience.header,
@@ -171,13 +176,12 @@ impl Connection {
     ) -> Result<(), Rejection> {
         match &mut self.state {
             State::Reading => {
-                let is_first = self.input.is_empty();
-                self.since = now;
-                self.input.extend_from_slice(bytes);
-                self.skip_empty_lines();
-                if is_first && !self.input.is_empty() {
+                if self.input.is_empty() && self.empty_lines == 0 {
                     self.deadline = now + patience.header;
                 }
+                self.since = now;
+                self.input.extend_from_slice(bytes);
+                self.skip_empty_lines()?;
                 self.parse(reader)
             }
             State::Lingering { budget, .. } => {
@@ -191,12 +195,17 @@ impl Connection {
         }
     }
 
-    /// Those before a request are no part of it (RFC 9112, 2.2), and of none of its limits.
-    fn skip_empty_lines(&mut self) {
+    /// A few before a request are no part of it (RFC 9112, 2.2), and of none of its limits.
+    fn skip_empty_lines(&mut self) -> Result<(), Rejection> {
         if self.input.starts_with(b"\r\n") {
             let lines = self.input.chunks_exact(2).take_while(|bytes| bytes == b"\r\n").count();
             self.input.drain(..2 * lines);
             self.scanned = 0;
+            self.empty_lines += lines;
+        }
+        match self.empty_lines {
+            0..=MOST_EMPTY_LINES => Ok(()),
+            _ => Err(Rejection::Malformed("too many empty lines before a request")),
         }
     }
 
@@ -269,7 +278,8 @@ impl Connection {
     pub(crate) fn respond(&mut self, response: Response<'_>, now: Instant) {
         let Some(request) = self.asked() else { return };
         let close = response.close || !request.keep_alive;
-        let after = if request.has_body {
+        // Whoever has not announced to close may have sent more, and a reset on that would overtake a long answer.
+        let after = if request.has_body || close && request.keep_alive {
             After::Linger
         } else if close {
             After::Close
@@ -278,6 +288,7 @@ impl Connection {
         };
         let (head_only, minor) = (request.method == Method::Head, request.minor);
         self.input.drain(..request.length);
+        self.empty_lines = 0;
         self.write(response, after, head_only, minor, now);
     }
 
@@ -330,7 +341,7 @@ impl Connection {
             After::Read => {
                 self.state = State::Reading;
                 self.output.shrink_to(KEPT_CAPACITY);
-                self.skip_empty_lines();
+                self.skip_empty_lines()?;
                 if self.input.is_empty() {
                     self.deadline = now + patience.keep_alive;
                     self.input.shrink_to(KEPT_CAPACITY);

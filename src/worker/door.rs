@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use mio::{Poll, Token};
 use socket2::Socket;
 
+use crate::round::MOST_AT_ONCE;
 use crate::sys::sockets::{Accepted, Listener};
 
 /// How long the door stays closed when the machine has no descriptor or memory for one more connection.
@@ -17,6 +18,10 @@ const YIELD: Duration = Duration::from_millis(50);
 /// How long connections that have begun are waited for when the service goes away: a handshake takes one
 /// round trip.
 const LAST_CALL: Duration = Duration::from_millis(100);
+
+/// Descriptors that a worker needs for itself, and one check at the most: a program's pipes, and what starts it.
+const OURS: usize = 16;
+const A_CHECK: usize = 6;
 
 /// The listeners, watched or not.
 pub(super) struct Door {
@@ -43,6 +48,13 @@ enum State {
         until: Instant,
     },
     Closed,
+}
+
+/// For how many clients there are descriptors, if that many checks are to find enough of them whoever sits there: without,
+/// they would report as bad what is well. Neither side gets less than a quarter.
+pub(super) fn room(descriptors: usize, checks: usize) -> usize {
+    let kept = OURS + A_CHECK * checks.min(MOST_AT_ONCE);
+    descriptors - kept.clamp(descriptors / 4, descriptors / 4 * 3)
 }
 
 impl Door {
@@ -82,7 +94,7 @@ impl Door {
         let accepted = self.accept_again(token);
         match &accepted {
             Accepted::Client(_) => self.complained = false,
-            Accepted::Exhausted(error) => {
+            Accepted::Exhausted(error) | Accepted::Forbidden(error) => {
                 if !std::mem::replace(&mut self.complained, true) {
                     tracing::warn!(
                         "cannot accept connections: {error}: closing idle ones, or trying again every {PAUSE:?}"

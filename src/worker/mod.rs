@@ -146,8 +146,8 @@ impl Worker {
             poll.registry().register(&mut SourceFd(&bell), SNAPSHOT, Interest::READABLE)?;
         }
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
-        // A quarter of the descriptors is for the checks, which could not find out anything without, and for ourselves.
-        let most = (settings.fleet.worker_connections as usize).min(descriptors::limit() / 4 * 3).max(1);
+        let room = door::room(descriptors::limit(), sources.suite().checks().len());
+        let most = (settings.fleet.worker_connections as usize).min(room).max(1);
         let mut door = Door::new(listeners, FIRST_LISTENER, most);
         door.open(&poll)?;
 
@@ -290,7 +290,7 @@ impl Worker {
         match accepted {
             Accepted::Client(socket) => self.admit(socket),
             Accepted::Nobody => Ok(()),
-            Accepted::Exhausted(_) => self.door.pause(token, &self.poll, self.now),
+            Accepted::Exhausted(_) | Accepted::Forbidden(_) => self.door.pause(token, &self.poll, self.now),
             Accepted::Broken(error) => Err(error),
         }
     }

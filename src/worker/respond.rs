@@ -142,7 +142,7 @@ impl Responder {
             disclosure,
             scoreboard,
             slot,
-            close: false,
+            close: settings.times.keep_alive.is_zero(),
             answers: 0,
             body: Vec::new(),
             body_is: None,

@@ -81,8 +81,7 @@ pub(crate) fn route<'a>(method: Method, target: &'a str, prefix: &str) -> Route<
     }
 }
 
-/// The target from its first slash on; `None` if it has none. Which authority the absolute form names is
-/// not our concern.
+/// The target without the authority of an absolute form, which is not our concern; `None` if it has another form.
 fn origin_form(target: &str) -> Option<&str> {
     if target.starts_with('/') {
         return Some(target);
@@ -90,7 +89,7 @@ fn origin_form(target: &str) -> Option<&str> {
     let rest = ["http://", "https://"].iter().find_map(|scheme| {
         target.get(..scheme.len()).filter(|start| start.eq_ignore_ascii_case(scheme)).map(|_| &target[scheme.len()..])
     })?;
-    Some(rest.find('/').map_or("/", |slash| &rest[slash..]))
+    Some(rest.find(['/', '?', '#']).map_or("", |end| &rest[end..]))
 }
 
 /// What stands before the first such byte, and behind it.
@@ -166,6 +165,12 @@ mod tests {
             ("/%2e%2e/x", checks("../x")),
             ("http://example.org/livez", Route::Live(Query::default())),
             ("HTTP://example.org", checks("")),
+            ("http://example.org?next=/livez", checks("")),
+            (
+                "http://example.org?tag=a",
+                Route::Checks("".into(), Query { tags: vec!["a".to_owned()], ..Query::default() }),
+            ),
+            ("http://example.org#/livez", checks("")),
             ("/livez", Route::Live(Query::default())),
             ("/readyz?x", Route::Ready("".into(), Query::default())),
             ("/readyz/db", Route::Ready("db".into(), Query::default())),

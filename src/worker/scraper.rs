@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::negotiate;
 use super::route::Query;
+use crate::duration::LONGEST;
 use crate::render::exposition::Syntax;
 
 /// The most that is kept back of a scraper's time, for the way of the answer.
@@ -17,10 +18,10 @@ pub(super) fn syntax(query: &Query, accept: Option<&str>) -> Syntax {
 }
 
 /// By when to have answered, given the field X-Prometheus-Scrape-Timeout-Seconds: somewhat earlier than it says.
-/// What cannot be understood is passed over.
+/// What cannot be understood is passed over, and so is more than can be counted from now.
 pub(super) fn limit(field: &str) -> Option<Duration> {
     let seconds = field.parse().ok().filter(|seconds: &f64| *seconds > 0.0)?;
-    let timeout = Duration::try_from_secs_f64(seconds).ok()?;
+    let timeout = Duration::try_from_secs_f64(seconds).ok().filter(|timeout| *timeout <= LONGEST)?;
     Some(timeout - MARGIN.min(timeout / 10))
 }
 
@@ -62,7 +63,7 @@ mod tests {
         for (field, millis) in [("10", 9500), ("1", 900), ("0.1", 90), ("2.500000", 2250), ("60.0", 59_500)] {
             assert_eq!(limit(field), Some(Duration::from_millis(millis)), "{field}");
         }
-        for field in ["", "soon", "0", "-1", "NaN", "inf", "1e300", "10s"] {
+        for field in ["", "soon", "0", "-1", "NaN", "inf", "1e19", "1e300", "10s"] {
             assert_eq!(limit(field), None, "{field}");
         }
     }

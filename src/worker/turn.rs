@@ -118,6 +118,8 @@ impl Worker {
         if self.scoreboard.is_another_free(self.slot) {
             return Ok(());
         }
+        // Who has come since we woke up may have changed the checks before: their files are looked at again for him.
+        self.now = Instant::now();
         for _ in self.clients.len()..self.door.most() {
             match self.door.accept_waiting() {
                 Some(socket) => self.admit(socket)?,

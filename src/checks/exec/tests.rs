@@ -117,6 +117,32 @@ fn the_first_line_is_the_context_and_perfdata_is_kept() {
 }
 
 #[test]
+fn a_figure_that_was_cut_is_left_out() {
+    for (before, figures) in
+        [(8192 - 8, "| a=1 b=98765"), (8192 - 13, "| a=1 b=98765"), (8192 - 11, "| a=1 b=98765 c=1")]
+    {
+        let body = format!("printf 'OK\\n%{before}s' '' | head -c {}; printf '{figures}'", before);
+        let finding = Script::new(&body, &[]).run(LONG);
+        assert_eq!(finding.perfdata, [Perfdata::new("a", 1.0, "")], "{before}");
+    }
+    let finding = Script::new("printf 'OK | a=1 b=98'; sleep 60", &[]).run(Duration::from_millis(300));
+    assert_eq!((finding.status, finding.perfdata), (Status::Error, vec![Perfdata::new("a", 1.0, "")]));
+}
+
+#[test]
+fn a_secret_at_the_end_of_what_is_kept_is_hidden() {
+    let secrets = Secrets::default().and_variables(["PASSWORD=hunter2-very-secret"].into_iter());
+    for shown in [3, 8, 19, 20, 25] {
+        let mut options =
+            Options::of(&[("args", "-c"), ("args", &format!("printf %{}s hunter2-very-secret", 8192 - shown + 19))]);
+        options.hide(secrets.clone());
+        let action = build("/bin/sh", &mut options).expect("it is well formed");
+        let context = action(Deadline::at(Instant::now() + LONG)).context.unwrap_or_default();
+        assert!(!context.contains("hun"), "{shown}: …{}", &context[context.len().saturating_sub(30)..]);
+    }
+}
+
+#[test]
 fn standard_error_speaks_when_the_output_does_not() {
     assert_eq!(found("echo why >&2; exit 2", &[]).1, "why");
     assert_eq!(found("echo noise >&2; echo OK", &[]).1, "OK");
@@ -275,6 +301,7 @@ fn a_program_that_is_gone_later_is_an_error_with_its_name() {
         env: vec![],
         cwd: None,
         warning: Status::Pass,
+        hidden: Secrets::default(),
     };
     let finding = program.run(Deadline::at(Instant::now() + LONG));
     assert_eq!(finding.status, Status::Error);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use regex_lite::Regex;
 use serde_json::Value;
 
+use super::super::secrets::Secrets;
 use super::super::{Options, excerpt};
 use crate::duration;
 
@@ -18,12 +19,13 @@ pub(super) struct Expected {
     pub(super) slow: Option<Duration>,
     matching: Option<Regex>,
     json: Vec<Pointed>,
+    hidden: Secrets,
 }
 
 impl Expected {
     /// An answer with a status among these.
     pub(super) fn status(statuses: Statuses) -> Expected {
-        Expected { statuses, slow: None, matching: None, json: Vec::new() }
+        Expected { statuses, slow: None, matching: None, json: Vec::new(), hidden: Secrets::default() }
     }
 
     pub(super) fn take(options: &mut Options) -> Result<Expected, String> {
@@ -40,6 +42,7 @@ impl Expected {
             slow: options.parse("slow", duration::parse)?,
             matching: options.parse("match", Regex::new)?,
             json,
+            hidden: options.hidden(),
         })
     }
 
@@ -52,14 +55,14 @@ impl Expected {
     pub(super) fn objection(&self, body: &[u8]) -> Option<String> {
         let text = String::from_utf8_lossy(body);
         if let Some(matching) = self.matching.as_ref().filter(|matching| !matching.is_match(&text)) {
-            return Some(format!("to match {:?}: got {}", matching.as_str(), excerpt(&text)));
+            return Some(format!("to match {:?}: got {}", matching.as_str(), excerpt(&text, &self.hidden)));
         }
         if self.json.is_empty() {
             return None;
         }
         match serde_json::from_slice(body) {
-            Ok(value) => self.json.iter().find_map(|pointed| pointed.objection(&value)),
-            Err(error) => Some(format!("to be JSON: {error}: got {}", excerpt(&text))),
+            Ok(value) => self.json.iter().find_map(|pointed| pointed.objection(&value, &self.hidden)),
+            Err(error) => Some(format!("to be JSON: {error}: got {}", excerpt(&text, &self.hidden))),
         }
     }
 }
@@ -124,7 +127,7 @@ impl Pointed {
         }
     }
 
-    fn objection(&self, document: &Value) -> Option<String> {
+    fn objection(&self, document: &Value, hidden: &Secrets) -> Option<String> {
         let found = document.pointer(&self.pointer).map(|value| match value {
             Value::String(text) => text.clone(),
             other => other.to_string(),
@@ -134,7 +137,7 @@ impl Pointed {
             (Some(found), Some(value)) if found == value => None,
             _ => {
                 let wanted = self.value.as_deref().map_or("something".to_owned(), |value| format!("{value:?}"));
-                let got = found.map_or("nothing".to_owned(), |found| excerpt(&found));
+                let got = found.map_or("nothing".to_owned(), |found| excerpt(&found, hidden));
                 Some(format!("to have {wanted} at {}: got {got}", self.pointer))
             }
         }
@@ -172,7 +175,7 @@ mod tests {
             ("/missing", Some("to have something at /missing: got nothing")),
         ] {
             let pointed = Pointed::parse(text).expect("it is well formed");
-            assert_eq!(pointed.objection(&document).as_deref(), expected, "{text}");
+            assert_eq!(pointed.objection(&document, &Secrets::default()).as_deref(), expected, "{text}");
         }
         assert!(Pointed::parse("status=pass").is_err());
     }

@@ -55,9 +55,15 @@ impl Scoreboard {
     ) -> Option<Option<Status>> {
         let (key, status) = (key(id), finding.status);
         let Checks { outcomes, figures } = &self.board.checks;
+        let Outcome { last, since } = outcomes.claim(key)?;
+        // A round ends with its slowest check, and another worker may have run this one since. A time that is still to
+        // come is that of a clock which was set back.
+        let noted = Last::from_word(last.load(Relaxed)).map(|last| last.at);
+        if noted.is_some_and(|noted| noted > at && noted <= SystemTime::now()) {
+            return None;
+        }
         let text = written(&finding.perfdata);
         let has_figures = !text.is_empty() && figures.claim(key).map(|sealed| sealed.write(&text)).is_some();
-        let Outcome { last, since } = outcomes.claim(key)?;
         since.note(status, at);
         let word = Last { status, elapsed, at, has_figures }.to_word();
         let before = Last::status(last.swap(word, Relaxed));
@@ -122,6 +128,22 @@ mod tests {
         assert_eq!(note("mail", Status::Pass), Some(None));
         assert_eq!(note("db", Status::Error), Some(Some(Status::Pass)));
         assert_eq!(note("db", Status::Error), None);
+    }
+
+    #[test]
+    fn a_round_that_ends_late_does_not_undo_what_was_found_since() {
+        let board = board();
+        let [newer, older, to_come] = [500, 400, 3_000_000_000_000].map(|millis| Noted {
+            at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_000 + millis),
+            ..noted(if millis == 400 { Status::Pass } else { Status::Fail }, &[])
+        });
+        let now = SystemTime::now();
+        assert!(newer.at < now && now < to_come.at, "this test is for today");
+        assert_eq!(note(&board, "db", &newer), Some(None));
+        assert_eq!(note(&board, "db", &older), None);
+        assert_eq!((board.last("db"), board.since("db", Status::Pass)), (Some(newer), None));
+        note(&board, "db", &to_come);
+        assert_eq!(note(&board, "db", &older), Some(Some(Status::Fail)), "the clock was set back");
     }
 
     #[test]

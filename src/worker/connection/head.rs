@@ -98,7 +98,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) method: Method,
     /// The request target, as it was sent.
     pub(crate) target: &'a str,
-    /// The Accept field; a repeated one is read to its first value.
+    /// The Accept field; none if there are several, which together may allow more than the first.
     pub(crate) accept: Option<&'a str>,
     /// The Authorization field.
     pub(crate) authorization: Option<&'a str>,
@@ -208,7 +208,7 @@ pub(super) fn parse(input: &[u8], scanned: usize, limits: &Limits, number: u64) 
         has_body: fields.transfer_encoding || fields.content_length.is_some_and(|length| length > 0),
         length,
         target: range(request.path.unwrap_or_default().as_bytes()),
-        accept: fields.accept.map(range),
+        accept: fields.accept.filter(|_| fields.accepts == 1).map(range),
         authorization: fields.authorization.map(range),
         scrape_timeout: fields.scrape_timeout.map(range),
     }))
@@ -262,6 +262,7 @@ struct Fields<'a> {
     transfer_encoding: bool,
     hosts: usize,
     accept: Option<&'a [u8]>,
+    accepts: usize,
     authorization: Option<&'a [u8]>,
     scrape_timeout: Option<&'a [u8]>,
 }
@@ -276,7 +277,10 @@ impl<'a> Fields<'a> {
             // Told apart by length first: most fields are none of these.
             match header.name.len() {
                 4 if header.name.eq_ignore_ascii_case("host") => fields.host(header.value)?,
-                6 if header.name.eq_ignore_ascii_case("accept") => fields.accept = fields.accept.or(Some(header.value)),
+                6 if header.name.eq_ignore_ascii_case("accept") => {
+                    fields.accepts += 1;
+                    fields.accept = Some(header.value);
+                }
                 13 if header.name.eq_ignore_ascii_case("authorization") => fields.authorization = Some(header.value),
                 10 if header.name.eq_ignore_ascii_case("connection") => fields.connection(header.value),
                 14 if header.name.eq_ignore_ascii_case("content-length") => fields.length(header.value)?,

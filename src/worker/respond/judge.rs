@@ -82,7 +82,10 @@ impl Responder {
                 let manner = Manner { dialect: Dialect::Ready, disclosed, verbose: query.verbose };
                 Continue(self.wish(part, manner, limit))
             }
-            Route::Elsewhere => Break(AtOnce::Error(404, format!("everything here is under {}/", self.prefix))),
+            Route::Elsewhere if disclosed => {
+                Break(AtOnce::Error(404, format!("everything here is under {}/", self.prefix)))
+            }
+            Route::Elsewhere => Break(AtOnce::Error(404, "there is nothing here".to_owned())),
             Route::NotAllowed => Break(AtOnce::Error(405, "only GET, HEAD and OPTIONS are answered here".to_owned())),
             Route::Malformed => Break(AtOnce::Error(400, "the request target cannot be read".to_owned())),
         }
