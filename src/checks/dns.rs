@@ -132,7 +132,8 @@ impl Query {
         let addresses = server.addresses()?;
         let Some(address) = addresses.first() else { return Err(fail("it has no address".to_owned())) };
         let records = self.record.map_or(vec![TYPE::A, TYPE::AAAA], |(_, record)| vec![record]);
-        let mut open = Open::new(*address, Asked::each(&self.name, &records)?)?;
+        let questions = Asked::each(&self.name, &records)?;
+        let mut open = Open::new(*address, questions).map_err(|error| fail(spoken(&error)))?;
         let mut all = Found::default();
         let mut failures = Vec::new();
         while !self.is_content(&all) {
