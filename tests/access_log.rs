@@ -1,4 +1,4 @@
-//! The access log: a line for each answer, in order, and nothing in it that does not belong there.
+//! The access log: one line for each answer, in order, and without anything that does not belong there.
 
 mod support;
 
@@ -30,12 +30,12 @@ fn read(path: &Path) -> Vec<String> {
 #[track_caller]
 fn exchange(server: &Server, bytes: impl AsRef<[u8]>) -> Answer {
     let mut client = Client::to(&server.at);
-    // What comes too late to be read may find the connection closed; the answer is there all the same.
+    // Bytes that arrive too late may find the connection closed; the answer comes all the same.
     let _ = client.try_send(bytes);
     client.answer()
 }
 
-/// A combined line in its parts.
+/// The parts of a combined line.
 #[derive(Debug)]
 struct Combined {
     client: String,

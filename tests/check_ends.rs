@@ -1,4 +1,4 @@
-//! `hospital check` on a terminal, interrupted, and with nobody who listens.
+//! `hospital check` on a terminal, interrupted, and without a reader.
 
 mod support;
 
@@ -15,12 +15,12 @@ use tempfile::TempDir;
 /// A check that fails.
 const FAILS: &str = "fails=exec:/bin/sh#args=-c&args=exit%202";
 
-/// The options of a check that is under way until there is a file `go`.
+/// The options of a check that runs until there is a file `go`.
 const WAITS: &str = "args=-c&args=until%20[%20-e%20go%20];do%20sleep%200.02;done&timeout=60";
 
 // --- on a terminal ---------------------------------------------------------------------------------
 
-/// A run on a terminal; what it shows is in a file.
+/// A run on a terminal; its output is in a file.
 struct Terminal {
     child: Child,
     folder: TempDir,
@@ -59,7 +59,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // When its terminal is gone, so is whoever runs there.
+        // When the terminal is gone, so is every process on it.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -11,7 +11,7 @@ use support::*;
 
 #[test]
 fn a_crash_loop_waits_longer_and_longer_and_ends_when_its_cause_does() {
-    // The first waits are 1 ms, 1.5 ms, and so on; so many deaths take at least 2 × (1.5¹⁶ − 1) ms.
+    // The first delays are 1 ms, 1.5 ms, and so on; this many deaths take at least 2 × (1.5¹⁶ − 1) ms.
     const DEATHS: usize = 18;
     const AT_LEAST: Duration = Duration::from_millis(1311);
     let server = Server::start(["-w", "1"]);
@@ -22,7 +22,7 @@ fn a_crash_loop_waits_longer_and_longer_and_ends_when_its_cause_does() {
     assert!(began.elapsed() >= AT_LEAST, "{DEATHS} deaths in {:?}", began.elapsed());
     assert!(server.stderr().contains("cannot go on: Too many open files"), "{}", server.stderr());
 
-    // Asked while nobody is there.
+    // Asked while no worker is there.
     let mut client = Client::to(&server.at);
     client.ask("/");
     processes::limit_descriptors(server.master(), 1024);
@@ -46,7 +46,7 @@ fn workers_that_are_killed_as_they_boot_are_replaced_when_that_stops() {
 fn a_worker_that_hangs_is_aborted_and_replaced() {
     let server = Server::start(["-w", "1", "--timeout", "1"]);
     let victim = server.workers()[0];
-    // It never comes back from answering.
+    // It never returns from sending its answer.
     let inject = "inject=sendto:delay_enter=100000000";
     let mut strace = Family::start(tempfile::tempdir().expect("there is room"), "strace", |command| {
         command.args(["-qq", "-o", "/dev/null", "-e", "trace=sendto", "-e", inject, "-p", &victim.to_string()]);
@@ -58,7 +58,7 @@ fn a_worker_that_hangs_is_aborted_and_replaced() {
     let asked = Instant::now();
     assert_eq!(get(&server.at, "/").status, 200);
     assert!(asked.elapsed() < Duration::from_secs(4), "its successor did not wait for its end");
-    // It dies of what was sent to it as soon as it is let go.
+    // It dies of the pending signal as soon as strace lets it go.
     send(strace.head(), Signal::SIGKILL);
     strace.wait();
     within(PATIENCE, "it is dead", || !processes::is_alive(victim));
@@ -76,9 +76,9 @@ fn a_tree_that_was_stopped_for_longer_than_the_timeout_goes_on_with_the_same_wor
     let tree: Vec<_> = workers.iter().copied().chain([server.master()]).collect();
     for _ in 0..2 {
         tree.iter().for_each(|&pid| send(pid, Signal::SIGSTOP));
-        // Not a wait for something to happen, but what is tested.
+        // This does not wait for anything to happen, but is the test.
         std::thread::sleep(TIMEOUT * 2);
-        // The master first: it finds the workers as they were.
+        // The master first: it finds the workers still stopped.
         tree.iter().rev().for_each(|&pid| send(pid, Signal::SIGCONT));
         load.wait_for_answers(100);
         std::thread::sleep(TIMEOUT * 2);
@@ -100,7 +100,7 @@ fn a_tree_that_was_frozen_for_longer_than_the_timeout_goes_on_with_the_same_work
     workers.iter().copied().chain([server.master()]).for_each(|pid| group.take(pid));
     for _ in 0..2 {
         group.freeze();
-        // Not a wait for something to happen, but what is tested.
+        // This does not wait for anything to happen, but is the test.
         std::thread::sleep(TIMEOUT * 2);
         group.thaw();
         load.wait_for_answers(100);
@@ -115,7 +115,7 @@ fn a_tree_that_was_frozen_for_longer_than_the_timeout_goes_on_with_the_same_work
 fn a_stopped_worker_holds_up_nobody_who_comes_later() {
     let server = Server::start(["-w", "2"]);
     send(server.workers()[0], Signal::SIGSTOP);
-    // At most one connection is for the stopped worker to take; the next one brings somebody who takes both.
+    // The first connection may wake the stopped worker in vain; the next one wakes another worker, which takes both.
     let load = Load::start(&server.at, Shape { close: 2, keep_alive: 0, ..Shape::default() });
     load.wait_for_answers(100);
     load.stop().assert_nothing_lost();

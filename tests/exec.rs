@@ -1,4 +1,4 @@
-//! Programs that a check has started, when the answer is out, and when hospital ends.
+//! The programs that a check has started: when the answer is out, and when hospital ends.
 
 mod support;
 
@@ -14,7 +14,7 @@ fn what_is_reported_late_is_dead_by_then() {
     let suite = hospital::collect(&[name]).expect("there is a shell");
     let report = hospital::run(suite, Duration::from_secs(10));
     assert_eq!(report.outcomes[0].finding.status, Status::Error);
-    // On a busy machine the round may be first to give it up; then it dies a moment later.
+    // On a busy machine the round may give up first; then the program dies a moment later.
     let context = report.outcomes[0].finding.context.as_deref().unwrap_or_default();
     assert!(context.contains("timed out after 1s"), "{context}");
     eventually("nothing of it is left", || with(&word) == 0);
@@ -56,7 +56,7 @@ fn a_killed_master_leaves_no_program_behind() {
     let at = server.at.clone();
     let asking = std::thread::spawn(move || support::try_get(&at, "/"));
     eventually("the check runs", || with(&word) >= 2);
-    // Neither a TERM to the whole group nor anything but its master's death moves the one who cleans up.
+    // The keeper ends only after its master's death, and not even of a TERM to the whole group.
     let keeper = |pid: &i32| processes::name(*pid) == "hospital:keeper";
     let keeper = processes::children(server.master()).into_iter().find(keeper).expect("there is one");
     support::send(keeper, Signal::SIGTERM);
@@ -100,7 +100,7 @@ fn a_program_gets_no_descriptor_that_check_inherited() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// `hospital check` of these names, without anything of ours on its outputs.
+/// `hospital check` of these names, with none of our descriptors as its output.
 fn check(names: &[&str]) -> std::process::Child {
     use std::process::{Command, Stdio};
     let mut command = Command::new(support::HOSPITAL);

@@ -1,6 +1,6 @@
-//! The figures that the endpoint promises when everybody asks at once, and beside checks and clients that are slow. What
-//! can be counted is asserted as promised. Times are printed (`-- --nocapture`), and asserted far above the promise
-//! only, as the machine may be busy with other things:
+//! The figures that the endpoint promises when many clients ask at once, and beside slow checks and clients. What can
+//! be counted is asserted as promised. Times are printed (`-- --nocapture`), and only asserted far above the promise,
+//! as the machine may be busy:
 //!
 //! ```sh
 //! cargo test --release --test figures -- --include-ignored --nocapture --test-threads 1
@@ -59,7 +59,7 @@ fn a_crowd_that_a_worker_is_slow_to_let_in_shares_one_round() {
     first.ask("/");
     eventually("a round begins", || began() == 1);
 
-    // The crowd comes, and the round ends, while the worker notices nothing.
+    // The crowd comes and the round ends while the worker notices nothing.
     send(worker, Signal::SIGSTOP);
     eventually("the worker stands still", || processes::state(worker) == Some('T'));
     std::fs::write(&gate, "\n").expect("the check reads it");
@@ -107,7 +107,7 @@ fn a_thousand_slow_headers_hold_up_no_probe() {
 #[test]
 #[ignore = "needs slowhttptest: run tests/run"]
 fn a_thousand_slow_bodies_hold_up_no_probe() {
-    // A body is not read: each is answered and closed, so they do not add up.
+    // A body is not read: each request is answered and closed, so they do not accumulate.
     beside_slowhttptest("slow bodies", &["-B", "-i", "1"], 0);
 }
 
@@ -124,8 +124,8 @@ const PROBES: usize = 1000;
 /// What a slow connection may cost in user space: the connection, its buffers, its place in slab and timers.
 const BYTES_A_CONNECTION: u64 = 4 * 1024;
 
-/// Probes a server that slowhttptest works on, until so many of its connections are open at once and have been for a
-/// while, or none is left.
+/// Probes a server that slowhttptest works on, until the wanted number of its connections has been open for a while, or
+/// none is left.
 #[track_caller]
 fn beside_slowhttptest(what: &str, options: &[&str], wanted: usize) {
     processes::allow_many_descriptors();
@@ -161,7 +161,7 @@ fn beside_slowhttptest(what: &str, options: &[&str], wanted: usize) {
     eventually("all of them are let go", || sockets() == idle);
 }
 
-/// How long good answers took.
+/// The times of good answers.
 #[derive(Default)]
 struct Times(Vec<Duration>);
 
@@ -181,7 +181,7 @@ impl Times {
         self.0.push(asked.elapsed());
     }
 
-    /// Far above what is promised, and far below what a wait for somebody else would be.
+    /// Far above the promise, and far below the time of waiting for other clients.
     #[track_caller]
     fn show_and_assert(mut self, what: &str) {
         self.0.sort_unstable();
@@ -192,7 +192,7 @@ impl Times {
     }
 }
 
-/// A check that takes as long as [`PAUSE`] and leaves a line in the file each time.
+/// A check that takes as long as [`PAUSE`] and appends a line to the file each time.
 fn noted(file: &Path) -> String {
     format!(
         "slow=exec:/bin/sh#args=-c&args=date%20%2B%25s.%25N%20>>{}%3B%20sleep%20{}",

@@ -1,4 +1,4 @@
-//! Births, deaths and belongings of the processes.
+//! The processes: how they start and end, and what they hold.
 
 mod support;
 
@@ -35,7 +35,7 @@ fn it_never_gives_up_however_often_its_only_worker_dies() {
         });
         send(worker[0], Signal::SIGKILL);
         eventually("it is dead", || !processes::is_alive(worker[0]));
-        // Nobody is there; the kernel keeps the connection until somebody is.
+        // No worker is there; the kernel keeps the connection until there is one.
         assert_eq!(get(&server.at, "/").status, 200, "after {round} deaths");
     }
 }
@@ -103,13 +103,13 @@ fn a_master_has_one_thread_and_keeps_nothing_of_its_reloads() {
 
 #[test]
 fn an_idle_tree_hardly_ever_wakes_up() {
-    // Not a wait for something to happen: the time over which it is counted.
+    // This does not wait for anything to happen: it is the time over which wake-ups are counted.
     const WINDOW: Duration = Duration::from_secs(4);
     let server = Server::start(["-w", "4"]);
     assert_eq!(get(&server.at, "/").status, 200);
     let all: Vec<_> = server.workers().into_iter().chain([server.master()]).collect();
     let woken = || all.iter().map(|&pid| processes::number(pid, "voluntary_ctxt_switches")).sum::<u64>();
-    // Whoever answered last goes back to wait, and the client's connection is closed.
+    // The last to answer goes back to waiting, and the client's connection is closed.
     eventually("all wait", || all.iter().all(|&pid| processes::state(pid) == Some('S')));
     let before = woken();
     std::thread::sleep(WINDOW);
@@ -183,7 +183,7 @@ fn it_serves_with_standard_output_and_error_closed() {
 fn the_pidfile_is_there_as_long_as_the_master() {
     let launch = Launch::serve(["-w", "2"]);
     let path = launch.path("pid");
-    // A stale one, of a pid that is somebody else's now.
+    // A stale one, with a pid that another process has now.
     std::fs::write(&path, "1\n").expect("the directory is ours");
     let mut server = launch.args(["-p".as_ref(), path.as_os_str()]).start();
     let read = || std::fs::read_to_string(&path).expect("it is there");
@@ -243,7 +243,7 @@ fn a_pidfile_that_cannot_be_written_is_named() {
 fn workers_run_as_the_user_and_group_that_are_asked_for() {
     let directory = tempfile::tempdir().expect("there is room");
     let path = directory.path().join("socket");
-    // A user must be able to reach what is his.
+    // The user must be able to reach the socket.
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
     let bind = format!("unix:{}", path.display());
     let ids = |pid, field| processes::status(pid, field).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
@@ -267,7 +267,7 @@ fn workers_run_as_the_user_and_group_that_are_asked_for() {
         let file = std::fs::metadata(&path).expect("it is there");
         assert_eq!((file.uid(), file.gid()), (uid, gid), "{args:?}: the socket belongs to the workers");
         assert_eq!(get(&server.at, "/").status, 200);
-        // Changing the user clears the request to die with the master; it has to be made behind that.
+        // Changing the user clears the request to die with the master; it must be made afterwards.
         let workers = server.workers();
         server.signal(Signal::SIGKILL);
         within(Duration::from_secs(1), "they go with it", || !workers.iter().any(|&pid| processes::is_alive(pid)));
@@ -277,7 +277,7 @@ fn workers_run_as_the_user_and_group_that_are_asked_for() {
 #[test]
 #[ignore = "needs root: run tests/run"]
 fn a_first_boot_that_cannot_work_exits_3_and_says_why() {
-    // Root without the right to become somebody else, as in a container that was locked down.
+    // Root without the right to change users, as in a locked-down container.
     let mut server = Launch::under("setpriv", ["--bounding-set", "-setuid,-setgid"])
         .args(["-b", "127.0.0.1:0", "-w", "2", "-u", "nobody"])
         .spawn();

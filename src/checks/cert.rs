@@ -1,4 +1,4 @@
-//! `cert:HOST[:PORT]`: the certificate chain of a TLS server verifies, now and for some days to come.
+//! `cert:HOST[:PORT]`: the certificate chain of a TLS server is valid, now and for some days to come.
 
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,7 +27,7 @@ pub(super) const KIND: Kind = Kind {
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a certificate has to last unless the option `days` says otherwise.
+/// How many days a certificate must last unless the option `days` says otherwise.
 const DAYS: u32 = 14;
 
 /// A server, and what is expected of its certificate.
@@ -47,13 +47,13 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     Ok(Box::new(move |deadline| Finding::from(probe.run(deadline))))
 }
 
-/// Asserts that the certificate of `HOST[:PORT]`, port 443 unless given, is one that the system trusts,
-/// is for that host, and lasts for 14 more days.
+/// Asserts that the certificate of `HOST[:PORT]` (port 443 unless given) is trusted by the system, is for that host,
+/// and lasts for 14 more days.
 ///
 /// # Errors
 ///
-/// `Fail` when it is not so, or no TLS connection comes about within 5 s; `Error` when the host cannot be
-/// looked up or this system trusts nobody.
+/// `Fail` when it is not, or no TLS connection can be made within 5 s; `Error` when the host cannot be looked up or
+/// this system trusts no authority.
 pub fn assert_cert(host: &str) -> Result {
     Probe::new(host).map_err(Reason::Error)?.run(default_deadline())
 }
@@ -77,7 +77,7 @@ impl Probe {
         let witness = Arc::new(Witness { inner, trusted, ahead: DAY * self.days, seen: Mutex::default() });
         let handshake = self.shake_hands(&witness, deadline)?;
         let seen = std::mem::take(&mut *witness.seen());
-        // What the server wants after it has proven that the certificate is its own is another matter.
+        // What the server demands after it has proven that the certificate is its own does not matter here.
         match (seen, handshake) {
             (Seen::Nothing | Seen::Unproven, Ok(())) => Err(fail("it showed none of its own".to_owned())),
             (Seen::Nothing | Seen::Unproven, Err(why)) => Err(fail(why)),
@@ -95,7 +95,7 @@ impl Probe {
         }
     }
 
-    /// The outer error is for what comes before the handshake, the inner one for what goes wrong in it.
+    /// The outer error is from before the handshake, the inner one from the handshake itself.
     fn shake_hands(&self, witness: &Arc<Witness>, deadline: Deadline) -> Result<std::result::Result<(), String>> {
         let config = ClientConfig::builder_with_provider(trusted::provider())
             .with_safe_default_protocol_versions()?
@@ -113,13 +113,13 @@ impl Probe {
             }
         }
         tls.send_close_notify();
-        // A courtesy: what was to be seen has been seen.
+        // Only polite: we have seen what we wanted.
         let _ = tls.write_tls(&mut stream);
         Ok(Ok(()))
     }
 }
 
-/// What is known of the chain after a handshake.
+/// What a handshake has shown about the chain.
 #[derive(Debug, Default)]
 enum Seen {
     #[default]
@@ -129,14 +129,14 @@ enum Seen {
     /// It is good, and the server has the key.
     Good,
     Bad(String),
-    /// It is good now; this certificate of it ends first, that long after 1970.
+    /// It is valid now; of its certificates, this one ends first, at `end` after 1970.
     EndsSoon {
         subject: String,
         end: Duration,
     },
 }
 
-/// A verifier that notes what it sees, and looks ahead.
+/// A verifier that notes what it sees, and also verifies for a later time.
 #[derive(Debug)]
 struct Witness {
     inner: Arc<WebPkiServerVerifier>,
@@ -160,7 +160,7 @@ impl ServerCertVerifier for Witness {
             true => verify_alone(leaf, name, at),
             false => self.inner.verify_server_cert(leaf, chain, name, ocsp, at),
         };
-        // As a client will see it then: a server may show more certificates than it takes to verify.
+        // Verified as a client will then: a server may send more certificates than verification needs.
         let then = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + self.ahead);
         let verdict = verify(now);
         let seen = match (&verdict, verify(then)) {
@@ -246,7 +246,7 @@ fn ends_first(leaf: &CertificateDer<'_>, chain: &[CertificateDer<'_>]) -> Option
     ends.min().map(|(end, subject)| Seen::EndsSoon { subject, end })
 }
 
-/// What is wrong with a certificate as a person says it.
+/// What is wrong with a certificate, as a person says it.
 fn reason(error: &Error) -> String {
     let at = |time: &UnixTime| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time.as_secs()));
     match error {

@@ -1,4 +1,4 @@
-//! `dns:NAME`: a name resolves, by the system's resolver or by a server that is named.
+//! `dns:NAME`: a name resolves, by the system's resolver or by a given server.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
@@ -16,7 +16,7 @@ use crate::check::{Deadline, Finding, Reason, Result};
 pub(super) const KIND: Kind =
     Kind { scheme: "dns", options: &["server", "type", "address"], blocking: true, title: "{target} resolves", build };
 
-/// The types of records that can be asked for.
+/// The types of records that can be requested.
 const TYPES: [(&str, TYPE); 11] = [
     ("A", TYPE::A),
     ("AAAA", TYPE::AAAA),
@@ -31,14 +31,14 @@ const TYPES: [(&str, TYPE); 11] = [
     ("TXT", TYPE::TXT),
 ];
 
-/// How often a server is asked by UDP, where a packet may be lost.
+/// How often a server is asked by UDP, since packets may be lost.
 const TRIES: u32 = 3;
 
-/// A question and the answer that is expected.
+/// A question and the expected answer.
 struct Query {
     name: String,
     server: Option<Endpoint>,
-    /// An address of either family, unless set.
+    /// `None`: an address of either family.
     record: Option<(&'static str, TYPE)>,
     addresses: Vec<IpAddr>,
 }
@@ -87,7 +87,7 @@ fn parse(target: &str) -> std::result::Result<String, String> {
 ///
 /// # Errors
 ///
-/// `Fail` when it finds none, `Error` when the name is none.
+/// `Fail` when it finds none, `Error` when the name is malformed.
 pub fn assert_dns(name: &str) -> Result {
     let name = parse(name).map_err(Reason::Error)?;
     Query { name, server: None, record: None, addresses: Vec::new() }.run(default_deadline())
@@ -196,7 +196,7 @@ impl Open {
         Ok(Open { questions, socket, tried: 0, again: Instant::now() })
     }
 
-    /// Asks by UDP, several times, and returns what is answered next; what is no answer is passed over.
+    /// Asks by UDP, several times, and returns the next answer; ignores whatever is not an answer to one of the questions.
     fn next_answer(&mut self, deadline: Deadline) -> io::Result<Option<(Asked, Vec<u8>)>> {
         let mut buffer = [0; 4096];
         while !self.questions.is_empty() {
@@ -230,7 +230,7 @@ impl Open {
     }
 }
 
-/// One question to a server (RFC 1035).
+/// A question to one server (RFC 1035).
 struct Asked {
     id: u16,
     record: TYPE,
@@ -280,7 +280,7 @@ impl Asked {
         bytes.len() >= 12 && bytes[..2] == self.id.to_be_bytes() && bytes[2] & 0x80 != 0
     }
 
-    /// Whether the answer did not fit into a packet.
+    /// Whether the answer was truncated to fit into a packet.
     fn is_cut(&self, bytes: &[u8]) -> bool {
         bytes.get(2).is_some_and(|flags| flags & 0x02 != 0)
     }

@@ -14,7 +14,7 @@ use crate::sys::procfs::{self, Stat};
 pub(super) const KIND: Kind = Kind {
     scheme: "process",
     options: &["min", "max", "pidfile"],
-    // The arguments of a process lie in its own memory, which the kernel may be busy with.
+    // The arguments of a process lie in its own memory, for which the kernel may have to wait.
     blocking: true,
     title: "{target} runs",
     build,
@@ -35,7 +35,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     if name.is_empty() {
         return Err("name a program or a pidfile, as in process:nginx or process:#pidfile=/run/nginx.pid".to_owned());
     }
-    // max=0 alone says that it must not run.
+    // max=0 alone means that it must not run.
     let min = min.unwrap_or(if max == Some(0) { 0 } else { 1 });
     if let Some(max) = max.filter(|max| min > *max) {
         return Err(format!("no number is at least {min} and at most {max}"));
@@ -49,8 +49,8 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     }))
 }
 
-/// Asserts that at least `min` and at most `max` processes run this program: the name of its file or of
-/// its script, the whole path of either, or what it calls itself.
+/// Asserts that at least `min` and at most `max` processes run this program, given by the name or the whole path of its
+/// file or script, or by what it calls itself.
 ///
 /// # Errors
 ///
@@ -59,13 +59,13 @@ pub fn assert_process(name: &str, min: usize, max: Option<usize>) -> Result {
     verdict(name, count(name)?, min, max)
 }
 
-/// Asserts that the process whose pid stands in a file runs; with a name, that it is that program, for
-/// the pid of a dead one may have been given to another.
+/// Asserts that the process whose pid is in a file runs. With a name, that it is this program: the pid of a dead
+/// process may be reused.
 ///
 /// # Errors
 ///
-/// `Fail` when there is no such file, no pid in it, or the process is another or dead; `Error` when the
-/// file cannot be read.
+/// `Fail` when there is no such file, it has no pid, or the process is dead or another program; `Error` when the file
+/// cannot be read.
 pub fn assert_pidfile(pidfile: impl AsRef<Path>, name: Option<&str>) -> Result {
     let pidfile = pidfile.as_ref();
     let fail =
@@ -108,7 +108,7 @@ fn verdict(name: &str, found: usize, min: usize, max: Option<usize>) -> Result {
 }
 
 fn is_called(stat: &Stat, name: &str) -> bool {
-    // The cheap answer first: the others take a look at each process.
+    // The cheap test first: the others read more of each process.
     if stat.name == name {
         return true;
     }
@@ -121,7 +121,7 @@ fn is_called(stat: &Stat, name: &str) -> bool {
         .any(|path| names(path, name))
 }
 
-/// Whether a path, or what a process calls itself (`nginx: master process …`), means the program `name`.
+/// Whether a path, or what a process calls itself (`nginx: master process …`), names this program.
 fn names(path: &str, name: &str) -> bool {
     let program = path.split_once(": ").map_or(path, |(program, _)| program);
     program == name || (!name.contains('/') && base(program) == name)
@@ -160,7 +160,7 @@ mod tests {
         fn start(line: &[&str]) -> Running {
             let mut command = Command::new(line[0]);
             command.args(&line[1..]).stdin(Stdio::piped());
-            // The file may still be open for writing in a child that another test forks just now.
+            // The file may still be open for writing in a child that another test is forking.
             loop {
                 match command.spawn() {
                     Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
@@ -177,7 +177,7 @@ mod tests {
         }
     }
 
-    /// A process with a name that nothing else has: `sleep` under another name.
+    /// A process with a name that nothing else has: a copy of `sleep` under another name.
     struct Sleeper {
         child: Running,
         folder: tempfile::TempDir,

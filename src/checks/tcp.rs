@@ -32,7 +32,7 @@ fn parse(target: &str) -> std::result::Result<Endpoint, String> {
 ///
 /// # Errors
 ///
-/// `Fail` when no address of the host does, `Error` when the name cannot be looked up.
+/// `Fail` when no address of the host does, `Error` when the host cannot be looked up.
 pub fn assert_tcp(address: &str) -> Result {
     let endpoint = parse(address).map_err(Reason::Error)?;
     check(&endpoint, &Exchange::default(), default_deadline())
@@ -43,7 +43,7 @@ fn check(endpoint: &Endpoint, exchange: &Exchange, deadline: Deadline) -> Result
     exchange.run(stream, &endpoint.to_string(), deadline)
 }
 
-/// Connects to the first address that accepts. Each is tried, and none takes the time of the others.
+/// Connects to the first address that accepts. Each gets its share of the time, so that all can be tried.
 pub(super) fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<TcpStream> {
     let began = Instant::now();
     let addresses = endpoint.addresses()?;
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn each_address_of_a_name_is_tried() {
-        // The name has 127.0.0.1 and, on most hosts, ::1; the listener has one of them.
+        // The name has 127.0.0.1 and, on most hosts, ::1; the listener has only one of them.
         let port = server("127.0.0.1", b"", b"").port();
         assert_eq!(assert_tcp(&format!("localhost:{port}")), Ok(()));
     }

@@ -1,16 +1,16 @@
-//! Little servers on loopback for the tests of http, https and cert. Each thread ends with its last connection.
+//! Small servers on loopback for the tests of http, https and cert. Each thread ends with its last connection.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-/// Serves one connection for each answer and hands over the heads of the requests.
+/// Serves one connection for each answer, and passes on the heads of the requests.
 pub(super) fn http(ip: &str, answers: Vec<String>) -> (SocketAddr, Receiver<String>) {
     serve(ip, answers, Ok)
 }
 
-/// An HTTP answer with that status line and body.
+/// An HTTP answer with this status line and body.
 pub(super) fn answer(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
 }
@@ -25,7 +25,7 @@ fn serve<S: Read + Write>(
     let (heads, received) = channel();
     thread::spawn(move || {
         for answer in answers {
-            // A client may refuse our certificate, and leave.
+            // A client may refuse our certificate and leave.
             let talk = listener.accept().and_then(|(client, _)| {
                 let mut client = wrap(client)?;
                 let mut head = Vec::new();
@@ -44,7 +44,7 @@ fn serve<S: Read + Write>(
     (address, received)
 }
 
-/// Certificates and servers that show them.
+/// Certificates, and servers that show them.
 #[cfg(feature = "tls")]
 pub(super) mod tls {
     use super::*;
@@ -58,7 +58,7 @@ pub(super) mod tls {
     use tempfile::NamedTempFile;
     use time::{Duration, OffsetDateTime};
 
-    /// A certificate authority, whose own certificate is in a file.
+    /// A certificate authority whose own certificate is in a file.
     pub(in super::super) struct Authority {
         issuer: Issuer<'static, KeyPair>,
         pub(in super::super) file: NamedTempFile,
@@ -80,7 +80,7 @@ pub(super) mod tls {
             self.file.path().to_str().expect("a plain path")
         }
 
-        /// What a server needs to be `localhost`, 127.0.0.1 and ::1 between two days from now.
+        /// The configuration of a server that is `localhost`, 127.0.0.1 and ::1 between two days, counted from now.
         pub(in super::super) fn certify(&self, from: i64, until: i64) -> Arc<ServerConfig> {
             let key = KeyPair::generate().expect("a key");
             server(self.certificate(from, until, &key), &key, ALL_VERSIONS)
@@ -121,7 +121,7 @@ pub(super) mod tls {
         Arc::new(config)
     }
 
-    /// As [`super::http`], with TLS.
+    /// [`super::http`] with TLS.
     pub(in super::super) fn https(
         ip: &str,
         config: Arc<ServerConfig>,

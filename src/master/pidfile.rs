@@ -1,4 +1,4 @@
-//! The pidfile: held under a lock, so that a pid left by a dead master is never taken for a live one.
+//! The pidfile: locked, so that a pid left by a dead master is never taken for that of a live one.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
-/// A pidfile that this process holds. The lock goes with the process, however that ends.
+/// A pidfile that this process holds. The lock ends with the process, however that ends.
 #[derive(Debug)]
 pub(super) struct PidFile {
     path: PathBuf,
@@ -31,7 +31,7 @@ impl PidFile {
         let mut file = open.map_err(unwritable)?;
         if file.try_lock().is_err() {
             let mut holder = String::new();
-            // Only for the message: it says "another process" if the file is empty.
+            // Only for the message: if the file is empty, it says "another process".
             let _ = file.read_to_string(&mut holder);
             let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
             return Err(refuse(format!("a running server holds it ({holder}): stop that one, or choose another file")));
@@ -41,22 +41,22 @@ impl PidFile {
         Ok(held)
     }
 
-    /// The file that the former master holds with us, for [`PidFile::write`] when we take over.
+    /// The file that the former master holds together with us, for [`PidFile::write`] when we take over.
     pub(super) fn held(path: &Path, file: File) -> PidFile {
         PidFile { path: PidFile::absolute(path), file }
     }
 
-    /// The path as it is whatever the directory is later.
+    /// The absolute path, which stays the same if the directory changes.
     pub(super) fn absolute(path: &Path) -> PathBuf {
         std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it still says our pid.
+    /// Whether it still contains our pid.
     pub(super) fn is_mine(&self) -> bool {
         std::fs::read_to_string(&self.path).is_ok_and(|text| text.trim() == std::process::id().to_string())
     }
@@ -68,7 +68,7 @@ impl PidFile {
         writeln!(self.file, "{}", std::process::id())
     }
 
-    /// Deletes the file, if it is still the one that we hold. For the master, at its end.
+    /// Deletes the file, if it is still the one that we hold. The master does this at its end.
     pub(super) fn remove(&self) {
         let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
         let (held, there) = (self.file.metadata().map(identity), std::fs::metadata(&self.path).map(identity));

@@ -1,14 +1,13 @@
-//! Text that comes from elsewhere, made fit to stand in one line.
+//! Text from elsewhere, made safe for a single line.
 
-/// The text without control characters: line breaks become spaces, others a mark that something was there.
+/// The text without control characters: line breaks become spaces, others a replacement character.
 ///
-/// A title or a context may hold what a server has sent: nothing of it shall begin a line of ours, or tell
-/// a terminal what to do.
+/// A title or a context may hold what a server has sent: it must not begin a line of ours, or control a terminal.
 pub(crate) fn one_line(text: &str) -> String {
     let fit = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
         '\u{2028}' | '\u{2029}' => '\u{fffd}',
-        // What would have the rest of the line be shown in another order.
+        // Characters that would change the order in which the rest of the line is shown.
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         c if c.is_control() => '\u{fffd}',
         c => c,

@@ -15,7 +15,7 @@ fn suite(checks: impl IntoIterator<Item = Arc<Check>>) -> Suite {
     checks.into_iter().collect()
 }
 
-/// A check that waits until its test lets go of the sender.
+/// A check that waits until its test drops the sender.
 fn stuck(id: &str, timeout: Duration) -> (Arc<Check>, mpsc::Sender<()>) {
     let (release, gate) = mpsc::channel();
     let gate = Mutex::new(gate);
@@ -259,7 +259,7 @@ fn the_age_of_an_outcome_counts_from_when_its_check_was_begun() {
     assert_eq!(ages(round, at(11)), [11], "it is still the same run");
 }
 
-/// Has something against some checks, and notes what runs at the same time.
+/// Accuses some checks, and notes which run at the same time.
 struct Accuser {
     verdict: fn(&Check) -> Verdict,
     running: Arc<Mutex<Vec<String>>>,
@@ -282,7 +282,7 @@ impl Witness for Accuser {
     }
 }
 
-/// What ran together as each check began, and the report.
+/// Which checks ran together as each one began, and the report.
 fn accused(verdict: fn(&Check) -> Verdict, suite: Suite, limit: Duration) -> (Vec<String>, Report) {
     let (together, running) = (Arc::default(), Arc::default());
     let (sender, receiver) = mpsc::channel();

@@ -1,4 +1,4 @@
-//! Descriptors: taken over, waited for, written to, and kept from who shall not have them.
+//! Descriptors: taken over, waited for, written to, and kept from processes that must not have them.
 
 use std::fs::File;
 use std::io::{self, PipeReader};
@@ -9,12 +9,12 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// Waits until one of the descriptors can be read, a signal comes in, or the deadline has passed.
+/// Waits until one of the descriptors is readable, a signal arrives, or the deadline has passed.
 pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
     let mut fds: Vec<_> = fds.iter().map(|&fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
     let timeout = match deadline {
         None => PollTimeout::NONE,
-        // Rounded up, for a wait that ends before its deadline would have the caller spin.
+        // Rounded up: a wait that ends before its deadline would make the caller spin.
         Some(deadline) => {
             let left = deadline.saturating_duration_since(Instant::now());
             PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
@@ -41,8 +41,8 @@ pub(super) fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Marks every descriptor above 2 close-on-exec: parents such as circusd leak theirs into us, and
-/// what a check starts shall not get any.
+/// Marks every descriptor above 2 close-on-exec: parents such as circusd leak theirs to us, and the programs that
+/// checks start must not get any.
 pub(crate) fn close_all_on_exec() -> io::Result<()> {
     // SAFETY: the call changes flags only; no descriptor is closed or taken over.
     unsafe { close_range(libc::CLOSE_RANGE_CLOEXEC) }
@@ -54,13 +54,13 @@ pub(super) fn close_all() -> io::Result<()> {
     unsafe { close_range(0) }
 }
 
-/// close_range(2) from 3 on, which musl has no function for.
+/// close_range(2) from 3 on; musl has no function for it.
 ///
 /// # Safety
 ///
-/// Without a flag it closes descriptors whoever owns them.
+/// Without a flag it closes descriptors, whoever owns them.
 unsafe fn close_range(flags: libc::c_uint) -> io::Result<()> {
-    // SAFETY: the caller answers for the descriptors; the call takes no pointer.
+    // SAFETY: the caller is responsible for the descriptors; the call takes no pointer.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, flags) };
     Errno::result(result)?;
     Ok(())
@@ -96,24 +96,24 @@ pub(crate) fn left_for_writing(fd: i32) -> io::Result<File> {
     // SAFETY: borrowed for these two calls, which find out whether it is open and what for.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     let flags = FdFlag::from_bits_retain(fcntl(borrowed, FcntlArg::F_GETFD).unwrap_or(libc::FD_CLOEXEC));
-    // What survived the exec was left by the parent; what we have opened ourselves would not.
+    // What survived the exec was left by the parent; what we opened ourselves is close-on-exec.
     if flags.contains(FdFlag::FD_CLOEXEC) {
         return Err(io::Error::other("the parent has left no such descriptor open"));
     }
     let mode = OFlag::from_bits_retain(fcntl(borrowed, FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE;
     let peer = nix::sys::socket::getpeername::<nix::sys::socket::SockaddrStorage>(fd);
-    // A socket without a peer is one to serve.
+    // A socket without a peer is a listening one.
     if mode == OFlag::O_RDONLY || matches!(peer, Err(errno) if errno != Errno::ENOTSOCK) {
         return Err(io::Error::other("nothing can be written to it"));
     }
     adopt(fd).map(File::from)
 }
 
-/// A pipe that a standard stream goes into, opened anew so that it never blocks: the flags of the one that we were given
-/// are shared with whoever else writes to it. `None` where it is no pipe, or cannot be opened.
+/// Reopens the pipe behind a standard stream so that it never blocks: the flags of the inherited descriptor are shared
+/// with every process that writes to it. `None` if it is not a pipe, or cannot be opened.
 ///
-/// [`write_if_ready`] alone is not enough there: a pipe is ready when it has room for one page, which another process may
-/// fill first, and a line may be longer.
+/// [`write_if_ready`] alone is not enough there: a pipe is ready when it has room for one page, but another process may
+/// fill that first, and a line may be longer.
 pub(crate) fn own_pipe(stream: &impl AsFd) -> Option<File> {
     let kind = nix::sys::stat::fstat(stream).ok()?.st_mode & libc::S_IFMT;
     let path = format!("/proc/self/fd/{}", stream.as_fd().as_raw_fd());
@@ -121,7 +121,7 @@ pub(crate) fn own_pipe(stream: &impl AsFd) -> Option<File> {
     (kind == libc::S_IFIFO).then(open).flatten()
 }
 
-/// Writes to a standard stream now or not at all: a reader that sleeps must not stop us. Returns how many bytes.
+/// Writes to a standard stream now or not at all: a reader that sleeps must not stop us. Returns the number of bytes.
 pub(crate) fn write_if_ready(out: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
     match poll(&mut fds, PollTimeout::ZERO)? {
@@ -130,7 +130,7 @@ pub(crate) fn write_if_ready(out: &impl AsFd, bytes: &[u8]) -> io::Result<usize>
     }
 }
 
-/// Whether standard input is a terminal that we may lose.
+/// Whether standard input is a terminal, which we may lose.
 pub(crate) fn on_terminal() -> bool {
     use std::io::IsTerminal;
     io::stdin().is_terminal()

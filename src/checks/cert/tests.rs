@@ -19,7 +19,7 @@ fn text(found: Finding) -> String {
     found.context.expect("a failure says why")
 }
 
-/// A server with a certificate that is good between two days from now.
+/// A server whose certificate is valid between two days, counted from now.
 fn server(authority: &Authority, from: i64, until: i64) -> SocketAddr {
     https("127.0.0.1", authority.certify(from, until), vec![String::new()]).0
 }
@@ -58,7 +58,7 @@ fn a_certificate_out_of_its_time_is_a_failure() {
 #[test]
 fn a_certificate_of_nobody_known_is_a_failure() {
     let found = text(run(server(&Authority::new(), -1, 30), &[("ca", Authority::new().path())]));
-    // Both authorities have the same name, so that only the signature tells them apart.
+    // Both authorities have the same name, so only the signature distinguishes them.
     assert!(found.contains("to be good: "), "{found}");
 }
 

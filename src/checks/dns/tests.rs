@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-/// A name server that knows `shop.test`, and answers by UDP until nobody asks any more.
+/// A name server that knows `shop.test`, and answers by UDP until it has been idle for a while.
 fn server(ip: &str) -> SocketAddr {
     let socket = UdpSocket::bind((ip, 0)).expect("a free port");
     let address = socket.local_addr().expect("it is bound");
@@ -14,7 +14,7 @@ fn server(ip: &str) -> SocketAddr {
     thread::spawn(move || {
         let mut buffer = [0; 512];
         while let Ok((count, client)) = socket.recv_from(&mut buffer) {
-            // What is not an answer to the question does no harm.
+            // Whatever is not an answer to the question does no harm.
             let _ = socket.send_to(b"\x12\x34 stray", client);
             let reply = reply(&buffer[..count]);
             // An answer is never empty.
@@ -141,7 +141,7 @@ fn a_name_with_one_family_resolves_whatever_the_server_says_of_the_other() {
 
 #[test]
 fn a_long_answer_is_fetched_by_tcp() {
-    // The same port for both: somebody else may have taken it for TCP.
+    // TCP needs the same port: another process may have taken it.
     let (udp, tcp) = std::iter::repeat_with(|| UdpSocket::bind("127.0.0.1:0").expect("a free port"))
         .find_map(|udp| TcpListener::bind(udp.local_addr().ok()?).ok().map(|tcp| (udp, tcp)))
         .expect("it goes on for ever");

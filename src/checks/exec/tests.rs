@@ -1,4 +1,4 @@
-//! What programs do to us: each run here is a shell with a few lines of script.
+//! What programs may do to us: each one here is a shell that runs a few lines of script.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -10,7 +10,7 @@ use crate::sys::tree;
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);
 
-/// For what is killed: it has time to do its worst before.
+/// For programs that will be killed: time enough to do their worst.
 const SHORT: Duration = Duration::from_millis(500);
 
 /// A script, marked by a word that no other process has in its arguments or environment.
@@ -34,7 +34,7 @@ impl Script {
         (self.action)(Deadline::at(Instant::now() + limit))
     }
 
-    /// The pids of its processes that are alive.
+    /// The pids of its living processes.
     fn alive(&self) -> Vec<i32> {
         let all = procfs::all().expect("/proc is mounted").filter(|stat| !stat.is_dead());
         let words = |pid| [procfs::arguments(pid), procfs::environment(pid)].concat();
@@ -47,7 +47,7 @@ fn found(body: &str, more: &[(&str, &str)]) -> (Status, String) {
     (finding.status, finding.context.unwrap_or_default())
 }
 
-/// Runs a script that does not end by itself: it is reported late, and nothing of it is left.
+/// Runs a script that does not end by itself: it is reported as late, and nothing of it is left.
 fn late(body: &str) -> String {
     let script = Script::new(body, &[]);
     let finding = script.run(SHORT);
@@ -189,11 +189,11 @@ fn the_whole_tree_dies_at_the_deadline() {
         "(HOSPITAL_EXEC_ID=\"$HOSPITAL_EXEC_ID inner\" setsid sleep 60 > /dev/null 2>&1 &)",
         // It has no mark, but a parent.
         "env -i setsid sh -c \"sleep 60; : $TAG\" > /dev/null 2>&1 &",
-        // It has neither, but the process group.
+        // It has no mark and no parent, but the process group.
         "(env -i sh -c \"sleep 60; : $TAG\" > /dev/null 2>&1 &)",
-        // It is stopped, and cannot react to anything.
+        // It is stopped and cannot react to anything.
         "sh -c 'kill -STOP $$' &",
-        // New ones all the time.
+        // Starts new ones all the time.
         "while :; do (setsid sleep 60 > /dev/null 2>&1 &) ; sleep 0.01; done &",
     ];
     std::thread::scope(|scope| {

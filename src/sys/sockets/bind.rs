@@ -1,4 +1,4 @@
-//! Sockets that we bind: TCP, unix sockets in the file system under a lock, abstract ones.
+//! Sockets that we bind: TCP, unix sockets in the file system under a lock, and abstract ones.
 
 use std::fs::File;
 use std::io;
@@ -19,7 +19,7 @@ pub(super) fn tcp(host: &str, port: u16, backlog: i32) -> Result<Listener, Error
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
-            // So that 0.0.0.0 and [::] can be bound side by side on one port.
+            // So that 0.0.0.0 and [::] can both be bound to one port.
             socket.set_only_v6(true)?;
         }
         socket.bind(&address.into())?;
@@ -43,8 +43,8 @@ fn refused(address: SocketAddr, error: &io::Error) -> String {
 
 pub(super) fn unix(path: &Path, backlog: i32, owner: FileOwner) -> Result<Listener, Error> {
     let refuse = |why: String| Error::Socket(format!("cannot listen on unix:{}: {why}", path.display()));
-    // Looked at before the lock, too: a lock beside a file that is none of ours, such as /etc/passwd.lock, would keep
-    // whoever uses that name out of his own file.
+    // Checked before locking, too: a lock beside a file that is not ours, such as /etc/passwd.lock, would lock out the
+    // programs that use that name.
     is_vacant(path).map_err(&refuse)?;
     let lock = lock_beside(path).map_err(&refuse)?;
     clear_way(path).map_err(&refuse)?;
@@ -62,8 +62,8 @@ pub(super) fn unix(path: &Path, backlog: i32, owner: FileOwner) -> Result<Listen
     Ok(Listener { name: format!("unix:{}", path.display()), socket, owner: Owner::Us(Some(file)) })
 }
 
-/// Holds `PATH.lock`, so that of two servers that start at once one waits for neither and gives up.
-/// The lock goes with the last process that has it open; its file stays, as deleting it would race.
+/// Holds `PATH.lock`: of two servers that start at once, the second gives up without waiting. The lock ends with the
+/// last process that has it open; its file stays, as deleting it would be a race.
 fn lock_beside(path: &Path) -> Result<File, String> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
@@ -76,7 +76,7 @@ fn lock_beside(path: &Path) -> Result<File, String> {
     Ok(file)
 }
 
-/// Whether nothing stands there; refuses what is no socket.
+/// Whether there is nothing at this path; refuses what is not a socket.
 fn is_vacant(path: &Path) -> Result<bool, String> {
     match std::fs::symlink_metadata(path) {
         Err(_) => Ok(true),
@@ -85,12 +85,12 @@ fn is_vacant(path: &Path) -> Result<bool, String> {
     }
 }
 
-/// Deletes the socket file of a server that is dead; refuses anything else that stands there.
+/// Deletes the socket file of a dead server; refuses anything else at this path.
 fn clear_way(path: &Path) -> Result<(), String> {
     if is_vacant(path)? {
         return Ok(());
     }
-    // Not waiting for a live server whose backlog is full.
+    // Non-blocking, so as not to wait for a live server whose backlog is full.
     let probe = || -> io::Result<()> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
         socket.connect(&SockAddr::unix(path)?)

@@ -23,7 +23,7 @@ impl Talk {
         Talk { connection, reader, now, heard: String::new(), shut: false }
     }
 
-    /// The client says this, and is answered as far as can be; each answer's body is its target.
+    /// The client sends this, and is answered as far as possible; the body of each answer is its target.
     fn say(&mut self, bytes: impl AsRef<[u8]>) -> &mut Talk {
         let result = self.connection.receive(bytes.as_ref(), self.now, &mut self.reader, &PATIENCE);
         self.go_on(result);
@@ -49,7 +49,7 @@ impl Talk {
                     result = Ok(());
                 }
                 Need::Write => {
-                    // In pieces, as a slow client takes it.
+                    // In pieces, as a slow client would read it.
                     let output = self.connection.output();
                     let piece = &output[..output.len().min(100)];
                     self.heard.push_str(std::str::from_utf8(piece).expect("answers are ASCII here"));
