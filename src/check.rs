@@ -15,6 +15,9 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest context that an outcome keeps, in bytes.
 pub const CONTEXT_LIMIT: usize = 8 * 1024;
 
+/// The kind of a check that is a function of the application.
+const FUNCTION: &str = "function";
+
 /// The result of a check, in the words of Python's `unittest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -222,10 +225,15 @@ impl Check {
             timeout: DEFAULT_TIMEOUT,
             expect: Expect::Success,
             blocking: true,
-            kind: "function",
+            kind: FUNCTION,
             origin: String::new(),
             action: Box::new(action),
         }
+    }
+
+    /// Whether it is a function of the application, which may do anything.
+    pub(crate) fn is_function(&self) -> bool {
+        self.kind == FUNCTION
     }
 
     /// Runs the check and judges what it found. A panic is contained and counts as `fail`, as in a test; its context is

@@ -17,6 +17,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcomma
 
 use crate::error::Error;
 use crate::settings::{Given, one_line};
+use crate::sys::signals;
 
 /// Collect healthchecks and run them on demand.
 #[derive(Debug, Parser)]
@@ -38,6 +39,8 @@ enum Verb {
 
 /// Does what the command line says.
 pub(crate) fn run() -> ExitCode {
+    signals::survive_size_limit();
+    signals::heed_children();
     let mut given = Given::from_process();
     if let Some((_, verb)) = former_name(&given.argv) {
         given.argv.insert(1, verb.into());

@@ -23,8 +23,8 @@ static ACCESS: OnceLock<Output> = OnceLock::new();
 /// The path that stands for standard output.
 const STANDARD_OUTPUT: &str = "-";
 
-/// Starts logging. Call it once, before the first fork: the workers inherit the log. The file is given to `owner`, so
-/// that workers that run as another user can reopen it.
+/// Starts logging. Call it once, before the first fork: the workers inherit the log. A file that it creates is given to
+/// `owner`, so that workers that run as another user can reopen it.
 ///
 /// # Errors
 ///

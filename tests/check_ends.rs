@@ -129,6 +129,20 @@ fn a_report_that_is_lost_on_a_full_disk_does_not_end_well() {
 }
 
 #[test]
+fn a_report_that_is_lost_at_the_size_limit_of_its_file_does_not_end_well() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let mut command = Command::new("/bin/sh");
+    let line = format!("exec prlimit --fsize=16 {HOSPITAL} check --format json '{PREDICTABLE}' >report");
+    command.args(["-c", &line]).current_dir(folder.path());
+    let ran = run(command);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(ran.stderr.contains("cannot write to standard output: File too large"), "{}", ran.stderr);
+    // A program that a check runs is ended by it as ever.
+    let ran = support::once::check(&["exec:/bin/sh#args=-c&args=kill%20-XFSZ%20$$"]);
+    assert!(ran.stdout.contains("SIGXFSZ") || ran.stderr.contains("SIGXFSZ"), "{}{}", ran.stdout, ran.stderr);
+}
+
+#[test]
 fn nobody_has_to_read_what_it_says() {
     for redirection in [">&- 2>&-", "2>/dev/full"] {
         for (name, code) in [(PREDICTABLE, 0), (FAILS, 1), ("nothing", 2)] {

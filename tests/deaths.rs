@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::io::Write;
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use support::cgroup::Cgroup;
@@ -119,6 +121,47 @@ fn a_stopped_worker_holds_up_nobody_who_comes_later() {
     let load = Load::start(&server.at, Shape { close: 2, keep_alive: 0, ..Shape::default() });
     load.wait_for_answers(100);
     load.stop().assert_nothing_lost();
+}
+
+#[test]
+fn a_check_is_not_interrupted_by_a_signal_to_its_worker() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let check = format!("tcp://{}#match=hello&timeout=60s", listener.local_addr().expect("it is bound"));
+    let server = Launch::serve(["-w", "1", "--request-timeout", "60s"]).env("HEALTHCHECKS", &check).start();
+    let worker = server.workers()[0];
+    let mut client = Client::to(&server.at);
+    client.ask("/");
+    let (mut peer, _) = listener.accept().expect("the check connects");
+    let threads = std::fs::read_dir(format!("/proc/{worker}/task")).expect("it is alive").flatten();
+    let mut threads = threads.filter_map(|thread| thread.file_name().to_str()?.parse().ok());
+    let thread: i32 = threads.find(|&thread| processes::name(thread) == "check").expect("it runs in one");
+    for _ in 0..10 {
+        eventually("the check waits", || processes::state(thread) == Some('S'));
+        // To the worker, but that thread is the first to be asked.
+        send(thread, Signal::SIGUSR1);
+        eventually("somebody takes it", || processes::status(worker, "ShdPnd").trim_start_matches('0').is_empty());
+    }
+    peer.write_all(b"hello").expect("the check is still there");
+    let answer = client.answer();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+#[test]
+fn a_terminal_that_stops_background_output_stops_nothing() {
+    let serve = format!("{HOSPITAL} serve -b 127.0.0.1:0 --access-logfile - --error-logfile /dev/stderr");
+    let line = format!(
+        "stty tostop; set -m; {serve} hospital.healthchecks.predictable & echo $! >pid; wait $!; echo $? >code"
+    );
+    let script = Family::start(tempfile::tempdir().expect("there is room"), "script", |command| {
+        command.env("SHELL", "/bin/sh").args(["--quiet", "--flush", "--command", &line, "screen"]);
+    });
+    let screen = || script.text("screen");
+    eventually("it serves", || screen().contains("INFO") && screen().contains("Serving on"));
+    assert_eq!(get(&At::announced(&screen()), "/livez").status, 200);
+    eventually("the worker logs it", || screen().contains("GET /livez"));
+    let master = script.text("pid").trim().parse().expect("a pid");
+    send(master, Signal::SIGTERM);
+    eventually("it ends", || script.text("code") == "0\n");
 }
 
 #[test]

@@ -5,8 +5,9 @@ mod support;
 use std::time::Duration;
 
 use hospital::check::Status;
+use support::once;
 use support::programs::{endless, with};
-use support::{Launch, Signal, eventually, processes};
+use support::{HOSPITAL, Launch, Signal, eventually, get, processes};
 
 #[test]
 fn what_is_reported_late_is_dead_by_then() {
@@ -18,6 +19,27 @@ fn what_is_reported_late_is_dead_by_then() {
     let context = report.outcomes[0].finding.context.as_deref().unwrap_or_default();
     assert!(context.contains("timed out after 1s"), "{context}");
     eventually("nothing of it is left", || with(&word) == 0);
+}
+
+#[test]
+fn an_exec_check_passes_under_a_parent_that_ignores_its_children() {
+    let mut command = std::process::Command::new("env");
+    command.args(["--ignore-signal=CHLD", HOSPITAL, "check", "exec:/bin/true"]);
+    let run = once::run(command);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+}
+
+#[test]
+fn a_program_is_started_with_no_signal_blocked() {
+    // No shell, for some unblock them themselves. It fails, and so says what it has found.
+    let checks = [
+        "mask=exec:/bin/grep#args=SigBlk&args=/proc/self/status&args=/no/such",
+        "dies=exec:/bin/sh#args=-c&args=kill%20-TERM%20$$;%20sleep%2060",
+    ];
+    let server = Launch::serve(["-w", "1"]).env("HEALTHCHECKS", &checks.join(" ")).start();
+    let answer = get(&server.at, "/?verbose");
+    assert!(answer.body.contains("signal: 15"), "{}", answer.body);
+    assert!(answer.body.contains("0000000000000000"), "{}", answer.body);
 }
 
 #[test]

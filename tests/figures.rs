@@ -99,6 +99,58 @@ fn livez_is_answered_at_once_while_every_worker_runs_slow_checks() {
 }
 
 #[test]
+fn a_dead_or_stopped_worker_is_not_taken_for_a_free_one() {
+    let start = |workers: &str| {
+        let launch = Launch::binding(["-b", "127.0.0.1:0", "-w", workers, "--request-timeout", "60s"]);
+        let gate = launch.path("gate");
+        launch.env("HEALTHCHECKS", &metrics::gated(&gate)).start()
+    };
+    // Has a worker run a round that does not end: which one?
+    let occupy = |server: &Server| {
+        let mut client = Client::to(&server.at);
+        client.ask("/");
+        let mut busy = None;
+        eventually("a round begins", || {
+            busy = server.workers().into_iter().find(|&worker| !processes::children(worker).is_empty());
+            busy.is_some()
+        });
+        (client, busy.expect("it was just seen"))
+    };
+    let stop = |worker| {
+        send(worker, Signal::SIGSTOP);
+        eventually("it stands still", || processes::state(worker) == Some('T'));
+    };
+
+    // One that is merely stopped looks as if it were free.
+    let server = start("2");
+    let (_client, busy) = occupy(&server);
+    stop(server.workers().into_iter().find(|&worker| worker != busy).expect("there are two"));
+    for _ in 0..3 {
+        assert_eq!(get(&server.at, "/livez").status, 200);
+    }
+
+    // One that the master has sent away does not, even if it cannot go.
+    let server = start("1");
+    let old = server.workers()[0];
+    stop(old);
+    server.signal(Signal::SIGHUP);
+    server.logs("reloaded: all workers");
+    let median = || {
+        let (_client, _) = occupy(&server);
+        let mut times = Times::of(10, || get(&server.at, "/livez")).0;
+        times.sort_unstable();
+        times[5]
+    };
+    let beside_the_stopped = median();
+    send(old, Signal::SIGKILL);
+    eventually("it is dead", || server.workers().len() == 1);
+    let beside_the_dead = median();
+    // For so long the door is left to a worker that is free.
+    let patience = Duration::from_millis(50);
+    assert!(beside_the_stopped < patience && beside_the_dead < patience, "{beside_the_stopped:?} {beside_the_dead:?}");
+}
+
+#[test]
 #[ignore = "needs slowhttptest: run tests/run"]
 fn a_thousand_slow_headers_hold_up_no_probe() {
     beside_slowhttptest("slow headers", &["-H", "-i", "1"], SLOW);

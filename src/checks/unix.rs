@@ -45,10 +45,15 @@ fn check(name: &str, exchange: &Exchange, deadline: Deadline) -> Result {
 
 fn connect(address: &SockAddr, deadline: Deadline) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Connecting to a unix socket waits for a place in its queue for as long as the write timeout.
-    socket.set_write_timeout(Some(patience(deadline)))?;
-    socket.connect(address)?;
-    Ok(socket)
+    loop {
+        // Connecting to a unix socket waits for a place in its queue for as long as the write timeout.
+        socket.set_write_timeout(Some(patience(deadline)))?;
+        match socket.connect(address) {
+            // By a signal, or because the process was stopped and continued.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result.map(|()| socket),
+        }
+    }
 }
 
 fn address(name: &str) -> std::result::Result<SockAddr, String> {

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::sys::descriptors::{own_pipe, write_if_ready};
+use crate::sys::descriptors::{own_pipe, write_from_background, write_if_ready};
 use crate::sys::filesystem::open_log;
 use crate::sys::sockets::FileOwner;
 
@@ -35,12 +35,12 @@ struct State {
 }
 
 impl Output {
-    /// The file at this path, or the stream if there is none. The file is given to `owner`, so that workers that run as
-    /// another user can reopen it.
+    /// The file at this path, or the stream if there is none. A file that it creates is given to `owner`, so that
+    /// workers that run as another user can reopen it.
     pub(super) fn open(path: Option<&Path>, stream: Stream, owner: FileOwner) -> io::Result<Output> {
         let path = path.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         let file = match (&path, stream) {
-            (Some(path), _) => Some(open(path, owner)?),
+            (Some(path), _) => Some(open_log(path, owner)?),
             (None, Stream::Out) => own_pipe(&io::stdout()),
             (None, Stream::Error) => own_pipe(&io::stderr()),
         };
@@ -56,7 +56,7 @@ impl Output {
     /// with the path.
     pub(super) fn reopen(&self) -> Result<(), (&Path, io::Error)> {
         let Some(path) = &self.path else { return Ok(()) };
-        let file = open(path, self.owner).map_err(|error| (path.as_path(), error))?;
+        let file = open_log(path, self.owner).map_err(|error| (path.as_path(), error))?;
         let mut state = self.lock();
         state.file = Some(file);
         state.torn = false;
@@ -88,7 +88,7 @@ impl State {
         let mut rest = bytes;
         while !rest.is_empty() {
             let written = match (&mut self.file, stream) {
-                (Some(file), _) => file.write(rest),
+                (Some(file), _) => write_from_background(|| file.write(rest)),
                 (None, Stream::Out) => write_if_ready(&io::stdout(), rest),
                 (None, Stream::Error) => write_if_ready(&io::stderr(), rest),
             };
@@ -103,13 +103,6 @@ impl State {
         self.torn = if rest.len() == bytes.len() { self.torn } else { !rest.is_empty() };
         rest.is_empty()
     }
-}
-
-fn open(path: &Path, (user, group): FileOwner) -> io::Result<File> {
-    let file = open_log(path)?;
-    // A worker may not change the owner, nor does it need to: the master has done so.
-    let _ = std::os::unix::fs::fchown(&file, user, group);
-    Ok(file)
 }
 
 #[cfg(test)]

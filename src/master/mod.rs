@@ -205,12 +205,12 @@ impl Master {
             Action::Reap => return Flow::On(self.reap()),
             Action::Inspect => return Flow::On(self.inspect()),
             Action::Load => return Flow::On(vec![self.load()]),
-            Action::Term(pid) => send(pid, Signal::SIGTERM),
-            Action::Kill(pid) => send(pid, Signal::SIGKILL),
+            Action::Term(pid) => self.dismiss(pid, Signal::SIGTERM),
+            Action::Kill(pid) => self.dismiss(pid, Signal::SIGKILL),
             Action::Reopen(pid) => send(pid, Signal::SIGUSR1),
             Action::Abort { slot, pid } => {
                 self.coroner.hangs(slot, pid);
-                send(pid, Signal::SIGABRT);
+                self.dismiss(pid, Signal::SIGABRT);
             }
             Action::ReopenLogs => crate::logging::reopen(),
             Action::Beat { within } => self.beat(within),
@@ -258,6 +258,15 @@ impl Master {
         }
     }
 
+    /// Ends a process with a signal. If it is a worker, the others stop leaving connections to it: it may be stopped, or
+    /// hang.
+    fn dismiss(&self, pid: Pid, signal: Signal) {
+        if let Some(slot) = self.fleet.slot_of(pid) {
+            self.scoreboard.set_unready(slot);
+        }
+        send(pid, signal);
+    }
+
     /// In the child: keeps what belongs to a worker, and by dropping the rest closes what belongs to the master.
     fn into_post(mut self, slot: usize, generation: Generation, master: i32) -> Post {
         Post {
@@ -281,6 +290,7 @@ impl Master {
             let mut end = End::Crash;
             self.snapshot.bury(pid.unsigned_abs());
             if let Some(slot) = self.fleet.slot_of(pid) {
+                self.scoreboard.set_unready(slot);
                 end = self.coroner.died(slot, self.fleet.slots()[slot], pid, status);
                 // A worker that was killed has not ended what its checks were running.
                 if status.code().is_none()

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::check::{Check, Deadline, Finding};
+use crate::sys::signals;
 
 /// A check to run.
 pub(super) struct Job {
@@ -105,7 +106,11 @@ impl Shared {
     fn work(&self) {
         while let Some(Job { round, index, check, deadline }) = self.next_job() {
             let began = Instant::now();
-            let finding = check.run(deadline);
+            let finding = match check.is_function() {
+                // It may start programs, which would inherit the blocked signals.
+                true => check.run(deadline),
+                false => signals::undisturbed(|| check.run(deadline)),
+            };
             let mut queue = self.lock();
             // Counted before the round can learn of the result: a new round would otherwise start a thread too many.
             queue.free += 1;

@@ -341,3 +341,23 @@ fn a_suspect_whose_turn_does_not_come_in_time_is_told_so() {
         [("late", Status::Error, Some("timed out after 20ms")), ("waiting", Status::Error, Some(why))]
     );
 }
+
+#[test]
+fn a_kind_is_not_interrupted_by_signals_and_a_function_passes_none_on_as_blocked_to_what_it_starts() {
+    let blocked = |_| {
+        let status = std::fs::read_to_string("/proc/thread-self/status").expect("there is a /proc");
+        Finding::new(
+            Status::Pass,
+            status.split("SigBlk:").nth(1).unwrap_or_default().lines().next().unwrap_or_default(),
+        )
+    };
+    let function = Check::new("function", blocked);
+    let kind = Check { kind: "tcp", ..Check::new("kind", blocked) };
+    let report = Runner::run(suite([function, kind].map(Arc::new)), LONG);
+    let [function, kind] = [0, 1].map(|index| {
+        let context = report.outcomes[index].finding.context.as_deref().unwrap_or_default();
+        u64::from_str_radix(context.trim(), 16).expect("a mask")
+    });
+    let term = 1 << (nix::libc::SIGTERM - 1);
+    assert_eq!((function, kind & term), (0, term));
+}

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use super::descriptors::{set_nonblocking, wait_readable};
 use super::pidfd::PidFd;
+use super::signals;
 use super::tree::{self, MARKER, Mark};
 
 /// The limits of a program.
@@ -53,7 +54,7 @@ pub(crate) fn run(command: &mut Command, bounds: Bounds) -> io::Result<Run> {
     let mark = Mark::new()?;
     command.env(MARKER, mark.value()).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn()?;
+    let mut child = signals::with_none_blocked(|| command.spawn())?;
     let root = i32::try_from(child.id()).expect("the kernel gives pids that fit");
 
     let mut outputs = Outputs {

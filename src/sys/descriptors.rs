@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, PipeReader};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::signals::undisturbed;
 
 /// Waits until one of the descriptors is readable, a signal arrives, or the deadline has passed.
 pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
@@ -24,6 +26,12 @@ pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Whether it can be read now; of a listener, whether a connection waits there. A call that fails says no.
+pub(crate) fn is_readable(fd: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// A pipe whose ends do not block and do not survive an exec.
@@ -44,25 +52,37 @@ pub(super) fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
 /// Marks every descriptor above 2 close-on-exec: parents such as circusd leak theirs to us, and the programs that
 /// checks start must not get any.
 pub(crate) fn close_all_on_exec() -> io::Result<()> {
-    // SAFETY: the call changes flags only; no descriptor is closed or taken over.
-    unsafe { close_range(libc::CLOSE_RANGE_CLOEXEC) }
+    // SAFETY: the calls change flags only; no descriptor is closed or taken over.
+    unsafe { close_range(libc::CLOSE_RANGE_CLOEXEC, |fd| libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC)) }
 }
 
 /// Closes every descriptor above 2, in a forked child that needs none of its parent's.
 pub(super) fn close_all() -> io::Result<()> {
     // SAFETY: the child ends without running destructors, so nothing is closed twice.
-    unsafe { close_range(0) }
+    unsafe { close_range(0, |fd| libc::close(fd)) }
 }
 
-/// close_range(2) from 3 on; musl has no function for it.
+/// close_range(2) from 3 on; musl has no function for it. Where the kernel (before 5.11) or a system call filter does not
+/// know it, `one` does the same to each descriptor.
 ///
 /// # Safety
 ///
 /// Without a flag it closes descriptors, whoever owns them.
-unsafe fn close_range(flags: libc::c_uint) -> io::Result<()> {
+unsafe fn close_range(flags: libc::c_uint, one: impl Fn(RawFd) -> libc::c_int) -> io::Result<()> {
     // SAFETY: the caller is responsible for the descriptors; the call takes no pointer.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, flags) };
-    Errno::result(result)?;
+    match Errno::result(result) {
+        Ok(_) => {}
+        Err(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) => {
+            let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+            let open: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?.flatten().filter_map(number).collect();
+            for fd in open.into_iter().filter(|fd| *fd > 2) {
+                // That of the list itself is closed by now.
+                let _ = one(fd);
+            }
+        }
+        Err(errno) => return Err(errno.into()),
+    }
     Ok(())
 }
 
@@ -126,8 +146,14 @@ pub(crate) fn write_if_ready(out: &impl AsFd, bytes: &[u8]) -> io::Result<usize>
     let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
     match poll(&mut fds, PollTimeout::ZERO)? {
         0 => Err(io::ErrorKind::WouldBlock.into()),
-        _ => Ok(nix::unistd::write(out, bytes)?),
+        _ => Ok(write_from_background(|| nix::unistd::write(out, bytes))?),
     }
+}
+
+/// Writes to what may be a terminal that stops background output (`stty tostop`): it sends SIGTTOU, and as long as that
+/// has a handler the write is begun again and again. Where the signal is blocked, the terminal lets it pass.
+pub(crate) fn write_from_background<T>(write: impl FnOnce() -> T) -> T {
+    undisturbed(write)
 }
 
 /// Whether standard input is a terminal, which we may lose.

@@ -1,12 +1,15 @@
 //! File systems: how much room they have, and which files we may run.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, User, eaccess};
+
+use super::identity::effective_user;
+use super::sockets::FileOwner;
 
 /// The room on a file system: bytes, and inodes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,9 +54,58 @@ pub(crate) fn read_file(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Opens a file for appending, without waiting for a fifo's reader.
-pub(crate) fn open_log(path: &Path) -> io::Result<File> {
-    File::options().create(true).append(true).custom_flags(libc::O_NONBLOCK).open(path)
+/// Opens a file for appending, without waiting for a fifo's reader. A file that it creates is given to `owner`.
+///
+/// The folder may belong to that user, who can put a link to a file of root's there. So a file that exists already keeps its
+/// owner, and root does not follow links of that user.
+pub(crate) fn open_log(path: &Path, (user, group): FileOwner) -> io::Result<File> {
+    let mut options = File::options();
+    options.append(true).custom_flags(libc::O_NONBLOCK);
+    match options.clone().create_new(true).open(path) {
+        Ok(file) => {
+            // Some file systems have no owners.
+            let _ = fchown(&file, user, group);
+            Ok(file)
+        }
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Err(_) if user.is_none_or(|user| user == effective_user()) => options.create(true).open(path),
+        Err(_) => {
+            let may_follow = fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink() && Some(it.uid()) != user);
+            let flags = if may_follow { libc::O_NONBLOCK } else { libc::O_NONBLOCK | libc::O_NOFOLLOW };
+            options.custom_flags(flags).open(path).map_err(name_link)
+        }
+    }
+}
+
+/// Opens a file and locks it; creates it if it is missing. [`io::ErrorKind::WouldBlock`]: another process holds the lock.
+/// A link is not followed, because its target may be somebody else's.
+pub(crate) fn open_locked(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let mut options = File::options();
+    options.create(true).read(true).write(true).truncate(false).custom_flags(flags);
+    loop {
+        let file = options.open(path).map_err(name_link)?;
+        file.try_lock()?;
+        // The former holder may have deleted it since we opened it. Then nobody would find the file that we have locked.
+        if stands_at(&file, path) {
+            return Ok(file);
+        }
+    }
+}
+
+/// Whether the path names this very file, and not a link or another file.
+pub(crate) fn stands_at(file: &File, path: &Path) -> bool {
+    let identity = |it: fs::Metadata| (it.dev(), it.ino());
+    let (open, there) = (file.metadata().map(identity), fs::symlink_metadata(path).map(identity));
+    open.is_ok_and(|open| there.is_ok_and(|there| open == there))
+}
+
+/// With `O_NOFOLLOW`, the kernel reports a link as "too many levels of symbolic links"; this says it plainly.
+fn name_link(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::ELOOP) => io::Error::other("it is a symbolic link, which is not followed here: name its target"),
+        _ => error,
+    }
 }
 
 /// Whether this process may run the file with its present user and groups.

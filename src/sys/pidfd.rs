@@ -4,8 +4,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
+
+use super::descriptors::is_readable;
 
 /// A process; its descriptor becomes readable when the process has ended.
 pub(super) struct PidFd(OwnedFd);
@@ -32,9 +33,8 @@ impl PidFd {
 
     /// Whether it has ended, with all its threads; reaped or not.
     pub(super) fn has_ended(&self) -> bool {
-        let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
         // A call that fails counts as "still running": the caller looks again.
-        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        is_readable(self)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Shared memory in which the workers note what the master must know without asking.
 //!
-//! A slot is written by the one worker that holds it and read by everybody; the fields are independent, so relaxed
-//! loads and stores are enough.
+//! A slot is written by the one worker that holds it, and by the master when it ends that worker, and read by
+//! everybody; the fields are independent, so relaxed loads and stores are enough.
 
 mod checks;
 mod counts;
@@ -100,13 +100,13 @@ impl Scoreboard {
         self.board.slots[slot].busy.store(busy, SeqCst);
     }
 
-    /// Whether another worker is ready and is running no round.
+    /// Whether another worker is ready and is running no round. It may be stopped or hang all the same.
     pub(crate) fn is_another_free(&self, slot: usize) -> bool {
         let free = |slot: &Slot| slot.ready.load(SeqCst) != 0 && !slot.busy.load(SeqCst);
         self.board.slots.iter().enumerate().any(|(index, other)| index != slot && free(other))
     }
 
-    /// The worker takes no more connections.
+    /// The worker takes no more connections. Said by itself, or by the master when it ends the worker.
     pub(crate) fn set_unready(&self, slot: usize) {
         self.board.slots[slot].ready.store(0, SeqCst);
     }

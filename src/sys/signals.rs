@@ -5,9 +5,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 pub(crate) use nix::sys::signal::Signal;
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, sigaction, sigprocmask};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
+
+/// The signals that a thread raises itself.
+const FAULTS: [Signal; 7] =
+    [Signal::SIGABRT, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGSEGV, Signal::SIGSYS, Signal::SIGTRAP];
 
 /// The signals that a process handles, in a queue.
 ///
@@ -63,6 +67,24 @@ pub(crate) fn before_ending(last: impl FnOnce() + Send + 'static) -> io::Result<
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
 }
 
+/// Lets a write beyond the limit on file sizes fail, as on a full disk, instead of ending the process.
+///
+/// It installs a handler that does nothing: workers keep it, and an exec resets it. If the signal were ignored instead, the
+/// programs of checks would ignore it too.
+pub(crate) fn survive_size_limit() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: a handler that does nothing may interrupt anything.
+    unsafe { sigaction(Signal::SIGXFSZ, &action) }.expect("it is a signal that can be handled");
+}
+
+/// Resets SIGCHLD, which stays ignored over an exec if the parent ignores it: the kernel would then reap our children,
+/// and waiting for them fail. To be called before there is a thread.
+pub(crate) fn heed_children() {
+    // SAFETY: the default action runs no code of ours.
+    let _ = unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigDfl) };
+}
+
 /// The name of a signal, such as `SIGSEGV`.
 pub(crate) fn name(number: u8) -> String {
     Signal::try_from(i32::from(number)).map_or_else(|_| format!("signal {number}"), |signal| signal.to_string())
@@ -74,6 +96,28 @@ fn is_ignored(signal: Signal) -> bool {
     // SAFETY: no new action is given, and the old one is written to a live variable.
     let asked = unsafe { libc::sigaction(signal as i32, std::ptr::null(), &raw mut now) };
     asked == 0 && now.sa_sigaction == libc::SIG_IGN
+}
+
+/// Runs something that no signal from outside may interrupt: another thread gets it. Programs inherit the blocked
+/// signals: see [`with_none_blocked`].
+pub(crate) fn undisturbed<T>(run: impl FnOnce() -> T) -> T {
+    let mut outside = SigSet::all();
+    // These end the process even if they are blocked, but then without a message.
+    FAULTS.into_iter().for_each(|fault| outside.remove(fault));
+    with_blocked(&outside, run)
+}
+
+/// Starts a program, which inherits the blocked signals.
+pub(super) fn with_none_blocked<T>(run: impl FnOnce() -> T) -> T {
+    with_blocked(&SigSet::empty(), run)
+}
+
+fn with_blocked<T>(blocked: &SigSet, run: impl FnOnce() -> T) -> T {
+    // It fails for no set that there is.
+    let before = blocked.thread_swap_mask(SigmaskHow::SIG_SETMASK);
+    let result = run();
+    let _ = before.and_then(|before| before.thread_set_mask());
+    result
 }
 
 /// Blocks every signal and returns what was blocked before.

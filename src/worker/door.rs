@@ -7,6 +7,7 @@ use mio::{Poll, Token};
 use socket2::Socket;
 
 use crate::round::MOST_AT_ONCE;
+use crate::sys::descriptors::is_readable;
 use crate::sys::sockets::{Accepted, Listener};
 
 /// How long the door stays closed when the machine lacks descriptors or memory for another connection.
@@ -42,6 +43,8 @@ enum State {
     /// Left to free workers, while a round runs here.
     Yielded {
         until: Instant,
+        /// Whether a connection was waiting at the last look.
+        knocked: bool,
     },
     /// For lack of descriptors or memory.
     Paused {
@@ -125,7 +128,7 @@ impl Door {
     /// When [`Door::tend`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Paused { until } | State::Yielded { until } => Some(until),
+            State::Paused { until } | State::Yielded { until, .. } => Some(until),
             State::Closing { at } => Some(at),
             State::Open | State::Closed => None,
         }
@@ -136,7 +139,7 @@ impl Door {
         match self.state {
             State::Paused { until } if until <= now => self.open(poll),
             State::Yielded { .. } if !busy => self.open(poll),
-            State::Yielded { until } if until <= now => self.open(poll),
+            State::Yielded { until, .. } if until <= now => self.open(poll),
             State::Closing { at } if at <= now => {
                 self.close(poll);
                 Ok(())
@@ -149,15 +152,24 @@ impl Door {
 
     /// Leaves connections to other workers for a while, as those may become busy, or end.
     pub(super) fn yield_to_others(&mut self, poll: &Poll, now: Instant) {
-        let until = now + YIELD;
-        match &mut self.state {
-            State::Open => {
-                self.unwatch(poll);
-                self.state = State::Yielded { until };
-            }
-            State::Yielded { until: before } => *before = until,
-            State::Paused { .. } | State::Closing { .. } | State::Closed => {}
+        if let State::Open = self.state {
+            self.unwatch(poll);
+            self.state = State::Yielded { until: now + YIELD, knocked: false };
         }
+    }
+
+    /// Whether a connection was still waiting at the last two looks, each after the time for free workers: one that seems
+    /// free may be stopped, or hang.
+    pub(super) fn is_neglected(&mut self, now: Instant) -> bool {
+        let State::Yielded { until, knocked } = &mut self.state else { return false };
+        if now < *until {
+            return false;
+        }
+        let waits = self.listeners.iter().any(is_readable);
+        let is_neglected = *knocked && waits;
+        *until = now + YIELD;
+        *knocked = waits && !is_neglected;
+        is_neglected
     }
 
     /// Leaves inherited sockets to their owner at once, and closes those that we bound a little later: clients that

@@ -120,6 +120,8 @@ impl Worker {
         let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
         // The handlers first: a TERM since the fork is still blocked, and would be lost if it were unblocked before.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
+        // The master's handler would wake us up whenever a program of a check ends.
+        signals::heed_children();
         signals::unblock_all()?;
         process::set_name(&format!("{}:w{slot}", settings.process.name));
         identity.assume()?;
@@ -213,12 +215,15 @@ impl Worker {
         Ok(())
     }
 
-    /// While a round runs here, connections are left to free workers, as long as there is one.
+    /// While a round runs here, connections are left to free workers, as long as there is one that takes them.
     fn tend_door(&mut self) -> io::Result<()> {
         let busy = self.cache.is_running();
         self.scoreboard.set_busy(self.slot, busy);
         if busy && self.scoreboard.is_another_free(self.slot) {
             self.door.yield_to_others(&self.poll, self.now);
+            if self.door.is_neglected(self.now) {
+                self.let_waiting_in()?;
+            }
         }
         while let Some(socket) = self.door.accept_last(self.now) {
             self.admit(socket)?;

@@ -121,6 +121,11 @@ impl Worker {
         // Clients that came since we woke may have changed the files of checks before: a new time makes us look at
         // those again.
         self.now = Instant::now();
+        self.let_waiting_in()
+    }
+
+    /// Accepts all that are waiting now, as far as there is room.
+    pub(super) fn let_waiting_in(&mut self) -> io::Result<()> {
         for _ in self.clients.len()..self.door.most() {
             match self.door.accept_waiting() {
                 Some(socket) => self.admit(socket)?,

@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, lchown};
 use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{FileOwner, Listener, Owner, SocketFile, prepare, shown};
 use crate::error::Error;
+use crate::sys::filesystem::open_locked;
 
 pub(super) fn tcp(host: &str, port: u16, backlog: i32) -> Result<Listener, Error> {
     let address = (host, port).to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {
@@ -51,7 +52,8 @@ pub(super) fn unix(path: &Path, backlog: i32, owner: FileOwner) -> Result<Listen
     let bound = || -> io::Result<(Socket, (u64, u64))> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(path)?)?;
-        std::os::unix::fs::chown(path, owner.0, owner.1)?;
+        // If somebody has put a link in its place by now, its target is none of ours.
+        lchown(path, owner.0, owner.1)?;
         prepare(&socket)?;
         socket.listen(backlog)?;
         let file = std::fs::symlink_metadata(path)?;
@@ -67,13 +69,10 @@ pub(super) fn unix(path: &Path, backlog: i32, owner: FileOwner) -> Result<Listen
 fn lock_beside(path: &Path) -> Result<File, String> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(&name)
-        .map_err(|error| format!("its lock {} cannot be opened: {error}", Path::new(&name).display()))?;
-    file.try_lock().map_err(|_| "another server holds it: stop that one, or choose another path".to_owned())?;
-    Ok(file)
+    open_locked(Path::new(&name)).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => "another server holds it: stop that one, or choose another path".to_owned(),
+        _ => format!("its lock {} cannot be opened: {error}", Path::new(&name).display()),
+    })
 }
 
 /// Whether there is nothing at this path; refuses what is not a socket.
