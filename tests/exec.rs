@@ -113,6 +113,15 @@ fn what_a_program_prints_begins_no_line_of_the_log_and_moves_no_cursor() {
     assert!(!log.contains(['\r', '\u{1b}']) && !log.lines().any(|line| line.starts_with("well")), "{log:?}");
 }
 
+#[test]
+fn a_program_gets_no_descriptor_that_check_inherited() {
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "exec 7</dev/null; exec \"$@\"", "sh", support::HOSPITAL, "check"]);
+    shell.arg("exec:/bin/sh#args=-c&args=test%20!%20-e%20/proc/$$/fd/7%20||%20exit%202");
+    let output = shell.output().expect("there is a shell");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// `hospital check` of these names, with none of our descriptors as its output.
 fn check(names: &[&str]) -> std::process::Child {
     use std::process::{Command, Stdio};

@@ -121,6 +121,20 @@ fn loopback_answers_a_ping() {
 }
 
 #[test]
+#[ignore = "needs root: run tests/run"]
+fn a_connection_to_itself_is_no_connection() {
+    // With one port to connect from, it is the one that is connected to.
+    let script = "ip link set lo up; echo 40000 40000 >/proc/sys/net/ipv4/ip_local_port_range; exec \"$@\"";
+    for target in ["tcp://127.0.0.1:40000#send=me&match=me", "tcp://0.0.0.0:40000", "tcp://[::1]:40000"] {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "sh", "-ec", script, "sh", env!("CARGO_BIN_EXE_hospital"), "check", target]);
+        let output = command.output().expect("unshare is there");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && text.contains("connection refused"), "{target}: {text}");
+    }
+}
+
+#[test]
 fn a_mail_server_is_known_by_its_banner() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");

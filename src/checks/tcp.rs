@@ -1,5 +1,6 @@
 //! `tcp://HOST:PORT`: a connection can be made, and what comes back matches.
 
+use std::io;
 use std::net::TcpStream;
 use std::time::Instant;
 
@@ -49,13 +50,23 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<TcpStre
     let mut failures = Vec::new();
     for (tried, address) in addresses.iter().enumerate() {
         let share = patience(deadline) / (addresses.len() - tried) as u32;
-        match TcpStream::connect_timeout(address, share) {
+        match TcpStream::connect_timeout(address, share).and_then(with_another) {
             Ok(stream) => return Ok(stream),
             Err(error) => failures.push(format!("{address}: {}", spoken(&error))),
         }
     }
     let tried = if failures.is_empty() { "it has no address".to_owned() } else { failures.join(", ") };
     Err(Reason::Fail(format!("expected {endpoint} to accept a connection: {tried} ({})", since(began))))
+}
+
+/// Where nobody listens on a port of this host, the kernel may give us that very port to connect from: then we have
+/// connected to ourselves.
+fn with_another(stream: TcpStream) -> io::Result<TcpStream> {
+    match stream.peer_addr() {
+        Ok(peer) if peer == stream.local_addr()? => Err(io::ErrorKind::ConnectionRefused.into()),
+        // One that was reset at once has no peer any more, and was accepted all the same.
+        Ok(_) | Err(_) => Ok(stream),
+    }
 }
 
 #[cfg(test)]

@@ -52,8 +52,9 @@ pub(super) mod tls {
     use std::time::SystemTime;
 
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-    use rustls::pki_types::PrivatePkcs8KeyDer;
-    use rustls::{ServerConfig, ServerConnection, StreamOwned};
+    use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+    use rustls::sign::{CertifiedKey, SingleCertAndKey};
+    use rustls::{ALL_VERSIONS, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
     use tempfile::NamedTempFile;
     use time::{Duration, OffsetDateTime};
 
@@ -81,22 +82,43 @@ pub(super) mod tls {
 
         /// The configuration of a server that is `localhost`, 127.0.0.1 and ::1 between two days, counted from now.
         pub(in super::super) fn certify(&self, from: i64, until: i64) -> Arc<ServerConfig> {
-            let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-            let mut params = CertificateParams::new(names).expect("they are names");
-            let now = OffsetDateTime::from(SystemTime::now());
-            params.not_before = now + Duration::days(from);
-            params.not_after = now + Duration::days(until) + Duration::hours(1);
-            params.distinguished_name.push(DnType::CommonName, "shop");
             let key = KeyPair::generate().expect("a key");
-            let certificate = params.signed_by(&key, &self.issuer).expect("the authority can sign");
-            let config = ServerConfig::builder_with_provider(super::super::trusted::provider())
-                .with_safe_default_protocol_versions()
-                .expect("the provider has them")
-                .with_no_client_auth()
-                .with_single_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
-                .expect("the key belongs to the certificate");
-            Arc::new(config)
+            server(self.certificate(from, until, &key), &key, ALL_VERSIONS)
         }
+
+        /// A certificate for such a server with this key.
+        pub(in super::super) fn certificate(&self, from: i64, until: i64, key: &KeyPair) -> CertificateDer<'static> {
+            let certificate = params(from, until).signed_by(key, &self.issuer);
+            certificate.expect("the authority can sign").der().clone()
+        }
+    }
+
+    pub(in super::super) fn params(from: i64, until: i64) -> CertificateParams {
+        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let mut params = CertificateParams::new(names).expect("they are names");
+        let now = OffsetDateTime::from(SystemTime::now());
+        params.not_before = now + Duration::days(from);
+        params.not_after = now + Duration::days(until) + Duration::hours(1);
+        params.distinguished_name.push(DnType::CommonName, "shop");
+        params
+    }
+
+    /// A server that shows this certificate, and signs with this key, which may be that of another one.
+    pub(in super::super) fn server(
+        certificate: CertificateDer<'static>,
+        key: &KeyPair,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ServerConfig> {
+        let provider = super::super::trusted::provider();
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        let key = provider.key_provider.load_private_key(key).expect("the provider knows the algorithm");
+        let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .expect("the provider has them")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(shown));
+        Arc::new(config)
     }
 
     /// [`super::http`] with TLS.

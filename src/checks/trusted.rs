@@ -33,6 +33,11 @@ impl Trusted {
         Ok(options.parse("ca", read)?.unwrap_or(Trusted::System))
     }
 
+    /// Whether the option `ca` gives this very certificate.
+    pub(super) fn is_given(&self, certificate: &CertificateDer<'_>) -> bool {
+        matches!(self, Trusted::Given(given) if given.iter().any(|given| given == certificate))
+    }
+
     /// The certificates. The system's are read once per process.
     pub(super) fn certificates(&self) -> Result<&[CertificateDer<'static>], String> {
         static SYSTEM: OnceLock<Vec<CertificateDer<'static>>> = OnceLock::new();

@@ -16,7 +16,7 @@ use crate::render::{self, Format};
 use crate::report::Report;
 use crate::round::{MOST_AT_ONCE, Runner};
 use crate::settings::Given;
-use crate::sys::tree;
+use crate::sys::{descriptors, tree};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 all is well, 1 a check failed, 2 a wrong name or flag, \
@@ -89,6 +89,7 @@ fn some_time(text: &str) -> Result<Duration, String> {
 
 /// Runs the checks and reports.
 pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
+    descriptors::close_all_on_exec().map_err(|error| Error::Boot(format!("cannot tidy up descriptors: {error}")))?;
     let suite = match flags.selection.collect(given) {
         Ok(suite) => suite,
         Err(error) => return refuse(error, flags.format),
