@@ -105,14 +105,31 @@ fn livez_is_answered_by_the_worker_with_room_when_another_is_full() {
     let gate = launch.path("gate");
     let server = launch.env("HEALTHCHECKS", &metrics::gated(&gate)).start();
     // Two workers with a round each, and one of them with a second client: that one has room for no more.
-    let clients = [1, 2, 2].map(|rounds| {
+    let sockets = |worker: &i32| {
+        let links = processes::descriptors(*worker).into_values();
+        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+    };
+    // The listener is the only one that is watched with EPOLLEXCLUSIVE.
+    let watches = |worker: &&i32| {
+        let sets =
+            processes::descriptors(**worker).into_iter().filter(|(_, link)| link.ends_with("anon_inode:[eventpoll]"));
+        let mut watched =
+            sets.filter_map(|(set, _)| std::fs::read_to_string(format!("/proc/{worker}/fdinfo/{set}")).ok());
+        watched.any(|watched| watched.contains("events: 10000"))
+    };
+    let workers = server.workers();
+    let at_first: usize = workers.iter().map(sockets).sum();
+    let clients = [1, 2, 3].map(|count| {
         let mut client = Client::to(&server.at);
         client.ask("/");
-        eventually("the rounds begin", || {
-            server.workers().iter().filter(|&&worker| !processes::children(worker).is_empty()).count() == rounds
+        eventually("it is let in, and the round begins", || {
+            let rounds = workers.iter().filter(|&&worker| !processes::children(worker).is_empty()).count();
+            workers.iter().map(sockets).sum::<usize>() == at_first + count && rounds == count.min(2)
         });
         client
     });
+    let with_room = workers.iter().min_by_key(|worker| sockets(worker)).expect("there are two");
+    eventually("the one with room is open to all again", || watches(&with_room));
     for _ in 0..3 {
         assert_eq!(get(&server.at, "/livez").status, 200);
     }

@@ -259,6 +259,9 @@ fn reason(error: &Error) -> String {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "it is signed by nobody that is trusted here".to_owned()
         }
+        Error::InvalidCertificate(error) if trusted::is_about_authority(&error.to_string()) => {
+            trusted::SHOWN_AUTHORITY.to_owned()
+        }
         Error::InvalidCertificate(error) => error.to_string(),
         error => error.to_string(),
     }
