@@ -2,7 +2,8 @@
 
 mod support;
 
-use std::os::unix::net::UnixDatagram;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
 use support::*;
@@ -89,6 +90,35 @@ fn an_upgrade_names_the_new_master_before_anybody_listens_to_it() {
     send(master, Signal::SIGTERM);
     manager.hear("STOPPING=1");
     eventually("the new master is gone", || !processes::is_alive(master));
+}
+
+#[test]
+fn a_notify_socket_that_nobody_reads_holds_up_nothing() {
+    let (mut server, manager) = Manager::start(&["-w", "1"], &[]);
+    manager.hear("READY=1");
+    manager.fill();
+    server.signal(Signal::SIGTTIN);
+    eventually("another worker is there", || server.workers().len() == 2);
+    server.signal(Signal::SIGHUP);
+    server.logs("reloaded: all workers");
+    // What matters is told as soon as there is room.
+    let ready = manager.hear("READY=1");
+    assert!(ready.contains("; reloaded: generation 1 ("), "{ready}");
+    server.signal(Signal::SIGTTIN);
+    manager.hear("STATUS=2 of 2 workers serve");
+    manager.fill();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+}
+
+#[test]
+fn a_notify_socket_may_have_an_abstract_name() {
+    let name = format!("hospital-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("it is short");
+    let socket = UnixDatagram::bind_addr(&address).expect("nobody else has it");
+    socket.set_read_timeout(Some(DEADLINE)).expect("it is not zero");
+    let _server = Launch::serve(["-w", "1"]).env("NOTIFY_SOCKET", &format!("@{name}")).start();
+    Manager { socket }.hear("READY=1");
 }
 
 // --- the watchdog ------------------------------------------------------------------------------------
@@ -208,22 +238,39 @@ fn a_descriptor_that_is_none_to_write_to_is_refused() {
 /// Listens as systemd does at $NOTIFY_SOCKET.
 struct Manager {
     socket: UnixDatagram,
-    _directory: tempfile::TempDir,
 }
 
 impl Manager {
     /// A server that has it as its service manager, with an empty file `variables` in its directory.
     #[track_caller]
     fn start(args: &[&str], env: &[(&str, &str)]) -> (Server, Manager) {
-        let directory = tempfile::tempdir().expect("there is room");
-        let path = directory.path().join("notify");
-        let socket = UnixDatagram::bind(&path).expect("the directory is ours");
-        socket.set_read_timeout(Some(DEADLINE)).expect("it is not zero");
-        let launch = Launch::serve(args).env("NOTIFY_SOCKET", path.to_str().expect("it is UTF-8"));
+        let launch = Launch::serve(args);
         let home = launch.path("");
         std::fs::write(home.join("variables"), "").expect("the directory is ours");
         let launch = env.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
-        (launch.current_dir(&home).start(), Manager { socket, _directory: directory })
+        let (launch, manager) = Manager::of(launch.current_dir(&home));
+        (launch.start(), manager)
+    }
+
+    /// The service manager of a server to be.
+    #[track_caller]
+    fn of(launch: Launch) -> (Launch, Manager) {
+        let path = launch.path("notify");
+        let socket = UnixDatagram::bind(&path).expect("the directory is ours");
+        socket.set_read_timeout(Some(DEADLINE)).expect("it is not zero");
+        (launch.env("NOTIFY_SOCKET", path.to_str().expect("it is UTF-8")), Manager { socket })
+    }
+
+    /// Leaves no room for another message.
+    fn fill(&self) {
+        let address = self.socket.local_addr().expect("it is bound");
+        // By a sender of its own each, for there is a limit for each sender, too.
+        let fits = || {
+            let sender = UnixDatagram::unbound().expect("there is a descriptor");
+            sender.set_nonblocking(true).expect("it is ours");
+            sender.send_to_addr(b"nothing", &address).is_ok()
+        };
+        while fits() {}
     }
 
     /// The next message, whatever it says, but for the watchdog's.

@@ -157,7 +157,8 @@ impl Master {
     fn wait(&mut self) -> io::Result<Vec<Event>> {
         let mut fds = vec![self.signals.as_fd(), self.bell.0.as_fd()];
         fds.extend(self.succession.as_ref().map(AsFd::as_fd));
-        descriptors::wait_readable(&fds, self.fleet.next_deadline())?;
+        let deadlines = [self.fleet.next_deadline(), self.supervision.next_try()];
+        descriptors::wait_readable(&fds, deadlines.into_iter().flatten().min())?;
         let mut rung = [0; 64];
         // Which worker rang is on the scoreboard; the pipe only wakes us, and is emptied for that.
         while matches!(self.bell.0.read(&mut rung), Ok(1..)) {}
@@ -309,7 +310,7 @@ impl Master {
     // --- the configuration -------------------------------------------------------------------------
 
     fn load(&mut self) -> Event {
-        systemd::reloading();
+        self.reloading();
         match (self.load)(&self.given) {
             Ok(plan) => {
                 self.warn_of_what_stays(&plan);
@@ -350,8 +351,9 @@ impl Master {
         }
     }
 
-    fn end(self, code: u8) -> Ended {
+    fn end(mut self, code: u8) -> Ended {
         self.dismiss_keeper();
+        self.supervision.have_last_word();
         if let Some(pidfile) = self.pidfile.filter(PidFile::is_mine) {
             pidfile.remove();
         }

@@ -12,11 +12,15 @@ use crate::sys::{descriptors, procfs, systemd};
 /// How long a drain may take beyond what its parts may, before the service manager takes us for stuck.
 const MARGIN: Duration = Duration::from_secs(10);
 
+/// How soon a service manager that had no room for what it has to know is told again.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// What a supervisor has to do with us.
 #[derive(Default)]
 pub(super) struct Supervision {
     /// Where to write that we are ready, until that was done.
     notify: Option<File>,
+    manager: systemd::Manager,
     /// What the last reload or upgrade came to, and when.
     outcome: Option<String>,
     /// The status that was told last; `None` while we are not the one who is asked.
@@ -35,6 +39,20 @@ impl Supervision {
         };
         Ok(Supervision { notify: notify_fd.map(open).transpose()?, ..Supervision::default() })
     }
+
+    /// When to tell again what the service manager had no room for.
+    pub(super) fn next_try(&mut self) -> Option<Instant> {
+        (!self.manager.say_again()).then(|| Instant::now() + AGAIN)
+    }
+
+    /// A last try: if systemd does not hear of the next master, it takes our end for the end of the service.
+    pub(super) fn have_last_word(&mut self) {
+        if let Some(last) = self.next_try() {
+            while !self.manager.say_again() && Instant::now() < last {
+                std::thread::sleep(AGAIN / 10);
+            }
+        }
+    }
 }
 
 impl Master {
@@ -49,7 +67,7 @@ impl Master {
                 // The service manager listens to the main process alone, which the former master still is.
                 succession::complete(bell, &status);
             }
-            None => systemd::ready(&status),
+            None => self.supervision.manager.ready(&status),
         }
         if let Some(notify) = self.supervision.notify.take()
             && let Err(error) = descriptors::write_if_ready(&notify, b"\n")
@@ -69,11 +87,16 @@ impl Master {
         self.supervision.outcome = Some(format!("{outcome} ({})", httpdate::fmt_http_date(SystemTime::now())));
     }
 
+    /// A reload begins.
+    pub(super) fn reloading(&mut self) {
+        self.supervision.manager.reloading();
+    }
+
     /// A reload has ended.
     pub(super) fn reloaded(&mut self, outcome: &str) {
         self.came_to(outcome);
         let status = self.status();
-        systemd::ready(&status);
+        self.supervision.manager.ready(&status);
         self.told(status);
     }
 
@@ -82,13 +105,13 @@ impl Master {
         self.scoreboard.set_leaving();
         tracing::info!("draining");
         let status = self.status();
-        systemd::stopping(&status, self.fleet.patience() + MARGIN);
+        self.supervision.manager.stopping(&status, self.fleet.patience() + MARGIN);
         self.told(status);
     }
 
     /// Another master is asked from now on, and has said what its status is.
     pub(super) fn fall_silent(&mut self, successor: i32, its_status: &str) {
-        systemd::main_pid(successor, its_status);
+        self.supervision.manager.main_pid(successor, its_status);
         self.supervision.told = None;
     }
 
@@ -96,8 +119,7 @@ impl Master {
     pub(super) fn tell_status(&mut self) {
         if self.supervision.told.is_some() {
             let status = self.status();
-            if self.supervision.told.as_ref() != Some(&status) {
-                systemd::status(&status);
+            if self.supervision.told.as_ref() != Some(&status) && self.supervision.manager.status(&status) {
                 self.supervision.told = Some(status);
             }
         }
@@ -126,7 +148,7 @@ impl Master {
         if !stuck.is_empty() && stuck.iter().all(|stuck| *stuck) {
             tracing::error!("every worker is stuck: the watchdog is not told that all is well");
         } else {
-            systemd::beat();
+            self.supervision.manager.beat();
         }
     }
 

@@ -1,6 +1,10 @@
 //! The service manager's side of the house: sockets it passes, and what it is told (sd_notify(3)).
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -39,44 +43,84 @@ pub(crate) fn listens() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
-/// Sends word to the service manager, if one listens. An unreachable one is not our failure.
-fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "cannot notify the service manager");
+/// What the service manager is told. Its queue may be full: nothing waits for it.
+#[derive(Debug, Default)]
+pub(crate) struct Manager {
+    /// The last message that matters, as long as there was no room for it.
+    unheard: Option<String>,
+}
+
+impl Manager {
+    /// Everything can answer.
+    pub(crate) fn ready(&mut self, status: &str) {
+        self.insist(format!("READY=1\nSTATUS={status}\n"));
+    }
+
+    /// A reload begins; [`Manager::ready`] ends it. Both parts have to go in one datagram (sd_notify(3)).
+    pub(crate) fn reloading(&mut self) {
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            self.insist(format!("RELOADING=1\n{now}\n"));
+        }
+    }
+
+    /// How things are, in a line for people. False: there was no room for it.
+    pub(crate) fn status(&mut self, status: &str) -> bool {
+        self.say_again() && send(&format!("STATUS={status}\n"))
+    }
+
+    /// We are going away, and may take so long, whatever TimeoutStopSec= says.
+    pub(crate) fn stopping(&mut self, status: &str, patience: Duration) {
+        let patience = NotifyState::ExtendTimeoutUsec(u32::try_from(patience.as_micros()).unwrap_or(u32::MAX));
+        self.insist(format!("STOPPING=1\nSTATUS={status}\n{patience}\n"));
+    }
+
+    /// Another process is the master from now on, with this status.
+    pub(crate) fn main_pid(&mut self, pid: i32, status: &str) {
+        self.insist(format!("MAINPID={pid}\nSTATUS={status}\n"));
+    }
+
+    /// The watchdog is fed.
+    pub(crate) fn beat(&self) {
+        send("WATCHDOG=1\n");
+    }
+
+    /// Says again what there was no room for. True: nothing is left to be said.
+    pub(crate) fn say_again(&mut self) -> bool {
+        self.unheard.take_if(|message| send(message));
+        self.unheard.is_none()
+    }
+
+    /// Says what matters, again and again until there is room for it, or something newer to be said.
+    fn insist(&mut self, message: String) {
+        self.unheard = Some(message);
+        self.say_again();
     }
 }
 
-/// Everything can answer.
-pub(crate) fn ready(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
-}
-
-/// A reload begins; [`ready`] ends it. Both parts have to go in one datagram (sd_notify(3)).
-pub(crate) fn reloading() {
-    if let Ok(now) = NotifyState::monotonic_usec_now() {
-        tell(&[NotifyState::Reloading, now]);
+/// Sends a message if a service manager listens. False: it has no room for it. An unreachable one is not our failure.
+fn send(message: &str) -> bool {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return true };
+    let sent = address(&path).and_then(|address| {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.send_to_addr(message.as_bytes(), &address)
+    });
+    match sent {
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+        Err(error) => {
+            tracing::debug!(%error, "cannot notify the service manager");
+            true
+        }
     }
 }
 
-/// How things are, in a line for people.
-pub(crate) fn status(status: &str) {
-    tell(&[NotifyState::Status(status)]);
-}
-
-/// We are going away, and may take so long, whatever TimeoutStopSec= says.
-pub(crate) fn stopping(status: &str, patience: Duration) {
-    let patience = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
-    tell(&[NotifyState::Stopping, NotifyState::Status(status), NotifyState::ExtendTimeoutUsec(patience)]);
-}
-
-/// Another process is the master from now on, with this status.
-pub(crate) fn main_pid(pid: i32, status: &str) {
-    tell(&[NotifyState::MainPid(pid.unsigned_abs()), NotifyState::Status(status)]);
-}
-
-/// The watchdog is fed.
-pub(crate) fn beat() {
-    tell(&[NotifyState::Watchdog]);
+/// A path, or with `@` an abstract name.
+fn address(path: &OsStr) -> io::Result<SocketAddr> {
+    match path.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(path),
+    }
 }
 
 /// How often at least the watchdog wants to hear from us.
