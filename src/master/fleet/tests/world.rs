@@ -186,6 +186,7 @@ impl World {
             }
             Action::HandOver { successor } => {
                 assert_eq!(successor, SUCCESSOR);
+                assert!(!self.left, "it is told to end, and lives on in another: {:?}", self.history);
                 self.handed_over = true;
             }
             Action::Announce => self.announced += 1,
