@@ -44,6 +44,42 @@ fn a_reload_that_is_refused_is_over_and_stays_in_the_status() {
 }
 
 #[test]
+fn a_reload_that_is_interrupted_is_ended_for_systemd() {
+    let (server, manager) = Manager::start(&["-w", "2"], &[]);
+    manager.hear("READY=1");
+    // Both are there when it goes on.
+    for signal in [Signal::SIGSTOP, Signal::SIGHUP, Signal::SIGWINCH, Signal::SIGCONT] {
+        server.signal(signal);
+    }
+    manager.hear("RELOADING=1");
+    let ready = manager.hear("READY=1");
+    assert!(ready.contains("STATUS=0 of 2 workers") && ready.contains("; reload broken off: "), "{ready}");
+    server.signal(Signal::SIGHUP);
+    assert!(manager.hear("READY=1").contains("STATUS=2 of 2 workers serve"));
+}
+
+#[test]
+#[ignore = "needs strace: run tests/run"]
+fn nobody_is_told_ready_before_the_first_worker_answers() {
+    let inject = "inject=clone,clone3,fork,vfork:error=EAGAIN";
+    let trace = ["-qq", "-o", "/dev/null", "-e", "trace=clone,clone3,fork,vfork", "-e", inject];
+    let launch = Launch::under("strace", trace).args(["-b", "127.0.0.1:0", "--env-file", "variables"]);
+    let home = launch.path("");
+    let write = |text| std::fs::write(home.join("variables"), text).expect("the directory is ours");
+    write("");
+    let (launch, manager) = Manager::of(launch.current_dir(&home));
+    let server = launch.spawn();
+    server.logs("cannot fork a worker");
+    write("HEALTHCHECKS=nowhere\n");
+    let master = processes::children(server.master())[0];
+    send(master, Signal::SIGHUP);
+    let first = manager.next();
+    assert!(first.starts_with("STATUS=0 of 1 workers") && first.contains("; reload refused: "), "{first}");
+    send(master, Signal::SIGTERM);
+    assert!(manager.next().starts_with("STOPPING=1"));
+}
+
+#[test]
 fn the_status_follows_the_number_of_workers() {
     let (server, manager) = Manager::start(&["-w", "2"], &[]);
     manager.hear("READY=1");
@@ -79,6 +115,8 @@ fn an_upgrade_names_the_new_master_before_anybody_listens_to_it() {
     let before = server.workers();
     server.signal(Signal::SIGUSR2);
     let message = manager.hear("MAINPID=");
+    // For a reload that had not ended.
+    assert!(message.starts_with("READY=1\n"), "{message}");
     let master: i32 = value(&message, "MAINPID").parse().expect("it is a number");
     assert_eq!(processes::name(master), "hospital:master");
     assert!(message.contains("STATUS=2 of 2 workers serve on "), "{message}");

@@ -226,6 +226,7 @@ impl Master {
                 tracing::error!("the new workers cannot boot: generation {generation} goes on serving");
                 self.reloaded("reload failed: the new workers cannot boot");
             }
+            Action::BreakOff => self.reloaded("reload broken off: the workers are sent away"),
             Action::Announce => {
                 self.announce();
                 memory::release();

@@ -23,7 +23,7 @@ pub(super) struct Supervision {
     manager: systemd::Manager,
     /// What the last reload or upgrade came to, and when.
     outcome: Option<String>,
-    /// The status that was told last; `None` while we are not the one who is asked.
+    /// The status that was told last; `None` before the announcement, and while we are not the one who is asked.
     told: Option<String>,
 }
 
@@ -87,17 +87,23 @@ impl Master {
         self.supervision.outcome = Some(format!("{outcome} ({})", httpdate::fmt_http_date(SystemTime::now())));
     }
 
-    /// A reload begins.
+    /// A reload begins. Before the announcement there is none: the start goes on.
     pub(super) fn reloading(&mut self) {
-        self.supervision.manager.reloading();
+        if self.supervision.told.is_some() {
+            self.supervision.manager.reloading();
+        }
     }
 
     /// A reload has ended.
     pub(super) fn reloaded(&mut self, outcome: &str) {
         self.came_to(outcome);
         let status = self.status();
-        self.supervision.manager.ready(&status);
-        self.told(status);
+        if self.supervision.told.is_some() {
+            self.supervision.manager.ready(&status);
+            self.told(status);
+        } else if self.predecessor.is_none() {
+            self.supervision.manager.status(&status);
+        }
     }
 
     /// The service goes away.

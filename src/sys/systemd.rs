@@ -74,9 +74,9 @@ impl Manager {
         self.insist(format!("STOPPING=1\nSTATUS={status}\n{patience}\n"));
     }
 
-    /// Another process is the master from now on, with this status.
+    /// Another process is the master from now on, with this status. It is ready: that ends a reload which has not ended.
     pub(crate) fn main_pid(&mut self, pid: i32, status: &str) {
-        self.insist(format!("MAINPID={pid}\nSTATUS={status}\n"));
+        self.insist(format!("READY=1\nMAINPID={pid}\nSTATUS={status}\n"));
     }
 
     /// The watchdog is fed.

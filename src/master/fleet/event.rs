@@ -70,6 +70,8 @@ pub(crate) enum Action {
     Settle(Generation),
     /// The new generation cannot boot: this one is in force again.
     RollBack(Generation),
+    /// The workers are sent away in the middle of a reload: it is over.
+    BreakOff,
     /// The whole fleet answers for the first time.
     Announce,
     /// Start the program anew, with the sockets.
