@@ -80,6 +80,28 @@ fn nobody_is_told_ready_before_the_first_worker_answers() {
 }
 
 #[test]
+fn no_error_speaks_to_systemd_in_lines_of_its_own() {
+    let launch = Launch::serve(["-w", "1"]);
+    let home = launch.path("checks");
+    std::fs::create_dir(&home).expect("the directory is ours");
+    let write = |text: &str| std::fs::write(home.join("a.toml"), text).expect("the directory is ours");
+    write("[[check]]\nuse = \"load:\"\n");
+    let (launch, manager) = Manager::of(launch.args([&home]));
+    let server = launch.start();
+    manager.hear("READY=1");
+    let long = "\u{1F3E5}".repeat(1000);
+    let long = format!("/no/{long}");
+    for bad in ["exec:/bin/no\\nMAINPID=1", "exec:no\\nMAINPID=1", "nothing\\nMAINPID=1", "no\" = \"toml", &long] {
+        write(&format!("[[check]]\nuse = \"{bad}\"\n"));
+        server.signal(Signal::SIGHUP);
+        let ready = manager.hear("READY=1");
+        let names: Vec<_> = ready.lines().map(|line| line.split('=').next().unwrap_or_default()).collect();
+        assert_eq!(names, ["READY", "STATUS"], "{ready}");
+        assert!(ready.contains("; reload refused: ") && ready.len() < 1100, "{ready}");
+    }
+}
+
+#[test]
 fn the_status_follows_the_number_of_workers() {
     let (server, manager) = Manager::start(&["-w", "2"], &[]);
     manager.hear("READY=1");

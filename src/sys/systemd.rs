@@ -22,6 +22,9 @@ pub(crate) const WARNING: &str = "<4>";
 pub(crate) const INFO: &str = "<6>";
 pub(crate) const DEBUG: &str = "<7>";
 
+/// How many bytes of a status are told: the manager drops a message that is too long for it.
+const LONGEST: usize = 1024;
+
 /// Whether standard error is the stream into the journal that systemd has opened for us: $JOURNAL_STREAM, systemd.exec(5).
 pub(crate) fn has_stderr() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
@@ -53,7 +56,7 @@ pub(crate) struct Manager {
 impl Manager {
     /// Everything can answer.
     pub(crate) fn ready(&mut self, status: &str) {
-        self.insist(format!("READY=1\nSTATUS={status}\n"));
+        self.insist(format!("READY=1\nSTATUS={}\n", line(status)));
     }
 
     /// A reload begins; [`Manager::ready`] ends it. Both parts have to go in one datagram (sd_notify(3)).
@@ -65,18 +68,18 @@ impl Manager {
 
     /// How things are, in a line for people. False: there was no room for it.
     pub(crate) fn status(&mut self, status: &str) -> bool {
-        self.say_again() && send(&format!("STATUS={status}\n"))
+        self.say_again() && send(&format!("STATUS={}\n", line(status)))
     }
 
     /// We are going away, and may take so long, whatever TimeoutStopSec= says.
     pub(crate) fn stopping(&mut self, status: &str, patience: Duration) {
         let patience = NotifyState::ExtendTimeoutUsec(u32::try_from(patience.as_micros()).unwrap_or(u32::MAX));
-        self.insist(format!("STOPPING=1\nSTATUS={status}\n{patience}\n"));
+        self.insist(format!("STOPPING=1\nSTATUS={}\n{patience}\n", line(status)));
     }
 
     /// Another process is the master from now on, with this status. It is ready: that ends a reload which has not ended.
     pub(crate) fn main_pid(&mut self, pid: i32, status: &str) {
-        self.insist(format!("READY=1\nMAINPID={pid}\nSTATUS={status}\n"));
+        self.insist(format!("READY=1\nMAINPID={pid}\nSTATUS={}\n", line(status)));
     }
 
     /// The watchdog is fed.
@@ -113,6 +116,12 @@ fn send(message: &str) -> bool {
             true
         }
     }
+}
+
+/// A status as one line of a message, which is all that is shown of it.
+fn line(status: &str) -> String {
+    let status = &status[..status.floor_char_boundary(LONGEST)];
+    status.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
 /// A path, or with `@` an abstract name.
