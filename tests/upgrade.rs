@@ -214,6 +214,14 @@ fn a_new_master_that_is_killed_before_it_answers_leaves_everything_as_it_was() {
     site.expect_tidy();
 }
 
+#[test]
+fn a_master_killed_during_an_upgrade_takes_the_new_one_along() {
+    let site = Site::open(Way::Tcp, &[]);
+    hang_in_an_upgrade(&site);
+    send(site.family.head(), Signal::SIGKILL);
+    within(PATIENCE, "everybody is gone", || site.family.members().is_empty());
+}
+
 /// Begins an upgrade to a program that never gets ready: the pid of that.
 #[track_caller]
 fn hang_in_an_upgrade(site: &Site) -> i32 {
