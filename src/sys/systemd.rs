@@ -73,8 +73,8 @@ impl Manager {
 
     /// We are going away, and may take so long, whatever TimeoutStopSec= says.
     pub(crate) fn stopping(&mut self, status: &str, patience: Duration) {
-        let patience = NotifyState::ExtendTimeoutUsec(u32::try_from(patience.as_micros()).unwrap_or(u32::MAX));
-        self.insist(format!("STOPPING=1\nSTATUS={}\n{patience}\n", line(status)));
+        let (status, patience) = (line(status), u64::try_from(patience.as_micros()).unwrap_or(u64::MAX));
+        self.insist(format!("STOPPING=1\nSTATUS={status}\nEXTEND_TIMEOUT_USEC={patience}\n"));
     }
 
     /// Another process is the master from now on, with this status. It is ready: that ends a reload which has not ended.
