@@ -275,6 +275,14 @@ fn workers_run_as_the_user_and_group_that_are_asked_for() {
 }
 
 #[test]
+fn a_first_boot_that_takes_longer_than_the_timeout_exits_3_and_says_what_to_do() {
+    // One of so many is late for certain.
+    let (code, stderr) = refused(&["-b", "127.0.0.1:0", "-w", "8", "--timeout", "1us"], &[]);
+    assert_eq!(code, 3, "{stderr}");
+    assert!(stderr.contains("ERROR worker ") && stderr.contains("if it needs longer, raise --timeout"), "{stderr}");
+}
+
+#[test]
 #[ignore = "needs root: run tests/run"]
 fn a_first_boot_that_cannot_work_exits_3_and_says_why() {
     // Root without the right to become somebody else, as in a container that was locked down.

@@ -206,6 +206,7 @@ impl Master {
             Action::Inspect => return Flow::On(self.inspect()),
             Action::Load => return Flow::On(vec![self.load()]),
             Action::Term(pid) => send(pid, Signal::SIGTERM),
+            Action::TooLate { slot, pid, after } => deaths::too_late(slot, pid, after),
             Action::Kill(pid) => send(pid, Signal::SIGKILL),
             Action::Reopen(pid) => send(pid, Signal::SIGUSR1),
             Action::Abort { slot, pid } => {

@@ -52,6 +52,8 @@ pub(crate) enum Action {
     Term(Pid),
     /// Send ABRT; the slot is for the log.
     Abort { slot: usize, pid: Pid },
+    /// Say that a worker has not booted within this time; a KILL follows.
+    TooLate { slot: usize, pid: Pid, after: Duration },
     /// Send KILL.
     Kill(Pid),
     /// Have a worker open its log files anew.

@@ -40,6 +40,9 @@ impl Fleet {
                 self.be_patient(index, now);
                 continue;
             }
+            if let Slot::Booting { pid, since, .. } = slot {
+                actions.push(Action::TooLate { slot: index, pid, after: due.duration_since(since) });
+            }
             actions.extend(self.kill(index));
             // One that hangs while it boots cannot boot, as one that dies.
             if let Slot::Booting { generation, since, .. } = slot {
