@@ -1,11 +1,11 @@
-//! What an `exec` check costs beside a bare posix_spawn of the same program, at two sizes of our memory.
+//! The cost of an `exec` check compared with a bare posix_spawn of the same program, at two sizes of our memory.
 //!
 //!     cargo bench --bench exec
 //!
-//! The machine drifts while one measures, so both are measured in turn, pair by pair; the ratio is that of
-//! the medians. Exits with 1 if it is over its target.
+//! The machine's speed drifts during a measurement, so the two are measured alternately, in pairs; the ratio is that of
+//! the medians. Exits with 1 if it exceeds its target.
 
-// The bare call is what the check is compared with.
+// For the bare call that the check is compared with.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     println!("{:>10}  {:>12}  {:>12}  {:>6}", "memory", "posix_spawn", "exec check", "ratio");
     let mut worst: f64 = 0.0;
     for mebibytes in [0, 1024] {
-        // Written to, so that it is there, and a fork would have to copy its page tables.
+        // Written to, so that it is mapped, and a fork would have to copy its page tables.
         let ballast = vec![1u8; mebibytes << 20];
         let (bare, check) = medians();
         let ratio = check.as_secs_f64() / bare.as_secs_f64();
@@ -56,7 +56,7 @@ fn medians() -> (Duration, Duration) {
     (bare, check)
 }
 
-/// Starts the program and waits for it: no pipe, no group, our environment.
+/// Starts the program and waits for it: no pipe, no process group, our environment.
 fn spawn_bare() {
     unsafe extern "C" {
         static environ: *const *mut libc::c_char;
@@ -64,8 +64,8 @@ fn spawn_bare() {
     let path = CString::new(PROGRAM).expect("it holds no NUL");
     let argv = [path.as_ptr().cast_mut(), ptr::null_mut()];
     let (mut pid, mut status) = (0, 0);
-    // SAFETY: path and argv live until the call returns, argv ends with a null pointer, and no other
-    // thread changes the environment.
+    // SAFETY: path and argv live until the call returns, argv ends with a null pointer, and no other thread changes the
+    // environment.
     let spawned =
         unsafe { libc::posix_spawn(&raw mut pid, path.as_ptr(), ptr::null(), ptr::null(), argv.as_ptr(), environ) };
     assert_eq!(spawned, 0, "{PROGRAM} can be started");

@@ -1,9 +1,9 @@
-//! How the cost of a round with its report grows with the suite, beside that of the report's text alone.
+//! How the cost of a round with its report grows with the suite, compared with that of the report's text alone.
 //!
 //!     cargo bench --bench growth
 //!
-//! For each size, both are measured in turn. What is compared is the exponent of the power law that fits the medians: 1
-//! when twice as many checks cost twice as much. Exits with 1 if it is over its target.
+//! For each size, the two are measured alternately. The result is the exponent of the power law that fits the medians:
+//! 1 when twice as many checks cost twice as much. Exits with 1 if it exceeds its target.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(ratio > TARGET))
 }
 
-/// The medians, in nanoseconds, for a suite of that size.
+/// The medians, in nanoseconds, for a suite of this size.
 fn costs(size: u32) -> (f64, f64) {
     let inline = |n| Arc::new(Check { blocking: false, ..Check::new(format!("c{n}"), |_| Finding::PASS) });
     let suite: Suite = (0..size).map(inline).collect();
@@ -52,7 +52,7 @@ fn costs(size: u32) -> (f64, f64) {
         out.clear();
         json::report(report, &mut out);
     };
-    // A slice takes in as many checks whatever the size, so that the clock does not matter.
+    // A slice has as many checks whatever the size, so that the clock does not matter.
     let repeated = SIZES[SIZES.len() - 1] / size;
     let time = |action: &mut dyn FnMut()| {
         let began = Instant::now();

@@ -91,7 +91,7 @@ fn render(criterion: &mut Criterion) {
     }
 }
 
-/// So many checks that take no time and no thread.
+/// This many checks that need no time and no thread.
 fn suite(size: usize) -> Suite {
     let check = |n| Check {
         title: format!("The number {n} is there."),

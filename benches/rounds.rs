@@ -1,9 +1,9 @@
-//! What a round costs beside what its checks take, and how late an answer is when a check never returns.
+//! The cost of a round compared with that of its checks, and how late an answer is when a check never returns.
 //!
 //!     cargo bench --bench rounds
 //!
-//! The machine drifts while one measures, so a round and what it is compared with are measured in turn,
-//! pair by pair; each ratio is that of the medians. Exits with 1 if one is over its target.
+//! The machine's speed drifts during a measurement, so a round and what it is compared with are measured alternately,
+//! in pairs; each ratio is that of the medians. Exits with 1 if one exceeds its target.
 
 use std::net::TcpListener;
 use std::os::fd::AsFd;
@@ -46,14 +46,14 @@ fn many_checks_take_little_longer_than_one(criterion: &mut Criterion) -> bool {
 fn a_check_that_takes_no_time_costs_little(criterion: &mut Criterion) -> bool {
     let mut clinic = Clinic::new((0..100).map(|n| check(format!("c{n}"), || ())).collect());
     clinic.run();
-    // There is nothing to compare it with: threads are woken up, 100 times.
+    // There is nothing to compare it with: threads are woken, 100 times.
     let beside = || sleep(Duration::from_millis(1));
     compare(criterion, "100 checks that take no time", f64::INFINITY, beside, || assert!(clinic.run().passes()))
 }
 
 fn connections_cost_little_more_than_by_themselves(criterion: &mut Criterion) -> bool {
     const CONNECTIONS: usize = 1000;
-    // A connection takes two descriptors: the server is in this process, too.
+    // A connection takes two descriptors, as the server is in this process, too.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("every process has limits");
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("the soft limit may be raised");
     // Several, so that no address runs out of ports for its clients.
@@ -78,7 +78,7 @@ fn connections_cost_little_more_than_by_themselves(criterion: &mut Criterion) ->
     )
 }
 
-/// Accepts nobody: the kernel completes the connections, and [`LetGo`] takes them from it.
+/// Accepts no connections: the kernel completes them, and [`LetGo`] closes them.
 struct Server {
     listener: TcpListener,
     port: u16,
@@ -98,13 +98,13 @@ impl Server {
     fn connect(&self) -> Socket {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there are descriptors");
         socket.set_nonblocking(true).expect("every socket can be");
-        // It is under way, or there already; which of them is seen when it can be written to.
+        // It is in progress or already complete; writability will tell.
         let _ = socket.connect(&self.address);
         socket
     }
 }
 
-/// Has the servers let go of whoever connected to them.
+/// Makes the servers close their connections.
 struct LetGo<'a>(&'a [Server]);
 
 impl Drop for LetGo<'_> {
@@ -115,7 +115,7 @@ impl Drop for LetGo<'_> {
     }
 }
 
-/// Waits until a connection is there.
+/// Waits until a connection is complete.
 fn connected(socket: &Socket) {
     let mut wanted = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
     poll(&mut wanted, PollTimeout::MAX).expect("one descriptor can be waited for");
@@ -134,7 +134,7 @@ fn a_stuck_check_costs_its_timeout(criterion: &mut Criterion) -> bool {
             let good = (0..50).map(|n| check(format!("c{n}"), || ()));
             let mut clinic = Clinic::new(good.chain([stuck]).collect());
             for _ in 0..2 {
-                // The second round knows that it is stuck, and does not wait for it.
+                // The second round knows that the check is stuck, and does not wait for it.
                 let summary = clinic.run().summary();
                 assert_eq!((summary.pass, summary.error), (50, 1));
             }
@@ -142,8 +142,8 @@ fn a_stuck_check_costs_its_timeout(criterion: &mut Criterion) -> bool {
     )
 }
 
-/// Measures `ours` beside `bare` and prints both; whether the ratio is within the target. What they return is dropped
-/// when the clock has stopped.
+/// Measures `ours` and `bare` and prints both; returns whether the ratio meets the target. What they return is dropped
+/// after the clock has stopped.
 fn compare<T>(
     criterion: &mut Criterion,
     name: &str,
@@ -173,7 +173,7 @@ fn timed<T>(action: &mut impl FnMut() -> T) -> Duration {
     began.elapsed()
 }
 
-/// `None` when a filter has left the measurement out.
+/// `None` when a filter has excluded the measurement.
 fn median(mut times: Vec<Duration>) -> Option<Duration> {
     times.sort_unstable();
     times.get(times.len() / 2).copied()

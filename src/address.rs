@@ -1,10 +1,10 @@
-//! Where to listen, as it is written: `HOST:PORT`, `[V6]:PORT`, `unix:PATH`, `unix:@NAME`, `fd://N`.
+//! Addresses to listen on, as they are written: `HOST:PORT`, `[V6]:PORT`, `unix:PATH`, `unix:@NAME`, `fd://N`.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The port when none is named: the origin's.
+/// The port when none is named: that of Python's hospital.
 pub const DEFAULT_PORT: u16 = 1515;
 
 /// Where to listen.
@@ -12,7 +12,7 @@ pub const DEFAULT_PORT: u16 = 1515;
 pub enum Address {
     /// A TCP port. The host may be a name; it is looked up when the socket is bound.
     Tcp {
-        /// Without the brackets of a literal IPv6 address.
+        /// Without the brackets of an IPv6 literal.
         host: String,
         /// 0 lets the kernel choose.
         port: u16,
@@ -69,7 +69,7 @@ fn parse_tcp(text: &str) -> Result<Address, String> {
         Some(port) => port.parse().map_err(|_| format!("{port:?} is no port: give a number from 0 to 65535"))?,
         None => DEFAULT_PORT,
     };
-    // An empty host, as in ":8000", is every address, as with gunicorn.
+    // An empty host, as in ":8000", means every address, as with gunicorn.
     let host = if host.is_empty() { "0.0.0.0" } else { host };
     Ok(Address::Tcp { host: host.to_owned(), port })
 }
@@ -78,7 +78,7 @@ fn parse_tcp(text: &str) -> Result<Address, String> {
 ///
 /// # Errors
 ///
-/// One line that knows the slip of the pen most often made: a placeholder that circus did not fill.
+/// One line. A placeholder that circus did not fill, the most common slip, gets its own message.
 pub fn parse_fd(text: &str) -> Result<i32, String> {
     if text.contains("$(") || text.contains("circus.sockets") {
         return Err(format!(

@@ -1,4 +1,4 @@
-//! How a healthcheck function answers: what it may return, and the macros that return it.
+//! The answer of a healthcheck function: what it may return, and the macros that return early.
 
 use std::error::Error;
 
@@ -8,14 +8,14 @@ use crate::check::{Finding, Reason};
 ///
 /// - `()`: it passes unless it panics.
 /// - [`hospital::Result`]: the [`Reason`] decides between `fail`, `error` and `skip`.
-/// - `Result<(), E>` with another error, `Box<dyn Error>` or text: it is an `error`, as with `?`.
+/// - `Result<(), E>` with any other error, `Box<dyn Error>` or text: an `Err` counts as `error`, as with `?`.
 #[diagnostic::on_unimplemented(
     message = "a healthcheck cannot return `{Self}`",
     label = "this is no answer of a healthcheck",
     note = "return `()`, `hospital::Result`, or `Result<(), E>` where E is an error, `Box<dyn Error>` or a `String`"
 )]
 pub trait Answer {
-    /// The answer as what the run found.
+    /// What the run found, according to the answer.
     fn finding(self) -> Finding;
 }
 
@@ -31,7 +31,7 @@ impl Answer for Result<(), Reason> {
     }
 }
 
-// Not by way of `Into<Reason>`: `Box<dyn Error>` and `String` are no `Error`, and yet what people return.
+// Not via `Into<Reason>`: `Box<dyn Error>` and `String` do not implement `Error`, yet people return them.
 #[diagnostic::do_not_recommend]
 impl<E: Into<Box<dyn Error>>> Answer for Result<(), E> {
     fn finding(self) -> Finding {
@@ -39,10 +39,10 @@ impl<E: Into<Box<dyn Error>>> Answer for Result<(), E> {
     }
 }
 
-/// Fails the healthcheck unless a condition holds: it decided, and the answer is no.
+/// Fails the healthcheck unless a condition holds: the check decided, and the answer is no.
 ///
-/// For functions that return [`hospital::Result`]. The reason is formatted as by
-/// [`format!`]; without one it is the condition itself.
+/// For functions that return [`hospital::Result`]. The reason is formatted like [`format!`]; without one it is the
+/// condition itself.
 ///
 /// ```
 /// use hospital::Reason;
@@ -72,7 +72,7 @@ macro_rules! ensure {
 
 /// Skips the healthcheck: what it verifies does not apply here and now.
 ///
-/// For functions that return [`hospital::Result`]. The reason is formatted as by [`format!`].
+/// For functions that return [`hospital::Result`]. The reason is formatted like [`format!`].
 ///
 /// ```
 /// use hospital::Reason;

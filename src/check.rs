@@ -1,4 +1,4 @@
-//! One healthcheck: what it verifies, what a run of it may find, and until when it may take.
+//! One healthcheck: what it verifies, what a run of it may find, and how long it may take.
 
 use std::error::Error;
 use std::fmt;
@@ -12,10 +12,13 @@ use crate::perfdata::Perfdata;
 /// How long a check may take unless it says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest context that is kept of one outcome, in bytes.
+/// The longest context that an outcome keeps, in bytes.
 pub const CONTEXT_LIMIT: usize = 8 * 1024;
 
-/// What a check came to, in the words of Python's `unittest`.
+/// The kind of a check that is a function of the application.
+const FUNCTION: &str = "function";
+
+/// The result of a check, in the words of Python's `unittest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -34,11 +37,11 @@ pub enum Status {
 }
 
 impl Status {
-    /// Each of them, in the order of their numbers.
+    /// All statuses, in the order of their numbers.
     pub const ALL: [Status; 6] =
         [Status::Pass, Status::Fail, Status::Error, Status::Skip, Status::ExpectedFailure, Status::UnexpectedSuccess];
 
-    /// Whether a report with this outcome in it is a bad one.
+    /// Whether a report with this outcome in it fails.
     pub fn is_bad(self) -> bool {
         match self {
             Status::Fail | Status::Error | Status::UnexpectedSuccess => true,
@@ -46,7 +49,7 @@ impl Status {
         }
     }
 
-    /// The word for it in every format: `pass`, `fail`, `expected_failure`, …
+    /// Its name in every format: `pass`, `fail`, `expected_failure`, …
     pub fn word(self) -> &'static str {
         match self {
             Status::Pass => "pass",
@@ -65,19 +68,19 @@ impl Serialize for Status {
     }
 }
 
-/// What a healthy answer of the check looks like.
+/// What a healthy answer of the check is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Expect {
     /// It passes.
     #[default]
     Success,
-    /// It fails: for what is known to be broken, or must not be there.
+    /// It fails: for what is known to be broken, or must not exist.
     Failure,
 }
 
 /// Why a check did not simply pass.
 ///
-/// Any [`std::error::Error`] becomes [`Reason::Error`] through `?`: the check could not decide.
+/// Any [`std::error::Error`] becomes a [`Reason::Error`] through `?`: the check could not decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// It decided, and the answer is no.
@@ -89,7 +92,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// It could not decide, because of an error and all that caused it.
+    /// The check could not decide, because of this error and its chain of sources.
     pub(crate) fn because(error: &dyn Error) -> Reason {
         let mut text = error.to_string();
         let mut source = error.source();
@@ -115,27 +118,27 @@ pub type Result<T = (), E = Reason> = std::result::Result<T, E>;
 pub struct Finding {
     /// `Pass`, `Fail`, `Error` or `Skip`.
     pub status: Status,
-    /// What it has to say, if anything.
+    /// What the check has to say, if anything.
     pub context: Option<String>,
-    /// Figures that it measured on the way.
+    /// Figures that the check measured on the way.
     pub perfdata: Vec<Perfdata>,
 }
 
 impl Finding {
-    /// It passed and has nothing to say.
+    /// The check passed and has nothing to say.
     pub const PASS: Finding = Finding { status: Status::Pass, context: None, perfdata: Vec::new() };
 
-    /// It came to this, and says so.
+    /// The check ended with this status and has this to say.
     pub fn new(status: Status, context: impl Into<String>) -> Finding {
         Finding { status, context: Some(context.into()), perfdata: Vec::new() }
     }
 
-    /// It could not decide, for this reason.
+    /// The check could not decide, for this reason.
     pub fn error(context: impl Into<String>) -> Finding {
         Finding::new(Status::Error, context)
     }
 
-    /// The finding as it counts, given what was expected; the context is cut to [`CONTEXT_LIMIT`].
+    /// The finding after the expectation is applied; the context is cut to [`CONTEXT_LIMIT`].
     pub fn judged(mut self, expect: Expect) -> Finding {
         self.status = match (expect, self.status) {
             (Expect::Failure, Status::Fail) => Status::ExpectedFailure,
@@ -180,13 +183,13 @@ impl Deadline {
         self.0
     }
 
-    /// How long there is left at `now`; zero when it is over.
+    /// How much time is left at `now`; zero once the deadline has passed.
     pub fn remaining(self, now: Instant) -> Duration {
         self.0.saturating_duration_since(now)
     }
 }
 
-/// What runs a check: called once a round, with the moment by which it has to return.
+/// The code of a check: called once a round, with the moment by which it has to return.
 pub type Action = Box<dyn Fn(Deadline) -> Finding + Send + Sync>;
 
 /// One thing to verify.
@@ -195,24 +198,24 @@ pub struct Check {
     pub id: String,
     /// What it verifies, in one line for people.
     pub title: String,
-    /// Words to select it by, such as `readiness`.
+    /// Words to select it by, for example `readiness`.
     pub tags: Vec<String>,
     /// How long one run may take.
     pub timeout: Duration,
     /// What a healthy answer is.
     pub expect: Expect,
-    /// Whether it may wait for anything: if not, it runs in the worker's loop, without a thread.
+    /// Whether it may block. If not, it runs in the worker's loop, without a thread.
     pub blocking: bool,
-    /// What kind it is of: `function`, or a scheme such as `tcp`.
+    /// Its kind: `function`, or a scheme such as `tcp`.
     pub kind: &'static str,
-    /// The name or the place in a file that it was collected from; empty before.
+    /// The name, or the place in a file, that it was collected from; empty until it is collected.
     pub origin: String,
     /// What to call.
     pub action: Action,
 }
 
 impl Check {
-    /// A function as a check of that id, everything else being as it is unless said otherwise.
+    /// A check with this id that calls a function, and the defaults for everything else.
     pub fn new(id: impl Into<String>, action: impl Fn(Deadline) -> Finding + Send + Sync + 'static) -> Check {
         let id = id.into();
         Check {
@@ -222,14 +225,19 @@ impl Check {
             timeout: DEFAULT_TIMEOUT,
             expect: Expect::Success,
             blocking: true,
-            kind: "function",
+            kind: FUNCTION,
             origin: String::new(),
             action: Box::new(action),
         }
     }
 
-    /// Runs it and judges what it found. A panic is contained and counts as `fail`, as in a test; its
-    /// context is the message, and the file and line.
+    /// Whether it is a function of the application, which may do anything.
+    pub(crate) fn is_function(&self) -> bool {
+        self.kind == FUNCTION
+    }
+
+    /// Runs the check and judges what it found. A panic is contained and counts as `fail`, as in a test; its context is
+    /// the message, and the file and line.
     pub fn run(&self, deadline: Deadline) -> Finding {
         panics::contain(|| (self.action)(deadline))
             .unwrap_or_else(|told| Finding::new(Status::Fail, told))

@@ -1,4 +1,4 @@
-//! The command line: what is asked for, and who does it.
+//! The command line: what is asked for, and which module does it.
 
 mod advice;
 mod check;
@@ -17,6 +17,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcomma
 
 use crate::error::Error;
 use crate::settings::{Given, one_line};
+use crate::sys::signals;
 
 /// Collect healthchecks and run them on demand.
 #[derive(Debug, Parser)]
@@ -38,6 +39,8 @@ enum Verb {
 
 /// Does what the command line says.
 pub(crate) fn run() -> ExitCode {
+    signals::survive_size_limit();
+    signals::heed_children();
     let mut given = Given::from_process();
     if let Some((_, verb)) = former_name(&given.argv) {
         given.argv.insert(1, verb.into());
@@ -49,7 +52,7 @@ pub(crate) fn run() -> ExitCode {
         Err(text) => print(text.to_string()).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
-        // Standard error may be closed; the exit code says it all the same.
+        // Standard error may be closed; the exit code still tells.
         let _ = writeln!(io::stderr(), "hospital: {error}");
         ExitCode::from(&error)
     })
@@ -78,7 +81,7 @@ fn dispatch(given: Given, command: Command, matches: ArgMatches) -> Result<ExitC
     }
 }
 
-/// The former name by which a link to the program was called, and the subcommand that it stands for today.
+/// The former name that the program was called by (through a link), and the subcommand that it stands for today.
 fn former_name(argv: &[OsString]) -> Option<(&'static str, &'static str)> {
     let name = Path::new(argv.first()?).file_name()?;
     [("hospital-cli", "check"), ("hospital-serve", "serve")].into_iter().find(|(old, _)| name == *old)
@@ -88,7 +91,7 @@ fn former_name(argv: &[OsString]) -> Option<(&'static str, &'static str)> {
 ///
 /// # Errors
 ///
-/// When it is lost: on a full disk, say. A report that nobody has got must not end well.
+/// When the text is lost, on a full disk for example: a command must not succeed if nobody got its report.
 fn print(text: impl AsRef<[u8]>) -> Result<(), Error> {
     let mut stdout = io::stdout();
     match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {

@@ -13,14 +13,14 @@ use crate::sys::filesystem::read_file;
 pub(crate) enum Disclosure {
     /// Everybody.
     Always,
-    /// Nobody; the log has it.
+    /// Nobody; the reasons are in the log.
     Never,
     /// Whoever sends `Authorization: Bearer` with this token.
     Token(String),
 }
 
 impl Disclosure {
-    /// As the settings say; the token is read from its file.
+    /// From the settings; the token is read from its file.
     ///
     /// # Errors
     ///
@@ -48,14 +48,14 @@ impl Disclosure {
             Disclosure::Always => true,
             Disclosure::Never => false,
             Disclosure::Token(token) => authorization.and_then(bearer).is_some_and(|given| {
-                // In a time that does not tell how much of it is right.
+                // In constant time, which does not tell how much of the token is right.
                 bool::from(given.as_bytes().ct_eq(token.as_bytes()))
             }),
         }
     }
 }
 
-/// Shows which, and never the token.
+/// Names the variant, and never shows the token.
 impl std::fmt::Debug for Disclosure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -45,7 +45,7 @@ fn every_setting_is_in_settings_md_as_the_command_line_has_it() {
         }
         let value = arg.get_value_names().unwrap_or_default().first().map(ToString::to_string).unwrap_or_default();
         let default: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
-        // Variables that set variables would be one too many.
+        // `--env` sets variables; a variable for it makes no sense.
         let variable = match arg.get_id().as_str() {
             "env" => String::new(),
             id => format!("`HOSPITAL_{}`", id.to_uppercase()),

@@ -1,8 +1,8 @@
-//! Times as people write and say them.
+//! Durations as people write and say them.
 
 use std::time::Duration;
 
-/// A longest duration that no deadline can overflow with: a hundred years.
+/// The longest duration that is allowed, a hundred years: no deadline can overflow with it.
 pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Reads `30`, `30s`, `1m 30s` or `500ms`; a bare number is seconds, as with gunicorn.
@@ -16,7 +16,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write a time as 30, 30s, 500ms or 2m; a bare number is seconds".to_owned())
 }
 
-/// A duration as a person says it: whole seconds from one second on, else milliseconds.
+/// A duration as a person says it: in seconds from one second on, else in milliseconds.
 pub(crate) fn spoken(duration: Duration) -> String {
     let shown = match duration.as_secs() {
         0 => Duration::from_millis(duration.as_millis() as u64),

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// A failure that ends the process: one line that says what failed, on what, and what to do.
+/// A failure that ends the process. Its text is one line that says what failed, on what, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The command line, the environment or a name in HEALTHCHECKS is wrong. Exit code 2.
@@ -11,7 +11,7 @@ pub enum Error {
     /// The workers cannot boot. Exit code 3.
     #[error("{0}")]
     Boot(String),
-    /// A listening socket cannot be had. Exit code 4.
+    /// A listening socket could not be obtained. Exit code 4.
     #[error("{0}")]
     Socket(String),
     /// Going on would be unsafe: others could change what we run. Exit code 5.

@@ -1,4 +1,4 @@
-//! What the fuzz targets in `fuzz/` feed with bytes, and what has to hold whatever these are.
+//! What the fuzz targets in `fuzz/` feed with bytes, and what has to hold for any bytes.
 
 pub mod connection;
 pub mod route;

@@ -5,7 +5,7 @@ use crate::collect::registry::registered;
 use crate::report::Outcome;
 use crate::round::Runner;
 
-/// Runs one registered healthcheck, under its timeout, and panics where its outcome is a bad one.
+/// Runs one registered healthcheck, under its timeout, and panics if its outcome is bad.
 #[track_caller]
 pub fn run_as_test(module: &str, name: &str) {
     let registered = registered()

@@ -1,4 +1,4 @@
-//! The private parts that benches measure and fuzzers feed, as functions of bytes. No part of the interface.
+//! Private parts as functions of bytes, for benches and fuzzers. Not part of the public interface.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::worker::route::{Route, route};
 const LIMITS: Limits = Limits { line: 4094, fields: 100, field_size: 8190 };
 const PATIENCE: Patience = Patience { header: Duration::from_secs(10), keep_alive: Duration::from_secs(75) };
 
-/// A connection without a socket, whose buffers are kept from client to client.
+/// A connection without a socket, whose buffers are kept from one client to the next.
 #[derive(Debug)]
 pub struct Wire {
     connection: Connection,
@@ -17,22 +17,22 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// One that nobody has used.
+    /// An unused one.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Wire {
         let now = Instant::now();
         Wire { connection: Connection::new(now, &PATIENCE), reader: Reader::new(LIMITS), now }
     }
 
-    /// Whether the bytes, from a client of its own, begin with a whole request.
+    /// Whether these bytes, as sent by a new client, begin with a whole request.
     pub fn parse(&mut self, bytes: &[u8]) -> bool {
         self.connection.reset(self.now, &PATIENCE);
         self.connection.receive(bytes, self.now, &mut self.reader, &PATIENCE).is_ok()
             && self.connection.request().is_some()
     }
 
-    /// A client's whole stay: it sends the pieces, gets `body` in answer to each request, and stops sending. How many
-    /// bytes it was sent.
+    /// A client's whole visit: it sends the pieces, gets `body` in answer to each request, and stops sending. Returns
+    /// the number of bytes that it was sent.
     pub fn serve<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>, body: &[u8]) -> usize {
         let Wire { connection, reader, now } = self;
         let response =
@@ -70,7 +70,7 @@ impl Wire {
     }
 }
 
-/// Whether a GET of that target asks for something that there can be.
+/// Whether a GET for this target leads somewhere.
 pub fn is_route(target: &str, prefix: &str) -> bool {
     !matches!(route(Method::Get, target, prefix), Route::Elsewhere | Route::NotAllowed | Route::Malformed)
 }

@@ -43,7 +43,7 @@ pub mod render;
 pub mod report;
 pub mod round;
 mod settings;
-// The only place where unsafe code is allowed; each block says why it is sound.
+// The only place for unsafe code; each block says why it is sound.
 #[allow(unsafe_code)]
 mod sys;
 mod tally;
@@ -59,7 +59,7 @@ pub use checks::ping::assert_ping;
 pub use checks::tcp::assert_tcp;
 pub use checks::unix::assert_unix;
 
-// Its code is run with the examples of the library.
+// Runs the code in this document with the library's examples.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/DEVELOPER.md")]
 mod developer {}
@@ -71,8 +71,8 @@ pub use check::{Reason, Result};
 pub use collect::registry::{Registered, is_healthcheck, registered};
 /// Makes a function a healthcheck: collected by its dotted path, run by every runner.
 ///
-/// It stands on a plain `fn` without arguments that returns `()`, [`hospital::Result`] or `Result<(), E>`
-/// (see [`Answer`](answer::Answer)). The function can still be called as it is written.
+/// It goes on a plain `fn` without arguments that returns `()`, [`hospital::Result`] or `Result<(), E>` (see
+/// [`Answer`](answer::Answer)). The function itself stays callable.
 ///
 /// ```
 /// use hospital::healthcheck;
@@ -94,13 +94,13 @@ pub use collect::registry::{Registered, is_healthcheck, registered};
 /// | `timeout = "500ms"` | how long a run may take | [5 s](check::DEFAULT_TIMEOUT) |
 /// | `tags = ["readiness"]` | words to select it by | none |
 /// | `title = "Orders are taken."` | what it verifies, in one line | the first line of its doc comment, or its name in words |
-/// | `expect = "failure"` | failing is well (`expected_failure`), passing is not (`unexpected_success`) | `"success"` |
+/// | `expect = "failure"` | failing is good (`expected_failure`), passing is bad (`unexpected_success`) | `"success"` |
 /// | `blocking = false` | it never waits, so it needs no thread | `true` |
 ///
 /// # As a test
 ///
-/// Under `cargo test` and nextest each healthcheck is also an ignored test, `healthcheck_` and its name, that fails
-/// where a report would. A plain run skips them; these run only them:
+/// Under `cargo test` and nextest each healthcheck is also an ignored test, named `healthcheck_` and its name, that
+/// fails where a report would. A plain run skips these tests; this runs only them:
 ///
 /// ```console
 /// $ cargo test -- --ignored healthcheck
@@ -109,8 +109,8 @@ pub use collect::registry::{Registered, is_healthcheck, registered};
 ///
 /// # In a library
 ///
-/// The linker drops a library that nothing refers to. A program whose healthchecks stand in one says
-/// `use shop as _;`. Where `hospital` goes by another name, `extern crate other as hospital;` gives it back its own.
+/// The linker drops a library that nothing refers to. A program whose healthchecks are in a library needs `use shop as
+/// _;`. Where `hospital` is renamed in Cargo.toml, `extern crate other as hospital;` restores its name.
 pub use hospital_macros::healthcheck;
 
 use collect::Suite;
@@ -132,17 +132,17 @@ pub fn main() -> ExitCode {
     cli::run()
 }
 
-/// What the command line is defined as, for those who make manual pages and completions of it. No part of the interface.
+/// The definition of the command line, to generate manual pages and completions from. Not part of the public interface.
 #[doc(hidden)]
 pub fn command() -> clap::Command {
     cli::command()
 }
 
-/// Collects the checks that the names say, as HEALTHCHECKS and the command line do.
+/// Collects the checks that these names select, as HEALTHCHECKS and the command line do.
 ///
 /// # Errors
 ///
-/// When a name collects nothing: one line that says what is known instead.
+/// When a name collects nothing: one line that says which names are known.
 ///
 /// ```
 /// let suite = hospital::collect(&["hospital.healthchecks.predictable"])?;
@@ -154,10 +154,10 @@ pub fn collect<S: AsRef<str>>(names: &[S]) -> std::result::Result<Suite, Error> 
     collect::collect(names, "the program")
 }
 
-/// Runs a suite once and waits for the report, for `limit` at most. [`render`] makes text of it.
+/// Runs a suite once and waits for the report, for `limit` at most. [`render`] turns it into text.
 ///
-/// A check that is late is reported as an error and left behind on its thread; to run rounds again and
-/// again, keep a [`Runner`](round::Runner), which knows what is stuck.
+/// A check that is late is reported as an error and left behind on its thread. To run rounds repeatedly, keep a
+/// [`Runner`](round::Runner), which knows what is stuck.
 ///
 /// ```
 /// use std::time::Duration;
@@ -175,7 +175,7 @@ pub fn run(suite: Suite, limit: Duration) -> Report {
     round::Runner::run(suite, limit)
 }
 
-/// What the expansion of [`#[healthcheck]`](healthcheck) refers to. No part of the interface.
+/// What the expansion of [`#[healthcheck]`](healthcheck) refers to. Not part of the public interface.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::harness::run_as_test;

@@ -1,4 +1,4 @@
-//! The log, and the access log: lines to a standard stream or to a file that can be opened anew.
+//! The log and the access log: lines to a standard stream, or to a file that can be reopened.
 
 mod output;
 
@@ -23,8 +23,8 @@ static ACCESS: OnceLock<Output> = OnceLock::new();
 /// The path that stands for standard output.
 const STANDARD_OUTPUT: &str = "-";
 
-/// Begins to log. To be called once, before the first fork: the workers inherit it. The file is given to
-/// `owner`, so that workers of another user can open it anew.
+/// Starts logging. Call it once, before the first fork: the workers inherit the log. A file that it creates is given to
+/// `owner`, so that workers that run as another user can reopen it.
 ///
 /// # Errors
 ///
@@ -55,7 +55,7 @@ pub(crate) fn init(path: Option<&Path>, level: LogLevel, format: LogFormat, owne
     Ok(())
 }
 
-/// Opens the access log, if there shall be one. To be called once, before the first fork.
+/// Opens the access log, if one is wanted. Call it once, before the first fork.
 ///
 /// # Errors
 ///
@@ -65,7 +65,7 @@ pub(crate) fn init_access(path: Option<&Path>, owner: FileOwner) -> Result<(), E
     let file = (path != Path::new(STANDARD_OUTPUT)).then_some(path);
     let output =
         Output::open(file, Stream::Out, owner).map_err(|error| cannot_open("--access-logfile", Some(path), &error))?;
-    // A second one would be another's, in tests of the library.
+    // In tests of the library it may have been opened already.
     let _ = ACCESS.set(output);
     Ok(())
 }
@@ -74,7 +74,7 @@ fn cannot_open(flag: &str, path: Option<&Path>, error: &io::Error) -> Error {
     Error::Usage(format!("{flag} {} cannot be opened: {error}", path.unwrap_or(Path::new("")).display()))
 }
 
-/// Opens the files anew, after they were rotated away. A failure keeps the old one.
+/// Reopens the files after they were rotated away. If that fails, the old file stays in use.
 pub(crate) fn reopen() {
     for (flag, output) in [("--error-logfile", LOG.get()), ("--access-logfile", ACCESS.get())] {
         if let Some(Err((path, error))) = output.map(Output::reopen) {
@@ -88,10 +88,10 @@ pub(crate) fn has_access() -> bool {
     ACCESS.get().is_some()
 }
 
-/// Where lines go to.
+/// Where lines go.
 #[derive(Clone, Copy)]
 struct Lines {
-    /// The journal, which notes the time itself and wants to know how important each line is.
+    /// To the journal, which notes the time itself and wants the priority of each line.
     to_journal: bool,
 }
 
@@ -114,7 +114,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// Writes a line of the access log, whose readers take it for nothing else: what was lost is said in the other one.
+/// Writes a line of the access log. Its readers expect nothing else there, so losses are reported in the other log.
 pub(crate) fn access(line: &[u8]) {
     let lost = ACCESS.get().map_or(0, |output| output.put(line, |_| String::new()));
     if lost > 0 {
@@ -122,16 +122,16 @@ pub(crate) fn access(line: &[u8]) {
     }
 }
 
-/// One line of the log on its way.
+/// One line of the log, being written.
 struct Line {
-    /// What stands in front of it.
+    /// The prefix with the priority, for the journal.
     priority: &'static str,
 }
 
 impl Write for Line {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         if let Some(log) = LOG.get() {
-            // In one piece, for others write there too.
+            // In one write: other processes write there too.
             let line = if self.priority.is_empty() {
                 Cow::Borrowed(text)
             } else {

@@ -1,4 +1,4 @@
-//! Panics of checks: contained, and told as where and why instead of on standard error.
+//! Panics of checks: contained, and turned into a message with their place instead of output on standard error.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -9,15 +9,15 @@ thread_local! {
     static THREAD: RefCell<State> = const { RefCell::new(State::Free) };
 }
 
-/// Whose a panic of this thread is.
+/// The owner of a panic of this thread.
 enum State {
-    /// The program's: it is reported as ever.
+    /// The program: it is reported as usual.
     Free,
-    /// [`contain`]'s, with the place of the last one.
+    /// [`contain`], with the place of the last panic.
     Contained(Option<String>),
 }
 
-/// Calls `action`. A panic in it is silent and becomes the error: its message, and where it was.
+/// Calls `action`. A panic in it prints nothing and becomes the error: its message and its place.
 ///
 /// With `panic = "abort"` nothing can be contained, and a panic ends the process.
 pub(crate) fn contain<T>(action: impl FnOnce() -> T) -> Result<T, String> {
@@ -28,17 +28,17 @@ pub(crate) fn contain<T>(action: impl FnOnce() -> T) -> Result<T, String> {
     });
 
     let outer = THREAD.replace(State::Contained(None));
-    // What a panic leaves half changed is the action's own business, as with a test.
+    // A panic may leave the action's own data half changed, as in a test.
     let result = catch_unwind(AssertUnwindSafe(action));
     let inner = THREAD.replace(outer);
 
     result.map_err(|payload| {
         let told = match inner {
             State::Contained(Some(place)) => format!("{} (at {place})", message(&*payload)),
-            // A hook that was set after ours kept the place to itself.
+            // A hook that was set after ours did not call it.
             State::Contained(None) | State::Free => message(&*payload).to_owned(),
         };
-        // Dropping what it has thrown is the action's code as well.
+        // Dropping the payload runs the action's code, too.
         if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             std::mem::forget(another);
         }
@@ -46,7 +46,7 @@ pub(crate) fn contain<T>(action: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// Keeps the place of a panic that is contained; `None` if it is none of ours.
+/// Notes the place of a panic that is contained; `None` if it is not ours.
 fn note(panic: &PanicHookInfo) -> Option<()> {
     THREAD.with_borrow_mut(|state| match state {
         State::Free => None,

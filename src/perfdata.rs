@@ -1,9 +1,9 @@
-//! Figures that a check measured, in the terms of the Nagios plugins' performance data.
+//! Figures that a check measured, in the format of the Nagios plugins' performance data.
 
 use std::fmt;
 
-/// One figure: `'label'=value[unit];[warn];[crit];[min];[max]`. The thresholds are not kept: whoever
-/// reads the figures elsewhere has his own.
+/// One figure: `'label'=value[unit];[warn];[crit];[min];[max]`. The thresholds are dropped: whoever reads the figures
+/// elsewhere sets their own.
 ///
 /// Source of the format: the Monitoring Plugins Development Guidelines, "Performance data".
 #[derive(Clone, Debug, PartialEq)]
@@ -17,14 +17,14 @@ pub struct Perfdata {
 }
 
 impl Perfdata {
-    /// A figure of our own.
+    /// A figure that we measured ourselves.
     pub fn new(label: &str, value: f64, unit: &str) -> Perfdata {
         Perfdata { label: label.to_owned(), value, unit: unit.to_owned() }
     }
 }
 
 impl fmt::Display for Perfdata {
-    /// As a plugin prints it. What a label may not hold by the guidelines is replaced.
+    /// As a plugin prints it. Characters that the guidelines forbid in a label are replaced.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let allowed = |c: char| if c == '=' || c == '|' || c.is_control() { '_' } else { c };
         let label: String = self.label.chars().map(allowed).collect();
@@ -32,10 +32,10 @@ impl fmt::Display for Perfdata {
     }
 }
 
-/// Takes the output of a plugin apart: its first line without figures, and all the figures.
+/// Splits the output of a plugin into its first line without figures, and all the figures.
 ///
-/// They stand behind a `|` in the first line, and again from a `|` in a later line to the end. What is
-/// not well formed is left out, for any program may print a `|`; so is the value `U` (not known).
+/// Figures follow a `|` in the first line; after a `|` in a later line, all the rest is figures. Malformed ones are
+/// ignored, since any program may print a `|`; so is the value `U` (unknown).
 pub fn split(output: &str) -> (&str, Vec<Perfdata>) {
     let output = output.trim_start();
     let (first, rest) = output.split_once('\n').unwrap_or((output, ""));
@@ -49,7 +49,7 @@ pub fn split(output: &str) -> (&str, Vec<Perfdata>) {
     (line.trim(), figures)
 }
 
-/// Reads figures that are separated by white space.
+/// Reads figures separated by white space.
 fn parse(text: &str) -> Vec<Perfdata> {
     let mut figures = Vec::new();
     let mut rest = text.trim_start();
@@ -67,13 +67,13 @@ fn parse(text: &str) -> Vec<Perfdata> {
     figures
 }
 
-/// The label that the text begins with, and what stands behind its `=`.
+/// The label at the beginning of the text, and what follows its `=`.
 fn label(text: &str) -> Option<(String, &str)> {
     let Some(mut rest) = text.strip_prefix('\'') else {
         let (label, rest) = text.split_once('=')?;
         return (!label.is_empty() && !label.contains(char::is_whitespace)).then(|| (label.to_owned(), rest));
     };
-    // In quotes, a quote is written twice.
+    // Inside quotes, a quote is doubled.
     let mut label = String::new();
     loop {
         let (part, after) = rest.split_once('\'')?;
@@ -92,16 +92,16 @@ fn word(text: &str) -> (&str, &str) {
     text.split_at(text.find(char::is_whitespace).unwrap_or(text.len()))
 }
 
-/// Reads `value[unit]`, whatever thresholds follow.
+/// Reads `value[unit]`; thresholds may follow and are ignored.
 fn figure(label: String, text: &str) -> Option<Perfdata> {
     let text = text.split(';').next().unwrap_or_default();
     let (value, unit) = text.split_at(number_length(text));
     let value = value.parse().ok().filter(|value: &f64| value.is_finite())?;
-    // `U`, a time of day or a comma for the point are no number with a unit.
+    // Neither `U`, nor a time of day, nor a decimal comma is a number with a unit.
     unit.chars().all(|c| c.is_alphabetic() || c == '%').then(|| Perfdata { label, value, unit: unit.to_owned() })
 }
 
-/// The length of the number that the text begins with: `-12`, `1.5`, `2e-05`.
+/// The length of the number at the beginning of the text: `-12`, `1.5`, `2e-05`.
 fn number_length(text: &str) -> usize {
     let digits = |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
     let sign = |text: &str| usize::from(text.starts_with(['-', '+']));

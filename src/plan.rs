@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::settings::Configuration;
 use crate::sys::identity::Identity;
 
-/// A configuration, with all that can be wrong in it found out before it is used.
+/// A configuration that was checked for everything that can be wrong with it, before it is used.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) configuration: Configuration,

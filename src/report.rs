@@ -1,4 +1,4 @@
-//! What a round found: its outcomes, and whether they make a report that passes.
+//! What a round found: its outcomes, and whether the report passes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use crate::collect::Suite;
 /// What one check found in one round.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The check it is about.
+    /// The check that was run.
     pub check: Arc<Check>,
-    /// What it found, judged by what was expected of it.
+    /// What the check found, after its expectation was applied.
     pub finding: Finding,
     /// How long it took.
     pub elapsed: Duration,
-    /// How long ago it was begun, when the report was made.
+    /// How long before the report it was started.
     pub age: Duration,
 }
 
 impl Outcome {
-    /// The same with nothing in it that says which check it is or what it found, but its number.
+    /// The same outcome under a number, with nothing that says which check it is or what it found.
     pub fn anonymous(&self, number: usize) -> Outcome {
         let check = Check {
             title: format!("check {number}"),
@@ -34,7 +34,7 @@ impl Outcome {
     }
 }
 
-/// How many outcomes there are of each status, in the order of the origin's JSON.
+/// How many outcomes have each status, in the order of the JSON of Python's hospital.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// Checks that do not apply.
@@ -56,7 +56,7 @@ pub struct Summary {
 /// What a round found, in the order of its suite.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// One outcome a check.
+    /// One outcome for each check.
     pub outcomes: Vec<Outcome>,
 }
 
@@ -71,7 +71,7 @@ impl Report {
         self.status() == Status::Pass
     }
 
-    /// Whether the same checks say the same, whatever times and figures go with it.
+    /// Whether both have the same checks with the same status and context, whatever their times and figures.
     pub fn says_the_same(&self, other: &Report) -> bool {
         let same = |(ours, theirs): (&Outcome, &Outcome)| {
             let (found, other) = (&ours.finding, &theirs.finding);
@@ -80,11 +80,11 @@ impl Report {
         self.outcomes.len() == other.outcomes.len() && self.outcomes.iter().zip(&other.outcomes).all(same)
     }
 
-    /// The outcomes of the checks in that part of the suite, by their ids: the suite may have been read
-    /// anew since it was asked for.
+    /// The outcomes of the checks in that part of the suite. They are matched by id: the suite may have been reread
+    /// since the round began.
     pub fn of(&self, part: &Suite) -> Report {
         let all = &self.outcomes;
-        // The next one is mostly where the search begins: both are in the order of the suite.
+        // The search starts after the last match and mostly ends there: both are in the order of the suite.
         let mut place = 0;
         let find = |check: &Arc<Check>| {
             let found =
@@ -95,7 +95,7 @@ impl Report {
         Report { outcomes: part.checks().iter().filter_map(find).collect() }
     }
 
-    /// The same with nothing in it that says which checks they are or what they found: for strangers.
+    /// The report for strangers: nothing in it says which checks there are or what they found.
     pub fn anonymous(&self) -> Report {
         Report { outcomes: (1..).zip(&self.outcomes).map(|(number, outcome)| outcome.anonymous(number)).collect() }
     }
@@ -123,7 +123,7 @@ pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A report with these statuses, for tests of what is made of reports.
+    /// A report with these statuses, for tests.
     pub(crate) fn report(statuses: &[Status]) -> Report {
         let outcome = |(index, &status): (usize, &Status)| Outcome {
             check: Arc::new(Check {

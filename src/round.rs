@@ -1,9 +1,9 @@
-//! Runs a suite, concurrently, under deadlines: what is late is reported late, never waited for.
+//! Runs a suite, concurrently, under deadlines: a late check is reported as late and never waited for.
 //!
-//! Checks that cannot block run in place. The others run on a pool of threads that are started on
-//! demand and kept. A check cannot be interrupted, so one that is late keeps its thread, is reported as
-//! an error, and is not started again in later rounds until it has come back. One that may have killed a
-//! worker runs when no other such does, or not at all: see `quarantine`.
+//! Checks that cannot block run in place. The others run on a pool of threads that are started on demand and kept. A
+//! check cannot be interrupted, so a late one keeps its thread, is reported as an error, and is not started again in
+//! later rounds until it has returned. A check that may have killed a worker runs only while no other such check does,
+//! or not at all: see `quarantine`.
 
 mod pool;
 pub(crate) mod quarantine;
@@ -20,44 +20,44 @@ use crate::duration;
 use crate::report::{Outcome, Report};
 use pool::{Job, Pool};
 
-/// The most checks that a round runs at once; those that it has given up on are not counted.
+/// The most checks that a round runs at once, not counting those that it has given up on.
 pub const MOST_AT_ONCE: usize = 256;
 
-/// Is asked how each check may run, and told when it does: it outlives us if a check ends our process.
+/// Decides how each check may run, and is told when it does. It outlives our process if a check kills that.
 pub(crate) trait Witness {
-    /// How a check may run now.
+    /// How this check may run now.
     fn judge(&self, _check: &Check, _now: Instant) -> Verdict {
         Verdict::Run
     }
-    /// A check begins, in place if it does not block.
+    /// The check begins.
     fn begins(&self, _check: &Check, _now: Instant) {}
-    /// It has come back, late or not.
+    /// The check has returned, late or not.
     fn ends(&self, _check: &Check) {}
 }
 
 /// How a check may run.
 pub(crate) enum Verdict {
-    /// As it likes.
+    /// Without restrictions.
     Run,
-    /// When no other suspect does.
+    /// Only while no other suspect runs.
     RunAlone,
-    /// Not at all: this is what is reported.
+    /// Not at all: report this instead.
     Withhold(String),
 }
 
-/// Sees nothing and has nothing against anybody.
+/// A witness that watches nothing and allows everything.
 struct Nobody;
 
 impl Witness for Nobody {}
 
-/// Runs rounds, one after the other, and remembers what is stuck between them.
+/// Runs rounds, one after the other, and remembers between them which checks are stuck.
 pub struct Runner {
     pool: Pool,
     at_once: usize,
     longest: Duration,
     failfast: bool,
     rounds: u64,
-    /// Each check that a thread is busy with, and since when.
+    /// Each check that occupies a thread, and since when.
     under_way: HashMap<String, Instant>,
     witness: Box<dyn Witness>,
 }
@@ -71,12 +71,12 @@ pub struct Round {
     end: Instant,
     /// One for each check of the suite.
     states: Vec<State>,
-    /// The first check that has not been looked at.
+    /// The first check that has not been looked at yet.
     next: usize,
-    /// Those that have to wait for their turn, and the one whose turn it is.
+    /// The suspects that wait for their turn, and the one whose turn it is.
     suspects: VecDeque<usize>,
     turn: Option<usize>,
-    /// Those that have an outcome, in the order they came in.
+    /// The checks that have an outcome, in the order of completion.
     finished: Vec<usize>,
 }
 
@@ -89,8 +89,8 @@ enum State {
 }
 
 impl Runner {
-    /// A runner that calls `wake`, from any thread, when checks have finished: time for [`Runner::advance`],
-    /// after which it may be called again.
+    /// A runner that calls `wake`, from any thread, when checks have finished. The owner then calls
+    /// [`Runner::advance`]; only after that is `wake` called again.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Runner {
         Runner {
             pool: Pool::new(wake),
@@ -103,36 +103,36 @@ impl Runner {
         }
     }
 
-    /// The same under the eyes of a witness.
+    /// The same runner with a witness.
     pub(crate) fn with_witness(self, witness: impl Witness + 'static) -> Runner {
         Runner { witness: Box::new(witness), ..self }
     }
 
-    /// The same, with so many checks at once at most instead of [`MOST_AT_ONCE`].
+    /// The same runner, which runs at most this many checks at once instead of [`MOST_AT_ONCE`].
     pub fn with_at_once(self, at_once: usize) -> Runner {
         Runner { at_once, ..self }
     }
 
-    /// The same, with no more time for any check than this, whatever it says.
+    /// The same runner, with this limit on the time of any check, whatever its own timeout is.
     pub fn with_longest(self, longest: Duration) -> Runner {
         Runner { longest: longest.min(duration::LONGEST), ..self }
     }
 
-    /// The same, but for starting no more checks in a round that has found something bad already: what was
-    /// not started has no outcome.
+    /// The same runner. If `failfast`, it starts no more checks in a round once that has found something bad; those
+    /// that were not started have no outcome.
     pub fn with_failfast(self, failfast: bool) -> Runner {
         Runner { failfast, ..self }
     }
 
-    /// Begins a round that is over within `limit`. Checks that cannot block have run when it returns, but for
-    /// those that stand behind more than may run at once.
+    /// Begins a round that is over within `limit`. Checks that cannot block have run when this returns, except those
+    /// that come after more checks than may run at once.
     pub fn begin(&mut self, suite: Suite, limit: Duration, now: Instant) -> Round {
         let mut round = Round::empty(now);
         self.begin_in(&mut round, suite, limit, now);
         round
     }
 
-    /// Begins a round in the place of one that is over, and in its memory.
+    /// Begins a round in place of a finished one, reusing its memory.
     pub fn begin_in(&mut self, round: &mut Round, suite: Suite, limit: Duration, now: Instant) {
         self.rounds += 1;
         round.states.clear();
@@ -142,12 +142,12 @@ impl Runner {
         (round.serial, round.suite) = (self.rounds, suite);
         (round.began, round.end) = (now, now + limit.min(duration::LONGEST));
         (round.next, round.turn) = (0, None);
-        // What is stuck may have come back while there was no round.
+        // Stuck checks may have returned while there was no round.
         self.take_in(round);
         self.start(round, now);
     }
 
-    /// Takes in what has finished, gives up on what is late, and starts what has waited for that.
+    /// Takes in what has finished, gives up on what is late, and starts what was waiting for that.
     pub fn advance(&mut self, round: &mut Round, now: Instant) {
         self.take_in(round);
         round.give_up(now);
@@ -161,7 +161,7 @@ impl Runner {
         for done in self.pool.take_done() {
             self.under_way.remove(&done.check.id);
             self.witness.ends(&done.check);
-            // What comes after its deadline, or from an earlier round, was reported late already.
+            // A result that comes after its deadline, or from an earlier round, was already reported as late.
             if done.round == round.serial
                 && let Some(&State::Running { since, .. }) = round.states.get(done.index)
             {
@@ -195,7 +195,7 @@ impl Runner {
             }
             let deadline = round.end.min(now + check.timeout.min(self.longest));
             if !check.blocking {
-                // The others have begun by then.
+                // Start the others first, so that they run meanwhile.
                 self.pool.submit(&mut jobs);
                 let began = Instant::now();
                 self.witness.begins(&check, began);
@@ -221,7 +221,7 @@ impl Runner {
         self.pool.submit(&mut jobs);
     }
 
-    /// Whether a check is under way, of whatever round.
+    /// Whether a check of any round still occupies a thread.
     pub fn is_busy(&self) -> bool {
         !self.under_way.is_empty()
     }
@@ -229,7 +229,7 @@ impl Runner {
     /// Runs a suite and waits for the report.
     pub fn run(suite: Suite, limit: Duration) -> Report {
         let (sender, receiver) = std::sync::mpsc::channel();
-        // The receiver is gone when a check comes back after the report: nobody waits for it then.
+        // The receiver is gone when a check returns after the report: nobody waits for it then.
         let mut runner = Runner::new(move || sender.send(()).unwrap_or_default());
         let mut round = runner.begin(suite, limit, Instant::now());
         while let Some(deadline) = round.next_deadline() {
@@ -242,7 +242,7 @@ impl Runner {
 }
 
 impl Round {
-    /// One of no checks, which is over.
+    /// A round without checks, which is over.
     pub fn empty(now: Instant) -> Round {
         Round {
             serial: 0,
@@ -257,12 +257,12 @@ impl Round {
         }
     }
 
-    /// What it runs.
+    /// The suite that it runs.
     pub(crate) fn suite(&self) -> &Suite {
         &self.suite
     }
 
-    /// The next check to look at, and whether it is one whose turn has come.
+    /// The next check to look at, and whether it is a suspect whose turn has come.
     fn next(&mut self) -> Option<(usize, bool)> {
         if self.next < self.states.len() {
             self.next += 1;
@@ -279,7 +279,7 @@ impl Round {
         self.finished.push(index);
     }
 
-    /// Makes an outcome of what is late.
+    /// Makes an outcome of each check that is late.
     fn give_up(&mut self, now: Instant) {
         for index in 0..self.states.len() {
             match self.states[index] {
@@ -301,10 +301,10 @@ impl Round {
         self.suspects.retain(|&index| matches!(self.states[index], State::Waiting));
     }
 
-    /// When the next check is late; `None` when the round is over.
+    /// The next deadline of a running check; `None` when the round is over.
     pub fn next_deadline(&self) -> Option<Instant> {
         let deadline = |state: &State| match state {
-            // It is started when a running one has finished or is late.
+            // It is started when a running check has finished or is late.
             State::Waiting | State::Over { .. } => None,
             State::Running { deadline, .. } => Some(*deadline),
         };
@@ -321,7 +321,7 @@ impl Round {
         self.finished.len() == self.states.len()
     }
 
-    /// The outcomes that there are, in the order they came in.
+    /// The outcomes so far, in the order of completion.
     pub fn finished(&self) -> impl Iterator<Item = &Outcome> {
         self.finished.iter().filter_map(|&index| match &self.states[index] {
             State::Over { outcome, .. } => Some(outcome),
@@ -329,7 +329,7 @@ impl Round {
         })
     }
 
-    /// The checks that run, in the order of the suite, and since when.
+    /// The checks that are running, in the order of the suite, and since when.
     pub fn running(&self) -> impl Iterator<Item = (&Arc<Check>, Instant)> {
         self.suite.checks().iter().zip(&self.states).filter_map(|(check, state)| match state {
             State::Running { since, .. } => Some((check, *since)),
@@ -337,7 +337,7 @@ impl Round {
         })
     }
 
-    /// What there is to report at `now` to somebody who cannot wait for the rest, which goes on.
+    /// The report at `now`, for a reader that cannot wait for the rest, while the round goes on.
     pub fn report_at(&self, now: Instant) -> Report {
         let outcome = |(check, state): (&Arc<Check>, &State)| {
             let began = match state {
@@ -350,14 +350,14 @@ impl Round {
         Report { outcomes: self.suite.checks().iter().zip(&self.states).map(outcome).collect() }
     }
 
-    /// The report as of `now`, in the order of the suite; of a round that is over.
+    /// The report as of `now`, in the order of the suite, of a round that is over.
     pub fn into_report(mut self, now: Instant) -> Report {
         let mut report = Report::default();
         self.move_into(&mut report, now);
         report
     }
 
-    /// Puts the same in the place of another report. Of the round, only [`Round::suite`] is left.
+    /// The same, but put into an existing report. Only `Round::suite` is left of the round.
     pub fn move_into(&mut self, report: &mut Report, now: Instant) {
         self.finished.clear();
         report.outcomes.clear();
@@ -369,7 +369,7 @@ impl Round {
 }
 
 impl Outcome {
-    /// As of `now`, which may be a moment before a check that cannot block was run.
+    /// The outcome as of `now`, which may lie a moment before the start of a check that ran in place.
     fn aged(mut self, began: Instant, now: Instant) -> Outcome {
         if began < now {
             self.age = self.elapsed.max(now - began);
@@ -377,7 +377,7 @@ impl Outcome {
         self
     }
 
-    /// That of a check which is waited for no longer.
+    /// The outcome of a check that is not waited for any longer.
     pub(crate) fn late(check: &Arc<Check>, after: Duration) -> Outcome {
         Outcome { check: check.clone(), finding: timed_out(after), elapsed: after, age: after }
     }

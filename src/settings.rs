@@ -185,11 +185,11 @@ pub(crate) struct Answers {
 /// The most header fields that a request can be allowed.
 pub(crate) const MOST_FIELDS: usize = 1000;
 
-/// There is a slot for each, and one for another that drains.
+/// Each worker needs a slot, and another for a predecessor that still drains.
 const MOST_WORKERS: i64 = (SLOTS / 2) as i64;
 
 impl Settings {
-    /// Where to listen, from the four settings that say so.
+    /// Where to listen, according to the four settings for it.
     pub(crate) fn addresses(&self) -> Vec<Address> {
         let named: Vec<_> =
             self.sockets.fd.map(Address::Fd).into_iter().chain(self.sockets.bind.iter().cloned()).collect();
@@ -200,12 +200,12 @@ impl Settings {
         }
     }
 
-    /// The file of the log, unless that is standard error, which has a name of its own.
+    /// The file of the log, unless it is "-", standard error.
     pub(crate) fn error_log(&self) -> Option<&Path> {
         self.log.error_logfile.as_deref().filter(|path| *path != Path::new("-"))
     }
 
-    /// What a reload does not change, each as it is shown, with what does change it.
+    /// What a reload does not change: the name, the value as it is shown, and what does change it.
     pub(crate) fn fixed(&self) -> [(String, &'static str); 9] {
         const RESTART: &str = "a restart";
         const UPGRADE: &str = "a restart or an upgrade (USR2)";
@@ -227,7 +227,7 @@ impl Settings {
         ]
     }
 
-    /// How many requests the worker with that pid answers before it retires; `None`: no end.
+    /// How many requests the worker with this pid answers before it retires; `None`: no limit.
     pub(crate) fn requests_before_retiring(&self, pid: u32) -> Option<u64> {
         // Any spread will do that keeps the workers from retiring at the same moment.
         let range = self.fleet.max_requests_jitter.saturating_add(1);

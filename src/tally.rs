@@ -1,4 +1,4 @@
-//! What is counted of the service, and the words for it in `/metrics`. Pure.
+//! What is counted about the service, and its labels in `/metrics`. Pure.
 
 use std::time::SystemTime;
 
@@ -9,7 +9,7 @@ pub(crate) enum Route {
     Live,
     Ready,
     Metrics,
-    /// Nothing that there is, or nothing that could be read.
+    /// A path that does not exist, or a request that could not be read.
     Other,
 }
 
@@ -21,18 +21,18 @@ pub(crate) enum Class {
     ServerError,
 }
 
-/// What a worker is about.
+/// What a worker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     Booting,
-    /// It serves, and no round runs.
+    /// It serves, and no round is running.
     Idle,
-    /// It serves, and a round runs.
+    /// It serves, and a round is running.
     Busy,
     Draining,
-    /// It hung and has to end.
+    /// It hung and was told to abort.
     Aborting,
-    /// It was killed and is not buried yet.
+    /// It was killed and is not reaped yet.
     Dying,
 }
 
@@ -41,10 +41,10 @@ pub(crate) enum Standing {
 pub(crate) enum Cause {
     /// It died, or could not boot.
     Crash,
-    /// The kernel killed it, for want of memory.
+    /// The kernel killed it because memory ran out.
     OutOfMemory,
     Hang,
-    /// It had answered as many requests as it was to.
+    /// It had answered `--max-requests` requests.
     Retired,
     /// Another configuration came into force.
     Reload,
@@ -67,7 +67,7 @@ impl Route {
 impl Class {
     pub(crate) const ALL: [Class; 3] = [Class::Success, Class::ClientError, Class::ServerError];
 
-    /// That of a status code; no other than these are answered here.
+    /// The class of a status code. We never answer 1xx or 3xx.
     pub(crate) fn of(status: u16) -> Class {
         match status {
             ..400 => Class::Success,
@@ -115,14 +115,14 @@ impl Cause {
     }
 }
 
-/// How often each cause has had a worker replaced, in the order of [`Cause::ALL`].
+/// How many workers were replaced for each cause, in the order of [`Cause::ALL`].
 pub(crate) type Restarts = [u64; Cause::ALL.len()];
 
-/// All that is counted, at one moment; each array is in the order of its `ALL`.
+/// All the counts at one moment; each array is in the order of its `ALL`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tally {
     pub(crate) requests: [[u64; Class::ALL.len()]; Route::ALL.len()],
-    /// How many rounds have passed, and how many have not.
+    /// How many rounds passed, and how many did not.
     pub(crate) rounds: [u64; 2],
     pub(crate) workers: [u64; Standing::ALL.len()],
     pub(crate) restarts: Restarts,

@@ -1,4 +1,4 @@
-//! The access log: a line for each answer, in order, and nothing in it that does not belong there.
+//! The access log: one line for each answer, in order, and without anything that does not belong there.
 
 mod support;
 
@@ -30,12 +30,12 @@ fn read(path: &Path) -> Vec<String> {
 #[track_caller]
 fn exchange(server: &Server, bytes: impl AsRef<[u8]>) -> Answer {
     let mut client = Client::to(&server.at);
-    // What comes too late to be read may find the connection closed; the answer is there all the same.
+    // Bytes that arrive too late may find the connection closed; the answer comes all the same.
     let _ = client.try_send(bytes);
     client.answer()
 }
 
-/// A combined line in its parts.
+/// The parts of a combined line.
 #[derive(Debug)]
 struct Combined {
     client: String,
@@ -238,6 +238,41 @@ fn an_access_log_on_a_full_disk_stops_nothing() {
     load.wait_for_answers(100);
     load.stop().assert_nothing_lost();
     assert!(!server.stderr().contains("ERROR"), "{}", server.stderr());
+}
+
+#[test]
+fn a_log_at_its_size_limit_stops_nothing() {
+    const LIMIT: u64 = 4096;
+    let launch = Launch::under("prlimit", [format!("--fsize={LIMIT}")]);
+    let [log, access] = ["log", "access"].map(|name| launch.path(name).display().to_string());
+    let args = ["-b", "127.0.0.1:0", "-w", "2", "--error-logfile", &log, "--access-logfile", &access];
+    let mut server = launch.args(args).start();
+    let workers = server.workers();
+    let length = |path: &str| std::fs::metadata(path).expect("it is there").len();
+    let load = Load::start(&server.at, Shape::default());
+    load.wait_for_answers(200);
+    assert_eq!((length(&access), server.workers()), (LIMIT, workers));
+    eventually("the log of a master that reloads is full, too", || {
+        let before = server.workers();
+        server.signal(Signal::SIGHUP);
+        eventually("it reloads", || server.workers().len() == 2 && server.workers() != before);
+        length(&log) == LIMIT
+    });
+    load.wait_for_answers(20);
+    load.stop().assert_nothing_lost();
+
+    // There is room again.
+    for path in [&log, &access] {
+        File::options().write(true).open(path).and_then(|file| file.set_len(0)).expect("it is ours");
+    }
+    assert_eq!(get(&server.at, "/").status, 200);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+    let said = std::fs::read_to_string(&log).expect("it is there");
+    assert!(
+        said.contains("lines of this log were lost") && said.contains("lines of the access log were lost"),
+        "{said}"
+    );
 }
 
 #[test]

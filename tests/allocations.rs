@@ -1,9 +1,9 @@
-//! No request makes the daemon allocate, says the daemon itself.
+//! No request makes the daemon allocate, as counted by the daemon itself.
 //!
-//! This program has an allocator that counts, and is two things by turns: the test, and, started by it, a hospital,
-//! whose master and worker count into one file that all of them have mapped.
+//! This program has a counting allocator, and two roles: the test, and a hospital that the test starts, whose master
+//! and worker count into one file that all of them have mapped.
 
-// An allocator is unsafe to write, and so is memory that others share.
+// Allocators and shared memory need unsafe code.
 #![allow(unsafe_code)]
 
 mod support;
@@ -19,14 +19,14 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use support::{Client, Launch, Server, get};
 
-/// The variable that makes a hospital of this program: the file to count into.
+/// The variable that turns this program into a hospital: the file to count into.
 const COUNT_INTO: &str = "COUNT_ALLOCATIONS_INTO";
 
-/// How many requests go before, so that every buffer has grown to its size.
+/// How many requests go first, so that every buffer has its final size.
 const WARM: usize = 200;
-/// How many are counted.
+/// How many requests are counted.
 const COUNTED: u64 = 1000;
-/// What they may cost together that is of no request: a table that grows, or the date, which is written once a second.
+/// What they may cost together apart from the requests: a growing table, or the date, which is written once a second.
 const BESIDE: u64 = 20;
 
 fn main() -> ExitCode {
@@ -54,10 +54,10 @@ fn main() -> ExitCode {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Where it is counted; null as long as it is not.
+/// The counter; null while nothing is counted.
 static COUNT: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 
-/// The system's allocator, with a count of what it gives.
+/// The system's allocator, which counts its allocations.
 struct Counting;
 
 impl Counting {
@@ -69,11 +69,11 @@ impl Counting {
     }
 }
 
-// SAFETY: all is left to the system's allocator; counting allocates nothing.
+// SAFETY: everything is left to the system's allocator; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Counting::count();
-        // SAFETY: the caller keeps the promises, which are the same.
+        // SAFETY: the caller keeps the same promises to us.
         unsafe { System.alloc(layout) }
     }
 
@@ -89,7 +89,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// The number at the head of the file, shared with all who have it mapped, through forks too.
+/// The number at the beginning of the file, shared by all processes that have it mapped, even through forks.
 fn mapped(path: &Path) -> *mut AtomicU64 {
     let file = File::options().read(true).write(true).open(path).expect("the test has made the file");
     let size = NonZeroUsize::new(size_of::<AtomicU64>()).expect("it has a size");
@@ -117,7 +117,7 @@ impl Counted {
         u64::from_ne_bytes(bytes.try_into().expect("it holds one number"))
     }
 
-    /// What the requests that are counted cost together.
+    /// The cost of all counted requests together.
     fn costs(&self, mut ask: impl FnMut()) -> u64 {
         (0..WARM).for_each(|_| ask());
         let before = self.count();

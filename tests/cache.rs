@@ -1,4 +1,4 @@
-//! `--cache`: one round answers all requests to all workers, for a while, and says truly how old it is.
+//! `--cache`: one round answers all requests to all workers for a while, and its age is reported truthfully.
 
 mod support;
 
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use support::*;
 
-/// A check that writes a line to a file whenever it is run, and what it does then.
+/// A check that writes a line to a file whenever it runs, and then does something.
 struct Counter {
     directory: tempfile::TempDir,
 }
@@ -20,13 +20,13 @@ impl Counter {
         counter
     }
 
-    /// Writes, or replaces, the file that names the check.
+    /// Writes, or replaces, the file with the check.
     fn write_check(&self, name: &str, then: &str) {
         let script = format!("echo run >> {}; {then}", self.runs_file().display());
         let text =
             format!("[[check]]\nname = '{name}'\nuse = 'exec:/bin/sh'\nargs = ['-c', '{script}']\ntimeout = '5s'\n");
         std::fs::write(self.path("checks.toml"), text).expect("the directory is ours");
-        // So old that what is written next looks different.
+        // Wait until the next change of the file gets another time.
         eventually("the file is older than its time is exact", || {
             let changed =
                 std::fs::metadata(self.path("checks.toml")).and_then(|file| file.modified()).expect("it is there");
@@ -52,7 +52,7 @@ impl Counter {
     }
 }
 
-/// Has so many clients ask for a path at the same moment: what each was answered, and how long it took.
+/// This many clients ask for a path at the same moment. Returns each answer, and how long it took.
 #[track_caller]
 fn storm(at: &At, count: usize, path: &'static str) -> Vec<(Answer, Duration)> {
     let mut clients: Vec<_> = (0..count).map(|_| Client::to(at)).collect();
@@ -67,7 +67,7 @@ fn age(answer: &Answer) -> u64 {
     age.parse().expect("it is a number")
 }
 
-/// The age of the only check, as the body says it.
+/// The age of the only check, according to the body.
 #[track_caller]
 fn told_age(answer: &Answer) -> f64 {
     answer.json()["details"][0]["age"].as_f64().expect("?verbose says how old it is")
@@ -87,7 +87,7 @@ fn a_storm_at_all_workers_costs_one_round_for_as_long_as_its_report_is_fresh() {
         assert_eq!(counter.runs(), round, "one round for all");
         eventually("it grows older", || age(&get(&server.at, "/")) == 2);
         assert_eq!(counter.runs(), round, "one round until it is too old");
-        // Not a wait for something to happen, but what is tested: by then it is too old.
+        // This does not wait for anything to happen, but is the test: by then the answer is too old.
         std::thread::sleep(Duration::from_secs(2));
     }
 }
@@ -167,7 +167,7 @@ fn a_holder_that_is_killed_in_the_middle_of_its_round_holds_up_nobody() {
     first.ask("/");
     eventually("its round has begun", || counter.runs() == 1);
     let holder = with_a_child(&server);
-    // They wait at the other workers, for the door of this one is closed.
+    // They wait at the other workers, as this one does not accept.
     let mut clients: Vec<_> = (0..50).map(|_| Client::to(&at)).collect();
     clients.iter_mut().for_each(|client| client.ask("/"));
     let killed = Instant::now();
@@ -189,7 +189,7 @@ fn a_holder_that_is_stopped_loses_its_turn_when_its_round_should_be_over() {
     eventually("its round has begun", || counter.runs() == 1);
     let holder = with_a_child(&server);
     send(holder, Signal::SIGSTOP);
-    // One of those that connect now may be woken up for in vain; the next one brings somebody for both.
+    // One of these connections may wake the stopped worker in vain; the next one wakes another, which takes both.
     let (sender, answers) = mpsc::channel();
     let asked = Instant::now();
     for _ in 0..20 {
@@ -203,7 +203,7 @@ fn a_holder_that_is_stopped_loses_its_turn_when_its_round_should_be_over() {
     assert!(asked.elapsed() < Duration::from_secs(4), "it took {:?}", asked.elapsed());
     assert_eq!(counter.runs(), 2);
 
-    // What it has found is late, and worth nothing beside what there is by now.
+    // Its result is late, and worthless now that there is a newer one.
     send(holder, Signal::SIGCONT);
     let late = first.answer();
     assert_eq!(late.status, 200, "{late:?}");
@@ -223,7 +223,7 @@ fn an_age_is_true_when_everybody_was_stopped_meanwhile() {
     tree.iter().for_each(|&pid| send(pid, Signal::SIGSTOP));
     let mut client = Client::to(&server.at);
     client.ask("/?verbose");
-    // Not a wait for something to happen, but what is tested.
+    // This does not wait for anything to happen, but is the test.
     std::thread::sleep(Duration::from_millis(1500));
     let stopped = ran.elapsed().as_secs_f64();
     tree.iter().for_each(|&pid| send(pid, Signal::SIGCONT));
@@ -257,7 +257,7 @@ fn a_reload_makes_the_snapshot_worthless() {
     let before = server.workers();
     server.signal(Signal::SIGHUP);
     server.logs("reloaded: all workers");
-    // The last old worker may take one more connection until its TERM has come.
+    // The last old worker may take one more connection before its TERM arrives.
     eventually("the old workers are gone", || !before.iter().any(|&pid| processes::is_alive(pid)));
     assert_eq!(get(&server.at, "/").status, 200);
     assert_eq!(counter.runs(), 2);
@@ -305,7 +305,7 @@ fn strangers_learn_no_more_from_the_snapshot_than_from_a_round() {
     assert!(disclosed.body.contains("secret"));
     let answer = get(&server.at, "/?verbose");
     for answer in [&disclosed, &answer] {
-        // Nor do they from a cache on the way.
+        // Nor can they get them from a cache on the way.
         assert_eq!(answer.header("vary"), Some("Accept, Authorization"));
         assert_eq!(answer.header("cache-control"), Some("private, max-age=60"));
     }
@@ -316,7 +316,7 @@ fn strangers_learn_no_more_from_the_snapshot_than_from_a_round() {
     assert_eq!(counter.runs(), 1);
 }
 
-/// The worker that runs a program.
+/// The worker that is running a program.
 #[track_caller]
 fn with_a_child(server: &Server) -> i32 {
     let mut found = None;

@@ -1,4 +1,4 @@
-//! `hospital check` from outside: what it says, and what it exits with.
+//! `hospital check` from outside: its output and its exit codes.
 
 mod support;
 
@@ -13,7 +13,7 @@ use support::once::{PREDICTABLE, Run, check, hospital, run};
 use support::programs::{endless, with};
 use support::{DEADLINE, HOSPITAL};
 
-/// One check of each outcome that a built-in kind can have; a skip is for checks written in Rust.
+/// One check for each outcome that a built-in kind can have; only checks in Rust can be skipped.
 const ALL: [&str; 5] = [
     "pass=exec:/bin/sh#title=It%20passes.&args=-c&args=exit%200",
     "fail=exec:/bin/sh#title=It%20fails.&args=-c&args=echo%20it%20is%20down;exit%202",
@@ -22,7 +22,7 @@ const ALL: [&str; 5] = [
     "surprise=exec:/bin/sh#title=It%20was%20known%20to%20fail.&expect=failure&args=-c&args=exit%200",
 ];
 
-/// The report without what is different each time.
+/// The report without what differs each time.
 fn timeless(text: &str) -> String {
     Regex::new(r"in \d+\.\d{3}s").expect("it is one").replace_all(text, "in 0.000s").into_owned()
 }
@@ -39,7 +39,7 @@ fn a_report_that_passes_is_as_in_the_manual() {
 
 #[test]
 fn what_is_not_well_is_told_below_the_dots() {
-    // One after the other, so that the dots have an order.
+    // One after the other, so that the dots have a fixed order.
     let Run { code, stdout, stderr } = check(&[&["-j", "1"], &ALL[..]].concat());
     insta::assert_snapshot!(timeless(&stderr));
     assert_eq!((code, stdout.as_str()), (Some(1), ""));
@@ -108,7 +108,7 @@ fn the_text_and_the_json_have_the_shape_of_the_origins() {
     assert!(indents(&ours) && indents(&theirs));
 }
 
-/// Each line of a report, without the names and the reasons in it.
+/// Each line of a report, without names and reasons.
 fn shape(report: &str) -> Vec<String> {
     let mut shape = Vec::new();
     let mut inside = false;
@@ -123,7 +123,7 @@ fn shape(report: &str) -> Vec<String> {
             }
             line if line.contains(" ... ") => line.split_once(" ... ").map_or(line, |(_, word)| word),
             line if line.trim_matches(|c| ".FEsxu".contains(c)).is_empty() => line,
-            // A traceback is as long as it is.
+            // Tracebacks have any length.
             _ if inside => continue,
             _ => "text",
         };
@@ -206,7 +206,7 @@ fn a_misspelt_exclude_runs_nothing_and_says_what_is_known() {
     assert!(nagios.stdout.starts_with("HOSPITAL UNKNOWN - --exclude names \"z\""), "{}", nagios.stdout);
     let Run { stderr, .. } = check(&["--exclude", "http://user:hunter2@shop/", "a=file:/"]);
     assert!(stderr.contains("http://***@shop/"), "{stderr}");
-    // What is left out by its tag already is known all the same.
+    // A check that its tag already leaves out is known all the same.
     let names = ["a=file:/#tag=x", "b=file:/"];
     assert_eq!(check(&[&["--tag", "x", "--exclude", "b"], &names[..]].concat()).code, Some(0));
 }
@@ -302,7 +302,7 @@ fn files_that_others_may_write_are_refused_with_exit_code_5() {
     fs::write(&file, "[[check]]\nuse = 'file:/'\n").expect("the folder is ours");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).expect("the file is ours");
     let file = file.to_str().expect("a plain path");
-    // A user may leave his own files as open as he likes; root may not.
+    // Users may leave their own files as open as they like; root may not.
     let expected = if nix::unistd::geteuid().is_root() { 5 } else { 0 };
     assert_eq!(check(&[file]).code, Some(expected), "{}", check(&[file]).stderr);
 }

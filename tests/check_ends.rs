@@ -1,4 +1,4 @@
-//! `hospital check` on a terminal, interrupted, and with nobody who listens.
+//! `hospital check` on a terminal, interrupted, and without a reader.
 
 mod support;
 
@@ -15,12 +15,12 @@ use tempfile::TempDir;
 /// A check that fails.
 const FAILS: &str = "fails=exec:/bin/sh#args=-c&args=exit%202";
 
-/// The options of a check that is under way until there is a file `go`.
+/// The options of a check that runs until there is a file `go`.
 const WAITS: &str = "args=-c&args=until%20[%20-e%20go%20];do%20sleep%200.02;done&timeout=60";
 
 // --- on a terminal ---------------------------------------------------------------------------------
 
-/// A run on a terminal; what it shows is in a file.
+/// A run on a terminal; its output is in a file.
 struct Terminal {
     child: Child,
     folder: TempDir,
@@ -59,7 +59,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // When its terminal is gone, so is whoever runs there.
+        // When the terminal is gone, so is every process on it.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -126,6 +126,20 @@ fn a_report_that_is_lost_on_a_full_disk_does_not_end_well() {
         command.args(["-c", &line]);
         assert_eq!(run(command).code, Some(2), "{line}");
     }
+}
+
+#[test]
+fn a_report_that_is_lost_at_the_size_limit_of_its_file_does_not_end_well() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let mut command = Command::new("/bin/sh");
+    let line = format!("exec prlimit --fsize=16 {HOSPITAL} check --format json '{PREDICTABLE}' >report");
+    command.args(["-c", &line]).current_dir(folder.path());
+    let ran = run(command);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(ran.stderr.contains("cannot write to standard output: File too large"), "{}", ran.stderr);
+    // A program that a check runs is ended by it as ever.
+    let ran = support::once::check(&["exec:/bin/sh#args=-c&args=kill%20-XFSZ%20$$"]);
+    assert!(ran.stdout.contains("SIGXFSZ") || ran.stderr.contains("SIGXFSZ"), "{}{}", ran.stdout, ran.stderr);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Under a real circusd, with the file that `deploy/` ships: circus may do to us what it can, and nobody who asks
-//! meanwhile is refused, cut off or left without an answer.
+//! Under a real circusd, with the file that `deploy/` ships: whatever circus does to us, no client meanwhile is
+//! refused, cut off or left without an answer.
 
 mod support;
 
@@ -30,7 +30,7 @@ fn a_reload_by_circus_loses_no_request() {
     let mut master = circus.family.new_master(&[], WORKERS);
     let load = circus.load();
     for _ in 0..3 {
-        // Starts a new master and terminates the old one, all at once.
+        // Starts a new master and terminates the old one at the same time.
         circus.ctl(&["reload", WATCHER]);
         master = circus.family.new_master(&[master], WORKERS);
         load.wait_for_answers(100);

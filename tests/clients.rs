@@ -1,4 +1,4 @@
-//! Rude clients: slow, greedy, many, gone. None of them may keep the endpoint from answering the others.
+//! Rude clients: slow, greedy, many, gone. None may keep the endpoint from answering the others.
 
 mod support;
 
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 use support::*;
 
-/// How long a probe may take beside rude clients: far below the timeouts of real probes.
+/// How long a probe may take while there are rude clients: far below the timeouts of real probes.
 const PROMPT: Duration = Duration::from_secs(2);
 
 const HALF: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n";
@@ -24,7 +24,7 @@ fn assert_answers(server: &Server, why: &str) {
 #[test]
 fn thousands_of_half_sent_requests_hold_up_nobody() {
     const MANY: usize = 2000;
-    /// In user space, of a debug build: the connection, a small buffer, its place in slab and timers.
+    /// In user space, in a debug build: the connection, a small buffer, its place in slab and timers.
     const BYTES_A_CONNECTION: u64 = 2048;
     processes::allow_many_descriptors();
     let server = Server::start(["--worker-connections", "4000", "--header-timeout", "60s"]);
@@ -102,7 +102,7 @@ fn a_client_that_never_reads_costs_little_and_is_let_go() {
     let resident = processes::number(worker, "VmRSS");
     let mut client = Client::to(&server.at);
     client.patience(Duration::from_millis(200));
-    // Until the kernel's buffers on both sides are full and the server reads no more.
+    // Until the kernel's buffers are full on both sides and the server reads no more.
     let mut sent = 0;
     while client.try_send(LIVE.repeat(100)).is_ok() {
         sent += 100 * LIVE.len();
@@ -123,7 +123,7 @@ fn a_client_that_never_stops_asking_holds_up_nobody() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let requests = LIVE.repeat(1000);
-            // Its end, or the server's patience with it, ends this.
+            // This ends when the server closes the connection or gives up on it.
             let _ = (0..).try_for_each(|_: u64| (&flood).write_all(requests.as_bytes()));
         });
         scope.spawn(|| {
@@ -153,7 +153,7 @@ fn clients_that_reset_the_connection_are_forgotten() {
     for n in 0..200 {
         let mut client = Client::to(&server.at);
         let Stream::Tcp(stream) = client.stream() else { panic!("it is TCP") };
-        // Closing then sends a reset, before, amid or behind the answer.
+        // So that closing sends a reset: before, during or after the answer.
         SockRef::from(&*stream).set_linger(Some(Duration::ZERO)).expect("a socket has that option");
         client.send(match n % 3 {
             0 => HALF.to_owned(),

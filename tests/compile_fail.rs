@@ -1,12 +1,12 @@
-//! Misuse of `#[healthcheck]` is a compile error where it is written, and says what is wanted.
+//! Misuse of `#[healthcheck]` is a compile error at the right place, and says what is wanted.
 //!
-//! What the compiler is expected to say stands beside each case, in the words of one version of it: another may
-//! word, or underline, the same error in another way. `TRYBUILD=overwrite` writes it anew.
+//! The expected output of the compiler is in a file beside each case, as one version of it writes it: others may word,
+//! or underline, the same error differently. `TRYBUILD=overwrite` records it again.
 
 use std::io::Write;
 use std::process::Command;
 
-/// The compiler whose words they are.
+/// The compiler that the output was recorded with.
 const RECORDED_WITH: &str = "rustc 1.95.";
 
 #[test]
@@ -15,7 +15,7 @@ fn misuse_of_the_attribute_says_what_is_wanted() {
     let version = Command::new(compiler).arg("--version").output().expect("whoever runs this test has rustc").stdout;
     let version = String::from_utf8_lossy(&version);
     if !version.starts_with(RECORDED_WITH) {
-        // Past the test harness, which would keep it to itself.
+        // Not with eprintln!, which the test harness captures.
         let _ = writeln!(
             std::io::stderr(),
             "left out: what {} says of tests/compile_fail was recorded with {RECORDED_WITH}x",

@@ -1,5 +1,5 @@
-//! The image that `deploy/container/Dockerfile` describes: an empty root with the static program in it, run as the file
-//! says, as PID 1 and as nobody.
+//! The image that `deploy/container/Dockerfile` describes: an empty root with the static program, run as the file says,
+//! as PID 1 and as an unprivileged user.
 
 mod support;
 
@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use support::family::Family;
 use support::{Signal, processes, send};
 
-/// What stands behind a word at the beginning of a line of the last stage, once.
+/// The text after this word at the beginning of a line in the last stage, where it must appear once.
 #[track_caller]
 fn instruction(word: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/container/Dockerfile");
@@ -21,13 +21,13 @@ fn instruction(word: &str) -> String {
     rest.to_owned()
 }
 
-/// A command in the form of JSON, which no shell reads: the image has none.
+/// A command in JSON form, which needs no shell: the image has none.
 #[track_caller]
 fn command(text: &str) -> Vec<String> {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// What `packaging/build --static`, which the Dockerfile runs too, has made.
+/// The result of `packaging/build --static`, which the Dockerfile also runs.
 #[track_caller]
 fn static_program() -> PathBuf {
     let target = format!("target/{}-unknown-linux-musl/release/hospital", std::env::consts::ARCH);
@@ -36,7 +36,7 @@ fn static_program() -> PathBuf {
     path
 }
 
-/// The image, running.
+/// A running container of the image.
 struct Container {
     family: Family,
 }
@@ -46,7 +46,7 @@ impl Container {
     fn start() -> Container {
         let directory = tempfile::tempdir().expect("there is room");
         let root = directory.path().join("root");
-        // What an engine brings; all else is the image's.
+        // What an engine provides; everything else is in the image.
         std::fs::create_dir_all(root.join("proc")).expect("the directory is ours");
         std::fs::create_dir(root.join("etc")).expect("the directory is ours");
         std::fs::write(root.join("etc/hosts"), "127.0.0.1 localhost\n").expect("the directory is ours");
@@ -67,7 +67,7 @@ impl Container {
         processes::children(self.family.head())[0]
     }
 
-    /// Runs what is in the image, as `docker exec` does.
+    /// Runs a command in the container, as `docker exec` does.
     #[track_caller]
     fn exec(&self, words: &[String]) -> Output {
         let mut nsenter = Command::new("nsenter");
@@ -93,7 +93,7 @@ fn the_image_serves_as_nobody_says_that_it_is_healthy_and_ends_well() {
     let told = container.exec(&healthcheck);
     assert_eq!(told.status.code(), Some(0), "{told:?}");
 
-    // Whoever is asked for something else says no, so the first yes means something.
+    // When asked about another port it must fail, so its success means something.
     let elsewhere: Vec<_> = healthcheck.iter().map(|word| word.replace("1515", "1516")).collect();
     assert_eq!(container.exec(&elsewhere).status.code(), Some(1));
 

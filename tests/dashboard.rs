@@ -1,4 +1,4 @@
-//! The dashboard for Grafana shows figures that there are, in a language that Prometheus understands.
+//! The dashboard for Grafana shows metrics that exist, with expressions that Prometheus understands.
 
 mod support;
 
@@ -11,7 +11,7 @@ use support::family::deployed;
 use support::once::run;
 use support::{Server, get};
 
-/// What each panel asks Prometheus.
+/// The expressions of all panels.
 #[track_caller]
 fn expressions() -> Vec<String> {
     let dashboard: Value = serde_json::from_str(&deployed("grafana/hospital.json", &[])).expect("it is JSON");
@@ -68,7 +68,7 @@ fn prometheus_understands_every_question_of_the_dashboard() {
         .iter()
         .enumerate()
         .map(|(number, expression)| {
-            // What Grafana puts in.
+            // What Grafana inserts.
             let expression =
                 expression.replace("$__rate_interval", "1m").replace("$job", ".*").replace("$instance", ".*");
             format!("      - record: panel:{number}\n        expr: |\n          {expression}\n")

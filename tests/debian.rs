@@ -1,5 +1,5 @@
-//! The Debian package, as an administrator meets it: installed, configured, upgraded under load, removed and purged, on a
-//! whole Debian 12 of its own.
+//! The Debian package, as an administrator sees it: installed, configured, upgraded under load, removed and purged, on
+//! a whole Debian 12 of its own.
 
 mod support;
 
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 const ROOT: &str = "debian-root";
 const DEFAULTS: &str = "/etc/default/hospital";
-/// A socket beside the port of the package, which the host can reach too.
+/// A socket in addition to the port of the package, which the host can also reach.
 const SOCKET: &str = "/run/checks.sock";
 
 #[test]
@@ -25,7 +25,7 @@ fn a_new_user_has_an_endpoint_and_an_upgrade_loses_no_request() {
     machine.write("/etc/systemd/system/hospital.socket.d/test.conf", &format!("[Socket]\nListenStream={SOCKET}\n"));
     dpkg(&machine, &["--install", "/packages/old.deb"]);
 
-    // It serves at once, at its port, as its user.
+    // It serves at once, on its port, as its user.
     let own = machine.run(&["hospital", "check", "http://127.0.0.1:1515/"]);
     assert_eq!(own.code, Some(0), "{own:?}\n{}", machine.journal());
     assert_eq!(machine.property("hospital.service", "UnitFileState"), "enabled");
@@ -34,7 +34,7 @@ fn a_new_user_has_an_endpoint_and_an_upgrade_loses_no_request() {
     let worker = machine.workers("hospital.service")[0];
     assert_eq!(processes::status(worker, "Uid").split('\t').next(), Some(user.trim()));
 
-    // What its file says counts from a reload on; a bad one is refused and changes nothing.
+    // The file takes effect with a reload; a bad one is refused and changes nothing.
     let at = At::Unix(machine.path(SOCKET));
     machine.write(
         DEFAULTS,
@@ -47,7 +47,7 @@ fn a_new_user_has_an_endpoint_and_an_upgrade_loses_no_request() {
     assert_ne!(refused.code, Some(0), "{refused:?}");
     machine.write(DEFAULTS, "HEALTHCHECKS=hospital.healthchecks.predictable\nHOSPITAL_WORKERS=2\n");
 
-    // The new version takes over, and asks nothing about the file that was edited.
+    // The new version takes over, without a question about the edited file.
     let before = machine.master("hospital.service");
     let load = Load::start(&at, Shape::default());
     load.wait_for_answers(200);
@@ -75,7 +75,7 @@ fn removed_it_keeps_its_file_and_purged_it_leaves_nothing() {
     assert_eq!(read(&machine, DEFAULTS), "HEALTHCHECKS=memory:\n");
     assert!(!machine.path("/usr/bin/hospital").exists());
 
-    // Back again, it is on again, with the file as it was.
+    // After a reinstallation it is enabled again, with the file as it was.
     dpkg(&machine, &["--install", "/packages/old.deb"]);
     assert_eq!(machine.property("hospital.service", "ActiveState"), "active");
     assert_eq!(read(&machine, DEFAULTS), "HEALTHCHECKS=memory:\n");
@@ -137,7 +137,7 @@ fn the_package_has_all_that_belongs_to_it() {
 
 // --- packages --------------------------------------------------------------------------------------------
 
-/// What `packaging/deb` has made.
+/// The result of `packaging/deb`.
 #[track_caller]
 fn shipped() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/packages");
@@ -147,7 +147,7 @@ fn shipped() -> PathBuf {
     package.clone()
 }
 
-/// The package, and the same as a later version of it.
+/// The package, and a copy of it with a later version.
 struct Packages(TempDir);
 
 impl Packages {
@@ -165,7 +165,7 @@ impl Packages {
         Packages(folder)
     }
 
-    /// A Debian 12 that has them below `/packages`.
+    /// A Debian 12 with the packages in `/packages`.
     #[track_caller]
     fn machine(&self) -> Machine {
         Machine::of(ROOT, &format!("{}:/packages", self.0.path().display()))
@@ -180,7 +180,7 @@ fn dpkg_deb(args: &[&Path]) {
     assert_eq!(told.code, Some(0), "{}", told.stderr);
 }
 
-/// Runs dpkg, which has to succeed without a question.
+/// Runs dpkg, which must succeed without asking anything.
 #[track_caller]
 fn dpkg(machine: &Machine, args: &[&str]) -> Ran {
     let ran = machine.run(&[&["dpkg"], args].concat());
@@ -198,7 +198,7 @@ fn read(machine: &Machine, path: &str) -> String {
     std::fs::read_to_string(machine.path(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The files with our name in theirs, wherever a package may leave one.
+/// The files named after us, wherever a package may leave one.
 #[track_caller]
 fn traces(machine: &Machine) -> String {
     let ran = machine.run(&["find", "/etc", "/usr", "/var", "/lib", "-name", "*hospital*"]);

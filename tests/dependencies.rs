@@ -1,5 +1,5 @@
-//! Every crate that the project builds with keeps to `deny.toml`: what `cargo deny check licenses bans sources` would
-//! verify, without cargo-deny and without network.
+//! Every crate that the project builds with complies with `deny.toml`: the same as `cargo deny check licenses bans
+//! sources` verifies, but without cargo-deny and without network.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ impl Policy {
         toml::from_str(&text).expect("deny.toml allows licences, and gives each banned crate a reason")
     }
 
-    /// What is wrong with a package, one sentence each: the crate, the objection, what to do.
+    /// What is wrong with a package, one sentence for each: the crate, the objection, what to do.
     fn objections(&self, package: &Package, workspace: &Path) -> Vec<String> {
         let ours = package.source.is_none() && package.manifest_path.starts_with(workspace);
         let mut found = Vec::new();
@@ -75,7 +75,7 @@ impl Policy {
             let Ban { name, reason } = ban;
             found.push(format!("it is banned ({reason}): `cargo tree --invert {name}` shows who brings it in"));
         }
-        // The registry refuses `*` from others. Between members of the workspace the path decides, not the version.
+        // The registry refuses `*` for other crates. Between members of the workspace the path counts, not the version.
         let from_elsewhere = package.dependencies.iter().filter(|dependency| dependency.path.is_none());
         for Dependency { name, req, .. } in from_elsewhere.filter(|dependency| ours && dependency.req.contains('*')) {
             found.push(format!("it requires {name} `{req}`: write the version that it was tested with"));
@@ -84,17 +84,17 @@ impl Policy {
     }
 }
 
-/// Cargo has one name for the public registry, whatever mirror the crates are downloaded from.
+/// Cargo has one name for the public registry, whatever mirror the crates come from.
 fn is_public_registry(source: &str) -> bool {
     source.starts_with("registry+") && source.ends_with("/crates.io-index")
 }
 
 // ---- licence expressions ----
 
-/// Whether the allowed licences satisfy an expression; `None` if it is not well formed.
+/// Whether the allowed licences satisfy an expression; `None` if it is malformed.
 ///
-/// The grammar is SPDX's (annex D of its specification): AND binds closer than OR, WITH closest. Beside it the `/` of
-/// older manifests, which means OR. As in cargo-deny, a licence WITH an exception has to be allowed by its whole name.
+/// The grammar is that of SPDX (annex D of its specification): AND binds tighter than OR, WITH tightest. In addition,
+/// the `/` of older manifests means OR. As in cargo-deny, a licence WITH an exception must be allowed by its full name.
 fn satisfied(expression: &str, allowed: &BTreeSet<String>) -> Option<bool> {
     let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let mut words: Vec<&str> = spaced.split_whitespace().rev().collect();
@@ -102,7 +102,7 @@ fn satisfied(expression: &str, allowed: &BTreeSet<String>) -> Option<bool> {
     words.is_empty().then_some(verdict)
 }
 
-/// `a OR b …`; takes its words off the end of the stack.
+/// `a OR b …`; pops its words off the stack.
 fn any_of(words: &mut Vec<&str>, allowed: &BTreeSet<String>) -> Option<bool> {
     let mut verdict = all_of(words, allowed)?;
     while words.pop_if(|word| *word == "OR").is_some() {
@@ -174,8 +174,8 @@ struct Dependency {
 }
 
 impl Metadata {
-    /// The graph with all features: normal, build and dev dependencies. Of this platform only, because the manifests of
-    /// the others need not have been downloaded.
+    /// The graph with all features: normal, build and dev dependencies. Only for this platform, because the manifests
+    /// of the others may not have been downloaded.
     fn read() -> Self {
         let version = cargo(&["-vV"]);
         let host = version.lines().find_map(|line| line.strip_prefix("host: ")).expect("cargo -vV names the host");

@@ -1,7 +1,7 @@
-//! The console blocks of README.md and docs/ show what happens: they are run, line by line.
+//! The console blocks of README.md and docs/ show what really happens: they are run, line by line.
 //!
-//! A block is a session of its own, in a folder of its own. What follows a line with `$` is what it has to say, but
-//! `…` stands for anything: for a part of a line, or, alone, for any number of lines. A figure of seconds may differ.
+//! Each block is a session of its own, in its own folder. The lines after a `$` line are its expected output, in which
+//! `…` stands for anything: for a part of a line or, alone, for any number of lines. Seconds may differ.
 
 mod support;
 
@@ -15,7 +15,7 @@ use support::once::run;
 use support::{At, HOSPITAL, Signal, eventually};
 use tempfile::TempDir;
 
-/// Commands that build or install: `tests/run` does that already.
+/// Commands that build or install: `tests/run` already does that.
 const ELSEWHERE: [&str; 2] = ["cargo ", "tests/run"];
 
 #[test]
@@ -29,7 +29,7 @@ fn what_the_documents_show_with_curl_is_what_happens() {
     assert!(play(|block| block.contains("curl ")) >= 1);
 }
 
-/// Plays the blocks that are wanted; how many there are.
+/// Plays the wanted blocks; returns their number.
 fn play(wanted: impl Fn(&str) -> bool) -> usize {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = fs::read_dir(root.join("docs")).expect("there are docs").map(|entry| entry.expect("it is read").path());
@@ -45,7 +45,7 @@ fn play(wanted: impl Fn(&str) -> bool) -> usize {
     played
 }
 
-/// A shell, as far as a document needs one.
+/// A minimal shell session.
 struct Session {
     folder: TempDir,
     server: Option<(Child, String)>,
@@ -60,7 +60,7 @@ impl Session {
 
     fn play(&mut self, path: &Path, block: &str) {
         for step in format!("\n{block}").split("\n$ ").skip(1) {
-            // A line that begins with `>` goes on with the one before, as a shell shows it.
+            // A line that begins with `>` continues the one before, as in a shell.
             let typed = 1 + step.lines().skip(1).take_while(|line| line.starts_with("> ")).count();
             let lines: Vec<_> = step.split('\n').collect();
             let (line, expected) = (lines[..typed].join("\n").replace("\n> ", "\n"), lines[typed..].join("\n"));
@@ -88,7 +88,7 @@ impl Session {
         run(self.shell(&line)).stdout
     }
 
-    /// Starts a server on a port that is free; the rest of the session means that one.
+    /// Starts a server on a free port, which replaces the port in the rest of the session.
     fn serve(&mut self, line: &str) -> String {
         let path = self.folder.path().join("said");
         let mut command = self.shell(&line.replace("hospital serve", "exec hospital serve"));
@@ -121,7 +121,7 @@ impl Drop for Session {
     }
 }
 
-/// What is shown, as a pattern.
+/// The shown output as a pattern.
 fn pattern(shown: &str) -> Regex {
     let line = |line| match line {
         "…" => r"(?:.*\n)*".to_owned(),

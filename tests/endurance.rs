@@ -1,11 +1,11 @@
-//! Endurance: the figures of reloads, upgrades, kills and chaos under load, printed as they are measured.
+//! Endurance: the figures of reloads, upgrades, kills and chaos under load, printed while they are measured.
 //!
 //! ```console
 //! $ HOSPITAL_ENDURANCE=full cargo test --release --test endurance -- --include-ignored --nocapture
 //! ```
 //!
-//! Without that variable everything is done a few times only, as `tests/run` has it. `HOSPITAL_CHAOS=600` sets for how
-//! many seconds chaos reigns, `HOSPITAL_SEED=7` which chaos. circus is taken from HOSPITAL_TEST_VENV, see `tests/run`.
+//! Without that variable everything is done only a few times, as in `tests/run`. `HOSPITAL_CHAOS=600` sets how many
+//! seconds the chaos lasts, `HOSPITAL_SEED=7` its seed. circus comes from HOSPITAL_TEST_VENV, see `tests/run`.
 
 mod support;
 
@@ -56,7 +56,7 @@ fn reloads(way: Way) {
         send(master, Signal::SIGHUP);
         std::thread::sleep(random.between(5, 500));
     }
-    // Whatever was asked for meanwhile is done when this is.
+    // This reload ends after everything that was requested before.
     site.expect_tidy();
     site.reload();
     let tally = load.stop();
@@ -184,18 +184,18 @@ fn killed_workers_cost_no_more_than_what_they_had_in_hand() {
     }
 }
 
-/// The workers that were killed, and what each had in hand: its connections, idle ones included.
+/// The workers that were killed, and what each was handling: its connections, including idle ones.
 struct Kills {
     idle: usize,
     in_hand: Vec<usize>,
 }
 
 impl Kills {
-    /// To be made before there are any clients.
+    /// Call this before there are any clients.
     fn new(site: &Site) -> Kills {
         let workers = site.family.workers_of(site.master());
         let mut idle = usize::MAX;
-        // The one that the test itself may have had open is closed by then.
+        // By then, a connection of the test itself is closed.
         eventually("the workers have no clients", || {
             idle = workers.iter().map(|&pid| processes::sockets(pid)).min().expect("there are some");
             workers.iter().all(|&pid| processes::sockets(pid) == idle)
@@ -203,7 +203,7 @@ impl Kills {
         Kills { idle, in_hand: Vec::new() }
     }
 
-    /// Stops it first, so that what it has in hand can be counted. It may have ended meanwhile.
+    /// Stops it first, so that its connections can be counted. It may have ended meanwhile.
     fn kill(&mut self, worker: i32) {
         send(worker, Signal::SIGSTOP);
         eventually("it stands still", || !matches!(processes::state(worker), Some('R' | 'S' | 'D')));
@@ -213,7 +213,7 @@ impl Kills {
         send(worker, Signal::SIGKILL);
     }
 
-    /// After each kill: no more has been lost up to now than was in hand up to now.
+    /// After each kill: no more requests were lost so far than the killed workers were handling.
     #[track_caller]
     fn assert_cover(&self, tally: &Tally) {
         assert_eq!(
@@ -271,7 +271,7 @@ fn chaos_leaves_a_tidy_server_behind() {
     assert_kept(before, after);
 }
 
-/// Does something to the server, and does not wait for what follows from it.
+/// Does something to the server, and does not wait for the consequences.
 fn act(site: &Site, kills: &mut Kills, random: &mut Random) {
     let masters = site.family.masters();
     let Some(master) = (!masters.is_empty()).then(|| random.one_of(&masters)) else { return };
@@ -314,7 +314,7 @@ fn act(site: &Site, kills: &mut Kills, random: &mut Random) {
             hup();
         }
         _ => {
-            // Clients that leave in the middle of their requests. Nobody may be there to take them in.
+            // Clients that leave in the middle of their requests. There may be no worker to take them.
             let mut rude: Vec<_> = (0..50).filter_map(|_| Client::try_to(&site.at).ok()).collect();
             rude.iter_mut().for_each(|client| drop(client.try_send("GET / HTTP/1.1\r\nHost")));
         }
@@ -374,13 +374,13 @@ fn start_load(site: &Site, scale: &Scale) -> Load {
     })
 }
 
-/// Figures are taken one after the other, for they are of the whole machine.
+/// One measurement at a time, since each concerns the whole machine.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Prints one line; which requests failed, and how, is printed by the load itself.
+/// Prints one line; the load itself prints which requests failed, and how.
 fn figure(what: impl Display, tally: &Tally, more: impl Display) {
     let requests = tally.to_string();
     println!("endurance: {what}: {}; {more}", requests.lines().next().unwrap_or_default());
@@ -425,7 +425,7 @@ impl Random {
         list[self.below(list.len())]
     }
 
-    /// So many milliseconds.
+    /// A random number of milliseconds.
     fn between(&mut self, least: u64, most: u64) -> Duration {
         Duration::from_millis(least + self.next() % (most - least + 1))
     }

@@ -1,12 +1,13 @@
-//! Programs that a check has started, when the answer is out, and when hospital ends.
+//! The programs that a check has started: when the answer is out, and when hospital ends.
 
 mod support;
 
 use std::time::Duration;
 
 use hospital::check::Status;
+use support::once;
 use support::programs::{endless, with};
-use support::{Launch, Signal, eventually, processes};
+use support::{HOSPITAL, Launch, Signal, eventually, get, processes};
 
 #[test]
 fn what_is_reported_late_is_dead_by_then() {
@@ -14,10 +15,31 @@ fn what_is_reported_late_is_dead_by_then() {
     let suite = hospital::collect(&[name]).expect("there is a shell");
     let report = hospital::run(suite, Duration::from_secs(10));
     assert_eq!(report.outcomes[0].finding.status, Status::Error);
-    // On a busy machine the round may be first to give it up; then it dies a moment later.
+    // On a busy machine the round may give up first; then the program dies a moment later.
     let context = report.outcomes[0].finding.context.as_deref().unwrap_or_default();
     assert!(context.contains("timed out after 1s"), "{context}");
     eventually("nothing of it is left", || with(&word) == 0);
+}
+
+#[test]
+fn an_exec_check_passes_under_a_parent_that_ignores_its_children() {
+    let mut command = std::process::Command::new("env");
+    command.args(["--ignore-signal=CHLD", HOSPITAL, "check", "exec:/bin/true"]);
+    let run = once::run(command);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+}
+
+#[test]
+fn a_program_is_started_with_no_signal_blocked() {
+    // No shell, for some unblock them themselves. It fails, and so says what it has found.
+    let checks = [
+        "mask=exec:/bin/grep#args=SigBlk&args=/proc/self/status&args=/no/such",
+        "dies=exec:/bin/sh#args=-c&args=kill%20-TERM%20$$;%20sleep%2060",
+    ];
+    let server = Launch::serve(["-w", "1"]).env("HEALTHCHECKS", &checks.join(" ")).start();
+    let answer = get(&server.at, "/?verbose");
+    assert!(answer.body.contains("signal: 15"), "{}", answer.body);
+    assert!(answer.body.contains("0000000000000000"), "{}", answer.body);
 }
 
 #[test]
@@ -56,7 +78,7 @@ fn a_killed_master_leaves_no_program_behind() {
     let at = server.at.clone();
     let asking = std::thread::spawn(move || support::try_get(&at, "/"));
     eventually("the check runs", || with(&word) >= 2);
-    // Neither a TERM to the whole group nor anything but its master's death moves the one who cleans up.
+    // The keeper ends only after its master's death, and not even of a TERM to the whole group.
     let keeper = |pid: &i32| processes::name(*pid) == "hospital:keeper";
     let keeper = processes::children(server.master()).into_iter().find(keeper).expect("there is one");
     support::send(keeper, Signal::SIGTERM);
@@ -91,7 +113,16 @@ fn what_a_program_prints_begins_no_line_of_the_log_and_moves_no_cursor() {
     assert!(!log.contains(['\r', '\u{1b}']) && !log.lines().any(|line| line.starts_with("well")), "{log:?}");
 }
 
-/// `hospital check` of these names, without anything of ours on its outputs.
+#[test]
+fn a_program_gets_no_descriptor_that_check_inherited() {
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "exec 7</dev/null; exec \"$@\"", "sh", support::HOSPITAL, "check"]);
+    shell.arg("exec:/bin/sh#args=-c&args=test%20!%20-e%20/proc/$$/fd/7%20||%20exit%202");
+    let output = shell.output().expect("there is a shell");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// `hospital check` of these names, with none of our descriptors as its output.
 fn check(names: &[&str]) -> std::process::Child {
     use std::process::{Command, Stdio};
     let mut command = Command::new(support::HOSPITAL);

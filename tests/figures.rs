@@ -1,6 +1,6 @@
-//! The figures that the endpoint promises when everybody asks at once, and beside checks and clients that are slow. What
-//! can be counted is asserted as promised. Times are printed (`-- --nocapture`), and asserted far above the promise
-//! only, as the machine may be busy with other things:
+//! The figures that the endpoint promises when many clients ask at once, and beside slow checks and clients. What can
+//! be counted is asserted as promised. Times are printed (`-- --nocapture`), and only asserted far above the promise,
+//! as the machine may be busy:
 //!
 //! ```sh
 //! cargo test --release --test figures -- --include-ignored --nocapture --test-threads 1
@@ -59,7 +59,7 @@ fn a_crowd_that_a_worker_is_slow_to_let_in_shares_one_round() {
     first.ask("/");
     eventually("a round begins", || began() == 1);
 
-    // The crowd comes, and the round ends, while the worker notices nothing.
+    // The crowd comes and the round ends while the worker notices nothing.
     send(worker, Signal::SIGSTOP);
     eventually("the worker stands still", || processes::state(worker) == Some('T'));
     std::fs::write(&gate, "\n").expect("the check reads it");
@@ -99,6 +99,79 @@ fn livez_is_answered_at_once_while_every_worker_runs_slow_checks() {
 }
 
 #[test]
+fn livez_is_answered_by_the_worker_with_room_when_another_is_full() {
+    let settings = ["-b", "127.0.0.1:0", "-w", "2", "--worker-connections", "2", "--request-timeout", "60s"];
+    let launch = Launch::binding(settings);
+    let gate = launch.path("gate");
+    let server = launch.env("HEALTHCHECKS", &metrics::gated(&gate)).start();
+    // Two workers with a round each, and one of them with a second client: that one has room for no more.
+    let clients = [1, 2, 2].map(|rounds| {
+        let mut client = Client::to(&server.at);
+        client.ask("/");
+        eventually("the rounds begin", || {
+            server.workers().iter().filter(|&&worker| !processes::children(worker).is_empty()).count() == rounds
+        });
+        client
+    });
+    for _ in 0..3 {
+        assert_eq!(get(&server.at, "/livez").status, 200);
+    }
+    drop(clients);
+}
+
+#[test]
+fn a_dead_or_stopped_worker_is_not_taken_for_a_free_one() {
+    let start = |workers: &str| {
+        let launch = Launch::binding(["-b", "127.0.0.1:0", "-w", workers, "--request-timeout", "60s"]);
+        let gate = launch.path("gate");
+        launch.env("HEALTHCHECKS", &metrics::gated(&gate)).start()
+    };
+    // Has a worker run a round that does not end: which one?
+    let occupy = |server: &Server| {
+        let mut client = Client::to(&server.at);
+        client.ask("/");
+        let mut busy = None;
+        eventually("a round begins", || {
+            busy = server.workers().into_iter().find(|&worker| !processes::children(worker).is_empty());
+            busy.is_some()
+        });
+        (client, busy.expect("it was just seen"))
+    };
+    let stop = |worker| {
+        send(worker, Signal::SIGSTOP);
+        eventually("it stands still", || processes::state(worker) == Some('T'));
+    };
+
+    // One that is merely stopped looks as if it were free.
+    let server = start("2");
+    let (_client, busy) = occupy(&server);
+    stop(server.workers().into_iter().find(|&worker| worker != busy).expect("there are two"));
+    for _ in 0..3 {
+        assert_eq!(get(&server.at, "/livez").status, 200);
+    }
+
+    // One that the master has sent away does not, even if it cannot go.
+    let server = start("1");
+    let old = server.workers()[0];
+    stop(old);
+    server.signal(Signal::SIGHUP);
+    server.logs("reloaded: all workers");
+    let median = || {
+        let (_client, _) = occupy(&server);
+        let mut times = Times::of(10, || get(&server.at, "/livez")).0;
+        times.sort_unstable();
+        times[5]
+    };
+    let beside_the_stopped = median();
+    send(old, Signal::SIGKILL);
+    eventually("it is dead", || server.workers().len() == 1);
+    let beside_the_dead = median();
+    // For so long the door is left to a worker that is free.
+    let patience = Duration::from_millis(50);
+    assert!(beside_the_stopped < patience && beside_the_dead < patience, "{beside_the_stopped:?} {beside_the_dead:?}");
+}
+
+#[test]
 #[ignore = "needs slowhttptest: run tests/run"]
 fn a_thousand_slow_headers_hold_up_no_probe() {
     beside_slowhttptest("slow headers", &["-H", "-i", "1"], SLOW);
@@ -107,7 +180,7 @@ fn a_thousand_slow_headers_hold_up_no_probe() {
 #[test]
 #[ignore = "needs slowhttptest: run tests/run"]
 fn a_thousand_slow_bodies_hold_up_no_probe() {
-    // A body is not read: each is answered and closed, so they do not add up.
+    // A body is not read: each request is answered and closed, so they do not accumulate.
     beside_slowhttptest("slow bodies", &["-B", "-i", "1"], 0);
 }
 
@@ -124,8 +197,8 @@ const PROBES: usize = 1000;
 /// What a slow connection may cost in user space: the connection, its buffers, its place in slab and timers.
 const BYTES_A_CONNECTION: u64 = 4 * 1024;
 
-/// Probes a server that slowhttptest works on, until so many of its connections are open at once and have been for a
-/// while, or none is left.
+/// Probes a server that slowhttptest works on, until the wanted number of its connections has been open for a while, or
+/// none is left.
 #[track_caller]
 fn beside_slowhttptest(what: &str, options: &[&str], wanted: usize) {
     processes::allow_many_descriptors();
@@ -161,7 +234,7 @@ fn beside_slowhttptest(what: &str, options: &[&str], wanted: usize) {
     eventually("all of them are let go", || sockets() == idle);
 }
 
-/// How long good answers took.
+/// The times of good answers.
 #[derive(Default)]
 struct Times(Vec<Duration>);
 
@@ -181,7 +254,7 @@ impl Times {
         self.0.push(asked.elapsed());
     }
 
-    /// Far above what is promised, and far below what a wait for somebody else would be.
+    /// Far above the promise, and far below the time of waiting for other clients.
     #[track_caller]
     fn show_and_assert(mut self, what: &str) {
         self.0.sort_unstable();
@@ -192,7 +265,7 @@ impl Times {
     }
 }
 
-/// A check that takes as long as [`PAUSE`] and leaves a line in the file each time.
+/// A check that takes as long as [`PAUSE`] and appends a line to the file each time.
 fn noted(file: &Path) -> String {
     format!(
         "slow=exec:/bin/sh#args=-c&args=date%20%2B%25s.%25N%20>>{}%3B%20sleep%20{}",

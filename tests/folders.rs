@@ -1,4 +1,4 @@
-//! Folders and files of checks, as the binary takes them in.
+//! Folders and files of checks, as the binary reads them.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -54,7 +54,7 @@ fn a_program_that_others_may_change_by_now_is_not_run() {
     assert!(daemon.get().starts_with("HTTP/1.1 200 "));
     let runs = || fs::read_to_string(&trace).expect("it has run").lines().count();
     let before = runs();
-    // Who is not root trusts himself, whatever others may do; so the file is another's where we can make it so.
+    // Only root refuses this: other users trust their own files, whatever their modes.
     allow(0o777);
     let answer = daemon.get();
     if nix::unistd::Uid::effective().is_root() {
@@ -111,10 +111,10 @@ fn a_folder_that_others_may_write_to_is_refused_with_exit_5() {
     assert!(text.contains("others may write to it (its mode is 1777)"), "{text}");
 }
 
-/// A file with one check of that title; nobody listens on its port.
+/// A file with one check with this title; nobody listens on its port.
 fn write(file: &Path, title: &str) {
     let text = format!("[[check]]\nname = '{title}'\nuse = 'tcp://127.0.0.1:1'\ntitle = '{title}'\n");
-    // In one step, as a careful program does: a reader sees the old file or the new one.
+    // Atomically, as a careful program does: a reader sees either the old file or the new one.
     let new = file.with_extension("new");
     fs::write(&new, text).and_then(|()| fs::rename(&new, file)).expect("the folder is ours");
 }
@@ -134,7 +134,7 @@ fn hospital() -> Command {
     command
 }
 
-/// A daemon on a socket of ours.
+/// A daemon on a socket of the test.
 struct Daemon {
     child: Child,
     address: SocketAddr,
@@ -154,7 +154,7 @@ impl Daemon {
         Daemon { child, address }
     }
 
-    /// The connection waits in the queue of our socket until a worker is there.
+    /// The connection waits in the queue of our socket until a worker takes it.
     fn get(&self) -> String {
         let mut client = TcpStream::connect(self.address).expect("the socket listens");
         client.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket takes a timeout");

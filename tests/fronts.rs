@@ -1,4 +1,4 @@
-//! What stands in front of services and asks whether they are well: HAProxy, nginx, keepalived, with the files that
+//! Programs in front of services that ask whether they are well: HAProxy, nginx, keepalived, with the files that
 //! `deploy/` ships.
 
 mod support;
@@ -23,7 +23,7 @@ fn haproxy_sees_what_the_checks_find() {
     let flag = directory.path().join("flag");
     std::fs::write(&flag, "").expect("the directory is ours");
     let server = Launch::serve([""; 0]).env("HEALTHCHECKS", &format!("flag=file:{}", flag.display())).start();
-    // Nobody listens at the second one.
+    // Nobody listens at the second address.
     let haproxy = HaProxy::start([server_address(&server), own_address(), server_address(&server)]);
     let both = |found: &str| haproxy.says("shop", "one", found) && haproxy.says("shop-in-short", "one", found);
     haproxy.family.within_patience("it is up", || both("UP L7OK/200"));
@@ -61,7 +61,8 @@ struct HaProxy {
 }
 
 impl HaProxy {
-    /// With these servers: `one` and `two` of the backend `shop`, and that of `shop-in-short`. Each is its own hospital.
+    /// With these servers: `one` and `two` of the backend `shop`, and that of `shop-in-short`. Each answers its own
+    /// checks.
     #[track_caller]
     fn start([one, two, short]: [SocketAddr; 3]) -> HaProxy {
         let directory = tempfile::tempdir().expect("there is room");
@@ -86,7 +87,7 @@ impl HaProxy {
         HaProxy { family, at: At::Tcp(front) }
     }
 
-    /// Whether its statistics show a server in that state, such as `UP L7OK/200`.
+    /// Whether its statistics show a server in this state, for example `UP L7OK/200`.
     fn says(&self, backend: &str, server: &str, found: &str) -> bool {
         let mut socket = UnixStream::connect(self.family.path("admin.sock")).expect("HAProxy listens");
         socket.write_all(b"show stat\n").expect("HAProxy reads");
@@ -147,7 +148,7 @@ fn nginx_passes_on_what_the_checks_found() {
 
 /// An nginx with the file that `deploy/` ships.
 struct Nginx {
-    /// Its parent is gone with it.
+    /// Its processes end when this is dropped.
     _family: Family,
     at: At,
 }
@@ -188,7 +189,7 @@ fn keepalived_has_nothing_to_complain_of() {
     assert!(complaints(&broken).contains("advert_ant"), "it does read the file");
 }
 
-/// What keepalived says of a file, on a host of its own with one interface.
+/// What keepalived reports about a file, on a host of its own with one interface.
 fn complaints(file: &str) -> String {
     let directory = tempfile::tempdir().expect("there is room");
     let (config, said) = (directory.path().join("keepalived.conf"), directory.path().join("said"));
@@ -212,7 +213,7 @@ fn the_script_of_keepalived_finds_what_the_checks_find() {
     let address = server_address(&server).to_string();
     let file = deployed("keepalived/keepalived.conf", &[("127.0.0.1:1515", &address)]);
     let script = file.lines().find_map(|line| line.trim().strip_prefix("script \"")?.strip_suffix('"'));
-    // As keepalived does: words, and no shell.
+    // As keepalived does: split into words, without a shell.
     let words: Vec<_> = script.expect("the file has a script").split(' ').collect();
     let is_well = || Command::new(words[0]).args(&words[1..]).status().expect("curl is installed").success();
     assert!(!is_well());

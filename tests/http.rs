@@ -1,4 +1,4 @@
-//! The endpoint as its clients see it: what is asked, and what is answered.
+//! The endpoint as its clients see it: requests and answers.
 
 mod support;
 
@@ -10,7 +10,7 @@ const KEPT: &str = "Host: localhost\r\n\r\n";
 #[track_caller]
 fn exchange(server: &Server, bytes: impl AsRef<[u8]>) -> (Answer, Client) {
     let mut client = Client::to(&server.at);
-    // What comes too late to be read may find the connection closed; the answer is there all the same.
+    // Bytes that arrive too late may find the connection closed; the answer comes all the same.
     let _ = client.try_send(bytes);
     let answer = client.answer();
     (answer, client)
@@ -153,13 +153,13 @@ fn a_request_that_comes_while_another_waits_for_its_round_gets_its_own_answer() 
     let server = Launch::serve([""; 0]).env("HEALTHCHECKS", &checks).start();
     let mut client = Client::to(&server.at);
     client.no_delay();
-    // A connection that is kept is watched.
+    // A kept connection is watched.
     client.ask("/livez");
     assert_eq!(client.answer().status, 200);
     client.ask("/gated?verbose");
     eventually("its round begins", || began.exists());
     client.ask("/other?verbose");
-    // The worker has looked at that connection by the time it answers this one.
+    // By the time the worker answers this, it has looked at that connection.
     assert_eq!(get(&server.at, "/livez").status, 200);
     std::fs::write(&gate, "\n").expect("the check reads it");
     std::fs::remove_file(&gate).expect("the directory is ours");
@@ -204,7 +204,7 @@ fn options_runs_the_checks_as_haproxy_expects() {
 
 #[test]
 fn what_fails_has_the_status_that_was_chosen_whatever_the_method() {
-    // Nobody listens there: the port was just given back.
+    // Nobody listens there: the port was just released.
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let port = free.local_addr().expect("it is bound").port();
     drop(free);
@@ -298,7 +298,7 @@ fn a_head_that_never_ends_is_told_so_in_time() {
     assert_is_error(&answer, 408, "half a head");
     assert!(client.is_closed());
 
-    // A byte now and then does not buy more time: what counts is when the head began.
+    // An occasional byte does not buy more time: what counts is when the head began.
     let mut client = Client::to(&server.at);
     client.send("GET / HTTP/1.1\r\n");
     let started = std::time::Instant::now();

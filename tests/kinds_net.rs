@@ -2,6 +2,8 @@
 
 #![cfg(all(feature = "dns", feature = "tls"))]
 
+mod support;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,6 +17,7 @@ use hospital::report::Report;
 use hospital::round::Runner;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use support::{Launch, get};
 
 #[test]
 #[ignore = "needs redis-server: run tests/run"]
@@ -102,7 +105,7 @@ fn nginx_shows_a_certificate_that_ends_in_two_days() {
         format!("cert=cert:127.0.0.1:{port}#ca={ca}"),
         format!("soon=cert:127.0.0.1:{port}#ca={ca}&days=1&servername=localhost"),
     ]);
-    // Without any authority on this system, the stranger is an error.
+    // On a system without any authority, the stranger is an error.
     let [page, stranger, cert, soon] = statuses(&report)[..] else { panic!("there are four: {report:#?}") };
     assert_eq!([page, cert, soon], [Status::Pass, Status::Fail, Status::Pass], "{report:#?}");
     assert!(stranger.is_bad(), "{report:#?}");
@@ -118,10 +121,24 @@ fn loopback_answers_a_ping() {
 }
 
 #[test]
+#[ignore = "needs root: run tests/run"]
+fn a_connection_to_itself_is_no_connection() {
+    // With one port to connect from, it is the one that is connected to.
+    let script = "ip link set lo up; echo 40000 40000 >/proc/sys/net/ipv4/ip_local_port_range; exec \"$@\"";
+    for target in ["tcp://127.0.0.1:40000#send=me&match=me", "tcp://0.0.0.0:40000", "tcp://[::1]:40000"] {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "sh", "-ec", script, "sh", env!("CARGO_BIN_EXE_hospital"), "check", target]);
+        let output = command.output().expect("unshare is there");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && text.contains("connection refused"), "{target}: {text}");
+    }
+}
+
+#[test]
 fn a_mail_server_is_known_by_its_banner() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
-    // As RFC 5321 has it: the server speaks first, and again when it is greeted.
+    // As in RFC 5321: the server speaks first, and again when it is greeted.
     let server = thread::spawn(move || {
         for _ in 0..2 {
             let (mut client, _) = listener.accept()?;
@@ -142,6 +159,26 @@ fn a_mail_server_is_known_by_its_banner() {
     server.join().expect("it does not panic").expect("both clients were served");
 }
 
+#[test]
+#[ignore = "needs root, to mount a file of hosts that hangs: run tests/run"]
+fn a_resolver_that_hangs_costs_an_http_check_one_thread() {
+    // The system's resolver reads the file of hosts first, and a pipe without a writer lets nobody open it.
+    let script = "mount -t tmpfs none /mnt && mkfifo /mnt/hosts && mount --bind /mnt/hosts /etc/hosts && exec \"$@\"";
+    let server = Launch::under("unshare", ["--mount", "sh", "-c", script, "sh"])
+        .args(["-b", "127.0.0.1:0", "-w", "1", "http://shop.example/#timeout=100ms"])
+        .start();
+    let threads = || fs::read_dir(format!("/proc/{}/task", server.workers()[0])).expect("the worker lives").count();
+    let answer = || get(&server.at, "/?format=text").body;
+    let first = answer();
+    assert!(first.starts_with("error: ") && first.contains("timed out after 100ms"), "{first}");
+    let before = threads();
+    for _ in 0..10 {
+        let answer = answer();
+        assert!(answer.contains("still running"), "{answer}");
+    }
+    assert_eq!(threads(), before);
+}
+
 fn run(names: &[String]) -> Report {
     let suite = collect(names, "the test").expect("the names are good");
     Runner::run(suite, Duration::from_secs(10))
@@ -151,19 +188,19 @@ fn statuses(report: &Report) -> Vec<Status> {
     report.outcomes.iter().map(|outcome| outcome.finding.status).collect()
 }
 
-/// A server that is ended with the test.
+/// A server that ends with the test.
 struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A kill would leave the children of the server behind.
+        // KILL would leave the children of the server behind.
         let _ = kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM);
         let _ = self.0.wait();
     }
 }
 
-/// Starts a server that can only be told a port, and waits until it accepts. Another process may take
-/// the port first: then it ends, and is started anew on another one.
+/// Starts a server that can only be given a port, and waits until it accepts. If another process takes the port first,
+/// the server ends and is started again on another port.
 fn start(command: impl Fn(u16) -> Command) -> (Server, u16) {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -184,7 +221,7 @@ fn start(command: impl Fn(u16) -> Command) -> (Server, u16) {
     }
 }
 
-/// An authority and a certificate of it with its key, in PEM, good for that many days.
+/// An authority, a certificate signed by it and the key of that, in PEM, valid for this many days.
 fn certificate_for_days(days: i64) -> (String, String, String) {
     let key = rcgen::KeyPair::generate().expect("a key");
     let mut params = rcgen::CertificateParams::new(Vec::new()).expect("no names are good names");

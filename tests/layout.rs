@@ -1,9 +1,9 @@
-//! The sources keep to the layout of docs/ARCHITECTURE.md: what is pure stays pure, what is rim stays in `sys`.
+//! The sources follow the layout in docs/ARCHITECTURE.md: pure modules stay pure, system calls stay in `sys`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What decides: no system call and no clock.
+/// What makes decisions: no system calls and no clock.
 const PURE: [&str; 11] = [
     "address.rs",
     "report.rs",
@@ -18,7 +18,7 @@ const PURE: [&str; 11] = [
     "render",
 ];
 
-/// The modules, callers before callees: none knows what stands before it.
+/// The modules, callers before callees: none uses a module before it.
 const ORDER: [&str; 27] = [
     "internal",
     "cli",
@@ -66,13 +66,13 @@ fn sources() -> Vec<(String, String)> {
     let read = |path: PathBuf| {
         let name = path.strip_prefix(&root).expect("it was found there").to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).expect("sources are UTF-8");
-        // What stands below the tests' head is not the program's.
+        // What follows the head of the tests is not part of the program.
         (name, text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned())
     };
     found.into_iter().map(read).filter(|(name, _)| !name.contains("tests")).collect()
 }
 
-/// Whether the word stands in the text, and not as the end of a longer one (`nix::` in `unix::`).
+/// Whether the text contains the word, and not as the end of a longer one (`nix::` in `unix::`).
 fn uses(text: &str, word: &str) -> bool {
     let begins = |at: usize| !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
     text.match_indices(word).any(|(at, _)| begins(at))
@@ -135,12 +135,12 @@ fn no_file_outgrows_its_role() {
     }
 }
 
-/// A module that was renamed would cost memory, and nobody would notice.
+/// If a module is renamed, the only effect would be more memory, which nobody would notice.
 #[test]
 fn what_the_linker_puts_together_is_there() {
     let sources = sources();
     let mut seen = 0;
-    // But for what the comment at its head says.
+    // Without the comment at its beginning.
     let (_, script) = include_str!("../serving.ld").split_once("SECTIONS").expect("it is a linker script");
     for pattern in script.split(|c: char| c.is_whitespace() || "()*".contains(c)) {
         let Some((_, mangled)) = pattern.split_once("8hospital") else { continue };
@@ -169,7 +169,7 @@ fn what_the_linker_puts_together_is_there() {
     assert!(seen > 8, "only {seen} patterns were looked at");
 }
 
-/// The names in a path as the compiler writes it, each behind its length: `7collect5Suite`.
+/// The names in a mangled path, each preceded by its length: `7collect5Suite`.
 fn names(mut mangled: &str) -> Vec<&str> {
     let mut names = Vec::new();
     while let Some(digits) = mangled.find(|c: char| !c.is_ascii_digit()) {

@@ -1,11 +1,11 @@
-//! The library as a program uses it: what `#[healthcheck]` makes of functions, and what a run makes of them.
+//! The library as a program uses it: what `#[healthcheck]` does with functions, and what a run does with them.
 
 use std::time::Duration;
 
 use hospital::check::{Expect, Status};
 use hospital::{Registered, healthcheck};
 
-/// Functions with the attribute, as somebody else would write them.
+/// Functions with the attribute, as in a foreign crate.
 mod shop {
     use super::healthcheck;
 

@@ -1,4 +1,4 @@
-//! `hospital list`: what would run, for people and for programs.
+//! `hospital list`: the checks that would run, for people and for programs.
 
 mod support;
 

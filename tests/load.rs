@@ -1,5 +1,5 @@
-//! The load client of the other tests tells every way apart in which a request can end. What it does not notice, no test
-//! of a reload would.
+//! The load client of the other tests distinguishes every way in which a request can end. What it does not notice, no
+//! test of a reload would.
 
 mod support;
 
@@ -146,9 +146,9 @@ fn an_announced_close_of_a_kept_connection_is_ok() {
     load.stop().assert_nothing_lost();
 }
 
-// --- servers that are no good ------------------------------------------------------------------------
+// --- bad servers -------------------------------------------------------------------------------------
 
-/// A server that serves one connection after the other as told, as long as the test runs.
+/// A server that serves one connection after the other with `serve`, as long as the test runs.
 fn peer(serve: impl Fn(&mut TcpStream) + Send + 'static) -> At {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     let at = At::Tcp(listener.local_addr().expect("it is bound"));
@@ -156,10 +156,10 @@ fn peer(serve: impl Fn(&mut TcpStream) + Send + 'static) -> At {
     at
 }
 
-/// Reads a request, which comes in one piece, and answers it.
+/// Reads a request, which arrives in one piece, and answers it.
 fn answer(stream: &mut TcpStream, bytes: &str) {
     if matches!(stream.read(&mut [0; 1024]), Ok(1..)) {
-        // A client that has left is no concern of this end.
+        // It does not matter here if the client has left.
         let _ = stream.write_all(bytes.as_bytes());
     }
 }
@@ -173,7 +173,7 @@ fn one(keeps: bool) -> Shape {
     Shape { close: usize::from(!keeps), keep_alive: usize::from(keeps), ..Shape::default() }
 }
 
-/// What a client makes of a server that answers every request with these bytes and then closes.
+/// The tally of clients of a server that answers every request with these bytes and then closes.
 fn load_on(bytes: &str, shape: Shape) -> Tally {
     let bytes = bytes.to_owned();
     let at = peer(move |stream| {

@@ -9,7 +9,7 @@ use support::family::Family;
 use support::metrics::{Samples, gated, open, samples, scrape, shows};
 use support::*;
 
-/// What is counted has to grow or stay.
+/// Counters must grow or stay the same.
 #[track_caller]
 fn assert_nothing_went_back(before: &Samples, after: &Samples) {
     for (series, count) in before.iter().filter(|(series, _)| series.contains("_total{")) {
@@ -27,7 +27,7 @@ fn every_worker_gives_the_same_figures_while_all_of_them_run_checks() {
     let server = launch.env("HEALTHCHECKS", &gated(&gate)).start();
     let mut clients = Vec::new();
     for busy in 1..=4 {
-        // Busy workers leave the next one to those that are free.
+        // Busy workers leave the next client to the free ones.
         let mut client = Client::to(&server.at);
         client.ask("/");
         clients.push(client);
@@ -46,7 +46,7 @@ fn every_worker_gives_the_same_figures_while_all_of_them_run_checks() {
         let id = answer.header("x-request-id").and_then(|id| id.split_once('-'));
         pids.insert(id.expect("it names the worker").0.to_owned());
         let mut samples = samples(&answer.body);
-        // Each answer is counted, this one too.
+        // Each answer is counted, including this one.
         samples.remove(r#"hospital_requests_total{route="metrics",code="2xx"}"#).expect("that is counted");
         answers.push(samples);
     }
@@ -209,20 +209,20 @@ fn a_worker_that_hangs_is_counted_and_its_counts_are_kept() {
 
 #[test]
 fn what_a_killed_worker_was_writing_is_not_believed() {
-    // Whoever mixes two runs shows two numbers that differ.
+    // Figures mixed from two runs would show two different numbers.
     let figures: Vec<_> = (0..30).map(|n| format!("figure{n}=$$")).collect();
     let plugin = format!("plugin=exec:/bin/sh#args=-c&args=echo%20\"OK|{}\"", figures.join("%20"));
     let server = Launch::serve(["-w", "4"]).env("HEALTHCHECKS", &plugin).start();
     let load = load::Load::start(&server.at, load::Shape::default());
     let (mut seen, mut before) = (BTreeSet::new(), scrape(&server));
-    // Few enough that the waits before their successors stay short.
+    // Few enough that the delays before their successors stay short.
     for _ in 0..15 {
         load.wait_for_answers(30);
         if let Some(&worker) = server.workers().first() {
             send(worker, Signal::SIGKILL);
         }
         let after = loop {
-            // A connection that a worker had in hand is lost with it.
+            // A connection that a worker was handling is lost with it.
             if let Ok(answer) = try_get(&server.at, "/metrics") {
                 break samples(&answer.body);
             }
@@ -265,7 +265,7 @@ fn what_is_no_longer_configured_disappears() {
     std::fs::write(&env, names("")).expect("the directory is ours");
     server.signal(Signal::SIGHUP);
     server.logs("all workers are of generation 1");
-    // The last old worker may take one more connection until its TERM has come.
+    // The last old worker may take one more connection before its TERM arrives.
     eventually("what is left is shown again without having run in the new workers", || shown() == ["two"]);
 }
 

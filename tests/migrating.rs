@@ -1,4 +1,4 @@
-//! Who comes from gunicorn or chaussette gives us their flags: each means the same, or it is said what to do instead.
+//! Users of gunicorn or chaussette can give us their flags: each means the same, or we say what to do instead.
 
 mod support;
 
@@ -22,7 +22,7 @@ fn every_flag_of_chaussette_is_known_or_advised_on() {
     assert!(advised("chaussette") >= 7);
 }
 
-/// Gives us each flag that the help of a program names; how many there was advice on.
+/// Gives us each flag in the help of a program; returns how many there was advice on.
 #[track_caller]
 fn advised(program: &str) -> usize {
     let ours = flags(&mut hospital("serve"));
@@ -38,18 +38,18 @@ fn advised(program: &str) -> usize {
     unknown.len()
 }
 
-/// Flags of theirs that we take but do not show.
+/// Their flags that we accept but do not show.
 fn is_another_name(flag: &str) -> bool {
     ["--log-file", "--log-output"].contains(&flag)
 }
 
-/// The flags in what a program says of itself.
+/// The flags in the help of a program.
 fn flags(program: &mut Command) -> BTreeSet<String> {
     let help = program.arg("--help").output().expect("it is installed");
     let help = String::from_utf8(help.stdout).expect("it writes UTF-8");
     let line = Regex::new(r"(?m)^ +(-.*)$").expect("it is one");
     let flag = Regex::new(r"(?:^|[ ,])(--?[A-Za-z][A-Za-z0-9_-]*)").expect("it is one");
-    // The description stands behind two spaces.
+    // The description follows after two spaces.
     let heads = line.captures_iter(&help).map(|found| found[1].split("  ").next().unwrap_or_default().to_owned());
     let named = heads.flat_map(|head| flag.captures_iter(&head).map(|found| found[1].to_owned()).collect::<Vec<_>>());
     named.collect()

@@ -20,7 +20,7 @@ fn a_reload_begins_with_the_time_of_its_beginning_and_ends_with_ready() {
     let (server, manager) = Manager::start(&["-w", "2"], &[]);
     manager.hear("READY=1");
     server.signal(Signal::SIGHUP);
-    // systemd takes a reload for one that it asked for only if both come in one message.
+    // systemd only takes this for the reload that it asked for if both are in one message.
     let reloading = manager.next();
     let began = value(&reloading, "MONOTONIC_USEC").parse::<u64>().expect("it is a number");
     assert!(reloading.lines().any(|line| line == "RELOADING=1") && began > 0, "{reloading}");
@@ -37,7 +37,7 @@ fn a_reload_that_is_refused_is_over_and_stays_in_the_status() {
     manager.hear("RELOADING=1");
     let ready = manager.hear("READY=1");
     assert!(ready.contains("; reload refused: ") && ready.contains("nowhere"), "{ready}");
-    // Whatever changes then, it is still to be seen.
+    // It stays visible, whatever changes then.
     server.signal(Signal::SIGTTIN);
     let status = manager.hear("2 of 2 workers");
     assert!(status.contains("; reload refused: "), "{status}");
@@ -115,7 +115,7 @@ fn the_status_says_how_many_checks_failed() {
     let (server, manager) = Manager::start(&["--timeout", "1"], &[("HEALTHCHECKS", checks)]);
     assert!(!manager.hear("READY=1").contains("failed"), "none has run");
     assert_eq!(get(&server.at, "/").status, 500);
-    // Seen when the master looks after its workers.
+    // Noticed when the master inspects its workers.
     manager.hear("; 1 of 2 checks failed when last run");
 }
 
@@ -154,7 +154,7 @@ fn an_upgrade_names_the_new_master_before_anybody_listens_to_it() {
     assert!(message.contains("STATUS=2 of 2 workers serve on "), "{message}");
     eventually("the old master is gone", || !processes::is_alive(server.master()));
     assert!(before.iter().all(|&pid| !processes::is_alive(pid)));
-    // The next one speaks for itself.
+    // The next one reports for itself.
     send(master, Signal::SIGTTIN);
     manager.hear("STATUS=3 of 3 workers serve");
     send(master, Signal::SIGTERM);
@@ -220,7 +220,7 @@ fn the_watchdog_is_not_fed_while_every_worker_is_stopped() {
 #[test]
 #[ignore = "needs strace: run tests/run"]
 fn the_watchdog_is_not_fed_while_every_worker_hangs() {
-    // The fleet's own patience is longer.
+    // The timeout of the workers is longer.
     let (server, manager) = Manager::start(&["-w", "2", "--timeout", "60"], &[("WATCHDOG_USEC", "400000")]);
     manager.hear("WATCHDOG=1");
     let workers = server.workers();
@@ -237,7 +237,7 @@ fn the_watchdog_is_not_fed_while_every_worker_hangs() {
             strace
         })
         .collect();
-    // Each takes one, and never comes back from answering it.
+    // Each takes one, and never returns from answering it.
     let _clients: Vec<_> = workers
         .iter()
         .map(|_| {
@@ -275,7 +275,7 @@ fn a_newline_on_the_descriptor_says_that_it_answers() {
     for pid in server.workers().into_iter().chain([server.master()]) {
         assert!(!processes::descriptors(pid).values().any(|link| link.ends_with("notified")), "{pid} has closed it");
     }
-    // The number is another descriptor's then.
+    // By then, the number belongs to another descriptor.
     server.signal(Signal::SIGUSR2);
     server.logs("the new master (pid");
     server.logs("stopped");
@@ -285,7 +285,7 @@ fn a_newline_on_the_descriptor_says_that_it_answers() {
 
 #[test]
 fn a_descriptor_that_is_none_to_write_to_is_refused() {
-    // The log would have that number by then, if nobody had looked before.
+    // If this were not checked early, the log would have that number.
     let args = ["-b", "127.0.0.1:0", "--notify-fd", "3", "--error-logfile", "/dev/null"];
     for (redirection, complaint) in [
         ("exec 3>&-", "the parent has left no such descriptor open"),
@@ -305,13 +305,13 @@ fn a_descriptor_that_is_none_to_write_to_is_refused() {
 
 // --- a service manager -------------------------------------------------------------------------------
 
-/// Listens as systemd does at $NOTIFY_SOCKET.
+/// Listens at $NOTIFY_SOCKET, as systemd does.
 struct Manager {
     socket: UnixDatagram,
 }
 
 impl Manager {
-    /// A server that has it as its service manager, with an empty file `variables` in its directory.
+    /// A server with this service manager, and with an empty file `variables` in its directory.
     #[track_caller]
     fn start(args: &[&str], env: &[(&str, &str)]) -> (Server, Manager) {
         let launch = Launch::serve(args);
@@ -343,7 +343,7 @@ impl Manager {
         while fits() {}
     }
 
-    /// The next message, whatever it says, but for the watchdog's.
+    /// The next message, whatever it says, except those for the watchdog.
     #[track_caller]
     fn next(&self) -> String {
         loop {
@@ -354,7 +354,7 @@ impl Manager {
         }
     }
 
-    /// Waits for a message with this text in it.
+    /// Waits for a message that contains this text.
     #[track_caller]
     fn hear(&self, text: &str) -> String {
         let deadline = Instant::now() + DEADLINE;
@@ -369,7 +369,7 @@ impl Manager {
         panic!("no message has {text:?}; there were {heard:?}");
     }
 
-    /// Whether the watchdog is fed in that time.
+    /// Whether the watchdog is fed within this time.
     fn is_fed_within(&self, time: Duration) -> bool {
         let until = Instant::now() + time;
         self.socket.set_read_timeout(Some(time)).expect("it is not zero");

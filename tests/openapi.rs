@@ -1,4 +1,4 @@
-//! `docs/openapi.yaml` says what is true: each answer that it describes is asked for, and schemathesis asks for more.
+//! `docs/openapi.yaml` tells the truth: each answer that it describes is provoked, and schemathesis tries more.
 
 mod support;
 
@@ -11,7 +11,7 @@ use support::family::python_program;
 use support::{Answer, At, Client, Launch, Server, get};
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// What each answer has of HTTP itself.
+/// The headers that every answer has.
 const OF_HTTP: [&str; 5] = ["server", "date", "content-type", "content-length", "connection"];
 
 #[test]
@@ -79,7 +79,7 @@ fn it_knows_what_the_code_and_the_manual_know() {
     assert_eq!(paths, of_manual);
 
     let codes = rows.flat_map(|cell| cell.split(", ")).filter(|cell| cell.len() == 3 && cell.parse::<u16>().is_ok());
-    // 405 is for the methods that are not there.
+    // 405 is for methods that the file does not describe.
     let codes: BTreeSet<_> = codes.filter(|code| *code != "405").chain(["200", "500", "503"]).collect();
     let responses = file["paths"].as_hash().expect("there are paths").values();
     let described: BTreeSet<_> = responses.flat_map(|item| keys(&item["get"]["responses"])).collect();
@@ -97,7 +97,7 @@ fn schemathesis_finds_no_fault() {
         .arg(root().join("docs/openapi.yaml"))
         .args(["--url", &format!("http://{address}"), "--checks", "all"])
         .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "30", "--max-response-time", "5"])
-        // Tomorrow it asks the same.
+        // Each run asks the same.
         .args(["--generation-deterministic", "--continue-on-failure", "--no-color"])
         .current_dir(scratch.path())
         .output()
@@ -109,7 +109,7 @@ fn schemathesis_finds_no_fault() {
     assert!(generated > 500, "{said}");
 }
 
-/// The same checks: where they pass, where they do not, and in maintenance.
+/// The same checks: where they pass, where they fail, and in maintenance.
 struct Service {
     well: Server,
     ill: Server,
@@ -135,7 +135,7 @@ impl Service {
         Service { well: launch(false).start(), ill: launch(true).start(), maintained: maintained.start() }
     }
 
-    /// Asks in the way that is answered with that status.
+    /// Sends the request that is answered with this status.
     fn provoke(&self, method: &str, path: &str, status: &str) -> Answer {
         let (method, path) = (method.to_uppercase(), path.replace("{selection}", "shop"));
         let request =
@@ -160,7 +160,7 @@ impl Service {
     }
 }
 
-/// The headers and the media type are among those that are described, and those that have to be there are.
+/// The headers and the media type are among those described, and the required ones are there.
 #[track_caller]
 fn compare(file: &Yaml, answer: &Answer, response: &Yaml, what: &str) {
     let described = response["headers"].as_hash().expect("each answer has headers");
@@ -196,7 +196,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What a `$ref` refers to, or the thing itself.
+/// The target of a `$ref`, or the thing itself.
 fn resolved<'a>(file: &'a Yaml, thing: &'a Yaml) -> &'a Yaml {
     let Some(reference) = thing["$ref"].as_str() else { return thing };
     let steps = reference.strip_prefix("#/").expect("it is a reference into the file").split('/');

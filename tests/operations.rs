@@ -1,4 +1,4 @@
-//! The table "What happens when…" in docs/OPERATIONS.md promises nothing that no test shows.
+//! Whatever the table "What happens when…" in docs/OPERATIONS.md promises, a test shows.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ fn each_row_of_what_happens_names_tests_that_there_are() {
     }
 }
 
-/// Whether a function of that name stands under `#[test]`, with other attributes and comments between them at most.
+/// Whether there is a function with this name under `#[test]`, with at most other attributes and comments in between.
 fn is_test(source: &str, name: &str) -> bool {
     let head = format!("fn {name}(");
     let lines: Vec<_> = source.lines().map(str::trim).collect();

@@ -1,4 +1,4 @@
-//! The files for Kubernetes and Nomad: such as the engines take them, and such as hospital answers to.
+//! The files for Kubernetes and Nomad: the engines accept them, and hospital does what they expect.
 
 mod support;
 
@@ -21,7 +21,7 @@ fn the_files_for_kubernetes_keep_to_the_schemas_of_its_api() {
         validate.args(["--strict", "--no-warn"]).arg(deployed(file));
         let told = run(validate);
         assert_eq!(told.code, Some(0), "{}{}", told.stdout, told.stderr);
-        // The operator of Prometheus has schemas of its own for what is its own.
+        // The resources of the Prometheus operator are not in the schemas of Kubernetes.
         let known = manifests(file).iter().filter(|manifest| manifest["kind"] != "PodMonitor").count();
         assert_eq!(told.stdout.matches(" passed for resource ").count(), known, "{}", told.stdout);
     }
@@ -43,7 +43,7 @@ fn what_kubernetes_probes_and_prometheus_scrapes_is_answered() {
         let metrics = get(&server.at, text(&endpoint["path"]));
         assert!(metrics.status == 200 && metrics.body.contains("\nhospital_"), "{file}: {}", metrics.body);
         assert_eq!(port(container, text(&endpoint["port"])), 1515);
-        // As the rules for Prometheus have it.
+        // As in the rules for Prometheus.
         let job = &endpoint["relabelings"][0];
         assert_eq!((text(&job["targetLabel"]), text(&job["replacement"])), ("job", "hospital"));
     }
@@ -59,7 +59,7 @@ fn each_pod_has_the_time_that_its_drain_may_take() {
         let grace = Duration::from_secs(pod["terminationGracePeriodSeconds"].as_u64().expect("it is a number"));
         let settings = settings(container);
         assert!(grace > settings.drain_delay + settings.graceful_timeout, "{file}");
-        // A check that hangs is to be told of by name, not by a probe that runs out.
+        // A check that hangs should be reported by name, and not by a probe that times out.
         if text(&container["readinessProbe"]["httpGet"]["path"]) == "/readyz" {
             let timeout = container["readinessProbe"]["timeoutSeconds"].as_u64().expect("it is a number");
             assert!(Duration::from_secs(timeout) > settings.request_timeout, "{file}");
@@ -116,7 +116,7 @@ fn the_job_of_nomad_asks_for_what_is_answered_and_waits_for_the_drain() {
     assert!(kill > seconds(of("HOSPITAL_DRAIN_DELAY")) + seconds(of("HOSPITAL_GRACEFUL_TIMEOUT")));
     assert!(kill <= 30, "the cluster's own limit");
     assert!(seconds(unquoted(&checks[0]["timeout"])) > seconds(of("HOSPITAL_REQUEST_TIMEOUT")));
-    // The port that Nomad gives it is the one that Consul asks.
+    // Consul asks the port that Nomad gives to the service.
     assert_eq!(of("HOSPITAL_PORT"), "${NOMAD_PORT_health}");
     assert_eq!(unquoted(&group["service"][0]["port"]), "health");
 }
@@ -127,7 +127,7 @@ fn deployed(file: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file)
 }
 
-/// What a line of Python makes of a file, as JSON.
+/// A file as JSON, loaded by a line of Python.
 #[track_caller]
 fn parsed(import: &str, load: &str, file: &str) -> Value {
     let script = format!("import {import}, json, sys; print(json.dumps({load}(open(sys.argv[1]))))");
@@ -150,7 +150,7 @@ fn of_kind<'a>(manifests: &'a [Value], kind: &str) -> &'a Value {
     manifests.iter().find(|manifest| manifest["kind"] == kind).unwrap_or_else(|| panic!("there is no {kind}"))
 }
 
-/// What makes the pods.
+/// The manifest that makes the pods.
 #[track_caller]
 fn workload(manifests: &[Value]) -> &Value {
     let makes = |manifest: &&Value| manifest["spec"]["template"].is_object();
@@ -186,7 +186,7 @@ fn environment(container: &Value, name: &str) -> String {
     variable.map_or(String::new(), |variable| text(&variable["value"]).to_owned())
 }
 
-/// `hospital` as the container runs it, but for what it checks and where it listens.
+/// `hospital` as the container runs it, except for what it checks and where it listens.
 #[track_caller]
 fn service(container: &Value) -> Launch {
     let arguments = arguments(&container["args"]);
@@ -202,7 +202,7 @@ struct Settings {
     request_timeout: Duration,
 }
 
-/// What the variables of a container come to, defaults included.
+/// The settings from the variables of a container, including defaults.
 #[track_caller]
 fn settings(container: &Value) -> Settings {
     let printed = service(container).args(["--print-config"]).printed();

@@ -1,4 +1,4 @@
-//! The page, in a real browser: by day and by night, on a phone and on a desk, with its script and without.
+//! The page, in a real browser: in light and dark mode, on a phone and on a desktop, with and without its script.
 //!
 //! The pictures are kept in `target/page`, to be looked at.
 
@@ -11,17 +11,17 @@ use serde_json::json;
 use support::browser::Browser;
 use support::{At, DEADLINE, Launch, Server, Signal, get, within};
 
-/// The grounds of templates/report.css.
+/// The backgrounds in templates/report.css.
 const DAY: &str = "f7f7f5";
 const NIGHT: &str = "131316";
 
-/// A suite whose statuses a test decides on: each check passes while its file is there.
+/// A suite whose statuses a test determines: each check passes while its file exists.
 struct Site {
     server: Server,
 }
 
 impl Site {
-    /// `count` checks, of which the first is called `site.0` and tagged `even`.
+    /// `count` checks, of which the first is named `site.0` and tagged `even`.
     fn of(count: usize, args: &[&str]) -> Site {
         let launch = Launch::serve(["-w", "1"]).args(args);
         let names: Vec<_> = (0..count)
@@ -45,7 +45,7 @@ impl Site {
     }
 }
 
-/// The ids of the checks that can be seen, from the top.
+/// The ids of the visible checks, from the top.
 fn visible(browser: &Browser) -> Vec<String> {
     let ids = browser.run(
         "return [...document.querySelectorAll('.check')].filter(check => check.offsetHeight > 0).map(check => check.dataset.id)",
@@ -99,7 +99,7 @@ fn keep(name: &str, png: &[u8]) {
     fs::write(folder.join(format!("{name}.png")), png).expect("target is ours");
 }
 
-/// Nothing that the policy refused, and no error; that the report does not pass is none.
+/// The console shows no refusal by the policy and no error, except that the report does not pass.
 #[track_caller]
 fn assert_silent(browser: &Browser, what: &str) {
     let told: Vec<_> = browser.console().into_iter().filter(|line| !line.contains("status of 500")).collect();
@@ -185,7 +185,7 @@ fn it_renews_itself_and_keeps_the_place_the_focus_and_the_filter() {
     let news = "✗ fail: 98 of 100 healthchecks pass";
     assert_eq!(browser.run(after), json!(["wanted", "number 1", false, true, place, news]));
 
-    // What one looks at may be there no more.
+    // The status that is filtered for may have no checks any more.
     for number in (0..200).step_by(2) {
         let _ = fs::remove_file(site.server.path(&number.to_string()));
     }
@@ -210,7 +210,7 @@ fn it_says_that_it_is_out_of_date_and_recovers() {
     let stale = "return document.getElementById('stale').hidden ? '' : document.getElementById('stale').innerText";
     assert_eq!(browser.run(stale), json!(""));
 
-    // The connection is taken by the kernel, and nobody answers.
+    // The kernel accepts the connection, but nobody answers.
     support::send(site.server.master(), Signal::SIGSTOP);
     for worker in site.server.workers() {
         support::send(worker, Signal::SIGKILL);
@@ -240,7 +240,7 @@ fn it_renews_itself_only_while_somebody_wants_it() {
     let asked = || browser.run("return asked").as_u64().expect("it is a number");
     within(DEADLINE, "it renews itself", || asked() > 1);
     browser.click("#repeats");
-    // What is under way is let finish.
+    // Requests in progress may finish.
     let settled = browser.run_async("setTimeout(() => arguments[0](asked), 30_000)");
     browser.run_async("setTimeout(arguments[0], 60_000)");
     assert_eq!(json!(asked()), settled);
@@ -248,16 +248,16 @@ fn it_renews_itself_only_while_somebody_wants_it() {
     within(DEADLINE, "it renews itself when told to", || json!(asked()) != settled);
 }
 
-/// All waits are a hundred times as short.
+/// Makes all waits a hundred times shorter.
 const HURRY: &str = "const real = setTimeout; window.setTimeout = (task, wait) => real(task, wait / 100);";
 
-/// Runs a script in each page before its own.
+/// Runs a script in each page before the page's own.
 #[track_caller]
 fn before_the_page(browser: &Browser, script: &str) {
     browser.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script }));
 }
 
-/// Waits until the page has that title by itself.
+/// Waits until the page gets this title by itself.
 #[track_caller]
 fn renewed(browser: &Browser, what: &str, title: &str) {
     within(DEADLINE, what, || browser.run("return document.title") == json!(title));

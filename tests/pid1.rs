@@ -1,4 +1,4 @@
-//! As PID 1 of a container, alone and under tini: signals, exit codes and orphans are what an init has to get right.
+//! As PID 1 of a container, alone and under tini: an init must get signals, exit codes and orphans right.
 
 mod support;
 
@@ -68,7 +68,7 @@ fn an_orphan_that_exits_with_3_is_buried_and_stops_nobody() {
     let server = alone(["-w", "2"]);
     let master = init(&server);
     let workers = processes::children(master);
-    // 3 is what a worker exits with that cannot boot.
+    // 3 is the exit code of a worker that cannot boot.
     for code in ["3", "0", "1"] {
         let orphan = Orphan::beside(&server, code);
         orphan.exit();
@@ -92,7 +92,7 @@ fn an_orphan_does_not_hold_up_the_end() {
 #[test]
 #[ignore = "needs root and python3: run tests/run"]
 fn a_child_of_the_entrypoint_that_died_before_we_began_is_buried() {
-    // An entrypoint that becomes us and has a dead child then, whose death nobody tells us of any more.
+    // An entrypoint that has a dead child when it becomes us: no signal tells us of that death.
     let script = "import os, sys\n\
                   child = os.fork() or os._exit(3)\n\
                   os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)\n\
@@ -104,7 +104,7 @@ fn a_child_of_the_entrypoint_that_died_before_we_began_is_buried() {
     assert_eq!(get(&server.at, "/").status, 200);
 }
 
-/// One request is on its way when the signal comes: half of it is sent.
+/// One request is in progress when the signal arrives: half of it is sent.
 #[track_caller]
 fn finishes_what_has_begun_at_a_term(server: &mut Server, init: i32) {
     let mut client = Client::to(&server.at);
@@ -122,20 +122,20 @@ fn finishes_what_has_begun_at_a_term(server: &mut Server, init: i32) {
 
 // --- containers --------------------------------------------------------------------------------------
 
-/// Us as PID 1.
+/// Hospital as PID 1.
 #[track_caller]
 fn alone<const N: usize>(args: [&str; N]) -> Server {
     start(&[], &args)
 }
 
-/// In a PID namespace of its own, a program that starts us.
+/// A program that starts hospital, in a PID namespace of its own.
 #[track_caller]
 fn start(parent: &[&str], args: &[&str]) -> Server {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     Launch::under("unshare", NAMESPACE.iter().chain(parent)).args(["--fd", "0"]).args(args).on(listener).start()
 }
 
-/// The pid that the namespace's PID 1 has outside.
+/// The outside pid of the namespace's PID 1.
 #[track_caller]
 fn init(server: &Server) -> i32 {
     let unshare = server.master();
@@ -147,7 +147,7 @@ fn init(server: &Server) -> i32 {
 /// A process in the namespace whose parent is gone, so that PID 1 has adopted it.
 struct Orphan {
     pid: i32,
-    /// What it waits for.
+    /// The file that it waits for.
     order: std::path::PathBuf,
 }
 

@@ -1,4 +1,4 @@
-//! Debian's Nagios plugins as `exec` checks: what they decide, what they say, and their figures.
+//! Debian's Nagios plugins as `exec` checks: what they decide, what they print, and their figures.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use hospital::check::{Finding, Status};
 
 const PLUGINS: &str = "/usr/lib/nagios/plugins";
 
-/// What the check of that name finds.
+/// The finding of a check of this plugin.
 fn found(plugin: &str, options: &str) -> Finding {
     let suite =
         hospital::collect(&[format!("exec:{PLUGINS}/{plugin}#timeout=10s&{options}")]).expect("it is installed");
@@ -40,7 +40,7 @@ fn answer_once() -> u16 {
     port
 }
 
-/// A port that nobody listens on, as long as its holder lives: it is bound.
+/// A port on which nobody listens while its holder lives: it is bound.
 fn closed() -> (socket2::Socket, u16) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("sockets can be had");
     let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();

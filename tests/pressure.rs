@@ -1,4 +1,4 @@
-//! A machine that lacks something: descriptors, memory, room on a disk, somebody who reads the log, a steady clock.
+//! A machine that lacks something: descriptors, memory, disk space, a reader of the log, a steady clock.
 
 mod support;
 
@@ -92,7 +92,7 @@ fn livez_is_answered_while_the_files_of_checks_hang() {
     }
     let mut hung = Client::to(&server.at);
     hung.ask("/");
-    // That one looks at the files, and has the worker hang with them: the test sees the difference.
+    // Reading that file stops the worker: the test can see that it hangs.
     eventually("it hangs", || processes::status(worker, "State").starts_with('t'));
 }
 
@@ -122,7 +122,7 @@ fn who_comes_while_the_files_of_checks_are_looked_at_is_told_of_what_they_say_by
     assert!(answer.body.contains("\"new\""), "{}", answer.body);
 }
 
-/// Has a worker take that long to look at a file.
+/// Makes a worker take this long to look at a file.
 fn looking_slowly(worker: i32, delay: &str) -> Family {
     let calls = "statx,newfstatat";
     let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:{delay}"));
@@ -193,7 +193,7 @@ fn a_fork_without_memory_is_tried_again() {
     }
 }
 
-/// A server in whose system calls errors are injected.
+/// A server with errors injected into its system calls.
 #[track_caller]
 fn injected(calls: &str, inject: &str, args: &[&str]) -> Server {
     let (trace, inject) = (format!("trace={calls}"), format!("inject={inject}"));
@@ -222,7 +222,7 @@ fn a_log_pipe_that_nobody_reads_any_more_stops_nothing() {
 #[test]
 fn a_log_pipe_that_nobody_reads_yet_stops_nothing() {
     let (server, pipe) = logging_to_a_pipe();
-    // Two pages: the second one is free, and too small for what is logged next.
+    // Two pages: the second one is free, and too small for the next log line.
     fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(8192)).expect("a pipe can be made smaller");
     assert_works(server);
     drop(pipe);
@@ -231,7 +231,7 @@ fn a_log_pipe_that_nobody_reads_yet_stops_nothing() {
 /// A server whose standard output and error are a pipe, and the reading end.
 #[track_caller]
 fn logging_to_a_pipe() -> (Server, File) {
-    // A name in the message, so that one line does not fit into the pipe.
+    // A long name in the message, so that one line does not fit into the pipe.
     let long = format!("HEALTHCHECKS={}\n", "x".repeat(8000));
     let launch = Launch::script(r#"exec "$@" >"$PIPE" 2>&1"#, ["-w", "2", "--fd", "0"]);
     let (pipe, env) = (launch.path("pipe"), launch.path("env"));
@@ -258,7 +258,7 @@ fn assert_works(mut server: Server) {
     std::fs::rename(&env, server.path("good")).expect("it is there");
     std::fs::rename(bad, &env).expect("it is there");
     server.signal(Signal::SIGHUP);
-    // No signal has to rouse it.
+    // No signal is needed to wake it.
     load.wait_for_answers(20);
     within(Duration::from_secs(5), "the master waits for what comes next, not for the log", || {
         std::fs::read_to_string(format!("/proc/{}/wchan", server.master())).is_ok_and(|place| place.contains("poll"))
@@ -277,7 +277,7 @@ fn assert_works(mut server: Server) {
     server.signal(Signal::SIGUSR2);
     assert_eq!(server.wait(), Some(0), "the old master goes when the new one answers");
     assert_eq!(get(&server.at, "/").status, 200);
-    // Nobody else has that pipe in its environment.
+    // Nothing else has that pipe in its environment.
     let (old, mark) = (server.master(), format!("PIPE={}", server.path("pipe").display()));
     let is_heir = |&pid: &i32| {
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
@@ -309,7 +309,7 @@ fn lines_that_were_lost_on_a_full_disk_are_counted_when_there_is_room_again() {
     let disk = disk_of(&server);
     let filler = disk.join("filler");
     fill(&filler);
-    // What is left of the log's last page is soon full.
+    // The rest of the log's last page is soon full.
     for _ in 0..60 {
         let before = server.workers();
         server.signal(Signal::SIGHUP);
@@ -336,7 +336,7 @@ fn a_pidfile_on_a_full_disk_is_refused_at_the_start() {
 #[ignore = "needs root, to mount a small file system: run tests/run"]
 fn a_pidfile_on_a_full_disk_does_not_stop_an_upgrade() {
     let mut server = on_a_small_disk(&["--pid", "/mnt/pid"]);
-    // The file's one page is its own, so there has to be none.
+    // The file has a page of its own, so it must be emptied.
     let pidfile = disk_of(&server).join("pid");
     File::options().write(true).open(&pidfile).and_then(|file| file.set_len(0)).expect("it is there");
     fill(&disk_of(&server).join("filler"));
@@ -346,7 +346,7 @@ fn a_pidfile_on_a_full_disk_does_not_stop_an_upgrade() {
     server.logs("the pidfile cannot be written");
 }
 
-/// A server with a file system of 32 KiB of its own at /mnt.
+/// A server that has a file system of 32 KiB at /mnt.
 #[track_caller]
 fn on_a_small_disk(args: &[&str]) -> Server {
     let script = r#"mount -t tmpfs -o size=32k none /mnt && exec "$@""#;
@@ -386,7 +386,7 @@ fn a_clock_that_jumps_changes_nothing_but_the_date() {
     for jump in ["+3650d", "-3650d", "+0d"] {
         std::fs::write(server.path("clock"), jump).expect("the directory is ours");
         eventually("the date jumps", || (year() == now) == (jump == "+0d"));
-        // Twice the master's look at who hangs.
+        // Time for the master to inspect its workers twice.
         load.wait_for_answers(500);
         std::thread::sleep(Duration::from_millis(1500));
     }

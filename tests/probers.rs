@@ -14,7 +14,7 @@ use support::site::own_address;
 use support::{At, HOSPITAL, Launch, Server, get, processes};
 use tempfile::TempDir;
 
-/// A server whose one check passes as long as a file is there.
+/// A server whose only check passes while a file exists.
 struct Flagged {
     server: Server,
     directory: TempDir,
@@ -35,7 +35,7 @@ impl Flagged {
         std::fs::write(self.directory.path().join("flag"), "").expect("the directory is ours");
     }
 
-    /// From now on it fails.
+    /// From now on the check fails.
     fn lower(&self) {
         std::fs::remove_file(self.directory.path().join("flag")).expect("it is there");
     }
@@ -71,7 +71,7 @@ fn blackbox_exporter_finds_what_the_checks_find() {
     assert_eq!(probed(), (Some(1.0), Some(200.0)));
 }
 
-/// A GET of somebody else's, whose answer ends with the connection.
+/// A GET to another server, whose answer ends with the connection.
 #[track_caller]
 fn get_to_the_end(address: SocketAddr, path: &str) -> String {
     use std::io::{Read, Write};
@@ -134,7 +134,7 @@ fn the_commands_of_nagios_find_what_the_checks_find() {
     assert_eq!(here("no.such.name").code, Some(3), "UNKNOWN");
 }
 
-/// Runs a command of the file that `deploy/` ships as Nagios does: its macros replaced, by a shell.
+/// Runs a command of the file that `deploy/` ships like Nagios: its macros replaced, in a shell.
 #[track_caller]
 fn nagios(name: &str, arguments: &[&str]) -> Run {
     let file = deployed("nagios/hospital.cfg", &[("/usr/bin/hospital", HOSPITAL)]);
@@ -165,7 +165,7 @@ fn icinga_takes_the_command_and_services() {
         own.display()
     );
     std::fs::write(&config, text).expect("the directory is ours");
-    // It writes into folders of its own, which are empty ones here.
+    // It writes to folders that are replaced by empty ones here.
     let script = "for d in /var/cache/icinga2 /var/lib/icinga2; do mount -t tmpfs none $d; done; exec \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", script, "sh", "icinga2", "daemon", "-C", "-c"]).arg(&config);

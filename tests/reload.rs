@@ -1,4 +1,4 @@
-//! Reloads: whatever is found wrong with a new configuration, and whenever it comes, who asks is answered.
+//! Reloads: whatever is wrong with a new configuration, and whenever it comes, clients are answered.
 
 mod support;
 
@@ -42,7 +42,7 @@ fn whoever_wants_to_know_all_is_told_which_generation_answers() {
     };
     assert_eq!(generation("/?verbose").as_deref(), Some("0"));
     site.reload();
-    // The last old worker may take one more in before its TERM comes.
+    // The last old worker may take one more connection before its TERM arrives.
     eventually("the new ones answer", || generation("/?verbose&format=text").as_deref() == Some("1"));
     assert_eq!(generation("/readyz?verbose").as_deref(), Some("1"));
     assert_eq!(generation("/"), None);
@@ -148,7 +148,7 @@ fn reloads_leave_nothing_open_and_nobody_behind() {
     site.expect_tidy();
     let (descriptors_now, memory_now) = site.belongings();
     assert_eq!(descriptors_now, descriptors);
-    // The allocator's own ups and downs; a configuration that was kept would show as more.
+    // The allocator varies this much; a configuration that was kept would take more.
     assert!(memory_now <= memory + 512, "{memory} KiB became {memory_now} KiB");
     assert_eq!(site.family.workers_of(site.master()).len(), WORKERS);
 }

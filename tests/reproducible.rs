@@ -1,4 +1,4 @@
-//! Two builds, one hash: whoever builds the program from the same source, wherever it lies, gets the same bytes.
+//! Two builds, one hash: the same source gives the same bytes, wherever it is and whoever builds it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ fn the_same_source_in_another_place_makes_the_same_program() {
     let home = std::env::var_os("CARGO_HOME")
         .map_or_else(|| std::env::home_dir().expect("there is one").join(".cargo"), PathBuf::from);
     let folder = tempfile::tempdir().expect("there is room");
-    // Another place for the crates too.
+    // The crates are in another place, too.
     let (there, other_home) = (folder.path().join("elsewhere"), folder.path().join("home"));
     std::fs::create_dir(&other_home).expect("the folder is ours");
     for part in ["registry", "config.toml"] {
@@ -21,13 +21,13 @@ fn the_same_source_in_another_place_makes_the_same_program() {
     copy(here, &there);
     let (one, other) = (build(here, &home), build(&there, &other_home));
     assert!(one.len() > 1_000_000);
-    // Not as an equation: nobody wants to see them.
+    // Not with assert_eq!: nobody wants to see the bytes.
     assert!(one == other, "the programs of {} and {} differ", here.display(), there.display());
     let path = here.as_os_str().as_encoded_bytes();
     assert!(!one.windows(path.len()).any(|window| window == path), "it tells where it was built");
 }
 
-/// Copies what belongs to the source: what git knows, or would.
+/// Copies what belongs to the source: what git tracks, or would.
 #[track_caller]
 fn copy(from: &Path, to: &Path) {
     let mut git = Command::new("git");
@@ -46,12 +46,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The static program, from the source there.
+/// The static program, built from the source there.
 #[track_caller]
 fn build(source: &Path, home: &Path) -> Vec<u8> {
     let mut build = Command::new(source.join("packaging/build"));
     build.args(["--static", "--offline"]).env("CARGO_HOME", home).stderr(Stdio::piped());
-    // What the test itself was built with.
+    // Without the settings that the test itself was built with.
     for variable in ["RUSTFLAGS", "CARGO_TARGET_DIR"] {
         build.env_remove(variable);
     }

@@ -1,5 +1,5 @@
-//! The rules for Prometheus that `deploy/` ships do what they say, as `promtool test rules` works them out: each alert
-//! fires for its reason, after its time, and not before.
+//! The rules for Prometheus that `deploy/` ships do what they say, according to `promtool test rules`: each alert fires
+//! for its reason, after its time, and not before.
 
 mod support;
 
@@ -8,7 +8,7 @@ use std::process::Command;
 use support::family::deployed;
 use support::once::run;
 
-/// What is scraped, a sample a minute, and what the rules make of it.
+/// What is scraped, one sample a minute, and what the rules make of it.
 const STORY: &str = r#"
 rule_files: [hospital.rules.yml]
 evaluation_interval: 1m
@@ -84,7 +84,7 @@ tests:
 fn each_rule_does_what_it_says() {
     let directory = tempfile::tempdir().expect("there is room");
     let rules = deployed("prometheus/hospital.rules.yml", &[]);
-    // A rule that no story is told of would be one that no test shows.
+    // Every rule must appear in the story.
     let names = rules.lines().filter_map(|line| line.trim().strip_prefix("- ")?.split_once(": "));
     for (_, name) in names.filter(|(kind, _)| ["alert", "record"].contains(kind)) {
         assert!(STORY.contains(name), "{name} is not tested");

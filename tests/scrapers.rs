@@ -1,4 +1,4 @@
-//! Those who read `/metrics`: promtool, the reference parser of OpenMetrics, Prometheus itself; and scrapers that say how
+//! Readers of `/metrics`: promtool, the reference parser of OpenMetrics, Prometheus itself; and scrapers that say how
 //! long they wait.
 
 mod support;
@@ -25,7 +25,7 @@ fn a_scraper_is_answered_before_it_leaves_and_the_round_goes_on_for_the_others()
     patient.ask("/");
     shows(&server, r#"hospital_workers{state="busy"}"#, 1.0);
 
-    // Their own round has not begun when they have to go.
+    // Their own round has not begun when they must be answered.
     let asked = Instant::now();
     let paths = ["/?format=json", "/gated", "/readyz?verbose"];
     let mut scrapers = paths.map(|path| {
@@ -70,9 +70,9 @@ fn a_scraper_hears_what_its_round_knows_by_then() {
     }
 }
 
-// --- those who read it -----------------------------------------------------------------------------
+// --- the readers -----------------------------------------------------------------------------------
 
-/// What both expositions have to keep in its place: quotes, backslashes and figures of every size.
+/// What both formats must escape or keep: quotes, backslashes and figures of every size.
 fn hostile() -> Launch {
     let launch = Launch::serve(["-w", "2"]);
     let file = launch.path("checks.toml");
@@ -86,10 +86,10 @@ fn hostile() -> Launch {
     launch.env("HEALTHCHECKS", &format!("{} hospital.healthchecks.predictable {DOWN}", file.display()))
 }
 
-/// A check that fails, by an id as bad as it can be.
+/// A check that fails and has the worst possible id.
 const DOWN: &str = r#"file:/does/"not"\exist{}"#;
 
-/// Runs a program on a text: whether it is content, and what it says.
+/// Runs a program on a text; returns whether it succeeds, and its output.
 fn fed(program: impl AsRef<OsStr>, args: &[&str], text: &str) -> (bool, String) {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,4 +1,4 @@
-//! Settings from every place, and what is said when one of them is wrong.
+//! Settings from every source, and the messages when one of them is wrong.
 
 mod support;
 
@@ -26,7 +26,7 @@ fn assert_set(launch: Launch, variable: &str, value: &str, source: &str) {
     assert_eq!(found, Some((value.to_owned(), source.to_owned())), "{variable}");
 }
 
-/// The boot ends with code 2 and one line that holds each of the words.
+/// The boot ends with code 2 and one line that contains each of the words.
 #[track_caller]
 fn assert_refused(launch: Launch, words: &[&str]) {
     let (code, stderr) = launch.refused();
@@ -237,7 +237,7 @@ fn a_bad_variable_is_named() {
         assert_refused(launch, &[&format!("{variable}={value:?}"), word]);
     }
     assert_refused(serve(&[]).env("HOSPITAL_USER", "no-such-user"), &["no-such-user"]);
-    // What the kernel takes for "no change".
+    // This number means "no change" to the kernel.
     for flag in ["--user", "--group"] {
         assert_refused(serve(&[flag, "4294967295"]), &[flag, "4294967295", "there is no such"]);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use support::*;
 
-/// For what has to happen at once, that is, without waiting for any of the server's own timeouts.
+/// For what must happen at once, without waiting for any of the server's timeouts.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 const HALF: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n";
@@ -17,13 +17,13 @@ fn listener() -> TcpListener {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free")
 }
 
-/// Waits until none of these processes is there any more.
+/// Waits until none of these processes is left.
 #[track_caller]
 fn assert_gone(pids: &[i32]) {
     eventually(&format!("{pids:?} are gone"), || !pids.iter().any(|&pid| processes::is_alive(pid)));
 }
 
-/// A client that has sent half a request, and the worker that has taken it in.
+/// A client that has sent half a request, and the worker that has accepted it.
 fn slow_client(server: &Server) -> (Client, i32) {
     let before: BTreeMap<_, _> = server.workers().into_iter().map(|pid| (pid, processes::sockets(pid))).collect();
     let mut client = Client::to(&server.at);
@@ -36,7 +36,7 @@ fn slow_client(server: &Server) -> (Client, i32) {
     (client, taken.expect("it was just found"))
 }
 
-/// Sends a signal, and waits until it has made this worker close its listener, so that it is draining.
+/// Sends a signal, and waits until this worker has closed its listener, so that it is draining.
 #[track_caller]
 fn drain(server: &Server, signal: Signal, worker: i32) {
     let before = processes::sockets(worker);
@@ -70,7 +70,7 @@ fn a_second_term_ends_it_at_once_whoever_is_still_attached() {
     let (_slow, _) = slow_client(&server);
     server.signal(Signal::SIGTERM);
     server.logs("draining");
-    // Asked for again and again, for the first again may be taken for an echo.
+    // Sent repeatedly, as the first repetition may be taken for an echo.
     within(AT_ONCE, "it stops", || {
         server.signal(Signal::SIGTERM);
         !processes::is_alive(server.master())

@@ -1,4 +1,4 @@
-//! Listening sockets: passed by a parent or bound, in every state that they can be found in.
+//! Listening sockets: passed by a parent or bound, in every state in which they may be found.
 
 mod support;
 
@@ -18,12 +18,12 @@ fn at(listener: &TcpListener) -> At {
     At::Tcp(listener.local_addr().expect("it is bound"))
 }
 
-/// A socket in none of the states that std leaves it in.
+/// A socket in a state in which std leaves none.
 fn socket(domain: Domain, kind: Type) -> Socket {
     Socket::new(domain, kind, None).expect("the kernel has such sockets")
 }
 
-/// The boot ends with code 4 and one line that holds the words.
+/// The boot ends with code 4 and one line that contains the words.
 #[track_caller]
 fn assert_refused(launch: Launch, words: &[&str]) -> String {
     let (code, stderr) = launch.refused();
@@ -150,7 +150,7 @@ fn somebody_else_may_clear_the_non_blocking_flag_of_a_shared_socket() {
     let tcp = listener();
     let mut server =
         Launch::serve(["-w", "4", "--graceful-timeout", "60s"]).on(tcp.try_clone().expect("it is open")).start();
-    // The flag belongs to the open file, not to the descriptor: whoever shares it can change it.
+    // The flag belongs to the open file, not to the descriptor: any process that shares it can change it.
     tcp.set_nonblocking(false).expect("it is open");
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -176,7 +176,7 @@ fn leaked_descriptors_do_not_reach_what_the_workers_start() {
 
 // --- passed by systemd -----------------------------------------------------------------------------
 
-/// LISTEN_FDS, with our own pid, as systemd sets it; the listener comes in as 0.
+/// LISTEN_FDS, with our own pid, as systemd sets it; the listener arrives as descriptor 0.
 fn activated(variables: &str) -> String {
     format!("export LISTEN_PID=$$ {variables}; exec \"$@\" 3<&0 </dev/null")
 }
@@ -244,7 +244,7 @@ fn a_port_in_use_is_refused() {
     let taken = listener();
     let address = taken.local_addr().expect("it is bound").to_string();
     assert_refused(Launch::binding(["-b", &address]), &[&address, "in use", "choose another port"]);
-    // And what was bound before it is given back.
+    // And what was bound before is released.
     let free = TcpListener::bind("127.0.0.1:0").expect("a port is free").local_addr().expect("it is bound").to_string();
     assert_refused(Launch::binding(["-b", &free, "-b", &address]), &[&address]);
     TcpListener::bind(&free).expect("it is free again");
@@ -259,7 +259,7 @@ fn an_address_that_this_host_does_not_have_is_refused() {
 fn a_port_is_free_again_as_soon_as_the_server_has_stopped() {
     let mut server = Launch::binding(["-b", "127.0.0.1:0"]).start();
     let At::Tcp(address) = server.at else { panic!("it binds a port") };
-    // The server closes this connection, so its end of it stays in TIME_WAIT.
+    // The server closes this connection, so its side of it stays in TIME_WAIT.
     assert_eq!(get(&server.at, "/").status, 200);
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait(), Some(0));
@@ -308,7 +308,7 @@ fn the_file_of_a_live_server_is_left_alone() {
     assert_refused(Launch::binding(["-b", &unix(&path)]), &[&unix(&path), "another server holds it"]);
     assert_eq!(get(&server.at, "/").status, 200, "the first one still answers there");
 
-    // One that is not hospital, and knows nothing of our lock.
+    // A server that is not hospital, and knows nothing of our lock.
     let path = directory.path().join("other");
     let _other = UnixListener::bind(&path).expect("it is free");
     assert_refused(Launch::binding(["-b", &unix(&path)]), &["a live server holds it"]);
@@ -335,7 +335,7 @@ fn a_file_that_is_no_socket_is_not_deleted() {
     std::os::unix::fs::symlink(&file, &link).expect("the directory is ours");
     for path in [&file, &link, &directory.path().to_owned()] {
         assert_refused(Launch::binding(["-b", &unix(path)]), &[&unix(path), "no socket"]);
-        // A file of that name may mean something to others: `/etc/passwd.lock` keeps useradd out.
+        // Such a file may mean something to others: `/etc/passwd.lock` keeps useradd out.
         let lock = format!("{}.lock", path.display());
         assert!(!std::path::Path::new(&lock).exists(), "{lock} is left");
     }

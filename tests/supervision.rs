@@ -128,7 +128,7 @@ impl Supervised {
         Supervised { family, at: At::Tcp(address.parse().expect("it is one")), folder }
     }
 
-    /// What every supervisor has to be able to do with it.
+    /// What every supervisor must be able to do with it.
     #[track_caller]
     fn reload_stop_and_crash(&self, ended_by: &str, ask: impl Fn(Verb)) {
         ask(Verb::Start);
@@ -170,7 +170,7 @@ impl Supervised {
         assert!(output.status.success(), "sv {verb}: {output:?}");
     }
 
-    /// A command about the folder.
+    /// Runs a command on the folder.
     fn run(&self, program: &str, args: &[&str]) -> Output {
         Command::new(program).args(args).arg(&self.folder).output().expect("tests/run has installed it")
     }
@@ -192,7 +192,7 @@ fn executable(path: &Path, text: &str) {
 #[ignore = "needs root: run tests/run"]
 fn the_init_script_starts_reloads_upgrades_and_stops() {
     let init = Init::start("HEALTHCHECKS=hospital.healthchecks.predictable\nHOSPITAL_WORKERS=2\n");
-    // It has ended when everything answers.
+    // `start` returns when everything answers.
     let master = init.master();
     assert_eq!(get(&init.at, "/").status, 200);
     let load = Load::start(&init.at, Shape { patience: PATIENCE, ..Shape::default() });
@@ -213,7 +213,7 @@ fn the_init_script_starts_reloads_upgrades_and_stops() {
     assert_eq!(init.ask("restart"), Some(0));
     let third = init.family.new_master(&[second], WORKERS);
     send(third, Signal::SIGKILL);
-    // Dead, and its pidfile is left, as soon as it has been reaped.
+    // It is dead and has left its pidfile, as soon as it is reaped.
     within(PATIENCE, "the status is that it is dead", || init.ask("status") == Some(1));
     assert_eq!(init.ask("start"), Some(0));
     assert_eq!(get(&init.at, "/").status, 200);
@@ -243,7 +243,7 @@ fn openrc_starts_reloads_stops_and_restarts() {
     let good = "HEALTHCHECKS=hospital.healthchecks.predictable\nHOSPITAL_WORKERS=2\n";
     machine.write("/etc/default/hospital", good);
     executable(&machine.path("/etc/init.d/hospital"), &deployed("openrc/hospital", &[]));
-    // What OpenRC makes when it boots a machine.
+    // What OpenRC creates when it boots a machine.
     machine.write("/run/openrc/softlevel", "");
     for state in ["daemons", "exclusive", "failed", "init.d", "options", "started", "starting", "stopping", "tmp"] {
         fs::create_dir(machine.path("/run/openrc").join(state)).expect("the layer is writable");
@@ -307,7 +307,7 @@ fn every_script_is_one_that_shellcheck_passes() {
     }
 }
 
-/// The script for /etc/init.d, once started.
+/// The script for /etc/init.d, which has started the server once.
 struct Init {
     family: Family,
     at: At,
@@ -338,7 +338,7 @@ impl Init {
         Init { family, at: At::Tcp(address) }
     }
 
-    /// Its exit code.
+    /// The exit code of the script for this verb.
     #[track_caller]
     fn ask(&self, verb: &str) -> Option<i32> {
         let mut command = self.family.command(self.family.path("hospital"));

@@ -15,7 +15,7 @@ use support::{At, HOSPITAL, Signal, get, processes, send, try_get, within};
 fn the_connection_that_activates_us_is_answered() {
     let (mut family, at) = socket_activate(&[HOSPITAL, "serve", "-w", "2"]);
     assert_eq!(get(&at, "/").status, 200);
-    // It became us: the pid is that which LISTEN_PID names.
+    // It became us: our pid is the one in LISTEN_PID.
     let master = family.new_master(&[], 2);
     assert_eq!(master, family.head());
     assert!(family.text("stdout").contains("Serving on 127."), "{}", family.text("stdout"));
@@ -53,7 +53,7 @@ fn a_socket_that_was_passed_to_the_shell_around_us_is_not_taken() {
     within(PATIENCE, "it serves", || family.text("stdout").contains("Serving on "));
     let bound = At::announced(&family.text("stdout"));
     assert_eq!(get(&bound, "/").status, 200);
-    // The one that was passed has another address.
+    // The passed socket has another address.
     assert!(family.text("stdout").contains("Serving on 127.0.0.1 "), "{}", family.text("stdout"));
 }
 
@@ -72,7 +72,7 @@ fn each_socket_that_is_passed_is_served_and_its_file_is_left() {
     assert_eq!(get(&tcp, "/").status, 200);
     send(family.head(), Signal::SIGTERM);
     assert_eq!(family.wait().code(), Some(0));
-    // Whoever made it may pass it on to the next one.
+    // Whoever made it may pass it on to the next program.
     assert!(path.exists());
 }
 
@@ -212,14 +212,14 @@ impl Supervisor {
         supervisor
     }
 
-    /// Waits until the program with that log says where it serves.
+    /// Waits until the program with this log reports where it serves.
     #[track_caller]
     fn announced(&self, log: &str) -> At {
         self.family.within_patience("the master says that it serves", || self.family.text(log).contains("..."));
         At::announced(&self.family.text(log))
     }
 
-    /// Has supervisord do something, and waits until it is done.
+    /// Makes supervisord do something, and waits until it is done.
     #[track_caller]
     fn ctl(&self, args: &[&str]) {
         let mut command = Command::new("supervisorctl");
@@ -229,7 +229,7 @@ impl Supervisor {
         assert!(output.status.success() && !said.contains("ERROR"), "supervisorctl {args:?}: {said}");
     }
 
-    /// Waits for two masters that are none of `before`, each with its two workers.
+    /// Waits for two masters that are not in `before`, each with its two workers.
     #[track_caller]
     fn two_masters(&self, before: &[i32]) -> Vec<i32> {
         let mut masters = Vec::new();

@@ -1,4 +1,4 @@
-//! The units of `deploy/systemd`, as they are shipped, under a whole systemd.
+//! The units in `deploy/systemd`, as they are shipped, under a whole systemd.
 
 mod support;
 
@@ -27,7 +27,7 @@ fn systemd_has_nothing_to_say_about_the_units_and_finds_them_well_enclosed() {
     }
     for unit in [SERVICE, "hospital@.service"] {
         let path = format!("/etc/systemd/system/{unit}");
-        // In tenths.
+        // The threshold is in tenths.
         let enclosed =
             machine.run(&["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=20", &path]);
         assert_eq!(enclosed.code, Some(0), "{}", enclosed.stdout);
@@ -78,13 +78,13 @@ fn the_first_connection_starts_the_service_and_what_checks_need_works_in_it() {
     assert_eq!(machine.property(SERVICE, "ActiveState"), "active");
     let status = machine.systemctl(&["status", SERVICE]);
     assert!(status.contains("Status: \"1 of 1 workers serve on :: port 1515\""), "{status}");
-    // It has no user of that name, so it was given one; and of what root may, only raw sockets are left.
+    // There is no user of that name, so systemd allocated one; and of root's capabilities, only raw sockets are left.
     let worker = machine.workers(SERVICE)[0];
     assert_ne!(processes::status(worker, "Uid"), "0\t0\t0\t0");
     assert_eq!(processes::status(worker, "CapBnd"), format!("{:016x}", 1 << 13));
     assert_eq!(processes::status(worker, "NoNewPrivs"), "1");
     let journal = machine.run(&["journalctl", "--no-pager", "--output=cat", "--unit", SERVICE]).stdout;
-    // Without a time, which the journal has.
+    // Without a time, which the journal adds.
     assert!(journal.contains("\n INFO ready: 1 of 1 workers serve on :: port 1515"), "{journal}");
 }
 
@@ -127,7 +127,7 @@ fn a_reload_takes_the_file_anew_and_a_bad_one_fails_and_says_why() {
     let load = service.load();
     machine.write(VARIABLES, "HEALTHCHECKS=root=disk:/\nWEB_CONCURRENCY=3\n");
     machine.systemctl(&["reload", SERVICE]);
-    // It has ended when systemctl says so.
+    // systemctl returns when the reload is complete.
     assert_eq!(service.get("/root").status, 200);
     assert_eq!(machine.workers(SERVICE).len(), 3);
     let status = machine.property(SERVICE, "StatusText");
@@ -139,7 +139,7 @@ fn a_reload_takes_the_file_anew_and_a_bad_one_fails_and_says_why() {
     machine.logs("HEALTHCHECKS names \"nowhere\"");
     let status = machine.property(SERVICE, "StatusText");
     assert!(status.contains("; reload refused: ") && status.contains("nowhere"), "{status}");
-    // It is an error to the journal, too.
+    // The journal also knows it as an error.
     let errors =
         machine.run(&["journalctl", "--no-pager", "--output=cat", "--priority=err", "_COMM=hospital:master"]).stdout;
     assert!(errors.contains("reload refused") && !errors.contains("INFO"), "{errors}");
@@ -216,13 +216,13 @@ fn an_upgrade_under_load_loses_no_request_and_systemd_follows_the_new_master() {
     assert!(!journal.contains("reception only permitted"), "{journal}");
     assert_eq!(machine.property(SERVICE, "NRestarts"), "0");
 
-    // It is no child of systemd's own making, but its death is noticed.
+    // systemd did not start this process itself, but notices its death.
     send(machine.master(SERVICE), Signal::SIGKILL);
     eventually("it is started anew", || machine.property(SERVICE, "NRestarts") == "1");
     assert_eq!(service.get("/").status, 200);
 }
 
-// --- the end, and what is no end ---------------------------------------------------------------------
+// --- the end, and what does not end it ---------------------------------------------------------------
 
 #[test]
 #[ignore = "needs a root with systemd: run tests/run"]
@@ -254,7 +254,7 @@ fn the_watchdog_restarts_a_service_whose_workers_are_all_stuck() {
     let workers = machine.workers(SERVICE);
     assert_eq!(workers.len(), 2);
     send(workers[0], Signal::SIGSTOP);
-    // Longer than WatchdogSec: what is tested is that nothing happens.
+    // Longer than WatchdogSec: the test is that nothing happens.
     std::thread::sleep(std::time::Duration::from_secs(2));
     assert_eq!(machine.property(SERVICE, "NRestarts"), "0", "one of two still answers");
     send(workers[1], Signal::SIGSTOP);

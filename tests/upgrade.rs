@@ -1,4 +1,4 @@
-//! Upgrades: the new program takes over without one lost answer, or everything stays as it was.
+//! Upgrades: the new program takes over without a lost answer, or everything stays as it was.
 
 mod support;
 
@@ -29,7 +29,7 @@ fn an_upgrade_under_load_loses_no_request_on_an_activated_socket() {
     upgrade_under_load(Way::Activated);
 }
 
-/// Twice, for a master that was upgraded differs from one that was started.
+/// Twice, since a master that was upgraded differs from one that was started.
 fn upgrade_under_load(way: Way) {
     let site = Site::open(way, &[]);
     let load = site.load(2);
@@ -82,7 +82,7 @@ fn a_new_configuration_that_is_bad_leaves_everything_as_it_was() {
     assert_survives(&site, "a bad configuration", Some(Path::new(HOSPITAL)));
 }
 
-/// An upgrade to this fails, no request is lost over it, and the next one to the right program succeeds.
+/// An upgrade to this program fails without losing a request, and the next one, to the right program, succeeds.
 #[track_caller]
 fn assert_survives(site: &Site, what: &str, program: Option<&Path>) {
     let (master, load) = (site.master(), site.load(1));
@@ -157,7 +157,7 @@ fn a_new_master_that_is_told_to_stop_before_it_answers_takes_no_file_along() {
         let directory = tempfile::tempdir().expect("there is room");
         let path = |name: &str| directory.path().join(name);
         let unix = format!("unix:{}", path("socket").display());
-        // Many workers, so that it has to do for a while.
+        // Many workers, so that it is busy for a while.
         let server = Launch::binding(["-w", "60", "-b", &unix, "-p"]).args([path("pid")]).start();
         let head = server.master();
         server.signal(Signal::SIGUSR2);
@@ -167,10 +167,10 @@ fn a_new_master_that_is_told_to_stop_before_it_answers_takes_no_file_along() {
             heir = processes::children(head).into_iter().find(name);
             heir.is_some() || server.stderr().contains("answers: draining")
         });
-        // Where it was faster than we, there is nothing to be said.
+        // If it was faster than the test, there is nothing to check.
         if let Some(heir) = heir.filter(|_| !server.stderr().contains("answers: draining")) {
             send(heir, signal);
-            // The old one says which it was: too late, or in time.
+            // The log of the old master tells whether the signal was in time or too late.
             within(PATIENCE, "it ends", || {
                 ["answers: draining", "everything is as it was"].iter().any(|said| server.stderr().contains(said))
             });
@@ -198,7 +198,7 @@ fn a_second_usr2_during_an_upgrade_starts_no_third_master() {
     let members = site.family.members();
     let head = site.family.head();
     send(head, Signal::SIGUSR2);
-    // Once a later signal has taken effect, the one before has been looked at.
+    // Once a later signal has taken effect, the one before has been handled.
     site.logs_after("reloaded: all workers", || send(head, Signal::SIGHUP));
     within(PATIENCE, "the old workers are gone", || site.family.members().len() == members.len());
 }
@@ -222,7 +222,7 @@ fn a_master_killed_during_an_upgrade_takes_the_new_one_along() {
     within(PATIENCE, "everybody is gone", || site.family.members().is_empty());
 }
 
-/// Begins an upgrade to a program that never gets ready: the pid of that.
+/// Begins an upgrade to a program that never gets ready; returns its pid.
 #[track_caller]
 fn hang_in_an_upgrade(site: &Site) -> i32 {
     let master = site.master();
@@ -252,7 +252,7 @@ fn requests_that_the_old_master_has_begun_are_finished_by_it() {
     site.logs_after("answers: draining", || send(old, Signal::SIGUSR2));
     within(PATIENCE, "both masters are there", || site.family.masters().len() == 2);
     let &(host, count) = host.expect("it was just seen");
-    // The log is a moment ahead of the signal.
+    // The log line comes a moment before the signal.
     within(PATIENCE, "its worker takes nobody in any more", || processes::sockets(host) == count);
     client.send("\r\n");
     let answer = client.answer();

@@ -1,4 +1,4 @@
-//! What people have at hand: curl, as the manual of the origin uses it and as scripts do, wrk and h2load.
+//! Common clients: curl, as the manual of Python's hospital and scripts use it, wrk and h2load.
 
 mod support;
 
@@ -50,7 +50,7 @@ fn curl_keeps_its_connection_for_the_next_request() {
 #[ignore = "needs curl: run tests/run"]
 fn a_body_that_curl_wants_to_be_asked_for_is_refused_at_once() {
     let server = Server::start([""; 0]);
-    // Above a mebibyte, curl sends `Expect: 100-continue`.
+    // With more than a mebibyte, curl sends `Expect: 100-continue`.
     let options = ["-w", "%{http_code} %{size_upload}", "-o", "/dev/null", "--data-binary"];
     let written = curl(&[&options[..], &[&format!("@{HOSPITAL}"), &url(&server, "/")]].concat());
     assert_eq!(written, "405 0");
@@ -72,7 +72,7 @@ fn wrk_finds_no_error_on_kept_connections() {
     let open: usize = before.iter().map(|&pid| processes::sockets(pid)).sum();
     let output = run("wrk", &["--threads", "2", "--connections", "64", "--duration", "1s", &url(&server, "/")]);
     let said = String::from_utf8_lossy(&output.stdout);
-    // It names errors only when there are any.
+    // It reports errors only when there are any.
     assert!(output.status.success() && !said.contains("Socket errors") && !said.contains("Non-2xx"), "{said}");
     let requests = said.lines().find_map(|line| line.trim().split_once(" requests in "));
     let requests: u32 = requests.expect("wrk says how many").0.parse().expect("that is a number");
@@ -96,7 +96,7 @@ fn h2load_finds_no_error_on_kept_and_pipelining_connections() {
     }
 }
 
-/// What curl prints; it has to succeed.
+/// What curl prints; it must succeed.
 #[track_caller]
 fn curl(args: &[&str]) -> String {
     let output = run("curl", &[&["--silent", "--show-error", "--max-time", "10"], args].concat());

@@ -1,1 +1,1 @@
-"""The parts of benches/compare, one role a file."""
+"""The parts of benches/compare, each file with one role."""

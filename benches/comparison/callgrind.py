@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .servers import REQUEST, connect, running
 
-# Two runs that differ in nothing but their length: what the difference costs is the requests'.
+# Two runs that differ only in their length: the difference is the cost of the requests.
 SHORT, LONG = 100, 600
 
 
@@ -19,7 +19,7 @@ def per_request(server):
 
 
 def of_worker(server, requests):
-    """The instructions that the only worker takes from its start to its end, by object and function."""
+    """The instructions of the only worker from its start to its end, by object and function."""
     with tempfile.TemporaryDirectory() as directory:
         valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/%p", "--compress-strings=no"]
         with running(server, workers=1, under=valgrind) as process:
@@ -28,14 +28,14 @@ def of_worker(server, requests):
                 for _ in range(requests):
                     client.sendall(REQUEST)
                     head, _, body = client.recv(65536).partition(b"\r\n\r\n")
-                    # Loopback hands an answer of one write over in one piece.
+                    # Over loopback, an answer that is written at once arrives in one piece.
                     length = int(re.search(rb"\r\nContent-Length: (\d+)", head)[1])
                     assert head.startswith(b"HTTP/1.1 200 ") and len(body) == length, head
         return parse((Path(directory) / str(worker)).read_text())
 
 
 def parse(profile):
-    """The self cost of each function: what stands below its `fn=`, but for the lines that `calls=` announces."""
+    """The self cost of each function: the lines below its `fn=`, except those announced by `calls=`."""
     costs = collections.Counter()
     thing, function, callee = "", "", False
     for line in profile.splitlines():

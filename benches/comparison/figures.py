@@ -8,7 +8,7 @@ OURS = "hospital"
 
 @dataclass(frozen=True)
 class Spread:
-    """What several rounds came to."""
+    """The result of several rounds."""
 
     median: float
     least: float
@@ -26,14 +26,14 @@ class Spread:
 
 @dataclass(frozen=True)
 class Target:
-    """What our figure shall be, by itself or as a ratio to another server's."""
+    """What our figure should be, absolute or as a ratio to that of another server."""
 
     bound: float
     beside: str = None
     at_least: bool = False
 
     def reached(self, figure):
-        """The figure or ratio. One ratio a round: the machine drifts from round to round, and both are in it alike."""
+        """The figure or ratio. One ratio for each round: the machine drifts between rounds, but affects both alike."""
         ours = figure.values[OURS]
         if not self.beside:
             return Spread.of(ours)
@@ -49,7 +49,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Figure:
-    """One thing that was measured: for each server, a value a round."""
+    """One measured quantity: for each server, one value for each round."""
 
     title: str
     unit: str
@@ -57,7 +57,7 @@ class Figure:
     targets: list = field(default_factory=list)
 
     def rows(self):
-        """A row for each target: what it is, what was reached, the target, whether it is met."""
+        """A row for each target: its name, the result, the target, whether it is met."""
         for target in self.targets:
             if target.beside:
                 title, unit = f"{self.title}, beside {target.beside}", " ×"
@@ -67,7 +67,7 @@ class Figure:
 
 
 def number(value):
-    """Three digits that mean something, and no exponent."""
+    """Three significant digits, and no exponent."""
     if value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"

@@ -1,4 +1,4 @@
-"""What the kernel says about a process and all its descendants."""
+"""What the kernel reports about a process and all its descendants."""
 
 import re
 import time
@@ -19,7 +19,7 @@ def threads(pid):
 
 
 def cpu_time(pid):
-    """User and system time, in ns. schedstat, because the times in stat are counted in whole clock ticks."""
+    """User and system time, in ns. From schedstat, because the times in stat are in whole clock ticks."""
     return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads(pid))
 
 
@@ -30,7 +30,7 @@ def pss(pid):
 
 
 def wake_ups(pid):
-    """How often a thread of the tree went to sleep, which is how often it was woken."""
+    """How often threads of the tree went to sleep, which is how often they were woken."""
     statuses = ((thread / "status").read_text() for thread in threads(pid))
     return sum(int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.M)[1]) for status in statuses)
 

@@ -1,4 +1,4 @@
-"""What is measured, one function each. They take our server and a number of rounds, and yield figures."""
+"""What is measured, one function for each. It takes our server and a number of rounds, and yields figures."""
 
 import contextlib
 import dataclasses
@@ -23,7 +23,7 @@ MODES = {"keep-alive": KEPT, "close": CLOSED}
 
 
 def in_turn(subjects, rounds, measure):
-    """Measures every subject in every round, each time in the other order, so that none always goes first."""
+    """Measures every subject in every round, reversing the order each time, so that none always goes first."""
     values = {subject: [] for subject in subjects}
     for turn in range(rounds):
         for subject in subjects if turn % 2 == 0 else subjects[::-1]:
@@ -43,8 +43,8 @@ def startup(ours, rounds):
 
 
 def cpu(ours, rounds):
-    """CPU time of the whole tree for each request, with 1 worker and 16 connections. One thread of load leaves the server
-    a core to itself."""
+    """CPU time of the whole tree for each request, with 1 worker and 16 connections. A single thread of load leaves the
+    server a core to itself."""
     targets = {
         "keep-alive": [Target(1.10, "the limit"), Target(0.95, "nginx")],
         "close": [Target(1.15, "the limit"), Target(0.80, "nginx")],
@@ -55,8 +55,8 @@ def cpu(ours, rounds):
 
 
 def speed(ours, rounds):
-    """Requests a second, with 1 worker and 16 connections. To open one costs a client more than a server, so a second
-    thread of load does that, too."""
+    """Requests a second, with 1 worker and 16 connections. Opening one costs a client more than a server, so the
+    load has a second thread."""
     for mode, threads, target in (("keep-alive", 1, 45), ("close", 2, 9)):
         options = [*MODES[mode], f"-t{threads}"]
         speeds = loaded([ours, LIMIT, NGINX, GUNICORN], rounds or 4, lambda process: requests_a_second(process, options))
@@ -64,7 +64,7 @@ def speed(ours, rounds):
 
 
 def loaded(servers, rounds, measure):
-    """Measures servers that run side by side, each loaded in its turn."""
+    """Measures servers that run side by side, loading one at a time."""
     with contextlib.ExitStack() as stack:
         processes = {server: stack.enter_context(running(server, workers=1)) for server in servers}
         for process in processes.values():
@@ -85,7 +85,7 @@ def requests_a_second(process, options):
 
 
 def many(ours, rounds):
-    """What it costs that 16 workers wait at one door instead of one, with a connection for each request."""
+    """The extra cost when 16 workers wait on a listener instead of one, with a connection for each request."""
     with contextlib.ExitStack() as stack:
         processes = {workers: stack.enter_context(running(ours, workers)) for workers in (1, 16)}
 
@@ -141,7 +141,7 @@ def memory(ours, rounds):
 
 
 def idle(ours, rounds):
-    """Wake-ups of the idle tree. All servers in the same seconds: they do nothing."""
+    """Wake-ups of the idle tree. All servers are measured at the same time, since they do nothing."""
     seconds, values = 20, {}
     with contextlib.ExitStack() as stack:
         processes = {s.name: stack.enter_context(running(s, workers=4)) for s in (ours, LIMIT, NGINX, GUNICORN)}
@@ -156,32 +156,32 @@ def idle(ours, rounds):
 
 
 def instructions(ours, _rounds):
-    """User instructions for a request on a kept connection, as the processor would count them."""
+    """User instructions for a request on a kept connection."""
     counts = callgrind.per_request(ours)
     yield Figure("user instructions per request", "", {OURS: [sum(counts.values())]}, [Target(4000)])
 
 
 def calls(ours, _rounds):
-    """System calls for each request, 16 at once, as strace counts them. The wait takes in several events at once, so its
-    share is told by itself."""
+    """System calls for each request, 16 at once, as counted by strace. One wait serves several events, so its share is
+    reported separately."""
     times, at_once = 100, 16
     for mode, most in (("keep-alive", 2), ("close", 4)):
         with running(ours, workers=1) as process, contextlib.ExitStack() as stack:
             kept = [stack.enter_context(connect(process.port)) for _ in range(at_once)] if mode == "keep-alive" else []
-            ask_all(kept)  # the accepting is not the request's
+            ask_all(kept)  # so that accepting is not counted
             with traced(process.worker()) as counts:
                 for _ in range(times):
                     ask_all(kept or [connect(process.port) for _ in range(at_once)], close=not kept)
         shares = {name: count / (times * at_once) for name, count in counts.items()}
         waits = sum(shares.pop(name, 0) for name in ("epoll_wait", "epoll_pwait"))
-        # What is done once a second, or once in all, is no request's.
+        # Calls made once a second, or only once, do not belong to a request.
         named = ", ".join(sorted(name for name, share in shares.items() if share > 0.05))
         title = f"system calls per request, {mode}: {named}, and {waits:.2f} × the wait"
         yield Figure(title, "", {OURS: [round(sum(shares.values()), 1)]}, [Target(most)])
 
 
 def ask_all(clients, close=False):
-    """Sends a request on each connection, and then takes in the answers."""
+    """Sends a request on each connection, and then reads the answers."""
     for client in clients:
         client.sendall(CLOSING_REQUEST if close else REQUEST)
     for client in clients:
@@ -193,12 +193,12 @@ def ask_all(clients, close=False):
 
 @contextlib.contextmanager
 def traced(pid):
-    """Counts the system calls of a process: a table that is filled at the end."""
+    """Counts the system calls of a process, in a table that is filled at the end."""
     counts = {}
     with tempfile.NamedTemporaryFile("r") as table:
         command = ["strace", "-c", "-f", "-U", "name,calls", "-o", table.name, "-p", str(pid)]
         tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        tracer.stderr.readline()  # it says that it is attached
+        tracer.stderr.readline()  # it reports that it is attached
         yield counts
         tracer.send_signal(signal.SIGINT)
         tracer.communicate(timeout=DEADLINE)
@@ -207,7 +207,7 @@ def traced(pid):
 
 
 def rounds(_ours, _rounds):
-    """What the micro-benchmarks of rounds say: a ratio each."""
+    """The results of the micro-benchmarks of rounds, one ratio each."""
     names = {
         "100 checks of 50 ms": "100 checks of 50 ms, warm, beside 50 ms",
         "1000 tcp checks on loopback": "1,000 tcp checks on loopback, beside one thread's non-blocking connects",
@@ -216,7 +216,7 @@ def rounds(_ours, _rounds):
     benches = (["--bench", "growth"], ["--bench", "rounds", "--", "100 checks of 50 ms|1000 tcp"])
     printed = ""
     for arguments in benches:
-        # It exits with 1 when a ratio is over its target, which is seen here, too.
+        # It exits with 1 when a ratio exceeds its target, which our table shows as well.
         command = ["cargo", "bench", "--quiet", "--locked", *arguments]
         printed += subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
     for name, title in names.items():
@@ -230,7 +230,7 @@ def size(ours, _rounds):
 
 
 def slim(_ours, _rounds):
-    """The binary without TLS and built for size, which takes a build of its own."""
+    """The binary without TLS and built for size, which needs a build of its own."""
     command = ["cargo", "build", "--profile", "small", "--locked", "--no-default-features", "--features", "dns,http"]
     subprocess.run([*command, "--target-dir", TARGET / "without-tls"], cwd=ROOT, check=True)
     size = mebibytes(TARGET / "without-tls/small/hospital")
@@ -247,5 +247,5 @@ def mebibytes(path):
 
 MEASURES = {measure.__name__: measure for measure in
             (size, instructions, calls, startup, cpu, speed, many, livez, memory, idle, rounds, slim)}
-# What a bare run leaves out: it takes minutes to build.
+# Left out of a plain run: it takes minutes to build.
 SLOW = {"slim"}

@@ -1,4 +1,4 @@
-"""Tables for people, and the page docs/PERFORMANCE.md, of which only the part between two marks is written here."""
+"""Tables for people, and the part of docs/PERFORMANCE.md between two marks."""
 
 import os
 import platform
@@ -39,7 +39,7 @@ def write(figures):
 
 
 def machine():
-    """What it was measured on, and with, in general terms."""
+    """The machine and the software of the measurement, in general terms."""
     kernel = ".".join(platform.release().split("-")[0].split(".")[:2])
     gibibytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
     nginx = re.search(r"nginx/([\d.]+)", quietly("nginx", "-v"))[1]
@@ -58,7 +58,7 @@ def version(package):
 
 
 def side_by_side(figures):
-    """Every server's figures, where there are several servers."""
+    """The figures of all servers, for measures with several servers."""
     compared = [figure for figure in figures if LIMIT.name in figure.values]
     if not compared:
         return ""

@@ -1,4 +1,4 @@
-"""The plot of docs/PERFORMANCE.md: a dot a server on a logarithmic axis, a line from its least to its most."""
+"""The plot in docs/PERFORMANCE.md: a dot for each server on a logarithmic axis, a line from minimum to maximum."""
 
 import math
 from xml.sax.saxutils import escape
@@ -20,7 +20,7 @@ STYLE = """
 
 
 def svg(figures):
-    """The figures as panels, two beside each other. A value of 0 has no place on the axis and is left out."""
+    """The figures as panels, two in a row. A value of 0 has no place on the axis and is left out."""
     rows = max(len(figure.values) for figure in figures)
     panel_height = HEAD + rows * ROW + FOOT
     height = panel_height * math.ceil(len(figures) / 2)

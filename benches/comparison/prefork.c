@@ -5,9 +5,9 @@
  *     prefork --fd N WORKERS    serves a listening socket that the parent process opened
  *
  * It accepts the way hospital does (see docs/ARCHITECTURE.md): one shared non-blocking listener with
- * TCP_DEFER_ACCEPT, an epoll set for each worker, EPOLLEXCLUSIVE, one accept a wake-up, read at once, registered only
- * if the connection has to wait. What it leaves out is all that makes a daemon: checks, deadlines, the replacement of
- * dead workers, request bodies. With one worker there is no master: the process itself serves.
+ * TCP_DEFER_ACCEPT, an epoll set for each worker, EPOLLEXCLUSIVE, one accept for each wake-up, read at once, registered
+ * only if the connection has to wait. It leaves out everything that makes a daemon: checks, deadlines, the replacement
+ * of dead workers, request bodies. With one worker there is no master: the process itself serves.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -119,7 +119,7 @@ static enum verdict serve(struct connection *connection)
     return connection->filled < MAX_HEAD ? WAIT : CLOSE;
 }
 
-/* Accepts one connection: whoever else is woken takes the next, so the load spreads. */
+/* Accepts one connection: other workers that are woken take the next ones, so the load spreads. */
 static void accept_one(int poll, int listener)
 {
     static struct connection newcomer; /* most are answered and closed without the heap or the epoll set */

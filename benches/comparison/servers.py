@@ -1,4 +1,4 @@
-"""The servers that are compared: how each is installed, started, and ended."""
+"""The servers in the comparison: how each is installed, started, and ended."""
 
 import contextlib
 import os
@@ -27,12 +27,12 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 CLOSING_REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
-# ---- what there is ----
+# ---- the servers ----
 
 
 @dataclass(frozen=True, eq=False)
 class Server:
-    """`command` makes the arguments to start it with, of a port, a number of workers and an empty directory."""
+    """`command` returns its arguments, given a port, a number of workers and an empty directory."""
 
     name: str
     command: Callable
@@ -44,7 +44,7 @@ def hospital(binary=TARGET / "release/hospital"):
 
 
 def from_template(template):
-    """A server in our place, as `--ours` names it: a binary, or a command with {port} and {workers} in it."""
+    """The server in our place that `--ours` names: a binary, or a command that contains {port} and {workers}."""
     if "{port}" not in template:
         return hospital(template)
     return Server("hospital", lambda port, workers, _: shlex.split(template.format(port=port, workers=workers)))
@@ -70,8 +70,8 @@ def nginx_command(port, workers, directory):
 
 NGINX = Server("nginx", nginx_command)
 
-# The Python project of the same name, behind the two servers that it is mostly run by. Its application gives str where
-# Python 3 wants bytes, which wsgi.py mends.
+# The Python project of the same name, behind the two servers that mostly run it. Its application returns str where
+# Python 3 wants bytes, which wsgi.py fixes.
 GUNICORN = Server(
     "gunicorn",
     lambda port, workers, _: [VENV / "bin/gunicorn", "--workers", workers, "--bind", f"127.0.0.1:{port}",
@@ -84,7 +84,7 @@ CHAUSSETTE = Server(
 )
 
 
-# ---- to have them ----
+# ---- installing them ----
 
 
 def install():
@@ -100,7 +100,7 @@ def install():
         quietly("cc", "-O2", "-o", TARGET / program, HERE / f"{program}.c")
 
     pins = ROOT / "tests/requirements.txt"
-    stamp = VENV / "requirements.txt"  # written last: it says that the installation is complete
+    stamp = VENV / "requirements.txt"  # written last: it shows that the installation is complete
     if not stamp.exists() or stamp.read_bytes() != pins.read_bytes():
         python = next(python for python in (sys.executable, "/usr/bin/python3") if has_venv(python))
         quietly(python, "-m", "venv", "--clear", VENV)
@@ -114,7 +114,7 @@ def has_venv(python):
 
 
 def quietly(*command):
-    """Runs a command; only if it fails, what it said is shown."""
+    """Runs a command; shows its output only if it fails."""
     command = list(map(str, command))
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
@@ -123,13 +123,13 @@ def quietly(*command):
 
 
 def record_answer(server):
-    """Keeps our answer's body, which is what nginx gives."""
+    """Saves the body of our answer, for nginx to serve."""
     with running(server, workers=1) as process:
         answer = ask(process.port)
     (TARGET / "answer.json").write_bytes(answer.split(b"\r\n\r\n", 1)[1])
 
 
-# ---- a running one ----
+# ---- a running server ----
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Running:
     port: int
 
     def worker(self):
-        """The pid of our only worker: it says in its name which it is."""
+        """The pid of our only worker, which is identified by its name."""
         (worker,) = (pid for pid in tree(self.pid) if re.search(r":w\d+$", Path(f"/proc/{pid}/comm").read_text().strip()))
         return worker
 
@@ -157,7 +157,7 @@ def running(server, workers, under=()):
 
 
 def time_to_start(server, workers):
-    """Starts a server and ends it again: how long it took from its exec to its first 200, in ns."""
+    """Starts a server and ends it again; returns the time from its exec to its first 200, in ns."""
     with prepared(server, workers) as (port, command, options):
         done = subprocess.run([TARGET / "start", str(port), *command], **options, stdout=subprocess.PIPE)
         if done.returncode:
@@ -167,7 +167,7 @@ def time_to_start(server, workers):
 
 @contextlib.contextmanager
 def prepared(server, workers):
-    """A fresh port, the command that serves there, and what else its process is started with. Shows its log if it fails."""
+    """A fresh port, the command that serves there, and further arguments for its process. Shows its log on failure."""
     port = free_port()
     with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile() as log:
         command = [*map(str, server.command(port, workers, Path(directory)))]
@@ -184,7 +184,7 @@ class ServerFailed(Exception):
 
 
 def wait_for_200(port, process):
-    """Connects again and again until the answer is a 200."""
+    """Connects repeatedly until the answer is a 200."""
     give_up = time.monotonic() + DEADLINE
     while time.monotonic() < give_up:
         with contextlib.suppress(OSError):
@@ -202,7 +202,7 @@ def connect(port):
 
 
 def ask(port, request=CLOSING_REQUEST):
-    """One request on a connection of its own: all that is answered."""
+    """The whole answer to one request on a connection of its own."""
     with connect(port) as client:
         client.sendall(request)
         answer = b""
@@ -232,7 +232,7 @@ KEPT, CLOSED = [], ["-H", "Connection: close"]
 
 
 def load(port, seconds, options):
-    """Loads a server from 16 connections; the number of requests, all of them answered well, and the seconds."""
+    """Loads a server from 16 connections; returns the number of requests, all with good answers, and the seconds."""
     shape = ["-t1", "-c16", f"-d{seconds}s", "--timeout", f"{DEADLINE}s"]
     command = ["wrk", *shape, *options, f"http://127.0.0.1:{port}/"]
     output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 3 * DEADLINE).stdout

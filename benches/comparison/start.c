@@ -3,9 +3,8 @@
  *
  *     start PORT COMMAND [ARGUMENT]...
  *
- * The server is to listen on 127.0.0.1:PORT and to answer within 20 s; then its process group is ended. Until it
- * listens, the client sleeps between two tries; then it waits in recv. A processor that it kept busy would be missing to the
- * server.
+ * The server must listen on 127.0.0.1:PORT and answer within 20 s; then its process group is ended. Until it listens,
+ * the client sleeps between two tries; then it waits in recv. A busy client would slow the server down.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -40,15 +39,15 @@ static void too_late(int signal)
     _exit(1);
 }
 
-/* Starts the server, in a process group of its own; returns when that was. */
+/* Starts the server, in a process group of its own; returns the time of that. */
 static long long start(char **command)
 {
     static volatile long long executed; /* vfork: the child writes to our memory, and we go on when it has executed */
     server = vfork();
     if (server == 0) {
         setsid();
-        prctl(PR_SET_PDEATHSIG, SIGTERM); /* whoever kills us ends it, too */
-        dup2(2, 1); /* what we print is the time and nothing else */
+        prctl(PR_SET_PDEATHSIG, SIGTERM); /* if we are killed, it ends, too */
+        dup2(2, 1); /* we print only the time */
         executed = now();
         execvp(command[0], command);
         _exit(127);
@@ -56,7 +55,7 @@ static long long start(char **command)
     return executed;
 }
 
-/* One try; whether the answer was a 200. */
+/* One try; returns whether the answer was a 200. */
 static int ask(int port)
 {
     struct sockaddr_in address = {
@@ -82,7 +81,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: start PORT COMMAND [ARGUMENT]...\n");
         return 2;
     }
-    prctl(PR_SET_TIMERSLACK, 1); /* else a sleep lasts 50 µs longer */
+    prctl(PR_SET_TIMERSLACK, 1); /* otherwise a sleep lasts 50 µs longer */
     signal(SIGALRM, too_late);
     alarm(DEADLINE);
     long long executed = start(argv + 2);

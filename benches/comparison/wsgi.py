@@ -6,5 +6,5 @@ origin = HealthCheckApp(discover=["hospital.healthchecks.predictable"])
 
 
 def application(environ, start_response):
-    """Its answer, as bytes instead of str."""
+    """The answer of the application, as bytes instead of str."""
     return [part.encode() for part in origin(environ, start_response)]

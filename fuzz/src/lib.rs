@@ -1,5 +1,5 @@
-//! The parts of the endpoint that read what strangers send, by links to their sources: they are pure, so they can be
-//! built without the rest, and that in seconds.
+//! The parts of the endpoint that read what strangers send, through links to their sources. They are pure, so they can
+//! be built without the rest, in seconds.
 
 #![allow(dead_code, unused_imports)]
 
@@ -8,6 +8,6 @@ mod tally;
 mod worker;
 
 mod settings {
-    /// As in `src/settings`, of which nothing else is needed.
+    /// Copied from `src/settings`, of which nothing else is needed.
     pub(crate) const MOST_FIELDS: usize = 1000;
 }

@@ -1,4 +1,4 @@
-//! As `src/worker`, as far as it is pure.
+//! The pure part of `src/worker`.
 
 pub(crate) mod connection;
 pub(crate) mod route;

@@ -1,4 +1,4 @@
-//! What stands beside the function in the end: its entry in the registry, and a test that is ignored.
+//! What is added to the function: its entry in the registry, and an ignored test.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
@@ -6,7 +6,7 @@ use quote::{format_ident, quote, quote_spanned};
 use crate::function::Function;
 use crate::options::{Expect, Options};
 
-/// Registers the function, in every build, and makes it a test, under `cargo test`.
+/// Registers the function, in every build, and makes it a test under `cargo test`.
 pub(crate) fn registration(function: &Function, options: &Options) -> TokenStream {
     let conditions: Vec<_> = function.conditions().collect();
     let guard = guard(function);
@@ -21,8 +21,8 @@ pub(crate) fn registration(function: &Function, options: &Options) -> TokenStrea
     }
 }
 
-/// Does nothing, except in an `impl`: an associated function looks like a free one from here, but is refused for this
-/// `use`, at its name, as "not supported in `trait`s or `impl`s" and to be moved out.
+/// Has no effect, except in an `impl`: there, an associated function looks like a free one to us, and the compiler
+/// rejects this `use`, at the function's name, as "not supported in `trait`s or `impl`s", to be moved out.
 fn guard(function: &Function) -> TokenStream {
     quote_spanned! {here(function)=>
         #[allow(unused_imports)]
@@ -62,7 +62,7 @@ fn entry(function: &Function, options: &Options) -> TokenStream {
     }
 }
 
-/// A closure that calls the function. A type that is no answer is reported where it is written.
+/// A closure that calls the function. A wrong return type is reported where it is written.
 fn run(function: &Function) -> TokenStream {
     let name = function.name;
     match function.returns {
@@ -77,7 +77,7 @@ fn run(function: &Function) -> TokenStream {
     }
 }
 
-/// A test by the name of `healthcheck_…`, so that the word selects all of them and nothing else.
+/// A test named `healthcheck_…`, so that this word selects all of them and nothing else.
 fn test(function: &Function) -> TokenStream {
     let path = function.path();
     let name = format_ident!("healthcheck_{path}", span = here(function));
@@ -91,7 +91,7 @@ fn test(function: &Function) -> TokenStream {
     }
 }
 
-/// Where the function is named, though as ours and not its author's: what fails there points at the function.
+/// The place of the function's name, but with our hygiene and not its author's: errors there point at the function.
 fn here(function: &Function) -> Span {
     function.name.span().resolved_at(Span::call_site())
 }

@@ -1,4 +1,4 @@
-//! What the attribute stands on: only a plain function can be a healthcheck.
+//! The item under the attribute: only a plain function can be a healthcheck.
 
 use proc_macro2::Ident;
 use quote::ToTokens;
@@ -15,7 +15,7 @@ pub(crate) struct Function<'a> {
 }
 
 impl<'a> Function<'a> {
-    /// Accepts what can be called with nothing and at any time.
+    /// Accepts a function that can be called without arguments and at any time.
     pub(crate) fn of(item: &'a Item) -> Result<Function<'a>> {
         let Item::Fn(ItemFn { attrs: attributes, sig, .. }) = item else {
             return Err(Error::new_spanned(item, format!("a healthcheck is a function: {WANTED}")));
@@ -38,18 +38,18 @@ impl<'a> Function<'a> {
         documented.into_iter().next().unwrap_or_else(|| in_words(&self.path()))
     }
 
-    /// Its name as it stands in a path of ids, where `r#match` is `match`.
+    /// Its name as a part of an id, where `r#match` is `match`.
     pub(crate) fn path(&self) -> String {
         self.name.to_string().trim_start_matches("r#").to_owned()
     }
 
-    /// The conditions under which there is such a function at all.
+    /// The conditions under which the function exists.
     pub(crate) fn conditions(&self) -> impl Iterator<Item = &Attribute> {
         self.attributes.iter().filter(|attribute| attribute.path().is_ident("cfg"))
     }
 }
 
-/// What in a signature keeps it from being called as a healthcheck, and why.
+/// The part of a signature that prevents calling it as a healthcheck, and why.
 fn objection(sig: &Signature) -> Option<(&dyn ToTokens, &'static str)> {
     if let Some(token) = &sig.asyncness {
         return Some((token, "a healthcheck cannot be async, a round runs it on a thread of its own"));
@@ -80,7 +80,7 @@ fn objection(sig: &Signature) -> Option<(&dyn ToTokens, &'static str)> {
     }
 }
 
-/// The text of a doc comment's line.
+/// The text of one line of a doc comment.
 fn doc(attribute: &Attribute) -> Option<String> {
     let Meta::NameValue(pair) = &attribute.meta else { return None };
     match &pair.value {

@@ -14,7 +14,7 @@ use options::Options;
 #[proc_macro_attribute]
 pub fn healthcheck(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let added = registration(arguments, item.clone()).unwrap_or_else(|error| error.to_compile_error());
-    // What was written stays as it is, with an error too: whoever calls it should not get a second one.
+    // The item stays as it was written, even after an error: its callers should not cause further ones.
     let item = proc_macro2::TokenStream::from(item);
     quote!(#item #added).into()
 }

@@ -1,4 +1,4 @@
-//! What stands in the brackets: `timeout = "2s", tags = ["readiness"], …`.
+//! The options in the parentheses: `timeout = "2s", tags = ["readiness"], …`.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Error, LitBool, LitStr, Result, Token, bracketed};
 
-/// A longest timeout that no deadline can overflow with: a hundred years.
+/// The longest timeout that is allowed, a hundred years: no deadline can overflow with it.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 const KNOWN: &str = "`timeout`, `tags`, `title`, `expect` and `blocking`";
 
-/// The options of one healthcheck, each validated; `None` is what was not given.
+/// The options of one healthcheck, each validated; `None` if it was not given.
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) timeout: Option<Duration>,
@@ -53,7 +53,7 @@ impl Parse for Options {
     }
 }
 
-/// Reads `= value` behind a key.
+/// Reads `= value` after a key.
 fn set<T>(
     option: &mut Option<T>,
     key: &Ident,

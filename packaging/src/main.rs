@@ -1,5 +1,5 @@
-//! Writes what a package has beside the program: manual pages and shell completions, from the command line's own
-//! definition. A program of its own, so that what it needs for that is no part of `hospital`.
+//! Writes what a package contains besides the program: manual pages and shell completions, from the definition of the
+//! command line. A program of its own, so that its dependencies are not those of `hospital`.
 //!
 //! `hospital-packaging DIRECTORY DATE` fills `DIRECTORY/man` and `DIRECTORY/completions`; the pages bear the date.
 
@@ -22,7 +22,7 @@ fn main() -> io::Result<()> {
 /// One page for the program, and one for each subcommand.
 fn pages(folder: &Path, date: &str) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    // What clap adds by itself is no command that anybody reads about.
+    // Nobody reads about the `help` command that clap adds.
     let mut program = hospital::command().disable_help_subcommand(true);
     program.build();
     let subcommands: Vec<_> = program.get_subcommands().cloned().collect();
@@ -46,7 +46,7 @@ fn see_also<'a>(names: impl Iterator<Item = &'a String>) -> String {
     format!(".SH \"SEE ALSO\"\n{}\n", references.join(",\n"))
 }
 
-/// One file for each shell that packages serve, by the name that the shell looks for.
+/// One file for each shell that packages support, under the name that the shell looks for.
 fn completions(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {

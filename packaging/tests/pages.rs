@@ -1,4 +1,4 @@
-//! The manual pages and completions are such as `man` and bash take them.
+//! `man` and bash accept the manual pages and the completions.
 
 use std::path::Path;
 use std::process::Command;
@@ -40,7 +40,7 @@ fn man_and_mandoc_have_nothing_to_say_against_a_page() {
     assert_eq!(pages.len(), 1 + SUBCOMMANDS.len());
     for page in pages {
         let mut mandoc = Command::new("mandoc");
-        // clap_mangen writes a break before a space, which both programs take for one.
+        // clap_mangen writes a break before a space, which both programs take for a single one.
         assert_eq!(said(mandoc.args(["-T", "lint", "-W", "error"]).arg(page.path())), "");
         let mut man = Command::new("man");
         let told = said(man.args(["--warnings", "--local-file"]).arg(page.path()).env("MANWIDTH", "80"));
@@ -77,7 +77,7 @@ fn read(folder: &TempDir, name: &str) -> String {
     std::fs::read_to_string(Path::new(folder.path()).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// What a command says, which has to end well and without a warning.
+/// What a command prints; it must succeed without warnings.
 #[track_caller]
 fn said(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));

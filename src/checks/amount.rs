@@ -1,19 +1,19 @@
-//! Amounts as they are written: `10%`, `5GiB`, `200MB`, `1000`.
+//! Amounts as people write them: `10%`, `5GiB`, `200MB`, `1000`.
 
 use std::fmt;
 
-/// How much there has to be of something.
+/// How much of something there must be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Amount {
     /// A share of the whole, from 0 to 100.
     Percent(f64),
     /// A number of bytes.
     Bytes(u64),
-    /// A number of things that are counted.
+    /// A number of things.
     Count(u64),
 }
 
-/// Each unit of bytes: powers of 1000 by the SI, of 1024 by IEC 80000-13.
+/// Each unit of bytes: powers of 1000 by the SI, powers of 1024 by IEC 80000-13.
 const UNITS: [(&str, u64); 11] = [
     ("", 1),
     ("B", 1),
@@ -55,7 +55,7 @@ impl Amount {
         }
     }
 
-    /// Whether `part` of `whole` is this much at least.
+    /// Whether `part` of `whole` is at least this much.
     pub fn is_reached_by(self, part: u64, whole: u64) -> bool {
         match self {
             Amount::Percent(percent) => share(part, whole) >= percent,
@@ -74,12 +74,12 @@ impl fmt::Display for Amount {
     }
 }
 
-/// How many percent of `whole` `part` is. All of nothing is 100 %.
+/// What percentage of `whole` `part` is. All of nothing is 100 %.
 pub fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 100.0 } else { part as f64 / whole as f64 * 100.0 }
 }
 
-/// How many percent of `whole` are used when `free` is free, to two places: as a figure for people.
+/// What percentage of `whole` is used when `free` is free, to two decimals, for people.
 pub(super) fn used(free: u64, whole: u64) -> f64 {
     ((100.0 - share(free, whole)) * 100.0).round() / 100.0
 }
@@ -95,7 +95,7 @@ pub fn size(text: &str) -> Result<u64, String> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = (&text[..end], text[end..].trim_start());
     let (_, factor) = UNITS.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).ok_or_else(wrong)?;
-    // A whole number is taken as it is: a float would lose bytes from 2^53 on.
+    // A whole number is not read as a float, which would lose bytes from 2^53 on.
     if let Ok(whole) = number.parse::<u64>() {
         return whole.checked_mul(factor).ok_or_else(|| "it is more than 16 EiB".to_owned());
     }

@@ -1,14 +1,15 @@
-//! `cert:HOST[:PORT]`: the certificate chain of a TLS server verifies, now and for some days to come.
+//! `cert:HOST[:PORT]`: the certificate chain of a TLS server is valid, now and for some days to come.
 
 use std::io::ErrorKind;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use super::endpoint::{Endpoint, authority};
 use super::exchange::{Bounded, spoken};
@@ -26,7 +27,7 @@ pub(super) const KIND: Kind = Kind {
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a certificate has to last unless the option `days` says otherwise.
+/// How many days a certificate must last unless the option `days` says otherwise.
 const DAYS: u32 = 14;
 
 /// A server, and what is expected of its certificate.
@@ -46,13 +47,13 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     Ok(Box::new(move |deadline| Finding::from(probe.run(deadline))))
 }
 
-/// Asserts that the certificate of `HOST[:PORT]`, port 443 unless given, is one that the system trusts,
-/// is for that host, and lasts for 14 more days.
+/// Asserts that the certificate of `HOST[:PORT]` (port 443 unless given) is trusted by the system, is for that host,
+/// and lasts for 14 more days.
 ///
 /// # Errors
 ///
-/// `Fail` when it is not so, or no TLS connection comes about within 5 s; `Error` when the host cannot be
-/// looked up or this system trusts nobody.
+/// `Fail` when it is not, or no TLS connection can be made within 5 s; `Error` when the host cannot be looked up or
+/// this system trusts no authority.
 pub fn assert_cert(host: &str) -> Result {
     Probe::new(host).map_err(Reason::Error)?.run(default_deadline())
 }
@@ -72,15 +73,16 @@ impl Probe {
         };
         let roots = self.trusted.roots().map_err(Reason::Error)?;
         let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), trusted::provider()).build()?;
-        let witness = Arc::new(Witness { inner, ahead: DAY * self.days, seen: Mutex::default() });
+        let trusted = self.trusted.clone();
+        let witness = Arc::new(Witness { inner, trusted, ahead: DAY * self.days, seen: Mutex::default() });
         let handshake = self.shake_hands(&witness, deadline)?;
-        let seen = std::mem::take(&mut *witness.seen.lock().unwrap_or_else(PoisonError::into_inner));
-        // What the server wants after it has shown its certificate is another matter.
+        let seen = std::mem::take(&mut *witness.seen());
+        // What the server demands after it has proven that the certificate is its own does not matter here.
         match (seen, handshake) {
-            (Seen::Nothing, Ok(())) => Err(fail("it showed none".to_owned())),
-            (Seen::Nothing, Err(why)) => Err(fail(why)),
+            (Seen::Nothing | Seen::Unproven, Ok(())) => Err(fail("it showed none of its own".to_owned())),
+            (Seen::Nothing | Seen::Unproven, Err(why)) => Err(fail(why)),
             (Seen::Good, _) => Ok(()),
-            (Seen::Bad(error), _) => Err(fail(reason(&error))),
+            (Seen::Bad(why), _) => Err(fail(why)),
             (Seen::EndsSoon { subject, end }, _) => {
                 let left = end.saturating_sub(UNIX_EPOCH.elapsed().unwrap_or_default());
                 let end = humantime::format_rfc3339_seconds(UNIX_EPOCH + end);
@@ -93,7 +95,7 @@ impl Probe {
         }
     }
 
-    /// The outer error is for what comes before the handshake, the inner one for what goes wrong in it.
+    /// The outer error is from before the handshake, the inner one from the handshake itself.
     fn shake_hands(&self, witness: &Arc<Witness>, deadline: Deadline) -> Result<std::result::Result<(), String>> {
         let config = ClientConfig::builder_with_provider(trusted::provider())
             .with_safe_default_protocol_versions()?
@@ -111,30 +113,34 @@ impl Probe {
             }
         }
         tls.send_close_notify();
-        // A courtesy: what was to be seen has been seen.
+        // Only polite: we have seen what we wanted.
         let _ = tls.write_tls(&mut stream);
         Ok(Ok(()))
     }
 }
 
-/// What is known of the chain after a handshake.
+/// What a handshake has shown about the chain.
 #[derive(Debug, Default)]
 enum Seen {
     #[default]
     Nothing,
+    /// It is good, but anybody can show it.
+    Unproven,
+    /// It is good, and the server has the key.
     Good,
-    Bad(Error),
-    /// It is good now; this certificate of it ends first, that long after 1970.
+    Bad(String),
+    /// It is valid now; of its certificates, this one ends first, at `end` after 1970.
     EndsSoon {
         subject: String,
         end: Duration,
     },
 }
 
-/// A verifier that notes what it sees, and looks ahead.
+/// A verifier that notes what it sees, and also verifies for a later time.
 #[derive(Debug)]
 struct Witness {
     inner: Arc<WebPkiServerVerifier>,
+    trusted: Trusted,
     ahead: Duration,
     seen: Mutex<Seen>,
 }
@@ -148,16 +154,21 @@ impl ServerCertVerifier for Witness {
         ocsp: &[u8],
         now: UnixTime,
     ) -> std::result::Result<ServerCertVerified, Error> {
-        let verify = |at| self.inner.verify_server_cert(leaf, chain, name, ocsp, at);
-        // As a client will see it then: a server may show more certificates than it takes to verify.
+        let is_given = self.trusted.is_given(leaf);
+        let chain = if is_given { &[] } else { chain };
+        let verify = |at| match is_given {
+            true => verify_alone(leaf, name, at),
+            false => self.inner.verify_server_cert(leaf, chain, name, ocsp, at),
+        };
+        // Verified as a client will then: a server may send more certificates than verification needs.
         let then = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + self.ahead);
         let verdict = verify(now);
         let seen = match (&verdict, verify(then)) {
-            (Err(error), _) => Seen::Bad(error.clone()),
-            (Ok(_), Ok(_)) => Seen::Good,
-            (Ok(_), Err(error)) => ends_first(leaf, chain).unwrap_or(Seen::Bad(error)),
+            (Err(error), _) => Seen::Bad(reason(error)),
+            (Ok(_), Ok(_)) => Seen::Unproven,
+            (Ok(_), Err(error)) => ends_first(leaf, chain).unwrap_or(Seen::Bad(reason(&error))),
         };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        *self.seen() = seen;
         verdict
     }
 
@@ -167,7 +178,7 @@ impl ServerCertVerifier for Witness {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, cert, signature)
+        self.note(self.inner.verify_tls12_signature(message, cert, signature))
     }
 
     fn verify_tls13_signature(
@@ -176,7 +187,7 @@ impl ServerCertVerifier for Witness {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, cert, signature)
+        self.note(self.inner.verify_tls13_signature(message, cert, signature))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -184,16 +195,58 @@ impl ServerCertVerifier for Witness {
     }
 }
 
+impl Witness {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes whether the server has signed the handshake with the key of its certificate.
+    fn note<T>(&self, signed: std::result::Result<T, Error>) -> std::result::Result<T, Error> {
+        let mut seen = self.seen();
+        match &signed {
+            Ok(_) if matches!(*seen, Seen::Unproven) => *seen = Seen::Good,
+            Ok(_) => {}
+            Err(error) => {
+                *seen = Seen::Bad(format!("the server does not prove that it has the key: {}", reason(error)))
+            }
+        }
+        signed
+    }
+}
+
+/// Verifies a certificate that needs nobody to vouch for it. It may be that of an authority, as a self-signed one mostly is.
+fn verify_alone(
+    leaf: &CertificateDer<'_>,
+    name: &ServerName<'_>,
+    time: UnixTime,
+) -> std::result::Result<ServerCertVerified, Error> {
+    verify_server_name(&ParsedCertificate::try_from(leaf)?, name)?;
+    let (_, certificate) = X509Certificate::from_der(leaf).map_err(|_| CertificateError::BadEncoding)?;
+    let validity = certificate.validity();
+    let not_before = UnixTime::since_unix_epoch(since_1970(validity.not_before));
+    let not_after = UnixTime::since_unix_epoch(since_1970(validity.not_after));
+    if time < not_before {
+        return Err(CertificateError::NotValidYetContext { time, not_before }.into());
+    }
+    if time > not_after {
+        return Err(CertificateError::ExpiredContext { time, not_after }.into());
+    }
+    Ok(ServerCertVerified::assertion())
+}
+
+fn since_1970(time: ASN1Time) -> Duration {
+    Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or_default())
+}
+
 fn ends_first(leaf: &CertificateDer<'_>, chain: &[CertificateDer<'_>]) -> Option<Seen> {
     let ends = [leaf].into_iter().chain(chain).filter_map(|der| {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
-        let end = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or_default();
-        Some((Duration::from_secs(end), certificate.subject().to_string()))
+        Some((since_1970(certificate.validity().not_after), certificate.subject().to_string()))
     });
     ends.min().map(|(end, subject)| Seen::EndsSoon { subject, end })
 }
 
-/// What is wrong with a certificate as a person says it.
+/// What is wrong with a certificate, as a person says it.
 fn reason(error: &Error) -> String {
     let at = |time: &UnixTime| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time.as_secs()));
     match error {

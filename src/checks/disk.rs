@@ -11,13 +11,13 @@ use crate::sys::filesystem::{self, Room};
 pub(super) const KIND: Kind = Kind {
     scheme: "disk",
     options: &["free", "inodes"],
-    // A network file system whose server is gone answers when it comes back.
+    // A network file system whose server is down only answers when that comes back.
     blocking: true,
     title: "{target} has room",
     build,
 };
 
-/// What has to be free unless something else is set.
+/// What must be free by default.
 const FREE: Amount = Amount::Percent(10.0);
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
@@ -33,12 +33,12 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     }))
 }
 
-/// Asserts that the file system that holds `path` has at least this much room, and this many inodes, for
-/// users without privileges. A share is one of what they can use, as in the output of df.
+/// Asserts that the file system of `path` has at least this much room, and this many inodes, for unprivileged users. A
+/// percentage is of what they can use, as in the output of df.
 ///
 /// # Errors
 ///
-/// `Fail` when there is less, `Error` when it cannot be found out.
+/// `Fail` when there is less, `Error` when it cannot be determined.
 pub fn assert_disk(path: impl AsRef<Path>, free: Amount, inodes: Option<Amount>) -> Result {
     Disk::of(path.as_ref())?.verdict(free, inodes)
 }
@@ -67,7 +67,7 @@ impl Disk<'_> {
             let share = amount::share(bytes.free, bytes.total);
             wrong.push(format!("expected at least {free} free, got {left} ({share:.1}% of {total})"));
         }
-        // Some file systems make inodes as they need them, and say that they have none.
+        // Some file systems create inodes as needed, and report a total of none.
         if let Some(least) = inodes
             && nodes.total > 0
             && !least.is_reached_by(nodes.free, nodes.total)

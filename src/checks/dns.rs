@@ -1,4 +1,4 @@
-//! `dns:NAME`: a name resolves, by the system's resolver or by a server that is named.
+//! `dns:NAME`: a name resolves, by the system's resolver or by a given server.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
@@ -16,7 +16,7 @@ use crate::check::{Deadline, Finding, Reason, Result};
 pub(super) const KIND: Kind =
     Kind { scheme: "dns", options: &["server", "type", "address"], blocking: true, title: "{target} resolves", build };
 
-/// The types of records that can be asked for.
+/// The types of records that can be requested.
 const TYPES: [(&str, TYPE); 11] = [
     ("A", TYPE::A),
     ("AAAA", TYPE::AAAA),
@@ -31,14 +31,14 @@ const TYPES: [(&str, TYPE); 11] = [
     ("TXT", TYPE::TXT),
 ];
 
-/// How often a server is asked by UDP, where a packet may be lost.
+/// How often a server is asked by UDP, since packets may be lost.
 const TRIES: u32 = 3;
 
-/// A question and the answer that is expected.
+/// A question and the expected answer.
 struct Query {
     name: String,
     server: Option<Endpoint>,
-    /// An address of either family, unless set.
+    /// `None`: an address of either family.
     record: Option<(&'static str, TYPE)>,
     addresses: Vec<IpAddr>,
 }
@@ -87,7 +87,7 @@ fn parse(target: &str) -> std::result::Result<String, String> {
 ///
 /// # Errors
 ///
-/// `Fail` when it finds none, `Error` when the name is none.
+/// `Fail` when it finds none, `Error` when the name is malformed.
 pub fn assert_dns(name: &str) -> Result {
     let name = parse(name).map_err(Reason::Error)?;
     Query { name, server: None, record: None, addresses: Vec::new() }.run(default_deadline())
@@ -131,22 +131,36 @@ impl Query {
     fn ask(&self, server: &Endpoint, deadline: Deadline, fail: impl Fn(String) -> Reason) -> Result<Found> {
         let addresses = server.addresses()?;
         let Some(address) = addresses.first() else { return Err(fail("it has no address".to_owned())) };
+        let records = self.record.map_or(vec![TYPE::A, TYPE::AAAA], |(_, record)| vec![record]);
+        let questions = Asked::each(&self.name, &records)?;
+        let mut open = Open::new(*address, questions).map_err(|error| fail(spoken(&error)))?;
         let mut all = Found::default();
-        let records = match self.record {
-            Some((_, record)) => vec![record],
-            None => vec![TYPE::A, TYPE::AAAA],
-        };
-        for record in records {
-            let question = Asked::new(&self.name, record)?;
-            let mut bytes = question.by_udp(*address, deadline).map_err(|error| fail(spoken(&error)))?;
-            if question.is_cut(&bytes) {
-                bytes = question.by_tcp(server, deadline)?;
+        let mut failures = Vec::new();
+        while !self.is_content(&all) {
+            match open.next_answer(deadline) {
+                Ok(None) => break,
+                Ok(Some((question, bytes))) => {
+                    let share = patience(deadline) / (open.questions.len() + 1) as u32;
+                    match question.understand(bytes, server, Deadline::at(Instant::now() + share), &fail) {
+                        Ok(found) => all.add(found),
+                        Err(reason) => failures.push(reason),
+                    }
+                }
+                Err(error) => {
+                    failures.push(fail(spoken(&error)));
+                    break;
+                }
             }
-            let found = question.read(&bytes).map_err(&fail)?;
-            all.count += found.count;
-            all.addresses.extend(found.addresses);
         }
-        Ok(all)
+        match failures.into_iter().next() {
+            Some(reason) if !self.is_content(&all) => Err(reason),
+            Some(_) | None => Ok(all),
+        }
+    }
+
+    /// Whether all is found that is asked for: then it does not matter what becomes of the other questions.
+    fn is_content(&self, found: &Found) -> bool {
+        found.count > 0 && self.addresses.iter().all(|address| found.addresses.contains(address))
     }
 }
 
@@ -157,7 +171,66 @@ struct Found {
     addresses: Vec<IpAddr>,
 }
 
-/// One question to a server (RFC 1035).
+impl Found {
+    fn add(&mut self, more: Found) {
+        self.count += more.count;
+        self.addresses.extend(more.addresses);
+    }
+}
+
+/// The questions that a server has not answered yet. They are asked side by side, so that one which it never answers
+/// does not take the time of another.
+struct Open {
+    questions: Vec<Asked>,
+    socket: UdpSocket,
+    tried: u32,
+    /// When they are asked again.
+    again: Instant,
+}
+
+impl Open {
+    fn new(server: SocketAddr, questions: Vec<Asked>) -> io::Result<Open> {
+        let local: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let socket = UdpSocket::bind((local, 0))?;
+        socket.connect(server)?;
+        Ok(Open { questions, socket, tried: 0, again: Instant::now() })
+    }
+
+    /// Asks by UDP, several times, and returns the next answer; ignores whatever is not an answer to one of the questions.
+    fn next_answer(&mut self, deadline: Deadline) -> io::Result<Option<(Asked, Vec<u8>)>> {
+        let mut buffer = [0; 4096];
+        while !self.questions.is_empty() {
+            let left = self.again.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                if self.tried == TRIES {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                self.again = Instant::now() + patience(deadline) / (TRIES - self.tried);
+                self.tried += 1;
+                for question in &self.questions {
+                    self.socket.send(&question.bytes)?;
+                }
+                continue;
+            }
+            self.socket.set_read_timeout(Some(left))?;
+            match self.socket.recv(&mut buffer) {
+                Ok(count) => {
+                    let bytes = &buffer[..count];
+                    if let Some(at) = self.questions.iter().position(|question| question.is_answer(bytes)) {
+                        return Ok(Some((self.questions.swap_remove(at), bytes.to_vec())));
+                    }
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A question to one server (RFC 1035).
 struct Asked {
     id: u16,
     record: TYPE,
@@ -165,40 +238,32 @@ struct Asked {
 }
 
 impl Asked {
-    fn new(name: &str, record: TYPE) -> Result<Asked> {
-        let id = RandomState::new().hash_one(name) as u16;
+    /// One for each type of records, with ids that tell their answers apart.
+    fn each(name: &str, records: &[TYPE]) -> Result<Vec<Asked>> {
+        let first = RandomState::new().hash_one(name) as u16;
+        let ids = (0..).map(|number| first.wrapping_add(number));
+        ids.zip(records).map(|(id, record)| Asked::new(id, name, *record)).collect()
+    }
+
+    fn new(id: u16, name: &str, record: TYPE) -> Result<Asked> {
         let mut packet = Packet::new_query(id);
         packet.set_flags(PacketFlag::RECURSION_DESIRED);
         packet.questions.push(Question::new(Name::new(name)?, QTYPE::TYPE(record), CLASS::IN.into(), false));
         Ok(Asked { id, record, bytes: packet.build_bytes_vec()? })
     }
 
-    /// Asks by UDP, several times; what is no answer to this question is passed over.
-    fn by_udp(&self, server: SocketAddr, deadline: Deadline) -> io::Result<Vec<u8>> {
-        let local: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let socket = UdpSocket::bind((local, 0))?;
-        socket.connect(server)?;
-        let mut buffer = [0; 4096];
-        for tried in 0..TRIES {
-            let until = Instant::now() + patience(deadline) / (TRIES - tried);
-            socket.send(&self.bytes)?;
-            loop {
-                let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    break;
-                }
-                socket.set_read_timeout(Some(left))?;
-                match socket.recv(&mut buffer) {
-                    Ok(count) if self.is_answer(&buffer[..count]) => return Ok(buffer[..count].to_vec()),
-                    Ok(_) => {}
-                    Err(error) => match error.kind() {
-                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {}
-                        _ => return Err(error),
-                    },
-                }
-            }
+    /// What an answer by UDP says, or the one by TCP where it is cut.
+    fn understand(
+        &self,
+        mut bytes: Vec<u8>,
+        server: &Endpoint,
+        deadline: Deadline,
+        fail: impl Fn(String) -> Reason,
+    ) -> Result<Found> {
+        if self.is_cut(&bytes) {
+            bytes = self.by_tcp(server, deadline)?;
         }
-        Err(io::ErrorKind::TimedOut.into())
+        self.read(&bytes).map_err(fail)
     }
 
     fn by_tcp(&self, server: &Endpoint, deadline: Deadline) -> Result<Vec<u8>> {
@@ -215,7 +280,7 @@ impl Asked {
         bytes.len() >= 12 && bytes[..2] == self.id.to_be_bytes() && bytes[2] & 0x80 != 0
     }
 
-    /// Whether the answer did not fit into a packet.
+    /// Whether the answer was truncated to fit into a packet.
     fn is_cut(&self, bytes: &[u8]) -> bool {
         bytes.get(2).is_some_and(|flags| flags & 0x02 != 0)
     }

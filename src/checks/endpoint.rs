@@ -1,4 +1,4 @@
-//! `HOST:PORT`, and the addresses that it stands for.
+//! `HOST:PORT`, and its addresses.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Reads `host:port`, `[v6]:port` and, if there is a port to assume, `host`, `[v6]` and `v6`.
+    /// Reads `host:port`, `[v6]:port` and, if a port is assumed, `host`, `[v6]` and `v6`.
     pub(super) fn parse(text: &str, assumed: Option<u16>) -> Option<Endpoint> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -32,7 +32,7 @@ impl Endpoint {
         is_host.then(|| Endpoint { host: host.to_owned(), port })
     }
 
-    /// Every address of the host. The error says whose.
+    /// Every address of the host. The error names the host.
     pub(super) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let addresses = (self.host.as_str(), self.port).to_socket_addrs().map_err(|error| {
             let why = lookup_failure(&error).unwrap_or_else(|| error.to_string());
@@ -51,8 +51,8 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Why a host has no address, if that is what an error says. The standard library has no other way to
-/// tell this from the errors of a connection.
+/// Why the lookup of a host failed, if that is what the error is. The standard library offers no other way to
+/// distinguish it from the errors of a connection.
 pub(super) fn lookup_failure(error: &io::Error) -> Option<String> {
     error.to_string().strip_prefix("failed to lookup address information: ").map(str::to_owned)
 }

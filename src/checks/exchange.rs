@@ -1,4 +1,4 @@
-//! What is said on a connection once it stands: something is sent, and what comes back has to match.
+//! What happens on an open connection: something is sent, and the answer has to match.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -11,7 +11,7 @@ use super::secrets::Secrets;
 use super::{Options, excerpt, patience, since};
 use crate::check::{Deadline, Reason, Result};
 
-/// As much as is read of an answer before it is given up.
+/// How much of an answer is read before giving up.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// What to send and what to expect; by default nothing.
@@ -23,7 +23,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// The names of the options that describe one.
+    /// The names of the options that describe an exchange.
     pub(super) const OPTIONS: &[&str] = &["send", "match"];
 
     pub(super) fn take(options: &mut Options) -> std::result::Result<Exchange, String> {
@@ -34,7 +34,7 @@ impl Exchange {
         })
     }
 
-    /// Sends and reads until it matches. `whom` is who answers, for the message.
+    /// Sends, and reads until the answer matches. `whom` names the other side in messages.
     pub(super) fn run(&self, stream: impl Read + Write + AsFd, whom: &str, deadline: Deadline) -> Result {
         let began = Instant::now();
         let mut stream = Bounded { stream, deadline };
@@ -71,7 +71,7 @@ impl Exchange {
     }
 }
 
-/// A stream whose every read and write ends by a deadline.
+/// A stream whose reads and writes all end by a deadline.
 pub(super) struct Bounded<S> {
     pub(super) stream: S,
     pub(super) deadline: Deadline,
@@ -104,10 +104,10 @@ impl<S> Bounded<S> {
     }
 }
 
-/// An error of a stream as a person says it.
+/// The error of a stream, as a person says it.
 pub(super) fn spoken(error: &io::Error) -> String {
     match error.kind() {
-        // What a read or a write that took too long is called depends on the system.
+        // The name of a timeout depends on the system.
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "nothing came in time".to_owned(),
         _ => error.to_string(),
     }

@@ -1,4 +1,4 @@
-//! `exec:/path/to/program#args=-w,5`: a program says that all is well, as Nagios plugins do.
+//! `exec:/path/to/program#args=-w,5`: a program reports that all is well, as Nagios plugins do.
 //!
 //! | exit code | finding |
 //! |---|---|
@@ -7,8 +7,8 @@
 //! | 2 | fail |
 //! | 3, any other, death by a signal | error |
 //!
-//! The first line of its output is the context; without one, the first line of its standard error. What
-//! stands behind `|` is read as [`Perfdata`](crate::perfdata::Perfdata).
+//! The first line of its output is the context; without output, the first line of its standard error. What follows a
+//! `|` is read as [`Perfdata`](crate::perfdata::Perfdata).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -48,8 +48,8 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 ///
 /// # Errors
 ///
-/// `Fail` when its exit code is 2, `Error` when it is another, or the program cannot be run, is killed,
-/// prints more than 1 MiB, or takes longer. It is killed with every process that it has started.
+/// `Fail` when its exit code is 2; `Error` when it is any other, or the program cannot be run, is killed, prints more
+/// than 1 MiB, or takes longer. It is killed with every process that it started.
 pub fn assert_exec(program: impl AsRef<Path>, args: &[&str]) -> Result {
     let program = Program {
         path: executable(program.as_ref()).map_err(Reason::Error)?,
@@ -62,7 +62,7 @@ pub fn assert_exec(program: impl AsRef<Path>, args: &[&str]) -> Result {
     super::result(program.run(super::default_deadline()))
 }
 
-/// What to run, and how. It is never shown as a whole, for its arguments may hold secrets.
+/// What to run, and how. It is never shown whole: its arguments may hold secrets.
 struct Program {
     path: PathBuf,
     args: Vec<String>,
@@ -75,7 +75,7 @@ struct Program {
 
 impl Program {
     fn run(&self, deadline: Deadline) -> Finding {
-        // Looked at each time: it may have been well when it was collected.
+        // Checked each time: the program may have changed since it was collected.
         if let Some(why) = trust::objection_to(&self.path) {
             return Finding::error(format!("{} is not run, because {why}", self.path.display()));
         }
@@ -95,7 +95,12 @@ impl Program {
 
     fn interpret(&self, run: &Run, limit: Duration) -> Finding {
         let (stdout, stderr) = (self.said(&run.stdout), self.said(&run.stderr));
-        let (line, perfdata) = perfdata::split(&stdout);
+        let (line, mut perfdata) = perfdata::split(&stdout);
+        if !matches!(run.end, End::Exited(_)) || run.stdout.len() >= CONTEXT_LIMIT {
+            // The last word may be cut off: the rest of a figure would be another figure.
+            let whole = stdout.rfind(|c: char| c.is_whitespace() || c == '|').map_or("", |end| &stdout[..end]);
+            perfdata = perfdata::split(whole).1;
+        }
         let line =
             if line.is_empty() { stderr.trim_start().lines().next().unwrap_or_default().trim_end() } else { line };
         let (status, mut context) = match run.end {
@@ -113,7 +118,7 @@ impl Program {
         Finding { status, context, perfdata }
     }
 
-    /// What it has printed. Of a long text, only the beginning was kept.
+    /// What it has printed. Only the beginning of a long text was kept.
     fn said(&self, output: &[u8]) -> String {
         let text = String::from_utf8_lossy(output);
         if output.len() < CONTEXT_LIMIT {
@@ -138,27 +143,26 @@ impl Program {
         (status, context)
     }
 
-    /// What the program did where something else was expected, and what it had to say.
+    /// What the program did instead of what was expected, and what it printed.
     fn but(&self, did: &str, line: &str) -> String {
         let path = self.path.display();
         if line.is_empty() { format!("{path} {did}, and printed nothing") } else { format!("{path} {did}: {line}") }
     }
 }
 
-/// The program is killed this long before the round gives it up: so that it is gone, and the reason is
-/// known, by then.
+/// How long before the round gives up on it the program is killed: by then it is gone, and the reason is known.
 fn time_to_kill(limit: Duration) -> Duration {
     (limit / 20).min(Duration::from_millis(50))
 }
 
-/// A duration in steps of 50 ms, a short one of 1 ms: what was lost before the start is not of interest.
+/// A duration in steps of 50 ms, a short one in steps of 1 ms: what was lost before the start does not matter.
 fn spoken(duration: Duration) -> humantime::FormattedDuration {
     let step = if duration < Duration::from_millis(100) { 1u32 } else { 50 };
     let steps = (duration.as_secs_f64() * 1000.0 / f64::from(step)).round() as u64;
     humantime::format_duration(Duration::from_millis(steps * u64::from(step)))
 }
 
-/// The path as it is run from anywhere, if there is a program that we may run.
+/// The absolute path, if there is a program that we may run.
 fn executable(path: &Path) -> std::result::Result<PathBuf, String> {
     if path.components().count() < 2 {
         return Err(format!("{path:?} is no path of a program, as in exec:/usr/lib/nagios/plugins/check_load"));
@@ -172,7 +176,7 @@ fn executable(path: &Path) -> std::result::Result<PathBuf, String> {
     std::path::absolute(path).map_err(|error| format!("{path:?} has no absolute path: {error}"))
 }
 
-/// One value is a list with commas, `\,` for a comma in an argument; several are one argument each.
+/// A single value is a list with commas (`\,` for a comma in an argument); several values are one argument each.
 fn arguments(mut values: Vec<String>) -> Vec<String> {
     if values.len() != 1 {
         return values;
@@ -198,7 +202,7 @@ fn arguments(mut values: Vec<String>) -> Vec<String> {
     arguments
 }
 
-/// Reads `NAME=VALUE`. The error does not show it, for it may be a secret.
+/// Reads `NAME=VALUE`. The error does not show it, as it may be a secret.
 fn variable(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() && !text.contains('\0') => Ok((name.to_owned(), value.to_owned())),

@@ -1,4 +1,4 @@
-//! `file:/path#max_age=1h`: a file is there and fits, or is not there.
+//! `file:/path#max_age=1h`: a file exists and is as expected, or does not exist.
 
 use std::fmt::Write;
 use std::fs::{self, File, Metadata};
@@ -18,7 +18,7 @@ use crate::sys::filesystem;
 pub(super) const KIND: Kind = Kind {
     scheme: "file",
     options: &["max_age", "min_size", "max_size", "match", "owner", "mode", "absent"],
-    // A network file system whose server is gone answers when it comes back.
+    // A network file system whose server is down only answers when that comes back.
     blocking: true,
     title: "{target} is as it should be",
     build,
@@ -27,20 +27,20 @@ pub(super) const KIND: Kind = Kind {
 /// How much of a file is searched for `match`.
 const SEARCHED: u64 = 1 << 20;
 
-/// What a file has to be like; a field that is not set does not matter.
+/// What a file must be like; fields that are not set do not matter.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
-    /// Changed no longer ago than this.
+    /// It was changed at most this long ago.
     pub max_age: Option<Duration>,
-    /// At least this many bytes.
+    /// It has at least this many bytes.
     pub min_size: Option<u64>,
-    /// At most this many bytes.
+    /// It has at most this many bytes.
     pub max_size: Option<u64>,
-    /// The first MiB holds a match.
+    /// Its first MiB has a match.
     pub content: Option<Regex>,
-    /// Belongs to the user with this number.
+    /// It belongs to the user with this number.
     pub owner: Option<u32>,
-    /// Has exactly these permissions, as in `0o640`.
+    /// It has exactly these permissions, as in `0o640`.
     pub mode: Option<u32>,
 }
 
@@ -69,21 +69,21 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     Ok(Box::new(move |_| if absent { assert_no_file(&path).into() } else { expected.find(&path, SystemTime::now()) }))
 }
 
-/// Asserts that there is a file at `path`, of any type, that is as expected. Links are followed.
+/// Asserts that there is a file at `path`, of any type, that is as expected. Symbolic links are followed.
 ///
 /// # Errors
 ///
-/// `Fail` when there is none or it is not, with everything that is wrong; `Error` when we may not look.
+/// `Fail` when there is none, or with everything that is wrong with it; `Error` when we may not look.
 pub fn assert_file(path: impl AsRef<Path>, expected: &Expected) -> Result {
     let finding = expected.find(path.as_ref(), SystemTime::now());
     super::result(finding)
 }
 
-/// Asserts that nothing is at `path`, not even a link to nowhere.
+/// Asserts that there is nothing at `path`, not even a dangling link.
 ///
 /// # Errors
 ///
-/// `Fail` when something is, `Error` when we may not look.
+/// `Fail` when there is something, `Error` when we may not look.
 pub fn assert_no_file(path: impl AsRef<Path>) -> Result {
     let path = path.as_ref();
     match fs::symlink_metadata(path) {
@@ -119,7 +119,7 @@ impl Expected {
         }
     }
 
-    /// Names everything that is wrong: whoever has to repair it needs to see it at once.
+    /// Names everything that is wrong, so that it can be repaired at once.
     fn verdict(&self, path: &Path, found: &Metadata, age: Duration) -> Result {
         let mut wrong = String::new();
         let mut differs = |expected: String, got: String| {
@@ -152,7 +152,7 @@ impl Expected {
     }
 }
 
-/// The first part of a regular file. Others are not opened: a pipe would wait for a writer.
+/// The first part of a regular file. Other files are not opened: a pipe would wait for a writer.
 fn content(path: &Path, found: &Metadata) -> io::Result<String> {
     if !found.is_file() {
         return Err(io::Error::other(format!("it is {}", type_of(found))));
@@ -184,7 +184,7 @@ fn spoken(duration: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(if whole.is_zero() { duration } else { whole })
 }
 
-/// Reads the name or the number of a user.
+/// Reads a user's name or number.
 fn owner(text: &str) -> std::result::Result<u32, String> {
     match text.parse() {
         Ok(number) => Ok(number),

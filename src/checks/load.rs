@@ -10,7 +10,7 @@ use crate::perfdata::Perfdata;
 pub(super) const KIND: Kind =
     Kind { scheme: "load", options: &["max"], blocking: false, title: "The load of this host is bearable", build };
 
-/// The limit unless one is set, per core.
+/// The default limit, per core.
 const MAX: f64 = 1.5;
 
 const AVERAGES: &str = "/proc/loadavg";
@@ -41,7 +41,7 @@ fn limit(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
-/// What the host has to do: runnable and uninterruptible tasks, averaged over 1, 5 and 15 minutes.
+/// How busy the host is: runnable and uninterruptible tasks, averaged over 1, 5 and 15 minutes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Load {
     averages: [f64; 3],
@@ -53,7 +53,7 @@ impl Load {
         let text = fs::read_to_string(AVERAGES).map_err(|error| Reason::Error(format!("{AVERAGES}: {error}")))?;
         let averages =
             averages(&text).ok_or_else(|| Reason::Error(format!("{AVERAGES} holds no load averages: {text:?}")))?;
-        // Of the host, as the averages are. The fallback counts what is left to this process.
+        // Cores of the host, like the averages. The fallback counts those that this process may use.
         let cores = fs::read_to_string(ONLINE).ok().and_then(|text| cores(&text));
         Ok(Load { averages, cores: cores.or_else(|| available_parallelism().ok().map(Into::into)).unwrap_or(1) })
     }
@@ -89,7 +89,7 @@ fn averages(text: &str) -> Option<[f64; 3]> {
     Some([words.next()?, words.next()?, words.next()?])
 }
 
-/// Counts the processors of a list such as `0-3,8`.
+/// Counts the processors in a list such as `0-3,8`.
 fn cores(list: &str) -> Option<usize> {
     let range = |range: &str| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));

@@ -12,7 +12,7 @@ use crate::sys::cgroup::{self, Version};
 pub(super) const KIND: Kind =
     Kind { scheme: "memory", options: &["available"], blocking: false, title: "Enough memory is available", build };
 
-/// What has to be available unless something else is set.
+/// What must be available by default.
 const AVAILABLE: Amount = Amount::Percent(10.0);
 
 const MEMINFO: &str = "/proc/meminfo";
@@ -26,8 +26,8 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     }))
 }
 
-/// Asserts that at least this much memory can be had without swapping; a share is one of all there is.
-/// Where a control group of ours leaves less than the host has, the group and its limit count.
+/// Asserts that at least this much memory is available without swapping; a percentage is of the total. Where one of our
+/// control groups leaves less than the host has, that group and its limit count.
 ///
 /// # Errors
 ///
@@ -36,7 +36,7 @@ pub fn assert_memory(available: Amount) -> Result {
     Memory::now()?.verdict(available)
 }
 
-/// How much memory there is, in bytes, and who says so.
+/// How much memory there is, in bytes, and the source of these figures.
 #[derive(Clone, Debug, PartialEq)]
 struct Memory {
     total: u64,
@@ -49,7 +49,7 @@ impl Memory {
         let text = fs::read_to_string(MEMINFO).map_err(|error| Reason::Error(format!("{MEMINFO}: {error}")))?;
         let host = meminfo(&text)
             .ok_or_else(|| Reason::Error(format!("{MEMINFO} has no MemTotal and MemAvailable (Linux 3.14 has)")))?;
-        // A process without control groups has no limit of theirs.
+        // Without control groups there are no limits from them.
         Ok(tightest(host, Path::new(cgroup::MOUNT), &cgroup::membership()))
     }
 
@@ -83,7 +83,7 @@ fn meminfo(text: &str) -> Option<Memory> {
     Some(Memory { total: kibibytes("MemTotal")?, available: kibibytes("MemAvailable")?, source: MEMINFO.to_owned() })
 }
 
-/// The memory of the host or of one of our control groups, whichever has less available: that one runs out first.
+/// The memory of the host or of one of our control groups, whichever has less available: that runs out first.
 fn tightest(host: Memory, mount: &Path, membership: &str) -> Memory {
     let limited = cgroup::memory_groups(mount, membership).filter_map(|(group, version)| match version {
         Version::One => V1.read(&group),
@@ -92,11 +92,11 @@ fn tightest(host: Memory, mount: &Path, membership: &str) -> Memory {
     limited.fold(host, |tightest, group| if group.available < tightest.available { group } else { tightest })
 }
 
-/// The names of the files of one version of control groups.
+/// The names of the files in one version of control groups.
 struct Files {
     limit: &'static str,
     usage: &'static str,
-    /// The field of `memory.stat` with what the kernel drops first when memory gets scarce.
+    /// The field of `memory.stat` for what the kernel drops first when memory becomes scarce.
     cache: &'static str,
 }
 
@@ -108,7 +108,7 @@ impl Files {
     /// What a group may use, if it has a limit.
     fn read(&self, group: &Path) -> Option<Memory> {
         let number = |name| fs::read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok();
-        // No limit is written as "max" in version 2.
+        // In version 2, "max" means that there is no limit.
         let total = number(self.limit)?;
         let statistics = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
         let cache = statistics.lines().find_map(|line| line.strip_prefix(self.cache)?.trim().parse().ok()).unwrap_or(0);
@@ -130,7 +130,7 @@ mod tests {
         meminfo(SAMPLE).expect("the sample is well formed")
     }
 
-    /// A tree of control groups: each file with what it holds.
+    /// A tree of control groups: the names of its files and their contents.
     fn mounted(files: &[(&str, &str)]) -> tempfile::TempDir {
         let mount = tempfile::tempdir().expect("there is room");
         for (name, text) in files {

@@ -34,22 +34,22 @@ use std::time::{Duration, Instant};
 use crate::check::{DEFAULT_TIMEOUT, Deadline, Finding, Reason, Status};
 use secrets::Secrets;
 
-/// A kind of check: what stands before the `:` of a name, and how a target becomes a check.
+/// A kind of check: the scheme before the `:` of a name, and how a target becomes a check.
 #[derive(Debug)]
 pub struct Kind {
     /// The scheme, as in `tcp`.
     pub scheme: &'static str,
-    /// The options of this kind, besides those that every check has.
+    /// The options of this kind, in addition to those that every check has.
     pub options: &'static [&'static str],
-    /// Whether a run of it may wait for anything.
+    /// Whether a run of it may block.
     pub blocking: bool,
-    /// What it verifies about a target, for its title: `{target}` is put in.
+    /// What it verifies, for the title: `{target}` is replaced.
     pub title: &'static str,
-    /// Builds a check from what stands behind the scheme. The error is one line, without the name.
+    /// Builds a check from what follows the scheme. The error is one line, without the name.
     pub build: fn(target: &str, options: &mut Options) -> Result<Action, String>,
 }
 
-/// Every kind there is, one row each.
+/// All built-in kinds, one row each.
 pub static BUILTINS: &[Kind] = &[
     tcp::KIND,
     unix::KIND,
@@ -70,12 +70,12 @@ pub static BUILTINS: &[Kind] = &[
     process::KIND,
 ];
 
-/// For the kinds that look at this host as a whole.
+/// Refuses a target, for kinds that check this host as a whole.
 fn nothing_behind(scheme: &str, target: &str) -> Result<(), String> {
     if target.is_empty() { Ok(()) } else { Err(format!("{scheme} takes no target, got {target:?}: write {scheme}:")) }
 }
 
-/// What an assertion returns of a finding that is not judged yet.
+/// Turns a finding that is not judged yet into the result of an assertion.
 fn result(finding: Finding) -> crate::check::Result {
     let context = finding.context.unwrap_or_default();
     match finding.status {
@@ -86,8 +86,8 @@ fn result(finding: Finding) -> crate::check::Result {
     }
 }
 
-/// How long a kind may wait: a little less than it is given, so that it can still say itself what it
-/// waited for, before the round gives up on it.
+/// How long a kind may wait: slightly less than it is given, so that it can report what it waited for before the round
+/// gives up on it.
 fn patience(deadline: Deadline) -> Duration {
     const MARGIN: Duration = Duration::from_millis(100);
     let left = deadline.remaining(Instant::now());
@@ -95,7 +95,7 @@ fn patience(deadline: Deadline) -> Duration {
     (left - MARGIN.min(left / 10)).max(Duration::from_millis(1))
 }
 
-/// The deadline of an assertion that is called on its own.
+/// The deadline of an assertion that is called directly.
 fn default_deadline() -> Deadline {
     Deadline::at(Instant::now() + DEFAULT_TIMEOUT)
 }
@@ -105,8 +105,8 @@ fn since(began: Instant) -> String {
     format!("in {} ms", began.elapsed().as_millis())
 }
 
-/// The beginning of a text that came from outside, escaped, so that a message stays one line. Secrets are hidden before
-/// it is cut and escaped: afterwards nobody would find them.
+/// The beginning of a text from outside, escaped, so that a message stays on one line. Secrets are hidden before it is
+/// cut and escaped: afterwards they could not be found.
 fn excerpt(text: &str, hidden: &Secrets) -> String {
     const SHOWN: usize = 120;
     let text = hidden.scrub_cut(text);

@@ -1,35 +1,35 @@
-//! The options of one check: what stands behind the `#` of a name, or the keys of a TOML table.
+//! The options of one check: what follows the `#` of a name, or the keys of a TOML table.
 
 use super::secrets::Secrets;
 
-/// Keys with their values, in the order they were written. A builder takes out what it knows; what is
-/// left over was not known.
+/// Keys with their values, in the order in which they were written. A builder takes out the options that it knows;
+/// those left over are unknown.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The values are texts, unless it is one that may be any bytes.
+    /// The values are text, except those of an option that takes any bytes.
     pairs: Vec<(String, Vec<u8>)>,
     hidden: Secrets,
 }
 
 impl Options {
-    /// These options, decoded already.
+    /// These options, already decoded.
     pub fn new(pairs: Vec<(String, String)>) -> Options {
         let mut options = Options::default();
         options.extend(pairs);
         options
     }
 
-    /// The same of values that may be any bytes.
+    /// These options, whose values may be any bytes.
     pub(crate) fn of_bytes(pairs: Vec<(String, Vec<u8>)>) -> Options {
         Options { pairs, hidden: Secrets::default() }
     }
 
-    /// Keeps these out of all that is quoted of what a check gets to see.
+    /// Keeps these secrets out of all quotations from what a check receives.
     pub(crate) fn hide(&mut self, secrets: Secrets) {
         self.hidden = secrets;
     }
 
-    /// What is not to be quoted.
+    /// The secrets that must not be quoted.
     pub(crate) fn hidden(&self) -> Secrets {
         self.hidden.clone()
     }
@@ -40,17 +40,17 @@ impl Options {
         Options::new(pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
-    /// The values of an option, which stay.
+    /// The values of an option, without taking them out.
     pub(crate) fn values(&self, key: &str) -> impl Iterator<Item = &str> {
         self.pairs.iter().filter(move |(name, _)| name == key).filter_map(|(_, value)| str::from_utf8(value).ok())
     }
 
-    /// Whether all values are texts, but for those of one option.
+    /// Whether all values are text, except those of one option.
     pub(crate) fn are_text_but_for(&self, key: &str) -> bool {
         self.pairs.iter().all(|(name, value)| name == key || str::from_utf8(value).is_ok())
     }
 
-    /// Adds more of them.
+    /// Adds more options.
     pub(crate) fn extend(&mut self, pairs: impl IntoIterator<Item = (String, String)>) {
         self.pairs.extend(pairs.into_iter().map(|(name, value)| (name, value.into_bytes())));
     }
@@ -74,7 +74,7 @@ impl Options {
         Ok(value.map(|value| String::from_utf8_lossy(&value).into_owned()))
     }
 
-    /// The same of an option that may be any bytes.
+    /// The same for an option that takes any bytes.
     pub(super) fn take_one(&mut self, key: &str) -> Result<Option<Vec<u8>>, String> {
         let mut values = self.take_bytes(key);
         match values.len() {
@@ -83,7 +83,7 @@ impl Options {
         }
     }
 
-    /// Takes out an option and reads it with `parse`, whose error is put behind its name.
+    /// Takes out an option and reads it with `parse`, whose error is appended to the option's name.
     ///
     /// # Errors
     ///
@@ -113,12 +113,12 @@ impl Options {
         Ok(self.parse(key, read)?.unwrap_or(false))
     }
 
-    /// The names that are given, each as often as it is.
+    /// The names of the options, repeated ones repeatedly.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.pairs.iter().map(|(name, _)| name.as_str())
     }
 
-    /// The name of an option that nobody took.
+    /// The name of an option that was not taken out.
     pub fn left_over(&self) -> Option<&str> {
         self.pairs.first().map(|(name, _)| name.as_str())
     }

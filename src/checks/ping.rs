@@ -16,7 +16,7 @@ use crate::perfdata::Perfdata;
 pub(super) const KIND: Kind =
     Kind { scheme: "ping", options: &["count", "loss"], blocking: true, title: "{target} answers a ping", build };
 
-/// How many echoes to send, and how many of them may be lost, in percent.
+/// How many echoes to send, and what percentage of them may be lost.
 struct Terms {
     count: u16,
     loss: f64,
@@ -53,7 +53,7 @@ fn parse(target: &str) -> std::result::Result<Endpoint, String> {
 ///
 /// # Errors
 ///
-/// `Fail` when it does not, `Error` when its name cannot be looked up or we may not ping.
+/// `Fail` when it does not, `Error` when its name cannot be looked up or we may not send pings.
 pub fn assert_ping(host: &str) -> Result {
     ping(&parse(host).map_err(Reason::Error)?, &ONE, default_deadline()).map(drop)
 }
@@ -90,13 +90,13 @@ fn ping(host: &Endpoint, terms: &Terms, deadline: Deadline) -> Result<Vec<Perfda
     Err(Reason::Fail(format!("expected {} to answer {what}: {} ({})", host.host, failures.join(", "), since(began))))
 }
 
-/// A socket for echoes with one address.
+/// A socket for exchanging echoes with one address.
 struct Pinger {
     socket: Socket,
     ip: IpAddr,
-    /// A raw socket sees the IP header, and the echoes of others.
+    /// A raw socket also receives the IP header, and the echoes of other processes.
     raw: bool,
-    /// Tells our echoes from those of others.
+    /// Distinguishes our echoes from those of others.
     token: [u8; 8],
 }
 
@@ -107,7 +107,7 @@ impl Pinger {
             IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
             IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
         };
-        // The kernel lets the groups of net.ipv4.ping_group_range have the first, for both families.
+        // The kernel allows the first to the groups in net.ipv4.ping_group_range, for both families.
         let (socket, raw) = match Socket::new(domain, Type::DGRAM, Some(protocol)) {
             Ok(socket) => (socket, false),
             Err(_) => (Socket::new(domain, Type::RAW, Some(protocol))?, true),
@@ -116,7 +116,7 @@ impl Pinger {
         Ok(Pinger { socket, ip, raw, token: RandomState::new().hash_one(address).to_ne_bytes() })
     }
 
-    /// Sends the echoes one after the other. The error is what happened instead.
+    /// Sends the echoes one after the other. The error says what happened instead.
     fn run(&mut self, terms: &Terms, until: Instant) -> std::result::Result<Vec<Perfdata>, String> {
         let mut times = Vec::new();
         let mut trouble = None;
@@ -163,19 +163,19 @@ impl Pinger {
 fn request(ip: IpAddr, sequence: u16, token: [u8; 8]) -> [u8; 16] {
     let mut packet = [0; 16];
     packet[0] = if ip.is_ipv4() { 8 } else { 128 };
-    // An unprivileged socket has its own identifier put in, and its own replies delivered.
+    // The kernel inserts the identifier of an unprivileged socket, and delivers only its own replies to it.
     packet[4..6].copy_from_slice(&token[..2]);
     packet[6..8].copy_from_slice(&sequence.to_be_bytes());
     packet[8..].copy_from_slice(&token);
     if ip.is_ipv4() {
-        // For IPv6 the kernel does it, because the addresses count as well.
+        // For IPv6 the kernel does it, because the checksum covers the addresses as well.
         let sum = checksum(&packet);
         packet[2..4].copy_from_slice(&sum.to_be_bytes());
     }
     packet
 }
 
-/// The checksum of the Internet (RFC 1071).
+/// The Internet checksum (RFC 1071).
 fn checksum(bytes: &[u8]) -> u16 {
     let sum: u32 = bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
     let folded = (sum & 0xFFFF) + (sum >> 16);

@@ -1,5 +1,7 @@
 //! `process:nginx#min=1&max=4`, `process:#pidfile=/run/x.pid`: a program runs.
 
+mod script;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use crate::sys::procfs::{self, Stat};
 pub(super) const KIND: Kind = Kind {
     scheme: "process",
     options: &["min", "max", "pidfile"],
-    // The arguments of a process lie in its own memory, which the kernel may be busy with.
+    // The arguments of a process lie in its own memory, for which the kernel may have to wait.
     blocking: true,
     title: "{target} runs",
     build,
@@ -33,7 +35,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     if name.is_empty() {
         return Err("name a program or a pidfile, as in process:nginx or process:#pidfile=/run/nginx.pid".to_owned());
     }
-    // max=0 alone says that it must not run.
+    // max=0 alone means that it must not run.
     let min = min.unwrap_or(if max == Some(0) { 0 } else { 1 });
     if let Some(max) = max.filter(|max| min > *max) {
         return Err(format!("no number is at least {min} and at most {max}"));
@@ -47,8 +49,8 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     }))
 }
 
-/// Asserts that at least `min` and at most `max` processes run this program: the name of its file or of
-/// its script, what it calls itself, or its whole path.
+/// Asserts that at least `min` and at most `max` processes run this program, given by the name or the whole path of its
+/// file or script, or by what it calls itself.
 ///
 /// # Errors
 ///
@@ -57,13 +59,13 @@ pub fn assert_process(name: &str, min: usize, max: Option<usize>) -> Result {
     verdict(name, count(name)?, min, max)
 }
 
-/// Asserts that the process whose pid stands in a file runs; with a name, that it is that program, for
-/// the pid of a dead one may have been given to another.
+/// Asserts that the process whose pid is in a file runs. With a name, that it is this program: the pid of a dead
+/// process may be reused.
 ///
 /// # Errors
 ///
-/// `Fail` when there is no such file, no pid in it, or the process is another or dead; `Error` when the
-/// file cannot be read.
+/// `Fail` when there is no such file, it has no pid, or the process is dead or another program; `Error` when the file
+/// cannot be read.
 pub fn assert_pidfile(pidfile: impl AsRef<Path>, name: Option<&str>) -> Result {
     let pidfile = pidfile.as_ref();
     let fail =
@@ -106,16 +108,28 @@ fn verdict(name: &str, found: usize, min: usize, max: Option<usize>) -> Result {
 }
 
 fn is_called(stat: &Stat, name: &str) -> bool {
-    // The cheap answer first: the others take a look at each process.
-    stat.name == name
-        || procfs::arguments(stat.pid).first().is_some_and(|argument| names(argument, name))
-        || procfs::program(stat.pid).is_some_and(|path| names(&path, name))
+    // The cheap test first: the others read more of each process.
+    if stat.name == name {
+        return true;
+    }
+    let arguments = procfs::arguments(stat.pid);
+    let program = procfs::program(stat.pid);
+    let script = script::of(&stat.name, &arguments, program.as_deref());
+    [arguments.first().map(String::as_str), program.as_deref(), script]
+        .into_iter()
+        .flatten()
+        .any(|path| names(path, name))
 }
 
-/// Whether a path, or what a process calls itself (`nginx: master process …`), means the program `name`.
+/// Whether a path, or what a process calls itself (`nginx: master process …`), names this program.
 fn names(path: &str, name: &str) -> bool {
     let program = path.split_once(": ").map_or(path, |(program, _)| program);
-    program == name || (!name.contains('/') && program.rsplit('/').next() == Some(name))
+    program == name || (!name.contains('/') && base(program) == name)
+}
+
+/// The name of the file that a path leads to.
+fn base(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 fn number(text: &str) -> std::result::Result<usize, String> {
@@ -126,8 +140,9 @@ fn number(text: &str) -> std::result::Result<usize, String> {
 mod tests {
     use super::*;
     use crate::check::{Deadline, Status};
-    use std::process::{Child, Command};
-    use std::time::Instant;
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
 
     fn found(target: &str, pairs: &[(&str, &str)]) -> Finding {
         build(target, &mut Options::of(pairs)).expect("it is well formed")(Deadline::at(Instant::now()))
@@ -138,9 +153,33 @@ mod tests {
         assert!(finding.status == status && context.contains(text), "{text:?} should be in {finding:?}");
     }
 
-    /// A process with a name that nothing else has: `sleep` under another name.
+    /// A process that has no end of its own.
+    struct Running(Child);
+
+    impl Running {
+        fn start(line: &[&str]) -> Running {
+            let mut command = Command::new(line[0]);
+            command.args(&line[1..]).stdin(Stdio::piped());
+            // The file may still be open for writing in a child that another test is forking.
+            loop {
+                match command.spawn() {
+                    Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+                    spawned => break Running(spawned.expect("it can be run")),
+                }
+            }
+        }
+    }
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    /// A process with a name that nothing else has: a copy of `sleep` under another name.
     struct Sleeper {
-        child: Child,
+        child: Running,
         folder: tempfile::TempDir,
         name: String,
     }
@@ -151,13 +190,7 @@ mod tests {
             let name = format!("sleeper-of-process-{}", folder.path().file_name().expect("it has one").display());
             let path = folder.path().join(&name);
             fs::copy("/bin/sleep", &path).expect("coreutils are there");
-            // The file may still be open for writing in a child that another test forks just now.
-            let child = loop {
-                match Command::new(&path).arg("60").spawn() {
-                    Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
-                    spawned => break spawned.expect("it can be run"),
-                }
-            };
+            let child = Running::start(&[&path.display().to_string(), "60"]);
             Sleeper { child, folder, name }
         }
 
@@ -165,13 +198,6 @@ mod tests {
             let path = self.folder.path().join("x.pid");
             fs::write(&path, text).expect("there is room");
             path.display().to_string()
-        }
-    }
-
-    impl Drop for Sleeper {
-        fn drop(&mut self) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
         }
     }
 
@@ -205,9 +231,38 @@ mod tests {
     }
 
     #[test]
+    fn a_script_is_found_by_its_name_whatever_runs_it() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let name = format!("script-of-process-{}.sh", folder.path().file_name().expect("it has one").display());
+        let path = folder.path().join(&name).display().to_string();
+        let script = |text: &str| {
+            fs::write(&path, text).expect("there is room");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        };
+        // Each waits for a line that never comes.
+        let waits = "read line; :";
+        script(&format!("#!/bin/sh\n{waits}\n"));
+        for line in [vec!["sh", &path], vec!["sh", "-e", &path], vec!["env", "sh", &path], vec![&path]] {
+            let _running = Running::start(&line);
+            let began = Instant::now();
+            // What env runs is another program a moment later.
+            while found(&name, &[]).status != Status::Pass {
+                assert!(began.elapsed() < Duration::from_secs(20), "{line:?}");
+            }
+            assert_eq!(found(&path, &[("max", "1")]).status, Status::Pass, "{line:?}");
+        }
+        let code = format!("{waits} {path}");
+        let _mentioned = Running::start(&["sh", "-c", &code, &path]);
+        assert_eq!(found(&name, &[("max", "0")]).status, Status::Pass);
+        script("#!/usr/bin/awk -f\nBEGIN { getline }\n");
+        let _running = Running::start(&[&path]);
+        assert_eq!(found(&name, &[]).status, Status::Pass);
+    }
+
+    #[test]
     fn a_pidfile_names_a_living_process() {
         let sleeper = Sleeper::start();
-        let pidfile = sleeper.pidfile(&format!("{}\n", sleeper.child.id()));
+        let pidfile = sleeper.pidfile(&format!("{}\n", sleeper.child.0.id()));
         assert_eq!(found("", &[("pidfile", &pidfile)]).status, Status::Pass);
         assert_eq!(found(&sleeper.name, &[("pidfile", &pidfile)]).status, Status::Pass);
         says(&found("nginx", &[("pidfile", &pidfile)]), Status::Fail, "of nginx, got ");
@@ -216,9 +271,9 @@ mod tests {
     #[test]
     fn a_zombie_is_not_alive() {
         let mut sleeper = Sleeper::start();
-        let pid = sleeper.child.id();
+        let pid = sleeper.child.0.id();
         let pidfile = sleeper.pidfile(&pid.to_string());
-        sleeper.child.kill().expect("it is ours");
+        sleeper.child.0.kill().expect("it is ours");
         let state = || Stat::of(i32::try_from(pid).expect("pids are small"));
         while !state().expect("nobody has reaped it").is_dead() {
             std::thread::yield_now();

@@ -1,15 +1,15 @@
-//! What of a target may be shown: never a password, never a token.
+//! What may be shown of a target: never a password, never a token.
 
 use percent_encoding::percent_decode_str;
 
-/// What stands for a secret where it is shown.
+/// Replaces a secret wherever it would be shown.
 const HIDDEN: &str = "***";
 
-/// A key of a URL's query, and the name of a variable, with one of these in it has a value that is not shown.
+/// The value of a query key or of a variable is hidden when the name contains one of these.
 const SECRET_WORDS: [&str; 11] =
     ["auth", "cookie", "credential", "jwt", "key", "pass", "pwd", "secret", "session", "sig", "token"];
 
-/// Header fields that tell nothing; the value of any other is not shown.
+/// Header fields that reveal nothing; the value of any other is hidden.
 const PUBLIC_FIELDS: [&str; 9] = [
     "accept",
     "accept-encoding",
@@ -22,10 +22,10 @@ const PUBLIC_FIELDS: [&str; 9] = [
     "user-agent",
 ];
 
-/// Shorter secrets are not looked for in texts: they would be found everywhere.
+/// Shorter secrets are not searched for in texts: they would be found everywhere.
 const SHORTEST: usize = 3;
 
-/// The target without `user:password@` and with `***` for each value in its query that looks secret.
+/// The target without `user:password@`, and with `***` for each value in its query that looks secret.
 pub(crate) fn shown(target: &str) -> String {
     let parts = Parts::of(target);
     let mut shown = format!("{}{}", parts.slashes, parts.head);
@@ -41,12 +41,12 @@ pub(crate) fn shown(target: &str) -> String {
     shown
 }
 
-/// What is secret in a target, to be kept out of every text that is made about it.
+/// The secrets in a target, to be kept out of every text about it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Secrets(Vec<String>);
 
 impl Secrets {
-    /// The passwords and tokens in a target, as they are written and decoded.
+    /// The passwords and tokens in a target, both as written and decoded.
     pub(crate) fn of(target: &str) -> Secrets {
         let parts = Parts::of(target);
         // A user without a password may well be a token.
@@ -65,7 +65,7 @@ impl Secrets {
         secrets
     }
 
-    /// The same with the values of header fields, and the last word of each: the token behind `Bearer`.
+    /// Adds the values of header fields, and the last word of each: the token after `Bearer`.
     pub(crate) fn and_fields<'a>(mut self, fields: impl Iterator<Item = &'a str>) -> Secrets {
         let is_public = |name: &str| PUBLIC_FIELDS.iter().any(|public| name.trim().eq_ignore_ascii_case(public));
         for (_, value) in fields.filter_map(|field| field.split_once(':')).filter(|(name, _)| !is_public(name)) {
@@ -75,15 +75,15 @@ impl Secrets {
         self
     }
 
-    /// The same with the values of variables (`NAME=VALUE`) whose names look secret.
+    /// Adds the values of variables (`NAME=VALUE`) whose names look secret.
     pub(crate) fn and_variables<'a>(mut self, variables: impl Iterator<Item = &'a str>) -> Secrets {
         let values = variables.filter_map(|variable| variable.split_once('=')).filter(|(name, _)| is_secret(name));
         values.for_each(|(_, value)| self.add(value));
         self
     }
 
-    /// Takes in one more, as it is and as a message quotes it. The longest stand first, so that none is cut up by
-    /// another that is a part of it.
+    /// Adds one secret, both as it is and as messages quote it. The longest come first, so that none is cut by another
+    /// that is a part of it.
     fn add(&mut self, secret: &str) {
         for form in [secret.to_owned(), secret.escape_debug().to_string()] {
             if form.len() >= SHORTEST && !self.0.contains(&form) {
@@ -103,7 +103,7 @@ impl Secrets {
         self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
     }
 
-    /// The same for a text that may have been cut off: no beginning of a secret is left at its end.
+    /// The same for a text that may have been cut off: it does not end with the beginning of a secret.
     pub(crate) fn scrub_cut(&self, text: &str) -> String {
         let text = self.scrub(text);
         let begins = |secret: &String| {
@@ -117,7 +117,7 @@ impl Secrets {
     }
 }
 
-/// What an HTTP client makes of a user and a password.
+/// How an HTTP client encodes a user and a password.
 #[cfg(feature = "http")]
 fn basic(user: &str) -> String {
     use base64::Engine;
@@ -125,14 +125,14 @@ fn basic(user: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(format!("{user}{end}"))
 }
 
-/// Whether a user or a password has a character in it that ends the authority, so that nobody can tell
-/// where it ends: `//user:pa#ss@host`.
+/// Whether a user or a password contains a character that ends the authority, which makes its end unclear:
+/// `//user:pa#ss@host`.
 pub(crate) fn is_ambiguous(name: &str) -> bool {
     let Some((_, rest)) = name.split_once("//") else { return false };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let beyond = &rest[authority.len()..];
     let port = authority.rsplit_once(':').map_or("", |(host, port)| if host.ends_with(']') { "" } else { port });
-    // No option has a name like that.
+    // No option has such a name.
     let is_in_option = || {
         beyond
             .strip_prefix('#')
@@ -144,7 +144,7 @@ pub(crate) fn is_ambiguous(name: &str) -> bool {
         && (port.bytes().any(|byte| !byte.is_ascii_digit()) || is_in_option())
 }
 
-/// A target and who it is asked as: `user:password`, if it says so.
+/// Splits a target from its `user:password`, if it has that.
 #[cfg(feature = "http")]
 pub(crate) fn without_user(target: &str) -> (String, Option<&str>) {
     let Parts { slashes, user, head, query } = Parts::of(target);

@@ -1,5 +1,6 @@
 //! `tcp://HOST:PORT`: a connection can be made, and what comes back matches.
 
+use std::io;
 use std::net::TcpStream;
 use std::time::Instant;
 
@@ -31,7 +32,7 @@ fn parse(target: &str) -> std::result::Result<Endpoint, String> {
 ///
 /// # Errors
 ///
-/// `Fail` when no address of the host does, `Error` when the name cannot be looked up.
+/// `Fail` when no address of the host does, `Error` when the host cannot be looked up.
 pub fn assert_tcp(address: &str) -> Result {
     let endpoint = parse(address).map_err(Reason::Error)?;
     check(&endpoint, &Exchange::default(), default_deadline())
@@ -42,20 +43,30 @@ fn check(endpoint: &Endpoint, exchange: &Exchange, deadline: Deadline) -> Result
     exchange.run(stream, &endpoint.to_string(), deadline)
 }
 
-/// Connects to the first address that accepts. Each is tried, and none takes the time of the others.
+/// Connects to the first address that accepts. Each gets its share of the time, so that all can be tried.
 pub(super) fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<TcpStream> {
     let began = Instant::now();
     let addresses = endpoint.addresses()?;
     let mut failures = Vec::new();
     for (tried, address) in addresses.iter().enumerate() {
         let share = patience(deadline) / (addresses.len() - tried) as u32;
-        match TcpStream::connect_timeout(address, share) {
+        match TcpStream::connect_timeout(address, share).and_then(with_another) {
             Ok(stream) => return Ok(stream),
             Err(error) => failures.push(format!("{address}: {}", spoken(&error))),
         }
     }
     let tried = if failures.is_empty() { "it has no address".to_owned() } else { failures.join(", ") };
     Err(Reason::Fail(format!("expected {endpoint} to accept a connection: {tried} ({})", since(began))))
+}
+
+/// Where nobody listens on a port of this host, the kernel may give us that very port to connect from: then we have
+/// connected to ourselves.
+fn with_another(stream: TcpStream) -> io::Result<TcpStream> {
+    match stream.peer_addr() {
+        Ok(peer) if peer == stream.local_addr()? => Err(io::ErrorKind::ConnectionRefused.into()),
+        // One that was reset at once has no peer any more, and was accepted all the same.
+        Ok(_) | Err(_) => Ok(stream),
+    }
 }
 
 #[cfg(test)]
@@ -101,7 +112,7 @@ mod tests {
 
     #[test]
     fn each_address_of_a_name_is_tried() {
-        // The name has 127.0.0.1 and, on most hosts, ::1; the listener has one of them.
+        // The name has 127.0.0.1 and, on most hosts, ::1; the listener has only one of them.
         let port = server("127.0.0.1", b"", b"").port();
         assert_eq!(assert_tcp(&format!("localhost:{port}")), Ok(()));
     }

@@ -1,16 +1,16 @@
-//! Little servers on loopback for the tests of http, https and cert. Each thread ends with its last connection.
+//! Small servers on loopback for the tests of http, https and cert. Each thread ends with its last connection.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-/// Serves one connection for each answer and hands over the heads of the requests.
+/// Serves one connection for each answer, and passes on the heads of the requests.
 pub(super) fn http(ip: &str, answers: Vec<String>) -> (SocketAddr, Receiver<String>) {
     serve(ip, answers, Ok)
 }
 
-/// An HTTP answer with that status line and body.
+/// An HTTP answer with this status line and body.
 pub(super) fn answer(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
 }
@@ -25,7 +25,7 @@ fn serve<S: Read + Write>(
     let (heads, received) = channel();
     thread::spawn(move || {
         for answer in answers {
-            // A client may refuse our certificate, and leave.
+            // A client may refuse our certificate and leave.
             let talk = listener.accept().and_then(|(client, _)| {
                 let mut client = wrap(client)?;
                 let mut head = Vec::new();
@@ -44,7 +44,7 @@ fn serve<S: Read + Write>(
     (address, received)
 }
 
-/// Certificates and servers that show them.
+/// Certificates, and servers that show them.
 #[cfg(feature = "tls")]
 pub(super) mod tls {
     use super::*;
@@ -52,12 +52,13 @@ pub(super) mod tls {
     use std::time::SystemTime;
 
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-    use rustls::pki_types::PrivatePkcs8KeyDer;
-    use rustls::{ServerConfig, ServerConnection, StreamOwned};
+    use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+    use rustls::sign::{CertifiedKey, SingleCertAndKey};
+    use rustls::{ALL_VERSIONS, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
     use tempfile::NamedTempFile;
     use time::{Duration, OffsetDateTime};
 
-    /// A certificate authority, whose own certificate is in a file.
+    /// A certificate authority whose own certificate is in a file.
     pub(in super::super) struct Authority {
         issuer: Issuer<'static, KeyPair>,
         pub(in super::super) file: NamedTempFile,
@@ -79,27 +80,48 @@ pub(super) mod tls {
             self.file.path().to_str().expect("a plain path")
         }
 
-        /// What a server needs to be `localhost`, 127.0.0.1 and ::1 between two days from now.
+        /// The configuration of a server that is `localhost`, 127.0.0.1 and ::1 between two days, counted from now.
         pub(in super::super) fn certify(&self, from: i64, until: i64) -> Arc<ServerConfig> {
-            let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-            let mut params = CertificateParams::new(names).expect("they are names");
-            let now = OffsetDateTime::from(SystemTime::now());
-            params.not_before = now + Duration::days(from);
-            params.not_after = now + Duration::days(until) + Duration::hours(1);
-            params.distinguished_name.push(DnType::CommonName, "shop");
             let key = KeyPair::generate().expect("a key");
-            let certificate = params.signed_by(&key, &self.issuer).expect("the authority can sign");
-            let config = ServerConfig::builder_with_provider(super::super::trusted::provider())
-                .with_safe_default_protocol_versions()
-                .expect("the provider has them")
-                .with_no_client_auth()
-                .with_single_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
-                .expect("the key belongs to the certificate");
-            Arc::new(config)
+            server(self.certificate(from, until, &key), &key, ALL_VERSIONS)
+        }
+
+        /// A certificate for such a server with this key.
+        pub(in super::super) fn certificate(&self, from: i64, until: i64, key: &KeyPair) -> CertificateDer<'static> {
+            let certificate = params(from, until).signed_by(key, &self.issuer);
+            certificate.expect("the authority can sign").der().clone()
         }
     }
 
-    /// As [`super::http`], with TLS.
+    pub(in super::super) fn params(from: i64, until: i64) -> CertificateParams {
+        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let mut params = CertificateParams::new(names).expect("they are names");
+        let now = OffsetDateTime::from(SystemTime::now());
+        params.not_before = now + Duration::days(from);
+        params.not_after = now + Duration::days(until) + Duration::hours(1);
+        params.distinguished_name.push(DnType::CommonName, "shop");
+        params
+    }
+
+    /// A server that shows this certificate, and signs with this key, which may be that of another one.
+    pub(in super::super) fn server(
+        certificate: CertificateDer<'static>,
+        key: &KeyPair,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ServerConfig> {
+        let provider = super::super::trusted::provider();
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        let key = provider.key_provider.load_private_key(key).expect("the provider knows the algorithm");
+        let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .expect("the provider has them")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(shown));
+        Arc::new(config)
+    }
+
+    /// [`super::http`] with TLS.
     pub(in super::super) fn https(
         ip: &str,
         config: Arc<ServerConfig>,

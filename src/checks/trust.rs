@@ -1,4 +1,4 @@
-//! What we refuse to read or run because others could change it.
+//! Refuses to read or run what others could change.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -7,12 +7,12 @@ use std::path::Path;
 use crate::error::Error;
 use crate::sys::identity;
 
-/// Refuses a folder, file or executable that others may write to: they could have us run what they like.
+/// Refuses a folder, file or executable that others may write to: they could make us run what they like.
 pub(crate) fn verify(path: &Path, metadata: &Metadata) -> Result<(), Error> {
     judge(path, metadata.uid(), metadata.mode(), identity::effective_user())
 }
 
-/// What is wrong with a program that is about to be run; whether it is there at all is not asked.
+/// What is wrong with a program that is about to be run, if it exists.
 pub(super) fn objection_to(program: &Path) -> Option<String> {
     let metadata = program.metadata().ok()?;
     objection(metadata.uid(), metadata.mode(), identity::effective_user())
@@ -27,8 +27,8 @@ fn judge(path: &Path, owner: u32, mode: u32, us: u32) -> Result<(), Error> {
     })
 }
 
-/// What is wrong with the owner and the mode of a file, for us. The sticky bit does not help: it keeps
-/// others from taking away what is there, not from adding to it.
+/// What is wrong with the owner and the mode of a file, for us. The sticky bit does not help: it prevents others from
+/// removing files, but not from adding them.
 fn objection(owner: u32, mode: u32, us: u32) -> Option<String> {
     const ROOT: u32 = 0;
     if owner != us && owner != ROOT {
@@ -36,9 +36,9 @@ fn objection(owner: u32, mode: u32, us: u32) -> Option<String> {
     }
     let watched = match us {
         ROOT => 0o022,
-        // His own folder may be as open as a developer likes: nobody gains more than he gives.
+        // Developers may leave their own folders open: others gain nothing but what the owner gives away.
         _ if owner == us => 0,
-        // Images for clusters that run each container as some user of group 0 open their files to it.
+        // Container images for clusters that choose any user, in group 0, make their files writable for that group.
         _ => 0o002,
     };
     (mode & watched != 0).then(|| format!("others may write to it (its mode is {:o})", mode & 0o7777))

@@ -1,4 +1,4 @@
-//! Whom a TLS connection trusts: the system's certificate authorities, or those of a file.
+//! The certificate authorities that a TLS connection trusts: the system's, or those in a file.
 
 use std::sync::{Arc, OnceLock};
 
@@ -33,7 +33,12 @@ impl Trusted {
         Ok(options.parse("ca", read)?.unwrap_or(Trusted::System))
     }
 
-    /// The certificates. The system's are read once in a process.
+    /// Whether the option `ca` gives this very certificate.
+    pub(super) fn is_given(&self, certificate: &CertificateDer<'_>) -> bool {
+        matches!(self, Trusted::Given(given) if given.iter().any(|given| given == certificate))
+    }
+
+    /// The certificates. The system's are read once per process.
     pub(super) fn certificates(&self) -> Result<&[CertificateDer<'static>], String> {
         static SYSTEM: OnceLock<Vec<CertificateDer<'static>>> = OnceLock::new();
         match self {
@@ -47,7 +52,7 @@ impl Trusted {
         }
     }
 
-    /// The certificates, ready to verify others with.
+    /// The certificates, ready for verifying others.
     pub(super) fn roots(&self) -> Result<RootCertStore, String> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(self.certificates()?.iter().cloned());
@@ -58,7 +63,16 @@ impl Trusted {
     }
 }
 
-/// The cryptography for every connection.
+/// The cryptography of every TLS connection.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Why a certificate that says of itself that it is an authority's is refused, and what to do.
+pub(super) const SHOWN_AUTHORITY: &str = "the server shows a certificate that is for an authority: \
+     make it one for a server, with basicConstraints=CA:FALSE";
+
+/// Whether that is what an error of rustls says. It has no type for it that we could name.
+pub(super) fn is_about_authority(error: &str) -> bool {
+    error.contains("CaUsedAsEndEntity")
 }

@@ -25,7 +25,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 ///
 /// # Errors
 ///
-/// `Fail` when it does not, `Error` when it may not be tried.
+/// `Fail` when it does not, `Error` when we may not try.
 pub fn assert_unix(path: &str) -> Result {
     check(path, &Exchange::default(), default_deadline())
 }
@@ -45,10 +45,15 @@ fn check(name: &str, exchange: &Exchange, deadline: Deadline) -> Result {
 
 fn connect(address: &SockAddr, deadline: Deadline) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // A connection to a unix socket waits for a place in its queue as long as a write may take.
-    socket.set_write_timeout(Some(patience(deadline)))?;
-    socket.connect(address)?;
-    Ok(socket)
+    loop {
+        // Connecting to a unix socket waits for a place in its queue for as long as the write timeout.
+        socket.set_write_timeout(Some(patience(deadline)))?;
+        match socket.connect(address) {
+            // By a signal, or because the process was stopped and continued.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result.map(|()| socket),
+        }
+    }
 }
 
 fn address(name: &str) -> std::result::Result<SockAddr, String> {

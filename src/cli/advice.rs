@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Flags of both programs, as they write them, and what to do without.
+/// Flags of both programs, as these write them, and what to do instead.
 #[rustfmt::skip]
 const FLAGS: &[(&[&str], &str)] = &[
     // gunicorn
@@ -45,7 +45,7 @@ const FLAGS: &[(&[&str], &str)] = &[
 /// What both programs are given to serve: the endpoint of the Python project.
 const APPLICATIONS: [&str; 2] = ["hospital.wsgi:application", "hospital.wsgi.application"];
 
-/// What is better than what clap says of a flag that is not known.
+/// Better advice than clap's about an unknown flag.
 pub(crate) fn on(error: &clap::Error) -> Option<String> {
     let ContextValue::String(given) = error.get(ContextKind::InvalidArg)? else { return None };
     let flag = given.split('=').next().unwrap_or(given);
@@ -54,7 +54,7 @@ pub(crate) fn on(error: &clap::Error) -> Option<String> {
         .then(|| format!("{flag} has a meaning for gunicorn or chaussette, but none here: {advice}"))
 }
 
-/// What to do about a name that is none of a check.
+/// Advice about a name that is not the name of a check.
 pub(crate) fn on_names(names: &[String]) -> Option<String> {
     let application = names.iter().find(|name| APPLICATIONS.contains(&name.as_str()) && !Path::new(name).exists())?;
     Some(format!(

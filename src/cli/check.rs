@@ -1,4 +1,4 @@
-//! `hospital check`: one round, reported as it goes along.
+//! `hospital check`: one round, reported as it proceeds.
 
 use std::process::ExitCode;
 use std::sync::mpsc;
@@ -16,7 +16,7 @@ use crate::render::{self, Format};
 use crate::report::Report;
 use crate::round::{MOST_AT_ONCE, Runner};
 use crate::settings::Given;
-use crate::sys::tree;
+use crate::sys::{descriptors, tree};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 all is well, 1 a check failed, 2 a wrong name or flag, \
@@ -41,7 +41,7 @@ pub(super) struct Flags {
     jobs: u32,
 }
 
-/// Which checks are meant; the same for every subcommand that runs or shows some.
+/// A selection of checks; the same for every subcommand that runs or shows checks.
 #[derive(Debug, Args)]
 pub(super) struct Selection {
     /// The checks, as dotted paths, scheme:target, or files; HEALTHCHECKS unless given
@@ -55,7 +55,7 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// Collects them.
+    /// Collects the selected checks.
     pub(super) fn collect(&self, given: &Given) -> Result<Suite, Error> {
         let (names, origin) = if self.names.is_empty() {
             (given.healthchecks(), "HEALTHCHECKS")
@@ -63,7 +63,8 @@ impl Selection {
             (self.names.clone(), "the command line")
         };
         let collected = collect::collect(&names, origin)?;
-        // Here nothing has run yet; who slipped would have run the very check that he meant to leave out.
+        // Nothing has run yet, so a wrong name can be refused: it would run the very check that it was meant to leave
+        // out.
         if let Some(name) = self.exclude.iter().find(|name| collected.at(name).checks().is_empty()) {
             return Err(Error::Usage(format!(
                 "--exclude names {:?}, but no check is collected there (known: {})",
@@ -86,8 +87,9 @@ fn some_time(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Runs the checks and says how they are.
+/// Runs the checks and reports.
 pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
+    descriptors::close_all_on_exec().map_err(|error| Error::Boot(format!("cannot tidy up descriptors: {error}")))?;
     let suite = match flags.selection.collect(given) {
         Ok(suite) => suite,
         Err(error) => return refuse(error, flags.format),
@@ -112,7 +114,7 @@ pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
     Ok(ExitCode::from((format.exit_code)(&report)))
 }
 
-/// Says that there is nothing to check, to a reader who may know but one language.
+/// Reports that there is nothing to check, in the format that the reader expects.
 fn refuse(error: Error, format: Option<&Format>) -> Result<ExitCode, Error> {
     match format.and_then(|format| format.refusal(&error.to_string())) {
         Some((text, code)) => {
@@ -123,7 +125,7 @@ fn refuse(error: Error, format: Option<&Format>) -> Result<ExitCode, Error> {
     }
 }
 
-/// Runs one round and shows each outcome as it comes in.
+/// Runs one round and shows each outcome when it arrives.
 fn watch(suite: Suite, flags: &Flags, interrupts: &Interrupts) -> Report {
     let shown = match (flags.format, flags.verbose) {
         (Some(_), _) => Shown::Nothing,
@@ -132,7 +134,7 @@ fn watch(suite: Suite, flags: &Flags, interrupts: &Interrupts) -> Report {
     };
     let mut live = Live::new(suite.checks().len(), shown);
     let (sender, receiver) = mpsc::channel();
-    // Nobody listens any more when a check comes back after the report.
+    // Nobody listens any more when a check returns after the report.
     let mut runner = Runner::new(move || sender.send(()).unwrap_or_default())
         .with_at_once(flags.jobs as usize)
         .with_longest(flags.timeout.unwrap_or(Duration::MAX))
@@ -156,7 +158,7 @@ fn watch(suite: Suite, flags: &Flags, interrupts: &Interrupts) -> Report {
         runner.advance(&mut round, Instant::now());
     };
     if runner.is_busy() {
-        // What is left behind in its thread ends with us, and what it has started shall, too.
+        // Threads that are left behind end with us; the programs that they started must, too.
         tree::kill_all();
     }
     live.finish();

@@ -1,4 +1,4 @@
-//! Ctrl-C and its like while checks run: the process ends at once, and what the checks have started with it.
+//! Ctrl-C and the like while checks run: the process ends at once, and with it what the checks have started.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,14 +8,13 @@ use crate::sys::{signals, tree};
 
 /// Whether the process is about to end by a signal.
 pub(super) struct Interrupts {
-    /// Taken for good by whoever ends the process.
+    /// Taken for good by the thread that ends the process.
     end: Arc<Mutex<()>>,
 }
 
 impl Interrupts {
-    /// Begins to listen, on a thread of its own: a check that runs in place, or a reader who does not read,
-    /// holds up nobody who wants to end this. Programs lead process groups of their own, so that a Ctrl-C
-    /// does not reach them.
+    /// Starts listening, on a thread of its own: neither a check that runs in place nor a reader that does not read can
+    /// delay the end. The programs of checks lead their own process groups, so a Ctrl-C does not reach them.
     pub(super) fn listen() -> io::Result<Interrupts> {
         let end = Arc::new(Mutex::new(()));
         let theirs = end.clone();
@@ -27,8 +26,8 @@ impl Interrupts {
         Ok(Interrupts { end })
     }
 
-    /// Returns unless the end has begun: what programs came to that were killed by it is of no interest, and an
-    /// exit code would be taken for an answer.
+    /// Returns unless the end has begun: the outcomes of programs that it killed are of no interest, and an exit code
+    /// would be taken for an answer.
     pub(super) fn wait_if_ending(&self) {
         drop(self.end.lock().unwrap_or_else(PoisonError::into_inner));
     }

@@ -43,7 +43,7 @@ impl<'a> From<&'a Check> for Row<'a> {
     }
 }
 
-/// Shows them.
+/// Shows the selected checks.
 pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
     let suite = flags.selection.collect(given)?;
     let rows: Vec<Row<'_>> = suite.checks().iter().map(|check| Row::from(&**check)).collect();

@@ -1,4 +1,4 @@
-//! What is shown while checks run: dots or lines, and on a terminal what still runs and for how long.
+//! Progress while checks run: dots or lines, and on a terminal which checks are running and for how long.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use crate::report::Outcome;
 use crate::round::Round;
 use crate::sys::descriptors;
 
-/// How many checks that still run are named.
+/// How many running checks are named.
 const NAMED: usize = 3;
 
-/// What is written of each outcome as it comes in.
+/// What is shown of each outcome when it arrives.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Shown {
     /// Nothing: the report goes elsewhere.
@@ -28,29 +28,29 @@ pub(super) enum Shown {
 /// Progress on standard error.
 pub(super) struct Live {
     shown: Shown,
-    /// Where it is a terminal, what still runs is said in its last line.
+    /// If there is a terminal, its last line shows the running checks.
     terminal: Option<Term>,
-    /// How many of its last lines are to be written anew.
+    /// How many of its last lines will be rewritten.
     lines: usize,
-    /// The dots in the line above that one, and how many they are.
+    /// The dots in the line above that, and their number.
     dots: (String, usize),
     done: usize,
     checks: usize,
 }
 
 impl Live {
-    /// For so many checks.
+    /// For this many checks.
     pub(super) fn new(checks: usize, shown: Shown) -> Live {
         let terminal = Some(Term::stderr()).filter(Term::is_term);
         Live { shown, terminal, lines: 0, dots: (String::new(), 0), done: 0, checks }
     }
 
-    /// How often [`Live::still`] has something new to say; never where there is no terminal.
+    /// How often [`Live::still`] has something new to show; never without a terminal.
     pub(super) fn refresh(&self) -> Duration {
         if self.terminal.is_none() { Duration::MAX } else { Duration::from_millis(100) }
     }
 
-    /// A check has come to this.
+    /// A check has this outcome.
     pub(super) fn outcome(&mut self, outcome: &Outcome) {
         self.done += 1;
         let style = style(outcome.finding.status);
@@ -76,7 +76,7 @@ impl Live {
         }
     }
 
-    /// Shows what still runs.
+    /// Shows the running checks.
     pub(super) fn still(&mut self, round: &Round, now: Instant) {
         let Some(terminal) = &self.terminal else { return };
         let running: Vec<_> = round
@@ -96,7 +96,7 @@ impl Live {
         self.lines = text.lines().count();
     }
 
-    /// Everything has come in: what was shown stays, but for what still ran.
+    /// The round is over: what was shown stays, except the running checks.
     pub(super) fn finish(mut self) {
         match (self.shown, &self.terminal) {
             (Shown::Nothing, _) => self.erase(),
@@ -109,14 +109,14 @@ impl Live {
         }
     }
 
-    /// Has the dots stay where they are.
+    /// Leaves the dots where they are.
     fn leave_dots(&mut self) {
         self.erase();
         let (dots, _) = std::mem::take(&mut self.dots);
         say(&format!("{dots}\n"));
     }
 
-    /// Whoever does not read it loses nothing but this.
+    /// A terminal that cannot be written to only loses the progress.
     fn erase(&mut self) {
         let lines = std::mem::take(&mut self.lines);
         if let Some(terminal) = self.terminal.as_ref().filter(|_| lines > 0) {
@@ -125,14 +125,14 @@ impl Live {
     }
 }
 
-/// Leaves the line at the bottom of a terminal to whoever writes next, if the terminal is not held up.
+/// Moves the cursor below the progress for whoever writes next, unless the terminal is stopped.
 pub(super) fn leave() {
     if console::user_attended_stderr() {
         let _ = descriptors::write_if_ready(&io::stderr(), b"\n");
     }
 }
 
-/// The colours of a status, where standard error is a terminal and NO_COLOR is not set.
+/// The style of a status, if standard error is a terminal and NO_COLOR is not set.
 pub(super) fn style(status: Status) -> Style {
     let style = Style::new().for_stderr();
     match status {
@@ -142,7 +142,7 @@ pub(super) fn style(status: Status) -> Style {
     }
 }
 
-/// Writes to standard error; whoever does not read it loses nothing but this.
+/// Writes to standard error. If that fails, only this text is lost.
 pub(super) fn say(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }

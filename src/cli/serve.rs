@@ -29,7 +29,7 @@ pub(super) struct Flags {
     settings: Settings,
 }
 
-/// Serves until the end, unless only the configuration is asked about.
+/// Serves until the end, or only shows or validates the configuration.
 pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &Flags) -> Result<ExitCode, Error> {
     if let Some(advice) = advice::on_names(&flags.names) {
         return Err(Error::Usage(advice));
@@ -39,7 +39,7 @@ pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &F
         return Ok(ExitCode::SUCCESS);
     }
     let configuration = resolve(&given, &command, matches)?.into_configuration()?;
-    // As large as what it has read.
+    // It is as large as what it parsed.
     drop(command);
     if let Some(directory) = &configuration.settings.process.chdir {
         std::env::set_current_dir(directory)
@@ -63,7 +63,7 @@ pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &F
     }
 }
 
-/// What a reload makes of the same command line.
+/// Makes a plan from the same command line, for a reload.
 fn replan(given: &Given) -> Result<Plan, Error> {
     let (command, matches) = parse(given).map_err(|error| Error::Usage(one_line(&error)))?;
     Plan::make(resolve(given, &command, matches)?.into_configuration()?)

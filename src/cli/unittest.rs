@@ -1,4 +1,4 @@
-//! The report for people, in the words and the shape of Python's `unittest`.
+//! The report for people, with the words and layout of Python's `unittest`.
 //!
 //! Source: `unittest.runner.TextTestRunner` and `TextTestResult` of CPython.
 
@@ -11,7 +11,7 @@ use crate::report::{Outcome, Report, Summary};
 const DOUBLE: &str = "======================================================================";
 const SINGLE: &str = "----------------------------------------------------------------------";
 
-/// The one letter that stands for an outcome in the line of dots.
+/// The letter for an outcome in the line of dots.
 pub(super) fn letter(status: Status) -> char {
     match status {
         Status::Pass => '.',
@@ -23,7 +23,7 @@ pub(super) fn letter(status: Status) -> char {
     }
 }
 
-/// What `-v` says behind a check's name.
+/// The word that `-v` prints after a check's name.
 pub(super) fn word(outcome: &Outcome) -> String {
     match outcome.finding.status {
         Status::Pass => "ok".to_owned(),
@@ -35,19 +35,19 @@ pub(super) fn word(outcome: &Outcome) -> String {
     }
 }
 
-/// How a check is called: its id, and below it what it verifies, if anything says so.
+/// The description of a check: its id, and below it its title, if it has one.
 pub(super) fn description(check: &Check) -> String {
     if check.title == check.id { check.id.clone() } else { format!("{}\n{}", check.id, check.title) }
 }
 
-/// Writes what stands below the dots.
+/// Writes everything below the dots.
 pub(super) fn report(report: &Report, elapsed: Duration) {
     live::say(&body(report, elapsed));
     let style = live::style(if report.passes() { Status::Pass } else { Status::Fail });
     live::say(&format!("{}\n", style.apply_to(verdict(report))));
 }
 
-/// All of it but the last line.
+/// All of it except the last line.
 fn body(report: &Report, elapsed: Duration) -> String {
     let of = |status| report.outcomes.iter().filter(move |outcome| outcome.finding.status == status);
     let mut text = String::new();
@@ -87,13 +87,13 @@ fn verdict(report: &Report) -> String {
     if counts.is_empty() { word.to_owned() } else { format!("{word} ({})", counts.join(", ")) }
 }
 
-/// What a server said may not move the cursor of whoever reads it.
+/// Escapes control characters: text from a server must not move the reader's cursor.
 fn visible(text: &str) -> String {
     let shown = |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(shown).collect()
 }
 
-/// A text as Python's `repr` shows it: in single quotes, unless it has such and no double ones.
+/// A text as Python's `repr` shows it: in single quotes, unless it has those and no double ones.
 fn quoted(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let escaped = |c: char| match c {

@@ -11,7 +11,7 @@ use crate::checks::{Kind, Options};
 use crate::error::Error;
 use crate::sys::filesystem::read_file;
 
-/// The keys of a table that are no options in the grammar of names.
+/// The keys of a table that are not options in the grammar of names.
 const KEYS: [&str; 3] = ["name", "use", "tags"];
 
 type Value<'i> = Spanned<DeValue<'i>>;
@@ -31,7 +31,7 @@ struct File<'a> {
 
 impl File<'_> {
     fn checks(&self) -> Result<Vec<Found>, Error> {
-        // The parser's own rendering quotes the line, and a line may hold a secret.
+        // The parser's own rendering quotes the line, which may hold a secret.
         let document = DeTable::parse(self.text).map_err(|error| {
             let offset = error.span().map_or(self.text.len(), |span| span.start);
             self.wrong(offset, error.message())
@@ -51,7 +51,7 @@ impl File<'_> {
         Ok(found)
     }
 
-    /// The checks that one table stands for: one, or as many as its dotted path has.
+    /// The checks of one table: one, or as many as its dotted path has.
     fn table(&self, value: &Value<'_>) -> Result<Vec<Found>, Error> {
         let DeValue::Table(table) = value.get_ref() else {
             return Err(self.wrong_at(value, "write [[check]], a table for each check"));
@@ -86,7 +86,7 @@ impl File<'_> {
         Ok(Found { check, from: self.place(used.span().start), registered: false })
     }
 
-    /// Registered checks, as the table changes them.
+    /// Registered checks, with the changes that the table makes.
     fn registered(&self, table: &DeTable<'_>, used: &Value<'_>, name: Option<&str>) -> Result<Vec<Found>, Error> {
         let path = self.string(used)?;
         let mut checks: Vec<_> = registry::at(path).collect();
@@ -111,7 +111,7 @@ impl File<'_> {
         Ok(checks.into_iter().map(|check| Found { check, from: from.clone(), registered: unchanged }).collect())
     }
 
-    /// The keys that are options, in the words of the grammar: `tags` is `tag`, given several times.
+    /// The keys that are options, in the words of the grammar: `tags` is a repeated `tag`.
     fn options(&self, table: &DeTable<'_>, kind: Option<&Kind>) -> Result<Vec<(String, String)>, Error> {
         let own = kind.map_or(&[][..], |kind| kind.options);
         let mut pairs = Vec::new();
@@ -128,7 +128,7 @@ impl File<'_> {
             let option = if name == "tags" { "tag" } else { name };
             let mut texts = self.texts(value)?;
             if let ("args", DeValue::Array(_), [only]) = (name, value.get_ref(), &mut texts[..]) {
-                // A single value is split at its commas, where it is no array.
+                // A single value is split at its commas; the only value in an array must not be.
                 *only = only.replace(',', "\\,");
             }
             pairs.extend(texts.into_iter().map(|text| (option.to_owned(), text)));
@@ -136,7 +136,7 @@ impl File<'_> {
         Ok(pairs)
     }
 
-    /// The values of an option: one, those of an array, or `KEY=VALUE` for each entry of a table.
+    /// The values of an option: a single one, those of an array, or `KEY=VALUE` for each entry of a table.
     fn texts(&self, value: &Value<'_>) -> Result<Vec<String>, Error> {
         match value.get_ref() {
             DeValue::Array(array) => array.iter().map(|value| self.scalar(value)).collect(),
@@ -178,7 +178,7 @@ impl File<'_> {
         Error::Usage(format!("{}: {why}", self.place(offset)))
     }
 
-    /// `FILE:LINE:COLUMN` of a byte, from 1, the column in characters.
+    /// `FILE:LINE:COLUMN` of a byte, counted from 1, the column in characters.
     fn place(&self, offset: usize) -> String {
         let before = self.text.get(..offset).unwrap_or_default();
         let line = before.matches('\n').count() + 1;

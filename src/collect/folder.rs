@@ -11,7 +11,7 @@ use crate::checks::Options;
 use crate::checks::trust;
 use crate::error::Error;
 
-/// Collects what a path names: a folder or one file.
+/// Collects from a path: a folder or one file.
 pub(super) fn collect(path: &Path, metadata: &Metadata, collector: &mut Collector<'_>) -> Result<(), Error> {
     trust::verify(path, metadata)?;
     if !metadata.is_dir() {
@@ -19,7 +19,7 @@ pub(super) fn collect(path: &Path, metadata: &Metadata, collector: &mut Collecto
     }
     for entry in parts(path)? {
         let metadata = match collector.look(&entry) {
-            // A dangling link is no file, as with run-parts; so is what has gone since the folder was read.
+            // A dangling link is skipped, as by run-parts; so is a file that has gone since the folder was read.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             looked => looked.map_err(|error| Error::Usage(format!("{}: {error}", entry.display())))?,
         };
@@ -31,7 +31,7 @@ pub(super) fn collect(path: &Path, metadata: &Metadata, collector: &mut Collecto
     Ok(())
 }
 
-/// The entries with a name that counts, in the order of run-parts.
+/// The entries whose names count, in the order of run-parts.
 fn parts(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let failed = |error| Error::Usage(format!("{}: {error}", folder.display()));
     let mut paths = Vec::new();
@@ -45,7 +45,7 @@ fn parts(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(paths)
 }
 
-/// Letters, digits, `_` and `-`: what an editor or a package manager leaves behind has other characters.
+/// Letters, digits, `_` and `-`: files left behind by editors and package managers have other characters.
 fn is_part(path: &Path) -> bool {
     let name = if is_toml(path) { path.file_stem() } else { path.file_name() };
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
@@ -74,7 +74,7 @@ fn part(path: &Path, metadata: &Metadata, collector: &mut Collector<'_>) -> Resu
     let spec = Spec {
         label: Some(name.to_owned()),
         scheme: "exec".to_owned(),
-        // The grammar decodes a target, and this one is a plain path.
+        // The grammar decodes targets, and this is a plain path.
         target: target.replace('%', "%25"),
         options: Options::default(),
     };

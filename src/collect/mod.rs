@@ -1,6 +1,6 @@
-//! Names → suite: the grammar of what HEALTHCHECKS and the command line hold.
+//! Names → suite: the grammar of HEALTHCHECKS and the command line.
 //!
-//! A name is, in this order of trial: the dotted path of registered checks; `scheme:target` of a built-in
+//! A name is, in the order in which this is tried: the dotted path of registered checks; `scheme:target` of a built-in
 //! kind; the path of a folder or file.
 
 mod file;
@@ -26,10 +26,10 @@ pub(crate) use spec::without_secrets;
 
 pub use sources::Sources;
 
-/// Where the checks are, if no name says so.
+/// Where to look for checks without names.
 const UNNAMED: [&str; 2] = ["./healthchecks.toml", "./healthchecks"];
 
-/// The checks collected for one request, each id once, in the order they were named.
+/// The checks collected for one request, each id once, in the order in which they were named.
 #[derive(Clone, Debug, Default)]
 pub struct Suite {
     checks: Arc<[Arc<Check>]>,
@@ -41,7 +41,7 @@ impl Suite {
         &self.checks
     }
 
-    /// Whether it is that very suite: the same checks, as they were collected once.
+    /// Whether it is the very same suite, from the same collection.
     pub fn is(&self, other: &Suite) -> bool {
         Arc::ptr_eq(&self.checks, &other.checks)
     }
@@ -49,13 +49,12 @@ impl Suite {
     /// The part of the suite at or under a dotted path; empty when nothing is there.
     pub fn at(&self, path: &str) -> Suite {
         let dotted = registry::dotted(path);
-        // An address may have `::` in it, and is meant as it is written.
+        // An address may contain `::`, and means it literally.
         let wanted = |id: &str| registry::is_at(id, &dotted) || registry::is_at(id, path);
         Suite { checks: self.checks.iter().filter(|check| wanted(&check.id)).cloned().collect() }
     }
 
-    /// The part of the suite that has one of these tags, if any are given, and is not at or under one of
-    /// these names.
+    /// The part of the suite that has one of these tags, if there are any, and is not at or under one of these names.
     pub fn select(&self, tags: &[String], excluded: &[String]) -> Suite {
         if tags.is_empty() && excluded.is_empty() {
             return self.clone();
@@ -74,22 +73,22 @@ impl Suite {
 }
 
 impl FromIterator<Arc<Check>> for Suite {
-    /// The first check of an id stays.
+    /// Of several checks with the same id, the first stays.
     fn from_iter<I: IntoIterator<Item = Arc<Check>>>(checks: I) -> Suite {
         let mut seen = HashSet::new();
         Suite { checks: checks.into_iter().filter(|check| seen.insert(check.id.clone())).collect() }
     }
 }
 
-/// Collects what the names say; without names, what `./healthchecks.toml` and `./healthchecks/` hold.
-/// `origin` is where the names stand, for the message when one is wrong.
+/// Collects the checks that these names select; without names, those in `./healthchecks.toml` and `./healthchecks/`.
+/// `origin` says where the names were given, for error messages.
 ///
-/// Overlapping dotted paths collect a check once. A name that collects nothing is an error, so that a
-/// slip of the pen never makes a green report.
+/// Overlapping dotted paths collect a check once. A name that collects nothing is an error, so that a typing error
+/// never leads to a passing report.
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] when a name cannot be understood, collects nothing, or two checks have one id;
+/// [`Error::Usage`] when a name cannot be understood or collects nothing, or two checks have the same id;
 /// [`Error::Unsafe`] when others may write to a folder, file or executable.
 pub fn collect<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Suite, Error> {
     Sources::read(names, origin).map(|sources| sources.suite().clone())
@@ -99,9 +98,9 @@ pub fn collect<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Suite, Error>
 #[derive(Debug)]
 struct Found {
     check: Check,
-    /// The name, or the place in a file.
+    /// The name, or the place in a file, that it came from.
     from: String,
-    /// Whether it is a registered check as it was compiled in.
+    /// Whether it is a registered check without changes.
     registered: bool,
 }
 
@@ -113,7 +112,7 @@ struct Collector<'a> {
 }
 
 impl Collector<'_> {
-    /// Reads the names; the stamps are those of the files that were looked at, well or not.
+    /// Reads the names. The stamps are those of all files that were looked at, even if reading failed.
     fn read(names: &[String], origin: &str) -> (Vec<Stamp>, Result<Suite, Error>) {
         let mut collector = Collector { origin, found: Vec::new(), stamps: Vec::new() };
         let result = collector.add_all(names);
@@ -168,7 +167,7 @@ impl Collector<'_> {
     fn add_spec(&mut self, spec: Spec) -> Result<(), Error> {
         let from = spec.shown();
         verify_program(&spec)?;
-        // A target that is no URL after all may have been meant as one, with a password before its `@`.
+        // A target that is not a URL may have been meant as one, with a password before its `@`.
         let user = spec.target.rfind('@').map(|at| spec.target[..at].to_owned()).filter(|user| !user.is_empty());
         let veiled = |text: &str| user.iter().fold(text.to_owned(), |text, user| text.replace(user, "***"));
         let check = spec.build().map_err(|error| self.wrong(&veiled(&from), &veiled(&error)))?;
@@ -196,7 +195,7 @@ impl Collector<'_> {
         ))
     }
 
-    /// Looks at a file, and remembers how it looks.
+    /// Looks at a file, and remembers its state.
     fn look(&mut self, path: &Path) -> io::Result<Metadata> {
         let (stamp, metadata) = Stamp::take(path);
         self.stamps.push(stamp);
@@ -208,8 +207,8 @@ impl Collector<'_> {
     }
 }
 
-/// Refuses the program of an `exec` check that others may change, if it is named by a path; any other is found
-/// when it is run, and looked at then.
+/// Refuses the program of an `exec` check that others may change, if it is given by a path. A bare name is only looked
+/// up, and checked, when it is run.
 fn verify_program(spec: &Spec) -> Result<(), Error> {
     let target = spec.plain_target();
     match Path::new(&target).metadata() {
@@ -218,13 +217,13 @@ fn verify_program(spec: &Spec) -> Result<(), Error> {
     }
 }
 
-/// The first that stands there for the second time.
+/// The first id that appears for the second time.
 fn first_twice<'a>(mut ids: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let mut seen = HashSet::new();
     ids.find(|id| !seen.insert(*id))
 }
 
-/// What stands behind the last `@`: a misspelt URL may have a password before it.
+/// The name from its last `@` on: in a misspelt URL, a password may precede it.
 fn without_user(name: &str) -> String {
     name.rfind('@').map_or_else(|| name.to_owned(), |at| format!("***{}", &name[at..]))
 }
@@ -234,7 +233,7 @@ fn is_path(name: &str) -> bool {
     ["/", "./", "../"].iter().any(|start| name.starts_with(start)) || name.ends_with(".toml")
 }
 
-/// The checks, if no two have one id. A registered check that several paths collect is one check.
+/// The checks, if their ids are unique. A registered check that several paths collect is one check.
 fn unique(found: Vec<Found>) -> Result<Suite, Error> {
     let mut first: HashMap<String, (String, bool)> = HashMap::new();
     for Found { check, from, registered } in &found {
@@ -252,7 +251,7 @@ fn unique(found: Vec<Found>) -> Result<Suite, Error> {
     Ok(found.into_iter().map(|Found { check, from, .. }| Arc::new(Check { origin: from, ..check })).collect())
 }
 
-/// The first names in full, the rest as a count: a message stays one line, whatever is collected.
+/// The first names in full and the number of the others: a message stays on one line, however much was collected.
 fn listed(names: impl Iterator<Item = String>) -> String {
     const SHOWN: usize = 20;
     let names: Vec<_> = names.collect();

@@ -1,13 +1,13 @@
-//! The healthchecks that are compiled in, by dotted path.
+//! The compiled-in healthchecks, by dotted path.
 
 use std::time::Duration;
 
 use crate::check::{Check, DEFAULT_TIMEOUT, Expect, Finding};
 
-/// One compiled-in healthcheck, as [`#[healthcheck]`](crate::healthcheck) writes it and the linker gathers it.
+/// One compiled-in healthcheck, as written by [`#[healthcheck]`](crate::healthcheck) and gathered by the linker.
 #[derive(Debug)]
 pub struct Registered {
-    /// The module it stands in, as `module_path!()` gives it.
+    /// The module that it is in, as `module_path!()` gives it.
     pub module: &'static str,
     /// The name of the function.
     pub name: &'static str,
@@ -19,9 +19,9 @@ pub struct Registered {
     pub tags: &'static [&'static str],
     /// What a healthy answer is.
     pub expect: Expect,
-    /// Whether it may wait for anything.
+    /// Whether it may block.
     pub blocking: bool,
-    /// What to call.
+    /// The function to call.
     pub run: fn() -> Finding,
 }
 
@@ -47,7 +47,7 @@ impl From<&'static Registered> for Check {
     }
 }
 
-/// Every healthcheck that is compiled in, in the order of their ids.
+/// Every compiled-in healthcheck, in the order of their ids.
 ///
 /// ```
 /// let ids: Vec<String> = hospital::registered().map(|check| check.id()).collect();
@@ -59,7 +59,7 @@ pub fn registered() -> impl Iterator<Item = &'static Registered> {
     all.into_iter()
 }
 
-/// Whether a healthcheck is compiled in by exactly that name, with `.` or `::`.
+/// Whether a healthcheck with exactly this name is compiled in. The name may have `.` or `::`.
 ///
 /// ```
 /// assert!(hospital::is_healthcheck("hospital.healthchecks.predictable.collected"));
@@ -82,7 +82,7 @@ pub(super) fn known() -> String {
     super::listed(registered().map(Registered::id))
 }
 
-/// Whether the dotted name `id` is `path` or stands under it.
+/// Whether the dotted name `id` is `path` or is under it.
 pub(super) fn is_at(id: &str, path: &str) -> bool {
     id.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

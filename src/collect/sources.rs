@@ -1,4 +1,4 @@
-//! What names collect, and the files that it came from: they are read again when they have changed.
+//! What names collect, and the files that it came from, which are reread when they have changed.
 
 use std::fs::{self, Metadata};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,10 +12,10 @@ use super::{Collector, Suite};
 use crate::check::{Check, Finding};
 use crate::error::Error;
 
-/// Two changes within the granularity of a file's time may look like one; longer apart they do not.
+/// Two changes within the granularity of a file's time may look like one; this far apart they do not.
 const GRANULARITY: Duration = Duration::from_millis(50);
 
-/// Names, what they collect, and how the files looked that they were read from.
+/// Names, what they collect, and the state of the files that were read.
 #[derive(Clone, Debug)]
 pub struct Sources {
     names: Vec<String>,
@@ -25,7 +25,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Collects what the names say, as [`super::collect`] does.
+    /// Collects what the names select, as [`super::collect`] does.
     ///
     /// # Errors
     ///
@@ -36,24 +36,24 @@ impl Sources {
         Ok(Sources { names, origin: origin.to_owned(), suite: suite?, stamps })
     }
 
-    /// What is collected.
+    /// The collected suite.
     pub fn suite(&self) -> &Suite {
         &self.suite
     }
 
-    /// Whether there are checks that start programs, or may be when their files have changed.
+    /// Whether there are checks that start programs, or can be once their files have changed.
     pub(crate) fn may_start_programs(&self) -> bool {
         !self.stamps.is_empty() || self.suite.checks().iter().any(|check| check.kind == "exec")
     }
 
-    /// Whether a file or folder looks different from when it was read. Costs one system call for each,
-    /// and nothing where no name is a path.
+    /// Whether a file or folder looks different from when it was read. Costs one system call for each, and nothing if
+    /// no name is a path.
     pub fn changed(&self) -> bool {
         self.stamps.iter().any(Stamp::is_stale)
     }
 
-    /// Which state of the files was read: another process that has read the same state has the same number. `None`
-    /// while they have changed so shortly before that they may change again and look the same.
+    /// A number for the state of the files that were read, which is the same in every process that has read the same
+    /// state. `None` while they have changed so recently that they may change again and look the same.
     pub fn edition(&self) -> Option<u64> {
         let mut hasher = DefaultHasher::new();
         for stamp in &self.stamps {
@@ -65,8 +65,8 @@ impl Sources {
         Some(hasher.finish())
     }
 
-    /// Reads everything again. If something is wrong with it now, the last good suite stays, with one
-    /// more check that is an error and says what is wrong.
+    /// Reads everything again. If something in it is wrong now, the last good suite stays, with one more check that is
+    /// an error and reports what is wrong.
     pub fn refresh(&mut self) {
         let (stamps, suite) = Collector::read(&self.names, &self.origin);
         self.stamps = stamps;
@@ -82,7 +82,7 @@ impl Sources {
     }
 }
 
-/// The check that stands for a change which cannot be used.
+/// The check that reports a change that cannot be used.
 fn complaint(error: &Error) -> Check {
     let context = format!("the last change is not in use: {error}");
     Check {
@@ -92,7 +92,7 @@ fn complaint(error: &Error) -> Check {
     }
 }
 
-/// How a file or folder looked before it was read.
+/// The state of a file or folder before it was read.
 #[derive(Clone, Debug)]
 pub(super) struct Stamp {
     path: PathBuf,
@@ -100,8 +100,8 @@ pub(super) struct Stamp {
     taken: SystemTime,
 }
 
-/// What tells one state of a file from another. A change of content, mode or owner moves the time of
-/// change, and another file in its place has another number.
+/// What distinguishes one state of a file from another. A change of content, mode or owner changes ctime, and another
+/// file in its place has another inode number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Look {
     device: u64,
@@ -111,7 +111,7 @@ struct Look {
 }
 
 impl Stamp {
-    /// Looks at a path, before it is read: what changes while it is read looks changed afterwards.
+    /// Looks at a path before it is read: a change during the reading is noticed afterwards.
     pub(super) fn take(path: &Path) -> (Stamp, io::Result<Metadata>) {
         let taken = SystemTime::now();
         let metadata = fs::metadata(path);
@@ -123,14 +123,14 @@ impl Stamp {
         match fs::metadata(&self.path) {
             Ok(metadata) => self.look != Some(Look::of(&metadata)) || self.is_too_fresh(),
             Err(error) => match error.kind() {
-                // The master may see what a worker with fewer rights does not: nothing changed by that.
+                // The master may see what a worker with fewer rights cannot: that is no change.
                 io::ErrorKind::PermissionDenied => false,
                 _ => self.look.is_some(),
             },
         }
     }
 
-    /// Whether it had changed so shortly before that a second change would look the same.
+    /// Whether it had changed so recently that a second change would look the same.
     fn is_too_fresh(&self) -> bool {
         let Some(Look { changed: (seconds, nanos), .. }) = self.look else { return false };
         let changed = Duration::new(seconds.max(0) as u64, nanos as u32);
@@ -173,7 +173,7 @@ mod tests {
         Sources::read(&[folder.to_str().expect("a plain path")], "HEALTHCHECKS").expect("it is good")
     }
 
-    /// Reads anew until the files are older than what a file's time can tell apart.
+    /// Rereads until the files are old enough for any change to show in their times.
     fn settled(folder: &Path) -> Sources {
         let deadline = Instant::now() + Duration::from_secs(10);
         let mut sources = read(folder);

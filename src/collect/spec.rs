@@ -13,10 +13,10 @@ use crate::duration;
 /// The options that every kind of check has.
 pub(crate) const COMMON: [&str; 4] = ["timeout", "tag", "title", "expect"];
 
-/// A name taken apart; nothing of it is verified yet.
+/// A name split into its parts; nothing is verified yet.
 #[derive(Debug)]
 pub(super) struct Spec {
-    /// What it is to be called, instead of what it says.
+    /// Its own name, in place of the one from scheme and target.
     pub(super) label: Option<String>,
     pub(super) scheme: String,
     pub(super) target: String,
@@ -24,11 +24,11 @@ pub(super) struct Spec {
 }
 
 impl Spec {
-    /// Takes a name apart; `None` if it is not of this form.
+    /// Splits a name; `None` if it does not have this form.
     ///
     /// # Errors
     ///
-    /// When nobody can tell where its password ends, or what its bytes stand for; nothing of the name is in the message.
+    /// When the end of its password or the meaning of its bytes is ambiguous; nothing of the name is in the message.
     pub(super) fn parse(name: &str) -> Result<Option<Spec>, String> {
         if secrets::is_ambiguous(name) {
             return Err("a user or password holds a '/', '?' or '#': write %2F, %3F or %23 for it".to_owned());
@@ -40,7 +40,7 @@ impl Spec {
         }
     }
 
-    /// Whether everything is that has to be.
+    /// Whether everything is text that must be.
     fn is_text(&self) -> bool {
         // A URL stays encoded.
         let is_url = self.target.strip_prefix("//").is_some_and(|rest| !rest.starts_with('/'));
@@ -66,7 +66,7 @@ impl Spec {
         })
     }
 
-    /// The kind of check that the scheme stands for.
+    /// The kind of check that the scheme names.
     pub(super) fn kind(&self) -> Result<&'static Kind, String> {
         BUILTINS
             .iter()
@@ -79,15 +79,15 @@ impl Spec {
         format!("{}:{}", self.scheme, secrets::shown(&self.target))
     }
 
-    /// What must not be shown of it.
+    /// Its secrets, which must not be shown.
     fn secrets(&self) -> Secrets {
         Secrets::of(&self.target).and_fields(self.options.values("header")).and_variables(self.options.values("env"))
     }
 
-    /// What the kind is given: a URL as it is, anything else decoded.
+    /// What the kind gets: a URL unchanged, anything else decoded.
     pub(super) fn plain_target(&self) -> String {
         match self.target.strip_prefix("//") {
-            // An empty authority: the path is all there is.
+            // The authority is empty: there is only a path.
             Some(path) if path.starts_with('/') => decoded(path),
             Some(_) => self.target.clone(),
             None => decoded(&self.target),
@@ -112,7 +112,7 @@ impl Spec {
         let shown = secrets::shown(&self.target);
         let title = kind.title.replace("{target}", shown.strip_prefix("//").unwrap_or(&shown));
         let id = self.label.clone().unwrap_or_else(|| self.shown());
-        // The kinds keep secrets out of what they say; what a server or a library says is not theirs.
+        // The kinds keep secrets out of their own words, but not out of those of servers and libraries.
         let scrubbed = move |deadline| {
             let mut finding = action(deadline);
             if !hidden.is_empty() {
@@ -126,7 +126,7 @@ impl Spec {
     }
 }
 
-/// The options of every kind, and of a registered check that a file names.
+/// The options of every kind, and of registered checks named in a file.
 #[derive(Debug)]
 pub(super) struct Common {
     timeout: Option<Duration>,
@@ -157,7 +157,7 @@ impl Common {
         }
     }
 
-    /// What is given takes the place of what the check has; tags are added.
+    /// Given options replace those of the check, except tags, which are added.
     pub(super) fn apply(&self, check: &mut Check) {
         check.timeout = self.timeout.unwrap_or(check.timeout);
         check.expect = self.expect.unwrap_or(check.expect);
@@ -166,18 +166,17 @@ impl Common {
     }
 }
 
-/// The schemes that there are, for a message.
+/// All schemes, for a message.
 pub(super) fn schemes() -> String {
     listed(BUILTINS.iter().map(|kind| kind.scheme.to_owned()))
 }
 
-/// Whether a check can be called that: it stands in URLs and in lists.
+/// Whether this can be the name of a check: it will be in URLs and in lists.
 pub(super) fn is_label(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
 }
 
-/// Splits after the scheme, which is one in the sense of RFC 3986; a Rust path has none, and `ping:::1` is
-/// none.
+/// Splits after the scheme, if there is one in the sense of RFC 3986: a Rust path has none, but `ping:::1` does.
 fn split_scheme(text: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = text.split_once(':')?;
     let proper = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
@@ -190,7 +189,7 @@ fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// A name as it may be shown, with its options: `***` stands for each secret, and for whatever may be one.
+/// A name as it may be shown, with its options: `***` replaces each secret, and whatever may be one.
 pub(crate) fn without_secrets(name: &str) -> String {
     match Spec::parse(name) {
         Ok(None) => name.to_owned(),

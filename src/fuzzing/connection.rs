@@ -1,39 +1,39 @@
-//! A whole conversation with a connection, the client's bytes cut into pieces in several ways.
+//! A whole conversation with a connection, with the client's bytes split in several ways.
 
 use std::time::{Duration, Instant};
 
 use crate::worker::connection::{Connection, Limits, Method, Need, Patience, Reader, Rejection, Response};
 
-/// So small that a short input can be beyond them.
+/// Small enough for a short input to exceed them.
 const LIMITS: Limits = Limits { line: 256, fields: 8, field_size: 128 };
 const PATIENCE: Patience = Patience { header: Duration::from_secs(10), keep_alive: Duration::from_secs(75) };
 
 const BODY: &[u8] = b"answered\n";
 
-/// How often a connection may want something for one byte of its client: it never turns in circles.
+/// How many steps a connection may need for one byte of its client: it must not run in circles.
 const STEPS_A_BYTE: usize = 16;
 
-/// What a request came to.
+/// What became of a request.
 #[derive(Debug, PartialEq, Eq)]
 enum Event {
     Asked { method: Method, target: String, accept: Option<String>, authorization: Option<String> },
     Rejected(u16),
 }
 
-/// Talks, and judges what was said. The first byte says into what pieces the others are cut.
+/// Talks, and judges the conversation. The first byte determines how the others are split.
 ///
 /// # Panics
 ///
-/// When something does not hold: for the fuzzer to find.
+/// When something does not hold, which the fuzzer is looking for.
 pub fn talk(data: &[u8]) {
     let Some((&cut, bytes)) = data.split_first() else { return };
     let mut reader = Reader::new(LIMITS);
     let whole = Talk::with(&mut reader, bytes, bytes.len().max(1));
-    // With a reader that knows some of it already.
+    // With a reader that already knows some of it.
     let pieces = Talk::with(&mut reader, bytes, 1 + usize::from(cut) % 32);
     whole.judge();
     pieces.judge();
-    // An error may be seen earlier or later, but nobody can have another request read by sending it in another way.
+    // An error may be noticed earlier or later, but how a request is split must not change what is read.
     assert_eq!(whole.requests(), pieces.requests(), "the pieces are of {} bytes", 1 + usize::from(cut) % 32);
 }
 
@@ -43,7 +43,7 @@ struct Talk {
 }
 
 impl Talk {
-    /// The client sends all that, in such pieces, and takes its answers so.
+    /// The client sends all of this in pieces of this size, and reads its answers likewise.
     fn with(reader: &mut Reader, bytes: &[u8], piece: usize) -> Talk {
         let now = Instant::now();
         let mut connection = Connection::new(now, &PATIENCE);
@@ -95,7 +95,7 @@ impl Talk {
     fn reject(&mut self, connection: &mut Connection, rejection: Rejection, now: Instant) {
         let (status, _) = rejection.answer();
         self.events.push(Event::Rejected(status));
-        // Without a body, for that of a HEAD is not there and nobody can know.
+        // Without a body: the answer to a HEAD has none, and here the method is unknown.
         connection.reject(response(status, b""), now);
     }
 
@@ -103,7 +103,7 @@ impl Talk {
         self.events.iter().filter(|event| matches!(event, Event::Asked { .. })).collect()
     }
 
-    /// One whole answer for each request, in order; nothing behind a refusal, or behind the end that was announced.
+    /// One whole answer for each request, in order, and nothing after a rejection or after an announced close.
     fn judge(&self) {
         let mut rest = self.heard.as_slice();
         for (number, event) in self.events.iter().enumerate() {

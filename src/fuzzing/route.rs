@@ -10,11 +10,11 @@ use crate::worker::route::{Query, Route, route};
 const METHODS: [Method; 4] = [Method::Get, Method::Head, Method::Options, Method::Other];
 const PREFIXES: [&str; 3] = ["", "/healthchecks", "/a/b"];
 
-/// Routes it, and judges what comes out. The first byte chooses the method and the prefix.
+/// Routes it, and judges the result. The first byte chooses the method and the prefix.
 ///
 /// # Panics
 ///
-/// When something does not hold: for the fuzzer to find.
+/// When something does not hold, which the fuzzer is looking for.
 pub fn find(data: &[u8]) {
     let Some((&choice, bytes)) = data.split_first() else { return };
     // The connection lets nothing else through.
@@ -49,7 +49,7 @@ fn judge(found: &Route<'_>, method: Method, prefix: &str) {
     for text in [&path].into_iter().chain(tags).chain(excluded).chain(format) {
         assert!(!text.contains(char::is_control), "{text:?} would break a line of the log");
     }
-    // What was understood can be said again, and means the same.
+    // What was understood can be written again, and means the same.
     let again = written(&path, query, prefix);
     assert_eq!(&route(method, &again, prefix), found, "{again}");
 }

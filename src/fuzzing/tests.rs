@@ -1,4 +1,4 @@
-//! What the fuzzer begins with, and what it has found, is tried each time.
+//! Tries the fuzzer's seeds and its findings each time.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A check whose answer is known: it shows that collecting, running and reporting work.
+//! A check with a known answer: it shows that collecting, running and reporting work.
 
 use crate::healthcheck;
 

@@ -1,12 +1,12 @@
-//! Where lines are logged to: a standard stream, or a file that can be opened anew. A line that cannot be written at once
-//! is lost, and never stops or fails what is logged.
+//! Where log lines go: a standard stream, or a file that can be reopened. A line that cannot be written at once is
+//! dropped, and never stops or fails the caller.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::sys::descriptors::{own_pipe, write_if_ready};
+use crate::sys::descriptors::{own_pipe, write_from_background, write_if_ready};
 use crate::sys::filesystem::open_log;
 use crate::sys::sockets::FileOwner;
 
@@ -19,7 +19,7 @@ pub(super) enum Stream {
 
 pub(super) struct Output {
     stream: Stream,
-    /// Absolute, so that it is the same file whatever the directory is later.
+    /// Absolute, so that it stays the same file if the directory changes.
     path: Option<PathBuf>,
     owner: FileOwner,
     state: Mutex<State>,
@@ -28,42 +28,43 @@ pub(super) struct Output {
 struct State {
     /// `None`: the standard stream.
     file: Option<File>,
-    /// Lines that could not be written since the last one that could.
+    /// How many lines were lost since the last that was written.
     lost: usize,
-    /// Whether the last line is there in part only.
+    /// Whether the last line was only written in part.
     torn: bool,
 }
 
 impl Output {
-    /// The file at that path, or without one the stream. The file is given to `owner`, so that workers of another user
-    /// can open it anew.
+    /// The file at this path, or the stream if there is none. A file that it creates is given to `owner`, so that
+    /// workers that run as another user can reopen it.
     pub(super) fn open(path: Option<&Path>, stream: Stream, owner: FileOwner) -> io::Result<Output> {
         let path = path.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         let file = match (&path, stream) {
-            (Some(path), _) => Some(open(path, owner)?),
+            (Some(path), _) => Some(open_log(path, owner)?),
             (None, Stream::Out) => own_pipe(&io::stdout()),
             (None, Stream::Error) => own_pipe(&io::stderr()),
         };
         Ok(Output { stream, path, owner, state: Mutex::new(State { file, lost: 0, torn: false }) })
     }
 
-    /// Whether it is a standard stream, no file.
+    /// Whether this is a standard stream and not a file.
     pub(super) fn is_a_stream(&self) -> bool {
         self.path.is_none()
     }
 
-    /// Opens the file anew, after it was rotated away. A failure keeps the old one, and is returned with the path.
+    /// Reopens the file after it was rotated away. If that fails, the old file stays in use, and the error is returned
+    /// with the path.
     pub(super) fn reopen(&self) -> Result<(), (&Path, io::Error)> {
         let Some(path) = &self.path else { return Ok(()) };
-        let file = open(path, self.owner).map_err(|error| (path.as_path(), error))?;
+        let file = open_log(path, self.owner).map_err(|error| (path.as_path(), error))?;
         let mut state = self.lock();
         state.file = Some(file);
         state.torn = false;
         Ok(())
     }
 
-    /// Writes a line. If lines were lost before it, `note` makes of their number what is written in front of it.
-    /// Returns that number, if this line was not lost too.
+    /// Writes a line. If lines before it were lost, `note` turns their number into text that is written in front of it.
+    /// Returns that number, unless this line was lost, too.
     pub(super) fn put(&self, line: &[u8], note: fn(usize) -> String) -> usize {
         let mut state = self.lock();
         let lost = state.lost;
@@ -87,7 +88,7 @@ impl State {
         let mut rest = bytes;
         while !rest.is_empty() {
             let written = match (&mut self.file, stream) {
-                (Some(file), _) => file.write(rest),
+                (Some(file), _) => write_from_background(|| file.write(rest)),
                 (None, Stream::Out) => write_if_ready(&io::stdout(), rest),
                 (None, Stream::Error) => write_if_ready(&io::stderr(), rest),
             };
@@ -98,17 +99,10 @@ impl State {
                 Err(_) => break,
             }
         }
-        // What was torn before is not mended by writing nothing.
+        // If nothing was written, a torn line is still torn.
         self.torn = if rest.len() == bytes.len() { self.torn } else { !rest.is_empty() };
         rest.is_empty()
     }
-}
-
-fn open(path: &Path, (user, group): FileOwner) -> io::Result<File> {
-    let file = open_log(path)?;
-    // A worker may not, and need not, give away what the master has given it.
-    let _ = std::os::unix::fs::fchown(&file, user, group);
-    Ok(file)
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ pub(crate) enum Command {
     Stop,
     /// Read the configuration again and replace the workers one by one.
     Reload,
-    /// Start the program anew, with the sockets, and drain when the new one is ready.
+    /// Start the program again, with the sockets, and drain once the new master is ready.
     Upgrade,
-    /// Open the log files anew, here and in the workers.
+    /// Reopen the log files, here and in the workers.
     Reopen,
     /// One worker more.
     More,
@@ -23,7 +23,7 @@ pub(crate) enum Command {
     Reap,
 }
 
-/// Each signal that the master handles, by its name, with what it asks for.
+/// The signals that the master handles, by name, and what they ask for.
 ///
 /// `docs/SIGNALS.md` is compared with this table by a test.
 pub(crate) const SIGNALS: [(&str, Command); 10] = [
@@ -39,7 +39,7 @@ pub(crate) const SIGNALS: [(&str, Command); 10] = [
     ("CHLD", Command::Reap),
 ];
 
-/// What the signal of that name asks for; `None` for one that is not handled.
+/// What the signal with this name asks for; `None` if it is not handled.
 pub(crate) fn named(signal: &str) -> Option<Command> {
     let short = signal.strip_prefix("SIG").unwrap_or(signal);
     SIGNALS.iter().find(|(name, _)| *name == short).map(|&(_, command)| command)

@@ -1,4 +1,4 @@
-//! What workers die of: told in the log, and held against the checks that they were in.
+//! How workers died: reported in the log, and held against the checks that they were running.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -11,10 +11,10 @@ use crate::sys::casebook::{Casebook, InProgress};
 use crate::sys::cgroup::OomKills;
 use crate::sys::signals::Signal;
 
-/// How many checks a line of the log names.
+/// How many checks a log line names.
 const NAMED: usize = 5;
 
-/// Looks at the dead.
+/// Examines dead and hung workers.
 pub(super) struct Coroner {
     casebook: Casebook,
     oom_kills: Option<OomKills>,
@@ -25,28 +25,28 @@ impl Coroner {
         Coroner { casebook, oom_kills: OomKills::watch() }
     }
 
-    /// Where workers note what they are in.
+    /// The memory in which workers note the checks that they are running.
     pub(super) fn casebook(&self) -> Casebook {
         self.casebook
     }
 
-    /// To be called now and then: what the kernel has killed since, for want of memory, was none of ours.
+    /// Call this from time to time: the out-of-memory kills not accounted for by now hit none of our workers.
     pub(super) fn catch_up(&mut self) {
         self.oom_kills.iter_mut().for_each(OomKills::catch_up);
     }
 
-    /// A worker is about to be aborted.
+    /// A worker hangs and is about to be aborted.
     pub(super) fn hangs(&self, slot: usize, pid: Pid) {
         let mut checks = self.casebook.in_progress(slot);
-        // Those on threads do not keep its loop from going on.
+        // Checks on threads do not stop its loop.
         checks.retain(|check| check.in_loop);
         tracing::error!("worker {slot} (pid {pid}) hangs{}: aborting it", named(&checks));
         self.blame(&checks, Cause::Hang);
-        // It is to blame once, not again for the end.
+        // Blamed once, and not again when the worker ends.
         self.casebook.forget(slot);
     }
 
-    /// A worker is dead. One that ended as if all were well is no such if it was in a check.
+    /// A worker is dead. A successful exit counts as a death if it was running a check.
     pub(super) fn died(&mut self, slot: usize, state: Slot, pid: Pid, status: ExitStatus) -> End {
         let checks = self.casebook.in_progress(slot);
         let (is_well, in_what) = (status.success() && checks.is_empty(), named(&checks));
@@ -63,7 +63,7 @@ impl Coroner {
             Slot::Serving { .. } => tracing::error!("worker {slot} (pid {pid}) died: {end}"),
             Slot::Draining { .. } if is_well => tracing::debug!("worker {slot} (pid {pid}) finished"),
             Slot::Draining { .. } | Slot::Aborting { .. } => tracing::warn!("worker {slot} (pid {pid}) ended: {end}"),
-            // By us: nobody else is to blame.
+            // Killed by us: no check is to blame.
             Slot::Dying { .. } => {
                 tracing::info!("worker {slot} (pid {pid}) was killed");
                 return End::Crash;
@@ -89,7 +89,7 @@ impl Coroner {
             let (check, before) = (&checks[place], in_progress[place].0);
             let now = self.casebook.time(Instant::now());
             let after = Case::after_death(before, cause, now);
-            // Not if somebody else's death was counted meanwhile.
+            // Unless another death was counted against it meanwhile.
             if self.casebook.change(check.key, check.case, after.to_bits())
                 && let Standing::Quarantined { deaths, left, .. } = Standing::of(after, now)
             {
@@ -108,7 +108,7 @@ pub(super) fn too_late(slot: usize, pid: Pid, after: Duration) {
     );
 }
 
-/// The checks that a worker was in, as the end of a sentence.
+/// The checks that a worker was running, as the end of a sentence.
 fn named(checks: &[InProgress]) -> String {
     let mut names: Vec<_> = checks.iter().take(NAMED).map(|check| check.name.clone()).collect();
     if checks.len() > NAMED {

@@ -1,4 +1,4 @@
-//! The fleet: slots × events → actions. Pure: it knows no process and no clock.
+//! The fleet: slots × events → actions. Pure: it knows neither processes nor the time.
 //!
 //! ```text
 //!            Fork            Forked             Ready              surplus, stop
@@ -10,9 +10,9 @@
 //!     └──────────────────────────────── Dying ◀──────────────────┴─────────────────────┘
 //! ```
 //!
-//! A worker may die in every state; its slot is then vacant. What follows from a change is found in
-//! one place, [`Fleet::converge`], which compares what there is with what is wanted: a crash, a
-//! reload, TTIN and the end are all the same to it.
+//! A worker may die in every state; its slot is then vacant. The consequences of every change are in one place,
+//! [`Fleet::converge`], which compares what there is with what is wanted: a crash, a reload, TTIN and the end are all
+//! the same to it.
 
 mod backoff;
 mod converge;
@@ -31,13 +31,13 @@ use backoff::Backoff;
 pub(crate) use event::{Action, End, Event, Timing};
 pub(crate) use slot::{Generation, Pid, Slot};
 
-/// How often a new generation may die while it boots, before the old one is brought back.
+/// How often workers of a new generation may die while booting before the old one is brought back.
 const STRIKES: u8 = 3;
 
 /// How long a worker has for its core dump between ABRT and KILL.
 const ABORT_GRACE: Duration = Duration::from_secs(5);
 
-/// A master that wakes up so much later than it meant to was stopped or frozen, and its workers may have been so too.
+/// A master that wakes up this much too late was stopped or frozen, and its workers may have been, too.
 const OVERSLEPT: Duration = Duration::from_secs(1);
 
 /// Two TERMs within this time are one: timeout(1) and some supervisors signal the process and its group.
@@ -51,24 +51,24 @@ struct Force {
     timing: Timing,
 }
 
-/// What the fleet is about.
+/// What the fleet is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It has not answered with all its workers yet: one that cannot boot ends it.
+    /// Not all of its workers have answered yet: if one cannot boot, that ends the start.
     Starting,
     /// All workers are, or will be, of the present generation.
     Running,
-    /// One by one, the workers of what was in force before are replaced.
+    /// The workers of the former generation are replaced, one by one.
     Reloading { from: Force, strikes: u8, again: bool },
-    /// The workers were sent away, the master stays.
+    /// The workers were sent away; the master stays.
     Paused,
-    /// Readiness fails, and everything is still answered.
+    /// Readiness fails, but everything is still answered.
     Leaving { since: Instant, until: Instant },
-    /// The workers finish; then it exits.
+    /// The workers finish; then the master exits.
     Stopping { since: Instant, code: u8 },
 }
 
-/// The master that is to take over.
+/// The master that is to take over from us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Successor {
     /// Started, not ready yet.
@@ -85,11 +85,11 @@ impl Successor {
     }
 }
 
-/// The workers, where they stand, and what is wanted of them.
+/// The workers, their states, and what is wanted of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Fleet {
     force: Force,
-    /// The highest number that was given to a generation.
+    /// The highest number that a generation has had.
     latest: Generation,
     capacity: usize,
     phase: Phase,
@@ -102,7 +102,7 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// A fleet of `asked` workers, none of them forked, with never more than `capacity` slots.
+    /// A fleet of `asked` workers, none of them forked, that never has more than `capacity` slots.
     pub(crate) fn new(generation: Generation, asked: usize, capacity: usize, timing: Timing, now: Instant) -> Fleet {
         Fleet {
             force: Force { generation, asked, timing },
@@ -118,7 +118,7 @@ impl Fleet {
         }
     }
 
-    /// Takes in what happened and says what to do about it, in order.
+    /// Takes in an event and returns what to do about it, in this order.
     pub(crate) fn decide(&mut self, event: Event, now: Instant) -> Vec<Action> {
         let mut actions = match event {
             Event::Tick => self.tick(now),
@@ -147,12 +147,12 @@ impl Fleet {
         self.slots.iter().position(|slot| slot.pid() == Some(pid))
     }
 
-    /// How many workers answer, and how many are asked for.
+    /// How many workers answer, and how many are wanted.
     pub(crate) fn strength(&self) -> (usize, usize) {
         (self.slots.iter().filter(|slot| matches!(slot, Slot::Serving { .. })).count(), self.force.asked)
     }
 
-    /// How often each cause has had a worker replaced.
+    /// How many workers were replaced for each cause.
     pub(crate) fn restarts(&self) -> Restarts {
         self.restarts
     }
@@ -166,7 +166,7 @@ impl Fleet {
         self.force.generation
     }
 
-    /// The master that is to take over.
+    /// The master that is to take over from us.
     pub(crate) fn successor(&self) -> Option<Pid> {
         self.successor.map(Successor::pid)
     }
@@ -176,17 +176,17 @@ impl Fleet {
         self.force.timing.timeout
     }
 
-    /// How long an end may take.
+    /// How long shutting down may take.
     pub(crate) fn patience(&self) -> Duration {
         self.force.timing.drain_delay + self.force.timing.graceful
     }
 
-    /// Whether the service goes away.
+    /// Whether the service is shutting down.
     pub(crate) fn is_ending(&self) -> bool {
         matches!(self.phase, Phase::Leaving { .. } | Phase::Stopping { .. })
     }
 
-    /// The number that the next good configuration will have.
+    /// The number of the next good configuration.
     pub(crate) fn next_generation(&self) -> Generation {
         self.latest + 1
     }
@@ -206,14 +206,15 @@ impl Fleet {
             (Command::Drain, Phase::Starting | Phase::Running | Phase::Reloading { .. } | Phase::Paused) => {
                 self.leave(now)
             }
-            // What follows would change what is going away.
+            // Anything else would change what is shutting down.
             (_, Phase::Leaving { .. } | Phase::Stopping { .. }) => vec![],
             (Command::Reload, Phase::Reloading { from, strikes, .. }) => {
                 self.phase = Phase::Reloading { from, strikes, again: true };
                 vec![]
             }
             (Command::Reload, Phase::Starting | Phase::Running | Phase::Paused) => vec![Action::Load],
-            // A former master may wait for us to answer: a heir of ours, or workers sent away, would leave it waiting.
+            // A former master may be waiting for us to answer. It would wait in vain if we had a successor, or sent our
+            // workers away.
             (Command::Upgrade | Command::Pause, Phase::Starting) => vec![],
             (Command::Upgrade, _) => {
                 if self.successor.is_none() {
@@ -283,7 +284,7 @@ impl Fleet {
                 self.backoff.failed(now.duration_since(since), now);
                 self.cannot_boot(generation, now)
             }
-            // It retired of itself, after --max-requests.
+            // It retired by itself, after --max-requests.
             Slot::Serving { .. } if end == End::Well => {
                 self.count(Cause::Retired);
                 vec![]
@@ -349,7 +350,7 @@ impl Fleet {
     }
 
     fn succeeded(&mut self, now: Instant) -> Vec<Action> {
-        // One that was ready just after it was given up is dead all the same.
+        // A successor that got ready just after it was given up is being killed all the same.
         let Some(Successor::Booting { pid: successor, .. }) = self.successor else { return vec![] };
         self.successor = None;
         let mut actions = vec![Action::HandOver { successor }];
@@ -370,14 +371,14 @@ impl Fleet {
         vec![]
     }
 
-    /// Puts a configuration in force; when to look for hung workers follows from it.
+    /// Puts a configuration in force, which also determines when to look for hung workers.
     fn enforce(&mut self, force: Force, now: Instant) {
         self.force = force;
         self.look_at = force.timing.timeout.map(|timeout| now + timeout / 2);
     }
 
     fn refused(&mut self) -> Vec<Action> {
-        // A HUP calls a paused fleet back, with the old configuration if the new one is bad.
+        // A HUP calls a paused fleet back; if the new configuration is bad, with the old one.
         if self.phase == Phase::Paused {
             self.phase = Phase::Running;
         }

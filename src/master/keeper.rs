@@ -1,7 +1,7 @@
-//! The keeper: a process that cleans up behind a master that is killed.
+//! The keeper: a process that cleans up after a master that was killed.
 //!
-//! A killed master takes its workers along, by the kernel. The programs that their checks were running are no children of
-//! ours, and what they have started in turn is nobody's: only somebody who looks for them can end them.
+//! When the master is killed, the kernel kills its workers too. But the programs that their checks were running are not
+//! our children, and what those have started has no parent left: somebody must look for them to end them.
 
 use std::process::ExitStatus;
 
@@ -12,10 +12,10 @@ use crate::sys::signals::Signal;
 use crate::sys::tree;
 
 impl Master {
-    /// Sees to it that there is one, if the checks of that generation may start programs.
+    /// Makes sure that there is a keeper, if the checks of this generation may start programs.
     pub(super) fn keep_a_keeper(&mut self, generation: Generation) {
         let plan = self.plans.get(&generation).filter(|plan| plan.sources.may_start_programs());
-        // The end of PID 1 is the end of everybody around it.
+        // When PID 1 ends, so does everything in its container.
         let (Some(plan), None, false) = (plan, self.keeper, std::process::id() == 1) else { return };
         match tree::start_keeper(&format!("{}:keeper", plan.configuration.settings.process.name)) {
             Ok(pid) => self.keeper = Some(pid),
@@ -23,7 +23,7 @@ impl Master {
         }
     }
 
-    /// Somebody has killed it, so there is another at once. One that ends by itself cannot do what it is for here.
+    /// If it was killed, another is started at once. If it ended by itself, it cannot do its work on this machine.
     pub(super) fn keeper_died(&mut self, status: ExitStatus) {
         self.keeper = None;
         tracing::warn!("the keeper ended: {status}");
@@ -32,10 +32,10 @@ impl Master {
         }
     }
 
-    /// Our workers have ended, and what their checks were running with them.
+    /// Our workers have ended, and what their checks were running has ended with them.
     pub(super) fn dismiss_keeper(&self) {
         if let Some(pid) = self.keeper {
-            // It is still ours: it is reaped by whoever reaps us.
+            // It is still our child: whoever reaps us also reaps it.
             let _ = process::send(pid, Signal::SIGKILL);
         }
     }

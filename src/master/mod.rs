@@ -1,5 +1,5 @@
-//! The master: one thread that waits, has the fleet decide, and performs. It runs no check and accepts
-//! no connection.
+//! The master: one thread that waits, lets the fleet decide, and performs. It runs no checks and accepts no
+//! connections.
 
 pub(crate) mod command;
 mod deaths;
@@ -35,14 +35,14 @@ use pidfile::PidFile;
 use status::Supervision;
 use succession::{Inheritance, Succession};
 
-/// Makes a plan of what the process was started with, at the start and for each reload.
+/// Makes a plan from what the process was started with: at the start, and for each reload.
 pub(crate) type Load = fn(&Given) -> Result<Plan, Error>;
 
 /// How [`Master::run`] returns: once in the master, and once in each worker.
 pub(crate) enum Ended {
-    /// This is the master, and it is over.
+    /// This is the master, and it is done.
     Stopped(u8),
-    /// This is a forked worker. All that was the master's is closed; this is what it has to do.
+    /// This is a forked worker. Everything that belongs to the master is closed; this is the worker's task.
     Forked(Box<Post>),
 }
 
@@ -50,7 +50,7 @@ pub(crate) enum Ended {
 pub(crate) struct Master {
     given: Given,
     load: Load,
-    /// What was set at the start and stays, whatever a reload finds.
+    /// What was set at the start and stays in force, whatever a reload finds.
     fixed: [(String, &'static str); 9],
     plans: BTreeMap<Generation, Plan>,
     fleet: Fleet,
@@ -58,21 +58,21 @@ pub(crate) struct Master {
     scoreboard: Scoreboard,
     snapshot: Snapshot,
     coroner: Coroner,
-    /// Outlives us, to clean up behind us.
+    /// Outlives us, to clean up after us.
     keeper: Option<Pid>,
     signals: Inbox,
-    /// Workers hold the reading end; that it ends tells them that the master is gone.
+    /// Workers hold the reading end; its end-of-file tells them that the master is gone.
     lifeline: (PipeReader, PipeWriter),
     /// Workers hold the writing end, and ring when they are ready.
     bell: (PipeReader, PipeWriter),
     pidfile: Option<PidFile>,
     supervision: Supervision,
-    /// The new master that is to take over from us, and the bell of the one that we take over from.
+    /// The new master that will take over from us, and the bell of the one that we take over from.
     succession: Option<Succession>,
     predecessor: Option<PipeWriter>,
 }
 
-/// What performing an action leads to.
+/// What follows from performing an action.
 enum Flow {
     On(Vec<Event>),
     Worker { slot: usize, generation: Generation, master: i32 },
@@ -80,14 +80,14 @@ enum Flow {
 }
 
 impl Master {
-    /// Does all that can fail before a worker exists: sockets, handlers, pidfile, in this order.
+    /// Does everything that can fail before a worker exists: sockets, handlers, pidfile, in this order.
     pub(crate) fn start(plan: Plan, given: Given, load: Load) -> Result<Master, Error> {
         let settings = &plan.configuration.settings;
         let now = Instant::now();
         let inheritance = Inheritance::from_environment()?;
-        // A former master has used it; the number is another descriptor's now.
+        // A former master has already used it; its number now belongs to another descriptor.
         let supervision = Supervision::new(settings.process.notify_fd.filter(|_| inheritance.is_none()))?;
-        // Before anything of ours is open but the log, and whatever a parent has leaked.
+        // Before we open anything but the log: this catches all that a parent has leaked.
         descriptors::close_all_on_exec().map_err(cannot("cannot tidy up descriptors"))?;
         let listeners = match &inheritance {
             Some(inheritance) => sockets::inherit(&inheritance.sockets, settings.sockets.backlog)?,
@@ -128,9 +128,10 @@ impl Master {
     ///
     /// # Errors
     ///
-    /// Only a failed wait, which would have the loop spin.
+    /// Only if waiting fails, as the loop would then spin.
     pub(crate) fn run(mut self) -> io::Result<Ended> {
-        // An entrypoint that became us may have left a dead child, whose CHLD came before our handler was there.
+        // If a shell script became us through exec, it may have left a dead child whose CHLD came before our handler
+        // existed.
         let mut events = VecDeque::from([Event::Command(Command::Reap)]);
         loop {
             while let Some(event) = events.pop_front() {
@@ -144,7 +145,7 @@ impl Master {
                         Flow::End(code) => return Ok(self.end(code)),
                     }
                 }
-                // Before what else has happened: a TERM has to find the master that was just started.
+                // Handled before any later event: a TERM must find a master that was just started.
                 results.into_iter().rev().for_each(|event| events.push_front(event));
             }
             self.tell_status();
@@ -153,14 +154,13 @@ impl Master {
         }
     }
 
-    /// Waits for a signal, the bell or the next deadline, and says what has happened.
+    /// Waits for a signal, the bell or the next deadline, and returns what has happened.
     fn wait(&mut self) -> io::Result<Vec<Event>> {
         let mut fds = vec![self.signals.as_fd(), self.bell.0.as_fd()];
         fds.extend(self.succession.as_ref().map(AsFd::as_fd));
-        let deadlines = [self.fleet.next_deadline(), self.supervision.next_try()];
-        descriptors::wait_readable(&fds, deadlines.into_iter().flatten().min())?;
+        descriptors::wait_readable(&fds, self.supervision.deadline(self.fleet.next_deadline()))?;
         let mut rung = [0; 64];
-        // Which worker rang is on the scoreboard; the pipe only wakes us, and is emptied for that.
+        // The scoreboard tells which worker rang; the pipe only wakes us, and is emptied.
         while matches!(self.bell.0.read(&mut rung), Ok(1..)) {}
         let mut events = self.newly_ready();
         events.extend(self.succession_event());
@@ -205,13 +205,13 @@ impl Master {
             Action::Reap => return Flow::On(self.reap()),
             Action::Inspect => return Flow::On(self.inspect()),
             Action::Load => return Flow::On(vec![self.load()]),
-            Action::Term(pid) => send(pid, Signal::SIGTERM),
+            Action::Term(pid) => self.dismiss(pid, Signal::SIGTERM),
             Action::TooLate { slot, pid, after } => deaths::too_late(slot, pid, after),
-            Action::Kill(pid) => send(pid, Signal::SIGKILL),
+            Action::Kill(pid) => self.dismiss(pid, Signal::SIGKILL),
             Action::Reopen(pid) => send(pid, Signal::SIGUSR1),
             Action::Abort { slot, pid } => {
                 self.coroner.hangs(slot, pid);
-                send(pid, Signal::SIGABRT);
+                self.dismiss(pid, Signal::SIGABRT);
             }
             Action::ReopenLogs => crate::logging::reopen(),
             Action::Beat { within } => self.beat(within),
@@ -260,7 +260,16 @@ impl Master {
         }
     }
 
-    /// In the child: keeps what is a worker's, and with all the rest closes what is the master's.
+    /// Ends a process with a signal. If it is a worker, the others stop leaving connections to it: it may be stopped, or
+    /// hang.
+    fn dismiss(&self, pid: Pid, signal: Signal) {
+        if let Some(slot) = self.fleet.slot_of(pid) {
+            self.scoreboard.set_closed(slot);
+        }
+        send(pid, signal);
+    }
+
+    /// In the child: keeps what belongs to a worker, and by dropping the rest closes what belongs to the master.
     fn into_post(mut self, slot: usize, generation: Generation, master: i32) -> Post {
         Post {
             slot,
@@ -276,15 +285,16 @@ impl Master {
         }
     }
 
-    /// Collects every dead child. As PID 1 we adopt orphans: what is no worker of ours is only buried.
+    /// Collects every dead child. As PID 1 we adopt orphans: those that are not our workers are only reaped.
     fn reap(&mut self) -> Vec<Event> {
         let mut events = self.newly_ready();
         while let Some((pid, status)) = process::reap() {
             let mut end = End::Crash;
             self.snapshot.bury(pid.unsigned_abs());
             if let Some(slot) = self.fleet.slot_of(pid) {
+                self.scoreboard.set_closed(slot);
                 end = self.coroner.died(slot, self.fleet.slots()[slot], pid, status);
-                // A worker that could not end by itself has not ended what its checks were running either.
+                // A worker that was killed has not ended what its checks were running.
                 if status.code().is_none()
                     && let Err(error) = tree::kill_orphans_of(pid)
                 {
@@ -300,7 +310,7 @@ impl Master {
         events
     }
 
-    /// Who is awake for longer than a worker may be?
+    /// Finds the workers that have been awake for longer than they may be.
     fn inspect(&mut self) -> Vec<Event> {
         let now = Instant::now();
         self.coroner.catch_up();
@@ -332,7 +342,7 @@ impl Master {
         }
     }
 
-    /// Some settings are in force until the end; a reload that would change them says so.
+    /// Some settings stay in force until the end; a reload that would change them logs that.
     fn warn_of_what_stays(&self, new: &Plan) {
         for ((before, _), (after, taken_by)) in self.fixed.iter().zip(new.configuration.settings.fixed()) {
             if *before != after {
@@ -345,7 +355,7 @@ impl Master {
     // --- the beginning and the end -----------------------------------------------------------------
 
     fn close_listeners(&mut self) {
-        // As long as a former master waits for us, the sockets and their files are its own.
+        // As long as a former master waits for us, the sockets and their files belong to it.
         let ours = self.predecessor.is_none();
         for listener in self.listeners.drain(..).filter(|_| ours) {
             listener.refuse_newcomers();
@@ -374,7 +384,7 @@ fn timing(plan: &Plan) -> Timing {
         timeout: Some(settings.times.timeout).filter(|timeout| !timeout.is_zero()),
         graceful: settings.times.graceful_timeout,
         drain_delay: settings.times.drain_delay,
-        // Twice as often as the watchdog asks for, as sd_watchdog_enabled(3) advises.
+        // Twice as often as the watchdog demands, as sd_watchdog_enabled(3) advises.
         watchdog: systemd::watchdog().map(|period| period / 2).filter(|period| *period > Duration::ZERO),
     }
 }

@@ -1,14 +1,14 @@
-//! The pidfile: held under a lock, so that a pid left by a dead master is never taken for a live one.
+//! The pidfile: locked, so that a pid left by a dead master is never taken for that of a live one.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::sys::filesystem::{open_locked, stands_at};
 
-/// A pidfile that this process holds. The lock goes with the process, however that ends.
+/// A pidfile that this process holds. The lock ends with the process, however that ends.
 #[derive(Debug)]
 pub(super) struct PidFile {
     path: PathBuf,
@@ -24,39 +24,36 @@ impl PidFile {
     pub(super) fn create(path: &Path) -> Result<PidFile, Error> {
         let refuse = |why: String| Error::Usage(format!("--pid {}: {why}", path.display()));
         let unwritable = |error: io::Error| refuse(format!("it cannot be written: {error}"));
-        if path.is_symlink() {
-            return Err(refuse("it is a symbolic link, whose target would be overwritten: name the target".to_owned()));
-        }
-        let open = File::options().create(true).read(true).write(true).truncate(false).open(path);
-        let mut file = open.map_err(unwritable)?;
-        if file.try_lock().is_err() {
-            let mut holder = String::new();
-            // Only for the message: it says "another process" if the file is empty.
-            let _ = file.read_to_string(&mut holder);
+        let file = open_locked(path).map_err(|error| {
+            if error.kind() != io::ErrorKind::WouldBlock {
+                return unwritable(error);
+            }
+            // Only for the message: if the file is empty, it says "another process".
+            let holder = std::fs::read_to_string(path).unwrap_or_default();
             let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
-            return Err(refuse(format!("a running server holds it ({holder}): stop that one, or choose another file")));
-        }
+            refuse(format!("a running server holds it ({holder}): stop that one, or choose another file"))
+        })?;
         let mut held = PidFile::held(path, file);
         held.write().map_err(unwritable)?;
         Ok(held)
     }
 
-    /// The file that the former master holds with us, for [`PidFile::write`] when we take over.
+    /// The file that the former master holds together with us, for [`PidFile::write`] when we take over.
     pub(super) fn held(path: &Path, file: File) -> PidFile {
         PidFile { path: PidFile::absolute(path), file }
     }
 
-    /// The path as it is whatever the directory is later.
+    /// The absolute path, which stays the same if the directory changes.
     pub(super) fn absolute(path: &Path) -> PathBuf {
         std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it still says our pid.
+    /// Whether it still contains our pid.
     pub(super) fn is_mine(&self) -> bool {
         std::fs::read_to_string(&self.path).is_ok_and(|text| text.trim() == std::process::id().to_string())
     }
@@ -68,11 +65,9 @@ impl PidFile {
         writeln!(self.file, "{}", std::process::id())
     }
 
-    /// Deletes the file, if it is still the one that we hold. For the master, at its end.
+    /// Deletes the file, if it is still the one that we hold. The master does this at its end.
     pub(super) fn remove(&self) {
-        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-        let (held, there) = (self.file.metadata().map(identity), std::fs::metadata(&self.path).map(identity));
-        if held.is_ok_and(|held| there.is_ok_and(|there| held == there))
+        if stands_at(&self.file, &self.path)
             && let Err(error) = std::fs::remove_file(&self.path)
         {
             tracing::warn!("--pid {} cannot be removed: {error}", self.path.display());
@@ -83,5 +78,28 @@ impl PidFile {
 impl AsFd for PidFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pidfile_that_was_removed_while_it_was_being_locked_is_made_anew() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let path = folder.path().join("pid");
+        // Each thread creates and removes it again and again, while the others are about to lock it.
+        let compete = || {
+            let mut held = 0;
+            while held < 300 {
+                if let Ok(file) = PidFile::create(&path) {
+                    assert!(stands_at(&file.file, &file.path), "it is held, and nobody can find it");
+                    file.remove();
+                    held += 1;
+                }
+            }
+        };
+        std::thread::scope(|scope| (0..3).for_each(|_| drop(scope.spawn(compete))));
     }
 }

@@ -1,9 +1,9 @@
-//! How the service stands, for `/metrics`.
+//! The state of the service, for `/metrics`.
 
 use super::Master;
 
 impl Master {
-    /// On the scoreboard, where each worker reads it.
+    /// Writes it to the scoreboard, where each worker reads it.
     pub(super) fn show_fleet(&self) {
         self.scoreboard.set_generation(self.fleet.generation());
         self.scoreboard.set_restarts(self.fleet.restarts());

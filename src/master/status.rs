@@ -1,4 +1,4 @@
-//! What whoever supervises us is told: that we are ready, and the line that `systemctl status` shows.
+//! What our supervisor is told: that we are ready, and the line that `systemctl status` shows.
 
 use std::fs::File;
 use std::io;
@@ -9,26 +9,26 @@ use super::{Master, PidFile, succession};
 use crate::error::Error;
 use crate::sys::{descriptors, procfs, systemd};
 
-/// How long a drain may take beyond what its parts may, before the service manager takes us for stuck.
+/// How much longer than its parts a drain may take before the service manager considers us stuck.
 const MARGIN: Duration = Duration::from_secs(10);
 
 /// How soon a service manager that had no room for what it has to know is told again.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// What a supervisor has to do with us.
+/// What a supervisor needs from us.
 #[derive(Default)]
 pub(super) struct Supervision {
-    /// Where to write that we are ready, until that was done.
+    /// Where to report that we are ready; `None` once that is done.
     notify: Option<File>,
     manager: systemd::Manager,
-    /// What the last reload or upgrade came to, and when.
+    /// The result of the last reload or upgrade, and when it was.
     outcome: Option<String>,
-    /// The status that was told last; `None` before the announcement, and while we are not the one who is asked.
+    /// The last status that was reported; `None` before we are ready, and while another master reports.
     told: Option<String>,
 }
 
 impl Supervision {
-    /// Takes over the descriptor of `--notify-fd`. To be called before anything is open that the parent has not left.
+    /// Takes over the descriptor of `--notify-fd`. Call this before we open anything ourselves.
     pub(super) fn new(notify_fd: Option<i32>) -> Result<Supervision, Error> {
         let open = |fd| {
             descriptors::left_for_writing(fd).map_err(|error| {
@@ -40,17 +40,17 @@ impl Supervision {
         Ok(Supervision { notify: notify_fd.map(open).transpose()?, ..Supervision::default() })
     }
 
-    /// When to tell again what the service manager had no room for.
-    pub(super) fn next_try(&mut self) -> Option<Instant> {
-        (!self.manager.say_again()).then(|| Instant::now() + AGAIN)
+    /// The deadline, or when to tell again what the service manager had no room for, if that is earlier.
+    pub(super) fn deadline(&mut self, deadline: Option<Instant>) -> Option<Instant> {
+        let again = (!self.manager.say_again()).then(|| Instant::now() + AGAIN);
+        deadline.into_iter().chain(again).min()
     }
 
     /// A last try: if systemd does not hear of the next master, it takes our end for the end of the service.
     pub(super) fn have_last_word(&mut self) {
-        if let Some(last) = self.next_try() {
-            while !self.manager.say_again() && Instant::now() < last {
-                std::thread::sleep(AGAIN / 10);
-            }
+        let last = Instant::now() + AGAIN;
+        while !self.manager.say_again() && Instant::now() < last {
+            std::thread::sleep(AGAIN / 10);
         }
     }
 }
@@ -64,7 +64,7 @@ impl Master {
                 if let Some(Err(error)) = self.pidfile.as_mut().map(PidFile::write) {
                     tracing::error!("the pidfile cannot be written: {error}");
                 }
-                // The service manager listens to the main process alone, which the former master still is.
+                // The service manager listens only to the main process, which the former master still is.
                 succession::complete(bell, &status);
             }
             None => self.supervision.manager.ready(&status),
@@ -82,7 +82,7 @@ impl Master {
         self.told(status);
     }
 
-    /// What a reload or an upgrade came to stays in the status until the next one.
+    /// The result of a reload or an upgrade stays in the status until the next one.
     pub(super) fn came_to(&mut self, outcome: &str) {
         self.supervision.outcome = Some(format!("{outcome} ({})", httpdate::fmt_http_date(SystemTime::now())));
     }
@@ -106,7 +106,7 @@ impl Master {
         }
     }
 
-    /// The service goes away.
+    /// The service shuts down.
     pub(super) fn leave(&mut self) {
         self.scoreboard.set_leaving();
         tracing::info!("draining");
@@ -115,13 +115,13 @@ impl Master {
         self.told(status);
     }
 
-    /// Another master is asked from now on, and has said what its status is.
+    /// From now on another master reports, and has told us its status.
     pub(super) fn fall_silent(&mut self, successor: i32, its_status: &str) {
         self.supervision.manager.main_pid(successor, its_status);
         self.supervision.told = None;
     }
 
-    /// Tells the status again if it has changed since.
+    /// Reports the status if it has changed.
     pub(super) fn tell_status(&mut self) {
         if self.supervision.told.is_some() {
             let status = self.status();
@@ -135,7 +135,7 @@ impl Master {
         self.supervision.told = systemd::listens().then_some(status);
     }
 
-    /// Tells the watchdog that all is well, unless no worker has rested for so long.
+    /// Tells the watchdog that all is well, unless no worker has rested for this long.
     pub(super) fn beat(&self, period: Duration) {
         let now = Instant::now();
         let stuck = |(slot, state): (usize, &Slot)| match *state {
@@ -169,7 +169,7 @@ impl Master {
         format!("{serving} of {asked} workers serve on {}{}{outcome}", names.join(", "), self.failing())
     }
 
-    /// How many checks there is something wrong with. Their names are not for everybody on this host.
+    /// How many checks fail. Their names are not for everybody on this host.
     fn failing(&self) -> String {
         let Some(plan) = self.plans.get(&self.fleet.generation()) else { return String::new() };
         let checks = plan.sources.suite().checks();

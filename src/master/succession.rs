@@ -1,7 +1,7 @@
-//! Succession: a master starts the program anew, hands over what it holds, and goes when the new one answers.
+//! Succession: a master starts the program again, hands over what it holds, and leaves once the new one answers.
 //!
-//! What is handed over stands in the variable [`SUCCESSION`], as JSON; descriptors are given by number, the
-//! sockets contiguously from 3.
+//! What is handed over is in the variable [`SUCCESSION`], as JSON. Descriptors are given by number; the sockets are
+//! contiguous from 3.
 
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -26,7 +26,7 @@ use crate::sys::systemd;
 /// What a new master takes over.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Inheritance {
-    /// The generation after which its own begins.
+    /// The number of its first generation.
     pub(super) generation: Generation,
     pub(super) sockets: Vec<Bequest>,
     pidfile: Option<(PathBuf, RawFd)>,
@@ -34,7 +34,7 @@ pub(crate) struct Inheritance {
 }
 
 impl Inheritance {
-    /// What the former master has left, if there is one.
+    /// What the former master left us, if there was one.
     pub(crate) fn from_environment() -> Result<Option<Inheritance>, Error> {
         let Some(text) = std::env::var_os(SUCCESSION) else { return Ok(None) };
         let read = serde_json::from_str(&text.to_string_lossy());
@@ -42,20 +42,20 @@ impl Inheritance {
             .map_err(|error| Error::Usage(format!("{SUCCESSION} is set by hospital itself, not by hand: {error}")))
     }
 
-    /// The pidfile, under the lock that the former master holds with us.
+    /// The pidfile, under the lock that the former master and we both hold.
     fn pidfile(&self) -> io::Result<Option<PidFile>> {
         let held =
             |(path, fd): &(PathBuf, RawFd)| descriptors::adopt(*fd).map(|fd| PidFile::held(path, File::from(fd)));
         self.pidfile.as_ref().map(held).transpose()
     }
 
-    /// What to ring when we can answer.
+    /// What we ring when we can answer.
     pub(super) fn bell(&self) -> io::Result<PipeWriter> {
         descriptors::adopt(self.bell).map(PipeWriter::from)
     }
 }
 
-/// As much of a status as goes over: what a pipe takes in one piece.
+/// The most of a status that is passed on: what a pipe takes in one piece.
 const MOST: usize = 4096;
 
 impl Master {
@@ -77,7 +77,7 @@ impl Master {
         }
     }
 
-    /// The new master has rung its bell, or closed it.
+    /// The new master has rung its bell, or has closed it.
     pub(super) fn succession_event(&mut self) -> Option<Event> {
         match self.succession.as_mut()?.state() {
             State::Waiting => None,
@@ -112,8 +112,8 @@ impl Master {
         tracing::info!("upgrade: the new master (pid {successor}) answers: draining");
         let status = self.succession.take().map(|succession| succession.status);
         self.fall_silent(successor, &status.unwrap_or_default());
-        // Closed, not removed: the files are the successor's now. Only a pidfile that it does not have, for its
-        // configuration names another, is still ours to remove.
+        // Closed, not removed: the files belong to the successor now. Only a pidfile that the successor does not hold,
+        // because its configuration names another, is still ours to remove.
         self.listeners.clear();
         self.pidfile = self.pidfile.take().filter(PidFile::is_mine);
     }
@@ -126,33 +126,33 @@ pub(super) fn pidfile(plan: &Plan, inheritance: Option<&Inheritance>) -> Result<
         inheritance.map(Inheritance::pidfile).transpose().map_err(cannot("cannot take over the pidfile"))?;
     match (path, inherited.flatten()) {
         (Some(path), Some(held)) if held.path() == path => Ok(Some(held)),
-        // The other one stays the former master's, which removes it.
+        // The other file still belongs to the former master, which removes it.
         (Some(path), _) => PidFile::create(&path).map(Some),
         (None, _) => Ok(None),
     }
 }
 
-/// How far a new master has come.
+/// How far a new master has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// It boots.
     Waiting,
     /// It can answer.
     Complete,
-    /// It has closed its bell without a word.
+    /// It closed its bell without ringing.
     Lost,
 }
 
-/// A new master on its way.
+/// A new master that is booting.
 #[derive(Debug)]
 pub(super) struct Succession {
     bell: PipeReader,
-    /// What it says about itself when it has come far enough.
+    /// The status that it reports when it is ready.
     status: String,
 }
 
 impl Succession {
-    /// Starts the program that now stands where ours stood, with all that it takes over.
+    /// Starts the program that is now at our program's path, with all that it takes over.
     pub(super) fn begin(
         given: &Given,
         generation: Generation,
@@ -182,7 +182,7 @@ impl Succession {
         Ok((pid, Succession { bell: reader, status: String::new() }))
     }
 
-    /// How far it has come.
+    /// How far it has got.
     pub(super) fn state(&mut self) -> State {
         let mut said = [0; MOST];
         match self.bell.read(&mut said) {
@@ -203,7 +203,7 @@ impl AsFd for Succession {
     }
 }
 
-/// Tells the former master that we can answer, and our status. It may be gone: then nobody waits for it.
+/// Tells the former master that we can answer, and our status. It may be gone, in which case nobody waits.
 pub(super) fn complete(mut bell: PipeWriter, status: &str) {
     // Before it is told, for then it ends.
     process::outlive_parent();

@@ -1,11 +1,11 @@
-//! The expositions of metrics that Prometheus reads: what differs between its text format and OpenMetrics.
+//! The exposition formats that Prometheus reads: the differences between its text format and OpenMetrics.
 //!
 //! Sources: <https://prometheus.io/docs/instrumenting/exposition_formats/>, version 0.0.4, and
 //! <https://prometheus.io/docs/specs/om/open_metrics_spec/>, version 1.0.0.
 
 use std::fmt::{self, Display, Write};
 
-/// In which of them.
+/// One of the two formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Syntax {
     /// Prometheus's own.
@@ -14,10 +14,10 @@ pub(crate) enum Syntax {
 }
 
 impl Syntax {
-    /// Each of them, the one for whoever takes anything first.
+    /// Both, beginning with the one for clients that accept anything.
     pub(crate) const ALL: [Syntax; 2] = [Syntax::Text, Syntax::OpenMetrics];
 
-    /// The word for `?format=`.
+    /// Its name in `?format=`.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Syntax::Text => "prometheus",
@@ -34,17 +34,17 @@ impl Syntax {
     }
 }
 
-/// What the samples of a family are.
+/// The kind of a family's samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Gauge,
     /// Its name ends in `_total`.
     Counter,
-    /// What never changes, in labels; its name ends in `_info`.
+    /// What never changes, as labels; its name ends in `_info`.
     Info,
 }
 
-/// What all samples of one name have in common.
+/// What all samples with the same name have in common.
 #[derive(Debug)]
 pub(crate) struct Family {
     /// The name of its samples.
@@ -77,7 +77,7 @@ impl Exposition<'_> {
         writeln!(self.out, "# HELP {family} {help}\n# TYPE {family} {kind}")
     }
 
-    /// A sample of the family that was begun last, with what its labels say.
+    /// A sample of the family that was begun last, with the values of its labels.
     pub(crate) fn sample(&mut self, family: &Family, texts: &[&str], value: impl Display) -> fmt::Result {
         self.out.push_str(family.name);
         let mut before = '{';
@@ -89,7 +89,7 @@ impl Exposition<'_> {
         writeln!(self.out, "{after} {value}")
     }
 
-    /// Nothing follows.
+    /// Ends the exposition.
     pub(crate) fn end(self) -> fmt::Result {
         match self.syntax {
             Syntax::Text => Ok(()),
@@ -98,7 +98,7 @@ impl Exposition<'_> {
     }
 }
 
-/// The value of a label.
+/// A label's value.
 struct Escaped<'a>(&'a str);
 
 impl Display for Escaped<'_> {

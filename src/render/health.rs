@@ -1,8 +1,8 @@
 //! The health check response format for HTTP APIs.
 //!
-//! Source of the format: draft-inadarei-api-health-check-06. A key of `checks` is that of a component, or
-//! `component:measurement` for a figure; so a colon in an id is percent-encoded, and the id as it is stands
-//! in `componentId`.
+//! Source of the format: draft-inadarei-api-health-check-06. A key in `checks` is that of a component, or
+//! `component:measurement` for a figure. Therefore a colon in an id is percent-encoded; `componentId` has the id
+//! unchanged.
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -86,7 +86,7 @@ fn checks<S: Serializer>(outcomes: &&[Outcome], serializer: S) -> Result<S::Ok, 
             |observed_value, observed_unit| [Measurement { component_id: &check.id, observed_value, observed_unit }];
         checks.serialize_entry(&format!("{key}:responseTime"), &measured(elapsed.as_secs_f64(), "s"))?;
         for (index, figure) in finding.perfdata.iter().enumerate() {
-            // A plugin may say the same twice; in an object the second would hide the first.
+            // A plugin may report a label twice; in an object the second would hide the first.
             let is_first = finding.perfdata[..index].iter().all(|earlier| earlier.label != figure.label);
             if is_first && figure.label != "responseTime" {
                 checks.serialize_entry(&format!("{key}:{}", figure.label), &measured(figure.value, &figure.unit))?;

@@ -1,4 +1,4 @@
-//! A page for people: `templates/report.html`, where all that is put in is escaped.
+//! A page for people: `templates/report.html`, in which all inserted text is escaped.
 
 #[cfg(test)]
 mod tests;
@@ -29,18 +29,18 @@ pub(super) const FORMAT: Format = Format {
     is_success: Report::passes,
 };
 
-/// Who looks at a page, and at which part of what there is.
+/// Which part of the suite a page shows, and to whom.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
-    /// When the checks were run, where that is known.
+    /// When the checks were run, if that is known.
     pub at: Option<SystemTime>,
-    /// Since when the check with that id has had that status, where that is known.
+    /// Since when the check with this id has had this status, if that is known.
     pub since: &'a dyn Fn(&str, Status) -> Option<SystemTime>,
-    /// Which tags there are to choose from, and which of them are chosen.
+    /// All tags that can be chosen.
     pub tags: &'a BTreeSet<String>,
-    /// See [`View::tags`].
+    /// The tags that are chosen.
     pub chosen: &'a [String],
-    /// What else the query says: names and values, which the links to tags keep.
+    /// The rest of the query, as names and values: the links to tags keep it.
     pub others: &'a [(&'static str, String)],
     /// Whether the reader may know more than the counts.
     pub disclosed: bool,
@@ -53,7 +53,7 @@ impl Default for View<'_> {
     }
 }
 
-/// Whether that format is the page, which has a [`View`].
+/// Whether this format is the page, which has a [`View`].
 pub fn is_page(format: &Format) -> bool {
     format.name == FORMAT.name
 }
@@ -63,8 +63,8 @@ pub fn page(report: &Report, view: &View<'_>, out: &mut Vec<u8>) {
     appended(out, |text| Page::of(report, view).render_into(text).map_err(|_| std::fmt::Error));
 }
 
-/// The header lines of an answer that is the page: it runs its own script and nobody else's, asks nobody but us for
-/// anything, and is shown in nobody's frame.
+/// The header lines of an answer with the page: it runs only its own script, fetches only from us, and cannot be
+/// framed.
 pub fn headers() -> &'static str {
     static HEADERS: LazyLock<String> = LazyLock::new(|| {
         let hash = |text: &str| base64::prelude::BASE64_STANDARD.encode(Sha256::digest(text));
@@ -102,7 +102,7 @@ struct Count {
     number: usize,
 }
 
-/// A link that adds a tag to those that are chosen, or takes it away.
+/// A link that adds a tag to the chosen ones, or removes it.
 struct Tag {
     name: String,
     href: String,
@@ -127,7 +127,7 @@ struct Row {
     tags: Vec<String>,
 }
 
-/// A moment for machines and for people, and how long ago it was.
+/// A moment for machines and for people, and its age.
 struct Moment {
     stamp: String,
     text: String,
@@ -155,7 +155,7 @@ impl Page {
     }
 }
 
-/// What is wrong comes first.
+/// Bad statuses first.
 fn counts(summary: Summary) -> Vec<Count> {
     let Summary { skip, pass, expected_failure, error, fail, total: _, unexpected_success } = summary;
     let numbers = [
@@ -170,7 +170,7 @@ fn counts(summary: Summary) -> Vec<Count> {
     numbers.into_iter().filter(|(_, number)| *number > 0).map(count).collect()
 }
 
-/// What is wrong comes first.
+/// Bad checks first.
 fn groups(report: &Report, view: &View<'_>) -> Vec<Group> {
     let rows = |bad| {
         let wanted = report.outcomes.iter().filter(|outcome| outcome.finding.status.is_bad() == bad);
@@ -195,7 +195,7 @@ impl Tag {
             write!(href, "{start}{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)).expect("a string takes all");
         }
         if href.is_empty() {
-            // An empty one would keep the query that there is.
+            // An empty link would keep the present query.
             href.push('?');
         }
         Tag { name: printable(name), href, chosen }
@@ -223,7 +223,7 @@ impl Moment {
     fn of(moment: SystemTime, now: Option<SystemTime>) -> Moment {
         let stamp = humantime::format_rfc3339_seconds(moment).to_string();
         let text = stamp.replace('T', " ").replace('Z', " UTC");
-        // A clock that was set back makes no age.
+        // If the clock was set back, there is no age.
         let age = now.and_then(|now| now.duration_since(moment).ok()).map(age);
         Moment { stamp, text, age }
     }
@@ -236,7 +236,7 @@ fn took(time: Duration) -> String {
     }
 }
 
-/// A time as precise as a person wants it: the longer, the coarser.
+/// A time as precise as people want it: the longer, the coarser.
 fn age(time: Duration) -> String {
     let seconds = time.as_secs();
     let grain = match seconds {
@@ -247,7 +247,7 @@ fn age(time: Duration) -> String {
     humantime::format_duration(Duration::from_secs(seconds / grain * grain)).to_string()
 }
 
-/// The text, with its lines as they are, without what a browser would not show anyway.
+/// The text with its line breaks, but without characters that a browser would not show anyway.
 fn printable(text: &str) -> String {
     text.replace(|c: char| c.is_control() && !"\n\t".contains(c), "\u{fffd}")
 }
@@ -256,7 +256,7 @@ fn spoken(status: Status) -> String {
     status.word().replace('_', " ")
 }
 
-/// For those who do not see colours.
+/// For people who do not see colours.
 fn mark(status: Status) -> char {
     match status {
         Status::Pass => '✓',
@@ -268,7 +268,7 @@ fn mark(status: Status) -> char {
     }
 }
 
-/// The verdict in the tab: a green disc, or a red square.
+/// The icon in the tab: a green disc, or a red square.
 fn icon(status: Status) -> &'static str {
     match status.is_bad() {
         false => {

@@ -1,4 +1,4 @@
-//! The origin's JSON: `status`, `details` and `summary`, in that order, indented by four spaces.
+//! The JSON of Python's hospital: `status`, `details` and `summary`, in this order, indented by four spaces.
 
 use serde::{Serialize, Serializer};
 use serde_json::ser::PrettyFormatter;
@@ -24,8 +24,8 @@ pub(super) static VERBOSE: Format = Format { timeless: false, write: verbose_rep
 
 /// Appends the report to `out`.
 pub fn report(report: &Report, out: &mut Vec<u8>) {
-    // What every answer is made of, so its layout stands here as it is written: a fifth of the instructions that
-    // a serializer takes to find it anew. The tests compare the two.
+    // Every answer has this layout, so it is written here directly: that takes a fifth of the instructions of a
+    // serializer. The tests compare the two.
     out.extend_from_slice(b"{\n    \"status\": \"");
     out.extend_from_slice(report.status().word().as_bytes());
     out.extend_from_slice(b"\",\n    \"details\": [");
@@ -129,7 +129,7 @@ impl Serialize for Details<'_> {
     }
 }
 
-/// Appends any document, laid out as all of ours.
+/// Appends any document, in the layout of all of ours.
 pub(super) fn write(document: &impl Serialize, out: &mut Vec<u8>) {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, PrettyFormatter::with_indent(b"    "));
     document.serialize(&mut serializer).expect("writing plain structs to memory cannot fail");

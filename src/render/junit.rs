@@ -1,7 +1,7 @@
-//! JUnit XML, as Jenkins, GitLab and their like read it.
+//! JUnit XML, as Jenkins, GitLab and others read it.
 //!
-//! Source of the format: the schema of Jenkins' xUnit plugin (`junit-10.xsd`). It has no expected
-//! failures: these are skipped, with the reason, and unexpected successes are failures.
+//! Source of the format: the schema of Jenkins' xUnit plugin (`junit-10.xsd`). It has no expected failures: these are
+//! reported as skipped, with the reason, and unexpected successes as failures.
 
 use std::fmt::{self, Write};
 
@@ -52,7 +52,7 @@ fn case(Outcome { check, finding, elapsed, .. }: &Outcome, out: &mut String) -> 
     writeln!(out, "><{element} type=\"{word}\" message=\"{message}\">{context}</{element}></testcase>")
 }
 
-/// Text as the content of an element or an attribute. What XML 1.0 does not allow at all is replaced.
+/// Text as the content of an element or an attribute. Characters that XML 1.0 forbids are replaced.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -64,7 +64,7 @@ impl fmt::Display for Escaped<'_> {
                 '>' => f.write_str("&gt;")?,
                 '"' => f.write_str("&quot;")?,
                 '\'' => f.write_str("&apos;")?,
-                // Written as they are, an attribute would have spaces instead.
+                // Unescaped, these would become spaces in an attribute.
                 '\n' | '\r' | '\t' => write!(f, "&#{};", u32::from(c))?,
                 c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => f.write_char('\u{fffd}')?,
                 c => f.write_char(c)?,

@@ -6,8 +6,7 @@ use std::fmt::Write;
 
 use crate::report::Report;
 
-/// The answer of the endpoint of that name, such as `readyz`; each check is named when something is wrong
-/// or `verbose` is asked for.
+/// The answer of an endpoint such as `readyz`; it names each check when something is wrong or `verbose` is requested.
 pub fn answer(endpoint: &str, report: &Report, verbose: bool) -> String {
     let passes = report.passes();
     let mut text = String::new();

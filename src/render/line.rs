@@ -1,13 +1,15 @@
-//! Text that comes from elsewhere, made fit to stand in one line.
+//! Text from elsewhere, made safe for a single line.
 
-/// The text without control characters: line breaks become spaces, others a mark that something was there.
+/// The text without control characters: line breaks become spaces, others a replacement character.
 ///
-/// A title or a context may hold what a server has sent: nothing of it shall begin a line of ours, or tell
-/// a terminal what to do.
+/// A title or a context may hold what a server has sent: it must not begin a line of ours, or control a terminal.
 pub(crate) fn one_line(text: &str) -> String {
     let fit = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
-        c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}') => '\u{fffd}',
+        '\u{2028}' | '\u{2029}' => '\u{fffd}',
+        // Characters that would change the order in which the rest of the line is shown.
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        c if c.is_control() => '\u{fffd}',
         c => c,
     };
     text.trim().chars().map(fit).collect()
@@ -22,6 +24,11 @@ mod tests {
         #[test]
         fn nothing_is_left_that_is_no_text(text in "(.|\n)*") {
             prop_assert!(!one_line(&text).contains(char::is_control));
+        }
+
+        #[test]
+        fn nothing_reorders_a_line(mark in "[\u{61c}\u{200e}\u{200f}\u{202a}-\u{202e}\u{2066}-\u{2069}]") {
+            prop_assert_eq!(one_line(&format!("a{mark}b")), "a\u{fffd}b");
         }
 
         #[test]

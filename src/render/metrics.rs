@@ -1,4 +1,4 @@
-//! The answer of `/metrics`: what the checks came to last, and what is counted of the service.
+//! The answer of `/metrics`: the last outcomes of the checks, and the counts of the service.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -8,7 +8,7 @@ use super::{appended, prometheus};
 use crate::report::Outcome;
 use crate::tally::{Cause, Class, Route, Standing, Tally};
 
-/// The families beside those of a report. `docs/ENDPOINT.md` is compared with both by a test.
+/// The families in addition to those of a report. `docs/ENDPOINT.md` is compared with both by a test.
 #[cfg(test)]
 pub(crate) static FAMILIES: [Family; 9] =
     [LAST_RUN, ROUNDS, REQUESTS, WORKERS, RESTARTS, RELOAD_SUCCESSFUL, RELOADED, GENERATION, BUILD];
@@ -64,15 +64,15 @@ const GENERATION: Family = Family {
 const BUILD: Family =
     Family { name: "hospital_build_info", kind: Kind::Info, labels: &["version"], help: "The version of hospital." };
 
-/// The words of the two entries of [`Tally::rounds`].
+/// The labels of the two entries of [`Tally::rounds`].
 const ROUND_OUTCOMES: [&str; 2] = ["pass", "fail"];
 
-/// What `/metrics` is made of.
+/// The contents of `/metrics`.
 #[derive(Debug)]
 pub(crate) struct Figures {
-    /// What each check came to last; one that has not run yet is not among them.
+    /// The last outcome of each check that has run.
     pub(crate) outcomes: Vec<Outcome>,
-    /// When, in the same order.
+    /// When they ran, in the same order.
     pub(crate) ran: Vec<SystemTime>,
     pub(crate) tally: Tally,
 }
@@ -125,7 +125,7 @@ fn service(tally: &Tally, out: &mut Exposition<'_>) -> fmt::Result {
     out.sample(&BUILD, &[env!("CARGO_PKG_VERSION")], 1)
 }
 
-/// Since 1970.
+/// Seconds since 1970.
 fn seconds(moment: SystemTime) -> f64 {
     moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

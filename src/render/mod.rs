@@ -1,4 +1,4 @@
-//! A report as text for its reader: one file a format, one row each in [`FORMATS`].
+//! A report as text for its reader: one file for each format, one row each in [`FORMATS`].
 
 pub(crate) mod exposition;
 mod health;
@@ -17,14 +17,14 @@ use std::fmt;
 
 use crate::report::Report;
 
-/// A format: what it is called, and how a report is written in it.
+/// A format: its name, and how to write a report in it.
 #[derive(Debug)]
 pub struct Format {
-    /// The word for `--format` and `?format=`.
+    /// Its name in `--format` and `?format=`.
     pub name: &'static str,
     /// The media type of an HTTP answer, for `Accept` and `Content-Type`.
     pub media_type: &'static str,
-    /// Whether reports that say the same are written the same, with nothing in them of times and figures.
+    /// Whether reports with the same statuses and contexts are written identically, without times and figures.
     pub timeless: bool,
     /// Appends the report.
     pub write: fn(&Report, &mut Vec<u8>),
@@ -35,19 +35,19 @@ pub struct Format {
 }
 
 impl Format {
-    /// The same with all that is known about each check, where the format has room for more.
+    /// The same format with all that is known about each check, if it has room for that.
     pub fn verbose(&'static self) -> &'static Format {
         if self.name == json::FORMAT.name { &json::VERBOSE } else { self }
     }
 
-    /// What `hospital check` writes, and exits with, when there is nothing to report on because of an error;
-    /// `None` where it is said on standard error, with the exit code of the error.
+    /// What `hospital check` writes and exits with when an error prevents a report; `None` if standard error and the
+    /// exit code of the error are to tell.
     pub fn refusal(&self, error: &str) -> Option<(String, u8)> {
         (self.name == nagios::FORMAT.name).then(|| nagios::refusal(error))
     }
 }
 
-/// Every format there is. Of those with the same media type, the first is what `Accept` gets.
+/// All formats. Of those with the same media type, `Accept` gets the first.
 pub static FORMATS: &[Format] = &[
     json::FORMAT,
     health::FORMAT,
@@ -64,11 +64,11 @@ pub fn exit_code(report: &Report) -> u8 {
     u8::from(!report.passes())
 }
 
-/// The format of that name.
+/// The format with this name.
 ///
 /// # Errors
 ///
-/// One line that says which there are.
+/// One line with the known names.
 pub fn named(name: &str) -> Result<&'static Format, String> {
     let known = || FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ");
     FORMATS
@@ -77,7 +77,7 @@ pub fn named(name: &str) -> Result<&'static Format, String> {
         .ok_or_else(|| format!("there is no such format (known: {})", known()))
 }
 
-/// Appends what a writer of text writes.
+/// Appends the text that `write` produces.
 fn appended(out: &mut Vec<u8>, write: impl FnOnce(&mut String) -> fmt::Result) {
     let mut text = String::new();
     write(&mut text).expect("a string takes all that is written");
@@ -98,11 +98,11 @@ mod tests {
 
     pub(super) const ALL: [Status; 6] = Status::ALL;
 
-    /// What every format has to keep in its place.
+    /// What no format may let out of its place.
     pub(super) const HOSTILE: &str =
         "a \"q\" 'q' <b>&amp;</b> ]]> --> | pipe=1\n# TODO hash \\ {}\n1..9\nok 9\n  ...\r\n\tend\x1b[31m é";
 
-    /// A failed check that is called, and says, [`HOSTILE`].
+    /// A failed check whose id, title and context are [`HOSTILE`].
     pub(super) fn hostile() -> Report {
         let check = Check { title: HOSTILE.to_owned(), ..Check::new(HOSTILE, |_| Finding::PASS) };
         let finding = Finding::new(Status::Fail, HOSTILE);
@@ -116,7 +116,7 @@ mod tests {
         String::from_utf8(out).expect("each format is UTF-8").split_off("before".len())
     }
 
-    /// Fails when promtool has anything to say about an exposition.
+    /// Fails if promtool has any complaint about an exposition.
     #[track_caller]
     pub(super) fn promtool_accepts(text: &str) {
         let mut promtool = Command::new("promtool")

@@ -1,7 +1,7 @@
-//! A Nagios plugin's output: one line that sums up, the figures behind `|`, then a line for each check.
+//! The output of a Nagios plugin: one line of summary, the figures after a `|`, then a line for each check.
 //!
-//! Source of the format: the Monitoring Plugins Development Guidelines, "Plugin Output for Nagios". The exit
-//! code is that of [`Verdict`].
+//! Source of the format: the Monitoring Plugins Development Guidelines, "Plugin Output for Nagios". [`Verdict`] has the
+//! exit codes.
 
 use std::fmt::{self, Write};
 
@@ -19,11 +19,11 @@ pub(super) const FORMAT: Format = Format {
     is_success: Report::passes,
 };
 
-/// What Nagios makes of a report, with the exit code of a plugin that says so.
+/// The state that Nagios derives from a report, with the exit code of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Ok = 0,
-    /// The only bad thing is that what was expected to fail has passed.
+    /// The only bad thing is that a check passed that was expected to fail.
     Warning = 1,
     /// A check failed.
     Critical = 2,
@@ -61,7 +61,7 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     write!(out, "HOSPITAL {} - ", Verdict::of(report).word())?;
     match &bad[..] {
         [] => write!(out, "{total} of {total} checks are well")?,
-        // Pagers show the first line alone: one that is bad, and how many more.
+        // Pagers show only the first line: one bad check, and how many there are.
         [first, ..] => write!(out, "{} of {total} checks are bad: {}", bad.len(), described(first))?,
     }
     write!(out, " |")?;
@@ -70,7 +70,7 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     for Outcome { check, finding, elapsed, .. } in &report.outcomes {
         let time = Perfdata::new("time", elapsed.as_secs_f64(), "s");
         for figure in [&time].into_iter().chain(&finding.perfdata) {
-            // The labels of one plugin have to differ.
+            // The labels of one plugin must differ.
             let label = format!("{}::{}", check.id, figure.label);
             write!(out, " {}", Perfdata { label, ..figure.clone() })?;
         }
@@ -82,7 +82,7 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     Ok(())
 }
 
-/// The output and the exit code of a plugin that cannot check anything: Nagios takes any other for an answer.
+/// The output and the exit code of a plugin that cannot check anything; Nagios would take any other for an answer.
 pub(super) fn refusal(error: &str) -> (String, u8) {
     (
         format!("HOSPITAL {} - {}\n", Verdict::Unknown.word(), one_line(error).replace('|', "\u{a6}")),
@@ -90,7 +90,7 @@ pub(super) fn refusal(error: &str) -> (String, u8) {
     )
 }
 
-/// A check and what it has to say, without a `|`, behind which figures would be looked for.
+/// A check and its context, without any `|`, after which Nagios would look for figures.
 fn described(outcome: &Outcome) -> String {
     let title = one_line(&outcome.check.title);
     let text = match outcome.finding.context.as_deref() {

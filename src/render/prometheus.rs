@@ -1,6 +1,6 @@
 //! The metrics of a report, in the text format of Prometheus.
 //!
-//! An answer is always a success over HTTP: a scraper drops what is not, and the figures say what is wrong.
+//! An answer is always a success over HTTP: a scraper drops others, and the figures tell what is wrong.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -48,7 +48,7 @@ const PERFDATA: Family = Family {
     help: "A figure that the check measured, in the unit that it was measured in.",
 };
 
-/// Writes what the checks came to.
+/// Writes the outcomes of the checks.
 pub(super) fn checks(outcomes: &[Outcome], out: &mut Exposition<'_>) -> fmt::Result {
     out.family(&SUCCESS)?;
     for outcome in outcomes {
@@ -75,7 +75,7 @@ pub(super) fn checks(outcomes: &[Outcome], out: &mut Exposition<'_>) -> fmt::Res
 fn perfdata(outcomes: &[Outcome], out: &mut Exposition<'_>) -> fmt::Result {
     out.family(&PERFDATA)?;
     for outcome in outcomes {
-        // A plugin may say the same twice; for Prometheus one bad series makes the whole scrape bad.
+        // A plugin may report a label twice; for Prometheus, one bad series makes the whole scrape bad.
         let mut seen = HashSet::new();
         for figure in outcome.finding.perfdata.iter().filter(|figure| seen.insert((&figure.label, &figure.unit))) {
             let labels = [outcome.check.id.as_str(), &figure.label, &figure.unit];

@@ -1,7 +1,7 @@
 //! TAP 14, the Test Anything Protocol.
 //!
-//! Source of the format: <https://testanything.org/tap-version-14-specification.html>. Its `# TODO` makes
-//! a failure well, which is what an expected failure is; an unexpected success stays bad, as it is with us.
+//! Source of the format: <https://testanything.org/tap-version-14-specification.html>. Its `# TODO` makes a failure
+//! acceptable, which suits expected failures; unexpected successes stay bad, as they are with us.
 
 use std::fmt::{self, Write};
 
@@ -35,7 +35,7 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
             Some(directive) => writeln!(out, " # {directive} {}", escaped(context))?,
             None => writeln!(out)?,
         }
-        // A diagnostic block in YAML, of which JSON is a part.
+        // A diagnostic block in YAML, which includes JSON.
         writeln!(out, "  ---\n  id: {}\n  status: {}", quoted(&outcome.check.id), finding.status.word())?;
         if !context.is_empty() {
             writeln!(out, "  message: {}", quoted(context))?;
@@ -45,16 +45,20 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     Ok(())
 }
 
-/// A description: a `#` would begin a directive.
+/// A description: an unescaped `#` would begin a directive.
 fn escaped(text: &str) -> String {
     one_line(text).replace('\\', "\\\\").replace('#', "\\#")
 }
 
-/// A double-quoted scalar in one line.
+/// A double-quoted scalar on one line.
 fn quoted(text: &str) -> String {
-    // YAML allows fewer characters to stand for themselves than JSON.
-    let text: String =
-        text.chars().map(|c| if c.is_control() && !c.is_ascii_whitespace() { '\u{fffd}' } else { c }).collect();
+    // YAML allows fewer unescaped characters than JSON.
+    let fit = |c: char| match c {
+        '\u{fffe}' | '\u{ffff}' => '\u{fffd}',
+        c if c.is_control() && !c.is_ascii_whitespace() => '\u{fffd}',
+        c => c,
+    };
+    let text: String = text.chars().map(fit).collect();
     serde_json::to_string(&text).expect("a string can be written")
 }
 
@@ -64,7 +68,7 @@ mod tests {
     use super::*;
     use crate::report::tests::report as sample;
 
-    /// One test point, as a reader of TAP 14 sees it.
+    /// One test point as a TAP 14 parser sees it.
     #[derive(Debug, PartialEq)]
     struct Point {
         ok: bool,
@@ -73,7 +77,7 @@ mod tests {
         diagnostics: Vec<(String, String)>,
     }
 
-    /// Reads a document by the grammar of the specification; panics where it does not fit.
+    /// Parses a document by the grammar of the specification; panics where it does not fit.
     fn read(text: &str) -> Vec<Point> {
         let mut lines = text.lines();
         assert_eq!(lines.next(), Some("TAP version 14"));
@@ -101,7 +105,7 @@ mod tests {
         points
     }
 
-    /// Up to the first `#` that is not escaped; escapes are taken off.
+    /// Splits at the first unescaped `#`, and unescapes.
     fn split_directive(text: &str) -> (String, Option<String>) {
         let (mut description, mut chars) = (String::new(), text.chars());
         while let Some(c) = chars.next() {
@@ -130,6 +134,11 @@ mod tests {
         assert_eq!(points[1].description, "Check 1.");
         let expected = [("id", "check.1"), ("status", "fail"), ("message", "it was fail"), ("duration_ms", "1.000")];
         assert_eq!(points[1].diagnostics, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn a_diagnostic_is_yaml_whatever_a_server_said() {
+        assert_eq!(quoted("a\u{fffe}b\u{ffff}\u{1b}\n\"é"), "\"a\u{fffd}b\u{fffd}\u{fffd}\\n\\\"é\"");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A plain list for people: one line a check, what it has to say below it, the counts at the end.
+//! A plain list for people: one line for each check, its context below, the counts at the end.
 
 use std::fmt::Write;
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::check::{Check, Deadline, Finding};
+use crate::sys::signals;
 
 /// A check to run.
 pub(super) struct Job {
@@ -23,7 +24,7 @@ pub(super) struct Done {
     pub(super) elapsed: Duration,
 }
 
-/// The threads and their queue. Dropping it lets idle threads end; a stuck one is left behind.
+/// The threads and their queue. Dropping it ends idle threads; a stuck one is left behind.
 pub(super) struct Pool {
     shared: Arc<Shared>,
 }
@@ -38,19 +39,19 @@ struct Shared {
 struct Queue {
     jobs: VecDeque<Job>,
     done: Vec<Done>,
-    /// Threads that wait for a job, or will as soon as they are let.
+    /// Threads that wait for a job, or will as soon as they can.
     free: usize,
     closed: bool,
 }
 
 impl Pool {
-    /// `wake` is called when there is something to take, once until it is taken.
+    /// `wake` is called when there are results, but not again until they are taken.
     pub(super) fn new(wake: impl Fn() + Send + Sync + 'static) -> Pool {
         let shared = Shared { queue: Mutex::default(), changed: Condvar::new(), wake: Box::new(wake) };
         Pool { shared: Arc::new(shared) }
     }
 
-    /// Has a thread of its own run each of the checks, now; `jobs` is empty afterwards.
+    /// Starts each of these checks now, on a thread of its own; `jobs` is empty afterwards.
     pub(super) fn submit(&self, jobs: &mut Vec<Job>) {
         if jobs.is_empty() {
             return;
@@ -78,7 +79,7 @@ impl Pool {
         if let Err(error) = started {
             let mut queue = self.shared.lock();
             queue.free -= 1;
-            // Another thread may have taken it by now, and then somebody else's is left without.
+            // Another thread may have taken the job by now; then some other job has no thread.
             if queue.jobs.len() > queue.free
                 && let Some(Job { round, index, check, .. }) = queue.jobs.pop_back()
             {
@@ -98,22 +99,26 @@ impl Drop for Pool {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // No check runs under the lock, so nothing is half done even if a thread died with it.
+        // No check runs under the lock, so nothing is half done even if a thread died holding it.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn work(&self) {
         while let Some(Job { round, index, check, deadline }) = self.next_job() {
             let began = Instant::now();
-            let finding = check.run(deadline);
+            let finding = match check.is_function() {
+                // It may start programs, which would inherit the blocked signals.
+                true => check.run(deadline),
+                false => signals::undisturbed(|| check.run(deadline)),
+            };
             let mut queue = self.lock();
-            // Before the round can hear of it and begin another, which would start a thread too many.
+            // Counted before the round can learn of the result: a new round would otherwise start a thread too many.
             queue.free += 1;
             self.put(queue, Done { round, index, check, finding, elapsed: began.elapsed() });
         }
     }
 
-    /// Hands over what has run. Whoever is woken takes all there is, so one call is enough for many.
+    /// Hands over a result. The caller that is woken takes all there are, so one call is enough for many.
     fn put(&self, mut queue: MutexGuard<'_, Queue>, done: Done) {
         queue.done.push(done);
         let is_first = queue.done.len() == 1;

@@ -1,39 +1,39 @@
-//! Which check is to blame when a worker dies, and when it may run again. Pure: time is an argument.
+//! Decides which check is to blame when a worker dies, and when it may run again. Pure: time is an argument.
 //!
-//! Checks run side by side, so the death of a worker does not say which of them was its cause. This finds it out:
+//! Checks run side by side, so the death of a worker does not tell which of them caused it. This finds out:
 //!
 //! 1. Every check that was in progress becomes a suspect.
-//! 2. Suspects run one at a time in a worker, beside those that are none. If that worker dies, the suspect that began
-//!    last is to blame, and nobody else.
-//! 3. A suspect that comes back is none any more, whatever it found.
-//! 4. One that is to blame for [`STRIKES`] deaths is quarantined: it is not run, but for one try after 30 s, after
-//!    another minute, and so on up to 5 minutes.
+//! 2. Suspects run one at a time in a worker, beside checks that are not suspects. If that worker dies, only the
+//!    suspect that began last is to blame.
+//! 3. A suspect that returns is cleared, whatever it found.
+//! 4. A check that is to blame for [`STRIKES`] deaths is quarantined: it is not run, except for one try after 30 s,
+//!    then after another minute, and so on, up to every 5 minutes.
 //!
-//! What a run shows counts only if the case of its check is as it was when the run began: workers that die together
-//! count as one death.
+//! A run only counts if the case of its check is unchanged since it began: workers that die together count as one
+//! death.
 
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-/// So many deaths make a quarantine.
+/// This many deaths lead to quarantine.
 const STRIKES: u8 = 3;
 
 /// How long the first quarantine lasts, and the longest.
 const FIRST: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// What a worker died of.
+/// The cause of a worker's death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// A signal of that number.
+    /// The signal with this number.
     Signal(u8),
     /// The kernel was out of memory.
     OutOfMemory,
-    /// It hung, and was ended for that.
+    /// It hung and was ended for that.
     Hang,
-    /// It exited with that code.
+    /// It exited with this code.
     Exit(u8),
 }
 
@@ -42,16 +42,16 @@ pub(crate) enum Cause {
 pub(crate) struct Case {
     /// How many deaths it is blamed for; never 0.
     deaths: u8,
-    /// What the last of them was of.
+    /// The cause of the last of them.
     cause: Cause,
     /// When it may be tried again.
     not_before: Duration,
 }
 
-/// How a check stands that there is a case against, at a given time.
+/// The state of a check with a case against it, at a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// It runs when no other suspect does.
+    /// It runs while no other suspect does.
     Suspect,
     /// It does not run.
     Quarantined { deaths: u8, cause: Cause, left: Duration },
@@ -64,7 +64,7 @@ impl Case {
         Case { deaths, cause, not_before: now }.put_off(now)
     }
 
-    /// The case while its check is tried: if it was quarantined, nobody else tries it meanwhile.
+    /// The case while its check is tried: if it was quarantined, no other worker tries it meanwhile.
     pub(crate) fn tried(self, now: Duration) -> Case {
         if self.deaths < STRIKES { self } else { self.put_off(now) }
     }
@@ -77,7 +77,7 @@ impl Case {
         Case { not_before: now + wait, ..self }
     }
 
-    /// As a word of shared memory, never 0: deaths, cause, and the milliseconds of the time.
+    /// As a word for shared memory, never 0: deaths, cause, and the time in milliseconds.
     pub(crate) fn to_bits(self) -> u64 {
         let (kind, detail) = match self.cause {
             Cause::Signal(number) => (0, number),
@@ -88,7 +88,7 @@ impl Case {
         u64::from_be_bytes([self.deaths, kind, detail, 0, 0, 0, 0, 0]) | self.not_before.as_millis() as u64
     }
 
-    /// The case that a word stands for; `None` for 0.
+    /// The case in a word; `None` for 0.
     pub(crate) fn from_bits(bits: u64) -> Option<Case> {
         let [deaths, kind, detail, ..] = bits.to_be_bytes();
         let cause = match kind {
@@ -102,10 +102,10 @@ impl Case {
 }
 
 impl Standing {
-    /// That of a check with this case.
+    /// The state of a check with this case.
     pub(crate) fn of(Case { deaths, cause, not_before }: Case, now: Duration) -> Standing {
         let left = not_before.saturating_sub(now);
-        // Whoever asks may have looked at the clock before the death.
+        // The caller may have read the clock before the death.
         if deaths < STRIKES || left.is_zero() {
             Standing::Suspect
         } else {
@@ -114,8 +114,8 @@ impl Standing {
     }
 }
 
-/// Who is to blame for a death, by their places: of the checks in progress, with the case that each had when it
-/// began, and when that was.
+/// The places of the checks to blame for a death, given the checks in progress: the case that each had when it began,
+/// and when that was.
 pub(crate) fn to_blame(in_progress: &[(Option<Case>, Duration)]) -> Vec<usize> {
     let suspects = (0..in_progress.len()).filter(|&place| in_progress[place].0.is_some());
     match suspects.max_by_key(|&place| in_progress[place].1) {

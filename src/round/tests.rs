@@ -15,7 +15,7 @@ fn suite(checks: impl IntoIterator<Item = Arc<Check>>) -> Suite {
     checks.into_iter().collect()
 }
 
-/// A check that waits until its test lets go of the sender.
+/// A check that waits until its test drops the sender.
 fn stuck(id: &str, timeout: Duration) -> (Arc<Check>, mpsc::Sender<()>) {
     let (release, gate) = mpsc::channel();
     let gate = Mutex::new(gate);
@@ -259,7 +259,7 @@ fn the_age_of_an_outcome_counts_from_when_its_check_was_begun() {
     assert_eq!(ages(round, at(11)), [11], "it is still the same run");
 }
 
-/// Has something against some checks, and notes what runs at the same time.
+/// Accuses some checks, and notes which run at the same time.
 struct Accuser {
     verdict: fn(&Check) -> Verdict,
     running: Arc<Mutex<Vec<String>>>,
@@ -282,7 +282,7 @@ impl Witness for Accuser {
     }
 }
 
-/// What ran together as each check began, and the report.
+/// Which checks ran together as each one began, and the report.
 fn accused(verdict: fn(&Check) -> Verdict, suite: Suite, limit: Duration) -> (Vec<String>, Report) {
     let (together, running) = (Arc::default(), Arc::default());
     let (sender, receiver) = mpsc::channel();
@@ -340,4 +340,24 @@ fn a_suspect_whose_turn_does_not_come_in_time_is_told_so() {
         contexts(&report),
         [("late", Status::Error, Some("timed out after 20ms")), ("waiting", Status::Error, Some(why))]
     );
+}
+
+#[test]
+fn a_kind_is_not_interrupted_by_signals_and_a_function_passes_none_on_as_blocked_to_what_it_starts() {
+    let blocked = |_| {
+        let status = std::fs::read_to_string("/proc/thread-self/status").expect("there is a /proc");
+        Finding::new(
+            Status::Pass,
+            status.split("SigBlk:").nth(1).unwrap_or_default().lines().next().unwrap_or_default(),
+        )
+    };
+    let function = Check::new("function", blocked);
+    let kind = Check { kind: "tcp", ..Check::new("kind", blocked) };
+    let report = Runner::run(suite([function, kind].map(Arc::new)), LONG);
+    let [function, kind] = [0, 1].map(|index| {
+        let context = report.outcomes[index].finding.context.as_deref().unwrap_or_default();
+        u64::from_str_radix(context.trim(), 16).expect("a mask")
+    });
+    let term = 1 << (nix::libc::SIGTERM - 1);
+    assert_eq!((function, kind & term), (0, term));
 }

@@ -1,7 +1,7 @@
-//! Where settings come from: default < environment < `--env-file` < `--env` < flag.
+//! The sources of settings: default < environment < `--env-file` < `--env` < flag.
 //!
-//! A variable `HOSPITAL_FOO_BAR` *is* the flag `--foo-bar`: each layer's variables are put in front of
-//! the command line as flags, and one parser reads them all.
+//! A variable `HOSPITAL_FOO_BAR` *is* the flag `--foo-bar`: the variables of each layer become flags in front of the
+//! command line, and one parser reads them all.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,21 +19,21 @@ use crate::sys::filesystem::read_file;
 
 const PREFIX: &str = "HOSPITAL_";
 
-/// Where gunicorn takes flags from. Its flags are ours for the most part; who moves from it will look for them.
+/// Where gunicorn takes flags from. Most of its flags are also ours, so people who migrate will try this.
 const GUNICORN: &str = "GUNICORN_CMD_ARGS";
 
-/// The variables with other names that are read, too.
+/// The variables with other names that are also read.
 const OTHERS: [&str; 4] = ["HEALTHCHECKS", "WEB_CONCURRENCY", "PORT", GUNICORN];
 
-/// The variable that tells a new master what it takes over from the former one. It is no setting.
+/// The variable that tells a new master what it takes over from the former one. It is not a setting.
 pub(crate) const SUCCESSION: &str = "HOSPITAL_SUCCESSION";
 
 /// What the process was started with; a reload resolves it again.
 #[derive(Clone, Debug)]
 pub(crate) struct Given {
-    /// The command line, with the name of the program and the verb, which a former name stands for.
+    /// The command line, with the name of the program and the verb, which a former name implies.
     pub(crate) argv: Vec<OsString>,
-    /// Where the program stands, what it was given there, and the directory that it was started in.
+    /// The path of the program, its arguments, and the directory in which it was started.
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
     pub(crate) directory: PathBuf,
@@ -41,20 +41,20 @@ pub(crate) struct Given {
     pub(crate) environment: Vec<(String, String)>,
 }
 
-/// What all layers together say.
+/// The result of all layers together.
 #[derive(Clone, Debug)]
 pub(crate) struct Configuration {
     pub(crate) settings: Settings,
-    /// The names of the checks, and where they stand.
+    /// The names of the checks, and where they were given.
     pub(crate) names: Vec<String>,
     pub(crate) origin: &'static str,
-    /// Variables that the workers get beside the environment.
+    /// Variables that the workers get in addition to the environment.
     pub(crate) environment: Vec<(String, String)>,
-    /// Variables that look like settings but are none, a sentence each.
+    /// A sentence for each variable that looks like a setting but is none.
     pub(crate) unheeded: Vec<String>,
 }
 
-/// What all layers together say, with where each part of it comes from.
+/// The result of all layers together, with the source of each part.
 pub(crate) struct Resolved<'a> {
     command: &'a Command,
     subcommand: &'a str,
@@ -74,7 +74,7 @@ struct Conventions {
     port: Option<String>,
 }
 
-/// The variables of one place, by the flag that each stands for.
+/// The variables of one place, by the flags that they mean.
 struct Layer {
     place: &'static str,
     healthchecks: Option<String>,
@@ -85,13 +85,13 @@ struct Layer {
 struct Flag {
     variable: String,
     value: String,
-    /// Which layer it stands in.
+    /// The layer that it comes from.
     place: &'static str,
 }
 
 impl Given {
-    /// The process's own command line and environment. What is no UTF-8 in the latter stays visibly wrong,
-    /// so that a setting in it is refused rather than passed over.
+    /// The process's own command line and environment. Text in the latter that is not UTF-8 stays visibly wrong, so
+    /// that a setting in it is refused rather than ignored.
     pub(crate) fn from_process() -> Given {
         let text = |text: OsString| text.to_string_lossy().into_owned();
         let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
@@ -111,7 +111,7 @@ impl Given {
         split(value.unwrap_or_default())
     }
 
-    /// Resolves everything. `matches` is what `command`'s subcommand made of the command line alone.
+    /// Resolves everything. `matches` is what the subcommand of `command` parsed from the command line alone.
     ///
     /// # Errors
     ///
@@ -154,10 +154,10 @@ impl Given {
 }
 
 impl Given {
-    /// A path behind a `-` need not be there, as in a unit of systemd.
+    /// A path after a `-` need not exist, as in systemd units.
     fn read_env_file(&self, given: &Path) -> Result<Vec<(String, String)>, Error> {
         let optional = given.to_str().and_then(|text| text.strip_prefix('-')).map(Path::new);
-        // --chdir may have been obeyed since: the file is where it was at the start.
+        // --chdir may have taken effect since: the path is relative to the directory at the start.
         let path = self.directory.join(optional.unwrap_or(given));
         match read_file(&path) {
             Err(error) if optional.is_some() && error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -178,7 +178,7 @@ impl Given {
 }
 
 impl Configuration {
-    /// Logs the variables that look like settings and are none.
+    /// Logs the variables that look like settings but are none.
     pub(crate) fn warn_of_unheeded(&self) {
         for sentence in &self.unheeded {
             tracing::warn!("{sentence}: see `hospital serve --print-config`");
@@ -187,7 +187,7 @@ impl Configuration {
 }
 
 impl Resolved<'_> {
-    /// What it comes to. What the parser has read goes with it: it is large, and every worker would take it along.
+    /// The configuration. This drops what the parser has read: it is large, and every worker would carry it along.
     pub(crate) fn into_configuration(mut self) -> Result<Configuration, Error> {
         let settings = Settings::from_arg_matches_mut(&mut self.matches);
         Ok(Configuration {
@@ -199,8 +199,8 @@ impl Resolved<'_> {
         })
     }
 
-    /// Each setting as a line of an env-file, with its source as a comment above it. Passwords in names are
-    /// not shown, nor are the values of --env.
+    /// Each setting as a line of an env-file, with a comment above it that names its source. Passwords in names are
+    /// hidden, and so are the values of --env.
     pub(crate) fn print(&self) -> String {
         let names: Vec<_> = self.names.iter().map(|name| without_secrets(name)).collect();
         let head = format!("# from {}\nHEALTHCHECKS={}\n", self.origin, quoted(&names.join(" ")));
@@ -229,8 +229,8 @@ impl Layer {
         command: &Command,
         subcommand: &str,
     ) -> Result<Layer, Error> {
-        // envy does not tell `port` from `PORT`, which the environment does; and of a name that a file has twice,
-        // the last one counts.
+        // envy does not distinguish `port` from `PORT`, but the environment does. If a file has a name twice, the last
+        // one counts.
         let is_read = |name: &str| name.starts_with(PREFIX) || OTHERS.contains(&name);
         let exact: BTreeMap<_, _> =
             variables.iter().filter(|(name, _)| is_read(name) && *name == name.to_uppercase()).cloned().collect();
@@ -266,7 +266,7 @@ impl Layer {
         Ok(layer)
     }
 
-    /// Parses the one value, so that an error can name its variable.
+    /// Parses this one value, so that an error can name its variable.
     fn set(
         &mut self,
         command: &Command,
@@ -285,19 +285,19 @@ impl Layer {
     }
 }
 
-/// Whether Kubernetes has set it, as it does for every Service in the namespace: this one is named "hospital".
+/// Whether this is a variable that Kubernetes sets for each Service in the namespace: ours is named "hospital".
 fn is_service_link(key: &str, value: &str) -> bool {
     key.starts_with("service_") || key.starts_with("port_") || key == "port" && value.starts_with("tcp://")
 }
 
-/// In the quotes that it does not have in it.
+/// In the kind of quotes that the value does not contain.
 fn quoted(value: &str) -> String {
     let quote = if value.contains('"') { '\'' } else { '"' };
     format!("{quote}{value}{quote}")
 }
 
-/// The arguments of a subcommand that are settings: those that have a flag and a value. `--env` is none: it
-/// sets variables, and its values may be secrets.
+/// The arguments of a subcommand that are settings: those with a flag and a value. `--env` is not one: it sets
+/// variables, and its values may be secrets.
 fn settable<'a>(command: &'a Command, subcommand: &str) -> impl Iterator<Item = &'a clap::Arg> {
     let found = command.find_subcommand(subcommand).into_iter();
     found
@@ -319,7 +319,7 @@ fn parse(command: &Command, subcommand: &str, argv: Vec<OsString>) -> Result<Arg
         .unwrap_or_default())
 }
 
-/// The arguments behind the subcommand's name.
+/// The arguments after the name of the subcommand.
 fn after_subcommand<'a>(argv: &'a [OsString], subcommand: &str) -> impl Iterator<Item = OsString> + 'a {
     let position = argv.iter().skip(1).position(|argument| argument == subcommand);
     argv.iter().skip(position.map_or(1, |position| position + 2)).cloned()
@@ -329,20 +329,20 @@ fn split(names: &str) -> Vec<String> {
     names.split_whitespace().map(str::to_owned).collect()
 }
 
-/// What an upgrade starts: our file under the name that we were called by, which may be a link that leads elsewhere by
-/// then. Asked for now, for once the file is replaced the kernel calls it "(deleted)".
+/// What an upgrade starts: our program under the name by which we were called, which may be a link that will lead
+/// elsewhere by then. Determined now, as the kernel calls a replaced file "(deleted)".
 fn program(called: Option<&OsString>) -> PathBuf {
     let called = called.map_or(Path::new(""), Path::new);
     let Ok(running) = std::env::current_exe() else { return called.to_owned() };
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // As execvp(3) finds it: only a name without a slash is looked for in PATH.
+    // As execvp(3) finds it: only a name without a slash is searched for in PATH.
     let named = called.components().count() > 1;
     let folders = if named { vec![PathBuf::new()] } else { std::env::split_paths(&path).collect() };
     let mut places = folders.iter().filter_map(|folder| std::path::absolute(folder.join(called)).ok());
     places.find(|place| place.canonicalize().is_ok_and(|place| place == running)).unwrap_or(running)
 }
 
-/// What is wrong, without the usage and the hints that clap puts under it.
+/// The error without the usage and the hints that clap appends.
 pub(crate) fn one_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let lines =

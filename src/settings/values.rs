@@ -1,4 +1,4 @@
-//! Values as they are written: durations, masks, variables, levels.
+//! Values as people write them: durations, masks, variables, levels.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub(crate) enum Details {
     Token,
 }
 
-/// Reads a time that has to be longer than none.
+/// Reads a time that must be longer than zero.
 pub(super) fn some_time(text: &str) -> Result<Duration, String> {
     duration::parse(text).and_then(|time| {
         if time.is_zero() {
@@ -70,7 +70,7 @@ pub(super) fn mask(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "write a mask in octal, as in 022 or 077".to_owned())
 }
 
-/// Reads a path that everything is served under: empty, or with a slash before it and none behind.
+/// Reads a path that everything is served under: empty, or with a leading and no trailing slash.
 pub(super) fn prefix(text: &str) -> Result<String, String> {
     let path = text.trim_end_matches('/');
     let printable = path.chars().all(|c| c.is_ascii_graphic() && !"?#%".contains(c));
@@ -89,12 +89,12 @@ pub(super) fn variable(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Reads a file of variables: `NAME=VALUE` a line, `#` comments, `export` allowed, quotes around a
-/// value taken off. Nothing is expanded: a `$` in a password is a `$`, as with systemd and Docker.
+/// Reads a file of variables: one `NAME=VALUE` a line, `#` comments, optional `export`; quotes around a value are
+/// removed. Nothing is expanded: a `$` in a password is a `$`, as with systemd and Docker.
 ///
 /// # Errors
 ///
-/// The number of the line and what it should be; never what it holds, which may be a secret.
+/// The number of the line and what is expected there, never its content, which may be a secret.
 pub(super) fn env_file(text: &str) -> Result<Vec<(String, String)>, String> {
     let mut variables = Vec::new();
     for (index, line) in text.lines().enumerate() {

@@ -1,7 +1,7 @@
-//! The shared memory that tells which checks each worker is in, and what is held against a check.
+//! Shared memory that holds which checks each worker is running, and the case against each suspected check.
 //!
-//! A worker's pages are written by that worker, and read by the master when it has died. A case is a word that means
-//! nothing here; it is changed only from what it was.
+//! A worker's pages are written by that worker and read by the master after its death. A case is a word without meaning
+//! here; it is only changed by compare-and-swap.
 
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,10 +13,10 @@ use super::shared::{self, Shared};
 use super::table::Table;
 pub(crate) use super::table::key;
 
-/// How many checks can be in progress in a worker; of more, nothing is known.
+/// How many running checks are noted for each worker; any more are not.
 const RUNS: usize = 320;
 
-/// Against how many checks there can be a case; nothing is held against more.
+/// How many checks can have a case; any more can have none.
 const CASES: usize = 1024;
 
 /// How many bytes of a check's id are noted.
@@ -26,46 +26,46 @@ const NAME: usize = 64;
 #[derive(Clone, Copy)]
 pub(crate) struct Casebook {
     book: &'static Book,
-    /// What the times in it count from. Forked processes share the clock and inherit this.
+    /// The origin of the times in it. Forked processes share the clock and inherit this.
     epoch: Instant,
 }
 
 #[repr(C)]
 struct Book {
-    /// Whether there has ever been a case: as long as there is none, nobody looks for any.
+    /// Whether there was ever a case; until then nobody searches for one.
     is_used: AtomicBool,
-    /// By the keys of their checks.
+    /// Under the keys of their checks.
     cases: Table<AtomicU64, CASES>,
     desks: [Desk; SLOTS],
 }
 
-/// What the worker of a slot is in. The first place is for the check that runs in its loop.
-// Aligned to pages, of which one is enough for a worker with a score of checks.
+/// The checks that the worker of a slot is running. The first place is for a check that runs in its loop.
+// Aligned to pages, so that a worker touches few: one is enough for a score of checks.
 #[repr(C, align(4096))]
 struct Desk {
-    /// The key of the check at each place; 0 while there is none.
+    /// The key of the check at each place; 0 when it is empty.
     keys: [AtomicU64; RUNS],
     runs: [Run; RUNS],
 }
 
 #[repr(C)]
 struct Run {
-    /// Nanoseconds since the epoch, when it began.
+    /// When it began, in nanoseconds since the epoch.
     since: AtomicU64,
     /// The word of its case when it began.
     case: AtomicU64,
-    /// The beginning of its id, NULs behind it.
+    /// The beginning of its id, padded with NULs.
     name: [AtomicU64; NAME / 8],
 }
 
-/// A check that a worker was in.
+/// A check that a worker is or was running.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct InProgress {
     pub(crate) key: u64,
     pub(crate) since: Duration,
     /// The word of its case when it began.
     pub(crate) case: u64,
-    /// Its id, or the beginning of a long one.
+    /// Its id; a long one is cut.
     pub(crate) name: String,
     /// Whether it ran in the worker's loop.
     pub(crate) in_loop: bool,
@@ -75,19 +75,19 @@ pub(crate) struct InProgress {
 unsafe impl Shared for Book {}
 
 impl Casebook {
-    /// Maps an empty book.
+    /// Maps an empty casebook.
     pub(crate) fn new(now: Instant) -> io::Result<Casebook> {
         Ok(Casebook { book: shared::map()?, epoch: now })
     }
 
-    /// A moment as times are written in here.
+    /// A moment in the form that is written here.
     pub(crate) fn time(&self, moment: Instant) -> Duration {
         moment.saturating_duration_since(self.epoch)
     }
 
-    // --- what a worker is in -----------------------------------------------------------------------
+    // --- the running checks ------------------------------------------------------------------------
 
-    /// The worker begins a check, with that case against it: in its loop, or on a thread.
+    /// The worker begins a check that has this case: in its loop, or on a thread.
     pub(crate) fn begin(&self, slot: usize, id: &str, case: u64, in_loop: bool, now: Instant) {
         let Desk { keys, runs } = &self.book.desks[slot];
         let places = if in_loop { 0..1 } else { 1..RUNS };
@@ -104,7 +104,7 @@ impl Casebook {
         keys[place].store(key(id), Relaxed);
     }
 
-    /// The worker has ended a check: the word of its case when it began, if it was noted.
+    /// The worker has ended a check. Returns the word of its case when it began, if that was noted.
     pub(crate) fn end(&self, slot: usize, id: &str) -> Option<u64> {
         let (key, Desk { keys, runs }) = (key(id), &self.book.desks[slot]);
         let place = keys.iter().position(|there| there.load(Relaxed) == key)?;
@@ -112,7 +112,7 @@ impl Casebook {
         Some(runs[place].case.load(Relaxed))
     }
 
-    /// What the worker in that slot is in, or was when it died.
+    /// What the worker in this slot is running, or was when it died.
     pub(crate) fn in_progress(&self, slot: usize) -> Vec<InProgress> {
         let Desk { keys, runs } = &self.book.desks[slot];
         let noted = |(place, key): (usize, &AtomicU64)| {
@@ -131,14 +131,14 @@ impl Casebook {
         keys.iter().enumerate().filter_map(noted).collect()
     }
 
-    /// Nobody is in anything in that slot: before a worker is forked into it, or when its worker leaves in peace.
+    /// Empties the slot: before a worker is forked into it, or when its worker leaves in an orderly way.
     pub(crate) fn forget(&self, slot: usize) {
         self.book.desks[slot].keys.iter().for_each(|key| key.store(0, Relaxed));
     }
 
     // --- cases -------------------------------------------------------------------------------------
 
-    /// The case against a check; 0 where there is none.
+    /// The case against a check; 0 if there is none.
     pub(crate) fn case(&self, id: &str) -> u64 {
         if !self.book.is_used.load(Relaxed) {
             return 0;
@@ -146,14 +146,14 @@ impl Casebook {
         self.book.cases.find(key(id)).map_or(0, |case| case.load(Relaxed))
     }
 
-    /// Changes a case from what it was. False if it is something else by now, or there are too many.
+    /// Changes a case from `before` to `after`. False if it has changed meanwhile, or if there is no room for another.
     pub(crate) fn change(&self, key: u64, before: u64, after: u64) -> bool {
         self.book.is_used.store(true, Relaxed);
         let case = self.book.cases.claim(key);
         case.is_some_and(|case| case.compare_exchange(before, after, Relaxed, Relaxed).is_ok())
     }
 
-    /// Nothing is held against anybody any more.
+    /// Closes every case.
     pub(crate) fn close_all(&self) {
         if self.book.is_used.load(Relaxed) {
             self.book.cases.values().for_each(|case| case.store(0, Relaxed));

@@ -1,25 +1,25 @@
-//! The control groups of this process, as far as they are about memory (cgroups(7)).
+//! The control groups of this process that account for its memory (cgroups(7)).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where they are mounted.
+/// Where control groups are mounted.
 pub(crate) const MOUNT: &str = "/sys/fs/cgroup";
 
-/// The version of control groups, whose files have other names in each.
+/// The version of control groups; the files have other names in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     One,
     Two,
 }
 
-/// The groups that this process says it is in; a process without control groups says nothing.
+/// The groups of this process as /proc tells them; empty without control groups.
 pub(crate) fn membership() -> String {
     fs::read_to_string("/proc/self/cgroup").unwrap_or_default()
 }
 
-/// Our group and the groups around it, from the inside out. In a container our path may be that of the host,
-/// which is not there: then what counts is the root that is mounted.
+/// Our group and the groups around it, from the inside out. In a container our path may be the one on the host, which
+/// does not exist here: then the mounted root counts.
 pub(crate) fn memory_groups(mount: &Path, membership: &str) -> impl Iterator<Item = (PathBuf, Version)> {
     membership.lines().flat_map(move |line| {
         let mut fields = line.splitn(3, ':').skip(1);
@@ -36,14 +36,14 @@ pub(crate) fn memory_groups(mount: &Path, membership: &str) -> impl Iterator<Ite
     })
 }
 
-/// How often the kernel has killed for want of memory in our group, and the file that says so.
+/// Counts the out-of-memory kills in our group, and knows the file that reports them.
 pub(crate) struct OomKills {
     file: PathBuf,
     seen: u64,
 }
 
 impl OomKills {
-    /// Begins to count; `None` where nothing is counted.
+    /// Starts counting; `None` where the kernel does not count.
     pub(crate) fn watch() -> Option<OomKills> {
         OomKills::watch_in(Path::new(MOUNT), &membership())
     }
@@ -59,8 +59,8 @@ impl OomKills {
         })
     }
 
-    /// The group, if there was one more kill in it since the last call. The kernel counts before it kills, so that of
-    /// whoever is dead is in.
+    /// Our group, if there was one more kill in it since the last call. The kernel counts before it kills, so the kill
+    /// of a process that is dead has been counted.
     pub(crate) fn another(&mut self) -> Option<&Path> {
         if count(&self.file)? <= self.seen {
             return None;
@@ -69,7 +69,7 @@ impl OomKills {
         self.file.parent()
     }
 
-    /// What there was up to now killed somebody else.
+    /// Skips the kills so far: they hit other processes.
     pub(crate) fn catch_up(&mut self) {
         self.seen = count(&self.file).unwrap_or(self.seen);
     }

@@ -1,8 +1,7 @@
-//! Runs a program to its end, or to its deadline: nothing of it is left, and nothing is waited for but it.
+//! Runs a program until it ends or its deadline passes. Nothing of it is left behind, and only it is waited for.
 //!
-//! What a program leaves running when it ends is killed, so that a check that is run every few seconds
-//! does not fill the host. Spared is only a daemon in the full sense: it has left the process group, and
-//! let go of the output.
+//! What a program leaves running when it ends is killed, so that a check that runs every few seconds does not fill the
+//! host. Only a real daemon is spared: one that has left the process group and closed the output.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -14,16 +13,17 @@ use std::time::Instant;
 
 use super::descriptors::{set_nonblocking, wait_readable};
 use super::pidfd::PidFd;
+use super::signals;
 use super::tree::{self, MARKER, Mark};
 
-/// What a program may use.
+/// The limits of a program.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     /// When it is killed.
     pub(crate) deadline: Instant,
-    /// How much of each of its two outputs is kept.
+    /// How many bytes of each of its two outputs are kept.
     pub(crate) kept: usize,
-    /// How much it may print before it is killed.
+    /// How many bytes it may print before it is killed.
     pub(crate) printed: usize,
 }
 
@@ -41,20 +41,20 @@ pub(crate) struct Run {
     pub(crate) end: End,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
-    /// The pids of those of its processes that we may not kill.
+    /// The pids of its processes that we may not kill.
     pub(crate) spared: BTreeSet<i32>,
 }
 
 /// Runs a program and waits for it alone.
 ///
-/// It is started through posix_spawn, whose cost does not grow with our memory: `command` must not have
-/// a hook before exec, a user or a group. It leads a process group of its own, so what stops a group does
-/// not mix it up with us, and dies by no signal of the thread that started it, which may end before it.
+/// It is started through posix_spawn, whose cost does not grow with our memory: `command` must have no pre-exec hook,
+/// user or group. It leads its own process group, so a signal for its group does not hit us, and it has no parent-death
+/// signal, since the thread that started it may end first.
 pub(crate) fn run(command: &mut Command, bounds: Bounds) -> io::Result<Run> {
     let mark = Mark::new()?;
     command.env(MARKER, mark.value()).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn()?;
+    let mut child = signals::with_none_blocked(|| command.spawn())?;
     let root = i32::try_from(child.id()).expect("the kernel gives pids that fit");
 
     let mut outputs = Outputs {
@@ -68,14 +68,14 @@ pub(crate) fn run(command: &mut Command, bounds: Bounds) -> io::Result<Run> {
             tree::kill_group(root);
             outputs.drain(bounds.printed);
             if outputs.are_held() {
-                // By somebody who has left the group, or is just dying in it.
+                // By a process that has left the group, or one in it that is just dying.
                 spared = tree::kill(root, &mark);
             }
         }
         Ok(Limit::Time | Limit::Output) | Err(_) => spared = tree::kill(root, &mark),
     }
-    // Every path leads here, so no zombie is left. A child that cannot be killed is waited for: this thread
-    // belongs to the check, and whoever asked has the answer from the deadline.
+    // Every path leads here, so no zombie is left. Waiting for a child that cannot be killed is fine: this thread
+    // belongs to the check, and the round has already answered at the deadline.
     let status = child.wait()?;
     let end = match limit? {
         Limit::None => End::Exited(status),
@@ -85,14 +85,14 @@ pub(crate) fn run(command: &mut Command, bounds: Bounds) -> io::Result<Run> {
     Ok(Run { end, stdout: outputs.stdout.kept, stderr: outputs.stderr.kept, spared })
 }
 
-/// Which bound a program has come up against.
+/// The limit that a program has reached.
 enum Limit {
     None,
     Time,
     Output,
 }
 
-/// Reads what a program prints until it has ended or come up against a bound. It is not reaped.
+/// Reads what a program prints until it has ended or reached a limit. Does not reap it.
 fn follow(root: i32, outputs: &mut Outputs, bounds: Bounds) -> io::Result<Limit> {
     let process = PidFd::open(root)?;
     outputs.prepare()?;
@@ -100,7 +100,7 @@ fn follow(root: i32, outputs: &mut Outputs, bounds: Bounds) -> io::Result<Limit>
         let mut awaited = outputs.open();
         awaited.push(process.as_fd());
         wait_readable(&awaited, Some(bounds.deadline))?;
-        // Asked before the outputs are read: what it has printed is in them when it has ended.
+        // Asked before the outputs are read: if it has ended by now, all that it printed is in them.
         let has_ended = process.has_ended();
         outputs.read();
         if outputs.total() > bounds.printed {
@@ -133,18 +133,18 @@ impl Outputs {
         self.stdout.total + self.stderr.total
     }
 
-    /// Takes a part of what there is to read; whether there was anything.
+    /// Reads a part of what is available; returns whether there was anything.
     fn read(&mut self) -> bool {
-        // Both, whatever the first says.
+        // `|` and not `||`: both are read.
         self.stdout.read() | self.stderr.read()
     }
 
-    /// Takes all that there is to read now, within the bound: somebody may still be printing.
+    /// Reads all that is available now, up to the limit, as another process may still be printing.
     fn drain(&mut self, most: usize) {
         while self.total() <= most && self.read() {}
     }
 
-    /// Whether somebody can still print.
+    /// Whether any process can still print.
     fn are_held(&self) -> bool {
         self.stdout.pipe.is_some() || self.stderr.pipe.is_some()
     }
@@ -152,7 +152,7 @@ impl Outputs {
 
 /// One output of a program.
 struct Output {
-    /// Until its end was read.
+    /// `None` once its end was read.
     pipe: Option<File>,
     kept: Vec<u8>,
     most: usize,
@@ -164,7 +164,7 @@ impl Output {
         Output { pipe: pipe.map(File::from), kept: Vec::new(), most, total: 0 }
     }
 
-    /// Takes what there is to read, once; whether there was anything.
+    /// Reads what is available, once; returns whether there was anything.
     fn read(&mut self) -> bool {
         let mut buffer = [0; 16 * 1024];
         let Some(pipe) = &mut self.pipe else { return false };
@@ -177,7 +177,7 @@ impl Output {
                 return true;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock || error.kind() == io::ErrorKind::Interrupted => {}
-            // A pipe that cannot be read has nothing more to say.
+            // A pipe that cannot be read will give nothing more.
             Err(_) => self.pipe = None,
         }
         false

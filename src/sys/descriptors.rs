@@ -1,20 +1,22 @@
-//! Descriptors: taken over, waited for, written to, and kept from who shall not have them.
+//! Descriptors: taken over, waited for, written to, and kept from processes that must not have them.
 
 use std::fs::File;
 use std::io::{self, PipeReader};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// Waits until one of the descriptors can be read, a signal comes in, or the deadline has passed.
+use super::signals::undisturbed;
+
+/// Waits until one of the descriptors is readable, a signal arrives, or the deadline has passed.
 pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
     let mut fds: Vec<_> = fds.iter().map(|&fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
     let timeout = match deadline {
         None => PollTimeout::NONE,
-        // Rounded up, for a wait that ends before its deadline would have the caller spin.
+        // Rounded up: a wait that ends before its deadline would make the caller spin.
         Some(deadline) => {
             let left = deadline.saturating_duration_since(Instant::now());
             PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
@@ -24,6 +26,12 @@ pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Whether it can be read now; of a listener, whether a connection waits there. A call that fails says no.
+pub(crate) fn is_readable(fd: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// A pipe whose ends do not block and do not survive an exec.
@@ -41,28 +49,40 @@ pub(super) fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Marks every descriptor above 2 close-on-exec: parents such as circusd leak theirs into us, and
-/// what a check starts shall not get any.
+/// Marks every descriptor above 2 close-on-exec: parents such as circusd leak theirs to us, and the programs that
+/// checks start must not get any.
 pub(crate) fn close_all_on_exec() -> io::Result<()> {
-    // SAFETY: the call changes flags only; no descriptor is closed or taken over.
-    unsafe { close_range(libc::CLOSE_RANGE_CLOEXEC) }
+    // SAFETY: the calls change flags only; no descriptor is closed or taken over.
+    unsafe { close_range(libc::CLOSE_RANGE_CLOEXEC, |fd| libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC)) }
 }
 
 /// Closes every descriptor above 2, in a forked child that needs none of its parent's.
 pub(super) fn close_all() -> io::Result<()> {
     // SAFETY: the child ends without running destructors, so nothing is closed twice.
-    unsafe { close_range(0) }
+    unsafe { close_range(0, |fd| libc::close(fd)) }
 }
 
-/// close_range(2) from 3 on, which musl has no function for.
+/// close_range(2) from 3 on; musl has no function for it. Where the kernel (before 5.11) or a system call filter does not
+/// know it, `one` does the same to each descriptor.
 ///
 /// # Safety
 ///
-/// Without a flag it closes descriptors whoever owns them.
-unsafe fn close_range(flags: libc::c_uint) -> io::Result<()> {
-    // SAFETY: the caller answers for the descriptors; the call takes no pointer.
+/// Without a flag it closes descriptors, whoever owns them.
+unsafe fn close_range(flags: libc::c_uint, one: impl Fn(RawFd) -> libc::c_int) -> io::Result<()> {
+    // SAFETY: the caller is responsible for the descriptors; the call takes no pointer.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, flags) };
-    Errno::result(result)?;
+    match Errno::result(result) {
+        Ok(_) => {}
+        Err(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) => {
+            let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+            let open: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?.flatten().filter_map(number).collect();
+            for fd in open.into_iter().filter(|fd| *fd > 2) {
+                // That of the list itself is closed by now.
+                let _ = one(fd);
+            }
+        }
+        Err(errno) => return Err(errno.into()),
+    }
     Ok(())
 }
 
@@ -96,24 +116,24 @@ pub(crate) fn left_for_writing(fd: i32) -> io::Result<File> {
     // SAFETY: borrowed for these two calls, which find out whether it is open and what for.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     let flags = FdFlag::from_bits_retain(fcntl(borrowed, FcntlArg::F_GETFD).unwrap_or(libc::FD_CLOEXEC));
-    // What survived the exec was left by the parent; what we have opened ourselves would not.
+    // What survived the exec was left by the parent; what we opened ourselves is close-on-exec.
     if flags.contains(FdFlag::FD_CLOEXEC) {
         return Err(io::Error::other("the parent has left no such descriptor open"));
     }
     let mode = OFlag::from_bits_retain(fcntl(borrowed, FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE;
     let peer = nix::sys::socket::getpeername::<nix::sys::socket::SockaddrStorage>(fd);
-    // A socket without a peer is one to serve.
+    // A socket without a peer is a listening one.
     if mode == OFlag::O_RDONLY || matches!(peer, Err(errno) if errno != Errno::ENOTSOCK) {
         return Err(io::Error::other("nothing can be written to it"));
     }
     adopt(fd).map(File::from)
 }
 
-/// A pipe that a standard stream goes into, opened anew so that it never blocks: the flags of the one that we were given
-/// are shared with whoever else writes to it. `None` where it is no pipe, or cannot be opened.
+/// Reopens the pipe behind a standard stream so that it never blocks: the flags of the inherited descriptor are shared
+/// with every process that writes to it. `None` if it is not a pipe, or cannot be opened.
 ///
-/// [`write_if_ready`] alone is not enough there: a pipe is ready when it has room for one page, which another process may
-/// fill first, and a line may be longer.
+/// [`write_if_ready`] alone is not enough there: a pipe is ready when it has room for one page, but another process may
+/// fill that first, and a line may be longer.
 pub(crate) fn own_pipe(stream: &impl AsFd) -> Option<File> {
     let kind = nix::sys::stat::fstat(stream).ok()?.st_mode & libc::S_IFMT;
     let path = format!("/proc/self/fd/{}", stream.as_fd().as_raw_fd());
@@ -121,16 +141,22 @@ pub(crate) fn own_pipe(stream: &impl AsFd) -> Option<File> {
     (kind == libc::S_IFIFO).then(open).flatten()
 }
 
-/// Writes to a standard stream now or not at all: a reader that sleeps must not stop us. Returns how many bytes.
+/// Writes to a standard stream now or not at all: a reader that sleeps must not stop us. Returns the number of bytes.
 pub(crate) fn write_if_ready(out: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
     match poll(&mut fds, PollTimeout::ZERO)? {
         0 => Err(io::ErrorKind::WouldBlock.into()),
-        _ => Ok(nix::unistd::write(out, bytes)?),
+        _ => Ok(write_from_background(|| nix::unistd::write(out, bytes))?),
     }
 }
 
-/// Whether standard input is a terminal that we may lose.
+/// Writes to what may be a terminal that stops background output (`stty tostop`): it sends SIGTTOU, and as long as that
+/// has a handler the write is begun again and again. Where the signal is blocked, the terminal lets it pass.
+pub(crate) fn write_from_background<T>(write: impl FnOnce() -> T) -> T {
+    undisturbed(write)
+}
+
+/// Whether standard input is a terminal, which we may lose.
 pub(crate) fn on_terminal() -> bool {
     use std::io::IsTerminal;
     io::stdin().is_terminal()

@@ -1,11 +1,11 @@
-//! Users and groups: who the workers are to be, and who we are.
+//! Users and groups: those that the workers run as, and our own.
 
 use std::ffi::CString;
 use std::io;
 
 use nix::unistd::{Gid, Group, Uid, User};
 
-/// Who the workers are to be.
+/// The user and group that the workers run as.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     user: Option<User>,
@@ -25,7 +25,7 @@ impl Identity {
         Ok(Identity { user, group })
     }
 
-    /// Becomes that user and group, for good.
+    /// Switches to this user and group, for good.
     pub(crate) fn assume(&self) -> io::Result<()> {
         if !Uid::effective().is_root() {
             return Ok(());
@@ -44,14 +44,14 @@ impl Identity {
         Ok(())
     }
 
-    /// The user and group to give files to that the workers shall reach.
+    /// The user and group that own the files which the workers must be able to use.
     pub(crate) fn owner(&self) -> (Option<u32>, Option<u32>) {
         let group = self.group.or(self.user.as_ref().map(|user| user.gid));
         (self.user.as_ref().map(|user| user.uid.as_raw()), group.map(Gid::as_raw))
     }
 }
 
-/// The number that means "no change" to the kernel, and can be nobody's.
+/// The number that means "no change" to the kernel, so nobody can have it.
 const NOBODYS: u32 = u32::MAX;
 
 fn find_user(user: &str) -> Result<User, String> {
@@ -92,7 +92,7 @@ fn find_group(group: &str) -> Result<Gid, String> {
     }
 }
 
-/// The number of the user that we act as.
+/// The effective user id of this process.
 pub(crate) fn effective_user() -> u32 {
     Uid::effective().as_raw()
 }

@@ -1,4 +1,4 @@
-//! The rim: the only home of `unsafe`, raw descriptors, nix and libc. It runs no check, reads no request and decides
+//! The rim: the only home of `unsafe`, raw descriptors, nix and libc. It runs no checks, reads no requests and decides
 //! nothing.
 
 pub(crate) mod casebook;

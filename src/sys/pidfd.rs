@@ -1,17 +1,18 @@
-//! A process held by a descriptor: it cannot be mistaken for a later one with the same pid.
+//! A process held by a descriptor: it cannot be confused with a later one that has the same pid.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
+
+use super::descriptors::is_readable;
 
 /// A process; its descriptor becomes readable when the process has ended.
 pub(super) struct PidFd(OwnedFd);
 
 impl PidFd {
-    /// Takes hold of the process that has this pid now.
+    /// Opens the process that has this pid now.
     pub(super) fn open(pid: i32) -> io::Result<PidFd> {
         // SAFETY: the call takes two numbers and touches no memory of ours.
         let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
@@ -20,10 +21,10 @@ impl PidFd {
         Ok(PidFd(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Sends it a signal. A process that is gone already is no error.
+    /// Sends it a signal. If the process is already gone, that is no error.
     pub(super) fn send(&self, signal: Signal) -> io::Result<()> {
         let (fd, info) = (self.0.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
-        // SAFETY: the descriptor is open while self lives, and no siginfo stands for an ordinary kill.
+        // SAFETY: the descriptor is open while self lives, and a null siginfo means an ordinary kill.
         match Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as i32, info, 0) }) {
             Ok(_) | Err(Errno::ESRCH) => Ok(()),
             Err(errno) => Err(errno.into()),
@@ -32,9 +33,8 @@ impl PidFd {
 
     /// Whether it has ended, with all its threads; reaped or not.
     pub(super) fn has_ended(&self) -> bool {
-        let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
-        // A call that fails leaves it running: then it is looked at again.
-        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        // A call that fails counts as "still running": the caller looks again.
+        is_readable(self)
     }
 }
 

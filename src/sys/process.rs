@@ -1,4 +1,4 @@
-//! Processes: forked, started, named, signalled, reaped.
+//! Processes: forking, starting, naming, signalling and reaping them.
 
 use std::ffi::CString;
 use std::io;
@@ -14,16 +14,16 @@ use super::{signals, tree};
 
 /// Which side of a fork this is.
 pub(crate) enum Forked {
-    /// The one that forked, with the other's pid.
+    /// The process that forked, with the pid of the new one.
     Parent(i32),
-    /// The new one. Its signals stay blocked until [`signals::unblock_all`].
+    /// The new process. Its signals stay blocked until [`signals::unblock_all`].
     Child {
-        /// Who forked it: asked before, for it may be dead by now.
+        /// Its parent's pid, read before the fork: the parent may be dead by now.
         parent: i32,
     },
 }
 
-/// Forks with all signals blocked, so that none is handled by the wrong handlers on either side.
+/// Forks with all signals blocked, so that neither side runs the wrong handlers.
 pub(crate) fn fork() -> io::Result<Forked> {
     tree::found_family();
     let before = signals::block_all()?;
@@ -37,26 +37,26 @@ pub(crate) fn fork() -> io::Result<Forked> {
     }
 }
 
-/// Ends a forked child at once: no destructor or exit handler of the parent's runs in it.
+/// Ends a forked child at once: none of the destructors and exit handlers inherited from its parent run.
 pub(crate) fn leave(code: u8) -> ! {
     // SAFETY: _exit only ends the process.
     unsafe { libc::_exit(code.into()) }
 }
 
-/// Asks the kernel to kill us when the process that forked us dies. False: it is dead already.
+/// Asks the kernel to kill us when our parent dies. False: it is already dead.
 ///
-/// To be called after the user was changed, which clears the request (prctl(2)).
+/// Call this after changing the user, which clears the request (prctl(2)).
 pub(crate) fn die_with(parent: i32) -> io::Result<bool> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     Ok(getppid().as_raw() == parent)
 }
 
-/// Waits until the process that forked us is dead. Signals have to be blocked still: none of them ends us.
+/// Waits until our parent is dead. Signals must still be blocked, so that none ends us.
 pub(super) fn outlive(parent: i32) -> io::Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
     let mut awaited = SigSet::empty();
     awaited.add(Signal::SIGTERM);
-    // One that is sent to the whole group comes too.
+    // A SIGTERM for the whole group arrives here too.
     while getppid().as_raw() == parent {
         awaited.wait()?;
     }
@@ -66,11 +66,11 @@ pub(super) fn outlive(parent: i32) -> io::Result<()> {
 /// Names the process as `ps` and `top` show it; the kernel keeps 15 bytes.
 pub(crate) fn set_name(name: &str) {
     let name = CString::new(name.replace('\0', "")).expect("the NULs were just taken out");
-    // A name is a courtesy: a process goes on without it.
+    // A name is only for people: if it cannot be set, the process goes on without it.
     let _ = nix::sys::prctl::set_name(&name);
 }
 
-/// Sends a signal. A process that is gone already is no error.
+/// Sends a signal. If the process is already gone, that is no error.
 pub(crate) fn send(pid: i32, signal: Signal) -> io::Result<()> {
     match kill(Pid::from_raw(pid), signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
@@ -78,7 +78,7 @@ pub(crate) fn send(pid: i32, signal: Signal) -> io::Result<()> {
     }
 }
 
-/// The next dead child, ours or adopted (as PID 1 we are everyone's), if there is one.
+/// The next dead child, if there is one: ours, or one that we adopted (as PID 1 we adopt every orphan).
 pub(crate) fn reap() -> Option<(i32, ExitStatus)> {
     let mut status = 0;
     loop {
@@ -86,7 +86,7 @@ pub(crate) fn reap() -> Option<(i32, ExitStatus)> {
         let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
         match pid {
             1.. => return Some((pid, ExitStatus::from_raw(status))),
-            // No child is dead, or there is none at all (ECHILD): both are "nothing to reap".
+            // No child is dead, or there is none at all (ECHILD): nothing to reap either way.
             0 => return None,
             _ if Errno::last() == Errno::EINTR => {}
             _ => return None,
@@ -100,12 +100,12 @@ pub(crate) fn outlive_parent() {
     let _ = nix::sys::prctl::set_pdeathsig(None);
 }
 
-/// Starts a program as our child, with these descriptors from 3 on and nothing else open above 2. If we die before it
-/// calls [`outlive_parent`], it gets a TERM.
+/// Starts a program as our child, with these descriptors from 3 on and no others above 2. If we die before it calls
+/// [`outlive_parent`], it gets a TERM.
 ///
 /// # Errors
 ///
-/// When it cannot be executed; there is no child then.
+/// When it cannot be executed; then there is no child.
 pub(crate) fn start_program(command: &mut Command, fds: &[BorrowedFd<'_>]) -> io::Result<i32> {
     let own: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     let mut moved = vec![-1; own.len()];
@@ -115,19 +115,20 @@ pub(crate) fn start_program(command: &mut Command, fds: &[BorrowedFd<'_>]) -> io
         if getppid() != parent {
             return Err(Errno::ESRCH.into());
         }
-        // Out of the way of their places first, which some of them may hold.
+        // First move them out of the way: some may hold a number that another needs.
         let beyond = 3 + own.len() as RawFd;
         for (own, moved) in own.iter().zip(&mut moved) {
             // SAFETY: fcntl duplicates a descriptor that the parent keeps open until we have executed.
             *moved = Errno::result(unsafe { libc::fcntl(*own, libc::F_DUPFD_CLOEXEC, beyond) })?;
         }
         for (place, moved) in (3..).zip(&moved) {
-            // SAFETY: dup2 replaces what the child has inherited there, which nothing in it uses before exec.
+            // SAFETY: dup2 replaces a descriptor that the child inherited and does not use before exec.
             Errno::result(unsafe { libc::dup2(*moved, place) })?;
         }
         Ok(())
     };
-    // SAFETY: the closure makes system calls only, which are async-signal-safe; its vectors were made before.
+    // SAFETY: the closure only makes system calls that are async-signal-safe; its vectors were allocated before the
+    // fork.
     let child = unsafe { command.pre_exec(arrange) }.spawn()?;
     // The master reaps every child itself, so the handle is of no use.
     Ok(child.id() as i32)

@@ -12,29 +12,29 @@ pub(crate) struct Stat {
     state: char,
     pub(crate) parent: i32,
     pub(crate) group: i32,
-    /// When it was started, in clock ticks since boot: with the pid it names one process for ever.
+    /// When it was started, in clock ticks since boot: together with the pid it identifies one process.
     pub(crate) started: u64,
 }
 
 impl Stat {
-    /// What there is to know about a process; `None` when there is none with that pid.
+    /// What is known about a process; `None` if no process has this pid.
     pub(crate) fn of(pid: i32) -> Option<Stat> {
         Stat::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?))
     }
 
-    /// Whether it has ended and only waits to be reaped.
+    /// Whether it has ended and is waiting to be reaped.
     pub(crate) fn is_dead(&self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x')
     }
 
-    /// Whether it is held by SIGSTOP or by a debugger.
+    /// Whether it is stopped, by SIGSTOP or by a debugger.
     pub(crate) fn is_stopped(&self) -> bool {
         matches!(self.state, 'T' | 't')
     }
 
     /// Source of the fields: proc_pid_stat(5).
     fn parse(line: &str) -> Option<Stat> {
-        // The name stands in parentheses and may hold any of them, and spaces.
+        // The name is in parentheses and may itself contain parentheses and spaces.
         let (pid, rest) = line.split_once(" (")?;
         let (name, rest) = rest.rsplit_once(") ")?;
         let mut fields = rest.split_ascii_whitespace();
@@ -49,7 +49,7 @@ impl Stat {
     }
 }
 
-/// Every process there is, as far as we may see them.
+/// Every process that we may see.
 pub(crate) fn all() -> io::Result<impl Iterator<Item = Stat>> {
     let entries = fs::read_dir("/proc")?;
     Ok(entries.filter_map(|entry| Stat::of(entry.ok()?.file_name().to_str()?.parse().ok()?)))
@@ -68,7 +68,7 @@ pub(crate) fn environment(pid: i32) -> Vec<String> {
 /// The file that a process runs, if we may see it.
 pub(crate) fn program(pid: i32) -> Option<String> {
     let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?.to_string_lossy().into_owned();
-    // So the kernel marks a program that was replaced while it ran, as an update does.
+    // The kernel appends this when a program was replaced while it ran, as by an update.
     Some(path.strip_suffix(" (deleted)").map(str::to_owned).unwrap_or(path))
 }
 

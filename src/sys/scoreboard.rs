@@ -1,7 +1,7 @@
-//! The shared memory in which the workers note what the master must know without asking.
+//! Shared memory in which the workers note what the master must know without asking.
 //!
-//! A slot is written by the one worker that holds it, and read by everybody; every field stands
-//! for itself, so relaxed loads and stores are enough.
+//! A slot is written by the one worker that holds it, and by the master when it ends that worker, and read by
+//! everybody; the fields are independent, so relaxed loads and stores are enough.
 
 mod checks;
 mod counts;
@@ -16,14 +16,14 @@ use std::time::{Duration, Instant};
 
 use super::shared::{self, Shared};
 
-/// How many slots there are: the most workers there can be, those that drain included.
+/// How many slots there are: the most workers there can be, including those that drain.
 pub(crate) const SLOTS: usize = 512;
 
 /// The shared memory. Made once by the master, before the first fork; copied freely.
 #[derive(Clone, Copy)]
 pub(crate) struct Scoreboard {
     board: &'static Board,
-    /// What the times in it count from. Forked processes share the clock and inherit this.
+    /// The origin of the times in it. Forked processes share the clock and inherit this.
     epoch: Instant,
 }
 
@@ -37,14 +37,16 @@ struct Board {
     checks: checks::Checks,
 }
 
-// Aligned to two cache lines, which is what x86 prefetches: busy workers do not slow each other.
+// Aligned to two cache lines, since x86 prefetches pairs: busy workers do not slow each other down.
 #[repr(C, align(128))]
 struct Slot {
-    /// The pid of the worker that is ready here; 0 when none is.
+    /// The pid of the worker in this slot, once it was ready.
     ready: AtomicU32,
-    /// Nanoseconds since the epoch, plus one, when it woke; 0 while it waits.
+    /// Whether that worker takes no more connections.
+    closed: AtomicBool,
+    /// When it woke, in nanoseconds since the epoch, plus one; 0 while it waits.
     awake_since: AtomicU64,
-    /// Whether a round of checks runs.
+    /// Whether a round is running.
     busy: AtomicBool,
 }
 
@@ -59,8 +61,9 @@ impl Scoreboard {
 
     /// Empties a slot, before a worker is forked into it.
     pub(crate) fn clear(&self, slot: usize) {
-        let Slot { ready, awake_since, busy } = &self.board.slots[slot];
+        let Slot { ready, closed, awake_since, busy } = &self.board.slots[slot];
         ready.store(0, Relaxed);
+        closed.store(false, Relaxed);
         awake_since.store(0, Relaxed);
         busy.store(false, Relaxed);
         self.open_counts(slot);
@@ -71,60 +74,60 @@ impl Scoreboard {
         self.board.slots[slot].ready.store(pid, Relaxed);
     }
 
-    /// Whether the worker with that pid has said that it can answer.
+    /// Whether the worker with this pid has reported that it can answer, even if it has finished since.
     pub(crate) fn is_ready(&self, slot: usize, pid: u32) -> bool {
         self.board.slots[slot].ready.load(Relaxed) == pid
     }
 
-    /// The worker woke up and works.
+    /// The worker woke up and is working.
     pub(crate) fn woke(&self, slot: usize, now: Instant) {
         let since = now.saturating_duration_since(self.epoch).as_nanos() as u64;
         self.board.slots[slot].awake_since.store(since + 1, Relaxed);
     }
 
-    /// The worker goes back to wait.
+    /// The worker goes back to waiting.
     pub(crate) fn rests(&self, slot: usize) {
         self.board.slots[slot].awake_since.store(0, Relaxed);
     }
 
-    /// For how long the worker has been at work without a pause; `None` while it waits.
+    /// How long the worker has been working without a pause; `None` while it waits.
     pub(crate) fn awake_for(&self, slot: usize, now: Instant) -> Option<Duration> {
         let since = self.board.slots[slot].awake_since.load(Relaxed).checked_sub(1)?;
         Some(now.saturating_duration_since(self.epoch + Duration::from_nanos(since)))
     }
 
-    /// A round of checks runs in the worker, or has ended.
+    /// A round has begun in the worker, or has ended.
     pub(crate) fn set_busy(&self, slot: usize, busy: bool) {
-        // Sequentially consistent, as in the scan below: of two workers that become busy at once, at least
-        // one sees the other.
+        // Sequentially consistent, like the scan below: of two workers that become busy at once, at least one sees the
+        // other.
         self.board.slots[slot].busy.store(busy, SeqCst);
     }
 
-    /// Whether another worker is ready and runs no round.
+    /// Whether another worker is ready and is running no round. It may be stopped or hang all the same.
     pub(crate) fn is_another_free(&self, slot: usize) -> bool {
-        let free = |slot: &Slot| slot.ready.load(SeqCst) != 0 && !slot.busy.load(SeqCst);
+        let free = |slot: &Slot| slot.ready.load(SeqCst) != 0 && !slot.closed.load(SeqCst) && !slot.busy.load(SeqCst);
         self.board.slots.iter().enumerate().any(|(index, other)| index != slot && free(other))
     }
 
-    /// The worker takes no connections any more.
-    pub(crate) fn set_unready(&self, slot: usize) {
-        self.board.slots[slot].ready.store(0, SeqCst);
+    /// The worker takes no more connections. Said by itself, or by the master when it ends the worker.
+    pub(crate) fn set_closed(&self, slot: usize) {
+        self.board.slots[slot].closed.store(true, SeqCst);
     }
 
-    /// The service as a whole is going away: readiness fails from now on.
+    /// The whole service is shutting down: readiness fails from now on.
     pub(crate) fn set_leaving(&self) {
         self.board.leaving.store(true, Relaxed);
     }
 
-    /// Whether the service is going away.
+    /// Whether the service is shutting down.
     pub(crate) fn is_leaving(&self) -> bool {
         self.board.leaving.load(Relaxed)
     }
 
-    /// Notes whether the service is in maintenance. True for the one worker that is the first to note another than before.
+    /// Notes whether the service is in maintenance. True for the one worker that is the first to note a change.
     pub(crate) fn note_maintenance(&self, maintained: bool) -> bool {
         let before = &self.board.maintained;
-        // Read first: what nobody writes, every worker may have in its cache.
+        // Read first: as long as nobody writes, every worker can keep it in its cache.
         before.load(Relaxed) != maintained && before.swap(maintained, Relaxed) != maintained
     }
 }
@@ -156,7 +159,7 @@ mod tests {
         assert!(!board.is_another_free(1));
         board.set_busy(0, false);
         assert!(board.is_another_free(1));
-        board.set_unready(0);
+        board.set_closed(0);
         assert!(!board.is_another_free(1));
     }
 
@@ -166,6 +169,8 @@ mod tests {
         board.set_ready(0, 77);
         assert!(board.is_ready(0, 77));
         assert!(!board.is_ready(0, 78));
+        board.set_closed(0);
+        assert!(board.is_ready(0, 77), "it answered, and retired before the master looked");
         board.clear(0);
         assert!(!board.is_ready(0, 77));
     }

@@ -1,24 +1,28 @@
-//! Signals as something to read: handlers only queue, the loops do the work.
+//! Signals as something to read: the handlers only queue, and the loops do the work.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 pub(crate) use nix::sys::signal::Signal;
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, sigaction, sigprocmask};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
-/// The signals that a process handles, as they come in.
+/// The signals that a thread raises itself.
+const FAULTS: [Signal; 7] =
+    [Signal::SIGABRT, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGSEGV, Signal::SIGSYS, Signal::SIGTRAP];
+
+/// The signals that a process handles, in a queue.
 ///
-/// Dropping it leaves the kernel-level handlers in place but empty, so that these signals are
-/// ignored from then on, and reset to their default by an exec. A forked worker relies on both.
+/// Dropping it leaves handlers that do nothing: these signals are ignored from then on, and an exec resets them to
+/// their defaults. A forked worker relies on both.
 pub(crate) struct Inbox {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
 }
 
 impl Inbox {
-    /// Installs handlers for these signals, which must be blocked or not yet expected.
+    /// Installs handlers for these signals, which must still be blocked or not expected yet.
     pub(crate) fn new(signals: impl IntoIterator<Item = Signal>) -> io::Result<Inbox> {
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
@@ -27,14 +31,14 @@ impl Inbox {
         Ok(Inbox { delivery: SignalDelivery::with_pipe(read, write, SignalOnly, numbers)? })
     }
 
-    /// Takes what has come in since the last call; the same signal several times counts once.
+    /// Takes the signals since the last call; repeated ones count once.
     pub(crate) fn take(&mut self) -> Vec<Signal> {
         self.delivery.pending().filter_map(|number| Signal::try_from(number).ok()).collect()
     }
 }
 
 impl AsFd for Inbox {
-    /// Readable when a signal has come in.
+    /// Readable when a signal has arrived.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.delivery.get_read().as_fd()
     }
@@ -46,10 +50,10 @@ impl AsRawFd for Inbox {
     }
 }
 
-/// Has `last` done before a signal from outside ends this process, which it then does as ever. One that is
-/// ignored, as under nohup, stays so.
+/// Calls `last` before a signal from outside ends this process, which it then does as usual. A signal that is ignored,
+/// as under nohup, stays ignored.
 ///
-/// For processes that never fork: a thread waits for the signals.
+/// Only for processes that never fork: a thread waits for the signals.
 pub(crate) fn before_ending(last: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let ending = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
     let handled = ending.into_iter().filter(|&signal| !is_ignored(signal)).map(|signal| signal as i32);
@@ -63,17 +67,57 @@ pub(crate) fn before_ending(last: impl FnOnce() + Send + 'static) -> io::Result<
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
 }
 
-/// What a signal is called, as in `SIGSEGV`.
+/// Lets a write beyond the limit on file sizes fail, as on a full disk, instead of ending the process.
+///
+/// It installs a handler that does nothing: workers keep it, and an exec resets it. If the signal were ignored instead, the
+/// programs of checks would ignore it too.
+pub(crate) fn survive_size_limit() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: a handler that does nothing may interrupt anything.
+    unsafe { sigaction(Signal::SIGXFSZ, &action) }.expect("it is a signal that can be handled");
+}
+
+/// Resets SIGCHLD, which stays ignored over an exec if the parent ignores it: the kernel would then reap our children,
+/// and waiting for them fail. To be called before there is a thread.
+pub(crate) fn heed_children() {
+    // SAFETY: the default action runs no code of ours.
+    let _ = unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigDfl) };
+}
+
+/// The name of a signal, such as `SIGSEGV`.
 pub(crate) fn name(number: u8) -> String {
     Signal::try_from(i32::from(number)).map_or_else(|_| format!("signal {number}"), |signal| signal.to_string())
 }
 
 fn is_ignored(signal: Signal) -> bool {
-    // SAFETY: a sigaction of zeros is a valid one, to be overwritten.
+    // SAFETY: a sigaction of zeroes is valid, and is overwritten.
     let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: no new action is given, and the old one is written to what lives.
+    // SAFETY: no new action is given, and the old one is written to a live variable.
     let asked = unsafe { libc::sigaction(signal as i32, std::ptr::null(), &raw mut now) };
     asked == 0 && now.sa_sigaction == libc::SIG_IGN
+}
+
+/// Runs something that no signal from outside may interrupt: another thread gets it. Programs inherit the blocked
+/// signals: see [`with_none_blocked`].
+pub(crate) fn undisturbed<T>(run: impl FnOnce() -> T) -> T {
+    let mut outside = SigSet::all();
+    // These end the process even if they are blocked, but then without a message.
+    FAULTS.into_iter().for_each(|fault| outside.remove(fault));
+    with_blocked(&outside, run)
+}
+
+/// Starts a program, which inherits the blocked signals.
+pub(super) fn with_none_blocked<T>(run: impl FnOnce() -> T) -> T {
+    with_blocked(&SigSet::empty(), run)
+}
+
+fn with_blocked<T>(blocked: &SigSet, run: impl FnOnce() -> T) -> T {
+    // It fails for no set that there is.
+    let before = blocked.thread_swap_mask(SigmaskHow::SIG_SETMASK);
+    let result = run();
+    let _ = before.and_then(|before| before.thread_set_mask());
+    result
 }
 
 /// Blocks every signal and returns what was blocked before.
@@ -83,12 +127,12 @@ pub(super) fn block_all() -> io::Result<SigSet> {
     Ok(before)
 }
 
-/// Makes exactly these signals blocked.
+/// Blocks exactly these signals.
 pub(super) fn set_blocked(blocked: &SigSet) -> io::Result<()> {
     Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(blocked), None)?)
 }
 
-/// Lets every signal through: after a fork, and at the start, when a parent may have left some blocked.
+/// Unblocks every signal: after a fork, and at the start, as a parent may have left some blocked.
 pub(crate) fn unblock_all() -> io::Result<()> {
     set_blocked(&SigSet::empty())
 }

@@ -1,8 +1,8 @@
-//! The shared memory in which one worker leaves what it has found for all others: a snapshot, and the lease to make
-//! the next one.
+//! Shared memory in which one worker leaves its findings for all others: a snapshot, and the lease to make the next
+//! one.
 //!
-//! A snapshot is believed only under a seal that is its checksum. So whoever is killed while it writes leaves nothing
-//! that is believed; nor does whoever is stopped there, and goes on writing when another has written meanwhile.
+//! A snapshot is valid only if its seal, a checksum, fits. A worker that is killed while it writes therefore leaves
+//! nothing valid; nor does one that is stopped, and goes on writing after another has written.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
@@ -15,34 +15,34 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::shared::{self, Shared};
 
-/// How many bytes a snapshot may have.
+/// The largest snapshot, in bytes.
 pub(crate) const CAPACITY: usize = 8 * 1024 * 1024;
 
-/// A lease is one word, so that it is taken at a stroke: the time of its end, in milliseconds from the epoch on, over so
-/// many bits with the pid of its holder. Linux has no larger pids; the time lasts for a century.
+/// A lease is one word, so that it can be taken atomically: the time of its end, in milliseconds since the epoch, above
+/// this many bits with the pid of its holder. Linux has no larger pids; the time lasts for a century.
 const PID_BITS: u32 = 22;
 
-/// The shared memory, and a bell that all who watch it can hear. Made by the master, before the first fork.
+/// The shared memory, and a bell that all its watchers can hear. Made by the master, before the first fork.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     memory: &'static Memory,
     bell: EventFd,
-    /// What the times in it count from. Forked processes share the clock and inherit this.
+    /// The origin of the times in it. Forked processes share the clock and inherit this.
     epoch: Instant,
 }
 
 #[derive(Debug)]
 #[repr(C)]
 struct Memory {
-    /// 0: nobody has it.
+    /// 0: nobody holds it.
     lease: AtomicU64,
-    /// The checksum of the contents; 0 while they are written.
+    /// The checksum of the contents; 0 while they are being written.
     seal: AtomicU64,
     length: AtomicU64,
     words: [AtomicU64; CAPACITY / 8],
 }
 
-/// The right to write the next snapshot, until somebody else has it.
+/// The right to write the next snapshot, until another process takes it.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Lease(u64);
@@ -63,19 +63,19 @@ impl Snapshot {
         Snapshot { bell: EventFd::new().expect("there are descriptors"), ..*self }
     }
 
-    /// What moments are told from, in and out of a snapshot.
+    /// The origin of the times in a snapshot.
     pub(crate) fn epoch(&self) -> Instant {
         self.epoch
     }
 
     // --- the contents ------------------------------------------------------------------------------
 
-    /// Under which seal the contents are; `None` while there are none. Other contents have another.
+    /// The seal of the contents; `None` while there are none. Other contents have another seal.
     pub(crate) fn seal(&self) -> Option<u64> {
         Some(self.memory.seal.load(Acquire)).filter(|&seal| seal != 0)
     }
 
-    /// The contents, if they are as they were when they were sealed.
+    /// The contents, if they fit their seal.
     pub(crate) fn read(&self) -> Option<Vec<u8>> {
         let seal = self.seal()?;
         let length = self.memory.length.load(Relaxed).min(CAPACITY as u64) as usize;
@@ -85,8 +85,8 @@ impl Snapshot {
         (checksum(&bytes) == seal).then_some(bytes)
     }
 
-    /// Leaves new contents, of [`CAPACITY`] at most, if the lease is still good. Gives it back in any case, and rings
-    /// the bell. Returns the seal.
+    /// Writes new contents, of at most [`CAPACITY`] bytes, if the lease is still good. In any case gives the lease back
+    /// and rings the bell. Returns the seal.
     pub(crate) fn write(&self, lease: Lease, contents: &[u8]) -> Option<u64> {
         let is_good = self.memory.lease.load(SeqCst) == lease.0 && contents.len() <= CAPACITY;
         let seal = is_good.then(|| {
@@ -115,7 +115,7 @@ impl Snapshot {
 
     // --- the lease ---------------------------------------------------------------------------------
 
-    /// Takes the lease for the process with that pid, if nobody has it, or its holder has had it for too long.
+    /// Takes the lease for the process with this pid, if nobody holds it or its holder has exceeded its time.
     pub(crate) fn take_lease(&self, pid: u32, now: Instant, until: Instant) -> Option<Lease> {
         let there = self.memory.lease.load(SeqCst);
         if there >> PID_BITS > self.millis(now) {
@@ -126,7 +126,7 @@ impl Snapshot {
         taken.ok().map(|_| Lease(lease))
     }
 
-    /// When the lease can be taken from whoever has it; `None`: nobody has it.
+    /// When the lease can be taken from its holder; `None`: nobody holds it.
     pub(crate) fn leased_until(&self) -> Option<Instant> {
         let lease = self.memory.lease.load(SeqCst);
         (lease != 0).then(|| self.epoch + Duration::from_millis(lease >> PID_BITS))
@@ -134,12 +134,12 @@ impl Snapshot {
 
     /// Gives the lease back, if it is still good, and rings the bell.
     pub(crate) fn give_back(&self, lease: Lease) {
-        // One that is not good any more is another's by now.
+        // A lease that has expired may belong to another by now.
         let _ = self.memory.lease.compare_exchange(lease.0, 0, SeqCst, SeqCst);
         self.ring();
     }
 
-    /// Gives the lease back for a process that is dead. To be called before another can have its pid.
+    /// Gives the lease back for a dead process. Call this before another process can get its pid.
     pub(crate) fn bury(&self, pid: u32) {
         let lease = self.memory.lease.load(SeqCst);
         if lease & ((1 << PID_BITS) - 1) == u64::from(pid) {
@@ -152,12 +152,12 @@ impl Snapshot {
     }
 
     fn ring(&self) {
-        // It counts and is never read: each ring is an edge for every process that watches it.
+        // The counter is never read: each ring is an edge for every process that watches it.
         let _ = self.bell.write(1);
     }
 }
 
-/// The bell: to be watched edge-triggered.
+/// The bell, to be watched edge-triggered.
 impl AsRawFd for Snapshot {
     fn as_raw_fd(&self) -> RawFd {
         self.bell.as_fd().as_raw_fd()
@@ -303,7 +303,7 @@ mod tests {
                     let mut length = 0;
                     while !over.load(Relaxed) {
                         length = (length + 77) % 5000;
-                        // Each takes it from the other, as if it had hung.
+                        // Each takes it from the other, as if that had hung.
                         let far = now + LONG * 1000;
                         if let Some(lease) = snapshot.take_lease(name.into(), far, now) {
                             snapshot.write(lease, &vec![name; length]);

@@ -1,4 +1,4 @@
-//! Listening sockets: bound by us or left open by a parent, validated, and given back in order.
+//! Listening sockets: bound by us or inherited, validated, and given back in order.
 
 mod adopt;
 mod bequest;
@@ -21,7 +21,7 @@ use crate::address::Address;
 use crate::error::Error;
 pub(crate) use bequest::{Bequest, bequeath, inherit};
 
-/// How long the kernel holds a connection back that has sent nothing yet, in seconds.
+/// How many seconds the kernel holds back a connection that has not sent anything yet.
 static DEFER_ACCEPT: libc::c_int = 5;
 
 /// The user and group that the file of a unix socket is given to; `None` leaves it as it is.
@@ -31,20 +31,20 @@ pub(crate) type FileOwner = (Option<u32>, Option<u32>);
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: Socket,
-    /// As it is shown: the address that it is really bound to.
+    /// The address that it is really bound to, as it is shown.
     name: String,
     owner: Owner,
 }
 
 #[derive(Debug)]
 enum Owner {
-    /// We bound it: its backlog is ours to serve to the last.
+    /// We bound it, so we serve its backlog to the last.
     Us(Option<SocketFile>),
-    /// A parent or a sibling goes on accepting when we stop.
+    /// Another process goes on accepting when we stop.
     Other,
 }
 
-/// The file of a unix socket that we bound: its path, which file it is, and the lock that says so.
+/// The file of a unix socket that we bound: its path, its identity, and the lock that claims it.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
@@ -52,17 +52,17 @@ struct SocketFile {
     lock: File,
 }
 
-/// Opens all that is asked for: inherited descriptors, else what systemd passed, else what to bind.
+/// Opens the listeners: inherited descriptors, else those passed by systemd, else what we have to bind.
 ///
 /// # Errors
 ///
-/// [`Error::Socket`] with one line a cause; nothing that was bound before it is left behind.
+/// [`Error::Socket`] with one line for the cause; whatever was bound before it is cleaned up.
 pub(crate) fn open(addresses: &[Address], backlog: i32, owner: FileOwner) -> Result<Vec<Listener>, Error> {
     let passed = systemd::passed_sockets().map_err(|error| {
         let count = std::env::var("LISTEN_FDS").unwrap_or_default();
         Error::Socket(format!("LISTEN_FDS={count:?}: {error}: start hospital from its socket unit"))
     })?;
-    // The inherited ones first: a number that the parent left closed is given to the next socket that we bind.
+    // The inherited ones first: a number that the parent left closed would be given to the next socket that we bind.
     let (inherited, bound): (Vec<_>, Vec<_>) = addresses.iter().partition(|address| matches!(address, Address::Fd(_)));
     if !passed.is_empty() && inherited.is_empty() {
         let one = |(fd, name): &(RawFd, String)| {
@@ -86,13 +86,13 @@ pub(crate) fn open(addresses: &[Address], backlog: i32, owner: FileOwner) -> Res
     Ok(listeners)
 }
 
-/// What every listener needs, whoever bound it.
+/// Sets what every listener needs, whoever bound it.
 fn prepare(socket: &Socket) -> io::Result<()> {
     socket.set_cloexec(true)?;
     socket.set_nonblocking(true)?;
     if socket.domain()? != Domain::UNIX {
-        // A connection comes to us with its request, so that it can be answered in one go: tcp(7).
-        // SAFETY: the option's value is a live int of the length that is given.
+        // The kernel delivers a connection together with its request, so that it can be answered in one go: tcp(7).
+        // SAFETY: the option's value is a live int of the given length.
         let result = unsafe {
             libc::setsockopt(
                 socket.as_raw_fd(),
@@ -110,7 +110,7 @@ fn prepare(socket: &Socket) -> io::Result<()> {
 fn shown(socket: &Socket) -> String {
     let Ok(address) = socket.local_addr() else { return "an unknown address".to_owned() };
     if let Some(address) = address.as_socket() {
-        // The words of the origin, which scripts look for.
+        // The words of Python's hospital, which scripts look for.
         return format!("{} port {}", address.ip(), address.port());
     }
     match (address.as_pathname(), address.as_abstract_namespace()) {
@@ -120,29 +120,32 @@ fn shown(socket: &Socket) -> String {
     }
 }
 
-/// What a try to accept came to.
+/// The result of trying to accept.
 #[derive(Debug)]
 pub(crate) enum Accepted {
     /// A connection.
     Client(Socket),
-    /// Nothing, this time.
+    /// None this time.
     Nobody,
-    /// The machine has no descriptor or no memory for it.
+    /// The machine lacks the descriptors or the memory.
     Exhausted(io::Error),
+    /// We may not take connections.
+    Forbidden(io::Error),
     /// This listener will never work again.
     Broken(io::Error),
 }
 
 impl Listener {
-    /// Whether its backlog is ours to serve to the last when we stop.
+    /// Whether we have to serve its backlog to the last when we stop.
     pub(crate) fn is_ours(&self) -> bool {
         matches!(self.owner, Owner::Us(_))
     }
 
     /// Takes the next connection, non-blocking and close-on-exec.
     pub(crate) fn accept(&self) -> Accepted {
-        // The flag belongs to the open file: whoever shares it can clear it, and where another worker was faster
-        // we would wait here for the next connection, with all our clients. If it cannot be set, that is no worse.
+        // The flag belongs to the open file, so any process that shares it can clear it. Then, if another worker was
+        // faster, accept would block until the next connection, with all our clients. Failing to set it makes nothing
+        // worse.
         if !self.is_ours() {
             let _ = self.socket.set_nonblocking(true);
         }
@@ -153,27 +156,29 @@ impl Listener {
             Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS)) => {
                 Accepted::Exhausted(errno.into())
             }
+            // As in sandboxes; the connection stays in the queue.
+            Err(errno @ (Errno::EACCES | Errno::EPERM)) => Accepted::Forbidden(errno.into()),
             Err(errno @ (Errno::EBADF | Errno::EINVAL | Errno::ENOTSOCK | Errno::EOPNOTSUPP | Errno::EFAULT)) => {
                 Accepted::Broken(errno.into())
             }
-            // Another worker was faster, the client has left, or the network reports an error of that one
-            // connection (accept(2)).
+            // Another worker was faster, the client has left, or the network reports an error of that one connection
+            // (accept(2)).
             Err(_) => Accepted::Nobody,
         }
     }
 
-    /// [`Listener::accept`], for when it does not matter why there is nobody.
+    /// [`Listener::accept`], for callers that need not know why there is no client.
     pub(crate) fn accept_client(&self) -> Option<Socket> {
         match self.accept() {
             Accepted::Client(socket) => Some(socket),
-            Accepted::Nobody | Accepted::Exhausted(_) | Accepted::Broken(_) => None,
+            Accepted::Nobody | Accepted::Exhausted(_) | Accepted::Forbidden(_) | Accepted::Broken(_) => None,
         }
     }
 
-    /// Adds it to an epoll set so that one worker at a time is woken for a connection.
+    /// Adds it to an epoll set so that each connection wakes one worker.
     ///
-    /// mio registers edge-triggered and not exclusively, which wakes every worker for each
-    /// connection; so the listener alone is added by hand: level-triggered, EPOLLEXCLUSIVE.
+    /// mio registers edge-triggered and not exclusively, which wakes every worker for each connection; so listeners,
+    /// and only they, are added by hand: level-triggered, with EPOLLEXCLUSIVE.
     pub(crate) fn watch(&self, epoll: &impl AsRawFd, token: usize) -> io::Result<()> {
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
         let mut event = libc::epoll_event { events: flags.bits() as u32, u64: token as u64 };
@@ -184,7 +189,7 @@ impl Listener {
         Ok(())
     }
 
-    /// Takes it out of an epoll set. An exclusive one cannot be modified, only deleted and added.
+    /// Removes it from an epoll set. An exclusive entry cannot be modified, only deleted and added again.
     pub(crate) fn unwatch(&self, epoll: &impl AsRawFd) -> io::Result<()> {
         // SAFETY: both descriptors are open for the call; DEL reads no event (epoll_ctl(2)).
         let result = unsafe {
@@ -194,8 +199,9 @@ impl Listener {
         Ok(())
     }
 
-    /// Lets no further connection begin on a TCP socket that we bound, while those that have begun come in and
-    /// are served. Who tries is refused when the socket is closed, instead of being reset with his request sent.
+    /// Lets no new connection begin on a TCP socket that we bound, while those that have begun are still served. A
+    /// client that tries is then refused when the socket is closed; otherwise it would be reset after sending its
+    /// request.
     pub(crate) fn refuse_newcomers(&self) {
         const FLAGS: u32 = 13; // the offset of the flags in a TCP header: RFC 9293, 3.1
         const SYN: u32 = 0x02;
@@ -216,7 +222,7 @@ impl Listener {
         }
     }
 
-    /// Deletes the file of a unix socket, if it is still the one that we made. For the master, at its end.
+    /// Deletes the file of a unix socket, if it is still the one that we made. The master does this at its end.
     pub(crate) fn remove_file(&self) {
         if let Owner::Us(Some(SocketFile { path, inode, .. })) = &self.owner
             && std::fs::symlink_metadata(path).is_ok_and(|file| (file.dev(), file.ino()) == *inode)

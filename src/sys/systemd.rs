@@ -1,4 +1,4 @@
-//! The service manager's side of the house: sockets it passes, and what it is told (sd_notify(3)).
+//! The service manager: the sockets that it passes, and what it is told (sd_notify(3)).
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// Variables that speak to the master alone; workers and what they start do not get them.
+/// Variables for the master alone; workers and the programs that they start do not get them.
 pub(crate) const OWN_VARIABLES: [&str; 6] =
     ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", WATCHDOG_PID];
 
-/// Names the process that the watchdog is for; a new master is another one.
+/// The pid that the watchdog is for; it changes with a new master.
 pub(crate) const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
-/// What a line begins with that goes to the journal: how important it is (sd-daemon(3)).
+/// The priorities that prefix a line for the journal (sd-daemon(3)).
 pub(crate) const ERROR: &str = "<3>";
 pub(crate) const WARNING: &str = "<4>";
 pub(crate) const INFO: &str = "<6>";
@@ -25,23 +25,23 @@ pub(crate) const DEBUG: &str = "<7>";
 /// How many bytes of a status are told: the manager drops a message that is too long for it.
 const LONGEST: usize = 1024;
 
-/// Whether standard error is the stream into the journal that systemd has opened for us: $JOURNAL_STREAM, systemd.exec(5).
+/// Whether standard error is the stream to the journal that systemd opened for us: $JOURNAL_STREAM, systemd.exec(5).
 pub(crate) fn has_stderr() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     nix::sys::stat::fstat(io::stderr()).is_ok_and(|file| stream == format!("{}:{}", file.st_dev, file.st_ino))
 }
 
-/// The descriptors passed to this very process, with their names (sd_listen_fds_with_names(3)).
-/// A LISTEN_PID that is not ours means that they are not for us.
+/// The descriptors passed to this very process, with their names (sd_listen_fds_with_names(3)). If LISTEN_PID is not
+/// ours, they are not for us.
 pub(crate) fn passed_sockets() -> io::Result<Vec<(i32, String)>> {
-    // Asked first: where no descriptor is for us, names that are somebody else's would be counted and found too many.
+    // Checked first: when no descriptor is for us, the names of another process would be counted and found too many.
     if sd_notify::listen_fds()?.len() == 0 {
         return Ok(Vec::new());
     }
     Ok(sd_notify::listen_fds_with_names()?.collect())
 }
 
-/// Whether a service manager wants to be told anything.
+/// Whether a service manager listens.
 pub(crate) fn listens() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
 }
@@ -54,24 +54,24 @@ pub(crate) struct Manager {
 }
 
 impl Manager {
-    /// Everything can answer.
+    /// All workers can answer.
     pub(crate) fn ready(&mut self, status: &str) {
         self.insist(format!("READY=1\nSTATUS={}\n", line(status)));
     }
 
-    /// A reload begins; [`Manager::ready`] ends it. Both parts have to go in one datagram (sd_notify(3)).
+    /// A reload begins; [`Manager::ready`] ends it. Both parts must be in one datagram (sd_notify(3)).
     pub(crate) fn reloading(&mut self) {
         if let Ok(now) = NotifyState::monotonic_usec_now() {
             self.insist(format!("RELOADING=1\n{now}\n"));
         }
     }
 
-    /// How things are, in a line for people. False: there was no room for it.
+    /// Our state, in one line for people. False: there was no room for it.
     pub(crate) fn status(&mut self, status: &str) -> bool {
         self.say_again() && send(&format!("STATUS={}\n", line(status)))
     }
 
-    /// We are going away, and may take so long, whatever TimeoutStopSec= says.
+    /// We are shutting down and may take this long, whatever TimeoutStopSec= says.
     pub(crate) fn stopping(&mut self, status: &str, patience: Duration) {
         let (status, patience) = (line(status), u64::try_from(patience.as_micros()).unwrap_or(u64::MAX));
         self.insist(format!("STOPPING=1\nSTATUS={status}\nEXTEND_TIMEOUT_USEC={patience}\n"));
@@ -82,7 +82,7 @@ impl Manager {
         self.insist(format!("READY=1\nMAINPID={pid}\nSTATUS={}\n", line(status)));
     }
 
-    /// The watchdog is fed.
+    /// Feeds the watchdog.
     pub(crate) fn beat(&self) {
         send("WATCHDOG=1\n");
     }
@@ -100,7 +100,7 @@ impl Manager {
     }
 }
 
-/// Sends a message if a service manager listens. False: it has no room for it. An unreachable one is not our failure.
+/// Sends a message if a service manager listens. False: it has no room for it. If it cannot be reached, that is not our failure.
 fn send(message: &str) -> bool {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return true };
     let sent = address(&path).and_then(|address| {
@@ -132,7 +132,7 @@ fn address(path: &OsStr) -> io::Result<SocketAddr> {
     }
 }
 
-/// How often at least the watchdog wants to hear from us.
+/// How often, at least, the watchdog must be fed.
 pub(crate) fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }

@@ -1,4 +1,4 @@
-//! A hash table in shared memory: it only ever grows, and what is in it never moves.
+//! A hash table in shared memory: it only grows, and its entries never move.
 
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::AtomicU64;
@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rustc_hash::FxHasher;
 
-/// Values by the hash of a name, with open addressing. All zeroes is an empty one.
+/// Values under the hash of a name, with open addressing. All zeroes are an empty table.
 #[repr(C)]
 pub(super) struct Table<T, const ENTRIES: usize> {
     entries: [Entry<T>; ENTRIES],
@@ -14,19 +14,19 @@ pub(super) struct Table<T, const ENTRIES: usize> {
 
 #[repr(C)]
 struct Entry<T> {
-    /// The hash of the name, never 0; 0 where there is none yet.
+    /// The hash of the name, never 0; 0 while the entry is free.
     key: AtomicU64,
     value: T,
 }
 
 impl<T, const ENTRIES: usize> Table<T, ENTRIES> {
-    /// The value of that key, if it has been claimed.
+    /// The value under this key, if it was claimed.
     pub(super) fn find(&self, key: u64) -> Option<&T> {
         let there = self.from(key).map(|entry| (entry, entry.key.load(Relaxed)));
         there.take_while(|&(_, there)| there != 0).find(|&(_, there)| there == key).map(|(entry, _)| &entry.value)
     }
 
-    /// The value of that key, all zeroes if it is new; `None` when there is no room for another.
+    /// The value under this key, all zeroes if it is new; `None` when the table is full.
     pub(super) fn claim(&self, key: u64) -> Option<&T> {
         let is_ours = |entry: &&Entry<T>| match entry.key.load(Relaxed) {
             0 => entry.key.compare_exchange(0, key, Relaxed, Relaxed).map_or_else(|there| there == key, |_| true),
@@ -35,21 +35,22 @@ impl<T, const ENTRIES: usize> Table<T, ENTRIES> {
         self.from(key).find(is_ours).map(|entry| &entry.value)
     }
 
-    /// The values of all keys that there could be.
+    /// All values, including those without a key.
     pub(super) fn values(&self) -> impl Iterator<Item = &T> {
         self.entries.iter().map(|entry| &entry.value)
     }
 
-    /// All entries, from where that key is looked for first.
+    /// All entries, starting where this key is searched for first.
     fn from(&self, key: u64) -> impl Iterator<Item = &Entry<T>> {
         let start = key as usize % ENTRIES;
         self.entries[start..].iter().chain(&self.entries[..start])
     }
 }
 
-/// What a name goes by in a table, never 0.
+/// The key of a name, never 0.
 pub(crate) fn key(name: &str) -> u64 {
-    // The quickest: three of these are in every run of a check. Nobody from outside can choose the names.
+    // The fastest hash: each run of a check computes three. No outsider chooses the names, so collisions cannot be
+    // forced.
     let mut hasher = FxHasher::default();
     name.hash(&mut hasher);
     hasher.finish().max(1)

@@ -1,8 +1,8 @@
-//! Whole process trees: found by parents, by process group and by a mark in the environment, and killed.
+//! Whole process trees: found by parent, by process group and by a mark in the environment, and killed.
 //!
-//! A process leaves its group by `setsid`, and its parents when they die; what it was started with stays
-//! in `/proc/PID/environ`. Only one that sheds all three, with `env -i` too, can get away, and only if its
-//! parents were gone before they were looked for.
+//! A process leaves its group by `setsid`, and loses its parents when they die; but its initial environment stays in
+//! `/proc/PID/environ`. Only a process that sheds all three, the last through `env -i`, can get away, and only if its
+//! parents were gone before we looked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -19,25 +19,25 @@ use super::pidfd::PidFd;
 use super::process::{self, Forked};
 use super::procfs::{self, Stat};
 
-/// The variable that marks all processes of a tree. Its value is the mark of the tree, behind those of the
-/// trees around it: a check may run hospital again.
+/// The variable that marks all processes of a tree. Its value ends with the mark of the tree, after those of the trees
+/// around it, since a check may run hospital again.
 pub(crate) const MARKER: &str = "HOSPITAL_EXEC_ID";
 
-/// How long killed processes have to be gone before another look is taken at them.
+/// How long killed processes may take to disappear before we look at them again.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 static STARTED: AtomicU64 = AtomicU64::new(0);
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// A name for one process tree that no other has.
+/// A unique name for a process tree.
 pub(super) struct Mark(String);
 
 impl Mark {
-    /// A new one.
+    /// A new mark.
     ///
     /// # Errors
     ///
-    /// When this process is about to end: what it starts now would outlive it.
+    /// When this process is about to end: whatever it starts now would outlive it.
     pub(super) fn new() -> io::Result<Mark> {
         let serial = STARTED.fetch_add(1, Ordering::SeqCst);
         if CLOSED.load(Ordering::SeqCst) {
@@ -55,55 +55,55 @@ impl Mark {
     }
 }
 
-/// What the marks of a process of our family begin with: of this one, or of one that is forked from it.
+/// The beginning of all marks made by the process with this pid: this one, or one forked from it.
 fn prefix(pid: u32) -> String {
     format!("{:x}.{pid:x}.", found_family())
 }
 
-/// Has the processes that are forked from now on make marks by which this one knows them. The moment tells
-/// them from processes with the same pid at another time, or in another container.
+/// Fixes the name that this process, and all that it forks from now on, put into their marks. It is a point in time, so
+/// that processes with the same pid at another time or in another container are not taken for ours.
 pub(super) fn found_family() -> u128 {
     static FOUNDED: OnceLock<u128> = OnceLock::new();
     *FOUNDED.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos())
 }
 
-/// Kills what is left in the group of a child. The child is not reaped yet: until then nobody else can
-/// have its pid.
+/// Kills what is left in the process group of a child. The child must not be reaped yet: until then its pid cannot be
+/// reused.
 pub(super) fn kill_group(leader: i32) {
-    // That nobody is left, or nobody whom we may kill, is for a closer look to find out.
+    // If none is left, or we may kill none, the closer look will show it.
     let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
 }
 
-/// Kills the tree of a child that is not reaped yet, and waits until no process of it is alive.
+/// Kills the tree of a child that is not reaped yet, and waits until none of its processes is alive.
 ///
-/// Returns the pids of those that we may not kill, such as one that became another user.
+/// Returns the pids of those that we may not kill, for example because they changed their user.
 pub(super) fn kill(root: i32, mark: &Mark) -> BTreeSet<i32> {
     let spared =
         kill_all_of(&|stat| stat.pid == root || stat.group == root || is_marked(stat.pid, &|word| word == mark.0));
-    // Where /proc is not mounted nothing was found.
+    // Without /proc, nothing was found above.
     kill_group(root);
     spared
 }
 
-/// Kills everything that this process has started through [`super::child`], and lets it start no more. To
-/// be called at the end of the process, for the threads that would do it end with it.
+/// Kills everything that this process has started through [`super::child`], and prevents it from starting more. Call
+/// this at the end of the process: the threads that would do it end with it.
 pub(crate) fn kill_all() {
     CLOSED.store(true, Ordering::SeqCst);
-    // Most processes have started nothing, and need not look at all others.
+    // Most processes have started nothing and need not look at all the others.
     if STARTED.load(Ordering::SeqCst) > 0 {
         let prefix = prefix(std::process::id());
         kill_all_of(&|stat| is_marked(stat.pid, &|word| word.starts_with(&prefix)));
     }
 }
 
-/// Kills what a process that was forked from this one has left running, for it was killed itself.
+/// Kills what a worker left running when it was itself killed.
 ///
-/// Another process does it, which ends by itself: a look at /proc can take long, and the master never waits.
+/// A forked process does it, and then ends: reading /proc can take long, and the master never waits.
 pub(crate) fn kill_orphans_of(dead: i32) -> io::Result<()> {
     match process::fork()? {
         Forked::Parent(_) => Ok(()),
         Forked::Child { .. } => {
-            // Not even for a moment shall a listener stay open because of this.
+            // It must not keep a listener open, not even for a moment.
             let _ = descriptors::close_all();
             let prefix = prefix(dead.unsigned_abs());
             let is_ours = |stat: &Stat| is_marked(stat.pid, &|word| word.starts_with(&prefix));
@@ -115,15 +115,15 @@ pub(crate) fn kill_orphans_of(dead: i32) -> io::Result<()> {
     }
 }
 
-/// Starts a process that does nothing until we are dead: then it kills what our workers' checks have left running,
-/// for a killed worker cannot. Its pid.
+/// Starts a process that does nothing until we are dead. Then it kills what our workers' checks have left running,
+/// since killed workers cannot. Returns its pid.
 pub(crate) fn start_keeper(name: &str) -> io::Result<i32> {
     match process::fork()? {
         Forked::Parent(pid) => Ok(pid),
         Forked::Child { parent } => {
             process::set_name(name);
             let _ = descriptors::close_all();
-            // Whoever cannot wait for our death must not act as if it had come.
+            // If waiting fails, we may still be alive, so nothing may be killed.
             if process::outlive(parent).is_ok() {
                 let family = format!("{:x}.", found_family());
                 kill_all_of(&|stat| is_marked(stat.pid, &|word| word.starts_with(&family)));
@@ -147,18 +147,18 @@ fn kill_all_of(is_ours: &dyn Fn(&Stat) -> bool) -> BTreeSet<i32> {
             return spared;
         }
         for process in &stopped {
-            // It could be stopped, so it can be killed.
+            // We could stop it, so we can kill it.
             let _ = process.send(Signal::SIGKILL);
         }
         let patience = Instant::now() + PATIENCE;
         for process in &stopped {
-            // One that hangs in the kernel is found again at the next look.
+            // A process that hangs in the kernel is found again at the next look.
             let _ = wait_readable(&[process.as_fd()], Some(patience));
         }
     }
 }
 
-/// Stops processes until a look finds no more: what is stopped starts nothing that could get away.
+/// Stops processes until no more are found: stopped processes cannot start others that get away.
 fn stop_all_of(is_ours: &dyn Fn(&Stat) -> bool, spared: &mut BTreeSet<i32>) -> Vec<PidFd> {
     let mut stopped = BTreeMap::new();
     loop {
@@ -180,7 +180,7 @@ fn stop_all_of(is_ours: &dyn Fn(&Stat) -> bool, spared: &mut BTreeSet<i32>) -> V
     }
 }
 
-/// The processes that are ours, and all that descend from them.
+/// The processes that are ours, and all their descendants.
 fn with_descendants(is_ours: &dyn Fn(&Stat) -> bool) -> Vec<Stat> {
     let all: Vec<Stat> = procfs::all().map(Iterator::collect).unwrap_or_default();
     let mut ours: BTreeSet<i32> = all.iter().filter(|stat| is_ours(stat)).map(|stat| stat.pid).collect();
@@ -194,7 +194,7 @@ fn with_descendants(is_ours: &dyn Fn(&Stat) -> bool) -> Vec<Stat> {
     }
 }
 
-/// Takes hold of a living process, if it is still the one that was seen and not another with its pid.
+/// Opens a living process, if it is still the one that was seen and not another with its pid.
 fn hold(seen: &Stat) -> Option<PidFd> {
     let process = PidFd::open(seen.pid).ok()?;
     Stat::of(seen.pid).filter(|now| now.started == seen.started)?;

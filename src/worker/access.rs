@@ -1,7 +1,7 @@
-//! The access log: a line for each answer, safe to read and without secrets.
+//! The access log: one line for each answer, safe to read and without secrets.
 //!
-//! The Authorization field is never shown. Of a query only what hospital itself knows is shown, for the rest may be
-//! a token; so is a field that names another page. Sources: the "combined" format of Apache's mod_log_config; RFC 8259.
+//! The Authorization field is never shown. Of a query, only the parameters that hospital knows are shown, as others may
+//! be tokens; a Referer loses its query. Sources: the "combined" format of Apache's mod_log_config; RFC 8259.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -10,24 +10,24 @@ use std::time::{Duration, SystemTime};
 use crate::logging;
 use crate::settings::AccessFormat;
 
-/// How much is shown of a target and of a field, as it is written: with all that stands around them a line has less
-/// than 4 KiB, which a pipe takes as a whole or not at all.
+/// How much of a target and of a field is shown, in bytes as written: with everything around them a line stays below 4
+/// KiB, which a pipe takes as a whole or not at all.
 const TARGET: usize = 2000;
 const FIELD: usize = 500;
 
-/// What is shown in place of what may be a secret.
+/// Replaces what may be a secret.
 const HIDDEN: &[u8] = b"***";
 
 /// The parameters that hospital knows.
 const PARAMETERS: [&[u8]; 4] = [b"tag", b"exclude", b"verbose", b"format"];
 
-/// An answer, and what it answers.
+/// An answer, and the request that it answers.
 pub(super) struct Entry<'a> {
     pub(super) time: SystemTime,
-    /// The same, as the Date field has it.
+    /// The same, in the form of the Date field.
     pub(super) date: &'a str,
     pub(super) peer: Option<IpAddr>,
-    /// What has come in of the request's head, well formed or not.
+    /// What has arrived of the request's head, well formed or not.
     pub(super) head: &'a [u8],
     pub(super) status: u16,
     pub(super) length: usize,
@@ -36,13 +36,13 @@ pub(super) struct Entry<'a> {
     pub(super) took: Duration,
 }
 
-/// The lines of one worker.
+/// Writes the access log of one worker.
 pub(super) struct AccessLog {
     format: AccessFormat,
     line: String,
 }
 
-/// The first line of a request, as far as it may be shown.
+/// The first line of a request, as far as it is safe to show.
 struct RequestLine<'a> {
     method: &'a [u8],
     target: Vec<u8>,
@@ -50,7 +50,7 @@ struct RequestLine<'a> {
 }
 
 impl AccessLog {
-    /// In that format; `None` where there is no access log.
+    /// A log in this format; `None` if there is no access log.
     pub(super) fn new(format: AccessFormat) -> Option<AccessLog> {
         logging::has_access().then(|| AccessLog { format, line: String::new() })
     }
@@ -110,13 +110,13 @@ fn json(entry: &Entry<'_>, out: &mut String) {
         .expect("a string takes all");
 }
 
-/// How many bytes of a body are sent.
+/// How many bytes of the body are sent.
 fn sent(head: &[u8], length: usize) -> usize {
     if head.starts_with(b"HEAD ") { 0 } else { length }
 }
 
 impl<'a> RequestLine<'a> {
-    /// `None` for what is no request: it may be anything, a field with a password in it too.
+    /// `None` for anything that is not a request line: it might even be a field with a password.
     fn of(head: &'a [u8]) -> Option<RequestLine<'a>> {
         let line = head.split(|&byte| byte == b'\n').next()?;
         let mut words = line.strip_suffix(b"\r").unwrap_or(line).split(|&byte| byte == b' ');
@@ -128,7 +128,7 @@ impl<'a> RequestLine<'a> {
     }
 }
 
-/// A target without what may be secret.
+/// The target without possible secrets.
 fn shown_target(target: &[u8]) -> Vec<u8> {
     let is_url = [&b"http://"[..], b"https://"].iter().any(|scheme| starts_with(target, scheme));
     if !is_url && !target.starts_with(b"/") && target != b"*" {
@@ -145,7 +145,7 @@ fn shown_target(target: &[u8]) -> Vec<u8> {
     shown
 }
 
-/// Whether it is a parameter that hospital knows, with nothing in its value that could begin another one.
+/// Whether this is a parameter that hospital knows, with nothing in its value that could begin another.
 fn is_ours(pair: &[u8]) -> bool {
     let mut parts = pair.splitn(2, |&byte| byte == b'=');
     let (name, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -153,7 +153,7 @@ fn is_ours(pair: &[u8]) -> bool {
     pair.is_empty() || PARAMETERS.contains(&name) && value.iter().all(is_plain)
 }
 
-/// An address without its query, its fragment, and the user in it.
+/// An address without its query, its fragment and its user.
 fn without_query(address: &[u8]) -> Vec<u8> {
     let end = address.iter().position(|byte| b"?#".contains(byte)).unwrap_or(address.len());
     let address = &address[..end];
@@ -165,7 +165,7 @@ fn without_query(address: &[u8]) -> Vec<u8> {
     [&address[..start], &address[start + host..]].concat()
 }
 
-/// The value of the first field with that name, which is in lower case.
+/// The value of the first field with this name, which is given in lower case.
 fn field<'a>(head: &'a [u8], name: &str) -> Option<&'a [u8]> {
     head.split(|&byte| byte == b'\n').skip(1).find_map(|line| {
         let value = line.get(name.len()..)?.strip_prefix(b":")?;
@@ -177,7 +177,8 @@ fn starts_with(text: &[u8], start: &[u8]) -> bool {
     text.get(..start.len()).is_some_and(|text| text.eq_ignore_ascii_case(start))
 }
 
-/// Appends a text as it may stand between quotes: what is not printable ASCII, quotes and backslashes as `\x22`.
+/// Appends text for use inside quotes: quotes, backslashes and everything that is not printable ASCII become `\x22` and
+/// the like.
 fn escape(text: &[u8], most: usize, out: &mut String) {
     let pieces = text.iter().map(|&byte| match byte {
         b'"' | b'\\' => format!("\\x{byte:02x}"),
@@ -187,7 +188,7 @@ fn escape(text: &[u8], most: usize, out: &mut String) {
     append(pieces, most, out);
 }
 
-/// Appends a member of an object, as ASCII; `null` if there is nothing.
+/// Appends a member of a JSON object, in ASCII; `null` if there is no text.
 fn quote(name: &str, text: Option<&[u8]>, most: usize, out: &mut String) {
     write!(out, ",\"{name}\":").expect("a string takes all");
     let Some(text) = text else { return out.push_str("null") };
@@ -202,7 +203,7 @@ fn quote(name: &str, text: Option<&[u8]>, most: usize, out: &mut String) {
     out.push('"');
 }
 
-/// Appends as many whole pieces as there is room for.
+/// Appends as many whole pieces as fit.
 fn append(pieces: impl Iterator<Item = String>, most: usize, out: &mut String) {
     let end = out.len() + most;
     for piece in pieces {
@@ -318,7 +319,7 @@ mod tests {
                     let inner = text.strip_suffix('\n').expect("it is a line");
                     prop_assert!(inner.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{}", inner);
                 }
-                // Its fields are where they belong: between six quotes.
+                // The fields keep their places: between six quotes.
                 prop_assert_eq!(combined.matches('"').count(), 6, "{}", combined);
                 let object: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
                 prop_assert_eq!(object.as_object().map(|object| object.len()), Some(11));

@@ -1,9 +1,9 @@
-//! Which request is answered from the snapshot that all workers share (`--cache`), and who makes the next one.
+//! Which requests are answered from the snapshot that all workers share (`--cache`), and which worker makes the next.
 //!
-//! Every answer comes from a round that began after its request came in, or no longer ago than the snapshot may be
-//! old. Whoever finds no such snapshot takes the lease and runs a round of the whole suite; everybody else waits for
-//! the bell. A holder that dies loses the lease at once, one that hangs when its round should have been over; and
-//! who has waited for the length of a round has one of his own.
+//! Every answer comes from a round that began after its request arrived, or at most one lifetime ago. A worker that
+//! finds no such snapshot takes the lease and runs a round of the whole suite; the others wait for the bell. A holder
+//! that dies loses the lease at once; one that hangs loses it when its round should have been over. A request that has
+//! waited for the length of a round gets a round of its own.
 
 mod contents;
 #[cfg(test)]
@@ -22,20 +22,20 @@ use crate::sys::clock;
 use crate::sys::snapshot::{CAPACITY, Lease, Snapshot};
 use contents::Contents;
 
-/// How much later than its round has to be over a lease ends, and how much later than that nobody waits for another:
-/// a busy machine is no reason to run a round twice.
+/// How long a lease outlasts the limit of its round, and how much longer a request waits for another worker: on a busy
+/// machine, a round must not be run twice for being slightly late.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// A shorter suspension of the machine is none: so much may pass between two looks at its clocks.
+/// A shorter suspension of the machine is ignored: this much may pass between reading its two clocks.
 const SUSPENSION: Duration = Duration::from_secs(1);
 
-/// Who asks for a round for everybody: no client has that key.
+/// The key of a round for everybody, which no client has.
 const EVERYBODY: usize = usize::MAX;
 
-/// The rounds of one worker, and what it takes from, and leaves to, those of the others.
+/// The rounds of one worker, and what it shares with the other workers.
 pub(super) struct Cache {
     rounds: Rounds,
-    /// `None`: each request has a round.
+    /// `None`: no snapshot is used.
     shared: Option<Shared>,
 }
 
@@ -47,23 +47,23 @@ struct Shared {
     lifetime: Duration,
     /// How long a round may take.
     limit: Duration,
-    /// The suite as it was when it was last asked for.
+    /// The suite as of the last request.
     whole: Whole,
-    /// The latest contents that were seen, and the seal that was looked at last.
+    /// The latest contents that were seen, and the last seal that was looked at.
     contents: Option<Contents>,
     seal: Option<u64>,
     waiting: Vec<Asker>,
-    /// Whether somebody waits who was not looked at.
+    /// Whether a waiting request has not been looked at yet.
     is_asked: bool,
-    /// For those who have waited.
+    /// For requests that have waited.
     answers: VecDeque<Answer<'static>>,
     leading: Option<Leading>,
     complained: bool,
-    /// For how long the machine has been suspended.
+    /// How long the machine has been suspended.
     suspended: fn() -> Duration,
 }
 
-/// A round of ours, for everybody.
+/// A round that this worker runs for everybody.
 struct Leading {
     lease: Lease,
     began: Instant,
@@ -71,16 +71,16 @@ struct Leading {
     edition: u64,
 }
 
-/// What is to become of somebody who waits.
+/// What to do with a request that waits.
 enum Verdict {
     Answer(Report, Option<Duration>),
-    /// He needs a round that is not for everybody.
+    /// It needs a round that is not for everybody.
     Alone,
     Wait,
 }
 
 impl Cache {
-    /// Answers no older than `lifetime`, from rounds that take no longer than `limit`. Without a lifetime the snapshot
+    /// Answers are at most `lifetime` old, from rounds that take at most `limit`. With a lifetime of zero the snapshot
     /// is not used.
     pub(super) fn new(rounds: Rounds, snapshot: Snapshot, pid: u32, lifetime: Duration, limit: Duration) -> Cache {
         let shared = (!lifetime.is_zero()).then(|| Shared {
@@ -101,13 +101,13 @@ impl Cache {
         Cache { rounds, shared }
     }
 
-    /// What is to be watched, edge-triggered: then [`Cache::advance`] may have something to do.
+    /// What to watch, edge-triggered: after an event, [`Cache::advance`] may have something to do.
     pub(super) fn bell(&self) -> Option<RawFd> {
         self.shared.as_ref().map(|shared| shared.snapshot.as_raw_fd())
     }
 
-    /// Takes in a client's request for checks; [`Cache::advance`] answers it, if it needs no round. The loop `woke` up a
-    /// while ago: where it matters which was first, the request or a round elsewhere, the clock is asked.
+    /// Takes in a client's request for checks; [`Cache::advance`] answers it if it needs no round. The loop `woke` a
+    /// while ago: where the order of the request and another worker's round matters, the clock is read again.
     pub(super) fn ask(&mut self, key: usize, wish: Wish, woke: Instant, clock: impl Fn() -> Instant) {
         match (&mut self.shared, &wish.whole) {
             (Some(shared), Some(whole)) => {
@@ -119,9 +119,9 @@ impl Cache {
         }
     }
 
-    /// Moves on. Whether a round is over by that: what it has found is [`Cache::report`], and whoever can be answered
-    /// without another round is [`Cache::next_answer`]'s. What is said of an answer's age has to be true when the clock
-    /// is asked.
+    /// Moves on. True if that ended a round, whose findings are in [`Cache::report`]. The requests that can be answered
+    /// without another round come from [`Cache::next_answer`]. The ages in the answers are exact, so the clock is read
+    /// again.
     pub(super) fn advance(&mut self, woke: Instant, clock: impl Fn() -> Instant) -> bool {
         let Some(shared) = &mut self.shared else { return self.rounds.advance(woke) };
         let now = clock();
@@ -135,12 +135,12 @@ impl Cache {
         is_over
     }
 
-    /// The whole of what the last round here has found.
+    /// The whole report of this worker's last round.
     pub(super) fn report(&self) -> &Report {
         self.rounds.report()
     }
 
-    /// Somebody who can be answered now.
+    /// The next request that can be answered now.
     pub(super) fn next_answer(&mut self) -> Option<Answer<'_>> {
         self.rounds.next_answer().or_else(|| self.shared.as_mut()?.answers.pop_front())
     }
@@ -150,7 +150,7 @@ impl Cache {
         self.rounds.is_next_due() || self.shared.as_ref().is_some_and(|shared| shared.is_asked)
     }
 
-    /// Whether the next round takes time.
+    /// Whether the next round may block.
     pub(super) fn next_can_block(&self) -> bool {
         self.rounds.next_can_block()
     }
@@ -166,12 +166,12 @@ impl Cache {
         self.rounds.begin(now);
     }
 
-    /// Whether a round is under way here.
+    /// Whether a round is running in this worker.
     pub(super) fn is_running(&self) -> bool {
         self.rounds.is_running()
     }
 
-    /// When [`Cache::advance`] has to be called at the latest.
+    /// When [`Cache::advance`] must be called at the latest.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let shared = self.shared.as_ref().and_then(|shared| shared.next_deadline(self.rounds.is_running()));
         self.rounds.next_deadline().into_iter().chain(shared).min()
@@ -179,7 +179,7 @@ impl Cache {
 }
 
 impl Shared {
-    /// Answers whom it can, and returns for whom a round has to be run here.
+    /// Answers the requests that it can, and returns those that need a round in this worker.
     fn settle(&mut self, rounds: &Rounds, now: Instant) -> Vec<Asker> {
         let mut askers = Vec::new();
         self.is_asked = false;
@@ -194,7 +194,7 @@ impl Shared {
             && let Some(lease) = self.snapshot.take_lease(self.pid, now, now + self.longest() + GRACE)
         {
             let wish = Wish { part: self.whole.suite.clone(), limit: None, ..first.wish.clone() };
-            // Another may have left a snapshot since we looked, and with it the lease.
+            // Another worker may have left a snapshot, and with it the lease, since we looked.
             if self.look() {
                 self.serve(&mut askers, rounds, now);
             }
@@ -234,7 +234,7 @@ impl Shared {
             }
         }
         if asker.limit().is_some_and(|limit| limit <= now) {
-            // What another worker's round has found by now is not known here.
+            // What another worker's round has found so far is not known here.
             let known = rounds.found_for(EVERYBODY, now).map(|report| report.of(&asker.wish.part));
             Verdict::Answer(known.unwrap_or_else(|| asker.late(now)), None)
         } else if self.gives_up(asker) <= now {
@@ -244,12 +244,12 @@ impl Shared {
         }
     }
 
-    /// When somebody has waited for others long enough.
+    /// When a request has waited long enough for other workers.
     fn gives_up(&self, asker: &Asker) -> Instant {
         asker.since + self.limit + 2 * GRACE
     }
 
-    /// Looks whether there is another snapshot, and no earlier one.
+    /// Looks for another snapshot, and accepts none that is earlier.
     fn look(&mut self) -> bool {
         let seal = self.snapshot.seal();
         if seal == self.seal {
@@ -264,7 +264,7 @@ impl Shared {
         is_news
     }
 
-    /// Leaves what a round has found to everybody.
+    /// Leaves the findings of a round to everybody.
     fn publish(&mut self, report: &Report, now: Instant) {
         let Some(Leading { lease, began, suspended, edition }) = self.leading.take() else { return };
         let epoch = self.snapshot.epoch();
@@ -276,12 +276,12 @@ impl Shared {
             }
             bytes = contents.without_outcomes().encode();
         }
-        // Whose lease was taken away keeps it to himself.
+        // A worker that has lost the lease keeps them to itself.
         self.seal = self.snapshot.write(lease, &bytes).or(self.seal);
         self.contents = Some(contents);
     }
 
-    /// How long a round of the whole suite takes at the most.
+    /// The longest time that a round of the whole suite can take.
     fn longest(&self) -> Duration {
         let checks = self.whole.suite.checks();
         let longest = checks.iter().map(|check| check.timeout).max().unwrap_or_default();
@@ -292,7 +292,7 @@ impl Shared {
     fn next_deadline(&self, busy: bool) -> Option<Instant> {
         let ends = |asker: &Asker| asker.limit().into_iter().chain([self.gives_up(asker)]).min();
         let first = self.waiting.iter().filter_map(ends).min()?;
-        // While a round runs here, there is nothing to do about a lease.
+        // While a round runs here, there is no need to wait for the lease.
         let lease = (!busy && self.leading.is_none()).then(|| self.snapshot.leased_until()).flatten();
         Some(lease.map_or(first, |until| until.min(first)))
     }

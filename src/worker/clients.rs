@@ -1,4 +1,4 @@
-//! The clients of one worker: sockets with their connections, and who has to be looked at when.
+//! The clients of one worker: their sockets and connections, and when each must be looked at.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,29 +17,29 @@ use super::connection::{Connection, Patience};
 /// How many connection objects are kept for the next clients.
 const SPARE: usize = 64;
 
-/// Somebody who has connected.
+/// A connected client.
 pub(super) struct Client {
     socket: Socket,
     pub(super) connection: Connection,
     /// What mio watches it for. `None`: it has not had to wait yet.
     watched: Option<Interest>,
     input: Input,
-    /// When the heap of timers has it looked at next.
+    /// The earliest entry for it in the heap of timers.
     timer: Option<Instant>,
 }
 
-/// What can be expected of a read.
+/// What to expect of a read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Input {
     /// There may be something.
     Likely,
-    /// The last one came back short, so there is nothing until mio says so.
+    /// The last read came back short, so there is nothing until mio reports an event.
     Empty,
-    /// The client's end is behind its last byte, and will be no event of its own.
+    /// The client's end follows its last byte and will not be an event of its own.
     Ending,
 }
 
-/// What a try to read or write came to.
+/// The result of trying to read or write.
 pub(super) enum Progress<T> {
     Done(T),
     /// The client is not ready.
@@ -58,7 +58,7 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// No clients; theirs are the tokens from `first_token` on.
+    /// No clients yet; their tokens will begin at `first_token`.
     pub(super) fn new(first_token: usize) -> Clients {
         Clients { slab: Slab::new(), timers: BinaryHeap::new(), spare: Vec::new(), first_token }
     }
@@ -82,7 +82,7 @@ impl Clients {
         self.slab.get_mut(key)
     }
 
-    /// The key of the client that an event is about, if it is still there.
+    /// The key of the client that an event is for, if it is still there.
     pub(super) fn key(&self, token: Token) -> Option<usize> {
         token.0.checked_sub(self.first_token).filter(|&key| self.slab.contains(key))
     }
@@ -96,12 +96,12 @@ impl Clients {
         }
     }
 
-    /// The keys of those who wait for their next request.
+    /// The keys of the clients that may send another request and have not begun.
     pub(super) fn idle(&self) -> Vec<usize> {
         self.slab.iter().filter(|(_, client)| client.connection.is_idle()).map(|(key, _)| key).collect()
     }
 
-    /// Has mio watch a client that cannot go on, and sets its timer.
+    /// Makes mio watch a client that cannot go on, and sets its timer.
     pub(super) fn park(&mut self, key: usize, interest: Interest, registry: &Registry) -> io::Result<()> {
         let token = Token(self.first_token + key);
         let client = &mut self.slab[key];
@@ -116,7 +116,7 @@ impl Clients {
         Ok(())
     }
 
-    /// Enters the client's deadline. One that only moved away needs no new entry.
+    /// Sets a timer for the client's deadline. A deadline that was only postponed needs no new entry.
     pub(super) fn set_timer(&mut self, key: usize) {
         let client = &mut self.slab[key];
         let Some(deadline) = client.connection.deadline() else { return };
@@ -126,7 +126,7 @@ impl Clients {
         }
     }
 
-    /// When [`Clients::next_expired`] may have somebody.
+    /// When [`Clients::next_expired`] may have a client.
     pub(super) fn next_timer(&self) -> Option<Instant> {
         self.timers.peek().map(|Reverse((moment, _))| *moment)
     }
@@ -144,13 +144,13 @@ impl Clients {
         None
     }
 
-    /// The client that has been waited for the longest: the one to close when there are too many.
+    /// The client that we have waited for the longest: the one to close when there are too many.
     pub(super) fn longest_waiting(&self) -> Option<usize> {
         let waiting = self.slab.iter().filter_map(|(key, client)| Some((client.connection.waiting_since()?, key)));
         waiting.min().map(|(_, key)| key)
     }
 
-    /// Takes the first timer out; `None` if its client is gone, or waits for us.
+    /// Removes the first timer; `None` if its client is gone, or waits for us.
     fn pop_timer(&mut self) -> Option<(usize, Instant)> {
         let Reverse((moment, key)) = self.timers.pop()?;
         let client = self.slab.get_mut(key)?;
@@ -163,14 +163,14 @@ impl Clients {
 }
 
 impl Client {
-    /// Reads what there is, at most a buffer full; 0 bytes are the end.
+    /// Reads what is there, at most one buffer; 0 bytes mean the end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Progress<usize> {
         if self.input == Input::Empty {
             return Progress::Blocked;
         }
         match retried(|| self.socket.read(buffer)) {
             Ok(count) => {
-                // A short read has emptied the socket (epoll(7)); what comes later is an event.
+                // A short read has emptied the socket (epoll(7)); more bytes will be an event.
                 if count < buffer.len() && self.input == Input::Likely {
                     self.input = Input::Empty;
                 }
@@ -190,13 +190,13 @@ impl Client {
         }
     }
 
-    /// Shuts the sending half. A client that is gone already is found out by the next read.
+    /// Shuts down the sending half. The next read finds out if the client is already gone.
     pub(super) fn shut(&mut self) {
         let _ = self.socket.shutdown(Shutdown::Write);
         self.connection.shut();
     }
 
-    /// mio says that there is something to read, or that the end is among it.
+    /// mio reports that there is something to read, or (`ended`) that the client has also ended.
     pub(super) fn readable(&mut self, ended: bool) {
         if ended {
             self.input = Input::Ending;

@@ -9,10 +9,9 @@
 //!                                                      so that no reset overtakes the answer)
 //! ```
 //!
-//! Requests may be pipelined: what has come in behind one waits until that one is answered. A body is
-//! never read: its request is answered, and the connection is closed behind the answer. Sources: RFC
-//! 9110 and 9112; where they leave a choice to a server, the stricter one is taken, because what two
-//! parsers read differently is how requests are smuggled.
+//! Requests may be pipelined: what arrives after one waits until that one is answered. A body is never read: its
+//! request is answered, and then the connection is closed. Sources: RFC 9110 and 9112. Where they leave a choice to a
+//! server, we take the stricter one: requests are smuggled through what two parsers read differently.
 
 mod head;
 #[cfg(test)]
@@ -24,14 +23,16 @@ use std::time::{Duration, Instant};
 use head::Request;
 pub(crate) use head::{Asked, Limits, Method, Reader, Rejection};
 
-/// How much is thrown away behind an answer before the connection is closed regardless.
+/// How much is discarded after an answer before the connection is closed regardless.
 const LINGER_BYTES: usize = 256 * 1024;
-/// For how long.
+/// How long bytes are discarded, at most.
 const LINGER: Duration = Duration::from_secs(2);
-/// How long a client may take to read its answer, from byte to byte.
+/// How long a client may take to accept more of its answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// What an idle connection may keep of its buffers.
+/// The capacity that an idle connection keeps of each buffer.
 const KEPT_CAPACITY: usize = 4 * 1024;
+/// How many empty lines may precede a request.
+const MOST_EMPTY_LINES: usize = 4;
 
 /// How long a connection may wait for its client.
 #[derive(Clone, Copy, Debug)]
@@ -49,11 +50,11 @@ pub(crate) enum Need {
     Read,
     /// An answer to [`Connection::request`]: [`Connection::respond`].
     Answer,
-    /// [`Connection::output`] to be written: [`Connection::sent`].
+    /// Writing [`Connection::output`]: [`Connection::sent`].
     Write,
-    /// Its sending half to be shut; then it reads on.
+    /// Shutting its sending half down; then it reads on.
     Shut,
-    /// To be closed.
+    /// Closing it.
     Close,
 }
 
@@ -80,12 +81,14 @@ pub(crate) struct Connection {
     input: Vec<u8>,
     /// How much of the input is known not to end a head.
     scanned: usize,
+    /// How many empty lines have arrived since the last request.
+    empty_lines: usize,
     output: Vec<u8>,
     written: usize,
     deadline: Instant,
-    /// Since when it has waited for its client, or its client for us.
+    /// Since when it has been waiting for its client, or its client for us.
     since: Instant,
-    /// Who the client is, where somebody wants to know.
+    /// The client's address, if it is logged.
     peer: Option<IpAddr>,
 }
 
@@ -94,11 +97,11 @@ pub(crate) struct Connection {
 pub(crate) struct Response<'a> {
     /// The status code.
     pub(crate) status: u16,
-    /// Its header lines, in pieces and each with its line end, but for Content-Length and Connection.
+    /// Its header lines, in pieces and each with its line end, except Content-Length and Connection.
     pub(crate) fields: &'a [&'a str],
-    /// The body; of an answer to HEAD, only its length is sent.
+    /// The body. The answer to HEAD sends only its length.
     pub(crate) body: &'a [u8],
-    /// Whether the connection shall be closed behind it, whatever the client wants.
+    /// Whether to close the connection afterwards, whatever the client wants.
     pub(crate) close: bool,
 }
 
@@ -109,6 +112,7 @@ impl Connection {
             state: State::Reading,
             input: Vec::new(),
             scanned: 0,
+            empty_lines: 0,
             output: Vec::new(),
             written: 0,
             deadline: now + patience.header,
@@ -117,7 +121,7 @@ impl Connection {
         }
     }
 
-    /// Gives back what its last client has made its buffers grow to.
+    /// Frees what its last client made its buffers grow to.
     pub(crate) fn shrink(&mut self) {
         for buffer in [&mut self.input, &mut self.output] {
             buffer.clear();
@@ -125,7 +129,7 @@ impl Connection {
         }
     }
 
-    /// Makes it a fresh one for the next client, with its buffers kept.
+    /// Resets it for the next client, keeping its buffers.
     pub(crate) fn reset(&mut self, now: Instant, patience: &Patience) {
         self.shrink();
         let (input, output) = (std::mem::take(&mut self.input), std::mem::take(&mut self.output));
@@ -151,17 +155,17 @@ impl Connection {
         }
     }
 
-    /// Since when its client has done nothing that we wait for; `None` while it waits for us.
+    /// Since when we have been waiting for its client; `None` while its client waits for us.
     pub(crate) fn waiting_since(&self) -> Option<Instant> {
         self.deadline().map(|_| self.since)
     }
 
-    /// Whether it waits for a request of which nothing has come yet.
+    /// Whether it waits for a request and no byte of it has arrived yet.
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self.state, State::Reading) && self.input.is_empty()
     }
 
-    /// Takes in bytes from the client. A bad request is answered through [`Connection::reject`].
+    /// Takes in bytes from the client. Answer a bad request through [`Connection::reject`].
     pub(crate) fn receive(
         &mut self,
         bytes: &[u8],
@@ -171,13 +175,12 @@ impl Connection {
     ) -> Result<(), Rejection> {
         match &mut self.state {
             State::Reading => {
-                let is_first = self.input.is_empty();
-                self.since = now;
-                self.input.extend_from_slice(bytes);
-                self.skip_empty_lines();
-                if is_first && !self.input.is_empty() {
+                if self.input.is_empty() && self.empty_lines == 0 {
                     self.deadline = now + patience.header;
                 }
+                self.since = now;
+                self.input.extend_from_slice(bytes);
+                self.skip_empty_lines()?;
                 self.parse(reader)
             }
             State::Lingering { budget, .. } => {
@@ -191,12 +194,17 @@ impl Connection {
         }
     }
 
-    /// Those before a request are no part of it (RFC 9112, 2.2), and of none of its limits.
-    fn skip_empty_lines(&mut self) {
+    /// A few empty lines before a request are not part of it (RFC 9112, 2.2), nor do its limits count them.
+    fn skip_empty_lines(&mut self) -> Result<(), Rejection> {
         if self.input.starts_with(b"\r\n") {
             let lines = self.input.chunks_exact(2).take_while(|bytes| bytes == b"\r\n").count();
             self.input.drain(..2 * lines);
             self.scanned = 0;
+            self.empty_lines += lines;
+        }
+        match self.empty_lines {
+            0..=MOST_EMPTY_LINES => Ok(()),
+            _ => Err(Rejection::Malformed("too many empty lines before a request")),
         }
     }
 
@@ -211,7 +219,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The client sends no more. It may still read, so an answer under way is finished.
+    /// The client sends no more. It may still read, so an answer in progress is finished.
     pub(crate) fn end(&mut self) {
         match self.state {
             State::Reading | State::Lingering { .. } => self.state = State::Closed,
@@ -219,7 +227,7 @@ impl Connection {
         }
     }
 
-    /// The deadline has passed. A client that was slow with its head is told so.
+    /// The deadline has passed. A client that was too slow with its head gets an answer.
     pub(crate) fn expire(&mut self) -> Result<(), Rejection> {
         match self.state {
             State::Reading if !self.input.is_empty() => Err(Rejection::Timeout),
@@ -243,24 +251,24 @@ impl Connection {
         self.asked().map(|request| request.asked(&self.input))
     }
 
-    /// The number of that request: with the same number, the same was asked.
+    /// The number of that request: requests with the same number have the same head.
     pub(crate) fn number(&self) -> Option<u64> {
         self.asked().map(|request| request.number)
     }
 
-    /// What has come in of the head that an answer is for, and since when we could have answered it: its last byte had
-    /// come, and the answer before it was sent.
+    /// What has arrived of the head that an answer is for, and since when we could have answered it: its last byte had
+    /// arrived, and the answer before it was sent.
     pub(crate) fn head(&self) -> (&[u8], Instant) {
         let length = self.asked().map_or(self.input.len(), |request| request.length);
         (&self.input[..length], self.since)
     }
 
-    /// Notes who the client is.
+    /// Notes the client's address.
     pub(crate) fn set_peer(&mut self, peer: Option<IpAddr>) {
         self.peer = peer;
     }
 
-    /// Who the client is, if that was noted.
+    /// The client's address, if it was noted.
     pub(crate) fn peer(&self) -> Option<IpAddr> {
         self.peer
     }
@@ -269,7 +277,9 @@ impl Connection {
     pub(crate) fn respond(&mut self, response: Response<'_>, now: Instant) {
         let Some(request) = self.asked() else { return };
         let close = response.close || !request.keep_alive;
-        let after = if request.has_body {
+        // A client that has not announced a close may have sent more. Closing on that sends a reset, which would
+        // overtake a long answer.
+        let after = if request.has_body || close && request.keep_alive {
             After::Linger
         } else if close {
             After::Close
@@ -278,10 +288,11 @@ impl Connection {
         };
         let (head_only, minor) = (request.method == Method::Head, request.minor);
         self.input.drain(..request.length);
+        self.empty_lines = 0;
         self.write(response, after, head_only, minor, now);
     }
 
-    /// Answers a request that could not be read, and closes behind it.
+    /// Answers a request that could not be read, and closes the connection afterwards.
     pub(crate) fn reject(&mut self, response: Response<'_>, now: Instant) {
         let head_only = self.input.starts_with(b"HEAD ");
         self.input.clear();
@@ -299,12 +310,12 @@ impl Connection {
         self.state = State::Writing { then };
     }
 
-    /// What is to be written to the client.
+    /// What to write to the client.
     pub(crate) fn output(&self) -> &[u8] {
         &self.output[self.written..]
     }
 
-    /// So many bytes of the output are written.
+    /// This many bytes of the output were written.
     pub(crate) fn sent(
         &mut self,
         count: usize,
@@ -330,12 +341,12 @@ impl Connection {
             After::Read => {
                 self.state = State::Reading;
                 self.output.shrink_to(KEPT_CAPACITY);
-                self.skip_empty_lines();
+                self.skip_empty_lines()?;
                 if self.input.is_empty() {
                     self.deadline = now + patience.keep_alive;
                     self.input.shrink_to(KEPT_CAPACITY);
                 } else {
-                    // A pipelined request has been waiting here.
+                    // A pipelined request may have been waiting here.
                     self.deadline = now + patience.header;
                     return self.parse(reader);
                 }
@@ -344,19 +355,19 @@ impl Connection {
         Ok(())
     }
 
-    /// The sending half is shut.
+    /// The sending half was shut down.
     pub(crate) fn shut(&mut self) {
         if let State::Lingering { shut, .. } = &mut self.state {
             *shut = true;
         }
     }
 
-    /// Waits no longer than until then for what the client does next.
+    /// Waits for the client's next step until then at the latest.
     pub(crate) fn hasten(&mut self, deadline: Instant) {
         self.deadline = self.deadline.min(deadline);
     }
 
-    /// Ends it, whatever it was doing: the client is gone, or its place is needed.
+    /// Ends it, whatever its state: the client is gone, or its place is needed.
     pub(crate) fn close(&mut self) {
         self.state = State::Closed;
     }

@@ -1,4 +1,4 @@
-//! The door: the listeners of a worker, opened and closed as it can take connections.
+//! The door: the listeners of a worker, opened and closed according to whether it can take connections.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -7,19 +7,20 @@ use mio::{Poll, Token};
 use socket2::Socket;
 
 use crate::round::MOST_AT_ONCE;
+use crate::sys::descriptors::is_readable;
 use crate::sys::sockets::{Accepted, Listener};
 
-/// How long the door stays closed when the machine has no descriptor or memory for one more connection.
+/// How long the door stays closed when the machine lacks descriptors or memory for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long the door is left to workers that are free, before it is looked whether there still is one.
+/// How long connections are left to free workers before we look again whether there is one.
 const YIELD: Duration = Duration::from_millis(50);
 
-/// How long connections that have begun are waited for when the service goes away: a handshake takes one
-/// round trip.
+/// How long to wait, when the service shuts down, for connections that have begun: a handshake takes one round trip.
 const LAST_CALL: Duration = Duration::from_millis(100);
 
-/// Descriptors that a worker needs for itself, and one check at the most: a program's pipes, and what starts it.
+/// The descriptors that a worker needs for itself, and those of one check at most: a program's pipes, and for starting
+/// it.
 const OURS: usize = 16;
 const A_CHECK: usize = 6;
 
@@ -29,19 +30,23 @@ pub(super) struct Door {
     first_token: usize,
     most: usize,
     state: State,
-    /// Whether it has been said that the machine is exhausted: once, until a connection comes in again.
+    /// Whether exhaustion was logged: once, until a connection arrives again.
     complained: bool,
 }
 
 enum State {
     Open,
-    /// Until then for those who have begun to connect.
+    /// Until `at`, for clients that have begun to connect.
     Closing {
         at: Instant,
     },
-    /// To workers that are free, while a round runs here.
+    /// Left to other workers, while all clients here wait for an answer and there is room for no more.
+    Full,
+    /// Left to free workers, while a round runs here.
     Yielded {
         until: Instant,
+        /// Whether a connection was waiting at the last look.
+        knocked: bool,
     },
     /// For lack of descriptors or memory.
     Paused {
@@ -50,15 +55,15 @@ enum State {
     Closed,
 }
 
-/// For how many clients there are descriptors, if that many checks are to find enough of them whoever sits there: without,
-/// they would report as bad what is well. Neither side gets less than a quarter.
+/// How many clients there are descriptors for, if this many checks must always find enough: without, they would report
+/// failures that are not there. Neither side gets less than a quarter.
 pub(super) fn room(descriptors: usize, checks: usize) -> usize {
     let kept = OURS + A_CHECK * checks.min(MOST_AT_ONCE);
     descriptors - kept.clamp(descriptors / 4, descriptors / 4 * 3)
 }
 
 impl Door {
-    /// The listeners have the tokens from `first_token` on; `most` is how many clients may be inside.
+    /// The tokens of the listeners begin at `first_token`; `most` is the greatest number of clients.
     pub(super) fn new(listeners: Vec<Listener>, first_token: usize, most: usize) -> Door {
         Door { listeners, first_token, most, state: State::Closed, complained: false }
     }
@@ -84,7 +89,7 @@ impl Door {
         Ok(())
     }
 
-    /// Whether it is open at all: an event may have been fetched before it was closed.
+    /// Whether it accepts at all: an event may have been fetched before it was closed.
     pub(super) fn lets_in(&self) -> bool {
         matches!(self.state, State::Open | State::Closing { .. })
     }
@@ -94,7 +99,7 @@ impl Door {
         let accepted = self.accept_again(token);
         match &accepted {
             Accepted::Client(_) => self.complained = false,
-            Accepted::Exhausted(error) => {
+            Accepted::Exhausted(error) | Accepted::Forbidden(error) => {
                 if !std::mem::replace(&mut self.complained, true) {
                     tracing::warn!(
                         "cannot accept connections: {error}: closing idle ones, or trying again every {PAUSE:?}"
@@ -106,15 +111,15 @@ impl Door {
         accepted
     }
 
-    /// [`Door::accept`] in the place of somebody who had to leave for it: the machine is no less exhausted.
+    /// [`Door::accept`] after a client was closed to make room: the machine is no less exhausted.
     pub(super) fn accept_again(&self, token: Token) -> Accepted {
         self.listeners[token.0 - self.first_token].accept()
     }
 
-    /// Lets nobody in for a moment.
+    /// Stops accepting for a moment.
     pub(super) fn pause(&mut self, token: Token, poll: &Poll, now: Instant) -> io::Result<()> {
         if matches!(self.state, State::Closing { .. }) {
-            // Looked at once more when it closes; until then we would be woken for it again and again.
+            // Checked again when the door closes; until then it would wake us again and again.
             return self.listeners[token.0 - self.first_token].unwatch(poll);
         }
         self.unwatch(poll);
@@ -125,44 +130,63 @@ impl Door {
     /// When [`Door::tend`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Paused { until } | State::Yielded { until } => Some(until),
+            State::Paused { until } | State::Yielded { until, .. } => Some(until),
             State::Closing { at } => Some(at),
-            State::Open | State::Closed => None,
+            State::Open | State::Full | State::Closed => None,
         }
     }
 
-    /// Opens or closes it when the time has come; it is opened at once if it was left to others and we are free
-    /// again.
-    pub(super) fn tend(&mut self, poll: &Poll, now: Instant, busy: bool) -> io::Result<()> {
+    /// Opens or closes it when the time has come. If it was left to others, it is opened as soon as we are free again, or
+    /// have room.
+    pub(super) fn tend(&mut self, poll: &Poll, now: Instant, busy: bool, full: bool) -> io::Result<()> {
         match self.state {
+            State::Open if full => {
+                // A connection wakes one of the workers that watch, and is lost on one that cannot take it.
+                self.unwatch(poll);
+                self.state = State::Full;
+                Ok(())
+            }
+            State::Full if !full => self.open(poll),
             State::Paused { until } if until <= now => self.open(poll),
             State::Yielded { .. } if !busy => self.open(poll),
-            State::Yielded { until } if until <= now => self.open(poll),
+            State::Yielded { until, .. } if until <= now => self.open(poll),
             State::Closing { at } if at <= now => {
                 self.close(poll);
                 Ok(())
             }
-            State::Open | State::Paused { .. } | State::Yielded { .. } | State::Closing { .. } | State::Closed => {
-                Ok(())
-            }
+            State::Open
+            | State::Full
+            | State::Paused { .. }
+            | State::Yielded { .. }
+            | State::Closing { .. }
+            | State::Closed => Ok(()),
         }
     }
 
-    /// Leaves connections to other workers, for a while: those may become busy, or go.
+    /// Leaves connections to other workers for a while, as those may become busy, or end.
     pub(super) fn yield_to_others(&mut self, poll: &Poll, now: Instant) {
-        let until = now + YIELD;
-        match &mut self.state {
-            State::Open => {
-                self.unwatch(poll);
-                self.state = State::Yielded { until };
-            }
-            State::Yielded { until: before } => *before = until,
-            State::Paused { .. } | State::Closing { .. } | State::Closed => {}
+        if let State::Open = self.state {
+            self.unwatch(poll);
+            self.state = State::Yielded { until: now + YIELD, knocked: false };
         }
     }
 
-    /// Leaves inherited sockets to their owner at once, and those that we bound a little later: what has begun
-    /// to connect to them by now has nobody but us.
+    /// Whether a connection was still waiting at the last two looks, each after the time for free workers: one that seems
+    /// free may be stopped, or hang.
+    pub(super) fn is_neglected(&mut self, now: Instant) -> bool {
+        let State::Yielded { until, knocked } = &mut self.state else { return false };
+        if now < *until {
+            return false;
+        }
+        let waits = self.listeners.iter().any(is_readable);
+        let is_neglected = *knocked && waits;
+        *until = now + YIELD;
+        *knocked = waits && !is_neglected;
+        is_neglected
+    }
+
+    /// Leaves inherited sockets to their owner at once, and closes those that we bound a little later: clients that
+    /// have begun to connect have nobody but us.
     pub(super) fn close_soon(&mut self, poll: &Poll, now: Instant) -> io::Result<()> {
         if !self.listeners.iter().any(Listener::is_ours) {
             self.close(poll);
@@ -178,21 +202,26 @@ impl Door {
         Ok(())
     }
 
-    /// One of those that are still waiting when the door closes.
+    /// One of the connections that still wait when the door closes.
     pub(super) fn accept_last(&self, now: Instant) -> Option<Socket> {
         match self.state {
             State::Closing { at } if at <= now => {
                 self.listeners.iter().filter(|listener| listener.is_ours()).find_map(Listener::accept_client)
             }
-            State::Closing { .. } | State::Open | State::Yielded { .. } | State::Paused { .. } | State::Closed => None,
+            State::Open
+            | State::Full
+            | State::Yielded { .. }
+            | State::Paused { .. }
+            | State::Closing { .. }
+            | State::Closed => None,
         }
     }
 
-    /// One of those that are waiting now, were it left to others or not.
+    /// One of the connections that wait now, even if they were left to others.
     pub(super) fn accept_waiting(&self) -> Option<Socket> {
         match self.state {
             State::Open | State::Yielded { .. } => self.listeners.iter().find_map(Listener::accept_client),
-            State::Closing { .. } | State::Paused { .. } | State::Closed => None,
+            State::Full | State::Closing { .. } | State::Paused { .. } | State::Closed => None,
         }
     }
 
@@ -200,10 +229,10 @@ impl Door {
     pub(super) fn close(&mut self, poll: &Poll) {
         match self.state {
             State::Open => self.unwatch(poll),
-            // Closing our descriptor takes nothing out of the set while others have the socket. Which of them are
-            // out already does not matter.
+            // Closing our descriptor does not take it out of the set while others have the socket. Some may already be
+            // out, which does not matter.
             State::Closing { .. } => self.listeners.iter().for_each(|listener| drop(listener.unwatch(poll))),
-            State::Paused { .. } | State::Yielded { .. } | State::Closed => {}
+            State::Full | State::Paused { .. } | State::Yielded { .. } | State::Closed => {}
         }
         self.state = State::Closed;
         self.listeners.clear();

@@ -1,4 +1,4 @@
-//! What `/metrics` answers. It reads the scoreboard and no more: the same figures from every worker, at once.
+//! What `/metrics` answers. It only reads the scoreboard: at once, and with the same figures from every worker.
 
 use crate::check::Finding;
 use crate::collect::Suite;
@@ -6,8 +6,8 @@ use crate::render::metrics::Figures;
 use crate::report::Outcome;
 use crate::sys::scoreboard::Scoreboard;
 
-/// What the scoreboard knows of the checks that are collected now, and of the service. Strangers learn a check's
-/// number instead of its name.
+/// What the scoreboard knows about the checks in the suite and about the service. Strangers see a number instead of the
+/// name of a check.
 pub(super) fn figures(suite: &Suite, disclosed: bool, scoreboard: &Scoreboard) -> Figures {
     let mut figures = Figures { outcomes: Vec::new(), ran: Vec::new(), tally: scoreboard.tally() };
     for (number, check) in (1..).zip(suite.checks()) {

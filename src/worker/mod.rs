@@ -1,4 +1,4 @@
-//! A worker: one mio loop on the shared listeners. It never waits for anything but that loop's wait.
+//! A worker: one mio loop on the shared listeners. It never waits except in that loop.
 
 mod access;
 mod cache;
@@ -44,8 +44,8 @@ const ROUND: Token = Token(2);
 const SNAPSHOT: Token = Token(3);
 const FIRST_LISTENER: usize = 4;
 
-/// How long a drain waits for the next request on a connection that is idle: a client that has just
-/// sent one is still told that the connection closes.
+/// How long a drain waits for the next request on an idle connection: a client that has just sent one is still told
+/// that the connection closes.
 const IDLE_GRACE: Duration = Duration::from_secs(2);
 
 /// What a worker takes with it from the master.
@@ -58,13 +58,13 @@ pub(crate) struct Post {
     pub(crate) scoreboard: Scoreboard,
     pub(crate) snapshot: Snapshot,
     pub(crate) casebook: Casebook,
-    /// Ends when the master does.
+    /// Reaches its end when the master dies.
     pub(crate) lifeline: PipeReader,
-    /// Wakes the master up.
+    /// Wakes the master.
     pub(crate) bell: io::PipeWriter,
 }
 
-/// Boots and serves until it is told to finish, then ends the process. To be called in a forked child.
+/// Boots and serves until it is told to finish, then ends the process. Call this in a forked child.
 pub(crate) fn run(post: Post) -> ! {
     let span = tracing::info_span!("worker", slot = post.slot, pid = std::process::id());
     let _inside = span.enter();
@@ -75,7 +75,7 @@ pub(crate) fn run(post: Post) -> ! {
             3
         }
     };
-    // What a check is running in one of our threads would outlive us.
+    // Programs started by checks in our threads would outlive us.
     tree::kill_all();
     process::leave(code)
 }
@@ -105,10 +105,10 @@ struct Worker {
     reader: Reader,
     patience: Patience,
     scratch: Box<[u8]>,
-    /// Clients that have had their turn, and are not done.
+    /// Clients that have used up their turn and are not done.
     again: Vec<usize>,
     now: Instant,
-    /// How many requests it answers before it retires, and whether it is finishing.
+    /// How many more requests it answers before it retires, and whether it is finishing.
     left: Option<u64>,
     draining: bool,
 }
@@ -118,8 +118,10 @@ impl Worker {
         let Post { slot, master, generation, plan, listeners, scoreboard, snapshot, casebook, lifeline, mut bell } =
             post;
         let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
-        // The handlers first: a TERM that came in since the fork is still blocked, and would be lost.
+        // The handlers first: a TERM since the fork is still blocked, and would be lost if it were unblocked before.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
+        // The master's handler would wake us up whenever a program of a check ends.
+        signals::heed_children();
         signals::unblock_all()?;
         process::set_name(&format!("{}:w{slot}", settings.process.name));
         identity.assume()?;
@@ -131,13 +133,13 @@ impl Worker {
             systemd::OWN_VARIABLES.into_iter().chain([SUCCESSION]),
         );
 
-        // Built after fork: an inherited epoll set is shared with the master, so registering here would
-        // change what *it* waits for.
+        // Built after the fork: an inherited epoll set is shared with the master, so registering here would change what
+        // *it* waits for.
         let poll = Poll::new()?;
         poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
         poll.registry().register(&mut SourceFd(&lifeline.as_raw_fd()), LIFELINE, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
-        // A failed wake would leave the round to its deadline; there is nobody to tell it to here.
+        // If waking fails, the round ends at its deadline; there is nobody to report it to here.
         let runner = Runner::new(move || drop(waker.wake())).with_witness(witness::Notes { slot, casebook });
         let rounds = Rounds::new(runner, settings.times.request_timeout);
         let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
@@ -170,15 +172,15 @@ impl Worker {
             responder: Responder::new(sources, generation, disclosure, settings, scoreboard, slot),
         };
         scoreboard.set_ready(slot, std::process::id());
-        // A full pipe rings as well: the master has not listened yet.
+        // A full pipe rings as well: the master has yet to read it.
         let _ = bell.write(&[0]);
         Ok(worker)
     }
 
     fn serve(mut self) -> io::Result<()> {
-        // Room for everybody: who has asked before a round begins is heard before it begins.
+        // Room for all events: requests that arrive before a round begins are read before it begins.
         let mut events = Events::with_capacity(FIRST_LISTENER + self.door.len() + self.door.most());
-        // Whoever has asked while we booted is answered before we tidy up behind it.
+        // Requests that came while we booted are answered before memory is released.
         let mut at_once = Some(Duration::ZERO);
         while !(self.draining && self.door.is_closed() && self.clients.len() == 0) {
             self.scoreboard.rests(self.slot);
@@ -213,17 +215,21 @@ impl Worker {
         Ok(())
     }
 
-    /// While a round runs here, connections are for workers that are free, as long as there is one.
+    /// While a round runs here, connections are left to free workers, as long as there is one that takes them.
     fn tend_door(&mut self) -> io::Result<()> {
         let busy = self.cache.is_running();
         self.scoreboard.set_busy(self.slot, busy);
         if busy && self.scoreboard.is_another_free(self.slot) {
             self.door.yield_to_others(&self.poll, self.now);
+            if self.door.is_neglected(self.now) {
+                self.let_waiting_in()?;
+            }
         }
         while let Some(socket) = self.door.accept_last(self.now) {
             self.admit(socket)?;
         }
-        self.door.tend(&self.poll, self.now, busy)
+        let full = self.clients.len() >= self.door.most() && self.clients.longest_waiting().is_none();
+        self.door.tend(&self.poll, self.now, busy, full)
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -244,7 +250,7 @@ impl Worker {
         Ok(())
     }
 
-    /// The master's end is closed when the master is gone, whatever it died of.
+    /// The lifeline ends when the master is gone, whatever ended it.
     fn look_at_lifeline(&mut self) {
         let mut byte = [0];
         if matches!(io::Read::read(&mut self.lifeline, &mut byte), Ok(0)) {
@@ -253,12 +259,12 @@ impl Worker {
         }
     }
 
-    /// Finishes what has begun and takes nothing new, but for the backlog that only we can serve.
+    /// Finishes what has begun and takes nothing new, except a backlog that only we can serve.
     fn drain(&mut self) -> io::Result<()> {
         if std::mem::replace(&mut self.draining, true) {
             return Ok(());
         }
-        self.scoreboard.set_unready(self.slot);
+        self.scoreboard.set_closed(self.slot);
         self.responder.close_all();
         if self.scoreboard.is_leaving() {
             self.door.close_soon(&self.poll, self.now)?;
@@ -275,7 +281,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Accepts one connection: what else waits there is for another worker to wake up for.
+    /// Accepts one connection; any others that wait wake another worker.
     fn welcome(&mut self, token: Token) -> io::Result<()> {
         if !self.door.lets_in() {
             return Ok(());
@@ -290,12 +296,12 @@ impl Worker {
         match accepted {
             Accepted::Client(socket) => self.admit(socket),
             Accepted::Nobody => Ok(()),
-            Accepted::Exhausted(_) => self.door.pause(token, &self.poll, self.now),
+            Accepted::Exhausted(_) | Accepted::Forbidden(_) => self.door.pause(token, &self.poll, self.now),
             Accepted::Broken(error) => Err(error),
         }
     }
 
-    /// Closes the connection that has been waited for the longest; false if all of them wait for us.
+    /// Closes the connection that we have waited for the longest; false if all of them wait for us.
     fn make_room(&mut self) -> io::Result<bool> {
         let Some(key) = self.clients.longest_waiting() else { return Ok(false) };
         if let Some(client) = self.clients.get_mut(key) {
@@ -316,12 +322,12 @@ impl Worker {
     }
 
     fn attend_to(&mut self, token: Token, ended: bool) -> io::Result<()> {
-        // It may be gone since the event was fetched; then its key may be another's, to whom one try to
-        // read too many does no harm.
+        // The client may have gone since the event was fetched, and its key may belong to another by now. For that one,
+        // an extra attempt to read does no harm.
         let Some(key) = self.clients.key(token) else { return Ok(()) };
         if let Some(client) = self.clients.get_mut(key) {
             client.readable(ended);
-            // Its round, or its next turn, comes; to serve it now would be to ask for it twice.
+            // Its round, or its next turn, will come; serving it now would ask for it twice.
             if client.connection.need() == Need::Answer {
                 return Ok(());
             }

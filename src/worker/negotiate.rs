@@ -1,17 +1,17 @@
-//! Which format an Accept field asks for (RFC 9110, 12.5.1). Pure.
+//! Chooses the format that an Accept field asks for (RFC 9110, 12.5.1). Pure.
 
 /// One range of an Accept field.
 struct Range<'a> {
     kind: &'a str,
     subtype: &'a str,
-    /// Parameters other than `q`, such as `version=0.0.4`; a `charset` asks for nothing that we lack, nor does the
-    /// `escaping` of metrics' names, of which ours need none.
+    /// Parameters other than `q`, such as `version=0.0.4`. Two are ignored: `charset`, as we can satisfy all, and
+    /// `escaping` of metric names, as ours need none.
     parameters: Vec<(&'a str, &'a str)>,
     quality: f32,
 }
 
-/// The best of what there is by its media type, the first of several that are equally good; `None` if none is
-/// acceptable. Without a field, anything is.
+/// The best of the available formats by media type, the first of several that are equally good; `None` if none is
+/// acceptable. Without a field, any is.
 pub(super) fn choose<'f, F>(
     accept: Option<&str>,
     formats: &'f [F],
@@ -52,7 +52,7 @@ impl<'a> Range<'a> {
         Some(Range { kind, subtype, parameters, quality })
     }
 
-    /// How specifically it speaks of that media type; `None` if it does not.
+    /// How specific it is about this media type; `None` if it does not fit.
     fn fits(&self, media_type: &str) -> Option<usize> {
         let (essence, parameters) = split_parameters(media_type);
         let (kind, subtype) = essence.split_once('/')?;
@@ -68,7 +68,7 @@ impl<'a> Range<'a> {
     }
 }
 
-/// A media type or range, and its parameters.
+/// Splits a media type or range from its parameters.
 fn split_parameters(text: &str) -> (&str, impl Iterator<Item = (&str, &str)> + Clone) {
     let mut parts = text.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What is said to a request: everything but the checks' answers is known at once.
+//! Answers requests: everything at once, except what checks must be run for.
 
 mod fields;
 mod judge;
@@ -29,13 +29,13 @@ use page::Choice;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// For answers that are true now, and need not be so later.
+/// For answers that are true now, but need not be later.
 const NOT_STORED: &str = "Cache-Control: no-store\r\n";
 
-/// For those that another Accept field would have got in another format.
+/// For answers that would have another format with another Accept field.
 const NEGOTIATED: &str = "Vary: Accept\r\n";
 
-/// For those that another Authorization field would have got with more or less in them, too.
+/// For answers that would also show more or less with another Authorization field.
 const PERSONAL: &str = "Vary: Accept, Authorization\r\n";
 
 /// Which checks a request asks for, and how it wants them reported.
@@ -43,13 +43,13 @@ const PERSONAL: &str = "Vary: Accept, Authorization\r\n";
 pub(super) struct Wish {
     pub(super) part: Suite,
     pub(super) manner: Manner,
-    /// How long whoever asks waits, if that is known.
+    /// How long the client waits, if that is known.
     pub(super) limit: Option<Duration>,
-    /// What it is a part of. `None`: only a round of its own will do.
+    /// The suite that it is a part of. `None`: only a round of its own will do.
     pub(super) whole: Option<Whole>,
 }
 
-/// The whole suite, and of which configuration and state of files it is.
+/// The whole suite, and the number of its configuration and state of files.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Whole {
     pub(super) suite: Suite,
@@ -60,9 +60,9 @@ pub(super) struct Whole {
 #[derive(Clone, Debug)]
 pub(super) struct Manner {
     dialect: Dialect,
-    /// Whether the reader may know which check it is and why.
+    /// Whether the reader may know which checks there are and why they fail.
     disclosed: bool,
-    /// Whether the reader wants to know everything, such as which generation answers.
+    /// Whether the reader wants all details, such as the generation that answers.
     verbose: bool,
 }
 
@@ -76,19 +76,19 @@ impl Manner {
 #[derive(Clone, Debug)]
 enum Dialect {
     Format(&'static Format),
-    /// That of people with a browser.
+    /// The page for people with a browser.
     Page(Box<Choice>),
-    /// That of Kubernetes, for /readyz.
+    /// The dialect of Kubernetes, for /readyz.
     Ready,
 }
 
-/// What an answer is beside its body.
+/// An answer without its body.
 struct Head {
-    /// As what it is counted.
+    /// The route that it is counted under.
     route: tally::Route,
     status: u16,
     media_type: &'static str,
-    /// How long ago what it says was found, if that was before it was asked for.
+    /// The age of what it reports, if that was found before the request.
     age: Option<Duration>,
     /// Further header lines, each with its line end.
     lines: Cow<'static, str>,
@@ -110,11 +110,11 @@ pub(super) struct Responder {
     scoreboard: Scoreboard,
     slot: usize,
     close: bool,
-    /// Which process this is, as it stands before the number of an answer to name it.
+    /// Names this process; the number of an answer is appended to name that.
     process: String,
     answers: u64,
     body: Vec<u8>,
-    /// Of which revision of the report, and in what format, the body is, if it can be said again.
+    /// The revision of the report and the format that the body has, if it can be reused.
     body_is: Option<(u64, &'static str)>,
     fields: Fields,
     access: Option<AccessLog>,
@@ -146,7 +146,7 @@ impl Responder {
             answers: 0,
             body: Vec::new(),
             body_is: None,
-            // Names the answer in the log: which process, and which of its answers.
+            // Identifies the answer in the log: by the process, and the number of its answer.
             fields: Fields::new(format!("X-Request-Id: {process}")),
             process,
             access: AccessLog::new(settings.log.access_logformat),
@@ -158,12 +158,12 @@ impl Responder {
         self.close = true;
     }
 
-    /// Whether it is to be known who the clients are.
+    /// Whether the clients' addresses are needed.
     pub(super) fn logs_access(&self) -> bool {
         self.access.is_some()
     }
 
-    /// Answers the request of a connection, or says which checks have to be run for it.
+    /// Answers the request of a connection, or returns which checks must be run for it.
     pub(super) fn answer(&mut self, connection: &mut Connection, now: Instant) -> Option<Wish> {
         let number = connection.number()?;
         if let Some(wish) = self.judged_before(number, now) {
@@ -249,13 +249,13 @@ impl Responder {
         self.body_is = None;
     }
 
-    /// What the answer depends on beside the target.
+    /// What the answer depends on, apart from the target.
     fn vary(&self) -> &'static str {
         if self.disclosure.is_personal() { PERSONAL } else { NEGOTIATED }
     }
 
-    /// Notes what a round has found, before it is answered: one line in the log for each check that has come to
-    /// something else than before, in whichever worker.
+    /// Notes what a round has found, before it is answered, and logs one line for each check whose status has changed
+    /// since its last run in any worker.
     pub(super) fn note(&self, report: &Report) {
         self.scoreboard.count_round(self.slot, report.passes());
         let now = SystemTime::now();
@@ -283,7 +283,7 @@ impl Responder {
         self.say(connection, Connection::reject, head, now);
     }
 
-    /// Counts, logs and gives the answer whose body is written.
+    /// Counts, logs and sends the answer whose body is written.
     fn say(
         &mut self,
         connection: &mut Connection,
@@ -304,7 +304,7 @@ impl Responder {
         self.answers += 1;
     }
 
-    /// The line for the answer that is given next.
+    /// Logs the answer that is sent next.
     fn log_access(&mut self, connection: &Connection, status: u16, now: Instant) {
         let Some(access) = &mut self.access else { return };
         let (time, (head, asked)) = (SystemTime::now(), connection.head());
@@ -321,7 +321,7 @@ impl Responder {
     }
 }
 
-/// What caches on the way may do with an answer of that age. Rounded so that it never seems fresher than it is.
+/// What caches on the way may do with an answer of this age. Rounded so that it never seems fresher than it is.
 fn freshness(lifetime: Duration, age: Duration, is_personal: bool) -> String {
     let whose = if is_personal { "private, " } else { "" };
     let age = age.as_secs() + u64::from(age.subsec_nanos() > 0);

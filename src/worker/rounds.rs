@@ -1,6 +1,6 @@
-//! Which request is answered by which round: one at a time, and each answer from a round that began
-//! after its request came in. Those that come in during a round share the next one. Who cannot wait so long is told
-//! in time what is known by then; the round goes on for the others.
+//! Decides which round answers which request: one round at a time, and each answer from a round that began after its
+//! request arrived. Requests that arrive during a round share the next one. A client that cannot wait so long gets in
+//! time what is known by then; the round goes on for the others.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use crate::round::{Round, Runner};
 /// A request for checks.
 #[derive(Debug)]
 pub(super) struct Asker {
-    /// Whose it is.
+    /// The key of the client.
     pub(super) key: usize,
     /// What it asks for.
     pub(super) wish: Wish,
@@ -28,7 +28,7 @@ pub(super) struct Answer<'a> {
     pub(super) key: usize,
     pub(super) manner: Manner,
     pub(super) report: Cow<'a, Report>,
-    /// Reports with the same number say the same. `None`: it was not counted.
+    /// Reports with the same number have the same statuses and contexts. `None`: it has no number.
     pub(super) revision: Option<u64>,
     /// How long ago its round began, if that may have been before the request.
     pub(super) age: Option<Duration>,
@@ -40,37 +40,37 @@ pub(super) struct Rounds {
     limit: Duration,
     /// The one that runs, or the last one.
     round: Round,
-    /// Whether it runs: what it has found has not been taken from it.
+    /// Whether it runs, or is over and its findings have not been taken from it.
     is_running: bool,
-    /// For whom it is; once it is over, those of them who have no answer yet, the first of them last.
+    /// The requests that it answers; once it is over, those that are not answered yet, the first of them last.
     askers: Vec<Asker>,
-    /// For whom the next one is.
+    /// The requests for the next one.
     waiting: Vec<Asker>,
-    /// What the last round has found.
+    /// The report of the last round.
     report: Report,
-    /// What the one before it had found.
+    /// The report of the round before.
     before: Report,
-    /// How often a round has found something else than the one before it.
+    /// How many rounds found something different from the round before.
     revision: u64,
-    /// Answers to those who could not wait for it.
+    /// Answers to requests that could not wait for it.
     hurried: VecDeque<Answer<'static>>,
-    /// When somebody cannot wait any longer, or earlier.
+    /// When a request can wait no longer, or earlier.
     look_at: Option<Instant>,
 }
 
 impl Asker {
-    /// When it has to be answered, whatever is known.
+    /// When it must be answered, whatever is known by then.
     pub(super) fn limit(&self) -> Option<Instant> {
         self.wish.limit.map(|limit| self.since + limit)
     }
 
-    /// What it is told when nothing is known by then.
+    /// The report when nothing is known by then.
     pub(super) fn late(&self, now: Instant) -> Report {
         let waited = now.saturating_duration_since(self.since);
         Report { outcomes: self.wish.part.checks().iter().map(|check| Outcome::late(check, waited)).collect() }
     }
 
-    /// With a report of its own.
+    /// Its answer, from a report of its own.
     pub(super) fn answered(self, report: Report) -> Answer<'static> {
         Answer { key: self.key, manner: self.wish.manner, report: Cow::Owned(report), revision: None, age: None }
     }
@@ -93,7 +93,7 @@ impl Rounds {
         }
     }
 
-    /// Takes a request in, for the next round.
+    /// Takes in a request, for the next round.
     pub(super) fn ask(&mut self, asker: Asker) {
         if let Some(limit) = asker.limit() {
             self.look_at = Some(self.look_at.map_or(limit, |moment| moment.min(limit)));
@@ -101,12 +101,12 @@ impl Rounds {
         self.waiting.push(asker);
     }
 
-    /// Whether somebody has asked for a round and none runs.
+    /// Whether a round was asked for and none is running.
     pub(super) fn is_next_due(&self) -> bool {
         !self.is_running && !self.waiting.is_empty()
     }
 
-    /// Whether the next round takes time.
+    /// Whether the next round may block.
     pub(super) fn next_can_block(&self) -> bool {
         self.waiting.iter().flat_map(|asker| asker.wish.part.checks()).any(|check| check.blocking)
     }
@@ -116,22 +116,22 @@ impl Rounds {
         if !self.is_next_due() {
             return;
         }
-        // Everybody of the last round is answered by now.
+        // All requests of the last round are answered by now.
         std::mem::swap(&mut self.askers, &mut self.waiting);
         let parts = self.askers.iter().map(|asker| &asker.wish.part);
         let suite = match parts.clone().next() {
             Some(part) if parts.clone().all(|other| other.is(part)) => part.clone(),
-            // The last first: if the suite was read anew in between, its newest checks are run.
+            // In reverse: if the suite was reread in between, its newest checks are run.
             _ => parts.rev().flat_map(Suite::checks).cloned().collect(),
         };
         self.runner.begin_in(&mut self.round, suite, self.limit, now);
         self.is_running = true;
     }
 
-    /// Moves on. Whether a round is over by that: what it has found is [`Rounds::report`], and whoever can be answered
-    /// is [`Rounds::next_answer`]'s.
+    /// Moves on. True if that ended a round, whose findings are in [`Rounds::report`]. The requests that can be
+    /// answered come from [`Rounds::next_answer`].
     pub(super) fn advance(&mut self, now: Instant) -> bool {
-        // One of checks that cannot block is over when it has begun.
+        // A round of checks that cannot block is over as soon as it has begun.
         if self.is_running && !self.round.is_over() {
             self.runner.advance(&mut self.round, now);
         }
@@ -147,12 +147,12 @@ impl Rounds {
         is_over
     }
 
-    /// The whole of what the last round has found.
+    /// The whole report of the last round.
     pub(super) fn report(&self) -> &Report {
         &self.report
     }
 
-    /// Somebody who can be answered now.
+    /// The next request that can be answered now.
     pub(super) fn next_answer(&mut self) -> Option<Answer<'_>> {
         if let Some(answer) = self.hurried.pop_front() {
             return Some(answer);
@@ -161,7 +161,7 @@ impl Rounds {
         Some(self.answer(asker))
     }
 
-    /// The answer to that key, if it is among those that can be given now.
+    /// The answer for this key, if it can be given now.
     pub(super) fn take_answer(&mut self, key: usize) -> Option<Answer<'_>> {
         let place = if self.is_running { None } else { self.askers.iter().position(|asker| asker.key == key) }?;
         let asker = self.askers.remove(place);
@@ -178,7 +178,7 @@ impl Rounds {
         Answer { key: asker.key, manner, report: Cow::Borrowed(report), revision, age: None }
     }
 
-    /// Answers those who cannot wait any longer, for a round that runs or has not begun yet.
+    /// Answers the requests that can wait no longer, whether their round is running or has not begun.
     fn hurry(&mut self, now: Instant) {
         if self.look_at.is_none_or(|moment| moment > now) {
             return;
@@ -198,18 +198,18 @@ impl Rounds {
         self.look_at = self.askers.iter().chain(&self.waiting).filter_map(Asker::limit).min();
     }
 
-    /// What the round of that key has found by now, if it is under way.
+    /// What the round for this key has found so far, if it is running.
     pub(super) fn found_for(&self, key: usize, now: Instant) -> Option<Report> {
         let is_its = self.is_running && self.askers.iter().any(|asker| asker.key == key);
         is_its.then(|| self.round.report_at(now))
     }
 
-    /// Whether a round is under way.
+    /// Whether a round is running.
     pub(super) fn is_running(&self) -> bool {
         self.is_running
     }
 
-    /// When [`Rounds::advance`] has to be called at the latest.
+    /// When [`Rounds::advance`] must be called at the latest.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let round = if self.is_running { self.round.next_deadline() } else { None };
         [round, self.look_at].into_iter().flatten().min()
@@ -235,7 +235,7 @@ mod tests {
         Asker { key, wish, since }
     }
 
-    /// Moves on: whoever is answered by that, and what he is told of all checks.
+    /// Moves on, and returns the keys that this answers, with what they are told about all checks.
     fn advance(rounds: &mut Rounds, now: Instant) -> Vec<(usize, String)> {
         rounds.advance(now);
         let told = |Answer { key, report, .. }: Answer<'_>| {

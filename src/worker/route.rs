@@ -1,4 +1,4 @@
-//! What a request asks for: a request can select, never define. Pure.
+//! What a request asks for: requests can select checks, never define them. Pure.
 
 use std::borrow::Cow;
 
@@ -12,11 +12,12 @@ use crate::tally;
 pub(crate) enum Route<'a> {
     /// The checks at or under this dotted path; all of them when it is empty.
     Checks(Cow<'a, str>, Query),
-    /// Whether the worker lives.
+    /// Whether the worker is alive.
     Live(Query),
-    /// Whether the service takes requests: the checks at or under this path, all that matter when it is empty.
+    /// Whether the service takes requests: the checks at or under this path, or all that decide on readiness if it is
+    /// empty.
     Ready(Cow<'a, str>, Query),
-    /// What the checks came to last, and what is counted of the service.
+    /// The last outcomes of the checks, and the counts of the service.
     Metrics(Query),
     /// A path that is not under the prefix.
     Elsewhere,
@@ -27,7 +28,7 @@ pub(crate) enum Route<'a> {
 }
 
 impl Route<'_> {
-    /// As what it is counted.
+    /// The route that it is counted under.
     pub(crate) fn counted(&self) -> tally::Route {
         match self {
             Route::Checks(..) => tally::Route::Checks,
@@ -39,14 +40,14 @@ impl Route<'_> {
     }
 }
 
-/// What stands behind the `?`; what is not known is passed over, as browsers and probes add all sorts.
+/// What follows the `?`. Unknown parameters are ignored, as browsers and probes add all sorts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query {
-    /// Only checks with one of these tags.
+    /// Only the checks with one of these tags.
     pub(crate) tags: Vec<String>,
-    /// Not the checks at or under these names.
+    /// Without the checks at or under these names.
     pub(crate) excluded: Vec<String>,
-    /// With everything that is known about each check.
+    /// With all that is known about each check.
     pub(crate) verbose: bool,
     /// In this format, whatever Accept says.
     pub(crate) format: Option<String>,
@@ -55,8 +56,8 @@ pub(crate) struct Query {
 /// The methods that are answered, for the Allow field of a 405.
 pub(crate) const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 
-/// Finds out what a method and a request target (RFC 9112, 3.2) ask for. Everything stands under `prefix`,
-/// which is empty or begins with a slash.
+/// Finds out what a method and a request target (RFC 9112, 3.2) ask for. All paths are below `prefix`, which is empty
+/// or begins with a slash.
 pub(crate) fn route<'a>(method: Method, target: &'a str, prefix: &str) -> Route<'a> {
     match method {
         Method::Get | Method::Head | Method::Options => {}
@@ -81,8 +82,7 @@ pub(crate) fn route<'a>(method: Method, target: &'a str, prefix: &str) -> Route<
     }
 }
 
-/// The target from its first slash on; `None` if it has none. Which authority the absolute form names is
-/// not our concern.
+/// The target without the authority of an absolute form, which we ignore; `None` if it has another form.
 fn origin_form(target: &str) -> Option<&str> {
     if target.starts_with('/') {
         return Some(target);
@@ -90,15 +90,15 @@ fn origin_form(target: &str) -> Option<&str> {
     let rest = ["http://", "https://"].iter().find_map(|scheme| {
         target.get(..scheme.len()).filter(|start| start.eq_ignore_ascii_case(scheme)).map(|_| &target[scheme.len()..])
     })?;
-    Some(rest.find('/').map_or("/", |slash| &rest[slash..]))
+    Some(rest.find(['/', '?', '#']).map_or("", |end| &rest[end..]))
 }
 
-/// What stands before the first such byte, and behind it.
+/// The text before the first such byte, and the text after it.
 fn cut(text: &str, at: u8) -> (&str, &str) {
     text.bytes().position(|byte| byte == at).map_or((text, ""), |place| (&text[..place], &text[place + 1..]))
 }
 
-/// `None` for what is no encoding (RFC 3986, 2.1), no UTF-8, or has control characters in it.
+/// `None` if it is not percent-encoded correctly (RFC 3986, 2.1), not UTF-8, or has control characters.
 fn decoded(text: &str) -> Option<Cow<'_, str>> {
     let is_encoded = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
     let text = match text.bytes().any(|byte| byte == b'%') {
@@ -109,7 +109,7 @@ fn decoded(text: &str) -> Option<Cow<'_, str>> {
     (!text.contains(|c: char| c.is_control())).then_some(text)
 }
 
-/// The part of a path that stands below the prefix, without the slash between.
+/// The part of a path below the prefix, without the slash in between.
 fn below<'a>(path: Cow<'a, str>, prefix: &str) -> Option<Cow<'a, str>> {
     let rest = path.strip_prefix(prefix)?;
     if !rest.is_empty() && !rest.starts_with('/') {
@@ -133,7 +133,7 @@ impl Query {
                 "tag" => query.tags.push(value()?),
                 "exclude" => query.excluded.push(value()?),
                 "verbose" => query.verbose = !matches!(value()?.as_str(), "0" | "false"),
-                // `health+json` is a name, and nobody means a space by it.
+                // `health+json` is a name: nobody means a space by its plus sign.
                 "format" => query.format = Some(value()?.replace(' ', "+")),
                 _ => {}
             }
@@ -166,6 +166,12 @@ mod tests {
             ("/%2e%2e/x", checks("../x")),
             ("http://example.org/livez", Route::Live(Query::default())),
             ("HTTP://example.org", checks("")),
+            ("http://example.org?next=/livez", checks("")),
+            (
+                "http://example.org?tag=a",
+                Route::Checks("".into(), Query { tags: vec!["a".to_owned()], ..Query::default() }),
+            ),
+            ("http://example.org#/livez", checks("")),
             ("/livez", Route::Live(Query::default())),
             ("/readyz?x", Route::Ready("".into(), Query::default())),
             ("/readyz/db", Route::Ready("db".into(), Query::default())),

@@ -1,4 +1,4 @@
-//! What Prometheus says of itself: which exposition it reads, and how long it waits. Pure.
+//! What Prometheus tells about itself: which exposition format it reads, and how long it waits. Pure.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use super::route::Query;
 use crate::duration::LONGEST;
 use crate::render::exposition::Syntax;
 
-/// The most that is kept back of a scraper's time, for the way of the answer.
+/// The most of a scraper's timeout that is reserved for sending the answer.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// Which exposition to write: a scraper that asks for none of them gets the text format rather than an error.
+/// Which exposition format to write: a scraper that accepts none of ours gets the text format rather than an error.
 pub(super) fn syntax(query: &Query, accept: Option<&str>) -> Syntax {
     let named = Syntax::ALL.iter().find(|syntax| query.format.as_deref() == Some(syntax.name()));
     let chosen = named.or_else(|| negotiate::choose(accept, &Syntax::ALL, |syntax| syntax.media_type()));
     chosen.copied().unwrap_or(Syntax::Text)
 }
 
-/// By when to have answered, given the field X-Prometheus-Scrape-Timeout-Seconds: somewhat earlier than it says.
-/// What cannot be understood is passed over, and so is more than can be counted from now.
+/// How long we have to answer, given the field X-Prometheus-Scrape-Timeout-Seconds: slightly less than it says. A value
+/// that cannot be understood, or is too large, is ignored.
 pub(super) fn limit(field: &str) -> Option<Duration> {
     let seconds = field.parse().ok().filter(|seconds: &f64| *seconds > 0.0)?;
     let timeout = Duration::try_from_secs_f64(seconds).ok().filter(|timeout| *timeout <= LONGEST)?;

@@ -9,7 +9,7 @@ use super::Worker;
 use super::clients::Progress;
 use super::connection::{Need, Rejection};
 
-/// How many pipelined requests of one client are answered before others have their turn.
+/// How many pipelined requests of one client are answered before the others have their turn.
 const TURN: usize = 8;
 
 impl Worker {
@@ -70,7 +70,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Answers a client's request, or asks for the round that will. True when it is answered.
+    /// Answers a client's request, or asks for the round that will. True if it is answered.
     fn answer(&mut self, key: usize) -> bool {
         let Some(client) = self.clients.get_mut(key) else { return false };
         self.left = self.left.map(|left| left.saturating_sub(1));
@@ -83,8 +83,8 @@ impl Worker {
         }
     }
 
-    /// Answers those whose round is over, and begins the next one: here, at the end of the loop's turn, everybody is
-    /// known who has asked by now.
+    /// Answers the clients whose round is over, and begins the next one. This is done at the end of the loop's turn,
+    /// when all who have asked so far are known.
     pub(super) fn finish_rounds(&mut self) -> io::Result<()> {
         self.answer_askers()?;
         if self.cache.is_next_due() {
@@ -92,7 +92,7 @@ impl Worker {
                 self.let_all_in()?;
             }
             self.cache.begin(self.now, Instant::now);
-            // What cannot block is over by now.
+            // A round that cannot block is over by now.
             self.answer_askers()?;
         }
         Ok(())
@@ -112,14 +112,20 @@ impl Worker {
         Ok(())
     }
 
-    /// Whoever is at the door when a round begins shares it, unless a worker that is free takes him: a crowd costs us
-    /// the round that runs and the next, however slowly we let it in.
+    /// Clients that are waiting to be accepted when a round begins share it, unless another worker is free to take
+    /// them: a crowd costs us the round that is running and the next one, however slowly we accept.
     fn let_all_in(&mut self) -> io::Result<()> {
         if self.scoreboard.is_another_free(self.slot) {
             return Ok(());
         }
-        // Who has come since we woke up may have changed the checks before: their files are looked at again for him.
+        // Clients that came since we woke may have changed the files of checks before: a new time makes us look at
+        // those again.
         self.now = Instant::now();
+        self.let_waiting_in()
+    }
+
+    /// Accepts all that are waiting now, as far as there is room.
+    pub(super) fn let_waiting_in(&mut self) -> io::Result<()> {
         for _ in self.clients.len()..self.door.most() {
             match self.door.accept_waiting() {
                 Some(socket) => self.admit(socket)?,
@@ -135,7 +141,7 @@ impl Worker {
         }
     }
 
-    /// Ends its patience with those who took too long.
+    /// Gives up on the clients whose deadline has passed.
     pub(super) fn expire(&mut self) -> io::Result<()> {
         while let Some(key) = self.clients.next_expired(self.now) {
             let Some(client) = self.clients.get_mut(key) else { continue };

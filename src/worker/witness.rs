@@ -1,4 +1,4 @@
-//! What a worker notes about its checks, for those who come after it; and what they have noted for us.
+//! What a worker notes about its checks for its successors, and what its predecessors noted for it.
 
 use std::time::{Duration, Instant};
 
@@ -40,14 +40,14 @@ impl Witness for Notes {
 
     fn ends(&self, check: &Check) {
         if let Some(case) = self.casebook.end(self.slot, &check.id).filter(|&case| case != 0) {
-            // If it has changed since, another run of the check has shown more.
+            // If it has changed since, another run of the check knows better.
             self.casebook.change(casebook::key(&check.id), case, 0);
         }
     }
 }
 
 impl Drop for Notes {
-    /// The worker leaves in peace: whatever its threads are in is no cause of that.
+    /// The worker leaves in an orderly way: no check that still runs in its threads caused that.
     fn drop(&mut self) {
         self.casebook.forget(self.slot);
     }

@@ -26,7 +26,7 @@ pub(crate) struct Picture {
     pub(crate) png: Vec<u8>,
     pub(crate) width: u32,
     pub(crate) height: u32,
-    /// Three bytes each.
+    /// Three bytes for each.
     pub(crate) pixels: Vec<[u8; 3]>,
 }
 
@@ -36,7 +36,7 @@ impl Browser {
         let directory = tempfile::tempdir().expect("there is room for a profile");
         let said = directory.path().join("said");
         let mut command = Command::new("chromedriver");
-        // Whatever it keeps goes with the directory.
+        // Whatever it stores disappears with the directory.
         command.arg("--port=0").env("HOME", directory.path()).env("TMPDIR", directory.path()).process_group(0);
         command.stdin(Stdio::null()).stderr(Stdio::null());
         command.stdout(std::fs::File::create(&said).expect("the directory is ours"));
@@ -72,13 +72,13 @@ impl Browser {
         self.command("url", &json!({ "url": url }));
     }
 
-    /// What a function with that body returns in the page.
+    /// The return value of a function with this body, run in the page.
     #[track_caller]
     pub(crate) fn run(&self, script: &str) -> Value {
         self.command("execute/sync", &json!({"script": script, "args": []}))
     }
 
-    /// [`Browser::run`], for what calls its last argument when it is done.
+    /// [`Browser::run`] for a script that calls its last argument when it is done.
     #[track_caller]
     pub(crate) fn run_async(&self, script: &str) -> Value {
         self.command("execute/async", &json!({"script": script, "args": []}))
@@ -90,7 +90,7 @@ impl Browser {
         self.command("goog/cdp/execute", &json!({"cmd": command, "params": parameters}));
     }
 
-    /// Makes it look like a screen of that width, by day or by night.
+    /// Makes the page look as on a screen of this size, in light or dark mode.
     #[track_caller]
     pub(crate) fn screen(&self, width: u32, height: u32, scheme: &str) {
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
@@ -99,7 +99,7 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", features);
     }
 
-    /// Clicks as a person does: in the middle of what that selector finds.
+    /// Clicks as a person does: in the middle of the element that the selector finds.
     #[track_caller]
     pub(crate) fn click(&self, selector: &str) {
         let found = self.command("element", &json!({"using": "css selector", "value": selector}));
@@ -108,7 +108,7 @@ impl Browser {
         self.command(&format!("element/{id}/click"), &json!({}));
     }
 
-    /// Types into whatever has the focus.
+    /// Types into the element that has the focus.
     #[track_caller]
     pub(crate) fn press(&self, keys: &str) {
         let press = keys.chars().flat_map(|key| ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key})));
@@ -116,7 +116,7 @@ impl Browser {
         self.command("actions", &json!({"actions": [{"type": "key", "id": "keyboard", "actions": actions}]}));
     }
 
-    /// What the console was told since the last time: errors, and what a policy has refused.
+    /// The console messages since the last call: errors, and what a policy has refused.
     #[track_caller]
     pub(crate) fn console(&self) -> Vec<String> {
         let entries = self.command("se/log", &json!({"type": "browser"}));
@@ -161,7 +161,7 @@ impl Browser {
 }
 
 impl Picture {
-    /// How much of it has that colour, `rrggbb`, more or less: from 0 to 1.
+    /// The share of the picture, from 0 to 1, that has roughly this colour, `rrggbb`.
     pub(crate) fn share(&self, colour: &str) -> f64 {
         let channel = |at: usize| u8::from_str_radix(&colour[at..at + 2], 16).expect("two digits");
         let wanted = [channel(0), channel(2), channel(4)];

@@ -1,18 +1,18 @@
-//! Control groups of a test's own, of whichever version is mounted. To be run by root.
+//! Control groups for one test, of whichever version is mounted. Needs root.
 
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// A control group. Dropping it kills whoever is in it, and removes it.
+/// A control group. Dropping it kills its processes, and removes it.
 pub(crate) struct Cgroup {
     path: PathBuf,
     is_v2: bool,
 }
 
 impl Cgroup {
-    /// A group in which memory is limited to so many bytes, swap included.
+    /// A group in which memory is limited to this many bytes, including swap.
     #[track_caller]
     pub(crate) fn of_memory(limit: u64) -> Cgroup {
         let group = Cgroup::new("memory", "/sys/fs/cgroup");
@@ -46,18 +46,18 @@ impl Cgroup {
         Cgroup { path, is_v2 }
     }
 
-    /// Where it is.
+    /// The path of the group.
     pub(crate) fn path(&self) -> &std::path::Path {
         &self.path
     }
 
-    /// Puts a process into it, and what that starts from now on.
+    /// Moves a process into it; what that starts from now on belongs to it, too.
     #[track_caller]
     pub(crate) fn take(&self, pid: i32) {
         self.set("cgroup.procs", &pid.to_string());
     }
 
-    /// Stops everybody in it, until [`Cgroup::thaw`].
+    /// Stops all processes in it, until [`Cgroup::thaw`].
     #[track_caller]
     pub(crate) fn freeze(&self) {
         if self.is_v2 {
@@ -103,7 +103,7 @@ impl Drop for Cgroup {
             if self.is_v2 { "0" } else { "THAWED" },
         );
         let deadline = Instant::now() + Duration::from_secs(10);
-        // It can be removed when nobody is left in it, zombies included.
+        // It can be removed once it has no processes, not even zombies.
         while fs::remove_dir(&self.path).is_err() && Instant::now() < deadline {
             for pid in self.text("cgroup.procs").lines() {
                 let _ = std::process::Command::new("kill").args(["-KILL", pid]).output();

@@ -8,10 +8,10 @@ use super::family::{Family, PATIENCE, deployed, python_program};
 use super::load::{Load, Shape};
 
 pub(crate) const WATCHER: &str = "yourproject-healthchecks";
-/// As the file says.
+/// As in the file.
 pub(crate) const WORKERS: usize = 2;
 
-/// A circusd with one watcher: us.
+/// A circusd whose only watcher runs us.
 pub(crate) struct Circus {
     pub(crate) family: Family,
     pub(crate) at: At,
@@ -23,7 +23,7 @@ impl Circus {
         Circus::start_with(tempfile::tempdir().expect("there is room"), Path::new(super::HOSPITAL), "")
     }
 
-    /// Has circusd start this program, with further flags.
+    /// Makes circusd start this program, with further flags.
     #[track_caller]
     pub(crate) fn start_with(directory: tempfile::TempDir, program: &Path, flags: &str) -> Circus {
         let (path, config) = (directory.path().display(), directory.path().join("circus.ini"));
@@ -33,7 +33,7 @@ impl Circus {
                 ("cmd = hospital serve ", &format!("cmd = {} serve {flags} ", program.display())),
                 ("/var/log/hospital/out.log", &format!("{path}/out.log")),
                 ("/var/log/hospital/err.log", &format!("{path}/err.log")),
-                // circus takes a free one.
+                // circus takes a free port.
                 ("port = 2014", "port = 0"),
             ],
         );
@@ -46,12 +46,12 @@ impl Circus {
         });
         family.within_patience("the master says that it serves", || family.text("out.log").contains("..."));
         let said = family.text("out.log");
-        // Behind the time that circus puts before each line.
+        // After the time that circus puts before each line.
         let said = &said[said.find("Serving on ").expect("that is what it says")..];
         Circus { at: At::announced(said), family }
     }
 
-    /// Has circusd do something.
+    /// Makes circusd do something.
     #[track_caller]
     pub(crate) fn ctl(&self, args: &[&str]) {
         let endpoint = format!("ipc://{}", self.family.path("endpoint").display());

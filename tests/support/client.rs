@@ -1,4 +1,4 @@
-//! A raw HTTP/1.1 client over TCP and unix sockets, which can be as rude as a test needs it.
+//! A raw HTTP/1.1 client over TCP and unix sockets, as rude as a test needs it.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -51,7 +51,7 @@ pub(crate) enum Stream {
     Unix(UnixStream),
 }
 
-/// What the server answered.
+/// The server's answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -65,7 +65,7 @@ pub(crate) fn get(at: &At, path: &str) -> Answer {
     try_get(at, path).unwrap_or_else(|error| panic!("GET {path} at {at:?}: {error}"))
 }
 
-/// [`get`], for when it may fail.
+/// [`get`] where it may fail.
 pub(crate) fn try_get(at: &At, path: &str) -> io::Result<Answer> {
     let mut client = Client::try_to(at)?;
     client.try_send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))?;
@@ -136,7 +136,7 @@ impl Client {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
     }
 
-    /// Reads one answer; what comes behind it is kept for the next.
+    /// Reads one answer; bytes after it are kept for the next.
     #[track_caller]
     pub(crate) fn answer(&mut self) -> Answer {
         self.try_answer().expect("the server answers")
@@ -191,7 +191,7 @@ impl Client {
         }
     }
 
-    /// Waits for the server to close the connection: true if it ended in order, without further bytes.
+    /// Waits for the server to close the connection: true if it did so in an orderly way, without further bytes.
     pub(crate) fn is_closed(&mut self) -> bool {
         self.received.is_empty() && matches!(self.stream.read(&mut [0]), Ok(0))
     }
@@ -210,7 +210,7 @@ impl Answer {
 }
 
 impl Stream {
-    /// Sends no more, and goes on reading.
+    /// Sends no more, but goes on reading.
     pub(crate) fn shut_writing(&self) {
         let shut = match self {
             Stream::Tcp(stream) => stream.shutdown(std::net::Shutdown::Write),
@@ -242,7 +242,7 @@ impl Write for Stream {
     }
 }
 
-/// What is no report is JSON with three keys.
+/// Every answer but a report is JSON with three keys.
 #[track_caller]
 pub(crate) fn assert_is_error(answer: &Answer, status: u16, why: &str) {
     let json = answer.json();

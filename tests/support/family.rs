@@ -1,5 +1,5 @@
-//! A program and everything that descends from it, wherever it went: service managers put what they start into sessions
-//! and groups of its own, and leave orphans when they die.
+//! A program and all its descendants, wherever they are: service managers put what they start into sessions and groups
+//! of its own, and leave orphans when they die.
 
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -13,11 +13,11 @@ use tempfile::TempDir;
 
 use super::{Signal, processes, send, within};
 
-/// How long a service manager may take for what it is asked: some look only once a second.
+/// How long a service manager may take: some look only once a second.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The variable that every member has inherited, and nobody else has with this value. A program that clears the
-/// environment has to be told to leave it.
+/// The variable that every member has inherited, and no other process has with this value. A program that clears the
+/// environment must be told to leave it.
 pub(crate) const MARK: &str = "TEST_FAMILY";
 
 /// Running processes. Dropping it kills them all.
@@ -28,7 +28,7 @@ pub(crate) struct Family {
 }
 
 impl Family {
-    /// Starts a program in a directory of its own, its output in the files `stdout` and `stderr` there.
+    /// Starts a program in a directory of its own, with its output in the files `stdout` and `stderr` there.
     #[track_caller]
     pub(crate) fn start(directory: TempDir, program: impl AsRef<OsStr>, adapt: impl FnOnce(&mut Command)) -> Family {
         static FAMILIES: AtomicUsize = AtomicUsize::new(0);
@@ -49,7 +49,7 @@ impl Family {
         Family { head, mark, directory }
     }
 
-    /// Another program whose descendants belong to the family, for those that start something and end.
+    /// Another program whose descendants belong to the family, for programs that start something and end.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env(MARK, &self.mark);
@@ -61,7 +61,7 @@ impl Family {
         self.head.id() as i32
     }
 
-    /// Everybody who is alive, in order of their pids.
+    /// All living members, in order of their pids.
     pub(crate) fn members(&self) -> Vec<i32> {
         let mark = format!("{MARK}={}", self.mark);
         let is_marked = |pid: &i32| {
@@ -76,11 +76,11 @@ impl Family {
 
     /// The masters among them.
     pub(crate) fn masters(&self) -> Vec<i32> {
-        // As long as a name may be for the kernel.
+        // The longest name that the kernel keeps.
         self.members().into_iter().filter(|&pid| processes::name(pid) == "hospital:master").collect()
     }
 
-    /// Waits until there is exactly one master with all its `workers`, and it is none of `before`.
+    /// Waits until there is exactly one master with all its `workers`, which is not in `before`.
     #[track_caller]
     pub(crate) fn new_master(&self, before: &[i32], workers: usize) -> i32 {
         let mut masters = Vec::new();
@@ -91,13 +91,13 @@ impl Family {
         masters[0]
     }
 
-    /// The workers of a master that are named as such, which they are as soon as they heed TERM.
+    /// The workers of a master that have their names, which they get once they handle TERM.
     pub(crate) fn workers_of(&self, master: i32) -> Vec<i32> {
         let named = |pid: &i32| processes::name(*pid).starts_with("hospital:w");
         processes::children(master).into_iter().filter(named).collect()
     }
 
-    /// Waits until a master has as many workers as it had `before`, all of them new.
+    /// Waits until a master has as many workers as `before`, all of them new.
     #[track_caller]
     pub(crate) fn expect_new_workers(&self, master: i32, before: &[i32]) {
         within(PATIENCE, "every worker is replaced", || {
@@ -120,11 +120,11 @@ impl Family {
         });
     }
 
-    /// Waits until nobody is alive.
+    /// Waits until no member is alive.
     #[track_caller]
     pub(crate) fn expect_extinct(&mut self) {
         within(PATIENCE, "every process of the family ends", || {
-            // So that its head is no zombie.
+            // So that its head is not a zombie.
             let _ = self.head.try_wait();
             self.members().is_empty()
         });
@@ -146,7 +146,7 @@ impl Family {
         self.directory.path().join(name)
     }
 
-    /// What is in a file of its directory, such as `stdout`.
+    /// The content of a file in its directory, such as `stdout`.
     pub(crate) fn text(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
@@ -164,7 +164,7 @@ impl Drop for Family {
         if std::thread::panicking() {
             self.print_files();
         }
-        // Again and again, for one that was just forked inherits the mark but was not seen.
+        // Repeatedly: a process that was just forked inherits the mark but was not seen.
         let deadline = Instant::now() + PATIENCE;
         loop {
             let members = self.members();
@@ -173,14 +173,14 @@ impl Drop for Family {
                 break;
             }
         }
-        // It may have lost its mark.
+        // The head may have lost its mark.
         let _ = self.head.kill();
         let _ = self.head.wait();
     }
 }
 
-/// A file from `deploy/`, with each `from` replaced by its `to`. Each has to be there, exactly once: what is tested is
-/// the file as it is shipped, but for where it is.
+/// A file from `deploy/`, with each `from` replaced by its `to`. Each must appear exactly once: the test is of the file
+/// as it is shipped, except for its place.
 #[track_caller]
 pub(crate) fn deployed(path: &str, replacements: &[(&str, &str)]) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path);
@@ -191,8 +191,8 @@ pub(crate) fn deployed(path: &str, replacements: &[(&str, &str)]) -> String {
     })
 }
 
-/// An address to have somebody else bind, who cannot be given port 0. That port is free now, and as this process has a
-/// loopback address of its own, nobody is likely to take it before it is bound.
+/// An address for another program to bind that cannot be given port 0. The port is free now, and as this process has a
+/// loopback address of its own, nobody else is likely to take it before it is bound.
 pub(crate) fn own_address() -> SocketAddr {
     let [_, high, middle, low] = std::process::id().to_be_bytes();
     let ip = Ipv4Addr::new(127, 64 | high, middle, low);
@@ -200,7 +200,7 @@ pub(crate) fn own_address() -> SocketAddr {
     listener.local_addr().expect("it is bound")
 }
 
-/// A program of the Python environment that tests/run has made.
+/// A program in the Python environment that tests/run has made.
 #[track_caller]
 pub(crate) fn python_program(name: &str) -> PathBuf {
     let venv = std::env::var_os("HOSPITAL_TEST_VENV").expect("HOSPITAL_TEST_VENV is set by tests/run");

@@ -1,5 +1,5 @@
 //! A closed-loop client: each of its threads asks, waits for the answer, and asks again, and every request is accounted
-//! for. It shows what a reload, a restart or a fault costs those who ask meanwhile.
+//! for. It shows what a reload, a restart or a fault costs the clients.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,26 +15,26 @@ use super::At;
 
 /// How many failures are described; the others are only counted.
 const DESCRIBED: usize = 5;
-/// The body of the slow clients: each byte goes out on its own, so long after the one before.
+/// The body of the slow clients: each byte is sent separately, this long after the one before.
 const BODY: [u8; 8] = *b"slowness";
 const BODY_PAUSE: Duration = Duration::from_millis(2);
 
-/// What the clients are like.
+/// The kinds of clients, and how they behave.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
-    /// How many clients make a connection for each request.
+    /// How many clients open a connection for each request.
     pub(crate) close: usize,
-    /// How many keep theirs as long as the server lets them.
+    /// How many keep theirs as long as the server allows.
     pub(crate) keep_alive: usize,
-    /// How many make a connection for each request and send a body with it, slowly.
+    /// How many open a connection for each request and send a body with it, slowly.
     pub(crate) slow_body: usize,
-    /// How long each waits from an answer to its next request: a kept connection is idle meanwhile.
+    /// How long each waits after an answer before its next request; a kept connection is idle meanwhile.
     pub(crate) pause: Duration,
-    /// How long an answer may take, with the time to connect; what takes longer is slow.
+    /// How long an answer may take, including the time to connect; beyond that it is slow.
     pub(crate) patience: Duration,
     /// What they ask for.
     pub(crate) path: &'static str,
-    /// No load goes on for longer, whatever becomes of the test.
+    /// No load goes on for longer than this, whatever becomes of the test.
     pub(crate) longest: Duration,
 }
 
@@ -61,14 +61,14 @@ pub(crate) enum Verdict {
     Refused,
     /// The connection ended, by a close or a reset, before the first byte of an answer.
     Reset,
-    /// An answer came, but not whole, or something came behind it that is no part of it.
+    /// An answer came, but not whole, or was followed by something that is not part of it.
     Truncated,
     /// A whole answer with another status.
     Not200,
     /// No whole answer in time.
     Slow,
-    /// The server closed a kept connection while the request was on its way. Every client has to be prepared for that,
-    /// so nothing is lost; a server that announces each close causes none.
+    /// The server closed a kept connection while the request was on its way. Every client must be prepared for that, so
+    /// nothing is lost; a server that announces each close causes none.
     Stale,
 }
 
@@ -87,7 +87,7 @@ impl Tally {
         self.counts.get(&verdict).copied().unwrap_or_default()
     }
 
-    /// How many requests went wrong; stale ones are no loss.
+    /// How many requests failed; stale ones are not lost.
     pub(crate) fn lost(&self) -> usize {
         let good = |verdict: &Verdict| matches!(verdict, Verdict::Ok | Verdict::Stale);
         self.counts.iter().filter(|(verdict, _)| !good(verdict)).map(|(_, count)| count).sum()
@@ -146,7 +146,7 @@ impl Load {
         Load { clients: clients.collect(), shared }
     }
 
-    /// Waits until so many requests more were answered well: what was done to the server before is done under load.
+    /// Waits until this many more requests have good answers: so that what the test does next happens under load.
     #[track_caller]
     pub(crate) fn wait_for_answers(&self, more: usize) {
         let wanted = self.shared.tally().count(Verdict::Ok) + more;
@@ -159,12 +159,12 @@ impl Load {
         }
     }
 
-    /// What became of the requests up to now.
+    /// What has become of the requests so far.
     pub(crate) fn so_far(&self) -> Tally {
         self.shared.tally().clone()
     }
 
-    /// Lets each client finish the request that it is at, and says what became of all.
+    /// Lets each client finish its present request, and returns what became of all.
     #[track_caller]
     pub(crate) fn stop(mut self) -> Tally {
         assert!(
@@ -227,7 +227,7 @@ fn failure(verdict: Verdict, what: impl ToString) -> Failure {
     Failure { verdict, what: what.to_string() }
 }
 
-/// What one of the clients is like.
+/// How one of the clients behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Close,
@@ -320,7 +320,7 @@ impl Client {
         if head.closes { self.see_off(socket, deadline).map(|()| head) } else { Ok(head) }
     }
 
-    /// Reads on: at least one byte.
+    /// Reads at least one more byte.
     fn read(&mut self, socket: &mut Socket, deadline: Instant) -> Result<(), Failure> {
         let came = self.input.len();
         let ended = |how: String| match came {
@@ -335,8 +335,8 @@ impl Client {
         }
     }
 
-    /// The server said that it closes: nothing may come but the end. A reset here would have cost a slower client the
-    /// answer.
+    /// The server has announced that it closes, so only the end may follow. A reset here would have cost a slower
+    /// client the answer.
     fn see_off(&mut self, socket: &mut Socket, deadline: Instant) -> Result<(), Failure> {
         match read_by(socket, &mut self.input, deadline) {
             Ok(0) => Ok(()),
@@ -362,7 +362,7 @@ fn connect(at: &At, deadline: Instant) -> Result<Socket, Failure> {
     connected().map_err(|error: io::Error| match error.kind() {
         io::ErrorKind::ConnectionReset => failure(Verdict::Reset, error),
         io::ErrorKind::TimedOut => failure(Verdict::Slow, "not even connected"),
-        // No listener, no socket file; the text tells what else it may be.
+        // No listener, no socket file; the text tells if it is anything else.
         _ => failure(Verdict::Refused, error),
     })
 }
@@ -390,7 +390,7 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
-/// The head of the answer, when it is there.
+/// The head of the answer, once it is complete.
 fn parse(input: &[u8]) -> Result<Option<Head>, Failure> {
     let malformed =
         |why: &dyn fmt::Display| failure(Verdict::Truncated, format!("{why}: {:?}", String::from_utf8_lossy(input)));

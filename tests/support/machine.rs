@@ -1,5 +1,5 @@
-//! A whole Debian with systemd as its first process, in namespaces of its own: the root that tests/run has made, read-only
-//! under a layer in memory. `/usr/bin/hospital` is the binary under test.
+//! A whole Debian with systemd as its first process, in namespaces of its own: the root that tests/run has made,
+//! read-only under a layer in memory. `/usr/bin/hospital` is the binary under test.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ pub(crate) struct Machine {
     family: Family,
     /// Its first process, as the host numbers it.
     first: i32,
-    /// Where its control groups are, in each hierarchy that systemd uses.
+    /// Its control groups, in each hierarchy that systemd uses.
     groups: Vec<PathBuf>,
 }
 
-/// What a command in the machine came to.
+/// The result of a command in the machine.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -36,8 +36,8 @@ impl Machine {
         Machine::of("systemd-root", &format!("{HOSPITAL}:/usr/bin/hospital"))
     }
 
-    /// Starts one from a root below `target/`, with something of the host in it (`FROM:TO`), and waits until all its own
-    /// services are up.
+    /// Starts one from a root below `target/`, with something of the host mounted in it (`FROM:TO`), and waits until
+    /// all its own services are up.
     #[track_caller]
     pub(crate) fn of(root: &str, bound: &str) -> Machine {
         static MACHINES: AtomicUsize = AtomicUsize::new(0);
@@ -47,7 +47,7 @@ impl Machine {
         let groups: Vec<_> = hierarchies().into_iter().map(|hierarchy| hierarchy.join(&name)).collect();
         groups.iter().for_each(|group| fs::create_dir(group).expect("root may make control groups"));
         let directory = tempfile::tempdir().expect("there is room");
-        // nspawn is to be in the groups from the start, so that all that it starts is.
+        // nspawn must be in the groups from the start, so that everything that it starts is, too.
         let enter = "while [ \"$1\" != -- ]; do echo $$ >\"$1/cgroup.procs\"; shift; done; shift; exec \"$@\"";
         let family = Family::start(directory, "/bin/sh", |command| {
             command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1").args(["-c", enter, "sh"]).args(&groups);
@@ -63,7 +63,7 @@ impl Machine {
         machine
     }
 
-    /// Installs units from `deploy/systemd`, as they are.
+    /// Installs units from `deploy/systemd`, unchanged.
     #[track_caller]
     pub(crate) fn install(&self, units: &[&str]) {
         for unit in units {
@@ -73,7 +73,7 @@ impl Machine {
         self.systemctl(&["daemon-reload"]);
     }
 
-    /// Overrides what a unit says, as `systemctl edit` does.
+    /// Overrides settings of a unit, as `systemctl edit` does.
     #[track_caller]
     pub(crate) fn edit(&self, unit: &str, text: &str) {
         self.write(&format!("/etc/systemd/system/{unit}.d/override.conf"), text);
@@ -103,7 +103,7 @@ impl Machine {
         Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
     }
 
-    /// `systemctl ARGS`, which has to succeed: what it prints.
+    /// Runs `systemctl ARGS`, which must succeed; returns what it prints.
     #[track_caller]
     pub(crate) fn systemctl(&self, args: &[&str]) -> String {
         let ran = self.run(&[&["systemctl", "--no-pager"], args].concat());
@@ -117,7 +117,7 @@ impl Machine {
         self.systemctl(&["show", "--value", "--property", name, unit]).trim().to_owned()
     }
 
-    /// All that was logged.
+    /// Everything that was logged.
     pub(crate) fn journal(&self) -> String {
         self.run(&["journalctl", "--no-pager", "--output=cat"]).stdout
     }
@@ -128,9 +128,9 @@ impl Machine {
         eventually(&format!("the journal has {text:?}"), || self.journal().contains(text));
     }
 
-    /// The processes of a unit that is no instance, as the host numbers them.
+    /// The processes of a unit that is not an instance, as the host numbers them.
     pub(crate) fn processes(&self, unit: &str) -> Vec<i32> {
-        // nspawn makes a group of its own beside that of the machine.
+        // nspawn makes a group for itself beside that of the machine.
         let group = format!("payload/system.slice/{unit}/cgroup.procs");
         let lists = self.groups.iter().filter_map(|base| fs::read_to_string(base.join(&group)).ok());
         lists.take(1).flat_map(|list| list.lines().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
@@ -151,14 +151,14 @@ impl Machine {
         master
     }
 
-    /// Every process of the machine that is called so, whoever has started it.
+    /// Every process of the machine with this name, whatever started it.
     pub(crate) fn named(&self, name: &str) -> Vec<i32> {
         let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
         let own = namespace(self.first);
         processes::all().filter(|&pid| processes::name(pid) == name && namespace(pid) == own).collect()
     }
 
-    /// Does something in the machine's network: sockets and threads that are made there belong to it.
+    /// Does something in the machine's network: sockets and threads that are made in it belong to that network.
     #[track_caller]
     pub(crate) fn inside<T: Send>(&self, action: impl FnOnce() -> T + Send) -> T {
         let network = File::open(format!("/proc/{}/ns/net", self.first)).expect("the machine runs");
@@ -177,7 +177,7 @@ impl Drop for Machine {
         if thread::panicking() && self.first > 0 {
             eprintln!("--- the machine's journal\n{}---", self.journal());
         }
-        // As the first process of its namespace it takes everybody along, and nspawn goes with it.
+        // The first process of a namespace takes all others with it, and then nspawn ends.
         if self.first > 0 {
             send(self.first, Signal::SIGKILL);
         }
@@ -188,7 +188,7 @@ impl Drop for Machine {
     }
 }
 
-/// Removes control groups, those within first; fails as long as somebody is in one.
+/// Removes control groups, innermost first; fails while there is a process in any.
 fn remove(group: &Path) -> bool {
     let entries = fs::read_dir(group).into_iter().flatten().flatten();
     entries.filter(|entry| entry.path().is_dir()).for_each(|entry| {
@@ -197,7 +197,7 @@ fn remove(group: &Path) -> bool {
     fs::remove_dir(group).is_ok() || !group.exists()
 }
 
-/// The hierarchies that a systemd has its groups in: the unified one, and its own where there are others.
+/// The hierarchies in which systemd has its groups: the unified one, and its own if there are others.
 fn hierarchies() -> Vec<PathBuf> {
     let hybrid: Vec<_> = ["unified", "systemd"].iter().map(|name| Path::new("/sys/fs/cgroup").join(name)).collect();
     if hybrid.iter().all(|path| path.exists()) { hybrid } else { vec!["/sys/fs/cgroup".into()] }

@@ -1,4 +1,4 @@
-//! What `/metrics` says, as a scraper reads it.
+//! The samples in `/metrics`, as a scraper reads them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,13 +27,13 @@ pub(crate) fn scrape(server: &Server) -> Samples {
     samples(&answer.body)
 }
 
-/// Waits until a series has that value.
+/// Waits until a series has this value.
 #[track_caller]
 pub(crate) fn shows(server: &Server, series: &str, value: f64) {
     eventually(&format!("{series} is {value}"), || scrape(server).get(series) == Some(&value));
 }
 
-/// A check that runs until there is a file of that path.
+/// A check that runs until this file exists.
 pub(crate) fn gated(gate: &Path) -> String {
     let wait = format!("while%20[%20!%20-e%20{}%20];%20do%20sleep%200.01;%20done", gate.display());
     format!("gated=exec:/bin/sh#args=-c&args={wait}&timeout=60s")

@@ -7,7 +7,7 @@
 //! assert_eq!(server.wait(), Some(0));
 //! ```
 
-// Each test file is a crate of its own and uses its part of this.
+// Each test file is a crate of its own and uses only a part of this.
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod browser;
@@ -36,19 +36,19 @@ use nix::sys::signal::{kill, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-/// How long anything may take that has to happen: far longer than it does on the slowest machine.
+/// How long anything may take that must happen: far longer than it does on the slowest machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The binary under test.
 pub(crate) const HOSPITAL: &str = env!("CARGO_BIN_EXE_hospital");
 
-/// Polls until the condition holds; panics at the deadline, saying what did not happen.
+/// Polls until the condition holds; panics at the deadline and says what did not happen.
 #[track_caller]
 pub(crate) fn eventually(what: &str, condition: impl FnMut() -> bool) {
     within(DEADLINE, what, condition);
 }
 
-/// [`eventually`], where the time itself is what is tested.
+/// [`eventually`] for tests of the time itself.
 #[track_caller]
 pub(crate) fn within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
@@ -58,10 +58,10 @@ pub(crate) fn within(limit: Duration, what: &str, mut condition: impl FnMut() ->
     }
 }
 
-/// How a server is to be started.
+/// How to start a server.
 pub(crate) struct Launch {
     command: Command,
-    /// `None`: it binds by itself, and says where.
+    /// `None`: it binds by itself, and reports where.
     listener: Option<OwnedFd>,
     at: Option<At>,
     directory: TempDir,
@@ -72,7 +72,7 @@ pub(crate) struct Server {
     child: Child,
     /// Where it answers.
     pub(crate) at: At,
-    /// Its own directory, which holds its output and may hold more.
+    /// Its own directory, which holds its output and possibly more.
     directory: TempDir,
 }
 
@@ -83,12 +83,12 @@ impl Launch {
         Launch::binding(["--fd", "0"]).on(listener).args(args)
     }
 
-    /// `hospital serve ARGS`, which has to name the addresses to bind: the server says which it has.
+    /// `hospital serve ARGS`, which must name the addresses to bind: the server reports them.
     pub(crate) fn binding<I: IntoIterator<Item = S>, S: AsRef<std::ffi::OsStr>>(args: I) -> Launch {
         Launch::of(HOSPITAL).args(args)
     }
 
-    /// `serve` by another program that is a hospital; as [`Launch::binding`].
+    /// `serve` by another program that is a hospital; otherwise as [`Launch::binding`].
     pub(crate) fn of(program: impl AsRef<std::ffi::OsStr>) -> Launch {
         let mut command = Command::new(program);
         command.arg("serve").stdin(Stdio::null());
@@ -142,7 +142,7 @@ impl Launch {
         self
     }
 
-    /// A path in the directory of the server to be.
+    /// A path in the directory of the future server.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -163,7 +163,7 @@ impl Launch {
         server
     }
 
-    /// Starts it and waits for nothing.
+    /// Starts it without waiting for anything.
     #[track_caller]
     pub(crate) fn spawn(mut self) -> Server {
         if let Some(listener) = self.listener.take() {
@@ -175,7 +175,7 @@ impl Launch {
         Server { child, at: self.at.unwrap_or(At::Nowhere), directory: self.directory }
     }
 
-    /// Runs what must not become a server: its exit code, and what it said on standard error.
+    /// Runs what must not become a server; returns its exit code and its standard error.
     #[track_caller]
     pub(crate) fn refused(self) -> (i32, String) {
         let mut server = self.spawn();
@@ -183,7 +183,7 @@ impl Launch {
         (code.expect("it exits by itself"), server.stderr())
     }
 
-    /// Runs what prints something and exits 0: what it printed.
+    /// Runs what prints something and exits with 0; returns what it printed.
     #[track_caller]
     pub(crate) fn printed(self) -> String {
         let mut server = self.spawn();
@@ -192,7 +192,7 @@ impl Launch {
     }
 }
 
-/// A boot that must fail, with further variables: its exit code and standard error.
+/// A boot that must fail, with further variables; returns its exit code and standard error.
 #[track_caller]
 pub(crate) fn refused(args: &[&str], env: &[(&str, &str)]) -> (i32, String) {
     env.iter().fold(Launch::binding(args), |launch, (name, value)| launch.env(name, value)).refused()
@@ -225,7 +225,7 @@ impl Server {
         std::fs::read_to_string(self.path("stdout")).unwrap_or_default()
     }
 
-    /// The log, as long as it goes to standard error.
+    /// The log, while it goes to standard error.
     pub(crate) fn stderr(&self) -> String {
         std::fs::read_to_string(self.path("stderr")).unwrap_or_default()
     }
@@ -241,7 +241,7 @@ impl Server {
         send(self.master(), signal);
     }
 
-    /// Waits for the master's end: its exit code, or `None` if a signal ended it.
+    /// Waits for the master's end; returns its exit code, or `None` if a signal ended it.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> Option<i32> {
         self.status().code()
@@ -261,10 +261,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Stopped ones die of KILL too. There may be nobody left, which is as well.
+        // KILL also ends stopped processes. It is fine if none is left.
         let _ = killpg(Pid::from_raw(self.master()), Signal::SIGKILL);
         let _ = self.child.wait();
-        // What a dying process holds, such as the lock beside a socket, is held until it has died.
+        // A dying process keeps what it holds, such as the lock beside a socket, until it is dead.
         let deadline = Instant::now() + DEADLINE;
         while processes::is_group_alive(self.master()) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
@@ -275,7 +275,7 @@ impl Drop for Server {
     }
 }
 
-/// Sends a signal to any process; one that is gone is no failure.
+/// Sends a signal to any process; if it is gone, that is no failure.
 pub(crate) fn send(pid: i32, signal: Signal) {
     match kill(Pid::from_raw(pid), signal) {
         Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
@@ -283,7 +283,7 @@ pub(crate) fn send(pid: i32, signal: Signal) {
     }
 }
 
-/// Nothing of the test's environment, but one check that passes.
+/// A command without the test's environment, but with one check that passes.
 fn clean(mut command: Command) -> Command {
     command
         .env_clear()

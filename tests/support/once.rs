@@ -4,10 +4,10 @@ use std::process::{Command, Stdio};
 
 use super::{DEADLINE, HOSPITAL};
 
-/// A check whose answer is known.
+/// A check with a known answer.
 pub(crate) const PREDICTABLE: &str = "hospital.healthchecks.predictable";
 
-/// What a command came to.
+/// The result of a command.
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
@@ -21,7 +21,7 @@ pub(crate) fn hospital(verb: &str) -> Command {
     command
 }
 
-/// Runs a command to its end, which has to come.
+/// Runs a command to its end, which must come.
 #[track_caller]
 pub(crate) fn run(command: Command) -> Run {
     let output = assert_cmd::Command::from_std(command).timeout(DEADLINE * 3).output().expect("it can be started");

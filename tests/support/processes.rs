@@ -1,4 +1,4 @@
-//! What /proc says about processes (proc(5)).
+//! Processes as /proc shows them (proc(5)).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ pub(crate) fn children(parent: i32) -> Vec<i32> {
     children
 }
 
-/// Everything that has a pid.
+/// All pids.
 pub(crate) fn all() -> impl Iterator<Item = i32> {
     let processes = std::fs::read_dir("/proc").expect("/proc is mounted");
     processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
@@ -22,7 +22,7 @@ pub(crate) fn is_alive(pid: i32) -> bool {
     stat(pid).is_some_and(|stat| !stat.is_dead())
 }
 
-/// Whether anybody of a process group runs, whoever its parent is by now.
+/// Whether any process of a group runs, whatever its parent is by now.
 pub(crate) fn is_group_alive(group: i32) -> bool {
     all().filter_map(stat).any(|stat| stat.group == group && !stat.is_dead())
 }
@@ -32,12 +32,12 @@ pub(crate) fn state(pid: i32) -> Option<char> {
     stat(pid).map(|stat| stat.state)
 }
 
-/// Who started a process, or has adopted it.
+/// The process that started this one, or has adopted it.
 pub(crate) fn parent(pid: i32) -> Option<i32> {
     stat(pid).map(|stat| stat.parent)
 }
 
-/// The fields of /proc/PID/stat that are asked for here.
+/// The fields of /proc/PID/stat that are needed here.
 struct Stat {
     state: char,
     parent: i32,
@@ -90,7 +90,7 @@ pub(crate) fn sockets(pid: i32) -> usize {
     descriptors(pid).values().filter(|link| link.to_string_lossy().starts_with("socket:")).count()
 }
 
-/// What the kernel calls a process.
+/// The name of a process, as the kernel keeps it.
 pub(crate) fn name(pid: i32) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
 }
@@ -103,7 +103,7 @@ pub(crate) fn descriptor_flags(pid: i32, fd: i32) -> u32 {
     u32::from_str_radix(flags.trim(), 8).expect("they are octal")
 }
 
-/// Changes how many descriptors a running process, and what it forks from now on, may have.
+/// Limits the descriptors of a running process, and of what it forks from now on.
 #[track_caller]
 pub(crate) fn limit_descriptors(pid: i32, limit: u64) {
     let limits = format!("--nofile={limit}:");
@@ -111,7 +111,7 @@ pub(crate) fn limit_descriptors(pid: i32, limit: u64) {
     assert!(status.expect("util-linux is installed").success());
 }
 
-/// For this process and what it starts: as many descriptors as may be had.
+/// Allows this process and what it starts as many descriptors as possible.
 pub(crate) fn allow_many_descriptors() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is such a limit");

@@ -2,7 +2,7 @@
 
 use super::{HOSPITAL, processes};
 
-/// The processes that have this word among their arguments; hospital itself, which is told of it, is not counted.
+/// The number of processes that have this word among their arguments, except hospital itself.
 pub(crate) fn with(word: &str) -> usize {
     let has = |pid: &i32| {
         let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -12,7 +12,7 @@ pub(crate) fn with(word: &str) -> usize {
     processes::all().filter(has).count()
 }
 
-/// A check that runs for a minute, in a session of its own too, marked with a word of this test.
+/// A check that runs for a minute, also in a session of its own, marked with a word of this test.
 pub(crate) fn endless(test: &str, options: &str) -> (String, String) {
     let word = format!("{test}-{}", std::process::id());
     let script = format!("setsid%20sh%20-c%20'sleep%2060;%20:%20{word}'%20%26%20sleep%2060;%20:%20{word}");

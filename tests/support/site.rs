@@ -1,5 +1,5 @@
-//! A server that has come by its socket in one of the ways there are, with a program of its own that can be replaced and
-//! an env-file that can be broken.
+//! A server that got its socket in one of the possible ways, with a program of its own that can be replaced and an
+//! env-file that can be broken.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::family::{Family, MARK, PATIENCE};
 use super::load::{Load, Shape};
 use super::{At, HOSPITAL, Signal, processes, send, within};
 
-/// How a server comes by its socket.
+/// How a server gets its socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     /// It binds a port.
@@ -25,19 +25,19 @@ pub(crate) enum Way {
     Circus,
 }
 
-/// How many workers each has.
+/// How many workers each server has.
 pub(crate) const WORKERS: usize = 2;
 
-/// What a good env-file says.
+/// The content of a good env-file.
 const GOOD: &str = "HEALTHCHECKS=hospital.healthchecks.predictable\n";
 
-/// A running server. Dropping it kills all its processes, those of an upgrade included.
+/// A running server. Dropping it kills all its processes, including those of an upgrade.
 pub(crate) struct Site {
     pub(crate) family: Family,
     pub(crate) at: At,
     way: Way,
     program: PathBuf,
-    /// What the test holds on to, as a parent does.
+    /// Kept open by the test, as a parent does.
     _listener: Option<TcpListener>,
 }
 
@@ -94,7 +94,7 @@ impl Site {
                     serve(command);
                 });
                 within(PATIENCE, "it listens", || family.text("stderr").contains("Listening on"));
-                // The connection that activates it may go away without a word.
+                // The connection that activates it may close without sending anything.
                 let _ = std::net::TcpStream::connect(address).expect("systemd-socket-activate listens");
                 (family, At::Tcp(address))
             }
@@ -132,7 +132,7 @@ impl Site {
         self.log().matches(text).count()
     }
 
-    /// Waits until the log says this once more than it did before `cause`.
+    /// Waits until the log says this once more than before `cause`.
     #[track_caller]
     pub(crate) fn logs_after(&self, text: &str, cause: impl FnOnce()) {
         let before = self.logged(text);
@@ -140,21 +140,21 @@ impl Site {
         within(PATIENCE, &format!("the log says {text:?} again"), || self.logged(text) > before);
     }
 
-    /// The generations that all workers were of, one after the other.
+    /// The generations that all workers have belonged to, one after the other.
     pub(crate) fn generations(&self) -> Vec<u32> {
         let log = self.log();
         let settled = log.lines().filter_map(|line| line.split_once("all workers are of generation ")?.1.parse().ok());
         settled.collect()
     }
 
-    /// Has it reload, and waits until it has.
+    /// Makes it reload, and waits until it has.
     #[track_caller]
     pub(crate) fn reload(&self) {
         let master = self.master();
         self.logs_after("reloaded: all workers", || send(master, Signal::SIGHUP));
     }
 
-    /// Has it upgrade, and waits until the new master is alone: that one.
+    /// Makes it upgrade, and waits until the new master is alone; returns its pid.
     #[track_caller]
     pub(crate) fn upgrade(&self) -> i32 {
         let old = self.master();
@@ -162,17 +162,17 @@ impl Site {
         self.family.new_master(&[old], WORKERS)
     }
 
-    /// Has the next reload find something else.
+    /// Makes the next reload find this env-file.
     pub(crate) fn write_env(&self, text: &str) {
         std::fs::write(self.family.path("env"), text).expect("the directory is ours");
     }
 
-    /// Has the next reload find what is good.
+    /// Makes the next reload find a good env-file.
     pub(crate) fn mend_env(&self) {
         self.write_env(GOOD);
     }
 
-    /// Replaces the program by another one, or by nothing.
+    /// Replaces the program by another one, or removes it.
     pub(crate) fn replace_program(&self, by: Option<&Path>) {
         let new = self.program.with_extension("new");
         let replaced = match by {
@@ -182,11 +182,11 @@ impl Site {
                 .and_then(|()| std::fs::rename(&new, &self.program)),
         };
         replaced.expect("the directory is ours");
-        // Renaming one name of a file over another of the same file leaves both (rename(2)).
+        // Renaming a file over another name of the same file leaves both names (rename(2)).
         let _ = std::fs::remove_file(&new);
     }
 
-    /// Replaces the program by what it was.
+    /// Restores the program.
     pub(crate) fn mend_program(&self) {
         self.replace_program(Some(Path::new(HOSPITAL)));
     }
@@ -194,7 +194,7 @@ impl Site {
     /// A program that ignores its arguments: a shell script.
     pub(crate) fn script(&self, text: &str) -> PathBuf {
         let path = self.family.path("script");
-        // Written by another process: whoever forks while this one has it open for writing keeps it from being executed.
+        // Written by another process: if one forks while this one has it open for writing, it cannot be executed.
         let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$2\" && chmod 755 \"$2\"";
         let status = Command::new("/bin/sh").args(["-c", write, "sh", text]).arg(&path).status();
         assert!(status.expect("there is a shell").success());
@@ -215,14 +215,14 @@ impl Site {
         load
     }
 
-    /// What a master keeps: descriptors, and anonymous memory in KiB.
+    /// What a master holds: descriptors, and anonymous memory in KiB.
     #[track_caller]
     pub(crate) fn belongings(&self) -> (usize, u64) {
         let master = self.master();
         (processes::descriptors(master).len(), processes::number(master, "RssAnon"))
     }
 
-    /// Waits until there is one master with its workers, and nobody else: no orphan, no zombie.
+    /// Waits until there is one master with its workers, and no other process: no orphan, no zombie.
     #[track_caller]
     pub(crate) fn expect_tidy(&self) {
         let parents = |master| match self.way {
@@ -241,8 +241,8 @@ impl Site {
     }
 }
 
-/// An address to have somebody else bind, who cannot be given port 0. That port is free now, and as this process has a
-/// loopback address of its own, nobody is likely to take it before it is bound.
+/// An address for another program to bind that cannot be given port 0. The port is free now, and as this process has a
+/// loopback address of its own, nobody else is likely to take it before it is bound.
 pub(crate) fn own_address() -> SocketAddr {
     let [_, high, middle, low] = std::process::id().to_be_bytes();
     let ip = Ipv4Addr::new(127, 64 | high, middle, low);

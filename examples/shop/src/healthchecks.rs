@@ -1,4 +1,4 @@
-//! What has to be well for the shop to sell. Variables stand in for what a real shop would look at.
+//! What must be in order for the shop to sell. Variables stand in for what a real shop would look at.
 
 use std::env;
 use std::num::ParseIntError;
@@ -7,7 +7,7 @@ use hospital::healthcheck;
 
 /// There is something to sell.
 ///
-/// Fails when SHOP_STOCK is 0, and is an error when it is no number: then it cannot tell.
+/// Fails when SHOP_STOCK is 0; it is an error when that is not a number, as the check cannot tell then.
 #[healthcheck(tags = ["readiness"], blocking = false)]
 fn stock() -> hospital::Result {
     let items = number("SHOP_STOCK", 12)?;
@@ -33,7 +33,7 @@ fn payment() -> hospital::Result {
     hospital::checks::tcp::assert_tcp(&provider)
 }
 
-// The doc comment would say what holds; this one says what must not.
+// A doc comment would say what holds; this title says what must not.
 #[healthcheck(title = "Orders are still taken by fax.", expect = "failure", blocking = false)]
 fn fax() {
     assert!(env::var_os("SHOP_FAX").is_some(), "nobody answers the fax");

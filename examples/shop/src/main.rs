@@ -1,4 +1,4 @@
-//! A shop. Its own command line is left out here: this is what `hospital` makes of its healthchecks.
+//! A shop. Its own command line is omitted: this is what `hospital` makes of its healthchecks.
 //!
 //! ```console
 //! $ HEALTHCHECKS=shop.healthchecks shop serve -w 4

@@ -1,4 +1,4 @@
-//! A check that never returns costs the others nothing, and nobody more than its timeout.
+//! A check that never returns does not delay the others, and delays nobody beyond its timeout.
 
 #[allow(dead_code)]
 #[path = "bank/daemon.rs"]
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use daemon::{Bank, PATIENCE};
 
-/// What the one that never returns says of itself.
+/// The timeout of the check that never returns.
 const TIMEOUT: Duration = Duration::from_millis(300);
 
-/// The one that never returns beside 50 good ones.
+/// The check that never returns, and 50 good ones.
 fn names() -> String {
     (0..50).fold("bank.never".to_owned(), |mut names, n| {
         write!(names, " good{n}=file:/").expect("a string takes all");

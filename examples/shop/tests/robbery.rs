@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use cgroup::Cgroup;
 use daemon::Bank;
 
-/// How long a quarantined check is left alone at first.
+/// How long a check is quarantined at first.
 const QUARANTINE: Duration = Duration::from_secs(30);
 
-/// Asks until there is an answer: how often there was none, and what the first check came to.
+/// Asks until there is an answer. Returns how often there was none, and the context of the first check.
 fn asked_until_answered(bank: &Bank) -> (usize, String) {
     let lost = (0..10).take_while(|_| bank.ask("/").is_none()).count();
     assert!(bank.ask("/livez").is_some_and(|answer| answer.starts_with("HTTP/1.1 200 ")), "{}", bank.log());
@@ -43,7 +43,7 @@ fn a_check_that_kills_its_worker_three_times_is_quarantined_and_the_others_are_a
         let bank = Bank::open(&format!("bank.{check} bank.clerk good=file:/"), &["-w", "2"], &[]);
         bank.robbed(Some(way));
         let (lost, context) = asked_until_answered(&bank);
-        // A run that begins before the death of the last one is known counts as one with it.
+        // A run that begins before the last death is known counts as one with it.
         assert!((3..=6).contains(&lost), "{lost} for {check} {way}: {}", bank.log());
         let expected = format!("killed its worker 3 times ({cause}), next try in ");
         let seconds = context.strip_prefix(&expected).and_then(|rest| rest.strip_suffix('s'));
@@ -72,7 +72,7 @@ fn a_reload_ends_a_quarantine() {
     bank.robbed(None);
     bank.signal("-HUP");
     bank.within(daemon::PATIENCE * 2, "it reloads", || bank.log().contains("reloaded: all workers"));
-    // The last old worker may take one more connection until its TERM has come.
+    // The last old worker may take one more connection before its TERM arrives.
     bank.within(daemon::PATIENCE, "nothing is withheld", || bank.report().0.starts_with("HTTP/1.1 200 "));
 }
 
@@ -83,7 +83,7 @@ fn a_quarantined_check_is_tried_again_and_free_when_it_comes_back() {
     bank.robbed(Some("abort"));
     let began = Instant::now();
     asked_until_answered(&bank);
-    // Its first try costs another worker, and the next one is later.
+    // The first try costs another worker, and the next one comes later.
     bank.within(QUARANTINE * 2, "it is tried again", || bank.ask("/").is_none());
     assert!(began.elapsed() >= QUARANTINE, "after {:?}", began.elapsed());
     let mut left = String::new();
@@ -124,11 +124,11 @@ fn a_worker_that_the_kernel_kills_for_memory_is_told_as_such_and_its_check_quara
         let value = metrics.lines().find_map(|line| line.strip_prefix(&series)).map(str::to_owned);
         value.unwrap_or_else(|| panic!("no {series} in {metrics}"))
     };
-    // Of all who have no room left, the kernel may choose somebody else.
+    // The kernel may also kill another worker in the full group.
     let told = bank.log().matches("killed by the kernel: out of memory").count().to_string();
     assert_eq!((restarts("oom"), restarts("crash")), (told.clone(), "0".to_owned()), "{}", bank.log());
 
-    // A KILL from elsewhere is none of the kernel's.
+    // A KILL from elsewhere is not the kernel's.
     let log = bank.log();
     let worker = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", bank.process.id()));
     let worker = worker.expect("it has workers").split(' ').next().expect("there is one").to_owned();

@@ -126,7 +126,7 @@ fn a_healthcheck_that_is_not_well_fails_as_a_test_and_says_why() {
     assert!(told.contains("src/healthchecks.rs:"), "the place of the healthcheck is named: {told}");
 }
 
-/// How nextest finds out what there is and what it may skip; its `test(healthcheck)` is then a part of the name.
+/// How nextest finds the tests and those that it may skip; its `test(healthcheck)` then matches a part of the name.
 #[test]
 fn nextest_is_told_which_tests_are_healthchecks() {
     let listed = |arguments: &[&str]| {
@@ -139,14 +139,14 @@ fn nextest_is_told_which_tests_are_healthchecks() {
     assert_eq!(listed(&[]), ignored, "each healthcheck is ignored");
 }
 
-/// The shop's daemon, on a socket of this test's.
+/// The shop's daemon, on a socket of this test.
 struct Shop {
     process: Child,
     address: String,
 }
 
 impl Shop {
-    /// Opens it with these checks and variables. The listener is bound already, so the first request waits for it.
+    /// Starts it with these checks and variables. The listener is already bound, so the first request waits for it.
     fn open(names: &str, variables: &[(&str, &str)]) -> Shop {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
@@ -172,7 +172,7 @@ impl Shop {
         (head.to_owned(), serde_json::from_str(body).expect("the body is JSON"))
     }
 
-    /// Ends it and returns its log. The workers leave with their master, so that the log has an end.
+    /// Ends it and returns its log. The workers end with their master, so the log has an end.
     fn close(&mut self) -> String {
         self.process.kill().expect("it is our child");
         let mut log = String::new();
@@ -184,13 +184,13 @@ impl Shop {
 
 impl Drop for Shop {
     fn drop(&mut self) {
-        // It may have ended already; all that matters is that it has.
+        // It may have ended already, which is fine.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// `cargo test` of the shop's own tests, with the features of the whole workspace: nothing has to be built anew then.
+/// `cargo test` of the shop's own tests, with the features of the whole workspace: so nothing has to be rebuilt.
 fn cargo_test(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     with_shop_variables(&mut Command::new(cargo), variables)
@@ -201,7 +201,7 @@ fn cargo_test(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         .expect("whoever runs this test has cargo")
 }
 
-/// What libtest says of each test, in the order of their names.
+/// What libtest reports for each test, in the order of their names.
 fn results(run: &Output) -> Vec<(&str, &str)> {
     let text = std::str::from_utf8(&run.stdout).expect("names are UTF-8");
     let mut results: Vec<_> = text
@@ -220,7 +220,7 @@ fn told(report: &Value) -> Vec<(&str, &str)> {
     details.iter().filter_map(|detail| Some((detail["test"].as_str()?, detail["status"].as_str()?))).collect()
 }
 
-/// Sets these of the shop's variables and none that the caller happens to have.
+/// Sets these of the shop's variables, and removes any that the caller happens to have.
 fn with_shop_variables<'a>(command: &'a mut Command, variables: &[(&str, &str)]) -> &'a mut Command {
     for name in ["SHOP_STOCK", "SHOP_DISCOUNT", "SHOP_PAYMENT", "SHOP_FAX"] {
         command.env_remove(name);

@@ -1,9 +1,14 @@
-use super::super::testing::tls::{Authority, https};
+use super::super::testing::tls::{self, Authority, https};
 use super::*;
 use crate::check::Status;
+use rcgen::KeyPair;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ALL_VERSIONS, ServerConfig};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
+use tempfile::TempPath;
 
 fn run(address: SocketAddr, pairs: &[(&str, &str)]) -> Finding {
     build(&address.to_string(), &mut Options::of(pairs)).expect("it is well formed")(default_deadline())
@@ -14,7 +19,7 @@ fn text(found: Finding) -> String {
     found.context.expect("a failure says why")
 }
 
-/// A server with a certificate that is good between two days from now.
+/// A server whose certificate is valid between two days, counted from now.
 fn server(authority: &Authority, from: i64, until: i64) -> SocketAddr {
     https("127.0.0.1", authority.certify(from, until), vec![String::new()]).0
 }
@@ -53,7 +58,7 @@ fn a_certificate_out_of_its_time_is_a_failure() {
 #[test]
 fn a_certificate_of_nobody_known_is_a_failure() {
     let found = text(run(server(&Authority::new(), -1, 30), &[("ca", Authority::new().path())]));
-    // Both authorities have the same name, so that only the signature tells them apart.
+    // Both authorities have the same name, so only the signature distinguishes them.
     assert!(found.contains("to be good: "), "{found}");
 }
 
@@ -65,6 +70,79 @@ fn a_certificate_for_another_name_is_a_failure() {
     assert!(found.contains("not valid for name \"shop.example\""), "{found}");
     let pairs = [("ca", authority.path()), ("servername", "localhost")];
     assert_eq!(run(server(&authority, -1, 30), &pairs), Finding::PASS);
+}
+
+#[test]
+fn a_self_signed_certificate_that_is_given_as_ca_is_trusted() {
+    // As `openssl req -x509` makes them: an authority's.
+    let make = |from, until| {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = tls::params(from, until);
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).expect("it can sign");
+        let mut file = tempfile::NamedTempFile::new().expect("a file for the test");
+        file.write_all(certificate.pem().as_bytes()).expect("the file is ours");
+        (certificate.der().clone(), key, file.into_temp_path())
+    };
+    let look = |(certificate, key, _): &(_, _, _), ca: &TempPath, pairs: &[_]| {
+        let config = tls::server(CertificateDer::clone(certificate), key, ALL_VERSIONS);
+        let (address, _heads) = https("127.0.0.1", config, vec![String::new()]);
+        run(address, &[&[("ca", ca.to_str().expect("a plain path"))], pairs].concat())
+    };
+    let good = make(-1, 30);
+    assert_eq!(look(&good, &good.2, &[]), Finding::PASS);
+    for (shown, given, pairs, expected) in [
+        (&good, &make(-1, 30), vec![], "to be good: "),
+        (&good, &good, vec![("servername", "shop.example")], "not valid for name \"shop.example\""),
+        (&good, &good, vec![("days", "31")], "it has to last for 31 more days, and CN=shop ends in 30 days"),
+    ] {
+        let found = text(look(shown, &given.2, &pairs));
+        assert!(found.contains(expected), "{found}");
+    }
+    for (from, until, expected) in [(-9, -2, "it ended at 20"), (2, 30, "it begins at 20")] {
+        let made = make(from, until);
+        let found = text(look(&made, &made.2, &[]));
+        assert!(found.contains(expected), "{found}");
+    }
+}
+
+#[test]
+fn a_certificate_whose_key_the_server_does_not_have_is_not_good() {
+    let authority = Authority::new();
+    let [own, other] = std::array::from_fn(|_| KeyPair::generate().expect("a key"));
+    for version in ALL_VERSIONS {
+        for (days, key, proven) in [(30, &own, true), (30, &other, false), (2, &other, false)] {
+            let config = tls::server(authority.certificate(-1, days, &own), key, &[version]);
+            let (address, _heads) = https("127.0.0.1", config, vec![String::new()]);
+            let found = run(address, &[("ca", authority.path())]);
+            match proven {
+                true => assert_eq!(found, Finding::PASS, "{version:?}"),
+                false => assert!(text(found).contains("to be good: the server does not prove that it has the key: ")),
+            }
+        }
+    }
+}
+
+#[test]
+fn that_a_server_wants_a_certificate_of_the_client_is_another_matter() {
+    let authority = Authority::new();
+    let key = KeyPair::generate().expect("a key");
+    let ca = [("ca", authority.path())];
+    for version in ALL_VERSIONS {
+        let roots = Trusted::take(&mut Options::of(&ca)).and_then(|trusted| trusted.roots()).expect("there is one");
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), trusted::provider()).build();
+        let config = ServerConfig::builder_with_provider(trusted::provider())
+            .with_protocol_versions(&[version])
+            .expect("the provider has them")
+            .with_client_cert_verifier(clients.expect("there is somebody to trust"))
+            .with_single_cert(
+                vec![authority.certificate(-1, 30, &key)],
+                PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+            );
+        let config = Arc::new(config.expect("the key belongs to the certificate"));
+        let (address, _heads) = https("127.0.0.1", config, vec![String::new()]);
+        assert_eq!(run(address, &ca), Finding::PASS, "{version:?}");
+    }
 }
 
 #[test]

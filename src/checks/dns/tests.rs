@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-/// A name server that knows `shop.test`, and answers by UDP until nobody asks any more.
+/// A name server that knows `shop.test`, and answers by UDP until it has been idle for a while.
 fn server(ip: &str) -> SocketAddr {
     let socket = UdpSocket::bind((ip, 0)).expect("a free port");
     let address = socket.local_addr().expect("it is bound");
@@ -14,9 +14,13 @@ fn server(ip: &str) -> SocketAddr {
     thread::spawn(move || {
         let mut buffer = [0; 512];
         while let Ok((count, client)) = socket.recv_from(&mut buffer) {
-            // What is not an answer to the question does no harm.
+            // Whatever is not an answer to the question does no harm.
             let _ = socket.send_to(b"\x12\x34 stray", client);
-            let _ = socket.send_to(&reply(&buffer[..count]), client);
+            let reply = reply(&buffer[..count]);
+            // An answer is never empty.
+            if !reply.is_empty() {
+                let _ = socket.send_to(&reply, client);
+            }
         }
     });
     address
@@ -40,6 +44,17 @@ fn reply(question: &[u8]) -> Vec<u8> {
             reply.answers.push(record(RData::TXT(TXT::new().with_string("v=spf1").expect("it is short"))));
         }
         ("shop.test", _) => {}
+        // Those that have one family only, and what the server does when it is asked for the other.
+        (name, QTYPE::TYPE(TYPE::A)) if name.starts_with("v4-") => {
+            reply.answers.push(record(RData::A(A { address: Ipv4Addr::new(192, 0, 2, 7).into() })));
+        }
+        (name, QTYPE::TYPE(TYPE::AAAA)) if name.starts_with("v6-") => {
+            reply.answers.push(record(RData::AAAA(AAAA {
+                address: "2001:db8::7".parse::<Ipv6Addr>().expect("it is one").into(),
+            })));
+        }
+        ("v4-silent.test" | "v6-silent.test", _) => return Vec::new(),
+        ("v4-broken.test" | "v6-broken.test", _) => *reply.rcode_mut() = RCODE::ServerFailure,
         ("broken.test", _) => *reply.rcode_mut() = RCODE::ServerFailure,
         _ => *reply.rcode_mut() = RCODE::NameError,
     }
@@ -47,9 +62,13 @@ fn reply(question: &[u8]) -> Vec<u8> {
 }
 
 fn ask(name: &str, server: SocketAddr, pairs: &[(&str, &str)]) -> Finding {
+    ask_for(Duration::from_secs(5), name, server, pairs)
+}
+
+fn ask_for(limit: Duration, name: &str, server: SocketAddr, pairs: &[(&str, &str)]) -> Finding {
     let server = server.to_string();
     let pairs = [&[("server", server.as_str())], pairs].concat();
-    build(name, &mut Options::of(&pairs)).expect("it is well formed")(default_deadline())
+    build(name, &mut Options::of(&pairs)).expect("it is well formed")(Deadline::at(Instant::now() + limit))
 }
 
 fn text(found: Finding) -> String {
@@ -99,8 +118,30 @@ fn what_the_server_says_instead_is_told() {
 }
 
 #[test]
+fn a_name_with_one_family_resolves_whatever_the_server_says_of_the_other() {
+    let server = server("127.0.0.1");
+    let (v4, v6) = ("192.0.2.7", "2001:db8::7");
+    for (family, good, missing, kind) in [("v4", v4, v6, "AAAA"), ("v6", v6, v4, "A")] {
+        for (what, told) in [("silent", "nothing came in time"), ("broken", "SERVFAIL"), ("unknown", "NXDOMAIN")] {
+            let name = format!("{family}-{what}.test");
+            let began = Instant::now();
+            let long = Duration::from_secs(60);
+            assert_eq!(ask_for(long, &name, server, &[]), Finding::PASS, "{name}");
+            assert_eq!(ask_for(long, &name, server, &[("address", good)]), Finding::PASS, "{name}");
+            assert!(began.elapsed() < long / 3, "{name} is not waited for when it does not matter");
+            // Where it matters, it is told.
+            let limit = Duration::from_millis(if what == "silent" { 300 } else { 20_000 });
+            for pairs in [[("address", missing)], [("type", kind)]] {
+                let text = text(ask_for(limit, &name, server, &pairs));
+                assert!(text.contains(told), "{name} {pairs:?}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_long_answer_is_fetched_by_tcp() {
-    // The same port for both: somebody else may have taken it for TCP.
+    // TCP needs the same port: another process may have taken it.
     let (udp, tcp) = std::iter::repeat_with(|| UdpSocket::bind("127.0.0.1:0").expect("a free port"))
         .find_map(|udp| TcpListener::bind(udp.local_addr().ok()?).ok().map(|tcp| (udp, tcp)))
         .expect("it goes on for ever");
@@ -128,7 +169,7 @@ fn a_silent_server_is_asked_again_and_is_a_failure_before_the_deadline() {
     assert!(found.contains("nothing came in time"), "{found}");
     socket.set_nonblocking(true).expect("a socket can be");
     let asked = std::iter::from_fn(|| socket.recv(&mut [0; 512]).ok()).count();
-    assert_eq!(asked, TRIES as usize);
+    assert_eq!(asked, 2 * TRIES as usize, "both families at once");
 }
 
 #[test]

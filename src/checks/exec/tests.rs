@@ -1,4 +1,4 @@
-//! What programs do to us: each run here is a shell with a few lines of script.
+//! What programs may do to us: each one here is a shell that runs a few lines of script.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -10,7 +10,7 @@ use crate::sys::tree;
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);
 
-/// For what is killed: it has time to do its worst before.
+/// For programs that will be killed: time enough to do their worst.
 const SHORT: Duration = Duration::from_millis(500);
 
 /// A script, marked by a word that no other process has in its arguments or environment.
@@ -34,7 +34,7 @@ impl Script {
         (self.action)(Deadline::at(Instant::now() + limit))
     }
 
-    /// The pids of its processes that are alive.
+    /// The pids of its living processes.
     fn alive(&self) -> Vec<i32> {
         let all = procfs::all().expect("/proc is mounted").filter(|stat| !stat.is_dead());
         let words = |pid| [procfs::arguments(pid), procfs::environment(pid)].concat();
@@ -47,7 +47,7 @@ fn found(body: &str, more: &[(&str, &str)]) -> (Status, String) {
     (finding.status, finding.context.unwrap_or_default())
 }
 
-/// Runs a script that does not end by itself: it is reported late, and nothing of it is left.
+/// Runs a script that does not end by itself: it is reported as late, and nothing of it is left.
 fn late(body: &str) -> String {
     let script = Script::new(body, &[]);
     let finding = script.run(SHORT);
@@ -117,6 +117,32 @@ fn the_first_line_is_the_context_and_perfdata_is_kept() {
 }
 
 #[test]
+fn a_figure_that_was_cut_is_left_out() {
+    for (before, figures) in
+        [(8192 - 8, "| a=1 b=98765"), (8192 - 13, "| a=1 b=98765"), (8192 - 11, "| a=1 b=98765 c=1")]
+    {
+        let body = format!("printf 'OK\\n%{before}s' '' | head -c {}; printf '{figures}'", before);
+        let finding = Script::new(&body, &[]).run(LONG);
+        assert_eq!(finding.perfdata, [Perfdata::new("a", 1.0, "")], "{before}");
+    }
+    let finding = Script::new("printf 'OK | a=1 b=98'; sleep 60", &[]).run(Duration::from_millis(300));
+    assert_eq!((finding.status, finding.perfdata), (Status::Error, vec![Perfdata::new("a", 1.0, "")]));
+}
+
+#[test]
+fn a_secret_at_the_end_of_what_is_kept_is_hidden() {
+    let secrets = Secrets::default().and_variables(["PASSWORD=hunter2-very-secret"].into_iter());
+    for shown in [3, 8, 19, 20, 25] {
+        let mut options =
+            Options::of(&[("args", "-c"), ("args", &format!("printf %{}s hunter2-very-secret", 8192 - shown + 19))]);
+        options.hide(secrets.clone());
+        let action = build("/bin/sh", &mut options).expect("it is well formed");
+        let context = action(Deadline::at(Instant::now() + LONG)).context.unwrap_or_default();
+        assert!(!context.contains("hun"), "{shown}: …{}", &context[context.len().saturating_sub(30)..]);
+    }
+}
+
+#[test]
 fn standard_error_speaks_when_the_output_does_not() {
     assert_eq!(found("echo why >&2; exit 2", &[]).1, "why");
     assert_eq!(found("echo noise >&2; echo OK", &[]).1, "OK");
@@ -163,11 +189,11 @@ fn the_whole_tree_dies_at_the_deadline() {
         "(HOSPITAL_EXEC_ID=\"$HOSPITAL_EXEC_ID inner\" setsid sleep 60 > /dev/null 2>&1 &)",
         // It has no mark, but a parent.
         "env -i setsid sh -c \"sleep 60; : $TAG\" > /dev/null 2>&1 &",
-        // It has neither, but the process group.
+        // It has no mark and no parent, but the process group.
         "(env -i sh -c \"sleep 60; : $TAG\" > /dev/null 2>&1 &)",
-        // It is stopped, and cannot react to anything.
+        // It is stopped and cannot react to anything.
         "sh -c 'kill -STOP $$' &",
-        // New ones all the time.
+        // Starts new ones all the time.
         "while :; do (setsid sleep 60 > /dev/null 2>&1 &) ; sleep 0.01; done &",
     ];
     std::thread::scope(|scope| {

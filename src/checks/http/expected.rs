@@ -1,4 +1,4 @@
-//! What an answer has to be: its status, its time, and what its body holds.
+//! What an answer must be: its status, its time, and its body.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::super::secrets::Secrets;
 use super::super::{Options, excerpt};
 use crate::duration;
 
-/// As much as is read of a body.
+/// How much of a body is read.
 pub(super) const LONGEST_BODY: u64 = 1024 * 1024;
 
-/// What an answer has to be.
+/// What an answer must be.
 #[derive(Debug)]
 pub(super) struct Expected {
     pub(super) statuses: Statuses,
@@ -23,7 +23,7 @@ pub(super) struct Expected {
 }
 
 impl Expected {
-    /// An answer with a status among these.
+    /// An answer with one of these statuses.
     pub(super) fn status(statuses: Statuses) -> Expected {
         Expected { statuses, slow: None, matching: None, json: Vec::new(), hidden: Secrets::default() }
     }
@@ -46,9 +46,17 @@ impl Expected {
         })
     }
 
-    /// Whether the body counts at all.
+    /// Whether the body matters at all.
     pub(super) fn wants_body(&self) -> bool {
         self.matching.is_some() || !self.json.is_empty()
+    }
+
+    /// Whether the beginning of a body is enough to know that all of it would do. A match that ends where
+    /// the beginning ends might not be one with what follows.
+    pub(super) fn is_met_by_beginning(&self, beginning: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(beginning);
+        let is_within = |matching: &Regex| matching.find(&text).is_some_and(|found| found.end() < text.len());
+        self.json.is_empty() && self.matching.as_ref().is_none_or(is_within)
     }
 
     /// What is wrong with a body: what was expected, and what came.
@@ -67,7 +75,7 @@ impl Expected {
     }
 }
 
-/// Status codes, as ranges with both ends.
+/// Status codes, as inclusive ranges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Statuses {
     ranges: Vec<(u16, u16)>,
@@ -81,7 +89,7 @@ impl Statuses {
         Statuses { ranges: vec![(status, status)], written: status.to_string() }
     }
 
-    /// Reads `200`, `3xx`, `200-299`, and lists of them.
+    /// Reads `200`, `3xx`, `200-299`, and lists of these.
     fn parse(text: &str) -> Option<Statuses> {
         let code = |text: &str| text.parse().ok().filter(|code| (100..=599).contains(code));
         let range = |text: &str| match (text.strip_suffix("xx"), text.split_once('-')) {
@@ -108,7 +116,7 @@ impl Statuses {
     }
 }
 
-/// A place in a JSON document (RFC 6901) and what has to stand there; without a value, anything.
+/// A place in a JSON document (RFC 6901) and the value that must be there; without a value, any will do.
 #[derive(Debug)]
 struct Pointed {
     pointer: String,

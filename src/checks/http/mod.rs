@@ -1,17 +1,21 @@
-//! `http://…` and `https://…`: a request is answered as it should be.
+//! `http://…` and `https://…`: a request gets the expected answer.
 
 mod expected;
+mod redirect;
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::OnceLock;
 use std::time::Instant;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use percent_encoding::percent_decode_str;
+use ureq::config::Config;
 use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 #[cfg(feature = "tls")]
 use ureq::tls::TlsConfig;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, Error};
 
 use super::endpoint::{Endpoint, lookup_failure};
@@ -38,7 +42,7 @@ pub(super) const KIND_HTTPS: Kind = Kind {
     build: |target, options| build("https", target, options),
 };
 
-/// What a URL can begin with.
+/// The schemes that a URL may have.
 const SCHEMES: &[&str] = if cfg!(feature = "tls") { &["http", "https"] } else { &["http"] };
 
 fn build(scheme: &str, target: &str, options: &mut Options) -> std::result::Result<Action, String> {
@@ -48,8 +52,8 @@ fn build(scheme: &str, target: &str, options: &mut Options) -> std::result::Resu
     Ok(Box::new(move |deadline| Finding::from(request.run(deadline))))
 }
 
-/// Asserts that a GET of an `http://` or `https://` URL is answered with that status within 5 s.
-/// Redirects are not followed.
+/// Asserts that a GET of an `http://` or `https://` URL is answered with this status within 5 s. Redirects are not
+/// followed.
 ///
 /// ```no_run
 /// hospital::assert_http_response("http://127.0.0.1:8000/ping", 200)?;
@@ -58,8 +62,7 @@ fn build(scheme: &str, target: &str, options: &mut Options) -> std::result::Resu
 ///
 /// # Errors
 ///
-/// `Fail` when the answer is another one or there is none, `Error` when the URL is none or its host
-/// cannot be looked up.
+/// `Fail` when there is another answer or none, `Error` when the URL is malformed or its host cannot be looked up.
 pub fn assert_http_response(url: &str, status: u16) -> Result {
     let probe = Probe::new(url, Expected::status(Statuses::one(status))).map_err(Reason::Error)?;
     probe.run(default_deadline())
@@ -108,7 +111,7 @@ impl Probe {
         })
     }
 
-    /// The same with what the options say.
+    /// The same probe with the given options.
     fn with(mut self, options: &mut Options) -> std::result::Result<Probe, String> {
         let method = |text: &str| match text.bytes().all(|byte| byte.is_ascii_uppercase()) {
             true => text.parse().map_err(|_| "write a method, as in HEAD"),
@@ -129,33 +132,52 @@ impl Probe {
 
     fn run(&self, deadline: Deadline) -> Result {
         let agent = self.agent.get_or_init(|| self.agent()).as_ref().map_err(|why| Reason::Error(why.clone()))?;
-        let mut request = Request::builder().method(self.method.clone()).uri(self.uri.clone());
-        for (name, value) in &self.headers {
-            request = request.header(name, value);
-        }
-        let request = agent.configure_request(request.body(())?).timeout_global(Some(patience(deadline))).build();
         let began = Instant::now();
-        let answer = agent.run(request).map_err(|error| self.unanswered(&error, began))?;
-        self.judge(answer, began)
+        let (mut method, mut uri) = (self.method.clone(), self.uri.clone());
+        let mut followed = 0;
+        loop {
+            let request = self.request(&method, &uri)?;
+            let request = agent.configure_request(request).timeout_global(Some(patience(deadline))).build();
+            let answer = agent.run(request).map_err(|error| self.unanswered(&error, &uri, began))?;
+            let location = match redirect::location(&answer) {
+                Some(location) if self.redirects > 0 => location,
+                // Without redirects, the first answer is the answer.
+                Some(_) | None => return self.judge(answer, began),
+            };
+            if followed == self.redirects {
+                return Err(self.failed(&format!("it redirected more than {} times", self.redirects), began));
+            }
+            followed += 1;
+            method = redirect::method(method, answer.status());
+            uri = redirect::target(&uri, &location).ok_or_else(|| {
+                self.failed(&format!("it redirected to {}, which is no URL", shown(&location)), began)
+            })?;
+        }
     }
 
-    fn judge(&self, mut answer: Response<Body>, began: Instant) -> Result {
+    /// Our header fields, which may be secrets, are for the server that was named and for no other.
+    fn request(&self, method: &Method, uri: &Uri) -> Result<Request<()>> {
+        let mut request = Request::builder().method(method).uri(uri).body(())?;
+        let fields = request.headers_mut();
+        if redirect::is_same_origin(&self.uri, uri) {
+            for (name, value) in &self.headers {
+                fields.append(name, value.clone());
+            }
+        }
+        if [Method::POST, Method::PUT, Method::PATCH].contains(method) {
+            // Or it would be sent in chunks, which not every server takes.
+            fields.entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(0));
+        }
+        Ok(request)
+    }
+
+    fn judge(&self, answer: Response<Body>, began: Instant) -> Result {
         let url = &self.shown;
         let status = answer.status();
         if !self.expected.statuses.contains(status.as_u16()) {
-            let expected = self.expected.statuses.written();
-            return fail(format!("{url} to answer with {expected}: got {}", described(&answer, status)), began);
+            return Err(self.failed(&format!("got {}", described(&answer, status)), began));
         }
-        if self.expected.wants_body() {
-            let mut body = Vec::new();
-            let read = answer.body_mut().as_reader().take(LONGEST_BODY).read_to_end(&mut body);
-            if let Err(error) = read {
-                return fail(format!("{url} to answer in full: {error} after {} bytes", body.len()), began);
-            }
-            if let Some(objection) = self.expected.objection(&body) {
-                return fail(format!("the answer of {url} {objection}"), began);
-            }
-        }
+        self.judge_body(answer, began)?;
         match self.expected.slow {
             Some(slow) if began.elapsed() > slow => {
                 let limit = humantime::format_duration(slow);
@@ -165,41 +187,68 @@ impl Probe {
         }
     }
 
-    fn unanswered(&self, error: &Error, began: Instant) -> Reason {
+    /// The body is read even where nothing is expected of it: a part of an answer is none.
+    fn judge_body(&self, mut answer: Response<Body>, began: Instant) -> Result {
+        let url = &self.shown;
+        let mut body = Vec::new();
+        // One byte more tells that there is more.
+        let mut reader = answer.body_mut().as_reader().take(LONGEST_BODY + 1);
+        let read = match self.expected.wants_body() {
+            true => reader.read_to_end(&mut body).map(drop),
+            false => io::copy(&mut reader, &mut io::sink()).map(drop),
+        };
+        if let Err(error) = read {
+            let count = LONGEST_BODY + 1 - reader.limit();
+            let why = match error.into() {
+                Error::Timeout(_) => "the rest did not come in time".to_owned(),
+                error => spoken(&error),
+            };
+            return fail(format!("{url} to answer in full: {why} after {count} bytes"), began);
+        }
+        if reader.limit() > 0 {
+            if let Some(objection) = self.expected.objection(&body) {
+                return fail(format!("the answer of {url} {objection}"), began);
+            }
+        } else if !self.expected.is_met_by_beginning(&body) {
+            let why = "it is longer than 1 MiB, and no more is read";
+            return Err(Reason::Error(format!("cannot judge the body of {url}: {why} ({})", since(began))));
+        }
+        Ok(())
+    }
+
+    fn unanswered(&self, error: &Error, uri: &Uri, began: Instant) -> Reason {
         let unknown = match error {
             Error::HostNotFound => Some("it has no address".to_owned()),
             Error::Io(error) => lookup_failure(error),
             _ => None,
         };
         if let Some(why) = unknown {
-            let host = self.uri.host().unwrap_or_default();
+            let host = uri.host().unwrap_or_default();
             return Reason::Error(format!("cannot look up {host}: {why} ({})", since(began)));
         }
-        let why = match error {
-            Error::Timeout(_) => "nothing came in time".to_owned(),
-            Error::Io(error) => error.to_string(),
-            Error::TooManyRedirects => format!("it redirected more than {} times", self.redirects),
-            other => other.to_string(),
-        };
+        self.failed(&spoken(error), began)
+    }
+
+    fn failed(&self, why: &str, began: Instant) -> Reason {
         let expected = self.expected.statuses.written();
         Reason::Fail(format!("expected {} to answer with {expected}: {why} ({})", self.shown, since(began)))
     }
 
-    /// A client that keeps nothing from one run to the next: each run shows that a connection can be made.
+    /// A client that keeps nothing between runs: each run shows that a connection can be made.
     fn agent(&self) -> std::result::Result<Agent, String> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            .max_redirects(self.redirects)
-            // Without redirects, the first answer is the answer.
-            .max_redirects_will_error(self.redirects > 0)
+            // It would send our fields to whatever host it is sent to.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             .max_idle_connections(0)
-            // What is checked is the target, not a proxy in front of it.
+            // We check the target, not a proxy in front of it.
             .proxy(None)
             .user_agent(concat!("hospital/", env!("CARGO_PKG_VERSION")))
             .allow_non_standard_methods(true);
         #[cfg(feature = "tls")]
         let config = config.tls_config(self.tls()?);
-        Ok(config.build().new_agent())
+        Ok(Agent::with_parts(config.build(), DefaultConnector::new(), InThisThread))
     }
 
     #[cfg(feature = "tls")]
@@ -215,8 +264,30 @@ impl Probe {
     }
 }
 
+/// Looks names up in the thread of the check, where a lookup that hangs is noticed. With a timeout, ureq
+/// would start a thread for each and leave it behind.
+#[derive(Debug)]
+struct InThisThread;
+
+impl Resolver for InThisThread {
+    fn resolve(&self, uri: &Uri, config: &Config, _: NextTimeout) -> std::result::Result<ResolvedSocketAddrs, Error> {
+        DefaultResolver::default().resolve(uri, config, NextTimeout::default())
+    }
+}
+
 fn fail(what: String, began: Instant) -> Result {
     Err(Reason::Fail(format!("expected {what} ({})", since(began))))
+}
+
+/// An error of a connection as a person says it.
+fn spoken(error: &Error) -> String {
+    match error {
+        Error::Timeout(_) => "nothing came in time".to_owned(),
+        #[cfg(feature = "tls")]
+        Error::Io(error) if trusted::is_about_authority(&error.to_string()) => trusted::SHOWN_AUTHORITY.to_owned(),
+        Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    }
 }
 
 /// A status with its name, and where it points to if it is a redirect.
@@ -246,7 +317,7 @@ fn basic(user: &str) -> HeaderValue {
     value
 }
 
-/// Reads `Name: value`. The value may be a secret and is in no message.
+/// Reads `Name: value`. The value may be a secret and appears in no message.
 fn parse_header(text: &str) -> std::result::Result<(HeaderName, HeaderValue), String> {
     let wrong = || "option header: write a field as Name: value".to_owned();
     let (name, value) = text.split_once(':').ok_or_else(wrong)?;

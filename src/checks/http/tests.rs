@@ -1,6 +1,7 @@
 use super::super::testing::{answer, http};
 use super::*;
 use crate::check::Status;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
@@ -60,6 +61,51 @@ fn a_redirect_is_the_answer_unless_it_may_be_followed() {
 }
 
 #[test]
+fn a_redirect_to_another_host_gets_no_header_of_ours() {
+    let redirect = |to: &str| format!("HTTP/1.1 307 Go\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+    let (other, heads) = http("127.0.0.1", vec![answer("200 OK", "")]);
+    let (named, own_heads) = http("127.0.0.1", vec![redirect("/next"), redirect(&format!("http://{other}/there"))]);
+    let pairs = ["X-Token: hunter2", "Cookie: id=hunter2", "Host: hunter2.example", "User-Agent: hunter2"];
+    let pairs: Vec<_> = pairs.into_iter().map(|field| ("header", field)).chain([("redirects", "2")]).collect();
+    assert_eq!(run("http", &format!("//user:hunter2@{named}/"), &pairs), Finding::PASS);
+    for path in ["/", "/next"] {
+        let head = own_heads.recv().expect("it was asked");
+        assert!(head.starts_with(&format!("GET {path} ")) && head.matches("hunter2").count() == 4, "{head}");
+        assert!(head.to_ascii_lowercase().contains("authorization: basic "), "{head}");
+    }
+    let head = heads.recv().expect("it was asked").to_ascii_lowercase();
+    assert!(head.starts_with("get /there ") && head.contains(&format!("host: {other}\r\n")), "{head}");
+    assert!(!head.contains("hunter2") && !head.contains("authorization") && !head.contains("x-token"), "{head}");
+}
+
+#[test]
+fn a_redirect_to_what_is_no_url_is_a_failure() {
+    for to in ["ftp://shop/", "http://", "mailto:us"] {
+        let redirect = format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+        let found = text(get(http("127.0.0.1", vec![redirect]).0, &[("redirects", "1")]));
+        assert!(found.contains(&format!("it redirected to {to}, which is no URL")), "{found}");
+    }
+}
+
+#[test]
+fn a_request_without_a_body_says_so() {
+    for (method, length) in [("POST", 1), ("PUT", 1), ("PATCH", 1), ("GET", 0), ("DELETE", 0)] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let server = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept()?;
+            client.write_all(answer("200 OK", "").as_bytes())?;
+            std::io::read_to_string(client)
+        });
+        assert_eq!(get(address, &[("method", method)]), Finding::PASS, "{method}");
+        let sent = server.join().expect("it does not panic").expect("the client leaves").to_ascii_lowercase();
+        assert_eq!(sent.matches("\r\ncontent-length: 0\r\n").count(), length, "{sent}");
+        assert!(!sent.contains("transfer-encoding") && sent.ends_with("\r\n\r\n"), "{sent}");
+        assert_eq!(sent.matches("\r\n\r\n").count(), 1, "nothing follows the head: {sent}");
+    }
+}
+
+#[test]
 fn the_method_and_the_fields_are_sent() {
     let (address, heads) = http("127.0.0.1", vec!["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".to_owned()]);
     let pairs =
@@ -105,16 +151,60 @@ fn the_body_has_to_hold_its_values() {
     assert!(found.contains("to be JSON: ") && found.contains("got \"<html>\""), "{found}");
 }
 
-#[test]
-fn a_body_that_ends_early_is_a_failure() {
-    let cut = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf".to_owned();
-    // The server closes when the client has read all there is and sends no more: it has to be let go.
+/// A server for one client: it says something at once, something more after a while, and closes.
+fn halting(first: &'static str, pause: Duration, second: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     std::thread::spawn(move || {
-        listener.accept().and_then(|(mut client, _)| std::io::Write::write_all(&mut client, cut.as_bytes()))
+        let (mut client, _) = listener.accept()?;
+        // A request that was not read would have the answer be overtaken by a reset.
+        let _ = client.read(&mut [0; 4096])?;
+        client.write_all(first.as_bytes())?;
+        std::thread::sleep(pause);
+        client.write_all(second.as_bytes())
     });
-    assert!(text(get(address, &[("match", "half")])).contains("to answer in full: "));
+    address
+}
+
+const CUT: &str = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello";
+
+#[test]
+fn a_body_that_ends_early_is_a_failure() {
+    let found = text(get(halting(CUT, Duration::ZERO, ""), &[("match", "hello")]));
+    assert!(found.contains("to answer in full: ") && found.contains(" after 5 bytes (in "), "{found}");
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_a_failure_without_match_too() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    for cut in [CUT, chunked] {
+        let found = text(get(halting(cut, Duration::ZERO, ""), &[]));
+        assert!(found.contains("to answer in full: ") && found.contains(" after 5 bytes (in "), "{found}");
+    }
+    // Nor is one that stalls an answer.
+    let (address, _heads) = http("127.0.0.1", vec![CUT.to_owned()]);
+    let action = build("http", &format!("//{address}/"), &mut Options::default()).expect("it is well formed");
+    let found = text(action(Deadline::at(Instant::now() + Duration::from_millis(300))));
+    assert!(found.contains("to answer in full: the rest did not come in time after 5 bytes"), "{found}");
+    // HEAD is answered without the body that its length is of.
+    let (address, _heads) = http("127.0.0.1", vec![CUT.trim_end_matches("hello").to_owned()]);
+    assert_eq!(get(address, &[("method", "HEAD")]), Finding::PASS);
+}
+
+#[test]
+fn a_body_beyond_the_limit_is_said_to_be_too_long() {
+    let long = format!("{{\"status\": \"pass\", \"rest\": \"{}\"}}", "x".repeat(3 << 20));
+    let found = |pairs| get(http("127.0.0.1", vec![answer("200 OK", &long)]).0, pairs);
+    for pairs in [&[("json", "/status=pass")], &[("match", "fail")], &[("match", "^[^\n]*$")]] {
+        let Finding { status, context: Some(why), .. } = found(pairs) else { panic!("{pairs:?}: it says why") };
+        assert_eq!(status, Status::Error, "{why}");
+        assert!(why.starts_with("cannot judge the body of http://") && why.contains(" longer than 1 MiB"), "{why}");
+    }
+    // What does not count may be as long as it likes, and a match stays one.
+    assert_eq!(found(&[]), Finding::PASS);
+    assert_eq!(found(&[("match", "\"pass\"")]), Finding::PASS);
+    let whole = answer("200 OK", &format!("{}end", " ".repeat((1 << 20) - 3)));
+    assert_eq!(get(http("127.0.0.1", vec![whole]).0, &[("match", "end$")]), Finding::PASS);
 }
 
 #[test]
@@ -124,6 +214,13 @@ fn a_slow_answer_is_a_failure_with_its_limit() {
     assert!(found.contains("to answer within 1us: it took longer"), "{found}");
     let (address, _heads) = http("127.0.0.1", vec![answer("200 OK", "")]);
     assert_eq!(get(address, &[("slow", "1m")]), Finding::PASS);
+}
+
+#[test]
+fn slow_counts_the_whole_answer() {
+    let first = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello";
+    let found = text(get(halting(first, Duration::from_millis(60), "hello"), &[("slow", "50ms")]));
+    assert!(found.contains("to answer within 50ms: it took longer"), "{found}");
 }
 
 #[test]
@@ -170,6 +267,9 @@ fn wrong_options_are_named_and_fields_are_not_shown() {
 mod tls {
     use super::super::super::testing::tls::{Authority, https};
     use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivatePkcs8KeyDer;
 
     fn answers() -> Vec<String> {
         vec![answer("200 OK", "")]
@@ -194,6 +294,33 @@ mod tls {
         assert!(found.contains("invalid peer certificate: "), "{found}");
         let (address, _heads) = https("127.0.0.1", certificate, answers());
         assert_eq!(run("https", &format!("//{address}/"), &[("insecure", "")]), Finding::PASS);
+    }
+
+    #[test]
+    fn a_self_signed_certificate_is_good_if_it_is_given_and_for_a_server() {
+        let look = |is_ca| {
+            let key = KeyPair::generate().expect("a key");
+            let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("it is a name");
+            params.is_ca = is_ca;
+            let certificate = params.self_signed(&key).expect("it can sign");
+            let mut file = tempfile::NamedTempFile::new().expect("a file for the test");
+            file.write_all(certificate.pem().as_bytes()).expect("the file is ours");
+            let config = ServerConfig::builder_with_provider(trusted::provider())
+                .with_safe_default_protocol_versions()
+                .expect("the provider has them")
+                .with_no_client_auth()
+                .with_single_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+                .expect("the key belongs to the certificate");
+            let (address, _heads) = https("127.0.0.1", config.into(), answers());
+            run("https", &format!("//{address}/"), &[("ca", file.path().to_str().expect("a plain path"))])
+        };
+        assert_eq!(look(IsCa::ExplicitNoCa), Finding::PASS);
+        assert_eq!(look(IsCa::NoCa), Finding::PASS);
+        let found = text(look(IsCa::Ca(BasicConstraints::Unconstrained)));
+        assert!(
+            found.contains("is for an authority: make it one for a server, with basicConstraints=CA:FALSE"),
+            "{found}"
+        );
     }
 
     #[test]

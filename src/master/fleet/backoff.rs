@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 const FIRST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// A worker that lived this long was no victim of a crash loop, whatever came before.
+/// A worker that lived this long is not part of a crash loop, whatever came before.
 const SOUND: Duration = Duration::from_secs(10);
 
-/// A crash loop is met with waits of 1.5ⁿ ms up to 30 s; a single death with none at all.
+/// A crash loop is slowed by delays of 1.5ⁿ ms, up to 30 s; a single death causes no delay.
 #[derive(Clone, Debug)]
 pub(super) struct Backoff {
-    /// How many deaths in a row came too soon after their birth.
+    /// How many workers in a row died too soon after their start.
     streak: u32,
     not_before: Instant,
 }
@@ -22,15 +22,15 @@ impl Backoff {
         Backoff { streak: 0, not_before: now }
     }
 
-    /// Workers may be forked from then on.
+    /// The time from which workers may be forked.
     pub(super) fn not_before(&self) -> Instant {
         self.not_before
     }
 
-    /// A worker died that had lived so long.
+    /// A worker died after living this long.
     pub(super) fn failed(&mut self, lived: Duration, now: Instant) {
-        // What counts as long grows with the wait before it, so that the share of time spent on
-        // forking stays small, and a worker that crashes once a second is still replaced at once.
+        // The time that counts as long grows with the delay before it, so that little time is spent on forking, while a
+        // worker that crashes once a second is still replaced at once.
         let long = (Duration::from_millis(100) + 2 * delay(self.streak)).min(SOUND);
         self.streak = if lived >= long { 0 } else { self.streak.saturating_add(1) };
         self.not_before = now + delay(self.streak);

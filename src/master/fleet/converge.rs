@@ -1,4 +1,4 @@
-//! From what there is to what is wanted: one place for what follows from any change.
+//! The way from what there is to what is wanted: one place for the consequences of every change.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use super::{Action, Fleet, Phase, Slot};
 use crate::tally::Cause;
 
 impl Fleet {
-    /// How many workers there shall be.
+    /// How many workers there should be.
     pub(super) fn wanted(&self) -> usize {
         match self.phase {
             Phase::Starting | Phase::Running | Phase::Reloading { .. } | Phase::Leaving { .. } => self.force.asked,
@@ -14,7 +14,7 @@ impl Fleet {
         }
     }
 
-    /// How many workers of the present generation there are, those that boot included.
+    /// How many workers of the present generation there are, including those that are booting.
     pub(super) fn current(&self) -> usize {
         self.slots.iter().filter(|&&slot| self.is_current(slot)).count()
     }
@@ -35,19 +35,19 @@ impl Fleet {
     pub(super) fn has_room(&self) -> bool {
         let (wanted, current, others) = (self.wanted(), self.current(), self.others());
         let place = self.slots.len() < self.capacity || self.slots.contains(&Slot::Vacant);
-        // During a reload one worker more than asked stands in for the one that it replaces.
+        // During a reload there is one worker more than asked for, in place of the one that it replaces.
         place && current < wanted && current + others < wanted + usize::from(others > 0)
     }
 
     pub(super) fn converge(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let wanted = self.wanted();
-        // Each worker of this generation that serves lets one of another generation go.
+        // Each serving worker of this generation replaces one of another generation.
         while self.others() > 0 && self.serving_current() + self.others() > wanted {
             let Some(index) = self.last(|fleet, slot| fleet.is_other(slot)) else { break };
             self.count(Cause::Reload);
             actions.extend(self.drain(index, now));
         }
-        // During a reload one worker more than asked stands in for the one that it replaces.
+        // During a reload there is one worker more than asked for, in place of the one that it replaces.
         let room = wanted + usize::from(self.others() > 0);
         while self.current() + self.others() > room {
             let boots = self.last(|fleet, slot| fleet.is_current(slot) && matches!(slot, Slot::Booting { .. }));
@@ -62,7 +62,7 @@ impl Fleet {
         self.conclude(actions);
     }
 
-    /// What is to be done when things have come to rest.
+    /// What follows when a change is complete.
     fn conclude(&mut self, actions: &mut Vec<Action>) {
         let complete = self.others() == 0 && self.serving_current() == self.force.asked;
         match self.phase {
@@ -93,12 +93,12 @@ impl Fleet {
         self.slots.iter().filter(serves).count()
     }
 
-    /// The last slot with a process in it of which this is true.
+    /// The last slot that has a process and meets the condition.
     fn last(&self, is_meant: impl Fn(&Fleet, Slot) -> bool) -> Option<usize> {
         self.slots.iter().rposition(|&slot| slot.pid().is_some() && is_meant(self, slot))
     }
 
-    /// A slot for one worker more, if there is room.
+    /// A slot for one more worker, if there is room.
     fn vacancy(&mut self) -> Option<usize> {
         let free = self.slots.iter().position(|&slot| slot == Slot::Vacant);
         free.or_else(|| {

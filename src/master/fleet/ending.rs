@@ -33,7 +33,7 @@ impl Fleet {
         self.successor.take().map(|successor| Action::Term(successor.pid()))
     }
 
-    /// When patience with it ends.
+    /// When it is killed.
     pub(super) fn kill_at(&self, slot: Slot) -> Option<Instant> {
         match slot {
             Slot::Booting { since, .. } => self.force.timing.timeout.map(|timeout| since + timeout),
@@ -42,7 +42,7 @@ impl Fleet {
         }
     }
 
-    /// A worker that had no chance to end, or to boot, gets all the time for it once more.
+    /// A worker that had no chance to end, or to boot, gets the full time for that again.
     pub(super) fn be_patient(&mut self, index: usize, now: Instant) {
         let graceful = self.force.timing.graceful;
         match &mut self.slots[index] {

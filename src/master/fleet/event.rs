@@ -1,4 +1,4 @@
-//! What happens to the fleet, and what it has done about it.
+//! What happens to the fleet, and what it does about it.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::master::command::Command;
 pub(crate) enum Event {
     /// Time has passed.
     Tick,
-    /// A signal came in.
+    /// A signal arrived.
     Command(Command),
     /// [`Action::Fork`] was done.
     Forked { slot: usize, pid: Pid },
@@ -35,14 +35,14 @@ pub(crate) enum Event {
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Of itself, with nothing left to do.
+    /// By itself, with nothing left to do.
     Well,
     Crash,
-    /// Killed by the kernel, for want of memory.
+    /// Killed by the kernel because memory ran out.
     OutOfMemory,
 }
 
-/// What is to be done. The performer must not drop one.
+/// What to do. The performer must not drop any.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -56,15 +56,15 @@ pub(crate) enum Action {
     TooLate { slot: usize, pid: Pid, after: Duration },
     /// Send KILL.
     Kill(Pid),
-    /// Have a worker open its log files anew.
+    /// Make a worker reopen its log files.
     Reopen(Pid),
-    /// Open our own log files anew.
+    /// Reopen our own log files.
     ReopenLogs,
     /// Collect the dead children.
     Reap,
     /// Look for workers that hang.
     Inspect,
-    /// Tell the watchdog that all is well, if there is a worker that has rested within this time.
+    /// Tell the watchdog that all is well, if a worker has rested within this time.
     Beat { within: Duration },
     /// Read and validate the configuration, and say how that went.
     Load,
@@ -76,17 +76,17 @@ pub(crate) enum Action {
     BreakOff,
     /// The whole fleet answers for the first time.
     Announce,
-    /// Start the program anew, with the sockets.
+    /// Start the program again, with the sockets.
     Upgrade,
     /// The new master does not get ready: kill it.
     GiveUp { successor: Pid },
     /// The successor has the sockets, their files and the pidfile: leave them alone.
     HandOver { successor: Pid },
-    /// The service is going away: let readiness fail.
+    /// The service is shutting down: let readiness fail.
     Leave,
     /// Close our copies of the listening sockets.
     CloseListeners,
-    /// There is no worker left: exit with this code.
+    /// No worker is left: exit with this code.
     Exit(u8),
 }
 

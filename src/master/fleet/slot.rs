@@ -1,4 +1,4 @@
-//! A place for a worker, and the one thing at a time that it is.
+//! A place for a worker, and its state.
 
 use std::time::Instant;
 
@@ -10,12 +10,12 @@ pub(crate) type Pid = i32;
 /// The number of a configuration; its workers are a generation.
 pub(crate) type Generation = u32;
 
-/// A place for a worker. It is one thing at a time.
+/// A place for a worker, in one state at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
-    /// Nobody.
+    /// No worker.
     Vacant,
-    /// The fork is decided on, its result not known yet.
+    /// A fork was requested; its result is not known yet.
     Forking { generation: Generation },
     /// Forked, not ready yet.
     Booting { pid: Pid, generation: Generation, since: Instant },
@@ -42,7 +42,7 @@ impl Slot {
         }
     }
 
-    /// What the worker in it is about, if there is one.
+    /// The standing of its worker, if there is one.
     pub(crate) fn standing(self) -> Option<Standing> {
         match self {
             Slot::Vacant => None,
@@ -54,7 +54,7 @@ impl Slot {
         }
     }
 
-    /// The generation of a worker that counts towards what is asked for.
+    /// The generation of a worker that counts towards the number asked for.
     pub(super) fn generation(self) -> Option<Generation> {
         match self {
             Slot::Forking { generation } | Slot::Booting { generation, .. } | Slot::Serving { generation, .. } => {

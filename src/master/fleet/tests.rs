@@ -27,7 +27,7 @@ fn with_slot(slot: Slot, now: Instant) -> Fleet {
     fleet
 }
 
-/// One line a state: what is done, and what becomes of the slot.
+/// One line for each state: what is done, and the new state of the slot.
 fn table(event: impl Fn(Instant) -> Event) -> String {
     let t0 = Instant::now();
     let mut text = String::new();
@@ -72,7 +72,7 @@ fn every_event_is_answered_in_every_state() {
     insta::assert_snapshot!(tables.join("\n"));
 }
 
-// --- the stories that matter most ------------------------------------------------------------------
+// --- the most important stories --------------------------------------------------------------------
 
 #[test]
 fn it_is_announced_when_every_worker_is_ready() {
@@ -460,7 +460,7 @@ fn all_short_histories_end_well() {
         Step::BadReload,
         Step::FailNextFork,
         Step::Wait(Duration::from_secs(1)),
-        // In time for whatever begins now, and overslept for what began a second before.
+        // In time for what begins now, and too late for what began a second before.
         Step::Wait(TIMING.timeout.expect("it is set")),
         Step::Command(Command::Upgrade),
         Step::Succeed,

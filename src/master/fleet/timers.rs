@@ -1,4 +1,4 @@
-//! What the passing of time alone brings about.
+//! What happens merely because time passes.
 
 use std::time::Instant;
 
@@ -30,7 +30,7 @@ impl Fleet {
         actions
     }
 
-    /// Those with whom patience is at its end: workers, and a new master that never gets ready.
+    /// Kills what has had its time: workers, and a new master that never gets ready.
     fn kill_the_late(&mut self, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         for index in 0..self.slots.len() {
@@ -44,7 +44,7 @@ impl Fleet {
                 actions.push(Action::TooLate { slot: index, pid, after: due.duration_since(since) });
             }
             actions.extend(self.kill(index));
-            // One that hangs while it boots cannot boot, as one that dies.
+            // A worker that hangs while it boots counts like one that dies: it cannot boot.
             if let Slot::Booting { generation, since, .. } = slot {
                 self.count(Cause::Hang);
                 self.backoff.failed(now.duration_since(since), now);
@@ -57,7 +57,7 @@ impl Fleet {
             if overslept(due, now) {
                 self.successor = Some(self.booting(pid, now));
             } else {
-                // What follows from its death is what follows from any.
+                // The rest follows from its death, as with any other.
                 self.successor = Some(Successor::Dying { pid });
                 actions.push(Action::GiveUp { successor: pid });
             }
@@ -70,16 +70,17 @@ impl Fleet {
         Successor::Booting { pid, kill_at: self.force.timing.timeout.map(|timeout| now + timeout) }
     }
 
-    /// Has workers that hang looked for, twice within the timeout.
+    /// Looks for workers that hang, twice within the timeout.
     fn look(&mut self, now: Instant) -> Option<Action> {
         let (due, interval) = (self.look_at.filter(|due| *due <= now)?, self.force.timing.timeout? / 2);
         self.look_at = Some(now + interval);
-        // It cannot tell who hangs if its workers slept with it: it looks again when they have had their turn.
+        // If the workers slept along with the master, it cannot tell which of them hang: it looks again after they have
+        // had a chance to run.
         let in_time = !overslept(due, now) && now.duration_since(due) < interval;
         in_time.then_some(Action::Inspect)
     }
 
-    /// Has the watchdog told that all is well, as long as there is somebody to serve.
+    /// Tells the watchdog that all is well, as long as there is a worker to serve.
     fn beat(&mut self, now: Instant) -> Option<Action> {
         let period = self.force.timing.watchdog?;
         self.beat_at.filter(|due| *due <= now)?;

@@ -9,7 +9,7 @@ fn second(second: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(second)
 }
 
-/// The page without what makes it HTML and no XML, for a strict reader.
+/// The page as XML, for a strict parser.
 fn strict(page: &str) -> String {
     let body = page.split_once("<body>").map(|(_, body)| body).expect("it has a body");
     format!("<body>{}", body.trim_end().strip_suffix("</html>").expect("it is whole"))
@@ -111,7 +111,7 @@ fn a_stranger_sees_counts_and_nothing_else() {
     let tags = ["secret".to_owned()].into();
     let since = |_: &str, _| Some(second(NOW));
     let view = View { tags: &tags, since: &since, disclosed: false, ..View::default() };
-    // Not made anonymous before: the page is the last to look.
+    // It was not made anonymous before: the page has to do it.
     let body = seen(&sample(&ALL), &view);
     let document = Document::parse(&body).expect("it is well formed");
     for hidden in ["check.0", "Check 0", "it was", "secret", "took", "2027"] {
@@ -135,7 +135,7 @@ fn what_a_check_says_is_text() {
     assert!(check.attribute("data-id").is_some_and(|id| id.starts_with("a \"q\" 'q' <b>")), "{body}");
 }
 
-/// What a browser hashes is what stands between the tags, to the last blank.
+/// What a browser hashes is exactly the text between the tags.
 #[test]
 fn the_policy_lets_through_what_the_page_holds_and_nothing_else() {
     let page = written(&FORMAT, &sample(&ALL));
@@ -155,7 +155,7 @@ fn the_policy_lets_through_what_the_page_holds_and_nothing_else() {
     assert!(!page.contains(" style=") && !page.contains(" onclick="), "{page}");
 }
 
-/// WCAG 2.2, 1.4.3: 4.5 to 1 for all text, on each ground that it stands on, by day and by night.
+/// WCAG 2.2, 1.4.3: 4.5 to 1 for all text, on each background, in light and in dark mode.
 #[test]
 fn every_colour_of_text_has_enough_contrast() {
     let (day, night) = Page::STYLE.split_once("@media (prefers-color-scheme: dark)").expect("there is a night");
@@ -176,7 +176,7 @@ fn every_colour_of_text_has_enough_contrast() {
     }
 }
 
-/// WCAG 2.2, relative luminance of `rrggbb`.
+/// The relative luminance of `rrggbb` according to WCAG 2.2.
 fn luminance(colour: &str) -> f64 {
     let channel = |at: usize| {
         let value = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).expect("two digits")) / 255.0;
@@ -191,7 +191,7 @@ fn the_luminance_is_that_of_the_standard() {
     assert!((luminance("777777") - 0.1845).abs() < 0.0005);
 }
 
-/// `prefers-reduced-motion` has nothing to reduce, and nothing comes from elsewhere.
+/// `prefers-reduced-motion` has nothing to reduce, and nothing is fetched from elsewhere.
 #[test]
 fn nothing_moves_and_nothing_is_fetched() {
     for word in ["transition", "animation", "@import", "url("] {

@@ -1,11 +1,11 @@
-//! Killers are found, whoever runs beside them.
+//! Killers are found, whatever runs beside them.
 
 use super::*;
 use proptest::prelude::*;
 
 const SEGV: Cause = Cause::Signal(11);
 
-/// A check, and the world's one worker's memory of it.
+/// A check, and what the only worker in this world remembers of it.
 #[derive(Clone, Debug)]
 struct Subject {
     /// In milliseconds.
@@ -20,7 +20,7 @@ impl Subject {
     }
 }
 
-/// One round of a worker, as [`super::super::Runner`] runs it. True if it was the worker's last.
+/// One round of a worker, as [`super::super::Runner`] runs it. True if the worker died in it.
 fn round(subjects: &mut [Subject], now: Duration) -> bool {
     let mut turn = now;
     let mut runs = Vec::new();
@@ -73,7 +73,7 @@ proptest! {
             for subject in &subjects {
                 prop_assert!(subject.kills || !subject.is_quarantined(now), "{:?}", subjects);
             }
-            // One that is shared by all, and for each killer one less than it takes.
+            // One death shared by all, and for each killer one less than it takes.
             prop_assert!(deaths <= 1 + killers * usize::from(STRIKES - 1), "{} deaths: {:?}", deaths, subjects);
         }
         for subject in &subjects {

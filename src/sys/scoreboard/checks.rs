@@ -1,4 +1,4 @@
-//! What each check came to last, in whichever worker.
+//! The last outcome of each check, in whichever worker it ran.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,13 +12,13 @@ use crate::check::{Finding, Status};
 use crate::perfdata::{self, Perfdata};
 use crate::sys::table::{Table, key};
 
-/// How many checks can be remembered; of more, neither the changes are noticed nor the metrics shown.
+/// How many checks are remembered. For any more, changes go unnoticed and metrics are missing.
 const CHECKS: usize = 16 * 1024;
 
-/// Of how many checks the figures can be remembered.
+/// How many checks can have their figures remembered.
 const WITH_FIGURES: usize = 1024;
 
-/// The checks that have run, and the figures of those that have any.
+/// The checks that have run, and their figures.
 #[repr(C)]
 pub(super) struct Checks {
     outcomes: Table<Outcome, CHECKS>,
@@ -31,21 +31,21 @@ struct Outcome {
     since: Since,
 }
 
-/// What a check came to last.
+/// The last outcome of a check.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Noted {
     pub(crate) status: Status,
-    /// How long it took: four digits of it.
+    /// How long it took, to four digits.
     pub(crate) elapsed: Duration,
-    /// When it came to that, to the millisecond.
+    /// When it was noted, to the millisecond.
     pub(crate) at: SystemTime,
-    /// As many as there was room for.
+    /// As many figures as there was room for.
     pub(crate) figures: Vec<Perfdata>,
 }
 
 impl Scoreboard {
-    /// Notes what a check has found, how long that took, and when it was. `Some` with what it came to before (`None`:
-    /// nothing) if that is a change.
+    /// Notes what a check found, how long that took, and when. If the status has changed, returns `Some` with the one
+    /// before (`None`: the first time).
     pub(crate) fn note(
         &self,
         id: &str,
@@ -55,21 +55,27 @@ impl Scoreboard {
     ) -> Option<Option<Status>> {
         let (key, status) = (key(id), finding.status);
         let Checks { outcomes, figures } = &self.board.checks;
+        let Outcome { last, since } = outcomes.claim(key)?;
+        // A round ends with its slowest check, so another worker may have run this one since. A time in the future is
+        // from before the clock was set back.
+        let noted = Last::from_word(last.load(Relaxed)).map(|last| last.at);
+        if noted.is_some_and(|noted| noted > at && noted <= SystemTime::now()) {
+            return None;
+        }
         let text = written(&finding.perfdata);
         let has_figures = !text.is_empty() && figures.claim(key).map(|sealed| sealed.write(&text)).is_some();
-        let Outcome { last, since } = outcomes.claim(key)?;
         since.note(status, at);
         let word = Last { status, elapsed, at, has_figures }.to_word();
         let before = Last::status(last.swap(word, Relaxed));
         (before != Some(status)).then_some(before)
     }
 
-    /// Since when a check has had that status, if it is the last that was noted.
+    /// Since when a check has had this status, if that is its last one.
     pub(crate) fn since(&self, id: &str, status: Status) -> Option<SystemTime> {
         self.board.checks.outcomes.find(key(id))?.since.read(status)
     }
 
-    /// What a check came to last.
+    /// The last outcome of a check.
     pub(crate) fn last(&self, id: &str) -> Option<Noted> {
         let (key, Checks { outcomes, figures }) = (key(id), &self.board.checks);
         let Last { status, elapsed, at, has_figures } = Last::from_word(outcomes.find(key)?.last.load(Relaxed))?;
@@ -79,7 +85,7 @@ impl Scoreboard {
     }
 }
 
-/// As many figures as there is room for, as a plugin prints them.
+/// As many figures as fit, as a plugin prints them.
 fn written(figures: &[Perfdata]) -> String {
     let mut text = String::new();
     for figure in figures {
@@ -122,6 +128,22 @@ mod tests {
         assert_eq!(note("mail", Status::Pass), Some(None));
         assert_eq!(note("db", Status::Error), Some(Some(Status::Pass)));
         assert_eq!(note("db", Status::Error), None);
+    }
+
+    #[test]
+    fn a_round_that_ends_late_does_not_undo_what_was_found_since() {
+        let board = board();
+        let [newer, older, to_come] = [500, 400, 3_000_000_000_000].map(|millis| Noted {
+            at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_000 + millis),
+            ..noted(if millis == 400 { Status::Pass } else { Status::Fail }, &[])
+        });
+        let now = SystemTime::now();
+        assert!(newer.at < now && now < to_come.at, "this test is for today");
+        assert_eq!(note(&board, "db", &newer), Some(None));
+        assert_eq!(note(&board, "db", &older), None);
+        assert_eq!((board.last("db"), board.since("db", Status::Pass)), (Some(newer), None));
+        note(&board, "db", &to_come);
+        assert_eq!(note(&board, "db", &older), Some(Some(Status::Fail)), "the clock was set back");
     }
 
     #[test]

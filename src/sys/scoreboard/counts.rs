@@ -1,5 +1,5 @@
-//! What is counted. Nothing here is ever set back while the service lives: a worker that takes the place of another
-//! goes on counting where that one ended, whatever it ended of.
+//! The counters. None is ever reset while the service lives: a worker goes on counting where its predecessor in the
+//! slot ended, whatever ended it.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
@@ -8,21 +8,21 @@ use std::time::{Duration, SystemTime};
 use super::{Board, SLOTS, Scoreboard};
 use crate::tally::{Cause, Class, Restarts, Route, Standing, Tally};
 
-/// What the master notes.
+/// The figures that the master notes.
 #[repr(C)]
 pub(super) struct Master {
-    /// How many slots have had a worker; the others need not be looked at.
+    /// How many slots have ever had a worker; the others need not be read.
     used: AtomicU32,
     generation: AtomicU32,
     restarts: [AtomicU64; Cause::ALL.len()],
     reload_failed: AtomicBool,
     /// When the last good configuration came into force, in milliseconds since 1970.
     reloaded: AtomicU64,
-    /// What each worker is about, plus one; 0 where there is none.
+    /// The standing of each worker, plus one; 0 where there is none.
     standings: [AtomicU32; SLOTS],
 }
 
-/// What a worker counts; only its own, so that busy workers do not slow each other.
+/// The counts of one worker, apart from those of others, so that busy workers do not slow each other down.
 #[repr(C, align(128))]
 pub(super) struct Worker {
     requests: [[AtomicU64; Class::ALL.len()]; Route::ALL.len()],
@@ -30,7 +30,7 @@ pub(super) struct Worker {
 }
 
 impl Scoreboard {
-    /// A worker is about to be forked into that slot.
+    /// A worker is about to be forked into this slot.
     pub(super) fn open_counts(&self, slot: usize) {
         self.board.master.used.fetch_max(slot as u32 + 1, Relaxed);
     }
@@ -45,22 +45,22 @@ impl Scoreboard {
         self.board.workers[slot].rounds[usize::from(!passed)].fetch_add(1, Relaxed);
     }
 
-    /// What the worker in a slot is about, as far as the master knows; `None`: there is none.
+    /// The standing of the worker in a slot, as far as the master knows; `None`: there is none.
     pub(crate) fn set_standing(&self, slot: usize, standing: Option<Standing>) {
         self.board.master.standings[slot].store(standing.map_or(0, |standing| standing as u32 + 1), Relaxed);
     }
 
-    /// How often each cause has had a worker replaced.
+    /// How many workers were replaced for each cause.
     pub(crate) fn set_restarts(&self, restarts: Restarts) {
         self.board.master.restarts.iter().zip(restarts).for_each(|(there, count)| there.store(count, Relaxed));
     }
 
-    /// The generation that is in force, or is coming into force.
+    /// The generation in force, or the one coming into force.
     pub(crate) fn set_generation(&self, generation: u32) {
         self.board.master.generation.store(generation, Relaxed);
     }
 
-    /// A reload has ended: a good configuration is in force, or the old one still is.
+    /// A reload has ended: the new configuration is in force, or (not `good`) the old one still is.
     pub(crate) fn set_reloaded(&self, good: bool) {
         let Master { reload_failed, reloaded, .. } = &self.board.master;
         reload_failed.store(!good, Relaxed);
@@ -89,7 +89,7 @@ impl Scoreboard {
             add(tally.requests.as_flattened_mut(), requests.as_flattened());
             add(&mut tally.rounds, rounds);
             let standing = standing.load(Relaxed).checked_sub(1).map(|standing| Standing::ALL[standing as usize]);
-            // The master does not hear of each round.
+            // The master does not hear of rounds, so the slot tells whether one is running.
             let standing = match standing {
                 Some(Standing::Idle) if slot.busy.load(Relaxed) => Some(Standing::Busy),
                 standing => standing,
@@ -140,7 +140,7 @@ mod tests {
         }
         assert_eq!(board.tally().workers, [1; 6]);
         board.set_busy(Standing::Idle as usize, true);
-        // One that has died of its round counts as what it is.
+        // Only an idle worker can be shown as busy.
         board.set_busy(Standing::Draining as usize, true);
         assert_eq!(board.tally().workers, [1, 0, 2, 1, 1, 1]);
         (0..6).for_each(|slot| board.set_standing(slot, None));

@@ -1,4 +1,4 @@
-//! What a check came to last, in one word: whoever is killed, it is written as a whole or not at all.
+//! The last outcome of a check in one word, so that it is written whole or not at all, even if its writer is killed.
 //!
 //! ```text
 //!   63                     22 21    18 17            4  3   2    0
@@ -13,18 +13,18 @@ use std::time::{Duration, SystemTime};
 
 use crate::check::Status;
 
-/// What a check came to last.
+/// The last outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Last {
     pub(super) status: Status,
-    /// With four digits of it.
+    /// To four digits.
     pub(super) elapsed: Duration,
     /// To the millisecond.
     pub(super) at: SystemTime,
     pub(super) has_figures: bool,
 }
 
-/// How many bits each field has, from the lowest: the status, whether there are figures, …
+/// The width of each field in bits, from the lowest: the status, whether there are figures, …
 const STATUS: u32 = 3;
 const FIGURES: u32 = 1;
 const DIGITS: u32 = 14;
@@ -36,7 +36,7 @@ impl Last {
         let millis = self.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         let (digits, power) = digits(self.elapsed);
         let mut word = 0;
-        // The lowest field is put in last.
+        // The highest field goes first.
         for (width, field) in [
             (WHEN, millis),
             (POWER, power),
@@ -49,7 +49,7 @@ impl Last {
         word
     }
 
-    /// The status alone.
+    /// Only the status.
     pub(super) fn status(word: u64) -> Option<Status> {
         let number = word & ((1 << STATUS) - 1);
         Status::ALL.get((number as usize).checked_sub(1)?).copied()
@@ -71,7 +71,7 @@ impl Last {
     }
 }
 
-/// A duration as four digits and the power of ten to multiply them with, in nanoseconds.
+/// A duration as four digits and the power of ten to multiply them by, in nanoseconds.
 fn digits(duration: Duration) -> (u64, u64) {
     let (mut digits, mut power) = (u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 2), 0);
     while digits > 9999 {
@@ -99,7 +99,7 @@ mod tests {
             let read = Last::from_word(last.to_word()).expect("it has a status");
             prop_assert_eq!(Last { elapsed: last.elapsed, ..read }, last);
             let error = read.elapsed.abs_diff(last.elapsed);
-            // Each digit that is dropped is rounded: 0.555… of the last of four that are kept.
+            // Each dropped digit is rounded: the error is at most 0.555… of the last of the four digits.
             prop_assert!(error <= last.elapsed / 1800, "{:?} became {:?}", last.elapsed, read.elapsed);
         }
 

@@ -1,35 +1,35 @@
-//! Text in shared memory that is believed only if one writer has written all of it.
+//! Text in shared memory that is valid only if a single writer has written all of it.
 //!
-//! Whoever writes may be killed in the middle, or another may write at the same time: nobody locks, and nobody
-//! waits. The text bears a seal, the hash of its words. What somebody has begun and not finished, or two have
-//! mixed, does not fit its seal, and is no text until the next one is written.
+//! A writer may be killed halfway, or two may write at once: there are no locks and no waiting. The text has a seal,
+//! the hash of its words. Text that is unfinished, or mixed from two writers, does not fit its seal, and counts as none
+//! until the next write.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// How many bytes of text there is room for.
+/// The longest text, in bytes.
 pub(super) const ROOM: usize = 1016;
 
-/// How often somebody tries to write or read what another is writing to.
+/// How often to try to write or read while others write.
 const TRIES: usize = 8;
 
-/// All zeroes is one that bears no text.
+/// All zeroes are a value without text.
 #[repr(C)]
 pub(super) struct Sealed {
     seal: AtomicU64,
-    /// How many bytes, then the bytes.
+    /// The number of bytes, then the bytes.
     words: [AtomicU64; 1 + ROOM / 8],
 }
 
 impl Sealed {
-    /// Replaces the text, of [`ROOM`] bytes at most. A shorter one is written faster.
+    /// Replaces the text, by at most [`ROOM`] bytes. A shorter text is written faster.
     pub(super) fn write(&self, text: &str) {
         let words: Vec<u64> = [text.len() as u64].into_iter().chain(text.as_bytes().chunks(8).map(word)).collect();
         for _ in 0..TRIES {
             self.words.iter().zip(&words).for_each(|(place, word)| place.store(*word, Relaxed));
             self.seal.store(seal(&words), Relaxed);
-            // Whoever is the last to write finds another's words among his own, and writes once more.
+            // The last of several writers finds their words mixed with its own, and writes again.
             if self.words().is_some_and(|there| there == words) {
                 return;
             }
@@ -60,7 +60,7 @@ fn word(bytes: &[u8]) -> u64 {
     u64::from_ne_bytes(word)
 }
 
-/// Never that of fresh memory, which is 0.
+/// Never 0, the seal of fresh memory.
 fn seal(words: &[u64]) -> u64 {
     let mut hasher = DefaultHasher::new();
     words.hash(&mut hasher);
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn what_was_begun_and_not_finished_is_not_believed() {
         let text = |byte: &str| byte.repeat(100);
-        // A writer that is killed before it comes to the seal has stored so many of the words.
+        // A writer that is killed before it reaches the seal has stored this many words.
         for stored in 1..=13 {
             let sealed = fresh();
             sealed.write(&text("a"));

@@ -6,20 +6,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::check::Status;
 
-/// The second since 1970, and in its lowest byte the status, counted from 1; all zeroes is that there was none yet.
+/// The second since 1970, and in the lowest byte the status, counted from 1; all zeroes means none yet.
 #[repr(C)]
 pub(super) struct Since(AtomicU64);
 
 impl Since {
-    /// The check has that status; since now, if that is a change.
+    /// The check has this status: from now on, if that is a change.
     pub(super) fn note(&self, status: Status, now: SystemTime) {
         let second = || now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let change = |word| (!is(word, status)).then(|| second() << 8 | (status as u64 + 1));
-        // Refused where there is nothing to change.
+        // An error means that there was nothing to change.
         let _ = self.0.fetch_update(Relaxed, Relaxed, change);
     }
 
-    /// Since when it has that status, if it has it.
+    /// Since when it has had this status, if that is its present one.
     pub(super) fn read(&self, status: Status) -> Option<SystemTime> {
         let word = self.0.load(Relaxed);
         is(word, status).then(|| UNIX_EPOCH + Duration::from_secs(word >> 8))

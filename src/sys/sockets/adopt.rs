@@ -1,4 +1,4 @@
-//! Sockets that a parent left open: found out what they are, refused with the reason, taken over.
+//! Sockets that a parent left open: examined, refused with a reason, or taken over.
 
 use std::os::fd::{BorrowedFd, RawFd};
 
@@ -9,7 +9,7 @@ use super::{Listener, Owner, prepare, shown};
 use crate::error::Error;
 use crate::sys::descriptors;
 
-/// Takes over a socket. `what` begins each message: which descriptor, and who named it.
+/// Takes over a socket. `what` begins each error message: it names the descriptor and where its number came from.
 pub(super) fn inherit(fd: RawFd, what: &str, backlog: i32) -> Result<Listener, Error> {
     let refuse = |why: &str| Error::Socket(format!("{what} {why}"));
     // SAFETY: borrowed for this call, which finds out whether it is open at all.

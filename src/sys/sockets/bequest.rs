@@ -10,7 +10,7 @@ use super::{Listener, Owner, SocketFile, adopt};
 use crate::error::Error;
 use crate::sys::descriptors;
 
-/// A listener as its heir is told about it; descriptors by number.
+/// The description of a listener for the successor; descriptors are numbers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Bequest {
     fd: RawFd,
@@ -25,8 +25,8 @@ struct FileBequest {
     lock: RawFd,
 }
 
-/// Describes the listeners, whose descriptors are appended to `fds`, sockets first: the heir will have
-/// them from `first` on.
+/// Describes the listeners and appends their descriptors to `fds`, sockets first. The successor will find them from
+/// `first` on.
 pub(crate) fn bequeath<'a>(listeners: &'a [Listener], first: RawFd, fds: &mut Vec<BorrowedFd<'a>>) -> Vec<Bequest> {
     let mut numbers = first..;
     let mut number = || numbers.next().expect("there are more numbers than descriptors");
@@ -46,7 +46,7 @@ pub(crate) fn bequeath<'a>(listeners: &'a [Listener], first: RawFd, fds: &mut Ve
     bequests
 }
 
-/// Takes over what was bequeathed. It is validated as if any parent had left it open.
+/// Takes over bequeathed listeners. They are validated like sockets from any other parent.
 pub(crate) fn inherit(bequests: &[Bequest], backlog: i32) -> Result<Vec<Listener>, Error> {
     let take = |Bequest { fd, ours, file }: &Bequest| {
         let listener = adopt::inherit(*fd, &format!("descriptor {fd} of the former master"), backlog)?;

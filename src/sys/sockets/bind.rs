@@ -1,15 +1,16 @@
-//! Sockets that we bind: TCP, unix sockets in the file system under a lock, abstract ones.
+//! Sockets that we bind: TCP, unix sockets in the file system under a lock, and abstract ones.
 
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, lchown};
 use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{FileOwner, Listener, Owner, SocketFile, prepare, shown};
 use crate::error::Error;
+use crate::sys::filesystem::open_locked;
 
 pub(super) fn tcp(host: &str, port: u16, backlog: i32) -> Result<Listener, Error> {
     let address = (host, port).to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {
@@ -19,7 +20,7 @@ pub(super) fn tcp(host: &str, port: u16, backlog: i32) -> Result<Listener, Error
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
-            // So that 0.0.0.0 and [::] can be bound side by side on one port.
+            // So that 0.0.0.0 and [::] can both be bound to one port.
             socket.set_only_v6(true)?;
         }
         socket.bind(&address.into())?;
@@ -43,15 +44,16 @@ fn refused(address: SocketAddr, error: &io::Error) -> String {
 
 pub(super) fn unix(path: &Path, backlog: i32, owner: FileOwner) -> Result<Listener, Error> {
     let refuse = |why: String| Error::Socket(format!("cannot listen on unix:{}: {why}", path.display()));
-    // Looked at before the lock, too: a lock beside a file that is none of ours, such as /etc/passwd.lock, would keep
-    // whoever uses that name out of his own file.
+    // Checked before locking, too: a lock beside a file that is not ours, such as /etc/passwd.lock, would lock out the
+    // programs that use that name.
     is_vacant(path).map_err(&refuse)?;
     let lock = lock_beside(path).map_err(&refuse)?;
     clear_way(path).map_err(&refuse)?;
     let bound = || -> io::Result<(Socket, (u64, u64))> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(path)?)?;
-        std::os::unix::fs::chown(path, owner.0, owner.1)?;
+        // If somebody has put a link in its place by now, its target is none of ours.
+        lchown(path, owner.0, owner.1)?;
         prepare(&socket)?;
         socket.listen(backlog)?;
         let file = std::fs::symlink_metadata(path)?;
@@ -62,21 +64,18 @@ pub(super) fn unix(path: &Path, backlog: i32, owner: FileOwner) -> Result<Listen
     Ok(Listener { name: format!("unix:{}", path.display()), socket, owner: Owner::Us(Some(file)) })
 }
 
-/// Holds `PATH.lock`, so that of two servers that start at once one waits for neither and gives up.
-/// The lock goes with the last process that has it open; its file stays, as deleting it would race.
+/// Holds `PATH.lock`: of two servers that start at once, the second gives up without waiting. The lock ends with the
+/// last process that has it open; its file stays, as deleting it would be a race.
 fn lock_beside(path: &Path) -> Result<File, String> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(&name)
-        .map_err(|error| format!("its lock {} cannot be opened: {error}", Path::new(&name).display()))?;
-    file.try_lock().map_err(|_| "another server holds it: stop that one, or choose another path".to_owned())?;
-    Ok(file)
+    open_locked(Path::new(&name)).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => "another server holds it: stop that one, or choose another path".to_owned(),
+        _ => format!("its lock {} cannot be opened: {error}", Path::new(&name).display()),
+    })
 }
 
-/// Whether nothing stands there; refuses what is no socket.
+/// Whether there is nothing at this path; refuses what is not a socket.
 fn is_vacant(path: &Path) -> Result<bool, String> {
     match std::fs::symlink_metadata(path) {
         Err(_) => Ok(true),
@@ -85,12 +84,12 @@ fn is_vacant(path: &Path) -> Result<bool, String> {
     }
 }
 
-/// Deletes the socket file of a server that is dead; refuses anything else that stands there.
+/// Deletes the socket file of a dead server; refuses anything else at this path.
 fn clear_way(path: &Path) -> Result<(), String> {
     if is_vacant(path)? {
         return Ok(());
     }
-    // Not waiting for a live server whose backlog is full.
+    // Non-blocking, so as not to wait for a live server whose backlog is full.
     let probe = || -> io::Result<()> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
         socket.connect(&SockAddr::unix(path)?)

@@ -1,5 +1,4 @@
-//! A report as it lies in the snapshot: what was found of each check, by its id. The checks themselves are each
-//! worker's own.
+//! A report in the form of the snapshot: what each check found, under its id. Each worker has the checks themselves.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,13 +14,13 @@ use crate::report::{Outcome, Report};
 /// A round's report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Contents {
-    /// Of which configuration and state of files the suite was.
+    /// The configuration and the state of the files that the suite was read from.
     pub(super) edition: u64,
     /// When the round began.
     pub(super) began: Duration,
-    /// For how long the machine had been suspended until then, which no other time here counts.
+    /// How long the machine had been suspended until then, which the other times leave out.
     pub(super) suspended: Duration,
-    /// By the ids of the checks. `None`: they are too much for the snapshot.
+    /// Under the ids of the checks. `None`: they do not fit into the snapshot.
     outcomes: Option<HashMap<String, Found>>,
 }
 
@@ -37,14 +36,13 @@ struct Found {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Figure {
     label: String,
-    /// As bits: JSON has no word for an infinite number.
+    /// As bits: JSON has no infinite numbers.
     value: u64,
     unit: String,
 }
 
 impl Contents {
-    /// What a round found that began at that moment, when it is `now`. Moments count from an epoch that all workers
-    /// have in common.
+    /// The report at `now` of a round that began at `began`. Moments count from an epoch that all workers share.
     pub(super) fn of(report: &Report, edition: u64, began: Duration, suspended: Duration, now: Duration) -> Contents {
         let found = |Outcome { check, finding, elapsed, age }: &Outcome| {
             let figure = |Perfdata { label, value, unit }: &Perfdata| Figure {
@@ -64,7 +62,7 @@ impl Contents {
         Contents { edition, began, suspended, outcomes: Some(report.outcomes.iter().map(found).collect()) }
     }
 
-    /// The same for when they are too much.
+    /// The same contents for when the outcomes do not fit.
     pub(super) fn without_outcomes(&self) -> Contents {
         Contents { outcomes: None, ..*self }
     }
@@ -73,12 +71,12 @@ impl Contents {
         serde_json::to_vec(self).expect("plain structs with names for keys are JSON")
     }
 
-    /// `None`: they are none.
+    /// `None` if they are not contents.
     pub(super) fn decode(bytes: &[u8]) -> Option<Contents> {
         serde_json::from_slice(bytes).ok()
     }
 
-    /// What there is about that part of the suite, when it is `now`; `None` if anything of it is missing.
+    /// The outcomes for this part of the suite, at `now`; `None` if any is missing.
     pub(super) fn report(&self, part: &Suite, now: Duration) -> Option<Report> {
         let outcomes = self.outcomes.as_ref()?;
         let outcome = |check: &Arc<Check>| {

@@ -1,4 +1,4 @@
-//! Several workers on one snapshot, in one process and on a clock of the test's own.
+//! Several workers that share a snapshot, in one process and on a clock that the test sets.
 
 use super::*;
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const LIFETIME: Duration = Duration::from_secs(5);
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Workers, and the moment that it is.
+/// The workers, and the time.
 struct Tree {
     workers: Vec<Cache>,
     now: Instant,
@@ -44,7 +44,7 @@ impl Tree {
         self.workers[worker].ask(key, wish, now, || now);
     }
 
-    /// As the loop does it, turn by turn.
+    /// Turns the worker's loop until nothing is due.
     fn advance(&mut self, worker: usize) -> Vec<Answer<'static>> {
         let (cache, now) = (&mut self.workers[worker], self.now);
         let mut answers = advance(cache, now, || now);
@@ -55,7 +55,7 @@ impl Tree {
         answers
     }
 
-    /// Advances until there is an answer from threads of the worker.
+    /// Advances until an answer comes from the worker's threads.
     #[track_caller]
     fn wait(&mut self, worker: usize) -> Vec<Answer<'static>> {
         let deadline = Instant::now() + LIMIT;
@@ -70,7 +70,7 @@ impl Tree {
     }
 }
 
-/// Moves on: all that can be answered by that.
+/// Moves on, and returns all answers that this makes possible.
 fn advance(cache: &mut Cache, now: Instant, clock: impl Fn() -> Instant) -> Vec<Answer<'static>> {
     cache.advance(now, clock);
     let owned = |Answer { key, manner, report, revision, age }: Answer<'_>| {
@@ -80,7 +80,7 @@ fn advance(cache: &mut Cache, now: Instant, clock: impl Fn() -> Instant) -> Vec<
     std::iter::from_fn(|| cache.next_answer().map(owned)).collect()
 }
 
-/// A check that counts its runs and says how many there were.
+/// A check that counts its runs and reports the number.
 fn counting(id: &str) -> (Suite, Arc<AtomicUsize>) {
     let runs = Arc::new(AtomicUsize::new(0));
     let counter = runs.clone();
@@ -89,14 +89,14 @@ fn counting(id: &str) -> (Suite, Arc<AtomicUsize>) {
     ([Arc::new(check)].into_iter().collect(), runs)
 }
 
-/// A check whose every run ends when it is let go.
+/// A check whose runs each end when they are released.
 fn gated(timeout: Duration) -> (Suite, mpsc::Sender<()>, Arc<AtomicUsize>) {
     let (release, gate) = mpsc::channel::<()>();
     let runs = Arc::new(AtomicUsize::new(0));
     let (counter, gate) = (runs.clone(), Mutex::new(gate));
     let action = move |_| {
         let run = counter.fetch_add(1, Ordering::SeqCst) + 1;
-        // The test is over when nobody can let it go any more.
+        // An error means that the test is over.
         let _ = gate.lock().map(|gate| gate.recv());
         Finding::error(run.to_string())
     };
@@ -192,7 +192,7 @@ fn who_has_waited_for_long_enough_has_a_round_of_his_own() {
     let (suite, _) = counting("db");
     let mut tree = Tree::new(2);
     let shared = tree.workers[0].shared.as_ref().expect("it has a cache");
-    // Whoever has it has it again whenever it would be free.
+    // Taken again whenever it expires.
     let _held = shared.snapshot.take_lease(9, tree.now, tree.now + LIMIT * 10).expect("nobody has it");
     tree.ask(1, 1, &suite, 1);
     assert!(tree.advance(1).is_empty());
@@ -335,8 +335,8 @@ fn the_time_that_checks_take_in_the_loop_is_part_of_the_age() {
 }
 
 proptest! {
-    /// Whoever asks when: each is answered, by a round that began after he asked or no longer ago than it may be; and
-    /// the tree runs no more rounds than that takes.
+    /// Whenever clients ask, each is answered from a round that began after its request or is young enough, and the
+    /// tree runs no more rounds than that needs.
     #[test]
     fn no_answer_is_older_than_it_says_or_than_it_may_be(
         steps in proptest::collection::vec((0..3usize, 0..4000u64), 1..60),

@@ -1,4 +1,4 @@
-//! Heads of HTTP messages: a request's is parsed and judged, a response's is written.
+//! Heads of HTTP messages: parses and checks those of requests, writes those of responses.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -21,22 +21,22 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Bytes in the whole head, however the other limits are set.
+    /// Bytes in the whole head, whatever the other limits are.
     const HEAD: usize = 64 * 1024;
 }
 
-/// Why a request is not served at all.
+/// Why a request is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rejection {
-    /// It is no HTTP, or is ambiguous.
+    /// It is not HTTP, or is ambiguous.
     Malformed(&'static str),
-    /// It did not come in time.
+    /// It did not arrive in time.
     Timeout,
     /// The request line is too long.
     LineTooLong,
-    /// There are too many fields, or too long ones.
+    /// There are too many fields, or one is too long.
     FieldsTooLarge,
-    /// A transfer coding or a method that nobody here knows.
+    /// A transfer coding or a method that we do not know.
     NotImplemented(&'static str),
     /// Neither HTTP/1.0 nor 1.1.
     Version,
@@ -67,23 +67,23 @@ pub(crate) enum Method {
     Head,
     /// OPTIONS, the default probe of HAProxy
     Options,
-    /// One that is never allowed here, such as POST.
+    /// A method that is never allowed here, such as POST.
     Other,
 }
 
 /// A request whose head is complete.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
-    /// The same as that of the request before only if their heads are the same.
+    /// Equal to that of the request before only if their heads are the same.
     pub(super) number: u64,
     pub(super) method: Method,
-    /// 0 or 1, of HTTP/1.x.
+    /// The x of HTTP/1.x: 0 or 1.
     pub(super) minor: u8,
-    /// Whether the client would use the connection again.
+    /// Whether the client may use the connection again.
     pub(super) keep_alive: bool,
     /// Whether a body follows the head.
     pub(super) has_body: bool,
-    /// How many bytes the head has.
+    /// The length of the head in bytes.
     pub(super) length: usize,
     target: Range<usize>,
     accept: Option<Range<usize>>,
@@ -91,14 +91,14 @@ pub(super) struct Request {
     scrape_timeout: Option<Range<usize>>,
 }
 
-/// What a request says, as far as it matters to the answer.
+/// The parts of a request that matter to the answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
     /// The method.
     pub(crate) method: Method,
     /// The request target, as it was sent.
     pub(crate) target: &'a str,
-    /// The Accept field; a repeated one is read to its first value.
+    /// The Accept field; `None` if there are several, which together may allow more than the first.
     pub(crate) accept: Option<&'a str>,
     /// The Authorization field.
     pub(crate) authorization: Option<&'a str>,
@@ -107,8 +107,8 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Request {
-    /// Whether its head may be kept to compare the next one with. A token may not: how long that takes would tell how
-    /// much of it is right.
+    /// Whether its head may be kept to compare the next one with. A head with a token may not: the time of the
+    /// comparison would tell how much of the token is right.
     fn is_memorable(&self) -> bool {
         self.authorization.is_none() && self.length <= KEPT_CAPACITY
     }
@@ -129,21 +129,21 @@ impl Request {
 #[derive(Clone, Debug)]
 pub(crate) struct Reader {
     limits: Limits,
-    /// The head before, if it is remembered: a probe asks the same all day, and is parsed once.
+    /// The head before, if it is remembered: a probe always sends the same head, which is then parsed once.
     head: Vec<u8>,
-    /// What that head says.
+    /// The request of that head.
     request: Option<Request>,
     /// How many heads were parsed.
     parsed: u64,
 }
 
 impl Reader {
-    /// One that takes no larger requests than that.
+    /// A reader with these limits.
     pub(crate) fn new(limits: Limits) -> Reader {
         Reader { limits, head: Vec::new(), request: None, parsed: 0 }
     }
 
-    /// What [`parse`] finds.
+    /// The result of [`parse`], or the remembered request.
     pub(super) fn read(&mut self, input: &[u8], scanned: usize) -> Result<Option<Request>, Rejection> {
         if let Some(request) = &self.request
             && input.starts_with(&self.head)
@@ -161,10 +161,10 @@ impl Reader {
     }
 }
 
-/// Parses the head at the start of the input, which becomes the request of that number. `scanned` bytes were seen
-/// before, without finding its end: a client that sends byte by byte must not have its head parsed for each of them.
+/// Parses the head at the start of the input into a request with this number. The first `scanned` bytes are known not
+/// to contain its end: the head of a client that sends byte by byte must not be parsed for each of them.
 pub(super) fn parse(input: &[u8], scanned: usize, limits: &Limits, number: u64) -> Result<Option<Request>, Rejection> {
-    // httparse skips empty lines before a request, and so would whoever looks for the end of its first line.
+    // httparse skips empty lines before a request, and so would our search for the end of the first line.
     if input.starts_with(b"\n") {
         return Err(BARE_LINE_FEED);
     }
@@ -181,7 +181,7 @@ pub(super) fn parse(input: &[u8], scanned: usize, limits: &Limits, number: u64) 
         Ok(Status::Partial) => return Ok(None),
         Err(error) => return Err(rejection(error, input)),
     };
-    // httparse takes a bare LF for a line end, a proxy before us may not.
+    // httparse accepts a bare LF as a line end; a proxy before us may not.
     if bare_line_feed(&input[..length]) {
         return Err(BARE_LINE_FEED);
     }
@@ -208,7 +208,7 @@ pub(super) fn parse(input: &[u8], scanned: usize, limits: &Limits, number: u64) 
         has_body: fields.transfer_encoding || fields.content_length.is_some_and(|length| length > 0),
         length,
         target: range(request.path.unwrap_or_default().as_bytes()),
-        accept: fields.accept.map(range),
+        accept: fields.accept.filter(|_| fields.accepts == 1).map(range),
         authorization: fields.authorization.map(range),
         scrape_timeout: fields.scrape_timeout.map(range),
     }))
@@ -231,7 +231,7 @@ fn rejection(error: httparse::Error, input: &[u8]) -> Rejection {
         httparse::Error::TooManyHeaders => Rejection::FieldsTooLarge,
         httparse::Error::HeaderName => Rejection::Malformed("a header field has a malformed name"),
         httparse::Error::HeaderValue => Rejection::Malformed("a header field has a malformed value"),
-        // "PRI * HTTP/2.0" and its like: httparse stops at the digit before it sees a version.
+        // "PRI * HTTP/2.0" and the like: httparse stops at the digit before it sees a version.
         _ if input.split(|&byte| byte == b'\r').next().is_some_and(|line| line.ends_with(b" HTTP/2.0")) => {
             Rejection::Version
         }
@@ -262,6 +262,7 @@ struct Fields<'a> {
     transfer_encoding: bool,
     hosts: usize,
     accept: Option<&'a [u8]>,
+    accepts: usize,
     authorization: Option<&'a [u8]>,
     scrape_timeout: Option<&'a [u8]>,
 }
@@ -273,10 +274,13 @@ impl<'a> Fields<'a> {
             if header.name.len() + header.value.len() + 2 > limits.field_size {
                 return Err(Rejection::FieldsTooLarge);
             }
-            // Told apart by length first: most fields are none of these.
+            // Distinguished by length first: most fields are none of these.
             match header.name.len() {
                 4 if header.name.eq_ignore_ascii_case("host") => fields.host(header.value)?,
-                6 if header.name.eq_ignore_ascii_case("accept") => fields.accept = fields.accept.or(Some(header.value)),
+                6 if header.name.eq_ignore_ascii_case("accept") => {
+                    fields.accepts += 1;
+                    fields.accept = Some(header.value);
+                }
                 13 if header.name.eq_ignore_ascii_case("authorization") => fields.authorization = Some(header.value),
                 10 if header.name.eq_ignore_ascii_case("connection") => fields.connection(header.value),
                 14 if header.name.eq_ignore_ascii_case("content-length") => fields.length(header.value)?,
@@ -339,11 +343,11 @@ pub(super) fn write(out: &mut Vec<u8>, response: &Response<'_>, close: bool, min
         (false, 0) => "Connection: keep-alive\r\n\r\n",
         (false, _) => "\r\n",
     };
-    // Not by `write!`, which took a sixth of all that a request does.
+    // Not with `write!`, which took a sixth of the time of a request.
     out.extend_from_slice(b"HTTP/1.1 ");
     match with_reason(*status) {
         Some(text) => out.extend_from_slice(text.as_bytes()),
-        // --fail-status is free to choose another; a reason phrase may be empty (RFC 9112, 4).
+        // --fail-status may choose any other; a reason phrase may be empty (RFC 9112, 4).
         None => {
             out.extend_from_slice(digits.format(*status).as_bytes());
             out.push(b' ');

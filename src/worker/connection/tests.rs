@@ -23,7 +23,7 @@ impl Talk {
         Talk { connection, reader, now, heard: String::new(), shut: false }
     }
 
-    /// The client says this, and is answered as far as can be; each answer's body is its target.
+    /// The client sends this, and is answered as far as possible; the body of each answer is its target.
     fn say(&mut self, bytes: impl AsRef<[u8]>) -> &mut Talk {
         let result = self.connection.receive(bytes.as_ref(), self.now, &mut self.reader, &PATIENCE);
         self.go_on(result);
@@ -49,7 +49,7 @@ impl Talk {
                     result = Ok(());
                 }
                 Need::Write => {
-                    // In pieces, as a slow client takes it.
+                    // In pieces, as a slow client would read it.
                     let output = self.connection.output();
                     let piece = &output[..output.len().min(100)];
                     self.heard.push_str(std::str::from_utf8(piece).expect("answers are ASCII here"));
@@ -178,19 +178,41 @@ fn a_header_without_end_is_cut_off() {
 #[test]
 fn empty_lines_before_a_request_are_none_of_it() {
     let mut talk = talk("\r\n\r");
-    let deadline = talk.connection.deadline();
-    talk.now += Duration::from_secs(5);
+    assert!(talk.statuses().is_empty());
     talk.say("\n\r\n");
-    assert_eq!(talk.connection.deadline(), deadline, "nor do they take its time");
     assert!(talk.connection.is_idle());
     talk.connection
-        .receive(b"\r\n\r\nHEAD / HTTP/1.1\r\nHost: x\r\n\r\n", talk.now, &mut talk.reader, &PATIENCE)
+        .receive(b"\r\nHEAD / HTTP/1.1\r\nHost: x\r\n\r\n", talk.now, &mut talk.reader, &PATIENCE)
         .expect("it is well formed");
     assert!(talk.connection.head().0.starts_with(b"HEAD / "), "the log has its first line");
     talk.go_on(Ok(()));
     talk.say("\r\nHEAD / HTTP/1.1\r\n\r\n");
     assert_eq!(talk.statuses(), ["200", "400"]);
     assert!(talk.heard.ends_with("\r\n\r\n"), "neither has a body: {}", talk.heard);
+}
+
+#[test]
+fn empty_lines_in_pieces_do_not_renew_the_header_timeout() {
+    let mut talk = Talk::new();
+    talk.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    talk.say("\r");
+    let deadline = Some(talk.now + PATIENCE.header);
+    for piece in ["\n", "\r", "\n", "\r", "\n", "\r"] {
+        talk.now += Duration::from_secs(1);
+        assert_eq!(talk.say(piece).connection.deadline(), deadline);
+    }
+    talk.say("\n\r\n\r\n");
+    assert_eq!(talk.statuses(), ["200", "400"], "five are too many");
+}
+
+#[test]
+fn an_answer_that_ends_a_kept_connection_is_not_overtaken_by_a_reset() {
+    let mut talk = Talk::new();
+    let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    talk.connection.receive(request, talk.now, &mut talk.reader, &PATIENCE).expect("it is well formed");
+    talk.connection.respond(Response { close: true, ..response(200, "") }, talk.now);
+    talk.go_on(Ok(()));
+    assert!(talk.shut, "what was sent behind it is taken in");
 }
 
 #[test]

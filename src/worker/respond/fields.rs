@@ -1,35 +1,34 @@
-//! The header fields of an answer, but for those that its connection knows best.
+//! The header fields of an answer, except those that its connection knows best.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The fields of the last answer, for the next one: mostly they are the same for a second.
+/// The fields of the last answer, kept for the next: mostly they are the same for a second.
 pub(super) struct Fields {
-    /// How the last of them begins, which differs in each answer.
+    /// The beginning of the last line, which is different in each answer.
     last_line: String,
     text: String,
-    /// For which media type and lines they were written, if those can come again.
+    /// The media type and lines that they were written for, if those can recur.
     written_for: Option<(&'static str, [&'static str; 2])>,
     date: Date,
 }
 
-/// The value of the Date field, written anew once a second: when the clock that tells dates is set, it is wrong for a
-/// second at most.
+/// The value of the Date field, updated once a second: if the wall clock is set, it is wrong for at most a second.
 #[derive(Default)]
 pub(super) struct Date {
     text: String,
-    /// When its second is over; `None` before the first.
+    /// The end of its second; `None` before the first.
     until: Option<Instant>,
 }
 
 impl Fields {
-    /// Fields of which the last line begins like this.
+    /// Fields whose last line begins like this.
     pub(super) fn new(last_line: String) -> Fields {
         Fields { last_line, text: String::new(), written_for: None, date: Date::default() }
     }
 
-    /// The fields for a body of that media type, and these lines, which have their line ends. The caller ends the last
-    /// line.
+    /// The fields for a body of this media type, followed by these lines, which have their line ends. The caller
+    /// completes the last line.
     pub(super) fn text(&mut self, media_type: &'static str, lines: [Cow<'static, str>; 2], now: Instant) -> &str {
         let wanted = match lines {
             [Cow::Borrowed(first), Cow::Borrowed(second)] => Some((media_type, [first, second])),
@@ -49,7 +48,7 @@ impl Fields {
         &self.text
     }
 
-    /// The value of the Date field at the moment `now`.
+    /// The value of the Date field at `now`.
     pub(super) fn date(&mut self, now: Instant) -> &str {
         if self.date.is_over(now) {
             self.written_for = None;
@@ -59,7 +58,7 @@ impl Fields {
 }
 
 impl Date {
-    /// The date at the moment `now`; the clock that tells dates is looked at when the last one is over.
+    /// The date at `now`; the wall clock is read when the second of the last one is over.
     fn text(&mut self, now: Instant, clock: impl Fn() -> SystemTime) -> &str {
         if self.is_over(now) {
             let time = clock();

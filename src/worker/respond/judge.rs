@@ -1,4 +1,4 @@
-//! What a request comes to: an answer at once, or checks that have to be run for it.
+//! Judges a request: it gets an answer at once, or checks must be run for it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -17,38 +17,38 @@ use crate::worker::connection::Asked;
 use crate::worker::route::{Query, Route};
 use crate::worker::{negotiate, scraper};
 
-/// The tag of the checks that readiness is made of.
+/// The tag of the checks that decide on readiness.
 const READINESS: &str = "readiness";
 
-/// An answer for which no check has to run.
+/// An answer that needs no check to run.
 pub(super) enum AtOnce {
     Text(u16, String),
-    /// The metrics, with the names of the checks or without.
+    /// The metrics, with or without the names of the checks.
     Metrics(Syntax, bool),
     Error(u16, String),
 }
 
-/// What a request for checks came to, to be known when the same is asked again.
+/// The result of judging a request for checks, kept for when the same comes again.
 pub(super) struct Judged {
-    /// Of the request.
+    /// The number of the request.
     number: u64,
-    /// All checks that there were.
+    /// All checks at that time.
     suite: Suite,
     wish: Wish,
 }
 
 impl Responder {
-    /// What the same request came to before, if there still are the same checks.
+    /// The earlier result for the same request, if the checks have not changed.
     pub(super) fn judged_before(&mut self, number: u64, now: Instant) -> Option<Wish> {
-        // The files of checks are looked at for no other request: that of /livez waits for nothing.
+        // Only such a request looks at the files of checks: an answer from /livez must wait for nothing.
         self.judged.as_ref().filter(|judged| judged.number == number)?;
         self.suite(now);
         let judged = self.judged.as_ref().filter(|judged| judged.suite.is(self.sources.suite()))?;
         Some(judged.wish.clone())
     }
 
-    /// Remembers what a request for checks came to, if it comes to the same until they change. With a cache it does not:
-    /// whether their files have changed so lately that nothing may be cached is another thing a moment later.
+    /// Remembers the result for a request for checks, if it stays valid until they change. With a cache it does not:
+    /// whether their files changed too recently for caching depends on the moment.
     pub(super) fn remember(&mut self, number: u64, wish: &Wish) {
         if self.cache.is_zero() {
             self.judged = Some(Judged { number, suite: self.sources.suite().clone(), wish: wish.clone() });
@@ -82,7 +82,10 @@ impl Responder {
                 let manner = Manner { dialect: Dialect::Ready, disclosed, verbose: query.verbose };
                 Continue(self.wish(part, manner, limit))
             }
-            Route::Elsewhere => Break(AtOnce::Error(404, format!("everything here is under {}/", self.prefix))),
+            Route::Elsewhere if disclosed => {
+                Break(AtOnce::Error(404, format!("everything here is under {}/", self.prefix)))
+            }
+            Route::Elsewhere => Break(AtOnce::Error(404, "there is nothing here".to_owned())),
             Route::NotAllowed => Break(AtOnce::Error(405, "only GET, HEAD and OPTIONS are answered here".to_owned())),
             Route::Malformed => Break(AtOnce::Error(400, "the request target cannot be read".to_owned())),
         }
@@ -98,13 +101,13 @@ impl Responder {
         Wish { part, manner, limit, whole }
     }
 
-    /// Why the service takes no requests at the moment, if so.
+    /// The reason why the service takes no requests at the moment, if there is one.
     fn unavailable(&self) -> Option<String> {
         if self.scoreboard.is_leaving() {
             return Some("draining".to_owned());
         }
         let reason = self.maintenance.as_deref().and_then(maintained);
-        // Said once by whichever worker is asked first.
+        // Logged once, by the worker that is asked first.
         if self.scoreboard.note_maintenance(reason.is_some()) {
             match &reason {
                 Some(reason) => tracing::info!("maintenance begins, /readyz fails: {}", one_line(reason)),
@@ -114,7 +117,8 @@ impl Responder {
         reason
     }
 
-    /// The checks that a path and a query select. To select none is a 404: a slip of the pen is no green report.
+    /// The checks that a path and a query select. Selecting none is a 404: a typing error must not look like a passing
+    /// report.
     fn part(&mut self, path: &str, query: &Query, disclosed: bool, now: Instant) -> ControlFlow<AtOnce, Suite> {
         let part = self.at(path, now);
         if part.checks().is_empty() && !path.is_empty() {
@@ -128,13 +132,13 @@ impl Responder {
         Continue(selected)
     }
 
-    /// The checks at or under a path; all of them when it is empty.
+    /// The checks at or under a path; all of them if it is empty.
     fn at(&mut self, path: &str, now: Instant) -> Suite {
         let suite = self.suite(now);
         if path.is_empty() { suite.clone() } else { suite.at(path) }
     }
 
-    /// The checks as their files say now; requests that come in together are looked at together.
+    /// The checks as their files are now; requests that arrive together share one look at them.
     pub(super) fn suite(&mut self, now: Instant) -> &Suite {
         if self.looked != Some(now) {
             self.looked = Some(now);
@@ -147,11 +151,11 @@ impl Responder {
     }
 }
 
-/// What the file of `--maintenance-file` says, if it is there.
+/// The content of the `--maintenance-file`, if it exists.
 fn maintained(file: &Path) -> Option<String> {
     let text = match read_file(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        // It is there, whatever is in it.
+        // It exists, readable or not.
         read => read.unwrap_or_default(),
     };
     let reason = text.lines().next().unwrap_or_default().trim();

@@ -1,4 +1,4 @@
-//! What the page for people has to know beside the report: the way to it, and the ways on from it.
+//! What the page for people shows beside the report: how it was selected, and links to other selections.
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -8,7 +8,7 @@ use crate::collect::Suite;
 use crate::render::html::View;
 use crate::worker::route::Query;
 
-/// What a request has chosen, and what else there is to choose.
+/// What a request has selected, and what else it could.
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
     tags: BTreeSet<String>,
@@ -17,7 +17,7 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    /// What a query has chosen of these checks.
+    /// What a query selects from these checks.
     pub(super) fn of(query: Query, checks: &Suite) -> Choice {
         let Query { tags: chosen, excluded, verbose: _, format } = query;
         let excluded = excluded.into_iter().map(|name| ("exclude", name));

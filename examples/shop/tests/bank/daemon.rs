@@ -1,4 +1,4 @@
-//! The bank's daemon, on a socket of its test's.
+//! The bank's daemon, on a socket of the test.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -20,14 +20,14 @@ pub(crate) struct Bank {
 }
 
 impl Bank {
-    /// Opens it with these checks. The listener is bound already, so the first request waits for it.
+    /// Starts it with these checks. The listener is already bound, so the first request waits for it.
     pub(crate) fn open(names: &str, args: &[&str], variables: &[(&str, &str)]) -> Bank {
         let mut program = Command::new(env!("CARGO_BIN_EXE_bank"));
         program.arg("serve");
         Bank::run(program, names, args, variables)
     }
 
-    /// Opens it by another command, to which `--fd 0` and the rest are added.
+    /// Starts it with another command, to which `--fd 0` and the rest are added.
     pub(crate) fn run(mut command: Command, names: &str, args: &[&str], variables: &[(&str, &str)]) -> Bank {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
@@ -47,7 +47,7 @@ impl Bank {
         Bank { process, address, directory }
     }
 
-    /// From now on the checks that may be robbed end their worker in this way; `None`: they do not any more.
+    /// From now on the checks that may be robbed end their worker in this way; `None`: they no longer do.
     pub(crate) fn robbed(&self, way: Option<&str>) {
         let file: PathBuf = self.directory.path().join("robbery");
         match way {
@@ -66,14 +66,14 @@ impl Bank {
         stream.set_read_timeout(Some(PATIENCE * 2)).expect("it is not zero");
         write!(stream, "GET {path} HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n\r\n").expect("it takes a request");
         let mut answer = String::new();
-        // That a dead worker's connection is reset is no answer either.
+        // If the connection is reset because the worker died, that is no answer either.
         let read = stream.read_to_string(&mut answer);
         let is_late = read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
         assert!(!is_late, "{path}: no answer in time\n{}", self.log());
         (!answer.is_empty()).then_some(answer)
     }
 
-    /// The head and the report of an answer that has to come.
+    /// The head and the report of an answer, which must come.
     pub(crate) fn report(&self) -> (String, Value) {
         let answer = self.ask("/").expect("it answers");
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
@@ -99,7 +99,7 @@ impl Bank {
 
 impl Drop for Bank {
     fn drop(&mut self) {
-        // It may have ended already; all that matters is that it has. Its workers leave with it.
+        // It may have ended already, which is fine. Its workers end with it.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

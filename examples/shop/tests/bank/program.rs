@@ -1,5 +1,5 @@
-//! A bank that never answers, whose vault may hang its worker, and which may be robbed: for the tests of what becomes of
-//! the others.
+//! A bank that never answers, whose vault may hang its worker, and which may be robbed: to test what happens to the
+//! others.
 
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -38,7 +38,7 @@ fn clerk() {
     std::thread::sleep(Duration::from_millis(200));
 }
 
-/// Ends the process in the way that is written in the file of BANK_ROBBERY, as long as there is one.
+/// Ends the process in the way that the file of BANK_ROBBERY names, as long as it exists.
 fn be_robbed() {
     let way = std::env::var("BANK_ROBBERY").map(|file| std::fs::read_to_string(file).unwrap_or_default());
     match way.unwrap_or_default().as_str() {
@@ -47,7 +47,8 @@ fn be_robbed() {
         "exit" => std::process::exit(7),
         "retire" => std::process::exit(0),
         "memory" => drop(vec![1_u8; 1 << 30]),
-        // Again and again: Rust's own handler of SEGV takes the first one for a stack overflow, until that comes again.
+        // Repeatedly: Rust's own handler of SIGSEGV, which looks for a stack overflow, lets only the second one end the
+        // process.
         signal => loop {
             let _ = Command::new("kill").args([signal, &std::process::id().to_string()]).status();
         },

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// How often each cause is counted after that.
+/// How often each cause is counted after this history.
 fn counted(asked: usize, history: impl FnOnce(&mut World)) -> Vec<(&'static str, u64)> {
     let mut world = World::new(asked);
     world.ready_all();

@@ -1,4 +1,4 @@
-//! A world without processes for the fleet to act on, which checks at each step that it acts soundly.
+//! A world without processes for the fleet to act on, which checks at each step that it acts correctly.
 
 use super::super::*;
 
@@ -9,7 +9,7 @@ pub(super) const TIMING: Timing =
 /// The pid of the new master.
 const SUCCESSOR: Pid = 9;
 
-/// One thing that happens. Workers are named by their place among the living.
+/// One thing that happens. Workers are identified by their place among the living.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
     Command(Command),
@@ -22,7 +22,7 @@ pub(super) enum Step {
     Hang(usize),
     Wait(Duration),
     FailNextFork,
-    /// The new master says that it is ready.
+    /// The new master reports that it is ready.
     Succeed,
     SuccessorDies,
 }
@@ -31,7 +31,7 @@ pub(super) enum Step {
 pub(super) struct World {
     pub(super) fleet: Fleet,
     pub(super) now: Instant,
-    /// The processes, in the order they were forked.
+    /// The processes, in the order in which they were forked.
     alive: Vec<Pid>,
     pub(super) forks: usize,
     pub(super) terminated: usize,
@@ -45,11 +45,11 @@ pub(super) struct World {
     pub(super) given_up: usize,
     pub(super) handed_over: bool,
     pub(super) exited: Option<u8>,
-    /// TERM and ABRT do nothing to the workers.
+    /// TERM and ABRT have no effect on the workers.
     pub(super) ignore_signals: bool,
     fail_fork: bool,
     good: bool,
-    /// What the configuration that a reload finds says about times; `None`: the same as before.
+    /// The times in the configuration that a reload finds; `None`: the same as before.
     pub(super) reloaded: Option<Timing>,
     doomed: Vec<Pid>,
     pub(super) history: Vec<Step>,
@@ -198,7 +198,12 @@ impl World {
             Action::Inspect => self.inspections += 1,
             Action::Leave => self.left = true,
             Action::Exit(code) => self.exited = Some(code),
-            Action::Reopen(_) | Action::ReopenLogs | Action::Reap | Action::Beat { .. } | Action::CloseListeners => {}
+            Action::TooLate { .. }
+            | Action::Reopen(_)
+            | Action::ReopenLogs
+            | Action::Reap
+            | Action::Beat { .. }
+            | Action::CloseListeners => {}
         }
         None
     }
@@ -231,7 +236,7 @@ impl World {
 
     // --- a world in which all goes well ------------------------------------------------------------
 
-    /// Those who were told to end do so.
+    /// The workers that were told to end do so.
     pub(super) fn bury(&mut self) {
         while let Some(pid) = self.doomed.first().copied() {
             self.die(pid, End::Well);
@@ -251,7 +256,7 @@ impl World {
         self.alive.iter().position(booting)
     }
 
-    /// Waits until somebody boots.
+    /// Waits until a worker boots.
     pub(super) fn settle_boots(&mut self) {
         for _ in 0..1000 {
             if self.booting().is_some() {
@@ -262,7 +267,7 @@ impl World {
         panic!("nobody is forked: {:?}", self.history);
     }
 
-    /// Lets everything that is under way come to its end, with no further mishap.
+    /// Lets everything in progress finish, without further mishaps.
     pub(super) fn settle(&mut self) {
         self.ignore_signals = false;
         for _ in 0..1000 {
