@@ -177,3 +177,11 @@ fn more_workers_than_the_machine_has_processors_answer_reload_and_stop() {
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait(), Some(0));
 }
+
+#[test]
+fn a_first_boot_that_takes_longer_than_the_timeout_exits_3_and_says_what_to_do() {
+    // One of so many is late for certain.
+    let (code, stderr) = refused(&["-b", "127.0.0.1:0", "-w", "8", "--timeout", "1us"], &[]);
+    assert_eq!(code, 3, "{stderr}");
+    assert!(stderr.contains("ERROR worker ") && stderr.contains("if it needs longer, raise --timeout"), "{stderr}");
+}

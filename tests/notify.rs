@@ -2,7 +2,8 @@
 
 mod support;
 
-use std::os::unix::net::UnixDatagram;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
 use support::*;
@@ -43,6 +44,64 @@ fn a_reload_that_is_refused_is_over_and_stays_in_the_status() {
 }
 
 #[test]
+fn a_reload_that_is_interrupted_is_ended_for_systemd() {
+    let (server, manager) = Manager::start(&["-w", "2"], &[]);
+    manager.hear("READY=1");
+    // Both are there when it goes on.
+    for signal in [Signal::SIGSTOP, Signal::SIGHUP, Signal::SIGWINCH, Signal::SIGCONT] {
+        server.signal(signal);
+    }
+    manager.hear("RELOADING=1");
+    let ready = manager.hear("READY=1");
+    assert!(ready.contains("STATUS=0 of 2 workers") && ready.contains("; reload broken off: "), "{ready}");
+    server.signal(Signal::SIGHUP);
+    assert!(manager.hear("READY=1").contains("STATUS=2 of 2 workers serve"));
+}
+
+#[test]
+#[ignore = "needs strace: run tests/run"]
+fn nobody_is_told_ready_before_the_first_worker_answers() {
+    let inject = "inject=clone,clone3,fork,vfork:error=EAGAIN";
+    let trace = ["-qq", "-o", "/dev/null", "-e", "trace=clone,clone3,fork,vfork", "-e", inject];
+    let launch = Launch::under("strace", trace).args(["-b", "127.0.0.1:0", "--env-file", "variables"]);
+    let home = launch.path("");
+    let write = |text| std::fs::write(home.join("variables"), text).expect("the directory is ours");
+    write("");
+    let (launch, manager) = Manager::of(launch.current_dir(&home));
+    let server = launch.spawn();
+    server.logs("cannot fork a worker");
+    write("HEALTHCHECKS=nowhere\n");
+    let master = processes::children(server.master())[0];
+    send(master, Signal::SIGHUP);
+    let first = manager.next();
+    assert!(first.starts_with("STATUS=0 of 1 workers") && first.contains("; reload refused: "), "{first}");
+    send(master, Signal::SIGTERM);
+    assert!(manager.next().starts_with("STOPPING=1"));
+}
+
+#[test]
+fn no_error_speaks_to_systemd_in_lines_of_its_own() {
+    let launch = Launch::serve(["-w", "1"]);
+    let home = launch.path("checks");
+    std::fs::create_dir(&home).expect("the directory is ours");
+    let write = |text: &str| std::fs::write(home.join("a.toml"), text).expect("the directory is ours");
+    write("[[check]]\nuse = \"load:\"\n");
+    let (launch, manager) = Manager::of(launch.args([&home]));
+    let server = launch.start();
+    manager.hear("READY=1");
+    let long = "\u{1F3E5}".repeat(1000);
+    let long = format!("/no/{long}");
+    for bad in ["exec:/bin/no\\nMAINPID=1", "exec:no\\nMAINPID=1", "nothing\\nMAINPID=1", "no\" = \"toml", &long] {
+        write(&format!("[[check]]\nuse = \"{bad}\"\n"));
+        server.signal(Signal::SIGHUP);
+        let ready = manager.hear("READY=1");
+        let names: Vec<_> = ready.lines().map(|line| line.split('=').next().unwrap_or_default()).collect();
+        assert_eq!(names, ["READY", "STATUS"], "{ready}");
+        assert!(ready.contains("; reload refused: ") && ready.len() < 1100, "{ready}");
+    }
+}
+
+#[test]
 fn the_status_follows_the_number_of_workers() {
     let (server, manager) = Manager::start(&["-w", "2"], &[]);
     manager.hear("READY=1");
@@ -62,12 +121,22 @@ fn the_status_says_how_many_checks_failed() {
 
 #[test]
 fn a_drain_asks_for_the_time_that_it_may_take() {
-    let (mut server, manager) = Manager::start(&["--drain-delay", "1", "--graceful-timeout", "200"], &[]);
+    assert_drain_asks_for("200", Duration::from_secs(201));
+}
+
+#[test]
+fn a_drain_of_two_hours_is_asked_for_in_full() {
+    assert_drain_asks_for("2h", Duration::from_secs(7201));
+}
+
+#[track_caller]
+fn assert_drain_asks_for(graceful: &str, asked: Duration) {
+    let (mut server, manager) = Manager::start(&["--drain-delay", "1", "--graceful-timeout", graceful], &[]);
     manager.hear("READY=1");
     server.signal(Signal::SIGTERM);
     let stopping = manager.hear("STOPPING=1");
     let extended = Duration::from_micros(value(&stopping, "EXTEND_TIMEOUT_USEC").parse().expect("it is a number"));
-    assert!(extended > Duration::from_secs(201) && extended < Duration::from_secs(230), "{extended:?}");
+    assert!(extended > asked && extended < asked + Duration::from_secs(29), "{extended:?}");
     assert_eq!(server.wait(), Some(0));
 }
 
@@ -78,6 +147,8 @@ fn an_upgrade_names_the_new_master_before_anybody_listens_to_it() {
     let before = server.workers();
     server.signal(Signal::SIGUSR2);
     let message = manager.hear("MAINPID=");
+    // For a reload that had not ended.
+    assert!(message.starts_with("READY=1\n"), "{message}");
     let master: i32 = value(&message, "MAINPID").parse().expect("it is a number");
     assert_eq!(processes::name(master), "hospital:master");
     assert!(message.contains("STATUS=2 of 2 workers serve on "), "{message}");
@@ -89,6 +160,35 @@ fn an_upgrade_names_the_new_master_before_anybody_listens_to_it() {
     send(master, Signal::SIGTERM);
     manager.hear("STOPPING=1");
     eventually("the new master is gone", || !processes::is_alive(master));
+}
+
+#[test]
+fn a_notify_socket_that_nobody_reads_holds_up_nothing() {
+    let (mut server, manager) = Manager::start(&["-w", "1"], &[]);
+    manager.hear("READY=1");
+    manager.fill();
+    server.signal(Signal::SIGTTIN);
+    eventually("another worker is there", || server.workers().len() == 2);
+    server.signal(Signal::SIGHUP);
+    server.logs("reloaded: all workers");
+    // What matters is told as soon as there is room.
+    let ready = manager.hear("READY=1");
+    assert!(ready.contains("; reloaded: generation 1 ("), "{ready}");
+    server.signal(Signal::SIGTTIN);
+    manager.hear("STATUS=2 of 2 workers serve");
+    manager.fill();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+}
+
+#[test]
+fn a_notify_socket_may_have_an_abstract_name() {
+    let name = format!("hospital-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("it is short");
+    let socket = UnixDatagram::bind_addr(&address).expect("nobody else has it");
+    socket.set_read_timeout(Some(DEADLINE)).expect("it is not zero");
+    let _server = Launch::serve(["-w", "1"]).env("NOTIFY_SOCKET", &format!("@{name}")).start();
+    Manager { socket }.hear("READY=1");
 }
 
 // --- the watchdog ------------------------------------------------------------------------------------
@@ -208,22 +308,39 @@ fn a_descriptor_that_is_none_to_write_to_is_refused() {
 /// Listens at $NOTIFY_SOCKET, as systemd does.
 struct Manager {
     socket: UnixDatagram,
-    _directory: tempfile::TempDir,
 }
 
 impl Manager {
     /// A server with this service manager, and with an empty file `variables` in its directory.
     #[track_caller]
     fn start(args: &[&str], env: &[(&str, &str)]) -> (Server, Manager) {
-        let directory = tempfile::tempdir().expect("there is room");
-        let path = directory.path().join("notify");
-        let socket = UnixDatagram::bind(&path).expect("the directory is ours");
-        socket.set_read_timeout(Some(DEADLINE)).expect("it is not zero");
-        let launch = Launch::serve(args).env("NOTIFY_SOCKET", path.to_str().expect("it is UTF-8"));
+        let launch = Launch::serve(args);
         let home = launch.path("");
         std::fs::write(home.join("variables"), "").expect("the directory is ours");
         let launch = env.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
-        (launch.current_dir(&home).start(), Manager { socket, _directory: directory })
+        let (launch, manager) = Manager::of(launch.current_dir(&home));
+        (launch.start(), manager)
+    }
+
+    /// The service manager of a server to be.
+    #[track_caller]
+    fn of(launch: Launch) -> (Launch, Manager) {
+        let path = launch.path("notify");
+        let socket = UnixDatagram::bind(&path).expect("the directory is ours");
+        socket.set_read_timeout(Some(DEADLINE)).expect("it is not zero");
+        (launch.env("NOTIFY_SOCKET", path.to_str().expect("it is UTF-8")), Manager { socket })
+    }
+
+    /// Leaves no room for another message.
+    fn fill(&self) {
+        let address = self.socket.local_addr().expect("it is bound");
+        // By a sender of its own each, for there is a limit for each sender, too.
+        let fits = || {
+            let sender = UnixDatagram::unbound().expect("there is a descriptor");
+            sender.set_nonblocking(true).expect("it is ours");
+            sender.send_to_addr(b"nothing", &address).is_ok()
+        };
+        while fits() {}
     }
 
     /// The next message, whatever it says, except those for the watchdog.

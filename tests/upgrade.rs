@@ -122,6 +122,21 @@ fn term_during_an_upgrade_ends_both() {
 }
 
 #[test]
+fn term_during_an_upgrade_ends_both_whatever_the_drain_delay() {
+    let site = Site::open(Way::Tcp, &["--drain-delay", "2"]);
+    let (head, gate) = (site.family.head(), site.family.path("gate"));
+    let slow = format!("until [ -e {} ]; do sleep 0.01; done; exec {HOSPITAL} \"$@\"", gate.display());
+    site.replace_program(Some(&site.script(&slow)));
+    site.logs_after("upgrade: a new master", || send(head, Signal::SIGUSR2));
+    site.logs_after("INFO draining", || send(head, Signal::SIGTERM));
+    // It would answer well within the drain delay.
+    std::fs::write(gate, "").expect("the directory is ours");
+    within(PATIENCE, "everybody is gone", || site.family.members().is_empty());
+    assert_eq!(site.logged("answers: draining"), 0, "{}", site.log());
+    assert!(try_get(&site.at, "/").is_err());
+}
+
+#[test]
 fn a_term_that_comes_with_the_usr2_leaves_no_second_tree() {
     for first in [Signal::SIGUSR2, Signal::SIGTERM] {
         for _ in 0..5 {
@@ -197,6 +212,14 @@ fn a_new_master_that_is_killed_before_it_answers_leaves_everything_as_it_was() {
     load.wait_for_answers(50);
     load.stop().assert_nothing_lost();
     site.expect_tidy();
+}
+
+#[test]
+fn a_master_killed_during_an_upgrade_takes_the_new_one_along() {
+    let site = Site::open(Way::Tcp, &[]);
+    hang_in_an_upgrade(&site);
+    send(site.family.head(), Signal::SIGKILL);
+    within(PATIENCE, "everybody is gone", || site.family.members().is_empty());
 }
 
 /// Begins an upgrade to a program that never gets ready; returns its pid.

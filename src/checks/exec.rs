@@ -164,17 +164,16 @@ fn spoken(duration: Duration) -> humantime::FormattedDuration {
 
 /// The absolute path, if there is a program that we may run.
 fn executable(path: &Path) -> std::result::Result<PathBuf, String> {
-    let shown = path.display();
     if path.components().count() < 2 {
-        return Err(format!("{shown:?} is no path of a program, as in exec:/usr/lib/nagios/plugins/check_load"));
+        return Err(format!("{path:?} is no path of a program, as in exec:/usr/lib/nagios/plugins/check_load"));
     }
-    let found = path.metadata().map_err(|error| format!("{shown} cannot be run: {error}"))?;
+    let found = path.metadata().map_err(|error| format!("{path:?} cannot be run: {error}"))?;
     if !found.is_file() {
-        return Err(format!("{shown} cannot be run: it is no file"));
+        return Err(format!("{path:?} cannot be run: it is no file"));
     }
     filesystem::may_execute(path)
-        .map_err(|error| format!("{shown} cannot be run: {error}: is it executable (chmod +x) for this user?"))?;
-    std::path::absolute(path).map_err(|error| format!("{shown} has no absolute path: {error}"))
+        .map_err(|error| format!("{path:?} cannot be run: {error}: is it executable (chmod +x) for this user?"))?;
+    std::path::absolute(path).map_err(|error| format!("{path:?} has no absolute path: {error}"))
 }
 
 /// A single value is a list with commas (`\,` for a comma in an argument); several values are one argument each.

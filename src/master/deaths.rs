@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::fleet::{End, Pid, Slot};
 use crate::duration;
@@ -100,6 +100,14 @@ impl Coroner {
     }
 }
 
+/// A worker that boots is about to be killed for it.
+pub(super) fn too_late(slot: usize, pid: Pid, after: Duration) {
+    let after = duration::spoken(after);
+    tracing::error!(
+        "worker {slot} (pid {pid}) still boots after {after}: killing it: if it needs longer, raise --timeout"
+    );
+}
+
 /// The checks that a worker was running, as the end of a sentence.
 fn named(checks: &[InProgress]) -> String {
     let mut names: Vec<_> = checks.iter().take(NAMED).map(|check| check.name.clone()).collect();
@@ -116,7 +124,6 @@ fn named(checks: &[InProgress]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn check(name: &str, case: u64) -> InProgress {
         InProgress { key: 1, since: Duration::ZERO, case, name: name.to_owned(), in_loop: false }

@@ -231,9 +231,9 @@ impl Fleet {
                 self.force.asked = (self.force.asked - 1).max(1);
                 vec![]
             }
-            (Command::Pause, _) => {
+            (Command::Pause, phase) => {
                 self.phase = Phase::Paused;
-                vec![]
+                if let Phase::Reloading { .. } = phase { vec![Action::BreakOff] } else { vec![] }
             }
         }
     }

@@ -158,7 +158,7 @@ impl Master {
     fn wait(&mut self) -> io::Result<Vec<Event>> {
         let mut fds = vec![self.signals.as_fd(), self.bell.0.as_fd()];
         fds.extend(self.succession.as_ref().map(AsFd::as_fd));
-        descriptors::wait_readable(&fds, self.fleet.next_deadline())?;
+        descriptors::wait_readable(&fds, self.supervision.deadline(self.fleet.next_deadline()))?;
         let mut rung = [0; 64];
         // The scoreboard tells which worker rang; the pipe only wakes us, and is emptied.
         while matches!(self.bell.0.read(&mut rung), Ok(1..)) {}
@@ -206,6 +206,7 @@ impl Master {
             Action::Inspect => return Flow::On(self.inspect()),
             Action::Load => return Flow::On(vec![self.load()]),
             Action::Term(pid) => self.dismiss(pid, Signal::SIGTERM),
+            Action::TooLate { slot, pid, after } => deaths::too_late(slot, pid, after),
             Action::Kill(pid) => self.dismiss(pid, Signal::SIGKILL),
             Action::Reopen(pid) => send(pid, Signal::SIGUSR1),
             Action::Abort { slot, pid } => {
@@ -226,6 +227,7 @@ impl Master {
                 tracing::error!("the new workers cannot boot: generation {generation} goes on serving");
                 self.reloaded("reload failed: the new workers cannot boot");
             }
+            Action::BreakOff => self.reloaded("reload broken off: the workers are sent away"),
             Action::Announce => {
                 self.announce();
                 memory::release();
@@ -320,7 +322,7 @@ impl Master {
     // --- the configuration -------------------------------------------------------------------------
 
     fn load(&mut self) -> Event {
-        systemd::reloading();
+        self.reloading();
         match (self.load)(&self.given) {
             Ok(plan) => {
                 self.warn_of_what_stays(&plan);
@@ -361,8 +363,9 @@ impl Master {
         }
     }
 
-    fn end(self, code: u8) -> Ended {
+    fn end(mut self, code: u8) -> Ended {
         self.dismiss_keeper();
+        self.supervision.have_last_word();
         if let Some(pidfile) = self.pidfile.filter(PidFile::is_mine) {
             pidfile.remove();
         }

@@ -12,14 +12,18 @@ use crate::sys::{descriptors, procfs, systemd};
 /// How much longer than its parts a drain may take before the service manager considers us stuck.
 const MARGIN: Duration = Duration::from_secs(10);
 
+/// How soon a service manager that had no room for what it has to know is told again.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// What a supervisor needs from us.
 #[derive(Default)]
 pub(super) struct Supervision {
     /// Where to report that we are ready; `None` once that is done.
     notify: Option<File>,
+    manager: systemd::Manager,
     /// The result of the last reload or upgrade, and when it was.
     outcome: Option<String>,
-    /// The last status that was reported; `None` while another master reports.
+    /// The last status that was reported; `None` before we are ready, and while another master reports.
     told: Option<String>,
 }
 
@@ -35,6 +39,20 @@ impl Supervision {
         };
         Ok(Supervision { notify: notify_fd.map(open).transpose()?, ..Supervision::default() })
     }
+
+    /// The deadline, or when to tell again what the service manager had no room for, if that is earlier.
+    pub(super) fn deadline(&mut self, deadline: Option<Instant>) -> Option<Instant> {
+        let again = (!self.manager.say_again()).then(|| Instant::now() + AGAIN);
+        deadline.into_iter().chain(again).min()
+    }
+
+    /// A last try: if systemd does not hear of the next master, it takes our end for the end of the service.
+    pub(super) fn have_last_word(&mut self) {
+        let last = Instant::now() + AGAIN;
+        while !self.manager.say_again() && Instant::now() < last {
+            std::thread::sleep(AGAIN / 10);
+        }
+    }
 }
 
 impl Master {
@@ -49,7 +67,7 @@ impl Master {
                 // The service manager listens only to the main process, which the former master still is.
                 succession::complete(bell, &status);
             }
-            None => systemd::ready(&status),
+            None => self.supervision.manager.ready(&status),
         }
         if let Some(notify) = self.supervision.notify.take()
             && let Err(error) = descriptors::write_if_ready(&notify, b"\n")
@@ -69,12 +87,23 @@ impl Master {
         self.supervision.outcome = Some(format!("{outcome} ({})", httpdate::fmt_http_date(SystemTime::now())));
     }
 
+    /// A reload begins. Before the announcement there is none: the start goes on.
+    pub(super) fn reloading(&mut self) {
+        if self.supervision.told.is_some() {
+            self.supervision.manager.reloading();
+        }
+    }
+
     /// A reload has ended.
     pub(super) fn reloaded(&mut self, outcome: &str) {
         self.came_to(outcome);
         let status = self.status();
-        systemd::ready(&status);
-        self.told(status);
+        if self.supervision.told.is_some() {
+            self.supervision.manager.ready(&status);
+            self.told(status);
+        } else if self.predecessor.is_none() {
+            self.supervision.manager.status(&status);
+        }
     }
 
     /// The service shuts down.
@@ -82,13 +111,13 @@ impl Master {
         self.scoreboard.set_leaving();
         tracing::info!("draining");
         let status = self.status();
-        systemd::stopping(&status, self.fleet.patience() + MARGIN);
+        self.supervision.manager.stopping(&status, self.fleet.patience() + MARGIN);
         self.told(status);
     }
 
     /// From now on another master reports, and has told us its status.
     pub(super) fn fall_silent(&mut self, successor: i32, its_status: &str) {
-        systemd::main_pid(successor, its_status);
+        self.supervision.manager.main_pid(successor, its_status);
         self.supervision.told = None;
     }
 
@@ -96,8 +125,7 @@ impl Master {
     pub(super) fn tell_status(&mut self) {
         if self.supervision.told.is_some() {
             let status = self.status();
-            if self.supervision.told.as_ref() != Some(&status) {
-                systemd::status(&status);
+            if self.supervision.told.as_ref() != Some(&status) && self.supervision.manager.status(&status) {
                 self.supervision.told = Some(status);
             }
         }
@@ -126,7 +154,7 @@ impl Master {
         if !stuck.is_empty() && stuck.iter().all(|stuck| *stuck) {
             tracing::error!("every worker is stuck: the watchdog is not told that all is well");
         } else {
-            systemd::beat();
+            self.supervision.manager.beat();
         }
     }
 

@@ -205,5 +205,7 @@ impl AsFd for Succession {
 
 /// Tells the former master that we can answer, and our status. It may be gone, in which case nobody waits.
 pub(super) fn complete(mut bell: PipeWriter, status: &str) {
+    // Before it is told, for then it ends.
+    process::outlive_parent();
     let _ = bell.write(&status.as_bytes()[..status.len().min(MOST)]);
 }

@@ -8,7 +8,7 @@ use std::process::{Command, ExitStatus};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::unistd::{ForkResult, Pid, getppid};
+use nix::unistd::{ForkResult, Pid, getpid, getppid};
 
 use super::{signals, tree};
 
@@ -27,7 +27,7 @@ pub(crate) enum Forked {
 pub(crate) fn fork() -> io::Result<Forked> {
     tree::found_family();
     let before = signals::block_all()?;
-    let parent = nix::unistd::getpid().as_raw();
+    let parent = getpid().as_raw();
     // SAFETY: the master never starts a thread, so no lock is held by a thread that the child lacks.
     let forked = unsafe { nix::unistd::fork() };
     match forked {
@@ -94,7 +94,14 @@ pub(crate) fn reap() -> Option<(i32, ExitStatus)> {
     }
 }
 
-/// Starts a program as our child, with these descriptors from 3 on and no others above 2.
+/// Lets us live on when our parent dies, by whom we were started with [`start_program`].
+pub(crate) fn outlive_parent() {
+    // It only fails for signals that there are not.
+    let _ = nix::sys::prctl::set_pdeathsig(None);
+}
+
+/// Starts a program as our child, with these descriptors from 3 on and no others above 2. If we die before it calls
+/// [`outlive_parent`], it gets a TERM.
 ///
 /// # Errors
 ///
@@ -102,7 +109,12 @@ pub(crate) fn reap() -> Option<(i32, ExitStatus)> {
 pub(crate) fn start_program(command: &mut Command, fds: &[BorrowedFd<'_>]) -> io::Result<i32> {
     let own: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     let mut moved = vec![-1; own.len()];
+    let parent = getpid();
     let arrange = move || {
+        nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
+        if getppid() != parent {
+            return Err(Errno::ESRCH.into());
+        }
         // First move them out of the way: some may hold a number that another needs.
         let beyond = 3 + own.len() as RawFd;
         for (own, moved) in own.iter().zip(&mut moved) {

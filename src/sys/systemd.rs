@@ -1,6 +1,10 @@
 //! The service manager: the sockets that it passes, and what it is told (sd_notify(3)).
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -17,6 +21,9 @@ pub(crate) const ERROR: &str = "<3>";
 pub(crate) const WARNING: &str = "<4>";
 pub(crate) const INFO: &str = "<6>";
 pub(crate) const DEBUG: &str = "<7>";
+
+/// How many bytes of a status are told: the manager drops a message that is too long for it.
+const LONGEST: usize = 1024;
 
 /// Whether standard error is the stream to the journal that systemd opened for us: $JOURNAL_STREAM, systemd.exec(5).
 pub(crate) fn has_stderr() -> bool {
@@ -39,44 +46,90 @@ pub(crate) fn listens() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
-/// Notifies the service manager, if one listens. If it cannot be reached, that is not our failure.
-fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "cannot notify the service manager");
+/// What the service manager is told. Its queue may be full: nothing waits for it.
+#[derive(Debug, Default)]
+pub(crate) struct Manager {
+    /// The last message that matters, as long as there was no room for it.
+    unheard: Option<String>,
+}
+
+impl Manager {
+    /// All workers can answer.
+    pub(crate) fn ready(&mut self, status: &str) {
+        self.insist(format!("READY=1\nSTATUS={}\n", line(status)));
+    }
+
+    /// A reload begins; [`Manager::ready`] ends it. Both parts must be in one datagram (sd_notify(3)).
+    pub(crate) fn reloading(&mut self) {
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            self.insist(format!("RELOADING=1\n{now}\n"));
+        }
+    }
+
+    /// Our state, in one line for people. False: there was no room for it.
+    pub(crate) fn status(&mut self, status: &str) -> bool {
+        self.say_again() && send(&format!("STATUS={}\n", line(status)))
+    }
+
+    /// We are shutting down and may take this long, whatever TimeoutStopSec= says.
+    pub(crate) fn stopping(&mut self, status: &str, patience: Duration) {
+        let (status, patience) = (line(status), u64::try_from(patience.as_micros()).unwrap_or(u64::MAX));
+        self.insist(format!("STOPPING=1\nSTATUS={status}\nEXTEND_TIMEOUT_USEC={patience}\n"));
+    }
+
+    /// Another process is the master from now on, with this status. It is ready: that ends a reload which has not ended.
+    pub(crate) fn main_pid(&mut self, pid: i32, status: &str) {
+        self.insist(format!("READY=1\nMAINPID={pid}\nSTATUS={}\n", line(status)));
+    }
+
+    /// Feeds the watchdog.
+    pub(crate) fn beat(&self) {
+        send("WATCHDOG=1\n");
+    }
+
+    /// Says again what there was no room for. True: nothing is left to be said.
+    pub(crate) fn say_again(&mut self) -> bool {
+        self.unheard.take_if(|message| send(message));
+        self.unheard.is_none()
+    }
+
+    /// Says what matters, again and again until there is room for it, or something newer to be said.
+    fn insist(&mut self, message: String) {
+        self.unheard = Some(message);
+        self.say_again();
     }
 }
 
-/// All workers can answer.
-pub(crate) fn ready(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
-}
-
-/// A reload begins; [`ready`] ends it. Both parts must be in one datagram (sd_notify(3)).
-pub(crate) fn reloading() {
-    if let Ok(now) = NotifyState::monotonic_usec_now() {
-        tell(&[NotifyState::Reloading, now]);
+/// Sends a message if a service manager listens. False: it has no room for it. If it cannot be reached, that is not our failure.
+fn send(message: &str) -> bool {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return true };
+    let sent = address(&path).and_then(|address| {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.send_to_addr(message.as_bytes(), &address)
+    });
+    match sent {
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+        Err(error) => {
+            tracing::debug!(%error, "cannot notify the service manager");
+            true
+        }
     }
 }
 
-/// Our state, in one line for people.
-pub(crate) fn status(status: &str) {
-    tell(&[NotifyState::Status(status)]);
+/// A status as one line of a message, which is all that is shown of it.
+fn line(status: &str) -> String {
+    let status = &status[..status.floor_char_boundary(LONGEST)];
+    status.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
-/// We are shutting down and may take this long, whatever TimeoutStopSec= says.
-pub(crate) fn stopping(status: &str, patience: Duration) {
-    let patience = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
-    tell(&[NotifyState::Stopping, NotifyState::Status(status), NotifyState::ExtendTimeoutUsec(patience)]);
-}
-
-/// Another process is the master from now on, with this status.
-pub(crate) fn main_pid(pid: i32, status: &str) {
-    tell(&[NotifyState::MainPid(pid.unsigned_abs()), NotifyState::Status(status)]);
-}
-
-/// Feeds the watchdog.
-pub(crate) fn beat() {
-    tell(&[NotifyState::Watchdog]);
+/// A path, or with `@` an abstract name.
+fn address(path: &OsStr) -> io::Result<SocketAddr> {
+    match path.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(path),
+    }
 }
 
 /// How often, at least, the watchdog must be fed.

@@ -281,8 +281,8 @@ fn a_program_that_cannot_be_run_is_refused_when_it_is_named() {
     let plain = tempfile::NamedTempFile::new().expect("there is room");
     let plain = plain.path().display().to_string();
     for (path, text) in [
-        ("/no/such/program", "/no/such/program cannot be run: No such file or directory"),
-        ("/usr", "/usr cannot be run: it is no file"),
+        ("/no/such/program", "\"/no/such/program\" cannot be run: No such file or directory"),
+        ("/usr", "\"/usr\" cannot be run: it is no file"),
         ("check_load", "\"check_load\" is no path of a program, as in exec:/usr"),
         ("", "\"\" is no path of a program"),
         (&plain, "is it executable (chmod +x) for this user?"),

@@ -6,7 +6,8 @@ use super::{ABORT_GRACE, Action, Fleet, OVERSLEPT, Phase, Slot};
 
 impl Fleet {
     pub(super) fn leave(&mut self, now: Instant) -> Vec<Action> {
-        let mut actions = vec![Action::Leave];
+        // One that answers within the drain delay would go on after our end.
+        let mut actions: Vec<_> = [Action::Leave].into_iter().chain(self.dismiss_successor()).collect();
         if self.force.timing.drain_delay.is_zero() || self.strength().0 == 0 {
             actions.extend(self.stop(0, now));
         } else {
@@ -18,16 +19,18 @@ impl Fleet {
     pub(super) fn stop(&mut self, code: u8, now: Instant) -> Vec<Action> {
         self.phase = Phase::Stopping { since: now, code };
         let drained: Vec<_> = (0..self.slots.len()).filter_map(|index| self.drain(index, now)).collect();
-        let successor = self.successor.take().map(|successor| Action::Term(successor.pid()));
-        [Action::CloseListeners].into_iter().chain(successor).chain(drained).collect()
+        [Action::CloseListeners].into_iter().chain(self.dismiss_successor()).chain(drained).collect()
     }
 
     pub(super) fn stop_at_once(&mut self, now: Instant) -> Vec<Action> {
         let code = if let Phase::Stopping { code, .. } = self.phase { code } else { 0 };
         self.phase = Phase::Stopping { since: now, code };
         let killed: Vec<_> = (0..self.slots.len()).filter_map(|index| self.kill(index)).collect();
-        let successor = self.successor.take().map(|successor| Action::Term(successor.pid()));
-        [Action::CloseListeners].into_iter().chain(successor).chain(killed).collect()
+        [Action::CloseListeners].into_iter().chain(self.dismiss_successor()).chain(killed).collect()
+    }
+
+    fn dismiss_successor(&mut self) -> Option<Action> {
+        self.successor.take().map(|successor| Action::Term(successor.pid()))
     }
 
     /// When it is killed.

@@ -52,6 +52,8 @@ pub(crate) enum Action {
     Term(Pid),
     /// Send ABRT; the slot is for the log.
     Abort { slot: usize, pid: Pid },
+    /// Say that a worker has not booted within this time; a KILL follows.
+    TooLate { slot: usize, pid: Pid, after: Duration },
     /// Send KILL.
     Kill(Pid),
     /// Make a worker reopen its log files.
@@ -70,6 +72,8 @@ pub(crate) enum Action {
     Settle(Generation),
     /// The new generation cannot boot: this one is in force again.
     RollBack(Generation),
+    /// The workers are sent away in the middle of a reload: it is over.
+    BreakOff,
     /// The whole fleet answers for the first time.
     Announce,
     /// Start the program again, with the sockets.

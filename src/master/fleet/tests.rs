@@ -379,6 +379,18 @@ fn a_term_takes_a_new_master_that_is_not_ready_along() {
     assert_eq!(world.terminated, 2);
 }
 
+#[test]
+fn a_new_master_that_answers_within_the_drain_delay_of_the_old_one_takes_nothing_over() {
+    let mut world = World::with_timing(1, Timing { drain_delay: Duration::from_secs(3), ..TIMING });
+    world.ready_all();
+    world.apply(Step::Command(Command::Upgrade));
+    world.apply(Step::Command(Command::Drain));
+    assert_eq!((world.left, world.terminated), (true, 1), "the new master alone");
+    world.apply(Step::Succeed);
+    world.settle();
+    assert_eq!((world.handed_over, world.exited), (false, Some(0)));
+}
+
 // --- what must always hold -------------------------------------------------------------------------
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -476,4 +488,9 @@ fn all_short_histories_end_well() {
     let mut seen = 0;
     explore(&World::new(2), &steps, DEPTH, &mut seen);
     assert!(seen > 100_000, "only {seen} histories were tried");
+    // With a drain delay, in the middle of an upgrade.
+    let mut world = World::with_timing(2, Timing { drain_delay: Duration::from_secs(2), ..TIMING });
+    world.ready_all();
+    world.apply(Step::Command(Command::Upgrade));
+    explore(&world, &steps, DEPTH - 1, &mut seen);
 }

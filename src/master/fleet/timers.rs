@@ -40,6 +40,9 @@ impl Fleet {
                 self.be_patient(index, now);
                 continue;
             }
+            if let Slot::Booting { pid, since, .. } = slot {
+                actions.push(Action::TooLate { slot: index, pid, after: due.duration_since(since) });
+            }
             actions.extend(self.kill(index));
             // A worker that hangs while it boots counts like one that dies: it cannot boot.
             if let Slot::Booting { generation, since, .. } = slot {

@@ -37,6 +37,8 @@ pub(super) struct World {
     pub(super) terminated: usize,
     pub(super) killed: usize,
     pub(super) announced: usize,
+    /// A reload was told to have begun, and not to have ended.
+    reloading: bool,
     pub(super) inspections: usize,
     pub(super) left: bool,
     pub(super) successors: usize,
@@ -68,6 +70,7 @@ impl World {
             terminated: 0,
             killed: 0,
             announced: 0,
+            reloading: false,
             inspections: 0,
             left: false,
             successors: 0,
@@ -172,6 +175,7 @@ impl World {
                 self.doom(pid);
             }
             Action::Load if self.good => {
+                self.reloading = self.announced > 0;
                 let Force { asked, timing, .. } = self.fleet.force;
                 return Some(Event::Loaded { workers: asked, timing: self.reloaded.unwrap_or(timing) });
             }
@@ -186,18 +190,19 @@ impl World {
             }
             Action::HandOver { successor } => {
                 assert_eq!(successor, SUCCESSOR);
+                assert!(!self.left, "it is told to end, and lives on in another: {:?}", self.history);
                 self.handed_over = true;
             }
             Action::Announce => self.announced += 1,
+            Action::Settle(_) | Action::RollBack(_) | Action::BreakOff => self.reloading = false,
             Action::Inspect => self.inspections += 1,
             Action::Leave => self.left = true,
             Action::Exit(code) => self.exited = Some(code),
-            Action::Reopen(_)
+            Action::TooLate { .. }
+            | Action::Reopen(_)
             | Action::ReopenLogs
             | Action::Reap
             | Action::Beat { .. }
-            | Action::Settle(_)
-            | Action::RollBack(_)
             | Action::CloseListeners => {}
         }
         None
@@ -222,6 +227,11 @@ impl World {
         let at_work = self.fleet.slots().iter().filter(|slot| slot.generation().is_some()).count();
         assert!(at_work <= self.fleet.wanted() + stand_in, "{at_work} workers are too many: {history:?}");
         assert!(self.fleet.force.asked >= 1);
+        let reloads = matches!(self.fleet.phase, Phase::Reloading { .. });
+        assert!(
+            self.reloading == reloads || self.fleet.is_ending(),
+            "a reload was not told to have ended: {history:?}"
+        );
     }
 
     // --- a world in which all goes well ------------------------------------------------------------
