@@ -261,8 +261,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // The programs of checks have groups of their own, and nobody is left to end them.
+        let programs = processes::descendants(self.master());
         // KILL also ends stopped processes. It is fine if none is left.
         let _ = killpg(Pid::from_raw(self.master()), Signal::SIGKILL);
+        programs.into_iter().for_each(|pid| send(pid, Signal::SIGKILL));
         let _ = self.child.wait();
         // A dying process keeps what it holds, such as the lock beside a socket, until it is dead.
         let deadline = Instant::now() + DEADLINE;

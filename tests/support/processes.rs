@@ -11,6 +11,18 @@ pub(crate) fn children(parent: i32) -> Vec<i32> {
     children
 }
 
+/// The living children of a process, theirs, and so on.
+pub(crate) fn descendants(root: i32) -> Vec<i32> {
+    let stats: Vec<_> = all().filter_map(|pid| Some((pid, stat(pid)?))).filter(|(_, stat)| !stat.is_dead()).collect();
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        found.extend(stats.iter().filter(|(_, stat)| stat.parent == parent).map(|(pid, _)| pid));
+        next += 1;
+    }
+    found.split_off(1)
+}
+
 /// All pids.
 pub(crate) fn all() -> impl Iterator<Item = i32> {
     let processes = std::fs::read_dir("/proc").expect("/proc is mounted");
