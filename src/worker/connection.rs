@@ -196,12 +196,13 @@ impl Connection {
 
     /// A few empty lines before a request are not part of it (RFC 9112, 2.2), nor do its limits count them.
     fn skip_empty_lines(&mut self) -> Result<(), Rejection> {
-        if self.input.starts_with(b"\r\n") {
-            let lines = self.input.chunks_exact(2).take_while(|bytes| bytes == b"\r\n").count();
-            self.input.drain(..2 * lines);
-            self.scanned = 0;
-            self.empty_lines += lines;
+        if !self.input.starts_with(b"\r\n") {
+            return Ok(());
         }
+        let lines = self.input.chunks_exact(2).take_while(|bytes| bytes == b"\r\n").count();
+        self.input.drain(..2 * lines);
+        self.scanned = 0;
+        self.empty_lines += lines;
         match self.empty_lines {
             0..=MOST_EMPTY_LINES => Ok(()),
             _ => Err(Rejection::Malformed("too many empty lines before a request")),

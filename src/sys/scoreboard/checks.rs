@@ -56,16 +56,19 @@ impl Scoreboard {
         let (key, status) = (key(id), finding.status);
         let Checks { outcomes, figures } = &self.board.checks;
         let Outcome { last, since } = outcomes.claim(key)?;
-        // A round ends with its slowest check, so another worker may have run this one since. A time in the future is
-        // from before the clock was set back.
-        let noted = Last::from_word(last.load(Relaxed)).map(|last| last.at);
-        if noted.is_some_and(|noted| noted > at && noted <= SystemTime::now()) {
+        let text = written(&finding.perfdata);
+        let sealed = (!text.is_empty()).then(|| figures.claim(key)).flatten();
+        let word = Last { status, elapsed, at, has_figures: sealed.is_some() }.to_word();
+        // A round ends with its slowest check, and another worker may have run this one since. A later time that has not
+        // come yet is that of a clock which was set back.
+        let noted = last.load(Relaxed);
+        if Last::is_later(noted, word) && Last::from_word(noted).is_some_and(|noted| noted.at <= SystemTime::now()) {
             return None;
         }
-        let text = written(&finding.perfdata);
-        let has_figures = !text.is_empty() && figures.claim(key).map(|sealed| sealed.write(&text)).is_some();
+        if let Some(sealed) = sealed {
+            sealed.write(&text);
+        }
         since.note(status, at);
-        let word = Last { status, elapsed, at, has_figures }.to_word();
         let before = Last::status(last.swap(word, Relaxed));
         (before != Some(status)).then_some(before)
     }
@@ -133,7 +136,7 @@ mod tests {
     #[test]
     fn a_round_that_ends_late_does_not_undo_what_was_found_since() {
         let board = board();
-        let [newer, older, to_come] = [500, 400, 3_000_000_000_000].map(|millis| Noted {
+        let [newer, older, to_come] = [500, 400, 1_000_000_000_000].map(|millis| Noted {
             at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_000 + millis),
             ..noted(if millis == 400 { Status::Pass } else { Status::Fail }, &[])
         });

@@ -49,6 +49,12 @@ impl Last {
         word
     }
 
+    /// Whether one word is of a later time than another.
+    pub(super) fn is_later(word: u64, than: u64) -> bool {
+        let when = |word: u64| word >> (u64::BITS - WHEN);
+        when(word) > when(than)
+    }
+
     /// Only the status.
     pub(super) fn status(word: u64) -> Option<Status> {
         let number = word & ((1 << STATUS) - 1);
