@@ -29,11 +29,19 @@ impl Witness for Notes {
     }
 
     fn begins(&self, check: &Check, now: Instant) {
+        let (key, time) = (casebook::key(&check.id), self.casebook.time(now));
         let mut case = self.casebook.case(&check.id);
-        if let Some(tried) = Case::from_bits(case).map(|case| case.tried(self.casebook.time(now)).to_bits())
-            && self.casebook.change(casebook::key(&check.id), case, tried)
-        {
-            case = tried;
+        if let Some(known) = Case::from_bits(case) {
+            match Standing::of(known, time) {
+                Standing::Suspect => {
+                    let tried = known.tried(time).to_bits();
+                    if self.casebook.change(key, case, tried) {
+                        case = tried;
+                    }
+                }
+                // It was judged before that death was known. If this run kills us too, both count as one.
+                Standing::Quarantined { .. } => case = 0,
+            }
         }
         self.casebook.begin(self.slot, &check.id, case, !check.blocking, now);
     }
@@ -59,5 +67,30 @@ fn spoken(cause: Cause) -> String {
         Cause::OutOfMemory => "out of memory".to_owned(),
         Cause::Hang => "it hung".to_owned(),
         Cause::Exit(code) => format!("exit code {code}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Finding;
+
+    #[test]
+    fn a_run_that_was_judged_before_the_last_death_was_known_counts_as_one_with_it() {
+        let now = Instant::now();
+        let notes = Notes { slot: 0, casebook: Casebook::new(now).expect("memory can be mapped") };
+        let check = Check::new("db", |_| Finding::PASS);
+        let mut before = None;
+        for deaths in 1..=3 {
+            let after = Case::after_death(before, Cause::OutOfMemory, Duration::ZERO);
+            let bits = before.map_or(0, Case::to_bits);
+            assert!(notes.casebook.change(casebook::key(&check.id), bits, after.to_bits()), "{deaths}");
+            before = Some(after);
+        }
+        assert!(matches!(notes.judge(&check, now), Verdict::Withhold(_)));
+        notes.begins(&check, now);
+        assert_eq!(notes.casebook.in_progress(0)[0].case, 0, "not the case that the next death would add to");
+        notes.ends(&check);
+        assert_ne!(notes.casebook.case(&check.id), 0, "nor one that it ends by coming back");
     }
 }
