@@ -261,7 +261,8 @@ impl Responder {
         let now = SystemTime::now();
         for Outcome { check, finding, elapsed, age } in &report.outcomes {
             let (status, id) = (finding.status, &check.id);
-            let ended = now - age.saturating_sub(*elapsed);
+            // A check that runs in place has only just ended.
+            let ended = if age > elapsed { now - (*age - *elapsed) } else { now };
             let Some(before) = self.scoreboard.note(id, finding, *elapsed, ended) else { continue };
             let context = one_line(finding.context.as_deref().unwrap_or_default());
             let request = self.answers;

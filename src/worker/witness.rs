@@ -29,13 +29,13 @@ impl Witness for Notes {
     }
 
     fn begins(&self, check: &Check, now: Instant) {
-        let (key, time) = (casebook::key(&check.id), self.casebook.time(now));
         let mut case = self.casebook.case(&check.id);
         if let Some(known) = Case::from_bits(case) {
+            let time = self.casebook.time(now);
             match Standing::of(known, time) {
                 Standing::Suspect => {
                     let tried = known.tried(time).to_bits();
-                    if self.casebook.change(key, case, tried) {
+                    if self.casebook.change(casebook::key(&check.id), case, tried) {
                         case = tried;
                     }
                 }
