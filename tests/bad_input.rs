@@ -94,6 +94,7 @@ fn each_shape_has_its_answer() {
             ("encoded bytes that are no UTF-8", 400, Kept, target("/%ff%fe")),
             ("an overlong encoding of a slash", 400, Kept, target("/..%c0%af")),
             // Other demands.
+            ("a list of formats in two lines", 200, Kept, fields("Accept: image/png\r\nAccept: application/json\r\n")),
             ("Expect: 100-continue", 200, Kept, fields("Expect: 100-continue\r\n")),
             ("Expect: 100-continue with a body", 200, Closed, fields("Expect: 100-continue\r\nContent-Length: 5\r\n")),
             ("an upgrade to a websocket", 200, Kept, fields("Connection: Upgrade\r\nUpgrade: websocket\r\n")),

@@ -223,3 +223,12 @@ fn a_client_that_is_not_waited_for_is_told_so() {
         assert!(client.is_closed());
     }
 }
+
+#[test]
+fn only_clients_who_may_see_details_are_told_the_prefix() {
+    for (details, is_told) in [("always", true), ("never", false)] {
+        let server = Server::start(["--prefix", "/elsewhere", "--details", details]);
+        let answer = get(&server.at, "/");
+        assert_eq!((answer.status, answer.body.contains("elsewhere")), (404, is_told), "{}", answer.body);
+    }
+}

@@ -2,7 +2,7 @@
 //! dropped, and never stops or fails the caller.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +28,8 @@ pub(super) struct Output {
 struct State {
     /// `None`: the standard stream.
     file: Option<File>,
+    /// Whether that file is a terminal, such as `/dev/stderr`.
+    on_terminal: bool,
     /// How many lines were lost since the last that was written.
     lost: usize,
     /// Whether the last line was only written in part.
@@ -44,7 +46,8 @@ impl Output {
             (None, Stream::Out) => own_pipe(&io::stdout()),
             (None, Stream::Error) => own_pipe(&io::stderr()),
         };
-        Ok(Output { stream, path, owner, state: Mutex::new(State { file, lost: 0, torn: false }) })
+        let on_terminal = file.as_ref().is_some_and(File::is_terminal);
+        Ok(Output { stream, path, owner, state: Mutex::new(State { file, on_terminal, lost: 0, torn: false }) })
     }
 
     /// Whether this is a standard stream and not a file.
@@ -58,6 +61,7 @@ impl Output {
         let Some(path) = &self.path else { return Ok(()) };
         let file = open_log(path, self.owner).map_err(|error| (path.as_path(), error))?;
         let mut state = self.lock();
+        state.on_terminal = file.is_terminal();
         state.file = Some(file);
         state.torn = false;
         Ok(())
@@ -88,7 +92,8 @@ impl State {
         let mut rest = bytes;
         while !rest.is_empty() {
             let written = match (&mut self.file, stream) {
-                (Some(file), _) => write_from_background(|| file.write(rest)),
+                (Some(file), _) if self.on_terminal => write_from_background(|| file.write(rest)),
+                (Some(file), _) => file.write(rest),
                 (None, Stream::Out) => write_if_ready(&io::stdout(), rest),
                 (None, Stream::Error) => write_if_ready(&io::stderr(), rest),
             };
