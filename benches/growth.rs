@@ -9,10 +9,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hospital::check::{Check, Finding};
-use hospital::collect::Suite;
+use hospital::model::check::{Check, Finding};
+use hospital::model::report::Report;
+use hospital::model::suite::Suite;
 use hospital::render::json;
-use hospital::report::Report;
 use hospital::round::{Round, Runner};
 
 const SIZES: [u32; 5] = [1, 10, 100, 1_000, 10_000];

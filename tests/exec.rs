@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use hospital::check::Status;
+use hospital::model::check::Status;
 use support::once;
 use support::programs::{endless, with};
 use support::{HOSPITAL, Launch, Signal, eventually, get, processes};

@@ -11,7 +11,7 @@ use serde_json::json;
 use support::browser::Browser;
 use support::{At, DEADLINE, Launch, Server, Signal, get, within};
 
-/// The backgrounds in templates/report.css.
+/// The backgrounds in src/render/templates/report.css.
 const DAY: &str = "f7f7f5";
 const NIGHT: &str = "131316";
 

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
-use hospital::check::{Finding, Status};
+use hospital::model::check::{Finding, Status};
 
 const PLUGINS: &str = "/usr/lib/nagios/plugins";
 

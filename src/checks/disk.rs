@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::amount::{self, Amount};
 use super::{Action, Kind, Options};
-use crate::check::{Finding, Reason, Result};
-use crate::perfdata::Perfdata;
-use crate::sys::filesystem::{self, Room};
+use crate::model::amount::{self, Amount};
+use crate::model::check::{Finding, Reason, Result};
+use crate::model::perfdata::Perfdata;
+use crate::os::filesystem::{self, Room};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "disk",
@@ -101,8 +101,8 @@ impl Disk<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{Deadline, Status};
-    use crate::sys::filesystem::Share;
+    use crate::model::check::{Deadline, Status};
+    use crate::os::filesystem::Share;
     use std::time::Instant;
 
     fn disk(free: u64, free_inodes: u64, inodes: u64) -> Disk<'static> {

@@ -9,11 +9,12 @@ use std::time::{Duration, SystemTime};
 
 use regex_lite::Regex;
 
-use super::{Action, Kind, Options, amount};
-use crate::check::{Finding, Reason, Result};
-use crate::duration;
-use crate::perfdata::Perfdata;
-use crate::sys::filesystem;
+use super::{Action, Kind, Options};
+use crate::model::amount;
+use crate::model::check::{Finding, Reason, Result};
+use crate::model::duration;
+use crate::model::perfdata::Perfdata;
+use crate::os::filesystem;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "file",
@@ -207,7 +208,7 @@ fn mode(text: &str) -> std::result::Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{Deadline, Status};
+    use crate::model::check::{Deadline, Status};
     use std::os::unix::fs::PermissionsExt;
     use std::time::Instant;
 

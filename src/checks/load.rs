@@ -4,8 +4,8 @@ use std::fs;
 use std::thread::available_parallelism;
 
 use super::{Action, Kind, Options, nothing_behind};
-use crate::check::{Finding, Reason, Result};
-use crate::perfdata::Perfdata;
+use crate::model::check::{Finding, Reason, Result};
+use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind =
     Kind { scheme: "load", options: &["max"], blocking: false, title: "The load of this host is bearable", build };
@@ -102,7 +102,7 @@ fn cores(list: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{Deadline, Status};
+    use crate::model::check::{Deadline, Status};
     use std::time::Instant;
 
     #[test]

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use super::amount::{self, Amount};
 use super::{Action, Kind, Options, nothing_behind};
-use crate::check::{Finding, Reason, Result};
-use crate::perfdata::Perfdata;
-use crate::sys::cgroup::{self, Version};
+use crate::model::amount::{self, Amount};
+use crate::model::check::{Finding, Reason, Result};
+use crate::model::perfdata::Perfdata;
+use crate::os::cgroup::{self, Version};
 
 pub(super) const KIND: Kind =
     Kind { scheme: "memory", options: &["available"], blocking: false, title: "Enough memory is available", build };
@@ -121,7 +121,7 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{Deadline, Status};
+    use crate::model::check::{Deadline, Status};
     use std::time::Instant;
 
     const SAMPLE: &str = "MemTotal:        8000 kB\nMemFree:          100 kB\nMemAvailable:    4000 kB\n";

@@ -1,38 +1,29 @@
 //! The built-in kinds of check: one file each, one row each in [`BUILTINS`].
 
-pub mod amount;
 #[cfg(feature = "tls")]
 pub mod cert;
 pub mod disk;
 #[cfg(feature = "dns")]
 pub mod dns;
-mod endpoint;
-mod exchange;
 pub mod exec;
 pub mod file;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod load;
 pub mod memory;
-mod options;
 pub mod ping;
 pub mod process;
-pub(crate) mod secrets;
+pub(crate) mod support;
 pub mod tcp;
-#[cfg(all(test, feature = "http"))]
-mod testing;
-pub(crate) mod trust;
-#[cfg(feature = "tls")]
-mod trusted;
 pub mod unix;
 
-pub use crate::check::Action;
-pub use options::Options;
+pub use crate::model::check::Action;
+pub use support::options::Options;
 
 use std::time::{Duration, Instant};
 
-use crate::check::{DEFAULT_TIMEOUT, Deadline, Finding, Reason, Status};
-use secrets::Secrets;
+use crate::model::check::{DEFAULT_TIMEOUT, Deadline, Finding, Reason, Status};
+use support::secrets::Secrets;
 
 /// A kind of check: the scheme before the `:` of a name, and how a target becomes a check.
 #[derive(Debug)]
@@ -76,7 +67,7 @@ fn nothing_behind(scheme: &str, target: &str) -> Result<(), String> {
 }
 
 /// Turns a finding that is not judged yet into the result of an assertion.
-fn result(finding: Finding) -> crate::check::Result {
+fn result(finding: Finding) -> crate::model::check::Result {
     let context = finding.context.unwrap_or_default();
     match finding.status {
         Status::Pass | Status::ExpectedFailure => Ok(()),

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::endpoint::{Endpoint, authority};
-use super::exchange::spoken;
+use super::support::exchange::spoken;
+use super::support::target::{Endpoint, authority};
 use super::{Action, Kind, Options, default_deadline, patience, since};
-use crate::check::{Deadline, Finding, Reason, Result, Status};
-use crate::perfdata::Perfdata;
+use crate::model::check::{Deadline, Finding, Reason, Result, Status};
+use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind =
     Kind { scheme: "ping", options: &["count", "loss"], blocking: true, title: "{target} answers a ping", build };

@@ -4,10 +4,10 @@ use std::io;
 use std::net::TcpStream;
 use std::time::Instant;
 
-use super::endpoint::{Endpoint, authority};
-use super::exchange::{Exchange, spoken};
+use super::support::exchange::{Exchange, spoken};
+use super::support::target::{Endpoint, authority};
 use super::{Action, Kind, Options, default_deadline, patience, since};
-use crate::check::{Deadline, Finding, Reason, Result};
+use crate::model::check::{Deadline, Finding, Reason, Result};
 
 pub(super) const KIND: Kind =
     Kind { scheme: "tcp", options: Exchange::OPTIONS, blocking: true, title: "{target} accepts connections", build };
@@ -27,7 +27,7 @@ fn parse(target: &str) -> std::result::Result<Endpoint, String> {
 ///
 /// ```no_run
 /// hospital::assert_tcp("db:5432")?;
-/// # Ok::<(), hospital::check::Reason>(())
+/// # Ok::<(), hospital::model::check::Reason>(())
 /// ```
 ///
 /// # Errors
@@ -72,7 +72,7 @@ fn with_another(stream: TcpStream) -> io::Result<TcpStream> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Status;
+    use crate::model::check::Status;
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpListener};
     use std::thread;

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::endpoint::authority;
-use super::exchange::{Exchange, spoken};
+use super::support::exchange::{Exchange, spoken};
+use super::support::target::authority;
 use super::{Action, Kind, Options, default_deadline, patience, since};
-use crate::check::{Deadline, Finding, Reason, Result};
+use crate::model::check::{Deadline, Finding, Reason, Result};
 
 pub(super) const KIND: Kind =
     Kind { scheme: "unix", options: Exchange::OPTIONS, blocking: true, title: "{target} accepts connections", build };

@@ -9,14 +9,15 @@ use clap::Args;
 use super::interrupt::Interrupts;
 use super::live::{Live, Shown};
 use super::{print, unittest};
-use crate::collect::{self, Suite, without_secrets};
-use crate::duration;
+use crate::collect::{self, without_secrets};
+use crate::config::Given;
 use crate::error::Error;
+use crate::model::duration;
+use crate::model::report::Report;
+use crate::model::suite::Suite;
+use crate::os::{descriptors, tree};
 use crate::render::{self, Format};
-use crate::report::Report;
 use crate::round::{MOST_AT_ONCE, Runner};
-use crate::settings::Given;
-use crate::sys::{descriptors, tree};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 all is well, 1 a check failed, 2 a wrong name or flag, \

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::check::Selection;
 use super::print;
-use crate::check::Check;
+use crate::config::Given;
 use crate::error::Error;
-use crate::settings::Given;
+use crate::model::check::Check;
 
 #[derive(Debug, Args)]
 pub(super) struct Flags {

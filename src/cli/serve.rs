@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Args, Command};
 
 use super::{advice, parse, print};
+use crate::config::{Given, Resolved, Settings, one_line};
+use crate::daemon::generation::Plan;
+use crate::daemon::logging;
+use crate::daemon::master::{Ended, Master};
+use crate::daemon::worker;
 use crate::error::Error;
-use crate::logging;
-use crate::master::{Ended, Master};
-use crate::plan::Plan;
-use crate::settings::{Given, Resolved, Settings, one_line};
-use crate::sys::process;
-use crate::worker;
+use crate::os::process;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Each setting --foo-bar can also be given as the variable HOSPITAL_FOO_BAR; \

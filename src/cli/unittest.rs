@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::live;
-use crate::check::{Check, Status};
-use crate::report::{Outcome, Report, Summary};
+use crate::model::check::{Check, Status};
+use crate::model::report::{Outcome, Report, Summary};
 
 const DOUBLE: &str = "======================================================================";
 const SINGLE: &str = "----------------------------------------------------------------------";
@@ -109,7 +109,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::report as sample;
+    use crate::model::report::tests::report as sample;
 
     #[test]
     fn it_is_the_report_of_unittest() {

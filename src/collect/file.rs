@@ -9,7 +9,7 @@ use super::spec::{COMMON, Common, Spec, is_label};
 use super::{Collector, Found, registry};
 use crate::checks::{Kind, Options};
 use crate::error::Error;
-use crate::sys::filesystem::read_file;
+use crate::os::filesystem::read_file;
 
 /// The keys of a table that are not options in the grammar of names.
 const KEYS: [&str; 3] = ["name", "use", "tags"];
@@ -190,7 +190,7 @@ impl File<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{Check, Deadline, Expect};
+    use crate::model::check::{Check, Deadline, Expect};
     use std::time::{Duration, Instant};
 
     fn read(text: &str) -> Result<Vec<Check>, String> {

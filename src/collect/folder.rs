@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use super::spec::Spec;
 use super::{Collector, Found, file};
 use crate::checks::Options;
-use crate::checks::trust;
+use crate::checks::support::ownership;
 use crate::error::Error;
 
 /// Collects from a path: a folder or one file.
 pub(super) fn collect(path: &Path, metadata: &Metadata, collector: &mut Collector<'_>) -> Result<(), Error> {
-    trust::verify(path, metadata)?;
+    ownership::verify(path, metadata)?;
     if !metadata.is_dir() {
         return part(path, metadata, collector);
     }
@@ -24,7 +24,7 @@ pub(super) fn collect(path: &Path, metadata: &Metadata, collector: &mut Collecto
             looked => looked.map_err(|error| Error::Usage(format!("{}: {error}", entry.display())))?,
         };
         if metadata.is_file() && (is_toml(&entry) || is_executable(&metadata)) {
-            trust::verify(&entry, &metadata)?;
+            ownership::verify(&entry, &metadata)?;
             part(&entry, &metadata, collector)?;
         }
     }
@@ -87,7 +87,7 @@ fn part(path: &Path, metadata: &Metadata, collector: &mut Collector<'_>) -> Resu
 mod tests {
     use super::super::collect as collect_names;
     use super::*;
-    use crate::collect::Suite;
+    use crate::model::suite::Suite;
     use tempfile::TempDir;
 
     const CHECK: &str = "[[check]]\nuse = 'tcp://db:1'\n";

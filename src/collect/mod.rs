@@ -5,7 +5,6 @@
 
 mod file;
 mod folder;
-pub mod registry;
 mod sources;
 mod spec;
 
@@ -15,9 +14,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::check::Check;
-use crate::checks::trust;
+use crate::checks::support::ownership;
 use crate::error::Error;
+use crate::functions::registry;
+use crate::model::check::Check;
+use crate::model::id;
+use crate::model::suite::Suite;
 use sources::Stamp;
 #[cfg(test)]
 pub(crate) use spec::COMMON;
@@ -28,57 +30,6 @@ pub use sources::Sources;
 
 /// Where to look for checks without names.
 const UNNAMED: [&str; 2] = ["./healthchecks.toml", "./healthchecks"];
-
-/// The checks collected for one request, each id once, in the order in which they were named.
-#[derive(Clone, Debug, Default)]
-pub struct Suite {
-    checks: Arc<[Arc<Check>]>,
-}
-
-impl Suite {
-    /// The checks, in order.
-    pub fn checks(&self) -> &[Arc<Check>] {
-        &self.checks
-    }
-
-    /// Whether it is the very same suite, from the same collection.
-    pub fn is(&self, other: &Suite) -> bool {
-        Arc::ptr_eq(&self.checks, &other.checks)
-    }
-
-    /// The part of the suite at or under a dotted path; empty when nothing is there.
-    pub fn at(&self, path: &str) -> Suite {
-        let dotted = registry::dotted(path);
-        // An address may contain `::`, and means it literally.
-        let wanted = |id: &str| registry::is_at(id, &dotted) || registry::is_at(id, path);
-        Suite { checks: self.checks.iter().filter(|check| wanted(&check.id)).cloned().collect() }
-    }
-
-    /// The part of the suite that has one of these tags, if there are any, and is not at or under one of these names.
-    pub fn select(&self, tags: &[String], excluded: &[String]) -> Suite {
-        if tags.is_empty() && excluded.is_empty() {
-            return self.clone();
-        }
-        let tagged = |check: &Check| tags.is_empty() || check.tags.iter().any(|tag| tags.contains(tag));
-        let excluded: Vec<_> = excluded.iter().map(|name| self.at(name)).collect();
-        let excluded: HashSet<_> = excluded.iter().flat_map(Suite::checks).map(|check| &check.id).collect();
-        let wanted = |check: &&Arc<Check>| tagged(check) && !excluded.contains(&check.id);
-        Suite { checks: self.checks.iter().filter(wanted).cloned().collect() }
-    }
-
-    /// The ids, joined for a message.
-    pub fn known(&self) -> String {
-        listed(self.checks.iter().map(|check| check.id.clone()))
-    }
-}
-
-impl FromIterator<Arc<Check>> for Suite {
-    /// Of several checks with the same id, the first stays.
-    fn from_iter<I: IntoIterator<Item = Arc<Check>>>(checks: I) -> Suite {
-        let mut seen = HashSet::new();
-        Suite { checks: checks.into_iter().filter(|check| seen.insert(check.id.clone())).collect() }
-    }
-}
 
 /// Collects the checks that these names select; without names, those in `./healthchecks.toml` and `./healthchecks/`.
 /// `origin` says where the names were given, for error messages.
@@ -151,7 +102,7 @@ impl Collector<'_> {
         match Spec::parse(name).map_err(unclear)? {
             Some(spec) => self.add_spec(spec),
             None if is_path(name) => self.add_path(name),
-            None if registry::is_dotted(name) => {
+            None if id::is_dotted(name) => {
                 Err(self.wrong(name, &format!("no check is registered there (known: {})", registry::known())))
             }
             None => {
@@ -212,7 +163,9 @@ impl Collector<'_> {
 fn verify_program(spec: &Spec) -> Result<(), Error> {
     let target = spec.plain_target();
     match Path::new(&target).metadata() {
-        Ok(metadata) if spec.scheme == "exec" && target.contains('/') => trust::verify(Path::new(&target), &metadata),
+        Ok(metadata) if spec.scheme == "exec" && target.contains('/') => {
+            ownership::verify(Path::new(&target), &metadata)
+        }
         Ok(_) | Err(_) => Ok(()),
     }
 }
@@ -249,17 +202,6 @@ fn unique(found: Vec<Found>) -> Result<Suite, Error> {
         }
     }
     Ok(found.into_iter().map(|Found { check, from, .. }| Arc::new(Check { origin: from, ..check })).collect())
-}
-
-/// The first names in full and the number of the others: a message stays on one line, however much was collected.
-fn listed(names: impl Iterator<Item = String>) -> String {
-    const SHOWN: usize = 20;
-    let names: Vec<_> = names.collect();
-    match names.len() {
-        0 => "none".to_owned(),
-        n if n <= SHOWN => names.join(", "),
-        n => format!("{}, and {} more", names[..SHOWN].join(", "), n - SHOWN),
-    }
 }
 
 #[cfg(test)]
@@ -349,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_long_list_is_cut_to_one_readable_line() {
-        let text = listed((0..1000).map(|n| format!("check.{n}")));
+        let text = crate::model::id::listed((0..1000).map(|n| format!("check.{n}")));
         assert!(text.ends_with("check.19, and 980 more"), "{text}");
     }
 }

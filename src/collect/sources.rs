@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{Collector, Suite};
-use crate::check::{Check, Finding};
 use crate::error::Error;
+use crate::model::check::{Check, Finding};
 
 /// Two changes within the granularity of a file's time may look like one; this far apart they do not.
 const GRANULARITY: Duration = Duration::from_millis(50);
@@ -156,7 +156,7 @@ mod tests {
     use std::time::Instant;
 
     fn contexts(sources: &Sources) -> Vec<(String, Option<String>)> {
-        let deadline = crate::check::Deadline::at(Instant::now());
+        let deadline = crate::model::check::Deadline::at(Instant::now());
         let inline = sources.suite().checks().iter().filter(|check| !check.blocking);
         inline.map(|check| (check.id.clone(), check.run(deadline).context)).collect()
     }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
-use super::listed;
-use crate::check::{Check, Expect};
-use crate::checks::secrets::{self, Secrets};
+use crate::checks::support::secrets::{self, Secrets};
 use crate::checks::{BUILTINS, Kind, Options};
-use crate::duration;
+use crate::model::check::{Check, Expect};
+use crate::model::duration;
+use crate::model::id::listed;
 
 /// The options that every kind of check has.
 pub(crate) const COMMON: [&str; 4] = ["timeout", "tag", "title", "expect"];

@@ -4,8 +4,8 @@ use serde::{Serialize, Serializer};
 use serde_json::ser::PrettyFormatter;
 
 use super::{Format, exit_code};
-use crate::check::Status;
-use crate::report::{Outcome, Report, Summary};
+use crate::model::check::Status;
+use crate::model::report::{Outcome, Report, Summary};
 
 /// The media type of this format.
 pub const MEDIA_TYPE: &str = "application/json; charset=utf-8";
@@ -143,7 +143,7 @@ mod tests {
     use proptest::option;
     use proptest::prelude::*;
 
-    use crate::report::tests::report as sample;
+    use crate::model::report::tests::report as sample;
 
     fn text(write: impl Fn(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();

@@ -6,8 +6,8 @@
 use std::fmt::{self, Write};
 
 use super::{Format, appended, exit_code};
-use crate::check::Status;
-use crate::report::{Outcome, Report};
+use crate::model::check::Status;
+use crate::model::report::{Outcome, Report};
 
 pub(super) const FORMAT: Format = Format {
     name: "junit",
@@ -78,7 +78,7 @@ impl fmt::Display for Escaped<'_> {
 mod tests {
     use super::super::tests::{ALL, HOSTILE, hostile, written};
     use super::*;
-    use crate::report::tests::report as sample;
+    use crate::model::report::tests::report as sample;
     use proptest::prelude::*;
     use roxmltree::{Document, Node};
 

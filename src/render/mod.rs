@@ -7,15 +7,14 @@ pub mod json;
 mod junit;
 pub mod kubernetes;
 pub(crate) mod line;
-pub(crate) mod metrics;
-mod nagios;
+pub(crate) mod nagios;
 pub(crate) mod prometheus;
 mod tap;
 mod text;
 
 use std::fmt;
 
-use crate::report::Report;
+use crate::model::report::Report;
 
 /// A format: its name, and how to write a report in it.
 #[derive(Debug)]
@@ -78,39 +77,39 @@ pub fn named(name: &str) -> Result<&'static Format, String> {
 }
 
 /// Appends the text that `write` produces.
-fn appended(out: &mut Vec<u8>, write: impl FnOnce(&mut String) -> fmt::Result) {
+pub(crate) fn appended(out: &mut Vec<u8>, write: impl FnOnce(&mut String) -> fmt::Result) {
     let mut text = String::new();
     write(&mut text).expect("a string takes all that is written");
     out.append(&mut text.into_bytes());
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::check::{Check, Finding, Status};
-    use crate::perfdata::Perfdata;
-    use crate::report::Outcome;
+    use crate::model::check::{Check, Finding, Status};
+    use crate::model::perfdata::Perfdata;
+    use crate::model::report::Outcome;
     use std::collections::HashSet;
     use std::io::Write;
     use std::process::{Command, Stdio};
     use std::sync::Arc;
     use std::time::Duration;
 
-    pub(super) const ALL: [Status; 6] = Status::ALL;
+    pub(crate) const ALL: [Status; 6] = Status::ALL;
 
     /// What no format may let out of its place.
-    pub(super) const HOSTILE: &str =
+    pub(crate) const HOSTILE: &str =
         "a \"q\" 'q' <b>&amp;</b> ]]> --> | pipe=1\n# TODO hash \\ {}\n1..9\nok 9\n  ...\r\n\tend\x1b[31m é";
 
     /// A failed check whose id, title and context are [`HOSTILE`].
-    pub(super) fn hostile() -> Report {
+    pub(crate) fn hostile() -> Report {
         let check = Check { title: HOSTILE.to_owned(), ..Check::new(HOSTILE, |_| Finding::PASS) };
         let finding = Finding::new(Status::Fail, HOSTILE);
         let elapsed = Duration::from_millis(1);
         Report { outcomes: vec![Outcome { check: Arc::new(check), finding, elapsed, age: elapsed }] }
     }
 
-    pub(super) fn written(format: &Format, report: &Report) -> String {
+    pub(crate) fn written(format: &Format, report: &Report) -> String {
         let mut out = b"before".to_vec();
         (format.write)(report, &mut out);
         String::from_utf8(out).expect("each format is UTF-8").split_off("before".len())
@@ -118,7 +117,7 @@ mod tests {
 
     /// Fails if promtool has any complaint about an exposition.
     #[track_caller]
-    pub(super) fn promtool_accepts(text: &str) {
+    pub(crate) fn promtool_accepts(text: &str) {
         let mut promtool = Command::new("promtool")
             .args(["check", "metrics"])
             .stdin(Stdio::piped())

@@ -7,8 +7,8 @@ use std::fmt::{self, Write};
 
 use super::line::one_line;
 use super::{Format, appended};
-use crate::perfdata::Perfdata;
-use crate::report::{Outcome, Report};
+use crate::model::perfdata::Perfdata;
+use crate::model::report::{Outcome, Report};
 
 pub(super) const FORMAT: Format = Format {
     name: "nagios",
@@ -104,9 +104,9 @@ fn described(outcome: &Outcome) -> String {
 mod tests {
     use super::super::tests::{hostile, written};
     use super::*;
-    use crate::check::Status;
-    use crate::perfdata::split;
-    use crate::report::tests::report as sample;
+    use crate::model::check::Status;
+    use crate::model::perfdata::split;
+    use crate::model::report::tests::report as sample;
 
     #[test]
     fn a_report_becomes_the_output_of_a_plugin() {

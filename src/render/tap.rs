@@ -7,8 +7,8 @@ use std::fmt::{self, Write};
 
 use super::line::one_line;
 use super::{Format, appended, exit_code};
-use crate::check::Status;
-use crate::report::Report;
+use crate::model::check::Status;
+use crate::model::report::Report;
 
 pub(super) const FORMAT: Format = Format {
     name: "tap",
@@ -66,7 +66,7 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::super::tests::{ALL, HOSTILE, hostile, written};
     use super::*;
-    use crate::report::tests::report as sample;
+    use crate::model::report::tests::report as sample;
 
     /// One test point as a TAP 14 parser sees it.
     #[derive(Debug, PartialEq)]

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::check::{Check, Deadline, Finding};
-use crate::sys::signals;
+use crate::model::check::{Check, Deadline, Finding};
+use crate::os::signals;
 
 /// A check to run.
 pub(super) struct Job {

@@ -1,7 +1,7 @@
 //! Rounds: side by side, late, stuck, bounded.
 
 use super::*;
-use crate::check::Status;
+use crate::model::check::Status;
 use std::sync::Mutex;
 use std::sync::mpsc;
 

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::perfdata::Perfdata;
-use crate::sys::procfs::{self, Stat};
-use crate::sys::tree;
+use crate::model::perfdata::Perfdata;
+use crate::os::procfs::{self, Stat};
+use crate::os::tree;
 
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);
@@ -248,7 +248,7 @@ fn a_daemon_that_has_let_go_of_the_output_is_spared() {
     assert_eq!(script.run(LONG).status, Status::Pass);
     assert_ne!(script.alive(), [0; 0]);
     for pid in script.alive() {
-        crate::sys::process::send(pid, crate::sys::signals::Signal::SIGKILL).expect("it is ours");
+        crate::os::process::send(pid, crate::os::signals::Signal::SIGKILL).expect("it is ours");
     }
 }
 

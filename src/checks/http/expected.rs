@@ -5,9 +5,9 @@ use std::time::Duration;
 use regex_lite::Regex;
 use serde_json::Value;
 
-use super::super::secrets::Secrets;
+use super::super::support::secrets::Secrets;
 use super::super::{Options, excerpt};
-use crate::duration;
+use crate::model::duration;
 
 /// How much of a body is read.
 pub(super) const LONGEST_BODY: u64 = 1024 * 1024;

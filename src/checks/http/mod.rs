@@ -18,11 +18,12 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, Error};
 
-use super::endpoint::{Endpoint, lookup_failure};
+use super::support::secrets;
+use super::support::target::{Endpoint, lookup_failure};
 #[cfg(feature = "tls")]
-use super::trusted::{self, Trusted};
-use super::{Action, Kind, Options, default_deadline, patience, secrets, since};
-use crate::check::{Deadline, Finding, Reason, Result};
+use super::support::tls_roots::{self, Trusted};
+use super::{Action, Kind, Options, default_deadline, patience, since};
+use crate::model::check::{Deadline, Finding, Reason, Result};
 use expected::{Expected, LONGEST_BODY, Statuses};
 
 pub(super) const KIND: Kind = Kind {
@@ -57,7 +58,7 @@ fn build(scheme: &str, target: &str, options: &mut Options) -> std::result::Resu
 ///
 /// ```no_run
 /// hospital::assert_http_response("http://127.0.0.1:8000/ping", 200)?;
-/// # Ok::<(), hospital::check::Reason>(())
+/// # Ok::<(), hospital::model::check::Reason>(())
 /// ```
 ///
 /// # Errors
@@ -259,7 +260,7 @@ impl Probe {
         Ok(TlsConfig::builder()
             .root_certs(roots.into())
             .disable_verification(self.insecure)
-            .unversioned_rustls_crypto_provider(trusted::provider())
+            .unversioned_rustls_crypto_provider(tls_roots::provider())
             .build())
     }
 }
@@ -284,7 +285,7 @@ fn spoken(error: &Error) -> String {
     match error {
         Error::Timeout(_) => "nothing came in time".to_owned(),
         #[cfg(feature = "tls")]
-        Error::Io(error) if trusted::is_about_authority(&error.to_string()) => trusted::SHOWN_AUTHORITY.to_owned(),
+        Error::Io(error) if tls_roots::is_about_authority(&error.to_string()) => tls_roots::SHOWN_AUTHORITY.to_owned(),
         Error::Io(error) => error.to_string(),
         other => other.to_string(),
     }
