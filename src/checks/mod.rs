@@ -27,6 +27,7 @@ use support::secrets::Secrets;
 
 /// A kind of check: the scheme before the `:` of a name, and how a target becomes a check.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Kind {
     /// The scheme, as in `tcp`.
     pub scheme: &'static str,

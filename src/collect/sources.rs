@@ -85,11 +85,8 @@ impl Sources {
 /// The check that reports a change that cannot be used.
 fn complaint(error: &Error) -> Check {
     let context = format!("the last change is not in use: {error}");
-    Check {
-        title: "The files of healthchecks can be used".to_owned(),
-        blocking: false,
-        ..Check::new("hospital.sources", move |_| Finding::error(context.clone()))
-    }
+    let check = Check::new("hospital.sources", move |_| Finding::error(context.clone()));
+    check.title("The files of healthchecks can be used").in_place()
 }
 
 /// The state of a file or folder before it was read.

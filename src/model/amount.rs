@@ -75,7 +75,7 @@ impl fmt::Display for Amount {
 }
 
 /// What percentage of `whole` `part` is. All of nothing is 100 %.
-pub fn share(part: u64, whole: u64) -> f64 {
+pub(crate) fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 100.0 } else { part as f64 / whole as f64 * 100.0 }
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn used(free: u64, whole: u64) -> f64 {
 /// # Errors
 ///
 /// What may be written instead.
-pub fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let wrong =
         || "write a size as 5GiB, 200MB or 1000; the units are B, kB, MB, GB, TB, KiB, MiB, GiB, TiB, PiB".to_owned();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -114,7 +114,7 @@ fn percentage(number: &str) -> Result<Amount, String> {
 }
 
 /// A number of bytes as a person says it.
-pub fn spoken(bytes: u64) -> String {
+pub(crate) fn spoken(bytes: u64) -> String {
     const BINARY: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut value = bytes as f64;
     let mut name = None;

@@ -21,6 +21,7 @@ const FUNCTION: &str = "function";
 /// The result of a check, in the words of Python's `unittest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Status {
     /// It decided, and all is well.
     Pass,
@@ -82,6 +83,7 @@ pub enum Expect {
 ///
 /// Any [`std::error::Error`] becomes a [`Reason::Error`] through `?`: the check could not decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reason {
     /// It decided, and the answer is no.
     Fail(String),
@@ -115,6 +117,7 @@ pub type Result<T = (), E = Reason> = std::result::Result<T, E>;
 
 /// What one run of a check found, before its expectation is applied.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Finding {
     /// `Pass`, `Fail`, `Error` or `Skip`.
     pub status: Status,
@@ -131,6 +134,11 @@ impl Finding {
     /// The check ended with this status and has this to say.
     pub fn new(status: Status, context: impl Into<String>) -> Finding {
         Finding { status, context: Some(context.into()), perfdata: Vec::new() }
+    }
+
+    /// The check decided that something is wrong, for this reason.
+    pub fn fail(context: impl Into<String>) -> Finding {
+        Finding::new(Status::Fail, context)
     }
 
     /// The check could not decide, for this reason.
@@ -193,6 +201,18 @@ impl Deadline {
 pub type Action = Box<dyn Fn(Deadline) -> Finding + Send + Sync>;
 
 /// One thing to verify.
+///
+/// ```
+/// use std::time::Duration;
+/// use hospital::model::check::{Check, Finding};
+///
+/// let check = Check::new("shop.door", |_deadline| Finding::fail("it is locked"))
+///     .title("The door is open.")
+///     .tags(["readiness"])
+///     .timeout(Duration::from_secs(1));
+/// assert_eq!(check.title, "The door is open.");
+/// ```
+#[non_exhaustive]
 pub struct Check {
     /// Its name: a dotted path, a label, or what it was collected from; unique in a suite.
     pub id: String,
@@ -211,7 +231,7 @@ pub struct Check {
     /// The name, or the place in a file, that it was collected from; empty until it is collected.
     pub origin: String,
     /// What to call.
-    pub action: Action,
+    pub(crate) action: Action,
 }
 
 impl Check {
@@ -229,6 +249,31 @@ impl Check {
             origin: String::new(),
             action: Box::new(action),
         }
+    }
+
+    /// The same check with this title.
+    pub fn title(self, title: impl Into<String>) -> Check {
+        Check { title: title.into(), ..self }
+    }
+
+    /// The same check with these tags and no others.
+    pub fn tags<T: Into<String>>(self, tags: impl IntoIterator<Item = T>) -> Check {
+        Check { tags: tags.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// The same check, which may take this long.
+    pub fn timeout(self, timeout: Duration) -> Check {
+        Check { timeout, ..self }
+    }
+
+    /// The same check, of which this is a healthy answer.
+    pub fn expect(self, expect: Expect) -> Check {
+        Check { expect, ..self }
+    }
+
+    /// The same check, which never waits: it needs no thread.
+    pub fn in_place(self) -> Check {
+        Check { blocking: false, ..self }
     }
 
     /// Whether it is a function of the application, which may do anything.

@@ -7,6 +7,7 @@ use std::fmt;
 ///
 /// Source of the format: the Monitoring Plugins Development Guidelines, "Performance data".
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Perfdata {
     /// What was measured.
     pub label: String,
@@ -36,7 +37,7 @@ impl fmt::Display for Perfdata {
 ///
 /// Figures follow a `|` in the first line; after a `|` in a later line, all the rest is figures. Malformed ones are
 /// ignored, since any program may print a `|`; so is the value `U` (unknown).
-pub fn split(output: &str) -> (&str, Vec<Perfdata>) {
+pub(crate) fn split(output: &str) -> (&str, Vec<Perfdata>) {
     let output = output.trim_start();
     let (first, rest) = output.split_once('\n').unwrap_or((output, ""));
     let (line, mut figures) = match first.split_once('|') {

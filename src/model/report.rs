@@ -10,6 +10,7 @@ use crate::model::suite::Suite;
 
 /// What one check found in one round.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Outcome {
     /// The check that was run.
     pub check: Arc<Check>,
@@ -24,11 +25,8 @@ pub struct Outcome {
 impl Outcome {
     /// The same outcome under a number, with nothing that says which check it is or what it found.
     pub fn anonymous(&self, number: usize) -> Outcome {
-        let check = Check {
-            title: format!("check {number}"),
-            kind: "check",
-            ..Check::new(format!("check-{number}"), |_| Finding::PASS)
-        };
+        let check = Check::new(format!("check-{number}"), |_| Finding::PASS).title(format!("check {number}"));
+        let check = Check { kind: "check", ..check };
         let finding = Finding { status: self.finding.status, ..Finding::PASS };
         Outcome { check: Arc::new(check), finding, elapsed: self.elapsed, age: self.age }
     }
@@ -36,6 +34,7 @@ impl Outcome {
 
 /// How many outcomes have each status, in the order of the JSON of Python's hospital.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Summary {
     /// Checks that do not apply.
     pub skip: usize,
@@ -55,6 +54,7 @@ pub struct Summary {
 
 /// What a round found, in the order of its suite.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// One outcome for each check.
     pub outcomes: Vec<Outcome>,
@@ -126,10 +126,7 @@ pub(crate) mod tests {
     /// A report with these statuses, for tests.
     pub(crate) fn report(statuses: &[Status]) -> Report {
         let outcome = |(index, &status): (usize, &Status)| Outcome {
-            check: Arc::new(Check {
-                title: format!("Check {index}."),
-                ..Check::new(format!("check.{index}"), |_| Finding::PASS)
-            }),
+            check: Arc::new(Check::new(format!("check.{index}"), |_| Finding::PASS).title(format!("Check {index}."))),
             finding: match status {
                 Status::Pass => Finding::PASS,
                 status => Finding::new(status, format!("it was {}", status.word())),

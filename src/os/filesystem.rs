@@ -80,11 +80,12 @@ pub(crate) fn open_log(path: &Path, (user, group): FileOwner) -> io::Result<File
 }
 
 /// Opens a file and locks it; creates it if it is missing. [`io::ErrorKind::WouldBlock`]: another process holds the lock.
-/// A link is not followed, because its target may be somebody else's.
+/// A link is not followed, because its target may be somebody else's. Only we may write to it, whatever the umask is:
+/// start-stop-daemon, for one, believes no pidfile that others can write to.
 pub(crate) fn open_locked(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let mut options = File::options();
-    options.create(true).read(true).write(true).truncate(false).custom_flags(flags);
+    options.create(true).read(true).write(true).truncate(false).mode(0o644).custom_flags(flags);
     loop {
         let file = options.open(path).map_err(name_link)?;
         file.try_lock()?;

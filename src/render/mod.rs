@@ -18,6 +18,7 @@ use crate::model::report::Report;
 
 /// A format: its name, and how to write a report in it.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Format {
     /// Its name in `--format` and `?format=`.
     pub name: &'static str,
@@ -103,7 +104,7 @@ pub(crate) mod tests {
 
     /// A failed check whose id, title and context are [`HOSTILE`].
     pub(crate) fn hostile() -> Report {
-        let check = Check { title: HOSTILE.to_owned(), ..Check::new(HOSTILE, |_| Finding::PASS) };
+        let check = Check::new(HOSTILE, |_| Finding::PASS).title(HOSTILE);
         let finding = Finding::new(Status::Fail, HOSTILE);
         let elapsed = Duration::from_millis(1);
         Report { outcomes: vec![Outcome { check: Arc::new(check), finding, elapsed, age: elapsed }] }

@@ -185,7 +185,7 @@ fn monit_finds_what_the_checks_find_and_restarts_nobody_for_it() {
     let watched = deployed(
         "monit/hospital",
         &[
-            ("with pidfile /run/hospital.pid", &format!("with pidfile {pidfile}")),
+            ("matching \"/hospital serve\"", &format!("matching \"/hospital serve .*{pidfile}\"")),
             ("/bin/systemctl start hospital", &format!("/bin/sh -c 'echo start >>{}'", restarts.display())),
             ("/bin/systemctl stop hospital", &format!("/bin/sh -c 'echo stop >>{}'", restarts.display())),
             ("port 1515 protocol http request \"/livez\"", &format!("port {port} protocol http request \"/livez\"")),

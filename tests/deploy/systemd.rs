@@ -100,6 +100,19 @@ fn a_user_of_that_name_is_taken() {
 
 #[test]
 #[ignore = "needs a root with systemd: run tests/run"]
+fn a_service_with_another_name_umask_and_a_pidfile_starts_reloads_and_stops() {
+    let settings = "HOSPITAL_NAME=shop\nHOSPITAL_UMASK=000\nHOSPITAL_PID=/run/hospital/pid\n";
+    let service = Service::started(&format!("{PREDICTABLE}{settings}"));
+    let written = std::fs::read_to_string(service.machine.path("/run/hospital/pid")).expect("it is there");
+    assert_eq!(written.trim(), service.machine.property(SERVICE, "MainPID"));
+    service.machine.systemctl(&["reload", SERVICE]);
+    assert_eq!(service.get("/").status, 200);
+    service.machine.systemctl(&["stop", SERVICE]);
+    assert_eq!(service.machine.property(SERVICE, "Result"), "success");
+}
+
+#[test]
+#[ignore = "needs a root with systemd: run tests/run"]
 fn each_instance_has_its_own_port_and_checks() {
     let machine = Machine::boot();
     machine.install(&["hospital@.socket", "hospital@.service"]);
