@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs root: run tests/run"]
+    #[ignore = "needs root"]
     fn the_loopback_answers_on_both_families() {
         for host in ["127.0.0.1", "::1", "[::1]", "localhost"] {
             assert_eq!(assert_ping(host), Ok(()), "{host}");

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs root: run tests/run"]
+    #[ignore = "needs root"]
     fn what_others_may_write_is_refused() {
         let folder = folder(&[("a.toml", CHECK, 0o666)]);
         let error = collect_folder(&folder).expect_err("others may write the file");

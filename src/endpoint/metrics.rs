@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs prometheus: run tests/run"]
+    #[ignore = "needs promtool"]
     fn promtool_has_no_complaint() {
         for outcomes in [sample(&ALL).outcomes, hostile().outcomes, vec![]] {
             promtool_accepts(&written(&figures(outcomes), Syntax::Text));

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs prometheus: run tests/run"]
+    #[ignore = "needs promtool"]
     fn promtool_has_no_complaint() {
         for report in [with_figures(sample(&Status::ALL)), with_figures(hostile()), Report::default()] {
             promtool_accepts(&written(&FORMAT, &report));

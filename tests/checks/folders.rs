@@ -1,64 +1,67 @@
 //! Folders and files of checks, as the binary reads them.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use crate::harness::once::{Run, hospital, run};
+use crate::harness::{Server, eventually, get, write_program};
 
 #[test]
 fn a_change_is_served_without_a_reload_and_a_broken_one_is_an_error_beside_the_old_checks() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let file = folder.path().join("checks.toml");
     write(&file, "first");
-    let daemon = Daemon::start(folder.path());
-    assert!(daemon.get().contains("\"first\""));
+    let server = serve(&folder.path().display().to_string());
+    assert!(body(&server).contains("\"first\""));
 
     write(&file, "second");
-    daemon.wait_for(|answer| answer.contains("\"second\"") && !answer.contains("\"first\""));
+    eventually("the change is seen", || {
+        let body = body(&server);
+        body.contains("\"second\"") && !body.contains("\"first\"")
+    });
 
     fs::write(&file, "[[check]]\nuse = 'tpc://db:1'\n").expect("the folder is ours");
-    let answer = daemon.wait_for(|answer| answer.contains("checks.toml:2:7: there is no kind of check"));
-    assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("\"second\""), "{answer}");
+    eventually("the fault is seen, beside the old checks", || {
+        let answer = get(&server.at, "/");
+        let is_named = answer.body.contains("checks.toml:2:7: there is no kind of check");
+        assert!(!is_named || answer.status == 500 && answer.body.contains("\"second\""), "{}", answer.body);
+        is_named
+    });
 
     write(&file, "third");
-    let answer = daemon.wait_for(|answer| answer.contains("\"third\""));
-    assert!(!answer.contains("tpc") && !answer.contains("\"second\""), "{answer}");
+    eventually("the change is seen", || {
+        let body = body(&server);
+        let is_seen = body.contains("\"third\"");
+        assert!(!is_seen || !body.contains("tpc") && !body.contains("\"second\""), "{body}");
+        is_seen
+    });
 }
 
 #[test]
 fn a_new_check_is_there_at_the_next_request() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     write(&folder.path().join("a.toml"), "first");
-    let daemon = Daemon::start(folder.path());
-    assert!(daemon.get().contains("\"first\""));
+    let server = serve(&folder.path().display().to_string());
+    assert!(body(&server).contains("\"first\""));
     write(&folder.path().join("b.toml"), "second");
-    assert!(daemon.get().contains("\"second\""));
+    assert!(body(&server).contains("\"second\""));
 }
 
 #[test]
 fn a_program_that_others_may_change_by_now_is_not_run() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let (program, trace) = (folder.path().join("program"), folder.path().join("trace"));
-    fs::write(&program, format!("#!/bin/sh\necho run >> {}\n", trace.display())).expect("the folder is ours");
-    let allow = |mode| fs::set_permissions(&program, fs::Permissions::from_mode(mode)).expect("it is ours");
-    allow(0o755);
-    let daemon = Daemon::serving(&format!("exec:{}", program.display()));
-    assert!(daemon.get().starts_with("HTTP/1.1 200 "));
+    write_program(&program, &format!("#!/bin/sh\necho run >> {}\n", trace.display()));
+    let server = serve(&format!("exec:{}", program.display()));
+    assert_eq!(get(&server.at, "/").status, 200);
     let runs = || fs::read_to_string(&trace).expect("it has run").lines().count();
     let before = runs();
     // Only root refuses this: other users trust their own files, whatever their modes.
-    allow(0o777);
-    let answer = daemon.get();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o777)).expect("it is ours");
+    let body = body(&server);
     if nix::unistd::Uid::effective().is_root() {
-        assert!(answer.contains("is not run, because others may write to it"), "{answer}");
+        assert!(body.contains("is not run, because others may write to it"), "{body}");
         assert_eq!(runs(), before);
     }
 }
@@ -66,17 +69,15 @@ fn a_program_that_others_may_change_by_now_is_not_run() {
 #[test]
 fn without_names_the_checks_of_the_current_folder_are_taken() {
     let folder = tempfile::tempdir().expect("a folder for the test");
-    let output = check_config(folder.path(), None);
-    assert_eq!(output.status.code(), Some(2), "{output:?}");
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let Run { code, stderr: text, .. } = check_config(folder.path(), None);
+    assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("set HEALTHCHECKS") && text.contains("./healthchecks.toml"), "{text}");
 
     write(&folder.path().join("healthchecks.toml"), "one");
-    assert_eq!(check_config(folder.path(), None).status.code(), Some(0));
+    assert_eq!(check_config(folder.path(), None).code, Some(0));
     fs::create_dir(folder.path().join("healthchecks")).expect("the folder is ours");
     write(&folder.path().join("healthchecks/a.toml"), "one");
-    let output = check_config(folder.path(), None);
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let text = check_config(folder.path(), None).stderr;
     assert!(text.contains("two checks have the id \"one\""), "both are taken: {text}");
 }
 
@@ -91,23 +92,21 @@ fn a_wrong_name_is_one_line_and_exit_2() {
         ("http//user:hunter2@db", "HEALTHCHECKS names \"***@db\", but "),
         ("http:/user:hunter2@db", "HEALTHCHECKS names "),
     ] {
-        let output = check_config(Path::new("/"), Some(names));
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{text}");
+        let Run { code, stderr: text, .. } = check_config(Path::new("/"), Some(names));
+        assert_eq!(code, Some(2), "{text}");
         assert!(text.starts_with(&format!("hospital: {expected}")) && text.lines().count() == 1, "{text}");
         assert!(!text.contains("hunter2"), "{text}");
     }
 }
 
 #[test]
-#[ignore = "needs root: run tests/run"]
+#[ignore = "needs root"]
 fn a_folder_that_others_may_write_to_is_refused_with_exit_5() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     write(&folder.path().join("a.toml"), "one");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).expect("the folder is ours");
-    let output = check_config(Path::new("/"), folder.path().to_str());
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(5), "{text}");
+    let Run { code, stderr: text, .. } = check_config(Path::new("/"), folder.path().to_str());
+    assert_eq!(code, Some(5), "{text}");
     assert!(text.contains("others may write to it (its mode is 1777)"), "{text}");
 }
 
@@ -119,67 +118,16 @@ fn write(file: &Path, title: &str) {
     fs::write(&new, text).and_then(|()| fs::rename(&new, file)).expect("the folder is ours");
 }
 
-fn check_config(folder: &Path, names: Option<&str>) -> Output {
-    let mut command = hospital();
-    command.args(["serve", "--check-config"]).current_dir(folder);
-    if let Some(names) = names {
-        command.env("HEALTHCHECKS", names);
-    }
-    command.output().expect("the binary runs")
+fn check_config(folder: &Path, names: Option<&str>) -> Run {
+    let mut command = hospital("serve");
+    command.arg("--check-config").current_dir(folder).envs(names.map(|names| ("HEALTHCHECKS", names)));
+    run(command)
 }
 
-fn hospital() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hospital"));
-    command.env_clear().stdin(Stdio::null());
-    command
+fn serve(name: &str) -> Server {
+    Server::start(["-w", "1", name])
 }
 
-/// A daemon on a socket of the test.
-struct Daemon {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Daemon {
-    fn start(folder: &Path) -> Daemon {
-        Daemon::serving(&folder.display().to_string())
-    }
-
-    fn serving(name: &str) -> Daemon {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("it is bound");
-        let mut command = hospital();
-        command.args(["serve", "--fd", "0", "-w", "1", name]).stdin(OwnedFd::from(listener));
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary runs");
-        Daemon { child, address }
-    }
-
-    /// The connection waits in the queue of our socket until a worker takes it.
-    fn get(&self) -> String {
-        let mut client = TcpStream::connect(self.address).expect("the socket listens");
-        client.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket takes a timeout");
-        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("the request is short");
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).expect("the daemon answers");
-        answer
-    }
-
-    fn wait_for(&self, fits: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let answer = self.get();
-            if fits(&answer) {
-                return answer;
-            }
-            assert!(Instant::now() < deadline, "the change is not seen: {answer}");
-            thread::yield_now();
-        }
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT);
-        let _ = self.child.wait();
-    }
+fn body(server: &Server) -> String {
+    get(&server.at, "/").body
 }

@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 #[test]
-#[ignore = "needs redis-server: run tests/run"]
+#[ignore = "needs redis-server"]
 fn redis_answers_by_tcp_and_by_unix_socket() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let socket = folder.path().join("redis.sock");
@@ -39,7 +39,7 @@ fn redis_answers_by_tcp_and_by_unix_socket() {
 }
 
 #[test]
-#[ignore = "needs dnsmasq: run tests/run"]
+#[ignore = "needs dnsmasq"]
 fn dnsmasq_is_asked() {
     let (_dnsmasq, port) = start(|port| {
         let mut dnsmasq = Command::new("dnsmasq");
@@ -73,7 +73,7 @@ fn dnsmasq_is_asked() {
 }
 
 #[test]
-#[ignore = "needs nginx: run tests/run"]
+#[ignore = "needs nginx"]
 fn nginx_shows_a_certificate_that_ends_in_two_days() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let path = |name: &str| folder.path().join(name).to_str().expect("a plain path").to_owned();
@@ -110,14 +110,14 @@ fn nginx_shows_a_certificate_that_ends_in_two_days() {
 }
 
 #[test]
-#[ignore = "needs root: run tests/run"]
+#[ignore = "needs root"]
 fn loopback_answers_a_ping() {
     let report = run(&["ping:127.0.0.1#count=3&loss=0%25".to_owned(), "ping:::1".to_owned()]);
     assert_eq!(statuses(&report), [Status::Pass, Status::Pass], "{report:#?}");
 }
 
 #[test]
-#[ignore = "needs root: run tests/run"]
+#[ignore = "needs root"]
 fn a_connection_to_itself_is_no_connection() {
     // With one port to connect from, it is the one that is connected to.
     let script = "ip link set lo up; echo 40000 40000 >/proc/sys/net/ipv4/ip_local_port_range; exec \"$@\"";
@@ -156,7 +156,7 @@ fn a_mail_server_is_known_by_its_banner() {
 }
 
 #[test]
-#[ignore = "needs root, to mount a file of hosts that hangs: run tests/run"]
+#[ignore = "needs root"]
 fn a_resolver_that_hangs_costs_an_http_check_one_thread() {
     // The system's resolver reads the file of hosts first, and a pipe without a writer lets nobody open it.
     let script = "mount -t tmpfs none /mnt && mkfifo /mnt/hosts && mount --bind /mnt/hosts /etc/hosts && exec \"$@\"";

@@ -50,7 +50,7 @@ fn closed() -> (socket2::Socket, u16) {
 }
 
 #[test]
-#[ignore = "needs monitoring-plugins: run tests/run"]
+#[ignore = "needs check_load"]
 fn check_load_decides_by_its_thresholds() {
     let well = found("check_load", "args=-w,9999\\,9999\\,9999,-c,9999\\,9999\\,9999");
     says(&well, Status::Pass, "LOAD OK - ");
@@ -64,7 +64,7 @@ fn check_load_decides_by_its_thresholds() {
 }
 
 #[test]
-#[ignore = "needs monitoring-plugins: run tests/run"]
+#[ignore = "needs check_load"]
 fn check_disk_measures_the_root_file_system() {
     let well = found("check_disk", "args=-w,0%25,-c,0%25,-p,/");
     says(&well, Status::Pass, "DISK OK - free space: / ");
@@ -83,7 +83,7 @@ fn check_disk_measures_the_root_file_system() {
 }
 
 #[test]
-#[ignore = "needs monitoring-plugins: run tests/run"]
+#[ignore = "needs check_load"]
 fn check_http_and_check_tcp_time_their_connections() {
     let http = found("check_http", &format!("args=-H,127.0.0.1,-p,{}", answer_once()));
     says(&http, Status::Pass, "HTTP OK: HTTP/1.1 200 OK");
@@ -100,7 +100,7 @@ fn check_http_and_check_tcp_time_their_connections() {
 }
 
 #[test]
-#[ignore = "needs monitoring-plugins: run tests/run"]
+#[ignore = "needs check_load"]
 fn wrong_arguments_of_a_plugin_are_an_error() {
     says(&found("check_load", "args=-w,many"), Status::Error, "Warning threshold must be float");
 }

@@ -52,7 +52,7 @@ fn verbose_names_each_check_with_its_title_and_a_word() {
 }
 
 #[test]
-#[ignore = "needs Python's unittest: run tests/run"]
+#[ignore = "needs Python's unittest"]
 fn the_report_has_the_shape_of_cpythons() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let case = |name: &str, title: &str, mark: &str, body: &str| {
@@ -78,7 +78,7 @@ fn the_report_has_the_shape_of_cpythons() {
 }
 
 #[test]
-#[ignore = "needs PyPI's hospital: run tests/run"]
+#[ignore = "needs hospital-cli"]
 fn the_text_and_the_json_have_the_shape_of_the_origins() {
     let mut command = Command::new(python_program("hospital-cli"));
     command.arg(PREDICTABLE).env("PYTHONWARNINGS", "ignore");

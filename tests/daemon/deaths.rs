@@ -42,7 +42,7 @@ fn workers_that_are_killed_as_they_boot_are_replaced_when_that_stops() {
 }
 
 #[test]
-#[ignore = "needs strace: run tests/run"]
+#[ignore = "needs strace"]
 fn a_worker_that_hangs_is_aborted_and_replaced() {
     let server = Server::start(["-w", "1", "--timeout", "1"]);
     let victim = server.workers()[0];
@@ -89,7 +89,7 @@ fn a_tree_that_was_stopped_for_longer_than_the_timeout_goes_on_with_the_same_wor
 }
 
 #[test]
-#[ignore = "needs root and a control group to freeze: run tests/run"]
+#[ignore = "needs root"]
 fn a_tree_that_was_frozen_for_longer_than_the_timeout_goes_on_with_the_same_workers() {
     const TIMEOUT: Duration = Duration::from_secs(1);
     let group = Cgroup::to_freeze();
@@ -177,7 +177,7 @@ fn more_workers_than_the_machine_has_processors_answer_reload_and_stop() {
 }
 
 #[test]
-#[ignore = "needs strace: run tests/run"]
+#[ignore = "needs strace"]
 fn a_first_boot_that_takes_longer_than_the_timeout_exits_3_and_says_what_to_do() {
     // Only workers make an epoll set: this one does two seconds late.
     let inject = "inject=epoll_create1:delay_enter=2000000";

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Without that variable everything is done only a few times, as in `tests/run`. `HOSPITAL_CHAOS=600` sets how many
-//! seconds the chaos lasts, `HOSPITAL_SEED=7` its seed. circus comes from HOSPITAL_TEST_VENV, see `tests/run`.
+//! seconds the chaos lasts, `HOSPITAL_SEED=7` its seed. circus is installed by `tests/run`.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -21,25 +21,25 @@ use crate::harness::*;
 // --- reloads ---------------------------------------------------------------------------------------
 
 #[test]
-#[ignore = "takes long: run tests/run"]
+#[ignore = "takes long"]
 fn reloads_at_random_lose_nothing_on_a_port_of_its_own() {
     reloads(Way::Tcp);
 }
 
 #[test]
-#[ignore = "takes long: run tests/run"]
+#[ignore = "takes long"]
 fn reloads_at_random_lose_nothing_on_a_unix_socket() {
     reloads(Way::Unix);
 }
 
 #[test]
-#[ignore = "takes long: run tests/run"]
+#[ignore = "takes long"]
 fn reloads_at_random_lose_nothing_on_a_passed_socket() {
     reloads(Way::Fd);
 }
 
 #[test]
-#[ignore = "needs circus: run tests/run"]
+#[ignore = "needs circusd"]
 fn reloads_at_random_lose_nothing_under_circus() {
     reloads(Way::Circus);
 }
@@ -74,25 +74,25 @@ fn reloads(way: Way) {
 // --- upgrades --------------------------------------------------------------------------------------
 
 #[test]
-#[ignore = "takes long: run tests/run"]
+#[ignore = "takes long"]
 fn upgrades_lose_nothing_on_a_port_of_its_own() {
     upgrades(Way::Tcp);
 }
 
 #[test]
-#[ignore = "takes long: run tests/run"]
+#[ignore = "takes long"]
 fn upgrades_lose_nothing_on_a_unix_socket() {
     upgrades(Way::Unix);
 }
 
 #[test]
-#[ignore = "takes long: run tests/run"]
+#[ignore = "takes long"]
 fn upgrades_lose_nothing_on_a_passed_socket() {
     upgrades(Way::Fd);
 }
 
 #[test]
-#[ignore = "needs systemd-socket-activate: run tests/run"]
+#[ignore = "needs systemd-socket-activate"]
 fn upgrades_lose_nothing_on_an_activated_socket() {
     upgrades(Way::Activated);
 }
@@ -116,7 +116,7 @@ fn upgrades(way: Way) {
 }
 
 #[test]
-#[ignore = "takes long: run tests/run"]
+#[ignore = "takes long"]
 fn broken_reloads_and_upgrades_lose_nothing_and_change_nothing() {
     let (_alone, scale) = (alone(), Scale::asked());
     let site = Site::open(Way::Tcp, &["--timeout", "2"]);
@@ -150,7 +150,7 @@ fn broken_reloads_and_upgrades_lose_nothing_and_change_nothing() {
 // --- kills -----------------------------------------------------------------------------------------
 
 #[test]
-#[ignore = "takes long: run tests/run"]
+#[ignore = "takes long"]
 fn killed_workers_cost_no_more_than_what_they_had_in_hand() {
     let (_alone, scale, mut random) = (alone(), Scale::asked(), Random::new());
     let site = Site::open(Way::Tcp, &[]);
@@ -233,7 +233,7 @@ impl Display for Kills {
 // --- chaos -----------------------------------------------------------------------------------------
 
 #[test]
-#[ignore = "takes long: run tests/run"]
+#[ignore = "takes long"]
 fn chaos_leaves_a_tidy_server_behind() {
     let (_alone, scale, mut random) = (alone(), Scale::asked(), Random::new());
     let seed = random.0;

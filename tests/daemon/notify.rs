@@ -57,7 +57,7 @@ fn a_reload_that_is_interrupted_is_ended_for_systemd() {
 }
 
 #[test]
-#[ignore = "needs strace: run tests/run"]
+#[ignore = "needs strace"]
 fn nobody_is_told_ready_before_the_first_worker_answers() {
     let inject = "inject=clone,clone3,fork,vfork:error=EAGAIN";
     let trace = ["-qq", "-o", "/dev/null", "-e", "trace=clone,clone3,fork,vfork", "-e", inject];
@@ -216,7 +216,7 @@ fn the_watchdog_is_not_fed_while_every_worker_is_stopped() {
 }
 
 #[test]
-#[ignore = "needs strace: run tests/run"]
+#[ignore = "needs strace"]
 fn the_watchdog_is_not_fed_while_every_worker_hangs() {
     // The timeout of the workers is longer.
     let (server, manager) = Manager::start(&["-w", "2", "--timeout", "60"], &[("WATCHDOG_USEC", "400000")]);

@@ -9,7 +9,7 @@ use crate::harness::{Client, Launch, Server, Signal, eventually, get, processes,
 const NAMESPACE: [&str; 4] = ["--pid", "--fork", "--mount-proc", "--kill-child"];
 
 #[test]
-#[ignore = "needs root: run tests/run"]
+#[ignore = "needs root"]
 fn pid_1_answers_finishes_what_has_begun_and_exits_0_at_a_term() {
     let mut server = alone(["-w", "2"]);
     let init = init(&server);
@@ -19,7 +19,7 @@ fn pid_1_answers_finishes_what_has_begun_and_exits_0_at_a_term() {
 }
 
 #[test]
-#[ignore = "needs root and tini: run tests/run"]
+#[ignore = "needs root, tini"]
 fn under_tini_which_signals_the_workers_as_well_a_term_is_no_different() {
     let mut server = start(&["tini", "-g", "--"], &["-w", "2"]);
     let init = init(&server);
@@ -28,7 +28,7 @@ fn under_tini_which_signals_the_workers_as_well_a_term_is_no_different() {
 }
 
 #[test]
-#[ignore = "needs root: run tests/run"]
+#[ignore = "needs root"]
 fn an_int_stops_pid_1_at_once_with_0() {
     let mut server = alone([]);
     send(init(&server), Signal::SIGINT);
@@ -36,7 +36,7 @@ fn an_int_stops_pid_1_at_once_with_0() {
 }
 
 #[test]
-#[ignore = "needs root: run tests/run"]
+#[ignore = "needs root"]
 fn pid_1_replaces_a_worker_that_was_killed() {
     let server = alone(["-w", "2"]);
     let master = init(&server);
@@ -51,7 +51,7 @@ fn pid_1_replaces_a_worker_that_was_killed() {
 }
 
 #[test]
-#[ignore = "needs root: run tests/run"]
+#[ignore = "needs root"]
 fn pid_1_goes_without_its_workers_when_it_is_killed() {
     let mut server = alone(["-w", "2"]);
     let workers = processes::children(init(&server));
@@ -61,7 +61,7 @@ fn pid_1_goes_without_its_workers_when_it_is_killed() {
 }
 
 #[test]
-#[ignore = "needs root: run tests/run"]
+#[ignore = "needs root"]
 fn an_orphan_that_exits_with_3_is_buried_and_stops_nobody() {
     let server = alone(["-w", "2"]);
     let master = init(&server);
@@ -78,7 +78,7 @@ fn an_orphan_that_exits_with_3_is_buried_and_stops_nobody() {
 }
 
 #[test]
-#[ignore = "needs root: run tests/run"]
+#[ignore = "needs root"]
 fn an_orphan_does_not_hold_up_the_end() {
     let mut server = alone([]);
     let orphan = Orphan::beside(&server, "0");
@@ -88,7 +88,7 @@ fn an_orphan_does_not_hold_up_the_end() {
 }
 
 #[test]
-#[ignore = "needs root and python3: run tests/run"]
+#[ignore = "needs root, python3"]
 fn a_child_of_the_entrypoint_that_died_before_we_began_is_buried() {
     // An entrypoint that has a dead child when it becomes us: no signal tells us of that death.
     let script = "import os, sys\n\

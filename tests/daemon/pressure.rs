@@ -76,7 +76,7 @@ fn checks_find_their_descriptors_however_many_clients_sit_there() {
 }
 
 #[test]
-#[ignore = "needs strace: run tests/run"]
+#[ignore = "needs strace"]
 fn livez_is_answered_while_the_files_of_checks_hang() {
     let launch = Launch::serve(["-w", "1", "--timeout", "100"]);
     let checks = launch.path("checks.toml");
@@ -95,7 +95,7 @@ fn livez_is_answered_while_the_files_of_checks_hang() {
 }
 
 #[test]
-#[ignore = "needs strace: run tests/run"]
+#[ignore = "needs strace"]
 fn who_comes_while_the_files_of_checks_are_looked_at_is_told_of_what_they_say_by_then() {
     let launch = Launch::binding(["-w", "1", "-b", "127.0.0.1:0"]);
     let (checks, next) = (launch.path("checks.toml"), launch.path("next"));
@@ -147,7 +147,7 @@ fn a_worker_without_a_descriptor_to_spare_does_not_flood_the_log_at_its_end() {
 }
 
 #[test]
-#[ignore = "needs strace: run tests/run"]
+#[ignore = "needs strace"]
 fn accepting_may_fail_in_every_way_that_passes() {
     for error in ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EACCES", "EPERM", "ECONNABORTED", "EINTR", "EPROTO"] {
         let server = injected("accept4", &format!("accept4:error={error}:when=1..20+2"), &["-w", "2"]);
@@ -163,7 +163,7 @@ fn accepting_may_fail_in_every_way_that_passes() {
 }
 
 #[test]
-#[ignore = "needs strace: run tests/run"]
+#[ignore = "needs strace"]
 fn every_wait_may_be_interrupted() {
     for call in ["epoll_wait", "poll", "read", "recvfrom", "sendto"] {
         let inject = format!("{call}:error=EINTR:when=40+3");
@@ -176,7 +176,7 @@ fn every_wait_may_be_interrupted() {
 }
 
 #[test]
-#[ignore = "needs strace: run tests/run"]
+#[ignore = "needs strace"]
 fn a_fork_without_memory_is_tried_again() {
     // The first two succeed; then it fails for a while.
     for error in ["ENOMEM", "EAGAIN"] {
@@ -304,7 +304,7 @@ fn a_log_on_a_full_disk_stops_nothing() {
 }
 
 #[test]
-#[ignore = "needs root, to mount a small file system: run tests/run"]
+#[ignore = "needs root"]
 fn lines_that_were_lost_on_a_full_disk_are_counted_when_there_is_room_again() {
     let server = on_a_small_disk(&["--error-logfile", "/mnt/log"]);
     let disk = disk_of(&server);
@@ -324,7 +324,7 @@ fn lines_that_were_lost_on_a_full_disk_are_counted_when_there_is_room_again() {
 }
 
 #[test]
-#[ignore = "needs root, to mount a small file system: run tests/run"]
+#[ignore = "needs root"]
 fn a_pidfile_on_a_full_disk_is_refused_at_the_start() {
     let script = r#"mount -t tmpfs -o size=4k none /mnt && printf '%4096s' >/mnt/filler; exec "$@""#;
     let args = ["--mount", "sh", "-c", script, "sh"];
@@ -334,7 +334,7 @@ fn a_pidfile_on_a_full_disk_is_refused_at_the_start() {
 }
 
 #[test]
-#[ignore = "needs root, to mount a small file system: run tests/run"]
+#[ignore = "needs root"]
 fn a_pidfile_on_a_full_disk_does_not_stop_an_upgrade() {
     let mut server = on_a_small_disk(&["--pid", "/mnt/pid"]);
     // The file has a page of its own, so it must be emptied.
@@ -367,7 +367,7 @@ fn fill(path: &Path) {
 // --- the clock -------------------------------------------------------------------------------------
 
 #[test]
-#[ignore = "needs faketime: run tests/run"]
+#[ignore = "needs faketime"]
 fn a_clock_that_jumps_changes_nothing_but_the_date() {
     let launch = Launch::script(
         r#"exec env LD_PRELOAD="$(faketime -f +0d printenv LD_PRELOAD)" "$@""#,

@@ -100,7 +100,7 @@ fn a_master_has_one_thread_and_keeps_nothing_of_its_reloads() {
 }
 
 #[test]
-#[ignore = "needs strace: run tests/run"]
+#[ignore = "needs strace"]
 fn it_starts_where_the_kernel_knows_no_close_range() {
     const O_CLOEXEC: u32 = 0o2_000_000;
     // Before 5.9, before 5.11 for the flag, and under a filter that does not know the call.
@@ -262,7 +262,7 @@ fn a_pidfile_that_cannot_be_written_is_named() {
 // --- who they are ----------------------------------------------------------------------------------
 
 #[test]
-#[ignore = "needs root: run tests/run"]
+#[ignore = "needs root"]
 fn workers_run_as_the_user_and_group_that_are_asked_for() {
     let directory = tempfile::tempdir().expect("there is room");
     let path = directory.path().join("socket");
@@ -298,7 +298,7 @@ fn workers_run_as_the_user_and_group_that_are_asked_for() {
 }
 
 #[test]
-#[ignore = "needs root and strace: run tests/run"]
+#[ignore = "needs root, strace"]
 fn a_link_in_the_workers_own_folder_gives_nothing_of_roots_away() {
     const NOBODY: u32 = 65534;
     let directory = tempfile::tempdir().expect("there is room");
@@ -372,7 +372,7 @@ fn a_link_in_the_workers_own_folder_gives_nothing_of_roots_away() {
 }
 
 #[test]
-#[ignore = "needs root: run tests/run"]
+#[ignore = "needs root"]
 fn a_first_boot_that_cannot_work_exits_3_and_says_why() {
     // Root without the right to change users, as in a locked-down container.
     let mut server = Launch::under("setpriv", ["--bounding-set", "-setuid,-setgid"])
@@ -384,7 +384,7 @@ fn a_first_boot_that_cannot_work_exits_3_and_says_why() {
 }
 
 #[test]
-#[ignore = "needs root: run tests/run"]
+#[ignore = "needs root"]
 fn only_root_can_choose_the_user() {
     let directory = tempfile::tempdir().expect("there is room");
     // Where nobody can reach it, unlike the build directory.

@@ -22,7 +22,7 @@ fn an_upgrade_under_load_loses_no_request_on_a_passed_socket() {
 }
 
 #[test]
-#[ignore = "needs systemd-socket-activate: run tests/run"]
+#[ignore = "needs systemd-socket-activate"]
 fn an_upgrade_under_load_loses_no_request_on_an_activated_socket() {
     upgrade_under_load(Way::Activated);
 }

@@ -6,7 +6,7 @@ use crate::harness::family::PATIENCE;
 use crate::harness::{Client, Signal, get, processes, send, within};
 
 #[test]
-#[ignore = "needs circus: run tests/run"]
+#[ignore = "needs circusd"]
 fn a_hup_through_circus_loses_no_request() {
     let circus = Circus::start();
     let master = circus.family.new_master(&[], WORKERS);
@@ -22,7 +22,7 @@ fn a_hup_through_circus_loses_no_request() {
 }
 
 #[test]
-#[ignore = "needs circus: run tests/run"]
+#[ignore = "needs circusd"]
 fn a_reload_by_circus_loses_no_request() {
     let circus = Circus::start();
     let mut master = circus.family.new_master(&[], WORKERS);
@@ -37,7 +37,7 @@ fn a_reload_by_circus_loses_no_request() {
 }
 
 #[test]
-#[ignore = "needs circus: run tests/run"]
+#[ignore = "needs circusd"]
 fn a_restart_by_circus_loses_no_request() {
     let circus = Circus::start();
     let mut master = circus.family.new_master(&[], WORKERS);
@@ -52,7 +52,7 @@ fn a_restart_by_circus_loses_no_request() {
 }
 
 #[test]
-#[ignore = "needs circus: run tests/run"]
+#[ignore = "needs circusd"]
 fn a_second_master_comes_and_goes_without_losing_a_request() {
     let circus = Circus::start();
     let first = circus.family.new_master(&[], WORKERS);
@@ -70,7 +70,7 @@ fn a_second_master_comes_and_goes_without_losing_a_request() {
 }
 
 #[test]
-#[ignore = "needs circus: run tests/run"]
+#[ignore = "needs circusd"]
 fn a_request_that_comes_while_circus_has_stopped_us_is_answered_after_the_start() {
     let circus = Circus::start();
     circus.family.new_master(&[], WORKERS);
@@ -84,7 +84,7 @@ fn a_request_that_comes_while_circus_has_stopped_us_is_answered_after_the_start(
 }
 
 #[test]
-#[ignore = "needs circus: run tests/run"]
+#[ignore = "needs circusd"]
 fn no_process_is_left_when_circus_has_quit() {
     let mut circus = Circus::start();
     circus.family.new_master(&[], WORKERS);
@@ -96,7 +96,7 @@ fn no_process_is_left_when_circus_has_quit() {
 }
 
 #[test]
-#[ignore = "needs circus: run tests/run"]
+#[ignore = "needs circusd"]
 fn a_master_whose_circusd_was_killed_goes_on_serving() {
     let mut circus = Circus::start();
     let master = circus.family.new_master(&[], WORKERS);
@@ -115,7 +115,7 @@ fn a_master_whose_circusd_was_killed_goes_on_serving() {
 }
 
 #[test]
-#[ignore = "needs circus: run tests/run"]
+#[ignore = "needs circusd"]
 fn circus_starts_a_new_master_when_ours_was_killed() {
     let circus = Circus::start();
     let master = circus.family.new_master(&[], WORKERS);

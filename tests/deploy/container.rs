@@ -76,7 +76,7 @@ impl Container {
 }
 
 #[test]
-#[ignore = "needs root and the static program: run tests/run"]
+#[ignore = "needs root, target/*-musl/release/hospital"]
 fn the_image_serves_as_nobody_says_that_it_is_healthy_and_ends_well() {
     let mut container = Container::start();
     let init = container.init();
@@ -100,7 +100,7 @@ fn the_image_serves_as_nobody_says_that_it_is_healthy_and_ends_well() {
 }
 
 #[test]
-#[ignore = "needs root and the static program: run tests/run"]
+#[ignore = "needs root, target/*-musl/release/hospital"]
 fn the_kinds_work_without_a_c_library_beside_the_program() {
     let container = Container::start();
     let names = [
@@ -116,7 +116,7 @@ fn the_kinds_work_without_a_c_library_beside_the_program() {
 }
 
 #[test]
-#[ignore = "needs hadolint: run tests/run"]
+#[ignore = "needs hadolint"]
 fn hadolint_has_nothing_to_say() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/container/Dockerfile");
     let told = Command::new(python_program("hadolint")).arg(path).output();

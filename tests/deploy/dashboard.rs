@@ -60,7 +60,7 @@ fn every_figure_of_the_dashboard_is_exposed_with_the_labels_that_it_asks_for() {
 }
 
 #[test]
-#[ignore = "needs promtool: run tests/run"]
+#[ignore = "needs promtool"]
 fn prometheus_understands_every_question_of_the_dashboard() {
     let rules: Vec<_> = expressions()
         .iter()

@@ -16,7 +16,7 @@ const DEFAULTS: &str = "/etc/default/hospital";
 const SOCKET: &str = "/run/checks.sock";
 
 #[test]
-#[ignore = "needs root, a root of Debian 12 and the package: run tests/run"]
+#[ignore = "needs root, target/debian-root, target/packages"]
 fn a_new_user_has_an_endpoint_and_an_upgrade_loses_no_request() {
     let packages = Packages::new();
     let machine = packages.machine();
@@ -59,7 +59,7 @@ fn a_new_user_has_an_endpoint_and_an_upgrade_loses_no_request() {
 }
 
 #[test]
-#[ignore = "needs root, a root of Debian 12 and the package: run tests/run"]
+#[ignore = "needs root, target/debian-root, target/packages"]
 fn removed_it_keeps_its_file_and_purged_it_leaves_nothing() {
     let packages = Packages::new();
     let machine = packages.machine();
@@ -84,7 +84,7 @@ fn removed_it_keeps_its_file_and_purged_it_leaves_nothing() {
 }
 
 #[test]
-#[ignore = "needs root, a root of Debian 12 and the package: run tests/run"]
+#[ignore = "needs root, target/debian-root, target/packages"]
 fn who_has_switched_it_off_finds_it_off_after_an_upgrade() {
     let packages = Packages::new();
     let machine = packages.machine();
@@ -101,7 +101,7 @@ fn who_has_switched_it_off_finds_it_off_after_an_upgrade() {
 }
 
 #[test]
-#[ignore = "needs the package: run tests/run"]
+#[ignore = "needs target/packages"]
 fn the_package_has_all_that_belongs_to_it() {
     let package = shipped();
     let mut contents = Command::new("dpkg-deb");

@@ -7,15 +7,14 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use crate::harness::family::{Family, PATIENCE, deployed};
+use crate::harness::family::{Family, PATIENCE, deployed, own_address};
 use crate::harness::load::{Load, Shape};
-use crate::harness::site::own_address;
 use crate::harness::{At, Launch, Server, Signal, eventually, get, processes, send, within};
 
 // --- HAProxy -----------------------------------------------------------------------------------------
 
 #[test]
-#[ignore = "needs haproxy: run tests/run"]
+#[ignore = "needs haproxy"]
 fn haproxy_sees_what_the_checks_find() {
     let directory = tempfile::tempdir().expect("there is room");
     let flag = directory.path().join("flag");
@@ -33,7 +32,7 @@ fn haproxy_sees_what_the_checks_find() {
 }
 
 #[test]
-#[ignore = "needs haproxy: run tests/run"]
+#[ignore = "needs haproxy"]
 fn haproxy_takes_a_server_out_before_it_stops() {
     let server = || Launch::binding(["-b", "127.0.0.1:0", "-w", "2", "--drain-delay", "5s"]).start();
     let (mut leaves, stays) = (server(), server());
@@ -102,7 +101,7 @@ impl HaProxy {
 // --- nginx -------------------------------------------------------------------------------------------
 
 #[test]
-#[ignore = "needs nginx: run tests/run"]
+#[ignore = "needs nginx"]
 fn nginx_has_an_answer_whatever_becomes_of_the_workers_behind_it() {
     const WORKERS: usize = 3;
     let server = Launch::binding(["-b", "127.0.0.1:0", "-w", "3", "--prefix", "/healthchecks"]).start();
@@ -135,7 +134,7 @@ fn nginx_has_an_answer_whatever_becomes_of_the_workers_behind_it() {
 }
 
 #[test]
-#[ignore = "needs nginx: run tests/run"]
+#[ignore = "needs nginx"]
 fn nginx_passes_on_what_the_checks_found() {
     let launch = Launch::binding(["-b", "127.0.0.1:0", "--prefix", "/healthchecks"]);
     let server = launch.env("HEALTHCHECKS", "gone=file:/no/such/file").start();
@@ -179,7 +178,7 @@ impl Nginx {
 // --- keepalived --------------------------------------------------------------------------------------
 
 #[test]
-#[ignore = "needs keepalived: run tests/run"]
+#[ignore = "needs keepalived"]
 fn keepalived_has_nothing_to_complain_of() {
     let file = deployed("keepalived/keepalived.conf", &[]);
     assert_eq!(complaints(&file), "");
@@ -203,7 +202,7 @@ fn complaints(file: &str) -> String {
 }
 
 #[test]
-#[ignore = "needs curl: run tests/run"]
+#[ignore = "needs curl"]
 fn the_script_of_keepalived_finds_what_the_checks_find() {
     let directory = tempfile::tempdir().expect("there is room");
     let flag = directory.path().join("flag");

@@ -9,13 +9,13 @@ use crate::harness::{Launch, get, refused};
 use regex_lite::Regex;
 
 #[test]
-#[ignore = "needs gunicorn: run tests/run"]
+#[ignore = "needs gunicorn"]
 fn every_flag_of_gunicorn_is_known_or_advised_on() {
     assert!(advised("gunicorn") > 50);
 }
 
 #[test]
-#[ignore = "needs chaussette: run tests/run"]
+#[ignore = "needs chaussette"]
 fn every_flag_of_chaussette_is_known_or_advised_on() {
     assert!(advised("chaussette") >= 7);
 }

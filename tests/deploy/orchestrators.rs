@@ -12,7 +12,7 @@ use serde_json::Value;
 const KUBERNETES: [&str; 2] = ["kubernetes/daemonset.yaml", "kubernetes/sidecar.yaml"];
 
 #[test]
-#[ignore = "needs kubernetes-validate: run tests/run"]
+#[ignore = "needs kubernetes-validate"]
 fn the_files_for_kubernetes_keep_to_the_schemas_of_its_api() {
     for file in KUBERNETES {
         let mut validate = Command::new(python_program("kubernetes-validate"));
@@ -26,7 +26,7 @@ fn the_files_for_kubernetes_keep_to_the_schemas_of_its_api() {
 }
 
 #[test]
-#[ignore = "needs PyYAML: run tests/run"]
+#[ignore = "needs Python's yaml"]
 fn what_kubernetes_probes_and_prometheus_scrapes_is_answered() {
     for file in KUBERNETES {
         let manifests = manifests(file);
@@ -48,7 +48,7 @@ fn what_kubernetes_probes_and_prometheus_scrapes_is_answered() {
 }
 
 #[test]
-#[ignore = "needs PyYAML: run tests/run"]
+#[ignore = "needs Python's yaml"]
 fn each_pod_has_the_time_that_its_drain_may_take() {
     for file in KUBERNETES {
         let manifests = manifests(file);
@@ -66,7 +66,7 @@ fn each_pod_has_the_time_that_its_drain_may_take() {
 }
 
 #[test]
-#[ignore = "needs PyYAML: run tests/run"]
+#[ignore = "needs Python's yaml"]
 fn what_selects_pods_selects_these() {
     for file in KUBERNETES {
         let manifests = manifests(file);
@@ -85,7 +85,7 @@ fn what_selects_pods_selects_these() {
 }
 
 #[test]
-#[ignore = "needs PyYAML: run tests/run"]
+#[ignore = "needs Python's yaml"]
 fn the_checks_in_the_files_are_such_as_there_are() {
     for file in KUBERNETES {
         let manifests = manifests(file);
@@ -95,7 +95,7 @@ fn the_checks_in_the_files_are_such_as_there_are() {
 }
 
 #[test]
-#[ignore = "needs python-hcl2: run tests/run"]
+#[ignore = "needs Python's hcl2"]
 fn the_job_of_nomad_asks_for_what_is_answered_and_waits_for_the_drain() {
     let (task, group) = (nomad(), group());
     let of = |name: &str| unquoted(&task["env"][0][name]);

@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use crate::harness::family::{Family, deployed};
+use crate::harness::family::{Family, deployed, own_address};
 use crate::harness::once::{Run, run};
-use crate::harness::site::own_address;
 use crate::harness::{At, DEADLINE, HOSPITAL, Launch, Server, get, processes};
 use tempfile::TempDir;
 
@@ -47,7 +46,7 @@ impl Flagged {
 // --- blackbox_exporter -------------------------------------------------------------------------------
 
 #[test]
-#[ignore = "needs blackbox_exporter: run tests/run"]
+#[ignore = "needs prometheus-blackbox-exporter"]
 fn blackbox_exporter_finds_what_the_checks_find() {
     let flagged = Flagged::start(&[]);
     let (directory, own) = (tempfile::tempdir().expect("there is room"), own_address());
@@ -84,7 +83,7 @@ fn get_to_the_end(address: SocketAddr, path: &str) -> String {
 // --- Nagios ------------------------------------------------------------------------------------------
 
 #[test]
-#[ignore = "needs nagios4: run tests/run"]
+#[ignore = "needs nagios4"]
 fn nagios_takes_the_commands_and_services() {
     let directory = tempfile::tempdir().expect("there is room");
     let path = directory.path().display();
@@ -109,7 +108,7 @@ fn nagios_takes_the_commands_and_services() {
 }
 
 #[test]
-#[ignore = "needs check_http: run tests/run"]
+#[ignore = "needs check_http"]
 fn the_commands_of_nagios_find_what_the_checks_find() {
     let flagged = Flagged::start(&[]);
     let port = flagged.address().port().to_string();
@@ -151,7 +150,7 @@ fn nagios(name: &str, arguments: &[&str]) -> Run {
 // --- Icinga ------------------------------------------------------------------------------------------
 
 #[test]
-#[ignore = "needs icinga2: run tests/run"]
+#[ignore = "needs icinga2"]
 fn icinga_takes_the_command_and_services() {
     let directory = tempfile::tempdir().expect("there is room");
     let (config, own) = (directory.path().join("icinga2.conf"), directory.path().join("hospital.conf"));
@@ -175,7 +174,7 @@ fn icinga_takes_the_command_and_services() {
 // --- monit -------------------------------------------------------------------------------------------
 
 #[test]
-#[ignore = "needs monit: run tests/run"]
+#[ignore = "needs monit"]
 fn monit_finds_what_the_checks_find_and_restarts_nobody_for_it() {
     let directory = tempfile::tempdir().expect("there is room");
     let (path, restarts) = (directory.path().display().to_string(), directory.path().join("restarts"));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 #[test]
-#[ignore = "needs musl-tools and crates that are downloaded already: run tests/run"]
+#[ignore = "takes long, needs musl-gcc"]
 fn the_same_source_in_another_place_makes_the_same_program() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let home = std::env::var_os("CARGO_HOME")

@@ -78,7 +78,7 @@ tests:
 "#;
 
 #[test]
-#[ignore = "needs promtool: run tests/run"]
+#[ignore = "needs promtool"]
 fn each_rule_does_what_it_says() {
     let directory = tempfile::tempdir().expect("there is room");
     let rules = deployed("prometheus/hospital.rules.yml", &[]);
@@ -97,7 +97,7 @@ fn each_rule_does_what_it_says() {
 }
 
 #[test]
-#[ignore = "needs promtool: run tests/run"]
+#[ignore = "needs promtool"]
 fn promtool_takes_the_configuration() {
     let directory = tempfile::tempdir().expect("there is room");
     for name in ["prometheus.yml", "hospital.rules.yml"] {

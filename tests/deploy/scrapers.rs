@@ -100,7 +100,7 @@ fn fed(program: impl AsRef<OsStr>, args: &[&str], text: &str) -> (bool, String) 
 }
 
 #[test]
-#[ignore = "needs prometheus: run tests/run"]
+#[ignore = "needs promtool"]
 fn promtool_has_no_complaint() {
     let server = hostile().start();
     for path in ["/livez", "/"] {
@@ -111,7 +111,7 @@ fn promtool_has_no_complaint() {
 }
 
 #[test]
-#[ignore = "needs the Python client of Prometheus: run tests/run"]
+#[ignore = "needs Python's prometheus_client"]
 fn openmetrics_is_read_by_its_reference_parser() {
     const PARSE: &str = "
 import json, sys
@@ -148,7 +148,7 @@ print(json.dumps([[f.name, f.type, [[s.labels, s.value] for s in f.samples]] for
 }
 
 #[test]
-#[ignore = "needs prometheus: run tests/run"]
+#[ignore = "needs prometheus"]
 fn a_real_prometheus_scrapes_and_knows_what_is_down() {
     let launch = hostile().args(["--details", "token"]);
     let token = launch.path("token");

@@ -1,7 +1,6 @@
 //! Under s6, runit, start-stop-daemon and OpenRC, with the files that `deploy/` ships.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -17,7 +16,7 @@ const LOCAL: &str = "127.0.0.1:1515";
 // --- s6 and runit ------------------------------------------------------------------------------------
 
 #[test]
-#[ignore = "needs s6: run tests/run"]
+#[ignore = "needs s6-svscan"]
 fn s6_knows_when_it_answers() {
     let service = Supervised::by_s6();
     service.s6_svc(&["-wU", "-u"]);
@@ -27,7 +26,7 @@ fn s6_knows_when_it_answers() {
 }
 
 #[test]
-#[ignore = "needs s6: run tests/run"]
+#[ignore = "needs s6-svscan"]
 fn s6_does_not_take_one_for_ready_that_cannot_start() {
     let service = Supervised::by_s6();
     service.s6_svc(&["-wU", "-u"]);
@@ -40,7 +39,7 @@ fn s6_does_not_take_one_for_ready_that_cannot_start() {
 }
 
 #[test]
-#[ignore = "needs s6: run tests/run"]
+#[ignore = "needs s6-svscan"]
 fn s6_reloads_stops_and_restarts() {
     let service = Supervised::by_s6();
     service.s6_svc(&["-wU", "-u"]);
@@ -52,7 +51,7 @@ fn s6_reloads_stops_and_restarts() {
 }
 
 #[test]
-#[ignore = "needs runit: run tests/run"]
+#[ignore = "needs runsvdir"]
 fn runit_reloads_stops_and_restarts() {
     let service = Supervised::by_runit();
     service.reload_stop_and_crash("signal 9", |verb| match verb {
@@ -63,7 +62,7 @@ fn runit_reloads_stops_and_restarts() {
 }
 
 #[test]
-#[ignore = "needs runit: run tests/run"]
+#[ignore = "needs runsvdir"]
 fn runit_knows_when_it_answers() {
     let service = Supervised::by_runit();
     service.sv("start");
@@ -115,11 +114,11 @@ impl Supervised {
         }
         for script in scripts {
             let replacements = [("exec hospital", &*format!("exec {HOSPITAL}")), (LOCAL, &address)];
-            executable(&folder.join(script), &shipped(script, if *script == "check" { &replacements } else { &[] }));
+            write_program(&folder.join(script), &shipped(script, if *script == "check" { &replacements } else { &[] }));
         }
-        executable(&folder.join("log/run"), &shipped("log/run", &[("/var/log/hospital", &logs)]));
+        write_program(&folder.join("log/run"), &shipped("log/run", &[("/var/log/hospital", &logs)]));
         let serve = format!("exec {HOSPITAL} serve");
-        executable(&folder.join("run"), &shipped("run", &[("exec hospital serve", &serve), (LOCAL, &address)]));
+        write_program(&folder.join("run"), &shipped("run", &[("exec hospital serve", &serve), (LOCAL, &address)]));
         let family = Family::start(directory, scanner, |command| {
             command.arg(scan);
         });
@@ -179,15 +178,10 @@ impl Supervised {
     }
 }
 
-fn executable(path: &Path, text: &str) {
-    fs::write(path, text).expect("the folder is ours");
-    fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("the file is ours");
-}
-
 // --- init scripts ------------------------------------------------------------------------------------
 
 #[test]
-#[ignore = "needs root: run tests/run"]
+#[ignore = "needs root"]
 fn the_init_script_starts_reloads_upgrades_and_stops() {
     let init = Init::start("HEALTHCHECKS=hospital.healthchecks.predictable\nHOSPITAL_WORKERS=2\n");
     // `start` returns when everything answers.
@@ -235,7 +229,7 @@ fn the_init_script_stops_a_server_with_another_name_and_no_umask() {
 }
 
 #[test]
-#[ignore = "needs root: run tests/run"]
+#[ignore = "needs root"]
 fn the_init_script_stops_nothing_for_a_configuration_that_is_bad() {
     let init = Init::start("HEALTHCHECKS=hospital.healthchecks.predictable\nHOSPITAL_WORKERS=2\n");
     let master = init.master();
@@ -248,12 +242,12 @@ fn the_init_script_stops_nothing_for_a_configuration_that_is_bad() {
 }
 
 #[test]
-#[ignore = "needs a root with OpenRC: run tests/run"]
+#[ignore = "needs root, target/systemd-root"]
 fn openrc_starts_reloads_stops_and_restarts() {
     let machine = Machine::boot();
     let good = "HEALTHCHECKS=hospital.healthchecks.predictable\nHOSPITAL_WORKERS=2\nHOSPITAL_UMASK=000\n";
     machine.write("/etc/default/hospital", good);
-    executable(&machine.path("/etc/init.d/hospital"), &deployed("openrc/hospital", &[]));
+    write_program(&machine.path("/etc/init.d/hospital"), &deployed("openrc/hospital", &[]));
     // What OpenRC creates when it boots a machine.
     machine.write("/run/openrc/softlevel", "");
     for state in ["daemons", "exclusive", "failed", "init.d", "options", "started", "starting", "stopping", "tmp"] {
@@ -301,7 +295,7 @@ fn openrc_starts_reloads_stops_and_restarts() {
 }
 
 #[test]
-#[ignore = "needs shellcheck: run tests/run"]
+#[ignore = "needs shellcheck"]
 fn every_script_is_one_that_shellcheck_passes() {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
     let mut scripts: Vec<_> = ["s6", "runit"]
@@ -338,7 +332,7 @@ impl Init {
                 ("LOG=/var/log/hospital.log\n", &format!("LOG={path}/log\n")),
             ],
         );
-        executable(&directory.path().join("hospital"), &script);
+        write_program(&directory.path().join("hospital"), &script);
         let variables = format!("{variables}HOSPITAL_BIND={address}\n");
         fs::write(directory.path().join("variables"), variables).expect("the directory is ours");
         let script = directory.path().join("hospital");

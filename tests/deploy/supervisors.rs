@@ -9,7 +9,7 @@ use crate::harness::{At, HOSPITAL, Signal, get, processes, send, try_get, within
 // --- systemd-socket-activate -------------------------------------------------------------------------
 
 #[test]
-#[ignore = "needs systemd-socket-activate: run tests/run"]
+#[ignore = "needs systemd-socket-activate"]
 fn the_connection_that_activates_us_is_answered() {
     let (mut family, at) = socket_activate(&[HOSPITAL, "serve", "-w", "2"]);
     assert_eq!(get(&at, "/").status, 200);
@@ -23,7 +23,7 @@ fn the_connection_that_activates_us_is_answered() {
 }
 
 #[test]
-#[ignore = "needs systemd-socket-activate: run tests/run"]
+#[ignore = "needs systemd-socket-activate"]
 fn a_reload_after_activation_loses_no_request() {
     let (family, at) = socket_activate(&[HOSPITAL, "serve", "-w", "2"]);
     let load = Load::start(&at, Shape { patience: PATIENCE, ..Shape::default() });
@@ -39,7 +39,7 @@ fn a_reload_after_activation_loses_no_request() {
 }
 
 #[test]
-#[ignore = "needs systemd-socket-activate: run tests/run"]
+#[ignore = "needs systemd-socket-activate"]
 fn a_socket_that_was_passed_to_the_shell_around_us_is_not_taken() {
     // The shell is activated and waits for us, so LISTEN_PID is its pid and not ours.
     let script = r#""$@"; exit $?"#;
@@ -56,7 +56,7 @@ fn a_socket_that_was_passed_to_the_shell_around_us_is_not_taken() {
 }
 
 #[test]
-#[ignore = "needs systemd-socket-activate: run tests/run"]
+#[ignore = "needs systemd-socket-activate"]
 fn each_socket_that_is_passed_is_served_and_its_file_is_left() {
     let directory = tempfile::tempdir().expect("there is room");
     let (path, address) = (directory.path().join("socket"), own_address());
@@ -90,7 +90,7 @@ fn socket_activate(command_line: &[&str]) -> (Family, At) {
 // --- supervisord -------------------------------------------------------------------------------------
 
 #[test]
-#[ignore = "needs supervisord: run tests/run"]
+#[ignore = "needs supervisord"]
 fn a_hup_through_supervisor_loses_no_request() {
     let supervisor = Supervisor::start();
     let masters = supervisor.two_masters(&[]);
@@ -107,7 +107,7 @@ fn a_hup_through_supervisor_loses_no_request() {
 }
 
 #[test]
-#[ignore = "needs supervisord: run tests/run"]
+#[ignore = "needs supervisord"]
 fn restarting_one_master_after_the_other_loses_no_request() {
     let supervisor = Supervisor::start();
     let masters = supervisor.two_masters(&[]);
@@ -122,7 +122,7 @@ fn restarting_one_master_after_the_other_loses_no_request() {
 }
 
 #[test]
-#[ignore = "needs supervisord: run tests/run"]
+#[ignore = "needs supervisord"]
 fn a_master_that_was_killed_is_started_anew_on_the_same_socket() {
     let supervisor = Supervisor::start();
     let masters = supervisor.two_masters(&[]);
@@ -134,7 +134,7 @@ fn a_master_that_was_killed_is_started_anew_on_the_same_socket() {
 }
 
 #[test]
-#[ignore = "needs supervisord: run tests/run"]
+#[ignore = "needs supervisord"]
 fn no_process_is_left_when_supervisor_has_stopped() {
     let mut supervisor = Supervisor::start();
     supervisor.two_masters(&[]);
@@ -150,7 +150,7 @@ fn no_process_is_left_when_supervisor_has_stopped() {
 }
 
 #[test]
-#[ignore = "needs supervisord: run tests/run"]
+#[ignore = "needs supervisord"]
 fn supervisor_starts_reloads_and_stops_a_program_that_binds_by_itself() {
     let supervisor = Supervisor::start();
     supervisor.ctl(&["stop", "hospital:*"]);

@@ -15,7 +15,7 @@ const PREDICTABLE: &str = "HEALTHCHECKS=hospital.healthchecks.predictable\nWEB_C
 // --- what systemd makes of the files -----------------------------------------------------------------
 
 #[test]
-#[ignore = "needs a root with systemd: run tests/run"]
+#[ignore = "needs root, target/systemd-root"]
 fn systemd_has_nothing_to_say_about_the_units_and_finds_them_well_enclosed() {
     let machine = Machine::boot();
     machine.install(&UNITS);
@@ -33,7 +33,7 @@ fn systemd_has_nothing_to_say_about_the_units_and_finds_them_well_enclosed() {
 }
 
 #[test]
-#[ignore = "needs systemd-analyze: run tests/run"]
+#[ignore = "needs systemd-analyze"]
 fn before_systemd_253_the_service_is_one_that_the_notes_describe() {
     let folder = tempfile::tempdir().expect("there is room");
     let reload = format!("ExecReload={HOSPITAL} serve --env-file=-/etc/default/hospital --check-config\n");
@@ -61,7 +61,7 @@ const UNITS: [&str; 4] = [SOCKET, SERVICE, "hospital@.socket", "hospital@.servic
 // --- a host's own checks -----------------------------------------------------------------------------
 
 #[test]
-#[ignore = "needs a root with systemd: run tests/run"]
+#[ignore = "needs root, target/systemd-root"]
 fn the_first_connection_starts_the_service_and_what_checks_need_works_in_it() {
     let checks = "hospital.healthchecks.predictable disk:/ memory: process:systemd ping:127.0.0.1 ping:::1 \
                   echo=exec:/bin/ping#args=-c,1,127.0.0.1 self=tcp://127.0.0.1:1515";
@@ -87,7 +87,7 @@ fn the_first_connection_starts_the_service_and_what_checks_need_works_in_it() {
 }
 
 #[test]
-#[ignore = "needs a root with systemd: run tests/run"]
+#[ignore = "needs root, target/systemd-root"]
 fn a_user_of_that_name_is_taken() {
     let service = Service::new(PREDICTABLE);
     let machine = &service.machine;
@@ -99,7 +99,7 @@ fn a_user_of_that_name_is_taken() {
 }
 
 #[test]
-#[ignore = "needs a root with systemd: run tests/run"]
+#[ignore = "needs root, target/systemd-root"]
 fn a_service_with_another_name_umask_and_a_pidfile_starts_reloads_and_stops() {
     let settings = "HOSPITAL_NAME=shop\nHOSPITAL_UMASK=000\nHOSPITAL_PID=/run/hospital/pid\n";
     let service = Service::started(&format!("{PREDICTABLE}{settings}"));
@@ -112,7 +112,7 @@ fn a_service_with_another_name_umask_and_a_pidfile_starts_reloads_and_stops() {
 }
 
 #[test]
-#[ignore = "needs a root with systemd: run tests/run"]
+#[ignore = "needs root, target/systemd-root"]
 fn each_instance_has_its_own_port_and_checks() {
     let machine = Machine::boot();
     machine.install(&["hospital@.socket", "hospital@.service"]);
@@ -130,7 +130,7 @@ fn each_instance_has_its_own_port_and_checks() {
 // --- reload, restart, upgrade ------------------------------------------------------------------------
 
 #[test]
-#[ignore = "needs a root with systemd: run tests/run"]
+#[ignore = "needs root, target/systemd-root"]
 fn a_reload_takes_the_file_anew_and_a_bad_one_fails_and_says_why() {
     let service = Service::started(PREDICTABLE);
     let machine = &service.machine;
@@ -161,7 +161,7 @@ fn a_reload_takes_the_file_anew_and_a_bad_one_fails_and_says_why() {
 }
 
 #[test]
-#[ignore = "needs a root with systemd: run tests/run"]
+#[ignore = "needs root, target/systemd-root"]
 fn restarts_under_load_refuse_nobody() {
     let service = Service::started(PREDICTABLE);
     let load = service.load();
@@ -174,7 +174,7 @@ fn restarts_under_load_refuse_nobody() {
 }
 
 #[test]
-#[ignore = "needs a root with systemd: run tests/run"]
+#[ignore = "needs root, target/systemd-root"]
 fn a_master_that_was_killed_under_load_costs_no_more_than_what_it_had_in_hand() {
     let service = Service::started(PREDICTABLE);
     let load = service.load();
@@ -190,7 +190,7 @@ fn a_master_that_was_killed_under_load_costs_no_more_than_what_it_had_in_hand() 
 }
 
 #[test]
-#[ignore = "needs a root with systemd: run tests/run"]
+#[ignore = "needs root, target/systemd-root"]
 fn a_service_that_cannot_start_does_so_when_its_cause_is_gone() {
     let service = Service::new("HEALTHCHECKS=nowhere\n");
     service.machine.systemctl(&["start", SOCKET]);
@@ -206,7 +206,7 @@ fn a_service_that_cannot_start_does_so_when_its_cause_is_gone() {
 }
 
 #[test]
-#[ignore = "needs a root with systemd: run tests/run"]
+#[ignore = "needs root, target/systemd-root"]
 fn an_upgrade_under_load_loses_no_request_and_systemd_follows_the_new_master() {
     let service = Service::started(PREDICTABLE);
     let machine = &service.machine;
@@ -236,7 +236,7 @@ fn an_upgrade_under_load_loses_no_request_and_systemd_follows_the_new_master() {
 // --- the end, and what does not end it ---------------------------------------------------------------
 
 #[test]
-#[ignore = "needs a root with systemd: run tests/run"]
+#[ignore = "needs root, target/systemd-root"]
 fn a_drain_that_takes_longer_than_systemd_would_wait_is_waited_for() {
     let service = Service::new("HEALTHCHECKS=slow=exec:/bin/sleep#args=4\n");
     let machine = &service.machine;
@@ -256,7 +256,7 @@ fn a_drain_that_takes_longer_than_systemd_would_wait_is_waited_for() {
 }
 
 #[test]
-#[ignore = "needs a root with systemd: run tests/run"]
+#[ignore = "needs root, target/systemd-root"]
 fn the_watchdog_restarts_a_service_whose_workers_are_all_stuck() {
     let service = Service::new(PREDICTABLE);
     let machine = &service.machine;

@@ -103,10 +103,7 @@ fn livez_is_answered_by_the_worker_with_room_when_another_is_full() {
     let gate = launch.path("gate");
     let server = launch.env("HEALTHCHECKS", &metrics::gated(&gate)).start();
     // Two workers with a round each, and one of them with a second client: that one has room for no more.
-    let sockets = |worker: &i32| {
-        let links = processes::descriptors(*worker).into_values();
-        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
-    };
+    let sockets = |worker: &i32| processes::sockets(*worker);
     // The listener is the only one that is watched with EPOLLEXCLUSIVE.
     let watches = |worker: &&i32| {
         let sets =
@@ -187,20 +184,20 @@ fn a_dead_or_stopped_worker_is_not_taken_for_a_free_one() {
 }
 
 #[test]
-#[ignore = "needs slowhttptest: run tests/run"]
+#[ignore = "needs slowhttptest"]
 fn a_thousand_slow_headers_hold_up_no_probe() {
     beside_slowhttptest("slow headers", &["-H", "-i", "1"], SLOW);
 }
 
 #[test]
-#[ignore = "needs slowhttptest: run tests/run"]
+#[ignore = "needs slowhttptest"]
 fn a_thousand_slow_bodies_hold_up_no_probe() {
     // A body is not read: each request is answered and closed, so they do not accumulate.
     beside_slowhttptest("slow bodies", &["-B", "-i", "1"], 0);
 }
 
 #[test]
-#[ignore = "needs slowhttptest: run tests/run"]
+#[ignore = "needs slowhttptest"]
 fn a_thousand_slow_readers_hold_up_no_probe() {
     beside_slowhttptest("slow readers", &["-X", "-n", "1", "-w", "8", "-y", "16", "-z", "5"], SLOW);
 }

@@ -182,7 +182,7 @@ fn workers_that_retire_are_told_from_those_that_die() {
 }
 
 #[test]
-#[ignore = "needs strace: run tests/run"]
+#[ignore = "needs strace"]
 fn a_worker_that_hangs_is_counted_and_its_counts_are_kept() {
     let server = Server::start(["-w", "1", "--timeout", "1"]);
     assert_eq!(get(&server.at, "/").status, 200);

@@ -85,7 +85,7 @@ fn it_knows_what_the_code_and_the_manual_know() {
 }
 
 #[test]
-#[ignore = "needs schemathesis: run tests/run"]
+#[ignore = "needs schemathesis"]
 fn schemathesis_finds_no_fault() {
     let service = Service::start();
     let At::Tcp(address) = service.well.at else { panic!("{:?} has no URL", service.well.at) };

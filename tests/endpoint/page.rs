@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::harness::browser::Browser;
+use crate::harness::family::python_program;
 use crate::harness::{At, DEADLINE, Launch, Server, Signal, get, send, within};
 use serde_json::json;
 
@@ -52,7 +53,7 @@ fn visible(browser: &Browser) -> Vec<String> {
 }
 
 #[test]
-#[ignore = "needs chromium and chromedriver: run tests/run"]
+#[ignore = "needs chromium, chromedriver"]
 fn it_is_readable_on_every_screen() {
     let (well, ill, large) = (Site::of(3, &[]), Site::of(8, &[]), Site::of(200, &[]));
     for number in [2, 5] {
@@ -105,7 +106,7 @@ fn assert_silent(browser: &Browser, what: &str) {
 }
 
 #[test]
-#[ignore = "needs chromium, chromedriver and axe-core: run tests/run"]
+#[ignore = "needs chromium, chromedriver, Python's axe_core_python"]
 fn an_accessibility_checker_finds_no_fault() {
     let axe = axe();
     let (ill, hidden) = (Site::of(8, &[]), Site::of(8, &["--details", "never"]));
@@ -127,7 +128,7 @@ fn an_accessibility_checker_finds_no_fault() {
 }
 
 #[test]
-#[ignore = "needs chromium and chromedriver: run tests/run"]
+#[ignore = "needs chromium, chromedriver"]
 fn without_its_script_it_is_complete() {
     let site = Site::of(6, &[]);
     site.breaks(4);
@@ -152,7 +153,7 @@ fn without_its_script_it_is_complete() {
 }
 
 #[test]
-#[ignore = "needs chromium and chromedriver: run tests/run"]
+#[ignore = "needs chromium, chromedriver"]
 fn it_renews_itself_and_keeps_the_place_the_focus_and_the_filter() {
     let site = Site::of(200, &[]);
     site.breaks(150);
@@ -195,7 +196,7 @@ fn it_renews_itself_and_keeps_the_place_the_focus_and_the_filter() {
 }
 
 #[test]
-#[ignore = "needs chromium and chromedriver: run tests/run"]
+#[ignore = "needs chromium, chromedriver"]
 fn it_says_that_it_is_out_of_date_and_recovers() {
     let site = Site::of(2, &[]);
     let browser = Browser::start();
@@ -225,7 +226,7 @@ fn it_says_that_it_is_out_of_date_and_recovers() {
 }
 
 #[test]
-#[ignore = "needs chromium and chromedriver: run tests/run"]
+#[ignore = "needs chromium, chromedriver"]
 fn it_renews_itself_only_while_somebody_wants_it() {
     let site = Site::of(1, &[]);
     let browser = Browser::start();
@@ -307,8 +308,7 @@ fn only_the_page_has_a_policy() {
 
 /// axe-core, as its Python package ships it.
 fn axe() -> String {
-    let venv = std::env::var_os("HOSPITAL_TEST_VENV").expect("HOSPITAL_TEST_VENV is set by tests/run");
-    let libraries = fs::read_dir(Path::new(&venv).join("lib")).expect("it is a virtual environment");
+    let libraries = fs::read_dir(python_program("../lib")).expect("it is a virtual environment");
     let script = libraries
         .flatten()
         .map(|python| python.path().join("site-packages/axe_core_python/axe.min.js"))

@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::harness::{At, HOSPITAL, Launch, Server, eventually, processes};
 
 #[test]
-#[ignore = "needs curl: run tests/run"]
+#[ignore = "needs curl"]
 fn the_manuals_curl_command_prints_the_head() {
     let server = Server::start([""; 0]);
     let head = curl(&["-X", "GET", "-I", &url(&server, "/")]);
@@ -15,7 +15,7 @@ fn the_manuals_curl_command_prints_the_head() {
 }
 
 #[test]
-#[ignore = "needs curl: run tests/run"]
+#[ignore = "needs curl"]
 fn curl_reads_the_report() {
     let server = Server::start([""; 0]);
     for options in [&["--http1.1"][..], &["--http1.0"], &["--http2"], &["--compressed"]] {
@@ -26,7 +26,7 @@ fn curl_reads_the_report() {
 }
 
 #[test]
-#[ignore = "needs curl: run tests/run"]
+#[ignore = "needs curl"]
 fn curl_reaches_a_unix_socket() {
     let launch = Launch::binding([""; 0]);
     let path = launch.path("socket").display().to_string();
@@ -36,7 +36,7 @@ fn curl_reaches_a_unix_socket() {
 }
 
 #[test]
-#[ignore = "needs curl: run tests/run"]
+#[ignore = "needs curl"]
 fn curl_keeps_its_connection_for_the_next_request() {
     let server = Server::start([""; 0]);
     let (root, live) = (url(&server, "/"), url(&server, "/livez"));
@@ -45,7 +45,7 @@ fn curl_keeps_its_connection_for_the_next_request() {
 }
 
 #[test]
-#[ignore = "needs curl: run tests/run"]
+#[ignore = "needs curl"]
 fn a_body_that_curl_wants_to_be_asked_for_is_refused_at_once() {
     let server = Server::start([""; 0]);
     // With more than a mebibyte, curl sends `Expect: 100-continue`.
@@ -55,7 +55,7 @@ fn a_body_that_curl_wants_to_be_asked_for_is_refused_at_once() {
 }
 
 #[test]
-#[ignore = "needs curl: run tests/run"]
+#[ignore = "needs curl"]
 fn curls_exit_code_tells_a_report_that_does_not_pass() {
     let server = Launch::serve([""; 0]).env("HEALTHCHECKS", "tcp://127.0.0.1:1#timeout=1s").start();
     let output = run("curl", &["--silent", "--fail", &url(&server, "/")]);
@@ -63,7 +63,7 @@ fn curls_exit_code_tells_a_report_that_does_not_pass() {
 }
 
 #[test]
-#[ignore = "needs wrk: run tests/run"]
+#[ignore = "needs wrk"]
 fn wrk_finds_no_error_on_kept_connections() {
     let server = Server::start(["-w", "2"]);
     let before = server.workers();
@@ -81,7 +81,7 @@ fn wrk_finds_no_error_on_kept_connections() {
 }
 
 #[test]
-#[ignore = "needs h2load: run tests/run"]
+#[ignore = "needs h2load"]
 fn h2load_finds_no_error_on_kept_and_pipelining_connections() {
     let server = Server::start(["-w", "2"]);
     for pipelined in ["1", "10"] {

@@ -200,9 +200,7 @@ pub(crate) fn own_address() -> SocketAddr {
     listener.local_addr().expect("it is bound")
 }
 
-/// A program in the Python environment that tests/run has made.
-#[track_caller]
+/// A program in the Python environment that tests/run makes.
 pub(crate) fn python_program(name: &str) -> PathBuf {
-    let venv = std::env::var_os("HOSPITAL_TEST_VENV").expect("HOSPITAL_TEST_VENV is set by tests/run");
-    PathBuf::from(venv).join("bin").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-venv/bin").join(name)
 }

@@ -283,6 +283,15 @@ pub(crate) fn send(pid: i32, signal: Signal) {
     }
 }
 
+/// Writes a program. It is another process that does: if one of our threads forked while this process had the file open
+/// for writing, it could not be executed.
+#[track_caller]
+pub(crate) fn write_program(path: &Path, text: &str) {
+    let mut write = Command::new("/bin/sh");
+    write.args(["-c", "printf '%s' \"$1\" >\"$2\" && chmod 755 \"$2\"", "sh", text]).arg(path);
+    assert!(write.status().expect("there is a shell").success(), "{}", path.display());
+}
+
 /// A command without the test's environment, but with one check that passes.
 fn clean(mut command: Command) -> Command {
     command

@@ -1,8 +1,9 @@
 //! The commands that run once and end: `hospital check` and `hospital list`.
 
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 
-use super::{DEADLINE, HOSPITAL};
+use super::{DEADLINE, HOSPITAL, Signal, send};
 
 /// A check with a known answer.
 pub(crate) const PREDICTABLE: &str = "hospital.healthchecks.predictable";
@@ -23,8 +24,18 @@ pub(crate) fn hospital(verb: &str) -> Command {
 
 /// Runs a command to its end, which must come.
 #[track_caller]
-pub(crate) fn run(command: Command) -> Run {
-    let output = assert_cmd::Command::from_std(command).timeout(DEADLINE * 3).output().expect("it can be started");
+pub(crate) fn run(mut command: Command) -> Run {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
+    let pid = child.id() as i32;
+    // A thread, because a handler of SIGCHLD would interrupt the reads of all other tests.
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    let output = receiver.recv_timeout(DEADLINE * 3).unwrap_or_else(|_| {
+        send(pid, Signal::SIGKILL);
+        panic!("{command:?} does not end");
+    });
+    let output = output.expect("it is our child");
     let text = |bytes| String::from_utf8(bytes).expect("it writes UTF-8");
     Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }

@@ -1,14 +1,14 @@
 //! A server that got its socket in one of the possible ways, with a program of its own that can be replaced and an
 //! env-file that can be broken.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::circus::Circus;
-use super::family::{Family, MARK, PATIENCE};
+use super::family::{Family, MARK, PATIENCE, own_address};
 use super::load::{Load, Shape};
-use super::{At, HOSPITAL, Signal, processes, send, within};
+use super::{At, HOSPITAL, Signal, processes, send, within, write_program};
 
 /// How a server gets its socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,10 +194,7 @@ impl Site {
     /// A program that ignores its arguments: a shell script.
     pub(crate) fn script(&self, text: &str) -> PathBuf {
         let path = self.family.path("script");
-        // Written by another process: if one forks while this one has it open for writing, it cannot be executed.
-        let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$2\" && chmod 755 \"$2\"";
-        let status = Command::new("/bin/sh").args(["-c", write, "sh", text]).arg(&path).status();
-        assert!(status.expect("there is a shell").success());
+        write_program(&path, &format!("#!/bin/sh\n{text}\n"));
         path
     }
 
@@ -239,13 +236,4 @@ impl Site {
             self.family.workers_of(master).len() == WORKERS && self.family.members() == expected && ours.count() == 0
         });
     }
-}
-
-/// An address for another program to bind that cannot be given port 0. The port is free now, and as this process has a
-/// loopback address of its own, nobody else is likely to take it before it is bound.
-pub(crate) fn own_address() -> SocketAddr {
-    let [_, high, middle, low] = std::process::id().to_be_bytes();
-    let ip = Ipv4Addr::new(127, 64 | high, middle, low);
-    let listener = TcpListener::bind((ip, 0)).expect("a port is free");
-    listener.local_addr().expect("it is bound")
 }

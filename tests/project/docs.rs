@@ -22,7 +22,7 @@ fn what_the_documents_show_is_what_happens() {
 }
 
 #[test]
-#[ignore = "needs curl: run tests/run"]
+#[ignore = "needs curl"]
 fn what_the_documents_show_with_curl_is_what_happens() {
     assert!(play(|block| block.contains("curl ")) >= 1);
 }

@@ -77,7 +77,7 @@ fn a_reload_ends_a_quarantine() {
 }
 
 #[test]
-#[ignore = "takes long: run tests/run"]
+#[ignore = "takes long"]
 fn a_quarantined_check_is_tried_again_and_free_when_it_comes_back() {
     let bank = Bank::open("bank.counter bank.clerk", &["-w", "2"], &[]);
     bank.robbed(Some("abort"));
@@ -101,7 +101,7 @@ fn a_quarantined_check_is_tried_again_and_free_when_it_comes_back() {
 }
 
 #[test]
-#[ignore = "needs root and a control group with a memory limit: run tests/run"]
+#[ignore = "needs root"]
 fn a_worker_that_the_kernel_kills_for_memory_is_told_as_such_and_its_check_quarantined() {
     let group = group_of_memory(64 << 20);
     let enter = format!("echo $$ > {}/cgroup.procs && exec \"$0\" serve \"$@\"", group.path.display());
