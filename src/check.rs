@@ -15,9 +15,6 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest context that an outcome keeps, in bytes.
 pub const CONTEXT_LIMIT: usize = 8 * 1024;
 
-/// The kind of a check that is a function of the application.
-const FUNCTION: &str = "function";
-
 /// The result of a check, in the words of Python's `unittest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -192,6 +189,17 @@ impl Deadline {
 /// The code of a check: called once a round, with the moment by which it has to return.
 pub type Action = Box<dyn Fn(Deadline) -> Finding + Send + Sync>;
 
+/// What a run of a check calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    /// A function of the application, which may do anything.
+    Function,
+    /// A built-in kind.
+    BuiltIn,
+    /// A built-in kind that starts a program.
+    Program,
+}
+
 /// One thing to verify.
 pub struct Check {
     /// Its name: a dotted path, a label, or what it was collected from; unique in a suite.
@@ -208,6 +216,9 @@ pub struct Check {
     pub blocking: bool,
     /// Its kind: `function`, or a scheme such as `tcp`.
     pub kind: &'static str,
+    pub(crate) code: Code,
+    /// What its kind was told, with the defaults of what it was not told; nothing in it is secret.
+    pub options: Vec<(String, String)>,
     /// The name, or the place in a file, that it was collected from; empty until it is collected.
     pub origin: String,
     /// What to call.
@@ -225,15 +236,12 @@ impl Check {
             timeout: DEFAULT_TIMEOUT,
             expect: Expect::Success,
             blocking: true,
-            kind: FUNCTION,
+            kind: "function",
+            code: Code::Function,
+            options: Vec::new(),
             origin: String::new(),
             action: Box::new(action),
         }
-    }
-
-    /// Whether it is a function of the application, which may do anything.
-    pub(crate) fn is_function(&self) -> bool {
-        self.kind == FUNCTION
     }
 
     /// Runs the check and judges what it found. A panic is contained and counts as `fail`, as in a test; its context is

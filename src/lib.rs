@@ -55,7 +55,9 @@ pub use checks::cert::assert_cert;
 pub use checks::dns::assert_dns;
 #[cfg(feature = "http")]
 pub use checks::http::assert_http_response;
+pub use checks::exec::assert_exec;
 pub use checks::ping::assert_ping;
+pub use checks::plugin::assert_plugin;
 pub use checks::tcp::assert_tcp;
 pub use checks::unix::assert_unix;
 

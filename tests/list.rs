@@ -33,7 +33,7 @@ fn it_shows_each_check_in_a_row_and_runs_none() {
                 PREDICTABLE,
             ],
             &["db", "db:5432 accepts connections", "tcp", "readiness,x", "2s", "tcp://db:5432"],
-            &["touch", "/usr/bin/touch reports no problem", "exec", "5s", "exec:/usr/bin/touch"],
+            &["touch", "/usr/bin/touch succeeds", "exec", "5s", "exec:/usr/bin/touch"],
         ]
     );
     assert_eq!((code, stderr.as_str()), (Some(0), ""));

@@ -10,11 +10,11 @@ use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, Question, RCODE, TYPE};
 
 use super::endpoint::{Endpoint, authority};
 use super::exchange::{Bounded, spoken};
-use super::{Action, Kind, Options, default_deadline, patience, since, tcp};
+use super::{Action, Kind, Opt, Options, Runs, default_deadline, patience, since, tcp};
 use crate::check::{Deadline, Finding, Reason, Result};
 
 pub(super) const KIND: Kind =
-    Kind { scheme: "dns", options: &["server", "type", "address"], blocking: true, title: "{target} resolves", build };
+    Kind { scheme: "dns", options: &[Opt::Text("server"), Opt::Text("type"), Opt::Text("address")], runs: Runs::OnThread, title: "{target} resolves", build };
 
 /// The types of records that can be requested.
 const TYPES: [(&str, TYPE); 11] = [
@@ -88,6 +88,7 @@ fn parse(target: &str) -> std::result::Result<String, String> {
 /// # Errors
 ///
 /// `Fail` when it finds none, `Error` when the name is malformed.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_dns(name: &str) -> Result {
     let name = parse(name).map_err(Reason::Error)?;
     Query { name, server: None, record: None, addresses: Vec::new() }.run(default_deadline())

@@ -8,7 +8,7 @@ use regex_lite::Regex;
 use socket2::SockRef;
 
 use super::secrets::Secrets;
-use super::{Options, excerpt, patience, since};
+use super::{Opt, Options, excerpt, patience, since};
 use crate::check::{Deadline, Reason, Result};
 
 /// How much of an answer is read before giving up.
@@ -24,7 +24,7 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// The names of the options that describe an exchange.
-    pub(super) const OPTIONS: &[&str] = &["send", "match"];
+    pub(super) const OPTIONS: &[Opt] = &[Opt::Bytes("send"), Opt::Text("match")];
 
     pub(super) fn take(options: &mut Options) -> std::result::Result<Exchange, String> {
         Ok(Exchange {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use regex_lite::Regex;
 
-use super::{Action, Kind, Options, amount};
+use super::{Action, Kind, Opt, Options, Runs, amount};
 use crate::check::{Finding, Reason, Result};
 use crate::duration;
 use crate::perfdata::Perfdata;
@@ -17,9 +17,9 @@ use crate::sys::filesystem;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "file",
-    options: &["max_age", "min_size", "max_size", "match", "owner", "mode", "absent"],
+    options: &[Opt::Text("max_age"), Opt::Text("min_size"), Opt::Text("max_size"), Opt::Text("match"), Opt::Text("owner"), Opt::Text("mode"), Opt::Text("absent")],
     // A network file system whose server is down only answers when that comes back.
-    blocking: true,
+    runs: Runs::OnThread,
     title: "{target} is as it should be",
     build,
 };
@@ -74,6 +74,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 /// # Errors
 ///
 /// `Fail` when there is none, or with everything that is wrong with it; `Error` when we may not look.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_file(path: impl AsRef<Path>, expected: &Expected) -> Result {
     let finding = expected.find(path.as_ref(), SystemTime::now());
     super::result(finding)
@@ -84,6 +85,7 @@ pub fn assert_file(path: impl AsRef<Path>, expected: &Expected) -> Result {
 /// # Errors
 ///
 /// `Fail` when there is something, `Error` when we may not look.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_no_file(path: impl AsRef<Path>) -> Result {
     let path = path.as_ref();
     match fs::symlink_metadata(path) {

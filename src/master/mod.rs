@@ -93,7 +93,7 @@ impl Master {
             Some(inheritance) => sockets::inherit(&inheritance.sockets, settings.sockets.backlog)?,
             None => sockets::open(&settings.addresses(), settings.sockets.backlog, plan.identity.owner())?,
         };
-        let handled = command::SIGNALS.iter().map(|(name, _)| signal(name));
+        let handled = command::SIGNALS.map(|(signal, _)| signal);
         let signals = Inbox::new(handled).map_err(cannot("cannot install signal handlers"))?;
         signals::unblock_all().map_err(cannot("cannot unblock signals"))?;
         let pidfile = succession::pidfile(&plan, inheritance.as_ref())
@@ -166,7 +166,7 @@ impl Master {
         events.extend(self.succession_event());
         let on_terminal = descriptors::on_terminal();
         for signal in self.signals.take() {
-            match command::named(signal.as_str()) {
+            match command::of(signal) {
                 // A terminal sends WINCH whenever its window changes.
                 Some(Command::Pause) if on_terminal => {}
                 Some(command) => {
@@ -349,7 +349,7 @@ impl Master {
                 tracing::warn!("changed from {before} to {after}: that takes {taken_by}");
             }
         }
-        new.configuration.warn_of_unheeded();
+        new.warn();
     }
 
     // --- the beginning and the end -----------------------------------------------------------------
@@ -387,10 +387,6 @@ fn timing(plan: &Plan) -> Timing {
         // Twice as often as the watchdog demands, as sd_watchdog_enabled(3) advises.
         watchdog: systemd::watchdog().map(|period| period / 2).filter(|period| *period > Duration::ZERO),
     }
-}
-
-fn signal(name: &str) -> Signal {
-    format!("SIG{name}").parse().expect("the table of commands names signals that there are")
 }
 
 fn send(pid: Pid, signal: Signal) {
