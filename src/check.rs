@@ -191,7 +191,7 @@ pub type Action = Box<dyn Fn(Deadline) -> Finding + Send + Sync>;
 
 /// What a run of a check calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Code {
+pub enum Code {
     /// A function of the application, which may do anything.
     Function,
     /// A built-in kind.
@@ -216,7 +216,8 @@ pub struct Check {
     pub blocking: bool,
     /// Its kind: `function`, or a scheme such as `tcp`.
     pub kind: &'static str,
-    pub(crate) code: Code,
+    /// What a run of it calls.
+    pub code: Code,
     /// What its kind was told, with the defaults of what it was not told; nothing in it is secret.
     pub options: Vec<(String, String)>,
     /// The name, or the place in a file, that it was collected from; empty until it is collected.

@@ -2,9 +2,9 @@
 
 use clap::Arg;
 
-use crate::checks::{BUILTINS, Opt};
+use crate::checks::{BUILTINS, Opt, Runs};
 use crate::cli::command;
-use crate::collect::COMMON;
+use crate::collect::{COMMON, collect};
 use crate::master::command::SIGNALS;
 use crate::render::exposition::{Family, Kind};
 use crate::render::{FORMATS, metrics, prometheus};
@@ -85,6 +85,25 @@ fn every_kind_and_option_is_in_checks_md() {
     for option in COMMON {
         let start = format!("| `{option}=");
         assert!(rows.iter().any(|row| row.starts_with(&start)), "docs/CHECKS.md lacks a row {start}…");
+    }
+}
+
+#[test]
+fn every_default_is_in_checks_md() {
+    let rows = rows("CHECKS.md");
+    for kind in BUILTINS {
+        let start = format!("| `{}` | ", kind.scheme);
+        let described = rows.iter().find(|row| row.starts_with(&start)).expect("it is described");
+        let example = described.split('`').nth(3).expect("it has an example").split('#').next().unwrap_or_default();
+        let name = match kind.runs {
+            Runs::AsProgram => format!("{}:/bin/true", kind.scheme),
+            Runs::Inline | Runs::OnThread => example.to_owned(),
+        };
+        let suite = collect(&[name], "the test").expect("an example is good");
+        let shown: Vec<_> = suite.checks()[0].options.iter().map(|(name, value)| format!("`{name}={value}`")).collect();
+        let is_default = |row: &&String| *row != described && row.contains(&format!("`{}`", kind.scheme));
+        let has = |option: &String| rows.iter().filter(is_default).any(|row| row.contains(option));
+        assert!(shown.iter().all(has), "docs/CHECKS.md lacks {shown:?} for {}", kind.scheme);
     }
 }
 

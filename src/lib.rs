@@ -53,9 +53,9 @@ mod worker;
 pub use checks::cert::assert_cert;
 #[cfg(feature = "dns")]
 pub use checks::dns::assert_dns;
+pub use checks::exec::assert_exec;
 #[cfg(feature = "http")]
 pub use checks::http::assert_http_response;
-pub use checks::exec::assert_exec;
 pub use checks::ping::assert_ping;
 pub use checks::plugin::assert_plugin;
 pub use checks::tcp::assert_tcp;

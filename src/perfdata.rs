@@ -142,8 +142,12 @@ mod tests {
     #[test]
     fn figures_in_degrees_and_in_megabytes_a_second_are_kept() {
         let output = "OK|core=41.5°C;70;80 read=12MB/s;;;0 area=2m²;5 power=3µW";
-        let expected =
-            [triple("core", 41.5, "°C"), triple("read", 12.0, "MB/s"), triple("area", 2.0, "m²"), triple("power", 3.0, "µW")];
+        let expected = [
+            triple("core", 41.5, "°C"),
+            triple("read", 12.0, "MB/s"),
+            triple("area", 2.0, "m²"),
+            triple("power", 3.0, "µW"),
+        ];
         assert_eq!(figures(output), expected);
     }
 
@@ -167,8 +171,20 @@ mod tests {
     #[test]
     fn what_is_no_figure_is_left_out() {
         for output in [
-            "OK", "OK|", "a | b", "|x=U", "|x=", "|=5", "|'x=5", "|''=5", "|x=1,5", "|x=nan", "|x=1e999", "|x y",
-            "|x=12:30", "|x=2026-11-29",
+            "OK",
+            "OK|",
+            "a | b",
+            "|x=U",
+            "|x=",
+            "|=5",
+            "|'x=5",
+            "|''=5",
+            "|x=1,5",
+            "|x=nan",
+            "|x=1e999",
+            "|x y",
+            "|x=12:30",
+            "|x=2026-11-29",
         ] {
             assert_eq!(figures(output), [], "{output}");
         }

@@ -13,8 +13,13 @@ use super::exchange::{Bounded, spoken};
 use super::{Action, Kind, Opt, Options, Runs, default_deadline, patience, since, tcp};
 use crate::check::{Deadline, Finding, Reason, Result};
 
-pub(super) const KIND: Kind =
-    Kind { scheme: "dns", options: &[Opt::Text("server"), Opt::Text("type"), Opt::Text("address")], runs: Runs::OnThread, title: "{target} resolves", build };
+pub(super) const KIND: Kind = Kind {
+    scheme: "dns",
+    options: &[Opt::Text("server"), Opt::Text("type"), Opt::Text("address")],
+    runs: Runs::OnThread,
+    title: "{target} resolves",
+    build,
+};
 
 /// The types of records that can be requested.
 const TYPES: [(&str, TYPE); 11] = [

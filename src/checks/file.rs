@@ -17,7 +17,15 @@ use crate::sys::filesystem;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "file",
-    options: &[Opt::Text("max_age"), Opt::Text("min_size"), Opt::Text("max_size"), Opt::Text("match"), Opt::Text("owner"), Opt::Text("mode"), Opt::Text("absent")],
+    options: &[
+        Opt::Text("max_age"),
+        Opt::Text("min_size"),
+        Opt::Text("max_size"),
+        Opt::Text("match"),
+        Opt::Text("owner"),
+        Opt::Text("mode"),
+        Opt::Text("absent"),
+    ],
     // A network file system whose server is down only answers when that comes back.
     runs: Runs::OnThread,
     title: "{target} is as it should be",
@@ -200,7 +208,8 @@ fn owner(text: &str) -> std::result::Result<u32, String> {
 
 /// Reads permissions in octal, as chmod takes them.
 fn mode(text: &str) -> std::result::Result<u32, String> {
-    u32::from_str_radix(text, 8)
+    // TOML writes an octal number with this prefix.
+    u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8)
         .ok()
         .filter(|mode| *mode <= 0o7777)
         .ok_or_else(|| "write a mode in octal, as in 0640".to_owned())

@@ -7,8 +7,13 @@ use super::{Action, Kind, Opt, Options, Runs, nothing_behind};
 use crate::check::{Finding, Reason, Result};
 use crate::perfdata::Perfdata;
 
-pub(super) const KIND: Kind =
-    Kind { scheme: "load", options: &[Opt::Text("max")], runs: Runs::Inline, title: "The load of this host is bearable", build };
+pub(super) const KIND: Kind = Kind {
+    scheme: "load",
+    options: &[Opt::Text("max")],
+    runs: Runs::Inline,
+    title: "The load of this host is bearable",
+    build,
+};
 
 const AVERAGES: &str = "/proc/loadavg";
 const ONLINE: &str = "/sys/devices/system/cpu/online";

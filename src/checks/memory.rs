@@ -9,8 +9,13 @@ use crate::check::{Finding, Reason, Result};
 use crate::perfdata::Perfdata;
 use crate::sys::cgroup::{self, Version};
 
-pub(super) const KIND: Kind =
-    Kind { scheme: "memory", options: &[Opt::Text("available")], runs: Runs::Inline, title: "Enough memory is available", build };
+pub(super) const KIND: Kind = Kind {
+    scheme: "memory",
+    options: &[Opt::Text("available")],
+    runs: Runs::Inline,
+    title: "Enough memory is available",
+    build,
+};
 
 const MEMINFO: &str = "/proc/meminfo";
 

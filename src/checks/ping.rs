@@ -13,8 +13,13 @@ use super::{Action, Kind, Opt, Options, Runs, default_deadline, patience, since}
 use crate::check::{Deadline, Finding, Reason, Result, Status};
 use crate::perfdata::Perfdata;
 
-pub(super) const KIND: Kind =
-    Kind { scheme: "ping", options: &[Opt::Text("count"), Opt::Text("loss")], runs: Runs::OnThread, title: "{target} answers a ping", build };
+pub(super) const KIND: Kind = Kind {
+    scheme: "ping",
+    options: &[Opt::Text("count"), Opt::Text("loss")],
+    runs: Runs::OnThread,
+    title: "{target} answers a ping",
+    build,
+};
 
 /// How many echoes to send, and what percentage of them may be lost.
 struct Terms {
@@ -133,7 +138,11 @@ impl Pinger {
         let lost = 100.0 * (count - times.len() as f64) / count;
         if lost > terms.loss {
             let why = trouble.unwrap_or_default();
-            return Err(if terms.count == 1 { why } else { format!("{} lost, {why}", usize::from(terms.count) - times.len()) });
+            return Err(if terms.count == 1 {
+                why
+            } else {
+                format!("{} lost, {why}", usize::from(terms.count) - times.len())
+            });
         }
         let mean = times.iter().sum::<Duration>().as_secs_f64() / times.len() as f64;
         Ok(vec![Perfdata::new("rta", mean, "s"), Perfdata::new("pl", lost, "%")])

@@ -207,7 +207,9 @@ mod tests {
 
     #[test]
     fn a_flag_and_its_value_in_one_argument_are_noted() {
-        for (args, noted) in [("-w 5", true), ("-q,-w 5", true), ("-w,5", false), ("-c,echo 1 2", false), ("-e=a b", false)] {
+        for (args, noted) in
+            [("-w 5", true), ("-q,-w 5", true), ("-w,5", false), ("-c,echo 1 2", false), ("-e=a b", false)]
+        {
             let mut options = Options::of(&[("args", args)]);
             Program::take("/bin/true", &mut options).expect("it is well formed");
             assert_eq!(!options.take_notes().is_empty(), noted, "{args}");

@@ -9,8 +9,13 @@ use super::exchange::{Exchange, spoken};
 use super::{Action, Kind, Options, Runs, default_deadline, patience, since};
 use crate::check::{Deadline, Finding, Reason, Result};
 
-pub(super) const KIND: Kind =
-    Kind { scheme: "tcp", options: Exchange::OPTIONS, runs: Runs::OnThread, title: "{target} accepts connections", build };
+pub(super) const KIND: Kind = Kind {
+    scheme: "tcp",
+    options: Exchange::OPTIONS,
+    runs: Runs::OnThread,
+    title: "{target} accepts connections",
+    build,
+};
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let endpoint = parse(target)?;

@@ -198,7 +198,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     fn read(text: &str) -> Result<Vec<Check>, String> {
-        let found = File { path: Path::new("c.toml"), text }.checks(&mut Vec::new()).map_err(|error| error.to_string())?;
+        let found =
+            File { path: Path::new("c.toml"), text }.checks(&mut Vec::new()).map_err(|error| error.to_string())?;
         Ok(found.into_iter().map(|found| found.check).collect())
     }
 
@@ -225,6 +226,12 @@ mod tests {
             let finding = checks[0].run(Deadline::at(Instant::now() + Duration::from_secs(10)));
             assert_eq!(finding.context.as_deref(), Some(context), "{args}");
         }
+    }
+
+    #[test]
+    fn an_octal_number_of_toml_is_a_mode() {
+        let checks = read("[[check]]\nuse = 'file:/'\nmode = 0o755").expect("it is good");
+        assert_eq!(checks[0].options, [("mode".to_owned(), "0o755".to_owned())]);
     }
 
     #[test]

@@ -25,7 +25,9 @@ pub(super) fn collect(path: &Path, metadata: &Metadata, collector: &mut Collecto
             continue;
         }
         match collector.look(&entry) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => collector.leave_out(&entry, "it is a link to nothing"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                collector.leave_out(&entry, "it is a link to nothing")
+            }
             Err(error) => return Err(Error::Usage(format!("{}: {error}", entry.display()))),
             Ok(metadata) if metadata.is_dir() => collector.leave_out(&entry, "it is a folder"),
             Ok(metadata) if metadata.is_file() && !is_toml(&entry) && !is_executable(&metadata) => {

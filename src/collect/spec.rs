@@ -44,7 +44,8 @@ impl Spec {
     fn is_text(&self) -> bool {
         // A URL stays encoded.
         let is_url = self.target.strip_prefix("//").is_some_and(|rest| !rest.starts_with('/'));
-        (is_url || percent_decode_str(&self.target).decode_utf8().is_ok()) && self.options.are_text_but_for(|name| matches!(self.option(name), Some(Opt::Bytes(_))))
+        (is_url || percent_decode_str(&self.target).decode_utf8().is_ok())
+            && self.options.are_text_but_for(|name| matches!(self.option(name), Some(Opt::Bytes(_))))
     }
 
     fn split(name: &str) -> Option<Spec> {

@@ -80,7 +80,11 @@ fn a_program_that_fails_as_programs_do_has_failed() {
         ("echo fine", Status::Pass, "fine"),
         ("exit 0", Status::Pass, ""),
         ("exit 1", Status::Fail, "/bin/sh ended with exit status: 1, and printed nothing"),
-        ("set -e; echo copying; ls /no/such", Status::Fail, "copying\nls: cannot access '/no/such': No such file or directory"),
+        (
+            "set -e; echo copying; ls /no/such",
+            Status::Fail,
+            "copying\nls: cannot access '/no/such': No such file or directory",
+        ),
         ("echo no; exit 2", Status::Fail, "no"),
         ("echo used=1 | tr = '|'; exit 255", Status::Fail, "used|1"),
         ("exec /bin/false", Status::Fail, "/bin/sh ended with exit status: 1, and printed nothing"),

@@ -27,7 +27,15 @@ use expected::{Expected, LONGEST_BODY, Statuses};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "http",
-    options: &[Opt::Text("status"), Opt::Text("method"), Opt::Field("header"), Opt::Text("match"), Opt::Text("json"), Opt::Text("redirects"), Opt::Text("slow")],
+    options: &[
+        Opt::Text("status"),
+        Opt::Text("method"),
+        Opt::Field("header"),
+        Opt::Text("match"),
+        Opt::Text("json"),
+        Opt::Text("redirects"),
+        Opt::Text("slow"),
+    ],
     runs: Runs::OnThread,
     title: "http://{target} answers as it should",
     build: |target, options| build("http", target, options),
@@ -36,7 +44,17 @@ pub(super) const KIND: Kind = Kind {
 #[cfg(feature = "tls")]
 pub(super) const KIND_HTTPS: Kind = Kind {
     scheme: "https",
-    options: &[Opt::Text("status"), Opt::Text("method"), Opt::Field("header"), Opt::Text("match"), Opt::Text("json"), Opt::Text("redirects"), Opt::Text("slow"), Opt::Text("ca"), Opt::Text("insecure")],
+    options: &[
+        Opt::Text("status"),
+        Opt::Text("method"),
+        Opt::Field("header"),
+        Opt::Text("match"),
+        Opt::Text("json"),
+        Opt::Text("redirects"),
+        Opt::Text("slow"),
+        Opt::Text("ca"),
+        Opt::Text("insecure"),
+    ],
     runs: Runs::OnThread,
     title: "https://{target} answers as it should",
     build: |target, options| build("https", target, options),

@@ -69,9 +69,11 @@ fn the_long_output_is_kept_and_the_figures_are_not_in_it() {
 
 #[test]
 fn a_figure_that_was_cut_is_left_out() {
-    for (before, figures) in
-        [(CONTEXT_LIMIT - 8, "| a=1 b=98765"), (CONTEXT_LIMIT - 13, "| a=1 b=98765"), (CONTEXT_LIMIT - 11, "| a=1 b=98765 c=1")]
-    {
+    for (before, figures) in [
+        (CONTEXT_LIMIT - 8, "| a=1 b=98765"),
+        (CONTEXT_LIMIT - 13, "| a=1 b=98765"),
+        (CONTEXT_LIMIT - 11, "| a=1 b=98765 c=1"),
+    ] {
         let body = format!("printf 'OK\\n%{before}s' '' | head -c {before}; printf '{figures}'");
         assert_eq!(run(&body, &[], LONG).perfdata, [Perfdata::new("a", 1.0, "")], "{before}");
     }
