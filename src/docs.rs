@@ -5,7 +5,7 @@ use clap::Arg;
 use crate::checks::{BUILTINS, Opt, Runs};
 use crate::cli::command;
 use crate::collect::{COMMON, collect};
-use crate::master::command::SIGNALS;
+use crate::master::handled::SIGNALS;
 use crate::render::exposition::{Family, Kind};
 use crate::render::{FORMATS, metrics, prometheus};
 

@@ -66,6 +66,20 @@ pub use checks::unix::assert_unix;
 #[doc = include_str!("../docs/DEVELOPER.md")]
 mod developer {}
 
+/// An assertion whose finding is dropped would verify nothing:
+///
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// hospital::assert_tcp("127.0.0.1:1");
+/// ```
+///
+/// ```
+/// #![deny(unused_must_use)]
+/// let _finding = hospital::assert_tcp("127.0.0.1:1");
+/// ```
+#[cfg(doctest)]
+mod an_assertion_is_used {}
+
 use std::process::ExitCode;
 use std::time::Duration;
 

@@ -1,6 +1,4 @@
-//! Signals → commands: what each signal asks of the master.
-
-use crate::sys::signals::Signal;
+//! What a signal asks of the master.
 
 /// What a signal asks of the master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,25 +21,4 @@ pub(crate) enum Command {
     Pause,
     /// A child has died.
     Reap,
-}
-
-/// The signals that the master handles, and what they ask for.
-///
-/// `docs/SIGNALS.md` is compared with this table by a test.
-pub(crate) const SIGNALS: [(Signal, Command); 10] = [
-    (Signal::SIGTERM, Command::Drain),
-    (Signal::SIGQUIT, Command::Drain),
-    (Signal::SIGINT, Command::Stop),
-    (Signal::SIGHUP, Command::Reload),
-    (Signal::SIGUSR1, Command::Reopen),
-    (Signal::SIGUSR2, Command::Upgrade),
-    (Signal::SIGTTIN, Command::More),
-    (Signal::SIGTTOU, Command::Fewer),
-    (Signal::SIGWINCH, Command::Pause),
-    (Signal::SIGCHLD, Command::Reap),
-];
-
-/// What a signal asks for; `None` if it is not handled.
-pub(crate) fn of(signal: Signal) -> Option<Command> {
-    SIGNALS.iter().find(|(handled, _)| *handled == signal).map(|&(_, command)| command)
 }

@@ -4,6 +4,7 @@
 pub(crate) mod command;
 mod deaths;
 pub(crate) mod fleet;
+pub(crate) mod handled;
 mod keeper;
 mod pidfile;
 mod state;
@@ -93,7 +94,7 @@ impl Master {
             Some(inheritance) => sockets::inherit(&inheritance.sockets, settings.sockets.backlog)?,
             None => sockets::open(&settings.addresses(), settings.sockets.backlog, plan.identity.owner())?,
         };
-        let handled = command::SIGNALS.map(|(signal, _)| signal);
+        let handled = handled::SIGNALS.map(|(signal, _)| signal);
         let signals = Inbox::new(handled).map_err(cannot("cannot install signal handlers"))?;
         signals::unblock_all().map_err(cannot("cannot unblock signals"))?;
         let pidfile = succession::pidfile(&plan, inheritance.as_ref())
@@ -166,7 +167,7 @@ impl Master {
         events.extend(self.succession_event());
         let on_terminal = descriptors::on_terminal();
         for signal in self.signals.take() {
-            match command::of(signal) {
+            match handled::command(signal) {
                 // A terminal sends WINCH whenever its window changes.
                 Some(Command::Pause) if on_terminal => {}
                 Some(command) => {
