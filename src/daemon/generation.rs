@@ -29,4 +29,12 @@ impl Plan {
         let disclosure = Disclosure::from_settings(settings)?;
         Ok(Plan { configuration, sources, identity, disclosure })
     }
+
+    /// Logs what is good and yet looks like a mistake.
+    pub(crate) fn warn(&self) {
+        self.configuration.warn_of_unheeded();
+        for note in self.sources.notes() {
+            tracing::warn!("{note}");
+        }
+    }
 }

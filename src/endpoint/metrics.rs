@@ -5,9 +5,8 @@ use std::time::SystemTime;
 
 use super::counters::{Cause, Class, Route, Standing, Tally};
 use crate::model::report::Outcome;
-use crate::render::appended;
 use crate::render::exposition::{Exposition, Family, Kind, Syntax};
-use crate::render::prometheus;
+use crate::render::{appended, prometheus};
 
 /// The families in addition to those of a report. `docs/ENDPOINT.md` is compared with both by a test.
 #[cfg(test)]

@@ -29,7 +29,7 @@ const UNITS: [(&str, u64); 11] = [
 ];
 
 impl Amount {
-    /// Reads a share or a number of bytes.
+    /// Reads a share or a number of bytes. A bare number may be meant as either, and is refused.
     ///
     /// # Errors
     ///
@@ -37,21 +37,24 @@ impl Amount {
     pub fn of_bytes(text: &str) -> Result<Amount, String> {
         match text.strip_suffix('%') {
             Some(number) => percentage(number),
+            None if text.ends_with(|last: char| last.is_ascii_digit()) => {
+                Err(format!("write {text}% for a share, or {text}B for a size"))
+            }
             None => size(text).map(Amount::Bytes),
         }
     }
 
-    /// Reads a share or a number of things.
+    /// Reads a share or a number of things. A number that may be meant as a share is refused.
     ///
     /// # Errors
     ///
     /// What may be written instead.
     pub fn of_things(text: &str) -> Result<Amount, String> {
-        match text.strip_suffix('%') {
-            Some(number) => percentage(number),
-            None => {
-                text.parse().map(Amount::Count).map_err(|_| "write a share or a number, as in 5% or 1000".to_owned())
-            }
+        match (text.strip_suffix('%'), text.parse::<u64>()) {
+            (Some(number), _) => percentage(number),
+            (None, Ok(count @ (0 | 101..))) => Ok(Amount::Count(count)),
+            (None, Ok(1..=100)) => Err(format!("write {text}% for a share; a number is more than 100")),
+            (None, Err(_)) => Err("write a share or a number, as in 5% or 1000".to_owned()),
         }
     }
 
@@ -161,12 +164,27 @@ mod tests {
     fn shares_go_from_0_to_100() {
         assert_eq!(Amount::of_bytes("10%"), Ok(Amount::Percent(10.0)));
         assert_eq!(Amount::of_bytes("0.5 %"), Ok(Amount::Percent(0.5)));
-        assert_eq!(Amount::of_bytes("10"), Ok(Amount::Bytes(10)));
-        assert_eq!(Amount::of_things("10"), Ok(Amount::Count(10)));
+        assert_eq!(Amount::of_bytes("10B"), Ok(Amount::Bytes(10)));
+        assert_eq!(Amount::of_things("1000"), Ok(Amount::Count(1000)));
         for text in ["%", "-1%", "101%", "NaN%", "ten%", "10%%"] {
             assert!(Amount::of_bytes(text).is_err(), "{text}");
         }
         assert!(Amount::of_things("5GiB").is_err());
+    }
+
+    #[test]
+    fn a_number_that_may_be_a_share_is_refused_with_both_spellings() {
+        for (text, expected) in [
+            ("20", "write 20% for a share, or 20B for a size"),
+            ("0.99", "write 0.99% for a share, or 0.99B for a size"),
+            ("1073741824", "write 1073741824% for a share, or 1073741824B for a size"),
+        ] {
+            assert_eq!(Amount::of_bytes(text), Err(expected.to_owned()));
+        }
+        for text in ["1", "20", "100"] {
+            let expected = format!("write {text}% for a share; a number is more than 100");
+            assert_eq!(Amount::of_things(text), Err(expected));
+        }
     }
 
     #[test]

@@ -15,9 +15,6 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest context that an outcome keeps, in bytes.
 pub const CONTEXT_LIMIT: usize = 8 * 1024;
 
-/// The kind of a check that is a function of the application.
-const FUNCTION: &str = "function";
-
 /// The result of a check, in the words of Python's `unittest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -200,6 +197,17 @@ impl Deadline {
 /// The code of a check: called once a round, with the moment by which it has to return.
 pub type Action = Box<dyn Fn(Deadline) -> Finding + Send + Sync>;
 
+/// What a run of a check calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// A function of the application, which may do anything.
+    Function,
+    /// A built-in kind.
+    BuiltIn,
+    /// A built-in kind that starts a program.
+    Program,
+}
+
 /// One thing to verify.
 ///
 /// ```
@@ -228,6 +236,10 @@ pub struct Check {
     pub blocking: bool,
     /// Its kind: `function`, or a scheme such as `tcp`.
     pub kind: &'static str,
+    /// What a run of it calls.
+    pub code: Code,
+    /// What its kind was told, with the defaults of what it was not told; nothing in it is secret.
+    pub options: Vec<(String, String)>,
     /// The name, or the place in a file, that it was collected from; empty until it is collected.
     pub origin: String,
     /// What to call.
@@ -245,7 +257,9 @@ impl Check {
             timeout: DEFAULT_TIMEOUT,
             expect: Expect::Success,
             blocking: true,
-            kind: FUNCTION,
+            kind: "function",
+            code: Code::Function,
+            options: Vec::new(),
             origin: String::new(),
             action: Box::new(action),
         }
@@ -274,11 +288,6 @@ impl Check {
     /// The same check, which never waits: it needs no thread.
     pub fn in_place(self) -> Check {
         Check { blocking: false, ..self }
-    }
-
-    /// Whether it is a function of the application, which may do anything.
-    pub(crate) fn is_function(&self) -> bool {
-        self.kind == FUNCTION
     }
 
     /// Runs the check and judges what it found. A panic is contained and counts as `fail`, as in a test; its context is

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, User, eaccess};
 
 use super::identity::effective_user;
@@ -39,6 +39,11 @@ pub(crate) fn room(path: &Path) -> io::Result<Room> {
         bytes: Share { free: bytes.free.saturating_mul(size), total: bytes.total.saturating_mul(size) },
         inodes: share(found.files_free(), found.files_available(), found.files()),
     })
+}
+
+/// Whether a path lies on a file system that is mounted read-only. What cannot be found out is not.
+pub(crate) fn is_read_only(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
 }
 
 /// Reads a small regular file. Anything else is refused: opening a fifo could block, and a pipe could not be read a

@@ -16,6 +16,9 @@ use std::fmt;
 
 use crate::model::report::Report;
 
+/// What is written, and the exit code, for an error that prevents a report.
+type Refusal = fn(error: &str) -> (String, u8);
+
 /// A format: its name, and how to write a report in it.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -24,26 +27,27 @@ pub struct Format {
     pub name: &'static str,
     /// The media type of an HTTP answer, for `Accept` and `Content-Type`.
     pub media_type: &'static str,
-    /// Whether reports with the same statuses and contexts are written identically, without times and figures.
-    pub timeless: bool,
     /// Appends the report.
     pub write: fn(&Report, &mut Vec<u8>),
     /// The exit code of `hospital check`: [`exit_code`] unless the format has a rule of its own.
     pub exit_code: fn(&Report) -> u8,
     /// Whether an HTTP answer is a success: [`Report::passes`] unless the format has a rule of its own.
     pub is_success: fn(&Report) -> bool,
+    /// Whether reports with the same statuses and contexts are written identically, without times and figures.
+    pub(crate) timeless: bool,
+    /// The same format with all that is known about each check, if it has room for that.
+    pub(crate) verbose: Option<&'static Format>,
+    /// What `hospital check` writes and exits with when an error prevents a report; without it, standard error and the
+    /// exit code of the error are to tell.
+    pub(crate) refusal: Option<Refusal>,
+    /// Whether it is the page for people, which shows more than a report.
+    pub(crate) is_page: bool,
 }
 
 impl Format {
     /// The same format with all that is known about each check, if it has room for that.
     pub fn verbose(&'static self) -> &'static Format {
-        if self.name == json::FORMAT.name { &json::VERBOSE } else { self }
-    }
-
-    /// What `hospital check` writes and exits with when an error prevents a report; `None` if standard error and the
-    /// exit code of the error are to tell.
-    pub fn refusal(&self, error: &str) -> Option<(String, u8)> {
-        (self.name == nagios::FORMAT.name).then(|| nagios::refusal(error))
+        self.verbose.unwrap_or(self)
     }
 }
 

@@ -13,10 +13,13 @@ use crate::model::report::Outcome;
 pub(super) const FORMAT: Format = Format {
     name: Syntax::Text.name(),
     media_type: Syntax::Text.media_type(),
-    timeless: false,
     write: |report, out| appended(out, |text| checks(&report.outcomes, &mut Exposition::new(Syntax::Text, text))),
     exit_code,
     is_success: |_| true,
+    timeless: false,
+    verbose: None,
+    refusal: None,
+    is_page: false,
 };
 
 /// The families of a report.

@@ -77,7 +77,7 @@ fn hostile() -> Launch {
     let check = r#"
         [[check]]
         name = 'disk'
-        use = 'exec:/bin/sh'
+        use = 'plugin:/bin/sh'
         args = ['-c', '''echo "OK|'C:\\ \"free\"'=5.5% load=1e-7;;;0 size=3000000000B load=2"''']
     "#;
     std::fs::write(&file, check).expect("the directory is ours");

@@ -233,6 +233,21 @@ fn an_upgrade_under_load_loses_no_request_and_systemd_follows_the_new_master() {
     assert_eq!(service.get("/").status, 200);
 }
 
+#[test]
+#[ignore = "needs a root with systemd: run tests/run"]
+fn the_check_of_a_service_passes_while_it_runs_and_fails_when_it_does_not() {
+    let service = Service::new(PREDICTABLE);
+    let machine = &service.machine;
+    let text = include_str!("../../docs/MIGRATING.md");
+    let row = text.lines().find(|line| line.starts_with("| `service: nginx")).expect("there is such a row");
+    let name = row.split('`').nth(3).expect("it holds a name").replace("nginx", SERVICE);
+    let check = || machine.run(&["hospital", "check", &name]);
+    let stopped = check();
+    assert!(stopped.code == Some(1) && stopped.stderr.contains("FAIL: "), "{}", stopped.stderr);
+    machine.systemctl(&["start", SERVICE]);
+    assert_eq!(check().code, Some(0));
+}
+
 // --- the end, and what does not end it ---------------------------------------------------------------
 
 #[test]

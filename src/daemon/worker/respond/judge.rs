@@ -6,19 +6,15 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::Dialect;
-use super::Manner;
-use super::Responder;
-use super::Whole;
-use super::Wish;
 use super::page::Choice;
+use super::{Dialect, Manner, Responder, Whole, Wish};
 use crate::endpoint::route::{Query, Route};
 use crate::endpoint::{negotiate, scraper};
 use crate::model::suite::Suite;
 use crate::os::filesystem::read_file;
 use crate::render::exposition::Syntax;
 use crate::render::line::one_line;
-use crate::render::{self, FORMATS, Format, html};
+use crate::render::{self, FORMATS, Format};
 use hospital_http::Asked;
 
 /// The tag of the checks that decide on readiness.
@@ -67,7 +63,7 @@ impl Responder {
                 let format = format(&query, asked.accept)?;
                 let part = self.part(&path, &query, disclosed, now)?;
                 let verbose = query.verbose;
-                let dialect = if html::is_page(format) {
+                let dialect = if format.is_page {
                     Dialect::Page(Box::new(Choice::of(query, &self.at(&path, now))))
                 } else {
                     Dialect::Format(format)
@@ -147,7 +143,10 @@ impl Responder {
         if self.looked != Some(now) {
             self.looked = Some(now);
             if self.sources.changed() {
-                tracing::info!("the files of healthchecks have changed: reading them again");
+                // What is read again only because it was so new at the start has not changed.
+                if self.sources.differs() {
+                    tracing::info!("the files of healthchecks have changed: reading them again");
+                }
                 self.sources.refresh();
             }
         }
