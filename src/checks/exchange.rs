@@ -4,9 +4,9 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use regex_lite::Regex;
 use socket2::SockRef;
 
+use super::pattern::Pattern;
 use super::secrets::Secrets;
 use super::{Options, excerpt, patience, since};
 use crate::check::{Deadline, Reason, Result};
@@ -18,7 +18,7 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
     send: Option<Vec<u8>>,
-    expected: Option<Regex>,
+    expected: Option<Pattern>,
     hidden: Secrets,
 }
 
@@ -29,7 +29,7 @@ impl Exchange {
     pub(super) fn take(options: &mut Options) -> std::result::Result<Exchange, String> {
         Ok(Exchange {
             send: options.take_one("send")?,
-            expected: options.parse("match", Regex::new)?,
+            expected: options.parse("match", str::parse)?,
             hidden: options.hidden(),
         })
     }
@@ -54,7 +54,7 @@ impl Exchange {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => break format!("then {}", spoken(&error)),
             }
-            if expected.is_match(&String::from_utf8_lossy(&answer)) {
+            if expected.is_in(&answer, deadline)? {
                 return Ok(());
             }
             if answer.len() > LONGEST_ANSWER {

@@ -15,6 +15,7 @@ pub mod http;
 pub mod load;
 pub mod memory;
 mod options;
+pub mod pattern;
 pub mod ping;
 pub mod process;
 pub(crate) mod secrets;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use regex_lite::Regex;
 use serde_json::Value;
 
+use super::super::pattern::Pattern;
 use super::super::secrets::Secrets;
 use super::super::{Options, excerpt};
 use crate::duration;
@@ -17,7 +17,7 @@ pub(super) const LONGEST_BODY: u64 = 1024 * 1024;
 pub(super) struct Expected {
     pub(super) statuses: Statuses,
     pub(super) slow: Option<Duration>,
-    matching: Option<Regex>,
+    matching: Option<Pattern>,
     json: Vec<Pointed>,
     hidden: Secrets,
 }
@@ -40,7 +40,7 @@ impl Expected {
         Ok(Expected {
             statuses,
             slow: options.parse("slow", duration::parse)?,
-            matching: options.parse("match", Regex::new)?,
+            matching: options.parse("match", str::parse)?,
             json,
             hidden: options.hidden(),
         })
@@ -54,15 +54,14 @@ impl Expected {
     /// Whether the beginning of a body is enough to know that all of it would do. A match that ends where
     /// the beginning ends might not be one with what follows.
     pub(super) fn is_met_by_beginning(&self, beginning: &[u8]) -> bool {
-        let text = String::from_utf8_lossy(beginning);
-        let is_within = |matching: &Regex| matching.find(&text).is_some_and(|found| found.end() < text.len());
+        let is_within = |matching: &Pattern| matching.search(super::super::default_deadline()).feed(beginning).unwrap_or(false);
         self.json.is_empty() && self.matching.as_ref().is_none_or(is_within)
     }
 
     /// What is wrong with a body: what was expected, and what came.
     pub(super) fn objection(&self, body: &[u8]) -> Option<String> {
         let text = String::from_utf8_lossy(body);
-        if let Some(matching) = self.matching.as_ref().filter(|matching| !matching.is_match(&text)) {
+        if let Some(matching) = self.matching.as_ref().filter(|matching| !matching.is_in(body, super::super::default_deadline()).unwrap_or(false)) {
             return Some(format!("to match {:?}: got {}", matching.as_str(), excerpt(&text, &self.hidden)));
         }
         if self.json.is_empty() {
