@@ -43,6 +43,7 @@ pub mod render;
 pub mod report;
 pub mod round;
 mod settings;
+mod stamp;
 // The only place for unsafe code; each block says why it is sound.
 #[allow(unsafe_code)]
 mod sys;

@@ -116,7 +116,7 @@ impl Search<'_> {
     }
 
     /// Nothing follows.
-    pub(super) fn finish(mut self) -> io::Result<bool> {
+    pub(super) fn finish(&mut self) -> io::Result<bool> {
         if !self.cut.is_empty() && self.step_through(UNREADABLE)? {
             return Ok(true);
         }
@@ -148,7 +148,8 @@ impl Search<'_> {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             for byte in few {
-                self.state = self.automaton.next_state(&mut self.cache, self.state, *byte).expect("the cache may be cleared");
+                self.state =
+                    self.automaton.next_state(&mut self.cache, self.state, *byte).expect("the cache may be cleared");
                 if self.state.is_match() {
                     return Ok(true);
                 }

@@ -109,7 +109,7 @@ pub(super) mod tls {
         key: &KeyPair,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Arc<ServerConfig> {
-        let provider = super::super::trusted::provider();
+        let provider = super::super::tls::provider();
         let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
         let key = provider.key_provider.load_private_key(key).expect("the provider knows the algorithm");
         let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crate::check::Check;
 use crate::checks::trust;
 use crate::error::Error;
-use sources::Stamp;
+use crate::stamp::Stamp;
 #[cfg(test)]
 pub(crate) use spec::COMMON;
 use spec::Spec;

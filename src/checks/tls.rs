@@ -1,0 +1,266 @@
+//! A TLS connection to a server whose certificate is verified as the contract of `https` and `cert` has it.
+
+use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, InvalidMessage,
+    OtherError, PeerIncompatible, SignatureScheme, StreamOwned,
+};
+
+use super::timed::{Timed, reason, spoken};
+use super::trusted::{Life, Roots};
+use crate::check::Reason;
+
+/// A connection, once its handshake is done.
+pub(super) type Stream = StreamOwned<ClientConnection, Timed<TcpStream>>;
+
+/// The cryptography of every TLS connection.
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// What that is, for those whose server has other.
+const KNOWN: &str =
+    "hospital knows TLS 1.2 and 1.3 with AES-GCM or ChaCha20, RSA, ECDSA on P-256 and P-384, and Ed25519";
+
+/// Shakes hands. The error says why it could not be done, and whether the server is to blame.
+pub(super) fn shake_hands(
+    mut stream: Timed<TcpStream>,
+    name: ServerName<'static>,
+    verifier: Arc<dyn ServerCertVerifier>,
+) -> Result<Stream, Reason> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .dangerous() // It is the verifier that decides.
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    let mut tls = ClientConnection::new(Arc::new(config), name)?;
+    while tls.is_handshaking() {
+        tls.complete_io(&mut stream).map_err(|error| objection(&error))?;
+    }
+    Ok(StreamOwned::new(tls, stream))
+}
+
+/// Why a connection failed, as a person says it.
+fn objection(error: &io::Error) -> Reason {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(error) => verdict(error),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Reason::Fail("the server closed the connection".to_owned())
+        }
+        None => reason(error, spoken(error)),
+    }
+}
+
+/// What an error of a handshake says of the server. What we lack is not its fault.
+pub(super) fn verdict(error: &Error) -> Reason {
+    let at = |time: &UnixTime| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time.as_secs()));
+    let text = match error {
+        Error::InvalidCertificate(error) => match error {
+            CertificateError::ExpiredContext { not_after, .. } => format!("it ended at {}", at(not_after)),
+            CertificateError::NotValidYetContext { not_before, .. } => format!("it begins at {}", at(not_before)),
+            CertificateError::UnknownIssuer => "it is signed by nobody that is trusted here".to_owned(),
+            CertificateError::Other(OtherError(error)) if error.is::<AuthorityEnded>() => error.to_string(),
+            // webpki has no type for it that we could name.
+            error if error.to_string().contains("CaUsedAsEndEntity") => {
+                "the server shows a certificate that is for an \
+                 authority: make it one for a server, with basicConstraints=CA:FALSE"
+                    .to_owned()
+            }
+            error if is_unsupported(error) => {
+                return Reason::Error(format!("it is signed in a way that cannot be verified here: {KNOWN}"));
+            }
+            error => error.to_string(),
+        },
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "the server does not speak TLS on this port".to_owned()
+        }
+        Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13)
+        | Error::AlertReceived(
+            AlertDescription::HandshakeFailure
+            | AlertDescription::ProtocolVersion
+            | AlertDescription::InsufficientSecurity,
+        )
+        | Error::PeerIncompatible(_) => {
+            return Reason::Error(format!("the server accepts nothing of what is offered: {KNOWN}"));
+        }
+        error => error.to_string(),
+    };
+    Reason::Fail(text)
+}
+
+#[expect(deprecated, reason = "webpki may still say it in the old way")]
+fn is_unsupported(error: &CertificateError) -> bool {
+    matches!(
+        error,
+        CertificateError::UnsupportedSignatureAlgorithm
+            | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. }
+    )
+}
+
+/// Verifies a server's certificate, as it is now or will be. One that was named as trusted needs nobody to vouch for it; any
+/// other needs an authority whose own certificate has not ended.
+#[derive(Clone, Debug)]
+pub(super) struct Verifier {
+    pub(super) roots: Arc<Roots>,
+}
+
+impl Verifier {
+    /// What is wrong with a certificate at that time.
+    pub(super) fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        at: UnixTime,
+    ) -> Result<(), Error> {
+        let certificate = ParsedCertificate::try_from(leaf)?;
+        if self.roots.are_given(leaf) {
+            in_its_time(leaf, at)?;
+        } else {
+            let algorithms = provider().signature_verification_algorithms;
+            let verify =
+                |roots| verify_server_cert_signed_by_trust_anchor(&certificate, &roots, chain, at, algorithms.all);
+            verify(self.roots.at(at)).map_err(|error| {
+                let others = self.roots.iter().filter(|root| !root.life.contains(at));
+                let needed = others.into_iter().find(|root| verify(root.alone()).is_ok());
+                needed.map_or(error, |root| AuthorityEnded(root.life.clone()).into())
+            })?;
+        }
+        verify_server_name(&certificate, name)
+    }
+
+    /// Of the certificates that are needed, the one that ends first between two times, if one does: a server may send, and a
+    /// file hold, more of them than are needed.
+    pub(super) fn ends_first(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+        then: UnixTime,
+    ) -> Option<Life> {
+        let shown = [leaf].into_iter().chain(chain).filter_map(Life::of);
+        let mut ending: Vec<_> = shown.chain(self.roots.iter().map(|root| root.life.clone())).collect();
+        ending.retain(|life| (now.as_secs()..then.as_secs()).contains(&life.end.as_secs()));
+        ending.sort();
+        let after = |life: &Life| UnixTime::since_unix_epoch(life.end + Duration::from_secs(1));
+        ending.into_iter().find(|life| self.verify(leaf, chain, name, after(life)).is_err())
+    }
+}
+
+fn in_its_time(certificate: &CertificateDer<'_>, time: UnixTime) -> Result<(), Error> {
+    let life = Life::of(certificate).ok_or(CertificateError::BadEncoding)?;
+    let [not_before, not_after] = [life.begin, life.end].map(UnixTime::since_unix_epoch);
+    if time < not_before {
+        return Err(CertificateError::NotValidYetContext { time, not_before }.into());
+    }
+    if time > not_after {
+        return Err(CertificateError::ExpiredContext { time, not_after }.into());
+    }
+    Ok(())
+}
+
+/// The only authority that vouches for a certificate is out of its own time.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "it is signed by the authority {}, whose own certificate is valid from {} to {}",
+    .0.subject,
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + .0.begin),
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + .0.end)
+)]
+struct AuthorityEnded(Life);
+
+impl From<AuthorityEnded> for Error {
+    fn from(ended: AuthorityEnded) -> Error {
+        CertificateError::Other(OtherError(Arc::new(ended))).into()
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.verify(leaf, chain, name, now).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, signature, &provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, signature, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Accepts any certificate, whoever has its key.
+#[derive(Debug)]
+pub(super) struct Insecure;
+
+impl ServerCertVerifier for Insecure {
+    fn verify_server_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _chain: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    /// What is not verified need not be known.
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        use SignatureScheme::*;
+        let [rsa, pss] =
+            [[RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512], [RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512]];
+        let curves = [ECDSA_NISTP256_SHA256, ECDSA_NISTP384_SHA384, ECDSA_NISTP521_SHA512, ED25519, ED448];
+        [&pss[..], &curves, &rsa, &[RSA_PKCS1_SHA1]].concat()
+    }
+}
