@@ -69,7 +69,7 @@ impl Probe {
         let roots = self.trusted.roots().map_err(Reason::Error)?;
         let witness =
             Arc::new(Witness { inner: Verifier { roots }, ahead: DAY * self.days, seen: Mutex::new(Seen::Nothing) });
-        let stream = tcp::connect(&self.server, deadline)?;
+        let stream = tcp::connect(&self.server, deadline).map_err(|reason| reason.told(told))?;
         let handshake = tls::shake_hands(stream, self.name.clone(), witness.clone());
         let seen = std::mem::replace(&mut *witness.seen(), Seen::Nothing);
         // What the server demands after it has proven that the certificate is its own does not matter here.
@@ -87,10 +87,7 @@ impl Probe {
                 ))
             }
         };
-        Err(match reason {
-            Reason::Fail(why) => Reason::Fail(told(why)),
-            Reason::Error(why) | Reason::Skip(why) => Reason::Error(told(why)),
-        })
+        Err(reason.told(told))
     }
 }
 
@@ -171,10 +168,8 @@ impl Witness {
             Ok(_) if matches!(*seen, Seen::Unproven) => *seen = Seen::Good,
             Ok(_) => {}
             Err(error) => {
-                *seen = Seen::Bad(match tls::verdict(error) {
-                    Reason::Fail(why) => Reason::Fail(format!("the server does not prove that it has the key: {why}")),
-                    reason => reason,
-                });
+                let told = |why| format!("the server does not prove that it has the key: {why}");
+                *seen = Seen::Bad(tls::verdict(error).told(told));
             }
         }
         signed

@@ -99,15 +99,11 @@ impl Query {
         let (began, deadline) = (Instant::now(), timed::before(deadline));
         let whom = self.server.as_ref().map_or("the system's resolver".to_owned(), Endpoint::to_string);
         let what = self.record.map_or("an address", |(kind, _)| kind);
-        let fail = |why: String| {
-            Reason::Fail(format!("expected {whom} to find {what} of {}: {why} ({})", self.name, since(began)))
-        };
+        let told = |why| format!("expected {whom} to find {what} of {}: {why} ({})", self.name, since(began));
+        let fail = |why| Reason::Fail(told(why));
         let found = match &self.server {
             None => self.ask_system().map_err(fail)?,
-            Some(server) => self.ask(server, deadline).map_err(|failures| match failures {
-                Reason::Fail(why) => fail(why),
-                reason => reason,
-            })?,
+            Some(server) => self.ask(server, deadline).map_err(|reason| reason.told(told))?,
         };
         let missing: Vec<_> = self.addresses.iter().filter(|address| !found.addresses.contains(address)).collect();
         if !missing.is_empty() {
@@ -132,7 +128,7 @@ impl Query {
         Ok(Found { count: addresses.len(), addresses })
     }
 
-    /// Asks at each address of the server until one knows all that is asked for. A failure says why not, and no more.
+    /// Asks at each address of the server until one knows all that is asked for. The reason says why none does, and no more.
     fn ask(&self, server: &Endpoint, deadline: Deadline) -> Result<Found> {
         let addresses = server.addresses()?;
         let mut failures = Vec::new();
@@ -152,7 +148,7 @@ impl Query {
         }
         match failures.is_empty() {
             true => Err(Reason::Fail("it has no address".to_owned())),
-            false if ours => Err(Reason::Error(format!("cannot ask {server}: {}", failures.join(", ")))),
+            false if ours => Err(Reason::Error(failures.join(", "))),
             false => Err(Reason::Fail(failures.join(", "))),
         }
     }
@@ -228,7 +224,7 @@ impl Open {
 
     /// Asks by UDP, several times, and returns the next answer; ignores whatever does not answer one of the questions.
     fn next_answer(&mut self) -> io::Result<Option<(Asked, Vec<u8>)>> {
-        let mut buffer = [0; 4096];
+        let mut buffer = vec![0; usize::from(u16::MAX)];
         while !self.questions.is_empty() {
             match Timed::new(&self.socket, self.again)?.retry(Ready::ToRead, |socket| socket.recv(&mut buffer)) {
                 Ok(count) => {
@@ -297,7 +293,7 @@ impl Asked {
 
     fn by_tcp(&self, server: SocketAddr, deadline: Deadline) -> Result<Vec<u8>> {
         let cut = |why: String| format!("its answer by UDP is cut off, and by TCP {why}");
-        let mut stream = tcp::connect_to(&[server], &server, deadline)?;
+        let mut stream = tcp::connect_to(&[server], deadline).map_err(|reason| reason.told(cut))?;
         let mut exchange = || {
             stream.write_all(&[&(self.bytes.len() as u16).to_be_bytes()[..], &self.bytes].concat())?;
             let mut length = [0; 2];

@@ -1,6 +1,5 @@
 //! `tcp://HOST:PORT`: a connection can be made, and what comes back matches.
 
-use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -41,22 +40,19 @@ pub fn assert_tcp(address: &str) -> Result {
 }
 
 fn check(endpoint: &Endpoint, exchange: &Exchange, deadline: Deadline) -> Result {
-    let stream = connect(endpoint, timed::before(deadline))?;
+    let began = Instant::now();
+    let told = |why| format!("expected {endpoint} to accept a connection: {why} ({})", since(began));
+    let stream = connect(endpoint, timed::before(deadline)).map_err(|reason| reason.told(told))?;
     exchange.run(stream, &endpoint.to_string())
 }
 
-/// Connects to the first address of a host that accepts.
+/// Connects to the first address of a host that accepts. The reason says why none does, and no more.
 pub(super) fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<Timed<TcpStream>> {
-    connect_to(&endpoint.addresses()?, endpoint, deadline)
+    connect_to(&endpoint.addresses()?, deadline)
 }
 
 /// Connects to the first address that accepts. Each gets its share of the time, so that all can be tried.
-pub(super) fn connect_to(
-    addresses: &[SocketAddr],
-    whom: &impl fmt::Display,
-    deadline: Deadline,
-) -> Result<Timed<TcpStream>> {
-    let began = Instant::now();
+pub(super) fn connect_to(addresses: &[SocketAddr], deadline: Deadline) -> Result<Timed<TcpStream>> {
     let mut failures = Vec::new();
     for (tried, address) in addresses.iter().enumerate() {
         let share = deadline.remaining(Instant::now()) / (addresses.len() - tried) as u32;
@@ -68,11 +64,12 @@ pub(super) fn connect_to(
         }
     }
     let tried: Vec<_> = failures.iter().map(|(address, error)| format!("{address}: {}", spoken(error))).collect();
-    let tried = if tried.is_empty() { "it has no address".to_owned() } else { tried.join(", ") };
-    let text = format!("expected {whom} to accept a connection: {tried} ({})", since(began));
     // One address that answered no is an answer.
-    let ours = !failures.is_empty() && failures.iter().all(|(_, error)| is_ours(error));
-    Err(if ours { Reason::Error(text) } else { Reason::Fail(text) })
+    Err(match failures.iter().all(|(_, error)| is_ours(error)) {
+        _ if failures.is_empty() => Reason::Fail("it has no address".to_owned()),
+        true => Reason::Error(tried.join(", ")),
+        false => Reason::Fail(tried.join(", ")),
+    })
 }
 
 /// Where nobody listens on a port of this host, the kernel may give us that very port to connect from: then we have

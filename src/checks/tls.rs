@@ -78,6 +78,7 @@ pub(super) fn verdict(error: &Error) -> Reason {
             error if is_unsupported(error) => {
                 return Reason::Error(format!("it is signed in a way that cannot be verified here: {KNOWN}"));
             }
+            CertificateError::Other(OtherError(error)) => format!("it breaks a rule for certificates: {error}"),
             error => error.to_string(),
         },
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
@@ -131,9 +132,9 @@ impl Verifier {
             let verify =
                 |roots| verify_server_cert_signed_by_trust_anchor(&certificate, &roots, chain, at, algorithms.all);
             verify(self.roots.at(at)).map_err(|error| {
-                let others = self.roots.iter().filter(|root| !root.life.contains(at));
-                let needed = others.into_iter().find(|root| verify(root.alone()).is_ok());
-                needed.map_or(error, |root| AuthorityEnded(root.life.clone()).into())
+                let mut others = self.roots.iter().filter(|root| !root.life.contains(at));
+                let root = others.find(|root| verify(root.alone()).is_ok()).map(|root| root.life.clone());
+                root.or_else(|| ended(chain, &error)).map_or(error, |life| AuthorityEnded(life).into())
             })?;
         }
         verify_server_name(&certificate, name)
@@ -158,6 +159,12 @@ impl Verifier {
     }
 }
 
+/// The certificate of a chain that an error is about, where it is about its time.
+fn ended(chain: &[CertificateDer<'_>], error: &Error) -> Option<Life> {
+    let Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) = error else { return None };
+    chain.iter().filter_map(Life::of).find(|life| life.end.as_secs() == not_after.as_secs())
+}
+
 fn in_its_time(certificate: &CertificateDer<'_>, time: UnixTime) -> Result<(), Error> {
     let life = Life::of(certificate).ok_or(CertificateError::BadEncoding)?;
     let [not_before, not_after] = [life.begin, life.end].map(UnixTime::since_unix_epoch);
@@ -170,10 +177,10 @@ fn in_its_time(certificate: &CertificateDer<'_>, time: UnixTime) -> Result<(), E
     Ok(())
 }
 
-/// The only authority that vouches for a certificate is out of its own time.
+/// An authority that vouches for a certificate is out of its own time, and there is no other.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "it is signed by the authority {}, whose own certificate is valid from {} to {}",
+    "it depends on the authority {}, whose own certificate is valid from {} to {}",
     .0.subject,
     humantime::format_rfc3339_seconds(UNIX_EPOCH + .0.begin),
     humantime::format_rfc3339_seconds(UNIX_EPOCH + .0.end)
@@ -262,5 +269,98 @@ impl ServerCertVerifier for Insecure {
             [[RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512], [RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512]];
         let curves = [ECDSA_NISTP256_SHA256, ECDSA_NISTP384_SHA384, ECDSA_NISTP521_SHA512, ED25519, ED448];
         [&pss[..], &curves, &rsa, &[RSA_PKCS1_SHA1]].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::tls::Authority;
+    use super::super::trusted::Trusted;
+    use super::super::{Options, default_deadline, tcp};
+    use super::*;
+    use crate::checks::endpoint::Endpoint;
+    use rcgen::KeyPair;
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::thread;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn days_from_now(days: u32) -> UnixTime {
+        UnixTime::since_unix_epoch(UNIX_EPOCH.elapsed().expect("it is after 1970") + DAY * days)
+    }
+
+    fn verifier(files: &[&Authority]) -> Verifier {
+        let mut all = tempfile::NamedTempFile::new().expect("a file for the test");
+        for authority in files {
+            all.write_all(&std::fs::read(authority.path()).expect("it was written")).expect("the file is ours");
+        }
+        let path = all.path().to_str().expect("a plain path");
+        let trusted = Trusted::take(&mut Options::of(&[("ca", path)])).expect("there is one");
+        Verifier { roots: trusted.roots().expect("it can be read") }
+    }
+
+    fn leaf(authority: &Authority) -> CertificateDer<'static> {
+        authority.certificate(-1, 100, &KeyPair::generate().expect("a key"))
+    }
+
+    #[test]
+    fn an_authority_that_has_ended_vouches_for_nobody() {
+        let name = ServerName::try_from("localhost").expect("it is one");
+        let ended = Authority::valid(-20, -10);
+        let error = verifier(&[&ended]).verify(&leaf(&ended), &[], &name, days_from_now(0)).expect_err("it has ended");
+        let Reason::Fail(text) = verdict(&error) else { panic!("{error}") };
+        assert!(
+            text.contains("it depends on the authority CN=Test authority, whose own certificate is valid"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_certificate_that_ends_first_is_one_that_is_needed() {
+        let name = ServerName::try_from("localhost").expect("it is one");
+        let [soon, later, gone] = [5, 50, -5].map(|until| Authority::valid(-20, until));
+        let first = |authority, chain: &[CertificateDer<'_>], days| {
+            let verifier = verifier(&[&soon, &later, &gone]);
+            let leaf = leaf(authority);
+            verifier.verify(&leaf, chain, &name, days_from_now(0)).expect("it is valid now");
+            verifier.ends_first(&leaf, chain, &name, days_from_now(0), days_from_now(days)).map(|life| life.subject)
+        };
+        assert_eq!(first(&soon, &[], 4), None);
+        assert_eq!(first(&soon, &[], 10).as_deref(), Some("CN=Test authority"), "a root counts");
+        // What a server sends, and a file holds, beside what is needed does not matter.
+        assert_eq!(first(&later, &[soon.own(), gone.own()], 10), None);
+        assert_eq!(first(&later, &[], 200).as_deref(), Some("CN=Test authority"), "it ends before the leaf");
+    }
+
+    #[test]
+    fn what_cannot_be_verified_here_is_an_error_in_a_sentence() {
+        for error in [
+            Error::AlertReceived(AlertDescription::HandshakeFailure),
+            Error::AlertReceived(AlertDescription::ProtocolVersion),
+            CertificateError::UnsupportedSignatureAlgorithmContext {
+                signature_algorithm_id: vec![6, 8, 42],
+                supported_algorithms: Vec::new(),
+            }
+            .into(),
+        ] {
+            let Reason::Error(text) = verdict(&error) else { panic!("{error}") };
+            assert!(text.ends_with(KNOWN) && !text.contains(['[', '{']), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_accepts_nothing_of_what_is_offered_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        // A fatal alert: handshake_failure.
+        thread::spawn(move || {
+            listener.accept().and_then(|(mut client, _)| client.write_all(b"\x15\x03\x03\0\x02\x02\x28"))
+        });
+        let endpoint = Endpoint::parse(&address.to_string(), None).expect("it is one");
+        let stream = tcp::connect(&endpoint, default_deadline()).expect("it listens");
+        let name = ServerName::try_from("localhost").expect("it is one");
+        let found = shake_hands(stream, name, Arc::new(verifier(&[&Authority::new()])));
+        assert!(matches!(found, Err(Reason::Error(text)) if text.contains("accepts nothing")));
     }
 }

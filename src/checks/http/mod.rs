@@ -140,10 +140,8 @@ impl Probe {
         let mut followed = 0;
         loop {
             let request = self.request(&method, &uri, &cookies)?;
-            let connection = self.connect(&uri, deadline).map_err(|reason| match reason {
-                Reason::Fail(why) => self.failed(&why, began),
-                reason => reason,
-            })?;
+            let connection =
+                self.connect(&uri, deadline).map_err(|reason| reason.told(|why| self.told(&why, began)))?;
             let answer = client::exchange(connection, &request).map_err(|error| self.unanswered(&error, began))?;
             let location = match redirect::location(&answer) {
                 Some(location) if self.redirects > 0 => location,
@@ -179,7 +177,7 @@ impl Probe {
         Ok(request)
     }
 
-    /// A failure says why, and no more.
+    /// The reason says why it cannot be done, and no more.
     fn connect(&self, uri: &Uri, deadline: Deadline) -> Result<Box<dyn Connection>> {
         let other = |uri: &Uri| server(uri.scheme_str()?, uri.authority()?.as_str());
         let server = match redirect::is_same_origin(&self.uri, uri) {
@@ -265,15 +263,16 @@ impl Probe {
             io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
             _ => spoken(error),
         };
-        match self.failed(&why, began) {
-            Reason::Fail(text) => reason(error, text),
-            reason => reason,
-        }
+        reason(error, self.told(&why, began))
     }
 
     fn failed(&self, why: &str, began: Instant) -> Reason {
+        Reason::Fail(self.told(why, began))
+    }
+
+    fn told(&self, why: &str, began: Instant) -> String {
         let expected = self.expected.statuses.written();
-        Reason::Fail(format!("expected {} to answer with {expected}: {why} ({})", self.shown, since(began)))
+        format!("expected {} to answer with {expected}: {why} ({})", self.shown, since(began))
     }
 }
 

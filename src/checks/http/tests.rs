@@ -241,7 +241,7 @@ fn nobody_listening_and_nonsense_are_failures_and_an_unknown_host_is_an_error() 
     assert!(text(get(address, &[])).contains("to answer with 2xx: "));
     let found = run("http", "//no-such-host.invalid/", &[]);
     assert_eq!(found.status, Status::Error);
-    assert!(found.context.expect("it says why").starts_with("cannot look up no-such-host.invalid"));
+    assert!(found.context.expect("it says why").contains("cannot look up no-such-host.invalid"));
 }
 
 #[test]
