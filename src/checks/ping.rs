@@ -245,6 +245,12 @@ mod tests {
     }
 
     #[test]
+    fn a_third_is_not_shown_as_the_33_percent_that_are_allowed() {
+        assert_eq!(tenths(100.0 / 3.0), 33.3);
+        assert_eq!(tenths(50.0), 50.0);
+    }
+
+    #[test]
     fn wrong_options_are_named() {
         for (name, value, expected) in [
             ("count", "0", "option count=\"0\": write a number from 1 to 100"),

@@ -298,9 +298,9 @@ fn fail(what: String, began: Instant) -> Result {
 /// A status with its name, and where it points to if it is a redirect.
 fn described(answer: &Response<Body>, status: StatusCode) -> String {
     let name = status.canonical_reason().map_or(String::new(), |reason| format!(" {reason}"));
-    match answer.headers().get(header::LOCATION).and_then(|location| location.to_str().ok()) {
-        Some(location) if status.is_redirection() => format!("{}{name} to {}", status.as_u16(), shown(location)),
-        Some(_) | None => format!("{}{name}", status.as_u16()),
+    match redirect::location(answer) {
+        Some(location) => format!("{}{name} to {}", status.as_u16(), shown(&location)),
+        None => format!("{}{name}", status.as_u16()),
     }
 }
 

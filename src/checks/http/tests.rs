@@ -151,6 +151,60 @@ fn the_body_has_to_hold_its_values() {
     assert!(found.contains("to be JSON: ") && found.contains("got \"<html>\""), "{found}");
 }
 
+#[test]
+fn what_is_packed_or_in_another_charset_is_searched_as_text() {
+    let said = |fields: &str, body: &[u8]| {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{fields}\r\n\r\n", body.len());
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let answer = [head.as_bytes(), body].concat();
+        std::thread::spawn(move || {
+            let (mut client, _) = listener.accept()?;
+            let _ = client.read(&mut [0; 4096])?;
+            client.write_all(&answer)
+        });
+        address
+    };
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(b"ERROR: no database").expect("a vector takes all");
+    let gzip = gzip.finish().expect("a vector takes all");
+    assert_eq!(get(said("Content-Encoding: gzip", &gzip), &[("match", "^ERROR")]), Finding::PASS);
+    let found = text(get(said("Content-Encoding: gzip", &gzip), &[("match", "all is well")]));
+    assert!(found.contains("got \"ERROR: no database\""), "{found}");
+    let found = text(get(said("Content-Encoding: gzip", &gzip[..gzip.len() - 9]), &[("match", "all is well")]));
+    assert!(found.contains("to answer in full: it ended after "), "{found}");
+    let utf16: Vec<u8> = "\u{feff}{\"status\":\"UP\"}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(get(said("Content-Type: application/json", &utf16), &[("json", "/status=UP")]), Finding::PASS);
+    // What cannot be read tells nothing, whatever is expected of it.
+    for (fields, why) in [
+        ("Content-Encoding: br", "it is encoded as \"br\", which cannot be read here"),
+        ("Content-Type: text/plain; charset=koi8-r", "it is in the charset \"koi8-r\", which cannot be read here"),
+        ("Content-Encoding: gzip", "invalid gzip header"),
+    ] {
+        let found = get(said(fields, b"not packed at all"), &[("match", "packed")]);
+        assert_eq!(found.status, Status::Error, "{found:?}");
+        let context = found.context.expect("an error says why");
+        assert!(context.starts_with("cannot judge the body of http://") && context.contains(why), "{context}");
+    }
+    assert_eq!(get(said("Content-Encoding: br", b"x"), &[]), Finding::PASS);
+}
+
+#[test]
+fn lines_are_searched_one_by_one() {
+    let body = "first\r\nstatus ok\r\nlast\r\n";
+    assert_eq!(get(http("127.0.0.1", vec![answer("200 OK", body)]).0, &[("match", "^status ok$")]), Finding::PASS);
+}
+
+#[test]
+fn the_zone_of_an_address_is_for_the_connection_only() {
+    let expected = || Expected::status(Statuses::one(200));
+    let probe = Probe::new("http://user:pw@[fe80::1%25eth0]:81/x?y=%25", expected()).expect("it is a URL");
+    assert_eq!((probe.server.host.as_str(), probe.server.port), ("fe80::1%eth0", 81));
+    assert_eq!(probe.uri, "http://[fe80::1]:81/x?y=%25");
+    let probe = Probe::new("http://[::1]/%5D]%25", expected()).expect("it is a URL");
+    assert_eq!((probe.server.host.as_str(), probe.server.port), ("::1", 80));
+}
+
 /// A server for one client: it says something at once, something more after a while, and closes.
 fn halting(first: &'static str, pause: Duration, second: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
