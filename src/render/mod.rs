@@ -36,10 +36,13 @@ pub struct Format {
     pub(crate) verbose: Option<&'static Format>,
     /// What `hospital check` writes and exits with when an error prevents a report; without it, standard error and the
     /// exit code of the error are to tell.
-    pub(crate) refusal: Option<fn(error: &str) -> (String, u8)>,
+    pub(crate) refusal: Option<Refusal>,
     /// Whether it is the page for people, which shows more than a report.
     pub(crate) is_page: bool,
 }
+
+/// An error as text and exit code.
+type Refusal = fn(error: &str) -> (String, u8);
 
 impl Format {
     /// The same format with all that is known about each check, if it has room for that.
