@@ -44,6 +44,9 @@ pub struct Format {
     pub(crate) is_page: bool,
 }
 
+/// An error as text and exit code.
+type Refusal = fn(error: &str) -> (String, u8);
+
 impl Format {
     /// The same format with all that is known about each check, if it has room for that.
     pub fn verbose(&'static self) -> &'static Format {
