@@ -9,10 +9,8 @@
 //!           worker  worker  worker     one mio loop each, on the shared listener
 //! ```
 //!
-//! How a setting becomes an answer, in reading order: environment → `settings` → `collect` → `plan` →
-//! `sys::sockets` → `master` forks → `worker` accepts → `connection` yields a request → `route` →
-//! `respond::judge` decides → `round` → `report` → `render` → `respond` → `connection` → socket.
-//! `docs/ARCHITECTURE.md` names the rest.
+//! `docs/ARCHITECTURE.md` tells the way of a request, a reload and a crash, file by file; `docs/VERSIONS.md` says what
+//! of this crate a program may rely on.
 
 // What `#[healthcheck]` expands to begins with `::hospital`, inside this crate too.
 extern crate self as hospital;
