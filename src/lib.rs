@@ -43,10 +43,13 @@ pub use checks::ping::assert_ping;
 pub use checks::tcp::assert_tcp;
 pub use checks::unix::assert_unix;
 
-// Runs the code in this document with the library's examples.
+// Runs the code in these documents with the library's examples.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/DEVELOPER.md")]
 mod developer {}
+#[cfg(doctest)]
+#[doc = include_str!("../docs/VERSIONS.md")]
+mod versions {}
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -65,7 +65,8 @@ fn play(wanted: impl Fn(&str) -> bool) -> usize {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = fs::read_dir(root.join("docs")).expect("there are docs").map(|entry| entry.expect("it is read").path());
     let mut played = 0;
-    for path in docs.chain([root.join("README.md")]) {
+    let pages = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    for path in pages.chain([root.join("README.md")]) {
         let text = fs::read_to_string(&path).expect("documents are UTF-8");
         let blocks = text.split("\n```console\n").skip(1).map(|rest| rest.split("\n```").next().unwrap_or(rest));
         for block in blocks.filter(|block| wanted(block) && !ELSEWHERE.iter().any(|word| block.contains(word))) {

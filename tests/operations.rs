@@ -1,25 +1,28 @@
-//! Whatever the table "What happens when…" in docs/OPERATIONS.md promises, a test shows.
+//! Whatever the tables "What happens when…" in docs/OPERATIONS.md and "Attack by attack" in SECURITY.md promise, a test
+//! shows.
 
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
 #[test]
-fn each_row_of_what_happens_names_tests_that_there_are() {
+fn each_row_of_what_happens_and_of_the_attacks_names_tests_that_there_are() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let text = fs::read_to_string(root.join("docs/OPERATIONS.md")).expect("the file is there");
-    let section = text.split("\n## ").find(|section| section.starts_with("What happens when")).expect("it is there");
-    let rows: Vec<_> = section.lines().filter(|line| line.starts_with('|')).skip(2).collect();
-    assert!(rows.len() > 20, "only {} rows were found", rows.len());
     let mut tests = HashSet::new();
     for folder in ["src", "tests", "examples", "crates"] {
         collect(&root.join(folder), &mut tests);
     }
-    for row in rows {
-        let (_, comment) = row.split_once("<!-- ").unwrap_or_else(|| panic!("no test is named: {row}"));
-        let names = comment.strip_suffix(" --> |").unwrap_or_else(|| panic!("the names end the row: {row}"));
-        for name in names.split(", ") {
-            assert!(tests.contains(name), "there is no test {name}: {row}");
+    for (page, title) in [("docs/OPERATIONS.md", "What happens when"), ("SECURITY.md", "Attack by attack")] {
+        let text = fs::read_to_string(root.join(page)).expect("the file is there");
+        let section = text.split("\n## ").find(|section| section.starts_with(title)).expect("it is there");
+        let rows: Vec<_> = section.lines().filter(|line| line.starts_with('|')).skip(2).collect();
+        assert!(rows.len() > 10, "only {} rows were found in {page}", rows.len());
+        for row in rows {
+            let (_, comment) = row.split_once("<!-- ").unwrap_or_else(|| panic!("no test is named: {row}"));
+            let names = comment.strip_suffix(" --> |").unwrap_or_else(|| panic!("the names end the row: {row}"));
+            for name in names.split(", ") {
+                assert!(tests.contains(name), "there is no test {name}: {row}");
+            }
         }
     }
 }
