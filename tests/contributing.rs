@@ -7,7 +7,7 @@ use std::process::Command;
 use regex_lite::Regex;
 
 #[test]
-#[ignore = "needs git and crates that are downloaded already: run tests/run"]
+#[ignore = "takes long"]
 fn a_kind_a_format_and_a_setting_are_added_as_the_guide_says() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().expect("there is room");

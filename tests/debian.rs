@@ -138,7 +138,7 @@ fn the_package_has_all_that_belongs_to_it() {
 }
 
 #[test]
-#[ignore = "needs the package: run tests/run"]
+#[ignore = "needs target/packages"]
 fn its_documents_link_to_nothing_that_it_lacks() {
     let folder = tempfile::tempdir().expect("there is room");
     dpkg_deb(&["--extract".as_ref(), &shipped(), folder.path()]);

@@ -54,6 +54,24 @@ fn every_link_in_the_documents_leads_to_a_file_and_a_heading() {
     assert!(seen > 50, "only {seen} links were looked at");
 }
 
+#[test]
+fn every_file_that_the_documents_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let name = Regex::new(r"`((?:src|crates|docs|deploy|packaging|benches|examples|fuzz)/[\w./-]+)`(, a new file)?");
+    let name = name.expect("it is one");
+    let docs = fs::read_dir(root.join("docs")).expect("there are docs").flatten().map(|entry| entry.path());
+    let pages = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let mut seen = 0;
+    for page in pages.chain(["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| root.join(name))) {
+        let text = fs::read_to_string(&page).expect("documents are UTF-8");
+        for found in name.captures_iter(&text).filter(|found| found.get(2).is_none()) {
+            assert!(root.join(&found[1]).exists(), "{} names {}, which is not there", page.display(), &found[1]);
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "only {seen} names were looked at");
+}
+
 /// What a heading is called in a link to it.
 fn anchor(heading: &str) -> String {
     let words = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");

@@ -101,7 +101,7 @@ fn a_user_of_that_name_is_taken() {
 }
 
 #[test]
-#[ignore = "needs a root with systemd: run tests/run"]
+#[ignore = "needs root, target/systemd-root"]
 fn a_service_with_another_name_umask_and_a_pidfile_starts_reloads_and_stops() {
     let settings = "HOSPITAL_NAME=shop\nHOSPITAL_UMASK=000\nHOSPITAL_PID=/run/hospital/pid\n";
     let service = Service::started(&format!("{PREDICTABLE}{settings}"));
