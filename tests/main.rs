@@ -87,6 +87,7 @@ mod library {
 /// The tree itself: its documents and its dependencies.
 mod project {
     mod dependencies;
+    mod contributing;
     mod docs;
     mod fuzz_seeds;
     mod operations;

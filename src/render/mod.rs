@@ -16,9 +16,6 @@ use std::fmt;
 
 use crate::model::report::Report;
 
-/// What is written, and the exit code, for an error that prevents a report.
-type Refusal = fn(error: &str) -> (String, u8);
-
 /// A format: its name, and how to write a report in it.
 #[derive(Debug)]
 #[non_exhaustive]
