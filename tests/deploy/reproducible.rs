@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::container::static_program;
+use crate::harness::alone;
 
 /// Paths, users and times get into a program in the same ways without optimization, which would take minutes.
 const QUICKLY: [&str; 4] = [
@@ -16,6 +17,7 @@ const QUICKLY: [&str; 4] = [
 #[test]
 #[ignore = "takes long, needs musl-gcc"]
 fn the_same_source_in_another_place_makes_the_same_program() {
+    let _alone = alone();
     let folder = tempfile::tempdir().expect("there is room");
     // The crates are in another place, too.
     let [one, other] = ["here", "elsewhere"].map(|place| {
