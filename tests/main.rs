@@ -17,6 +17,7 @@ mod cli {
     mod check;
     mod check_ends;
     mod list;
+    mod readers;
     mod settings;
 }
 
@@ -27,6 +28,8 @@ mod checks {
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod kinds_net;
     mod plugins;
+    #[cfg(all(feature = "dns", feature = "tls"))]
+    mod undecided;
 }
 
 /// The endpoint as its clients see it.
@@ -85,6 +88,7 @@ mod library {
 mod project {
     mod dependencies;
     mod docs;
+    mod fuzz_seeds;
     mod operations;
 }
 /// The tree itself: where its code lies.

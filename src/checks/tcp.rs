@@ -4,13 +4,18 @@ use std::io;
 use std::net::TcpStream;
 use std::time::Instant;
 
-use super::endpoint::{Endpoint, authority};
-use super::exchange::{Exchange, spoken};
-use super::{Action, Kind, Options, default_deadline, patience, since};
-use crate::check::{Deadline, Finding, Reason, Result};
+use super::support::exchange::{Exchange, spoken};
+use super::support::target::{Endpoint, authority};
+use super::{Action, Kind, Options, Runs, default_deadline, patience, since};
+use crate::model::check::{Deadline, Finding, Reason, Result};
 
-pub(super) const KIND: Kind =
-    Kind { scheme: "tcp", options: Exchange::OPTIONS, blocking: true, title: "{target} accepts connections", build };
+pub(super) const KIND: Kind = Kind {
+    scheme: "tcp",
+    options: Exchange::OPTIONS,
+    runs: Runs::OnThread,
+    title: "{target} accepts connections",
+    build,
+};
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let endpoint = parse(target)?;
@@ -27,12 +32,13 @@ fn parse(target: &str) -> std::result::Result<Endpoint, String> {
 ///
 /// ```no_run
 /// hospital::assert_tcp("db:5432")?;
-/// # Ok::<(), hospital::check::Reason>(())
+/// # Ok::<(), hospital::model::check::Reason>(())
 /// ```
 ///
 /// # Errors
 ///
 /// `Fail` when no address of the host does, `Error` when the host cannot be looked up.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_tcp(address: &str) -> Result {
     let endpoint = parse(address).map_err(Reason::Error)?;
     check(&endpoint, &Exchange::default(), default_deadline())
@@ -72,7 +78,7 @@ fn with_another(stream: TcpStream) -> io::Result<TcpStream> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Status;
+    use crate::model::check::Status;
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpListener};
     use std::thread;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::harness::once;
 use crate::harness::programs::{endless, with};
 use crate::harness::{HOSPITAL, Launch, Signal, eventually, get, processes, send, try_get};
-use hospital::check::Status;
+use hospital::model::check::Status;
 
 #[test]
 fn what_is_reported_late_is_dead_by_then() {
@@ -145,7 +145,7 @@ fn a_check_that_is_interrupted_leaves_no_program_behind() {
 #[test]
 fn a_round_that_ends_early_leaves_no_program_behind() {
     let (name, word) = endless("failfast", "timeout=60s");
-    let mut hospital = check(&["--failfast", &name, "exec:/bin/false#warning=fail"]);
+    let mut hospital = check(&["--failfast", &name, "exec:/bin/false"]);
     assert_eq!(hospital.wait().expect("it is our child").code(), Some(1));
     assert_eq!(with(&word), 0);
 }

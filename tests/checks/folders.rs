@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use crate::harness::once::{Run, hospital, run};
 use crate::harness::{Server, eventually, get, write_program};
@@ -130,4 +131,75 @@ fn serve(name: &str) -> Server {
 
 fn body(server: &Server) -> String {
     get(&server.at, "/").body
+}
+
+#[test]
+fn what_a_folder_leaves_out_is_named_once_in_the_log_and_in_the_list() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    write(&folder.path().join("good.toml"), "good");
+    for (name, mode) in [("backup.sh", 0o755), ("README", 0o644), (".hidden", 0o755)] {
+        let path = folder.path().join(name);
+        fs::write(&path, "#!/bin/sh\n").expect("the folder is ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");
+    }
+    std::os::unix::fs::symlink("nowhere", folder.path().join("dangling")).expect("the folder is ours");
+    let expected = [
+        ("README", "it is not executable (chmod +x)"),
+        ("backup.sh", "its name has more than letters, digits, '_' and '-' before .toml or the end"),
+        ("dangling", "it is a link to nothing"),
+    ]
+    .map(|(name, why)| format!("{} is not a check: {why}", folder.path().join(name).display()));
+
+    let list = |flags: &[&str]| {
+        crate::harness::once::run({
+            let mut command = crate::harness::once::hospital("list");
+            command.args(flags).arg(folder.path());
+            command
+        })
+    };
+    let listed = list(&[]);
+    let below: Vec<_> = listed.stdout.split("\n\n").nth(1).unwrap_or_default().lines().collect();
+    assert_eq!((listed.code, below), (Some(0), expected.iter().map(String::as_str).collect()), "{}", listed.stdout);
+    let json = list(&["--json"]);
+    assert!(serde_json::from_str::<serde_json::Value>(&json.stdout).is_ok(), "{}", json.stdout);
+    assert_eq!(json.stderr.lines().collect::<Vec<_>>(), expected);
+
+    let server =
+        crate::harness::Launch::serve(["-w", "2"]).env("HEALTHCHECKS", &folder.path().display().to_string()).start();
+    for _ in 0..5 {
+        assert_eq!(crate::harness::get(&server.at, "/").status, 500, "nothing listens there");
+    }
+    for line in &expected {
+        assert_eq!(server.stderr().matches(line.as_str()).count(), 1, "{}", server.stderr());
+    }
+}
+
+#[test]
+fn what_was_new_at_the_start_has_not_changed() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    write(&folder.path().join("a.toml"), "first");
+    let server =
+        crate::harness::Launch::serve(["-w", "1"]).env("HEALTHCHECKS", &folder.path().display().to_string()).start();
+    crate::harness::get(&server.at, "/");
+    assert!(!server.stderr().contains("have changed"), "{}", server.stderr());
+    write(&folder.path().join("b.toml"), "second");
+    crate::harness::get(&server.at, "/");
+    server.logs("have changed");
+}
+
+#[test]
+fn a_folder_that_all_may_write_to_is_read_where_nobody_can() {
+    // As a ConfigMap's volume: links with all modes, in a folder with all modes, on a read-only file system.
+    let script = r#"
+        cd "$1" && mount -t tmpfs -o mode=0777 tmpfs "$1" && cd "$1" && mkdir ..v1 && ln -s ..v1 ..data
+        printf "[[check]]\nname = 'volume'\nuse = 'file:/'\n" >..v1/a.toml && ln -s ..data/a.toml a.toml
+        "$2" list "$1"; echo "writable: $?"
+        mount -o remount,ro "$1" && "$2" list "$1"; echo "read-only: $?""#;
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+    command.arg(folder.path()).arg(crate::harness::HOSPITAL);
+    let run = crate::harness::once::run(command);
+    assert!(run.stdout.contains("writable: 5") && run.stdout.contains("read-only: 0"), "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("volume"), "{}", run.stdout);
 }

@@ -8,9 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Launch, get};
-use hospital::check::Status;
 use hospital::collect::collect;
-use hospital::report::Report;
+use hospital::model::check::Status;
+use hospital::model::report::Report;
 use hospital::round::Runner;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

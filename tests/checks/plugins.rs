@@ -1,17 +1,17 @@
-//! Debian's Nagios plugins as `exec` checks: what they decide, what they print, and their figures.
+//! Debian's Nagios plugins as `plugin` checks: what they decide, what they print, and their figures.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
-use hospital::check::{Finding, Status};
+use hospital::model::check::{Finding, Status};
 
 const PLUGINS: &str = "/usr/lib/nagios/plugins";
 
 /// The finding of a check of this plugin.
 fn found(plugin: &str, options: &str) -> Finding {
     let suite =
-        hospital::collect(&[format!("exec:{PLUGINS}/{plugin}#timeout=10s&{options}")]).expect("it is installed");
+        hospital::collect(&[format!("plugin:{PLUGINS}/{plugin}#timeout=10s&{options}")]).expect("it is installed");
     let mut report = hospital::run(suite, Duration::from_secs(10));
     report.outcomes.remove(0).finding
 }

@@ -15,7 +15,7 @@ use regex_lite::Regex;
 const ALL: [&str; 5] = [
     "pass=exec:/bin/sh#title=It%20passes.&args=-c&args=exit%200",
     "fail=exec:/bin/sh#title=It%20fails.&args=-c&args=echo%20it%20is%20down;exit%202",
-    "error=exec:/bin/sh#title=It%20cannot%20tell.&args=-c&args=echo%20who%20knows;exit%203",
+    "error=plugin:/bin/sh#title=It%20cannot%20tell.&args=-c&args=echo%20who%20knows;exit%203",
     "expected=exec:/bin/sh#title=It%20is%20known%20to%20fail.&expect=failure&args=-c&args=exit%202",
     "surprise=exec:/bin/sh#title=It%20was%20known%20to%20fail.&expect=failure&args=-c&args=exit%200",
 ];

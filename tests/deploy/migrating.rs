@@ -107,3 +107,45 @@ fn the_flags_in_the_environment_are_noticed_and_neither_obeyed_nor_shown() {
     check.args(["--check-config", "hospital.healthchecks"]).env("GUNICORN_CMD_ARGS", "--workers=3");
     assert!(run(check).stdout.contains("GUNICORN_CMD_ARGS is not obeyed"));
 }
+
+/// The names that MIGRATING.md gives for a resource of goss, or an assertion, whose row begins like this.
+fn recommended(start: &str) -> String {
+    let text = include_str!("../../docs/MIGRATING.md");
+    let row = text.lines().find(|line| line.starts_with(&format!("| `{start}")));
+    let cell = row.unwrap_or_else(|| panic!("there is no row {start}")).split(" | ").nth(1).unwrap_or_default();
+    cell.split('`').nth(1).expect("the cell holds a name").to_owned()
+}
+
+#[test]
+#[ignore = "needs dpkg and python3: run tests/run"]
+fn each_name_that_is_recommended_passes_when_it_is_well_and_fails_when_it_is_not() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = listener.local_addr().expect("it is bound").port().to_string();
+    let swappiness = std::fs::read_to_string("/proc/sys/vm/swappiness").expect("there is one");
+    let me = std::env::current_exe().expect("it runs").display().to_string();
+    // The row, what stands in it, and what takes its place in either state.
+    for (start, written, well, unwell) in [
+        ("assert_supported_python_version", "(3,9)", "(3,1)", "(99,1)"),
+        ("addr:", "db:5432", &format!("127.0.0.1:{port}"), "127.0.0.1:1"),
+        ("port:", ":22", &format!(":{port}"), ":1"),
+        ("dns:", "shop#address=10.0.0.1", "localhost#address=127.0.0.1", "localhost#address=10.0.0.1"),
+        ("file: /etc/passwd", "mode=0644", "mode=0644", "mode=0600"),
+        ("file: /tmp/x", "/tmp/x", "/no/such/file", "/etc/passwd"),
+        ("mount:", "/var#free=10%", "/#free=0%", "/#free=100%"),
+        ("process:", "nginx", &me, "no-such-program"),
+        ("command:", "/path/to/program#args=…", "/bin/true", "/bin/false"),
+        ("user:", "www-data", "root", "no-such-user"),
+        ("group:", "www-data", "root", "no-such-group"),
+        ("package:", "nginx", "bash", "no-such-package"),
+        ("kernel-param:", "60", swappiness.trim(), "999"),
+        ("interface:", "eth0", "lo", "no-such-interface"),
+    ] {
+        let name = recommended(start);
+        assert!(name.contains(written), "{name}");
+        for (state, text) in [("pass", well), ("fail", unwell)] {
+            let told = crate::harness::once::check(&["--format", "json", &name.replace(written, text)]);
+            let report: serde_json::Value = serde_json::from_str(&told.stdout).expect(&told.stderr);
+            assert_eq!(report["details"][0]["status"], state, "{name}: {report}");
+        }
+    }
+}

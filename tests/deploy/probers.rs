@@ -124,7 +124,7 @@ fn the_commands_of_nagios_find_what_the_checks_find() {
     assert_eq!(nagios("check_hospital", &[&port, "/"]).code, Some(2), "nobody is there");
 
     let here = |names: &str| nagios("check_hospital_here", &[names]);
-    let well = here("file:/etc/passwd memory:#available=1");
+    let well = here("file:/etc/passwd memory:#available=1B");
     assert!(well.code == Some(0) && well.stdout.starts_with("HOSPITAL OK"), "{}", well.stdout);
     let bad = here("file:/etc/passwd file:/no/such/file");
     assert!(bad.code == Some(2) && bad.stdout.starts_with("HOSPITAL CRITICAL"), "{}", bad.stdout);
@@ -184,7 +184,7 @@ fn monit_finds_what_the_checks_find_and_restarts_nobody_for_it() {
     let watched = deployed(
         "monit/hospital",
         &[
-            ("with pidfile /run/hospital.pid", &format!("with pidfile {pidfile}")),
+            ("matching \"/hospital serve\"", &format!("matching \"/hospital serve .*{pidfile}\"")),
             ("/bin/systemctl start hospital", &format!("/bin/sh -c 'echo start >>{}'", restarts.display())),
             ("/bin/systemctl stop hospital", &format!("/bin/sh -c 'echo stop >>{}'", restarts.display())),
             ("port 1515 protocol http request \"/livez\"", &format!("port {port} protocol http request \"/livez\"")),

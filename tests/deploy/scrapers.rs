@@ -77,7 +77,7 @@ fn hostile() -> Launch {
     let check = r#"
         [[check]]
         name = 'disk'
-        use = 'exec:/bin/sh'
+        use = 'plugin:/bin/sh'
         args = ['-c', '''echo "OK|'C:\\ \"free\"'=5.5% load=1e-7;;;0 size=3000000000B load=2"''']
     "#;
     std::fs::write(&file, check).expect("the directory is ours");
@@ -162,13 +162,14 @@ fn a_real_prometheus_scrapes_and_knows_what_is_down() {
     let here = format!("static_configs: [{{targets: ['{target}']}}]");
     let locked = "    # authorization:\n    #   credentials_file: /etc/prometheus/hospital-token\n";
     let unlocked = format!("    authorization: {{credentials_file: {}}}\n", token.display());
-    let hurry = "scrape_interval: 200ms\n  scrape_timeout: 200ms\n  evaluation_interval: 200ms";
+    let hurry = "scrape_interval: 200ms\n  scrape_timeout: 200ms";
     let configuration = deployed(
         "prometheus/prometheus.yml",
         &[
             (&format!("job_name: hospital\n    {at_home}"), &format!("job_name: hospital\n    {here}")),
             (&format!("scrape_timeout: 10s\n    {at_home}"), &format!("scrape_timeout: 1s\n    {here}")),
             ("scrape_interval: 15s", hurry),
+            ("evaluation_interval: 15s", "evaluation_interval: 200ms"),
             ("scrape_interval: 1m", "scrape_interval: 1s"),
             (locked, &unlocked),
         ],

@@ -215,6 +215,19 @@ fn the_init_script_starts_reloads_upgrades_and_stops() {
     assert_eq!(init.ask("status"), Some(3));
 }
 
+/// The process has another name then, and a pidfile that anybody may write to is one that start-stop-daemon refuses.
+#[test]
+#[ignore = "needs root: run tests/run"]
+fn the_init_script_stops_a_server_with_another_name_and_no_umask() {
+    let settings = "HOSPITAL_NAME=shop\nHOSPITAL_UMASK=000\nHOSPITAL_CHDIR=/\nHOSPITAL_WORKERS=2\n";
+    let init = Init::start(&format!("HEALTHCHECKS=hospital.healthchecks.predictable\n{settings}"));
+    assert_eq!(init.ask("status"), Some(0));
+    assert_eq!(init.ask("reload"), Some(0));
+    assert_eq!(init.ask("stop"), Some(0));
+    assert!(init.family.members().is_empty());
+    assert_eq!(init.ask("status"), Some(3));
+}
+
 #[test]
 #[ignore = "needs root"]
 fn the_init_script_stops_nothing_for_a_configuration_that_is_bad() {
@@ -232,7 +245,7 @@ fn the_init_script_stops_nothing_for_a_configuration_that_is_bad() {
 #[ignore = "needs root, target/systemd-root"]
 fn openrc_starts_reloads_stops_and_restarts() {
     let machine = Machine::boot();
-    let good = "HEALTHCHECKS=hospital.healthchecks.predictable\nHOSPITAL_WORKERS=2\n";
+    let good = "HEALTHCHECKS=hospital.healthchecks.predictable\nHOSPITAL_WORKERS=2\nHOSPITAL_UMASK=000\n";
     machine.write("/etc/default/hospital", good);
     write_program(&machine.path("/etc/init.d/hospital"), &deployed("openrc/hospital", &[]));
     // What OpenRC creates when it boots a machine.

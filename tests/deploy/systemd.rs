@@ -100,6 +100,19 @@ fn a_user_of_that_name_is_taken() {
 
 #[test]
 #[ignore = "needs root, target/systemd-root"]
+fn a_service_with_another_name_umask_and_a_pidfile_starts_reloads_and_stops() {
+    let settings = "HOSPITAL_NAME=shop\nHOSPITAL_UMASK=000\nHOSPITAL_PID=/run/hospital/pid\n";
+    let service = Service::started(&format!("{PREDICTABLE}{settings}"));
+    let written = std::fs::read_to_string(service.machine.path("/run/hospital/pid")).expect("it is there");
+    assert_eq!(written.trim(), service.machine.property(SERVICE, "MainPID"));
+    service.machine.systemctl(&["reload", SERVICE]);
+    assert_eq!(service.get("/").status, 200);
+    service.machine.systemctl(&["stop", SERVICE]);
+    assert_eq!(service.machine.property(SERVICE, "Result"), "success");
+}
+
+#[test]
+#[ignore = "needs root, target/systemd-root"]
 fn each_instance_has_its_own_port_and_checks() {
     let machine = Machine::boot();
     machine.install(&["hospital@.socket", "hospital@.service"]);
@@ -218,6 +231,21 @@ fn an_upgrade_under_load_loses_no_request_and_systemd_follows_the_new_master() {
     send(machine.master(SERVICE), Signal::SIGKILL);
     eventually("it is started anew", || machine.property(SERVICE, "NRestarts") == "1");
     assert_eq!(service.get("/").status, 200);
+}
+
+#[test]
+#[ignore = "needs a root with systemd: run tests/run"]
+fn the_check_of_a_service_passes_while_it_runs_and_fails_when_it_does_not() {
+    let service = Service::new(PREDICTABLE);
+    let machine = &service.machine;
+    let text = include_str!("../../docs/MIGRATING.md");
+    let row = text.lines().find(|line| line.starts_with("| `service: nginx")).expect("there is such a row");
+    let name = row.split('`').nth(3).expect("it holds a name").replace("nginx", SERVICE);
+    let check = || machine.run(&["hospital", "check", &name]);
+    let stopped = check();
+    assert!(stopped.code == Some(1) && stopped.stderr.contains("FAIL: "), "{}", stopped.stderr);
+    machine.systemctl(&["start", SERVICE]);
+    assert_eq!(check().code, Some(0));
 }
 
 // --- the end, and what does not end it ---------------------------------------------------------------

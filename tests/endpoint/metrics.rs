@@ -209,7 +209,7 @@ fn a_worker_that_hangs_is_counted_and_its_counts_are_kept() {
 fn what_a_killed_worker_was_writing_is_not_believed() {
     // Figures mixed from two runs would show two different numbers.
     let figures: Vec<_> = (0..30).map(|n| format!("figure{n}=$$")).collect();
-    let plugin = format!("plugin=exec:/bin/sh#args=-c&args=echo%20\"OK|{}\"", figures.join("%20"));
+    let plugin = format!("plugin=plugin:/bin/sh#args=-c&args=echo%20\"OK|{}\"", figures.join("%20"));
     let server = Launch::serve(["-w", "4"]).env("HEALTHCHECKS", &plugin).start();
     let load = load::Load::start(&server.at, load::Shape::default());
     let (mut seen, mut before) = (BTreeSet::new(), scrape(&server));
@@ -294,7 +294,7 @@ fn a_refused_reload_is_seen_until_a_good_one_comes() {
 fn strangers_see_numbers_instead_of_names() {
     let token = tempfile::NamedTempFile::new().expect("there is room");
     std::fs::write(token.path(), "s3cret\n").expect("it is ours");
-    let checks = "secret-db=exec:/bin/echo#args=OK|users=5 hospital.healthchecks.predictable";
+    let checks = "secret-db=plugin:/bin/echo#args=OK|users=5 hospital.healthchecks.predictable";
     let token_file = token.path().to_str().expect("a plain path");
     for (args, field, open) in [
         (&["--details", "never"][..], "", false),

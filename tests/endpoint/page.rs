@@ -10,7 +10,7 @@ use crate::harness::family::python_program;
 use crate::harness::{At, DEADLINE, Launch, Server, Signal, get, send, within};
 use serde_json::json;
 
-/// The backgrounds in templates/report.css.
+/// The backgrounds in src/render/templates/report.css.
 const DAY: &str = "f7f7f5";
 const NIGHT: &str = "131316";
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hospital::check::{Expect, Status};
+use hospital::model::check::{Expect, Status};
 use hospital::{Registered, healthcheck};
 
 /// Functions with the attribute, as in a foreign crate.

@@ -1,6 +1,6 @@
-use super::super::testing::tls::{self, Authority, https};
+use super::super::support::testing::tls::{self, Authority, https};
 use super::*;
-use crate::check::Status;
+use crate::model::check::Status;
 use rcgen::KeyPair;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::server::WebPkiClientVerifier;
@@ -130,8 +130,8 @@ fn that_a_server_wants_a_certificate_of_the_client_is_another_matter() {
     let ca = [("ca", authority.path())];
     for version in ALL_VERSIONS {
         let roots = Trusted::take(&mut Options::of(&ca)).and_then(|trusted| trusted.roots()).expect("there is one");
-        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), trusted::provider()).build();
-        let config = ServerConfig::builder_with_provider(trusted::provider())
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), tls_roots::provider()).build();
+        let config = ServerConfig::builder_with_provider(tls_roots::provider())
             .with_protocol_versions(&[version])
             .expect("the provider has them")
             .with_client_cert_verifier(clients.expect("there is somebody to trust"))

@@ -18,17 +18,26 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, Error};
 
-use super::endpoint::{Endpoint, lookup_failure};
+use super::support::secrets;
+use super::support::target::{Endpoint, lookup_failure};
 #[cfg(feature = "tls")]
-use super::trusted::{self, Trusted};
-use super::{Action, Kind, Options, default_deadline, patience, secrets, since};
-use crate::check::{Deadline, Finding, Reason, Result};
+use super::support::tls_roots::{self, Trusted};
+use super::{Action, Kind, Opt, Options, Runs, default_deadline, patience, since};
+use crate::model::check::{Deadline, Finding, Reason, Result};
 use expected::{Expected, LONGEST_BODY, Statuses};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "http",
-    options: &["status", "method", "header", "match", "json", "redirects", "slow"],
-    blocking: true,
+    options: &[
+        Opt::Text("status"),
+        Opt::Text("method"),
+        Opt::Field("header"),
+        Opt::Text("match"),
+        Opt::Text("json"),
+        Opt::Text("redirects"),
+        Opt::Text("slow"),
+    ],
+    runs: Runs::OnThread,
     title: "http://{target} answers as it should",
     build: |target, options| build("http", target, options),
 };
@@ -36,8 +45,18 @@ pub(super) const KIND: Kind = Kind {
 #[cfg(feature = "tls")]
 pub(super) const KIND_HTTPS: Kind = Kind {
     scheme: "https",
-    options: &["status", "method", "header", "match", "json", "redirects", "slow", "ca", "insecure"],
-    blocking: true,
+    options: &[
+        Opt::Text("status"),
+        Opt::Text("method"),
+        Opt::Field("header"),
+        Opt::Text("match"),
+        Opt::Text("json"),
+        Opt::Text("redirects"),
+        Opt::Text("slow"),
+        Opt::Text("ca"),
+        Opt::Text("insecure"),
+    ],
+    runs: Runs::OnThread,
     title: "https://{target} answers as it should",
     build: |target, options| build("https", target, options),
 };
@@ -57,12 +76,13 @@ fn build(scheme: &str, target: &str, options: &mut Options) -> std::result::Resu
 ///
 /// ```no_run
 /// hospital::assert_http_response("http://127.0.0.1:8000/ping", 200)?;
-/// # Ok::<(), hospital::check::Reason>(())
+/// # Ok::<(), hospital::model::check::Reason>(())
 /// ```
 ///
 /// # Errors
 ///
 /// `Fail` when there is another answer or none, `Error` when the URL is malformed or its host cannot be looked up.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_http_response(url: &str, status: u16) -> Result {
     let probe = Probe::new(url, Expected::status(Statuses::one(status))).map_err(Reason::Error)?;
     probe.run(default_deadline())
@@ -117,8 +137,8 @@ impl Probe {
             true => text.parse().map_err(|_| "write a method, as in HEAD"),
             false => Err("write a method in capitals, as in HEAD"),
         };
-        self.method = options.parse("method", method)?.unwrap_or(self.method);
-        self.redirects = options.parse("redirects", str::parse)?.unwrap_or(self.redirects);
+        self.method = options.parse_or("method", "GET", method)?;
+        self.redirects = options.parse_or("redirects", "0", str::parse)?;
         for header in options.take_all("header") {
             self.headers.push(parse_header(&header)?);
         }
@@ -259,7 +279,7 @@ impl Probe {
         Ok(TlsConfig::builder()
             .root_certs(roots.into())
             .disable_verification(self.insecure)
-            .unversioned_rustls_crypto_provider(trusted::provider())
+            .unversioned_rustls_crypto_provider(tls_roots::provider())
             .build())
     }
 }
@@ -284,7 +304,7 @@ fn spoken(error: &Error) -> String {
     match error {
         Error::Timeout(_) => "nothing came in time".to_owned(),
         #[cfg(feature = "tls")]
-        Error::Io(error) if trusted::is_about_authority(&error.to_string()) => trusted::SHOWN_AUTHORITY.to_owned(),
+        Error::Io(error) if tls_roots::is_about_authority(&error.to_string()) => tls_roots::SHOWN_AUTHORITY.to_owned(),
         Error::Io(error) => error.to_string(),
         other => other.to_string(),
     }

@@ -1,6 +1,6 @@
-use super::super::testing::{answer, http};
+use super::super::support::testing::{answer, http};
 use super::*;
-use crate::check::Status;
+use crate::model::check::Status;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -265,7 +265,7 @@ fn wrong_options_are_named_and_fields_are_not_shown() {
 
 #[cfg(feature = "tls")]
 mod tls {
-    use super::super::super::testing::tls::{Authority, https};
+    use super::super::super::support::testing::tls::{Authority, https};
     use super::*;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
     use rustls::ServerConfig;
@@ -305,7 +305,7 @@ mod tls {
             let certificate = params.self_signed(&key).expect("it can sign");
             let mut file = tempfile::NamedTempFile::new().expect("a file for the test");
             file.write_all(certificate.pem().as_bytes()).expect("the file is ours");
-            let config = ServerConfig::builder_with_provider(trusted::provider())
+            let config = ServerConfig::builder_with_provider(tls_roots::provider())
                 .with_safe_default_protocol_versions()
                 .expect("the provider has them")
                 .with_no_client_auth()

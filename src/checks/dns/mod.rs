@@ -1,0 +1,325 @@
+//! `dns:NAME`: a name resolves, by the system's resolver or by a given server.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Instant;
+
+use simple_dns::rdata::RData;
+use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, Question, RCODE, TYPE};
+
+use super::support::exchange::{Bounded, spoken};
+use super::support::target::{Endpoint, authority};
+use super::{Action, Kind, Opt, Options, Runs, default_deadline, patience, since, tcp};
+use crate::model::check::{Deadline, Finding, Reason, Result};
+
+pub(super) const KIND: Kind = Kind {
+    scheme: "dns",
+    options: &[Opt::Text("server"), Opt::Text("type"), Opt::Text("address")],
+    runs: Runs::OnThread,
+    title: "{target} resolves",
+    build,
+};
+
+/// The types of records that can be requested.
+const TYPES: [(&str, TYPE); 11] = [
+    ("A", TYPE::A),
+    ("AAAA", TYPE::AAAA),
+    ("CAA", TYPE::CAA),
+    ("CNAME", TYPE::CNAME),
+    ("MX", TYPE::MX),
+    ("NAPTR", TYPE::NAPTR),
+    ("NS", TYPE::NS),
+    ("PTR", TYPE::PTR),
+    ("SOA", TYPE::SOA),
+    ("SRV", TYPE::SRV),
+    ("TXT", TYPE::TXT),
+];
+
+/// How often a server is asked by UDP, since packets may be lost.
+const TRIES: u32 = 3;
+
+/// A question and the expected answer.
+struct Query {
+    name: String,
+    server: Option<Endpoint>,
+    /// `None`: an address of either family.
+    record: Option<(&'static str, TYPE)>,
+    addresses: Vec<IpAddr>,
+}
+
+fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
+    let name = parse(target)?;
+    let server = options.parse("server", |text| {
+        Endpoint::parse(text, Some(53)).ok_or("write an address, as in 10.0.0.1, [fd00::1]:5353 or ns:53")
+    })?;
+    let record = options.parse("type", |text| {
+        let found = TYPES.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+        found.ok_or_else(|| format!("unknown type (known: {})", TYPES.map(|(name, _)| name).join(", ")))
+    })?;
+    let addresses = options.take_all("address");
+    let addresses = addresses.iter().flat_map(|text| text.split(',')).map(|text| {
+        text.parse::<IpAddr>().map_err(|_| format!("option address={text:?}: write an IPv4 or IPv6 address"))
+    });
+    let addresses = addresses.collect::<std::result::Result<Vec<_>, _>>()?;
+    match record {
+        Some((kind, record)) if !matches!(record, TYPE::A | TYPE::AAAA) && server.is_none() => {
+            return Err(format!("type={kind} needs a server=: the system's resolver gives addresses only"));
+        }
+        Some((kind, record)) if !addresses.iter().all(|address| is_of(*address, record)) => {
+            return Err(format!("a record of type {kind} cannot hold the address that is expected"));
+        }
+        Some(_) | None => {}
+    }
+    let query = Query { name, server, record, addresses };
+    Ok(Box::new(move |deadline| Finding::from(query.run(deadline))))
+}
+
+fn parse(target: &str) -> std::result::Result<String, String> {
+    let name = authority(target);
+    let labels = name.strip_suffix('.').unwrap_or(name);
+    let is_label = |label: &str| {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        (1..=63).contains(&label.len()) && label.bytes().all(known)
+    };
+    match labels.len() <= 253 && labels.split('.').all(is_label) {
+        true => Ok(name.to_owned()),
+        false => Err(format!("{name:?} is no name to resolve, as in dns:example.org")),
+    }
+}
+
+/// Asserts that the system's resolver finds an address for a name.
+///
+/// # Errors
+///
+/// `Fail` when it finds none, `Error` when the name is malformed.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
+pub fn assert_dns(name: &str) -> Result {
+    let name = parse(name).map_err(Reason::Error)?;
+    Query { name, server: None, record: None, addresses: Vec::new() }.run(default_deadline())
+}
+
+impl Query {
+    fn run(&self, deadline: Deadline) -> Result {
+        let began = Instant::now();
+        let whom = self.server.as_ref().map_or("the system's resolver".to_owned(), Endpoint::to_string);
+        let what = self.record.map_or("an address", |(kind, _)| kind);
+        let fail = |why: String| {
+            Reason::Fail(format!("expected {whom} to find {what} of {}: {why} ({})", self.name, since(began)))
+        };
+        let found = match &self.server {
+            None => self.ask_system().map_err(fail)?,
+            Some(server) => self.ask(server, deadline, fail)?,
+        };
+        let missing: Vec<_> = self.addresses.iter().filter(|address| !found.addresses.contains(address)).collect();
+        if !missing.is_empty() {
+            let listed = |addresses: &[&IpAddr]| {
+                let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
+            };
+            let got = listed(&found.addresses.iter().collect::<Vec<_>>());
+            return Err(fail(format!("expected {} among them, got {got}", listed(&missing))));
+        }
+        match found.count {
+            0 => Err(fail("it knows the name, and has no such record".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    fn ask_system(&self) -> std::result::Result<Found, String> {
+        let endpoint = Endpoint { host: self.name.clone(), port: 0 };
+        let addresses = endpoint.addresses().map_err(|error| error.to_string())?;
+        let wanted = |ip: &IpAddr| self.record.is_none_or(|(_, record)| is_of(*ip, record));
+        let addresses: Vec<_> = addresses.iter().map(SocketAddr::ip).filter(wanted).collect();
+        Ok(Found { count: addresses.len(), addresses })
+    }
+
+    fn ask(&self, server: &Endpoint, deadline: Deadline, fail: impl Fn(String) -> Reason) -> Result<Found> {
+        let addresses = server.addresses()?;
+        let Some(address) = addresses.first() else { return Err(fail("it has no address".to_owned())) };
+        let records = self.record.map_or(vec![TYPE::A, TYPE::AAAA], |(_, record)| vec![record]);
+        let questions = Asked::each(&self.name, &records)?;
+        let mut open = Open::new(*address, questions).map_err(|error| fail(spoken(&error)))?;
+        let mut all = Found::default();
+        let mut failures = Vec::new();
+        while !self.is_content(&all) {
+            match open.next_answer(deadline) {
+                Ok(None) => break,
+                Ok(Some((question, bytes))) => {
+                    let share = patience(deadline) / (open.questions.len() + 1) as u32;
+                    match question.understand(bytes, server, Deadline::at(Instant::now() + share), &fail) {
+                        Ok(found) => all.add(found),
+                        Err(reason) => failures.push(reason),
+                    }
+                }
+                Err(error) => {
+                    failures.push(fail(spoken(&error)));
+                    break;
+                }
+            }
+        }
+        match failures.into_iter().next() {
+            Some(reason) if !self.is_content(&all) => Err(reason),
+            Some(_) | None => Ok(all),
+        }
+    }
+
+    /// Whether all is found that is asked for: then it does not matter what becomes of the other questions.
+    fn is_content(&self, found: &Found) -> bool {
+        found.count > 0 && self.addresses.iter().all(|address| found.addresses.contains(address))
+    }
+}
+
+/// The records of an answer.
+#[derive(Debug, Default)]
+struct Found {
+    count: usize,
+    addresses: Vec<IpAddr>,
+}
+
+impl Found {
+    fn add(&mut self, more: Found) {
+        self.count += more.count;
+        self.addresses.extend(more.addresses);
+    }
+}
+
+/// The questions that a server has not answered yet. They are asked side by side, so that one which it never answers
+/// does not take the time of another.
+struct Open {
+    questions: Vec<Asked>,
+    socket: UdpSocket,
+    tried: u32,
+    /// When they are asked again.
+    again: Instant,
+}
+
+impl Open {
+    fn new(server: SocketAddr, questions: Vec<Asked>) -> io::Result<Open> {
+        let local: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let socket = UdpSocket::bind((local, 0))?;
+        socket.connect(server)?;
+        Ok(Open { questions, socket, tried: 0, again: Instant::now() })
+    }
+
+    /// Asks by UDP, several times, and returns the next answer; ignores whatever is not an answer to one of the questions.
+    fn next_answer(&mut self, deadline: Deadline) -> io::Result<Option<(Asked, Vec<u8>)>> {
+        let mut buffer = [0; 4096];
+        while !self.questions.is_empty() {
+            let left = self.again.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                if self.tried == TRIES {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                self.again = Instant::now() + patience(deadline) / (TRIES - self.tried);
+                self.tried += 1;
+                for question in &self.questions {
+                    self.socket.send(&question.bytes)?;
+                }
+                continue;
+            }
+            self.socket.set_read_timeout(Some(left))?;
+            match self.socket.recv(&mut buffer) {
+                Ok(count) => {
+                    let bytes = &buffer[..count];
+                    if let Some(at) = self.questions.iter().position(|question| question.is_answer(bytes)) {
+                        return Ok(Some((self.questions.swap_remove(at), bytes.to_vec())));
+                    }
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A question to one server (RFC 1035).
+struct Asked {
+    id: u16,
+    record: TYPE,
+    bytes: Vec<u8>,
+}
+
+impl Asked {
+    /// One for each type of records, with ids that tell their answers apart.
+    fn each(name: &str, records: &[TYPE]) -> Result<Vec<Asked>> {
+        let first = RandomState::new().hash_one(name) as u16;
+        let ids = (0..).map(|number| first.wrapping_add(number));
+        ids.zip(records).map(|(id, record)| Asked::new(id, name, *record)).collect()
+    }
+
+    fn new(id: u16, name: &str, record: TYPE) -> Result<Asked> {
+        let mut packet = Packet::new_query(id);
+        packet.set_flags(PacketFlag::RECURSION_DESIRED);
+        packet.questions.push(Question::new(Name::new(name)?, QTYPE::TYPE(record), CLASS::IN.into(), false));
+        Ok(Asked { id, record, bytes: packet.build_bytes_vec()? })
+    }
+
+    /// What an answer by UDP says, or the one by TCP where it is cut.
+    fn understand(
+        &self,
+        mut bytes: Vec<u8>,
+        server: &Endpoint,
+        deadline: Deadline,
+        fail: impl Fn(String) -> Reason,
+    ) -> Result<Found> {
+        if self.is_cut(&bytes) {
+            bytes = self.by_tcp(server, deadline)?;
+        }
+        self.read(&bytes).map_err(fail)
+    }
+
+    fn by_tcp(&self, server: &Endpoint, deadline: Deadline) -> Result<Vec<u8>> {
+        let mut stream = Bounded { stream: tcp::connect(server, deadline)?, deadline };
+        stream.write_all(&[&(self.bytes.len() as u16).to_be_bytes()[..], &self.bytes].concat())?;
+        let mut length = [0; 2];
+        stream.read_exact(&mut length)?;
+        let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut answer)?;
+        Ok(answer)
+    }
+
+    fn is_answer(&self, bytes: &[u8]) -> bool {
+        bytes.len() >= 12 && bytes[..2] == self.id.to_be_bytes() && bytes[2] & 0x80 != 0
+    }
+
+    /// Whether the answer was truncated to fit into a packet.
+    fn is_cut(&self, bytes: &[u8]) -> bool {
+        bytes.get(2).is_some_and(|flags| flags & 0x02 != 0)
+    }
+
+    fn read(&self, bytes: &[u8]) -> std::result::Result<Found, String> {
+        let packet = Packet::parse(bytes).map_err(|error| format!("its answer cannot be read: {error}"))?;
+        match packet.rcode() {
+            RCODE::NoError => {}
+            RCODE::NameError => return Err("there is no such name (NXDOMAIN)".to_owned()),
+            RCODE::ServerFailure => return Err("it failed (SERVFAIL)".to_owned()),
+            RCODE::Refused => return Err("it refused (REFUSED)".to_owned()),
+            other => return Err(format!("it answered {other:?}")),
+        }
+        let mut found = Found::default();
+        for answer in packet.answers.iter().filter(|answer| answer.rdata.type_code() == self.record) {
+            found.count += 1;
+            match &answer.rdata {
+                RData::A(a) => found.addresses.push(Ipv4Addr::from(a.address).into()),
+                RData::AAAA(aaaa) => found.addresses.push(Ipv6Addr::from(aaaa.address).into()),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn is_of(address: IpAddr, record: TYPE) -> bool {
+    match record {
+        TYPE::A => address.is_ipv4(),
+        TYPE::AAAA => address.is_ipv6(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,12 @@
+//! What several kinds share.
+
+pub(super) mod exchange;
+pub(super) mod options;
+pub(crate) mod ownership;
+pub(super) mod program;
+pub(crate) mod secrets;
+pub(super) mod target;
+#[cfg(all(test, feature = "http"))]
+pub(super) mod testing;
+#[cfg(feature = "tls")]
+pub(super) mod tls_roots;
