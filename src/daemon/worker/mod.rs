@@ -308,8 +308,8 @@ impl Worker {
             shared.advance(&mut self.rounds, now);
         }
         loop {
-            let (now, close) = (self.exact_time(), self.closes());
-            let shared = self.shared_report.as_mut().and_then(|shared| shared.next_answer(&mut self.rounds, now));
+            let close = self.closes();
+            let shared = self.shared_report.as_mut().and_then(|shared| shared.next_answer(&mut self.rounds));
             let Some((waiter, findings)) = shared.or_else(|| self.rounds.next_answer(now)) else { return Ok(()) };
             if let Some(client) = self.clients.get_mut(waiter.key) {
                 let reply = self.endpoint.report(&waiter.request, &findings);

@@ -28,8 +28,9 @@ pub(super) struct Rounds {
     limit: Duration,
     /// The one that runs, or what is left of the last one.
     round: Round,
-    /// How many there were.
-    count: u64,
+    /// The number of its report, and the last one that was given.
+    number: u64,
+    numbers: u64,
     /// Those whom it answers; once it is over, those who are not answered yet, the first of them last.
     waiters: Vec<Waiter>,
     /// Those whom the next one answers.
@@ -59,7 +60,8 @@ impl Rounds {
             runner,
             limit,
             round: Round::empty(Instant::now()),
-            count: 0,
+            number: 0,
+            numbers: 0,
             waiters: Vec::new(),
             next: Vec::new(),
             report: Report::default(),
@@ -73,6 +75,12 @@ impl Rounds {
             self.look_at = Some(self.look_at.map_or(limit, |moment| moment.min(limit)));
         }
         self.next.push(waiter);
+    }
+
+    /// A number for a report that has none yet.
+    pub(super) fn new_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
     }
 
     /// Whether a round was asked for and none is running.
@@ -99,7 +107,7 @@ impl Rounds {
             _ => parts.rev().flat_map(Suite::checks).cloned().collect(),
         };
         self.runner.begin_in(&mut self.round, suite, self.limit, now);
-        self.count += 1;
+        self.number = self.new_number();
     }
 
     /// Moves on. If that ends a round, returns all that it has found. Those who can be answered come from
@@ -147,7 +155,7 @@ impl Rounds {
 
     fn findings(&self, waiter: &Waiter) -> Findings<'_> {
         if waiter.request.suite().is(self.round.suite()) {
-            return Findings { number: Some(self.count), ..Findings::from(&self.report) };
+            return Findings { number: Some(self.number), ..Findings::from(&self.report) };
         }
         Findings { report: Cow::Owned(self.report.of(waiter.request.suite())), number: None, age: None }
     }

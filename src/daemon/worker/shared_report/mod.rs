@@ -10,6 +10,7 @@ mod contents;
 mod tests;
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::daemon::shared::snapshot::{CAPACITY, Lease, Snapshot};
 use crate::endpoint::{CheckRequest, Findings, Whole};
 use crate::model::duration;
 use crate::model::report::Report;
+use crate::model::suite::Suite;
 use crate::os::clock;
 use crate::round::MOST_AT_ONCE;
 use contents::Contents;
@@ -46,9 +48,13 @@ pub(super) struct SharedReport {
     /// The latest contents that were seen, and the last seal that was looked at.
     contents: Option<Contents>,
     seal: Option<u64>,
-    /// Those for whom there may be an answer, and those for whom there is none yet.
-    asking: Vec<Waiter>,
+    /// Those who have asked since it last looked, those who may be answered since then, and those who have to wait.
+    asked: Vec<Waiter>,
+    asking: VecDeque<Waiter>,
     waiting: Vec<Waiter>,
+    /// When it last looked, and what it has given to the last of those who may be answered since then.
+    looked: Instant,
+    given: Option<Given>,
     leading: Option<Leading>,
     complained: bool,
     /// How long the machine has been suspended.
@@ -63,9 +69,17 @@ struct Leading {
     edition: u64,
 }
 
+/// The report about a part of the suite, as of one moment.
+struct Given {
+    part: Suite,
+    report: Report,
+    number: u64,
+    age: Option<Duration>,
+}
+
 /// What to do with a request.
 enum Verdict {
-    Answer(Report, Option<Duration>),
+    Answer,
     /// It needs a round that is not for everybody.
     Alone,
     Wait,
@@ -75,15 +89,18 @@ impl SharedReport {
     /// Answers are at most `lifetime` old, from rounds that take at most `limit`.
     pub(super) fn new(snapshot: Snapshot, pid: u32, lifetime: Duration, limit: Duration) -> SharedReport {
         SharedReport {
-            snapshot,
             pid,
             lifetime,
             limit: limit.min(duration::LONGEST),
             whole: Whole::default(),
             contents: None,
             seal: None,
-            asking: Vec::new(),
+            asked: Vec::new(),
+            asking: VecDeque::new(),
             waiting: Vec::new(),
+            looked: snapshot.epoch(),
+            snapshot,
+            given: None,
             leading: None,
             complained: false,
             suspended: clock::suspended,
@@ -98,12 +115,12 @@ impl SharedReport {
     /// Takes in a request, for a part of this suite.
     pub(super) fn ask(&mut self, waiter: Waiter, whole: Whole) {
         self.whole = whole;
-        self.asking.push(waiter);
+        self.asked.push(waiter);
     }
 
     /// Whether there are requests that [`SharedReport::advance`] has not looked at.
     pub(super) fn is_asked(&self) -> bool {
-        !self.asking.is_empty()
+        !self.asked.is_empty()
     }
 
     /// Leaves to everybody what a round for everybody has found, and looks for what others have left. Those who can be
@@ -112,44 +129,46 @@ impl SharedReport {
         if let Some(findings) = rounds.take_answer(EVERYBODY) {
             self.publish(&findings.report, now);
         }
-        self.waiting.append(&mut self.asking);
-        if !self.waiting.is_empty() {
+        self.looked = now;
+        if !self.waiting.is_empty() || !self.asked.is_empty() {
             self.look();
-            std::mem::swap(&mut self.asking, &mut self.waiting);
-            // The first is answered first.
-            self.asking.reverse();
+            self.asking.extend(self.waiting.drain(..).chain(self.asked.drain(..)));
         }
     }
 
     /// The next client that can be answered now. Those who need a round in this worker are passed on; when all others
     /// have to wait, this worker may take the lease.
-    pub(super) fn next_answer(&mut self, rounds: &mut Rounds, now: Instant) -> Option<(Waiter, Findings<'static>)> {
+    pub(super) fn next_answer<'a>(&'a mut self, rounds: &mut Rounds) -> Option<(Waiter, Findings<'a>)> {
+        let waiter = self.next_answered(rounds)?;
+        let Given { report, number, age, .. } = self.given.as_ref()?;
+        Some((waiter, Findings { report: Cow::Borrowed(report), number: Some(*number), age: *age }))
+    }
+
+    fn next_answered(&mut self, rounds: &mut Rounds) -> Option<Waiter> {
         loop {
-            while let Some(waiter) = self.asking.pop() {
-                match self.decide(&waiter, rounds, now) {
-                    Verdict::Answer(report, age) => {
-                        let findings = Findings { report: Cow::Owned(report), number: None, age };
-                        return Some((waiter, findings));
-                    }
+            while let Some(waiter) = self.asking.pop_front() {
+                match self.decide(&waiter, rounds) {
+                    Verdict::Answer => return Some(waiter),
                     Verdict::Alone => rounds.ask(waiter),
                     Verdict::Wait => self.waiting.push(waiter),
                 }
             }
+            self.given = None;
             if rounds.is_running() || self.leading.is_some() || self.waiting.is_empty() {
                 return None;
             }
-            let lease = self.snapshot.take_lease(self.pid, now, now + self.longest() + GRACE)?;
+            let until = self.looked + self.longest() + GRACE;
+            let lease = self.snapshot.take_lease(self.pid, self.looked, until)?;
             // Another worker may have left a report, and with it the lease, since we looked.
             if self.look() {
                 self.snapshot.give_back(lease);
-                std::mem::swap(&mut self.asking, &mut self.waiting);
-                self.asking.reverse();
+                self.asking.extend(self.waiting.drain(..));
                 continue;
             }
-            self.leading =
-                Some(Leading { lease, began: now, suspended: (self.suspended)(), edition: self.whole.edition });
+            let (began, suspended) = (self.looked, (self.suspended)());
+            self.leading = Some(Leading { lease, began, suspended, edition: self.whole.edition });
             let request = Arc::new(CheckRequest::for_all(self.whole.suite.clone()));
-            rounds.ask(Waiter { key: EVERYBODY, request, since: now });
+            rounds.ask(Waiter { key: EVERYBODY, request, since: began });
             return None;
         }
     }
@@ -170,27 +189,37 @@ impl SharedReport {
         Some(lease.map_or(first, |until| until.min(first)))
     }
 
-    fn decide(&self, waiter: &Waiter, rounds: &Rounds, now: Instant) -> Verdict {
-        if let Some(contents) = &self.contents
-            && contents.edition == self.whole.edition
-            && (self.suspended)().abs_diff(contents.suspended) < SUSPENSION
-        {
-            let began = self.snapshot.epoch() + contents.began;
-            let age = now.saturating_duration_since(began);
-            if began >= waiter.since || age <= self.lifetime {
-                let report = contents.report(waiter.request.suite(), now - self.snapshot.epoch());
-                return report.map_or(Verdict::Alone, |report| Verdict::Answer(report, Some(age)));
+    /// What to do with a request; what is given to it as an answer is in `given`.
+    fn decide(&mut self, waiter: &Waiter, rounds: &mut Rounds) -> Verdict {
+        let (part, now) = (waiter.request.suite(), self.looked);
+        let (report, age) = if let Some((contents, age)) = self.contents_for(waiter) {
+            if self.given.as_ref().is_some_and(|given| given.part.is(part) && given.age == Some(age)) {
+                return Verdict::Answer;
             }
-        }
-        if waiter.limit().is_some_and(|limit| limit <= now) {
+            let Some(report) = contents.report(part, now - self.snapshot.epoch()) else { return Verdict::Alone };
+            (report, Some(age))
+        } else if waiter.limit().is_some_and(|limit| limit <= now) {
             // What another worker's round has found so far is not known here.
-            let known = rounds.found_for(EVERYBODY, now).map(|report| report.of(waiter.request.suite()));
-            Verdict::Answer(known.unwrap_or_else(|| waiter.late(now)), None)
+            let known = rounds.found_for(EVERYBODY, now).map(|report| report.of(part));
+            (known.unwrap_or_else(|| waiter.late(now)), None)
         } else if self.gives_up(waiter) <= now {
-            Verdict::Alone
+            return Verdict::Alone;
         } else {
-            Verdict::Wait
-        }
+            return Verdict::Wait;
+        };
+        self.given = Some(Given { part: part.clone(), report, number: rounds.new_number(), age });
+        Verdict::Answer
+    }
+
+    /// The contents that may answer a request, and their age.
+    fn contents_for(&self, waiter: &Waiter) -> Option<(&Contents, Duration)> {
+        let contents = self.contents.as_ref()?;
+        let began = self.snapshot.epoch() + contents.began;
+        let age = self.looked.saturating_duration_since(began);
+        let is_valid = contents.edition == self.whole.edition
+            && (self.suspended)().abs_diff(contents.suspended) < SUSPENSION
+            && (began >= waiter.since || age <= self.lifetime);
+        is_valid.then_some((contents, age))
     }
 
     /// When a request has waited long enough for other workers.

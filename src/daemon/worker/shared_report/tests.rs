@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 
 use crate::model::check::{Check, Finding};
-use crate::model::suite::Suite;
 use crate::round::Runner;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -54,7 +53,7 @@ impl Worker {
         self.rounds.advance(now);
         self.shared.advance(&mut self.rounds, now);
         let mut answers = Vec::new();
-        while let Some((waiter, findings)) = self.shared.next_answer(&mut self.rounds, now) {
+        while let Some((waiter, findings)) = self.shared.next_answer(&mut self.rounds) {
             answers.push(Answer { key: waiter.key, report: findings.report.into_owned(), age: findings.age });
         }
         while let Some((waiter, findings)) = self.rounds.next_answer(now) {
