@@ -9,10 +9,9 @@
 //!           worker  worker  worker     one mio loop each, on the shared listener
 //! ```
 //!
-//! How a setting becomes an answer, in reading order: environment → `settings` → `collect` → `plan` →
-//! `sys::sockets` → `master` forks → `worker` accepts → `connection` yields a request → `route` →
-//! `respond::judge` decides → `round` → `report` → `render` → `respond` → `connection` → socket.
-//! `docs/ARCHITECTURE.md` names the rest.
+//! How a setting becomes an answer, in reading order: environment → `config` → `collect` → `daemon::generation` →
+//! `daemon::listen` → `daemon::master` forks → `daemon::worker` accepts → `hospital_http` yields a request → `endpoint` →
+//! `round` → `endpoint` → `render` → `hospital_http` → socket. `docs/ARCHITECTURE.md` tells it file by file.
 
 // What `#[healthcheck]` expands to begins with `::hospital`, inside this crate too.
 extern crate self as hospital;
