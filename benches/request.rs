@@ -155,10 +155,9 @@ fn render(criterion: &mut Criterion) {
 
 /// This many checks that need no time and no thread.
 fn suite(size: usize) -> Suite {
-    let check = |n| Check {
-        title: format!("The number {n} is there."),
-        blocking: false,
-        ..Check::new(format!("bench.number{n}"), |_| Finding::PASS)
+    let check = |n| {
+        let check = Check::new(format!("bench.number{n}"), |_| Finding::PASS);
+        check.title(format!("The number {n} is there.")).in_place()
     };
     (0..size).map(|n| Arc::new(check(n))).collect()
 }

@@ -38,9 +38,11 @@ pub mod round;
 pub use checks::cert::assert_cert;
 #[cfg(feature = "dns")]
 pub use checks::dns::assert_dns;
+pub use checks::exec::assert_exec;
 #[cfg(feature = "http")]
 pub use checks::http::assert_http_response;
 pub use checks::ping::assert_ping;
+pub use checks::plugin::assert_plugin;
 pub use checks::tcp::assert_tcp;
 pub use checks::unix::assert_unix;
 
@@ -48,6 +50,20 @@ pub use checks::unix::assert_unix;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/DEVELOPER.md")]
 mod developer {}
+
+/// An assertion whose finding is dropped would verify nothing:
+///
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// hospital::assert_tcp("127.0.0.1:1");
+/// ```
+///
+/// ```
+/// #![deny(unused_must_use)]
+/// let _finding = hospital::assert_tcp("127.0.0.1:1");
+/// ```
+#[cfg(doctest)]
+mod an_assertion_is_used {}
 
 use std::process::ExitCode;
 use std::time::Duration;

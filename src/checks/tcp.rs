@@ -6,11 +6,16 @@ use std::time::Instant;
 
 use super::support::exchange::{Exchange, spoken};
 use super::support::target::{Endpoint, authority};
-use super::{Action, Kind, Options, default_deadline, patience, since};
+use super::{Action, Kind, Options, Runs, default_deadline, patience, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 
-pub(super) const KIND: Kind =
-    Kind { scheme: "tcp", options: Exchange::OPTIONS, blocking: true, title: "{target} accepts connections", build };
+pub(super) const KIND: Kind = Kind {
+    scheme: "tcp",
+    options: Exchange::OPTIONS,
+    runs: Runs::OnThread,
+    title: "{target} accepts connections",
+    build,
+};
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let endpoint = parse(target)?;
@@ -33,6 +38,7 @@ fn parse(target: &str) -> std::result::Result<Endpoint, String> {
 /// # Errors
 ///
 /// `Fail` when no address of the host does, `Error` when the host cannot be looked up.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_tcp(address: &str) -> Result {
     let endpoint = parse(address).map_err(Reason::Error)?;
     check(&endpoint, &Exchange::default(), default_deadline())

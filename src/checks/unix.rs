@@ -8,11 +8,16 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::support::exchange::{Exchange, spoken};
 use super::support::target::authority;
-use super::{Action, Kind, Options, default_deadline, patience, since};
+use super::{Action, Kind, Options, Runs, default_deadline, patience, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 
-pub(super) const KIND: Kind =
-    Kind { scheme: "unix", options: Exchange::OPTIONS, blocking: true, title: "{target} accepts connections", build };
+pub(super) const KIND: Kind = Kind {
+    scheme: "unix",
+    options: Exchange::OPTIONS,
+    runs: Runs::OnThread,
+    title: "{target} accepts connections",
+    build,
+};
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let name = authority(target).to_owned();
@@ -26,6 +31,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 /// # Errors
 ///
 /// `Fail` when it does not, `Error` when we may not try.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_unix(path: &str) -> Result {
     check(path, &Exchange::default(), default_deadline())
 }

@@ -3,9 +3,9 @@
 use clap::Arg;
 
 use super::command;
-use crate::checks::BUILTINS;
-use crate::collect::COMMON;
-use crate::daemon::master::command::SIGNALS;
+use crate::checks::{BUILTINS, Opt, Runs};
+use crate::collect::{COMMON, collect};
+use crate::daemon::master::handled::SIGNALS;
 use crate::endpoint::metrics;
 use crate::render::exposition::{Family, Kind};
 use crate::render::{FORMATS, prometheus};
@@ -78,13 +78,33 @@ fn every_help_fits_on_80_columns_and_every_setting_stands_under_a_heading() {
 fn every_kind_and_option_is_in_checks_md() {
     let rows = rows("CHECKS.md");
     for kind in BUILTINS {
-        let (start, end) = (format!("| `{}` | ", kind.scheme), format!(" | `{}` |", kind.options.join("`, `")));
+        let options: Vec<_> = kind.options.iter().map(Opt::name).collect();
+        let (start, end) = (format!("| `{}` | ", kind.scheme), format!(" | `{}` |", options.join("`, `")));
         let is_it = |row: &String| row.starts_with(&start) && row.ends_with(&end);
         assert!(rows.iter().any(is_it), "docs/CHECKS.md lacks a row {start}…{end}");
     }
     for option in COMMON {
         let start = format!("| `{option}=");
         assert!(rows.iter().any(|row| row.starts_with(&start)), "docs/CHECKS.md lacks a row {start}…");
+    }
+}
+
+#[test]
+fn every_default_is_in_checks_md() {
+    let rows = rows("CHECKS.md");
+    for kind in BUILTINS {
+        let start = format!("| `{}` | ", kind.scheme);
+        let described = rows.iter().find(|row| row.starts_with(&start)).expect("it is described");
+        let example = described.split('`').nth(3).expect("it has an example").split('#').next().unwrap_or_default();
+        let name = match kind.runs {
+            Runs::AsProgram => format!("{}:/bin/true", kind.scheme),
+            Runs::Inline | Runs::OnThread => example.to_owned(),
+        };
+        let suite = collect(&[name], "the test").expect("an example is good");
+        let shown: Vec<_> = suite.checks()[0].options.iter().map(|(name, value)| format!("`{name}={value}`")).collect();
+        let is_default = |row: &&String| *row != described && row.contains(&format!("`{}`", kind.scheme));
+        let has = |option: &String| rows.iter().filter(is_default).any(|row| row.contains(option));
+        assert!(shown.iter().all(has), "docs/CHECKS.md lacks {shown:?} for {}", kind.scheme);
     }
 }
 
@@ -116,7 +136,8 @@ fn every_metric_is_in_endpoint_md() {
 #[test]
 fn every_signal_is_in_signals_md() {
     let rows = rows("SIGNALS.md");
-    for (name, command) in SIGNALS {
+    for (signal, command) in SIGNALS {
+        let name = signal.as_str().trim_start_matches("SIG");
         let cells = format!("| `{name}` | {} ", format!("{command:?}").to_lowercase());
         assert!(rows.iter().any(|row| row.starts_with(&cells)), "docs/SIGNALS.md lacks a row {cells:?}");
     }

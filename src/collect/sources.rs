@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{Collector, Suite};
+use super::{Collected, Collector, Suite};
 use crate::error::Error;
-use crate::model::check::{Check, Finding};
+use crate::model::check::{Check, Code, Finding};
 
 /// Two changes within the granularity of a file's time may look like one; this far apart they do not.
 const GRANULARITY: Duration = Duration::from_millis(50);
@@ -22,6 +22,7 @@ pub struct Sources {
     origin: String,
     suite: Suite,
     stamps: Vec<Stamp>,
+    notes: Vec<String>,
 }
 
 impl Sources {
@@ -32,8 +33,8 @@ impl Sources {
     /// Those of [`super::collect`].
     pub fn read<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Sources, Error> {
         let names: Vec<String> = names.iter().map(|name| name.as_ref().to_owned()).collect();
-        let (stamps, suite) = Collector::read(&names, origin);
-        Ok(Sources { names, origin: origin.to_owned(), suite: suite?, stamps })
+        let Collected { suite, stamps, notes } = Collector::read(&names, origin);
+        Ok(Sources { names, origin: origin.to_owned(), suite: suite?, stamps, notes })
     }
 
     /// The collected suite.
@@ -41,12 +42,17 @@ impl Sources {
         &self.suite
     }
 
-    /// Whether there are checks that start programs, or can be once their files have changed.
-    pub(crate) fn may_start_programs(&self) -> bool {
-        !self.stamps.is_empty() || self.suite.checks().iter().any(|check| check.kind == "exec")
+    /// A line for each file of a folder that was left out, and for each thing that looks like a mistake.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
-    /// Whether a file or folder looks different from when it was read. Costs one system call for each, and nothing if
+    /// Whether there are checks that start programs, or can be once their files have changed.
+    pub(crate) fn may_start_programs(&self) -> bool {
+        !self.stamps.is_empty() || self.suite.checks().iter().any(|check| check.code == Code::Program)
+    }
+
+    /// Whether a file or folder looks different from when it was read, or may do so unseen. Costs one system call for each, and nothing if
     /// no name is a path.
     pub fn changed(&self) -> bool {
         self.stamps.iter().any(Stamp::is_stale)
@@ -65,11 +71,20 @@ impl Sources {
         Some(hasher.finish())
     }
 
+    /// Whether something in it is for sure not what was read.
+    pub(crate) fn differs(&self) -> bool {
+        self.stamps.iter().any(Stamp::differs)
+    }
+
     /// Reads everything again. If something in it is wrong now, the last good suite stays, with one more check that is
     /// an error and reports what is wrong.
     pub fn refresh(&mut self) {
-        let (stamps, suite) = Collector::read(&self.names, &self.origin);
+        let Collected { suite, stamps, notes } = Collector::read(&self.names, &self.origin);
         self.stamps = stamps;
+        let before = std::mem::replace(&mut self.notes, notes);
+        for note in self.notes.iter().filter(|note| !before.contains(note)) {
+            tracing::warn!("{note}");
+        }
         self.suite = match suite {
             Ok(suite) => suite,
             Err(error) => {
@@ -85,11 +100,8 @@ impl Sources {
 /// The check that reports a change that cannot be used.
 fn complaint(error: &Error) -> Check {
     let context = format!("the last change is not in use: {error}");
-    Check {
-        title: "The files of healthchecks can be used".to_owned(),
-        blocking: false,
-        ..Check::new("hospital.sources", move |_| Finding::error(context.clone()))
-    }
+    let check = Check::new("hospital.sources", move |_| Finding::error(context.clone()));
+    check.title("The files of healthchecks can be used").in_place()
 }
 
 /// The state of a file or folder before it was read.
@@ -120,8 +132,13 @@ impl Stamp {
     }
 
     fn is_stale(&self) -> bool {
+        // What may not be looked at is not read again: that could only fail.
+        self.differs() || self.is_too_fresh() && fs::metadata(&self.path).is_ok()
+    }
+
+    fn differs(&self) -> bool {
         match fs::metadata(&self.path) {
-            Ok(metadata) => self.look != Some(Look::of(&metadata)) || self.is_too_fresh(),
+            Ok(metadata) => self.look != Some(Look::of(&metadata)),
             Err(error) => match error.kind() {
                 // The master may see what a worker with fewer rights cannot: that is no change.
                 io::ErrorKind::PermissionDenied => false,

@@ -32,6 +32,14 @@ impl Plan {
         let disclosure = disclosure(settings)?;
         Ok(Plan { configuration, sources, identity, disclosure })
     }
+
+    /// Logs what is good and yet looks like a mistake.
+    pub(crate) fn warn(&self) {
+        self.configuration.warn_of_unheeded();
+        for note in self.sources.notes() {
+            tracing::warn!("{note}");
+        }
+    }
 }
 
 /// Who may see what; the token is read from its file.

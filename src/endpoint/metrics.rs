@@ -8,9 +8,8 @@ use super::observer::Observer;
 use crate::model::check::Finding;
 use crate::model::report::Outcome;
 use crate::model::suite::Suite;
-use crate::render::appended;
 use crate::render::exposition::{Exposition, Family, Kind, Syntax};
-use crate::render::prometheus;
+use crate::render::{appended, prometheus};
 
 /// The families in addition to those of a report. `docs/ENDPOINT.md` is compared with both by a test.
 #[cfg(test)]
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs prometheus: run tests/run"]
+    #[ignore = "needs promtool"]
     fn promtool_has_no_complaint() {
         for outcomes in [sample(&ALL).outcomes, hostile().outcomes, vec![]] {
             promtool_accepts(&written(&figures(outcomes), Syntax::Text));

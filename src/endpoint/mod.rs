@@ -33,7 +33,7 @@ use crate::model::report::Report;
 use crate::model::suite::Suite;
 use crate::os::filesystem::read_file;
 use crate::render::exposition::Syntax;
-use crate::render::{self, FORMATS, Format, html};
+use crate::render::{self, FORMATS, Format};
 use counters::RouteLabel;
 use page::Choice;
 use route::{Query, Route};
@@ -251,7 +251,7 @@ impl Endpoint {
                 let format = format(&query, request.accept)?;
                 let part = self.part(&path, &query, disclosed)?;
                 let verbose = query.verbose;
-                let dialect = if html::is_page(format) {
+                let dialect = if format.is_page {
                     Dialect::Page(Choice::of(query, &self.at(&path)))
                 } else {
                     Dialect::Format(format)
@@ -319,7 +319,10 @@ impl Endpoint {
     /// for nothing.
     fn look(&mut self) {
         if !std::mem::replace(&mut self.has_looked, true) && self.sources.changed() {
-            tracing::info!("the files of healthchecks have changed: reading them again");
+            // What is read again only because it was so new at the start has not changed.
+            if self.sources.differs() {
+                tracing::info!("the files of healthchecks have changed: reading them again");
+            }
             self.sources.refresh();
         }
     }

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, User, eaccess};
 
 use super::identity::effective_user;
@@ -39,6 +39,11 @@ pub(crate) fn room(path: &Path) -> io::Result<Room> {
         bytes: Share { free: bytes.free.saturating_mul(size), total: bytes.total.saturating_mul(size) },
         inodes: share(found.files_free(), found.files_available(), found.files()),
     })
+}
+
+/// Whether a path lies on a file system that is mounted read-only. What cannot be found out is not.
+pub(crate) fn is_read_only(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
 }
 
 /// Reads a small regular file. Anything else is refused: opening a fifo could block, and a pipe could not be read a
@@ -80,11 +85,12 @@ pub(crate) fn open_log(path: &Path, (user, group): FileOwner) -> io::Result<File
 }
 
 /// Opens a file and locks it; creates it if it is missing. [`io::ErrorKind::WouldBlock`]: another process holds the lock.
-/// A link is not followed, because its target may be somebody else's.
+/// A link is not followed, because its target may be somebody else's. Only we may write to it, whatever the umask is:
+/// start-stop-daemon, for one, believes no pidfile that others can write to.
 pub(crate) fn open_locked(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let mut options = File::options();
-    options.create(true).read(true).write(true).truncate(false).custom_flags(flags);
+    options.create(true).read(true).write(true).truncate(false).mode(0o644).custom_flags(flags);
     loop {
         let file = options.open(path).map_err(name_link)?;
         file.try_lock()?;

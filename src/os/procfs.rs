@@ -1,7 +1,6 @@
 //! Processes as /proc shows them.
 
-use std::fs;
-use std::io;
+use std::{fs, io};
 
 /// What `/proc/PID/stat` says about a process.
 #[derive(Clone, Debug, PartialEq)]

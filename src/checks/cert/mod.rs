@@ -11,21 +11,16 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
-use super::Action;
-use super::Kind;
-use super::Options;
-use super::default_deadline;
-use super::since;
 use super::support::exchange::{Bounded, spoken};
 use super::support::target::{Endpoint, authority};
 use super::support::tls_roots::{self, Trusted};
-use super::tcp;
+use super::{Action, Kind, Opt, Options, Runs, default_deadline, since, tcp};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "cert",
-    options: &["days", "servername", "ca"],
-    blocking: true,
+    options: &[Opt::Text("days"), Opt::Text("servername"), Opt::Text("ca")],
+    runs: Runs::OnThread,
     title: "The certificate of {target} is good",
     build,
 };
@@ -45,7 +40,7 @@ struct Probe {
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let mut probe = Probe::new(target)?;
-    probe.days = options.parse("days", str::parse)?.unwrap_or(DAYS);
+    probe.days = options.parse_or("days", "14", str::parse)?;
     let name = |text: &str| ServerName::try_from(text.to_owned()).map_err(|_| "write a host, as in shop.example");
     probe.name = options.parse("servername", name)?.unwrap_or(probe.name);
     probe.trusted = Trusted::take(options)?;
@@ -59,6 +54,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 ///
 /// `Fail` when it is not, or no TLS connection can be made within 5 s; `Error` when the host cannot be looked up or
 /// this system trusts no authority.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_cert(host: &str) -> Result {
     Probe::new(host).map_err(Reason::Error)?.run(default_deadline())
 }

@@ -8,19 +8,18 @@ use std::time::Instant;
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, Question, RCODE, TYPE};
 
-use super::Action;
-use super::Kind;
-use super::Options;
-use super::default_deadline;
-use super::patience;
-use super::since;
 use super::support::exchange::{Bounded, spoken};
 use super::support::target::{Endpoint, authority};
-use super::tcp;
+use super::{Action, Kind, Opt, Options, Runs, default_deadline, patience, since, tcp};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 
-pub(super) const KIND: Kind =
-    Kind { scheme: "dns", options: &["server", "type", "address"], blocking: true, title: "{target} resolves", build };
+pub(super) const KIND: Kind = Kind {
+    scheme: "dns",
+    options: &[Opt::Text("server"), Opt::Text("type"), Opt::Text("address")],
+    runs: Runs::OnThread,
+    title: "{target} resolves",
+    build,
+};
 
 /// The types of records that can be requested.
 const TYPES: [(&str, TYPE); 11] = [
@@ -94,6 +93,7 @@ fn parse(target: &str) -> std::result::Result<String, String> {
 /// # Errors
 ///
 /// `Fail` when it finds none, `Error` when the name is malformed.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_dns(name: &str) -> Result {
     let name = parse(name).map_err(Reason::Error)?;
     Query { name, server: None, record: None, addresses: Vec::new() }.run(default_deadline())

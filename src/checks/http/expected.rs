@@ -29,13 +29,10 @@ impl Expected {
     }
 
     pub(super) fn take(options: &mut Options) -> Result<Expected, String> {
-        let written = options.take_all("status").join(",");
-        let statuses = match written.as_str() {
-            "" => Statuses::SUCCESS,
-            text => Statuses::parse(text).ok_or_else(|| {
-                format!("option status={text:?}: write status codes as 200, 3xx or 200-299, with ',' between them")
-            })?,
-        };
+        let written = options.take_all_or("status", "2xx").join(",");
+        let statuses = Statuses::parse(&written).ok_or_else(|| {
+            format!("option status={written:?}: write status codes as 200, 3xx or 200-299, with ',' between them")
+        })?;
         let json = options.take_all("json").iter().map(|text| Pointed::parse(text)).collect::<Result<_, _>>()?;
         Ok(Expected {
             statuses,
@@ -83,8 +80,6 @@ pub(super) struct Statuses {
 }
 
 impl Statuses {
-    const SUCCESS: Statuses = Statuses { ranges: Vec::new(), written: String::new() };
-
     pub(super) fn one(status: u16) -> Statuses {
         Statuses { ranges: vec![(status, status)], written: status.to_string() }
     }
@@ -105,14 +100,11 @@ impl Statuses {
     }
 
     pub(super) fn contains(&self, status: u16) -> bool {
-        match self.ranges.is_empty() {
-            true => (200..300).contains(&status),
-            false => self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&status)),
-        }
+        self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&status))
     }
 
     pub(super) fn written(&self) -> &str {
-        if self.written.is_empty() { "2xx" } else { &self.written }
+        &self.written
     }
 }
 
@@ -164,7 +156,8 @@ mod tests {
             let statuses = Statuses::parse(text).expect(text);
             assert!(statuses.contains(inside) && !statuses.contains(outside), "{text}");
         }
-        assert!(Statuses::SUCCESS.contains(299) && !Statuses::SUCCESS.contains(300));
+        let default = Expected::take(&mut Options::default()).expect("it has defaults").statuses;
+        assert!(default.contains(299) && !default.contains(300));
         for text in ["ok", "2x", "6xx", "0", "600", "300-200", "200,", ","] {
             assert_eq!(Statuses::parse(text), None, "{text}");
         }

@@ -22,14 +22,22 @@ use super::support::secrets;
 use super::support::target::{Endpoint, lookup_failure};
 #[cfg(feature = "tls")]
 use super::support::tls_roots::{self, Trusted};
-use super::{Action, Kind, Options, default_deadline, patience, since};
+use super::{Action, Kind, Opt, Options, Runs, default_deadline, patience, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use expected::{Expected, LONGEST_BODY, Statuses};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "http",
-    options: &["status", "method", "header", "match", "json", "redirects", "slow"],
-    blocking: true,
+    options: &[
+        Opt::Text("status"),
+        Opt::Text("method"),
+        Opt::Field("header"),
+        Opt::Text("match"),
+        Opt::Text("json"),
+        Opt::Text("redirects"),
+        Opt::Text("slow"),
+    ],
+    runs: Runs::OnThread,
     title: "http://{target} answers as it should",
     build: |target, options| build("http", target, options),
 };
@@ -37,8 +45,18 @@ pub(super) const KIND: Kind = Kind {
 #[cfg(feature = "tls")]
 pub(super) const KIND_HTTPS: Kind = Kind {
     scheme: "https",
-    options: &["status", "method", "header", "match", "json", "redirects", "slow", "ca", "insecure"],
-    blocking: true,
+    options: &[
+        Opt::Text("status"),
+        Opt::Text("method"),
+        Opt::Field("header"),
+        Opt::Text("match"),
+        Opt::Text("json"),
+        Opt::Text("redirects"),
+        Opt::Text("slow"),
+        Opt::Text("ca"),
+        Opt::Text("insecure"),
+    ],
+    runs: Runs::OnThread,
     title: "https://{target} answers as it should",
     build: |target, options| build("https", target, options),
 };
@@ -64,6 +82,7 @@ fn build(scheme: &str, target: &str, options: &mut Options) -> std::result::Resu
 /// # Errors
 ///
 /// `Fail` when there is another answer or none, `Error` when the URL is malformed or its host cannot be looked up.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_http_response(url: &str, status: u16) -> Result {
     let probe = Probe::new(url, Expected::status(Statuses::one(status))).map_err(Reason::Error)?;
     probe.run(default_deadline())
@@ -118,8 +137,8 @@ impl Probe {
             true => text.parse().map_err(|_| "write a method, as in HEAD"),
             false => Err("write a method in capitals, as in HEAD"),
         };
-        self.method = options.parse("method", method)?.unwrap_or(self.method);
-        self.redirects = options.parse("redirects", str::parse)?.unwrap_or(self.redirects);
+        self.method = options.parse_or("method", "GET", method)?;
+        self.redirects = options.parse_or("redirects", "0", str::parse)?;
         for header in options.take_all("header") {
             self.headers.push(parse_header(&header)?);
         }

@@ -2,32 +2,28 @@
 
 mod script;
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use super::Action;
-use super::Kind;
-use super::Options;
+use super::{Action, Kind, Opt, Options, Runs};
 use crate::model::check::{Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
 use crate::os::procfs::{self, Stat};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "process",
-    options: &["min", "max", "pidfile"],
+    options: &[Opt::Text("min"), Opt::Text("max"), Opt::Text("pidfile")],
     // The arguments of a process lie in its own memory, for which the kernel may have to wait.
-    blocking: true,
+    runs: Runs::OnThread,
     title: "{target} runs",
     build,
 };
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let name = target.to_owned();
-    let min = options.parse("min", number)?;
     let max = options.parse("max", number)?;
     if let Some(pidfile) = options.take("pidfile")? {
-        if min.or(max).is_some() {
+        if max.is_some() || options.names().any(|name| name == "min") {
             return Err("pidfile names one process: it goes without min and max".to_owned());
         }
         let name = Some(name).filter(|name| !name.is_empty());
@@ -38,7 +34,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         return Err("name a program or a pidfile, as in process:nginx or process:#pidfile=/run/nginx.pid".to_owned());
     }
     // max=0 alone means that it must not run.
-    let min = min.unwrap_or(if max == Some(0) { 0 } else { 1 });
+    let min = options.parse_or("min", if max == Some(0) { "0" } else { "1" }, number)?;
     if let Some(max) = max.filter(|max| min > *max) {
         return Err(format!("no number is at least {min} and at most {max}"));
     }
@@ -57,6 +53,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 /// # Errors
 ///
 /// `Fail` when there are fewer or more, `Error` when they cannot be counted.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_process(name: &str, min: usize, max: Option<usize>) -> Result {
     verdict(name, count(name)?, min, max)
 }
@@ -68,6 +65,7 @@ pub fn assert_process(name: &str, min: usize, max: Option<usize>) -> Result {
 ///
 /// `Fail` when there is no such file, it has no pid, or the process is dead or another program; `Error` when the file
 /// cannot be read.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_pidfile(pidfile: impl AsRef<Path>, name: Option<&str>) -> Result {
     let pidfile = pidfile.as_ref();
     let fail =

@@ -8,10 +8,7 @@ use regex_lite::Regex;
 use socket2::SockRef;
 
 use super::secrets::Secrets;
-use crate::checks::Options;
-use crate::checks::excerpt;
-use crate::checks::patience;
-use crate::checks::since;
+use crate::checks::{Opt, Options, excerpt, patience, since};
 use crate::model::check::{Deadline, Reason, Result};
 
 /// How much of an answer is read before giving up.
@@ -27,7 +24,7 @@ pub(in crate::checks) struct Exchange {
 
 impl Exchange {
     /// The names of the options that describe an exchange.
-    pub(in crate::checks) const OPTIONS: &[&str] = &["send", "match"];
+    pub(in crate::checks) const OPTIONS: &[Opt] = &[Opt::Bytes("send"), Opt::Text("match")];
 
     pub(in crate::checks) fn take(options: &mut Options) -> std::result::Result<Exchange, String> {
         Ok(Exchange {

@@ -1,8 +1,7 @@
 //! `HOST:PORT`, and its addresses.
 
-use std::fmt;
-use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::{fmt, io};
 
 /// A host, by name or address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 pub(crate) mod command;
 mod deaths;
 pub(crate) mod fleet;
+pub(crate) mod handled;
 mod keeper;
 mod pidfile;
 mod state;
@@ -23,11 +24,9 @@ use crate::daemon::shared::casebook::Casebook;
 use crate::daemon::shared::scoreboard::{SLOTS, Scoreboard};
 use crate::daemon::shared::snapshot::Snapshot;
 use crate::error::Error;
-use crate::os::descriptors;
-use crate::os::memory;
 use crate::os::process::{self, Forked};
 use crate::os::signals::{self, Inbox, Signal};
-use crate::os::{systemd, tree};
+use crate::os::{descriptors, memory, systemd, tree};
 use command::Command;
 use deaths::Coroner;
 use fleet::{Action, End, Event, Fleet, Generation, Pid, Slot, Timing};
@@ -93,7 +92,7 @@ impl Master {
             Some(inheritance) => listen::inherit(&inheritance.sockets, settings.sockets.backlog)?,
             None => listen::open(&settings.addresses(), settings.sockets.backlog, plan.identity.owner())?,
         };
-        let handled = command::SIGNALS.iter().map(|(name, _)| signal(name));
+        let handled = handled::SIGNALS.map(|(signal, _)| signal);
         let signals = Inbox::new(handled).map_err(cannot("cannot install signal handlers"))?;
         signals::unblock_all().map_err(cannot("cannot unblock signals"))?;
         let pidfile = succession::pidfile(&plan, inheritance.as_ref())
@@ -166,7 +165,7 @@ impl Master {
         events.extend(self.succession_event());
         let on_terminal = descriptors::on_terminal();
         for signal in self.signals.take() {
-            match command::named(signal.as_str()) {
+            match handled::command(signal) {
                 // A terminal sends WINCH whenever its window changes.
                 Some(Command::Pause) if on_terminal => {}
                 Some(command) => {
@@ -349,7 +348,7 @@ impl Master {
                 tracing::warn!("changed from {before} to {after}: that takes {taken_by}");
             }
         }
-        new.configuration.warn_of_unheeded();
+        new.warn();
     }
 
     // --- the beginning and the end -----------------------------------------------------------------
@@ -387,10 +386,6 @@ fn timing(plan: &Plan) -> Timing {
         // Twice as often as the watchdog demands, as sd_watchdog_enabled(3) advises.
         watchdog: systemd::watchdog().map(|period| period / 2).filter(|period| *period > Duration::ZERO),
     }
-}
-
-fn signal(name: &str) -> Signal {
-    format!("SIG{name}").parse().expect("the table of commands names signals that there are")
 }
 
 fn send(pid: Pid, signal: Signal) {

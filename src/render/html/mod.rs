@@ -13,9 +13,7 @@ use base64::Engine;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
-use super::Format;
-use super::appended;
-use super::exit_code;
+use super::{Format, appended, exit_code};
 use crate::model::check::Status;
 use crate::model::report::{Outcome, Report, Summary};
 
@@ -25,10 +23,12 @@ pub const MEDIA_TYPE: &str = "text/html; charset=utf-8";
 pub(super) const FORMAT: Format = Format {
     name: "html",
     media_type: MEDIA_TYPE,
-    timeless: false,
     write: |report, out| page(report, &View::default(), out),
     exit_code,
     is_success: Report::passes,
+    verbose: None,
+    refusal: None,
+    is_page: true,
 };
 
 /// Which part of the suite a page shows, and to whom.
@@ -53,11 +53,6 @@ impl Default for View<'_> {
         static NO_TAGS: BTreeSet<String> = BTreeSet::new();
         View { at: None, since: &|_, _| None, tags: &NO_TAGS, chosen: &[], others: &[], disclosed: true }
     }
-}
-
-/// Whether this format is the page, which has a [`View`].
-pub fn is_page(format: &Format) -> bool {
-    format.name == FORMAT.name
 }
 
 /// Appends the page.

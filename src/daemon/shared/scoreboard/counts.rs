@@ -5,9 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, SystemTime};
 
-use super::Board;
-use super::SLOTS;
-use super::Scoreboard;
+use super::{Board, SLOTS, Scoreboard};
 use crate::endpoint::counters::{Cause, Class, Counters, Restarts, RouteLabel, Standing};
 
 /// The figures that the master notes.
