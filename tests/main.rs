@@ -86,8 +86,8 @@ mod library {
 
 /// The tree itself: its documents and its dependencies.
 mod project {
-    mod dependencies;
     mod contributing;
+    mod dependencies;
     mod docs;
     mod fuzz_seeds;
     mod operations;

@@ -57,7 +57,7 @@ pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &F
     plan.warn();
     match Master::start(plan, given, replan)?.run() {
         Ok(Ended::Stopped(code)) => Ok(ExitCode::from(code)),
-        Ok(Ended::Forked(post)) => worker::run(*post),
+        Ok(Ended::Forked(context)) => worker::run(*context),
         Err(error) => Err(Error::Boot(format!("the master cannot wait: {error}"))),
     }
 }

@@ -257,6 +257,11 @@ impl Round {
         }
     }
 
+    /// Whether it is a round without checks, or all that it found was taken from it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
     /// The suite that it runs.
     pub(crate) fn suite(&self) -> &Suite {
         &self.suite

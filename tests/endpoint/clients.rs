@@ -230,3 +230,42 @@ fn only_clients_who_may_see_details_are_told_the_prefix() {
         assert_eq!((answer.status, answer.body.contains("elsewhere")), (404, is_told), "{}", answer.body);
     }
 }
+
+#[test]
+fn a_large_report_is_held_once_for_all_slow_clients_and_given_back() {
+    const MANY: usize = 150;
+    const TITLE: usize = 512 * 1024;
+    for cache in ["0s", "100ms"] {
+        let launch = Launch::serve(["--cache", cache]);
+        let (folder, gate) = (launch.path("checks.d"), launch.path("gate"));
+        std::fs::create_dir(&folder).expect("the directory is ours");
+        for n in 0..16 {
+            let title = "x".repeat(TITLE);
+            let check = format!("[[check]]\nname = 'large{n}'\nuse = 'load:'\nmax = '9999'\ntitle = '{title}'\n");
+            std::fs::write(folder.join(format!("{n}.toml")), check).expect("the directory is ours");
+        }
+        let names = format!("{} {}", folder.display(), metrics::gated(&gate));
+        let server = launch.env("HEALTHCHECKS", &names).start();
+        let worker = server.workers()[0];
+        let open = processes::sockets(worker);
+        metrics::open(&gate);
+        let length = get(&server.at, "/").body.len();
+        assert!(length > 16 * TITLE, "{length} bytes");
+        std::fs::remove_file(&gate).expect("it was there");
+        let resident = || processes::number(worker, "VmRSS");
+        let before = resident();
+
+        let mut slow: Vec<_> = (0..MANY).map(|_| Client::to(&server.at)).collect();
+        slow.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+        eventually("all of them are let in", || processes::sockets(worker) == open + MANY);
+        metrics::open(&gate);
+        metrics::shows(&server, r#"hospital_requests_total{route="checks",code="2xx"}"#, (MANY + 1) as f64);
+        let during = resident();
+        println!("--cache {cache}: {before} KiB before, {during} KiB for {MANY} clients");
+        assert!(during < 64 * 1024, "--cache {cache}: {during} KiB");
+        assert_eq!(slow[0].answer().body.len(), length, "it is all there");
+        drop(slow);
+        eventually("all of them are let go", || processes::sockets(worker) == open);
+        eventually("the memory is given back", || resident() * 10 <= before * 11);
+    }
+}

@@ -16,7 +16,7 @@ use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::worker::Post;
+use super::worker::WorkerContext;
 use crate::config::Given;
 use crate::daemon::generation::Plan;
 use crate::daemon::listen::{self, Listener};
@@ -42,7 +42,7 @@ pub(crate) enum Ended {
     /// This is the master, and it is done.
     Stopped(u8),
     /// This is a forked worker. Everything that belongs to the master is closed; this is the worker's task.
-    Forked(Box<Post>),
+    Forked(Box<WorkerContext>),
 }
 
 /// The master process.
@@ -139,7 +139,7 @@ impl Master {
                     match self.perform(action) {
                         Flow::On(more) => results.extend(more),
                         Flow::Worker { slot, generation, master } => {
-                            return Ok(Ended::Forked(Box::new(self.into_post(slot, generation, master))));
+                            return Ok(Ended::Forked(Box::new(self.into_context(slot, generation, master))));
                         }
                         Flow::End(code) => return Ok(self.end(code)),
                     }
@@ -269,8 +269,8 @@ impl Master {
     }
 
     /// In the child: keeps what belongs to a worker, and by dropping the rest closes what belongs to the master.
-    fn into_post(mut self, slot: usize, generation: Generation, master: i32) -> Post {
-        Post {
+    fn into_context(mut self, slot: usize, generation: Generation, master: i32) -> WorkerContext {
+        WorkerContext {
             slot,
             master,
             generation,
@@ -280,7 +280,7 @@ impl Master {
             snapshot: self.snapshot,
             casebook: self.coroner.casebook(),
             lifeline: self.lifeline.0,
-            bell: self.bell.1,
+            wake_master: self.bell.1,
         }
     }
 

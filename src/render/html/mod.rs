@@ -26,7 +26,6 @@ pub(super) const FORMAT: Format = Format {
     write: |report, out| page(report, &View::default(), out),
     exit_code,
     is_success: Report::passes,
-    timeless: false,
     verbose: None,
     refusal: None,
     is_page: true,
@@ -61,20 +60,19 @@ pub fn page(report: &Report, view: &View<'_>, out: &mut Vec<u8>) {
     appended(out, |text| Page::of(report, view).render_into(text).map_err(|_| std::fmt::Error));
 }
 
-/// The header lines of an answer with the page: it runs only its own script, fetches only from us, and cannot be
+/// The header fields of an answer with the page: it runs only its own script, fetches only from us, and cannot be
 /// framed.
-pub fn headers() -> &'static str {
-    static HEADERS: LazyLock<String> = LazyLock::new(|| {
+pub fn headers() -> [(&'static str, &'static str); 2] {
+    static POLICY: LazyLock<String> = LazyLock::new(|| {
         let hash = |text: &str| base64::prelude::BASE64_STANDARD.encode(Sha256::digest(text));
         format!(
-            "Content-Security-Policy: default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; \
-             img-src data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'\r\n\
-             Referrer-Policy: no-referrer\r\n",
+            "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; \
+             img-src data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
             hash(Page::STYLE),
             hash(Page::SCRIPT)
         )
     });
-    &HEADERS
+    [("Content-Security-Policy", &POLICY), ("Referrer-Policy", "no-referrer")]
 }
 
 #[derive(Template)]

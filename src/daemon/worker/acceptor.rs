@@ -1,4 +1,4 @@
-//! The door: the listeners of a worker, opened and closed according to whether it can take connections.
+//! Accepts connections: watches the listeners of a worker as long as it can take more.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::daemon::listen::{Accepted, Listener};
 use crate::os::descriptors::is_readable;
 use crate::round::MOST_AT_ONCE;
 
-/// How long the door stays closed when the machine lacks descriptors or memory for another connection.
+/// How long nothing is accepted when the machine lacks descriptors or memory for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long connections are left to free workers before we look again whether there is one.
@@ -25,13 +25,13 @@ const OURS: usize = 16;
 const A_CHECK: usize = 6;
 
 /// The listeners, watched or not.
-pub(super) struct Door {
+pub(super) struct Acceptor {
     listeners: Vec<Listener>,
     first_token: usize,
     most: usize,
     state: State,
     /// Whether exhaustion was logged: once, until a connection arrives again.
-    complained: bool,
+    has_complained: bool,
 }
 
 enum State {
@@ -40,13 +40,13 @@ enum State {
     Closing {
         at: Instant,
     },
-    /// Left to other workers, while all clients here wait for an answer and there is room for no more.
+    /// Left to other workers, while all clients here wait for an answer and there is no room for more.
     Full,
     /// Left to free workers, while a round runs here.
     Yielded {
         until: Instant,
         /// Whether a connection was waiting at the last look.
-        knocked: bool,
+        was_waiting: bool,
     },
     /// For lack of descriptors or memory.
     Paused {
@@ -62,10 +62,10 @@ pub(super) fn room(descriptors: usize, checks: usize) -> usize {
     descriptors - kept.clamp(descriptors / 4, descriptors / 4 * 3)
 }
 
-impl Door {
+impl Acceptor {
     /// The tokens of the listeners begin at `first_token`; `most` is the greatest number of clients.
-    pub(super) fn new(listeners: Vec<Listener>, first_token: usize, most: usize) -> Door {
-        Door { listeners, first_token, most, state: State::Closed, complained: false }
+    pub(super) fn new(listeners: Vec<Listener>, first_token: usize, most: usize) -> Acceptor {
+        Acceptor { listeners, first_token, most, state: State::Closed, has_complained: false }
     }
 
     pub(super) fn most(&self) -> usize {
@@ -90,7 +90,7 @@ impl Door {
     }
 
     /// Whether it accepts at all: an event may have been fetched before it was closed.
-    pub(super) fn lets_in(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Open | State::Closing { .. })
     }
 
@@ -98,9 +98,9 @@ impl Door {
     pub(super) fn accept(&mut self, token: Token) -> Accepted {
         let accepted = self.accept_again(token);
         match &accepted {
-            Accepted::Client(_) => self.complained = false,
+            Accepted::Client(_) => self.has_complained = false,
             Accepted::Exhausted(error) | Accepted::Forbidden(error) => {
-                if !std::mem::replace(&mut self.complained, true) {
+                if !std::mem::replace(&mut self.has_complained, true) {
                     tracing::warn!(
                         "cannot accept connections: {error}: closing idle ones, or trying again every {PAUSE:?}"
                     );
@@ -111,7 +111,7 @@ impl Door {
         accepted
     }
 
-    /// [`Door::accept`] after a client was closed to make room: the machine is no less exhausted.
+    /// [`Acceptor::accept`] after a client was closed to make room: the machine is no less exhausted.
     pub(super) fn accept_again(&self, token: Token) -> Accepted {
         self.listeners[token.0 - self.first_token].accept()
     }
@@ -119,7 +119,7 @@ impl Door {
     /// Stops accepting for a moment.
     pub(super) fn pause(&mut self, token: Token, poll: &Poll, now: Instant) -> io::Result<()> {
         if matches!(self.state, State::Closing { .. }) {
-            // Checked again when the door closes; until then it would wake us again and again.
+            // Checked again when it closes; until then it would wake us again and again.
             return self.listeners[token.0 - self.first_token].unwatch(poll);
         }
         self.unwatch(poll);
@@ -127,7 +127,7 @@ impl Door {
         Ok(())
     }
 
-    /// When [`Door::tend`] has something to do.
+    /// When [`Acceptor::update`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match self.state {
             State::Paused { until } | State::Yielded { until, .. } => Some(until),
@@ -138,7 +138,7 @@ impl Door {
 
     /// Opens or closes it when the time has come. If it was left to others, it is opened as soon as we are free again, or
     /// have room.
-    pub(super) fn tend(&mut self, poll: &Poll, now: Instant, busy: bool, full: bool) -> io::Result<()> {
+    pub(super) fn update(&mut self, poll: &Poll, now: Instant, busy: bool, full: bool) -> io::Result<()> {
         match self.state {
             State::Open if full => {
                 // A connection wakes one of the workers that watch, and is lost on one that cannot take it.
@@ -167,21 +167,21 @@ impl Door {
     pub(super) fn yield_to_others(&mut self, poll: &Poll, now: Instant) {
         if let State::Open = self.state {
             self.unwatch(poll);
-            self.state = State::Yielded { until: now + YIELD, knocked: false };
+            self.state = State::Yielded { until: now + YIELD, was_waiting: false };
         }
     }
 
     /// Whether a connection was still waiting at the last two looks, each after the time for free workers: one that seems
     /// free may be stopped, or hang.
     pub(super) fn is_neglected(&mut self, now: Instant) -> bool {
-        let State::Yielded { until, knocked } = &mut self.state else { return false };
+        let State::Yielded { until, was_waiting } = &mut self.state else { return false };
         if now < *until {
             return false;
         }
         let waits = self.listeners.iter().any(is_readable);
-        let is_neglected = *knocked && waits;
+        let is_neglected = *was_waiting && waits;
         *until = now + YIELD;
-        *knocked = waits && !is_neglected;
+        *was_waiting = waits && !is_neglected;
         is_neglected
     }
 
@@ -202,7 +202,7 @@ impl Door {
         Ok(())
     }
 
-    /// One of the connections that still wait when the door closes.
+    /// One of the connections that still wait when it closes.
     pub(super) fn accept_last(&self, now: Instant) -> Option<Socket> {
         match self.state {
             State::Closing { at } if at <= now => {
@@ -245,7 +245,7 @@ impl Door {
     fn unwatch(&self, poll: &Poll) {
         for listener in &self.listeners {
             if let Err(error) = listener.unwatch(poll) {
-                tracing::warn!("cannot close the door: {error}");
+                tracing::warn!("cannot stop watching a listener: {error}");
             }
         }
     }

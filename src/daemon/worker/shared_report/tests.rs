@@ -2,13 +2,10 @@
 
 use super::*;
 use proptest::prelude::*;
-use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Mutex, mpsc};
 
-use crate::daemon::worker::respond::Manner;
 use crate::model::check::{Check, Finding};
-use crate::model::suite::Suite;
 use crate::round::Runner;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -17,15 +14,63 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// The workers, and the time.
 struct Tree {
-    workers: Vec<Cache>,
+    workers: Vec<Worker>,
     now: Instant,
+}
+
+struct Worker {
+    rounds: Rounds,
+    shared: SharedReport,
+}
+
+/// What a client is told.
+#[derive(Debug)]
+struct Answer {
+    key: usize,
+    report: Report,
+    age: Option<Duration>,
+}
+
+impl Worker {
+    fn is_running(&self) -> bool {
+        self.rounds.is_running()
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let shared = self.shared.next_deadline(self.is_running());
+        self.rounds.next_deadline().into_iter().chain(shared).min()
+    }
+
+    fn begin(&mut self, now: Instant) {
+        if self.rounds.is_next_due() {
+            self.shared.begins(now);
+        }
+        self.rounds.begin(now);
+    }
+
+    /// Moves on, and returns all answers that this makes possible.
+    fn advance(&mut self, now: Instant) -> Vec<Answer> {
+        self.rounds.advance(now);
+        self.shared.advance(&mut self.rounds, now);
+        let mut answers = Vec::new();
+        while let Some((waiter, findings)) = self.shared.next_answer(&mut self.rounds) {
+            answers.push(Answer { key: waiter.key, report: findings.report.into_owned(), age: findings.age });
+        }
+        while let Some((waiter, findings)) = self.rounds.next_answer(now) {
+            answers.push(Answer { key: waiter.key, report: findings.report.into_owned(), age: findings.age });
+        }
+        answers
+    }
 }
 
 impl Tree {
     fn new(count: u32) -> Tree {
         let now = Instant::now();
         let snapshot = Snapshot::new(now).expect("memory can be mapped");
-        let worker = |pid| Cache::new(Rounds::new(Runner::new(|| {}), LIMIT), snapshot.twin(), pid, LIFETIME, LIMIT);
+        let worker = |pid| Worker {
+            rounds: Rounds::new(Runner::new(|| {}), LIMIT),
+            shared: SharedReport::new(snapshot.twin(), pid, LIFETIME, LIMIT),
+        };
         Tree { workers: (1..=count).map(worker).collect(), now }
     }
 
@@ -34,30 +79,28 @@ impl Tree {
     }
 
     fn ask(&mut self, worker: usize, key: usize, suite: &Suite, edition: u64) {
-        self.ask_for(worker, key, suite, suite, edition);
+        self.ask_with(worker, key, CheckRequest::for_all(suite.clone()), suite, edition);
     }
 
-    fn ask_for(&mut self, worker: usize, key: usize, part: &Suite, suite: &Suite, edition: u64) {
-        let whole = Whole { suite: suite.clone(), edition };
-        let wish = Wish { part: part.clone(), manner: Manner::json(), limit: None, whole: Some(whole) };
-        let now = self.now;
-        self.workers[worker].ask(key, wish, now, || now);
+    fn ask_with(&mut self, worker: usize, key: usize, request: CheckRequest, suite: &Suite, edition: u64) {
+        let waiter = Waiter { key, request: Arc::new(request), since: self.now };
+        self.workers[worker].shared.ask(waiter, Whole { suite: suite.clone(), edition });
     }
 
     /// Turns the worker's loop until nothing is due.
-    fn advance(&mut self, worker: usize) -> Vec<Answer<'static>> {
-        let (cache, now) = (&mut self.workers[worker], self.now);
-        let mut answers = advance(cache, now, || now);
-        while cache.is_next_due() {
-            cache.begin(now, || now);
-            answers.extend(advance(cache, now, || now));
+    fn advance(&mut self, worker: usize) -> Vec<Answer> {
+        let (worker, now) = (&mut self.workers[worker], self.now);
+        let mut answers = worker.advance(now);
+        while worker.rounds.is_next_due() {
+            worker.begin(now);
+            answers.extend(worker.advance(now));
         }
         answers
     }
 
     /// Advances until an answer comes from the worker's threads.
     #[track_caller]
-    fn wait(&mut self, worker: usize) -> Vec<Answer<'static>> {
+    fn wait(&mut self, worker: usize) -> Vec<Answer> {
         let deadline = Instant::now() + LIMIT;
         loop {
             let answers = self.advance(worker);
@@ -68,16 +111,6 @@ impl Tree {
             std::thread::yield_now();
         }
     }
-}
-
-/// Moves on, and returns all answers that this makes possible.
-fn advance(cache: &mut Cache, now: Instant, clock: impl Fn() -> Instant) -> Vec<Answer<'static>> {
-    cache.advance(now, clock);
-    let owned = |Answer { key, manner, report, revision, age }: Answer<'_>| {
-        let report = Cow::Owned(report.into_owned());
-        Answer { key, manner, report, revision, age }
-    };
-    std::iter::from_fn(|| cache.next_answer().map(owned)).collect()
 }
 
 /// A check that counts its runs and reports the number.
@@ -104,11 +137,11 @@ fn gated(timeout: Duration) -> (Suite, mpsc::Sender<()>, Arc<AtomicUsize>) {
     ([Arc::new(check)].into_iter().collect(), release, runs)
 }
 
-fn said<'a>(answer: &'a Answer<'_>) -> &'a str {
+fn said(answer: &Answer) -> &str {
     answer.report.outcomes[0].finding.context.as_deref().expect("each of these checks says something")
 }
 
-fn keys(answers: &[Answer<'_>]) -> Vec<usize> {
+fn keys(answers: &[Answer]) -> Vec<usize> {
     answers.iter().map(|answer| answer.key).collect()
 }
 
@@ -157,7 +190,7 @@ fn a_holder_that_dies_is_followed_at_once() {
     tree.ask(1, 1, &suite, 1);
     assert!(tree.advance(1).is_empty());
     let dead = tree.workers.remove(0);
-    dead.shared.as_ref().expect("it has a cache").snapshot.bury(1);
+    dead.shared.snapshot.bury(1);
     assert!(tree.advance(0).is_empty() && tree.workers[0].is_running());
     (0..2).for_each(|_| release.send(()).expect("the check runs"));
     assert_eq!(keys(&tree.wait(0)), [1]);
@@ -191,9 +224,8 @@ fn a_holder_that_hangs_is_followed_when_its_round_should_be_over_and_overwrites_
 fn who_has_waited_for_long_enough_has_a_round_of_his_own() {
     let (suite, _) = counting("db");
     let mut tree = Tree::new(2);
-    let shared = tree.workers[0].shared.as_ref().expect("it has a cache");
     // Taken again whenever it expires.
-    let _held = shared.snapshot.take_lease(9, tree.now, tree.now + LIMIT * 10).expect("nobody has it");
+    let _held = tree.workers[0].shared.snapshot.take_lease(9, tree.now, tree.now + LIMIT * 10).expect("nobody has it");
     tree.ask(1, 1, &suite, 1);
     assert!(tree.advance(1).is_empty());
     let until = tree.workers[1].next_deadline().expect("it does not wait for ever");
@@ -253,10 +285,11 @@ fn who_asked_for_what_is_not_there_any_more_has_a_round_of_his_own() {
 fn parts_are_answered_from_the_snapshot_of_the_whole() {
     let ((a, runs_a), (b, runs_b)) = (counting("a"), counting("b"));
     let whole: Suite = a.checks().iter().chain(b.checks()).cloned().collect();
+    let part = |part: &Suite| CheckRequest::for_all(whole.clone()).part(part.clone());
     let mut tree = Tree::new(2);
-    tree.ask_for(0, 0, &b, &whole, 1);
-    tree.ask_for(1, 1, &a, &whole, 1);
-    tree.ask_for(1, 2, &whole, &whole, 1);
+    tree.ask_with(0, 0, part(&b), &whole, 1);
+    tree.ask_with(1, 1, part(&a), &whole, 1);
+    tree.ask(1, 2, &whole, 1);
     assert_eq!(tree.advance(0)[0].report.outcomes.len(), 1);
     let answers = tree.advance(1);
     assert_eq!(answers[0].report.outcomes[0].check.id, "a");
@@ -285,9 +318,7 @@ fn who_cannot_wait_for_another_workers_round_is_told_so_in_time() {
     let mut tree = Tree::new(2);
     tree.ask(0, 0, &suite, 1);
     assert!(tree.advance(0).is_empty());
-    tree.ask(1, 1, &suite, 1);
-    let waiting = &mut tree.workers[1].shared.as_mut().expect("it has a cache").waiting;
-    waiting[0].wish.limit = Some(SECOND);
+    tree.ask_with(1, 1, CheckRequest::for_all(suite.clone()).within(SECOND), &suite, 1);
     tree.ask(1, 2, &suite, 1);
     assert!(tree.advance(1).is_empty());
     let until = tree.workers[1].next_deadline().expect("it does not wait for ever");
@@ -308,7 +339,7 @@ fn what_was_found_before_the_machine_was_suspended_is_too_old() {
     let (suite, _) = counting("db");
     let mut tree = Tree::new(2);
     for worker in &mut tree.workers {
-        worker.shared.as_mut().expect("it has a cache").suspended = || SUSPENDED.get();
+        worker.shared.suspended = || SUSPENDED.get();
     }
     for (worker, suspended, expected) in [(0, 0, "1"), (1, 3600, "2"), (0, 3600, "2")] {
         SUSPENDED.set(SECOND * suspended);
@@ -322,15 +353,10 @@ fn the_time_that_checks_take_in_the_loop_is_part_of_the_age() {
     let (suite, _) = counting("db");
     let mut tree = Tree::new(1);
     tree.ask(0, 0, &suite, 1);
-    let (t0, looks) = (tree.now, std::cell::Cell::new(0));
-    let clock = || {
-        looks.set(looks.get() + 1);
-        t0 + SECOND * looks.get()
-    };
-    let cache = &mut tree.workers[0];
-    assert!(advance(cache, t0, clock).is_empty());
-    cache.begin(t0, clock);
-    let answers = advance(cache, t0, clock);
+    let (worker, t0) = (&mut tree.workers[0], tree.now);
+    assert!(worker.advance(t0).is_empty());
+    worker.begin(t0 + SECOND);
+    let answers = worker.advance(t0 + SECOND * 3);
     assert_eq!(answers[0].age, Some(SECOND * 2), "since it was looked at before the checks ran");
 }
 
