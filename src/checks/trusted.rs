@@ -1,5 +1,6 @@
 //! The certificate authorities that a TLS connection trusts: the system's, or those in a file.
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use rustls::RootCertStore;
@@ -8,6 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::Options;
+use crate::sys::filesystem::read_bytes;
 
 /// The certificates to trust.
 #[derive(Clone, Debug)]
@@ -22,11 +24,11 @@ impl Trusted {
     /// Takes the option `ca`, a file of PEM certificates.
     pub(super) fn take(options: &mut Options) -> Result<Trusted, String> {
         let read = |path: &str| {
-            let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+            let bytes = read_bytes(Path::new(path)).map_err(|error| error.to_string())?;
+            let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
             match certificates {
                 Ok(certificates) if certificates.is_empty() => Err("there is no PEM certificate in it".to_owned()),
                 Ok(certificates) => Ok(Trusted::Given(Arc::new(certificates))),
-                Err(rustls::pki_types::pem::Error::Io(error)) => Err(error.to_string()),
                 Err(error) => Err(error.to_string()),
             }
         };

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
@@ -39,19 +40,30 @@ pub(crate) fn room(path: &Path) -> io::Result<Room> {
     })
 }
 
-/// Reads a small regular file. Anything else is refused: opening a fifo could block, and a pipe could not be read a
-/// second time.
-pub(crate) fn read_file(path: &Path) -> io::Result<String> {
-    const MOST: u64 = 1 << 20;
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+/// Opens a regular file for reading. Others may exchange it at any time, so what is opened is what was found to be
+/// regular: a fifo would wait for a writer, and some devices act when they are opened, as a watchdog does.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let found = File::options().read(true).custom_flags(libc::O_PATH).open(path)?;
+    if !found.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
     }
-    let mut text = String::new();
-    if file.take(MOST + 1).read_to_string(&mut text)? as u64 > MOST {
+    // Who holds a lease on it would otherwise let us wait.
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(format!("/proc/self/fd/{}", found.as_raw_fd()))
+}
+
+/// Reads a small regular file, which others may control: see [`open_regular`].
+pub(crate) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    const MOST: u64 = 1 << 20;
+    let mut bytes = Vec::new();
+    if open_regular(path)?.take(MOST + 1).read_to_end(&mut bytes)? as u64 > MOST {
         return Err(io::Error::other("it is larger than 1 MiB"));
     }
-    Ok(text)
+    Ok(bytes)
+}
+
+/// The same for a file of text.
+pub(crate) fn read_file(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_bytes(path)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
 /// Opens a file for appending, without waiting for a fifo's reader. A file that it creates is given to `owner`.
