@@ -3,20 +3,22 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, User, eaccess};
 
 use super::identity::effective_user;
 use super::sockets::FileOwner;
 
-/// The room on a file system: bytes, and inodes.
+/// The room on a file system: bytes, and inodes, and whether it may be used.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Room {
     pub(crate) bytes: Share,
     pub(crate) inodes: Share,
+    pub(crate) read_only: bool,
 }
 
 /// How much there is of something for unprivileged users.
@@ -37,7 +39,24 @@ pub(crate) fn room(path: &Path) -> io::Result<Room> {
     Ok(Room {
         bytes: Share { free: bytes.free.saturating_mul(size), total: bytes.total.saturating_mul(size) },
         inodes: share(found.files_free(), found.files_available(), found.files()),
+        read_only: found.flags().contains(FsFlags::ST_RDONLY),
     })
+}
+
+/// Whether a file system is mounted at this path, or at what it links to.
+pub(crate) fn is_mount_point(path: &Path) -> io::Result<bool> {
+    let path = fs::canonicalize(path)?;
+    let mounts = fs::read("/proc/self/mountinfo")?;
+    let mut points = mounts.split(|&byte| byte == b'\n').filter_map(|line| line.split(|&byte| byte == b' ').nth(4));
+    Ok(points.any(|point| point == escaped(&path)))
+}
+
+/// As the kernel writes a path in a line of mountinfo.
+fn escaped(path: &Path) -> Vec<u8> {
+    let bytes = path.as_os_str().as_bytes().iter();
+    bytes
+        .flat_map(|&byte| if b" \t\n\\#".contains(&byte) { format!("\\{byte:03o}").into_bytes() } else { vec![byte] })
+        .collect()
 }
 
 /// Opens a regular file for reading. Others may exchange it at any time, so what is opened is what was found to be
