@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 /// What `hospital check NAME` ends with as nobody, with /proc mounted with these options.
 fn check(options: &str, name: &str) -> (Option<i32>, String) {
-    let script = "mount -t proc -o \"$1\" proc /proc; shift; exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"";
+    let script =
+        "mount -t proc -o \"$1\" proc /proc; shift; exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-ec", script, "sh", options, "/proc/self/fd/0", "check", name]);
     // Nobody may not enter the folder of the build.
