@@ -19,7 +19,7 @@ const PURE: [&str; 11] = [
 ];
 
 /// The modules, callers before callees: none uses a module before it.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 28] = [
     "internal",
     "cli",
     "fuzzing",
@@ -35,6 +35,7 @@ const ORDER: [&str; 27] = [
     "report",
     "collect",
     "checks",
+    "stamp",
     "sys",
     "healthchecks",
     "answer",
