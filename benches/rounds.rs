@@ -14,9 +14,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use hospital::check::{Check, Finding};
-use hospital::collect::Suite;
-use hospital::report::Report;
+use hospital::model::check::{Check, Finding};
+use hospital::model::report::Report;
+use hospital::model::suite::Suite;
 use hospital::round::Runner;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -218,5 +218,5 @@ fn stuck() -> (Arc<Check>, mpsc::Sender<()>) {
         let _ = gate.lock().map(|gate| gate.recv());
         Finding::PASS
     };
-    (Arc::new(Check { timeout: TIMEOUT, ..Check::new("stuck", wait) }), release)
+    (Arc::new(Check::new("stuck", wait).timeout(TIMEOUT)), release)
 }

@@ -9,71 +9,73 @@
 //!           worker  worker  worker     one mio loop each, on the shared listener
 //! ```
 //!
-//! How a setting becomes an answer, in reading order: environment → `settings` → `collect` → `plan` →
-//! `sys::sockets` → `master` forks → `worker` accepts → `connection` yields a request → `route` →
-//! `respond::judge` decides → `round` → `report` → `render` → `respond` → `connection` → socket.
-//! `docs/ARCHITECTURE.md` names the rest.
+//! `docs/ARCHITECTURE.md` tells the way of a request, a reload and a crash, file by file; `docs/VERSIONS.md` says what
+//! of this crate a program may rely on.
 
 // What `#[healthcheck]` expands to begins with `::hospital`, inside this crate too.
 extern crate self as hospital;
 
-pub mod address;
-pub mod answer;
-pub mod check;
 pub mod checks;
 mod cli;
 pub mod collect;
-mod disclosure;
-#[cfg(test)]
-mod docs;
-mod duration;
+mod config;
+mod daemon;
+pub mod endpoint;
 pub mod error;
-#[cfg(test)]
-pub mod fuzzing;
-mod harness;
+mod functions;
+// Here, because a healthcheck is named after its module.
+#[path = "functions/healthchecks.rs"]
 pub mod healthchecks;
-#[doc(hidden)]
-pub mod internal;
-mod logging;
-mod master;
-mod panics;
-pub mod perfdata;
-mod plan;
-pub mod render;
-pub mod report;
-pub mod round;
-mod settings;
-mod stamp;
+pub mod model;
 // The only place for unsafe code; each block says why it is sound.
 #[allow(unsafe_code)]
-mod sys;
-mod tally;
-mod worker;
+mod os;
+pub mod render;
+pub mod round;
 
 #[cfg(feature = "tls")]
 pub use checks::cert::assert_cert;
 #[cfg(feature = "dns")]
 pub use checks::dns::assert_dns;
+pub use checks::exec::assert_exec;
 #[cfg(feature = "http")]
 pub use checks::http::assert_http_response;
 pub use checks::ping::assert_ping;
+pub use checks::plugin::assert_plugin;
 pub use checks::tcp::assert_tcp;
 pub use checks::unix::assert_unix;
 
-// Runs the code in this document with the library's examples.
+// Runs the code in these documents with the library's examples.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/DEVELOPER.md")]
 mod developer {}
+#[cfg(doctest)]
+#[doc = include_str!("../docs/VERSIONS.md")]
+mod versions {}
+
+/// An assertion whose finding is dropped would verify nothing:
+///
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// hospital::assert_tcp("127.0.0.1:1");
+/// ```
+///
+/// ```
+/// #![deny(unused_must_use)]
+/// let _finding = hospital::assert_tcp("127.0.0.1:1");
+/// ```
+#[cfg(doctest)]
+mod an_assertion_is_used {}
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-pub use check::{Reason, Result};
-pub use collect::registry::{Registered, is_healthcheck, registered};
+pub use functions::answer::Answer;
+pub use functions::registry::{Registered, is_healthcheck, registered};
 /// Makes a function a healthcheck: collected by its dotted path, run by every runner.
 ///
 /// It goes on a plain `fn` without arguments that returns `()`, [`hospital::Result`] or `Result<(), E>` (see
-/// [`Answer`](answer::Answer)). The function itself stays callable.
+/// [`Answer`]). The function itself stays callable.
 ///
 /// ```
 /// use hospital::healthcheck;
@@ -92,7 +94,7 @@ pub use collect::registry::{Registered, is_healthcheck, registered};
 ///
 /// | option | meaning | unless given |
 /// |---|---|---|
-/// | `timeout = "500ms"` | how long a run may take | [5 s](check::DEFAULT_TIMEOUT) |
+/// | `timeout = "500ms"` | how long a run may take | [5 s](model::check::DEFAULT_TIMEOUT) |
 /// | `tags = ["readiness"]` | words to select it by | none |
 /// | `title = "Orders are taken."` | what it verifies, in one line | the first line of its doc comment, or its name in words |
 /// | `expect = "failure"` | failing is good (`expected_failure`), passing is bad (`unexpected_success`) | `"success"` |
@@ -113,10 +115,11 @@ pub use collect::registry::{Registered, is_healthcheck, registered};
 /// The linker drops a library that nothing refers to. A program whose healthchecks are in a library needs `use shop as
 /// _;`. Where `hospital` is renamed in Cargo.toml, `extern crate other as hospital;` restores its name.
 pub use hospital_macros::healthcheck;
+pub use model::check::{Reason, Result};
 
-use collect::Suite;
 use error::Error;
-use report::Report;
+use model::report::Report;
+use model::suite::Suite;
 
 /// The whole command line and daemon: `fn main() -> ExitCode { hospital::main() }`.
 ///
@@ -179,6 +182,6 @@ pub fn run(suite: Suite, limit: Duration) -> Report {
 /// What the expansion of [`#[healthcheck]`](healthcheck) refers to. Not part of the public interface.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::harness::run_as_test;
+    pub use crate::functions::as_test::run_as_test;
     pub use inventory;
 }

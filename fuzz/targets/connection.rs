@@ -1,5 +1,5 @@
-//! Bytes from a client, see `src/fuzzing/connection.rs`.
+//! Bytes from a client, see `fuzz/src/connection.rs`.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| hospital_fuzz::fuzzing::connection::talk(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| hospital_fuzz::connection::talk(data));

@@ -1,5 +1,5 @@
-//! A request target, see `src/fuzzing/route.rs`.
+//! A request target, see `fuzz/src/route.rs`.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| hospital_fuzz::fuzzing::route::find(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| hospital_fuzz::route::find(data));

@@ -2,30 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
-use super::amount::{self, Amount};
-use super::{Action, Kind, Options};
-use crate::check::{Finding, Reason, Result};
-use crate::perfdata::Perfdata;
-use crate::sys::filesystem::{self, Room};
+use super::{Action, Kind, Opt, Options, Runs};
+use crate::model::amount::{self, Amount};
+use crate::model::check::{Finding, Reason, Result};
+use crate::model::perfdata::Perfdata;
+use crate::os::filesystem::{self, Room};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "disk",
-    options: &["free", "inodes"],
+    options: &[Opt::Text("free"), Opt::Text("inodes")],
     // A network file system whose server is down only answers when that comes back.
-    blocking: true,
+    runs: Runs::OnThread,
     title: "{target} has room",
     build,
 };
-
-/// What must be free by default.
-const FREE: Amount = Amount::Percent(10.0);
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     if !target.starts_with('/') {
         return Err(format!("{target:?} is no absolute path, as in disk:/var"));
     }
     let path = PathBuf::from(target);
-    let free = options.parse("free", Amount::of_bytes)?.unwrap_or(FREE);
+    let free = options.parse_or("free", "10%", Amount::of_bytes)?;
     let inodes = options.parse("inodes", Amount::of_things)?;
     Ok(Box::new(move |_| match Disk::of(&path) {
         Ok(disk) => Finding { perfdata: disk.perfdata(), ..Finding::from(disk.verdict(free, inodes)) },
@@ -39,6 +36,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 /// # Errors
 ///
 /// `Fail` when there is less, `Error` when it cannot be determined.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_disk(path: impl AsRef<Path>, free: Amount, inodes: Option<Amount>) -> Result {
     Disk::of(path.as_ref())?.verdict(free, inodes)
 }
@@ -101,8 +99,10 @@ impl Disk<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{Deadline, Status};
-    use crate::sys::filesystem::Share;
+
+    const FREE: Amount = Amount::Percent(10.0);
+    use crate::model::check::{Deadline, Status};
+    use crate::os::filesystem::Share;
     use std::time::Instant;
 
     fn disk(free: u64, free_inodes: u64, inodes: u64) -> Disk<'static> {

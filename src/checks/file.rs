@@ -7,18 +7,26 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::pattern::Pattern;
-use super::{Action, Kind, Options, amount, default_deadline};
-use crate::check::{Finding, Reason, Result};
-use crate::duration;
-use crate::perfdata::Perfdata;
-use crate::sys::filesystem;
+use super::support::pattern::Pattern;
+use super::{Action, Kind, Opt, Options, Runs, default_deadline};
+use crate::model::check::{Finding, Reason, Result};
+use crate::model::perfdata::Perfdata;
+use crate::model::{amount, duration};
+use crate::os::filesystem;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "file",
-    options: &["max_age", "min_size", "max_size", "match", "owner", "mode", "absent"],
+    options: &[
+        Opt::Text("max_age"),
+        Opt::Text("min_size"),
+        Opt::Text("max_size"),
+        Opt::Text("match"),
+        Opt::Text("owner"),
+        Opt::Text("mode"),
+        Opt::Text("absent"),
+    ],
     // A network file system whose server is down only answers when that comes back.
-    blocking: true,
+    runs: Runs::OnThread,
     title: "{target} is as it should be",
     build,
 };
@@ -73,6 +81,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 /// # Errors
 ///
 /// `Fail` when there is none, or with everything that is wrong with it; `Error` when we may not look.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_file(path: impl AsRef<Path>, expected: &Expected) -> Result {
     let finding = expected.find(path.as_ref(), SystemTime::now());
     super::result(finding)
@@ -83,6 +92,7 @@ pub fn assert_file(path: impl AsRef<Path>, expected: &Expected) -> Result {
 /// # Errors
 ///
 /// `Fail` when there is something, `Error` when we may not look.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_no_file(path: impl AsRef<Path>) -> Result {
     let path = path.as_ref();
     match fs::symlink_metadata(path) {
@@ -197,7 +207,8 @@ fn owner(text: &str) -> std::result::Result<u32, String> {
 
 /// Reads permissions in octal, as chmod takes them.
 fn mode(text: &str) -> std::result::Result<u32, String> {
-    u32::from_str_radix(text, 8)
+    // TOML writes an octal number with this prefix.
+    u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8)
         .ok()
         .filter(|mode| *mode <= 0o7777)
         .ok_or_else(|| "write a mode in octal, as in 0640".to_owned())
@@ -206,7 +217,7 @@ fn mode(text: &str) -> std::result::Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{Deadline, Status};
+    use crate::model::check::{Deadline, Status};
     use std::os::unix::fs::PermissionsExt;
     use std::time::Instant;
 

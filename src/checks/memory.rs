@@ -3,23 +3,25 @@
 use std::fs;
 use std::path::Path;
 
-use super::amount::{self, Amount};
-use super::{Action, Kind, Options, nothing_behind};
-use crate::check::{Finding, Reason, Result};
-use crate::perfdata::Perfdata;
-use crate::sys::cgroup::{self, Version};
+use super::{Action, Kind, Opt, Options, Runs, nothing_behind};
+use crate::model::amount::{self, Amount};
+use crate::model::check::{Finding, Reason, Result};
+use crate::model::perfdata::Perfdata;
+use crate::os::cgroup::{self, Version};
 
-pub(super) const KIND: Kind =
-    Kind { scheme: "memory", options: &["available"], blocking: false, title: "Enough memory is available", build };
-
-/// What must be available by default.
-const AVAILABLE: Amount = Amount::Percent(10.0);
+pub(super) const KIND: Kind = Kind {
+    scheme: "memory",
+    options: &[Opt::Text("available")],
+    runs: Runs::Inline,
+    title: "Enough memory is available",
+    build,
+};
 
 const MEMINFO: &str = "/proc/meminfo";
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     nothing_behind("memory", target)?;
-    let least = options.parse("available", Amount::of_bytes)?.unwrap_or(AVAILABLE);
+    let least = options.parse_or("available", "10%", Amount::of_bytes)?;
     Ok(Box::new(move |_| match Memory::now() {
         Ok(memory) => Finding { perfdata: memory.perfdata(), ..Finding::from(memory.verdict(least)) },
         Err(reason) => Finding::from(Err(reason)),
@@ -32,6 +34,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 /// # Errors
 ///
 /// `Fail` when there is less, `Error` when it cannot be read.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_memory(available: Amount) -> Result {
     Memory::now()?.verdict(available)
 }
@@ -121,7 +124,7 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{Deadline, Status};
+    use crate::model::check::{Deadline, Status};
     use std::time::Instant;
 
     const SAMPLE: &str = "MemTotal:        8000 kB\nMemFree:          100 kB\nMemAvailable:    4000 kB\n";
@@ -206,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_memory_of_this_host_is_found_with_its_figures() {
-        let action = build("", &mut Options::new(vec![("available".into(), "1".into())])).expect("it is well formed");
+        let action = build("", &mut Options::new(vec![("available".into(), "1B".into())])).expect("it is well formed");
         let found = action(Deadline::at(Instant::now()));
         assert_eq!((found.status, found.context), (Status::Pass, None));
         assert!(found.perfdata[0].value > 0.0 && found.perfdata[0].value <= found.perfdata[1].value);

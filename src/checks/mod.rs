@@ -1,56 +1,103 @@
 //! The built-in kinds of check: one file each, one row each in [`BUILTINS`].
 
-pub mod amount;
 #[cfg(feature = "tls")]
 pub mod cert;
 pub mod disk;
 #[cfg(feature = "dns")]
 pub mod dns;
-mod endpoint;
-mod exchange;
 pub mod exec;
 pub mod file;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod load;
 pub mod memory;
-mod options;
-pub mod pattern;
 pub mod ping;
+pub mod plugin;
 pub mod process;
-pub(crate) mod secrets;
+pub(crate) mod support;
 pub mod tcp;
-#[cfg(all(test, feature = "http"))]
-mod testing;
-mod timed;
-#[cfg(feature = "tls")]
-mod tls;
-pub(crate) mod trust;
-#[cfg(feature = "tls")]
-mod trusted;
 pub mod unix;
 
-pub use crate::check::Action;
-pub use options::Options;
+pub use crate::model::check::Action;
+pub use support::options::Options;
 
 use std::time::Instant;
 
-use crate::check::{DEFAULT_TIMEOUT, Deadline, Finding, Reason, Status};
-use secrets::Secrets;
+use crate::model::check::{Code, DEFAULT_TIMEOUT, Deadline, Finding, Reason, Status};
+use support::secrets::Secrets;
 
 /// A kind of check: the scheme before the `:` of a name, and how a target becomes a check.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Kind {
     /// The scheme, as in `tcp`.
     pub scheme: &'static str,
     /// The options of this kind, in addition to those that every check has.
-    pub options: &'static [&'static str],
-    /// Whether a run of it may block.
-    pub blocking: bool,
+    pub options: &'static [Opt],
+    /// Where a run of it takes place.
+    pub runs: Runs,
     /// What it verifies, for the title: `{target}` is replaced.
     pub title: &'static str,
     /// Builds a check from what follows the scheme. The error is one line, without the name.
     pub build: fn(target: &str, options: &mut Options) -> Result<Action, String>,
+}
+
+impl Kind {
+    /// The option with this name.
+    pub fn option(&self, name: &str) -> Option<Opt> {
+        self.options.iter().copied().find(|option| option.name() == name)
+    }
+}
+
+/// An option of a kind, by what its value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opt {
+    /// Text, which may be shown.
+    Text(&'static str),
+    /// Any bytes.
+    Bytes(&'static str),
+    /// Arguments of a program, separated by commas when there is one value.
+    List(&'static str),
+    /// `Name: value`, a header field whose value is a secret.
+    Field(&'static str),
+    /// `NAME=VALUE`, a variable whose value is a secret.
+    Variable(&'static str),
+}
+
+impl Opt {
+    /// Its name, as in `free`.
+    pub const fn name(&self) -> &'static str {
+        match *self {
+            Opt::Text(name) | Opt::Bytes(name) | Opt::List(name) | Opt::Field(name) | Opt::Variable(name) => name,
+        }
+    }
+}
+
+/// Where a run of a check takes place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// In the worker's loop: it never blocks.
+    Inline,
+    /// On a thread: it may block.
+    OnThread,
+    /// On a thread that waits for a program, which is the target.
+    AsProgram,
+}
+
+impl Runs {
+    pub(crate) fn blocks(self) -> bool {
+        match self {
+            Runs::Inline => false,
+            Runs::OnThread | Runs::AsProgram => true,
+        }
+    }
+
+    pub(crate) fn code(self) -> Code {
+        match self {
+            Runs::Inline | Runs::OnThread => Code::BuiltIn,
+            Runs::AsProgram => Code::Program,
+        }
+    }
 }
 
 /// All built-in kinds, one row each.
@@ -67,6 +114,7 @@ pub static BUILTINS: &[Kind] = &[
     #[cfg(feature = "tls")]
     cert::KIND,
     exec::KIND,
+    plugin::KIND,
     disk::KIND,
     file::KIND,
     load::KIND,
@@ -74,13 +122,18 @@ pub static BUILTINS: &[Kind] = &[
     process::KIND,
 ];
 
+/// The kind of a program without a scheme, such as one in a folder: by their custom, plugins are named `check_*`.
+pub(crate) fn of_program(name: &str) -> &'static Kind {
+    if name.starts_with("check_") { &plugin::KIND } else { &exec::KIND }
+}
+
 /// Refuses a target, for kinds that check this host as a whole.
 fn nothing_behind(scheme: &str, target: &str) -> Result<(), String> {
     if target.is_empty() { Ok(()) } else { Err(format!("{scheme} takes no target, got {target:?}: write {scheme}:")) }
 }
 
 /// Turns a finding that is not judged yet into the result of an assertion.
-fn result(finding: Finding) -> crate::check::Result {
+fn result(finding: Finding) -> crate::model::check::Result {
     let context = finding.context.unwrap_or_default();
     match finding.status {
         Status::Pass | Status::ExpectedFailure => Ok(()),

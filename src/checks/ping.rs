@@ -7,14 +7,19 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::endpoint::{Endpoint, authority};
-use super::timed::{self, Timed, is_ours, spoken};
-use super::{Action, Kind, Options, default_deadline, since};
-use crate::check::{Deadline, Finding, Reason, Result, Status};
-use crate::perfdata::Perfdata;
+use super::support::target::{Endpoint, authority};
+use super::support::timed::{self, Timed, is_ours, spoken};
+use super::{Action, Kind, Opt, Options, Runs, default_deadline, since};
+use crate::model::check::{Deadline, Finding, Reason, Result, Status};
+use crate::model::perfdata::Perfdata;
 
-pub(super) const KIND: Kind =
-    Kind { scheme: "ping", options: &["count", "loss"], blocking: true, title: "{target} answers a ping", build };
+pub(super) const KIND: Kind = Kind {
+    scheme: "ping",
+    options: &[Opt::Text("count"), Opt::Text("loss")],
+    runs: Runs::OnThread,
+    title: "{target} answers a ping",
+    build,
+};
 
 /// How many echoes to send, and what percentage of them may be lost.
 struct Terms {
@@ -26,15 +31,15 @@ const ONE: Terms = Terms { count: 1, loss: 0.0 };
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let host = parse(target)?;
-    let count = options.parse("count", |text| match text.parse() {
+    let count = options.parse_or("count", "1", |text| match text.parse() {
         Ok(count @ 1..=100) => Ok(count),
         _ => Err("write a number from 1 to 100"),
     })?;
-    let loss = options.parse("loss", |text| match text.strip_suffix('%').unwrap_or(text).parse() {
+    let loss = options.parse_or("loss", "0%", |text| match text.strip_suffix('%').unwrap_or(text).parse() {
         Ok(loss) if (0.0..100.0).contains(&loss) => Ok(loss),
         _ => Err("write a percentage below 100, as in 20%"),
     })?;
-    let terms = Terms { count: count.unwrap_or(ONE.count), loss: loss.unwrap_or(ONE.loss) };
+    let terms = Terms { count, loss };
     Ok(Box::new(move |deadline| match ping(&host, &terms, deadline) {
         Ok(perfdata) => Finding { status: Status::Pass, context: None, perfdata },
         Err(reason) => Finding::from(Err::<(), _>(reason)),
@@ -54,6 +59,7 @@ fn parse(target: &str) -> std::result::Result<Endpoint, String> {
 /// # Errors
 ///
 /// `Fail` when it does not, `Error` when its name cannot be looked up or we may not send pings.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_ping(host: &str) -> Result {
     ping(&parse(host).map_err(Reason::Error)?, &ONE, default_deadline()).map(drop)
 }
@@ -264,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs root: run tests/run"]
+    #[ignore = "needs root"]
     fn the_loopback_answers_on_both_families() {
         for host in ["127.0.0.1", "::1", "[::1]", "localhost"] {
             assert_eq!(assert_ping(host), Ok(()), "{host}");

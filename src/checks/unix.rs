@@ -6,15 +6,20 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::endpoint::authority;
-use super::exchange::Exchange;
-use super::timed::{self, Timed, reason, spoken};
-use super::{Action, Kind, Options, default_deadline, since};
-use crate::check::{Deadline, Finding, Reason, Result};
-use crate::sys::descriptors::is_of_another_type;
+use super::support::exchange::Exchange;
+use super::support::target::authority;
+use super::support::timed::{self, Timed, reason, spoken};
+use super::{Action, Kind, Options, Runs, default_deadline, since};
+use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::os::descriptors::is_of_another_type;
 
-pub(super) const KIND: Kind =
-    Kind { scheme: "unix", options: Exchange::OPTIONS, blocking: true, title: "{target} accepts connections", build };
+pub(super) const KIND: Kind = Kind {
+    scheme: "unix",
+    options: Exchange::OPTIONS,
+    runs: Runs::OnThread,
+    title: "{target} accepts connections",
+    build,
+};
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let name = authority(target).to_owned();
@@ -28,6 +33,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 /// # Errors
 ///
 /// `Fail` when it does not, `Error` when we may not try.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_unix(path: &str) -> Result {
     check(path, &Exchange::default(), default_deadline())
 }
@@ -127,7 +133,7 @@ mod tests {
         let server = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
         server.bind(&address).and_then(|()| server.listen(0)).expect("the folder is ours");
         let _first = connect(&address, default_deadline()).expect("there is one place");
-        let deadline = Deadline::at(Instant::now() + Duration::from_secs(1));
+        let deadline = default_deadline();
         let found = check(path.to_str().expect("a plain path"), &Exchange::default(), deadline);
         assert!(matches!(&found, Err(Reason::Fail(text)) if text.contains("nothing came in time")), "{found:?}");
         assert!(Instant::now() < deadline.instant());

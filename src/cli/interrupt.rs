@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::live;
-use crate::sys::{signals, tree};
+use crate::os::{signals, tree};
 
 /// Whether the process is about to end by a signal.
 pub(super) struct Interrupts {

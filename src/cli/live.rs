@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use console::{Style, Term};
 
 use super::unittest;
-use crate::check::Status;
-use crate::report::Outcome;
+use crate::model::check::Status;
+use crate::model::report::Outcome;
+use crate::os::descriptors;
 use crate::round::Round;
-use crate::sys::descriptors;
 
 /// How many running checks are named.
 const NAMED: usize = 3;

@@ -5,7 +5,6 @@
 
 mod file;
 mod folder;
-pub mod registry;
 mod sources;
 mod spec;
 
@@ -15,10 +14,14 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::check::Check;
-use crate::checks::trust;
+use crate::checks::Runs;
+use crate::checks::support::ownership;
 use crate::error::Error;
-use crate::stamp::Stamp;
+use crate::functions::registry;
+use crate::model::check::Check;
+use crate::model::id;
+use crate::model::suite::Suite;
+use crate::os::stamp::Stamp;
 #[cfg(test)]
 pub(crate) use spec::COMMON;
 use spec::Spec;
@@ -28,57 +31,6 @@ pub use sources::Sources;
 
 /// Where to look for checks without names.
 const UNNAMED: [&str; 2] = ["./healthchecks.toml", "./healthchecks"];
-
-/// The checks collected for one request, each id once, in the order in which they were named.
-#[derive(Clone, Debug, Default)]
-pub struct Suite {
-    checks: Arc<[Arc<Check>]>,
-}
-
-impl Suite {
-    /// The checks, in order.
-    pub fn checks(&self) -> &[Arc<Check>] {
-        &self.checks
-    }
-
-    /// Whether it is the very same suite, from the same collection.
-    pub fn is(&self, other: &Suite) -> bool {
-        Arc::ptr_eq(&self.checks, &other.checks)
-    }
-
-    /// The part of the suite at or under a dotted path; empty when nothing is there.
-    pub fn at(&self, path: &str) -> Suite {
-        let dotted = registry::dotted(path);
-        // An address may contain `::`, and means it literally.
-        let wanted = |id: &str| registry::is_at(id, &dotted) || registry::is_at(id, path);
-        Suite { checks: self.checks.iter().filter(|check| wanted(&check.id)).cloned().collect() }
-    }
-
-    /// The part of the suite that has one of these tags, if there are any, and is not at or under one of these names.
-    pub fn select(&self, tags: &[String], excluded: &[String]) -> Suite {
-        if tags.is_empty() && excluded.is_empty() {
-            return self.clone();
-        }
-        let tagged = |check: &Check| tags.is_empty() || check.tags.iter().any(|tag| tags.contains(tag));
-        let excluded: Vec<_> = excluded.iter().map(|name| self.at(name)).collect();
-        let excluded: HashSet<_> = excluded.iter().flat_map(Suite::checks).map(|check| &check.id).collect();
-        let wanted = |check: &&Arc<Check>| tagged(check) && !excluded.contains(&check.id);
-        Suite { checks: self.checks.iter().filter(wanted).cloned().collect() }
-    }
-
-    /// The ids, joined for a message.
-    pub fn known(&self) -> String {
-        listed(self.checks.iter().map(|check| check.id.clone()))
-    }
-}
-
-impl FromIterator<Arc<Check>> for Suite {
-    /// Of several checks with the same id, the first stays.
-    fn from_iter<I: IntoIterator<Item = Arc<Check>>>(checks: I) -> Suite {
-        let mut seen = HashSet::new();
-        Suite { checks: checks.into_iter().filter(|check| seen.insert(check.id.clone())).collect() }
-    }
-}
 
 /// Collects the checks that these names select; without names, those in `./healthchecks.toml` and `./healthchecks/`.
 /// `origin` says where the names were given, for error messages.
@@ -109,15 +61,24 @@ struct Collector<'a> {
     origin: &'a str,
     found: Vec<Found>,
     stamps: Vec<Stamp>,
+    notes: Vec<String>,
+}
+
+/// What the names came to.
+struct Collected {
+    suite: Result<Suite, Error>,
+    /// Those of all files that were looked at, even if reading failed.
+    stamps: Vec<Stamp>,
+    /// A line for each thing that was left out, or looks like a mistake.
+    notes: Vec<String>,
 }
 
 impl Collector<'_> {
-    /// Reads the names. The stamps are those of all files that were looked at, even if reading failed.
-    fn read(names: &[String], origin: &str) -> (Vec<Stamp>, Result<Suite, Error>) {
-        let mut collector = Collector { origin, found: Vec::new(), stamps: Vec::new() };
+    fn read(names: &[String], origin: &str) -> Collected {
+        let mut collector = Collector { origin, found: Vec::new(), stamps: Vec::new(), notes: Vec::new() };
         let result = collector.add_all(names);
-        let Collector { found, stamps, .. } = collector;
-        (stamps, result.and_then(|()| unique(found)))
+        let Collector { found, stamps, notes, .. } = collector;
+        Collected { suite: result.and_then(|()| unique(found)), stamps, notes }
     }
 
     fn add_all(&mut self, names: &[String]) -> Result<(), Error> {
@@ -151,12 +112,15 @@ impl Collector<'_> {
         match Spec::parse(name).map_err(unclear)? {
             Some(spec) => self.add_spec(spec),
             None if is_path(name) => self.add_path(name),
-            None if registry::is_dotted(name) => {
+            None if is_host_and_port(name) => {
+                Err(self.wrong(name, &format!("a port is checked by tcp: write tcp://{name}")))
+            }
+            None if id::is_dotted(name) => {
                 Err(self.wrong(name, &format!("no check is registered there (known: {})", registry::known())))
             }
             None => {
                 let why = format!(
-                    "it is no dotted path, no [label=]scheme:target (schemes: {}) and no path that begins with / or ./",
+                    "it is neither a dotted path, nor [label=]scheme:target (schemes: {}), nor a path that begins with / or ./",
                     spec::schemes()
                 );
                 Err(self.wrong(&without_user(name), &why))
@@ -170,7 +134,8 @@ impl Collector<'_> {
         // A target that is not a URL may have been meant as one, with a password before its `@`.
         let user = spec.target.rfind('@').map(|at| spec.target[..at].to_owned()).filter(|user| !user.is_empty());
         let veiled = |text: &str| user.iter().fold(text.to_owned(), |text, user| text.replace(user, "***"));
-        let check = spec.build().map_err(|error| self.wrong(&veiled(&from), &veiled(&error)))?;
+        let (check, notes) = spec.build().map_err(|error| self.wrong(&veiled(&from), &veiled(&error)))?;
+        self.notes.extend(notes.iter().map(|note| format!("{from}: {note}")));
         self.found.push(Found { check, from, registered: false });
         Ok(())
     }
@@ -202,19 +167,24 @@ impl Collector<'_> {
         metadata
     }
 
+    fn leave_out(&mut self, path: &Path, why: &str) {
+        self.notes.push(format!("{} is not a check: {why}", path.display()));
+    }
+
     fn wrong(&self, name: &str, why: &str) -> Error {
         Error::Usage(format!("{} names {name:?}, but {why}", self.origin))
     }
 }
 
-/// Refuses the program of an `exec` check that others may change, if it is given by a path. A bare name is only looked
-/// up, and checked, when it is run.
+/// Refuses a program that others may change.
 fn verify_program(spec: &Spec) -> Result<(), Error> {
-    let target = spec.plain_target();
-    match Path::new(&target).metadata() {
-        Ok(metadata) if spec.scheme == "exec" && target.contains('/') => trust::verify(Path::new(&target), &metadata),
-        Ok(_) | Err(_) => Ok(()),
+    if spec.known_kind().is_none_or(|kind| kind.runs != Runs::AsProgram) {
+        return Ok(());
     }
+    let target = spec.plain_target();
+    let path = Path::new(&target);
+    // A kind refuses what is not there.
+    path.metadata().map_or(Ok(()), |metadata| ownership::verify(path, &metadata))
 }
 
 /// The first id that appears for the second time.
@@ -233,6 +203,12 @@ fn is_path(name: &str) -> bool {
     ["/", "./", "../"].iter().any(|start| name.starts_with(start)) || name.ends_with(".toml")
 }
 
+/// Whether a name that has no scheme ends like an address: `127.0.0.1:8081`.
+fn is_host_and_port(name: &str) -> bool {
+    let parts = name.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.ends_with(':'));
+    parts.is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+}
+
 /// The checks, if their ids are unique. A registered check that several paths collect is one check.
 fn unique(found: Vec<Found>) -> Result<Suite, Error> {
     let mut first: HashMap<String, (String, bool)> = HashMap::new();
@@ -249,17 +225,6 @@ fn unique(found: Vec<Found>) -> Result<Suite, Error> {
         }
     }
     Ok(found.into_iter().map(|Found { check, from, .. }| Arc::new(Check { origin: from, ..check })).collect())
-}
-
-/// The first names in full and the number of the others: a message stays on one line, however much was collected.
-fn listed(names: impl Iterator<Item = String>) -> String {
-    const SHOWN: usize = 20;
-    let names: Vec<_> = names.collect();
-    match names.len() {
-        0 => "none".to_owned(),
-        n if n <= SHOWN => names.join(", "),
-        n => format!("{}, and {} more", names[..SHOWN].join(", "), n - SHOWN),
-    }
 }
 
 #[cfg(test)]
@@ -336,8 +301,8 @@ mod tests {
             ("/no/such", "HEALTHCHECKS names \"/no/such\", but there is no such file or folder"),
             ("no-such.toml", "HEALTHCHECKS names \"no-such.toml\", but there is no such file or folder"),
             ("shop.db", "HEALTHCHECKS names \"shop.db\", but no check is registered there (known: hospital."),
-            ("", "HEALTHCHECKS names \"\", but it is no dotted path, no [label=]scheme:target (schemes: tcp, "),
-            ("db=shop.db", "HEALTHCHECKS names \"db=shop.db\", but it is no dotted path"),
+            ("", "HEALTHCHECKS names \"\", but it is neither a dotted path, nor [label=]scheme:target (schemes: tcp, "),
+            ("db=shop.db", "HEALTHCHECKS names \"db=shop.db\", but it is neither a dotted path"),
             ("tcp://u:hunter2@db", "HEALTHCHECKS names \"tcp://db\", but "),
             ("tcp://u:hunter2/x@db:1", "HEALTHCHECKS: a user or password holds a '/'"),
         ] {
@@ -349,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_long_list_is_cut_to_one_readable_line() {
-        let text = listed((0..1000).map(|n| format!("check.{n}")));
+        let text = crate::model::id::listed((0..1000).map(|n| format!("check.{n}")));
         assert!(text.ends_with("check.19, and 980 more"), "{text}");
     }
 }

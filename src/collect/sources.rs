@@ -3,10 +3,10 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::{Collector, Suite};
-use crate::check::{Check, Finding};
+use super::{Collected, Collector, Suite};
 use crate::error::Error;
-use crate::stamp::Stamp;
+use crate::model::check::{Check, Code, Finding};
+use crate::os::stamp::Stamp;
 
 /// Names, what they collect, and the state of the files that were read.
 #[derive(Clone, Debug)]
@@ -15,6 +15,7 @@ pub struct Sources {
     origin: String,
     suite: Suite,
     stamps: Vec<Stamp>,
+    notes: Vec<String>,
 }
 
 impl Sources {
@@ -25,8 +26,8 @@ impl Sources {
     /// Those of [`super::collect`].
     pub fn read<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Sources, Error> {
         let names: Vec<String> = names.iter().map(|name| name.as_ref().to_owned()).collect();
-        let (stamps, suite) = Collector::read(&names, origin);
-        Ok(Sources { names, origin: origin.to_owned(), suite: suite?, stamps })
+        let Collected { suite, stamps, notes } = Collector::read(&names, origin);
+        Ok(Sources { names, origin: origin.to_owned(), suite: suite?, stamps, notes })
     }
 
     /// The collected suite.
@@ -34,12 +35,17 @@ impl Sources {
         &self.suite
     }
 
-    /// Whether there are checks that start programs, or can be once their files have changed.
-    pub(crate) fn may_start_programs(&self) -> bool {
-        !self.stamps.is_empty() || self.suite.checks().iter().any(|check| check.kind == "exec")
+    /// A line for each file of a folder that was left out, and for each thing that looks like a mistake.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
-    /// Whether a file or folder looks different from when it was read. Costs one system call for each, and nothing if
+    /// Whether there are checks that start programs, or can be once their files have changed.
+    pub(crate) fn may_start_programs(&self) -> bool {
+        !self.stamps.is_empty() || self.suite.checks().iter().any(|check| check.code == Code::Program)
+    }
+
+    /// Whether a file or folder looks different from when it was read, or may do so unseen. Costs one system call for each, and nothing if
     /// no name is a path.
     pub fn changed(&self) -> bool {
         self.stamps.iter().any(Stamp::is_stale)
@@ -58,11 +64,20 @@ impl Sources {
         Some(hasher.finish())
     }
 
+    /// Whether something in it is for sure not what was read.
+    pub(crate) fn differs(&self) -> bool {
+        self.stamps.iter().any(Stamp::differs)
+    }
+
     /// Reads everything again. If something in it is wrong now, the last good suite stays, with one more check that is
     /// an error and reports what is wrong.
     pub fn refresh(&mut self) {
-        let (stamps, suite) = Collector::read(&self.names, &self.origin);
+        let Collected { suite, stamps, notes } = Collector::read(&self.names, &self.origin);
         self.stamps = stamps;
+        let before = std::mem::replace(&mut self.notes, notes);
+        for note in self.notes.iter().filter(|note| !before.contains(note)) {
+            tracing::warn!("{note}");
+        }
         self.suite = match suite {
             Ok(suite) => suite,
             Err(error) => {
@@ -78,11 +93,8 @@ impl Sources {
 /// The check that reports a change that cannot be used.
 fn complaint(error: &Error) -> Check {
     let context = format!("the last change is not in use: {error}");
-    Check {
-        title: "The files of healthchecks can be used".to_owned(),
-        blocking: false,
-        ..Check::new("hospital.sources", move |_| Finding::error(context.clone()))
-    }
+    let check = Check::new("hospital.sources", move |_| Finding::error(context.clone()));
+    check.title("The files of healthchecks can be used").in_place()
 }
 
 #[cfg(test)]
@@ -93,7 +105,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     fn contexts(sources: &Sources) -> Vec<(String, Option<String>)> {
-        let deadline = crate::check::Deadline::at(Instant::now());
+        let deadline = crate::model::check::Deadline::at(Instant::now());
         let inline = sources.suite().checks().iter().filter(|check| !check.blocking);
         inline.map(|check| (check.id.clone(), check.run(deadline).context)).collect()
     }

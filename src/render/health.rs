@@ -8,16 +8,19 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::{Format, exit_code, json};
-use crate::check::Status;
-use crate::report::{Outcome, Report};
+use crate::model::check::Status;
+use crate::model::report::{Outcome, Report};
 
 pub(super) const FORMAT: Format = Format {
     name: "health+json",
     media_type: "application/health+json",
-    timeless: false,
     write,
     exit_code,
     is_success: Report::passes,
+    timeless: false,
+    verbose: None,
+    refusal: None,
+    is_page: false,
 };
 
 /// The draft's three words.
@@ -100,8 +103,8 @@ fn checks<S: Serializer>(outcomes: &&[Outcome], serializer: S) -> Result<S::Ok, 
 mod tests {
     use super::super::tests::{ALL, HOSTILE, hostile, written};
     use super::*;
-    use crate::perfdata::Perfdata;
-    use crate::report::tests::report as sample;
+    use crate::model::perfdata::Perfdata;
+    use crate::model::report::tests::report as sample;
     use serde_json::{Value, json};
 
     fn json(report: &Report) -> Value {

@@ -6,16 +6,19 @@
 use std::fmt::{self, Write};
 
 use super::{Format, appended, exit_code};
-use crate::check::Status;
-use crate::report::{Outcome, Report};
+use crate::model::check::Status;
+use crate::model::report::{Outcome, Report};
 
 pub(super) const FORMAT: Format = Format {
     name: "junit",
     media_type: "application/xml; charset=utf-8",
-    timeless: false,
     write: |report, out| appended(out, |text| write(report, text)),
     exit_code,
     is_success: Report::passes,
+    timeless: false,
+    verbose: None,
+    refusal: None,
+    is_page: false,
 };
 
 fn write(report: &Report, out: &mut String) -> fmt::Result {
@@ -78,7 +81,7 @@ impl fmt::Display for Escaped<'_> {
 mod tests {
     use super::super::tests::{ALL, HOSTILE, hostile, written};
     use super::*;
-    use crate::report::tests::report as sample;
+    use crate::model::report::tests::report as sample;
     use proptest::prelude::*;
     use roxmltree::{Document, Node};
 

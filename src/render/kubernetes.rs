@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::report::Report;
+use crate::model::report::Report;
 
 /// The answer of an endpoint such as `readyz`; it names each check when something is wrong or `verbose` is requested.
 pub fn answer(endpoint: &str, report: &Report, verbose: bool) -> String {
@@ -27,8 +27,8 @@ pub fn answer(endpoint: &str, report: &Report, verbose: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Status;
-    use crate::report::tests::report;
+    use crate::model::check::Status;
+    use crate::model::report::tests::report;
 
     #[test]
     fn it_names_the_checks_when_one_fails() {

@@ -7,43 +7,47 @@ pub mod json;
 mod junit;
 pub mod kubernetes;
 pub(crate) mod line;
-pub(crate) mod metrics;
-mod nagios;
+pub(crate) mod nagios;
 pub(crate) mod prometheus;
 mod tap;
 mod text;
 
 use std::fmt;
 
-use crate::report::Report;
+use crate::model::report::Report;
 
 /// A format: its name, and how to write a report in it.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Format {
     /// Its name in `--format` and `?format=`.
     pub name: &'static str,
     /// The media type of an HTTP answer, for `Accept` and `Content-Type`.
     pub media_type: &'static str,
-    /// Whether reports with the same statuses and contexts are written identically, without times and figures.
-    pub timeless: bool,
     /// Appends the report.
     pub write: fn(&Report, &mut Vec<u8>),
     /// The exit code of `hospital check`: [`exit_code`] unless the format has a rule of its own.
     pub exit_code: fn(&Report) -> u8,
     /// Whether an HTTP answer is a success: [`Report::passes`] unless the format has a rule of its own.
     pub is_success: fn(&Report) -> bool,
+    /// Whether reports with the same statuses and contexts are written identically, without times and figures.
+    pub(crate) timeless: bool,
+    /// The same format with all that is known about each check, if it has room for that.
+    pub(crate) verbose: Option<&'static Format>,
+    /// What `hospital check` writes and exits with when an error prevents a report; without it, standard error and the
+    /// exit code of the error are to tell.
+    pub(crate) refusal: Option<Refusal>,
+    /// Whether it is the page for people, which shows more than a report.
+    pub(crate) is_page: bool,
 }
+
+/// An error as text and exit code.
+type Refusal = fn(error: &str) -> (String, u8);
 
 impl Format {
     /// The same format with all that is known about each check, if it has room for that.
     pub fn verbose(&'static self) -> &'static Format {
-        if self.name == json::FORMAT.name { &json::VERBOSE } else { self }
-    }
-
-    /// What `hospital check` writes and exits with when an error prevents a report; `None` if standard error and the
-    /// exit code of the error are to tell.
-    pub fn refusal(&self, error: &str) -> Option<(String, u8)> {
-        (self.name == nagios::FORMAT.name).then(|| nagios::refusal(error))
+        self.verbose.unwrap_or(self)
     }
 }
 
@@ -78,39 +82,39 @@ pub fn named(name: &str) -> Result<&'static Format, String> {
 }
 
 /// Appends the text that `write` produces.
-fn appended(out: &mut Vec<u8>, write: impl FnOnce(&mut String) -> fmt::Result) {
+pub(crate) fn appended(out: &mut Vec<u8>, write: impl FnOnce(&mut String) -> fmt::Result) {
     let mut text = String::new();
     write(&mut text).expect("a string takes all that is written");
     out.append(&mut text.into_bytes());
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::check::{Check, Finding, Status};
-    use crate::perfdata::Perfdata;
-    use crate::report::Outcome;
+    use crate::model::check::{Check, Finding, Status};
+    use crate::model::perfdata::Perfdata;
+    use crate::model::report::Outcome;
     use std::collections::HashSet;
     use std::io::Write;
     use std::process::{Command, Stdio};
     use std::sync::Arc;
     use std::time::Duration;
 
-    pub(super) const ALL: [Status; 6] = Status::ALL;
+    pub(crate) const ALL: [Status; 6] = Status::ALL;
 
     /// What no format may let out of its place.
-    pub(super) const HOSTILE: &str =
+    pub(crate) const HOSTILE: &str =
         "a \"q\" 'q' <b>&amp;</b> ]]> --> | pipe=1\n# TODO hash \\ {}\n1..9\nok 9\n  ...\r\n\tend\x1b[31m é";
 
     /// A failed check whose id, title and context are [`HOSTILE`].
-    pub(super) fn hostile() -> Report {
-        let check = Check { title: HOSTILE.to_owned(), ..Check::new(HOSTILE, |_| Finding::PASS) };
+    pub(crate) fn hostile() -> Report {
+        let check = Check::new(HOSTILE, |_| Finding::PASS).title(HOSTILE);
         let finding = Finding::new(Status::Fail, HOSTILE);
         let elapsed = Duration::from_millis(1);
         Report { outcomes: vec![Outcome { check: Arc::new(check), finding, elapsed, age: elapsed }] }
     }
 
-    pub(super) fn written(format: &Format, report: &Report) -> String {
+    pub(crate) fn written(format: &Format, report: &Report) -> String {
         let mut out = b"before".to_vec();
         (format.write)(report, &mut out);
         String::from_utf8(out).expect("each format is UTF-8").split_off("before".len())
@@ -118,7 +122,7 @@ mod tests {
 
     /// Fails if promtool has any complaint about an exposition.
     #[track_caller]
-    pub(super) fn promtool_accepts(text: &str) {
+    pub(crate) fn promtool_accepts(text: &str) {
         let mut promtool = Command::new("promtool")
             .args(["check", "metrics"])
             .stdin(Stdio::piped())

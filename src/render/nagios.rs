@@ -7,16 +7,19 @@ use std::fmt::{self, Write};
 
 use super::line::one_line;
 use super::{Format, appended};
-use crate::perfdata::Perfdata;
-use crate::report::{Outcome, Report};
+use crate::model::perfdata::Perfdata;
+use crate::model::report::{Outcome, Report};
 
 pub(super) const FORMAT: Format = Format {
     name: "nagios",
     media_type: "text/plain; charset=utf-8",
-    timeless: false,
     write: |report, out| appended(out, |text| write(report, text)),
     exit_code: |report| Verdict::of(report) as u8,
     is_success: Report::passes,
+    timeless: false,
+    verbose: None,
+    refusal: Some(refusal),
+    is_page: false,
 };
 
 /// The state that Nagios derives from a report, with the exit code of a plugin.
@@ -83,7 +86,7 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
 }
 
 /// The output and the exit code of a plugin that cannot check anything; Nagios would take any other for an answer.
-pub(super) fn refusal(error: &str) -> (String, u8) {
+fn refusal(error: &str) -> (String, u8) {
     (
         format!("HOSPITAL {} - {}\n", Verdict::Unknown.word(), one_line(error).replace('|', "\u{a6}")),
         Verdict::Unknown as u8,
@@ -104,9 +107,9 @@ fn described(outcome: &Outcome) -> String {
 mod tests {
     use super::super::tests::{hostile, written};
     use super::*;
-    use crate::check::Status;
-    use crate::perfdata::split;
-    use crate::report::tests::report as sample;
+    use crate::model::check::Status;
+    use crate::model::perfdata::split;
+    use crate::model::report::tests::report as sample;
 
     #[test]
     fn a_report_becomes_the_output_of_a_plugin() {

@@ -7,16 +7,19 @@ use std::fmt;
 
 use super::exposition::{Exposition, Family, Kind, Syntax};
 use super::{Format, appended, exit_code};
-use crate::check::Status;
-use crate::report::Outcome;
+use crate::model::check::Status;
+use crate::model::report::Outcome;
 
 pub(super) const FORMAT: Format = Format {
     name: Syntax::Text.name(),
     media_type: Syntax::Text.media_type(),
-    timeless: false,
     write: |report, out| appended(out, |text| checks(&report.outcomes, &mut Exposition::new(Syntax::Text, text))),
     exit_code,
     is_success: |_| true,
+    timeless: false,
+    verbose: None,
+    refusal: None,
+    is_page: false,
 };
 
 /// The families of a report.
@@ -49,7 +52,7 @@ const PERFDATA: Family = Family {
 };
 
 /// Writes the outcomes of the checks.
-pub(super) fn checks(outcomes: &[Outcome], out: &mut Exposition<'_>) -> fmt::Result {
+pub(crate) fn checks(outcomes: &[Outcome], out: &mut Exposition<'_>) -> fmt::Result {
     out.family(&SUCCESS)?;
     for outcome in outcomes {
         let success = u8::from(!outcome.finding.status.is_bad());
@@ -89,9 +92,9 @@ fn perfdata(outcomes: &[Outcome], out: &mut Exposition<'_>) -> fmt::Result {
 mod tests {
     use super::super::tests::{hostile, promtool_accepts, written};
     use super::*;
-    use crate::perfdata::Perfdata;
-    use crate::report::Report;
-    use crate::report::tests::report as sample;
+    use crate::model::perfdata::Perfdata;
+    use crate::model::report::Report;
+    use crate::model::report::tests::report as sample;
 
     fn with_figures(mut report: Report) -> Report {
         let figures = [("load1", 0.31, ""), ("load1", 9.0, ""), ("a\"b\\c\nd", 1e-7, "s"), ("big", 1e22, "B")];
@@ -132,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs prometheus: run tests/run"]
+    #[ignore = "needs promtool"]
     fn promtool_has_no_complaint() {
         for report in [with_figures(sample(&Status::ALL)), with_figures(hostile()), Report::default()] {
             promtool_accepts(&written(&FORMAT, &report));

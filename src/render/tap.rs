@@ -7,20 +7,23 @@ use std::fmt::{self, Write};
 
 use super::line::one_line;
 use super::{Format, appended, exit_code};
-use crate::check::Status;
-use crate::report::Report;
+use crate::model::check::Status;
+use crate::model::report::Report;
 
 pub(super) const FORMAT: Format = Format {
     name: "tap",
     media_type: "text/plain; charset=utf-8",
-    timeless: false,
     write: |report, out| appended(out, |text| write(report, text)),
     exit_code,
     is_success: Report::passes,
+    timeless: false,
+    verbose: None,
+    refusal: None,
+    is_page: false,
 };
 
 fn write(report: &Report, out: &mut String) -> fmt::Result {
-    writeln!(out, "TAP version 14\n1..{}", report.outcomes.len())?;
+    writeln!(out, "TAP version 13\n1..{}", report.outcomes.len())?;
     for (index, outcome) in report.outcomes.iter().enumerate() {
         let finding = &outcome.finding;
         let context = finding.context.as_deref().unwrap_or_default();
@@ -66,7 +69,7 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::super::tests::{ALL, HOSTILE, hostile, written};
     use super::*;
-    use crate::report::tests::report as sample;
+    use crate::model::report::tests::report as sample;
 
     /// One test point as a TAP 14 parser sees it.
     #[derive(Debug, PartialEq)]
@@ -80,7 +83,7 @@ mod tests {
     /// Parses a document by the grammar of the specification; panics where it does not fit.
     fn read(text: &str) -> Vec<Point> {
         let mut lines = text.lines();
-        assert_eq!(lines.next(), Some("TAP version 14"));
+        assert_eq!(lines.next(), Some("TAP version 13"));
         let plan: usize = lines.next().and_then(|line| line.strip_prefix("1..")?.parse().ok()).expect("a plan");
         let mut points = Vec::new();
         while let Some(line) = lines.next() {

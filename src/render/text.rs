@@ -4,15 +4,18 @@ use std::fmt::Write;
 
 use super::line::one_line;
 use super::{Format, appended, exit_code};
-use crate::report::Report;
+use crate::model::report::Report;
 
 pub(super) const FORMAT: Format = Format {
     name: "text",
     media_type: "text/plain; charset=utf-8",
-    timeless: false,
     write: |report, out| appended(out, |text| write(report, text)),
     exit_code,
     is_success: Report::passes,
+    timeless: false,
+    verbose: None,
+    refusal: None,
+    is_page: false,
 };
 
 fn write(report: &Report, out: &mut String) -> std::fmt::Result {
@@ -42,8 +45,8 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
 mod tests {
     use super::super::tests::{hostile, written};
     use super::*;
-    use crate::check::Status;
-    use crate::report::tests::report as sample;
+    use crate::model::check::Status;
+    use crate::model::report::tests::report as sample;
 
     #[test]
     fn it_lists_the_checks_and_counts_them() {

@@ -1,6 +1,6 @@
-use super::super::testing::tls::{self, Authority, https};
+use super::super::support::testing::tls::{self, Authority, https};
 use super::*;
-use crate::check::Status;
+use crate::model::check::Status;
 use rcgen::KeyPair;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::server::WebPkiClientVerifier;
@@ -132,8 +132,9 @@ fn that_a_server_wants_a_certificate_of_the_client_is_another_matter() {
         let roots = Trusted::take(&mut Options::of(&ca)).and_then(|trusted| trusted.roots()).expect("there is one");
         let roots = roots.at(UnixTime::now());
         let clients =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), super::super::tls::provider()).build();
-        let config = ServerConfig::builder_with_provider(super::super::tls::provider())
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crate::checks::support::tls::provider())
+                .build();
+        let config = ServerConfig::builder_with_provider(crate::checks::support::tls::provider())
             .with_protocol_versions(&[version])
             .expect("the provider has them")
             .with_client_cert_verifier(clients.expect("there is somebody to trust"))

@@ -1,5 +1,5 @@
 use super::*;
-use crate::check::Status;
+use crate::model::check::Status;
 use simple_dns::rdata::{A, AAAA, TXT};
 use simple_dns::{OPCODE, ResourceRecord};
 use std::net::TcpListener;

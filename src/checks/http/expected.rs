@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Number, Value};
 
-use super::super::pattern::Pattern;
-use super::super::secrets::Secrets;
+use super::super::support::pattern::Pattern;
 use super::super::{Options, excerpt};
-use crate::check::Deadline;
-use crate::duration;
+use crate::checks::support::secrets::Secrets;
+use crate::model::check::Deadline;
+use crate::model::duration;
 
 /// How much of a body is read.
 pub(super) const LONGEST_BODY: u64 = 1024 * 1024;
@@ -34,13 +34,10 @@ impl Expected {
     }
 
     pub(super) fn take(options: &mut Options) -> Result<Expected, String> {
-        let written = options.take_all("status").join(",");
-        let statuses = match written.as_str() {
-            "" => Statuses::SUCCESS,
-            text => Statuses::parse(text).ok_or_else(|| {
-                format!("option status={text:?}: write status codes as 200, 3xx or 200-299, with ',' between them")
-            })?,
-        };
+        let written = options.take_all_or("status", "2xx").join(",");
+        let statuses = Statuses::parse(&written).ok_or_else(|| {
+            format!("option status={written:?}: write status codes as 200, 3xx or 200-299, with ',' between them")
+        })?;
         let json = options.take_all("json").iter().map(|text| Pointed::parse(text)).collect::<Result<_, _>>()?;
         Ok(Expected {
             statuses,
@@ -117,8 +114,6 @@ pub(super) struct Statuses {
 }
 
 impl Statuses {
-    const SUCCESS: Statuses = Statuses { ranges: Vec::new(), written: String::new() };
-
     pub(super) fn one(status: u16) -> Statuses {
         Statuses { ranges: vec![(status, status)], written: status.to_string() }
     }
@@ -139,14 +134,11 @@ impl Statuses {
     }
 
     pub(super) fn contains(&self, status: u16) -> bool {
-        match self.ranges.is_empty() {
-            true => (200..300).contains(&status),
-            false => self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&status)),
-        }
+        self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&status))
     }
 
     pub(super) fn written(&self) -> &str {
-        if self.written.is_empty() { "2xx" } else { &self.written }
+        &self.written
     }
 }
 
@@ -216,7 +208,8 @@ mod tests {
             let statuses = Statuses::parse(text).expect(text);
             assert!(statuses.contains(inside) && !statuses.contains(outside), "{text}");
         }
-        assert!(Statuses::SUCCESS.contains(299) && !Statuses::SUCCESS.contains(300));
+        let default = Expected::take(&mut Options::default()).expect("it has defaults").statuses;
+        assert!(default.contains(299) && !default.contains(300));
         for text in ["ok", "2x", "6xx", "0", "600", "300-200", "200,", ","] {
             assert_eq!(Statuses::parse(text), None, "{text}");
         }

@@ -15,21 +15,31 @@ use percent_encoding::percent_decode_str;
 #[cfg(feature = "tls")]
 use rustls::pki_types::ServerName;
 
-use super::endpoint::Endpoint;
-use super::timed::{self, reason, spoken};
+use super::support::secrets;
+use super::support::target::Endpoint;
 #[cfg(feature = "tls")]
-use super::tls;
+use super::support::timed::{self, reason, spoken};
 #[cfg(feature = "tls")]
-use super::trusted::Trusted;
-use super::{Action, Kind, Options, default_deadline, secrets, since, tcp};
-use crate::check::{Deadline, Finding, Reason, Result};
+use super::support::tls;
+#[cfg(feature = "tls")]
+use super::support::tls_roots::Trusted;
+use super::{Action, Kind, Opt, Options, Runs, default_deadline, since, tcp};
+use crate::model::check::{Deadline, Finding, Reason, Result};
 use client::{Body, Connection};
 use expected::{Expected, LONGEST_BODY, Statuses, Verdict};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "http",
-    options: &["status", "method", "header", "match", "json", "redirects", "slow"],
-    blocking: true,
+    options: &[
+        Opt::Text("status"),
+        Opt::Text("method"),
+        Opt::Field("header"),
+        Opt::Text("match"),
+        Opt::Text("json"),
+        Opt::Text("redirects"),
+        Opt::Text("slow"),
+    ],
+    runs: Runs::OnThread,
     title: "http://{target} answers as it should",
     build: |target, options| build("http", target, options),
 };
@@ -37,8 +47,18 @@ pub(super) const KIND: Kind = Kind {
 #[cfg(feature = "tls")]
 pub(super) const KIND_HTTPS: Kind = Kind {
     scheme: "https",
-    options: &["status", "method", "header", "match", "json", "redirects", "slow", "ca", "insecure"],
-    blocking: true,
+    options: &[
+        Opt::Text("status"),
+        Opt::Text("method"),
+        Opt::Field("header"),
+        Opt::Text("match"),
+        Opt::Text("json"),
+        Opt::Text("redirects"),
+        Opt::Text("slow"),
+        Opt::Text("ca"),
+        Opt::Text("insecure"),
+    ],
+    runs: Runs::OnThread,
     title: "https://{target} answers as it should",
     build: |target, options| build("https", target, options),
 };
@@ -58,12 +78,13 @@ fn build(scheme: &str, target: &str, options: &mut Options) -> std::result::Resu
 ///
 /// ```no_run
 /// hospital::assert_http_response("http://127.0.0.1:8000/ping", 200)?;
-/// # Ok::<(), hospital::check::Reason>(())
+/// # Ok::<(), hospital::model::check::Reason>(())
 /// ```
 ///
 /// # Errors
 ///
 /// `Fail` when there is another answer or none, `Error` when the URL is malformed or its host cannot be looked up.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_http_response(url: &str, status: u16) -> Result {
     let probe = Probe::new(url, Expected::status(Statuses::one(status))).map_err(Reason::Error)?;
     probe.run(default_deadline())
@@ -120,8 +141,8 @@ impl Probe {
             true => text.parse().map_err(|_| "write a method, as in HEAD"),
             false => Err("write a method in capitals, as in HEAD"),
         };
-        self.method = options.parse("method", method)?.unwrap_or(self.method);
-        self.redirects = options.parse("redirects", str::parse)?.unwrap_or(self.redirects);
+        self.method = options.parse_or("method", "GET", method)?;
+        self.redirects = options.parse_or("redirects", "0", str::parse)?;
         for header in options.take_all("header") {
             self.headers.push(parse_header(&header)?);
         }

@@ -1,6 +1,6 @@
-use super::super::testing::{answer, http};
+use super::super::support::testing::{answer, http};
 use super::*;
-use crate::check::Status;
+use crate::model::check::Status;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -282,7 +282,7 @@ fn silence_is_a_failure_before_the_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let action = build("http", &format!("//{address}/"), &mut Options::default()).expect("it is well formed");
-    let deadline = Deadline::at(Instant::now() + Duration::from_millis(500));
+    let deadline = default_deadline();
     assert!(text(action(deadline)).contains("to answer with 2xx: nothing came in time"));
     assert!(Instant::now() < deadline.instant());
 }
@@ -320,7 +320,7 @@ fn wrong_options_are_named_and_fields_are_not_shown() {
 
 #[cfg(feature = "tls")]
 mod tls {
-    use super::super::super::testing::tls::{Authority, https, server};
+    use super::super::super::support::testing::tls::{Authority, https, server};
     use super::*;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
     use rustls::ALL_VERSIONS;

@@ -1,6 +1,6 @@
 use super::super::tests::{ALL, HOSTILE, hostile, written};
 use super::*;
-use crate::report::tests::report as sample;
+use crate::model::report::tests::report as sample;
 use roxmltree::{Document, Node};
 
 const NOW: u64 = 1_800_000_000;

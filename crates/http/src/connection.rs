@@ -1,0 +1,370 @@
+//! One HTTP/1.x connection without I/O: bytes in, requests out; responses in, bytes out.
+//!
+//! ```text
+//!             receive            respond            all sent, keep-alive
+//!   Reading ──────────▶ Asked ──────────▶ Writing ───────────────────────▶ Reading
+//!      │                                     │ all sent, close
+//!      │ end, expire                         ▼
+//!      └──────────────▶ Closed ◀───────── Lingering   (half closed: what still comes is thrown away,
+//!                                                      so that no reset overtakes the answer)
+//! ```
+//!
+//! Requests may be pipelined: what arrives after one waits until that one is answered. A body is never read: its
+//! request is answered, and then the connection is closed. Sources: RFC 9110 and 9112. Where they leave a choice to a
+//! server, we take the stricter one: requests are smuggled through what two parsers read differently.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::head::{self, Asked, Method, Reader, Rejection, Request};
+
+/// How much is discarded after an answer before the connection is closed regardless.
+const LINGER_BYTES: usize = 256 * 1024;
+/// How long bytes are discarded, at most.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long a client may take to accept more of its answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The capacity that an idle connection keeps of each buffer.
+pub(crate) const KEPT_CAPACITY: usize = 4 * 1024;
+/// How many empty lines may precede a request.
+const MOST_EMPTY_LINES: usize = 4;
+
+/// How long a connection may wait for its client.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// From the first byte of a head to its last.
+    pub header: Duration,
+    /// From one answer to the next request.
+    pub keep_alive: Duration,
+}
+
+/// What the connection needs next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// More bytes from the client: [`Connection::receive`] or [`Connection::end`].
+    Read,
+    /// An answer to [`Connection::request`]: [`Connection::respond`].
+    Answer,
+    /// Writing [`Connection::output`]: [`Connection::sent`].
+    Write,
+    /// Shutting its sending half down; then it reads on.
+    Shut,
+    /// Closing it.
+    Close,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Reading,
+    Asked(Request),
+    Writing { then: After },
+    Lingering { budget: usize, shut: bool },
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    Read,
+    Linger,
+    Close,
+}
+
+/// A connection; one object can serve one client after another.
+#[derive(Debug)]
+pub struct Connection {
+    state: State,
+    input: Vec<u8>,
+    /// How much of the input is known not to end a head.
+    scanned: usize,
+    /// How many empty lines have arrived since the last request.
+    empty_lines: usize,
+    output: Vec<u8>,
+    written: usize,
+    deadline: Instant,
+    /// Since when it has been waiting for its client, or its client for us.
+    since: Instant,
+    /// The client's address, if it is logged.
+    peer: Option<IpAddr>,
+}
+
+/// An answer to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Response<'a> {
+    /// The status code.
+    pub status: u16,
+    /// Its header lines, in pieces and each with its line end, except Content-Length and Connection.
+    pub fields: &'a [&'a str],
+    /// The body. The answer to HEAD sends only its length.
+    pub body: &'a [u8],
+    /// Whether to close the connection afterwards, whatever the client wants.
+    pub close: bool,
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub fn new(now: Instant, patience: &Patience) -> Connection {
+        Connection {
+            state: State::Reading,
+            input: Vec::new(),
+            scanned: 0,
+            empty_lines: 0,
+            output: Vec::new(),
+            written: 0,
+            deadline: now + patience.header,
+            since: now,
+            peer: None,
+        }
+    }
+
+    /// Frees what its last client made its buffers grow to.
+    pub fn shrink(&mut self) {
+        for buffer in [&mut self.input, &mut self.output] {
+            buffer.clear();
+            buffer.shrink_to(KEPT_CAPACITY);
+        }
+    }
+
+    /// Resets it for the next client, keeping its buffers.
+    pub fn reset(&mut self, now: Instant, patience: &Patience) {
+        self.shrink();
+        let (input, output) = (std::mem::take(&mut self.input), std::mem::take(&mut self.output));
+        *self = Connection { input, output, ..Connection::new(now, patience) };
+    }
+
+    /// What it needs next.
+    pub fn need(&self) -> Need {
+        match self.state {
+            State::Reading | State::Lingering { shut: true, .. } => Need::Read,
+            State::Asked(_) => Need::Answer,
+            State::Writing { .. } => Need::Write,
+            State::Lingering { shut: false, .. } => Need::Shut,
+            State::Closed => Need::Close,
+        }
+    }
+
+    /// When to call [`Connection::expire`]; `None` while it waits for our answer.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Reading | State::Writing { .. } | State::Lingering { .. } => Some(self.deadline),
+            State::Asked(_) | State::Closed => None,
+        }
+    }
+
+    /// Since when we have been waiting for its client; `None` while its client waits for us.
+    pub fn waiting_since(&self) -> Option<Instant> {
+        self.deadline().map(|_| self.since)
+    }
+
+    /// Whether it waits for a request and no byte of it has arrived yet.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Reading) && self.input.is_empty()
+    }
+
+    /// Takes in bytes from the client. Answer a bad request through [`Connection::reject`].
+    pub fn receive(
+        &mut self,
+        bytes: &[u8],
+        now: Instant,
+        reader: &mut Reader,
+        patience: &Patience,
+    ) -> Result<(), Rejection> {
+        match &mut self.state {
+            State::Reading => {
+                if self.input.is_empty() && self.empty_lines == 0 {
+                    self.deadline = now + patience.header;
+                }
+                self.since = now;
+                self.input.extend_from_slice(bytes);
+                self.skip_empty_lines()?;
+                self.parse(reader)
+            }
+            State::Lingering { budget, .. } => {
+                match budget.checked_sub(bytes.len()) {
+                    Some(left) => *budget = left,
+                    None => self.state = State::Closed,
+                }
+                Ok(())
+            }
+            State::Asked(_) | State::Writing { .. } | State::Closed => Ok(()),
+        }
+    }
+
+    /// A few empty lines before a request are not part of it (RFC 9112, 2.2), nor do its limits count them.
+    fn skip_empty_lines(&mut self) -> Result<(), Rejection> {
+        if !self.input.starts_with(b"\r\n") {
+            return Ok(());
+        }
+        let lines = self.input.chunks_exact(2).take_while(|bytes| bytes == b"\r\n").count();
+        self.input.drain(..2 * lines);
+        self.scanned = 0;
+        self.empty_lines += lines;
+        match self.empty_lines {
+            0..=MOST_EMPTY_LINES => Ok(()),
+            _ => Err(Rejection::Malformed("too many empty lines before a request")),
+        }
+    }
+
+    fn parse(&mut self, reader: &mut Reader) -> Result<(), Rejection> {
+        match reader.read(&self.input, self.scanned)? {
+            Some(request) => {
+                self.scanned = 0;
+                self.state = State::Asked(request);
+            }
+            None => self.scanned = self.input.len(),
+        }
+        Ok(())
+    }
+
+    /// The client sends no more. It may still read, so an answer in progress is finished.
+    pub fn end(&mut self) {
+        match self.state {
+            State::Reading | State::Lingering { .. } => self.state = State::Closed,
+            State::Asked(_) | State::Writing { .. } | State::Closed => {}
+        }
+    }
+
+    /// The deadline has passed. A client that was too slow with its head gets an answer.
+    pub fn expire(&mut self) -> Result<(), Rejection> {
+        match self.state {
+            State::Reading if !self.input.is_empty() => Err(Rejection::Timeout),
+            State::Reading | State::Writing { .. } | State::Lingering { .. } => {
+                self.state = State::Closed;
+                Ok(())
+            }
+            State::Asked(_) | State::Closed => Ok(()),
+        }
+    }
+
+    fn asked(&self) -> Option<&Request> {
+        match &self.state {
+            State::Asked(request) => Some(request),
+            State::Reading | State::Writing { .. } | State::Lingering { .. } | State::Closed => None,
+        }
+    }
+
+    /// The request that waits for its answer.
+    pub fn request(&self) -> Option<Asked<'_>> {
+        self.asked().map(|request| request.asked(&self.input))
+    }
+
+    /// The number of that request: requests with the same number have the same head.
+    pub fn number(&self) -> Option<u64> {
+        self.asked().map(|request| request.number)
+    }
+
+    /// What has arrived of the head that an answer is for, and since when we could have answered it: its last byte had
+    /// arrived, and the answer before it was sent.
+    pub fn head(&self) -> (&[u8], Instant) {
+        let length = self.asked().map_or(self.input.len(), |request| request.length);
+        (&self.input[..length], self.since)
+    }
+
+    /// Notes the client's address.
+    pub fn set_peer(&mut self, peer: Option<IpAddr>) {
+        self.peer = peer;
+    }
+
+    /// The client's address, if it was noted.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.peer
+    }
+
+    /// Answers the request.
+    pub fn respond(&mut self, response: Response<'_>, now: Instant) {
+        let Some(request) = self.asked() else { return };
+        let close = response.close || !request.keep_alive;
+        // A client that has not announced a close may have sent more. Closing on that sends a reset, which would
+        // overtake a long answer.
+        let after = if request.has_body || close && request.keep_alive {
+            After::Linger
+        } else if close {
+            After::Close
+        } else {
+            After::Read
+        };
+        let (head_only, minor) = (request.method == Method::Head, request.minor);
+        self.input.drain(..request.length);
+        self.empty_lines = 0;
+        self.write(response, after, head_only, minor, now);
+    }
+
+    /// Answers a request that could not be read, and closes the connection afterwards.
+    pub fn reject(&mut self, response: Response<'_>, now: Instant) {
+        let head_only = self.input.starts_with(b"HEAD ");
+        self.input.clear();
+        self.write(response, After::Linger, head_only, 1, now);
+    }
+
+    fn write(&mut self, response: Response<'_>, then: After, head_only: bool, minor: u8, now: Instant) {
+        head::write(&mut self.output, &response, then != After::Read, minor);
+        if !head_only {
+            self.output.extend_from_slice(response.body);
+        }
+        self.written = 0;
+        self.deadline = now + WRITE_TIMEOUT;
+        self.since = now;
+        self.state = State::Writing { then };
+    }
+
+    /// What to write to the client.
+    pub fn output(&self) -> &[u8] {
+        &self.output[self.written..]
+    }
+
+    /// This many bytes of the output were written.
+    pub fn sent(
+        &mut self,
+        count: usize,
+        now: Instant,
+        reader: &mut Reader,
+        patience: &Patience,
+    ) -> Result<(), Rejection> {
+        let State::Writing { then } = self.state else { return Ok(()) };
+        self.written += count;
+        self.since = now;
+        if self.written < self.output.len() {
+            self.deadline = now + WRITE_TIMEOUT;
+            return Ok(());
+        }
+        self.output.clear();
+        self.written = 0;
+        match then {
+            After::Close => self.state = State::Closed,
+            After::Linger => {
+                self.deadline = now + LINGER;
+                self.state = State::Lingering { budget: LINGER_BYTES, shut: false };
+            }
+            After::Read => {
+                self.state = State::Reading;
+                self.output.shrink_to(KEPT_CAPACITY);
+                self.skip_empty_lines()?;
+                if self.input.is_empty() {
+                    self.deadline = now + patience.keep_alive;
+                    self.input.shrink_to(KEPT_CAPACITY);
+                } else {
+                    // A pipelined request may have been waiting here.
+                    self.deadline = now + patience.header;
+                    return self.parse(reader);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The sending half was shut down.
+    pub fn shut(&mut self) {
+        if let State::Lingering { shut, .. } = &mut self.state {
+            *shut = true;
+        }
+    }
+
+    /// Waits for the client's next step until then at the latest.
+    pub fn hasten(&mut self, deadline: Instant) {
+        self.deadline = self.deadline.min(deadline);
+    }
+
+    /// Ends it, whatever its state: the client is gone, or its place is needed.
+    pub fn close(&mut self) {
+        self.state = State::Closed;
+    }
+}

@@ -1,0 +1,344 @@
+//! Conversations with a connection, without a socket.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::head::Request;
+use proptest::prelude::*;
+
+const LIMITS: Limits = Limits { line: 4094, fields: 100, field_size: 8190 };
+const PATIENCE: Patience = Patience { header: Duration::from_secs(10), keep_alive: Duration::from_secs(75) };
+
+/// A client and its connection.
+struct Talk {
+    connection: Connection,
+    reader: Reader,
+    now: Instant,
+    /// What the client has received.
+    heard: String,
+    shut: bool,
+}
+
+impl Talk {
+    fn new() -> Talk {
+        let now = Instant::now();
+        let (connection, reader) = (Connection::new(now, &PATIENCE), Reader::new(LIMITS));
+        Talk { connection, reader, now, heard: String::new(), shut: false }
+    }
+
+    /// The client sends this, and is answered as far as possible; the body of each answer is its target.
+    fn say(&mut self, bytes: impl AsRef<[u8]>) -> &mut Talk {
+        let result = self.connection.receive(bytes.as_ref(), self.now, &mut self.reader, &PATIENCE);
+        self.go_on(result);
+        self
+    }
+
+    fn go_on(&mut self, mut result: Result<(), Rejection>) {
+        loop {
+            if let Err(rejection) = result {
+                let (status, why) = rejection.answer();
+                self.connection.reject(response(status, why), self.now);
+            }
+            match self.connection.need() {
+                Need::Read | Need::Close => return,
+                Need::Shut => {
+                    self.shut = true;
+                    self.connection.shut();
+                    result = Ok(());
+                }
+                Need::Answer => {
+                    let target = self.connection.request().expect("it needs an answer").target.to_owned();
+                    self.connection.respond(response(200, &target), self.now);
+                    result = Ok(());
+                }
+                Need::Write => {
+                    // In pieces, as a slow client would read it.
+                    let output = self.connection.output();
+                    let piece = &output[..output.len().min(100)];
+                    self.heard.push_str(std::str::from_utf8(piece).expect("answers are ASCII here"));
+                    result = self.connection.sent(piece.len(), self.now, &mut self.reader, &PATIENCE);
+                }
+            }
+        }
+    }
+
+    fn statuses(&self) -> Vec<&str> {
+        let heads = self.heard.split("HTTP/1.1 ").skip(1).filter_map(|text| text.get(..3));
+        heads.filter(|status| status.bytes().all(|byte| byte.is_ascii_digit())).collect()
+    }
+}
+
+fn response<'a>(status: u16, body: &'a str) -> Response<'a> {
+    Response {
+        status,
+        fields: &["Server: hospital\r\nCache-Control: ", "no-store\r\n"],
+        body: body.as_bytes(),
+        close: false,
+    }
+}
+
+fn talk(bytes: impl AsRef<[u8]>) -> Talk {
+    let mut talk = Talk::new();
+    talk.say(bytes);
+    talk
+}
+
+#[test]
+fn a_request_is_answered_and_the_connection_kept() {
+    let mut talk = talk("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+    insta::assert_snapshot!(talk.heard.replace('\r', ""), @r"
+    HTTP/1.1 200 OK
+    Content-Length: 2
+    Server: hospital
+    Cache-Control: no-store
+
+    /a
+    ");
+    talk.say("GET /b HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(talk.statuses(), ["200", "200"]);
+    assert!(talk.connection.is_idle());
+}
+
+#[test]
+fn it_is_closed_when_the_client_or_its_version_wants_it() {
+    for (request, closed) in [
+        ("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", true),
+        ("GET / HTTP/1.1\r\nHost: x\r\nConnection: foo, CLOSE\r\n\r\n", true),
+        ("GET / HTTP/1.0\r\n\r\n", true),
+        ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", false),
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", false),
+    ] {
+        let talk = talk(request);
+        assert_eq!(talk.connection.need() == Need::Close, closed, "{request:?}");
+        assert_eq!(talk.heard.contains("Connection: close"), closed, "{request:?}");
+    }
+    assert!(talk("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").heard.contains("Connection: keep-alive"));
+}
+
+#[test]
+fn head_is_told_the_length_and_not_the_body() {
+    let talk = talk("HEAD /abc HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(talk.heard.contains("Content-Length: 4\r\n"));
+    assert!(talk.heard.ends_with("\r\n\r\n"));
+}
+
+#[test]
+fn a_body_is_never_read_but_its_request_is_answered() {
+    for field in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+        let mut talk = talk(format!("POST / HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\nhello"));
+        assert_eq!(talk.statuses(), ["200"], "{field}");
+        assert!(talk.heard.contains("Connection: close") && talk.shut, "{field}");
+        talk.say("GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(talk.statuses(), ["200"], "what follows a body is no request");
+    }
+    assert!(talk("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").connection.is_idle());
+}
+
+#[test]
+fn what_is_no_request_is_refused_with_its_own_status() {
+    let long = "x".repeat(9000);
+    let many = "A: b\r\n".repeat(101);
+    for (status, request) in [
+        ("400", "GET / HTTP/1.1\r\n\r\n".to_owned()),
+        ("400", "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n".to_owned()),
+        ("400", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n".to_owned()),
+        ("400", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1, 1\r\n\r\n".to_owned()),
+        ("400", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\n".to_owned()),
+        ("400", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n".to_owned()),
+        ("400", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned()),
+        ("400", "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned()),
+        ("400", "GET / HTTP/1.1\nHost: x\n\n".to_owned()),
+        ("400", "GET / HTTP/1.1\r\nHost: x\r\nA: b\n\r\n".to_owned()),
+        ("400", "GET / HTTP/1.1\r\nHost : x\r\n\r\n".to_owned()),
+        ("400", "GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n".to_owned()),
+        ("400", "GET / HTTP/1.1\r\nHost: x\0\r\n\r\n".to_owned()),
+        ("400", "GET  / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned()),
+        ("400", "\u{16}\u{3}\u{1}".to_owned()),
+        ("414", format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n")),
+        ("414", "x".repeat(5000)),
+        ("431", format!("GET / HTTP/1.1\r\nHost: x\r\nA: {long}\r\n\r\n")),
+        ("431", format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n")),
+        ("501", "BREW / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned()),
+        ("501", "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n".to_owned()),
+        ("505", "GET / HTTP/1.2\r\nHost: x\r\n\r\n".to_owned()),
+        ("505", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned()),
+    ] {
+        let talk = talk(&request);
+        assert_eq!(talk.statuses(), [status], "{:?}", &request[..request.len().min(90)]);
+        assert!(talk.shut, "the answer is not overtaken by a reset");
+    }
+}
+
+#[test]
+fn a_header_without_end_is_cut_off() {
+    let mut talk = talk("GET / HTTP/1.1\r\nHost: x\r\n");
+    for _ in 0..20 {
+        talk.say("A: ".to_owned() + &"b".repeat(4000) + "\r\n");
+    }
+    assert_eq!(talk.statuses(), ["431"]);
+}
+
+#[test]
+fn empty_lines_before_a_request_are_none_of_it() {
+    let mut talk = talk("\r\n\r");
+    assert!(talk.statuses().is_empty());
+    talk.say("\n\r\n");
+    assert!(talk.connection.is_idle());
+    talk.connection
+        .receive(b"\r\nHEAD / HTTP/1.1\r\nHost: x\r\n\r\n", talk.now, &mut talk.reader, &PATIENCE)
+        .expect("it is well formed");
+    assert!(talk.connection.head().0.starts_with(b"HEAD / "), "the log has its first line");
+    talk.go_on(Ok(()));
+    talk.say("\r\nHEAD / HTTP/1.1\r\n\r\n");
+    assert_eq!(talk.statuses(), ["200", "400"]);
+    assert!(talk.heard.ends_with("\r\n\r\n"), "neither has a body: {}", talk.heard);
+}
+
+#[test]
+fn empty_lines_in_pieces_do_not_renew_the_header_timeout() {
+    let mut talk = Talk::new();
+    talk.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    talk.say("\r");
+    let deadline = Some(talk.now + PATIENCE.header);
+    for piece in ["\n", "\r", "\n", "\r", "\n", "\r"] {
+        talk.now += Duration::from_secs(1);
+        assert_eq!(talk.say(piece).connection.deadline(), deadline);
+    }
+    talk.say("\n\r\n\r\n");
+    assert_eq!(talk.statuses(), ["200", "400"], "five are too many");
+}
+
+#[test]
+fn an_answer_that_ends_a_kept_connection_is_not_overtaken_by_a_reset() {
+    let mut talk = Talk::new();
+    let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    talk.connection.receive(request, talk.now, &mut talk.reader, &PATIENCE).expect("it is well formed");
+    talk.connection.respond(Response { close: true, ..response(200, "") }, talk.now);
+    talk.go_on(Ok(()));
+    assert!(talk.shut, "what was sent behind it is taken in");
+}
+
+#[test]
+fn a_head_with_a_token_is_not_kept_to_compare_the_next_one_with() {
+    let request = |field: &str| format!("GET / HTTP/1.1\r\nHost: x\r\n{field}\r\n");
+    let mut reader = Reader::new(LIMITS);
+    let mut number = |field| reader.read(request(field).as_bytes(), 0).expect("it is well formed").map(|it| it.number);
+    assert_eq!(number(""), number(""));
+    let token = "Authorization: Bearer secret\r\n";
+    assert_ne!(number(token), number(token));
+}
+
+#[test]
+fn who_is_slow_with_a_head_is_told_and_who_is_idle_is_not() {
+    let mut slow = talk("GET / HT");
+    assert_eq!(slow.connection.deadline(), Some(slow.now + PATIENCE.header));
+    slow.now += Duration::from_secs(5);
+    slow.say("TP/1.1\r\n");
+    assert_eq!(
+        slow.connection.deadline(),
+        Some(slow.now + Duration::from_secs(5)),
+        "the clock runs from the first byte"
+    );
+    let expired = slow.connection.expire();
+    slow.go_on(expired);
+    assert_eq!(slow.statuses(), ["408"]);
+
+    let mut idle = talk("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(idle.connection.deadline(), Some(idle.now + PATIENCE.keep_alive));
+    assert_eq!(idle.connection.expire(), Ok(()));
+    assert_eq!((idle.connection.need(), idle.statuses().len()), (Need::Close, 1));
+}
+
+#[test]
+fn a_client_that_shuts_its_half_is_still_answered() {
+    let mut talk = Talk::new();
+    talk.connection
+        .receive(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n", talk.now, &mut talk.reader, &PATIENCE)
+        .expect("it is well formed");
+    talk.connection.end();
+    assert_eq!(talk.connection.need(), Need::Answer);
+    talk.go_on(Ok(()));
+    assert_eq!(talk.statuses(), ["200"]);
+}
+
+#[test]
+fn a_client_that_never_stops_talking_is_cut_off() {
+    let mut talk = talk("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n");
+    for _ in 0..100 {
+        talk.say([0; 16 * 1024]);
+    }
+    assert_eq!(talk.connection.need(), Need::Close);
+}
+
+#[test]
+fn a_connection_is_fresh_for_the_next_client() {
+    let mut talk = talk("GET / HTTP/1.1\r\nHost: x\r\nA: ");
+    talk.connection.reset(talk.now, &PATIENCE);
+    assert!(talk.connection.is_idle());
+    talk.say("GET /b HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(talk.statuses(), ["200"]);
+}
+
+#[test]
+fn a_head_that_only_begins_like_the_last_one_is_read_anew() {
+    let mut talk = talk("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+    talk.say("GET /a HTTP/1.1\r\nHost: x\r\n");
+    assert_eq!(talk.statuses(), ["200"]);
+    talk.say("Connection: close\r\n\r\n");
+    assert_eq!((talk.statuses().len(), talk.connection.need()), (2, Need::Close));
+}
+
+proptest! {
+    #[test]
+    fn whatever_was_read_before_a_request_is_read_as_by_a_fresh_reader(
+        texts in proptest::collection::vec("(GET|HEAD) /a? HTTP/1.[01]\r\n(Host: x\r\n){0,2}(Accept: [ab]\r\n)?(Connection: close\r\n)?\r\n", 1..8),
+    ) {
+        let mut reader = Reader::new(LIMITS);
+        let mut last = None;
+        for text in texts {
+            let fresh = Reader::new(LIMITS).read(text.as_bytes(), 0).map(|request| request.expect("it is whole"));
+            let known = reader.read(text.as_bytes(), 0).map(|request| request.expect("it is whole"));
+            let number = known.as_ref().map_or(0, |known| known.number);
+            let read = |request: Result<Request, _>| {
+                request.map(|mut it| {
+                    it.number = 0;
+                    format!("{it:?}")
+                })
+            };
+            prop_assert_eq!(read(known.clone()), read(fresh));
+            if known.is_ok() {
+                let before = last.replace((number, text.clone()));
+                prop_assert!(before.is_none_or(|(before, asked)| (before == number) == (asked == text)), "{}", number);
+            }
+        }
+    }
+
+    #[test]
+    fn however_requests_are_cut_they_are_answered_in_order(
+        targets in proptest::collection::vec("/[a-z]{0,8}", 1..6),
+        cuts in proptest::collection::vec(1..40usize, 0..40),
+    ) {
+        let whole: String = targets.iter().map(|target| format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")).collect();
+        let at_once = talk(&whole);
+        let (mut in_pieces, mut rest) = (Talk::new(), whole.as_bytes());
+        for cut in cuts {
+            let (piece, left) = rest.split_at(cut.min(rest.len()));
+            in_pieces.say(piece);
+            rest = left;
+        }
+        in_pieces.say(rest);
+        prop_assert_eq!(&in_pieces.heard, &at_once.heard);
+        prop_assert_eq!(in_pieces.statuses().len(), targets.len());
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic_or_answer_twice(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let talk = talk(&bytes);
+        prop_assert!(talk.statuses().len() <= 1 + bytes.windows(4).filter(|end| end == b"\r\n\r\n").count());
+    }
+
+    #[test]
+    fn near_requests_never_panic(text in "(GET|POST|\\PC{0,3}) ?[/*]?\\PC{0,9} ?(HTTP/1.[01])?[\r\n]{0,2}((Host|Content-Length|Transfer-Encoding|\\PC{0,5})[: ]{0,2}\\PC{0,9}[\r\n]{0,2}){0,5}[\r\n]{0,4}") {
+        talk(text);
+    }
+}

@@ -1,1 +1,0 @@
-../../src/tally.rs

@@ -1,1 +1,0 @@
-../../../src/worker/connection.rs

@@ -1,1 +1,0 @@
-../../../src/worker/route.rs

@@ -1,0 +1,190 @@
+//! `cert:HOST[:PORT]`: the certificate chain of a TLS server is valid, now and for some days to come.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+
+use super::support::target::{Endpoint, authority};
+use super::support::timed;
+use super::support::tls::{self, Verifier};
+use super::support::tls_roots::{Life, Trusted};
+use super::{Action, Kind, Opt, Options, Runs, default_deadline, since, tcp};
+use crate::model::check::{Deadline, Finding, Reason, Result};
+
+pub(super) const KIND: Kind = Kind {
+    scheme: "cert",
+    options: &[Opt::Text("days"), Opt::Text("servername"), Opt::Text("ca")],
+    runs: Runs::OnThread,
+    title: "The certificate of {target} is good",
+    build,
+};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How many days a certificate must last unless the option `days` says otherwise.
+const DAYS: u32 = 14;
+
+/// A server, and what is expected of its certificate.
+struct Probe {
+    server: Endpoint,
+    name: ServerName<'static>,
+    days: u32,
+    trusted: Trusted,
+}
+
+fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
+    let mut probe = Probe::new(target)?;
+    probe.days = options.parse_or("days", "14", str::parse)?;
+    let name = |text: &str| ServerName::try_from(text.to_owned()).map_err(|_| "write a host, as in shop.example");
+    probe.name = options.parse("servername", name)?.unwrap_or(probe.name);
+    probe.trusted = Trusted::take(options)?;
+    Ok(Box::new(move |deadline| Finding::from(probe.run(deadline))))
+}
+
+/// Asserts that the certificate of `HOST[:PORT]` (port 443 unless given) is trusted by the system, is for that host,
+/// and lasts for 14 more days.
+///
+/// # Errors
+///
+/// `Fail` when it is not, or no TLS connection can be made within 5 s; `Error` when the host cannot be looked up or
+/// this system trusts no authority.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
+pub fn assert_cert(host: &str) -> Result {
+    Probe::new(host).map_err(Reason::Error)?.run(default_deadline())
+}
+
+impl Probe {
+    fn new(target: &str) -> std::result::Result<Probe, String> {
+        let wrong = || format!("{:?} is no HOST[:PORT], as in cert:shop.example", authority(target));
+        let server = Endpoint::parse(authority(target), Some(443)).ok_or_else(wrong)?;
+        let name = ServerName::try_from(server.name().to_owned()).map_err(|_| wrong())?;
+        Ok(Probe { server, name, days: DAYS, trusted: Trusted::System })
+    }
+
+    fn run(&self, deadline: Deadline) -> Result {
+        let (began, deadline) = (Instant::now(), timed::before(deadline));
+        let told =
+            |why: String| format!("expected the certificate of {} to be good: {why} ({})", self.server, since(began));
+        let roots = self.trusted.roots().map_err(Reason::Error)?;
+        let witness =
+            Arc::new(Witness { inner: Verifier { roots }, ahead: DAY * self.days, seen: Mutex::new(Seen::Nothing) });
+        let stream = tcp::connect(&self.server, deadline).map_err(|reason| reason.told(told))?;
+        let handshake = tls::shake_hands(stream, self.name.clone(), witness.clone());
+        let seen = std::mem::replace(&mut *witness.seen(), Seen::Nothing);
+        // What the server demands after it has proven that the certificate is its own does not matter here.
+        let reason = match (seen, handshake) {
+            (Seen::Good, _) => return Ok(()),
+            (Seen::Nothing | Seen::Unproven, Ok(_)) => Reason::Fail("it showed none of its own".to_owned()),
+            (Seen::Bad(reason), _) | (Seen::Nothing | Seen::Unproven, Err(reason)) => reason,
+            (Seen::EndsSoon(Life { subject, end, .. }), _) => {
+                let left = end.saturating_sub(UNIX_EPOCH.elapsed().unwrap_or_default());
+                let end = humantime::format_rfc3339_seconds(UNIX_EPOCH + end);
+                let required = self.days;
+                Reason::Fail(format!(
+                    "it has to last for {required} more days, and {subject} ends in {}, at {end}",
+                    days(left)
+                ))
+            }
+        };
+        Err(reason.told(told))
+    }
+}
+
+/// What a handshake has shown about the chain.
+#[derive(Debug)]
+enum Seen {
+    Nothing,
+    /// It is good, but anybody can show it.
+    Unproven,
+    /// It is good, and the server has the key.
+    Good,
+    Bad(Reason),
+    /// It is valid now, until this certificate of those that are needed ends.
+    EndsSoon(Life),
+}
+
+/// A verifier that notes what it sees, and also verifies for a later time.
+#[derive(Debug)]
+struct Witness {
+    inner: Verifier,
+    ahead: Duration,
+    seen: Mutex<Seen>,
+}
+
+impl ServerCertVerifier for Witness {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, Error> {
+        let then = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + self.ahead);
+        let verdict = self.inner.verify(leaf, chain, name, now);
+        *self.seen() = match &verdict {
+            Err(error) => Seen::Bad(tls::verdict(error)),
+            Ok(()) => match self.inner.ends_first(leaf, chain, name, now, then) {
+                Some(life) => Seen::EndsSoon(life),
+                None => Seen::Unproven,
+            },
+        };
+        verdict.map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, Error> {
+        self.note(self.inner.verify_tls12_signature(message, cert, signature))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, Error> {
+        self.note(self.inner.verify_tls13_signature(message, cert, signature))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+impl Witness {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes whether the server has signed the handshake with the key of its certificate.
+    fn note<T>(&self, signed: std::result::Result<T, Error>) -> std::result::Result<T, Error> {
+        let mut seen = self.seen();
+        match &signed {
+            Ok(_) if matches!(*seen, Seen::Unproven) => *seen = Seen::Good,
+            Ok(_) => {}
+            Err(error) => {
+                let told = |why| format!("the server does not prove that it has the key: {why}");
+                *seen = Seen::Bad(tls::verdict(error).told(told));
+            }
+        }
+        signed
+    }
+}
+
+fn days(left: Duration) -> String {
+    match left.as_secs() / DAY.as_secs() {
+        0 => "less than a day".to_owned(),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

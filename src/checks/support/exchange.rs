@@ -1,0 +1,81 @@
+//! What happens on an open connection: something is sent, and the answer has to match.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use super::pattern::Pattern;
+use super::secrets::Secrets;
+use super::timed::{Timed, reason, spoken};
+use crate::checks::{Opt, Options, excerpt, since};
+use crate::model::check::{Reason, Result};
+
+/// How much of an answer is kept, to show its beginning.
+const KEPT: usize = 16 * 1024;
+
+/// What to send and what to expect; by default nothing.
+#[derive(Debug, Default)]
+pub(in crate::checks) struct Exchange {
+    send: Option<Vec<u8>>,
+    expected: Option<Pattern>,
+    hidden: Secrets,
+}
+
+impl Exchange {
+    /// The names of the options that describe an exchange.
+    pub(in crate::checks) const OPTIONS: &[Opt] = &[Opt::Bytes("send"), Opt::Text("match")];
+
+    pub(in crate::checks) fn take(options: &mut Options) -> std::result::Result<Exchange, String> {
+        Ok(Exchange {
+            send: options.take_one("send")?,
+            expected: options.parse("match", str::parse)?,
+            hidden: options.hidden(),
+        })
+    }
+
+    /// Whether something has to come back.
+    pub(in crate::checks) fn wants_answer(&self) -> bool {
+        self.expected.is_some()
+    }
+
+    /// Sends, and reads until the answer matches. `whom` names the other side in messages.
+    pub(in crate::checks) fn run(&self, mut stream: Timed<impl Read + Write + AsFd>, whom: &str) -> Result {
+        let began = Instant::now();
+        if let Some(bytes) = &self.send {
+            stream.write_all(bytes).map_err(|error| {
+                reason(&error, format!("expected {whom} to take what is sent: {} ({})", spoken(&error), since(began)))
+            })?;
+        }
+        let Some(expected) = &self.expected else { return Ok(()) };
+        // Not its fault: it says so much, or the expression takes so long.
+        let too_much = |_| {
+            let what = format!("there was no time to look for {:?} in all that {whom} says", expected.as_str());
+            Reason::Error(format!("{what} ({})", since(began)))
+        };
+        let mut search = expected.search(stream.deadline());
+        let (mut beginning, mut total) = (Vec::new(), 0);
+        let mut buffer = [0; 4096];
+        let ended = loop {
+            let part = match stream.read(&mut buffer) {
+                Ok(0) if search.finish().map_err(too_much)? => return Ok(()),
+                Ok(0) => break "then it closed the connection".to_owned(),
+                Ok(count) => &buffer[..count],
+                Err(error) => break format!("then {}", spoken(&error)),
+            };
+            if search.feed(part).map_err(too_much)? {
+                return Ok(());
+            }
+            if stream.is_over() {
+                return Err(too_much(io::ErrorKind::TimedOut.into()));
+            }
+            total += part.len();
+            beginning.extend_from_slice(&part[..part.len().min(KEPT - beginning.len())]);
+        };
+        let got = if total == 0 { "nothing".to_owned() } else { excerpt(&beginning, total, &self.hidden) };
+        Err(Reason::Fail(format!(
+            "expected {whom} to say something that matches {:?}: got {got}, {ended} ({})",
+            expected.as_str(),
+            since(began)
+        )))
+    }
+}

@@ -1,0 +1,106 @@
+//! `HOST:PORT`, and its addresses.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::{fmt, io};
+
+/// A host, by name or address, and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::checks) struct Endpoint {
+    pub(in crate::checks) host: String,
+    pub(in crate::checks) port: u16,
+}
+
+impl Endpoint {
+    /// Reads `host:port`, `[v6]:port` and, if a port is assumed, `host`, `[v6]` and `v6`.
+    pub(in crate::checks) fn parse(text: &str, assumed: Option<u16>) -> Option<Endpoint> {
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (host, rest) = rest.split_once(']')?;
+                match rest {
+                    "" => (host, assumed?),
+                    port => (host, port.strip_prefix(':')?.parse().ok()?),
+                }
+            }
+            None if text.matches(':').count() > 1 => (text, assumed?),
+            None => match text.split_once(':') {
+                Some((host, port)) => (host, port.parse().ok()?),
+                None => (text, assumed?),
+            },
+        };
+        let is_host = !host.is_empty() && !host.contains(['/', '@', '?']) && !host.contains(char::is_whitespace);
+        // In a URL, the % before the zone of an address is itself encoded (RFC 6874).
+        is_host.then(|| Endpoint { host: host.replace("%25", "%"), port })
+    }
+
+    /// The host without a zone, which matters to this host only.
+    #[cfg(feature = "tls")]
+    pub(in crate::checks) fn name(&self) -> &str {
+        self.host.split('%').next().unwrap_or_default()
+    }
+
+    /// Every address of the host. The error names the host.
+    pub(in crate::checks) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        let addresses = (self.host.as_str(), self.port).to_socket_addrs().map_err(|error| {
+            let why = lookup_failure(&error).unwrap_or_else(|| error.to_string());
+            io::Error::new(error.kind(), format!("cannot look up {}: {why}", self.host))
+        })?;
+        Ok(addresses.collect())
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// Why the lookup of a host failed, if that is what the error is. The standard library offers no other way to
+/// distinguish it from the errors of a connection.
+pub(in crate::checks) fn lookup_failure(error: &io::Error) -> Option<String> {
+    error.to_string().strip_prefix("failed to lookup address information: ").map(str::to_owned)
+}
+
+/// A target without the slashes of a URL.
+pub(in crate::checks) fn authority(target: &str) -> &str {
+    let target = target.strip_prefix("//").unwrap_or(target);
+    target.strip_suffix('/').unwrap_or(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_ports_are_read() {
+        for (text, assumed, shown) in [
+            ("db:5432", None, Some("db:5432")),
+            ("db", Some(443), Some("db:443")),
+            ("[::1]:80", None, Some("[::1]:80")),
+            ("[::1]", Some(443), Some("[::1]:443")),
+            ("::1", Some(443), Some("[::1]:443")),
+            ("[fe80::1%25eth0]:80", None, Some("[fe80::1%eth0]:80")),
+            ("[fe80::1%eth0]:80", None, Some("[fe80::1%eth0]:80")),
+            ("db", None, None),
+            ("::1", None, None),
+            ("db:", None, None),
+            (":80", None, None),
+            ("db:65536", None, None),
+            ("[::1]80", None, None),
+            ("user:pw@db:80", None, None),
+            ("db:80/path", None, None),
+        ] {
+            let parsed = Endpoint::parse(text, assumed).map(|endpoint| endpoint.to_string());
+            assert_eq!(parsed.as_deref(), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_host_is_named() {
+        let error = Endpoint::parse("no-such-host.invalid:1", None).expect("it is well formed").addresses();
+        let text = error.expect_err("RFC 6761 promises that it does not exist").to_string();
+        assert!(text.starts_with("cannot look up no-such-host.invalid: "), "{text}");
+    }
+}

@@ -1,0 +1,105 @@
+//! The command line: what is asked for, and which module does it.
+
+mod advice;
+mod check;
+#[cfg(test)]
+mod docs;
+mod interrupt;
+mod list;
+mod live;
+mod serve;
+mod unittest;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::config::{Given, one_line};
+use crate::error::Error;
+use crate::os::signals;
+
+/// Collect healthchecks and run them on demand.
+#[derive(Debug, Parser)]
+#[command(name = "hospital", version, max_term_width = 80, arg_required_else_help = false)]
+pub(crate) struct Invocation {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Answer HTTP requests with the report of the healthchecks
+    Serve(Box<serve::Flags>),
+    /// Run the healthchecks once and report
+    Check(check::Flags),
+    /// Show which healthchecks would run
+    List(list::Flags),
+}
+
+/// Does what the command line says.
+pub(crate) fn run() -> ExitCode {
+    signals::survive_size_limit();
+    signals::heed_children();
+    let mut given = Given::from_process();
+    if let Some((_, verb)) = former_name(&given.argv) {
+        given.argv.insert(1, verb.into());
+    }
+    let outcome = match parse(&given) {
+        Ok((command, matches)) => dispatch(given, command, matches),
+        Err(error) if error.use_stderr() => Err(Error::Usage(advice::on(&error).unwrap_or_else(|| one_line(&error)))),
+        // --help and --version
+        Err(text) => print(text.to_string()).map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error| {
+        // Standard error may be closed; the exit code still tells.
+        let _ = writeln!(io::stderr(), "hospital: {error}");
+        ExitCode::from(&error)
+    })
+}
+
+/// The whole command line.
+pub(crate) fn command() -> Command {
+    Invocation::command()
+}
+
+fn parse(given: &Given) -> Result<(Command, ArgMatches), clap::Error> {
+    let mut command = command();
+    if let Some((name, verb)) = former_name(&given.argv) {
+        command = command.mut_subcommand(verb, |verb| verb.override_usage(format!("{name} [OPTIONS] [NAMES]...")));
+    }
+    let matches = command.try_get_matches_from_mut(&given.argv)?;
+    Ok((command, matches))
+}
+
+fn dispatch(given: Given, command: Command, matches: ArgMatches) -> Result<ExitCode, Error> {
+    let Invocation { verb } = Invocation::from_arg_matches(&matches).map_err(|error| Error::Usage(one_line(&error)))?;
+    match verb {
+        Verb::Serve(flags) => serve::run(given, command, matches, &flags),
+        Verb::Check(flags) => check::run(&flags, &given),
+        Verb::List(flags) => list::run(&flags, &given),
+    }
+}
+
+/// The former name that the program was called by (through a link), and the subcommand that it stands for today.
+fn former_name(argv: &[OsString]) -> Option<(&'static str, &'static str)> {
+    let name = Path::new(argv.first()?).file_name()?;
+    [("hospital-cli", "check"), ("hospital-serve", "serve")].into_iter().find(|(old, _)| name == *old)
+}
+
+/// Writes to standard output; a reader that has gone away is no failure.
+///
+/// # Errors
+///
+/// When the text is lost, on a full disk for example: a command must not succeed if nobody got its report.
+fn print(text: impl AsRef<[u8]>) -> Result<(), Error> {
+    let mut stdout = io::stdout();
+    match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::Usage(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

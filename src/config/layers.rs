@@ -1,0 +1,360 @@
+//! The sources of settings: default < environment < `--env-file` < `--env` < flag.
+//!
+//! A variable `HOSPITAL_FOO_BAR` *is* the flag `--foo-bar`: the variables of each layer become flags in front of the
+//! command line, and one parser reads them all.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, FromArgMatches};
+use serde::Deserialize;
+
+use super::settings::Settings;
+use super::values::env_file;
+use crate::collect::without_secrets;
+use crate::error::Error;
+use crate::os::filesystem::read_file;
+
+const PREFIX: &str = "HOSPITAL_";
+
+/// Where gunicorn takes flags from. Most of its flags are also ours, so people who migrate will try this.
+const GUNICORN: &str = "GUNICORN_CMD_ARGS";
+
+/// The variables with other names that are also read.
+const OTHERS: [&str; 4] = ["HEALTHCHECKS", "WEB_CONCURRENCY", "PORT", GUNICORN];
+
+/// The variable that tells a new master what it takes over from the former one. It is not a setting.
+pub(crate) const SUCCESSION: &str = "HOSPITAL_SUCCESSION";
+
+/// What the process was started with; a reload resolves it again.
+#[derive(Clone, Debug)]
+pub(crate) struct Given {
+    /// The command line, with the name of the program and the verb, which a former name implies.
+    pub(crate) argv: Vec<OsString>,
+    /// The path of the program, its arguments, and the directory in which it was started.
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) directory: PathBuf,
+    /// The environment.
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+/// The result of all layers together.
+#[derive(Clone, Debug)]
+pub(crate) struct Configuration {
+    pub(crate) settings: Settings,
+    /// The names of the checks, and where they were given.
+    pub(crate) names: Vec<String>,
+    pub(crate) origin: &'static str,
+    /// Variables that the workers get in addition to the environment.
+    pub(crate) environment: Vec<(String, String)>,
+    /// A sentence for each variable that looks like a setting but is none.
+    pub(crate) unheeded: Vec<String>,
+}
+
+/// The result of all layers together, with the source of each part.
+pub(crate) struct Resolved<'a> {
+    command: &'a Command,
+    subcommand: &'a str,
+    matches: ArgMatches,
+    chosen: BTreeMap<String, Flag>,
+    names: Vec<String>,
+    origin: &'static str,
+    environment: Vec<(String, String)>,
+    unheeded: Vec<String>,
+}
+
+/// The variables with a name of their own.
+#[derive(Deserialize)]
+struct Conventions {
+    healthchecks: Option<String>,
+    web_concurrency: Option<String>,
+    port: Option<String>,
+}
+
+/// The variables of one place, by the flags that they mean.
+struct Layer {
+    place: &'static str,
+    healthchecks: Option<String>,
+    flags: BTreeMap<String, Flag>,
+    unheeded: Vec<String>,
+}
+
+struct Flag {
+    variable: String,
+    value: String,
+    /// The layer that it comes from.
+    place: &'static str,
+}
+
+impl Given {
+    /// The process's own command line and environment. Text in the latter that is not UTF-8 stays visibly wrong, so
+    /// that a setting in it is refused rather than ignored.
+    pub(crate) fn from_process() -> Given {
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+        let argv: Vec<_> = std::env::args_os().collect();
+        Given {
+            program: program(argv.first()),
+            arguments: argv.iter().skip(1).cloned().collect(),
+            directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
+            environment: variables.filter(|(name, _)| name != SUCCESSION).collect(),
+            argv,
+        }
+    }
+
+    /// The same with more variables, which replace others of their names.
+    pub(crate) fn with(&self, variables: &[(String, String)]) -> Given {
+        let mut given = self.clone();
+        given.environment.extend_from_slice(variables);
+        given
+    }
+
+    /// The names in HEALTHCHECKS.
+    pub(crate) fn healthchecks(&self) -> Vec<String> {
+        let all = self.environment.iter();
+        let value = all.rev().find(|(name, _)| name == "HEALTHCHECKS").map(|(_, value)| value.as_str());
+        split(value.unwrap_or_default())
+    }
+
+    /// Resolves everything. `matches` is what the subcommand of `command` parsed from the command line alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`], naming the variable or the flag.
+    pub(crate) fn resolve<'a>(
+        &self,
+        command: &'a Command,
+        subcommand: &'a str,
+        mut matches: ArgMatches,
+    ) -> Result<Resolved<'a>, Error> {
+        let environment = Layer::read("the environment", &self.environment, command, subcommand)?;
+        let path = match matches.get_one::<PathBuf>("env_file") {
+            Some(path) => Some(path.clone()),
+            None => environment.flags.get("env_file").map(|flag| flag.value.clone().into()),
+        };
+        let from_file = path.as_deref().map_or_else(|| Ok(Vec::new()), |path| self.read_env_file(path))?;
+        let file = Layer::read("--env-file", &from_file, command, subcommand)?;
+        let from_flags: Vec<_> = matches.get_many::<(String, String)>("env").into_iter().flatten().cloned().collect();
+        let flags = Layer::read("--env", &from_flags, command, subcommand)?;
+
+        let mut healthchecks = None;
+        let mut unheeded = Vec::new();
+        let mut chosen = BTreeMap::new();
+        for layer in [environment, file, flags] {
+            healthchecks = layer.healthchecks.or(healthchecks);
+            unheeded.extend(layer.unheeded);
+            chosen.extend(layer.flags);
+        }
+        chosen.retain(|id, _| matches.value_source(id) != Some(ValueSource::CommandLine));
+        let (names, origin) = match matches.get_many::<String>("names") {
+            Some(names) => (names.cloned().collect(), "the command line"),
+            None => (split(healthchecks.as_deref().unwrap_or_default()), "HEALTHCHECKS"),
+        };
+        if !chosen.is_empty() {
+            matches = self.merge(command, subcommand, &chosen)?;
+        }
+        let environment = from_file.into_iter().chain(from_flags).collect();
+        Ok(Resolved { command, subcommand, matches, chosen, names, origin, environment, unheeded })
+    }
+}
+
+impl Given {
+    /// A path after a `-` need not exist, as in systemd units.
+    pub(crate) fn read_env_file(&self, given: &Path) -> Result<Vec<(String, String)>, Error> {
+        let optional = given.to_str().and_then(|text| text.strip_prefix('-')).map(Path::new);
+        // --chdir may have taken effect since: the path is relative to the directory at the start.
+        let path = self.directory.join(optional.unwrap_or(given));
+        match read_file(&path) {
+            Err(error) if optional.is_some() && error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(Error::Usage(format!("--env-file {} cannot be read: {error}", path.display()))),
+            Ok(text) => {
+                env_file(&text).map_err(|error| Error::Usage(format!("--env-file {}: {error}", path.display())))
+            }
+        }
+    }
+
+    /// Parses the command line again, with the variables' flags in front of its own.
+    fn merge(&self, command: &Command, subcommand: &str, chosen: &BTreeMap<String, Flag>) -> Result<ArgMatches, Error> {
+        let mut argv = vec![self.argv.first().cloned().unwrap_or_default(), subcommand.into()];
+        argv.extend(chosen.iter().map(|(id, flag)| as_argument(command, subcommand, id, &flag.value)));
+        argv.extend(after_subcommand(&self.argv, subcommand));
+        parse(command, subcommand, argv).map_err(|error| Error::Usage(one_line(&error)))
+    }
+}
+
+impl Configuration {
+    /// Logs the variables that look like settings but are none.
+    pub(crate) fn warn_of_unheeded(&self) {
+        for sentence in &self.unheeded {
+            tracing::warn!("{sentence}: see `hospital serve --print-config`");
+        }
+    }
+}
+
+impl Resolved<'_> {
+    /// The configuration. This drops what the parser has read: it is large, and every worker would carry it along.
+    pub(crate) fn into_configuration(mut self) -> Result<Configuration, Error> {
+        let settings = Settings::from_arg_matches_mut(&mut self.matches);
+        Ok(Configuration {
+            settings: settings.map_err(|error| Error::Usage(one_line(&error)))?,
+            names: self.names,
+            origin: self.origin,
+            environment: self.environment,
+            unheeded: self.unheeded,
+        })
+    }
+
+    /// Each setting as a line of an env-file, with a comment above it that names its source. Passwords in names are
+    /// hidden, and so are the values of --env.
+    pub(crate) fn print(&self) -> String {
+        let names: Vec<_> = self.names.iter().map(|name| without_secrets(name)).collect();
+        let head = format!("# from {}\nHEALTHCHECKS={}\n", self.origin, quoted(&names.join(" ")));
+        let rows = settable(self.command, self.subcommand).filter_map(|arg| self.row(arg));
+        [head].into_iter().chain(rows).collect()
+    }
+
+    fn row(&self, arg: &clap::Arg) -> Option<String> {
+        let id = arg.get_id().as_str();
+        let values = self.matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy());
+        let source = match (self.chosen.get(id), self.matches.value_source(id)) {
+            (Some(flag), _) => format!("{} in {}", flag.variable, flag.place),
+            (None, Some(ValueSource::CommandLine)) => format!("--{}", arg.get_long().unwrap_or(id)),
+            (None, Some(_)) => "default".to_owned(),
+            (None, None) => return None,
+        };
+        let value = quoted(&values.collect::<Vec<_>>().join(","));
+        Some(format!("# from {source}\n{PREFIX}{}={value}\n", id.to_uppercase()))
+    }
+}
+
+impl Layer {
+    fn read(
+        place: &'static str,
+        variables: &[(String, String)],
+        command: &Command,
+        subcommand: &str,
+    ) -> Result<Layer, Error> {
+        // envy does not distinguish `port` from `PORT`, but the environment does. If a file has a name twice, the last
+        // one counts.
+        let is_read = |name: &str| name.starts_with(PREFIX) || OTHERS.contains(&name);
+        let exact: BTreeMap<_, _> =
+            variables.iter().filter(|(name, _)| is_read(name) && *name == name.to_uppercase()).cloned().collect();
+        let foreign = exact.get(GUNICORN).is_some_and(|flags| !flags.is_empty());
+        let unheeded = foreign.then(|| format!("{GUNICORN} is not obeyed, give its flags to `hospital serve`"));
+        let read = |error: envy::Error| Error::Usage(error.to_string());
+        let conventions: Conventions = envy::from_iter(exact.clone()).map_err(read)?;
+        let ours: BTreeMap<String, String> = envy::prefixed(PREFIX).from_iter(exact).map_err(read)?;
+        let mut layer = Layer {
+            place,
+            healthchecks: conventions.healthchecks,
+            flags: BTreeMap::new(),
+            unheeded: unheeded.into_iter().collect(),
+        };
+        let conventional =
+            [("WEB_CONCURRENCY", "workers", conventions.web_concurrency), ("PORT", "port", conventions.port)];
+        for (variable, id, value) in conventional {
+            if let Some(value) = value {
+                layer.set(command, subcommand, id, variable.to_owned(), value)?;
+            }
+        }
+        for (key, value) in ours {
+            let variable = format!("{PREFIX}{}", key.to_uppercase());
+            if is_service_link(&key, &value) {
+                continue;
+            }
+            if settable(command, subcommand).any(|arg| arg.get_id() == key.as_str()) {
+                layer.set(command, subcommand, &key, variable, value)?;
+            } else {
+                layer.unheeded.push(format!("{variable} is no setting"));
+            }
+        }
+        Ok(layer)
+    }
+
+    /// Parses this one value, so that an error can name its variable.
+    fn set(
+        &mut self,
+        command: &Command,
+        subcommand: &str,
+        id: &str,
+        variable: String,
+        value: String,
+    ) -> Result<(), Error> {
+        let argument = as_argument(command, subcommand, id, &value);
+        if let Err(error) = parse(command, subcommand, vec!["hospital".into(), subcommand.into(), argument]) {
+            let cause = std::error::Error::source(&error).map_or_else(|| one_line(&error), ToString::to_string);
+            return Err(Error::Usage(format!("{variable}={value:?}: {cause}")));
+        }
+        self.flags.insert(id.to_owned(), Flag { variable, value, place: self.place });
+        Ok(())
+    }
+}
+
+/// Whether this is a variable that Kubernetes sets for each Service in the namespace: ours is named "hospital".
+fn is_service_link(key: &str, value: &str) -> bool {
+    key.starts_with("service_") || key.starts_with("port_") || key == "port" && value.starts_with("tcp://")
+}
+
+/// In the kind of quotes that the value does not contain.
+fn quoted(value: &str) -> String {
+    let quote = if value.contains('"') { '\'' } else { '"' };
+    format!("{quote}{value}{quote}")
+}
+
+/// The arguments of a subcommand that are settings: those with a flag and a value. `--env` is not one: it sets
+/// variables, and its values may be secrets.
+fn settable<'a>(command: &'a Command, subcommand: &str) -> impl Iterator<Item = &'a clap::Arg> {
+    let found = command.find_subcommand(subcommand).into_iter();
+    found
+        .flat_map(|command| command.get_arguments())
+        .filter(|arg| arg.get_long().is_some() && arg.get_action().takes_values() && arg.get_id() != "env")
+}
+
+fn as_argument(command: &Command, subcommand: &str, id: &str, value: &str) -> OsString {
+    let long = settable(command, subcommand).find(|arg| arg.get_id() == id).and_then(clap::Arg::get_long);
+    format!("--{}={value}", long.unwrap_or(id)).into()
+}
+
+fn parse(command: &Command, subcommand: &str, argv: Vec<OsString>) -> Result<ArgMatches, clap::Error> {
+    let mut matches = command.clone().try_get_matches_from(argv)?;
+    Ok(matches
+        .remove_subcommand()
+        .filter(|(name, _)| name == subcommand)
+        .map(|(_, matches)| matches)
+        .unwrap_or_default())
+}
+
+/// The arguments after the name of the subcommand.
+fn after_subcommand<'a>(argv: &'a [OsString], subcommand: &str) -> impl Iterator<Item = OsString> + 'a {
+    let position = argv.iter().skip(1).position(|argument| argument == subcommand);
+    argv.iter().skip(position.map_or(1, |position| position + 2)).cloned()
+}
+
+fn split(names: &str) -> Vec<String> {
+    names.split_whitespace().map(str::to_owned).collect()
+}
+
+/// What an upgrade starts: our program under the name by which we were called, which may be a link that will lead
+/// elsewhere by then. Determined now, as the kernel calls a replaced file "(deleted)".
+fn program(called: Option<&OsString>) -> PathBuf {
+    let called = called.map_or(Path::new(""), Path::new);
+    let Ok(running) = std::env::current_exe() else { return called.to_owned() };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // As execvp(3) finds it: only a name without a slash is searched for in PATH.
+    let named = called.components().count() > 1;
+    let folders = if named { vec![PathBuf::new()] } else { std::env::split_paths(&path).collect() };
+    let mut places = folders.iter().filter_map(|folder| std::path::absolute(folder.join(called)).ok());
+    places.find(|place| place.canonicalize().is_ok_and(|place| place == running)).unwrap_or(running)
+}
+
+/// The error without the usage and the hints that clap appends.
+pub(crate) fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines =
+        text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    text.strip_prefix("error: ").map(str::to_owned).unwrap_or(text)
+}

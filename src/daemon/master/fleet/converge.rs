@@ -1,0 +1,111 @@
+//! The way from what there is to what is wanted: one place for the consequences of every change.
+
+use std::time::Instant;
+
+use super::{Action, Fleet, Phase, Slot};
+use crate::endpoint::counters::Cause;
+
+impl Fleet {
+    /// How many workers there should be.
+    pub(super) fn wanted(&self) -> usize {
+        match self.phase {
+            Phase::Starting | Phase::Running | Phase::Reloading { .. } | Phase::Leaving { .. } => self.force.asked,
+            Phase::Paused | Phase::Stopping { .. } => 0,
+        }
+    }
+
+    /// How many workers of the present generation there are, including those that are booting.
+    pub(super) fn current(&self) -> usize {
+        self.slots.iter().filter(|&&slot| self.is_current(slot)).count()
+    }
+
+    fn is_current(&self, slot: Slot) -> bool {
+        slot.generation() == Some(self.force.generation)
+    }
+
+    fn is_other(&self, slot: Slot) -> bool {
+        slot.generation().is_some_and(|generation| generation != self.force.generation)
+    }
+
+    pub(super) fn others(&self) -> usize {
+        self.slots.iter().filter(|&&slot| self.is_other(slot)).count()
+    }
+
+    /// Whether a worker is missing and there is a place for it.
+    pub(super) fn has_room(&self) -> bool {
+        let (wanted, current, others) = (self.wanted(), self.current(), self.others());
+        let place = self.slots.len() < self.capacity || self.slots.contains(&Slot::Vacant);
+        // During a reload there is one worker more than asked for, in place of the one that it replaces.
+        place && current < wanted && current + others < wanted + usize::from(others > 0)
+    }
+
+    pub(super) fn converge(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let wanted = self.wanted();
+        // Each serving worker of this generation replaces one of another generation.
+        while self.others() > 0 && self.serving_current() + self.others() > wanted {
+            let Some(index) = self.last(|fleet, slot| fleet.is_other(slot)) else { break };
+            self.count(Cause::Reload);
+            actions.extend(self.drain(index, now));
+        }
+        // During a reload there is one worker more than asked for, in place of the one that it replaces.
+        let room = wanted + usize::from(self.others() > 0);
+        while self.current() + self.others() > room {
+            let boots = self.last(|fleet, slot| fleet.is_current(slot) && matches!(slot, Slot::Booting { .. }));
+            let Some(index) = boots.or_else(|| self.last(Fleet::is_current)) else { break };
+            actions.extend(self.drain(index, now));
+        }
+        while self.has_room() && self.backoff.not_before() <= now {
+            let Some(slot) = self.vacancy() else { break };
+            self.slots[slot] = Slot::Forking { generation: self.force.generation };
+            actions.push(Action::Fork { slot, generation: self.force.generation });
+        }
+        self.conclude(actions);
+    }
+
+    /// What follows when a change is complete.
+    fn conclude(&mut self, actions: &mut Vec<Action>) {
+        let complete = self.others() == 0 && self.serving_current() == self.force.asked;
+        match self.phase {
+            Phase::Starting if complete => {
+                self.phase = Phase::Running;
+                actions.push(Action::Announce);
+            }
+            Phase::Reloading { again, .. } if complete => {
+                self.phase = Phase::Running;
+                actions.push(Action::Settle(self.force.generation));
+                actions.extend(again.then_some(Action::Load));
+            }
+            Phase::Stopping { code, .. } if self.slots.iter().all(|&slot| slot == Slot::Vacant) => {
+                actions.push(Action::Exit(code));
+            }
+            Phase::Starting
+            | Phase::Running
+            | Phase::Reloading { .. }
+            | Phase::Paused
+            | Phase::Leaving { .. }
+            | Phase::Stopping { .. } => {}
+        }
+    }
+
+    fn serving_current(&self) -> usize {
+        let serves =
+            |slot: &&Slot| matches!(slot, Slot::Serving { generation, .. } if *generation == self.force.generation);
+        self.slots.iter().filter(serves).count()
+    }
+
+    /// The last slot that has a process and meets the condition.
+    fn last(&self, is_meant: impl Fn(&Fleet, Slot) -> bool) -> Option<usize> {
+        self.slots.iter().rposition(|&slot| slot.pid().is_some() && is_meant(self, slot))
+    }
+
+    /// A slot for one more worker, if there is room.
+    fn vacancy(&mut self) -> Option<usize> {
+        let free = self.slots.iter().position(|&slot| slot == Slot::Vacant);
+        free.or_else(|| {
+            (self.slots.len() < self.capacity).then(|| {
+                self.slots.push(Slot::Vacant);
+                self.slots.len() - 1
+            })
+        })
+    }
+}

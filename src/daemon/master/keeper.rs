@@ -1,0 +1,41 @@
+//! The keeper: a process that cleans up after a master that was killed.
+//!
+//! When the master is killed, the kernel kills its workers too. But the programs that their checks were running are not
+//! our children, and what those have started has no parent left: somebody must look for them to end them.
+
+use std::process::ExitStatus;
+
+use super::Master;
+use super::fleet::Generation;
+use crate::os::signals::Signal;
+use crate::os::{process, tree};
+
+impl Master {
+    /// Makes sure that there is a keeper, if the checks of this generation may start programs.
+    pub(super) fn keep_a_keeper(&mut self, generation: Generation) {
+        let plan = self.plans.get(&generation).filter(|plan| plan.sources.may_start_programs());
+        // When PID 1 ends, so does everything in its container.
+        let (Some(plan), None, false) = (plan, self.keeper, std::process::id() == 1) else { return };
+        match tree::start_keeper(&format!("{}:keeper", plan.configuration.settings.process.name)) {
+            Ok(pid) => self.keeper = Some(pid),
+            Err(error) => tracing::warn!("programs of checks would outlive a master that is killed: {error}"),
+        }
+    }
+
+    /// If it was killed, another is started at once. If it ended by itself, it cannot do its work on this machine.
+    pub(super) fn keeper_died(&mut self, status: ExitStatus) {
+        self.keeper = None;
+        tracing::warn!("the keeper ended: {status}");
+        if status.code().is_none() {
+            self.keep_a_keeper(self.fleet.generation());
+        }
+    }
+
+    /// Our workers have ended, and what their checks were running has ended with them.
+    pub(super) fn dismiss_keeper(&self) {
+        if let Some(pid) = self.keeper {
+            // It is still our child: whoever reaps us also reaps it.
+            let _ = process::send(pid, Signal::SIGKILL);
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! The master: one thread that waits, lets the fleet decide, and performs. It runs no checks and accepts no
+//! connections.
+
+pub(crate) mod command;
+mod deaths;
+pub(crate) mod fleet;
+pub(crate) mod handled;
+mod keeper;
+mod pidfile;
+mod state;
+mod status;
+pub(crate) mod succession;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, PipeReader, PipeWriter, Read};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use super::worker::Post;
+use crate::config::Given;
+use crate::daemon::generation::Plan;
+use crate::daemon::listen::{self, Listener};
+use crate::daemon::shared::casebook::Casebook;
+use crate::daemon::shared::scoreboard::{SLOTS, Scoreboard};
+use crate::daemon::shared::snapshot::Snapshot;
+use crate::error::Error;
+use crate::os::process::{self, Forked};
+use crate::os::signals::{self, Inbox, Signal};
+use crate::os::{descriptors, memory, systemd, tree};
+use command::Command;
+use deaths::Coroner;
+use fleet::{Action, End, Event, Fleet, Generation, Pid, Slot, Timing};
+use pidfile::PidFile;
+use status::Supervision;
+use succession::{Inheritance, Succession};
+
+/// Makes a plan from what the process was started with: at the start, and for each reload.
+pub(crate) type Load = fn(&Given) -> Result<Plan, Error>;
+
+/// How [`Master::run`] returns: once in the master, and once in each worker.
+pub(crate) enum Ended {
+    /// This is the master, and it is done.
+    Stopped(u8),
+    /// This is a forked worker. Everything that belongs to the master is closed; this is the worker's task.
+    Forked(Box<Post>),
+}
+
+/// The master process.
+pub(crate) struct Master {
+    given: Given,
+    load: Load,
+    /// What was set at the start and stays in force, whatever a reload finds.
+    fixed: [(String, &'static str); 9],
+    plans: BTreeMap<Generation, Plan>,
+    fleet: Fleet,
+    listeners: Vec<Listener>,
+    scoreboard: Scoreboard,
+    snapshot: Snapshot,
+    coroner: Coroner,
+    /// Outlives us, to clean up after us.
+    keeper: Option<Pid>,
+    signals: Inbox,
+    /// Workers hold the reading end; its end-of-file tells them that the master is gone.
+    lifeline: (PipeReader, PipeWriter),
+    /// Workers hold the writing end, and ring when they are ready.
+    bell: (PipeReader, PipeWriter),
+    pidfile: Option<PidFile>,
+    supervision: Supervision,
+    /// The new master that will take over from us, and the bell of the one that we take over from.
+    succession: Option<Succession>,
+    predecessor: Option<PipeWriter>,
+}
+
+/// What follows from performing an action.
+enum Flow {
+    On(Vec<Event>),
+    Worker { slot: usize, generation: Generation, master: i32 },
+    End(u8),
+}
+
+impl Master {
+    /// Does everything that can fail before a worker exists: sockets, handlers, pidfile, in this order.
+    pub(crate) fn start(plan: Plan, given: Given, load: Load) -> Result<Master, Error> {
+        let settings = &plan.configuration.settings;
+        let now = Instant::now();
+        let inheritance = Inheritance::from_environment()?;
+        // A former master has already used it; its number now belongs to another descriptor.
+        let supervision = Supervision::new(settings.process.notify_fd.filter(|_| inheritance.is_none()))?;
+        // Before we open anything but the log: this catches all that a parent has leaked.
+        descriptors::close_all_on_exec().map_err(cannot("cannot tidy up descriptors"))?;
+        let listeners = match &inheritance {
+            Some(inheritance) => listen::inherit(&inheritance.sockets, settings.sockets.backlog)?,
+            None => listen::open(&settings.addresses(), settings.sockets.backlog, plan.identity.owner())?,
+        };
+        let handled = handled::SIGNALS.map(|(signal, _)| signal);
+        let signals = Inbox::new(handled).map_err(cannot("cannot install signal handlers"))?;
+        signals::unblock_all().map_err(cannot("cannot unblock signals"))?;
+        let pidfile = succession::pidfile(&plan, inheritance.as_ref())
+            .inspect_err(|_| listeners.iter().filter(|_| inheritance.is_none()).for_each(Listener::remove_file))?;
+        process::set_name(&format!("{}:master", settings.process.name));
+        let generation = inheritance.as_ref().map_or(0, |inheritance| inheritance.generation);
+        let predecessor = inheritance.map(|inheritance| inheritance.bell()).transpose();
+        let scoreboard = Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?;
+        scoreboard.set_reloaded(true);
+        Ok(Master {
+            fleet: Fleet::new(generation, settings.fleet.workers.into(), SLOTS, timing(&plan), now),
+            listeners,
+            snapshot: Snapshot::new(now).map_err(cannot("cannot map the snapshot"))?,
+            scoreboard,
+            keeper: None,
+            coroner: Coroner::new(Casebook::new(now).map_err(cannot("cannot map the casebook"))?),
+            signals,
+            lifeline: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
+            bell: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
+            pidfile,
+            supervision,
+            succession: None,
+            predecessor: predecessor.map_err(cannot("cannot reach the former master"))?,
+            fixed: settings.fixed(),
+            plans: BTreeMap::from([(generation, plan)]),
+            given,
+            load,
+        })
+    }
+
+    /// Runs until the end, which in a forked worker is its beginning.
+    ///
+    /// # Errors
+    ///
+    /// Only if waiting fails, as the loop would then spin.
+    pub(crate) fn run(mut self) -> io::Result<Ended> {
+        // If a shell script became us through exec, it may have left a dead child whose CHLD came before our handler
+        // existed.
+        let mut events = VecDeque::from([Event::Command(Command::Reap)]);
+        loop {
+            while let Some(event) = events.pop_front() {
+                let mut results = Vec::new();
+                for action in self.fleet.decide(event, Instant::now()) {
+                    match self.perform(action) {
+                        Flow::On(more) => results.extend(more),
+                        Flow::Worker { slot, generation, master } => {
+                            return Ok(Ended::Forked(Box::new(self.into_post(slot, generation, master))));
+                        }
+                        Flow::End(code) => return Ok(self.end(code)),
+                    }
+                }
+                // Handled before any later event: a TERM must find a master that was just started.
+                results.into_iter().rev().for_each(|event| events.push_front(event));
+            }
+            self.tell_status();
+            self.show_fleet();
+            events.extend(self.wait()?);
+        }
+    }
+
+    /// Waits for a signal, the bell or the next deadline, and returns what has happened.
+    fn wait(&mut self) -> io::Result<Vec<Event>> {
+        let mut fds = vec![self.signals.as_fd(), self.bell.0.as_fd()];
+        fds.extend(self.succession.as_ref().map(AsFd::as_fd));
+        descriptors::wait_readable(&fds, self.supervision.deadline(self.fleet.next_deadline()))?;
+        let mut rung = [0; 64];
+        // The scoreboard tells which worker rang; the pipe only wakes us, and is emptied.
+        while matches!(self.bell.0.read(&mut rung), Ok(1..)) {}
+        let mut events = self.newly_ready();
+        events.extend(self.succession_event());
+        let on_terminal = descriptors::on_terminal();
+        for signal in self.signals.take() {
+            match handled::command(signal) {
+                // A terminal sends WINCH whenever its window changes.
+                Some(Command::Pause) if on_terminal => {}
+                Some(command) => {
+                    if command != Command::Reap {
+                        tracing::info!("{signal}: {command:?}");
+                    }
+                    events.push(Event::Command(command));
+                }
+                None => {}
+            }
+        }
+        events.push(Event::Tick);
+        Ok(events)
+    }
+
+    fn newly_ready(&self) -> Vec<Event> {
+        let ready = |(slot, state): (usize, &Slot)| match *state {
+            Slot::Booting { pid, .. } if self.scoreboard.is_ready(slot, pid.unsigned_abs()) => {
+                Some(Event::Ready { slot })
+            }
+            Slot::Vacant
+            | Slot::Forking { .. }
+            | Slot::Booting { .. }
+            | Slot::Serving { .. }
+            | Slot::Draining { .. }
+            | Slot::Aborting { .. }
+            | Slot::Dying { .. } => None,
+        };
+        self.fleet.slots().iter().enumerate().filter_map(ready).collect()
+    }
+
+    fn perform(&mut self, action: Action) -> Flow {
+        match action {
+            Action::Fork { slot, generation } => return self.fork(slot, generation),
+            Action::Exit(code) => return Flow::End(code),
+            Action::Reap => return Flow::On(self.reap()),
+            Action::Inspect => return Flow::On(self.inspect()),
+            Action::Load => return Flow::On(vec![self.load()]),
+            Action::Term(pid) => self.dismiss(pid, Signal::SIGTERM),
+            Action::TooLate { slot, pid, after } => deaths::too_late(slot, pid, after),
+            Action::Kill(pid) => self.dismiss(pid, Signal::SIGKILL),
+            Action::Reopen(pid) => send(pid, Signal::SIGUSR1),
+            Action::Abort { slot, pid } => {
+                self.coroner.hangs(slot, pid);
+                self.dismiss(pid, Signal::SIGABRT);
+            }
+            Action::ReopenLogs => crate::daemon::logging::reopen(),
+            Action::Beat { within } => self.beat(within),
+            Action::Settle(generation) => {
+                self.plans.retain(|&number, _| number == generation);
+                self.scoreboard.set_reloaded(true);
+                tracing::info!("reloaded: all workers are of generation {generation}");
+                self.reloaded(&format!("reloaded: generation {generation}"));
+            }
+            Action::RollBack(generation) => {
+                self.plans.retain(|&number, _| number == generation);
+                self.scoreboard.set_reloaded(false);
+                tracing::error!("the new workers cannot boot: generation {generation} goes on serving");
+                self.reloaded("reload failed: the new workers cannot boot");
+            }
+            Action::BreakOff => self.reloaded("reload broken off: the workers are sent away"),
+            Action::Announce => {
+                self.announce();
+                memory::release();
+            }
+            Action::Leave => self.leave(),
+            Action::CloseListeners => self.close_listeners(),
+            Action::Upgrade => return Flow::On(self.upgrade()),
+            Action::GiveUp { successor } => self.give_up(successor),
+            Action::HandOver { successor } => self.hand_over(successor),
+        }
+        Flow::On(vec![])
+    }
+
+    // --- workers -----------------------------------------------------------------------------------
+
+    fn fork(&mut self, slot: usize, generation: Generation) -> Flow {
+        self.keep_a_keeper(generation);
+        self.scoreboard.clear(slot);
+        self.coroner.casebook().forget(slot);
+        match process::fork() {
+            Ok(Forked::Child { parent }) => Flow::Worker { slot, generation, master: parent },
+            Ok(Forked::Parent(pid)) => {
+                tracing::debug!("worker {slot} (pid {pid}) boots, of generation {generation}");
+                Flow::On(vec![Event::Forked { slot, pid }])
+            }
+            Err(error) => {
+                tracing::error!("cannot fork a worker: {error}: trying again");
+                Flow::On(vec![Event::ForkFailed { slot }])
+            }
+        }
+    }
+
+    /// Ends a process with a signal. If it is a worker, the others stop leaving connections to it: it may be stopped, or
+    /// hang.
+    fn dismiss(&self, pid: Pid, signal: Signal) {
+        if let Some(slot) = self.fleet.slot_of(pid) {
+            self.scoreboard.set_closed(slot);
+        }
+        send(pid, signal);
+    }
+
+    /// In the child: keeps what belongs to a worker, and by dropping the rest closes what belongs to the master.
+    fn into_post(mut self, slot: usize, generation: Generation, master: i32) -> Post {
+        Post {
+            slot,
+            master,
+            generation,
+            plan: self.plans.remove(&generation).expect("a generation that is forked has a plan"),
+            listeners: self.listeners,
+            scoreboard: self.scoreboard,
+            snapshot: self.snapshot,
+            casebook: self.coroner.casebook(),
+            lifeline: self.lifeline.0,
+            bell: self.bell.1,
+        }
+    }
+
+    /// Collects every dead child. As PID 1 we adopt orphans: those that are not our workers are only reaped.
+    fn reap(&mut self) -> Vec<Event> {
+        let mut events = self.newly_ready();
+        while let Some((pid, status)) = process::reap() {
+            let mut end = End::Crash;
+            self.snapshot.bury(pid.unsigned_abs());
+            if let Some(slot) = self.fleet.slot_of(pid) {
+                self.scoreboard.set_closed(slot);
+                end = self.coroner.died(slot, self.fleet.slots()[slot], pid, status);
+                // A worker that was killed has not ended what its checks were running.
+                if status.code().is_none()
+                    && let Err(error) = tree::kill_orphans_of(pid)
+                {
+                    tracing::warn!("what the checks of worker {slot} were running may go on: {error}");
+                }
+            } else if self.keeper == Some(pid) {
+                self.keeper_died(status);
+            } else if self.fleet.successor() == Some(pid) {
+                self.upgrade_failed(pid, status);
+            }
+            events.push(Event::Died { pid, end });
+        }
+        events
+    }
+
+    /// Finds the workers that have been awake for longer than they may be.
+    fn inspect(&mut self) -> Vec<Event> {
+        let now = Instant::now();
+        self.coroner.catch_up();
+        let Some(timeout) = self.fleet.timeout() else { return vec![] };
+        let hangs = |&slot: &usize| self.scoreboard.awake_for(slot, now).is_some_and(|awake| awake > timeout);
+        (0..self.fleet.slots().len()).filter(hangs).map(|slot| Event::Hung { slot }).collect()
+    }
+
+    // --- the configuration -------------------------------------------------------------------------
+
+    fn load(&mut self) -> Event {
+        self.reloading();
+        match (self.load)(&self.given) {
+            Ok(plan) => {
+                self.warn_of_what_stays(&plan);
+                let event =
+                    Event::Loaded { workers: plan.configuration.settings.fleet.workers.into(), timing: timing(&plan) };
+                self.plans.insert(self.fleet.next_generation(), plan);
+                self.coroner.casebook().close_all();
+                tracing::info!("reloading");
+                event
+            }
+            Err(error) => {
+                self.scoreboard.set_reloaded(false);
+                tracing::error!("reload refused, the old configuration goes on serving: {error}");
+                self.reloaded(&format!("reload refused: {error}"));
+                Event::Refused
+            }
+        }
+    }
+
+    /// Some settings stay in force until the end; a reload that would change them logs that.
+    fn warn_of_what_stays(&self, new: &Plan) {
+        for ((before, _), (after, taken_by)) in self.fixed.iter().zip(new.configuration.settings.fixed()) {
+            if *before != after {
+                tracing::warn!("changed from {before} to {after}: that takes {taken_by}");
+            }
+        }
+        new.warn();
+    }
+
+    // --- the beginning and the end -----------------------------------------------------------------
+
+    fn close_listeners(&mut self) {
+        // As long as a former master waits for us, the sockets and their files belong to it.
+        let ours = self.predecessor.is_none();
+        for listener in self.listeners.drain(..).filter(|_| ours) {
+            listener.refuse_newcomers();
+            listener.remove_file();
+        }
+    }
+
+    fn end(mut self, code: u8) -> Ended {
+        self.dismiss_keeper();
+        self.supervision.have_last_word();
+        if let Some(pidfile) = self.pidfile.filter(PidFile::is_mine) {
+            pidfile.remove();
+        }
+        tracing::info!("stopped");
+        Ended::Stopped(code)
+    }
+}
+
+fn cannot(what: &str) -> impl FnOnce(io::Error) -> Error {
+    move |error| Error::Boot(format!("{what}: {error}"))
+}
+
+fn timing(plan: &Plan) -> Timing {
+    let settings = &plan.configuration.settings;
+    Timing {
+        timeout: Some(settings.times.timeout).filter(|timeout| !timeout.is_zero()),
+        graceful: settings.times.graceful_timeout,
+        drain_delay: settings.times.drain_delay,
+        // Twice as often as the watchdog demands, as sd_watchdog_enabled(3) advises.
+        watchdog: systemd::watchdog().map(|period| period / 2).filter(|period| *period > Duration::ZERO),
+    }
+}
+
+fn send(pid: Pid, signal: Signal) {
+    if let Err(error) = process::send(pid, signal) {
+        tracing::error!("cannot send {signal} to worker {pid}: {error}");
+    }
+}

@@ -1,0 +1,209 @@
+//! Succession: a master starts the program again, hands over what it holds, and leaves once the new one answers.
+//!
+//! What is handed over is in the variable [`SUCCESSION`], as JSON. Descriptors are given by number; the sockets are
+//! contiguous from 3.
+
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+
+use serde::{Deserialize, Serialize};
+
+use super::fleet::{Event, Generation, Pid};
+use super::pidfile::PidFile;
+use super::{Master, Plan, cannot, send};
+use crate::config::{Given, SUCCESSION};
+use crate::daemon::listen::{self, Bequest, Listener};
+use crate::error::Error;
+use crate::model::duration;
+use crate::os::signals::Signal;
+use crate::os::{descriptors, process, systemd};
+
+/// What a new master takes over.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Inheritance {
+    /// The number of its first generation.
+    pub(super) generation: Generation,
+    pub(super) sockets: Vec<Bequest>,
+    pidfile: Option<(PathBuf, RawFd)>,
+    bell: RawFd,
+}
+
+impl Inheritance {
+    /// What the former master left us, if there was one.
+    pub(crate) fn from_environment() -> Result<Option<Inheritance>, Error> {
+        let Some(text) = std::env::var_os(SUCCESSION) else { return Ok(None) };
+        let read = serde_json::from_str(&text.to_string_lossy());
+        read.map(Some)
+            .map_err(|error| Error::Usage(format!("{SUCCESSION} is set by hospital itself, not by hand: {error}")))
+    }
+
+    /// The pidfile, under the lock that the former master and we both hold.
+    fn pidfile(&self) -> io::Result<Option<PidFile>> {
+        let held =
+            |(path, fd): &(PathBuf, RawFd)| descriptors::adopt(*fd).map(|fd| PidFile::held(path, File::from(fd)));
+        self.pidfile.as_ref().map(held).transpose()
+    }
+
+    /// What we ring when we can answer.
+    pub(super) fn bell(&self) -> io::Result<PipeWriter> {
+        descriptors::adopt(self.bell).map(PipeWriter::from)
+    }
+}
+
+/// The most of a status that is passed on: what a pipe takes in one piece.
+const MOST: usize = 4096;
+
+impl Master {
+    pub(super) fn upgrade(&mut self) -> Vec<Event> {
+        if std::process::id() == 1 {
+            tracing::error!("no upgrade: this is PID 1, whose end is the end of its container: start a new one");
+            return vec![];
+        }
+        match Succession::begin(&self.given, self.fleet.next_generation(), &self.listeners, self.pidfile.as_ref()) {
+            Ok((pid, succession)) => {
+                tracing::info!("upgrade: a new master (pid {pid}) boots");
+                self.succession = Some(succession);
+                vec![Event::Succeeding { pid }]
+            }
+            Err(error) => {
+                tracing::error!("no upgrade: {} cannot be started: {error}", self.given.program.display());
+                vec![]
+            }
+        }
+    }
+
+    /// The new master has rung its bell, or has closed it.
+    pub(super) fn succession_event(&mut self) -> Option<Event> {
+        match self.succession.as_mut()?.state() {
+            State::Waiting => None,
+            State::Complete => Some(Event::Succeeded),
+            // Its death is an event of its own.
+            State::Lost => {
+                self.succession = None;
+                None
+            }
+        }
+    }
+
+    pub(super) fn give_up(&self, successor: Pid) {
+        let patience = self
+            .fleet
+            .timeout()
+            .map_or_else(String::new, |timeout| format!(" within {} (--timeout)", duration::spoken(timeout)));
+        tracing::error!("upgrade: the new master (pid {successor}) does not answer{patience}: killing it");
+        send(successor, Signal::SIGKILL);
+    }
+
+    pub(super) fn upgrade_failed(&mut self, successor: Pid, status: ExitStatus) {
+        let stands = format!("generation {} goes on: {}", self.fleet.generation(), self.status());
+        tracing::error!(
+            "no upgrade: the new master (pid {successor}) ended before it could answer: {status}: everything is as it \
+             was, {stands}"
+        );
+        self.came_to(&format!("upgrade failed: {status}"));
+    }
+
+    pub(super) fn hand_over(&mut self, successor: Pid) {
+        tracing::info!("upgrade: the new master (pid {successor}) answers: draining");
+        let status = self.succession.take().map(|succession| succession.status);
+        self.fall_silent(successor, &status.unwrap_or_default());
+        // Closed, not removed: the files belong to the successor now. Only a pidfile that the successor does not hold,
+        // because its configuration names another, is still ours to remove.
+        self.listeners.clear();
+        self.pidfile = self.pidfile.take().filter(PidFile::is_mine);
+    }
+}
+
+/// The pidfile of a plan: the former master's, or one of our own.
+pub(super) fn pidfile(plan: &Plan, inheritance: Option<&Inheritance>) -> Result<Option<PidFile>, Error> {
+    let path = plan.configuration.settings.process.pid.as_deref().map(PidFile::absolute);
+    let inherited =
+        inheritance.map(Inheritance::pidfile).transpose().map_err(cannot("cannot take over the pidfile"))?;
+    match (path, inherited.flatten()) {
+        (Some(path), Some(held)) if held.path() == path => Ok(Some(held)),
+        // The other file still belongs to the former master, which removes it.
+        (Some(path), _) => PidFile::create(&path).map(Some),
+        (None, _) => Ok(None),
+    }
+}
+
+/// How far a new master has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It boots.
+    Waiting,
+    /// It can answer.
+    Complete,
+    /// It closed its bell without ringing.
+    Lost,
+}
+
+/// A new master that is booting.
+#[derive(Debug)]
+pub(super) struct Succession {
+    bell: PipeReader,
+    /// The status that it reports when it is ready.
+    status: String,
+}
+
+impl Succession {
+    /// Starts the program that is now at our program's path, with all that it takes over.
+    pub(super) fn begin(
+        given: &Given,
+        generation: Generation,
+        listeners: &[Listener],
+        pidfile: Option<&PidFile>,
+    ) -> io::Result<(Pid, Succession)> {
+        let (reader, writer) = descriptors::pipe()?;
+        let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
+        let sockets = listen::bequeath(listeners, 3, &mut fds);
+        let mut place = |fd| {
+            fds.push(fd);
+            2 + fds.len() as RawFd
+        };
+        let inheritance = Inheritance {
+            generation,
+            sockets,
+            pidfile: pidfile.map(|file| (file.path().to_owned(), place(file.as_fd()))),
+            bell: place(writer.as_fd()),
+        };
+        let mut command = Command::new(&given.program);
+        command.args(&given.arguments).current_dir(&given.directory);
+        for variable in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", systemd::WATCHDOG_PID] {
+            command.env_remove(variable);
+        }
+        command.env(SUCCESSION, serde_json::to_string(&inheritance).map_err(io::Error::other)?);
+        let pid = process::start_program(&mut command, &fds)?;
+        Ok((pid, Succession { bell: reader, status: String::new() }))
+    }
+
+    /// How far it has got.
+    pub(super) fn state(&mut self) -> State {
+        let mut said = [0; MOST];
+        match self.bell.read(&mut said) {
+            Ok(length @ 1..) => {
+                self.status = String::from_utf8_lossy(&said[..length]).into_owned();
+                State::Complete
+            }
+            Ok(0) => State::Lost,
+            Err(_) => State::Waiting,
+        }
+    }
+}
+
+impl AsFd for Succession {
+    /// Readable when the new master is ready, or gone.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+}
+
+/// Tells the former master that we can answer, and our status. It may be gone, in which case nobody waits.
+pub(super) fn complete(mut bell: PipeWriter, status: &str) {
+    // Before it is told, for then it ends.
+    process::outlive_parent();
+    let _ = bell.write(&status.as_bytes()[..status.len().min(MOST)]);
+}

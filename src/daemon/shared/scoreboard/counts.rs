@@ -1,0 +1,160 @@
+//! The counters. None is ever reset while the service lives: a worker goes on counting where its predecessor in the
+//! slot ended, whatever ended it.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::time::{Duration, SystemTime};
+
+use super::{Board, SLOTS, Scoreboard};
+use crate::endpoint::counters::{Cause, Class, Restarts, Route, Standing, Tally};
+
+/// The figures that the master notes.
+#[repr(C)]
+pub(super) struct Master {
+    /// How many slots have ever had a worker; the others need not be read.
+    used: AtomicU32,
+    generation: AtomicU32,
+    restarts: [AtomicU64; Cause::ALL.len()],
+    reload_failed: AtomicBool,
+    /// When the last good configuration came into force, in milliseconds since 1970.
+    reloaded: AtomicU64,
+    /// The standing of each worker, plus one; 0 where there is none.
+    standings: [AtomicU32; SLOTS],
+}
+
+/// The counts of one worker, apart from those of others, so that busy workers do not slow each other down.
+#[repr(C, align(128))]
+pub(super) struct Worker {
+    requests: [[AtomicU64; Class::ALL.len()]; Route::ALL.len()],
+    rounds: [AtomicU64; 2],
+}
+
+impl Scoreboard {
+    /// A worker is about to be forked into this slot.
+    pub(super) fn open_counts(&self, slot: usize) {
+        self.board.master.used.fetch_max(slot as u32 + 1, Relaxed);
+    }
+
+    /// The worker has answered a request.
+    pub(crate) fn count_request(&self, slot: usize, route: Route, status: u16) {
+        self.board.workers[slot].requests[route as usize][Class::of(status) as usize].fetch_add(1, Relaxed);
+    }
+
+    /// A round has ended in the worker.
+    pub(crate) fn count_round(&self, slot: usize, passed: bool) {
+        self.board.workers[slot].rounds[usize::from(!passed)].fetch_add(1, Relaxed);
+    }
+
+    /// The standing of the worker in a slot, as far as the master knows; `None`: there is none.
+    pub(crate) fn set_standing(&self, slot: usize, standing: Option<Standing>) {
+        self.board.master.standings[slot].store(standing.map_or(0, |standing| standing as u32 + 1), Relaxed);
+    }
+
+    /// How many workers were replaced for each cause.
+    pub(crate) fn set_restarts(&self, restarts: Restarts) {
+        self.board.master.restarts.iter().zip(restarts).for_each(|(there, count)| there.store(count, Relaxed));
+    }
+
+    /// The generation in force, or the one coming into force.
+    pub(crate) fn set_generation(&self, generation: u32) {
+        self.board.master.generation.store(generation, Relaxed);
+    }
+
+    /// A reload has ended: the new configuration is in force, or (not `good`) the old one still is.
+    pub(crate) fn set_reloaded(&self, good: bool) {
+        let Master { reload_failed, reloaded, .. } = &self.board.master;
+        reload_failed.store(!good, Relaxed);
+        if good {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            reloaded.store(now.as_millis() as u64, Relaxed);
+        }
+    }
+
+    /// All counts.
+    pub(crate) fn tally(&self) -> Tally {
+        let Master { used, generation, restarts, reload_failed, reloaded, standings } = &self.board.master;
+        let reloaded = Duration::from_millis(reloaded.load(Relaxed));
+        let mut tally = Tally {
+            requests: Default::default(),
+            rounds: [0; 2],
+            workers: Default::default(),
+            restarts: restarts.each_ref().map(|count| count.load(Relaxed)),
+            generation: generation.load(Relaxed),
+            reload_successful: !reload_failed.load(Relaxed),
+            reloaded: SystemTime::UNIX_EPOCH + reloaded,
+        };
+        let Board { workers, slots, .. } = self.board;
+        let used = used.load(Relaxed) as usize;
+        for ((Worker { requests, rounds }, slot), standing) in workers.iter().zip(slots).zip(standings).take(used) {
+            add(tally.requests.as_flattened_mut(), requests.as_flattened());
+            add(&mut tally.rounds, rounds);
+            let standing = standing.load(Relaxed).checked_sub(1).map(|standing| Standing::ALL[standing as usize]);
+            // The master does not hear of rounds, so the slot tells whether one is running.
+            let standing = match standing {
+                Some(Standing::Idle) if slot.busy.load(Relaxed) => Some(Standing::Busy),
+                standing => standing,
+            };
+            if let Some(standing) = standing {
+                tally.workers[standing as usize] += 1;
+            }
+        }
+        tally
+    }
+}
+
+fn add(sums: &mut [u64], counts: &[AtomicU64]) {
+    sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count.load(Relaxed));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    fn board() -> Scoreboard {
+        Scoreboard::new(Instant::now()).expect("memory can be mapped")
+    }
+
+    #[test]
+    fn what_a_worker_has_counted_outlives_it() {
+        let board = board();
+        for slot in [0, 3, 0] {
+            // As before each fork.
+            board.clear(slot);
+            board.count_request(slot, Route::Ready, 503);
+            board.count_round(slot, true);
+        }
+        board.count_round(3, false);
+        let tally = board.tally();
+        assert_eq!(tally.requests[Route::Ready as usize], [0, 0, 3]);
+        assert_eq!(tally.requests.as_flattened().iter().sum::<u64>(), 3);
+        assert_eq!(tally.rounds, [3, 1]);
+    }
+
+    #[test]
+    fn a_worker_stands_where_the_master_sees_it_and_is_busy_by_its_own_word() {
+        let board = board();
+        for (slot, standing) in Standing::ALL.into_iter().enumerate() {
+            board.clear(slot);
+            board.set_standing(slot, Some(standing));
+        }
+        assert_eq!(board.tally().workers, [1; 6]);
+        board.set_busy(Standing::Idle as usize, true);
+        // Only an idle worker can be shown as busy.
+        board.set_busy(Standing::Draining as usize, true);
+        assert_eq!(board.tally().workers, [1, 0, 2, 1, 1, 1]);
+        (0..6).for_each(|slot| board.set_standing(slot, None));
+        assert_eq!(board.tally().workers, [0; 6]);
+    }
+
+    #[test]
+    fn a_bad_reload_leaves_the_time_of_the_last_good_one() {
+        let board = board();
+        board.set_reloaded(true);
+        let good = board.tally();
+        assert!(good.reload_successful && good.reloaded.elapsed().expect("it was just now") < Duration::from_secs(10));
+        board.set_reloaded(false);
+        let bad = board.tally();
+        assert!(!bad.reload_successful && bad.reloaded == good.reloaded);
+    }
+}

@@ -1,0 +1,178 @@
+//! Shared memory in which the workers note what the master must know without asking.
+//!
+//! A slot is written by the one worker that holds it, and by the master when it ends that worker, and read by
+//! everybody; the fields are independent, so relaxed loads and stores are enough.
+
+mod checks;
+mod counts;
+mod last;
+mod sealed;
+mod since;
+
+use std::io;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::time::{Duration, Instant};
+
+use crate::config::MOST_WORKERS;
+use crate::os::shared::{self, Shared};
+
+/// How many slots there are: the most workers there can be, including those that drain.
+pub(crate) const SLOTS: usize = 2 * MOST_WORKERS;
+
+/// The shared memory. Made once by the master, before the first fork; copied freely.
+#[derive(Clone, Copy)]
+pub(crate) struct Scoreboard {
+    board: &'static Board,
+    /// The origin of the times in it. Forked processes share the clock and inherit this.
+    epoch: Instant,
+}
+
+#[repr(C)]
+struct Board {
+    leaving: AtomicBool,
+    maintained: AtomicBool,
+    slots: [Slot; SLOTS],
+    master: counts::Master,
+    workers: [counts::Worker; SLOTS],
+    checks: checks::Checks,
+}
+
+// Aligned to two cache lines, since x86 prefetches pairs: busy workers do not slow each other down.
+#[repr(C, align(128))]
+struct Slot {
+    /// The pid of the worker in this slot, once it was ready.
+    ready: AtomicU32,
+    /// Whether that worker takes no more connections.
+    closed: AtomicBool,
+    /// When it woke, in nanoseconds since the epoch, plus one; 0 while it waits.
+    awake_since: AtomicU64,
+    /// Whether a round is running.
+    busy: AtomicBool,
+}
+
+// SAFETY: all its fields are atomics, for which zero is a value.
+unsafe impl Shared for Board {}
+
+impl Scoreboard {
+    /// Maps a fresh board.
+    pub(crate) fn new(now: Instant) -> io::Result<Scoreboard> {
+        Ok(Scoreboard { board: shared::map()?, epoch: now })
+    }
+
+    /// Empties a slot, before a worker is forked into it.
+    pub(crate) fn clear(&self, slot: usize) {
+        let Slot { ready, closed, awake_since, busy } = &self.board.slots[slot];
+        ready.store(0, Relaxed);
+        closed.store(false, Relaxed);
+        awake_since.store(0, Relaxed);
+        busy.store(false, Relaxed);
+        self.open_counts(slot);
+    }
+
+    /// The worker in this slot can answer.
+    pub(crate) fn set_ready(&self, slot: usize, pid: u32) {
+        self.board.slots[slot].ready.store(pid, Relaxed);
+    }
+
+    /// Whether the worker with this pid has reported that it can answer, even if it has finished since.
+    pub(crate) fn is_ready(&self, slot: usize, pid: u32) -> bool {
+        self.board.slots[slot].ready.load(Relaxed) == pid
+    }
+
+    /// The worker woke up and is working.
+    pub(crate) fn woke(&self, slot: usize, now: Instant) {
+        let since = now.saturating_duration_since(self.epoch).as_nanos() as u64;
+        self.board.slots[slot].awake_since.store(since + 1, Relaxed);
+    }
+
+    /// The worker goes back to waiting.
+    pub(crate) fn rests(&self, slot: usize) {
+        self.board.slots[slot].awake_since.store(0, Relaxed);
+    }
+
+    /// How long the worker has been working without a pause; `None` while it waits.
+    pub(crate) fn awake_for(&self, slot: usize, now: Instant) -> Option<Duration> {
+        let since = self.board.slots[slot].awake_since.load(Relaxed).checked_sub(1)?;
+        Some(now.saturating_duration_since(self.epoch + Duration::from_nanos(since)))
+    }
+
+    /// A round has begun in the worker, or has ended.
+    pub(crate) fn set_busy(&self, slot: usize, busy: bool) {
+        // Sequentially consistent, like the scan below: of two workers that become busy at once, at least one sees the
+        // other.
+        self.board.slots[slot].busy.store(busy, SeqCst);
+    }
+
+    /// Whether another worker is ready and is running no round. It may be stopped or hang all the same.
+    pub(crate) fn is_another_free(&self, slot: usize) -> bool {
+        let free = |slot: &Slot| slot.ready.load(SeqCst) != 0 && !slot.closed.load(SeqCst) && !slot.busy.load(SeqCst);
+        self.board.slots.iter().enumerate().any(|(index, other)| index != slot && free(other))
+    }
+
+    /// The worker takes no more connections. Said by itself, or by the master when it ends the worker.
+    pub(crate) fn set_closed(&self, slot: usize) {
+        self.board.slots[slot].closed.store(true, SeqCst);
+    }
+
+    /// The whole service is shutting down: readiness fails from now on.
+    pub(crate) fn set_leaving(&self) {
+        self.board.leaving.store(true, Relaxed);
+    }
+
+    /// Whether the service is shutting down.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.board.leaving.load(Relaxed)
+    }
+
+    /// Notes whether the service is in maintenance. True for the one worker that is the first to note a change.
+    pub(crate) fn note_maintenance(&self, maintained: bool) -> bool {
+        let before = &self.board.maintained;
+        // Read first: as long as nobody writes, every worker can keep it in its cache.
+        before.load(Relaxed) != maintained && before.swap(maintained, Relaxed) != maintained
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_awake_from_waking_to_resting() {
+        let now = Instant::now();
+        let board = Scoreboard::new(now).expect("memory can be mapped");
+        assert_eq!(board.awake_for(3, now), None);
+        board.woke(3, now);
+        assert_eq!(board.awake_for(3, now + Duration::from_secs(2)), Some(Duration::from_secs(2)));
+        assert_eq!(board.awake_for(4, now), None);
+        board.rests(3);
+        assert_eq!(board.awake_for(3, now), None);
+    }
+
+    #[test]
+    fn the_last_free_worker_keeps_the_door() {
+        let board = Scoreboard::new(Instant::now()).expect("memory can be mapped");
+        board.set_ready(0, 70);
+        board.set_ready(1, 71);
+        board.set_busy(0, true);
+        assert!(board.is_another_free(0));
+        board.set_busy(1, true);
+        assert!(!board.is_another_free(1));
+        board.set_busy(0, false);
+        assert!(board.is_another_free(1));
+        board.set_closed(0);
+        assert!(!board.is_another_free(1));
+    }
+
+    #[test]
+    fn readiness_is_that_of_one_worker_not_of_its_slot() {
+        let board = Scoreboard::new(Instant::now()).expect("memory can be mapped");
+        board.set_ready(0, 77);
+        assert!(board.is_ready(0, 77));
+        assert!(!board.is_ready(0, 78));
+        board.set_closed(0);
+        assert!(board.is_ready(0, 77), "it answered, and retired before the master looked");
+        board.clear(0);
+        assert!(!board.is_ready(0, 77));
+    }
+}

@@ -1,0 +1,216 @@
+//! The clients of one worker: their sockets and connections, and when each must be looked at.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::time::Instant;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use slab::Slab;
+use socket2::Socket;
+
+use hospital_http::{Connection, Patience};
+
+/// How many connection objects are kept for the next clients.
+const SPARE: usize = 64;
+
+/// A connected client.
+pub(super) struct Client {
+    socket: Socket,
+    pub(super) connection: Connection,
+    /// What mio watches it for. `None`: it has not had to wait yet.
+    watched: Option<Interest>,
+    input: Input,
+    /// The earliest entry for it in the heap of timers.
+    timer: Option<Instant>,
+}
+
+/// What to expect of a read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Input {
+    /// There may be something.
+    Likely,
+    /// The last read came back short, so there is nothing until mio reports an event.
+    Empty,
+    /// The client's end follows its last byte and will not be an event of its own.
+    Ending,
+}
+
+/// The result of trying to read or write.
+pub(super) enum Progress<T> {
+    Done(T),
+    /// The client is not ready.
+    Blocked,
+    /// The client is gone.
+    Gone,
+}
+
+/// All clients of a worker.
+pub(super) struct Clients {
+    slab: Slab<Client>,
+    /// At least one entry for each client with a deadline, at that deadline or earlier.
+    timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    spare: Vec<Connection>,
+    first_token: usize,
+}
+
+impl Clients {
+    /// No clients yet; their tokens will begin at `first_token`.
+    pub(super) fn new(first_token: usize) -> Clients {
+        Clients { slab: Slab::new(), timers: BinaryHeap::new(), spare: Vec::new(), first_token }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(super) fn insert(&mut self, socket: Socket, now: Instant, patience: &Patience) -> usize {
+        let connection = match self.spare.pop() {
+            Some(mut connection) => {
+                connection.reset(now, patience);
+                connection
+            }
+            None => Connection::new(now, patience),
+        };
+        self.slab.insert(Client { socket, connection, watched: None, input: Input::Likely, timer: None })
+    }
+
+    pub(super) fn get_mut(&mut self, key: usize) -> Option<&mut Client> {
+        self.slab.get_mut(key)
+    }
+
+    /// The key of the client that an event is for, if it is still there.
+    pub(super) fn key(&self, token: Token) -> Option<usize> {
+        token.0.checked_sub(self.first_token).filter(|&key| self.slab.contains(key))
+    }
+
+    /// Closes the socket, which also takes it out of mio's set.
+    pub(super) fn remove(&mut self, key: usize) {
+        let mut client = self.slab.remove(key);
+        if self.spare.len() < SPARE {
+            client.connection.shrink();
+            self.spare.push(client.connection);
+        }
+    }
+
+    /// The keys of the clients that may send another request and have not begun.
+    pub(super) fn idle(&self) -> Vec<usize> {
+        self.slab.iter().filter(|(_, client)| client.connection.is_idle()).map(|(key, _)| key).collect()
+    }
+
+    /// Makes mio watch a client that cannot go on, and sets its timer.
+    pub(super) fn park(&mut self, key: usize, interest: Interest, registry: &Registry) -> io::Result<()> {
+        let token = Token(self.first_token + key);
+        let client = &mut self.slab[key];
+        let fd = client.socket.as_raw_fd();
+        match client.watched {
+            None => registry.register(&mut SourceFd(&fd), token, interest)?,
+            Some(watched) if watched == interest => {}
+            Some(_) => registry.reregister(&mut SourceFd(&fd), token, interest)?,
+        }
+        client.watched = Some(interest);
+        self.set_timer(key);
+        Ok(())
+    }
+
+    /// Sets a timer for the client's deadline. A deadline that was only postponed needs no new entry.
+    pub(super) fn set_timer(&mut self, key: usize) {
+        let client = &mut self.slab[key];
+        let Some(deadline) = client.connection.deadline() else { return };
+        if client.timer.is_none_or(|timer| deadline < timer) {
+            client.timer = Some(deadline);
+            self.timers.push(Reverse((deadline, key)));
+        }
+    }
+
+    /// When [`Clients::next_expired`] may have a client.
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        self.timers.peek().map(|Reverse((moment, _))| *moment)
+    }
+
+    /// A client whose deadline has passed, if there is one.
+    pub(super) fn next_expired(&mut self, now: Instant) -> Option<usize> {
+        while self.next_timer().is_some_and(|moment| moment <= now) {
+            if let Some((key, deadline)) = self.pop_timer() {
+                if deadline <= now {
+                    return Some(key);
+                }
+                self.set_timer(key);
+            }
+        }
+        None
+    }
+
+    /// The client that we have waited for the longest: the one to close when there are too many.
+    pub(super) fn longest_waiting(&self) -> Option<usize> {
+        let waiting = self.slab.iter().filter_map(|(key, client)| Some((client.connection.waiting_since()?, key)));
+        waiting.min().map(|(_, key)| key)
+    }
+
+    /// Removes the first timer; `None` if its client is gone, or waits for us.
+    fn pop_timer(&mut self) -> Option<(usize, Instant)> {
+        let Reverse((moment, key)) = self.timers.pop()?;
+        let client = self.slab.get_mut(key)?;
+        if client.timer != Some(moment) {
+            return None;
+        }
+        client.timer = None;
+        Some((key, client.connection.deadline()?))
+    }
+}
+
+impl Client {
+    /// Reads what is there, at most one buffer; 0 bytes mean the end.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Progress<usize> {
+        if self.input == Input::Empty {
+            return Progress::Blocked;
+        }
+        match retried(|| self.socket.read(buffer)) {
+            Ok(count) => {
+                // A short read has emptied the socket (epoll(7)); more bytes will be an event.
+                if count < buffer.len() && self.input == Input::Likely {
+                    self.input = Input::Empty;
+                }
+                Progress::Done(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Blocked,
+            Err(_) => Progress::Gone,
+        }
+    }
+
+    /// Writes what the connection has to send.
+    pub(super) fn write(&mut self) -> Progress<usize> {
+        match retried(|| self.socket.write(self.connection.output())) {
+            Ok(count) => Progress::Done(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Blocked,
+            Err(_) => Progress::Gone,
+        }
+    }
+
+    /// Shuts down the sending half. The next read finds out if the client is already gone.
+    pub(super) fn shut(&mut self) {
+        let _ = self.socket.shutdown(Shutdown::Write);
+        self.connection.shut();
+    }
+
+    /// mio reports that there is something to read, or (`ended`) that the client has also ended.
+    pub(super) fn readable(&mut self, ended: bool) {
+        if ended {
+            self.input = Input::Ending;
+        } else if self.input == Input::Empty {
+            self.input = Input::Likely;
+        }
+    }
+}
+
+fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What the page for people shows beside the report: how it was selected, and links to other selections.
+
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+use crate::endpoint::route::Query;
+use crate::model::check::Status;
+use crate::model::suite::Suite;
+use crate::render::html::View;
+
+/// What a request has selected, and what else it could.
+#[derive(Clone, Debug)]
+pub(super) struct Choice {
+    tags: BTreeSet<String>,
+    chosen: Vec<String>,
+    others: Vec<(&'static str, String)>,
+}
+
+impl Choice {
+    /// What a query selects from these checks.
+    pub(super) fn of(query: Query, checks: &Suite) -> Choice {
+        let Query { tags: chosen, excluded, verbose: _, format } = query;
+        let excluded = excluded.into_iter().map(|name| ("exclude", name));
+        let others = excluded.chain(format.map(|name| ("format", name))).collect();
+        let tags = checks.checks().iter().flat_map(|check| &check.tags).cloned().collect();
+        Choice { tags, chosen, others }
+    }
+
+    pub(super) fn view<'a>(
+        &'a self,
+        at: SystemTime,
+        since: &'a dyn Fn(&str, Status) -> Option<SystemTime>,
+        disclosed: bool,
+    ) -> View<'a> {
+        View { at: Some(at), since, tags: &self.tags, chosen: &self.chosen, others: &self.others, disclosed }
+    }
+}

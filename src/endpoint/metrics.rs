@@ -1,0 +1,222 @@
+//! The answer of `/metrics`: the last outcomes of the checks, and the counts of the service.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use super::counters::{Cause, Class, Route, Standing, Tally};
+use crate::model::report::Outcome;
+use crate::render::exposition::{Exposition, Family, Kind, Syntax};
+use crate::render::{appended, prometheus};
+
+/// The families in addition to those of a report. `docs/ENDPOINT.md` is compared with both by a test.
+#[cfg(test)]
+pub(crate) static FAMILIES: [Family; 9] =
+    [LAST_RUN, ROUNDS, REQUESTS, WORKERS, RESTARTS, RELOAD_SUCCESSFUL, RELOADED, GENERATION, BUILD];
+
+const LAST_RUN: Family = Family {
+    name: "hospital_check_last_run_timestamp_seconds",
+    kind: Kind::Gauge,
+    labels: &["check"],
+    help: "When the last run of the check was over.",
+};
+const ROUNDS: Family = Family {
+    name: "hospital_rounds_total",
+    kind: Kind::Counter,
+    labels: &["outcome"],
+    help: "Rounds of checks that have ended, by whether what they found passes.",
+};
+const REQUESTS: Family = Family {
+    name: "hospital_requests_total",
+    kind: Kind::Counter,
+    labels: &["route", "code"],
+    help: "Requests that were answered, by what they asked for and the class of the answer.",
+};
+const WORKERS: Family = Family {
+    name: "hospital_workers",
+    kind: Kind::Gauge,
+    labels: &["state"],
+    help: "Workers that there are, by what they are about.",
+};
+const RESTARTS: Family = Family {
+    name: "hospital_worker_restarts_total",
+    kind: Kind::Counter,
+    labels: &["cause"],
+    help: "Workers that had to be replaced, by the cause.",
+};
+const RELOAD_SUCCESSFUL: Family = Family {
+    name: "hospital_config_last_reload_successful",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "Whether the configuration that was read last is in force (1), or was refused or rolled back (0).",
+};
+const RELOADED: Family = Family {
+    name: "hospital_config_last_reload_success_timestamp_seconds",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "When the last good configuration came into force.",
+};
+const GENERATION: Family = Family {
+    name: "hospital_generation",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "The number of the configuration that is in force, or coming into force.",
+};
+const BUILD: Family =
+    Family { name: "hospital_build_info", kind: Kind::Info, labels: &["version"], help: "The version of hospital." };
+
+/// The labels of the two entries of [`Tally::rounds`].
+const ROUND_OUTCOMES: [&str; 2] = ["pass", "fail"];
+
+/// The contents of `/metrics`.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    /// The last outcome of each check that has run.
+    pub(crate) outcomes: Vec<Outcome>,
+    /// When they ran, in the same order.
+    pub(crate) ran: Vec<SystemTime>,
+    pub(crate) tally: Tally,
+}
+
+/// Appends the whole exposition.
+pub(crate) fn write(figures: &Figures, syntax: Syntax, out: &mut Vec<u8>) {
+    appended(out, |text| {
+        let mut out = Exposition::new(syntax, text);
+        prometheus::checks(&figures.outcomes, &mut out)?;
+        last_runs(figures, &mut out)?;
+        service(&figures.tally, &mut out)?;
+        out.end()
+    });
+}
+
+fn last_runs(figures: &Figures, out: &mut Exposition<'_>) -> fmt::Result {
+    out.family(&LAST_RUN)?;
+    for (outcome, ran) in figures.outcomes.iter().zip(&figures.ran) {
+        out.sample(&LAST_RUN, &[&outcome.check.id], seconds(*ran))?;
+    }
+    Ok(())
+}
+
+fn service(tally: &Tally, out: &mut Exposition<'_>) -> fmt::Result {
+    out.family(&ROUNDS)?;
+    for (outcome, count) in ROUND_OUTCOMES.iter().zip(tally.rounds) {
+        out.sample(&ROUNDS, &[outcome], count)?;
+    }
+    out.family(&REQUESTS)?;
+    for (route, counts) in Route::ALL.iter().zip(tally.requests) {
+        for (class, count) in Class::ALL.iter().zip(counts) {
+            out.sample(&REQUESTS, &[route.word(), class.word()], count)?;
+        }
+    }
+    out.family(&WORKERS)?;
+    for (standing, count) in Standing::ALL.iter().zip(tally.workers) {
+        out.sample(&WORKERS, &[standing.word()], count)?;
+    }
+    out.family(&RESTARTS)?;
+    for (cause, count) in Cause::ALL.iter().zip(tally.restarts) {
+        out.sample(&RESTARTS, &[cause.word()], count)?;
+    }
+    out.family(&RELOAD_SUCCESSFUL)?;
+    out.sample(&RELOAD_SUCCESSFUL, &[], u8::from(tally.reload_successful))?;
+    out.family(&RELOADED)?;
+    out.sample(&RELOADED, &[], seconds(tally.reloaded))?;
+    out.family(&GENERATION)?;
+    out.sample(&GENERATION, &[], tally.generation)?;
+    out.family(&BUILD)?;
+    out.sample(&BUILD, &[env!("CARGO_PKG_VERSION")], 1)
+}
+
+/// Seconds since 1970.
+fn seconds(moment: SystemTime) -> f64 {
+    moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::check::Status;
+    use crate::model::perfdata::Perfdata;
+    use crate::model::report::tests::report as sample;
+    use crate::render::tests::{ALL, hostile, promtool_accepts};
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    fn figures(mut outcomes: Vec<Outcome>) -> Figures {
+        if let Some(outcome) = outcomes.first_mut() {
+            outcome.finding.perfdata = vec![Perfdata::new("a\"b\\c\nd", 1e22, "B")];
+        }
+        let ran = SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_250);
+        let mut requests = [[0; 3]; 5];
+        requests[Route::Checks as usize] = [1_000_000, 2, 3];
+        let tally = Tally {
+            requests,
+            rounds: [7, 1],
+            workers: [0, 3, 1, 0, 0, 0],
+            restarts: [1, 3, 0, 2, 4],
+            generation: 2,
+            reload_successful: true,
+            reloaded: ran,
+        };
+        Figures { ran: vec![ran; outcomes.len()], outcomes, tally }
+    }
+
+    fn written(figures: &Figures, syntax: Syntax) -> String {
+        let mut out = b"before".to_vec();
+        write(figures, syntax, &mut out);
+        String::from_utf8(out).expect("both are UTF-8").split_off("before".len())
+    }
+
+    #[test]
+    fn all_there_is_to_know_in_the_text_format() {
+        insta::assert_snapshot!(written(&figures(sample(&[Status::Fail]).outcomes), Syntax::Text));
+    }
+
+    #[test]
+    fn openmetrics_names_counters_otherwise_and_says_where_it_ends() {
+        let figures = figures(sample(&[Status::Fail]).outcomes);
+        let (text, open) = (written(&figures, Syntax::Text), written(&figures, Syntax::OpenMetrics));
+        let samples = |text: &str| text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+        let (plain, as_open): (Vec<_>, Vec<_>) = (samples(&text), samples(&open));
+        assert_eq!(plain, as_open, "the same series, whoever asks");
+        let before: HashSet<_> = text.lines().collect();
+        let new: Vec<_> = open.lines().filter(|line| !before.contains(line)).collect();
+        insta::assert_snapshot!(new.join("\n"), @r"
+        # HELP hospital_rounds Rounds of checks that have ended, by whether what they found passes.
+        # TYPE hospital_rounds counter
+        # HELP hospital_requests Requests that were answered, by what they asked for and the class of the answer.
+        # TYPE hospital_requests counter
+        # HELP hospital_worker_restarts Workers that had to be replaced, by the cause.
+        # TYPE hospital_worker_restarts counter
+        # HELP hospital_build The version of hospital.
+        # TYPE hospital_build info
+        # EOF
+        ");
+        assert!(open.ends_with("\n# EOF\n"), "{open}");
+    }
+
+    #[test]
+    fn what_a_check_is_called_begins_no_line_of_its_own() {
+        for syntax in Syntax::ALL {
+            let text = written(&figures(hostile().outcomes), syntax);
+            assert!(text.lines().all(|line| line.starts_with("# ") || line.starts_with("hospital_")), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_family_is_written_once_and_is_in_the_tables() {
+        let text = written(&figures(sample(&ALL).outcomes), Syntax::Text);
+        let begun = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        let mut begun: Vec<_> = begun.collect();
+        let mut known: Vec<_> = prometheus::FAMILIES.iter().chain(&FAMILIES).map(|family| family.name).collect();
+        begun.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(begun, known);
+    }
+
+    #[test]
+    #[ignore = "needs promtool"]
+    fn promtool_has_no_complaint() {
+        for outcomes in [sample(&ALL).outcomes, hostile().outcomes, vec![]] {
+            promtool_accepts(&written(&figures(outcomes), Syntax::Text));
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What a request asks for: requests can select checks, never define them. Pure.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+use super::counters;
+use hospital_http::Method;
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// The checks at or under this dotted path; all of them when it is empty.
+    Checks(Cow<'a, str>, Query),
+    /// Whether the worker is alive.
+    Live(Query),
+    /// Whether the service takes requests: the checks at or under this path, or all that decide on readiness if it is
+    /// empty.
+    Ready(Cow<'a, str>, Query),
+    /// The last outcomes of the checks, and the counts of the service.
+    Metrics(Query),
+    /// A path that is not under the prefix.
+    Elsewhere,
+    /// A method that is never allowed.
+    NotAllowed,
+    /// A target that cannot be read.
+    Malformed,
+}
+
+impl Route<'_> {
+    /// The route that it is counted under.
+    pub(crate) fn counted(&self) -> counters::Route {
+        match self {
+            Route::Checks(..) => counters::Route::Checks,
+            Route::Live(_) => counters::Route::Live,
+            Route::Ready(..) => counters::Route::Ready,
+            Route::Metrics(_) => counters::Route::Metrics,
+            Route::Elsewhere | Route::NotAllowed | Route::Malformed => counters::Route::Other,
+        }
+    }
+}
+
+/// What follows the `?`. Unknown parameters are ignored, as browsers and probes add all sorts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Only the checks with one of these tags.
+    pub tags: Vec<String>,
+    /// Without the checks at or under these names.
+    pub excluded: Vec<String>,
+    /// With all that is known about each check.
+    pub verbose: bool,
+    /// In this format, whatever Accept says.
+    pub format: Option<String>,
+}
+
+/// The methods that are answered, for the Allow field of a 405.
+pub(crate) const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
+
+/// Finds out what a method and a request target (RFC 9112, 3.2) ask for. All paths are below `prefix`, which is empty
+/// or begins with a slash.
+pub fn route<'a>(method: Method, target: &'a str, prefix: &str) -> Route<'a> {
+    match method {
+        Method::Get | Method::Head | Method::Options => {}
+        Method::Other => return Route::NotAllowed,
+    }
+    if target == "*" && method == Method::Options {
+        return Route::Checks(Cow::Borrowed(""), Query::default());
+    }
+    let Some(target) = origin_form(target) else { return Route::Malformed };
+    let (target, _) = cut(target, b'#');
+    let (path, query) = cut(target, b'?');
+    let (Some(path), Some(query)) = (decoded(path), Query::parse(query)) else { return Route::Malformed };
+    match below(path, prefix) {
+        None => Route::Elsewhere,
+        Some(path) if path == "livez" => Route::Live(query),
+        Some(path) if path == "metrics" => Route::Metrics(query),
+        Some(path) if path == "readyz" => Route::Ready(Cow::Borrowed(""), query),
+        Some(path) => match path.strip_prefix("readyz/") {
+            Some(part) => Route::Ready(Cow::Owned(part.to_owned()), query),
+            None => Route::Checks(path, query),
+        },
+    }
+}
+
+/// The target without the authority of an absolute form, which we ignore; `None` if it has another form.
+fn origin_form(target: &str) -> Option<&str> {
+    if target.starts_with('/') {
+        return Some(target);
+    }
+    let rest = ["http://", "https://"].iter().find_map(|scheme| {
+        target.get(..scheme.len()).filter(|start| start.eq_ignore_ascii_case(scheme)).map(|_| &target[scheme.len()..])
+    })?;
+    Some(rest.find(['/', '?', '#']).map_or("", |end| &rest[end..]))
+}
+
+/// The text before the first such byte, and the text after it.
+fn cut(text: &str, at: u8) -> (&str, &str) {
+    text.bytes().position(|byte| byte == at).map_or((text, ""), |place| (&text[..place], &text[place + 1..]))
+}
+
+/// `None` if it is not percent-encoded correctly (RFC 3986, 2.1), not UTF-8, or has control characters.
+fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    let is_encoded = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    let text = match text.bytes().any(|byte| byte == b'%') {
+        false => Cow::Borrowed(text),
+        true if text.split('%').skip(1).all(is_encoded) => percent_decode_str(text).decode_utf8().ok()?,
+        true => return None,
+    };
+    (!text.contains(|c: char| c.is_control())).then_some(text)
+}
+
+/// The part of a path below the prefix, without the slash in between.
+fn below<'a>(path: Cow<'a, str>, prefix: &str) -> Option<Cow<'a, str>> {
+    let rest = path.strip_prefix(prefix)?;
+    if !rest.is_empty() && !rest.starts_with('/') {
+        return None;
+    }
+    let start = path.len() - rest.strip_prefix('/').unwrap_or(rest).len();
+    Some(match path {
+        Cow::Borrowed(path) => Cow::Borrowed(&path[start..]),
+        Cow::Owned(path) => Cow::Owned(path[start..].to_owned()),
+    })
+}
+
+impl Query {
+    /// Reads `application/x-www-form-urlencoded` pairs; `None` if one cannot be decoded.
+    fn parse(text: &str) -> Option<Query> {
+        let mut query = Query::default();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = || decoded(&value.replace('+', " ")).map(Cow::into_owned);
+            match name {
+                "tag" => query.tags.push(value()?),
+                "exclude" => query.excluded.push(value()?),
+                "verbose" => query.verbose = !matches!(value()?.as_str(), "0" | "false"),
+                // `health+json` is a name: nobody means a space by its plus sign.
+                "format" => query.format = Some(value()?.replace(' ', "+")),
+                _ => {}
+            }
+        }
+        Some(query)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn checks(path: &str) -> Route<'_> {
+        Route::Checks(path.into(), Query::default())
+    }
+
+    fn get(target: &str) -> Route<'_> {
+        route(Method::Get, target, "")
+    }
+
+    #[test]
+    fn every_form_of_target_is_read() {
+        for (target, expected) in [
+            ("/", checks("")),
+            ("/?", checks("")),
+            ("/?utm=1&x", checks("")),
+            ("/hospital.healthchecks", checks("hospital.healthchecks")),
+            ("/hospital%2Ehealthchecks?x=/y", checks("hospital.healthchecks")),
+            ("/%2e%2e/x", checks("../x")),
+            ("http://example.org/livez", Route::Live(Query::default())),
+            ("HTTP://example.org", checks("")),
+            ("http://example.org?next=/livez", checks("")),
+            (
+                "http://example.org?tag=a",
+                Route::Checks("".into(), Query { tags: vec!["a".to_owned()], ..Query::default() }),
+            ),
+            ("http://example.org#/livez", checks("")),
+            ("/livez", Route::Live(Query::default())),
+            ("/readyz?x", Route::Ready("".into(), Query::default())),
+            ("/readyz/db", Route::Ready("db".into(), Query::default())),
+            ("/readyzzz", checks("readyzzz")),
+            ("/metrics", Route::Metrics(Query::default())),
+            ("/metrics/x", checks("metrics/x")),
+            ("/%ff", Route::Malformed),
+            ("/%zz", Route::Malformed),
+            ("/%e", Route::Malformed),
+            ("/?tag=100%", Route::Malformed),
+            ("/%00", Route::Malformed),
+            ("/?tag=%ff", Route::Malformed),
+            ("example.org:443", Route::Malformed),
+            ("*", Route::Malformed),
+        ] {
+            assert_eq!(get(target), expected, "{target}");
+        }
+        assert_eq!(route(Method::Options, "*", ""), checks(""));
+    }
+
+    #[test]
+    fn a_query_selects() {
+        let Route::Checks(_, query) = get("/?tag=a&tag=b+c&exclude=x.y&verbose&format=health+json&unknown=1") else {
+            panic!("it is a path")
+        };
+        assert_eq!(query.tags, ["a", "b c"]);
+        assert_eq!(query.excluded, ["x.y"]);
+        assert!(query.verbose);
+        assert_eq!(query.format.as_deref(), Some("health+json"));
+    }
+
+    #[test]
+    fn everything_stands_under_the_prefix() {
+        let under = |target| route(Method::Get, target, "/healthchecks");
+        assert_eq!(under("/healthchecks"), checks(""));
+        assert_eq!(under("/healthchecks/"), checks(""));
+        assert_eq!(under("/healthchecks/db"), checks("db"));
+        assert_eq!(under("/healthchecks/livez"), Route::Live(Query::default()));
+        assert_eq!(under("/healthchecksdb"), Route::Elsewhere);
+        assert_eq!(under("/livez"), Route::Elsewhere);
+    }
+
+    #[test]
+    fn a_method_that_would_change_something_is_not_allowed() {
+        assert_eq!(route(Method::Other, "/", ""), Route::NotAllowed);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(target in ".*", prefix in "(/[a-z]{0,3})?") {
+            let _ = route(Method::Get, &target, &prefix);
+        }
+    }
+}

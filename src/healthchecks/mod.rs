@@ -1,3 +1,0 @@
-//! The healthchecks that the crate ships, under its own dotted path.
-
-pub mod predictable;

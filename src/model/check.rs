@@ -1,0 +1,378 @@
+//! One healthcheck: what it verifies, what a run of it may find, and how long it may take.
+
+use std::error::Error;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::panics;
+use super::perfdata::Perfdata;
+
+/// How long a check may take unless it says otherwise.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest context that an outcome keeps, in bytes.
+pub const CONTEXT_LIMIT: usize = 8 * 1024;
+
+/// The result of a check, in the words of Python's `unittest`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Status {
+    /// It decided, and all is well.
+    Pass,
+    /// It decided, and something is wrong.
+    Fail,
+    /// It could not decide.
+    Error,
+    /// It does not apply here and now.
+    Skip,
+    /// It failed, as it was expected to.
+    ExpectedFailure,
+    /// It passed, though it was expected to fail.
+    UnexpectedSuccess,
+}
+
+impl Status {
+    /// All statuses, in the order of their numbers.
+    pub const ALL: [Status; 6] =
+        [Status::Pass, Status::Fail, Status::Error, Status::Skip, Status::ExpectedFailure, Status::UnexpectedSuccess];
+
+    /// Whether a report with this outcome in it fails.
+    pub fn is_bad(self) -> bool {
+        match self {
+            Status::Fail | Status::Error | Status::UnexpectedSuccess => true,
+            Status::Pass | Status::Skip | Status::ExpectedFailure => false,
+        }
+    }
+
+    /// Its name in every format: `pass`, `fail`, `expected_failure`, …
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::Pass => "pass",
+            Status::Fail => "fail",
+            Status::Error => "error",
+            Status::Skip => "skip",
+            Status::ExpectedFailure => "expected_failure",
+            Status::UnexpectedSuccess => "unexpected_success",
+        }
+    }
+}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
+/// What a healthy answer of the check is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expect {
+    /// It passes.
+    #[default]
+    Success,
+    /// It fails: for what is known to be broken, or must not exist.
+    Failure,
+}
+
+/// Why a check did not simply pass.
+///
+/// Any [`std::error::Error`] becomes a [`Reason::Error`] through `?`: the check could not decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// It decided, and the answer is no.
+    Fail(String),
+    /// It could not decide.
+    Error(String),
+    /// It does not apply.
+    Skip(String),
+}
+
+impl Reason {
+    /// The same reason in the words of someone who knows more of the matter.
+    pub(crate) fn told(self, words: impl FnOnce(String) -> String) -> Reason {
+        match self {
+            Reason::Fail(why) => Reason::Fail(words(why)),
+            Reason::Error(why) => Reason::Error(words(why)),
+            Reason::Skip(why) => Reason::Skip(words(why)),
+        }
+    }
+
+    /// The check could not decide, because of this error and its chain of sources.
+    pub(crate) fn because(error: &dyn Error) -> Reason {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        Reason::Error(text)
+    }
+}
+
+impl<E: Error> From<E> for Reason {
+    fn from(error: E) -> Reason {
+        Reason::because(&error)
+    }
+}
+
+/// What a healthcheck function returns: `Ok(())`, or the [`Reason`] why not.
+pub type Result<T = (), E = Reason> = std::result::Result<T, E>;
+
+/// What one run of a check found, before its expectation is applied.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// `Pass`, `Fail`, `Error` or `Skip`.
+    pub status: Status,
+    /// What the check has to say, if anything.
+    pub context: Option<String>,
+    /// Figures that the check measured on the way.
+    pub perfdata: Vec<Perfdata>,
+}
+
+impl Finding {
+    /// The check passed and has nothing to say.
+    pub const PASS: Finding = Finding { status: Status::Pass, context: None, perfdata: Vec::new() };
+
+    /// The check ended with this status and has this to say.
+    pub fn new(status: Status, context: impl Into<String>) -> Finding {
+        Finding { status, context: Some(context.into()), perfdata: Vec::new() }
+    }
+
+    /// The check decided that something is wrong, for this reason.
+    pub fn fail(context: impl Into<String>) -> Finding {
+        Finding::new(Status::Fail, context)
+    }
+
+    /// The check could not decide, for this reason.
+    pub fn error(context: impl Into<String>) -> Finding {
+        Finding::new(Status::Error, context)
+    }
+
+    /// The finding after the expectation is applied; the context is cut to [`CONTEXT_LIMIT`].
+    pub fn judged(mut self, expect: Expect) -> Finding {
+        self.status = match (expect, self.status) {
+            (Expect::Failure, Status::Fail) => Status::ExpectedFailure,
+            (Expect::Failure, Status::Pass) => Status::UnexpectedSuccess,
+            (Expect::Success | Expect::Failure, status) => status,
+        };
+        self.context = self.context.map(bounded);
+        self
+    }
+}
+
+impl From<()> for Finding {
+    fn from((): ()) -> Finding {
+        Finding::PASS
+    }
+}
+
+impl<E: Into<Reason>> From<std::result::Result<(), E>> for Finding {
+    fn from(result: std::result::Result<(), E>) -> Finding {
+        let (status, context) = match result.map_err(Into::into) {
+            Ok(()) => return Finding::PASS,
+            Err(Reason::Fail(context)) => (Status::Fail, context),
+            Err(Reason::Error(context)) => (Status::Error, context),
+            Err(Reason::Skip(context)) => (Status::Skip, context),
+        };
+        Finding::new(status, context)
+    }
+}
+
+/// The moment by which a run of a check has to be over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// The deadline at that moment.
+    pub fn at(moment: Instant) -> Deadline {
+        Deadline(moment)
+    }
+
+    /// The moment itself.
+    pub fn instant(self) -> Instant {
+        self.0
+    }
+
+    /// How much time is left at `now`; zero once the deadline has passed.
+    pub fn remaining(self, now: Instant) -> Duration {
+        self.0.saturating_duration_since(now)
+    }
+}
+
+/// The code of a check: called once a round, with the moment by which it has to return.
+pub type Action = Box<dyn Fn(Deadline) -> Finding + Send + Sync>;
+
+/// What a run of a check calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// A function of the application, which may do anything.
+    Function,
+    /// A built-in kind.
+    BuiltIn,
+    /// A built-in kind that starts a program.
+    Program,
+}
+
+/// One thing to verify.
+///
+/// ```
+/// use std::time::Duration;
+/// use hospital::model::check::{Check, Finding};
+///
+/// let check = Check::new("shop.door", |_deadline| Finding::fail("it is locked"))
+///     .title("The door is open.")
+///     .tags(["readiness"])
+///     .timeout(Duration::from_secs(1));
+/// assert_eq!(check.title, "The door is open.");
+/// ```
+#[non_exhaustive]
+pub struct Check {
+    /// Its name: a dotted path, a label, or what it was collected from; unique in a suite.
+    pub id: String,
+    /// What it verifies, in one line for people.
+    pub title: String,
+    /// Words to select it by, for example `readiness`.
+    pub tags: Vec<String>,
+    /// How long one run may take.
+    pub timeout: Duration,
+    /// What a healthy answer is.
+    pub expect: Expect,
+    /// Whether it may block. If not, it runs in the worker's loop, without a thread.
+    pub blocking: bool,
+    /// Its kind: `function`, or a scheme such as `tcp`.
+    pub kind: &'static str,
+    /// What a run of it calls.
+    pub code: Code,
+    /// What its kind was told, with the defaults of what it was not told; nothing in it is secret.
+    pub options: Vec<(String, String)>,
+    /// The name, or the place in a file, that it was collected from; empty until it is collected.
+    pub origin: String,
+    /// What to call.
+    pub(crate) action: Action,
+}
+
+impl Check {
+    /// A check with this id that calls a function, and the defaults for everything else.
+    pub fn new(id: impl Into<String>, action: impl Fn(Deadline) -> Finding + Send + Sync + 'static) -> Check {
+        let id = id.into();
+        Check {
+            title: id.clone(),
+            id,
+            tags: Vec::new(),
+            timeout: DEFAULT_TIMEOUT,
+            expect: Expect::Success,
+            blocking: true,
+            kind: "function",
+            code: Code::Function,
+            options: Vec::new(),
+            origin: String::new(),
+            action: Box::new(action),
+        }
+    }
+
+    /// The same check with this title.
+    pub fn title(self, title: impl Into<String>) -> Check {
+        Check { title: title.into(), ..self }
+    }
+
+    /// The same check with these tags and no others.
+    pub fn tags<T: Into<String>>(self, tags: impl IntoIterator<Item = T>) -> Check {
+        Check { tags: tags.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// The same check, which may take this long.
+    pub fn timeout(self, timeout: Duration) -> Check {
+        Check { timeout, ..self }
+    }
+
+    /// The same check, of which this is a healthy answer.
+    pub fn expect(self, expect: Expect) -> Check {
+        Check { expect, ..self }
+    }
+
+    /// The same check, which never waits: it needs no thread.
+    pub fn in_place(self) -> Check {
+        Check { blocking: false, ..self }
+    }
+
+    /// Runs the check and judges what it found. A panic is contained and counts as `fail`, as in a test; its context is
+    /// the message, and the file and line.
+    pub fn run(&self, deadline: Deadline) -> Finding {
+        panics::contain(|| (self.action)(deadline))
+            .unwrap_or_else(|told| Finding::new(Status::Fail, told))
+            .judged(self.expect)
+    }
+}
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Check").field("id", &self.id).field("title", &self.title).finish_non_exhaustive()
+    }
+}
+
+fn bounded(mut context: String) -> String {
+    if context.len() > CONTEXT_LIMIT {
+        let total = context.len();
+        context.truncate(context.floor_char_boundary(CONTEXT_LIMIT));
+        context.push_str(&format!("… ({total} bytes in all)"));
+    }
+    context
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(expect: Expect, action: impl Fn(Deadline) -> Finding + Send + Sync + 'static) -> Check {
+        Check { expect, ..Check::new("t", action) }
+    }
+
+    fn run(check: Check) -> Finding {
+        check.run(Deadline::at(Instant::now() + check.timeout))
+    }
+
+    #[test]
+    fn a_panic_is_a_failure_with_its_message_and_place() {
+        let found = run(check(Expect::Success, |_| panic!("got {}", 7)));
+        assert_eq!(found.status, Status::Fail);
+        let context = found.context.expect("a panic has a context");
+        assert!(context.starts_with(&format!("got 7 (at {}:", file!())), "{context}");
+    }
+
+    #[test]
+    fn an_expected_failure_is_well_and_an_unexpected_success_is_not() {
+        let failing = run(check(Expect::Failure, |_| Err::<(), _>(Reason::Fail("no".into())).into()));
+        assert_eq!(failing.status, Status::ExpectedFailure);
+        assert!(!failing.status.is_bad());
+        let passing = run(check(Expect::Failure, |_| Finding::PASS));
+        assert_eq!(passing.status, Status::UnexpectedSuccess);
+        assert!(passing.status.is_bad());
+    }
+
+    #[test]
+    fn what_could_not_be_decided_is_no_expected_failure() {
+        let found = run(check(Expect::Failure, |_| Finding::error("no route")));
+        assert_eq!(found.status, Status::Error);
+    }
+
+    #[test]
+    fn an_error_becomes_a_reason_with_its_causes() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot connect")]
+        struct Outer(#[source] std::fmt::Error);
+        let reason = Reason::from(Outer(std::fmt::Error));
+        assert_eq!(reason, Reason::Error(format!("cannot connect: {}", std::fmt::Error)));
+    }
+
+    #[test]
+    fn a_long_context_is_cut_at_a_character_and_says_so() {
+        let found = run(check(Expect::Success, |_| Finding::error("é".repeat(CONTEXT_LIMIT))));
+        let context = found.context.expect("an error has a context");
+        assert!(context.len() < CONTEXT_LIMIT + 40);
+        assert!(context.ends_with("… (16384 bytes in all)"), "{}", &context[context.len() - 40..]);
+    }
+}

@@ -1,0 +1,10 @@
+//! The domain: what a check is, what it found, and what a report says. No operating system, no clock.
+
+pub mod amount;
+pub mod check;
+pub(crate) mod duration;
+pub(crate) mod id;
+pub(crate) mod panics;
+pub mod perfdata;
+pub mod report;
+pub mod suite;

@@ -1,0 +1,197 @@
+//! What a round found: its outcomes, and whether the report passes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::check::{Check, Finding, Status};
+use crate::model::suite::Suite;
+
+/// What one check found in one round.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// The check that was run.
+    pub check: Arc<Check>,
+    /// What the check found, after its expectation was applied.
+    pub finding: Finding,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// How long before the report it was started.
+    pub age: Duration,
+}
+
+impl Outcome {
+    /// The same outcome under a number, with nothing that says which check it is or what it found.
+    pub fn anonymous(&self, number: usize) -> Outcome {
+        let check = Check::new(format!("check-{number}"), |_| Finding::PASS).title(format!("check {number}"));
+        let check = Check { kind: "check", ..check };
+        let finding = Finding { status: self.finding.status, ..Finding::PASS };
+        Outcome { check: Arc::new(check), finding, elapsed: self.elapsed, age: self.age }
+    }
+}
+
+/// How many outcomes have each status, in the order of the JSON of Python's hospital.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Checks that do not apply.
+    pub skip: usize,
+    /// Checks that passed.
+    pub pass: usize,
+    /// Checks that failed as expected.
+    pub expected_failure: usize,
+    /// Checks that could not decide.
+    pub error: usize,
+    /// Checks that failed.
+    pub fail: usize,
+    /// All of them.
+    pub total: usize,
+    /// Checks that passed though they were expected to fail.
+    pub unexpected_success: usize,
+}
+
+/// What a round found, in the order of its suite.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Report {
+    /// One outcome for each check.
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Report {
+    /// `Pass` when nothing in it is bad (`fail`, `error` or `unexpected_success`), else `Fail`.
+    pub fn status(&self) -> Status {
+        if self.outcomes.iter().any(|outcome| outcome.finding.status.is_bad()) { Status::Fail } else { Status::Pass }
+    }
+
+    /// Whether [`Report::status`] is `Pass`.
+    pub fn passes(&self) -> bool {
+        self.status() == Status::Pass
+    }
+
+    /// Whether both have the same checks with the same status and context, whatever their times and figures.
+    pub fn says_the_same(&self, other: &Report) -> bool {
+        let same = |(ours, theirs): (&Outcome, &Outcome)| {
+            let (found, other) = (&ours.finding, &theirs.finding);
+            Arc::ptr_eq(&ours.check, &theirs.check) && found.status == other.status && found.context == other.context
+        };
+        self.outcomes.len() == other.outcomes.len() && self.outcomes.iter().zip(&other.outcomes).all(same)
+    }
+
+    /// The outcomes of the checks in that part of the suite. They are matched by id: the suite may have been reread
+    /// since the round began.
+    pub fn of(&self, part: &Suite) -> Report {
+        let all = &self.outcomes;
+        // The search starts after the last match and mostly ends there: both are in the order of the suite.
+        let mut place = 0;
+        let find = |check: &Arc<Check>| {
+            let found =
+                (0..all.len()).map(|step| (place + step) % all.len()).find(|&at| all[at].check.id == check.id)?;
+            place = found + 1;
+            Some(all[found].clone())
+        };
+        Report { outcomes: part.checks().iter().filter_map(find).collect() }
+    }
+
+    /// The report for strangers: nothing in it says which checks there are or what they found.
+    pub fn anonymous(&self) -> Report {
+        Report { outcomes: (1..).zip(&self.outcomes).map(|(number, outcome)| outcome.anonymous(number)).collect() }
+    }
+
+    /// The counts.
+    pub fn summary(&self) -> Summary {
+        let mut summary = Summary { total: self.outcomes.len(), ..Summary::default() };
+        for outcome in &self.outcomes {
+            let count = match outcome.finding.status {
+                Status::Pass => &mut summary.pass,
+                Status::Fail => &mut summary.fail,
+                Status::Error => &mut summary.error,
+                Status::Skip => &mut summary.skip,
+                Status::ExpectedFailure => &mut summary.expected_failure,
+                Status::UnexpectedSuccess => &mut summary.unexpected_success,
+            };
+            *count += 1;
+        }
+        summary
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A report with these statuses, for tests.
+    pub(crate) fn report(statuses: &[Status]) -> Report {
+        let outcome = |(index, &status): (usize, &Status)| Outcome {
+            check: Arc::new(Check::new(format!("check.{index}"), |_| Finding::PASS).title(format!("Check {index}."))),
+            finding: match status {
+                Status::Pass => Finding::PASS,
+                status => Finding::new(status, format!("it was {}", status.word())),
+            },
+            elapsed: Duration::from_millis(1),
+            age: Duration::from_millis(2),
+        };
+        Report { outcomes: statuses.iter().enumerate().map(outcome).collect() }
+    }
+
+    #[test]
+    fn a_part_is_found_in_its_own_order_and_by_id() {
+        let whole = report(&[Status::Pass, Status::Fail, Status::Skip]);
+        let part = report(&[Status::Pass; 3]).outcomes;
+        let part: Suite = [2, 0].into_iter().map(|index: usize| part[index].check.clone()).collect();
+        let found: Vec<_> = whole.of(&part).outcomes.iter().map(|outcome| outcome.finding.status).collect();
+        assert_eq!(found, [Status::Skip, Status::Pass]);
+        assert!(Report::default().of(&part).outcomes.is_empty());
+    }
+
+    #[test]
+    fn reports_say_the_same_whenever_it_was_found() {
+        let first = report(&[Status::Pass, Status::Fail]);
+        let mut second = first.clone();
+        assert!(first.says_the_same(&second));
+        second.outcomes[0].age += Duration::from_secs(1);
+        second.outcomes[0].elapsed += Duration::from_secs(1);
+        assert!(first.says_the_same(&second));
+        second.outcomes[1].finding.context = None;
+        assert!(!first.says_the_same(&second));
+        second.outcomes.pop();
+        assert!(!first.says_the_same(&second) && !second.says_the_same(&first));
+        assert!(!first.says_the_same(&report(&[Status::Pass, Status::Fail])), "these are other checks");
+    }
+
+    #[test]
+    fn strangers_see_statuses_and_counts_and_nothing_else() {
+        let open = report(&[Status::Pass, Status::Fail]);
+        let hidden = open.anonymous();
+        assert_eq!(hidden.summary(), open.summary());
+        assert_eq!(hidden.outcomes[1].finding, Finding { status: Status::Fail, ..Finding::PASS });
+        assert_eq!(
+            (hidden.outcomes[1].check.id.as_str(), hidden.outcomes[1].check.title.as_str()),
+            ("check-2", "check 2")
+        );
+    }
+
+    #[test]
+    fn an_empty_report_passes() {
+        assert!(Report::default().passes());
+    }
+
+    proptest! {
+        #[test]
+        fn it_passes_exactly_when_nothing_is_bad(statuses in proptest::collection::vec(proptest::sample::select(&Status::ALL[..]), 0..20)) {
+            let report = report(&statuses);
+            let bad = statuses.iter().any(|s| matches!(s, Status::Fail | Status::Error | Status::UnexpectedSuccess));
+            prop_assert_eq!(report.passes(), !bad);
+        }
+
+        #[test]
+        fn the_counts_add_up(statuses in proptest::collection::vec(proptest::sample::select(&Status::ALL[..]), 0..20)) {
+            let s = report(&statuses).summary();
+            prop_assert_eq!(s.total, statuses.len());
+            prop_assert_eq!(s.pass + s.fail + s.error + s.skip + s.expected_failure + s.unexpected_success, s.total);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The checks collected for one request, and parts of it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::check::Check;
+use super::id;
+
+/// The checks collected for one request, each id once, in the order in which they were named.
+#[derive(Clone, Debug, Default)]
+pub struct Suite {
+    checks: Arc<[Arc<Check>]>,
+}
+
+impl Suite {
+    /// The checks, in order.
+    pub fn checks(&self) -> &[Arc<Check>] {
+        &self.checks
+    }
+
+    /// Whether it is the very same suite, from the same collection.
+    pub fn is(&self, other: &Suite) -> bool {
+        Arc::ptr_eq(&self.checks, &other.checks)
+    }
+
+    /// The part of the suite at or under a dotted path; empty when nothing is there.
+    pub fn at(&self, path: &str) -> Suite {
+        let dotted = id::dotted(path);
+        // An address may contain `::`, and means it literally.
+        let wanted = |it: &str| id::is_at(it, &dotted) || id::is_at(it, path);
+        Suite { checks: self.checks.iter().filter(|check| wanted(&check.id)).cloned().collect() }
+    }
+
+    /// The part of the suite that has one of these tags, if there are any, and is not at or under one of these names.
+    pub fn select(&self, tags: &[String], excluded: &[String]) -> Suite {
+        if tags.is_empty() && excluded.is_empty() {
+            return self.clone();
+        }
+        let tagged = |check: &Check| tags.is_empty() || check.tags.iter().any(|tag| tags.contains(tag));
+        let excluded: Vec<_> = excluded.iter().map(|name| self.at(name)).collect();
+        let excluded: HashSet<_> = excluded.iter().flat_map(Suite::checks).map(|check| &check.id).collect();
+        let wanted = |check: &&Arc<Check>| tagged(check) && !excluded.contains(&check.id);
+        Suite { checks: self.checks.iter().filter(wanted).cloned().collect() }
+    }
+
+    /// The ids, joined for a message.
+    pub fn known(&self) -> String {
+        id::listed(self.checks.iter().map(|check| check.id.clone()))
+    }
+}
+
+impl FromIterator<Arc<Check>> for Suite {
+    /// Of several checks with the same id, the first stays.
+    fn from_iter<I: IntoIterator<Item = Arc<Check>>>(checks: I) -> Suite {
+        let mut seen = HashSet::new();
+        Suite { checks: checks.into_iter().filter(|check| seen.insert(check.id.clone())).collect() }
+    }
+}

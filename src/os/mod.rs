@@ -1,0 +1,18 @@
+//! The rim: the only home of `unsafe`, raw descriptors, nix and libc. It runs no checks, reads no requests and decides
+//! nothing.
+
+pub(crate) mod cgroup;
+pub(crate) mod child;
+pub(crate) mod clock;
+pub(crate) mod descriptors;
+pub(crate) mod filesystem;
+pub(crate) mod identity;
+pub(crate) mod memory;
+mod pidfd;
+pub(crate) mod process;
+pub(crate) mod procfs;
+pub(crate) mod shared;
+pub(crate) mod signals;
+pub(crate) mod stamp;
+pub(crate) mod systemd;
+pub(crate) mod tree;

@@ -1,0 +1,156 @@
+//! Processes: forking, starting, naming, signalling and reaping them.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::{ForkResult, Pid, getpid, getppid};
+
+use super::{signals, tree};
+
+/// Which side of a fork this is.
+pub(crate) enum Forked {
+    /// The process that forked, with the pid of the new one.
+    Parent(i32),
+    /// The new process. Its signals stay blocked until [`signals::unblock_all`].
+    Child {
+        /// Its parent's pid, read before the fork: the parent may be dead by now.
+        parent: i32,
+    },
+}
+
+/// Forks with all signals blocked, so that neither side runs the wrong handlers.
+pub(crate) fn fork() -> io::Result<Forked> {
+    tree::found_family();
+    let before = signals::block_all()?;
+    let parent = getpid().as_raw();
+    // SAFETY: the master never starts a thread, so no lock is held by a thread that the child lacks.
+    let forked = unsafe { nix::unistd::fork() };
+    match forked {
+        Ok(ForkResult::Child) => Ok(Forked::Child { parent }),
+        Ok(ForkResult::Parent { child }) => signals::set_blocked(&before).map(|()| Forked::Parent(child.as_raw())),
+        Err(errno) => signals::set_blocked(&before).and(Err(errno.into())),
+    }
+}
+
+/// Ends a forked child at once: none of the destructors and exit handlers inherited from its parent run.
+pub(crate) fn leave(code: u8) -> ! {
+    // SAFETY: _exit only ends the process.
+    unsafe { libc::_exit(code.into()) }
+}
+
+/// Asks the kernel to kill us when our parent dies. False: it is already dead.
+///
+/// Call this after changing the user, which clears the request (prctl(2)).
+pub(crate) fn die_with(parent: i32) -> io::Result<bool> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    Ok(getppid().as_raw() == parent)
+}
+
+/// Waits until our parent is dead. Signals must still be blocked, so that none ends us.
+pub(super) fn outlive(parent: i32) -> io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
+    let mut awaited = SigSet::empty();
+    awaited.add(Signal::SIGTERM);
+    // A SIGTERM for the whole group arrives here too.
+    while getppid().as_raw() == parent {
+        awaited.wait()?;
+    }
+    Ok(())
+}
+
+/// Names the process as `ps` and `top` show it; the kernel keeps 15 bytes.
+pub(crate) fn set_name(name: &str) {
+    let name = CString::new(name.replace('\0', "")).expect("the NULs were just taken out");
+    // A name is only for people: if it cannot be set, the process goes on without it.
+    let _ = nix::sys::prctl::set_name(&name);
+}
+
+/// Sends a signal. If the process is already gone, that is no error.
+pub(crate) fn send(pid: i32, signal: Signal) -> io::Result<()> {
+    match kill(Pid::from_raw(pid), signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The next dead child, if there is one: ours, or one that we adopted (as PID 1 we adopt every orphan).
+pub(crate) fn reap() -> Option<(i32, ExitStatus)> {
+    let mut status = 0;
+    loop {
+        // SAFETY: status is a live, writable int.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        match pid {
+            1.. => return Some((pid, ExitStatus::from_raw(status))),
+            // No child is dead, or there is none at all (ECHILD): nothing to reap either way.
+            0 => return None,
+            _ if Errno::last() == Errno::EINTR => {}
+            _ => return None,
+        }
+    }
+}
+
+/// Lets us live on when our parent dies, by whom we were started with [`start_program`].
+pub(crate) fn outlive_parent() {
+    // It only fails for signals that there are not.
+    let _ = nix::sys::prctl::set_pdeathsig(None);
+}
+
+/// Starts a program as our child, with these descriptors from 3 on and no others above 2. If we die before it calls
+/// [`outlive_parent`], it gets a TERM.
+///
+/// # Errors
+///
+/// When it cannot be executed; then there is no child.
+pub(crate) fn start_program(command: &mut Command, fds: &[BorrowedFd<'_>]) -> io::Result<i32> {
+    let own: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let mut moved = vec![-1; own.len()];
+    let parent = getpid();
+    let arrange = move || {
+        nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
+        if getppid() != parent {
+            return Err(Errno::ESRCH.into());
+        }
+        // First move them out of the way: some may hold a number that another needs.
+        let beyond = 3 + own.len() as RawFd;
+        for (own, moved) in own.iter().zip(&mut moved) {
+            // SAFETY: fcntl duplicates a descriptor that the parent keeps open until we have executed.
+            *moved = Errno::result(unsafe { libc::fcntl(*own, libc::F_DUPFD_CLOEXEC, beyond) })?;
+        }
+        for (place, moved) in (3..).zip(&moved) {
+            // SAFETY: dup2 replaces a descriptor that the child inherited and does not use before exec.
+            Errno::result(unsafe { libc::dup2(*moved, place) })?;
+        }
+        Ok(())
+    };
+    // SAFETY: the closure only makes system calls that are async-signal-safe; its vectors were allocated before the
+    // fork.
+    let child = unsafe { command.pre_exec(arrange) }.spawn()?;
+    // The master reaps every child itself, so the handle is of no use.
+    Ok(child.id() as i32)
+}
+
+/// Sets the file mode creation mask.
+pub(crate) fn set_umask(mask: u32) {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
+}
+
+/// Sets and removes variables of our own environment.
+pub(crate) fn change_environment<'a>(
+    set: impl IntoIterator<Item = (&'a str, &'a str)>,
+    remove: impl IntoIterator<Item = &'a str>,
+) {
+    // SAFETY: called in a freshly forked worker and at the start of a command, which have one thread.
+    unsafe {
+        for name in remove {
+            std::env::remove_var(name);
+        }
+        for (name, value) in set {
+            std::env::set_var(name, value);
+        }
+    }
+}

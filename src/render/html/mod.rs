@@ -1,0 +1,279 @@
+//! A page for people: `report.html`, in which all inserted text is escaped.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime};
+
+use askama::Template;
+use base64::Engine;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use sha2::{Digest, Sha256};
+
+use super::{Format, appended, exit_code};
+use crate::model::check::Status;
+use crate::model::report::{Outcome, Report, Summary};
+
+/// The media type of this format.
+pub const MEDIA_TYPE: &str = "text/html; charset=utf-8";
+
+pub(super) const FORMAT: Format = Format {
+    name: "html",
+    media_type: MEDIA_TYPE,
+    write: |report, out| page(report, &View::default(), out),
+    exit_code,
+    is_success: Report::passes,
+    timeless: false,
+    verbose: None,
+    refusal: None,
+    is_page: true,
+};
+
+/// Which part of the suite a page shows, and to whom.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// When the checks were run, if that is known.
+    pub at: Option<SystemTime>,
+    /// Since when the check with this id has had this status, if that is known.
+    pub since: &'a dyn Fn(&str, Status) -> Option<SystemTime>,
+    /// All tags that can be chosen.
+    pub tags: &'a BTreeSet<String>,
+    /// The tags that are chosen.
+    pub chosen: &'a [String],
+    /// The rest of the query, as names and values: the links to tags keep it.
+    pub others: &'a [(&'static str, String)],
+    /// Whether the reader may know more than the counts.
+    pub disclosed: bool,
+}
+
+impl Default for View<'_> {
+    fn default() -> Self {
+        static NO_TAGS: BTreeSet<String> = BTreeSet::new();
+        View { at: None, since: &|_, _| None, tags: &NO_TAGS, chosen: &[], others: &[], disclosed: true }
+    }
+}
+
+/// Appends the page.
+pub fn page(report: &Report, view: &View<'_>, out: &mut Vec<u8>) {
+    appended(out, |text| Page::of(report, view).render_into(text).map_err(|_| std::fmt::Error));
+}
+
+/// The header lines of an answer with the page: it runs only its own script, fetches only from us, and cannot be
+/// framed.
+pub fn headers() -> &'static str {
+    static HEADERS: LazyLock<String> = LazyLock::new(|| {
+        let hash = |text: &str| base64::prelude::BASE64_STANDARD.encode(Sha256::digest(text));
+        format!(
+            "Content-Security-Policy: default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; \
+             img-src data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'\r\n\
+             Referrer-Policy: no-referrer\r\n",
+            hash(Page::STYLE),
+            hash(Page::SCRIPT)
+        )
+    });
+    &HEADERS
+}
+
+#[derive(Template)]
+#[template(path = "report.html", config = "src/render/templates/askama.toml")]
+struct Page {
+    status: String,
+    class: &'static str,
+    mark: char,
+    icon: &'static str,
+    summary: Summary,
+    counts: Vec<Count>,
+    tags: Vec<Tag>,
+    groups: Vec<Group>,
+    at: Option<Moment>,
+    disclosed: bool,
+}
+
+/// How many checks have a status.
+struct Count {
+    status: String,
+    class: &'static str,
+    mark: char,
+    number: usize,
+}
+
+/// A link that adds a tag to the chosen ones, or removes it.
+struct Tag {
+    name: String,
+    href: String,
+    chosen: bool,
+}
+
+struct Group {
+    id: &'static str,
+    heading: &'static str,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    id: String,
+    title: String,
+    status: String,
+    class: &'static str,
+    mark: char,
+    context: Option<String>,
+    took: String,
+    since: Option<Moment>,
+    tags: Vec<String>,
+}
+
+/// A moment for machines and for people, and its age.
+struct Moment {
+    stamp: String,
+    text: String,
+    age: Option<String>,
+}
+
+impl Page {
+    const STYLE: &str = include_str!("../templates/report.css");
+    const SCRIPT: &str = include_str!("../templates/report.js");
+
+    fn of(report: &Report, view: &View<'_>) -> Page {
+        let status = report.status();
+        Page {
+            status: spoken(status),
+            class: status.word(),
+            mark: mark(status),
+            icon: icon(status),
+            summary: report.summary(),
+            counts: counts(report.summary()),
+            tags: view.tags.iter().map(|name| Tag::of(name, view)).collect(),
+            groups: if view.disclosed { groups(report, view) } else { Vec::new() },
+            at: view.at.map(|at| Moment::of(at, None)),
+            disclosed: view.disclosed,
+        }
+    }
+}
+
+/// Bad statuses first.
+fn counts(summary: Summary) -> Vec<Count> {
+    let Summary { skip, pass, expected_failure, error, fail, total: _, unexpected_success } = summary;
+    let numbers = [
+        (Status::Fail, fail),
+        (Status::Error, error),
+        (Status::UnexpectedSuccess, unexpected_success),
+        (Status::Pass, pass),
+        (Status::Skip, skip),
+        (Status::ExpectedFailure, expected_failure),
+    ];
+    let count = |(status, number)| Count { status: spoken(status), class: status.word(), mark: mark(status), number };
+    numbers.into_iter().filter(|(_, number)| *number > 0).map(count).collect()
+}
+
+/// Bad checks first.
+fn groups(report: &Report, view: &View<'_>) -> Vec<Group> {
+    let rows = |bad| {
+        let wanted = report.outcomes.iter().filter(|outcome| outcome.finding.status.is_bad() == bad);
+        wanted.map(|outcome| Row::of(outcome, view)).collect()
+    };
+    let rest = if report.passes() { "Healthchecks" } else { "The rest" };
+    let groups = [
+        Group { id: "wrong", heading: "Needs attention", rows: rows(true) },
+        Group { id: "rest", heading: rest, rows: rows(false) },
+    ];
+    groups.into_iter().filter(|group| !group.rows.is_empty()).collect()
+}
+
+impl Tag {
+    fn of(name: &str, view: &View<'_>) -> Tag {
+        let chosen = view.chosen.iter().any(|tag| tag == name);
+        let others = view.chosen.iter().map(String::as_str).filter(|tag| *tag != name);
+        let tags = others.chain((!chosen).then_some(name)).map(|tag| ("tag", tag));
+        let mut href = String::new();
+        for (key, value) in tags.chain(view.others.iter().map(|(key, value)| (*key, value.as_str()))) {
+            let start = if href.is_empty() { '?' } else { '&' };
+            write!(href, "{start}{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)).expect("a string takes all");
+        }
+        if href.is_empty() {
+            // An empty link would keep the present query.
+            href.push('?');
+        }
+        Tag { name: printable(name), href, chosen }
+    }
+}
+
+impl Row {
+    fn of(Outcome { check, finding, elapsed, .. }: &Outcome, view: &View<'_>) -> Row {
+        let since = (view.since)(&check.id, finding.status);
+        Row {
+            id: printable(&check.id),
+            title: printable(&check.title),
+            status: spoken(finding.status),
+            class: finding.status.word(),
+            mark: mark(finding.status),
+            context: finding.context.as_deref().map(printable),
+            took: took(*elapsed),
+            since: since.map(|since| Moment::of(since, view.at)),
+            tags: check.tags.iter().map(|tag| printable(tag)).collect(),
+        }
+    }
+}
+
+impl Moment {
+    fn of(moment: SystemTime, now: Option<SystemTime>) -> Moment {
+        let stamp = humantime::format_rfc3339_seconds(moment).to_string();
+        let text = stamp.replace('T', " ").replace('Z', " UTC");
+        // If the clock was set back, there is no age.
+        let age = now.and_then(|now| now.duration_since(moment).ok()).map(age);
+        Moment { stamp, text, age }
+    }
+}
+
+fn took(time: Duration) -> String {
+    match time.as_secs() {
+        0 => format!("{:.1} ms", time.as_secs_f64() * 1000.0),
+        _ => format!("{:.1} s", time.as_secs_f64()),
+    }
+}
+
+/// A time as precise as people want it: the longer, the coarser.
+fn age(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let grain = match seconds {
+        0..60 => 1,
+        60..86_400 => 60,
+        _ => 3600,
+    };
+    humantime::format_duration(Duration::from_secs(seconds / grain * grain)).to_string()
+}
+
+/// The text with its line breaks, but without characters that a browser would not show anyway.
+fn printable(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && !"\n\t".contains(c), "\u{fffd}")
+}
+
+fn spoken(status: Status) -> String {
+    status.word().replace('_', " ")
+}
+
+/// For people who do not see colours.
+fn mark(status: Status) -> char {
+    match status {
+        Status::Pass => '✓',
+        Status::Fail => '✗',
+        Status::Error => '!',
+        Status::Skip => '–',
+        Status::ExpectedFailure => '≈',
+        Status::UnexpectedSuccess => '?',
+    }
+}
+
+/// The icon in the tab: a green disc, or a red square.
+fn icon(status: Status) -> &'static str {
+    match status.is_bad() {
+        false => {
+            "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='7' fill='%232c9c4b'/%3E%3C/svg%3E"
+        }
+        true => {
+            "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath d='M1 1h14v14H1z' fill='%23d6362c'/%3E%3C/svg%3E"
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! Runs a suite, concurrently, under deadlines: a late check is reported as late and never waited for.
+//!
+//! Checks that cannot block run in place. The others run on a pool of threads that are started on demand and kept. A
+//! check cannot be interrupted, so a late one keeps its thread, is reported as an error, and is not started again in
+//! later rounds until it has returned. A check that may have killed a worker runs only while no other such check does,
+//! or not at all: see `quarantine`.
+
+pub(crate) mod isolation;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::model::check::{Check, Deadline, Finding};
+use crate::model::duration;
+use crate::model::report::{Outcome, Report};
+use crate::model::suite::Suite;
+use pool::{Job, Pool};
+
+/// The most checks that a round runs at once, not counting those that it has given up on.
+pub const MOST_AT_ONCE: usize = 256;
+
+/// Decides how each check may run, and is told when it does. It outlives our process if a check kills that.
+pub(crate) trait Witness {
+    /// How this check may run now.
+    fn judge(&self, _check: &Check, _now: Instant) -> Verdict {
+        Verdict::Run
+    }
+    /// The check begins.
+    fn begins(&self, _check: &Check, _now: Instant) {}
+    /// The check has returned, late or not.
+    fn ends(&self, _check: &Check) {}
+}
+
+/// How a check may run.
+pub(crate) enum Verdict {
+    /// Without restrictions.
+    Run,
+    /// Only while no other suspect runs.
+    RunAlone,
+    /// Not at all: report this instead.
+    Withhold(String),
+}
+
+/// A witness that watches nothing and allows everything.
+struct Nobody;
+
+impl Witness for Nobody {}
+
+/// Runs rounds, one after the other, and remembers between them which checks are stuck.
+pub struct Runner {
+    pool: Pool,
+    at_once: usize,
+    longest: Duration,
+    failfast: bool,
+    rounds: u64,
+    /// Each check that occupies a thread, and since when.
+    under_way: HashMap<String, Instant>,
+    witness: Box<dyn Witness>,
+}
+
+/// One run of a suite.
+#[derive(Debug)]
+pub struct Round {
+    serial: u64,
+    suite: Suite,
+    began: Instant,
+    end: Instant,
+    /// One for each check of the suite.
+    states: Vec<State>,
+    /// The first check that has not been looked at yet.
+    next: usize,
+    /// The suspects that wait for their turn, and the one whose turn it is.
+    suspects: VecDeque<usize>,
+    turn: Option<usize>,
+    /// The checks that have an outcome, in the order of completion.
+    finished: Vec<usize>,
+}
+
+/// How far a round is with one check.
+#[derive(Debug)]
+enum State {
+    Waiting,
+    Running { since: Instant, deadline: Instant },
+    Over { outcome: Outcome, began: Instant },
+}
+
+impl Runner {
+    /// A runner that calls `wake`, from any thread, when checks have finished. The owner then calls
+    /// [`Runner::advance`]; only after that is `wake` called again.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Runner {
+        Runner {
+            pool: Pool::new(wake),
+            at_once: MOST_AT_ONCE,
+            longest: duration::LONGEST,
+            failfast: false,
+            rounds: 0,
+            under_way: HashMap::new(),
+            witness: Box::new(Nobody),
+        }
+    }
+
+    /// The same runner with a witness.
+    pub(crate) fn with_witness(self, witness: impl Witness + 'static) -> Runner {
+        Runner { witness: Box::new(witness), ..self }
+    }
+
+    /// The same runner, which runs at most this many checks at once instead of [`MOST_AT_ONCE`].
+    pub fn with_at_once(self, at_once: usize) -> Runner {
+        Runner { at_once, ..self }
+    }
+
+    /// The same runner, with this limit on the time of any check, whatever its own timeout is.
+    pub fn with_longest(self, longest: Duration) -> Runner {
+        Runner { longest: longest.min(duration::LONGEST), ..self }
+    }
+
+    /// The same runner. If `failfast`, it starts no more checks in a round once that has found something bad; those
+    /// that were not started have no outcome.
+    pub fn with_failfast(self, failfast: bool) -> Runner {
+        Runner { failfast, ..self }
+    }
+
+    /// Begins a round that is over within `limit`. Checks that cannot block have run when this returns, except those
+    /// that come after more checks than may run at once.
+    pub fn begin(&mut self, suite: Suite, limit: Duration, now: Instant) -> Round {
+        let mut round = Round::empty(now);
+        self.begin_in(&mut round, suite, limit, now);
+        round
+    }
+
+    /// Begins a round in place of a finished one, reusing its memory.
+    pub(crate) fn begin_in(&mut self, round: &mut Round, suite: Suite, limit: Duration, now: Instant) {
+        self.rounds += 1;
+        round.states.clear();
+        round.states.extend(suite.checks().iter().map(|_| State::Waiting));
+        round.finished.clear();
+        round.suspects.clear();
+        (round.serial, round.suite) = (self.rounds, suite);
+        (round.began, round.end) = (now, now + limit.min(duration::LONGEST));
+        (round.next, round.turn) = (0, None);
+        // Stuck checks may have returned while there was no round.
+        self.take_in(round);
+        self.start(round, now);
+    }
+
+    /// Takes in what has finished, gives up on what is late, and starts what was waiting for that.
+    pub fn advance(&mut self, round: &mut Round, now: Instant) {
+        self.take_in(round);
+        round.give_up(now);
+        self.start(round, now);
+    }
+
+    fn take_in(&mut self, round: &mut Round) {
+        if self.under_way.is_empty() {
+            return;
+        }
+        for done in self.pool.take_done() {
+            self.under_way.remove(&done.check.id);
+            self.witness.ends(&done.check);
+            // A result that comes after its deadline, or from an earlier round, was already reported as late.
+            if done.round == round.serial
+                && let Some(&State::Running { since, .. }) = round.states.get(done.index)
+            {
+                round.finish(done.index, done.finding, since, done.elapsed);
+            }
+        }
+    }
+
+    /// Starts as many checks as may run at once.
+    fn start(&mut self, round: &mut Round, now: Instant) {
+        let mut jobs = Vec::new();
+        let mut running = round.running().count();
+        while running < self.at_once
+            && !(self.failfast && round.is_bad())
+            && let Some((index, is_its_turn)) = round.next()
+        {
+            let check = round.suite.checks()[index].clone();
+            match self.witness.judge(&check, now) {
+                Verdict::Withhold(why) => {
+                    round.finish(index, Finding::error(why), now, Duration::ZERO);
+                    continue;
+                }
+                Verdict::RunAlone if !is_its_turn => {
+                    round.suspects.push_back(index);
+                    continue;
+                }
+                Verdict::Run | Verdict::RunAlone => {}
+            }
+            if is_its_turn {
+                round.turn = Some(index);
+            }
+            let deadline = round.end.min(now + check.timeout.min(self.longest));
+            if !check.blocking {
+                // Start the others first, so that they run meanwhile.
+                self.pool.submit(&mut jobs);
+                let began = Instant::now();
+                self.witness.begins(&check, began);
+                let finding = check.run(Deadline::at(deadline));
+                self.witness.ends(&check);
+                round.finish(index, finding, began, began.elapsed());
+            } else if let Some(&since) = self.under_way.get(&check.id) {
+                let elapsed = now.duration_since(since);
+                round.finish(
+                    index,
+                    Finding::error(format!("still running after {}", duration::spoken(elapsed))),
+                    since,
+                    elapsed,
+                );
+            } else {
+                running += 1;
+                self.under_way.insert(check.id.clone(), now);
+                self.witness.begins(&check, now);
+                round.states[index] = State::Running { since: now, deadline };
+                jobs.push(Job { round: round.serial, index, check, deadline: Deadline::at(deadline) });
+            }
+        }
+        self.pool.submit(&mut jobs);
+    }
+
+    /// Whether a check of any round still occupies a thread.
+    pub fn is_busy(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
+    /// Runs a suite and waits for the report.
+    pub fn run(suite: Suite, limit: Duration) -> Report {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        // The receiver is gone when a check returns after the report: nobody waits for it then.
+        let mut runner = Runner::new(move || sender.send(()).unwrap_or_default());
+        let mut round = runner.begin(suite, limit, Instant::now());
+        while let Some(deadline) = round.next_deadline() {
+            // Whether it was woken or the deadline passed, the next step is the same.
+            let _ = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            runner.advance(&mut round, Instant::now());
+        }
+        round.into_report(Instant::now())
+    }
+}
+
+impl Round {
+    /// A round without checks, which is over.
+    pub(crate) fn empty(now: Instant) -> Round {
+        Round {
+            serial: 0,
+            suite: Suite::default(),
+            began: now,
+            end: now,
+            states: Vec::new(),
+            next: 0,
+            suspects: VecDeque::new(),
+            turn: None,
+            finished: Vec::new(),
+        }
+    }
+
+    /// The suite that it runs.
+    pub(crate) fn suite(&self) -> &Suite {
+        &self.suite
+    }
+
+    /// The next check to look at, and whether it is a suspect whose turn has come.
+    fn next(&mut self) -> Option<(usize, bool)> {
+        if self.next < self.states.len() {
+            self.next += 1;
+            return Some((self.next - 1, false));
+        }
+        let is_free = self.turn.is_none_or(|index| matches!(self.states[index], State::Over { .. }));
+        let index = is_free.then(|| self.suspects.pop_front())??;
+        Some((index, true))
+    }
+
+    fn finish(&mut self, index: usize, finding: Finding, began: Instant, elapsed: Duration) {
+        let check = self.suite.checks()[index].clone();
+        self.states[index] = State::Over { outcome: Outcome { check, finding, elapsed, age: elapsed }, began };
+        self.finished.push(index);
+    }
+
+    /// Makes an outcome of each check that is late.
+    fn give_up(&mut self, now: Instant) {
+        for index in 0..self.states.len() {
+            match self.states[index] {
+                State::Running { since, deadline } if deadline <= now => {
+                    self.finish(index, timed_out(deadline - since), since, now.duration_since(since));
+                }
+                State::Waiting if self.end <= now => {
+                    self.next = self.next.max(index + 1);
+                    let context = if self.suspects.contains(&index) {
+                        "not started in time: what ran when a worker died runs one at a time"
+                    } else {
+                        "not started in time: too many others were still running"
+                    };
+                    self.finish(index, Finding::error(context), now, Duration::ZERO);
+                }
+                State::Waiting | State::Running { .. } | State::Over { .. } => {}
+            }
+        }
+        self.suspects.retain(|&index| matches!(self.states[index], State::Waiting));
+    }
+
+    /// The next deadline of a running check; `None` when the round is over.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let deadline = |state: &State| match state {
+            // It is started when a running check has finished or is late.
+            State::Waiting | State::Over { .. } => None,
+            State::Running { deadline, .. } => Some(*deadline),
+        };
+        self.states.iter().filter_map(deadline).min()
+    }
+
+    /// Whether something bad was found.
+    pub fn is_bad(&self) -> bool {
+        self.finished().any(|outcome| outcome.finding.status.is_bad())
+    }
+
+    /// Whether every check has its outcome.
+    pub fn is_over(&self) -> bool {
+        self.finished.len() == self.states.len()
+    }
+
+    /// The outcomes so far, in the order of completion.
+    pub fn finished(&self) -> impl Iterator<Item = &Outcome> {
+        self.finished.iter().filter_map(|&index| match &self.states[index] {
+            State::Over { outcome, .. } => Some(outcome),
+            State::Waiting | State::Running { .. } => None,
+        })
+    }
+
+    /// The checks that are running, in the order of the suite, and since when.
+    pub fn running(&self) -> impl Iterator<Item = (&Arc<Check>, Instant)> {
+        self.suite.checks().iter().zip(&self.states).filter_map(|(check, state)| match state {
+            State::Running { since, .. } => Some((check, *since)),
+            State::Waiting | State::Over { .. } => None,
+        })
+    }
+
+    /// The report at `now`, for a reader that cannot wait for the rest, while the round goes on.
+    pub fn report_at(&self, now: Instant) -> Report {
+        let outcome = |(check, state): (&Arc<Check>, &State)| {
+            let began = match state {
+                State::Over { outcome, began } => return outcome.clone().aged(*began, now),
+                State::Running { since, .. } => *since,
+                State::Waiting => self.began,
+            };
+            Outcome::late(check, now.saturating_duration_since(began))
+        };
+        Report { outcomes: self.suite.checks().iter().zip(&self.states).map(outcome).collect() }
+    }
+
+    /// The report as of `now`, in the order of the suite, of a round that is over.
+    pub fn into_report(mut self, now: Instant) -> Report {
+        let mut report = Report::default();
+        self.move_into(&mut report, now);
+        report
+    }
+
+    /// The same, but put into an existing report. Only `Round::suite` is left of the round.
+    pub(crate) fn move_into(&mut self, report: &mut Report, now: Instant) {
+        self.finished.clear();
+        report.outcomes.clear();
+        report.outcomes.extend(self.states.drain(..).filter_map(|state| match state {
+            State::Over { outcome, began } => Some(outcome.aged(began, now)),
+            State::Waiting | State::Running { .. } => None,
+        }));
+    }
+}
+
+impl Outcome {
+    /// The outcome as of `now`, which may lie a moment before the start of a check that ran in place.
+    fn aged(mut self, began: Instant, now: Instant) -> Outcome {
+        if began < now {
+            self.age = self.elapsed.max(now - began);
+        }
+        self
+    }
+
+    /// The outcome of a check that is not waited for any longer.
+    pub(crate) fn late(check: &Arc<Check>, after: Duration) -> Outcome {
+        Outcome { check: check.clone(), finding: timed_out(after), elapsed: after, age: after }
+    }
+}
+
+fn timed_out(after: Duration) -> Finding {
+    Finding::error(format!("timed out after {}", duration::spoken(after)))
+}
