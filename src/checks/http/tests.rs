@@ -282,7 +282,7 @@ fn silence_is_a_failure_before_the_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let action = build("http", &format!("//{address}/"), &mut Options::default()).expect("it is well formed");
-    let deadline = Deadline::at(Instant::now() + Duration::from_millis(500));
+    let deadline = default_deadline();
     assert!(text(action(deadline)).contains("to answer with 2xx: nothing came in time"));
     assert!(Instant::now() < deadline.instant());
 }
