@@ -8,13 +8,16 @@ use crate::model::check::{Finding, Reason};
 ///
 /// - `()`: it passes unless it panics.
 /// - [`hospital::Result`]: the [`Reason`] decides between `fail`, `error` and `skip`.
-/// - `Result<(), E>` with any other error, `Box<dyn Error>` or text: an `Err` counts as `error`, as with `?`.
+/// - `Result<(), E>` with any other error, a box of one (`Box<dyn Error>`, `anyhow::Error`) or text: an `Err` counts as
+///   `error`, as with `?`.
+///
+/// `Via` tells apart what one trait could not be implemented for twice; it is inferred.
 #[diagnostic::on_unimplemented(
     message = "a healthcheck cannot return `{Self}`",
     label = "this is no answer of a healthcheck",
     note = "return `()`, `hospital::Result`, or `Result<(), E>` where E is an error, `Box<dyn Error>` or a `String`"
 )]
-pub trait Answer {
+pub trait Answer<Via = ()> {
     /// What the run found, according to the answer.
     fn finding(self) -> Finding;
 }
@@ -36,6 +39,18 @@ impl Answer for Result<(), Reason> {
 impl<E: Into<Box<dyn Error>>> Answer for Result<(), E> {
     fn finding(self) -> Finding {
         Finding::from(self.map_err(|error| Reason::because(&*error.into())))
+    }
+}
+
+/// How a box of an error that may go to other threads answers: the standard library does not make it a `Box<dyn Error>`.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Sendable;
+
+#[diagnostic::do_not_recommend]
+impl Answer<Sendable> for Result<(), Box<dyn Error + Send + Sync>> {
+    fn finding(self) -> Finding {
+        Finding::from(self)
     }
 }
 
@@ -114,8 +129,10 @@ mod tests {
     fn every_other_error_is_an_error() {
         let error = || io::Error::other("no route");
         let boxed: Box<dyn Error> = error().into();
+        let sendable: Box<dyn Error + Send + Sync> = error().into();
         assert_eq!(Err(error()).finding(), Finding::error("no route"));
         assert_eq!(Err(boxed).finding(), Finding::error("no route"));
+        assert_eq!(Err(sendable).finding(), Finding::error("no route"));
         assert_eq!(Err("no route".to_owned()).finding(), Finding::error("no route"));
     }
 }

@@ -78,7 +78,28 @@ pub enum Expect {
 
 /// Why a check did not simply pass.
 ///
-/// Any [`std::error::Error`] becomes a [`Reason::Error`] through `?`: the check could not decide.
+/// Through `?`, any [`std::error::Error`] that may go to other threads, a box of one, `anyhow::Error` and text become a
+/// [`Reason::Error`]: the check could not decide. What may not go to other threads, such as the error of a poisoned lock,
+/// is made text first: `lock().map_err(|error| error.to_string())?`.
+///
+/// A reason is not a [`std::error::Error`] itself, because then it could not be made from every other one. Where a function
+/// returns another error, use its text: `assert_tcp("db:5432").map_err(anyhow::Error::msg)?`.
+///
+/// ```
+/// use hospital::Reason;
+///
+/// fn stock() -> hospital::Result {
+///     let items: u32 = "7".parse().map_err(|error| format!("items: {error}"))?;
+///     hospital::ensure!(items < limit()?);
+///     Ok(())
+/// }
+///
+/// fn limit() -> anyhow::Result<u32> {
+///     Ok("twelve".parse()?)
+/// }
+///
+/// assert_eq!(stock(), Err(Reason::Error("invalid digit found in string".into())));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
@@ -112,9 +133,18 @@ impl Reason {
     }
 }
 
-impl<E: Error> From<E> for Reason {
+// Not `E: Error`: `anyhow::Error`, `Box<dyn Error + Send + Sync>` and `String` are none, yet all of them become this box.
+#[diagnostic::do_not_recommend]
+impl<'a, E: Into<Box<dyn Error + Send + Sync + 'a>>> From<E> for Reason {
     fn from(error: E) -> Reason {
-        Reason::because(&error)
+        Reason::because(&*error.into())
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Reason::Fail(why) | Reason::Error(why) | Reason::Skip(why)) = self;
+        f.write_str(why)
     }
 }
 
@@ -365,7 +395,12 @@ mod tests {
         #[error("cannot connect")]
         struct Outer(#[source] std::fmt::Error);
         let reason = Reason::from(Outer(std::fmt::Error));
-        assert_eq!(reason, Reason::Error(format!("cannot connect: {}", std::fmt::Error)));
+        let told = Reason::Error(format!("cannot connect: {}", std::fmt::Error));
+        assert_eq!(reason, told);
+        assert_eq!(Reason::from(anyhow::Error::from(Outer(std::fmt::Error))), told);
+        assert_eq!(Reason::from(Box::<dyn Error + Send + Sync>::from(Outer(std::fmt::Error))), told);
+        assert_eq!(Reason::from("no route"), Reason::Error("no route".into()));
+        assert_eq!(Reason::from("no route".to_owned()).to_string(), "no route");
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn run(function: &Function) -> TokenStream {
             || { #name(); ::hospital::model::check::Finding::PASS }
         },
         Some(returns) => {
-            let answer = quote_spanned!(syn::spanned::Spanned::span(returns)=> <#returns as ::hospital::Answer>);
+            let answer = quote_spanned!(syn::spanned::Spanned::span(returns)=> <#returns as ::hospital::Answer<_>>);
             quote! { || #answer::finding(#name()) }
         }
     }
