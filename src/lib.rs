@@ -27,6 +27,8 @@ mod functions;
 #[path = "functions/healthchecks.rs"]
 pub mod healthchecks;
 pub mod model;
+#[cfg(feature = "tower")]
+pub mod mount;
 // The only place for unsafe code; each block says why it is sound.
 #[allow(unsafe_code)]
 mod os;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, callers before callees: none uses a room before it.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "main",
     "lib",
     "cli",
@@ -17,6 +17,7 @@ const ORDER: [&str; 17] = [
     "daemon/listen",
     "daemon/shared",
     "config",
+    "mount",
     "endpoint",
     "round",
     "render",

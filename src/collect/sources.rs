@@ -90,6 +90,13 @@ impl Sources {
     }
 }
 
+impl From<Suite> for Sources {
+    /// Checks that no file can change.
+    fn from(suite: Suite) -> Sources {
+        Sources { names: Vec::new(), origin: String::new(), suite, stamps: Vec::new(), notes: Vec::new() }
+    }
+}
+
 /// The check that reports a change that cannot be used.
 fn complaint(error: &Error) -> Check {
     let context = format!("the last change is not in use: {error}");

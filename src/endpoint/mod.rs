@@ -12,6 +12,7 @@ mod negotiate;
 mod observer;
 mod page;
 mod reply;
+pub(crate) mod rounds;
 pub mod route;
 mod scraper;
 
@@ -26,6 +27,7 @@ use std::time::Duration;
 pub use disclosure::Disclosure;
 pub use hospital_http::{Method, Request};
 pub use observer::{LastRun, Observer, Unobserved};
+pub(crate) use observer::{log_change, log_maintenance};
 pub use reply::Reply;
 
 use crate::collect::Sources;
@@ -170,14 +172,14 @@ pub struct Endpoint {
     /// Whether the files of checks were looked at since [`Endpoint::expect_changes`].
     has_looked: bool,
     settings: EndpointSettings,
-    observer: Box<dyn Observer>,
+    observer: Box<dyn Observer + Send>,
     /// The last one, whose memory is used again.
     reply: Reply,
 }
 
 impl Endpoint {
     /// An endpoint for these checks.
-    pub fn new(sources: Sources, settings: EndpointSettings, observer: impl Observer + 'static) -> Endpoint {
+    pub fn new(sources: Sources, settings: EndpointSettings, observer: impl Observer + Send + 'static) -> Endpoint {
         Endpoint { sources, has_looked: false, settings, observer: Box::new(observer), reply: Reply::default() }
     }
 

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 use super::counters::{Counters, RouteLabel};
 use crate::model::check::Status;
 use crate::model::perfdata::Perfdata;
+use crate::model::report::Outcome;
+use crate::render::line::one_line;
 
 /// Counts the replies of an endpoint, and knows what those show beside reports. Unless implemented, nothing is counted,
 /// and nothing is known.
@@ -54,3 +56,24 @@ pub struct LastRun {
 pub struct Unobserved;
 
 impl Observer for Unobserved {}
+
+/// Logs a check whose status has changed. `before`: the one that it had, if it has run before; `request`: the number of
+/// the reply that will show it.
+pub(crate) fn log_change(outcome: &Outcome, before: Option<Status>, request: Option<u64>) {
+    let Outcome { check, finding, .. } = outcome;
+    let (id, status) = (&check.id, finding.status);
+    let context = one_line(finding.context.as_deref().unwrap_or_default());
+    match (status.is_bad(), before) {
+        (true, _) => tracing::warn!(request, "check {id}: {}: {context}", status.word()),
+        (false, None) => tracing::debug!(request, "check {id}: {}", status.word()),
+        (false, Some(_)) => tracing::info!(request, "check {id}: {} again", status.word()),
+    }
+}
+
+/// Logs that maintenance begins, for this reason, or ends.
+pub(crate) fn log_maintenance(reason: Option<&str>) {
+    match reason {
+        Some(reason) => tracing::info!("maintenance begins, /readyz fails: {}", one_line(reason)),
+        None => tracing::info!("maintenance ends, /readyz is about the checks again"),
+    }
+}

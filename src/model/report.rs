@@ -1,7 +1,7 @@
 //! What a round found: its outcomes, and whether the report passes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
@@ -29,6 +29,12 @@ impl Outcome {
         let check = Check { kind: "check", ..check };
         let finding = Finding { status: self.finding.status, ..Finding::PASS };
         Outcome { check: Arc::new(check), finding, elapsed: self.elapsed, age: self.age }
+    }
+
+    /// When it was over, as of a report that was made at `now`.
+    pub(crate) fn ended(&self, now: SystemTime) -> SystemTime {
+        // A check that runs in place has only just ended.
+        now - self.age.saturating_sub(self.elapsed)
     }
 }
 

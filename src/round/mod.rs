@@ -59,7 +59,7 @@ pub struct Runner {
     rounds: u64,
     /// Each check that occupies a thread, and since when.
     under_way: HashMap<String, Instant>,
-    witness: Box<dyn Witness>,
+    witness: Box<dyn Witness + Send>,
 }
 
 /// One run of a suite.
@@ -104,7 +104,7 @@ impl Runner {
     }
 
     /// The same runner with a witness.
-    pub(crate) fn with_witness(self, witness: impl Witness + 'static) -> Runner {
+    pub(crate) fn with_witness(self, witness: impl Witness + Send + 'static) -> Runner {
         Runner { witness: Box::new(witness), ..self }
     }
 

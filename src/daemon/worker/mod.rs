@@ -8,7 +8,6 @@ mod access;
 mod clients;
 mod observer;
 mod responder;
-mod rounds;
 mod shared_report;
 mod witness;
 
@@ -27,6 +26,7 @@ use crate::daemon::listen::{Accepted, Listener};
 use crate::daemon::shared::casebook::Casebook;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::daemon::shared::snapshot::Snapshot;
+use crate::endpoint::rounds::{Rounds, Waiter};
 use crate::endpoint::{CheckRequest, Disclosure, Endpoint, EndpointSettings};
 use crate::os::signals::{self, Inbox, Signal};
 use crate::os::{descriptors, memory, process, systemd, tree};
@@ -36,7 +36,6 @@ use clients::Clients;
 use hospital_http::{Limits, Patience, Reader, Rejection, Step};
 use observer::ScoreboardObserver;
 use responder::Responder;
-use rounds::{Rounds, Waiter};
 use shared_report::SharedReport;
 
 const SIGNALS: Token = Token(0);

@@ -4,10 +4,9 @@ use std::time::SystemTime;
 
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::endpoint::counters::{Counters, RouteLabel};
-use crate::endpoint::{LastRun, Observer};
+use crate::endpoint::{LastRun, Observer, log_change, log_maintenance};
 use crate::model::check::Status;
 use crate::model::report::{Outcome, Report};
-use crate::render::line::one_line;
 
 /// The scoreboard, for the worker in a slot.
 #[derive(Clone, Copy)]
@@ -22,16 +21,10 @@ impl ScoreboardObserver {
     pub(super) fn found(&self, report: &Report, request: u64) {
         self.scoreboard.count_round(self.slot, report.passes());
         let now = SystemTime::now();
-        for Outcome { check, finding, elapsed, age } in &report.outcomes {
-            let (status, id) = (finding.status, &check.id);
-            // A check that runs in place has only just ended.
-            let ended = if age > elapsed { now - (*age - *elapsed) } else { now };
-            let Some(before) = self.scoreboard.note(id, finding, *elapsed, ended) else { continue };
-            let context = one_line(finding.context.as_deref().unwrap_or_default());
-            match (status.is_bad(), before) {
-                (true, _) => tracing::warn!(request, "check {id}: {}: {context}", status.word()),
-                (false, None) => tracing::debug!(request, "check {id}: {}", status.word()),
-                (false, Some(_)) => tracing::info!(request, "check {id}: {} again", status.word()),
+        for outcome in &report.outcomes {
+            let Outcome { check, finding, elapsed, .. } = outcome;
+            if let Some(before) = self.scoreboard.note(&check.id, finding, *elapsed, outcome.ended(now)) {
+                log_change(outcome, before, Some(request));
             }
         }
     }
@@ -45,10 +38,7 @@ impl Observer for ScoreboardObserver {
     /// Logged once, by the worker that is asked first.
     fn saw_maintenance(&self, reason: Option<&str>) {
         if self.scoreboard.note_maintenance(reason.is_some()) {
-            match reason {
-                Some(reason) => tracing::info!("maintenance begins, /readyz fails: {}", one_line(reason)),
-                None => tracing::info!("maintenance ends, /readyz is about the checks again"),
-            }
+            log_maintenance(reason);
         }
     }
 

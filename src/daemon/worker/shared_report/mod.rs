@@ -15,8 +15,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::rounds::{Rounds, Waiter};
 use crate::daemon::shared::snapshot::{CAPACITY, Lease, Snapshot};
+use crate::endpoint::rounds::{Rounds, Waiter};
 use crate::endpoint::{CheckRequest, Findings, Whole};
 use crate::model::duration;
 use crate::model::report::Report;

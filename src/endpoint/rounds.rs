@@ -6,24 +6,24 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::endpoint::{CheckRequest, Findings};
+use super::{CheckRequest, Findings};
 use crate::model::report::{Outcome, Report};
 use crate::model::suite::Suite;
 use crate::round::{Round, Runner};
 
 /// A client that waits for what checks find.
 #[derive(Debug)]
-pub(super) struct Waiter {
+pub(crate) struct Waiter {
     /// The key of the client.
-    pub(super) key: usize,
+    pub(crate) key: usize,
     /// What it asks for.
-    pub(super) request: Arc<CheckRequest>,
+    pub(crate) request: Arc<CheckRequest>,
     /// When it came in.
-    pub(super) since: Instant,
+    pub(crate) since: Instant,
 }
 
-/// The rounds of one worker.
-pub(super) struct Rounds {
+/// The rounds of one worker, or of one mount.
+pub(crate) struct Rounds {
     runner: Runner,
     limit: Duration,
     /// The one that runs, or what is left of the last one.
@@ -43,19 +43,19 @@ pub(super) struct Rounds {
 
 impl Waiter {
     /// When it must be answered, whatever is known by then.
-    pub(super) fn limit(&self) -> Option<Instant> {
+    pub(crate) fn limit(&self) -> Option<Instant> {
         self.request.limit().map(|limit| self.since + limit)
     }
 
     /// What it is told when nothing is known by then.
-    pub(super) fn late(&self, now: Instant) -> Report {
+    pub(crate) fn late(&self, now: Instant) -> Report {
         let waited = now.saturating_duration_since(self.since);
         Report { outcomes: self.request.suite().checks().iter().map(|check| Outcome::late(check, waited)).collect() }
     }
 }
 
 impl Rounds {
-    pub(super) fn new(runner: Runner, limit: Duration) -> Rounds {
+    pub(crate) fn new(runner: Runner, limit: Duration) -> Rounds {
         Rounds {
             runner,
             limit,
@@ -70,7 +70,7 @@ impl Rounds {
     }
 
     /// Takes in a request, for the next round.
-    pub(super) fn ask(&mut self, waiter: Waiter) {
+    pub(crate) fn ask(&mut self, waiter: Waiter) {
         if let Some(limit) = waiter.limit() {
             self.look_at = Some(self.look_at.map_or(limit, |moment| moment.min(limit)));
         }
@@ -78,23 +78,23 @@ impl Rounds {
     }
 
     /// A number for a report that has none yet.
-    pub(super) fn new_number(&mut self) -> u64 {
+    pub(crate) fn new_number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
     }
 
     /// Whether a round was asked for and none is running.
-    pub(super) fn is_next_due(&self) -> bool {
+    pub(crate) fn is_next_due(&self) -> bool {
         !self.is_running() && !self.next.is_empty()
     }
 
     /// Whether the next round may block.
-    pub(super) fn next_can_block(&self) -> bool {
+    pub(crate) fn next_can_block(&self) -> bool {
         self.next.iter().flat_map(|waiter| waiter.request.suite().checks()).any(|check| check.blocking)
     }
 
     /// Begins the next round, if it is due.
-    pub(super) fn begin(&mut self, now: Instant) {
+    pub(crate) fn begin(&mut self, now: Instant) {
         if !self.is_next_due() {
             return;
         }
@@ -112,7 +112,7 @@ impl Rounds {
 
     /// Moves on. If that ends a round, returns all that it has found. Those who can be answered come from
     /// [`Rounds::next_answer`].
-    pub(super) fn advance(&mut self, now: Instant) -> Option<&Report> {
+    pub(crate) fn advance(&mut self, now: Instant) -> Option<&Report> {
         if !self.is_running() {
             return None;
         }
@@ -128,7 +128,7 @@ impl Rounds {
     }
 
     /// The next client that can be answered now.
-    pub(super) fn next_answer(&mut self, now: Instant) -> Option<(Waiter, Findings<'_>)> {
+    pub(crate) fn next_answer(&mut self, now: Instant) -> Option<(Waiter, Findings<'_>)> {
         if self.look_at.is_some_and(|moment| moment <= now)
             && let Some((waiter, report)) = self.next_hurried(now)
         {
@@ -147,7 +147,7 @@ impl Rounds {
     }
 
     /// What was found for the client with this key, if its round is over.
-    pub(super) fn take_answer(&mut self, key: usize) -> Option<Findings<'_>> {
+    pub(crate) fn take_answer(&mut self, key: usize) -> Option<Findings<'_>> {
         let place = if self.is_running() { None } else { self.waiters.iter().position(|waiter| waiter.key == key) }?;
         let waiter = self.waiters.remove(place);
         Some(self.findings(&waiter))
@@ -180,18 +180,18 @@ impl Rounds {
     }
 
     /// What the round for this key has found so far, if it is running.
-    pub(super) fn found_for(&self, key: usize, now: Instant) -> Option<Report> {
+    pub(crate) fn found_for(&self, key: usize, now: Instant) -> Option<Report> {
         let is_its = self.is_running() && self.waiters.iter().any(|waiter| waiter.key == key);
         is_its.then(|| self.round.report_at(now))
     }
 
     /// Whether a round is running, or is over and its findings are still in it.
-    pub(super) fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         !self.round.is_empty()
     }
 
     /// When [`Rounds::advance`] and [`Rounds::next_answer`] must be called at the latest.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let round = if self.is_running() { self.round.next_deadline() } else { None };
         [round, self.look_at].into_iter().flatten().min()
     }

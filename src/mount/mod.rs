@@ -1,0 +1,303 @@
+//! The endpoint inside another program: a service for axum, hyper, tonic and whatever else takes [`tower_service`]'s.
+//!
+//! Its checks run in the program's own process, on threads of their own, so that no runtime waits for them. A request
+//! that needs no check is answered at once. All others join the queue of rounds, which a thread of the mount moves on.
+//!
+//! Nest it under any path, or call it in a test, without a server:
+//!
+//! ```
+//! use hospital::collect::Sources;
+//! use hospital::endpoint::EndpointSettings;
+//! use hospital::mount::Service;
+//! use tower_service::Service as _;
+//!
+//! let sources = Sources::read(&["hospital.healthchecks.predictable"], "the program")?;
+//! let mut health = Service::new(sources, EndpointSettings::default())?;
+//! // With axum: Router::new().nest_service("/healthchecks", health)
+//! let response = pollster::block_on(health.call(http::Request::get("/").body(())?))?;
+//! assert_eq!(response.status(), 200);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod observer;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Future, ready};
+use std::ops::ControlFlow::{Break, Continue};
+use std::pin::Pin;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_channel::oneshot;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use slab::Slab;
+
+use crate::collect::Sources;
+use crate::endpoint::rounds::{Rounds, Waiter};
+use crate::endpoint::{self, CheckRequest, Endpoint, EndpointSettings, Findings, Reply, Whole};
+use crate::error::Error;
+use crate::model::report::Report;
+use crate::os::clock;
+use crate::round::Runner;
+use observer::MountObserver;
+
+/// How long a round may take in all, as in the daemon.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The key of those who want the whole report to keep it, which no client has.
+const EVERYBODY: usize = usize::MAX;
+
+/// Answers requests as the daemon does. Its clones are the same one: they share rounds, what is stuck, and metrics.
+///
+/// It has a thread of its own, so where a server forks, make it in each process after the fork.
+#[derive(Clone)]
+pub struct Service {
+    state: Arc<Mutex<State>>,
+    observer: MountObserver,
+}
+
+/// The response, which is never an error.
+pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send>>;
+
+struct State {
+    endpoint: Endpoint,
+    observer: MountObserver,
+    rounds: Rounds,
+    /// Those who wait for a round, by the keys that it knows them under.
+    clients: Slab<oneshot::Sender<Response<Full<Bytes>>>>,
+    wake: Sender<()>,
+    /// How old a report may become that answers further requests.
+    lifetime: Duration,
+    /// The last report about the whole suite.
+    kept: Option<Kept>,
+    /// When the round began that runs, or ran last, and the edition that it and the next one keep a report of.
+    began: Moment,
+    edition: Option<u64>,
+    next_edition: Option<u64>,
+}
+
+/// A moment in the past. While the machine is suspended, the clock stands still.
+#[derive(Clone, Copy)]
+struct Moment {
+    at: Instant,
+    suspended: Duration,
+}
+
+/// A report that answers further requests.
+struct Kept {
+    report: Report,
+    edition: Option<u64>,
+    began: Moment,
+    made: Moment,
+}
+
+enum Answer {
+    Now(Response<Full<Bytes>>),
+    Later(oneshot::Receiver<Response<Full<Bytes>>>),
+}
+
+impl Service {
+    /// A service for the checks of these sources, or of a suite.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Boot`] when its thread cannot be started.
+    pub fn new(sources: impl Into<Sources>, settings: EndpointSettings) -> Result<Service, Error> {
+        Service::within(REQUEST_TIMEOUT, sources, settings)
+    }
+
+    /// The same, with this limit on the time of a round instead of 10 s.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Boot`] when its thread cannot be started.
+    pub fn within(limit: Duration, sources: impl Into<Sources>, settings: EndpointSettings) -> Result<Service, Error> {
+        let (wake, woken) = mpsc::channel();
+        let waker = wake.clone();
+        // The receiver is gone when the last service is: nobody waits for the results then.
+        let runner = Runner::new(move || waker.send(()).unwrap_or_default());
+        let observer = MountObserver::default();
+        let state = Arc::new(Mutex::new(State {
+            lifetime: settings.lifetime,
+            endpoint: Endpoint::new(sources.into(), settings, observer.clone()),
+            observer: observer.clone(),
+            rounds: Rounds::new(runner, limit),
+            clients: Slab::new(),
+            wake,
+            kept: None,
+            began: Moment::now(Instant::now()),
+            edition: None,
+            next_edition: None,
+        }));
+        let shared = Arc::downgrade(&state);
+        let started = std::thread::Builder::new().name("healthchecks".to_owned()).spawn(move || drive(&shared, &woken));
+        started.map_err(|error| Error::Boot(format!("cannot start a thread for the rounds: {error}")))?;
+        Ok(Service { state, observer })
+    }
+
+    /// From now on `/readyz` fails: the program is about to end. Everything else is answered as before.
+    pub fn drain(&self) {
+        self.observer.drain();
+    }
+}
+
+impl<B> tower_service::Service<Request<B>> for Service {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Answers by the request's head; its body is not read. The response to HEAD has the body of that to GET, which a
+    /// server measures and does not send.
+    fn call(&mut self, request: Request<B>) -> ResponseFuture {
+        let fields = request.headers().iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+        let request = endpoint::Request::new(request.method().as_str(), target, fields);
+        let answer = lock(&self.state).ask(&request, Instant::now());
+        match answer {
+            Answer::Now(response) => Box::pin(ready(Ok(response))),
+            Answer::Later(receiver) => {
+                // The round goes on if the service itself is dropped meanwhile.
+                let state = self.state.clone();
+                Box::pin(async move {
+                    let answered = receiver.await;
+                    drop(state);
+                    Ok(answered.unwrap_or_else(|_| broken()))
+                })
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").finish_non_exhaustive()
+    }
+}
+
+/// Moves the rounds on whenever checks have finished or something is late, until the last service is gone.
+fn drive(state: &Weak<Mutex<State>>, woken: &Receiver<()>) {
+    let mut deadline: Option<Instant> = None;
+    loop {
+        let disconnected = match deadline {
+            None => woken.recv().is_err(),
+            // Whether it was woken or the deadline passed, the next step is the same.
+            Some(deadline) => matches!(
+                woken.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+                Err(mpsc::RecvTimeoutError::Disconnected)
+            ),
+        };
+        let Some(state) = state.upgrade().filter(|_| !disconnected) else { return };
+        deadline = lock(&state).advance(Instant::now());
+    }
+}
+
+/// Checks that panic are contained, so what is in it is whole.
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    fn ask(&mut self, request: &endpoint::Request<'_>, now: Instant) -> Answer {
+        self.endpoint.expect_changes();
+        let request = match self.endpoint.ask(request) {
+            Continue(request) => request,
+            Break(reply) => return Answer::Now(response(reply)),
+        };
+        let whole = if self.lifetime.is_zero() { None } else { self.endpoint.whole() };
+        if let Some(Whole { suite, edition }) = whole {
+            if let Some(kept) = &self.kept
+                && kept.edition == Some(edition)
+                && kept.began.age(now) <= self.lifetime
+            {
+                let mut report = kept.report.of(request.suite());
+                report.outcomes.iter_mut().for_each(|outcome| outcome.age += kept.made.age(now));
+                let findings = Findings { age: Some(kept.began.age(now)), ..Findings::from(&report) };
+                return Answer::Now(response(self.endpoint.report(&request, &findings)));
+            }
+            if self.next_edition.replace(edition) != Some(edition) {
+                let request = Arc::new(CheckRequest::for_all(suite));
+                self.rounds.ask(Waiter { key: EVERYBODY, request, since: now });
+            }
+        }
+        let (sender, receiver) = oneshot::channel();
+        let key = self.clients.insert(sender);
+        self.rounds.ask(Waiter { key, request, since: now });
+        self.advance(now);
+        if self.clients.contains(key) {
+            // The deadline may be nearer than the one that the thread waits for.
+            self.wake.send(()).unwrap_or_default();
+        }
+        Answer::Later(receiver)
+    }
+
+    /// Moves on, answers those who can be answered, and begins the next round if it is due. Returns when this must be
+    /// called again at the latest.
+    fn advance(&mut self, now: Instant) -> Option<Instant> {
+        self.answer(now);
+        if self.rounds.is_next_due() {
+            self.began = Moment::now(now);
+            self.edition = self.next_edition.take();
+            self.rounds.begin(now);
+            // A round that cannot block is over by now.
+            self.answer(Instant::now());
+        }
+        self.rounds.next_deadline()
+    }
+
+    fn answer(&mut self, now: Instant) {
+        let State { endpoint, observer, rounds, clients, lifetime, kept, began, edition, .. } = self;
+        if let Some(report) = rounds.advance(now) {
+            observer.found(report);
+        }
+        // As long as a round runs, only those are answered who cannot wait for it.
+        let age = (!lifetime.is_zero() && !rounds.is_running()).then(|| began.age(now));
+        while let Some((waiter, findings)) = rounds.next_answer(now) {
+            if waiter.key == EVERYBODY {
+                let (report, made) = (findings.report.into_owned(), Moment::now(now));
+                *kept = Some(Kept { report, edition: *edition, began: *began, made });
+            } else if let Some(client) = clients.try_remove(waiter.key) {
+                let findings = Findings { age: age.or(findings.age), ..findings };
+                // A client that has gone away needs no answer.
+                let _ = client.send(response(endpoint.report(&waiter.request, &findings)));
+            }
+        }
+    }
+}
+
+impl Moment {
+    fn now(now: Instant) -> Moment {
+        Moment { at: now, suspended: clock::suspended() }
+    }
+
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.at) + clock::suspended().saturating_sub(self.suspended)
+    }
+}
+
+fn response(reply: &Reply) -> Response<Full<Bytes>> {
+    let body = Full::from(Bytes::copy_from_slice(&reply.body));
+    let response = Response::builder().status(reply.status);
+    let fields = reply.fields.iter();
+    fields
+        .fold(response, |response, (name, value)| response.header(*name, value.as_ref()))
+        .body(body)
+        // `EndpointSettings::fail_status` is not a status code.
+        .unwrap_or_else(|_| broken())
+}
+
+fn broken() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response
+}

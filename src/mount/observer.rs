@@ -1,0 +1,94 @@
+//! What a mount has counted and found, for `/metrics`, the page and the log.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use crate::endpoint::counters::{Class, Counters, RouteLabel};
+use crate::endpoint::{LastRun, Observer, log_change, log_maintenance};
+use crate::model::check::Status;
+use crate::model::report::Report;
+
+/// The notes of one mount, which its service and its endpoint share.
+#[derive(Clone, Default)]
+pub(super) struct MountObserver {
+    notes: Arc<Mutex<Notes>>,
+}
+
+#[derive(Default)]
+struct Notes {
+    counters: Counters,
+    /// The last run of each check, and since when it has had that status.
+    checks: HashMap<String, (LastRun, SystemTime)>,
+    is_maintained: bool,
+    is_leaving: bool,
+}
+
+impl MountObserver {
+    /// Notes what a round has found, and logs one line for each check whose status has changed.
+    pub(super) fn found(&self, report: &Report) {
+        let mut notes = self.notes();
+        notes.counters.rounds[usize::from(!report.passes())] += 1;
+        let now = SystemTime::now();
+        for outcome in &report.outcomes {
+            let (status, at) = (outcome.finding.status, outcome.ended(now));
+            let run = LastRun { status, figures: outcome.finding.perfdata.clone(), elapsed: outcome.elapsed, at };
+            match notes.checks.entry(outcome.check.id.clone()) {
+                Entry::Occupied(mut known) => {
+                    let (last, since) = known.get_mut();
+                    let before = std::mem::replace(last, run).status;
+                    if before != status {
+                        *since = at;
+                        log_change(outcome, Some(before), None);
+                    }
+                }
+                Entry::Vacant(unknown) => {
+                    unknown.insert((run, at));
+                    log_change(outcome, None, None);
+                }
+            }
+        }
+    }
+
+    pub(super) fn drain(&self) {
+        self.notes().is_leaving = true;
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for MountObserver {
+    fn replied(&self, label: RouteLabel, status: u16) {
+        let class = Class::of(status);
+        let route = RouteLabel::ALL.iter().position(|other| *other == label);
+        let class = Class::ALL.iter().position(|other| *other == class);
+        if let (Some(route), Some(class)) = (route, class) {
+            self.notes().counters.requests[route][class] += 1;
+        }
+    }
+
+    fn saw_maintenance(&self, reason: Option<&str>) {
+        if std::mem::replace(&mut self.notes().is_maintained, reason.is_some()) != reason.is_some() {
+            log_maintenance(reason);
+        }
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.notes().is_leaving
+    }
+
+    fn since(&self, id: &str, status: Status) -> Option<SystemTime> {
+        self.notes().checks.get(id).filter(|(last, _)| last.status == status).map(|(_, since)| *since)
+    }
+
+    fn last_run(&self, id: &str) -> Option<LastRun> {
+        self.notes().checks.get(id).map(|(last, _)| last.clone())
+    }
+
+    fn counters(&self) -> Counters {
+        self.notes().counters
+    }
+}
