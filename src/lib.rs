@@ -69,10 +69,12 @@ mod versions {}
 #[cfg(doctest)]
 mod an_assertion_is_used {}
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
 pub use functions::answer::Answer;
+pub use functions::app::App;
 pub use functions::registry::{Registered, is_healthcheck, registered};
 /// Makes a function a healthcheck: collected by its dotted path, run by every runner.
 ///
@@ -117,8 +119,9 @@ pub use functions::registry::{Registered, is_healthcheck, registered};
 /// The linker drops a library that nothing refers to. A program whose healthchecks are in a library needs `use shop as
 /// _;`. Where `hospital` is renamed in Cargo.toml, `extern crate other as hospital;` restores its name.
 pub use hospital_macros::healthcheck;
-pub use model::check::{Reason, Result};
+pub use model::check::{Check, Reason, Result};
 
+use collect::Sources;
 use error::Error;
 use model::report::Report;
 use model::suite::Suite;
@@ -135,7 +138,40 @@ use model::suite::Suite;
 /// }
 /// ```
 pub fn main() -> ExitCode {
-    cli::run()
+    App::new().main()
+}
+
+impl App {
+    /// The whole command line and daemon, for the process's arguments.
+    pub fn main(self) -> ExitCode {
+        self.main_with(std::env::args_os())
+    }
+
+    /// The same for other arguments, of which the first is the name of the program.
+    pub fn main_with<A: Into<OsString>>(self, arguments: impl IntoIterator<Item = A>) -> ExitCode {
+        cli::run(self, arguments.into_iter().map(Into::into).collect())
+    }
+
+    /// Collects the checks that its names select, or its own, for a mount or another runner.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`collect`].
+    ///
+    /// ```
+    /// use hospital::{App, Check};
+    ///
+    /// let app = App::new().check(Check::new("shop.stock", |_deadline| ()));
+    /// assert_eq!(app.collect()?.suite().checks().len(), 1);
+    /// let both = app.names(["hospital", "shop"]);
+    /// assert_eq!(both.collect()?.suite().checks().len(), 2);
+    /// # Ok::<(), hospital::error::Error>(())
+    /// ```
+    pub fn collect(&self) -> std::result::Result<Sources, Error> {
+        let names = self.variables().into_iter().filter(|(name, _)| name == "HEALTHCHECKS");
+        let names = names.flat_map(|(_, names)| names.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        Sources::read_with(self.checks.clone(), names.collect(), "the program")
+    }
 }
 
 /// The definition of the command line, to generate manual pages and completions from. Not part of the public interface.

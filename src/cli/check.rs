@@ -67,8 +67,8 @@ impl Selection {
         // The programs that checks start inherit them.
         process::change_environment(variables.iter().map(|(name, value)| (name.as_str(), value.as_str())), []);
         match self.names.is_empty() {
-            true => Sources::read(&given.healthchecks(), "HEALTHCHECKS"),
-            false => Sources::read(&self.names, "the command line"),
+            true => Sources::read_with(given.app.checks.clone(), given.healthchecks(), "HEALTHCHECKS"),
+            false => Sources::read_with(given.app.checks.clone(), self.names.clone(), "the command line"),
         }
     }
 
@@ -106,6 +106,7 @@ pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
         Ok(suite) => suite,
         Err(error) => return refuse(error, flags.format),
     };
+    given.app.prepare().map_err(|why| Error::Boot(format!("the program cannot run its checks: {why}")))?;
     let interrupts =
         Interrupts::listen().map_err(|error| Error::Boot(format!("cannot listen for signals: {error}")))?;
     let began = Instant::now();

@@ -19,6 +19,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcomma
 
 use crate::config::{Given, one_line};
 use crate::error::Error;
+use crate::functions::app::App;
 use crate::os::signals;
 
 /// Collect healthchecks and run them on demand.
@@ -40,10 +41,10 @@ enum Verb {
 }
 
 /// Does what the command line says.
-pub(crate) fn run() -> ExitCode {
+pub(crate) fn run(app: App, argv: Vec<OsString>) -> ExitCode {
     signals::survive_size_limit();
     signals::heed_children();
-    let mut given = Given::from_process();
+    let mut given = Given::from_process(app, argv);
     if let Some((_, verb)) = former_name(&given.argv) {
         given.argv.insert(1, verb.into());
     }

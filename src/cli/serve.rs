@@ -55,6 +55,13 @@ pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &F
     logging::init(settings.error_log(), settings.log.log_level, settings.log.log_format, plan.identity.owner())?;
     logging::init_access(settings.log.access_logfile.as_deref(), plan.identity.owner())?;
     plan.warn();
+    let threads = process::threads();
+    if threads > 1 {
+        tracing::warn!(
+            "the program has {threads} threads, of which its workers will have one: what has threads or connections, such \
+             as a runtime or a pool, is made in `App::before_checks`"
+        );
+    }
     match Master::start(plan, given, replan)?.run() {
         Ok(Ended::Stopped(code)) => Ok(ExitCode::from(code)),
         Ok(Ended::Forked(context)) => worker::run(*context),

@@ -10,6 +10,7 @@ use super::{Collector, Found};
 use crate::checks::{Kind, Opt, Options};
 use crate::error::Error;
 use crate::functions::registry;
+use crate::model::check::Check;
 use crate::os::filesystem::read_file;
 
 /// The keys of a table that are not options in the grammar of names.
@@ -20,12 +21,14 @@ type Value<'i> = Spanned<DeValue<'i>>;
 /// Collects the checks of one file, in their order.
 pub(super) fn collect(path: &Path, collector: &mut Collector<'_>) -> Result<(), Error> {
     let text = read_file(path).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?;
-    let found = File { path, text: &text }.checks(&mut collector.notes)?;
+    let found = File { own: collector.own, path, text: &text }.checks(&mut collector.notes)?;
     collector.found.extend(found);
     Ok(())
 }
 
 struct File<'a> {
+    /// The checks that the program adds to those that are registered.
+    own: &'a [Check],
     path: &'a Path,
     text: &'a str,
 }
@@ -93,9 +96,9 @@ impl File<'_> {
     /// Registered checks, with the changes that the table makes.
     fn registered(&self, table: &DeTable<'_>, used: &Value<'_>, name: Option<&str>) -> Result<Vec<Found>, Error> {
         let path = self.string(used)?;
-        let mut checks: Vec<_> = registry::at(path).collect();
+        let mut checks: Vec<_> = registry::at(path, self.own).collect();
         if checks.is_empty() {
-            let why = format!("no check is registered at {path:?} (known: {})", registry::known());
+            let why = format!("no check is registered at {path:?} (known: {})", registry::known(self.own));
             return Err(self.wrong_at(used, &why));
         }
         let mut options = Options::new(self.options(table, None)?);
@@ -199,8 +202,9 @@ mod tests {
     use std::time::{Duration, Instant};
 
     fn read(text: &str) -> Result<Vec<Check>, String> {
-        let found =
-            File { path: Path::new("c.toml"), text }.checks(&mut Vec::new()).map_err(|error| error.to_string())?;
+        let found = File { own: &[], path: Path::new("c.toml"), text }
+            .checks(&mut Vec::new())
+            .map_err(|error| error.to_string())?;
         Ok(found.into_iter().map(|found| found.check).collect())
     }
 

@@ -58,6 +58,8 @@ struct Found {
 
 /// What is gathered while names are read.
 struct Collector<'a> {
+    /// The checks that the program adds to those that are registered.
+    own: &'a [Check],
     origin: &'a str,
     found: Vec<Found>,
     stamps: Vec<Stamp>,
@@ -74,8 +76,8 @@ struct Collected {
 }
 
 impl Collector<'_> {
-    fn read(names: &[String], origin: &str) -> Collected {
-        let mut collector = Collector { origin, found: Vec::new(), stamps: Vec::new(), notes: Vec::new() };
+    fn read(own: &[Check], names: &[String], origin: &str) -> Collected {
+        let mut collector = Collector { own, origin, found: Vec::new(), stamps: Vec::new(), notes: Vec::new() };
         let result = collector.add_all(names);
         let Collector { found, stamps, notes, .. } = collector;
         Collected { suite: result.and_then(|()| unique(found)), stamps, notes }
@@ -97,7 +99,7 @@ impl Collector<'_> {
     }
 
     fn add(&mut self, name: &str) -> Result<(), Error> {
-        let registered: Vec<_> = registry::at(name).collect();
+        let registered: Vec<_> = registry::at(name, self.own).collect();
         if let Some(id) = first_twice(registered.iter().map(|check| check.id.as_str())) {
             return Err(Error::Usage(format!(
                 "two functions are healthchecks with the id {id:?}: rename one, or compile its module once"
@@ -116,7 +118,7 @@ impl Collector<'_> {
                 Err(self.wrong(name, &format!("a port is checked by tcp: write tcp://{name}")))
             }
             None if id::is_dotted(name) => {
-                Err(self.wrong(name, &format!("no check is registered there (known: {})", registry::known())))
+                Err(self.wrong(name, &format!("no check is registered there (known: {})", registry::known(self.own))))
             }
             None => {
                 let why = format!(

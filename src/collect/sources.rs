@@ -11,6 +11,8 @@ use crate::os::stamp::Stamp;
 /// Names, what they collect, and the state of the files that were read.
 #[derive(Clone, Debug)]
 pub struct Sources {
+    /// The checks that the program adds to those that are registered.
+    own: Vec<Check>,
     names: Vec<String>,
     origin: String,
     suite: Suite,
@@ -25,9 +27,14 @@ impl Sources {
     ///
     /// Those of [`super::collect`].
     pub fn read<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Sources, Error> {
-        let names: Vec<String> = names.iter().map(|name| name.as_ref().to_owned()).collect();
-        let Collected { suite, stamps, notes } = Collector::read(&names, origin);
-        Ok(Sources { names, origin: origin.to_owned(), suite: suite?, stamps, notes })
+        let names = names.iter().map(|name| name.as_ref().to_owned()).collect();
+        Sources::read_with(Vec::new(), names, origin)
+    }
+
+    /// The same where the program adds these checks to those that are registered.
+    pub(crate) fn read_with(own: Vec<Check>, names: Vec<String>, origin: &str) -> Result<Sources, Error> {
+        let Collected { suite, stamps, notes } = Collector::read(&own, &names, origin);
+        Ok(Sources { own, names, origin: origin.to_owned(), suite: suite?, stamps, notes })
     }
 
     /// The collected suite.
@@ -72,7 +79,7 @@ impl Sources {
     /// Reads everything again. If something in it is wrong now, the last good suite stays, with one more check that is
     /// an error and reports what is wrong.
     pub fn refresh(&mut self) {
-        let Collected { suite, stamps, notes } = Collector::read(&self.names, &self.origin);
+        let Collected { suite, stamps, notes } = Collector::read(&self.own, &self.names, &self.origin);
         self.stamps = stamps;
         let before = std::mem::replace(&mut self.notes, notes);
         for note in self.notes.iter().filter(|note| !before.contains(note)) {
@@ -93,7 +100,14 @@ impl Sources {
 impl From<Suite> for Sources {
     /// Checks that no file can change.
     fn from(suite: Suite) -> Sources {
-        Sources { names: Vec::new(), origin: String::new(), suite, stamps: Vec::new(), notes: Vec::new() }
+        Sources {
+            own: Vec::new(),
+            names: Vec::new(),
+            origin: String::new(),
+            suite,
+            stamps: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 }
 

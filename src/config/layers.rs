@@ -1,4 +1,4 @@
-//! The sources of settings: default < environment < `--env-file` < `--env` < flag.
+//! The sources of settings: default < the program's own code < environment < `--env-file` < `--env` < flag.
 //!
 //! A variable `HOSPITAL_FOO_BAR` *is* the flag `--foo-bar`: the variables of each layer become flags in front of the
 //! command line, and one parser reads them all.
@@ -15,6 +15,7 @@ use super::settings::Settings;
 use super::values::env_file;
 use crate::collect::without_secrets;
 use crate::error::Error;
+use crate::functions::app::App;
 use crate::os::filesystem::read_file;
 
 const PREFIX: &str = "HOSPITAL_";
@@ -39,6 +40,8 @@ pub(crate) struct Given {
     pub(crate) directory: PathBuf,
     /// The environment.
     pub(crate) environment: Vec<(String, String)>,
+    /// What the program adds.
+    pub(crate) app: App,
 }
 
 /// The result of all layers together.
@@ -52,6 +55,7 @@ pub(crate) struct Configuration {
     pub(crate) environment: Vec<(String, String)>,
     /// A sentence for each variable that looks like a setting but is none.
     pub(crate) unheeded: Vec<String>,
+    pub(crate) app: App,
 }
 
 /// The result of all layers together, with the source of each part.
@@ -64,6 +68,7 @@ pub(crate) struct Resolved<'a> {
     origin: &'static str,
     environment: Vec<(String, String)>,
     unheeded: Vec<String>,
+    app: App,
 }
 
 /// The variables with a name of their own.
@@ -90,18 +95,18 @@ struct Flag {
 }
 
 impl Given {
-    /// The process's own command line and environment. Text in the latter that is not UTF-8 stays visibly wrong, so
+    /// This command line, and the process's own environment. Text in the latter that is not UTF-8 stays visibly wrong, so
     /// that a setting in it is refused rather than ignored.
-    pub(crate) fn from_process() -> Given {
+    pub(crate) fn from_process(app: App, argv: Vec<OsString>) -> Given {
         let text = |text: OsString| text.to_string_lossy().into_owned();
         let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
-        let argv: Vec<_> = std::env::args_os().collect();
         Given {
             program: program(argv.first()),
             arguments: argv.iter().skip(1).cloned().collect(),
             directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
             environment: variables.filter(|(name, _)| name != SUCCESSION).collect(),
             argv,
+            app,
         }
     }
 
@@ -114,7 +119,8 @@ impl Given {
 
     /// The names in HEALTHCHECKS.
     pub(crate) fn healthchecks(&self) -> Vec<String> {
-        let all = self.environment.iter();
+        let own = self.app.variables();
+        let all = own.iter().chain(&self.environment);
         let value = all.rev().find(|(name, _)| name == "HEALTHCHECKS").map(|(_, value)| value.as_str());
         split(value.unwrap_or_default())
     }
@@ -130,6 +136,7 @@ impl Given {
         subcommand: &'a str,
         mut matches: ArgMatches,
     ) -> Result<Resolved<'a>, Error> {
+        let program = Layer::read("the program", &self.app.variables(), command, subcommand)?;
         let environment = Layer::read("the environment", &self.environment, command, subcommand)?;
         let path = match matches.get_one::<PathBuf>("env_file") {
             Some(path) => Some(path.clone()),
@@ -143,7 +150,7 @@ impl Given {
         let mut healthchecks = None;
         let mut unheeded = Vec::new();
         let mut chosen = BTreeMap::new();
-        for layer in [environment, file, flags] {
+        for layer in [program, environment, file, flags] {
             healthchecks = layer.healthchecks.or(healthchecks);
             unheeded.extend(layer.unheeded);
             chosen.extend(layer.flags);
@@ -157,7 +164,17 @@ impl Given {
             matches = self.merge(command, subcommand, &chosen)?;
         }
         let environment = from_file.into_iter().chain(from_flags).collect();
-        Ok(Resolved { command, subcommand, matches, chosen, names, origin, environment, unheeded })
+        Ok(Resolved {
+            command,
+            subcommand,
+            matches,
+            chosen,
+            names,
+            origin,
+            environment,
+            unheeded,
+            app: self.app.clone(),
+        })
     }
 }
 
@@ -204,6 +221,7 @@ impl Resolved<'_> {
             origin: self.origin,
             environment: self.environment,
             unheeded: self.unheeded,
+            app: self.app,
         })
     }
 

@@ -28,7 +28,8 @@ impl Plan {
         let settings = &configuration.settings;
         let identity = Identity::resolve(settings.process.user.as_deref(), settings.process.group.as_deref())
             .map_err(Error::Usage)?;
-        let sources = Sources::read(&configuration.names, configuration.origin)?;
+        let sources =
+            Sources::read_with(configuration.app.checks.clone(), configuration.names.clone(), configuration.origin)?;
         let disclosure = disclosure(settings)?;
         Ok(Plan { configuration, sources, identity, disclosure })
     }

@@ -70,13 +70,13 @@ pub fn is_healthcheck(path: &str) -> bool {
     inventory::iter::<Registered>().any(|registered| registered.id() == path)
 }
 
-/// The registered checks at or under a dotted path, in the order of their ids.
-pub(crate) fn at(path: &str) -> impl Iterator<Item = Check> {
+/// The registered checks at or under a dotted path, in the order of their ids, and those that the program adds.
+pub(crate) fn at(path: &str, own: &[Check]) -> impl Iterator<Item = Check> {
     let path = dotted(path);
-    registered().filter(move |registered| is_at(&registered.id(), &path)).map(Check::from)
+    registered().map(Check::from).chain(own.iter().cloned()).filter(move |check| is_at(&check.id, &path))
 }
 
-/// The ids of the registered checks, for a message.
-pub(crate) fn known() -> String {
-    listed(registered().map(Registered::id))
+/// The ids of the registered checks, and of those that the program adds, for a message.
+pub(crate) fn known(own: &[Check]) -> String {
+    listed(registered().map(Registered::id).chain(own.iter().map(|check| check.id.clone())))
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -259,6 +260,7 @@ pub enum Code {
 ///     .timeout(Duration::from_secs(1));
 /// assert_eq!(check.title, "The door is open.");
 /// ```
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Check {
     /// Its name: a dotted path, a label, or what it was collected from; unique in a suite.
@@ -282,12 +284,16 @@ pub struct Check {
     /// The name, or the place in a file, that it was collected from; empty until it is collected.
     pub origin: String,
     /// What to call.
-    pub(crate) action: Action,
+    pub(crate) action: Arc<dyn Fn(Deadline) -> Finding + Send + Sync>,
 }
 
 impl Check {
-    /// A check with this id that calls a function, and the defaults for everything else.
-    pub fn new(id: impl Into<String>, action: impl Fn(Deadline) -> Finding + Send + Sync + 'static) -> Check {
+    /// A check with this id that calls a function, and the defaults for everything else. The function is given the
+    /// moment by which it has to return, and returns what [`#[healthcheck]`](crate::healthcheck) takes, or a [`Finding`].
+    pub fn new<F: Into<Finding>>(
+        id: impl Into<String>,
+        action: impl Fn(Deadline) -> F + Send + Sync + 'static,
+    ) -> Check {
         let id = id.into();
         Check {
             title: id.clone(),
@@ -300,7 +306,7 @@ impl Check {
             code: Code::Function,
             options: Vec::new(),
             origin: String::new(),
-            action: Box::new(action),
+            action: Arc::new(move |deadline| action(deadline).into()),
         }
     }
 
@@ -375,7 +381,7 @@ mod tests {
 
     #[test]
     fn an_expected_failure_is_well_and_an_unexpected_success_is_not() {
-        let failing = run(check(Expect::Failure, |_| Err::<(), _>(Reason::Fail("no".into())).into()));
+        let failing = run(check(Expect::Failure, |_| Finding::fail("no")));
         assert_eq!(failing.status, Status::ExpectedFailure);
         assert!(!failing.status.is_bad());
         let passing = run(check(Expect::Failure, |_| Finding::PASS));

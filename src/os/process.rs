@@ -23,6 +23,11 @@ pub(crate) enum Forked {
     },
 }
 
+/// How many threads this process has; 0 if /proc does not tell.
+pub(crate) fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
 /// Forks with all signals blocked, so that neither side runs the wrong handlers.
 pub(crate) fn fork() -> io::Result<Forked> {
     tree::found_family();

@@ -132,7 +132,7 @@ fn an_assertion_on_a_dead_target_fails_the_check_that_makes_it() {
         Ok(())
     };
     let report = hospital::run(
-        [std::sync::Arc::new(Check::new("answers", move |_| answers().into()))].into_iter().collect(),
+        [std::sync::Arc::new(Check::new("answers", move |_| answers()))].into_iter().collect(),
         Duration::from_secs(10),
     );
     assert_eq!(report.outcomes[0].finding.status, Status::Fail);

@@ -13,9 +13,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use hospital::endpoint::EndpointSettings;
-use hospital::model::check::{Check, Finding};
-use hospital::model::suite::Suite;
 use hospital::mount::Service;
+use hospital::{App, Check};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -30,7 +29,7 @@ type Pool = Arc<Semaphore>;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pool: Pool = Arc::new(Semaphore::new(4));
-    let health = Service::new(checks(&pool)?, EndpointSettings::default())?;
+    let health = Service::new(checks(&pool).collect()?, EndpointSettings::default())?;
     let app = Router::new()
         .route("/", get(order))
         .route("/leak", get(leak))
@@ -44,15 +43,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Checks on what the program itself has are closures; all others are collected by their names.
-fn checks(pool: &Pool) -> Result<Suite, hospital::error::Error> {
+fn checks(pool: &Pool) -> App {
     let pool = pool.clone();
-    let has_room = Check::new("shop.pool", move |_deadline| match pool.available_permits() {
-        0 => Finding::fail("all connections are in use"),
-        _ => Finding::PASS,
+    let is_free = Check::new("shop.pool", move |_deadline| -> hospital::Result {
+        hospital::ensure!(pool.available_permits() > 0, "all connections are in use");
+        Ok(())
     });
-    let collected = hospital::collect(&["hospital.healthchecks.predictable"])?;
-    let own = [Arc::new(has_room.title("A connection is free.").in_place())];
-    Ok(own.into_iter().chain(collected.checks().iter().cloned()).collect())
+    App::new()
+        .check(is_free.title("A connection is free.").in_place())
+        .names(["shop", "hospital.healthchecks.predictable"])
 }
 
 async fn order(State(pool): State<Pool>) -> &'static str {

@@ -452,7 +452,8 @@ impl Worker {
             lifeline,
             mut wake_master,
         } = context;
-        let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
+        let Plan { configuration: Configuration { settings, environment, app, .. }, sources, identity, disclosure } =
+            plan;
         // The handlers first: a TERM since the fork is still blocked, and would be lost if it were unblocked before.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
         // The master's handler would wake us up whenever a program of a check ends.
@@ -469,6 +470,7 @@ impl Worker {
         );
 
         memory::return_large_blocks();
+        app.prepare().map_err(io::Error::other)?;
 
         // Built after the fork: an inherited epoll set is shared with the master, so registering here would change what
         // *it* waits for.
