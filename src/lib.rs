@@ -78,7 +78,7 @@ pub use functions::app::App;
 pub use functions::registry::{Registered, is_healthcheck, registered};
 /// Makes a function a healthcheck: collected by its dotted path, run by every runner.
 ///
-/// It goes on a plain `fn` without arguments that returns `()`, [`hospital::Result`] or `Result<(), E>` (see
+/// It goes on a plain `fn`, or with the feature `async` an `async fn`, without arguments that returns `()`, [`hospital::Result`] or `Result<(), E>` (see
 /// [`Answer`]). The function itself stays callable.
 ///
 /// ```
@@ -103,6 +103,12 @@ pub use functions::registry::{Registered, is_healthcheck, registered};
 /// | `title = "Orders are taken."` | what it verifies, in one line | the first line of its doc comment, or its name in words |
 /// | `expect = "failure"` | failing is good (`expected_failure`), passing is bad (`unexpected_success`) | `"success"` |
 /// | `blocking = false` | it never waits, so it needs no thread | `true` |
+///
+/// # An async function
+///
+/// With the feature `async`, the function may be async. It runs on a runtime of tokio, which the process starts when its
+/// first such check runs and keeps, so that a pool in a `static` goes on working. One that is late is dropped at its next
+/// `.await`.
 ///
 /// # As a test
 ///
@@ -221,5 +227,7 @@ pub fn run(suite: Suite, limit: Duration) -> Report {
 #[doc(hidden)]
 pub mod __private {
     pub use crate::functions::as_test::run_as_test;
+    #[cfg(feature = "async")]
+    pub use crate::functions::wait::wait;
     pub use inventory;
 }

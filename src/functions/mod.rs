@@ -5,3 +5,5 @@ pub(crate) mod answer;
 pub(crate) mod app;
 pub(crate) mod as_test;
 pub(crate) mod registry;
+#[cfg(feature = "async")]
+pub(crate) mod wait;

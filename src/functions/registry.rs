@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::check::{Check, DEFAULT_TIMEOUT, Expect, Finding};
+use crate::model::check::{Check, DEFAULT_TIMEOUT, Deadline, Expect, Finding};
 use crate::model::id::{dotted, is_at, listed};
 
 /// One compiled-in healthcheck, as written by [`#[healthcheck]`](crate::healthcheck) and gathered by the linker.
@@ -22,8 +22,8 @@ pub struct Registered {
     pub expect: Expect,
     /// Whether it may block.
     pub blocking: bool,
-    /// The function to call.
-    pub run: fn() -> Finding,
+    /// The function to call, with the moment by which it has to return.
+    pub run: fn(Deadline) -> Finding,
 }
 
 inventory::collect!(Registered);
@@ -37,7 +37,7 @@ impl Registered {
 
 impl From<&'static Registered> for Check {
     fn from(registered: &'static Registered) -> Check {
-        let check = Check::new(registered.id(), |_| (registered.run)())
+        let check = Check::new(registered.id(), registered.run)
             .title(registered.title)
             .tags(registered.tags.iter().copied())
             .timeout(registered.timeout.unwrap_or(DEFAULT_TIMEOUT))

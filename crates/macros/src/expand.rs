@@ -65,14 +65,22 @@ fn entry(function: &Function, options: &Options) -> TokenStream {
 /// A closure that calls the function. A wrong return type is reported where it is written.
 fn run(function: &Function) -> TokenStream {
     let name = function.name;
-    match function.returns {
+    let called = match function.asyncness {
+        None => quote!(#name()),
+        Some(_) => quote!(#name().await),
+    };
+    let found = match function.returns {
         None => quote! {
-            || { #name(); ::hospital::model::check::Finding::PASS }
+            { #called; ::hospital::model::check::Finding::PASS }
         },
         Some(returns) => {
             let answer = quote_spanned!(syn::spanned::Spanned::span(returns)=> <#returns as ::hospital::Answer<_>>);
-            quote! { || #answer::finding(#name()) }
+            quote!(#answer::finding(#called))
         }
+    };
+    match function.asyncness {
+        None => quote!(|_| #found),
+        Some(_) => quote!(|deadline| ::hospital::__private::wait(deadline, async { #found })),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use proc_macro2::Ident;
 use quote::ToTokens;
-use syn::{Attribute, Error, Expr, ExprLit, Item, ItemFn, Lit, Meta, Result, ReturnType, Safety, Signature, Type};
+use syn::{
+    Attribute, Error, Expr, ExprLit, Item, ItemFn, Lit, Meta, Result, ReturnType, Safety, Signature, Token, Type,
+};
 
 const WANTED: &str = "write a plain `fn name()` or `fn name() -> hospital::Result`";
 
@@ -11,6 +13,7 @@ pub(crate) struct Function<'a> {
     pub(crate) name: &'a Ident,
     /// What it returns; `None` is `()`.
     pub(crate) returns: Option<&'a Type>,
+    pub(crate) asyncness: Option<&'a Token![async]>,
     attributes: &'a [Attribute],
 }
 
@@ -27,7 +30,7 @@ impl<'a> Function<'a> {
             ReturnType::Default => None,
             ReturnType::Type(_, of) => Some(&**of),
         };
-        Ok(Function { name: &sig.ident, returns, attributes })
+        Ok(Function { name: &sig.ident, returns, asyncness: sig.asyncness.as_ref(), attributes })
     }
 
     /// The first line of its doc comment, or else its name in words: `orders_database` is "Orders database".
@@ -51,8 +54,8 @@ impl<'a> Function<'a> {
 
 /// The part of a signature that prevents calling it as a healthcheck, and why.
 fn objection(sig: &Signature) -> Option<(&dyn ToTokens, &'static str)> {
-    if let Some(token) = &sig.asyncness {
-        return Some((token, "a healthcheck cannot be async, a round runs it on a thread of its own"));
+    if let Some(token) = sig.asyncness.as_ref().filter(|_| !cfg!(feature = "async")) {
+        return Some((token, "a healthcheck can only be async with the feature `async` of hospital"));
     }
     if let Safety::Unsafe(token) = &sig.safety {
         return Some((token, "a healthcheck cannot be unsafe"));

@@ -21,5 +21,14 @@ pub fn healthcheck(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 fn registration(arguments: TokenStream, item: TokenStream) -> syn::Result<proc_macro2::TokenStream> {
     let item = syn::parse(item)?;
-    Ok(expand::registration(&Function::of(&item)?, &syn::parse::<Options>(arguments)?))
+    let (function, options) = (Function::of(&item)?, syn::parse::<Options>(arguments)?);
+    if let (Some(_), Some(blocking)) =
+        (function.asyncness, options.blocking.as_ref().filter(|blocking| !blocking.value))
+    {
+        return Err(syn::Error::new(
+            blocking.span,
+            "an async healthcheck waits, so it needs a thread: leave `blocking` out",
+        ));
+    }
+    Ok(expand::registration(&function, &options))
 }

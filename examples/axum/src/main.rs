@@ -14,8 +14,8 @@ use axum::extract::State;
 use axum::routing::get;
 use hospital::endpoint::EndpointSettings;
 use hospital::mount::Service;
-use hospital::{App, Check};
-use tokio::net::TcpListener;
+use hospital::{App, Check, healthcheck};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -49,9 +49,15 @@ fn checks(pool: &Pool) -> App {
         hospital::ensure!(pool.available_permits() > 0, "all connections are in use");
         Ok(())
     });
-    App::new()
-        .check(is_free.title("A connection is free.").in_place())
-        .names(["shop", "hospital.healthchecks.predictable"])
+    App::new().check(is_free.title("A connection is free.").in_place()).names(["shop", "axum_shop"])
+}
+
+/// The loopback interface takes connections.
+#[healthcheck]
+async fn loopback() -> hospital::Result {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    TcpStream::connect(listener.local_addr()?).await?;
+    Ok(())
 }
 
 async fn order(State(pool): State<Pool>) -> &'static str {

@@ -52,7 +52,7 @@ fn its_health_is_under_a_path_of_the_application() {
     }
     assert_answer(&shop.get("/healthchecks/livez"), "200", "livez check passed");
     assert_answer(&shop.get("/healthchecks/metrics"), "200", r#"hospital_check_success{check="shop.pool"} 1"#);
-    assert_answer(&shop.get("/healthchecks/no.such"), "404", "known: shop.pool, hospital.healthchecks.predictable");
+    assert_answer(&shop.get("/healthchecks/no.such"), "404", "known: shop.pool, axum_shop.loopback");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_check_sees_what_the_application_has() {
     let shop = Shop::start();
     shop.get("/leak");
     assert_answer(&shop.get("/healthchecks"), "500", "all connections are in use");
-    assert_answer(&shop.get("/healthchecks/hospital"), "200", "Health checks are collected.");
+    assert_answer(&shop.get("/healthchecks/axum_shop"), "200", "The loopback interface takes connections.");
 }
 
 #[test]

@@ -1,9 +1,6 @@
 use hospital::healthcheck;
 
 #[healthcheck]
-async fn asynchronous() {}
-
-#[healthcheck]
 unsafe fn dangerous() {}
 
 #[healthcheck]

@@ -1,0 +1,6 @@
+use hospital::healthcheck;
+
+#[healthcheck]
+async fn asynchronous() {}
+
+fn main() {}
