@@ -162,7 +162,7 @@ impl App {
     ///
     /// # Errors
     ///
-    /// Those of [`collect`].
+    /// Those of [`collect()`].
     ///
     /// ```
     /// use hospital::{App, Check};
