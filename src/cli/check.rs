@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::interrupt::Interrupts;
-use super::live::{Live, Shown};
-use super::{print, unittest};
+use super::live::{self, Live, Shown};
+use super::print;
 use crate::collect::{self, without_secrets};
 use crate::config::Given;
 use crate::error::Error;
@@ -102,7 +102,7 @@ pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
     let elapsed = began.elapsed();
 
     let Some(format) = flags.format else {
-        unittest::report(&report, elapsed);
+        live::report(&report, elapsed);
         return Ok(ExitCode::from(render::exit_code(&report)));
     };
     let mut text = Vec::new();
