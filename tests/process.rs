@@ -283,8 +283,8 @@ fn workers_run_as_the_user_and_group_that_are_asked_for() {
         for worker in server.workers() {
             assert_eq!(ids(worker, "Uid"), vec![uid.to_string(); 4], "{args:?}");
             assert_eq!(ids(worker, "Gid"), vec![gid.to_string(); 4], "{args:?}");
+            assert!(!ids(worker, "Groups").contains(&"0".to_owned()), "{args:?}: it is still in root's group");
             if uid != 0 {
-                assert!(!ids(worker, "Groups").contains(&"0".to_owned()), "{args:?}: it is still in root's group");
                 assert_eq!(processes::status(worker, "CapEff"), "0000000000000000", "{args:?}");
             }
         }
@@ -381,20 +381,53 @@ fn a_first_boot_that_cannot_work_exits_3_and_says_why() {
         .args(["-b", "127.0.0.1:0", "-w", "2", "-u", "nobody"])
         .spawn();
     assert_eq!(server.wait(), Some(3), "{}", server.stderr());
-    assert!(server.stderr().contains("Operation not permitted"), "{}", server.stderr());
+    assert!(server.stderr().contains("--user nobody: Operation not permitted"), "{}", server.stderr());
     assert_eq!(server.stdout(), "", "it never said that it serves");
+}
+
+/// Runs the program as nobody, of a group that the user database does not give it.
+fn as_nobody(directory: &tempfile::TempDir, args: &[&str]) -> Launch {
+    // Where nobody can reach it, unlike the build directory.
+    let program = directory.path().join("hospital");
+    std::fs::copy(HOSPITAL, &program).expect("there is room");
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).expect("it is ours");
+    let setpriv = "shift; exec setpriv --reuid 65534 --regid 12345 --clear-groups";
+    Launch::script(&format!("{setpriv} {} \"$@\"", program.display()), args)
 }
 
 #[test]
 #[ignore = "needs root: run tests/run"]
 fn only_root_can_choose_the_user() {
     let directory = tempfile::tempdir().expect("there is room");
-    // Where nobody can reach it, unlike the build directory.
-    let program = directory.path().join("hospital");
-    std::fs::copy(HOSPITAL, &program).expect("there is room");
-    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
-    let script = format!("shift; exec setpriv --reuid 65534 --clear-groups {} \"$@\"", program.display());
-    let (code, stderr) = Launch::script(&script, ["-b", "127.0.0.1:0", "-u", "daemon"]).refused();
+    let (code, stderr) = as_nobody(&directory, &["-b", "127.0.0.1:0", "-u", "daemon"]).refused();
     assert_eq!((code, stderr.lines().count()), (2, 1), "{stderr}");
-    assert!(stderr.contains("--user") && stderr.contains("need root"), "{stderr}");
+    assert!(stderr.contains("--user daemon needs root"), "{stderr}");
+}
+
+#[test]
+#[ignore = "needs root: run tests/run"]
+fn the_user_that_one_is_already_needs_no_rights() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let bind = format!("unix:{}", directory.path().join("socket").display());
+    let server = as_nobody(&directory, &["-b", &bind, "-u", "nobody"]).start();
+    assert_eq!(get(&server.at, "/").status, 200);
+}
+
+#[test]
+#[ignore = "needs root: run tests/run"]
+fn checks_that_only_root_can_read_are_refused_for_another_user() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let checks = directory.path().join("checks.d");
+    std::fs::create_dir(&checks).expect("there is room");
+    std::fs::write(checks.join("a.toml"), "[[check]]\nuse = 'load:'\n").expect("there is room");
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let launch = || {
+        let args = ["-b", "127.0.0.1:0", "-u", "nobody", "--check-config"];
+        Launch::binding(args).env("HEALTHCHECKS", checks.to_str().expect("a plain path"))
+    };
+    assert!(launch().printed().contains("the configuration is good"));
+    std::fs::set_permissions(&checks, std::fs::Permissions::from_mode(0o700)).expect("it is ours");
+    let (code, stderr) = launch().refused();
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("Permission denied") && stderr.contains("nobody"), "{stderr}");
 }

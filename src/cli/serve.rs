@@ -6,7 +6,7 @@ use clap::{ArgMatches, Args, Command};
 
 use super::{advice, parse, print};
 use crate::config::{Given, Resolved, Settings, one_line};
-use crate::daemon::generation::Plan;
+use crate::daemon::generation::GenerationConfig;
 use crate::daemon::logging;
 use crate::daemon::master::{Ended, Master};
 use crate::daemon::worker;
@@ -45,28 +45,28 @@ pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &F
         std::env::set_current_dir(directory)
             .map_err(|error| Error::Usage(format!("--chdir {}: {error}", directory.display())))?;
     }
-    let plan = Plan::make(configuration)?;
+    let config = GenerationConfig::make(configuration)?;
     if flags.check_config {
-        let unheeded = plan.configuration.unheeded.iter().map(|sentence| format!("{sentence}\n"));
+        let unheeded = config.configuration.unheeded.iter().map(|sentence| format!("{sentence}\n"));
         print(unheeded.chain(["the configuration is good\n".to_owned()]).collect::<String>())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let settings = &plan.configuration.settings;
+    let settings = &config.configuration.settings;
     process::set_umask(settings.process.umask);
-    logging::init(settings.error_log(), settings.log.log_level, settings.log.log_format, plan.identity.owner())?;
-    logging::init_access(settings.log.access_logfile.as_deref(), plan.identity.owner())?;
-    plan.configuration.warn_of_unheeded();
-    match Master::start(plan, given, replan)?.run() {
+    logging::init(settings.error_log(), settings.log.log_level, settings.log.log_format, config.identity.owner())?;
+    logging::init_access(settings.log.access_logfile.as_deref(), config.identity.owner())?;
+    config.configuration.warn_of_unheeded();
+    match Master::start(config, given, reload)?.run() {
         Ok(Ended::Stopped(code)) => Ok(ExitCode::from(code)),
         Ok(Ended::Forked(post)) => worker::run(*post),
         Err(error) => Err(Error::Boot(format!("the master cannot wait: {error}"))),
     }
 }
 
-/// Makes a plan from the same command line, for a reload.
-fn replan(given: &Given) -> Result<Plan, Error> {
+/// Makes a configuration from the same command line, for a reload.
+fn reload(given: &Given) -> Result<GenerationConfig, Error> {
     let (command, matches) = parse(given).map_err(|error| Error::Usage(one_line(&error)))?;
-    Plan::make(resolve(given, &command, matches)?.into_configuration()?)
+    GenerationConfig::make(resolve(given, &command, matches)?.into_configuration()?)
 }
 
 fn resolve<'a>(given: &Given, command: &'a Command, mut matches: ArgMatches) -> Result<Resolved<'a>, Error> {

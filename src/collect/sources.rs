@@ -122,11 +122,7 @@ impl Stamp {
     fn is_stale(&self) -> bool {
         match fs::metadata(&self.path) {
             Ok(metadata) => self.look != Some(Look::of(&metadata)) || self.is_too_fresh(),
-            Err(error) => match error.kind() {
-                // The master may see what a worker with fewer rights cannot: that is no change.
-                io::ErrorKind::PermissionDenied => false,
-                _ => self.look.is_some(),
-            },
+            Err(_) => self.look.is_some(),
         }
     }
 

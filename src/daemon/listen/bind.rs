@@ -8,14 +8,9 @@ use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::FileOwner;
-use super::Listener;
-use super::Owner;
-use super::SocketFile;
-use super::prepare;
-use super::shown;
+use super::{Listener, Owner, SocketFile, prepare, shown};
 use crate::error::Error;
-use crate::os::filesystem::open_locked;
+use crate::os::filesystem::{FileOwner, open_locked};
 
 pub(super) fn tcp(host: &str, port: u16, backlog: i32) -> Result<Listener, Error> {
     let address = (host, port).to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {

@@ -1,5 +1,7 @@
 //! Signals → commands: what each signal asks of the master.
 
+use crate::os::signals::Signal;
+
 /// What a signal asks of the master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -23,36 +25,23 @@ pub(crate) enum Command {
     Reap,
 }
 
-/// The signals that the master handles, by name, and what they ask for.
+/// The signals that the master handles, and what they ask for.
 ///
 /// `docs/SIGNALS.md` is compared with this table by a test.
-pub(crate) const SIGNALS: [(&str, Command); 10] = [
-    ("TERM", Command::Drain),
-    ("QUIT", Command::Drain),
-    ("INT", Command::Stop),
-    ("HUP", Command::Reload),
-    ("USR1", Command::Reopen),
-    ("USR2", Command::Upgrade),
-    ("TTIN", Command::More),
-    ("TTOU", Command::Fewer),
-    ("WINCH", Command::Pause),
-    ("CHLD", Command::Reap),
+pub(crate) const SIGNALS: [(Signal, Command); 10] = [
+    (Signal::SIGTERM, Command::Drain),
+    (Signal::SIGQUIT, Command::Drain),
+    (Signal::SIGINT, Command::Stop),
+    (Signal::SIGHUP, Command::Reload),
+    (Signal::SIGUSR1, Command::Reopen),
+    (Signal::SIGUSR2, Command::Upgrade),
+    (Signal::SIGTTIN, Command::More),
+    (Signal::SIGTTOU, Command::Fewer),
+    (Signal::SIGWINCH, Command::Pause),
+    (Signal::SIGCHLD, Command::Reap),
 ];
 
-/// What the signal with this name asks for; `None` if it is not handled.
-pub(crate) fn named(signal: &str) -> Option<Command> {
-    let short = signal.strip_prefix("SIG").unwrap_or(signal);
-    SIGNALS.iter().find(|(name, _)| *name == short).map(|&(_, command)| command)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signals_are_found_with_and_without_their_prefix() {
-        assert_eq!(named("SIGTERM"), Some(Command::Drain));
-        assert_eq!(named("HUP"), Some(Command::Reload));
-        assert_eq!(named("SIGABRT"), None);
-    }
+/// What this signal asks for; `None` if it is not handled.
+pub(crate) fn of(signal: Signal) -> Option<Command> {
+    SIGNALS.iter().find(|(handled, _)| *handled == signal).map(|&(_, command)| command)
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::worker::Post;
 use crate::config::Given;
-use crate::daemon::generation::Plan;
+use crate::daemon::generation::GenerationConfig;
 use crate::daemon::listen::{self, Listener};
 use crate::daemon::shared::casebook::Casebook;
 use crate::daemon::shared::scoreboard::{SLOTS, Scoreboard};
@@ -35,8 +35,8 @@ use pidfile::PidFile;
 use status::Supervision;
 use succession::{Inheritance, Succession};
 
-/// Makes a plan from what the process was started with: at the start, and for each reload.
-pub(crate) type Load = fn(&Given) -> Result<Plan, Error>;
+/// Makes a configuration from what the process was started with: at the start, and for each reload.
+pub(crate) type Load = fn(&Given) -> Result<GenerationConfig, Error>;
 
 /// How [`Master::run`] returns: once in the master, and once in each worker.
 pub(crate) enum Ended {
@@ -52,7 +52,7 @@ pub(crate) struct Master {
     load: Load,
     /// What was set at the start and stays in force, whatever a reload finds.
     fixed: [(String, &'static str); 9],
-    plans: BTreeMap<Generation, Plan>,
+    configs: BTreeMap<Generation, GenerationConfig>,
     fleet: Fleet,
     listeners: Vec<Listener>,
     scoreboard: Scoreboard,
@@ -81,8 +81,8 @@ enum Flow {
 
 impl Master {
     /// Does everything that can fail before a worker exists: sockets, handlers, pidfile, in this order.
-    pub(crate) fn start(plan: Plan, given: Given, load: Load) -> Result<Master, Error> {
-        let settings = &plan.configuration.settings;
+    pub(crate) fn start(config: GenerationConfig, given: Given, load: Load) -> Result<Master, Error> {
+        let settings = &config.configuration.settings;
         let now = Instant::now();
         let inheritance = Inheritance::from_environment()?;
         // A former master has already used it; its number now belongs to another descriptor.
@@ -90,13 +90,13 @@ impl Master {
         // Before we open anything but the log: this catches all that a parent has leaked.
         descriptors::close_all_on_exec().map_err(cannot("cannot tidy up descriptors"))?;
         let listeners = match &inheritance {
-            Some(inheritance) => listen::inherit(&inheritance.sockets, settings.sockets.backlog)?,
-            None => listen::open(&settings.addresses(), settings.sockets.backlog, plan.identity.owner())?,
+            Some(inheritance) => listen::take_over(&inheritance.sockets, settings.sockets.backlog)?,
+            None => listen::open(&settings.addresses(), settings.sockets.backlog, config.identity.owner())?,
         };
-        let handled = command::SIGNALS.iter().map(|(name, _)| signal(name));
+        let handled = command::SIGNALS.iter().map(|(signal, _)| *signal);
         let signals = Inbox::new(handled).map_err(cannot("cannot install signal handlers"))?;
         signals::unblock_all().map_err(cannot("cannot unblock signals"))?;
-        let pidfile = succession::pidfile(&plan, inheritance.as_ref())
+        let pidfile = succession::pidfile(&config, inheritance.as_ref())
             .inspect_err(|_| listeners.iter().filter(|_| inheritance.is_none()).for_each(Listener::remove_file))?;
         process::set_name(&format!("{}:master", settings.process.name));
         let generation = inheritance.as_ref().map_or(0, |inheritance| inheritance.generation);
@@ -104,7 +104,7 @@ impl Master {
         let scoreboard = Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?;
         scoreboard.set_reloaded(true);
         Ok(Master {
-            fleet: Fleet::new(generation, settings.fleet.workers.into(), SLOTS, timing(&plan), now),
+            fleet: Fleet::new(generation, settings.fleet.workers.into(), SLOTS, timing(&config), now),
             listeners,
             snapshot: Snapshot::new(now).map_err(cannot("cannot map the snapshot"))?,
             scoreboard,
@@ -118,7 +118,7 @@ impl Master {
             succession: None,
             predecessor: predecessor.map_err(cannot("cannot reach the former master"))?,
             fixed: settings.fixed(),
-            plans: BTreeMap::from([(generation, plan)]),
+            configs: BTreeMap::from([(generation, config)]),
             given,
             load,
         })
@@ -166,7 +166,7 @@ impl Master {
         events.extend(self.succession_event());
         let on_terminal = descriptors::on_terminal();
         for signal in self.signals.take() {
-            match command::named(signal.as_str()) {
+            match command::of(signal) {
                 // A terminal sends WINCH whenever its window changes.
                 Some(Command::Pause) if on_terminal => {}
                 Some(command) => {
@@ -216,22 +216,19 @@ impl Master {
             Action::ReopenLogs => crate::daemon::logging::reopen(),
             Action::Beat { within } => self.beat(within),
             Action::Settle(generation) => {
-                self.plans.retain(|&number, _| number == generation);
+                self.configs.retain(|&number, _| number == generation);
                 self.scoreboard.set_reloaded(true);
                 tracing::info!("reloaded: all workers are of generation {generation}");
                 self.reloaded(&format!("reloaded: generation {generation}"));
             }
             Action::RollBack(generation) => {
-                self.plans.retain(|&number, _| number == generation);
+                self.configs.retain(|&number, _| number == generation);
                 self.scoreboard.set_reloaded(false);
                 tracing::error!("the new workers cannot boot: generation {generation} goes on serving");
                 self.reloaded("reload failed: the new workers cannot boot");
             }
             Action::BreakOff => self.reloaded("reload broken off: the workers are sent away"),
-            Action::Announce => {
-                self.announce();
-                memory::release();
-            }
+            Action::Announce => self.announce(),
             Action::Leave => self.leave(),
             Action::CloseListeners => self.close_listeners(),
             Action::Upgrade => return Flow::On(self.upgrade()),
@@ -239,6 +236,22 @@ impl Master {
             Action::HandOver { successor } => self.hand_over(successor),
         }
         Flow::On(vec![])
+    }
+
+    /// The whole fleet answers for the first time.
+    fn announce(&mut self) {
+        let status = self.status();
+        let predecessor = self.predecessor.take();
+        // While there is a former master, it is the main process, and the only one that the service manager listens to.
+        let is_main = predecessor.is_none();
+        if let Some(bell) = predecessor {
+            if let Some(Err(error)) = self.pidfile.as_mut().map(PidFile::write) {
+                tracing::error!("the pidfile cannot be written: {error}");
+            }
+            succession::complete(bell, &status);
+        }
+        self.announced(status, is_main);
+        memory::release();
     }
 
     // --- workers -----------------------------------------------------------------------------------
@@ -275,7 +288,7 @@ impl Master {
             slot,
             master,
             generation,
-            plan: self.plans.remove(&generation).expect("a generation that is forked has a plan"),
+            config: self.configs.remove(&generation).expect("a generation that is forked has a configuration"),
             listeners: self.listeners,
             scoreboard: self.scoreboard,
             snapshot: self.snapshot,
@@ -324,11 +337,13 @@ impl Master {
     fn load(&mut self) -> Event {
         self.reloading();
         match (self.load)(&self.given) {
-            Ok(plan) => {
-                self.warn_of_what_stays(&plan);
-                let event =
-                    Event::Loaded { workers: plan.configuration.settings.fleet.workers.into(), timing: timing(&plan) };
-                self.plans.insert(self.fleet.next_generation(), plan);
+            Ok(config) => {
+                self.warn_of_what_stays(&config);
+                let event = Event::Loaded {
+                    workers: config.configuration.settings.fleet.workers.into(),
+                    timing: timing(&config),
+                };
+                self.configs.insert(self.fleet.next_generation(), config);
                 self.coroner.casebook().close_all();
                 tracing::info!("reloading");
                 event
@@ -343,7 +358,7 @@ impl Master {
     }
 
     /// Some settings stay in force until the end; a reload that would change them logs that.
-    fn warn_of_what_stays(&self, new: &Plan) {
+    fn warn_of_what_stays(&self, new: &GenerationConfig) {
         for ((before, _), (after, taken_by)) in self.fixed.iter().zip(new.configuration.settings.fixed()) {
             if *before != after {
                 tracing::warn!("changed from {before} to {after}: that takes {taken_by}");
@@ -378,8 +393,8 @@ fn cannot(what: &str) -> impl FnOnce(io::Error) -> Error {
     move |error| Error::Boot(format!("{what}: {error}"))
 }
 
-fn timing(plan: &Plan) -> Timing {
-    let settings = &plan.configuration.settings;
+fn timing(config: &GenerationConfig) -> Timing {
+    let settings = &config.configuration.settings;
     Timing {
         timeout: Some(settings.times.timeout).filter(|timeout| !timeout.is_zero()),
         graceful: settings.times.graceful_timeout,
@@ -387,10 +402,6 @@ fn timing(plan: &Plan) -> Timing {
         // Twice as often as the watchdog demands, as sd_watchdog_enabled(3) advises.
         watchdog: systemd::watchdog().map(|period| period / 2).filter(|period| *period > Duration::ZERO),
     }
-}
-
-fn signal(name: &str) -> Signal {
-    format!("SIG{name}").parse().expect("the table of commands names signals that there are")
 }
 
 fn send(pid: Pid, signal: Signal) {

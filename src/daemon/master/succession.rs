@@ -11,14 +11,14 @@ use std::process::{Command, ExitStatus};
 
 use serde::{Deserialize, Serialize};
 
+use super::GenerationConfig;
 use super::Master;
-use super::Plan;
 use super::cannot;
 use super::fleet::{Event, Generation, Pid};
 use super::pidfile::PidFile;
 use super::send;
 use crate::config::{Given, SUCCESSION};
-use crate::daemon::listen::{self, Bequest, Listener};
+use crate::daemon::listen::{self, Handover, Listener};
 use crate::error::Error;
 use crate::model::duration;
 use crate::os::descriptors;
@@ -31,7 +31,7 @@ use crate::os::systemd;
 pub(crate) struct Inheritance {
     /// The number of its first generation.
     pub(super) generation: Generation,
-    pub(super) sockets: Vec<Bequest>,
+    pub(super) sockets: Vec<Handover>,
     pidfile: Option<(PathBuf, RawFd)>,
     bell: RawFd,
 }
@@ -122,9 +122,9 @@ impl Master {
     }
 }
 
-/// The pidfile of a plan: the former master's, or one of our own.
-pub(super) fn pidfile(plan: &Plan, inheritance: Option<&Inheritance>) -> Result<Option<PidFile>, Error> {
-    let path = plan.configuration.settings.process.pid.as_deref().map(PidFile::absolute);
+/// The pidfile of a configuration: the former master's, or one of our own.
+pub(super) fn pidfile(config: &GenerationConfig, inheritance: Option<&Inheritance>) -> Result<Option<PidFile>, Error> {
+    let path = config.configuration.settings.process.pid.as_deref().map(PidFile::absolute);
     let inherited =
         inheritance.map(Inheritance::pidfile).transpose().map_err(cannot("cannot take over the pidfile"))?;
     match (path, inherited.flatten()) {
@@ -164,7 +164,7 @@ impl Succession {
     ) -> io::Result<(Pid, Succession)> {
         let (reader, writer) = descriptors::pipe()?;
         let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
-        let sockets = listen::bequeath(listeners, 3, &mut fds);
+        let sockets = listen::hand_over(listeners, 3, &mut fds);
         let mut place = |fd| {
             fds.push(fd);
             2 + fds.len() as RawFd

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use mio::{Poll, Token};
 use socket2::Socket;
 
-use crate::daemon::listen::{Accepted, Listener};
+use crate::daemon::listen::Listener;
 use crate::os::descriptors::is_readable;
+use crate::os::sockets::Accepted;
 use crate::round::MOST_AT_ONCE;
 
 /// How long the door stays closed when the machine lacks descriptors or memory for another connection.

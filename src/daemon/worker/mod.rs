@@ -19,12 +19,13 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::config::{Configuration, SUCCESSION, Settings};
-use crate::daemon::generation::Plan;
-use crate::daemon::listen::{Accepted, Listener};
+use crate::daemon::generation::GenerationConfig;
+use crate::daemon::listen::Listener;
 use crate::daemon::shared::casebook::Casebook;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::daemon::shared::snapshot::Snapshot;
 use crate::os::signals::{self, Inbox, Signal};
+use crate::os::sockets::Accepted;
 use crate::os::{descriptors, memory, process, systemd, tree};
 use crate::round::Runner;
 use cache::Cache;
@@ -49,7 +50,7 @@ pub(crate) struct Post {
     pub(crate) slot: usize,
     pub(crate) master: i32,
     pub(crate) generation: u32,
-    pub(crate) plan: Plan,
+    pub(crate) config: GenerationConfig,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) scoreboard: Scoreboard,
     pub(crate) snapshot: Snapshot,
@@ -111,9 +112,14 @@ struct Worker {
 
 impl Worker {
     fn boot(post: Post) -> io::Result<Worker> {
-        let Post { slot, master, generation, plan, listeners, scoreboard, snapshot, casebook, lifeline, mut bell } =
+        let Post { slot, master, generation, config, listeners, scoreboard, snapshot, casebook, lifeline, mut bell } =
             post;
-        let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
+        let GenerationConfig {
+            configuration: Configuration { settings, environment, .. },
+            sources,
+            identity,
+            disclosure,
+        } = config;
         // The handlers first: a TERM since the fork is still blocked, and would be lost if it were unblocked before.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
         // The master's handler would wake us up whenever a program of a check ends.
