@@ -334,7 +334,7 @@ fn a_file_that_is_no_socket_is_not_deleted() {
     let link = directory.path().join("link");
     std::os::unix::fs::symlink(&file, &link).expect("the directory is ours");
     for path in [&file, &link, &directory.path().to_owned()] {
-        assert_refused(Launch::binding(["-b", &unix(path)]), &[&unix(path), "no socket"]);
+        assert_refused(Launch::binding(["-b", &unix(path)]), &[&unix(path), "not a socket"]);
         // Such a file may mean something to others: `/etc/passwd.lock` keeps useradd out.
         let lock = format!("{}.lock", path.display());
         assert!(!std::path::Path::new(&lock).exists(), "{lock} is left");

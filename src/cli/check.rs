@@ -22,7 +22,7 @@ use crate::round::{MOST_AT_ONCE, Runner};
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 all is well, 1 a check failed, 2 a wrong name or flag, \
                         5 refused for safety; with --format nagios those of a plugin (0 ok, 1 warning, 2 critical, 3 unknown).")]
-pub(super) struct Flags {
+pub(super) struct CheckFlags {
     #[command(flatten)]
     pub(super) selection: Selection,
     /// Say the name of each check with what it came to; with --format, say more of each
@@ -89,7 +89,7 @@ fn some_time(text: &str) -> Result<Duration, String> {
 }
 
 /// Runs the checks and reports.
-pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
+pub(super) fn run(flags: &CheckFlags, given: &Given) -> Result<ExitCode, Error> {
     descriptors::close_all_on_exec().map_err(|error| Error::Boot(format!("cannot tidy up descriptors: {error}")))?;
     let suite = match flags.selection.collect(given) {
         Ok(suite) => suite,
@@ -127,7 +127,7 @@ fn refuse(error: Error, format: Option<&Format>) -> Result<ExitCode, Error> {
 }
 
 /// Runs one round and shows each outcome when it arrives.
-fn watch(suite: Suite, flags: &Flags, interrupts: &Interrupts) -> Report {
+fn watch(suite: Suite, flags: &CheckFlags, interrupts: &Interrupts) -> Report {
     let shown = match (flags.format, flags.verbose) {
         (Some(_), _) => Shown::Nothing,
         (None, false) => Shown::Dot,

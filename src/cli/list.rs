@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::model::check::Check;
 
 #[derive(Debug, Args)]
-pub(super) struct Flags {
+pub(super) struct ListFlags {
     #[command(flatten)]
     selection: Selection,
     /// Write JSON, one array
@@ -21,7 +21,7 @@ pub(super) struct Flags {
 }
 
 #[derive(Serialize)]
-struct Row<'a> {
+struct Listed<'a> {
     id: &'a str,
     title: &'a str,
     kind: &'a str,
@@ -30,9 +30,9 @@ struct Row<'a> {
     origin: &'a str,
 }
 
-impl<'a> From<&'a Check> for Row<'a> {
-    fn from(check: &'a Check) -> Row<'a> {
-        Row {
+impl<'a> From<&'a Check> for Listed<'a> {
+    fn from(check: &'a Check) -> Listed<'a> {
+        Listed {
             id: &check.id,
             title: &check.title,
             kind: check.kind,
@@ -44,9 +44,9 @@ impl<'a> From<&'a Check> for Row<'a> {
 }
 
 /// Shows the selected checks.
-pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
+pub(super) fn run(flags: &ListFlags, given: &Given) -> Result<ExitCode, Error> {
     let suite = flags.selection.collect(given)?;
-    let rows: Vec<Row<'_>> = suite.checks().iter().map(|check| Row::from(&**check)).collect();
+    let rows: Vec<Listed<'_>> = suite.checks().iter().map(|check| Listed::from(&**check)).collect();
     if flags.json {
         let json = serde_json::to_string_pretty(&rows).expect("writing plain structs to memory cannot fail");
         print(format!("{json}\n"))?;
@@ -56,7 +56,7 @@ pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(rows: &[Row<'_>]) -> String {
+fn table(rows: &[Listed<'_>]) -> String {
     let tags: Vec<_> = rows.iter().map(|row| row.tags.join(",")).collect();
     let mut cells = vec![["ID", "TITLE", "KIND", "TAGS", "TIMEOUT", "ORIGIN"]];
     cells.extend(

@@ -16,7 +16,7 @@ use crate::os::process;
 #[derive(Debug, Args)]
 #[command(after_help = "Each setting --foo-bar can also be given as the variable HOSPITAL_FOO_BAR; \
                         WEB_CONCURRENCY sets --workers and PORT sets --port.")]
-pub(super) struct Flags {
+pub(super) struct ServeFlags {
     /// The checks to serve, as dotted paths, scheme:target, or files; HEALTHCHECKS unless given
     names: Vec<String>,
     /// Show every setting with its source, then exit
@@ -30,7 +30,7 @@ pub(super) struct Flags {
 }
 
 /// Serves until the end, or only shows or validates the configuration.
-pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &Flags) -> Result<ExitCode, Error> {
+pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &ServeFlags) -> Result<ExitCode, Error> {
     if let Some(advice) = advice::on_names(&flags.names) {
         return Err(Error::Usage(advice));
     }

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::spec::{COMMON, Common, Spec, is_label};
-use super::{Collector, Found, registry};
+use super::{Collected, Collector, registry};
 use crate::checks::{Kind, Options};
 use crate::error::Error;
 use crate::os::filesystem::read_file;
@@ -30,7 +30,7 @@ struct File<'a> {
 }
 
 impl File<'_> {
-    fn checks(&self) -> Result<Vec<Found>, Error> {
+    fn checks(&self) -> Result<Vec<Collected>, Error> {
         // The parser's own rendering quotes the line, which may hold a secret.
         let document = DeTable::parse(self.text).map_err(|error| {
             let offset = error.span().map_or(self.text.len(), |span| span.start);
@@ -52,7 +52,7 @@ impl File<'_> {
     }
 
     /// The checks of one table: one, or as many as its dotted path has.
-    fn table(&self, value: &Value<'_>) -> Result<Vec<Found>, Error> {
+    fn table(&self, value: &Value<'_>) -> Result<Vec<Collected>, Error> {
         let DeValue::Table(table) = value.get_ref() else {
             return Err(self.wrong_at(value, "write [[check]], a table for each check"));
         };
@@ -74,7 +74,7 @@ impl File<'_> {
         used: &Value<'_>,
         mut spec: Spec,
         name: Option<&str>,
-    ) -> Result<Found, Error> {
+    ) -> Result<Collected, Error> {
         if spec.label.is_some() {
             return Err(self.wrong_at(used, "a label has no place here: write name = \"…\""));
         }
@@ -83,11 +83,11 @@ impl File<'_> {
         spec.options.extend(self.options(table, Some(kind))?);
         super::verify_program(&spec)?;
         let check = spec.build().map_err(|why| self.wrong_at(used, &why))?;
-        Ok(Found { check, from: self.place(used.span().start), registered: false })
+        Ok(Collected { check, from: self.place(used.span().start), registered: false })
     }
 
     /// Registered checks, with the changes that the table makes.
-    fn registered(&self, table: &DeTable<'_>, used: &Value<'_>, name: Option<&str>) -> Result<Vec<Found>, Error> {
+    fn registered(&self, table: &DeTable<'_>, used: &Value<'_>, name: Option<&str>) -> Result<Vec<Collected>, Error> {
         let path = self.string(used)?;
         let mut checks: Vec<_> = registry::at(path).collect();
         if checks.is_empty() {
@@ -108,7 +108,7 @@ impl File<'_> {
         }
         let from = self.place(used.span().start);
         let unchanged = table.len() == 1;
-        Ok(checks.into_iter().map(|check| Found { check, from: from.clone(), registered: unchanged }).collect())
+        Ok(checks.into_iter().map(|check| Collected { check, from: from.clone(), registered: unchanged }).collect())
     }
 
     /// The keys that are options, in the words of the grammar: `tags` is a repeated `tag`.
@@ -239,7 +239,7 @@ mod tests {
             ),
             ("[[check]]\n  use = 'tpc://db:1'", "c.toml:2:9: there is no kind of check \"tpc\" (known: "),
             ("[[check]]\nuse = 'shop.db'", "c.toml:2:7: no check is registered at \"shop.db\" (known: hospital."),
-            ("[[check]]\nuse = 'tcp://db'", "c.toml:2:7: \"db\" is no HOST:PORT"),
+            ("[[check]]\nuse = 'tcp://db'", "c.toml:2:7: \"db\" is no"),
             ("[[check]]\nname = 'db'", "c.toml:1:1: this check has no `use`"),
             ("[[check]]\nuse = 5", "c.toml:2:7: write a text here, in quotes"),
             ("[[check]]\nuse = 'tcp://db:1'\nname = 'a b'", "c.toml:3:8: write a name with letters"),

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::spec::Spec;
-use super::{Collector, Found, file};
+use super::{Collected, Collector, file};
 use crate::checks::Options;
 use crate::checks::support::ownership;
 use crate::error::Error;
@@ -66,7 +66,7 @@ fn part(path: &Path, metadata: &Metadata, collector: &mut Collector<'_>) -> Resu
     }
     let failed = |error: String| Error::Usage(format!("{}: {error}", path.display()));
     if !metadata.is_file() || !is_executable(metadata) {
-        return Err(failed("it is no folder, no *.toml and no executable file".to_owned()));
+        return Err(failed("it is not a folder, a *.toml or an executable file".to_owned()));
     }
     let (Some(name), Some(target)) = (path.file_name().and_then(|name| name.to_str()), path.to_str()) else {
         return Err(failed("its path is not UTF-8".to_owned()));
@@ -79,7 +79,7 @@ fn part(path: &Path, metadata: &Metadata, collector: &mut Collector<'_>) -> Resu
         options: Options::default(),
     };
     let check = spec.build().map_err(failed)?;
-    collector.found.push(Found { check, from: path.display().to_string(), registered: false });
+    collector.found.push(Collected { check, from: path.display().to_string(), registered: false });
     Ok(())
 }
 
@@ -153,8 +153,8 @@ mod tests {
         let folder = folder(&[("any name.toml", CHECK, 0o644), ("README", "", 0o644)]);
         let path = |name: &str| folder.path().join(name).to_str().expect("a plain path").to_owned();
         assert_eq!(ids(&collect_names(&[path("any name.toml")], "x").expect("it is good")), ["tcp://db:1"]);
-        let error = collect_names(&[path("README")], "x").expect_err("it is no file of checks");
-        assert!(error.to_string().ends_with("it is no folder, no *.toml and no executable file"), "{error}");
+        let error = collect_names(&[path("README")], "x").expect_err("it is not a file of checks");
+        assert!(error.to_string().ends_with("it is not a folder, a *.toml or an executable file"), "{error}");
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub fn collect<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Suite, Error>
 
 /// A check, and where it was found.
 #[derive(Debug)]
-struct Found {
+struct Collected {
     check: Check,
     /// The name, or the place in a file, that it came from.
     from: String,
@@ -58,7 +58,7 @@ struct Found {
 /// What is gathered while names are read.
 struct Collector<'a> {
     origin: &'a str,
-    found: Vec<Found>,
+    found: Vec<Collected>,
     stamps: Vec<Stamp>,
 }
 
@@ -94,7 +94,7 @@ impl Collector<'_> {
             )));
         }
         if !registered.is_empty() {
-            let found = |check| Found { check, from: name.to_owned(), registered: true };
+            let found = |check| Collected { check, from: name.to_owned(), registered: true };
             self.found.extend(registered.into_iter().map(found));
             return Ok(());
         }
@@ -107,7 +107,7 @@ impl Collector<'_> {
             }
             None => {
                 let why = format!(
-                    "it is no dotted path, no [label=]scheme:target (schemes: {}) and no path that begins with / or ./",
+                    "it is not a dotted path, a [label=]scheme:target (schemes: {}) or a path that begins with / or ./",
                     spec::schemes()
                 );
                 Err(self.wrong(&without_user(name), &why))
@@ -122,7 +122,7 @@ impl Collector<'_> {
         let user = spec.target.rfind('@').map(|at| spec.target[..at].to_owned()).filter(|user| !user.is_empty());
         let veiled = |text: &str| user.iter().fold(text.to_owned(), |text, user| text.replace(user, "***"));
         let check = spec.build().map_err(|error| self.wrong(&veiled(&from), &veiled(&error)))?;
-        self.found.push(Found { check, from, registered: false });
+        self.found.push(Collected { check, from, registered: false });
         Ok(())
     }
 
@@ -187,9 +187,9 @@ fn is_path(name: &str) -> bool {
 }
 
 /// The checks, if their ids are unique. A registered check that several paths collect is one check.
-fn unique(found: Vec<Found>) -> Result<Suite, Error> {
+fn unique(found: Vec<Collected>) -> Result<Suite, Error> {
     let mut first: HashMap<String, (String, bool)> = HashMap::new();
-    for Found { check, from, registered } in &found {
+    for Collected { check, from, registered } in &found {
         match first.insert(check.id.clone(), (from.clone(), *registered)) {
             Some((before, was_registered)) if !(was_registered && *registered) => {
                 return Err(Error::Usage(format!(
@@ -201,7 +201,7 @@ fn unique(found: Vec<Found>) -> Result<Suite, Error> {
             Some(_) | None => {}
         }
     }
-    Ok(found.into_iter().map(|Found { check, from, .. }| Arc::new(Check { origin: from, ..check })).collect())
+    Ok(found.into_iter().map(|Collected { check, from, .. }| Arc::new(Check { origin: from, ..check })).collect())
 }
 
 #[cfg(test)]
@@ -278,8 +278,8 @@ mod tests {
             ("/no/such", "HEALTHCHECKS names \"/no/such\", but there is no such file or folder"),
             ("no-such.toml", "HEALTHCHECKS names \"no-such.toml\", but there is no such file or folder"),
             ("shop.db", "HEALTHCHECKS names \"shop.db\", but no check is registered there (known: hospital."),
-            ("", "HEALTHCHECKS names \"\", but it is no dotted path, no [label=]scheme:target (schemes: tcp, "),
-            ("db=shop.db", "HEALTHCHECKS names \"db=shop.db\", but it is no dotted path"),
+            ("", "HEALTHCHECKS names \"\", but it is not a dotted path, a [label=]scheme:target (schemes: tcp, "),
+            ("db=shop.db", "HEALTHCHECKS names \"db=shop.db\", but it is not a dotted path"),
             ("tcp://u:hunter2@db", "HEALTHCHECKS names \"tcp://db\", but "),
             ("tcp://u:hunter2/x@db:1", "HEALTHCHECKS: a user or password holds a '/'"),
         ] {

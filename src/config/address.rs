@@ -45,7 +45,7 @@ impl FromStr for Address {
 }
 
 fn parse_tcp(text: &str) -> Result<Address, String> {
-    let wanted = || format!("{text:?} is no address: write HOST:PORT, [V6]:PORT, unix:PATH, unix:@NAME or fd://N");
+    let wanted = || format!("{text:?} is not an address: write HOST:PORT, [V6]:PORT, unix:PATH, unix:@NAME or fd://N");
     if text.contains("://") {
         return Err(wanted());
     }
@@ -66,7 +66,7 @@ fn parse_tcp(text: &str) -> Result<Address, String> {
         return Err(wanted());
     }
     let port = match port {
-        Some(port) => port.parse().map_err(|_| format!("{port:?} is no port: give a number from 0 to 65535"))?,
+        Some(port) => port.parse().map_err(|_| format!("{port:?} is not a port: give a number from 0 to 65535"))?,
         None => DEFAULT_PORT,
     };
     // An empty host, as in ":8000", means every address, as with gunicorn.
@@ -88,7 +88,7 @@ pub(crate) fn parse_fd(text: &str) -> Result<i32, String> {
     }
     match text.parse() {
         Ok(fd) if fd >= 0 => Ok(fd),
-        _ => Err(format!("{text:?} is no file descriptor: give the number of an open listening socket, as in 3")),
+        _ => Err(format!("{text:?} is not a file descriptor: give the number of an open listening socket, as in 3")),
     }
 }
 
@@ -136,15 +136,15 @@ mod tests {
         for (text, hint) in [
             ("", "HOST:PORT"),
             ("::1", "in brackets"),
-            ("host:http", "is no port"),
-            ("host:65536", "is no port"),
+            ("host:http", "is not a port"),
+            ("host:65536", "is not a port"),
             ("[::1", "HOST:PORT"),
             ("[::1]80", "HOST:PORT"),
             ("http://x:80", "HOST:PORT"),
             ("unix:", "lacks a path"),
             ("unix:@", "lacks a name"),
-            ("fd://x", "no file descriptor"),
-            ("fd://-1", "no file descriptor"),
+            ("fd://x", "not a file descriptor"),
+            ("fd://-1", "not a file descriptor"),
             ("fd://$(circus.sockets.web)", "circus did not fill"),
         ] {
             let error = text.parse::<Address>().expect_err(text);

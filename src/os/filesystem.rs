@@ -47,7 +47,7 @@ pub(crate) fn read_file(path: &Path) -> io::Result<String> {
     const MOST: u64 = 1 << 20;
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+        return Err(io::Error::other("it is not a regular file"));
     }
     let mut text = String::new();
     if file.take(MOST + 1).read_to_string(&mut text)? as u64 > MOST {

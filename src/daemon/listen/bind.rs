@@ -14,7 +14,7 @@ use crate::os::filesystem::{FileOwner, open_locked};
 
 pub(super) fn tcp(host: &str, port: u16, backlog: i32) -> Result<Listener, Error> {
     let address = (host, port).to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {
-        Error::Socket(format!("--bind {host}:{port}: {host:?} is no address and no name that can be looked up"))
+        Error::Socket(format!("--bind {host}:{port}: {host:?} is neither an address nor a name that can be looked up"))
     })?;
     let bound = || -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
@@ -52,7 +52,7 @@ pub(super) fn unix(path: &Path, backlog: i32, owner: FileOwner) -> Result<Listen
     let bound = || -> io::Result<(Socket, (u64, u64))> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(path)?)?;
-        // If somebody has put a link in its place by now, its target is none of ours.
+        // If somebody has put a link in its place by now, its target is not ours.
         lchown(path, owner.0, owner.1)?;
         prepare(&socket)?;
         socket.listen(backlog)?;
@@ -80,7 +80,7 @@ fn is_vacant(path: &Path) -> Result<bool, String> {
     match std::fs::symlink_metadata(path) {
         Err(_) => Ok(true),
         Ok(file) if file.file_type().is_socket() => Ok(false),
-        Ok(_) => Err("a file that is no socket stands there: move it away, or choose another path".to_owned()),
+        Ok(_) => Err("a file that is not a socket stands there: move it away, or choose another path".to_owned()),
     }
 }
 

@@ -17,15 +17,15 @@ pub(super) enum Stream {
     Error,
 }
 
-pub(super) struct Output {
+pub(super) struct LogOutput {
     stream: Stream,
     /// Absolute, so that it stays the same file if the directory changes.
     path: Option<PathBuf>,
     owner: FileOwner,
-    state: Mutex<State>,
+    state: Mutex<LogState>,
 }
 
-struct State {
+struct LogState {
     /// `None`: the standard stream.
     file: Option<File>,
     /// Whether that file is a terminal, such as `/dev/stderr`.
@@ -36,10 +36,10 @@ struct State {
     torn: bool,
 }
 
-impl Output {
+impl LogOutput {
     /// The file at this path, or the stream if there is none. A file that it creates is given to `owner`, so that
     /// workers that run as another user can reopen it.
-    pub(super) fn open(path: Option<&Path>, stream: Stream, owner: FileOwner) -> io::Result<Output> {
+    pub(super) fn open(path: Option<&Path>, stream: Stream, owner: FileOwner) -> io::Result<LogOutput> {
         let path = path.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         let file = match (&path, stream) {
             (Some(path), _) => Some(open_log(path, owner)?),
@@ -47,7 +47,7 @@ impl Output {
             (None, Stream::Error) => own_pipe(&io::stderr()),
         };
         let on_terminal = file.as_ref().is_some_and(File::is_terminal);
-        Ok(Output { stream, path, owner, state: Mutex::new(State { file, on_terminal, lost: 0, torn: false }) })
+        Ok(LogOutput { stream, path, owner, state: Mutex::new(LogState { file, on_terminal, lost: 0, torn: false }) })
     }
 
     /// Whether this is a standard stream and not a file.
@@ -82,12 +82,12 @@ impl Output {
         if written { lost } else { 0 }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LogState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl LogState {
     fn write(&mut self, stream: Stream, bytes: &[u8]) -> bool {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -128,7 +128,7 @@ mod tests {
             nix::fcntl::open(&path, nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_NONBLOCK, Mode::empty())
                 .expect("it is there"),
         );
-        let output = Output::open(Some(&path), Stream::Out, (None, None)).expect("somebody reads it");
+        let output = LogOutput::open(Some(&path), Stream::Out, (None, None)).expect("somebody reads it");
         fcntl(&reader, FcntlArg::F_SETPIPE_SZ(8192)).expect("a pipe can be made smaller");
         let line = [b'x'; 1024];
         assert_eq!([0; 8].map(|_| output.put(&line, NOTE)), [0; 8]);
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_device_that_is_full_loses_all() {
-        let output = Output::open(Some(Path::new("/dev/full")), Stream::Out, (None, None)).expect("it is there");
+        let output = LogOutput::open(Some(Path::new("/dev/full")), Stream::Out, (None, None)).expect("it is there");
         assert_eq!([0; 3].map(|_| output.put(b"line\n", NOTE)), [0; 3]);
         assert_eq!(output.lock().lost, 3);
     }

@@ -30,13 +30,13 @@ use crate::os::signals::{self, Inbox, Signal};
 use crate::os::{systemd, tree};
 use command::Command;
 use deaths::Coroner;
-use fleet::{Action, End, Event, Fleet, Generation, Pid, Slot, Timing};
+use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing, WorkerEnd};
 use pidfile::PidFile;
 use status::Supervision;
 use succession::{Inheritance, Succession};
 
 /// Makes a configuration from what the process was started with: at the start, and for each reload.
-pub(crate) type Load = fn(&Given) -> Result<GenerationConfig, Error>;
+pub(crate) type LoadConfig = fn(&Given) -> Result<GenerationConfig, Error>;
 
 /// How [`Master::run`] returns: once in the master, and once in each worker.
 pub(crate) enum Ended {
@@ -49,7 +49,7 @@ pub(crate) enum Ended {
 /// The master process.
 pub(crate) struct Master {
     given: Given,
-    load: Load,
+    load: LoadConfig,
     /// What was set at the start and stays in force, whatever a reload finds.
     fixed: [(String, &'static str); 9],
     configs: BTreeMap<Generation, GenerationConfig>,
@@ -67,7 +67,7 @@ pub(crate) struct Master {
     bell: (PipeReader, PipeWriter),
     pidfile: Option<PidFile>,
     supervision: Supervision,
-    /// The new master that will take over from us, and the bell of the one that we take over from.
+    /// The new master that will take over from us, and where the one that we take over from waits for our status.
     succession: Option<Succession>,
     predecessor: Option<PipeWriter>,
 }
@@ -76,12 +76,12 @@ pub(crate) struct Master {
 enum Flow {
     On(Vec<Event>),
     Worker { slot: usize, generation: Generation, master: i32 },
-    End(u8),
+    Stop(u8),
 }
 
 impl Master {
     /// Does everything that can fail before a worker exists: sockets, handlers, pidfile, in this order.
-    pub(crate) fn start(config: GenerationConfig, given: Given, load: Load) -> Result<Master, Error> {
+    pub(crate) fn start(config: GenerationConfig, given: Given, load: LoadConfig) -> Result<Master, Error> {
         let settings = &config.configuration.settings;
         let now = Instant::now();
         let inheritance = Inheritance::from_environment()?;
@@ -100,7 +100,7 @@ impl Master {
             .inspect_err(|_| listeners.iter().filter(|_| inheritance.is_none()).for_each(Listener::remove_file))?;
         process::set_name(&format!("{}:master", settings.process.name));
         let generation = inheritance.as_ref().map_or(0, |inheritance| inheritance.generation);
-        let predecessor = inheritance.map(|inheritance| inheritance.bell()).transpose();
+        let predecessor = inheritance.map(|inheritance| inheritance.readiness()).transpose();
         let scoreboard = Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?;
         scoreboard.set_reloaded(true);
         Ok(Master {
@@ -142,7 +142,7 @@ impl Master {
                         Flow::Worker { slot, generation, master } => {
                             return Ok(Ended::Forked(Box::new(self.into_post(slot, generation, master))));
                         }
-                        Flow::End(code) => return Ok(self.end(code)),
+                        Flow::Stop(code) => return Ok(self.end(code)),
                     }
                 }
                 // Handled before any later event: a TERM must find a master that was just started.
@@ -201,7 +201,7 @@ impl Master {
     fn perform(&mut self, action: Action) -> Flow {
         match action {
             Action::Fork { slot, generation } => return self.fork(slot, generation),
-            Action::Exit(code) => return Flow::End(code),
+            Action::Exit(code) => return Flow::Stop(code),
             Action::Reap => return Flow::On(self.reap()),
             Action::Inspect => return Flow::On(self.inspect()),
             Action::Load => return Flow::On(vec![self.load()]),
@@ -244,11 +244,11 @@ impl Master {
         let predecessor = self.predecessor.take();
         // While there is a former master, it is the main process, and the only one that the service manager listens to.
         let is_main = predecessor.is_none();
-        if let Some(bell) = predecessor {
+        if let Some(readiness) = predecessor {
             if let Some(Err(error)) = self.pidfile.as_mut().map(PidFile::write) {
                 tracing::error!("the pidfile cannot be written: {error}");
             }
-            succession::complete(bell, &status);
+            succession::complete(readiness, &status);
         }
         self.announced(status, is_main);
         memory::release();
@@ -302,7 +302,7 @@ impl Master {
     fn reap(&mut self) -> Vec<Event> {
         let mut events = self.newly_ready();
         while let Some((pid, status)) = process::reap() {
-            let mut end = End::Crash;
+            let mut end = WorkerEnd::Crash;
             self.snapshot.bury(pid.unsigned_abs());
             if let Some(slot) = self.fleet.slot_of(pid) {
                 self.scoreboard.set_closed(slot);

@@ -103,7 +103,7 @@ impl Master {
         self.scoreboard.set_leaving();
         tracing::info!("draining");
         let status = self.status();
-        self.supervision.manager.stopping(&status, self.fleet.patience() + MARGIN);
+        self.supervision.manager.stopping(&status, self.fleet.longest_end() + MARGIN);
         self.told(status);
     }
 

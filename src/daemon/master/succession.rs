@@ -33,7 +33,7 @@ pub(crate) struct Inheritance {
     pub(super) generation: Generation,
     pub(super) sockets: Vec<Handover>,
     pidfile: Option<(PathBuf, RawFd)>,
-    bell: RawFd,
+    readiness: RawFd,
 }
 
 impl Inheritance {
@@ -52,9 +52,9 @@ impl Inheritance {
         self.pidfile.as_ref().map(held).transpose()
     }
 
-    /// What we ring when we can answer.
-    pub(super) fn bell(&self) -> io::Result<PipeWriter> {
-        descriptors::adopt(self.bell).map(PipeWriter::from)
+    /// Where the former master waits for our status.
+    pub(super) fn readiness(&self) -> io::Result<PipeWriter> {
+        descriptors::adopt(self.readiness).map(PipeWriter::from)
     }
 }
 
@@ -80,13 +80,13 @@ impl Master {
         }
     }
 
-    /// The new master has rung its bell, or has closed it.
+    /// The new master has told its status, or is gone.
     pub(super) fn succession_event(&mut self) -> Option<Event> {
         match self.succession.as_mut()?.state() {
-            State::Waiting => None,
-            State::Complete => Some(Event::Succeeded),
+            Progress::Waiting => None,
+            Progress::Complete => Some(Event::Succeeded),
             // Its death is an event of its own.
-            State::Lost => {
+            Progress::Lost => {
                 self.succession = None;
                 None
             }
@@ -94,11 +94,11 @@ impl Master {
     }
 
     pub(super) fn give_up(&self, successor: Pid) {
-        let patience = self
+        let limit = self
             .fleet
             .timeout()
             .map_or_else(String::new, |timeout| format!(" within {} (--timeout)", duration::spoken(timeout)));
-        tracing::error!("upgrade: the new master (pid {successor}) does not answer{patience}: killing it");
+        tracing::error!("upgrade: the new master (pid {successor}) does not answer{limit}: killing it");
         send(successor, Signal::SIGKILL);
     }
 
@@ -137,20 +137,21 @@ pub(super) fn pidfile(config: &GenerationConfig, inheritance: Option<&Inheritanc
 
 /// How far a new master has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum Progress {
     /// It boots.
     Waiting,
     /// It can answer.
     Complete,
-    /// It closed its bell without ringing.
+    /// It is gone without a word.
     Lost,
 }
 
 /// A new master that is booting.
 #[derive(Debug)]
 pub(super) struct Succession {
-    bell: PipeReader,
-    /// The status that it reports when it is ready.
+    /// Where it tells its status once it can answer.
+    readiness: PipeReader,
+    /// That status.
     status: String,
 }
 
@@ -173,7 +174,7 @@ impl Succession {
             generation,
             sockets,
             pidfile: pidfile.map(|file| (file.path().to_owned(), place(file.as_fd()))),
-            bell: place(writer.as_fd()),
+            readiness: place(writer.as_fd()),
         };
         let mut command = Command::new(&given.program);
         command.args(&given.arguments).current_dir(&given.directory);
@@ -182,19 +183,19 @@ impl Succession {
         }
         command.env(SUCCESSION, serde_json::to_string(&inheritance).map_err(io::Error::other)?);
         let pid = process::start_program(&mut command, &fds)?;
-        Ok((pid, Succession { bell: reader, status: String::new() }))
+        Ok((pid, Succession { readiness: reader, status: String::new() }))
     }
 
     /// How far it has got.
-    pub(super) fn state(&mut self) -> State {
+    pub(super) fn state(&mut self) -> Progress {
         let mut said = [0; MOST];
-        match self.bell.read(&mut said) {
+        match self.readiness.read(&mut said) {
             Ok(length @ 1..) => {
                 self.status = String::from_utf8_lossy(&said[..length]).into_owned();
-                State::Complete
+                Progress::Complete
             }
-            Ok(0) => State::Lost,
-            Err(_) => State::Waiting,
+            Ok(0) => Progress::Lost,
+            Err(_) => Progress::Waiting,
         }
     }
 }
@@ -202,13 +203,13 @@ impl Succession {
 impl AsFd for Succession {
     /// Readable when the new master is ready, or gone.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.bell.as_fd()
+        self.readiness.as_fd()
     }
 }
 
 /// Tells the former master that we can answer, and our status. It may be gone, in which case nobody waits.
-pub(super) fn complete(mut bell: PipeWriter, status: &str) {
+pub(super) fn complete(mut readiness: PipeWriter, status: &str) {
     // Before it is told, for then it ends.
     process::outlive_parent();
-    let _ = bell.write(&status.as_bytes()[..status.len().min(MOST)]);
+    let _ = readiness.write(&status.as_bytes()[..status.len().min(MOST)]);
 }
