@@ -35,7 +35,7 @@ pub(super) struct CheckFlags {
     #[arg(long)]
     failfast: bool,
     /// Give no check more time than this
-    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_some)]
     timeout: Option<Duration>,
     /// Run so many checks at once at most
     #[arg(short, long, value_name = "N", default_value_t = MOST_AT_ONCE as u32, value_parser = clap::value_parser!(u32).range(1..=MOST_AT_ONCE as i64))]
@@ -78,13 +78,6 @@ impl Selection {
             return Err(Error::Usage("no check is left: --tag and --exclude leave out every one".to_owned()));
         }
         Ok(suite)
-    }
-}
-
-fn some_time(text: &str) -> Result<Duration, String> {
-    match duration::parse(text)? {
-        Duration::ZERO => Err("a check needs some time".to_owned()),
-        time => Ok(time),
     }
 }
 

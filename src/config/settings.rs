@@ -7,7 +7,7 @@ use clap::Args;
 use hospital_http::MOST_FIELDS;
 
 use super::address::{self, Address, DEFAULT_PORT};
-use super::values::{AccessFormat, Details, LogFormat, LogLevel, mask, prefix, some_time, variable};
+use super::values::{AccessFormat, Details, LogFormat, LogLevel, mask, prefix, variable};
 use crate::model::duration;
 
 /// Everything that can be set, validated. `docs/SETTINGS.md` is compared with it by a test.
@@ -80,10 +80,10 @@ pub(crate) struct Times {
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse)]
     pub(crate) drain_delay: Duration,
     /// How long a round of checks may take in all
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse_some)]
     pub(crate) request_timeout: Duration,
     /// How long a client may take to send the head of a request
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse_some)]
     pub(crate) header_timeout: Duration,
     /// How long an idle connection is kept for the next request
     #[arg(long, value_name = "TIME", default_value = "75s", value_parser = duration::parse)]

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
-use super::descriptors::{set_nonblocking, wait_readable};
+use super::descriptors::{retry, set_nonblocking, wait_readable};
 use super::pidfd::PidFd;
 use super::signals;
 use super::tree::{self, MARKER, Mark};
@@ -168,7 +168,7 @@ impl Output {
     fn read(&mut self) -> bool {
         let mut buffer = [0; 16 * 1024];
         let Some(pipe) = &mut self.pipe else { return false };
-        match pipe.read(&mut buffer) {
+        match retry(|| pipe.read(&mut buffer)) {
             Ok(0) => self.pipe = None,
             Ok(length) => {
                 self.total += length;
@@ -176,7 +176,7 @@ impl Output {
                 self.kept.extend_from_slice(&buffer[..length.min(room)]);
                 return true;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock || error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // A pipe that cannot be read will give nothing more.
             Err(_) => self.pipe = None,
         }

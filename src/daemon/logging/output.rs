@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::os::descriptors::{own_pipe, write_from_background, write_if_ready};
+use crate::os::descriptors::{own_pipe, retry, write_from_background, write_if_ready};
 use crate::os::filesystem::FileOwner;
 use crate::os::filesystem::open_log;
 
@@ -91,17 +91,15 @@ impl LogState {
     fn write(&mut self, stream: Stream, bytes: &[u8]) -> bool {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let written = match (&mut self.file, stream) {
+            let written = retry(|| match (&mut self.file, stream) {
                 (Some(file), _) if self.on_terminal => write_from_background(|| file.write(rest)),
                 (Some(file), _) => file.write(rest),
                 (None, Stream::Out) => write_if_ready(&io::stdout(), rest),
                 (None, Stream::Error) => write_if_ready(&io::stderr(), rest),
-            };
+            });
             match written {
-                Ok(0) => break,
-                Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break,
+                Ok(count @ 1..) => rest = &rest[count..],
+                Ok(0) | Err(_) => break,
             }
         }
         // If nothing was written, a torn line is still torn.
