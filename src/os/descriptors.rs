@@ -166,12 +166,6 @@ pub(crate) fn write_from_background<T>(write: impl FnOnce() -> T) -> T {
     undisturbed(write)
 }
 
-/// Whether standard input is a terminal, which we may lose.
-pub(crate) fn on_terminal() -> bool {
-    use std::io::IsTerminal;
-    io::stdin().is_terminal()
-}
-
 /// How many descriptors this process may have open.
 pub(crate) fn limit() -> usize {
     use nix::sys::resource::{Resource, getrlimit};

@@ -1,6 +1,6 @@
 //! Signals → commands: what each signal asks of the master.
 
-use crate::os::signals::Signal;
+use crate::os::signals::{Received, Signal};
 
 /// What a signal asks of the master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,27 @@ pub(crate) const SIGNALS: [(Signal, Command); 10] = [
     (Signal::SIGCHLD, Command::Reap),
 ];
 
-/// What this signal asks for; `None` if it is not handled.
-pub(crate) fn of(signal: Signal) -> Option<Command> {
-    SIGNALS.iter().find(|(handled, _)| *handled == signal).map(|&(_, command)| command)
+/// What this signal asks for; `None`: nothing.
+///
+/// A terminal sends WINCH whenever its window changes, TTIN and TTOU when somebody in the background uses it: these are
+/// commands only if a process sends them.
+pub(crate) fn of(Received { signal, is_sent }: Received) -> Option<Command> {
+    let (_, command) = SIGNALS.iter().find(|(handled, _)| *handled == signal)?;
+    let from_terminal = !is_sent && matches!(command, Command::Pause | Command::More | Command::Fewer);
+    (!from_terminal).then_some(*command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_neither_pauses_nor_resizes_the_fleet() {
+        for (signal, command) in SIGNALS {
+            assert_eq!(of(Received { signal, is_sent: true }), Some(command));
+            let is_ours = ["SIGWINCH", "SIGTTIN", "SIGTTOU"].contains(&signal.as_str());
+            assert_eq!(of(Received { signal, is_sent: false }), (!is_ours).then_some(command), "{signal}");
+        }
+        assert_eq!(of(Received { signal: Signal::SIGABRT, is_sent: true }), None);
+    }
 }

@@ -164,19 +164,12 @@ impl Master {
         while matches!(self.bell.0.read(&mut rung), Ok(1..)) {}
         let mut events = self.newly_ready();
         events.extend(self.succession_event());
-        let on_terminal = descriptors::on_terminal();
-        for signal in self.signals.take() {
-            match command::of(signal) {
-                // A terminal sends WINCH whenever its window changes.
-                Some(Command::Pause) if on_terminal => {}
-                Some(command) => {
-                    if command != Command::Reap {
-                        tracing::info!("{signal}: {command:?}");
-                    }
-                    events.push(Event::Command(command));
-                }
-                None => {}
+        for received in self.signals.take() {
+            let Some(command) = command::of(received) else { continue };
+            if command != Command::Reap {
+                tracing::info!("{}: {command:?}", received.signal);
             }
+            events.push(Event::Command(command));
         }
         events.push(Event::Tick);
         Ok(events)

@@ -243,8 +243,8 @@ impl Worker {
     }
 
     fn heed_signals(&mut self) -> io::Result<()> {
-        for signal in self.signals.take() {
-            match signal {
+        for received in self.signals.take() {
+            match received.signal {
                 Signal::SIGUSR1 => crate::daemon::logging::reopen(),
                 _ => self.drain()?,
             }
