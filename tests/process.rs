@@ -169,7 +169,35 @@ fn the_umask_is_that_of_every_file_and_the_directory_that_of_every_path() {
     assert_eq!(get(&At::Unix(place.join("socket")), "/").status, 200);
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait(), Some(0));
-    assert!(!place.join("socket").exists() && !place.join("pid").exists(), "both are removed");
+    assert!(std::fs::read_dir(place).expect("it is there").flatten().all(|left| left.file_name() == "log"));
+}
+
+#[test]
+fn nobody_else_can_open_a_pidfile_or_a_lock_and_hold_it() {
+    let launch = Launch::binding(["-m", "0", "-b", "unix:socket", "-p", "pid"]);
+    let (pid, lock) = (launch.path("pid"), launch.path("socket.lock"));
+    // As an earlier version left it.
+    std::fs::write(&pid, "4711\n").expect("the directory is ours");
+    std::fs::set_permissions(&pid, std::fs::Permissions::from_mode(0o666)).expect("it is ours");
+    let directory = pid.parent().expect("it has one").to_owned();
+    let _server = launch.current_dir(&directory).start();
+    for file in [pid, lock] {
+        assert_eq!(std::fs::metadata(&file).expect("it is there").mode() & 0o777, 0o600, "{}", file.display());
+    }
+}
+
+#[test]
+fn a_fifo_in_place_of_the_pidfile_neither_stops_the_end_nor_is_removed() {
+    let launch = Launch::serve::<_, &str>([]);
+    let path = launch.path("pid");
+    let mut server = launch.args(["-p".as_ref(), path.as_os_str()]).start();
+    std::fs::remove_file(&path).expect("it is there");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("the directory is ours");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+    assert!(path.exists());
+    let (code, stderr) = Launch::serve(["-p".as_ref(), path.as_os_str()]).refused();
+    assert!(code == 2 && stderr.contains("it is not a regular file"), "{code}: {stderr}");
 }
 
 #[test]
@@ -371,6 +399,32 @@ fn a_link_in_the_workers_own_folder_gives_nothing_of_roots_away() {
         assert!(!all().contains("symbolic link"), "{path}: {}", all());
     }
     assert_eq!([owner(theirs("roots")), owner(root("secret"))], [0; 2]);
+}
+
+#[test]
+#[ignore = "needs root: run tests/run"]
+fn a_folder_of_logs_that_the_workers_made_a_link_is_not_followed() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let place = |name: &str| directory.path().join(name);
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    for folder in ["theirs", "theirs/logs", "roots"] {
+        std::fs::create_dir(place(folder)).expect("it is ours");
+    }
+    for folder in ["theirs", "theirs/logs"] {
+        chown(place(folder), Some(65534), None).expect("root may");
+    }
+    // A link of root's own on the way is followed.
+    symlink(place("theirs"), place("link")).expect("it is ours");
+    let log = place("link/logs/log");
+    let server = Launch::binding(["-b", "127.0.0.1:0", "-u", "nobody", "--error-logfile"]).args([&log]).start();
+    std::fs::rename(place("theirs/logs"), place("theirs/logs.1")).expect("it is there");
+    symlink(place("roots"), place("theirs/logs")).expect("it is free");
+    lchown(place("theirs/logs"), Some(65534), None).expect("root may");
+    server.signal(Signal::SIGUSR1);
+    let said = || std::fs::read_to_string(place("theirs/logs.1/log")).expect("it is there");
+    let refused = format!("{} cannot be opened anew: it is a symbolic link", log.display());
+    eventually("the master refuses it", || said().contains(&refused));
+    assert_eq!(std::fs::read_dir(place("roots")).expect("it is there").count(), 0);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, lchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -65,14 +65,23 @@ pub(super) fn unix(path: &Path, backlog: i32, owner: FileOwner) -> Result<Listen
 }
 
 /// Holds `PATH.lock`: of two servers that start at once, the second gives up without waiting. The lock ends with the
-/// last process that has it open; its file stays, as deleting it would be a race.
+/// last process that has it open.
 fn lock_beside(path: &Path) -> Result<File, String> {
+    let lock = lock_path(path);
+    open_locked(&lock).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => "another server holds it: stop that one, or choose another path".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            format!("its lock {} belongs to another user: remove it if no server runs there", lock.display())
+        }
+        _ => format!("its lock {} cannot be opened: {error}", lock.display()),
+    })
+}
+
+/// Where the lock of a unix socket is.
+pub(super) fn lock_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    open_locked(Path::new(&name)).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => "another server holds it: stop that one, or choose another path".to_owned(),
-        _ => format!("its lock {} cannot be opened: {error}", Path::new(&name).display()),
-    })
+    name.into()
 }
 
 /// Whether there is nothing at this path; refuses what is not a socket.

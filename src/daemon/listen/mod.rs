@@ -15,7 +15,7 @@ use socket2::{Domain, Socket};
 
 use crate::config::address::Address;
 use crate::error::Error;
-use crate::os::filesystem::FileOwner;
+use crate::os::filesystem::{FileOwner, remove_held};
 use crate::os::sockets::{self, Accepted};
 use crate::os::systemd;
 pub(crate) use handover::{Handover, hand_over, take_over};
@@ -149,12 +149,15 @@ impl Listener {
         }
     }
 
-    /// Deletes the file of a unix socket, if it is still the one that we made. The master does this at its end.
+    /// Deletes the file of a unix socket, if it is still the one that we made, and then its lock: the next server may run
+    /// as another user. The master does this at its end.
     pub(crate) fn remove_file(&self) {
-        if let Owner::Us(Some(SocketFile { path, inode, .. })) = &self.owner
-            && std::fs::symlink_metadata(path).is_ok_and(|file| (file.dev(), file.ino()) == *inode)
-            && let Err(error) = std::fs::remove_file(path)
-        {
+        let Owner::Us(Some(SocketFile { path, inode, lock })) = &self.owner else { return };
+        let removed = match std::fs::symlink_metadata(path) {
+            Ok(file) if (file.dev(), file.ino()) == *inode => std::fs::remove_file(path),
+            _ => Ok(()),
+        };
+        if let Err(error) = removed.and_then(|()| remove_held(lock, &bind::lock_path(path))) {
             tracing::warn!(path = %path.display(), %error, "cannot remove the socket file");
         }
     }
