@@ -377,3 +377,35 @@ fn an_abstract_name_in_use_is_refused() {
     assert_refused(Launch::binding(["-b", &name]), &[&name, "in use"]);
     assert_eq!(get(&server.at, "/").status, 200);
 }
+
+#[test]
+fn a_passed_socket_that_its_holder_shuts_down_makes_no_worker_spin() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let path = directory.path().join("socket");
+    let listener = UnixListener::bind(&path).expect("it is free");
+    let held = UnixStream::from(std::os::fd::OwnedFd::from(listener.try_clone().expect("there are descriptors")));
+    let server = Launch::binding(["--fd", "0", "-b", "127.0.0.1:0"]).stdin(listener).start();
+    held.shutdown(std::net::Shutdown::Both).expect("it listens");
+    server.logs("another process that holds it has shut it down: going on without it");
+    let worker = server.workers()[0];
+    let at = server.stdout().lines().find(|line| line.contains("127.0.0.1")).map(At::announced).expect("it is bound");
+    for _ in 0..3 {
+        assert_eq!(get(&at, "/").status, 200);
+    }
+    let mut rests = 0;
+    eventually("it rests, look after look", || {
+        rests = if processes::state(worker) == Some('S') { rests + 1 } else { 0 };
+        rests > 20
+    });
+    assert_eq!(server.workers(), [worker]);
+}
+
+#[test]
+#[ignore = "needs strace: run tests/run"]
+fn a_filter_that_refuses_to_defer_accept_keeps_no_server_from_starting() {
+    // The first option that is set is SO_REUSEADDR, which is asked for on purpose.
+    let inject = "inject=setsockopt:error=EPERM:when=2";
+    let trace = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=setsockopt", "-e", inject];
+    let server = Launch::under("strace", trace).args(["-b", "127.0.0.1:0"]).start();
+    assert_eq!(get(&server.at, "/").status, 200);
+}

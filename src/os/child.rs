@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
-use super::descriptors::{retry, set_nonblocking, wait_readable};
+use super::descriptors::{retry, set_nonblocking};
 use super::pidfd::PidFd;
 use super::signals;
 use super::tree::{self, MARKER, Mark};
@@ -97,9 +97,7 @@ fn follow(root: i32, outputs: &mut Outputs, bounds: Bounds) -> io::Result<Limit>
     let process = PidFd::open(root)?;
     outputs.prepare()?;
     loop {
-        let mut awaited = outputs.open();
-        awaited.push(process.as_fd());
-        wait_readable(&awaited, Some(bounds.deadline))?;
+        process.wait_with(outputs.open(), bounds.deadline)?;
         // Asked before the outputs are read: if it has ended by now, all that it printed is in them.
         let has_ended = process.has_ended();
         outputs.read();

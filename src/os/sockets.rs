@@ -1,9 +1,10 @@
 //! Listening sockets: what the kernel does for them beyond bind and listen.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::SockFlag;
 use socket2::{SockFilter, Socket};
@@ -40,10 +41,19 @@ pub(crate) fn accept(listener: &Socket) -> Accepted {
         Err(errno @ (Errno::EBADF | Errno::EINVAL | Errno::ENOTSOCK | Errno::EOPNOTSUPP | Errno::EFAULT)) => {
             Accepted::Broken(errno.into())
         }
+        // A unix socket says only to poll that it was shut down, and wakes us for ever.
+        Err(Errno::EAGAIN) if is_shut_down(listener) => {
+            Accepted::Broken(io::Error::other("another process that holds it has shut it down"))
+        }
         // Another worker was faster, the client has left, or the network reports an error of that one connection
         // (accept(2)).
         Err(_) => Accepted::Nobody,
     }
+}
+
+fn is_shut_down(listener: &Socket) -> bool {
+    let mut fds = [PollFd::new(listener.as_fd(), PollFlags::from_bits_retain(libc::POLLRDHUP))];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// Has the kernel deliver a connection of TCP together with its request, so that it can be answered in one go: tcp(7).

@@ -84,7 +84,10 @@ fn prepare(socket: &Socket) -> io::Result<()> {
     socket.set_cloexec(true)?;
     socket.set_nonblocking(true)?;
     if socket.domain()? != Domain::UNIX {
-        sockets::defer_accept(socket)?;
+        // Only to save a wake-up: a sandbox may not know it.
+        if let Err(error) = sockets::defer_accept(socket) {
+            tracing::debug!(%error, "connections are delivered before their requests");
+        }
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The door: the listeners of a worker, opened and closed according to whether it can take connections.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ const A_CHECK: usize = 6;
 /// The listeners, watched or not.
 pub(super) struct Door {
     listeners: Vec<Listener>,
+    /// The places of those that will never give a connection again.
+    broken: BTreeSet<usize>,
     first_token: usize,
     most: usize,
     state: State,
@@ -66,7 +69,7 @@ pub(super) fn room(descriptors: usize, checks: usize) -> usize {
 impl Door {
     /// The tokens of the listeners begin at `first_token`; `most` is the greatest number of clients.
     pub(super) fn new(listeners: Vec<Listener>, first_token: usize, most: usize) -> Door {
-        Door { listeners, first_token, most, state: State::Closed, complained: false }
+        Door { listeners, broken: BTreeSet::new(), first_token, most, state: State::Closed, complained: false }
     }
 
     pub(super) fn most(&self) -> usize {
@@ -83,7 +86,7 @@ impl Door {
     }
 
     pub(super) fn open(&mut self, poll: &Poll) -> io::Result<()> {
-        for (index, listener) in self.listeners.iter().enumerate() {
+        for (index, listener) in self.working() {
             listener.watch(poll, self.first_token + index)?;
         }
         self.state = State::Open;
@@ -179,7 +182,8 @@ impl Door {
         if now < *until {
             return false;
         }
-        let waits = self.listeners.iter().any(is_readable);
+        let waits =
+            self.listeners.iter().enumerate().any(|(place, it)| !self.broken.contains(&place) && is_readable(it));
         let is_neglected = *knocked && waits;
         *until = now + YIELD;
         *knocked = waits && !is_neglected;
@@ -196,7 +200,7 @@ impl Door {
         if !matches!(self.state, State::Open) {
             self.open(poll)?;
         }
-        for listener in self.listeners.iter().filter(|listener| !listener.is_ours()) {
+        for (_, listener) in self.working().filter(|(_, listener)| !listener.is_ours()) {
             listener.unwatch(poll)?;
         }
         self.state = State::Closing { at: now + LAST_CALL };
@@ -243,8 +247,27 @@ impl Door {
         matches!(self.state, State::Closed)
     }
 
+    /// Leaves out a listener that is broken. An error: there is no other.
+    pub(super) fn give_up(&mut self, token: Token, poll: &Poll, error: &io::Error) -> io::Result<()> {
+        let place = token.0 - self.first_token;
+        let listener = &self.listeners[place];
+        let why = format!("{listener} gives no connections any more: {error}");
+        listener.unwatch(poll)?;
+        self.broken.insert(place);
+        if self.working().next().is_none() {
+            return Err(io::Error::other(why));
+        }
+        tracing::error!("{why}: going on without it");
+        Ok(())
+    }
+
+    /// The listeners with their places, except the broken ones.
+    fn working(&self) -> impl Iterator<Item = (usize, &Listener)> {
+        self.listeners.iter().enumerate().filter(|(place, _)| !self.broken.contains(place))
+    }
+
     fn unwatch(&self, poll: &Poll) {
-        for listener in &self.listeners {
+        for (_, listener) in self.working() {
             if let Err(error) = listener.unwatch(poll) {
                 tracing::warn!("cannot close the door: {error}");
             }

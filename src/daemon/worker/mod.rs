@@ -299,7 +299,7 @@ impl Worker {
             Accepted::Client(socket) => self.admit(socket),
             Accepted::Nobody => Ok(()),
             Accepted::Exhausted(_) | Accepted::Forbidden(_) => self.door.pause(token, &self.poll, self.now),
-            Accepted::Broken(error) => Err(error),
+            Accepted::Broken(error) => self.door.give_up(token, &self.poll, &error),
         }
     }
 
