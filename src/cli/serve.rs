@@ -41,11 +41,7 @@ pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &S
     let configuration = resolve(&given, &command, matches)?.into_configuration()?;
     // It is as large as what it parsed.
     drop(command);
-    if let Some(directory) = &configuration.settings.process.chdir {
-        std::env::set_current_dir(directory)
-            .map_err(|error| Error::Usage(format!("--chdir {}: {error}", directory.display())))?;
-    }
-    let config = GenerationConfig::make(configuration)?;
+    let config = GenerationConfig::make(configuration, &given.directory)?;
     if flags.check_config {
         let unheeded = config.configuration.unheeded.iter().map(|sentence| format!("{sentence}\n"));
         print(unheeded.chain(["the configuration is good\n".to_owned()]).collect::<String>())?;
@@ -66,7 +62,7 @@ pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &S
 /// Makes a configuration from the same command line, for a reload.
 fn reload(given: &Given) -> Result<GenerationConfig, Error> {
     let (command, matches) = parse(given).map_err(|error| Error::Usage(one_line(&error)))?;
-    GenerationConfig::make(resolve(given, &command, matches)?.into_configuration()?)
+    GenerationConfig::make(resolve(given, &command, matches)?.into_configuration()?, &given.directory)
 }
 
 fn resolve<'a>(given: &Given, command: &'a Command, mut matches: ArgMatches) -> Result<Resolved<'a>, Error> {

@@ -1,5 +1,6 @@
 //! The settings of the daemon: one field, one flag `--foo-bar`, one variable `HOSPITAL_FOO_BAR`.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use hospital_http::MOST_FIELDS;
 use super::address::{self, Address, DEFAULT_PORT};
 use super::values::{AccessFormat, Details, LogFormat, LogLevel, mask, prefix, variable};
 use crate::model::duration;
+use crate::os::filesystem::absolute;
 
 /// Everything that can be set, validated. `docs/SETTINGS.md` is compared with it by a test.
 #[derive(Clone, Debug, Args)]
@@ -197,13 +199,19 @@ impl Settings {
         self.log.error_logfile.as_deref().filter(|path| *path != Path::new("-"))
     }
 
-    /// What a reload does not change: the name, the value as it is shown, and what does change it.
-    pub(crate) fn fixed(&self) -> [(String, &'static str); 9] {
+    /// What a reload does not change: the name, the value as it is shown, and what does change it. Two values are shown
+    /// alike when they name the same.
+    pub(crate) fn fixed(&self) -> [(String, &'static str); 8] {
         const RESTART: &str = "a restart";
         const UPGRADE: &str = "a restart or an upgrade (USR2)";
-        let addresses: Vec<_> = self.addresses().iter().map(ToString::to_string).collect();
+        let mut addresses: Vec<_> = self.addresses().into_iter().map(|address| named(address).to_string()).collect();
+        addresses.sort();
         let (sockets, process, log) = (&self.sockets, &self.process, &self.log);
-        let path = |path: Option<&Path>, none: &str| path.map_or(none.into(), |path| path.display().to_string());
+        let path = |path: Option<&Path>, none: &str| match path {
+            None => none.to_owned(),
+            Some(path) if path == Path::new("-") => "-".to_owned(),
+            Some(path) => absolute(path).display().to_string(),
+        };
         let notified = process.notify_fd.map_or("none".into(), |fd| fd.to_string());
         let error_log = path(self.error_log(), "standard error");
         [
@@ -214,7 +222,6 @@ impl Settings {
             (format!("the access log {}", path(log.access_logfile.as_deref(), "none")), UPGRADE),
             (format!("the pidfile {}", path(process.pid.as_deref(), "none")), UPGRADE),
             (format!("the umask {:03o}", process.umask), UPGRADE),
-            (format!("the directory {}", path(process.chdir.as_deref(), "of the start")), UPGRADE),
             (format!("the master's name {}", process.name), UPGRADE),
         ]
     }
@@ -225,5 +232,16 @@ impl Settings {
         let range = self.fleet.max_requests_jitter.saturating_add(1);
         let spread = u64::from(pid).wrapping_mul(0x9E37_79B9_7F4A_7C15) % range;
         (self.fleet.max_requests > 0).then_some(self.fleet.max_requests.saturating_add(spread))
+    }
+}
+
+/// The same address, however it was written.
+fn named(address: Address) -> Address {
+    match address {
+        Address::Unix(path) => Address::Unix(absolute(&path)),
+        Address::Tcp { host, port } => {
+            Address::Tcp { host: host.parse().map_or(host, |ip: IpAddr| ip.to_string()), port }
+        }
+        Address::Abstract(_) | Address::Fd(_) => address,
     }
 }

@@ -1,10 +1,16 @@
 //! What a generation of workers is made of.
 
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
 use crate::collect::Sources;
 use crate::config::Configuration;
 use crate::config::identity::identity;
 use crate::endpoint::disclosure::Disclosure;
 use crate::error::Error;
+use crate::os::filesystem::{enter, open_directory};
 use crate::os::identity::Identity;
 
 /// A configuration that was checked for everything that can be wrong with it, before it is used.
@@ -14,16 +20,39 @@ pub(crate) struct GenerationConfig {
     pub(crate) sources: Sources,
     pub(crate) identity: Identity,
     pub(crate) disclosure: Disclosure,
+    directory: Directory,
+}
+
+/// Where relative paths begin.
+#[derive(Clone, Debug)]
+enum Directory {
+    /// Where the process was started.
+    Start(PathBuf),
+    /// The one that `--chdir` names, or its link led to when this generation was made.
+    Chosen(Arc<File>),
 }
 
 impl GenerationConfig {
-    /// Looks up the user, collects the checks and reads the token.
+    /// Changes the directory, looks up the user, collects the checks and reads the token. `start` is the directory in
+    /// which the process was started.
     ///
     /// # Errors
     ///
     /// The first thing that is wrong.
-    pub(crate) fn make(configuration: Configuration) -> Result<GenerationConfig, Error> {
+    pub(crate) fn make(configuration: Configuration, start: &Path) -> Result<GenerationConfig, Error> {
         let settings = &configuration.settings;
+        let directory = match &settings.process.chdir {
+            None => {
+                let directory = Directory::Start(start.to_owned());
+                // We are there already, unless a former generation had another one.
+                let _ = directory.enter();
+                directory
+            }
+            Some(path) => open_directory(&start.join(path))
+                .map(|directory| Directory::Chosen(Arc::new(directory)))
+                .and_then(|directory| directory.enter().map(|()| directory))
+                .map_err(|error| Error::Usage(format!("--chdir {}: {error}", path.display())))?,
+        };
         let (user, group) = (settings.process.user.as_deref(), settings.process.group.as_deref());
         let identity = identity(user, group)?;
         let flags = [("--user", user), ("--group", group)];
@@ -39,6 +68,20 @@ impl GenerationConfig {
                 error => error,
             })?;
         let disclosure = Disclosure::from_settings(settings)?;
-        Ok(GenerationConfig { configuration, sources, identity, disclosure })
+        Ok(GenerationConfig { configuration, sources, identity, disclosure, directory })
+    }
+
+    /// Goes where the paths of this generation begin: a later one may have taken the process elsewhere.
+    pub(crate) fn enter(&self) -> io::Result<()> {
+        self.directory.enter()
+    }
+}
+
+impl Directory {
+    fn enter(&self) -> io::Result<()> {
+        match self {
+            Directory::Start(path) => std::env::set_current_dir(path),
+            Directory::Chosen(directory) => enter(directory),
+        }
     }
 }

@@ -55,6 +55,21 @@ pub(crate) fn beginning(path: &Path, most: u64) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// A path from the root on, which stays the same if the directory changes.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Holds a directory, whatever its path comes to mean.
+pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(path)
+}
+
+/// Makes it the directory where relative paths begin.
+pub(crate) fn enter(directory: &File) -> io::Result<()> {
+    Ok(nix::unistd::fchdir(directory)?)
+}
+
 /// Reads a small regular file. Anything else is refused: opening a fifo could block, and a pipe could not be read a
 /// second time.
 pub(crate) fn read_file(path: &Path) -> io::Result<String> {

@@ -10,7 +10,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{Listener, Owner, SocketFile, prepare, shown};
 use crate::error::Error;
-use crate::os::filesystem::{FileOwner, open_locked};
+use crate::os::filesystem::{FileOwner, absolute, open_locked};
 
 pub(super) fn tcp(host: &str, port: u16, backlog: i32) -> Result<Listener, Error> {
     let address = (host, port).to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {
@@ -60,7 +60,7 @@ pub(super) fn unix(path: &Path, backlog: i32, owner: FileOwner) -> Result<Listen
         Ok((socket, (file.dev(), file.ino())))
     };
     let (socket, inode) = bound().map_err(|error| refuse(error.to_string()))?;
-    let file = SocketFile { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), inode, lock };
+    let file = SocketFile { path: absolute(path), inode, lock };
     Ok(Listener { name: format!("unix:{}", path.display()), socket, owner: Owner::Us(Some(file)) })
 }
 

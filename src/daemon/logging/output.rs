@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::os::descriptors::{own_pipe, retry, write_from_background, write_if_ready};
-use crate::os::filesystem::FileOwner;
-use crate::os::filesystem::open_log;
+use crate::os::filesystem::{FileOwner, absolute, open_log};
 
 /// A standard stream.
 #[derive(Clone, Copy)]
@@ -40,7 +39,7 @@ impl LogOutput {
     /// The file at this path, or the stream if there is none. A file that it creates is given to `owner`, so that
     /// workers that run as another user can reopen it.
     pub(super) fn open(path: Option<&Path>, stream: Stream, owner: FileOwner) -> io::Result<LogOutput> {
-        let path = path.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+        let path = path.map(absolute);
         let file = match (&path, stream) {
             (Some(path), _) => Some(open_log(path, owner)?),
             (None, Stream::Out) => own_pipe(&io::stdout()),

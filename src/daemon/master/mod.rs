@@ -51,7 +51,7 @@ pub(crate) struct Master {
     given: Given,
     load: LoadConfig,
     /// What was set at the start and stays in force, whatever a reload finds.
-    fixed: [(String, &'static str); 9],
+    fixed: [(String, &'static str); 8],
     configs: BTreeMap<Generation, GenerationConfig>,
     fleet: Fleet,
     listeners: Vec<Listener>,
@@ -277,11 +277,15 @@ impl Master {
 
     /// In the child: keeps what belongs to a worker, and by dropping the rest closes what belongs to the master.
     fn into_post(mut self, slot: usize, generation: Generation, master: i32) -> Post {
+        let config = self.configs.remove(&generation).expect("a generation that is forked has a configuration");
+        if let Err(error) = config.enter() {
+            tracing::warn!("cannot go to the directory of generation {generation}: {error}");
+        }
         Post {
             slot,
             master,
             generation,
-            config: self.configs.remove(&generation).expect("a generation that is forked has a configuration"),
+            config,
             listeners: self.listeners,
             scoreboard: self.scoreboard,
             snapshot: self.snapshot,

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::os::filesystem::{beginning, open_locked, remove_held};
+use crate::os::filesystem::{absolute, beginning, open_locked, remove_held};
 
 /// How many bytes a pid takes at most, with its end of line.
 const LONGEST: u64 = 16;
@@ -44,12 +44,7 @@ impl PidFile {
 
     /// The file that the former master holds together with us, for [`PidFile::write`] when we take over.
     pub(super) fn held(path: &Path, file: File) -> PidFile {
-        PidFile { path: PidFile::absolute(path), file }
-    }
-
-    /// The absolute path, which stays the same if the directory changes.
-    pub(super) fn absolute(path: &Path) -> PathBuf {
-        std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+        PidFile { path: absolute(path), file }
     }
 
     /// The path of the file.

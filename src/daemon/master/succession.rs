@@ -22,6 +22,7 @@ use crate::daemon::listen::{self, Handover, Listener};
 use crate::error::Error;
 use crate::model::duration;
 use crate::os::descriptors;
+use crate::os::filesystem::absolute;
 use crate::os::process;
 use crate::os::signals::Signal;
 use crate::os::systemd;
@@ -124,7 +125,7 @@ impl Master {
 
 /// The pidfile of a configuration: the former master's, or one of our own.
 pub(super) fn pidfile(config: &GenerationConfig, inheritance: Option<&Inheritance>) -> Result<Option<PidFile>, Error> {
-    let path = config.configuration.settings.process.pid.as_deref().map(PidFile::absolute);
+    let path = config.configuration.settings.process.pid.as_deref().map(absolute);
     let inherited =
         inheritance.map(Inheritance::pidfile).transpose().map_err(cannot("cannot take over the pidfile"))?;
     match (path, inherited.flatten()) {

@@ -119,6 +119,7 @@ impl Worker {
             sources,
             identity,
             disclosure,
+            ..
         } = config;
         // The handlers first: a TERM since the fork is still blocked, and would be lost if it were unblocked before.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;

@@ -212,7 +212,10 @@ impl Fleet {
                 self.phase = Phase::Reloading { from, strikes, again: true };
                 vec![]
             }
-            (Command::Reload, Phase::Starting | Phase::Running | Phase::Paused) => vec![Action::Load],
+            // As with gunicorn, whose users rotate logs with a HUP.
+            (Command::Reload, Phase::Starting | Phase::Running | Phase::Paused) => {
+                self.reopen().into_iter().chain([Action::Load]).collect()
+            }
             // A former master may be waiting for us to answer. It would wait in vain if we had a successor, or sent our
             // workers away.
             (Command::Upgrade | Command::Pause, Phase::Starting) => vec![],
