@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
@@ -189,6 +189,7 @@ fn sockets_that_systemd_passes_are_served() {
         let mut server = Launch::script(&activated(variables), ["-b", "127.0.0.1:0"]).stdin(passed).start();
         assert_eq!(get(&at(&tcp), "/").status, 200, "{variables}");
         assert_eq!(server.stdout().lines().count(), 1, "nothing else is bound: {}", server.stdout());
+        server.logs("LISTEN_FDS passes the sockets to serve: --bind 127.0.0.1:0 is not bound");
         server.signal(Signal::SIGTERM);
         assert_eq!(server.wait(), Some(0));
     }
@@ -286,6 +287,16 @@ fn several_addresses_are_served_at_once() {
 }
 
 #[test]
+fn the_unspecified_address_of_ipv6_serves_ipv4_too() {
+    let server = Launch::binding(["-b", "[::]:0", "--access-logfile", "-"]).start();
+    let At::Tcp(address) = server.at else { panic!("it binds a port") };
+    for host in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+        assert_eq!(get(&At::Tcp((host, address.port()).into()), "/livez").status, 200, "{host}");
+        eventually("it is logged as what it is", || server.stdout().contains(&format!("\n{host} - ")));
+    }
+}
+
+#[test]
 fn one_port_is_served_in_both_families() {
     let mut server = Launch::binding(["-b", "127.0.0.1:0"]).start();
     let At::Tcp(address) = server.at else { panic!("it binds a port") };
@@ -295,7 +306,7 @@ fn one_port_is_served_in_both_families() {
         .args(["-b", &format!("[::]:{}", address.port())])
         .start();
     assert_eq!(get(&both.at, "/").status, 200);
-    assert_eq!(get(&At::Tcp((std::net::Ipv6Addr::LOCALHOST, address.port()).into()), "/").status, 200);
+    assert_eq!(get(&At::Tcp((Ipv6Addr::LOCALHOST, address.port()).into()), "/").status, 200);
 }
 
 // --- the file of a unix socket ---------------------------------------------------------------------

@@ -12,7 +12,8 @@ use super::{Listener, Owner, SocketFile, prepare, shown};
 use crate::error::Error;
 use crate::os::filesystem::{FileOwner, absolute, open_locked};
 
-pub(super) fn tcp(host: &str, port: u16, backlog: i32) -> Result<Listener, Error> {
+/// `is_shared`: other addresses have the same port.
+pub(super) fn tcp(host: &str, port: u16, backlog: i32, is_shared: bool) -> Result<Listener, Error> {
     let address = (host, port).to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {
         Error::Socket(format!("--bind {host}:{port}: {host:?} is neither an address nor a name that can be looked up"))
     })?;
@@ -20,8 +21,8 @@ pub(super) fn tcp(host: &str, port: u16, backlog: i32) -> Result<Listener, Error
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
-            // So that 0.0.0.0 and [::] can both be bound to one port.
-            socket.set_only_v6(true)?;
+            // [::] is every address, of IPv4 too, unless that would keep 0.0.0.0 from being bound to the same port.
+            socket.set_only_v6(is_shared)?;
         }
         socket.bind(&address.into())?;
         prepare(&socket)?;

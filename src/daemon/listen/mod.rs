@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use socket2::{Domain, Socket};
 
+use crate::config::Settings;
 use crate::config::address::Address;
 use crate::error::Error;
 use crate::os::filesystem::{FileOwner, remove_held};
@@ -50,7 +51,8 @@ struct SocketFile {
 /// # Errors
 ///
 /// [`Error::Socket`] with one line for the cause; whatever was bound before it is cleaned up.
-pub(crate) fn open(addresses: &[Address], backlog: i32, owner: FileOwner) -> Result<Vec<Listener>, Error> {
+pub(crate) fn open(settings: &Settings, owner: FileOwner) -> Result<Vec<Listener>, Error> {
+    let (addresses, backlog) = (settings.addresses(), settings.sockets.backlog);
     let passed = systemd::passed_sockets().map_err(|error| {
         let count = std::env::var("LISTEN_FDS").unwrap_or_default();
         Error::Socket(format!("LISTEN_FDS={count:?}: {error}: start hospital from its socket unit"))
@@ -58,10 +60,17 @@ pub(crate) fn open(addresses: &[Address], backlog: i32, owner: FileOwner) -> Res
     // The inherited ones first: a number that the parent left closed would be given to the next socket that we bind.
     let (inherited, bound): (Vec<_>, Vec<_>) = addresses.iter().partition(|address| matches!(address, Address::Fd(_)));
     if !passed.is_empty() && inherited.is_empty() {
+        let left: Vec<_> = settings.sockets.bind.iter().map(ToString::to_string).collect();
+        if !left.is_empty() {
+            tracing::warn!("LISTEN_FDS passes the sockets to serve: --bind {} is not bound", left.join(","));
+        }
         let one = |(fd, name): &(RawFd, String)| {
             adopt::take(*fd, &format!("LISTEN_FDS passes descriptor {fd} ({name:?}), which"), backlog)
         };
         return passed.iter().map(one).collect();
+    }
+    if !passed.is_empty() {
+        tracing::warn!("--fd names the sockets to serve: those that LISTEN_FDS passes are not served");
     }
     let mut listeners = Vec::new();
     for (index, address) in inherited.iter().chain(&bound).enumerate() {
@@ -70,13 +79,18 @@ pub(crate) fn open(addresses: &[Address], backlog: i32, owner: FileOwner) -> Res
                 Err(Error::Socket(format!("--fd {fd} is given twice: name each socket once")))
             }
             Address::Fd(fd) => adopt::take(*fd, &format!("--fd {fd}"), backlog),
-            Address::Tcp { host, port } => bind::tcp(host, *port, backlog),
+            Address::Tcp { host, port } => bind::tcp(host, *port, backlog, is_shared(*port, &addresses)),
             Address::Unix(path) => bind::unix(path, backlog, owner),
             Address::Abstract(name) => bind::r#abstract(name, backlog),
         };
         listeners.push(listener.inspect_err(|_| listeners.iter().for_each(Listener::remove_file))?);
     }
     Ok(listeners)
+}
+
+/// Whether several addresses have this port.
+fn is_shared(port: u16, addresses: &[Address]) -> bool {
+    addresses.iter().filter(|address| matches!(address, Address::Tcp { port: other, .. } if *other == port)).count() > 1
 }
 
 /// Sets what every listener needs, whoever bound it.

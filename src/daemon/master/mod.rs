@@ -91,7 +91,7 @@ impl Master {
         descriptors::close_all_on_exec().map_err(cannot("cannot tidy up descriptors"))?;
         let listeners = match &inheritance {
             Some(inheritance) => listen::take_over(&inheritance.sockets, settings.sockets.backlog)?,
-            None => listen::open(&settings.addresses(), settings.sockets.backlog, config.identity.owner())?,
+            None => listen::open(settings, config.identity.owner())?,
         };
         let handled = command::SIGNALS.iter().map(|(signal, _)| *signal);
         let signals = Inbox::new(handled).map_err(cannot("cannot install signal handlers"))?;

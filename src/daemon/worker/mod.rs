@@ -319,7 +319,7 @@ impl Worker {
         let peer = if self.responder.logs_access() { socket.peer_addr().ok() } else { None };
         let key = self.clients.insert(socket, self.now, &self.patience);
         if let (Some(client), Some(peer)) = (self.clients.get_mut(key), peer) {
-            client.connection.set_peer(peer.as_socket().map(|address| address.ip()));
+            client.connection.set_peer(peer.as_socket().map(|address| address.ip().to_canonical()));
         }
         self.serve_client(key)
     }
