@@ -25,7 +25,7 @@ use crate::round::{MOST_AT_ONCE, Runner};
 pub(super) struct CheckFlags {
     #[command(flatten)]
     pub(super) selection: Selection,
-    /// Say the name of each check with what it came to; with --format, say more of each
+    /// Print the name of each check with its outcome; with --format, print more about each
     #[arg(short, long)]
     verbose: bool,
     /// Write the report to standard output in this format, instead of the one for people
@@ -37,7 +37,7 @@ pub(super) struct CheckFlags {
     /// Give no check more time than this
     #[arg(long, value_name = "TIME", value_parser = duration::parse_some)]
     timeout: Option<Duration>,
-    /// Run so many checks at once at most
+    /// Run at most this many checks at once
     #[arg(short, long, value_name = "N", default_value_t = MOST_AT_ONCE as u32, value_parser = clap::value_parser!(u32).range(1..=MOST_AT_ONCE as i64))]
     jobs: u32,
 }

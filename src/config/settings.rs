@@ -57,13 +57,13 @@ pub(crate) struct Workers {
     /// How many workers to keep
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MOST_WORKERS as i64))]
     pub(crate) workers: u16,
-    /// Connections that one worker keeps open at most
+    /// The most connections that one worker keeps open
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) worker_connections: u32,
-    /// A worker retires after so many requests; 0: never
+    /// Replace a worker after this many requests; 0: never
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) max_requests: u64,
-    /// Up to so many requests more, different from worker to worker
+    /// Add up to this many requests, different for each worker
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) max_requests_jitter: u64,
 }
@@ -72,7 +72,7 @@ pub(crate) struct Workers {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Times")]
 pub(crate) struct Times {
-    /// A worker that is busy for so long without a pause is taken for hung and replaced; 0: never
+    /// Replace a worker that has been busy for this long without a pause; 0: never
     #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     pub(crate) timeout: Duration,
     /// How long a worker may take to finish when it is told to
@@ -129,13 +129,13 @@ pub(crate) struct Process {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Log")]
 pub(crate) struct Log {
-    /// Log each answer to this file, or with "-" to standard output; USR1 opens it anew
+    /// Log each answer to this file, or with "-" to standard output; USR1 reopens it
     #[arg(long, value_name = "FILE")]
     pub(crate) access_logfile: Option<PathBuf>,
     /// How a line of the access log looks
     #[arg(long, value_name = "FORMAT", default_value = "combined")]
     pub(crate) access_logformat: AccessFormat,
-    /// Log to this file instead of standard error, which is "-"; USR1 opens it anew
+    /// Log to this file instead of standard error, which is "-"; USR1 reopens it
     #[arg(long, aliases = ["log-file", "log-output"], value_name = "FILE")]
     pub(crate) error_logfile: Option<PathBuf>,
     /// The least important lines to log
