@@ -151,6 +151,6 @@ fn style(status: Status) -> Style {
 }
 
 /// Writes to standard error. If that fails, only this text is lost.
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }

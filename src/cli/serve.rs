@@ -7,9 +7,8 @@ use clap::{ArgMatches, Args, Command};
 use super::{advice, parse, print};
 use crate::config::{Given, Resolved, Settings, one_line};
 use crate::daemon::generation::GenerationConfig;
-use crate::daemon::logging;
 use crate::daemon::master::{Ended, Master};
-use crate::daemon::worker;
+use crate::daemon::{logging, worker};
 use crate::error::Error;
 use crate::os::process;
 
@@ -43,18 +42,18 @@ pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &S
     drop(command);
     let config = GenerationConfig::make(configuration, &given.directory)?;
     if flags.check_config {
-        let unheeded = config.configuration.unheeded.iter().map(|sentence| format!("{sentence}\n"));
-        print(unheeded.chain(["the configuration is good\n".to_owned()]).collect::<String>())?;
+        let doubts = config.configuration.unheeded.iter().chain(config.sources.notes()).map(|line| format!("{line}\n"));
+        print(doubts.chain(["the configuration is good\n".to_owned()]).collect::<String>())?;
         return Ok(ExitCode::SUCCESS);
     }
     let settings = &config.configuration.settings;
     process::set_umask(settings.process.umask);
     logging::init(settings.error_log(), settings.log.log_level, settings.log.log_format, config.identity.owner())?;
     logging::init_access(settings.log.access_logfile.as_deref(), config.identity.owner())?;
-    config.configuration.warn_of_unheeded();
+    config.warn();
     match Master::start(config, given, reload)?.run() {
         Ok(Ended::Stopped(code)) => Ok(ExitCode::from(code)),
-        Ok(Ended::Forked(post)) => worker::run(*post),
+        Ok(Ended::Forked(context)) => worker::run(*context),
         Err(error) => Err(Error::Boot(format!("the master cannot wait: {error}"))),
     }
 }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::collect::Sources;
-use crate::config::Configuration;
 use crate::config::identity::identity;
-use crate::endpoint::disclosure::Disclosure;
+use crate::config::{Configuration, Details, Settings};
+use crate::endpoint::Disclosure;
 use crate::error::Error;
-use crate::os::filesystem::{enter, open_directory};
+use crate::os::filesystem::{enter, open_directory, read_file};
 use crate::os::identity::Identity;
 
 /// A configuration that was checked for everything that can be wrong with it, before it is used.
@@ -67,13 +67,21 @@ impl GenerationConfig {
                 Error::Usage(text) if !flags.is_empty() => Error::Usage(format!("{text} (read as {flags})")),
                 error => error,
             })?;
-        let disclosure = Disclosure::from_settings(settings)?;
+        let disclosure = disclosure(settings)?;
         Ok(GenerationConfig { configuration, sources, identity, disclosure, directory })
     }
 
     /// Goes where the paths of this generation begin: a later one may have taken the process elsewhere.
     pub(crate) fn enter(&self) -> io::Result<()> {
         self.directory.enter()
+    }
+
+    /// Logs what is good and yet looks like a mistake.
+    pub(crate) fn warn(&self) {
+        self.configuration.warn_of_unheeded();
+        for note in self.sources.notes() {
+            tracing::warn!("{note}");
+        }
     }
 }
 
@@ -83,5 +91,31 @@ impl Directory {
             Directory::Start(path) => std::env::set_current_dir(path),
             Directory::Chosen(directory) => enter(directory),
         }
+    }
+}
+
+/// Who may see what; the token is read from its file.
+///
+/// # Errors
+///
+/// [`Error::Usage`] when a token is asked for and there is none.
+fn disclosure(settings: &Settings) -> Result<Disclosure, Error> {
+    match (settings.answers.details, &settings.answers.token_file) {
+        (Details::Always | Details::Never, Some(_)) => {
+            Err(Error::Usage("--token-file protects nothing without --details token: set that too".to_owned()))
+        }
+        (Details::Always, None) => Ok(Disclosure::Always),
+        (Details::Never, None) => Ok(Disclosure::Never),
+        (Details::Token, Some(path)) => token(path).map(Disclosure::Token),
+        (Details::Token, None) => Err(Error::Usage("--details token needs --token-file FILE".to_owned())),
+    }
+}
+
+fn token(path: &Path) -> Result<String, Error> {
+    let refuse = |why: &str| Error::Usage(format!("--token-file {}: {why}", path.display()));
+    let text = read_file(path).map_err(|error| refuse(&format!("it cannot be read: {error}")))?;
+    match text.trim() {
+        "" => Err(refuse("it is empty: write the token into it")),
+        token => Ok(token.to_owned()),
     }
 }

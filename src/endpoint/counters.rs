@@ -4,10 +4,14 @@ use std::time::SystemTime;
 
 /// What a request asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Route {
+pub enum RouteLabel {
+    /// Checks to run.
     Checks,
+    /// /livez
     Live,
+    /// /readyz
     Ready,
+    /// /metrics
     Metrics,
     /// A path that does not exist, or a request that could not be read.
     Other,
@@ -15,20 +19,25 @@ pub(crate) enum Route {
 
 /// The class of a status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Class {
+pub enum Class {
+    /// It is answered.
     Success,
+    /// The client is to blame.
     ClientError,
+    /// A report that does not pass, most of all.
     ServerError,
 }
 
 /// What a worker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub enum Standing {
+    /// It cannot answer yet.
     Booting,
     /// It serves, and no round is running.
     Idle,
     /// It serves, and a round is running.
     Busy,
+    /// It finishes, and takes nothing new.
     Draining,
     /// It hung and was told to abort.
     Aborting,
@@ -38,11 +47,12 @@ pub(crate) enum Standing {
 
 /// Why a worker had to be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub enum Cause {
     /// It died, or could not boot.
     Crash,
     /// The kernel killed it because memory ran out.
     OutOfMemory,
+    /// It was busy for too long without a pause.
     Hang,
     /// It had answered `--max-requests` requests.
     Retired,
@@ -50,25 +60,29 @@ pub(crate) enum Cause {
     Reload,
 }
 
-impl Route {
-    pub(crate) const ALL: [Route; 5] = [Route::Checks, Route::Live, Route::Ready, Route::Metrics, Route::Other];
+impl RouteLabel {
+    /// All of them, in the order of the arrays in [`Counters`].
+    pub const ALL: [RouteLabel; 5] =
+        [RouteLabel::Checks, RouteLabel::Live, RouteLabel::Ready, RouteLabel::Metrics, RouteLabel::Other];
 
-    pub(crate) fn word(self) -> &'static str {
+    /// The value of its label.
+    pub fn word(self) -> &'static str {
         match self {
-            Route::Checks => "checks",
-            Route::Live => "livez",
-            Route::Ready => "readyz",
-            Route::Metrics => "metrics",
-            Route::Other => "other",
+            RouteLabel::Checks => "checks",
+            RouteLabel::Live => "livez",
+            RouteLabel::Ready => "readyz",
+            RouteLabel::Metrics => "metrics",
+            RouteLabel::Other => "other",
         }
     }
 }
 
 impl Class {
-    pub(crate) const ALL: [Class; 3] = [Class::Success, Class::ClientError, Class::ServerError];
+    /// All of them, in the order of the arrays in [`Counters`].
+    pub const ALL: [Class; 3] = [Class::Success, Class::ClientError, Class::ServerError];
 
     /// The class of a status code. We never answer 1xx or 3xx.
-    pub(crate) fn of(status: u16) -> Class {
+    pub fn of(status: u16) -> Class {
         match status {
             ..400 => Class::Success,
             400..500 => Class::ClientError,
@@ -76,7 +90,8 @@ impl Class {
         }
     }
 
-    pub(crate) fn word(self) -> &'static str {
+    /// The value of its label.
+    pub fn word(self) -> &'static str {
         match self {
             Class::Success => "2xx",
             Class::ClientError => "4xx",
@@ -86,10 +101,12 @@ impl Class {
 }
 
 impl Standing {
-    pub(crate) const ALL: [Standing; 6] =
+    /// All of them, in the order of the arrays in [`Counters`].
+    pub const ALL: [Standing; 6] =
         [Standing::Booting, Standing::Idle, Standing::Busy, Standing::Draining, Standing::Aborting, Standing::Dying];
 
-    pub(crate) fn word(self) -> &'static str {
+    /// The value of its label.
+    pub fn word(self) -> &'static str {
         match self {
             Standing::Booting => "booting",
             Standing::Idle => "idle",
@@ -102,9 +119,11 @@ impl Standing {
 }
 
 impl Cause {
-    pub(crate) const ALL: [Cause; 5] = [Cause::Crash, Cause::OutOfMemory, Cause::Hang, Cause::Retired, Cause::Reload];
+    /// All of them, in the order of the arrays in [`Counters`].
+    pub const ALL: [Cause; 5] = [Cause::Crash, Cause::OutOfMemory, Cause::Hang, Cause::Retired, Cause::Reload];
 
-    pub(crate) fn word(self) -> &'static str {
+    /// The value of its label.
+    pub fn word(self) -> &'static str {
         match self {
             Cause::Crash => "crash",
             Cause::OutOfMemory => "oom",
@@ -116,18 +135,37 @@ impl Cause {
 }
 
 /// How many workers were replaced for each cause, in the order of [`Cause::ALL`].
-pub(crate) type Restarts = [u64; Cause::ALL.len()];
+pub type Restarts = [u64; Cause::ALL.len()];
 
 /// All the counts at one moment; each array is in the order of its `ALL`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tally {
-    pub(crate) requests: [[u64; Class::ALL.len()]; Route::ALL.len()],
+pub struct Counters {
+    /// How many requests were answered, by what they asked for and the class of the answer.
+    pub requests: [[u64; Class::ALL.len()]; RouteLabel::ALL.len()],
     /// How many rounds passed, and how many did not.
-    pub(crate) rounds: [u64; 2],
-    pub(crate) workers: [u64; Standing::ALL.len()],
-    pub(crate) restarts: Restarts,
-    pub(crate) generation: u32,
-    /// Whether the last reload was good, and when the last good one was.
-    pub(crate) reload_successful: bool,
-    pub(crate) reloaded: SystemTime,
+    pub rounds: [u64; 2],
+    /// How many workers there are, by what they are doing.
+    pub workers: [u64; Standing::ALL.len()],
+    /// How many workers were replaced, by why.
+    pub restarts: Restarts,
+    /// The configuration that is in force, or coming into force.
+    pub generation: u32,
+    /// Whether the last reload was good.
+    pub reload_successful: bool,
+    /// When the last good one was.
+    pub reloaded: SystemTime,
+}
+
+impl Default for Counters {
+    fn default() -> Counters {
+        Counters {
+            requests: Default::default(),
+            rounds: Default::default(),
+            workers: Default::default(),
+            restarts: Default::default(),
+            generation: 1,
+            reload_successful: true,
+            reloaded: SystemTime::UNIX_EPOCH,
+        }
+    }
 }

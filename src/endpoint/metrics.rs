@@ -3,11 +3,13 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use super::counters::{Cause, Class, Route, Standing, Tally};
+use super::counters::{Cause, Class, Counters, RouteLabel, Standing};
+use super::observer::Observer;
+use crate::model::check::Finding;
 use crate::model::report::Outcome;
-use crate::render::appended;
+use crate::model::suite::Suite;
 use crate::render::exposition::{Exposition, Family, Kind, Syntax};
-use crate::render::prometheus;
+use crate::render::{appended, prometheus};
 
 /// The families in addition to those of a report. `docs/ENDPOINT.md` is compared with both by a test.
 #[cfg(test)]
@@ -32,12 +34,8 @@ const REQUESTS: Family = Family {
     labels: &["route", "code"],
     help: "Requests that were answered, by what they asked for and the class of the answer.",
 };
-const WORKERS: Family = Family {
-    name: "hospital_workers",
-    kind: Kind::Gauge,
-    labels: &["state"],
-    help: "Workers that there are, by what they are about.",
-};
+const WORKERS: Family =
+    Family { name: "hospital_workers", kind: Kind::Gauge, labels: &["state"], help: "Workers by state." };
 const RESTARTS: Family = Family {
     name: "hospital_worker_restarts_total",
     kind: Kind::Counter,
@@ -65,7 +63,7 @@ const GENERATION: Family = Family {
 const BUILD: Family =
     Family { name: "hospital_build_info", kind: Kind::Info, labels: &["version"], help: "The version of hospital." };
 
-/// The labels of the two entries of [`Tally::rounds`].
+/// The labels of the two entries of [`Counters::rounds`].
 const ROUND_OUTCOMES: [&str; 2] = ["pass", "fail"];
 
 /// The contents of `/metrics`.
@@ -75,7 +73,22 @@ pub(crate) struct Figures {
     pub(crate) outcomes: Vec<Outcome>,
     /// When they ran, in the same order.
     pub(crate) ran: Vec<SystemTime>,
-    pub(crate) tally: Tally,
+    pub(crate) counters: Counters,
+}
+
+/// What the observer knows about the checks in the suite and about the service. Strangers see a number instead of the name
+/// of a check.
+pub(super) fn figures(suite: &Suite, disclosed: bool, observer: &dyn Observer) -> Figures {
+    let mut figures = Figures { outcomes: Vec::new(), ran: Vec::new(), counters: observer.counters() };
+    for (number, check) in (1..).zip(suite.checks()) {
+        let Some(last) = observer.last_run(&check.id) else { continue };
+        let finding = Finding { status: last.status, context: None, perfdata: last.figures };
+        let age = last.at.elapsed().unwrap_or_default() + last.elapsed;
+        let outcome = Outcome { check: check.clone(), finding, elapsed: last.elapsed, age };
+        figures.outcomes.push(if disclosed { outcome } else { outcome.anonymous(number) });
+        figures.ran.push(last.at);
+    }
+    figures
 }
 
 /// Appends the whole exposition.
@@ -84,7 +97,7 @@ pub(crate) fn write(figures: &Figures, syntax: Syntax, out: &mut Vec<u8>) {
         let mut out = Exposition::new(syntax, text);
         prometheus::checks(&figures.outcomes, &mut out)?;
         last_runs(figures, &mut out)?;
-        service(&figures.tally, &mut out)?;
+        service(&figures.counters, &mut out)?;
         out.end()
     });
 }
@@ -97,31 +110,31 @@ fn last_runs(figures: &Figures, out: &mut Exposition<'_>) -> fmt::Result {
     Ok(())
 }
 
-fn service(tally: &Tally, out: &mut Exposition<'_>) -> fmt::Result {
+fn service(counters: &Counters, out: &mut Exposition<'_>) -> fmt::Result {
     out.family(&ROUNDS)?;
-    for (outcome, count) in ROUND_OUTCOMES.iter().zip(tally.rounds) {
+    for (outcome, count) in ROUND_OUTCOMES.iter().zip(counters.rounds) {
         out.sample(&ROUNDS, &[outcome], count)?;
     }
     out.family(&REQUESTS)?;
-    for (route, counts) in Route::ALL.iter().zip(tally.requests) {
+    for (route, counts) in RouteLabel::ALL.iter().zip(counters.requests) {
         for (class, count) in Class::ALL.iter().zip(counts) {
             out.sample(&REQUESTS, &[route.word(), class.word()], count)?;
         }
     }
     out.family(&WORKERS)?;
-    for (standing, count) in Standing::ALL.iter().zip(tally.workers) {
+    for (standing, count) in Standing::ALL.iter().zip(counters.workers) {
         out.sample(&WORKERS, &[standing.word()], count)?;
     }
     out.family(&RESTARTS)?;
-    for (cause, count) in Cause::ALL.iter().zip(tally.restarts) {
+    for (cause, count) in Cause::ALL.iter().zip(counters.restarts) {
         out.sample(&RESTARTS, &[cause.word()], count)?;
     }
     out.family(&RELOAD_SUCCESSFUL)?;
-    out.sample(&RELOAD_SUCCESSFUL, &[], u8::from(tally.reload_successful))?;
+    out.sample(&RELOAD_SUCCESSFUL, &[], u8::from(counters.reload_successful))?;
     out.family(&RELOADED)?;
-    out.sample(&RELOADED, &[], seconds(tally.reloaded))?;
+    out.sample(&RELOADED, &[], seconds(counters.reloaded))?;
     out.family(&GENERATION)?;
-    out.sample(&GENERATION, &[], tally.generation)?;
+    out.sample(&GENERATION, &[], counters.generation)?;
     out.family(&BUILD)?;
     out.sample(&BUILD, &[env!("CARGO_PKG_VERSION")], 1)
 }
@@ -147,8 +160,8 @@ mod tests {
         }
         let ran = SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_250);
         let mut requests = [[0; 3]; 5];
-        requests[Route::Checks as usize] = [1_000_000, 2, 3];
-        let tally = Tally {
+        requests[RouteLabel::Checks as usize] = [1_000_000, 2, 3];
+        let counters = Counters {
             requests,
             rounds: [7, 1],
             workers: [0, 3, 1, 0, 0, 0],
@@ -157,7 +170,7 @@ mod tests {
             reload_successful: true,
             reloaded: ran,
         };
-        Figures { ran: vec![ran; outcomes.len()], outcomes, tally }
+        Figures { ran: vec![ran; outcomes.len()], outcomes, counters }
     }
 
     fn written(figures: &Figures, syntax: Syntax) -> String {
@@ -214,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs prometheus: run tests/run"]
+    #[ignore = "needs promtool"]
     fn promtool_has_no_complaint() {
         for outcomes in [sample(&ALL).outcomes, hostile().outcomes, vec![]] {
             promtool_accepts(&written(&figures(outcomes), Syntax::Text));

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use super::counters;
+use super::counters::RouteLabel;
 use hospital_http::Method;
 
 /// What a request asks for.
@@ -28,14 +28,14 @@ pub enum Route<'a> {
 }
 
 impl Route<'_> {
-    /// The route that it is counted under.
-    pub(crate) fn counted(&self) -> counters::Route {
+    /// What it is counted under.
+    pub(crate) fn label(&self) -> RouteLabel {
         match self {
-            Route::Checks(..) => counters::Route::Checks,
-            Route::Live(_) => counters::Route::Live,
-            Route::Ready(..) => counters::Route::Ready,
-            Route::Metrics(_) => counters::Route::Metrics,
-            Route::Elsewhere | Route::NotAllowed | Route::Malformed => counters::Route::Other,
+            Route::Checks(..) => RouteLabel::Checks,
+            Route::Live(_) => RouteLabel::Live,
+            Route::Ready(..) => RouteLabel::Ready,
+            Route::Metrics(_) => RouteLabel::Metrics,
+            Route::Elsewhere | Route::NotAllowed | Route::Malformed => RouteLabel::Other,
         }
     }
 }
@@ -54,7 +54,7 @@ pub struct Query {
 }
 
 /// The methods that are answered, for the Allow field of a 405.
-pub(crate) const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
+pub(crate) const ALLOW: &str = "GET, HEAD, OPTIONS";
 
 /// Finds out what a method and a request target (RFC 9112, 3.2) ask for. All paths are below `prefix`, which is empty
 /// or begins with a slash.

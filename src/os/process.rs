@@ -11,8 +11,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{ForkResult, Pid, getpid, getppid};
 
 use super::descriptors::retry;
-use super::signals;
-use super::tree;
+use super::{signals, tree};
 
 /// Which side of a fork this is.
 pub(crate) enum Forked {
@@ -139,7 +138,7 @@ pub(crate) fn change_environment<'a>(
     set: impl IntoIterator<Item = (&'a str, &'a str)>,
     remove: impl IntoIterator<Item = &'a str>,
 ) {
-    // SAFETY: called in a freshly forked worker, which has one thread.
+    // SAFETY: called in a freshly forked worker and at the start of a command, which have one thread.
     unsafe {
         for name in remove {
             std::env::remove_var(name);

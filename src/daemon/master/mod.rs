@@ -4,6 +4,7 @@
 pub(crate) mod command;
 mod deaths;
 pub(crate) mod fleet;
+pub(crate) mod handled;
 mod keeper;
 mod pidfile;
 mod state;
@@ -15,7 +16,7 @@ use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::worker::Post;
+use super::worker::WorkerContext;
 use crate::config::Given;
 use crate::daemon::generation::GenerationConfig;
 use crate::daemon::listen::{self, Listener};
@@ -23,11 +24,9 @@ use crate::daemon::shared::casebook::Casebook;
 use crate::daemon::shared::scoreboard::{SLOTS, Scoreboard};
 use crate::daemon::shared::snapshot::Snapshot;
 use crate::error::Error;
-use crate::os::descriptors;
-use crate::os::memory;
 use crate::os::process::{self, Forked};
 use crate::os::signals::{self, Inbox, Signal};
-use crate::os::{systemd, tree};
+use crate::os::{descriptors, memory, systemd, tree};
 use command::Command;
 use deaths::Coroner;
 use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing, WorkerEnd};
@@ -43,7 +42,7 @@ pub(crate) enum Ended {
     /// This is the master, and it is done.
     Stopped(u8),
     /// This is a forked worker. Everything that belongs to the master is closed; this is the worker's task.
-    Forked(Box<Post>),
+    Forked(Box<WorkerContext>),
 }
 
 /// The master process.
@@ -93,7 +92,7 @@ impl Master {
             Some(inheritance) => listen::take_over(&inheritance.sockets, settings.sockets.backlog)?,
             None => listen::open(settings, config.identity.owner())?,
         };
-        let handled = command::SIGNALS.iter().map(|(signal, _)| *signal);
+        let handled = handled::SIGNALS.map(|(signal, _)| signal);
         let signals = Inbox::new(handled).map_err(cannot("cannot install signal handlers"))?;
         signals::unblock_all().map_err(cannot("cannot unblock signals"))?;
         let pidfile = succession::pidfile(&config, inheritance.as_ref())
@@ -140,7 +139,7 @@ impl Master {
                     match self.perform(action) {
                         Flow::On(more) => results.extend(more),
                         Flow::Worker { slot, generation, master } => {
-                            return Ok(Ended::Forked(Box::new(self.into_post(slot, generation, master))));
+                            return Ok(Ended::Forked(Box::new(self.into_context(slot, generation, master))));
                         }
                         Flow::Stop(code) => return Ok(self.end(code)),
                     }
@@ -165,7 +164,7 @@ impl Master {
         let mut events = self.newly_ready();
         events.extend(self.succession_event());
         for received in self.signals.take() {
-            let Some(command) = command::of(received) else { continue };
+            let Some(command) = handled::command(received) else { continue };
             if command != Command::Reap {
                 tracing::info!("{}: {command:?}", received.signal);
             }
@@ -276,12 +275,12 @@ impl Master {
     }
 
     /// In the child: keeps what belongs to a worker, and by dropping the rest closes what belongs to the master.
-    fn into_post(mut self, slot: usize, generation: Generation, master: i32) -> Post {
+    fn into_context(mut self, slot: usize, generation: Generation, master: i32) -> WorkerContext {
         let config = self.configs.remove(&generation).expect("a generation that is forked has a configuration");
         if let Err(error) = config.enter() {
             tracing::warn!("cannot go to the directory of generation {generation}: {error}");
         }
-        Post {
+        WorkerContext {
             slot,
             master,
             generation,
@@ -291,7 +290,7 @@ impl Master {
             snapshot: self.snapshot,
             casebook: self.coroner.casebook(),
             lifeline: self.lifeline.0,
-            bell: self.bell.1,
+            wake_master: self.bell.1,
         }
     }
 
@@ -361,7 +360,7 @@ impl Master {
                 tracing::warn!("changed from {before} to {after}: that takes {taken_by}");
             }
         }
-        new.configuration.warn_of_unheeded();
+        new.warn();
     }
 
     // --- the beginning and the end -----------------------------------------------------------------

@@ -7,10 +7,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::os::filesystem::{absolute, beginning, open_locked, remove_held};
+use crate::os::filesystem::{absolute, open_locked, read_file, remove_held};
 
 /// How many bytes a pid takes at most, with its end of line.
-const LONGEST: u64 = 16;
+const LONGEST: usize = 16;
 
 /// A pidfile that this process holds. The lock ends with the process, however that ends.
 #[derive(Debug)]
@@ -32,9 +32,9 @@ impl PidFile {
             if error.kind() != io::ErrorKind::WouldBlock {
                 return unwritable(error);
             }
-            // Only for the message: if the file is empty, it says "another process".
-            let holder = beginning(path, LONGEST).unwrap_or_default();
-            let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
+            // Only for the message.
+            let holder = read_file(path).ok().and_then(|text| text.trim().parse::<u32>().ok());
+            let holder = holder.map_or_else(|| "another process".to_owned(), |pid| pid.to_string());
             refuse(format!("a running server holds it ({holder}): stop that one, or choose another file"))
         })?;
         let mut held = PidFile::held(path, file);
@@ -54,7 +54,7 @@ impl PidFile {
 
     /// Whether it contains our pid. The descriptor is asked: anything may stand at the path by now.
     pub(super) fn is_mine(&self) -> bool {
-        let mut text = [0; LONGEST as usize];
+        let mut text = [0; LONGEST];
         let read = self.file.read_at(&mut text, 0);
         read.is_ok_and(|length| text[..length].trim_ascii() == std::process::id().to_string().as_bytes())
     }

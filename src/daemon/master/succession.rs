@@ -11,21 +11,16 @@ use std::process::{Command, ExitStatus};
 
 use serde::{Deserialize, Serialize};
 
-use super::GenerationConfig;
-use super::Master;
-use super::cannot;
 use super::fleet::{Event, Generation, Pid};
 use super::pidfile::PidFile;
-use super::send;
+use super::{GenerationConfig, Master, cannot, send};
 use crate::config::{Given, SUCCESSION};
 use crate::daemon::listen::{self, Handover, Listener};
 use crate::error::Error;
 use crate::model::duration;
-use crate::os::descriptors;
 use crate::os::filesystem::absolute;
-use crate::os::process;
 use crate::os::signals::Signal;
-use crate::os::systemd;
+use crate::os::{descriptors, process, systemd};
 
 /// What a new master takes over.
 #[derive(Debug, Serialize, Deserialize)]

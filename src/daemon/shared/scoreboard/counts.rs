@@ -5,10 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, SystemTime};
 
-use super::Board;
-use super::SLOTS;
-use super::Scoreboard;
-use crate::endpoint::counters::{Cause, Class, Restarts, Route, Standing, Tally};
+use super::{Board, SLOTS, Scoreboard};
+use crate::endpoint::counters::{Cause, Class, Counters, Restarts, RouteLabel, Standing};
 
 /// The figures that the master notes.
 #[repr(C)]
@@ -27,7 +25,7 @@ pub(super) struct Master {
 /// The counts of one worker, apart from those of others, so that busy workers do not slow each other down.
 #[repr(C, align(128))]
 pub(super) struct Worker {
-    requests: [[AtomicU64; Class::ALL.len()]; Route::ALL.len()],
+    requests: [[AtomicU64; Class::ALL.len()]; RouteLabel::ALL.len()],
     rounds: [AtomicU64; 2],
 }
 
@@ -38,7 +36,7 @@ impl Scoreboard {
     }
 
     /// The worker has answered a request.
-    pub(crate) fn count_request(&self, slot: usize, route: Route, status: u16) {
+    pub(crate) fn count_request(&self, slot: usize, route: RouteLabel, status: u16) {
         self.board.workers[slot].requests[route as usize][Class::of(status) as usize].fetch_add(1, Relaxed);
     }
 
@@ -73,10 +71,10 @@ impl Scoreboard {
     }
 
     /// All counts.
-    pub(crate) fn tally(&self) -> Tally {
+    pub(crate) fn counters(&self) -> Counters {
         let Master { used, generation, restarts, reload_failed, reloaded, standings } = &self.board.master;
         let reloaded = Duration::from_millis(reloaded.load(Relaxed));
-        let mut tally = Tally {
+        let mut counters = Counters {
             requests: Default::default(),
             rounds: [0; 2],
             workers: Default::default(),
@@ -88,8 +86,8 @@ impl Scoreboard {
         let Board { workers, slots, .. } = self.board;
         let used = used.load(Relaxed) as usize;
         for ((Worker { requests, rounds }, slot), standing) in workers.iter().zip(slots).zip(standings).take(used) {
-            add(tally.requests.as_flattened_mut(), requests.as_flattened());
-            add(&mut tally.rounds, rounds);
+            add(counters.requests.as_flattened_mut(), requests.as_flattened());
+            add(&mut counters.rounds, rounds);
             let standing = standing.load(Relaxed).checked_sub(1).map(|standing| Standing::ALL[standing as usize]);
             // The master does not hear of rounds, so the slot tells whether one is running.
             let standing = match standing {
@@ -97,10 +95,10 @@ impl Scoreboard {
                 standing => standing,
             };
             if let Some(standing) = standing {
-                tally.workers[standing as usize] += 1;
+                counters.workers[standing as usize] += 1;
             }
         }
-        tally
+        counters
     }
 }
 
@@ -123,14 +121,14 @@ mod tests {
         for slot in [0, 3, 0] {
             // As before each fork.
             board.clear(slot);
-            board.count_request(slot, Route::Ready, 503);
+            board.count_request(slot, RouteLabel::Ready, 503);
             board.count_round(slot, true);
         }
         board.count_round(3, false);
-        let tally = board.tally();
-        assert_eq!(tally.requests[Route::Ready as usize], [0, 0, 3]);
-        assert_eq!(tally.requests.as_flattened().iter().sum::<u64>(), 3);
-        assert_eq!(tally.rounds, [3, 1]);
+        let counters = board.counters();
+        assert_eq!(counters.requests[RouteLabel::Ready as usize], [0, 0, 3]);
+        assert_eq!(counters.requests.as_flattened().iter().sum::<u64>(), 3);
+        assert_eq!(counters.rounds, [3, 1]);
     }
 
     #[test]
@@ -140,23 +138,23 @@ mod tests {
             board.clear(slot);
             board.set_standing(slot, Some(standing));
         }
-        assert_eq!(board.tally().workers, [1; 6]);
+        assert_eq!(board.counters().workers, [1; 6]);
         board.set_busy(Standing::Idle as usize, true);
         // Only an idle worker can be shown as busy.
         board.set_busy(Standing::Draining as usize, true);
-        assert_eq!(board.tally().workers, [1, 0, 2, 1, 1, 1]);
+        assert_eq!(board.counters().workers, [1, 0, 2, 1, 1, 1]);
         (0..6).for_each(|slot| board.set_standing(slot, None));
-        assert_eq!(board.tally().workers, [0; 6]);
+        assert_eq!(board.counters().workers, [0; 6]);
     }
 
     #[test]
     fn a_bad_reload_leaves_the_time_of_the_last_good_one() {
         let board = board();
         board.set_reloaded(true);
-        let good = board.tally();
+        let good = board.counters();
         assert!(good.reload_successful && good.reloaded.elapsed().expect("it was just now") < Duration::from_secs(10));
         board.set_reloaded(false);
-        let bad = board.tally();
+        let bad = board.counters();
         assert!(!bad.reload_successful && bad.reloaded == good.reloaded);
     }
 }
