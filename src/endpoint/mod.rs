@@ -75,11 +75,11 @@ impl Default for EndpointSettings {
 /// Which checks a request asks for, and how it wants them reported.
 #[derive(Clone, Debug)]
 pub struct CheckRequest {
-    part: Suite,
+    pub(crate) part: Suite,
     /// All checks that there were then.
     whole: Suite,
     presentation: Presentation,
-    limit: Option<Duration>,
+    pub(crate) limit: Option<Duration>,
 }
 
 /// How checks are reported.
@@ -139,18 +139,6 @@ impl CheckRequest {
     pub(crate) fn for_all(suite: Suite) -> CheckRequest {
         let presentation = Presentation { dialect: Dialect::Format(&FORMATS[0]), disclosed: true, verbose: false };
         CheckRequest { part: suite.clone(), whole: suite, presentation, limit: None }
-    }
-
-    /// The same with this limit.
-    #[cfg(test)]
-    pub(crate) fn within(self, limit: Duration) -> CheckRequest {
-        CheckRequest { limit: Some(limit), ..self }
-    }
-
-    /// The same, for a part of its checks.
-    #[cfg(test)]
-    pub(crate) fn part(self, part: Suite) -> CheckRequest {
-        CheckRequest { part, ..self }
     }
 
     /// The checks to run.

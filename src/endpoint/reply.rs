@@ -152,3 +152,39 @@ fn freshness(lifetime: Duration, is_personal: bool) -> String {
     let whose = if is_personal { "private, " } else { "" };
     format!("{whose}max-age={}", lifetime.as_secs())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(reply: &mut Reply, text: &str) {
+        reply.text(RouteLabel::Live, 200, text);
+    }
+
+    #[test]
+    fn a_body_that_is_being_sent_stays_as_it_is_and_is_shared_by_what_is_the_same() {
+        let mut reply = Reply::default();
+        text(&mut reply, "first");
+        let sent = reply.body.clone();
+        text(&mut reply, "first");
+        assert!(Arc::ptr_eq(&sent, &reply.body));
+        text(&mut reply, "second");
+        assert_eq!((sent.as_slice(), reply.body.as_slice()), (&b"first"[..], &b"second"[..]));
+        let memory = reply.body.as_ptr();
+        text(&mut reply, "third");
+        assert_eq!(memory, reply.body.as_ptr(), "nobody had the second");
+    }
+
+    #[test]
+    fn the_memory_of_a_large_body_is_freed_once_nobody_is_being_sent_it() {
+        let mut reply = Reply::default();
+        text(&mut reply, "small");
+        assert!(!reply.release());
+        text(&mut reply, &"x".repeat(2 * KEPT_CAPACITY));
+        let sent = reply.body.clone();
+        assert!(!reply.release());
+        drop(sent);
+        assert!(reply.release());
+        assert_eq!(reply.body.capacity(), 0);
+    }
+}

@@ -54,7 +54,7 @@ pub trait Stream: Read + Write {
 pub enum Step {
     /// There is a request: [`Connection::respond`].
     Asked,
-    /// There is something else than a request: [`Connection::reject`].
+    /// There is something else than a request: [`Connection::respond`] to that too.
     Rejected(Rejection),
     /// The stream has nothing to read.
     AwaitsInput,
@@ -169,10 +169,6 @@ impl Connection {
                     Ok(())
                 }
                 Need::Read => match stream.read(&mut reader.buffer) {
-                    Ok(0) => {
-                        self.end();
-                        Ok(())
-                    }
                     Ok(count) => {
                         let buffer = std::mem::take(&mut reader.buffer);
                         let result = self.receive(&buffer[..count], now, reader);
@@ -180,18 +176,12 @@ impl Connection {
                         result
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return Step::AwaitsInput,
-                    Err(error) => {
-                        self.fail(error.kind());
-                        Ok(())
-                    }
+                    Err(error) => self.fail(error.kind()),
                 },
                 Need::Write => match stream.write(self.output()) {
                     Ok(count) => self.sent(count, now, reader),
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return Step::AwaitsRoom,
-                    Err(error) => {
-                        self.fail(error.kind());
-                        Ok(())
-                    }
+                    Err(error) => self.fail(error.kind()),
                 },
             };
             if let Err(rejection) = result {
@@ -201,10 +191,11 @@ impl Connection {
     }
 
     /// The client is gone, unless a signal came in between.
-    fn fail(&mut self, error: ErrorKind) {
+    fn fail(&mut self, error: ErrorKind) -> Result<(), Rejection> {
         if error != ErrorKind::Interrupted {
             self.close();
         }
+        Ok(())
     }
 
     /// What it needs next.
@@ -241,9 +232,13 @@ impl Connection {
         matches!(self.state, State::Reading) && self.input.is_empty()
     }
 
-    /// Takes in bytes from the client.
+    /// Takes in bytes from the client. If there are none, it sends no more.
     pub(crate) fn receive<M>(&mut self, bytes: &[u8], now: Instant, reader: &mut Reader<M>) -> Result<(), Rejection> {
         match &mut self.state {
+            _ if bytes.is_empty() => {
+                self.end();
+                Ok(())
+            }
             State::Reading => {
                 if self.input.is_empty() && self.empty_lines == 0 {
                     self.deadline = now + reader.patience.header;
@@ -344,30 +339,32 @@ impl Connection {
         self.peer
     }
 
-    /// Answers the request.
+    /// Answers the request, or what was rejected; that closes the connection afterwards.
     pub fn respond(&mut self, response: Response<'_>, now: Instant) {
-        let Some(head) = self.asked() else { return };
-        let close = response.close || !head.keep_alive;
-        // A client that has not announced a close may have sent more. Closing on that sends a reset, which would
-        // overtake a long answer.
-        let after = if head.has_body || close && head.keep_alive {
-            After::Linger
-        } else if close {
-            After::Close
-        } else {
-            After::Read
-        };
-        let (head_only, minor, length) = (head.method == Method::Head, head.minor, head.length);
-        self.input.drain(..length);
-        self.empty_lines = 0;
-        self.write(response, after, head_only, minor, now);
-    }
-
-    /// Answers a request that could not be read, and closes the connection afterwards.
-    pub fn reject(&mut self, response: Response<'_>, now: Instant) {
-        let head_only = self.input.starts_with(b"HEAD ");
-        self.input.clear();
-        self.write(response, After::Linger, head_only, 1, now);
+        match &self.state {
+            State::Asked(head) => {
+                let close = response.close || !head.keep_alive;
+                // A client that has not announced a close may have sent more. Closing on that sends a reset, which would
+                // overtake a long answer.
+                let then = if head.has_body || close && head.keep_alive {
+                    After::Linger
+                } else if close {
+                    After::Close
+                } else {
+                    After::Read
+                };
+                let (head_only, minor, length) = (head.method == Method::Head, head.minor, head.length);
+                self.input.drain(..length);
+                self.empty_lines = 0;
+                self.write(response, then, head_only, minor, now);
+            }
+            State::Reading => {
+                let head_only = self.input.starts_with(b"HEAD ");
+                self.input.clear();
+                self.write(response, After::Linger, head_only, 1, now);
+            }
+            State::Writing { .. } | State::Lingering { .. } | State::Closed => {}
+        }
     }
 
     fn write(&mut self, response: Response<'_>, then: After, head_only: bool, minor: u8, now: Instant) {

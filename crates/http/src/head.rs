@@ -156,7 +156,8 @@ impl Head {
 #[derive(Clone, Debug)]
 pub struct Reader<M = ()> {
     limits: Limits,
-    pub(crate) patience: Patience,
+    /// How long its connections wait.
+    pub patience: Patience,
     /// What the next read goes into.
     pub(crate) buffer: Box<[u8]>,
     /// The bytes of the last head, which are only valid with `head`.

@@ -87,7 +87,7 @@ impl Talk {
 
     fn reject(&mut self, rejection: Rejection) {
         let (status, why) = rejection.answer();
-        self.connection.reject(response(status, &body(why)), self.now);
+        self.connection.respond(response(status, &body(why)), self.now);
     }
 
     fn heard(&self) -> &str {

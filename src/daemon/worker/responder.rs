@@ -44,24 +44,8 @@ impl Responder {
         self.access.is_some()
     }
 
-    /// Replies to the request of a connection, and closes that afterwards if `close`.
+    /// Replies to what a connection has received, and closes that afterwards if `close`.
     pub(super) fn respond(&mut self, connection: &mut Connection, reply: &Reply, close: bool, now: Instant) {
-        self.send(connection, Connection::respond, reply, close, now);
-    }
-
-    /// Replies to what is not a request.
-    pub(super) fn reject(&mut self, connection: &mut Connection, reply: &Reply, now: Instant) {
-        self.send(connection, Connection::reject, reply, true, now);
-    }
-
-    fn send(
-        &mut self,
-        connection: &mut Connection,
-        give: fn(&mut Connection, Response<'_>, Instant),
-        reply: &Reply,
-        close: bool,
-        now: Instant,
-    ) {
         let Responder { process, replies, date, lines, access } = self;
         let date = date.text(now, SystemTime::now);
         if let Some(access) = access {
@@ -83,7 +67,7 @@ impl Responder {
         let fixed = ["Server: hospital\r\nDate: ", date];
         let id = ["\r\nX-Request-Id: ", process, number.format(*replies), "\r\n"];
         fixed.into_iter().chain(fields).chain(id).for_each(|part| lines.push_str(part));
-        give(connection, Response { status: reply.status, fields: lines, body: &reply.body, close }, now);
+        connection.respond(Response { status: reply.status, fields: lines, body: &reply.body, close }, now);
         *replies += 1;
     }
 }

@@ -285,7 +285,11 @@ mod tests {
         });
         let quick = Check { blocking: false, ..Check::new("quick", |_| Finding::PASS) };
         let suite: Suite = [Check { timeout: LONG, ..slow }, quick].into_iter().map(Arc::new).collect();
-        let hurried = |limit| CheckRequest::for_all(suite.clone()).within(Duration::from_secs(limit));
+        let hurried = |limit| {
+            let mut request = CheckRequest::for_all(suite.clone());
+            request.limit = Some(Duration::from_secs(limit));
+            request
+        };
         let (woken, wakes) = mpsc::channel();
         let mut rounds = Rounds::new(Runner::new(move || woken.send(()).unwrap_or_default()), LONG);
         let mut found = 0;
