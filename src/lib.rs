@@ -9,9 +9,8 @@
 //!           worker  worker  worker     one mio loop each, on the shared listener
 //! ```
 //!
-//! How a setting becomes an answer, in reading order: environment → `config` → `collect` → `daemon::generation` →
-//! `daemon::listen` → `daemon::master` forks → `daemon::worker` accepts → `hospital_http` yields a request → `endpoint` →
-//! `round` → `endpoint` → `render` → `hospital_http` → socket. `docs/ARCHITECTURE.md` tells it file by file.
+//! `docs/ARCHITECTURE.md` tells the way of a request, a reload and a crash, file by file; `docs/VERSIONS.md` says what
+//! of this crate a program may rely on.
 
 // What `#[healthcheck]` expands to begins with `::hospital`, inside this crate too.
 extern crate self as hospital;
@@ -46,10 +45,13 @@ pub use checks::plugin::assert_plugin;
 pub use checks::tcp::assert_tcp;
 pub use checks::unix::assert_unix;
 
-// Runs the code in this document with the library's examples.
+// Runs the code in these documents with the library's examples.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/DEVELOPER.md")]
 mod developer {}
+#[cfg(doctest)]
+#[doc = include_str!("../docs/VERSIONS.md")]
+mod versions {}
 
 /// An assertion whose finding is dropped would verify nothing:
 ///

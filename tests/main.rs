@@ -86,6 +86,7 @@ mod library {
 
 /// The tree itself: its documents and its dependencies.
 mod project {
+    mod contributing;
     mod dependencies;
     mod docs;
     mod fuzz_seeds;

@@ -7,9 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use regex_lite::Regex;
-
-use super::{Action, Kind, Opt, Options, Runs};
+use super::support::pattern::Pattern;
+use super::{Action, Kind, Opt, Options, Runs, default_deadline};
 use crate::model::check::{Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
 use crate::model::{amount, duration};
@@ -45,7 +44,7 @@ pub struct Expected {
     /// It has at most this many bytes.
     pub max_size: Option<u64>,
     /// Its first MiB has a match.
-    pub content: Option<Regex>,
+    pub content: Option<Pattern>,
     /// It belongs to the user with this number.
     pub owner: Option<u32>,
     /// It has exactly these permissions, as in `0o640`.
@@ -62,7 +61,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         max_age: options.parse("max_age", duration::parse)?,
         min_size: options.parse("min_size", amount::size)?,
         max_size: options.parse("max_size", amount::size)?,
-        content: options.parse("match", Regex::new)?,
+        content: options.parse("match", str::parse)?,
         owner: options.parse("owner", owner)?,
         mode: options.parse("mode", mode)?,
     };
@@ -153,7 +152,7 @@ impl Expected {
         }
         if let Some(pattern) = &self.content {
             let content = content(path, found).map_err(|error| cannot("read", path, &error))?;
-            if !pattern.is_match(&content) {
+            if !pattern.is_in(&content, default_deadline()).map_err(|error| cannot("search", path, &error))? {
                 let searched = found.len().min(SEARCHED);
                 differs(format!("a match of {:?}", pattern.as_str()), format!("none in {}", amount::spoken(searched)));
             }
@@ -163,13 +162,13 @@ impl Expected {
 }
 
 /// The first part of a regular file. Other files are not opened: a pipe would wait for a writer.
-fn content(path: &Path, found: &Metadata) -> io::Result<String> {
+fn content(path: &Path, found: &Metadata) -> io::Result<Vec<u8>> {
     if !found.is_file() {
         return Err(io::Error::other(format!("it is {}", type_of(found))));
     }
     let mut bytes = Vec::new();
     File::open(path)?.take(SEARCHED).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(bytes)
 }
 
 fn type_of(found: &Metadata) -> &'static str {

@@ -21,7 +21,7 @@ pub mod unix;
 pub use crate::model::check::Action;
 pub use support::options::Options;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::model::check::{Code, DEFAULT_TIMEOUT, Deadline, Finding, Reason, Status};
 use support::secrets::Secrets;
@@ -143,15 +143,6 @@ fn result(finding: Finding) -> crate::model::check::Result {
     }
 }
 
-/// How long a kind may wait: slightly less than it is given, so that it can report what it waited for before the round
-/// gives up on it.
-fn patience(deadline: Deadline) -> Duration {
-    const MARGIN: Duration = Duration::from_millis(100);
-    let left = deadline.remaining(Instant::now());
-    // Zero would mean "for ever" to the calls that take a timeout.
-    (left - MARGIN.min(left / 10)).max(Duration::from_millis(1))
-}
-
 /// The deadline of an assertion that is called directly.
 fn default_deadline() -> Deadline {
     Deadline::at(Instant::now() + DEFAULT_TIMEOUT)
@@ -162,13 +153,17 @@ fn since(began: Instant) -> String {
     format!("in {} ms", began.elapsed().as_millis())
 }
 
-/// The beginning of a text from outside, escaped, so that a message stays on one line. Secrets are hidden before it is
-/// cut and escaped: afterwards they could not be found.
-fn excerpt(text: &str, hidden: &Secrets) -> String {
+/// The beginning of a text from outside, escaped, so that a message stays on one line; `total` is how many bytes it has with
+/// what is not kept of it. Secrets are hidden before it is cut and escaped: afterwards they could not be found.
+fn excerpt(beginning: &[u8], total: usize, hidden: &Secrets) -> String {
     const SHOWN: usize = 120;
-    let text = hidden.scrub_cut(text);
+    // Enough for what is shown and a secret that is cut off at its end.
+    let kept = &beginning[..beginning.len().min(16 * 1024)];
+    let text = String::from_utf8_lossy(kept);
+    let text =
+        hidden.scrub_cut(if kept.len() < total { text.trim_end_matches(char::REPLACEMENT_CHARACTER) } else { &text });
     match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{:?}… ({} bytes in all)", &text[..end], text.len()),
+        Some((end, _)) => format!("{:?}… ({total} bytes in all)", &text[..end]),
         None => format!("{text:?}"),
     }
 }

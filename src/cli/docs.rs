@@ -1,5 +1,7 @@
 //! The tables in `docs/`, compared with the code that they describe.
 
+use std::time::Duration;
+
 use clap::Arg;
 
 use super::command;
@@ -131,6 +133,81 @@ fn every_metric_is_in_endpoint_md() {
     let expected: Vec<_> = prometheus::FAMILIES.iter().chain(&metrics::FAMILIES).map(row).collect();
     let rows: Vec<_> = rows("ENDPOINT.md").into_iter().filter(|row| row.starts_with("| `hospital_")).collect();
     assert!(rows == expected, "docs/ENDPOINT.md should have these rows:\n{}", expected.join("\n"));
+}
+
+/// The tables of deadlines in ARCHITECTURE.md, as (what, how long, where).
+fn deadlines() -> Vec<[String; 3]> {
+    let text = include_str!("../../docs/ARCHITECTURE.md");
+    let section = text.split("\n## ").find(|section| section.starts_with("Deadlines")).expect("it is there");
+    let cells = |row: &str| {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+        <[String; 3]>::try_from(cells).ok()
+    };
+    section.lines().filter_map(cells).filter(|[_, _, place]| place.starts_with('`')).collect()
+}
+
+/// The duration at the beginning of a text such as "100 ms earlier".
+fn duration(text: &str) -> Duration {
+    let mut words = text.split([' ', ',']);
+    let (number, unit) = (words.next().expect("a number"), words.next().expect("a unit"));
+    humantime::parse_duration(&format!("{number}{unit}")).unwrap_or_else(|error| panic!("{text:?}: {error}"))
+}
+
+#[test]
+fn every_deadline_in_architecture_md_is_that_of_the_code() {
+    let command = command();
+    let serve = command.find_subcommand("serve").expect("there is such a subcommand");
+    let mut flags: Vec<_> =
+        serve.get_arguments().filter(|arg| arg.get_value_names().is_some_and(|names| names[0] == "TIME")).collect();
+    for [what, told, place] in deadlines() {
+        let mut names = place.split('`').skip(1).step_by(2);
+        let name = names.next().expect("it begins with one");
+        let actual = match name.strip_prefix("--") {
+            Some(flag) => {
+                let at = flags.iter().position(|arg| arg.get_long() == Some(flag));
+                let arg =
+                    flags.remove(at.unwrap_or_else(|| panic!("{what}: there is no --{flag}, or it was told twice")));
+                let default = arg.get_default_values()[0].to_string_lossy();
+                humantime::parse_duration(&default).unwrap_or_else(|error| panic!("{default}: {error}"))
+            }
+            None => {
+                let path = names.next().unwrap_or_else(|| panic!("{what}: in which file is {name}?"));
+                constant(name, path)
+            }
+        };
+        assert_eq!(duration(&told), actual, "{what}");
+    }
+    let forgotten: Vec<_> = flags.iter().filter_map(|arg| arg.get_long()).collect();
+    assert!(forgotten.is_empty(), "ARCHITECTURE.md does not tell where {forgotten:?} stand among the deadlines");
+}
+
+/// The value of `const NAME: Duration = Duration::from_…(…);` in a file.
+fn constant(name: &str, path: &str) -> Duration {
+    let text = std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR")));
+    let text = text.unwrap_or_else(|error| panic!("{path}: {error}"));
+    let (_, value) = text
+        .split_once(&format!("const {name}: Duration = Duration::from_"))
+        .unwrap_or_else(|| panic!("{path} has no {name}"));
+    let (unit, rest) = value.split_once('(').expect("it is a call");
+    let number = rest.split(')').next().and_then(|number| number.parse().ok()).expect("it is a number");
+    match unit {
+        "secs" => Duration::from_secs(number),
+        "millis" => Duration::from_millis(number),
+        other => panic!("{path}: {name} is in {other}"),
+    }
+}
+
+/// Whoever waits has to outlive whom he waits for.
+#[test]
+fn each_deadline_ends_before_the_one_around_it() {
+    let of = |name: &str| {
+        let found = deadlines().into_iter().find(|[_, _, place]| place.starts_with(&format!("`{name}`")));
+        duration(&found.unwrap_or_else(|| panic!("there is no row for {name}"))[1])
+    };
+    let lease = of("--request-timeout") + of("GRACE");
+    let chain = [of("DEFAULT_TIMEOUT"), of("--request-timeout"), lease, of("--timeout")];
+    assert!(chain.is_sorted_by(|inner, outer| inner < outer), "{chain:?}");
+    assert!(of("MARGIN") < of("DEFAULT_TIMEOUT"));
 }
 
 #[test]

@@ -139,9 +139,11 @@ mod tests {
     }
 
     #[test]
-    fn an_executable_is_an_exec_check_with_its_name() {
-        let folder = folder(&[("check_it", "#!/bin/sh\n", 0o755)]);
-        assert_eq!(ids(&collect_folder(&folder).expect("a program is enough")), ["check_it"]);
+    fn an_executable_is_a_check_with_its_name_and_a_plugin_if_it_is_called_like_one() {
+        let folder = folder(&[("check_it", "#!/bin/sh\n", 0o755), ("recheck_it", "#!/bin/sh\n", 0o755)]);
+        let suite = collect_folder(&folder).expect("programs are enough");
+        let found: Vec<_> = suite.checks().iter().map(|check| (check.id.as_str(), check.kind)).collect();
+        assert_eq!(found, [("check_it", "plugin"), ("recheck_it", "exec")]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::functions::registry;
 use crate::model::check::Check;
 use crate::model::id;
 use crate::model::suite::Suite;
-use sources::Stamp;
+use crate::os::stamp::Stamp;
 #[cfg(test)]
 pub(crate) use spec::COMMON;
 use spec::Spec;

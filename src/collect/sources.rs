@@ -1,19 +1,12 @@
 //! What names collect, and the files that it came from, which are reread when they have changed.
 
-use std::fs::{self, Metadata};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use super::{Collected, Collector, Suite};
 use crate::error::Error;
 use crate::model::check::{Check, Code, Finding};
-
-/// Two changes within the granularity of a file's time may look like one; this far apart they do not.
-const GRANULARITY: Duration = Duration::from_millis(50);
+use crate::os::stamp::Stamp;
 
 /// Names, what they collect, and the state of the files that were read.
 #[derive(Clone, Debug)]
@@ -66,7 +59,7 @@ impl Sources {
             if stamp.is_too_fresh() {
                 return None;
             }
-            (&stamp.path, stamp.look).hash(&mut hasher);
+            stamp.hash(&mut hasher);
         }
         Some(hasher.finish())
     }
@@ -104,73 +97,12 @@ fn complaint(error: &Error) -> Check {
     check.title("The files of healthchecks can be used").in_place()
 }
 
-/// The state of a file or folder before it was read.
-#[derive(Clone, Debug)]
-pub(super) struct Stamp {
-    path: PathBuf,
-    look: Option<Look>,
-    taken: SystemTime,
-}
-
-/// What distinguishes one state of a file from another. A change of content, mode or owner changes ctime, and another
-/// file in its place has another inode number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Look {
-    device: u64,
-    number: u64,
-    size: u64,
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    /// Looks at a path before it is read: a change during the reading is noticed afterwards.
-    pub(super) fn take(path: &Path) -> (Stamp, io::Result<Metadata>) {
-        let taken = SystemTime::now();
-        let metadata = fs::metadata(path);
-        let look = metadata.as_ref().ok().map(Look::of);
-        (Stamp { path: path.to_owned(), look, taken }, metadata)
-    }
-
-    fn is_stale(&self) -> bool {
-        // What may not be looked at is not read again: that could only fail.
-        self.differs() || self.is_too_fresh() && fs::metadata(&self.path).is_ok()
-    }
-
-    fn differs(&self) -> bool {
-        match fs::metadata(&self.path) {
-            Ok(metadata) => self.look != Some(Look::of(&metadata)),
-            Err(error) => match error.kind() {
-                // The master may see what a worker with fewer rights cannot: that is no change.
-                io::ErrorKind::PermissionDenied => false,
-                _ => self.look.is_some(),
-            },
-        }
-    }
-
-    /// Whether it had changed so recently that a second change would look the same.
-    fn is_too_fresh(&self) -> bool {
-        let Some(Look { changed: (seconds, nanos), .. }) = self.look else { return false };
-        let changed = Duration::new(seconds.max(0) as u64, nanos as u32);
-        let taken = self.taken.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        taken.checked_sub(changed).is_some_and(|age| age < GRANULARITY)
-    }
-}
-
-impl Look {
-    fn of(metadata: &Metadata) -> Look {
-        Look {
-            device: metadata.dev(),
-            number: metadata.ino(),
-            size: metadata.size(),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
+    use std::fs;
+    use std::path::Path;
+    use std::time::{Duration, Instant};
 
     fn contexts(sources: &Sources) -> Vec<(String, Option<String>)> {
         let deadline = crate::model::check::Deadline::at(Instant::now());

@@ -91,6 +91,15 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The same reason in the words of someone who knows more of the matter.
+    pub(crate) fn told(self, words: impl FnOnce(String) -> String) -> Reason {
+        match self {
+            Reason::Fail(why) => Reason::Fail(words(why)),
+            Reason::Error(why) => Reason::Error(words(why)),
+            Reason::Skip(why) => Reason::Skip(words(why)),
+        }
+    }
+
     /// The check could not decide, because of this error and its chain of sources.
     pub(crate) fn because(error: &dyn Error) -> Reason {
         let mut text = error.to_string();

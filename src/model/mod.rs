@@ -1,6 +1,6 @@
 //! The domain: what a check is, what it found, and what a report says. No operating system, no clock.
 
-pub(crate) mod amount;
+pub mod amount;
 pub mod check;
 pub(crate) mod duration;
 pub(crate) mod id;

@@ -16,9 +16,6 @@ use std::fmt;
 
 use crate::model::report::Report;
 
-/// What is written, and the exit code, for an error that prevents a report.
-type Refusal = fn(error: &str) -> (String, u8);
-
 /// A format: its name, and how to write a report in it.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -41,6 +38,9 @@ pub struct Format {
     /// Whether it is the page for people, which shows more than a report.
     pub(crate) is_page: bool,
 }
+
+/// An error as text and exit code.
+type Refusal = fn(error: &str) -> (String, u8);
 
 impl Format {
     /// The same format with all that is known about each check, if it has room for that.

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixListener;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -114,6 +115,36 @@ fn nginx_shows_a_certificate_that_ends_in_two_days() {
 fn loopback_answers_a_ping() {
     let report = run(&["ping:127.0.0.1#count=3&loss=0%25".to_owned(), "ping:::1".to_owned()]);
     assert_eq!(statuses(&report), [Status::Pass, Status::Pass], "{report:#?}");
+}
+
+#[test]
+fn a_silent_peer_is_a_failure_in_each_kind_each_time() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let [path, ca] = ["silent.sock", "ca.pem"].map(|name| folder.path().join(name));
+    // The kernel accepts, and nobody ever says anything.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let _silent_local = UnixListener::bind(&path).expect("the folder is ours");
+    let silent_udp = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let address = silent.local_addr().expect("it is bound");
+    let server = silent_udp.local_addr().expect("it is bound");
+    fs::write(&ca, certificate_for_days(30).0).expect("the folder is ours");
+    let (path, ca) = (path.display(), ca.display());
+    // With the default timeout, and all at once, so that the host is busy.
+    let each = |number: usize| {
+        [
+            format!("tcp{number}=tcp://{address}#match=x"),
+            format!("unix{number}=unix:{path}#match=x"),
+            format!("http{number}=http://{address}/"),
+            format!("https{number}=https://{address}/#ca={ca}"),
+            format!("cert{number}=cert:{address}#ca={ca}"),
+            format!("dns{number}=dns:shop.test#server={server}"),
+        ]
+    };
+    for outcome in run(&(0..20).flat_map(each).collect::<Vec<_>>()).outcomes {
+        assert_eq!(outcome.finding.status, Status::Fail, "{outcome:?}");
+        let context = outcome.finding.context.expect("a failure says why");
+        assert!(context.contains("nothing came in time"), "{context}");
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn row(kind: &'static str, injected: &[&'static str], names: &[&str]) -> Row {
 }
 
 #[test]
-#[ignore = "needs strace: run tests/run"]
+#[ignore = "needs strace"]
 fn an_error_of_ours_satisfies_nobody() {
     let folder = tempfile::tempdir().expect("there is room");
     let socket = folder.path().join("s");

@@ -150,6 +150,9 @@ fn a_format_can_say_more_of_each_check() {
     let told = |flags: &[&str]| check(&[flags, &["--format", "json", PREDICTABLE]].concat()).stdout;
     assert!(told(&["-v"]).contains("\"id\": \"hospital.healthchecks.predictable.collected\""));
     assert!(!told(&[]).contains("\"id\""));
+    let disk = check(&["-v", "--format", "json", "disk:/"]).stdout;
+    let disk: serde_json::Value = serde_json::from_str(&disk).expect("it is JSON");
+    assert_eq!(disk["details"][0]["options"], serde_json::json!({"free": "10%"}));
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn program(words: &[&str]) -> Command {
 }
 
 #[test]
-#[ignore = "needs perl: run tests/run"]
+#[ignore = "needs perl"]
 fn prove_passes_when_all_is_well_and_fails_when_something_is_not() {
     let well = read_by(program(&["prove"]), &report("tap", &WELL));
     assert_eq!(well.code, Some(0), "{}{}", well.stdout, well.stderr);
@@ -44,7 +44,7 @@ fn prove_passes_when_all_is_well_and_fails_when_something_is_not() {
 }
 
 #[test]
-#[ignore = "needs perl: run tests/run"]
+#[ignore = "needs perl"]
 fn prove_reads_the_checks_from_a_pipe_and_runs_them_itself() {
     let ours = crate::harness::HOSPITAL;
     let piped = format!("{ours} check --format tap '{}' | prove --exec cat /dev/stdin", WELL[0]);
@@ -56,7 +56,7 @@ fn prove_reads_the_checks_from_a_pipe_and_runs_them_itself() {
 }
 
 #[test]
-#[ignore = "needs junitparser: run tests/run"]
+#[ignore = "needs Python's junitparser"]
 fn junitparser_counts_what_we_count() {
     let script = "import sys, junitparser as j; x = j.JUnitXml.fromfile(sys.argv[1]);
 print(x.tests, x.failures, x.errors, x.skipped, [c.system_out for s in x for c in s if c.system_out])";
@@ -67,7 +67,7 @@ print(x.tests, x.failures, x.errors, x.skipped, [c.system_out for s in x for c i
 }
 
 #[test]
-#[ignore = "needs jq: run tests/run"]
+#[ignore = "needs jq"]
 fn jq_reads_both_dialects_of_json() {
     for (format, filter, expected) in [
         ("json", r#".status, .summary.total, (.details[] | select(.context) | .context)"#, "pass 3 WARNING - hm"),
@@ -80,7 +80,7 @@ fn jq_reads_both_dialects_of_json() {
 }
 
 #[test]
-#[ignore = "needs prometheus: run tests/run"]
+#[ignore = "needs promtool"]
 fn promtool_has_no_complaint_and_the_figures_are_there() {
     let file = report("prometheus", &[&WELL[..], &[FAILS, ERROR]].concat());
     let text = std::fs::read_to_string(&file).expect("it was written");
@@ -93,7 +93,7 @@ fn promtool_has_no_complaint_and_the_figures_are_there() {
 
 /// `negate` runs a plugin and reads its exit code and the state in its first line.
 #[test]
-#[ignore = "needs monitoring-plugins: run tests/run"]
+#[ignore = "needs negate"]
 fn a_plugin_that_runs_plugins_understands_ours() {
     for (names, theirs, word) in [(&WELL[..1], 2, "HOSPITAL CRITICAL - "), (&[FAILS][..], 0, "HOSPITAL OK - ")] {
         let mut negate = program(&["/usr/lib/nagios/plugins/negate", "-s", crate::harness::HOSPITAL]);

@@ -10,7 +10,6 @@
 use std::fmt::Display;
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::harness::family::PATIENCE;
@@ -370,12 +369,6 @@ fn start_load(site: &Site, scale: &Scale) -> Load {
         longest,
         ..Shape::default()
     })
-}
-
-/// One measurement at a time, since each concerns the whole machine.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Prints one line; the load itself prints which requests failed, and how.

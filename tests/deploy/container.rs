@@ -27,7 +27,7 @@ fn command(text: &str) -> Vec<String> {
 
 /// The result of `packaging/build --static`, which the Dockerfile also runs.
 #[track_caller]
-fn static_program() -> PathBuf {
+pub(super) fn static_program() -> PathBuf {
     let target = format!("target/{}-unknown-linux-musl/release/hospital", std::env::consts::ARCH);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(target);
     assert!(path.exists(), "tests/run makes it");

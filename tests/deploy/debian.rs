@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use regex_lite::Regex;
+
 use crate::harness::load::{Load, Shape};
 use crate::harness::machine::{Machine, Ran};
 use crate::harness::once::run;
@@ -21,7 +23,8 @@ fn a_new_user_has_an_endpoint_and_an_upgrade_loses_no_request() {
     let packages = Packages::new();
     let machine = packages.machine();
     machine.write("/etc/systemd/system/hospital.socket.d/test.conf", &format!("[Socket]\nListenStream={SOCKET}\n"));
-    dpkg(&machine, &["--install", "/packages/old.deb"]);
+    let installed = machine.run(&["apt-get", "install", "--yes", "/packages/old.deb"]);
+    assert_eq!(installed.code, Some(0), "{installed:?}");
 
     // It serves at once, on its port, as its user.
     let own = machine.run(&["hospital", "check", "http://127.0.0.1:1515/"]);
@@ -131,6 +134,31 @@ fn the_package_has_all_that_belongs_to_it() {
     }
     let others: Vec<_> = contents.lines().filter(|line| !line.contains(" root/root ")).collect();
     assert!(others.is_empty(), "{others:?}");
+}
+
+#[test]
+#[ignore = "needs target/packages"]
+fn its_documents_link_to_nothing_that_it_lacks() {
+    let folder = tempfile::tempdir().expect("there is room");
+    dpkg_deb(&["--extract".as_ref(), &shipped(), folder.path()]);
+    let documents = folder.path().join("usr/share/doc/hospital");
+    let mut pages: Vec<_> = ["", "docs", "deploy"].iter().flat_map(|part| pages(&documents.join(part))).collect();
+    pages.sort();
+    assert!(pages.len() > 10, "{pages:?}");
+    let link = Regex::new(r"\]\(([^)#:]+)(#[^):]*)?\)").expect("it is one");
+    for page in pages {
+        let text = std::fs::read_to_string(&page).expect("pages are UTF-8");
+        for target in link.captures_iter(&text).map(|found| found[1].to_owned()) {
+            let path = page.parent().expect("it is in a folder").join(&target);
+            assert!(path.exists(), "{} links to {target}", page.display());
+        }
+    }
+}
+
+fn pages(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the folder is there");
+    let paths = entries.map(|entry| entry.expect("it is read").path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
 }
 
 // --- packages --------------------------------------------------------------------------------------------

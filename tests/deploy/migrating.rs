@@ -117,7 +117,7 @@ fn recommended(start: &str) -> String {
 }
 
 #[test]
-#[ignore = "needs dpkg and python3: run tests/run"]
+#[ignore = "needs dpkg, python3"]
 fn each_name_that_is_recommended_passes_when_it_is_well_and_fails_when_it_is_not() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let port = listener.local_addr().expect("it is bound").port().to_string();

@@ -3,28 +3,54 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::container::static_program;
+use crate::harness::alone;
+
+/// Paths, users and times get into a program in the same ways without optimization, which would take minutes.
+const QUICKLY: [&str; 4] = [
+    "profile.release.opt-level=0",
+    "profile.release.package.'*'.opt-level=0",
+    "profile.release.lto=false",
+    "profile.release.codegen-units=16",
+];
+
 #[test]
 #[ignore = "takes long, needs musl-gcc"]
 fn the_same_source_in_another_place_makes_the_same_program() {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let home = std::env::var_os("CARGO_HOME")
-        .map_or_else(|| std::env::home_dir().expect("there is one").join(".cargo"), PathBuf::from);
+    let _alone = alone();
     let folder = tempfile::tempdir().expect("there is room");
     // The crates are in another place, too.
-    let (there, other_home) = (folder.path().join("elsewhere"), folder.path().join("home"));
-    std::fs::create_dir(&other_home).expect("the folder is ours");
-    for part in ["registry", "config.toml"] {
-        if home.join(part).exists() {
-            std::os::unix::fs::symlink(home.join(part), other_home.join(part)).expect("the folder is ours");
-        }
-    }
-    copy(here, &there);
-    let (one, other) = (build(here, &home), build(&there, &other_home));
+    let [one, other] = ["here", "elsewhere"].map(|place| {
+        let place = folder.path().join(place);
+        let (source, home) = (place.join("source"), place.join("home"));
+        copy(Path::new(env!("CARGO_MANIFEST_DIR")), &source);
+        copy_home(&home);
+        build(&source, &home)
+    });
     assert!(one.len() > 1_000_000);
     // Not with assert_eq!: nobody wants to see the bytes.
-    assert!(one == other, "the programs of {} and {} differ", here.display(), there.display());
-    let path = here.as_os_str().as_encoded_bytes();
-    assert!(!one.windows(path.len()).any(|window| window == path), "it tells where it was built");
+    assert!(one == other, "the two programs differ");
+}
+
+#[test]
+#[ignore = "needs target/*-musl/release/hospital"]
+fn the_program_does_not_tell_where_it_was_built() {
+    let program = std::fs::read(static_program()).expect("it is there");
+    let here = env!("CARGO_MANIFEST_DIR").as_bytes();
+    assert!(!program.windows(here.len()).any(|window| window == here));
+}
+
+/// A home for cargo with the crates that are already downloaded.
+#[track_caller]
+fn copy_home(to: &Path) {
+    let home = std::env::var_os("CARGO_HOME")
+        .map_or_else(|| std::env::home_dir().expect("there is one").join(".cargo"), PathBuf::from);
+    std::fs::create_dir(to).expect("the folder is ours");
+    for part in ["registry", "config.toml"] {
+        if home.join(part).exists() {
+            std::os::unix::fs::symlink(home.join(part), to.join(part)).expect("the folder is ours");
+        }
+    }
 }
 
 /// Copies what belongs to the source: what git tracks, or would.
@@ -50,7 +76,8 @@ fn copy(from: &Path, to: &Path) {
 #[track_caller]
 fn build(source: &Path, home: &Path) -> Vec<u8> {
     let mut build = Command::new(source.join("packaging/build"));
-    build.args(["--static", "--offline"]).env("CARGO_HOME", home).stderr(Stdio::piped());
+    build.args(["--static", "--offline"]).args(QUICKLY.map(|setting| ["--config", setting]).as_flattened());
+    build.env("CARGO_HOME", home).stderr(Stdio::piped());
     // Without the settings that the test itself was built with.
     for variable in ["RUSTFLAGS", "CARGO_TARGET_DIR"] {
         build.env_remove(variable);

@@ -217,7 +217,7 @@ fn the_init_script_starts_reloads_upgrades_and_stops() {
 
 /// The process has another name then, and a pidfile that anybody may write to is one that start-stop-daemon refuses.
 #[test]
-#[ignore = "needs root: run tests/run"]
+#[ignore = "needs root"]
 fn the_init_script_stops_a_server_with_another_name_and_no_umask() {
     let settings = "HOSPITAL_NAME=shop\nHOSPITAL_UMASK=000\nHOSPITAL_CHDIR=/\nHOSPITAL_WORKERS=2\n";
     let init = Init::start(&format!("HEALTHCHECKS=hospital.healthchecks.predictable\n{settings}"));

@@ -234,7 +234,7 @@ fn an_upgrade_under_load_loses_no_request_and_systemd_follows_the_new_master() {
 }
 
 #[test]
-#[ignore = "needs a root with systemd: run tests/run"]
+#[ignore = "needs root, target/systemd-root"]
 fn the_check_of_a_service_passes_while_it_runs_and_fails_when_it_does_not() {
     let service = Service::new(PREDICTABLE);
     let machine = &service.machine;

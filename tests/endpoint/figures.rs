@@ -213,6 +213,7 @@ const BYTES_A_CONNECTION: u64 = 4 * 1024;
 /// none is left.
 #[track_caller]
 fn beside_slowhttptest(what: &str, options: &[&str], wanted: usize) {
+    let _alone = alone();
     processes::allow_many_descriptors();
     let checks = "hospital.healthchecks.predictable memory:#available=1B";
     let server = Launch::binding(["-b", "127.0.0.1:0", "-w", "2"]).env("HEALTHCHECKS", checks).start();

@@ -25,6 +25,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) use client::{Answer, At, Client, Stream, assert_is_error, get, try_get};
@@ -53,6 +54,13 @@ pub(crate) fn within(limit: Duration, what: &str, mut condition: impl FnMut() ->
         assert!(Instant::now() < deadline, "within {limit:?}: {what}: did not happen");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// For tests that take the whole machine, and for those that time what it does: one of them at a time.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // Poisoned by a test that failed, which is no concern of the next one.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How to start a server.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hospital::model::check::{Expect, Status};
+use hospital::model::check::{Check, Expect, Status};
 use hospital::{Registered, healthcheck};
 
 /// Functions with the attribute, as in a foreign crate.
@@ -123,4 +123,17 @@ fn a_name_that_collects_nothing_is_named_with_what_is_known() {
 
 fn registered(id: &str) -> &'static Registered {
     hospital::registered().find(|check| check.id() == id).unwrap_or_else(|| panic!("{id} is not registered"))
+}
+
+#[test]
+fn an_assertion_on_a_dead_target_fails_the_check_that_makes_it() {
+    let answers = || -> hospital::Result {
+        hospital::assert_tcp("127.0.0.1:1")?;
+        Ok(())
+    };
+    let report = hospital::run(
+        [std::sync::Arc::new(Check::new("answers", move |_| answers().into()))].into_iter().collect(),
+        Duration::from_secs(10),
+    );
+    assert_eq!(report.outcomes[0].finding.status, Status::Fail);
 }

@@ -27,12 +27,62 @@ fn what_the_documents_show_with_curl_is_what_happens() {
     assert!(play(|block| block.contains("curl ")) >= 1);
 }
 
+#[test]
+fn every_link_in_the_documents_leads_to_a_file_and_a_heading() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let link = Regex::new(r"\]\(([^)#:]*)(?:#([^)]*))?\)").expect("it is one");
+    let mut seen = 0;
+    for folder in ["", "docs", "deploy", ".github", ".github/ISSUE_TEMPLATE"] {
+        let entries = fs::read_dir(root.join(folder)).expect("the folder is there").flatten().map(|entry| entry.path());
+        for page in entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+            let text = fs::read_to_string(&page).expect("documents are UTF-8");
+            for found in link.captures_iter(&text) {
+                let target = if found[1].is_empty() { page.clone() } else { page.with_file_name(&found[1]) };
+                assert!(target.exists(), "{} links to {}", page.display(), &found[1]);
+                if let Some(heading) = found.get(2) {
+                    let text = fs::read_to_string(&target).expect("it is a document");
+                    let is_there =
+                        text.lines().filter(|line| line.starts_with('#')).any(|line| anchor(line) == heading.as_str());
+                    assert!(is_there, "{} links to #{} of {}", page.display(), heading.as_str(), target.display());
+                }
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 50, "only {seen} links were looked at");
+}
+
+#[test]
+fn every_file_that_the_documents_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let name = Regex::new(r"`((?:src|crates|docs|deploy|packaging|benches|examples|fuzz)/[\w./-]+)`(, a new file)?");
+    let name = name.expect("it is one");
+    let docs = fs::read_dir(root.join("docs")).expect("there are docs").flatten().map(|entry| entry.path());
+    let pages = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let mut seen = 0;
+    for page in pages.chain(["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| root.join(name))) {
+        let text = fs::read_to_string(&page).expect("documents are UTF-8");
+        for found in name.captures_iter(&text).filter(|found| found.get(2).is_none()) {
+            assert!(root.join(&found[1]).exists(), "{} names {}, which is not there", page.display(), &found[1]);
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "only {seen} names were looked at");
+}
+
+/// What a heading is called in a link to it.
+fn anchor(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+    words.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
+}
+
 /// Plays the wanted blocks; returns their number.
 fn play(wanted: impl Fn(&str) -> bool) -> usize {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = fs::read_dir(root.join("docs")).expect("there are docs").map(|entry| entry.expect("it is read").path());
     let mut played = 0;
-    for path in docs.chain([root.join("README.md")]) {
+    let pages = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    for path in pages.chain([root.join("README.md")]) {
         let text = fs::read_to_string(&path).expect("documents are UTF-8");
         let blocks = text.split("\n```console\n").skip(1).map(|rest| rest.split("\n```").next().unwrap_or(rest));
         for block in blocks.filter(|block| wanted(block) && !ELSEWHERE.iter().any(|word| block.contains(word))) {
