@@ -108,14 +108,22 @@ pub struct Findings<'a> {
     pub report: Cow<'a, Report>,
     /// Reports with the same number are the same one. `None`: it has no number.
     pub number: Option<u64>,
+    /// Reports with the same revision, which is a number too, say the same apart from times and figures.
+    pub revision: Option<u64>,
     /// How long ago its round began, if that may have been before the request.
     pub age: Option<Duration>,
+}
+
+impl From<Report> for Findings<'_> {
+    fn from(report: Report) -> Self {
+        Findings { report: Cow::Owned(report), number: None, revision: None, age: None }
+    }
 }
 
 impl<'a> From<&'a Report> for Findings<'a> {
     /// From a round that began after the request.
     fn from(report: &'a Report) -> Findings<'a> {
-        Findings { report: Cow::Borrowed(report), number: None, age: None }
+        Findings { report: Cow::Borrowed(report), number: None, revision: None, age: None }
     }
 }
 
