@@ -25,6 +25,7 @@ mod cli {
 mod checks {
     mod exec;
     mod folders;
+    mod hidden;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod kinds_net;
     mod plugins;

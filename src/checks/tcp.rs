@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_silent_server_is_a_failure_before_the_deadline() {
-        const LIMIT: Duration = Duration::from_millis(500);
+        const LIMIT: Duration = Duration::from_secs(5);
         let began = Instant::now();
         let found = run(server("127.0.0.1", b"", b""), &[("match", "x")], LIMIT);
         assert_eq!(found.status, Status::Fail);

@@ -151,7 +151,7 @@ fn an_env_file_that_could_not_be_read_again_is_refused_at_once() {
     let fifo = directory.path().join("fifo").display().to_string();
     let made = std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo is there");
     assert!(made.success());
-    assert_refused(serve(&["--env-file", &fifo]), &["--env-file", &fifo, "no regular file"]);
+    assert_refused(serve(&["--env-file", &fifo]), &["--env-file", &fifo, "not a regular file"]);
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn a_bad_flag_is_named() {
         (&["-g", "no-such-group"], &["--group", "no-such-group", "getent"]),
         (&["--chdir", "/no/such/place"], &["--chdir", "/no/such/place"]),
         (&["--env-file", "/no/such/file"], &["--env-file", "/no/such/file"]),
-        (&["--env-file", "/"], &["--env-file", "/", "no regular file"]),
+        (&["--env-file", "/"], &["--env-file", "/", "not a regular file"]),
         (&["--error-logfile", "/no/such/file"], &["--error-logfile", "/no/such/file"]),
         (&["--worker", "2"], &["--worker", "--workers"]),
         (&["--limit-request-fields", "0"], &["--limit-request-fields", "0"]),

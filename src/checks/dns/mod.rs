@@ -108,7 +108,7 @@ impl Query {
         let told = |why| format!("expected {whom} to find {what} of {}: {why} ({})", self.name, since(began));
         let fail = |why| Reason::Fail(told(why));
         let found = match &self.server {
-            None => self.ask_system().map_err(fail)?,
+            None => self.ask_system().map_err(|reason| reason.told(told))?,
             Some(server) => self.ask(server, deadline).map_err(|reason| reason.told(told))?,
         };
         let missing: Vec<_> = self.addresses.iter().filter(|address| !found.addresses.contains(address)).collect();
@@ -126,9 +126,13 @@ impl Query {
         }
     }
 
-    fn ask_system(&self) -> std::result::Result<Found, String> {
+    fn ask_system(&self) -> Result<Found> {
         let endpoint = Endpoint { host: self.name.clone(), port: 0 };
-        let addresses = endpoint.addresses().map_err(|error| error.to_string())?;
+        let addresses = endpoint.addresses().map_err(|error| match error.to_string() {
+            // EAI_AGAIN in the words of glibc and of musl: no name server has answered, so nothing is known of the name.
+            why if why.contains("Temporary failure") || why.contains("Try again") => Reason::Error(why),
+            why => Reason::Fail(why),
+        })?;
         let wanted = |ip: &IpAddr| self.record.is_none_or(|(_, record)| is_of(*ip, record));
         let addresses: Vec<_> = addresses.iter().map(SocketAddr::ip).filter(wanted).collect();
         Ok(Found { count: addresses.len(), addresses })

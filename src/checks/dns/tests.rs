@@ -115,7 +115,12 @@ fn the_system_resolves_localhost() {
 
 #[test]
 fn an_unknown_name_is_a_failure_that_says_who_was_asked() {
-    let Err(Reason::Fail(text)) = assert_dns("no-such-host.invalid") else { panic!("it does not exist") };
+    let text = match assert_dns("no-such-host.invalid") {
+        Err(Reason::Fail(text)) => text,
+        // Without a name server nobody knows.
+        Err(Reason::Error(text)) if text.contains("Temporary failure") => text,
+        other => panic!("it does not exist: {other:?}"),
+    };
     assert!(text.starts_with("expected the system's resolver to find an address of no-such-host.invalid: "), "{text}");
 }
 

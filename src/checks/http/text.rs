@@ -71,10 +71,9 @@ impl Charset {
     fn of(fields: &HeaderMap) -> Result<Charset, String> {
         let kind = fields.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
         let kind = kind.unwrap_or_default().to_ascii_lowercase();
-        let parameters = kind.split(';').filter_map(|parameter| parameter.split_once('='));
-        let mut charset =
-            parameters.filter(|(name, _)| name.trim() == "charset").map(|(_, value)| value.trim().trim_matches('"'));
-        match charset.next_back().unwrap_or("utf-8") {
+        let mut parameters = kind.split(';').filter_map(|parameter| parameter.split_once('='));
+        let charset = parameters.find(|(name, _)| name.trim() == "charset");
+        match charset.map_or("utf-8", |(_, charset)| charset.trim().trim_matches('"')) {
             "utf-8" | "utf8" | "us-ascii" | "ascii" | "" => Ok(Charset::Utf8),
             "iso-8859-1" | "latin1" | "iso8859-1" | "windows-1252" | "cp1252" => Ok(Charset::Latin1),
             "utf-16" | "utf-16le" => Ok(Charset::Utf16 { big: false }),

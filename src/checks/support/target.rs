@@ -33,6 +33,7 @@ impl Endpoint {
     }
 
     /// The host without a zone, which matters to this host only.
+    #[cfg(feature = "tls")]
     pub(in crate::checks) fn name(&self) -> &str {
         self.host.split('%').next().unwrap_or_default()
     }

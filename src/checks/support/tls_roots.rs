@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use crate::checks::Options;
+use crate::os::filesystem::read_bytes;
 use crate::os::stamp::Stamp;
 
 /// Where the certificates to trust come from.
@@ -85,11 +86,11 @@ pub(in crate::checks) struct Root {
 
 impl Roots {
     fn of_file(path: &Path) -> Result<Roots, String> {
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+        let certificates: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(&read_bytes(path).map_err(|error| error.to_string())?).collect();
         match certificates {
             Ok(certificates) if certificates.is_empty() => Err("there is no PEM certificate in it".to_owned()),
             Ok(certificates) => Roots::of(certificates, true),
-            Err(rustls::pki_types::pem::Error::Io(error)) => Err(error.to_string()),
             Err(error) => Err(error.to_string()),
         }
     }
