@@ -64,16 +64,6 @@ pub enum Step {
     Over,
 }
 
-/// What the connection needs next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Need {
-    Read,
-    Answer,
-    Write,
-    Shut,
-    Close,
-}
-
 #[derive(Clone, Debug)]
 enum State {
     Reading,
@@ -160,15 +150,15 @@ impl Connection {
     /// Reads from the stream and writes to it, as far as that goes without waiting.
     pub fn advance<M>(&mut self, stream: &mut impl Stream, now: Instant, reader: &mut Reader<M>) -> Step {
         loop {
-            let result = match self.need() {
-                Need::Answer => return Step::Asked,
-                Need::Close => return Step::Over,
-                Need::Shut => {
+            let result = match self.state {
+                State::Asked(_) => return Step::Asked,
+                State::Closed => return Step::Over,
+                State::Lingering { shut: ref mut shut @ false, .. } => {
                     stream.shut();
-                    self.shut();
+                    *shut = true;
                     Ok(())
                 }
-                Need::Read => match stream.read(&mut reader.buffer) {
+                State::Reading | State::Lingering { shut: true, .. } => match stream.read(&mut reader.buffer) {
                     Ok(count) => {
                         let buffer = std::mem::take(&mut reader.buffer);
                         let result = self.receive(&buffer[..count], now, reader);
@@ -178,7 +168,7 @@ impl Connection {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return Step::AwaitsInput,
                     Err(error) => self.fail(error.kind()),
                 },
-                Need::Write => match stream.write(self.output()) {
+                State::Writing { .. } => match stream.write(self.output()) {
                     Ok(count) => self.sent(count, now, reader),
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return Step::AwaitsRoom,
                     Err(error) => self.fail(error.kind()),
@@ -196,17 +186,6 @@ impl Connection {
             self.close();
         }
         Ok(())
-    }
-
-    /// What it needs next.
-    pub(crate) fn need(&self) -> Need {
-        match self.state {
-            State::Reading | State::Lingering { shut: true, .. } => Need::Read,
-            State::Asked(_) => Need::Answer,
-            State::Writing { .. } => Need::Write,
-            State::Lingering { shut: false, .. } => Need::Shut,
-            State::Closed => Need::Close,
-        }
     }
 
     /// When to call [`Connection::expire`]; `None` while it waits for our answer.
@@ -421,13 +400,6 @@ impl Connection {
             }
         }
         Ok(())
-    }
-
-    /// The sending half was shut down.
-    pub(crate) fn shut(&mut self) {
-        if let State::Lingering { shut, .. } = &mut self.state {
-            *shut = true;
-        }
     }
 
     /// Waits for the client's next step until then at the latest.
