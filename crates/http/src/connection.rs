@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::head::{self, Head, Method, Reader, Rejection, Request};
+use crate::head::{self, Head, KEPT_CAPACITY, Method, Patience, Reader, Rejection, Request, Response};
 
 /// How much is discarded after an answer before the connection is closed regardless.
 const LINGER_BYTES: usize = 256 * 1024;
@@ -26,21 +26,10 @@ const LINGER_BYTES: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 /// How long a client may take to accept more of its answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The capacity that an idle connection keeps of each buffer.
-pub(crate) const KEPT_CAPACITY: usize = 4 * 1024;
 /// A body up to this size is copied behind its head, so that both are written at once. A larger one is shared.
 const LARGEST_COPY: usize = 64 * 1024;
 /// How many empty lines may precede a request.
 const MOST_EMPTY_LINES: usize = 4;
-
-/// How long a connection may wait for its client.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// From the first byte of a head to its last.
-    pub header: Duration,
-    /// From one answer to the next request.
-    pub keep_alive: Duration,
-}
 
 /// What a connection talks through: a socket that never blocks, or bytes that a test has prepared.
 pub trait Stream: Read + Write {
@@ -99,19 +88,6 @@ pub struct Connection {
     since: Instant,
     /// The client's address, if it is logged.
     peer: Option<IpAddr>,
-}
-
-/// An answer to be written.
-#[derive(Clone, Debug)]
-pub struct Response<'a> {
-    /// The status code.
-    pub status: u16,
-    /// Its header lines, each with its line end, except Content-Length and Connection.
-    pub fields: &'a str,
-    /// The body, which many clients may be sent at once. The answer to HEAD sends only its length.
-    pub body: &'a Arc<Vec<u8>>,
-    /// Whether to close the connection afterwards, whatever the client wants.
-    pub close: bool,
 }
 
 impl Connection {
@@ -297,7 +273,7 @@ impl Connection {
     }
 
     /// The number of that request: requests with the same number have the same head.
-    pub(crate) fn number(&self) -> Option<u64> {
+    pub fn number(&self) -> Option<u64> {
         self.asked().map(|head| head.number)
     }
 

@@ -268,8 +268,8 @@ fn what_was_made_of_a_request_is_remembered_until_another_comes_and_never_for_a_
     let mut ask = |request: &str, made| {
         let mut talk = Talk::new();
         talk.connection.receive(request.as_bytes(), talk.now, &mut reader).expect("it is well formed");
-        let known = reader.recall(&talk.connection).copied();
-        reader.remember(&talk.connection, made);
+        let known = reader.recall(talk.connection.number()).copied();
+        reader.remember(talk.connection.number(), made);
         known
     };
     let (a, b) = ("GET /a HTTP/1.1\r\nHost: x\r\n\r\n", "GET /b HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -246,12 +246,12 @@ impl Worker {
             *left = left.saturating_sub(1);
         }
         // The one memory from request to request: its key is the bytes of the head, and the version of the suite.
-        let known = self.reader.recall(&client.connection).filter(|known| self.endpoint.is_current(known));
+        let known = self.reader.recall(client.connection.number()).filter(|known| self.endpoint.is_current(known));
         let request = match known {
             Some(known) => known.clone(),
             None => match self.endpoint.ask(&request) {
                 Continue(request) => {
-                    self.reader.remember(&client.connection, request.clone());
+                    self.reader.remember(client.connection.number(), request.clone());
                     request
                 }
                 Break(reply) => {
