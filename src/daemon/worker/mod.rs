@@ -103,10 +103,10 @@ struct Worker {
     /// Clients that have used up their turn and are not done.
     again: Vec<usize>,
     now: Instant,
-    life: Life,
+    life: WorkerLife,
 }
 
-enum Life {
+enum WorkerLife {
     /// Until it has answered so many requests more.
     Serving { left: Option<u64> },
     /// It finishes what has begun.
@@ -146,7 +146,7 @@ impl Worker {
             self.serve_waiters()?;
             self.expire()?;
             self.update_acceptor()?;
-            if matches!(self.life, Life::Serving { left: Some(0) }) {
+            if matches!(self.life, WorkerLife::Serving { left: Some(0) }) {
                 self.drain()?;
             }
         }
@@ -243,7 +243,7 @@ impl Worker {
         let close = self.closes();
         let Some(client) = self.clients.get_mut(key) else { return false };
         let Some(request) = client.connection.request() else { return false };
-        if let Life::Serving { left: Some(left) } = &mut self.life {
+        if let WorkerLife::Serving { left: Some(left) } = &mut self.life {
             *left = left.saturating_sub(1);
         }
         // The one memory from request to request: its key is the bytes of the head, and the version of the suite.
@@ -410,7 +410,7 @@ impl Worker {
     }
 
     fn is_draining(&self) -> bool {
-        matches!(self.life, Life::Draining)
+        matches!(self.life, WorkerLife::Draining)
     }
 
     /// Whether an answer is the last on its connection.
@@ -423,7 +423,7 @@ impl Worker {
         if self.is_draining() {
             return Ok(());
         }
-        self.life = Life::Draining;
+        self.life = WorkerLife::Draining;
         self.scoreboard.set_closed(self.slot);
         if self.scoreboard.is_leaving() {
             self.acceptor.close_soon(&self.poll, self.now)?;
@@ -514,7 +514,7 @@ impl Worker {
             responder: Responder::new(settings.log.access_logformat),
             again: Vec::new(),
             now: Instant::now(),
-            life: Life::Serving { left },
+            life: WorkerLife::Serving { left },
             endpoint: Endpoint::new(sources, endpoint_settings(settings, disclosure, generation), observer),
         };
         scoreboard.set_ready(slot, std::process::id());

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hospital_http::{Connection, Response};
 
-use super::access::{AccessLog, Entry};
+use super::access::{AccessEntry, AccessLog};
 use crate::config::AccessFormat;
 use crate::endpoint::Reply;
 
@@ -54,7 +54,7 @@ impl Responder {
         let date = date.text(now, SystemTime::now);
         if let Some(access) = access {
             let (head, asked) = connection.head();
-            access.write(&Entry {
+            access.write(&AccessEntry {
                 time: SystemTime::now(),
                 date,
                 peer: connection.peer(),
