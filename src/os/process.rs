@@ -71,7 +71,7 @@ pub(crate) fn set_name(name: &str) {
     let _ = nix::sys::prctl::set_name(&name);
 }
 
-/// Sends a signal. If the process is already gone, that is no error.
+/// Sends a signal. If the process is already gone, that is not an error.
 pub(crate) fn send(pid: i32, signal: Signal) -> io::Result<()> {
     match kill(Pid::from_raw(pid), signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
