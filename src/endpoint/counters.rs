@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 /// What a request asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Route {
+pub(crate) enum CountedRoute {
     Checks,
     Live,
     Ready,
@@ -15,7 +15,7 @@ pub(crate) enum Route {
 
 /// The class of a status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Class {
+pub(crate) enum StatusClass {
     Success,
     ClientError,
     ServerError,
@@ -23,7 +23,7 @@ pub(crate) enum Class {
 
 /// What a worker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum WorkerState {
     Booting,
     /// It serves, and no round is running.
     Idle,
@@ -38,7 +38,7 @@ pub(crate) enum Standing {
 
 /// Why a worker had to be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum RestartReason {
     /// It died, or could not boot.
     Crash,
     /// The kernel killed it because memory ran out.
@@ -50,82 +50,95 @@ pub(crate) enum Cause {
     Reload,
 }
 
-impl Route {
-    pub(crate) const ALL: [Route; 5] = [Route::Checks, Route::Live, Route::Ready, Route::Metrics, Route::Other];
+impl CountedRoute {
+    pub(crate) const ALL: [CountedRoute; 5] =
+        [CountedRoute::Checks, CountedRoute::Live, CountedRoute::Ready, CountedRoute::Metrics, CountedRoute::Other];
 
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Route::Checks => "checks",
-            Route::Live => "livez",
-            Route::Ready => "readyz",
-            Route::Metrics => "metrics",
-            Route::Other => "other",
+            CountedRoute::Checks => "checks",
+            CountedRoute::Live => "livez",
+            CountedRoute::Ready => "readyz",
+            CountedRoute::Metrics => "metrics",
+            CountedRoute::Other => "other",
         }
     }
 }
 
-impl Class {
-    pub(crate) const ALL: [Class; 3] = [Class::Success, Class::ClientError, Class::ServerError];
+impl StatusClass {
+    pub(crate) const ALL: [StatusClass; 3] = [StatusClass::Success, StatusClass::ClientError, StatusClass::ServerError];
 
     /// The class of a status code. We never answer 1xx or 3xx.
-    pub(crate) fn of(status: u16) -> Class {
+    pub(crate) fn of(status: u16) -> StatusClass {
         match status {
-            ..400 => Class::Success,
-            400..500 => Class::ClientError,
-            500.. => Class::ServerError,
+            ..400 => StatusClass::Success,
+            400..500 => StatusClass::ClientError,
+            500.. => StatusClass::ServerError,
         }
     }
 
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Class::Success => "2xx",
-            Class::ClientError => "4xx",
-            Class::ServerError => "5xx",
+            StatusClass::Success => "2xx",
+            StatusClass::ClientError => "4xx",
+            StatusClass::ServerError => "5xx",
         }
     }
 }
 
-impl Standing {
-    pub(crate) const ALL: [Standing; 6] =
-        [Standing::Booting, Standing::Idle, Standing::Busy, Standing::Draining, Standing::Aborting, Standing::Dying];
+impl WorkerState {
+    pub(crate) const ALL: [WorkerState; 6] = [
+        WorkerState::Booting,
+        WorkerState::Idle,
+        WorkerState::Busy,
+        WorkerState::Draining,
+        WorkerState::Aborting,
+        WorkerState::Dying,
+    ];
 
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Standing::Booting => "booting",
-            Standing::Idle => "idle",
-            Standing::Busy => "busy",
-            Standing::Draining => "draining",
-            Standing::Aborting => "aborting",
-            Standing::Dying => "dying",
+            WorkerState::Booting => "booting",
+            WorkerState::Idle => "idle",
+            WorkerState::Busy => "busy",
+            WorkerState::Draining => "draining",
+            WorkerState::Aborting => "aborting",
+            WorkerState::Dying => "dying",
         }
     }
 }
 
-impl Cause {
-    pub(crate) const ALL: [Cause; 5] = [Cause::Crash, Cause::OutOfMemory, Cause::Hang, Cause::Retired, Cause::Reload];
+impl RestartReason {
+    pub(crate) const ALL: [RestartReason; 5] = [
+        RestartReason::Crash,
+        RestartReason::OutOfMemory,
+        RestartReason::Hang,
+        RestartReason::Retired,
+        RestartReason::Reload,
+    ];
 
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Cause::Crash => "crash",
-            Cause::OutOfMemory => "oom",
-            Cause::Hang => "hang",
-            Cause::Retired => "retired",
-            Cause::Reload => "reload",
+            RestartReason::Crash => "crash",
+            RestartReason::OutOfMemory => "oom",
+            RestartReason::Hang => "hang",
+            RestartReason::Retired => "retired",
+            RestartReason::Reload => "reload",
         }
     }
 }
 
-/// How many workers were replaced for each cause, in the order of [`Cause::ALL`].
-pub(crate) type Restarts = [u64; Cause::ALL.len()];
+/// How many workers were replaced for each reason, in the order of [`RestartReason::ALL`].
+pub(crate) type RestartCounts = [u64; RestartReason::ALL.len()];
 
 /// All the counts at one moment; each array is in the order of its `ALL`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tally {
-    pub(crate) requests: [[u64; Class::ALL.len()]; Route::ALL.len()],
+pub(crate) struct Counters {
+    pub(crate) requests: [[u64; StatusClass::ALL.len()]; CountedRoute::ALL.len()],
     /// How many rounds passed, and how many did not.
     pub(crate) rounds: [u64; 2],
-    pub(crate) workers: [u64; Standing::ALL.len()],
-    pub(crate) restarts: Restarts,
+    pub(crate) workers: [u64; WorkerState::ALL.len()],
+    pub(crate) restarts: RestartCounts,
     pub(crate) generation: u32,
     /// Whether the last reload was good, and when the last good one was.
     pub(crate) reload_successful: bool,

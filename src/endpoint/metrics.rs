@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use super::counters::{Cause, Class, Route, Standing, Tally};
+use super::counters::{CountedRoute, Counters, RestartReason, StatusClass, WorkerState};
 use crate::model::report::Outcome;
 use crate::render::appended;
 use crate::render::exposition::{Exposition, Family, Kind, Syntax};
@@ -18,31 +18,27 @@ const LAST_RUN: Family = Family {
     name: "hospital_check_last_run_timestamp_seconds",
     kind: Kind::Gauge,
     labels: &["check"],
-    help: "When the last run of the check was over.",
+    help: "When the last run of the check ended.",
 };
 const ROUNDS: Family = Family {
     name: "hospital_rounds_total",
     kind: Kind::Counter,
     labels: &["outcome"],
-    help: "Rounds of checks that have ended, by whether what they found passes.",
+    help: "Rounds of checks that have ended, by outcome.",
 };
 const REQUESTS: Family = Family {
     name: "hospital_requests_total",
     kind: Kind::Counter,
     labels: &["route", "code"],
-    help: "Requests that were answered, by what they asked for and the class of the answer.",
+    help: "Requests answered, by route and class of status code.",
 };
-const WORKERS: Family = Family {
-    name: "hospital_workers",
-    kind: Kind::Gauge,
-    labels: &["state"],
-    help: "Workers that there are, by what they are about.",
-};
+const WORKERS: Family =
+    Family { name: "hospital_workers", kind: Kind::Gauge, labels: &["state"], help: "Workers by state." };
 const RESTARTS: Family = Family {
     name: "hospital_worker_restarts_total",
     kind: Kind::Counter,
     labels: &["cause"],
-    help: "Workers that had to be replaced, by the cause.",
+    help: "Workers that were replaced, by cause.",
 };
 const RELOAD_SUCCESSFUL: Family = Family {
     name: "hospital_config_last_reload_successful",
@@ -65,7 +61,7 @@ const GENERATION: Family = Family {
 const BUILD: Family =
     Family { name: "hospital_build_info", kind: Kind::Info, labels: &["version"], help: "The version of hospital." };
 
-/// The labels of the two entries of [`Tally::rounds`].
+/// The labels of the two entries of [`Counters::rounds`].
 const ROUND_OUTCOMES: [&str; 2] = ["pass", "fail"];
 
 /// The contents of `/metrics`.
@@ -75,7 +71,7 @@ pub(crate) struct Figures {
     pub(crate) outcomes: Vec<Outcome>,
     /// When they ran, in the same order.
     pub(crate) ran: Vec<SystemTime>,
-    pub(crate) tally: Tally,
+    pub(crate) counters: Counters,
 }
 
 /// Appends the whole exposition.
@@ -84,7 +80,7 @@ pub(crate) fn write(figures: &Figures, syntax: Syntax, out: &mut Vec<u8>) {
         let mut out = Exposition::new(syntax, text);
         prometheus::checks(&figures.outcomes, &mut out)?;
         last_runs(figures, &mut out)?;
-        service(&figures.tally, &mut out)?;
+        service(&figures.counters, &mut out)?;
         out.end()
     });
 }
@@ -97,31 +93,31 @@ fn last_runs(figures: &Figures, out: &mut Exposition<'_>) -> fmt::Result {
     Ok(())
 }
 
-fn service(tally: &Tally, out: &mut Exposition<'_>) -> fmt::Result {
+fn service(counters: &Counters, out: &mut Exposition<'_>) -> fmt::Result {
     out.family(&ROUNDS)?;
-    for (outcome, count) in ROUND_OUTCOMES.iter().zip(tally.rounds) {
+    for (outcome, count) in ROUND_OUTCOMES.iter().zip(counters.rounds) {
         out.sample(&ROUNDS, &[outcome], count)?;
     }
     out.family(&REQUESTS)?;
-    for (route, counts) in Route::ALL.iter().zip(tally.requests) {
-        for (class, count) in Class::ALL.iter().zip(counts) {
+    for (route, counts) in CountedRoute::ALL.iter().zip(counters.requests) {
+        for (class, count) in StatusClass::ALL.iter().zip(counts) {
             out.sample(&REQUESTS, &[route.word(), class.word()], count)?;
         }
     }
     out.family(&WORKERS)?;
-    for (standing, count) in Standing::ALL.iter().zip(tally.workers) {
-        out.sample(&WORKERS, &[standing.word()], count)?;
+    for (state, count) in WorkerState::ALL.iter().zip(counters.workers) {
+        out.sample(&WORKERS, &[state.word()], count)?;
     }
     out.family(&RESTARTS)?;
-    for (cause, count) in Cause::ALL.iter().zip(tally.restarts) {
-        out.sample(&RESTARTS, &[cause.word()], count)?;
+    for (reason, count) in RestartReason::ALL.iter().zip(counters.restarts) {
+        out.sample(&RESTARTS, &[reason.word()], count)?;
     }
     out.family(&RELOAD_SUCCESSFUL)?;
-    out.sample(&RELOAD_SUCCESSFUL, &[], u8::from(tally.reload_successful))?;
+    out.sample(&RELOAD_SUCCESSFUL, &[], u8::from(counters.reload_successful))?;
     out.family(&RELOADED)?;
-    out.sample(&RELOADED, &[], seconds(tally.reloaded))?;
+    out.sample(&RELOADED, &[], seconds(counters.reloaded))?;
     out.family(&GENERATION)?;
-    out.sample(&GENERATION, &[], tally.generation)?;
+    out.sample(&GENERATION, &[], counters.generation)?;
     out.family(&BUILD)?;
     out.sample(&BUILD, &[env!("CARGO_PKG_VERSION")], 1)
 }
@@ -147,8 +143,8 @@ mod tests {
         }
         let ran = SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_250);
         let mut requests = [[0; 3]; 5];
-        requests[Route::Checks as usize] = [1_000_000, 2, 3];
-        let tally = Tally {
+        requests[CountedRoute::Checks as usize] = [1_000_000, 2, 3];
+        let counters = Counters {
             requests,
             rounds: [7, 1],
             workers: [0, 3, 1, 0, 0, 0],
@@ -157,7 +153,7 @@ mod tests {
             reload_successful: true,
             reloaded: ran,
         };
-        Figures { ran: vec![ran; outcomes.len()], outcomes, tally }
+        Figures { ran: vec![ran; outcomes.len()], outcomes, counters }
     }
 
     fn written(figures: &Figures, syntax: Syntax) -> String {
@@ -181,11 +177,11 @@ mod tests {
         let before: HashSet<_> = text.lines().collect();
         let new: Vec<_> = open.lines().filter(|line| !before.contains(line)).collect();
         insta::assert_snapshot!(new.join("\n"), @r"
-        # HELP hospital_rounds Rounds of checks that have ended, by whether what they found passes.
+        # HELP hospital_rounds Rounds of checks that have ended, by outcome.
         # TYPE hospital_rounds counter
-        # HELP hospital_requests Requests that were answered, by what they asked for and the class of the answer.
+        # HELP hospital_requests Requests answered, by route and class of status code.
         # TYPE hospital_requests counter
-        # HELP hospital_worker_restarts Workers that had to be replaced, by the cause.
+        # HELP hospital_worker_restarts Workers that were replaced, by cause.
         # TYPE hospital_worker_restarts counter
         # HELP hospital_build The version of hospital.
         # TYPE hospital_build info

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use super::counters;
+use super::counters::CountedRoute;
 use hospital_http::Method;
 
 /// What a request asks for.
@@ -29,13 +29,13 @@ pub enum Route<'a> {
 
 impl Route<'_> {
     /// The route that it is counted under.
-    pub(crate) fn counted(&self) -> counters::Route {
+    pub(crate) fn counted(&self) -> CountedRoute {
         match self {
-            Route::Checks(..) => counters::Route::Checks,
-            Route::Live(_) => counters::Route::Live,
-            Route::Ready(..) => counters::Route::Ready,
-            Route::Metrics(_) => counters::Route::Metrics,
-            Route::Elsewhere | Route::NotAllowed | Route::Malformed => counters::Route::Other,
+            Route::Checks(..) => CountedRoute::Checks,
+            Route::Live(_) => CountedRoute::Live,
+            Route::Ready(..) => CountedRoute::Ready,
+            Route::Metrics(_) => CountedRoute::Metrics,
+            Route::Elsewhere | Route::NotAllowed | Route::Malformed => CountedRoute::Other,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::model::suite::Suite;
 /// What the scoreboard knows about the checks in the suite and about the service. Strangers see a number instead of the
 /// name of a check.
 pub(super) fn figures(suite: &Suite, disclosed: bool, scoreboard: &Scoreboard) -> Figures {
-    let mut figures = Figures { outcomes: Vec::new(), ran: Vec::new(), tally: scoreboard.tally() };
+    let mut figures = Figures { outcomes: Vec::new(), ran: Vec::new(), counters: scoreboard.counters() };
     for (number, check) in (1..).zip(suite.checks()) {
         let Some(last) = scoreboard.last(&check.id) else { continue };
         let finding = Finding { status: last.status, context: None, perfdata: last.figures };

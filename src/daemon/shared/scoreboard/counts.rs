@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::Board;
 use super::SLOTS;
 use super::Scoreboard;
-use crate::endpoint::counters::{Cause, Class, Restarts, Route, Standing, Tally};
+use crate::endpoint::counters::{CountedRoute, Counters, RestartCounts, RestartReason, StatusClass, WorkerState};
 
 /// The figures that the master notes.
 #[repr(C)]
@@ -16,18 +16,18 @@ pub(super) struct Master {
     /// How many slots have ever had a worker; the others need not be read.
     used: AtomicU32,
     generation: AtomicU32,
-    restarts: [AtomicU64; Cause::ALL.len()],
+    restarts: [AtomicU64; RestartReason::ALL.len()],
     reload_failed: AtomicBool,
     /// When the last good configuration came into force, in milliseconds since 1970.
     reloaded: AtomicU64,
-    /// The standing of each worker, plus one; 0 where there is none.
-    standings: [AtomicU32; SLOTS],
+    /// The state of each worker, plus one; 0 where there is none.
+    states: [AtomicU32; SLOTS],
 }
 
 /// The counts of one worker, apart from those of others, so that busy workers do not slow each other down.
 #[repr(C, align(128))]
 pub(super) struct Worker {
-    requests: [[AtomicU64; Class::ALL.len()]; Route::ALL.len()],
+    requests: [[AtomicU64; StatusClass::ALL.len()]; CountedRoute::ALL.len()],
     rounds: [AtomicU64; 2],
 }
 
@@ -38,8 +38,8 @@ impl Scoreboard {
     }
 
     /// The worker has answered a request.
-    pub(crate) fn count_request(&self, slot: usize, route: Route, status: u16) {
-        self.board.workers[slot].requests[route as usize][Class::of(status) as usize].fetch_add(1, Relaxed);
+    pub(crate) fn count_request(&self, slot: usize, route: CountedRoute, status: u16) {
+        self.board.workers[slot].requests[route as usize][StatusClass::of(status) as usize].fetch_add(1, Relaxed);
     }
 
     /// A round has ended in the worker.
@@ -47,13 +47,13 @@ impl Scoreboard {
         self.board.workers[slot].rounds[usize::from(!passed)].fetch_add(1, Relaxed);
     }
 
-    /// The standing of the worker in a slot, as far as the master knows; `None`: there is none.
-    pub(crate) fn set_standing(&self, slot: usize, standing: Option<Standing>) {
-        self.board.master.standings[slot].store(standing.map_or(0, |standing| standing as u32 + 1), Relaxed);
+    /// The state of the worker in a slot, as far as the master knows; `None`: there is none.
+    pub(crate) fn set_worker_state(&self, slot: usize, state: Option<WorkerState>) {
+        self.board.master.states[slot].store(state.map_or(0, |state| state as u32 + 1), Relaxed);
     }
 
-    /// How many workers were replaced for each cause.
-    pub(crate) fn set_restarts(&self, restarts: Restarts) {
+    /// How many workers were replaced for each reason.
+    pub(crate) fn set_restarts(&self, restarts: RestartCounts) {
         self.board.master.restarts.iter().zip(restarts).for_each(|(there, count)| there.store(count, Relaxed));
     }
 
@@ -73,10 +73,10 @@ impl Scoreboard {
     }
 
     /// All counts.
-    pub(crate) fn tally(&self) -> Tally {
-        let Master { used, generation, restarts, reload_failed, reloaded, standings } = &self.board.master;
+    pub(crate) fn counters(&self) -> Counters {
+        let Master { used, generation, restarts, reload_failed, reloaded, states } = &self.board.master;
         let reloaded = Duration::from_millis(reloaded.load(Relaxed));
-        let mut tally = Tally {
+        let mut counters = Counters {
             requests: Default::default(),
             rounds: [0; 2],
             workers: Default::default(),
@@ -87,20 +87,20 @@ impl Scoreboard {
         };
         let Board { workers, slots, .. } = self.board;
         let used = used.load(Relaxed) as usize;
-        for ((Worker { requests, rounds }, slot), standing) in workers.iter().zip(slots).zip(standings).take(used) {
-            add(tally.requests.as_flattened_mut(), requests.as_flattened());
-            add(&mut tally.rounds, rounds);
-            let standing = standing.load(Relaxed).checked_sub(1).map(|standing| Standing::ALL[standing as usize]);
+        for ((Worker { requests, rounds }, slot), state) in workers.iter().zip(slots).zip(states).take(used) {
+            add(counters.requests.as_flattened_mut(), requests.as_flattened());
+            add(&mut counters.rounds, rounds);
+            let state = state.load(Relaxed).checked_sub(1).map(|state| WorkerState::ALL[state as usize]);
             // The master does not hear of rounds, so the slot tells whether one is running.
-            let standing = match standing {
-                Some(Standing::Idle) if slot.busy.load(Relaxed) => Some(Standing::Busy),
-                standing => standing,
+            let state = match state {
+                Some(WorkerState::Idle) if slot.busy.load(Relaxed) => Some(WorkerState::Busy),
+                state => state,
             };
-            if let Some(standing) = standing {
-                tally.workers[standing as usize] += 1;
+            if let Some(state) = state {
+                counters.workers[state as usize] += 1;
             }
         }
-        tally
+        counters
     }
 }
 
@@ -123,40 +123,40 @@ mod tests {
         for slot in [0, 3, 0] {
             // As before each fork.
             board.clear(slot);
-            board.count_request(slot, Route::Ready, 503);
+            board.count_request(slot, CountedRoute::Ready, 503);
             board.count_round(slot, true);
         }
         board.count_round(3, false);
-        let tally = board.tally();
-        assert_eq!(tally.requests[Route::Ready as usize], [0, 0, 3]);
-        assert_eq!(tally.requests.as_flattened().iter().sum::<u64>(), 3);
-        assert_eq!(tally.rounds, [3, 1]);
+        let counters = board.counters();
+        assert_eq!(counters.requests[CountedRoute::Ready as usize], [0, 0, 3]);
+        assert_eq!(counters.requests.as_flattened().iter().sum::<u64>(), 3);
+        assert_eq!(counters.rounds, [3, 1]);
     }
 
     #[test]
     fn a_worker_stands_where_the_master_sees_it_and_is_busy_by_its_own_word() {
         let board = board();
-        for (slot, standing) in Standing::ALL.into_iter().enumerate() {
+        for (slot, state) in WorkerState::ALL.into_iter().enumerate() {
             board.clear(slot);
-            board.set_standing(slot, Some(standing));
+            board.set_worker_state(slot, Some(state));
         }
-        assert_eq!(board.tally().workers, [1; 6]);
-        board.set_busy(Standing::Idle as usize, true);
+        assert_eq!(board.counters().workers, [1; 6]);
+        board.set_busy(WorkerState::Idle as usize, true);
         // Only an idle worker can be shown as busy.
-        board.set_busy(Standing::Draining as usize, true);
-        assert_eq!(board.tally().workers, [1, 0, 2, 1, 1, 1]);
-        (0..6).for_each(|slot| board.set_standing(slot, None));
-        assert_eq!(board.tally().workers, [0; 6]);
+        board.set_busy(WorkerState::Draining as usize, true);
+        assert_eq!(board.counters().workers, [1, 0, 2, 1, 1, 1]);
+        (0..6).for_each(|slot| board.set_worker_state(slot, None));
+        assert_eq!(board.counters().workers, [0; 6]);
     }
 
     #[test]
     fn a_bad_reload_leaves_the_time_of_the_last_good_one() {
         let board = board();
         board.set_reloaded(true);
-        let good = board.tally();
+        let good = board.counters();
         assert!(good.reload_successful && good.reloaded.elapsed().expect("it was just now") < Duration::from_secs(10));
         board.set_reloaded(false);
-        let bad = board.tally();
+        let bad = board.counters();
         assert!(!bad.reload_successful && bad.reloaded == good.reloaded);
     }
 }
