@@ -143,4 +143,6 @@ pub(crate) struct Counters {
     /// Whether the last reload was good, and when the last good one was.
     pub(crate) reload_successful: bool,
     pub(crate) reloaded: SystemTime,
+    /// How many outcomes of checks there was no room to remember.
+    pub(crate) lost: u64,
 }

@@ -11,14 +11,20 @@ use crate::render::prometheus;
 
 /// The families in addition to those of a report. `docs/ENDPOINT.md` is compared with both by a test.
 #[cfg(test)]
-pub(crate) static FAMILIES: [Family; 9] =
-    [LAST_RUN, ROUNDS, REQUESTS, WORKERS, RESTARTS, RELOAD_SUCCESSFUL, RELOADED, GENERATION, BUILD];
+pub(crate) static FAMILIES: [Family; 10] =
+    [LAST_RUN, LOST, ROUNDS, REQUESTS, WORKERS, RESTARTS, RELOAD_SUCCESSFUL, RELOADED, GENERATION, BUILD];
 
 const LAST_RUN: Family = Family {
     name: "hospital_check_last_run_timestamp_seconds",
     kind: Kind::Gauge,
     labels: &["check"],
     help: "When the last run of the check ended.",
+};
+const LOST: Family = Family {
+    name: "hospital_check_outcomes_lost_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Outcomes that there was no room to remember: their checks or figures are missing here.",
 };
 const ROUNDS: Family = Family {
     name: "hospital_rounds_total",
@@ -94,6 +100,8 @@ fn last_runs(figures: &Figures, out: &mut Exposition<'_>) -> fmt::Result {
 }
 
 fn service(counters: &Counters, out: &mut Exposition<'_>) -> fmt::Result {
+    out.family(&LOST)?;
+    out.sample(&LOST, &[], counters.lost)?;
     out.family(&ROUNDS)?;
     for (outcome, count) in ROUND_OUTCOMES.iter().zip(counters.rounds) {
         out.sample(&ROUNDS, &[outcome], count)?;
@@ -152,6 +160,7 @@ mod tests {
             generation: 2,
             reload_successful: true,
             reloaded: ran,
+            lost: 0,
         };
         Figures { ran: vec![ran; outcomes.len()], outcomes, counters }
     }
@@ -177,6 +186,8 @@ mod tests {
         let before: HashSet<_> = text.lines().collect();
         let new: Vec<_> = open.lines().filter(|line| !before.contains(line)).collect();
         insta::assert_snapshot!(new.join("\n"), @r"
+        # HELP hospital_check_outcomes_lost Outcomes that there was no room to remember: their checks or figures are missing here.
+        # TYPE hospital_check_outcomes_lost counter
         # HELP hospital_rounds Rounds of checks that have ended, by outcome.
         # TYPE hospital_rounds counter
         # HELP hospital_requests Requests answered, by route and class of status code.

@@ -19,17 +19,17 @@ use super::worker::Post;
 use crate::config::Given;
 use crate::daemon::generation::Plan;
 use crate::daemon::listen::{self, Listener};
-use crate::daemon::shared::casebook::Casebook;
+use crate::daemon::shared::in_flight::InFlightTable;
 use crate::daemon::shared::scoreboard::{SLOTS, Scoreboard};
 use crate::daemon::shared::snapshot::Snapshot;
 use crate::error::Error;
+use crate::os::cgroup::OomKills;
 use crate::os::descriptors;
 use crate::os::memory;
 use crate::os::process::{self, Forked};
 use crate::os::signals::{self, Inbox, Signal};
 use crate::os::{systemd, tree};
 use command::Command;
-use deaths::Coroner;
 use fleet::{Action, End, Event, Fleet, Generation, Pid, Slot, Timing};
 use pidfile::PidFile;
 use status::Supervision;
@@ -57,7 +57,8 @@ pub(crate) struct Master {
     listeners: Vec<Listener>,
     scoreboard: Scoreboard,
     snapshot: Snapshot,
-    coroner: Coroner,
+    in_flight: InFlightTable,
+    oom_kills: Option<OomKills>,
     /// Outlives us, to clean up after us.
     keeper: Option<Pid>,
     signals: Inbox,
@@ -109,7 +110,8 @@ impl Master {
             snapshot: Snapshot::new(now).map_err(cannot("cannot map the snapshot"))?,
             scoreboard,
             keeper: None,
-            coroner: Coroner::new(Casebook::new(now).map_err(cannot("cannot map the casebook"))?),
+            in_flight: InFlightTable::new(now).map_err(cannot("cannot map the in-flight table"))?,
+            oom_kills: OomKills::watch(),
             signals,
             lifeline: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
             bell: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
@@ -210,7 +212,7 @@ impl Master {
             Action::Kill(pid) => self.dismiss(pid, Signal::SIGKILL),
             Action::Reopen(pid) => send(pid, Signal::SIGUSR1),
             Action::Abort { slot, pid } => {
-                self.coroner.hangs(slot, pid);
+                self.worker_hangs(slot, pid);
                 self.dismiss(pid, Signal::SIGABRT);
             }
             Action::ReopenLogs => crate::daemon::logging::reopen(),
@@ -246,7 +248,7 @@ impl Master {
     fn fork(&mut self, slot: usize, generation: Generation) -> Flow {
         self.keep_a_keeper(generation);
         self.scoreboard.clear(slot);
-        self.coroner.casebook().forget(slot);
+        self.in_flight.clear(slot);
         match process::fork() {
             Ok(Forked::Child { parent }) => Flow::Worker { slot, generation, master: parent },
             Ok(Forked::Parent(pid)) => {
@@ -279,7 +281,7 @@ impl Master {
             listeners: self.listeners,
             scoreboard: self.scoreboard,
             snapshot: self.snapshot,
-            casebook: self.coroner.casebook(),
+            in_flight: self.in_flight,
             lifeline: self.lifeline.0,
             bell: self.bell.1,
         }
@@ -293,7 +295,7 @@ impl Master {
             self.snapshot.bury(pid.unsigned_abs());
             if let Some(slot) = self.fleet.slot_of(pid) {
                 self.scoreboard.set_closed(slot);
-                end = self.coroner.died(slot, self.fleet.slots()[slot], pid, status);
+                end = self.worker_died(slot, pid, status);
                 // A worker that was killed has not ended what its checks were running.
                 if status.code().is_none()
                     && let Err(error) = tree::kill_orphans_of(pid)
@@ -313,7 +315,8 @@ impl Master {
     /// Finds the workers that have been awake for longer than they may be.
     fn inspect(&mut self) -> Vec<Event> {
         let now = Instant::now();
-        self.coroner.catch_up();
+        // The out-of-memory kills not accounted for by now hit none of our workers.
+        self.oom_kills.iter_mut().for_each(OomKills::catch_up);
         let Some(timeout) = self.fleet.timeout() else { return vec![] };
         let hangs = |&slot: &usize| self.scoreboard.awake_for(slot, now).is_some_and(|awake| awake > timeout);
         (0..self.fleet.slots().len()).filter(hangs).map(|slot| Event::Hung { slot }).collect()
@@ -329,7 +332,7 @@ impl Master {
                 let event =
                     Event::Loaded { workers: plan.configuration.settings.fleet.workers.into(), timing: timing(&plan) };
                 self.plans.insert(self.fleet.next_generation(), plan);
-                self.coroner.casebook().close_all();
+                self.in_flight.pardon_all();
                 tracing::info!("reloading");
                 event
             }

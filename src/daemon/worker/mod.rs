@@ -8,7 +8,6 @@ mod metrics;
 mod respond;
 mod rounds;
 mod turn;
-mod witness;
 
 use std::io::{self, PipeReader, Write};
 use std::os::fd::AsRawFd;
@@ -21,7 +20,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::config::{Configuration, SUCCESSION, Settings};
 use crate::daemon::generation::Plan;
 use crate::daemon::listen::{Accepted, Listener};
-use crate::daemon::shared::casebook::Casebook;
+use crate::daemon::shared::in_flight::InFlightTable;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::daemon::shared::snapshot::Snapshot;
 use crate::os::signals::{self, Inbox, Signal};
@@ -53,7 +52,7 @@ pub(crate) struct Post {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) scoreboard: Scoreboard,
     pub(crate) snapshot: Snapshot,
-    pub(crate) casebook: Casebook,
+    pub(crate) in_flight: InFlightTable,
     /// Reaches its end when the master dies.
     pub(crate) lifeline: PipeReader,
     /// Wakes the master.
@@ -111,7 +110,7 @@ struct Worker {
 
 impl Worker {
     fn boot(post: Post) -> io::Result<Worker> {
-        let Post { slot, master, generation, plan, listeners, scoreboard, snapshot, casebook, lifeline, mut bell } =
+        let Post { slot, master, generation, plan, listeners, scoreboard, snapshot, in_flight, lifeline, mut bell } =
             post;
         let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
         // The handlers first: a TERM since the fork is still blocked, and would be lost if it were unblocked before.
@@ -136,7 +135,7 @@ impl Worker {
         poll.registry().register(&mut SourceFd(&lifeline.as_raw_fd()), LIFELINE, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
         // If waking fails, the round ends at its deadline; there is nobody to report it to here.
-        let runner = Runner::new(move || drop(waker.wake())).with_witness(witness::Notes { slot, casebook });
+        let runner = Runner::new(move || drop(waker.wake())).observed_by(in_flight.observer(slot));
         let rounds = Rounds::new(runner, settings.times.request_timeout);
         let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
         let cache = Cache::new(rounds, snapshot, std::process::id(), lifetime, limit);

@@ -2,22 +2,27 @@
 //! slot ended, whatever ended it.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use zerocopy::FromBytes;
 
 use super::Board;
 use super::SLOTS;
 use super::Scoreboard;
+use super::outcome::{millis, moment};
+use crate::daemon::shared::Flag;
 use crate::endpoint::counters::{CountedRoute, Counters, RestartCounts, RestartReason, StatusClass, WorkerState};
+use crate::os::clock;
 
 /// The figures that the master notes.
+#[derive(FromBytes)]
 #[repr(C)]
 pub(super) struct Master {
     /// How many slots have ever had a worker; the others need not be read.
     used: AtomicU32,
     generation: AtomicU32,
     restarts: [AtomicU64; RestartReason::ALL.len()],
-    reload_failed: AtomicBool,
+    reload_failed: Flag,
     /// When the last good configuration came into force, in milliseconds since 1970.
     reloaded: AtomicU64,
     /// The state of each worker, plus one; 0 where there is none.
@@ -25,6 +30,7 @@ pub(super) struct Master {
 }
 
 /// The counts of one worker, apart from those of others, so that busy workers do not slow each other down.
+#[derive(FromBytes)]
 #[repr(C, align(128))]
 pub(super) struct Worker {
     requests: [[AtomicU64; StatusClass::ALL.len()]; CountedRoute::ALL.len()],
@@ -65,35 +71,35 @@ impl Scoreboard {
     /// A reload has ended: the new configuration is in force, or (not `good`) the old one still is.
     pub(crate) fn set_reloaded(&self, good: bool) {
         let Master { reload_failed, reloaded, .. } = &self.board.master;
-        reload_failed.store(!good, Relaxed);
+        reload_failed.set(!good);
         if good {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            reloaded.store(now.as_millis() as u64, Relaxed);
+            reloaded.store(millis(clock::wall()), Relaxed);
         }
     }
 
     /// All counts.
     pub(crate) fn counters(&self) -> Counters {
         let Master { used, generation, restarts, reload_failed, reloaded, states } = &self.board.master;
-        let reloaded = Duration::from_millis(reloaded.load(Relaxed));
         let mut counters = Counters {
             requests: Default::default(),
             rounds: [0; 2],
             workers: Default::default(),
             restarts: restarts.each_ref().map(|count| count.load(Relaxed)),
             generation: generation.load(Relaxed),
-            reload_successful: !reload_failed.load(Relaxed),
-            reloaded: SystemTime::UNIX_EPOCH + reloaded,
+            reload_successful: !reload_failed.get(),
+            reloaded: moment(reloaded.load(Relaxed)),
+            lost: self.board.checks.lost.load(Relaxed),
         };
         let Board { workers, slots, .. } = self.board;
         let used = used.load(Relaxed) as usize;
         for ((Worker { requests, rounds }, slot), state) in workers.iter().zip(slots).zip(states).take(used) {
             add(counters.requests.as_flattened_mut(), requests.as_flattened());
             add(&mut counters.rounds, rounds);
-            let state = state.load(Relaxed).checked_sub(1).map(|state| WorkerState::ALL[state as usize]);
+            let number = state.load(Relaxed).checked_sub(1);
+            let state = number.and_then(|number| WorkerState::ALL.get(number as usize)).copied();
             // The master does not hear of rounds, so the slot tells whether one is running.
             let state = match state {
-                Some(WorkerState::Idle) if slot.busy.load(Relaxed) => Some(WorkerState::Busy),
+                Some(WorkerState::Idle) if slot.busy.get() => Some(WorkerState::Busy),
                 state => state,
             };
             if let Some(state) = state {
@@ -105,13 +111,13 @@ impl Scoreboard {
 }
 
 fn add(sums: &mut [u64], counts: &[AtomicU64]) {
-    sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count.load(Relaxed));
+    sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum = sum.wrapping_add(count.load(Relaxed)));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     fn board() -> Scoreboard {
         Scoreboard::new(Instant::now()).expect("memory can be mapped")

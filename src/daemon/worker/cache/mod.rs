@@ -226,10 +226,10 @@ impl Shared {
             && contents.edition == self.whole.edition
             && (self.suspended)().abs_diff(contents.suspended) < SUSPENSION
         {
-            let began = self.snapshot.epoch() + contents.began;
-            let age = now.saturating_duration_since(began);
-            if began >= asker.since || age <= self.lifetime {
-                let report = contents.report(&asker.wish.part, now - self.snapshot.epoch());
+            let time = |moment: Instant| moment.saturating_duration_since(self.snapshot.epoch());
+            let age = time(now).saturating_sub(contents.began);
+            if contents.began >= time(asker.since) || age <= self.lifetime {
+                let report = contents.report(&asker.wish.part, time(now));
                 return report.map_or(Verdict::Alone, |report| Verdict::Answer(report, Some(age)));
             }
         }

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::os::clock;
+
 /// The fields of the last answer, kept for the next: mostly they are the same for a second.
 pub(super) struct Fields {
     /// The beginning of the last line, which is different in each answer.
@@ -36,7 +38,7 @@ impl Fields {
         };
         if wanted.is_none() || wanted != self.written_for || self.date.is_over(now) {
             self.text.clear();
-            let date = self.date.text(now, SystemTime::now);
+            let date = self.date.text(now, clock::wall);
             for part in ["Server: hospital\r\nDate: ", date, "\r\nContent-Type: ", media_type] {
                 self.text.push_str(part);
             }
@@ -53,7 +55,7 @@ impl Fields {
         if self.date.is_over(now) {
             self.written_for = None;
         }
-        self.date.text(now, SystemTime::now)
+        self.date.text(now, clock::wall)
     }
 }
 

@@ -7,7 +7,7 @@ mod page;
 use std::borrow::Cow;
 use std::ops::ControlFlow::{Break, Continue};
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::access::{AccessLog, Entry};
 use super::metrics;
@@ -21,6 +21,7 @@ use crate::endpoint::route::{self, Route};
 use crate::model::check::Status;
 use crate::model::report::{Outcome, Report};
 use crate::model::suite::Suite;
+use crate::os::clock;
 use crate::render::line::one_line;
 use crate::render::{Format, html, json, kubernetes};
 use fields::Fields;
@@ -226,7 +227,7 @@ impl Responder {
                 self.clear_body();
                 let scoreboard = self.scoreboard;
                 let since = |id: &str, status: Status| scoreboard.since(id, status);
-                let at = SystemTime::now() - age.unwrap_or_default();
+                let at = clock::before(clock::wall(), age.unwrap_or_default());
                 html::page(report, &choice.view(at, &since, manner.disclosed), &mut self.body);
                 lines.to_mut().push_str(html::headers());
                 (CountedRoute::Checks, report.passes(), html::MEDIA_TYPE)
@@ -259,12 +260,10 @@ impl Responder {
     /// since its last run in any worker.
     pub(super) fn note(&self, report: &Report) {
         self.scoreboard.count_round(self.slot, report.passes());
-        let now = SystemTime::now();
-        for Outcome { check, finding, elapsed, age } in &report.outcomes {
+        for (Outcome { check, finding, .. }, before) in
+            self.scoreboard.note(report, self.sources.suite(), clock::wall())
+        {
             let (status, id) = (finding.status, &check.id);
-            // A check that runs in place has only just ended.
-            let ended = if age > elapsed { now - (*age - *elapsed) } else { now };
-            let Some(before) = self.scoreboard.note(id, finding, *elapsed, ended) else { continue };
             let context = one_line(finding.context.as_deref().unwrap_or_default());
             let request = self.answers;
             match (status.is_bad(), before) {
@@ -309,7 +308,7 @@ impl Responder {
     /// Logs the answer that is sent next.
     fn log_access(&mut self, connection: &Connection, status: u16, now: Instant) {
         let Some(access) = &mut self.access else { return };
-        let (time, (head, asked)) = (SystemTime::now(), connection.head());
+        let (time, (head, asked)) = (clock::wall(), connection.head());
         access.write(&Entry {
             time,
             date: self.fields.date(now),
