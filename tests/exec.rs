@@ -78,25 +78,25 @@ fn a_killed_master_leaves_no_program_behind() {
     let at = server.at.clone();
     let asking = std::thread::spawn(move || support::try_get(&at, "/"));
     eventually("the check runs", || with(&word) >= 2);
-    // The keeper ends only after its master's death, and not even of a TERM to the whole group.
-    let keeper = |pid: &i32| processes::name(*pid) == "hospital:keeper";
-    let keeper = processes::children(server.master()).into_iter().find(keeper).expect("there is one");
-    support::send(keeper, Signal::SIGTERM);
+    // The orphan reaper ends only after its master's death, and not even of a TERM to the whole group.
+    let reaper = |pid: &i32| processes::name(*pid) == "hospital:reaper";
+    let reaper = processes::children(server.master()).into_iter().find(reaper).expect("there is one");
+    support::send(reaper, Signal::SIGTERM);
     support::send(server.master(), Signal::SIGKILL);
     eventually("nothing is left of it", || with(&word) == 0);
-    eventually("nobody is left", || !processes::is_alive(keeper));
+    eventually("nobody is left", || !processes::is_alive(reaper));
     let _ = asking.join().expect("it does not panic");
 }
 
 #[test]
 fn who_would_clean_up_goes_with_a_master_that_ends_and_is_replaced_when_it_dies() {
     let mut server = Launch::serve(["-w", "1"]).env("HEALTHCHECKS", "exec:/bin/true").start();
-    let keeper =
-        || processes::children(server.master()).into_iter().find(|&pid| processes::name(pid) == "hospital:keeper");
-    let first = keeper().expect("there is one");
+    let reaper =
+        || processes::children(server.master()).into_iter().find(|&pid| processes::name(pid) == "hospital:reaper");
+    let first = reaper().expect("there is one");
     support::send(first, Signal::SIGKILL);
-    eventually("there is another", || keeper().is_some_and(|second| second != first));
-    server.logs("the keeper ended: signal: 9 (SIGKILL)");
+    eventually("there is another", || reaper().is_some_and(|second| second != first));
+    server.logs("the orphan reaper ended: signal: 9 (SIGKILL)");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait(), Some(0));
     eventually("nobody is left", || !processes::is_group_alive(server.master()));

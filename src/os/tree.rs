@@ -117,7 +117,7 @@ pub(crate) fn kill_orphans_of(dead: i32) -> io::Result<()> {
 
 /// Starts a process that does nothing until we are dead. Then it kills what our workers' checks have left running,
 /// since killed workers cannot. Returns its pid.
-pub(crate) fn start_keeper(name: &str) -> io::Result<i32> {
+pub(crate) fn start_orphan_reaper(name: &str) -> io::Result<i32> {
     match process::fork()? {
         Forked::Parent(pid) => Ok(pid),
         Forked::Child { parent } => {

@@ -4,7 +4,7 @@
 pub(crate) mod command;
 mod deaths;
 pub(crate) mod fleet;
-mod keeper;
+mod orphan_reaper;
 mod pidfile;
 mod state;
 mod status;
@@ -60,7 +60,7 @@ pub(crate) struct Master {
     in_flight: InFlightTable,
     oom_kills: Option<OomKills>,
     /// Outlives us, to clean up after us.
-    keeper: Option<Pid>,
+    orphan_reaper: Option<Pid>,
     signals: Inbox,
     /// Workers hold the reading end; its end-of-file tells them that the master is gone.
     lifeline: (PipeReader, PipeWriter),
@@ -109,7 +109,7 @@ impl Master {
             listeners,
             snapshot: Snapshot::new(now).map_err(cannot("cannot map the snapshot"))?,
             scoreboard,
-            keeper: None,
+            orphan_reaper: None,
             in_flight: InFlightTable::new(now).map_err(cannot("cannot map the in-flight table"))?,
             oom_kills: OomKills::watch(),
             signals,
@@ -246,7 +246,7 @@ impl Master {
     // --- workers -----------------------------------------------------------------------------------
 
     fn fork(&mut self, slot: usize, generation: Generation) -> Flow {
-        self.keep_a_keeper(generation);
+        self.ensure_orphan_reaper(generation);
         self.scoreboard.clear(slot);
         self.in_flight.clear(slot);
         match process::fork() {
@@ -302,8 +302,8 @@ impl Master {
                 {
                     tracing::warn!("what the checks of worker {slot} were running may go on: {error}");
                 }
-            } else if self.keeper == Some(pid) {
-                self.keeper_died(status);
+            } else if self.orphan_reaper == Some(pid) {
+                self.orphan_reaper_died(status);
             } else if self.fleet.successor() == Some(pid) {
                 self.upgrade_failed(pid, status);
             }
@@ -367,7 +367,7 @@ impl Master {
     }
 
     fn end(mut self, code: u8) -> Ended {
-        self.dismiss_keeper();
+        self.dismiss_orphan_reaper();
         self.supervision.have_last_word();
         if let Some(pidfile) = self.pidfile.filter(PidFile::is_mine) {
             pidfile.remove();
