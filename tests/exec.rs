@@ -151,3 +151,34 @@ fn a_round_that_ends_early_leaves_no_program_behind() {
     assert_eq!(hospital.wait().expect("it is our child").code(), Some(1));
     assert_eq!(with(&word), 0);
 }
+
+#[test]
+#[ignore = "starts 1,500 processes: run tests/run"]
+fn many_late_programs_are_killed_in_no_more_time_than_a_few() {
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+    use std::time::Instant;
+    let mut others = Command::new("sh");
+    others.args(["-c", "for n in $(seq 1000); do sleep 120 & done; wait"]).process_group(0);
+    let mut others = others.spawn().expect("there is a shell");
+    let others_run = || processes::children(others.id() as i32).len() == 1000;
+    eventually("the host is busy", others_run);
+
+    let (_, word) = endless("many", "");
+    let (name, _) = endless("many", "timeout=5s");
+    let names: Vec<_> = (0..250).map(|n| name.replacen("endless", &format!("late{n}"), 1)).collect();
+    let began = Instant::now();
+    let mut hospital = check(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let pid = hospital.id() as i32;
+    eventually("all of them run", || with(&word) >= 500);
+    std::thread::sleep(Duration::from_secs(5).saturating_sub(began.elapsed()));
+    let (before, late) = (processes::cpu(pid), Instant::now());
+    eventually("nothing is left", || with(&word) == 0);
+    eventually("it has ended", || !processes::is_alive(pid));
+    let (took, cpu) = (late.elapsed(), processes::cpu(pid) - before);
+    println!("250 late programs beside 1,000 processes: {took:.2?}, {cpu:.2?} of CPU");
+    let _ = hospital.wait();
+    support::send(-(others.id() as i32), Signal::SIGKILL);
+    let _ = others.wait();
+    assert!(took < Duration::from_secs(5) && cpu < Duration::from_secs(2), "{took:?}, {cpu:?} of CPU");
+}

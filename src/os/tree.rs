@@ -4,12 +4,12 @@
 //! `/proc/PID/environ`. Only a process that sheds all three, the last through `env -i`, can get away, and only if its
 //! parents were gone before we looked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -57,14 +57,7 @@ impl Mark {
 
 /// The beginning of all marks made by the process with this pid: this one, or one forked from it.
 fn prefix(pid: u32) -> String {
-    format!("{:x}.{pid:x}.", found_family())
-}
-
-/// Fixes the name that this process, and all that it forks from now on, put into their marks. It is a point in time, so
-/// that processes with the same pid at another time or in another container are not taken for ours.
-pub(super) fn found_family() -> u128 {
-    static FOUNDED: OnceLock<u128> = OnceLock::new();
-    *FOUNDED.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos())
+    format!("{:x}.{pid:x}.", process::family())
 }
 
 /// Kills what is left in the process group of a child. The child must not be reaped yet: until then its pid cannot be
@@ -78,11 +71,86 @@ pub(super) fn kill_group(leader: i32) {
 ///
 /// Returns the pids of those that we may not kill, for example because they changed their user.
 pub(super) fn kill(root: i32, mark: &Mark) -> BTreeSet<i32> {
-    let spared =
-        kill_all_of(&|stat| stat.pid == root || stat.group == root || is_marked(stat.pid, &|word| word == mark.0));
+    // It does nothing more until its turn comes, and its parents stay known.
+    let _ = killpg(Pid::from_raw(root), Signal::SIGSTOP);
+    let spared = SWEEPS.kill(Tree { root, mark: mark.0.clone() });
     // Without /proc, nothing was found above.
     kill_group(root);
     spared
+}
+
+/// A tree that is to be killed.
+struct Tree {
+    root: i32,
+    mark: String,
+}
+
+/// Looking at all processes of the host costs the same for one tree as for many: those whose time has come while one
+/// thread looks are killed together at the next look.
+struct Sweeps {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+static SWEEPS: Sweeps = Sweeps { queue: Mutex::new(Queue::new()), changed: Condvar::new() };
+
+struct Queue {
+    waiting: Vec<Tree>,
+    /// Whether a thread is looking.
+    is_swept: bool,
+    /// What was spared of each tree that was killed, under its root.
+    killed: BTreeMap<i32, BTreeSet<i32>>,
+}
+
+impl Queue {
+    const fn new() -> Queue {
+        Queue { waiting: Vec::new(), is_swept: false, killed: BTreeMap::new() }
+    }
+}
+
+impl Sweeps {
+    fn kill(&self, tree: Tree) -> BTreeSet<i32> {
+        let root = tree.root;
+        let mut queue = self.lock();
+        queue.waiting.push(tree);
+        loop {
+            if let Some(spared) = queue.killed.remove(&root) {
+                return spared;
+            }
+            if queue.is_swept {
+                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let trees = std::mem::take(&mut queue.waiting);
+            queue.is_swept = true;
+            drop(queue);
+            let spared = sweep(&trees);
+            queue = self.lock();
+            queue.is_swept = false;
+            queue.killed.extend(trees.iter().map(|tree| tree.root).zip(spared));
+            self.changed.notify_all();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing is half done under the lock.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Kills these trees. Returns what is spared of each.
+fn sweep(trees: &[Tree]) -> Vec<BTreeSet<i32>> {
+    let by_root: HashMap<i32, usize> = trees.iter().zip(0..).map(|(tree, index)| (tree.root, index)).collect();
+    let by_mark: HashMap<&str, usize> = trees.iter().zip(0..).map(|(tree, index)| (&*tree.mark, index)).collect();
+    // What is older than all of them belongs to none, and need not be looked at closely.
+    let oldest = trees.iter().map(|tree| Stat::of(tree.root).map_or(0, |stat| stat.started)).min().unwrap_or_default();
+    let spared = kill_all_of(&|stat| {
+        let tree = || by_root.get(&stat.pid).or_else(|| by_root.get(&stat.group)).copied();
+        let marked = || marks(stat.pid).iter().find_map(|mark| by_mark.get(mark.as_str()).copied());
+        if stat.started < oldest { None } else { tree().or_else(marked) }
+    });
+    let of = |index| spared.iter().filter(|&(_, tree)| *tree == index).map(|(pid, _)| *pid).collect();
+    (0..trees.len()).map(of).collect()
 }
 
 /// Kills everything that this process has started through [`super::child`], and prevents it from starting more. Call
@@ -92,7 +160,7 @@ pub(crate) fn kill_all() {
     // Most processes have started nothing and need not look at all the others.
     if STARTED.load(Ordering::SeqCst) > 0 {
         let prefix = prefix(std::process::id());
-        kill_all_of(&|stat| is_marked(stat.pid, &|word| word.starts_with(&prefix)));
+        kill_all_of(&marked_with(&prefix));
     }
 }
 
@@ -106,8 +174,7 @@ pub(crate) fn kill_orphans_of(dead: i32) -> io::Result<()> {
             // It must not keep a listener open, not even for a moment.
             let _ = descriptors::close_all();
             let prefix = prefix(dead.unsigned_abs());
-            let is_ours = |stat: &Stat| is_marked(stat.pid, &|word| word.starts_with(&prefix));
-            for process in stop_all_of(&is_ours, &mut BTreeSet::new()) {
+            for process in stop_all_of(&marked_with(&prefix), &mut BTreeMap::new()) {
                 let _ = process.send(Signal::SIGKILL);
             }
             process::leave(0)
@@ -125,24 +192,32 @@ pub(crate) fn start_orphan_reaper(name: &str) -> io::Result<i32> {
             let _ = descriptors::close_all();
             // If waiting fails, we may still be alive, so nothing may be killed.
             if process::outlive(parent).is_ok() {
-                let family = format!("{:x}.", found_family());
-                kill_all_of(&|stat| is_marked(stat.pid, &|word| word.starts_with(&family)));
+                let family = format!("{:x}.", process::family());
+                kill_all_of(&marked_with(&family));
             }
             process::leave(0)
         }
     }
 }
 
-fn is_marked(pid: i32, is_ours: &dyn Fn(&str) -> bool) -> bool {
+/// The marks of a process.
+fn marks(pid: i32) -> Vec<String> {
     let variables = procfs::environment(pid);
-    let marks = variables.iter().filter_map(|variable| variable.strip_prefix(MARKER)?.strip_prefix('='));
-    marks.flat_map(str::split_whitespace).any(is_ours)
+    let values = variables.iter().filter_map(|variable| variable.strip_prefix(MARKER)?.strip_prefix('='));
+    values.flat_map(str::split_whitespace).map(str::to_owned).collect()
 }
 
-fn kill_all_of(is_ours: &dyn Fn(&Stat) -> bool) -> BTreeSet<i32> {
-    let mut spared = BTreeSet::new();
+/// All processes with a mark that begins like this, as one tree.
+fn marked_with(prefix: &str) -> impl Fn(&Stat) -> Option<usize> {
+    move |stat| marks(stat.pid).iter().any(|mark| mark.starts_with(prefix)).then_some(0)
+}
+
+/// Kills the processes that `tree_of` assigns to a tree, and all their descendants. Returns those that we may not kill,
+/// with their trees.
+fn kill_all_of(tree_of: &dyn Fn(&Stat) -> Option<usize>) -> BTreeMap<i32, usize> {
+    let mut spared = BTreeMap::new();
     loop {
-        let stopped = stop_all_of(is_ours, &mut spared);
+        let stopped = stop_all_of(tree_of, &mut spared);
         if stopped.is_empty() {
             return spared;
         }
@@ -159,18 +234,18 @@ fn kill_all_of(is_ours: &dyn Fn(&Stat) -> bool) -> BTreeSet<i32> {
 }
 
 /// Stops processes until no more are found: stopped processes cannot start others that get away.
-fn stop_all_of(is_ours: &dyn Fn(&Stat) -> bool, spared: &mut BTreeSet<i32>) -> Vec<PidFd> {
+fn stop_all_of(tree_of: &dyn Fn(&Stat) -> Option<usize>, spared: &mut BTreeMap<i32, usize>) -> Vec<PidFd> {
     let mut stopped = BTreeMap::new();
     loop {
         let known = stopped.len() + spared.len();
-        for stat in with_descendants(is_ours) {
-            if stopped.contains_key(&stat.pid) || spared.contains(&stat.pid) {
+        for (stat, tree) in with_descendants(tree_of) {
+            if stopped.contains_key(&stat.pid) || spared.contains_key(&stat.pid) {
                 continue;
             }
             if let Some(process) = hold(&stat) {
                 match process.send(Signal::SIGSTOP) {
                     Ok(()) => drop(stopped.insert(stat.pid, process)),
-                    Err(_) => drop(spared.insert(stat.pid)),
+                    Err(_) => drop(spared.insert(stat.pid, tree)),
                 }
             }
         }
@@ -180,17 +255,17 @@ fn stop_all_of(is_ours: &dyn Fn(&Stat) -> bool, spared: &mut BTreeSet<i32>) -> V
     }
 }
 
-/// The processes that are ours, and all their descendants.
-fn with_descendants(is_ours: &dyn Fn(&Stat) -> bool) -> Vec<Stat> {
+/// The processes that are assigned to a tree, and all their descendants.
+fn with_descendants(tree_of: &dyn Fn(&Stat) -> Option<usize>) -> Vec<(Stat, usize)> {
     let all: Vec<Stat> = procfs::all().map(Iterator::collect).unwrap_or_default();
-    let mut ours: BTreeSet<i32> = all.iter().filter(|stat| is_ours(stat)).map(|stat| stat.pid).collect();
+    let mut trees: BTreeMap<i32, usize> = all.iter().filter_map(|stat| Some((stat.pid, tree_of(stat)?))).collect();
     loop {
-        let children = all.iter().filter(|stat| ours.contains(&stat.parent) && !ours.contains(&stat.pid));
-        let children: Vec<i32> = children.map(|stat| stat.pid).collect();
+        let new = all.iter().filter(|stat| !trees.contains_key(&stat.pid));
+        let children: Vec<_> = new.filter_map(|stat| Some((stat.pid, *trees.get(&stat.parent)?))).collect();
         if children.is_empty() {
-            return all.into_iter().filter(|stat| ours.contains(&stat.pid)).collect();
+            return all.into_iter().filter_map(|stat| trees.get(&stat.pid).map(|&tree| (stat, tree))).collect();
         }
-        ours.extend(children);
+        trees.extend(children);
     }
 }
 
