@@ -1,8 +1,9 @@
-//! Whole process trees: found by parent, by process group and by a mark in the environment, and killed.
+//! Whole process trees: found by parent, by process group and by a mark, and killed.
 //!
-//! A process leaves its group by `setsid`, and loses its parents when they die; but its initial environment stays in
-//! `/proc/PID/environ`. Only a process that sheds all three, the last through `env -i`, can get away, and only if its
-//! parents were gone before we looked.
+//! A process leaves its group by `setsid`, and loses its parents when they die. Its mark stays, in two places: in its
+//! initial environment, as long as it does not write its name over that or starts through `env -i`; and in its limit on
+//! real-time CPU, a number of centuries, which all descendants inherit. The limit can only be set once the program has
+//! started, so what that starts in its first moments has only the other.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -29,8 +31,25 @@ const PATIENCE: Duration = Duration::from_secs(1);
 static STARTED: AtomicU64 = AtomicU64::new(0);
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// A unique name for a process tree.
-pub(super) struct Mark(String);
+/// A unique number for a process tree: the family, the process that started it, and a serial number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Mark(u64);
+
+/// The bits of a mark that tell the pid and the serial number. Linux has no larger pids.
+const PID: u32 = 22;
+const SERIAL: u32 = 16;
+
+/// The limit is above this: enough that nobody reaches it, and that nobody else sets it.
+const CENTURIES: u64 = 1 << 62;
+
+/// Whose trees are meant.
+#[derive(Clone, Copy)]
+enum Whose {
+    /// Those of a process with this pid: ours, or one forked by us.
+    Process(u32),
+    /// Those of our whole family.
+    Family,
+}
 
 impl Mark {
     /// A new mark.
@@ -43,21 +62,44 @@ impl Mark {
         if CLOSED.load(Ordering::SeqCst) {
             return Err(io::Error::other("hospital is about to end"));
         }
-        Ok(Mark(format!("{}{serial:x}", prefix(std::process::id()))))
+        Ok(Mark::of(std::process::id(), serial))
+    }
+
+    fn of(pid: u32, serial: u64) -> Mark {
+        let (family, serial) = (process::family() as u64 % (1 << (62 - PID - SERIAL)), serial % (1 << SERIAL));
+        Mark(CENTURIES | family << (PID + SERIAL) | u64::from(pid) << SERIAL | serial)
+    }
+
+    fn is_of(self, whose: Whose) -> bool {
+        match whose {
+            Whose::Process(pid) => self.0 >> SERIAL == Mark::of(pid, 0).0 >> SERIAL,
+            Whose::Family => self.0 >> (PID + SERIAL) == Mark::of(0, 0).0 >> (PID + SERIAL),
+        }
     }
 
     /// The value of [`MARKER`] for the root of the tree.
-    pub(super) fn value(&self) -> String {
+    pub(super) fn value(self) -> String {
         match std::env::var(MARKER) {
-            Ok(around) => format!("{around} {}", self.0),
-            Err(_) => self.0.clone(),
+            Ok(around) => format!("{around} {:x}", self.0),
+            Err(_) => format!("{:x}", self.0),
         }
     }
-}
 
-/// The beginning of all marks made by the process with this pid: this one, or one forked from it.
-fn prefix(pid: u32) -> String {
-    format!("{:x}.{pid:x}.", process::family())
+    /// Marks the root of the tree, and all that it starts from now on.
+    pub(super) fn limit(self, root: i32) {
+        let Ok((_, max)) = getrlimit(Resource::RLIMIT_RTTIME) else { return };
+        let limit = libc::rlimit { rlim_cur: self.0.min(max), rlim_max: max };
+        // SAFETY: the limit is live, and no old one is asked for. Where it fails, there is the other mark.
+        unsafe { libc::prlimit(root, libc::RLIMIT_RTTIME, &raw const limit, std::ptr::null_mut()) };
+    }
+
+    /// The marks of a process.
+    fn all_of(pid: i32) -> Vec<Mark> {
+        let variables = procfs::environment(pid);
+        let values = variables.iter().filter_map(|variable| variable.strip_prefix(MARKER)?.strip_prefix('='));
+        let words = values.flat_map(str::split_whitespace).filter_map(|word| u64::from_str_radix(word, 16).ok());
+        words.chain(procfs::realtime_limit(pid)).map(Mark).collect()
+    }
 }
 
 /// Kills what is left in the process group of a child. The child must not be reaped yet: until then its pid cannot be
@@ -70,10 +112,10 @@ pub(super) fn kill_group(leader: i32) {
 /// Kills the tree of a child that is not reaped yet, and waits until none of its processes is alive.
 ///
 /// Returns the pids of those that we may not kill, for example because they changed their user.
-pub(super) fn kill(root: i32, mark: &Mark) -> BTreeSet<i32> {
+pub(super) fn kill(root: i32, mark: Mark) -> BTreeSet<i32> {
     // It does nothing more until its turn comes, and its parents stay known.
     let _ = killpg(Pid::from_raw(root), Signal::SIGSTOP);
-    let spared = SWEEPS.kill(Tree { root, mark: mark.0.clone() });
+    let spared = SWEEPS.kill(Tree { root, mark });
     // Without /proc, nothing was found above.
     kill_group(root);
     spared
@@ -82,7 +124,7 @@ pub(super) fn kill(root: i32, mark: &Mark) -> BTreeSet<i32> {
 /// A tree that is to be killed.
 struct Tree {
     root: i32,
-    mark: String,
+    mark: Mark,
 }
 
 /// Looking at all processes of the host costs the same for one tree as for many: those whose time has come while one
@@ -141,12 +183,12 @@ impl Sweeps {
 /// Kills these trees. Returns what is spared of each.
 fn sweep(trees: &[Tree]) -> Vec<BTreeSet<i32>> {
     let by_root: HashMap<i32, usize> = trees.iter().zip(0..).map(|(tree, index)| (tree.root, index)).collect();
-    let by_mark: HashMap<&str, usize> = trees.iter().zip(0..).map(|(tree, index)| (&*tree.mark, index)).collect();
+    let by_mark: HashMap<Mark, usize> = trees.iter().zip(0..).map(|(tree, index)| (tree.mark, index)).collect();
     // What is older than all of them belongs to none, and need not be looked at closely.
     let oldest = trees.iter().map(|tree| Stat::of(tree.root).map_or(0, |stat| stat.started)).min().unwrap_or_default();
     let spared = kill_all_of(&|stat| {
         let tree = || by_root.get(&stat.pid).or_else(|| by_root.get(&stat.group)).copied();
-        let marked = || marks(stat.pid).iter().find_map(|mark| by_mark.get(mark.as_str()).copied());
+        let marked = || Mark::all_of(stat.pid).iter().find_map(|mark| by_mark.get(mark).copied());
         if stat.started < oldest { None } else { tree().or_else(marked) }
     });
     let of = |index| spared.iter().filter(|&(_, tree)| *tree == index).map(|(pid, _)| *pid).collect();
@@ -159,8 +201,7 @@ pub(crate) fn kill_all() {
     CLOSED.store(true, Ordering::SeqCst);
     // Most processes have started nothing and need not look at all the others.
     if STARTED.load(Ordering::SeqCst) > 0 {
-        let prefix = prefix(std::process::id());
-        kill_all_of(&marked_with(&prefix));
+        kill_all_of(&marked_by(Whose::Process(std::process::id())));
     }
 }
 
@@ -173,8 +214,8 @@ pub(crate) fn kill_orphans_of(dead: i32) -> io::Result<()> {
         Forked::Child { .. } => {
             // It must not keep a listener open, not even for a moment.
             let _ = descriptors::close_all();
-            let prefix = prefix(dead.unsigned_abs());
-            for process in stop_all_of(&marked_with(&prefix), &mut BTreeMap::new()) {
+            let is_orphan = marked_by(Whose::Process(dead.unsigned_abs()));
+            for process in stop_all_of(&is_orphan, &mut BTreeMap::new()) {
                 let _ = process.send(Signal::SIGKILL);
             }
             process::leave(0)
@@ -192,24 +233,16 @@ pub(crate) fn start_orphan_reaper(name: &str) -> io::Result<i32> {
             let _ = descriptors::close_all();
             // If waiting fails, we may still be alive, so nothing may be killed.
             if process::outlive(parent).is_ok() {
-                let family = format!("{:x}.", process::family());
-                kill_all_of(&marked_with(&family));
+                kill_all_of(&marked_by(Whose::Family));
             }
             process::leave(0)
         }
     }
 }
 
-/// The marks of a process.
-fn marks(pid: i32) -> Vec<String> {
-    let variables = procfs::environment(pid);
-    let values = variables.iter().filter_map(|variable| variable.strip_prefix(MARKER)?.strip_prefix('='));
-    values.flat_map(str::split_whitespace).map(str::to_owned).collect()
-}
-
-/// All processes with a mark that begins like this, as one tree.
-fn marked_with(prefix: &str) -> impl Fn(&Stat) -> Option<usize> {
-    move |stat| marks(stat.pid).iter().any(|mark| mark.starts_with(prefix)).then_some(0)
+/// All these processes, as one tree.
+fn marked_by(whose: Whose) -> impl Fn(&Stat) -> Option<usize> {
+    move |stat| Mark::all_of(stat.pid).iter().any(|mark| mark.is_of(whose)).then_some(0)
 }
 
 /// Kills the processes that `tree_of` assigns to a tree, and all their descendants. Returns those that we may not kill,
@@ -274,4 +307,20 @@ fn hold(seen: &Stat) -> Option<PidFd> {
     let process = PidFd::open(seen.pid).ok()?;
     Stat::of(seen.pid).filter(|now| now.started == seen.started)?;
     (!process.has_ended()).then_some(process)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_tells_whose_tree_it_is() {
+        let mark = Mark::of(4_194_303, 65_536 + 7);
+        assert!(mark.is_of(Whose::Process(4_194_303)) && mark.is_of(Whose::Family));
+        assert!(!mark.is_of(Whose::Process(4_194_302)));
+        assert!(mark != Mark::of(4_194_303, 8) && mark != Mark::of(7, 7));
+        let of_others = Mark(mark.0 ^ 1 << (PID + SERIAL));
+        assert!(!of_others.is_of(Whose::Family) && !of_others.is_of(Whose::Process(4_194_303)));
+        assert!([u64::MAX, 0, 1000].into_iter().all(|limit| !Mark(limit).is_of(Whose::Family)), "limits of others");
+    }
 }
