@@ -103,7 +103,7 @@ fn read_snapshot(snapshot: &Snapshot, now: Instant) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
     fn what_a_compromised_worker_writes_harms_no_reader(seed: u64, kept in 0..16_u64) {

@@ -243,17 +243,14 @@ mod tests {
     #[test]
     fn checks_that_are_no_longer_collected_make_room_for_new_ones() {
         let board = board();
-        let figures = [Perfdata::new("load1", 0.31, "")];
-        let names: Vec<_> = (0..3 * CHECKS).map(|n| format!("folder.{n}")).collect();
-        for collected in names.chunks(CHECKS / 2) {
-            let (report, suite) = round(collected.iter(), &[]);
-            assert_eq!(board.note(&report, &suite, clock::wall()).len(), collected.len(), "each is new, and bad");
-            assert!(collected.iter().all(|name| board.last(name).is_some()));
-        }
-        for collected in names.chunks(WITH_FIGURES / 2).take(6) {
-            let (report, suite) = round(collected.iter(), &figures);
-            board.note(&report, &suite, clock::wall());
-            assert!(collected.iter().all(|name| board.last(name).is_some_and(|last| last.figures == figures)));
+        for (room, figures) in [(CHECKS, vec![]), (WITH_FIGURES, vec![Perfdata::new("load1", 0.31, "")])] {
+            // The first leave room for half of the second, and the third come when nothing was free for long.
+            for (collected, count) in [room - 50, 100, 100].into_iter().enumerate() {
+                let names: Vec<_> = (0..count).map(|n| format!("folder.{room}.{collected}.{n}")).collect();
+                let (report, suite) = round(names.iter(), &figures);
+                assert_eq!(board.note(&report, &suite, clock::wall()).len(), count, "each is new");
+                assert!(names.iter().all(|name| board.last(name).is_some_and(|last| last.figures == figures)));
+            }
         }
         assert_eq!(board.counters().lost, 0);
     }
