@@ -21,7 +21,7 @@ const LAST_RUN: Family = Family {
     help: "When the last run of the check ended.",
 };
 const LOST: Family = Family {
-    name: "hospital_check_outcomes_lost_total",
+    name: "hospital_outcomes_lost_total",
     kind: Kind::Counter,
     labels: &[],
     help: "Outcomes that there was no room to remember: their checks or figures are missing here.",
@@ -186,8 +186,8 @@ mod tests {
         let before: HashSet<_> = text.lines().collect();
         let new: Vec<_> = open.lines().filter(|line| !before.contains(line)).collect();
         insta::assert_snapshot!(new.join("\n"), @r"
-        # HELP hospital_check_outcomes_lost Outcomes that there was no room to remember: their checks or figures are missing here.
-        # TYPE hospital_check_outcomes_lost counter
+        # HELP hospital_outcomes_lost Outcomes that there was no room to remember: their checks or figures are missing here.
+        # TYPE hospital_outcomes_lost counter
         # HELP hospital_rounds Rounds of checks that have ended, by outcome.
         # TYPE hospital_rounds counter
         # HELP hospital_requests Requests answered, by route and class of status code.
