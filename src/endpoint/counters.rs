@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 /// What a request asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CountedRoute {
+pub(crate) enum RouteLabel {
     Checks,
     Live,
     Ready,
@@ -50,17 +50,17 @@ pub(crate) enum RestartReason {
     Reload,
 }
 
-impl CountedRoute {
-    pub(crate) const ALL: [CountedRoute; 5] =
-        [CountedRoute::Checks, CountedRoute::Live, CountedRoute::Ready, CountedRoute::Metrics, CountedRoute::Other];
+impl RouteLabel {
+    pub(crate) const ALL: [RouteLabel; 5] =
+        [RouteLabel::Checks, RouteLabel::Live, RouteLabel::Ready, RouteLabel::Metrics, RouteLabel::Other];
 
     pub(crate) fn word(self) -> &'static str {
         match self {
-            CountedRoute::Checks => "checks",
-            CountedRoute::Live => "livez",
-            CountedRoute::Ready => "readyz",
-            CountedRoute::Metrics => "metrics",
-            CountedRoute::Other => "other",
+            RouteLabel::Checks => "checks",
+            RouteLabel::Live => "livez",
+            RouteLabel::Ready => "readyz",
+            RouteLabel::Metrics => "metrics",
+            RouteLabel::Other => "other",
         }
     }
 }
@@ -134,7 +134,7 @@ pub(crate) type RestartCounts = [u64; RestartReason::ALL.len()];
 /// All the counts at one moment; each array is in the order of its `ALL`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counters {
-    pub(crate) requests: [[u64; StatusClass::ALL.len()]; CountedRoute::ALL.len()],
+    pub(crate) requests: [[u64; StatusClass::ALL.len()]; RouteLabel::ALL.len()],
     /// How many rounds passed, and how many did not.
     pub(crate) rounds: [u64; 2],
     pub(crate) workers: [u64; WorkerState::ALL.len()],

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use super::counters::{CountedRoute, Counters, RestartReason, StatusClass, WorkerState};
+use super::counters::{Counters, RestartReason, RouteLabel, StatusClass, WorkerState};
 use crate::model::report::Outcome;
 use crate::render::appended;
 use crate::render::exposition::{Exposition, Family, Kind, Syntax};
@@ -107,7 +107,7 @@ fn service(counters: &Counters, out: &mut Exposition<'_>) -> fmt::Result {
         out.sample(&ROUNDS, &[outcome], count)?;
     }
     out.family(&REQUESTS)?;
-    for (route, counts) in CountedRoute::ALL.iter().zip(counters.requests) {
+    for (route, counts) in RouteLabel::ALL.iter().zip(counters.requests) {
         for (class, count) in StatusClass::ALL.iter().zip(counts) {
             out.sample(&REQUESTS, &[route.word(), class.word()], count)?;
         }
@@ -151,7 +151,7 @@ mod tests {
         }
         let ran = SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_250);
         let mut requests = [[0; 3]; 5];
-        requests[CountedRoute::Checks as usize] = [1_000_000, 2, 3];
+        requests[RouteLabel::Checks as usize] = [1_000_000, 2, 3];
         let counters = Counters {
             requests,
             rounds: [7, 1],

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use super::counters::CountedRoute;
+use super::counters::RouteLabel;
 use hospital_http::Method;
 
 /// What a request asks for.
@@ -29,13 +29,13 @@ pub enum Route<'a> {
 
 impl Route<'_> {
     /// The route that it is counted under.
-    pub(crate) fn counted(&self) -> CountedRoute {
+    pub(crate) fn counted(&self) -> RouteLabel {
         match self {
-            Route::Checks(..) => CountedRoute::Checks,
-            Route::Live(_) => CountedRoute::Live,
-            Route::Ready(..) => CountedRoute::Ready,
-            Route::Metrics(_) => CountedRoute::Metrics,
-            Route::Elsewhere | Route::NotAllowed | Route::Malformed => CountedRoute::Other,
+            Route::Checks(..) => RouteLabel::Checks,
+            Route::Live(_) => RouteLabel::Live,
+            Route::Ready(..) => RouteLabel::Ready,
+            Route::Metrics(_) => RouteLabel::Metrics,
+            Route::Elsewhere | Route::NotAllowed | Route::Malformed => RouteLabel::Other,
         }
     }
 }

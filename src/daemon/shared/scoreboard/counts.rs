@@ -11,7 +11,7 @@ use super::SLOTS;
 use super::Scoreboard;
 use super::outcome::{millis, moment};
 use crate::daemon::shared::Flag;
-use crate::endpoint::counters::{CountedRoute, Counters, RestartCounts, RestartReason, StatusClass, WorkerState};
+use crate::endpoint::counters::{Counters, RestartCounts, RestartReason, RouteLabel, StatusClass, WorkerState};
 use crate::os::clock;
 
 /// The figures that the master notes.
@@ -33,7 +33,7 @@ pub(super) struct Master {
 #[derive(FromBytes)]
 #[repr(C, align(128))]
 pub(super) struct Worker {
-    requests: [[AtomicU64; StatusClass::ALL.len()]; CountedRoute::ALL.len()],
+    requests: [[AtomicU64; StatusClass::ALL.len()]; RouteLabel::ALL.len()],
     rounds: [AtomicU64; 2],
 }
 
@@ -44,7 +44,7 @@ impl Scoreboard {
     }
 
     /// The worker has answered a request.
-    pub(crate) fn count_request(&self, slot: usize, route: CountedRoute, status: u16) {
+    pub(crate) fn count_request(&self, slot: usize, route: RouteLabel, status: u16) {
         self.board.workers[slot].requests[route as usize][StatusClass::of(status) as usize].fetch_add(1, Relaxed);
     }
 
@@ -129,12 +129,12 @@ mod tests {
         for slot in [0, 3, 0] {
             // As before each fork.
             board.clear(slot);
-            board.count_request(slot, CountedRoute::Ready, 503);
+            board.count_request(slot, RouteLabel::Ready, 503);
             board.count_round(slot, true);
         }
         board.count_round(3, false);
         let counters = board.counters();
-        assert_eq!(counters.requests[CountedRoute::Ready as usize], [0, 0, 3]);
+        assert_eq!(counters.requests[RouteLabel::Ready as usize], [0, 0, 3]);
         assert_eq!(counters.requests.as_flattened().iter().sum::<u64>(), 3);
         assert_eq!(counters.rounds, [3, 1]);
     }

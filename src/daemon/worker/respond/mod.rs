@@ -15,7 +15,7 @@ use super::rounds::Answer;
 use crate::collect::Sources;
 use crate::config::Settings;
 use crate::daemon::shared::scoreboard::Scoreboard;
-use crate::endpoint::counters::CountedRoute;
+use crate::endpoint::counters::RouteLabel;
 use crate::endpoint::disclosure::Disclosure;
 use crate::endpoint::route::{self, Route};
 use crate::model::check::Status;
@@ -87,7 +87,7 @@ enum Dialect {
 /// An answer without its body.
 struct Head {
     /// The route that it is counted under.
-    route: CountedRoute,
+    route: RouteLabel,
     status: u16,
     media_type: &'static str,
     /// The age of what it reports, if that was found before the request.
@@ -221,7 +221,7 @@ impl Responder {
                     (format.write)(report, &mut self.body);
                     self.body_is = wanted;
                 }
-                (CountedRoute::Checks, (format.is_success)(report), format.media_type)
+                (RouteLabel::Checks, (format.is_success)(report), format.media_type)
             }
             Dialect::Page(choice) => {
                 self.clear_body();
@@ -230,12 +230,12 @@ impl Responder {
                 let at = clock::before(clock::wall(), age.unwrap_or_default());
                 html::page(report, &choice.view(at, &since, manner.disclosed), &mut self.body);
                 lines.to_mut().push_str(html::headers());
-                (CountedRoute::Checks, report.passes(), html::MEDIA_TYPE)
+                (RouteLabel::Checks, report.passes(), html::MEDIA_TYPE)
             }
             Dialect::Ready => {
                 self.clear_body();
                 self.body.extend_from_slice(kubernetes::answer("readyz", report, manner.verbose).as_bytes());
-                (CountedRoute::Ready, report.passes(), TEXT)
+                (RouteLabel::Ready, report.passes(), TEXT)
             }
         };
         let status = if success { 200 } else { self.fail_status };
@@ -279,8 +279,7 @@ impl Responder {
         let (status, why) = rejection.answer();
         self.clear_body();
         json::error(status, why, &mut self.body);
-        let head =
-            Head { route: CountedRoute::Other, status, media_type: json::MEDIA_TYPE, age: None, lines: "".into() };
+        let head = Head { route: RouteLabel::Other, status, media_type: json::MEDIA_TYPE, age: None, lines: "".into() };
         self.say(connection, Connection::reject, head, now);
     }
 
