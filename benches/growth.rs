@@ -13,7 +13,7 @@ use hospital::model::check::{Check, Finding};
 use hospital::model::report::Report;
 use hospital::model::suite::Suite;
 use hospital::render::json;
-use hospital::round::{Round, Runner};
+use hospital::round::Runner;
 
 const SIZES: [u32; 5] = [1, 10, 100, 1_000, 10_000];
 const SAMPLES: usize = 31;
@@ -37,16 +37,14 @@ fn main() -> ExitCode {
 
 /// The medians, in nanoseconds, for a suite of this size.
 fn costs(size: u32) -> (f64, f64) {
-    let inline = |n| Arc::new(Check { blocking: false, ..Check::new(format!("c{n}"), |_| Finding::PASS) });
+    let inline = |n| Arc::new(Check::new(format!("c{n}"), |_| Finding::PASS).in_place());
     let suite: Suite = (0..size).map(inline).collect();
-    let (mut runner, mut round) = (Runner::new(|| {}), Round::empty(Instant::now()));
-    let mut run = |report: &mut Report| {
+    let mut runner = Runner::new(|| {});
+    let mut run = || {
         let now = Instant::now();
-        runner.begin_in(&mut round, suite.clone(), Duration::from_secs(60), now);
-        round.move_into(report, now);
+        runner.begin(suite.clone(), Duration::from_secs(60), now).into_report(now)
     };
-    let mut report = Report::default();
-    run(&mut report);
+    let report = run();
     let mut out = Vec::new();
     let mut render = |report: &Report| {
         out.clear();
@@ -62,10 +60,7 @@ fn costs(size: u32) -> (f64, f64) {
     let (mut alone, mut whole) = (Vec::new(), Vec::new());
     for _ in 0..SAMPLES {
         alone.push(time(&mut || render(&report)));
-        whole.push(time(&mut || {
-            run(&mut report);
-            render(&report);
-        }));
+        whole.push(time(&mut || render(&run())));
     }
     (median(alone), median(whole))
 }

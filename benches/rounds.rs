@@ -218,5 +218,5 @@ fn stuck() -> (Arc<Check>, mpsc::Sender<()>) {
         let _ = gate.lock().map(|gate| gate.recv());
         Finding::PASS
     };
-    (Arc::new(Check { timeout: TIMEOUT, ..Check::new("stuck", wait) }), release)
+    (Arc::new(Check::new("stuck", wait).timeout(TIMEOUT)), release)
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 /// A failure that ends the process. Its text is one line that says what failed, on what, and what to do.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The command line, the environment or a name in HEALTHCHECKS is wrong. Exit code 2.
     #[error("{0}")]

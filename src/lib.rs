@@ -9,10 +9,8 @@
 //!           worker  worker  worker     one mio loop each, on the shared listener
 //! ```
 //!
-//! How a setting becomes an answer, in reading order: environment → `settings` → `collect` → `plan` →
-//! `sys::sockets` → `master` forks → `worker` accepts → `connection` yields a request → `route` →
-//! `respond::judge` decides → `round` → `report` → `render` → `respond` → `connection` → socket.
-//! `docs/ARCHITECTURE.md` names the rest.
+//! `docs/ARCHITECTURE.md` tells the way of a request, a reload and a crash, file by file; `docs/VERSIONS.md` says what
+//! of this crate a program may rely on.
 
 // What `#[healthcheck]` expands to begins with `::hospital`, inside this crate too.
 extern crate self as hospital;
@@ -39,16 +37,35 @@ pub mod round;
 pub use checks::cert::assert_cert;
 #[cfg(feature = "dns")]
 pub use checks::dns::assert_dns;
+pub use checks::exec::assert_exec;
 #[cfg(feature = "http")]
 pub use checks::http::assert_http_response;
 pub use checks::ping::assert_ping;
+pub use checks::plugin::assert_plugin;
 pub use checks::tcp::assert_tcp;
 pub use checks::unix::assert_unix;
 
-// Runs the code in this document with the library's examples.
+// Runs the code in these documents with the library's examples.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/DEVELOPER.md")]
 mod developer {}
+#[cfg(doctest)]
+#[doc = include_str!("../docs/VERSIONS.md")]
+mod versions {}
+
+/// An assertion whose finding is dropped would verify nothing:
+///
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// hospital::assert_tcp("127.0.0.1:1");
+/// ```
+///
+/// ```
+/// #![deny(unused_must_use)]
+/// let _finding = hospital::assert_tcp("127.0.0.1:1");
+/// ```
+#[cfg(doctest)]
+mod an_assertion_is_used {}
 
 use std::process::ExitCode;
 use std::time::Duration;

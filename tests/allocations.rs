@@ -6,7 +6,9 @@
 // Allocators and shared memory need unsafe code.
 #![allow(unsafe_code)]
 
-mod support;
+/// Of which this uses little.
+#[allow(dead_code, unused_imports)]
+mod harness;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::File;
@@ -16,8 +18,8 @@ use std::process::ExitCode;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
+use harness::{Client, Launch, Server, get};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
-use support::{Client, Launch, Server, get};
 
 /// The variable that turns this program into a hospital: the file to count into.
 const COUNT_INTO: &str = "COUNT_ALLOCATIONS_INTO";

@@ -30,7 +30,6 @@ class Target:
 
     bound: float
     beside: str = None
-    at_least: bool = False
 
     def reached(self, figure):
         """The figure or ratio. One ratio for each round: the machine drifts between rounds, but affects both alike."""
@@ -40,11 +39,10 @@ class Target:
         return Spread.of([mine / other for mine, other in zip(ours, figure.values[self.beside])])
 
     def is_met(self, figure):
-        median = self.reached(figure).median
-        return median >= self.bound if self.at_least else median <= self.bound
+        return self.reached(figure).median <= self.bound
 
     def __str__(self):
-        return f"{'≥' if self.at_least else '≤'} {number(self.bound)}"
+        return f"≤ {number(self.bound)}"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import threading
 import time
 from pathlib import Path
 
-from . import callgrind
 from .figures import OURS, Figure, Target
 from .kernel import cpu_time, pss, settled, wake_ups
 from .servers import (
@@ -47,20 +46,11 @@ def cpu(ours, rounds):
     server a core to itself."""
     targets = {
         "keep-alive": [Target(1.10, "the limit"), Target(0.95, "nginx")],
-        "close": [Target(1.15, "the limit"), Target(0.80, "nginx")],
+        "close": [Target(1.10, "the limit"), Target(0.80, "nginx")],
     }
     for mode, options in MODES.items():
         costs = loaded([ours, LIMIT, NGINX, GUNICORN, CHAUSSETTE], rounds or 6, lambda process: cost(process, options))
         yield Figure(f"CPU per request, {mode}", "µs", costs, targets[mode])
-
-
-def speed(ours, rounds):
-    """Requests a second, with 1 worker and 16 connections. Opening one costs a client more than a server, so the
-    load has a second thread."""
-    for mode, threads, target in (("keep-alive", 1, 45), ("close", 2, 9)):
-        options = [*MODES[mode], f"-t{threads}"]
-        speeds = loaded([ours, LIMIT, NGINX, GUNICORN], rounds or 4, lambda process: requests_a_second(process, options))
-        yield Figure(f"requests a second, {mode}", "", speeds, [Target(target, "gunicorn", at_least=True)])
 
 
 def loaded(servers, rounds, measure):
@@ -75,13 +65,8 @@ def loaded(servers, rounds, measure):
 def cost(process, options):
     """CPU time per request in µs, in a slice of load."""
     before = cpu_time(process.pid)
-    requests, _ = load(process.port, 1, options)
+    requests = load(process.port, 1, options)
     return (cpu_time(process.pid) - before) / requests / 1e3
-
-
-def requests_a_second(process, options):
-    requests, took = load(process.port, 1, options)
-    return requests / took
 
 
 def many(ours, rounds):
@@ -133,7 +118,7 @@ def memory(ours, rounds):
         with running(server, workers=4) as process:
             answered = 0
             while answered < 10_000:
-                answered += load(process.port, 1, CLOSED)[0]
+                answered += load(process.port, 1, CLOSED)
             return settled(lambda: pss(process.pid)) / 1024
 
     values = by_name(in_turn([ours, LIMIT, NGINX, GUNICORN], rounds or 4, settled_pss))
@@ -153,12 +138,6 @@ def idle(ours, rounds):
             for name, process in processes.items():
                 values.setdefault(name, []).append((wake_ups(process.pid) - before[name]) / seconds)
     yield Figure("wake-ups a second, idle, `-w 4`", "", values, [Target(0.2)])
-
-
-def instructions(ours, _rounds):
-    """User instructions for a request on a kept connection."""
-    counts = callgrind.per_request(ours)
-    yield Figure("user instructions per request", "", {OURS: [sum(counts.values())]}, [Target(4000)])
 
 
 def calls(ours, _rounds):
@@ -246,6 +225,6 @@ def mebibytes(path):
 
 
 MEASURES = {measure.__name__: measure for measure in
-            (size, instructions, calls, startup, cpu, speed, many, livez, memory, idle, rounds, slim)}
+            (size, calls, startup, cpu, many, livez, memory, idle, rounds, slim)}
 # Left out of a plain run: it takes minutes to build.
 SLOW = {"slim"}

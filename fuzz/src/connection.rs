@@ -1,8 +1,11 @@
 //! A whole conversation with a connection, with the client's bytes split in several ways.
 
+use std::io::{self, ErrorKind, Read, Write};
+use std::slice::Chunks;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hospital_http::{Connection, Limits, Method, Need, Patience, Reader, Rejection, Response};
+use hospital_http::{Connection, Limits, Method, Patience, Reader, Rejection, Response, Step, Stream};
 
 /// Small enough for a short input to exceed them.
 const LIMITS: Limits = Limits { line: 256, fields: 8, field_size: 128 };
@@ -10,7 +13,10 @@ const PATIENCE: Patience = Patience { header: Duration::from_secs(10), keep_aliv
 
 const BODY: &[u8] = b"answered\n";
 
-/// How many steps a connection may need for one byte of its client: it must not run in circles.
+/// What is read at once at most.
+const LARGEST_PIECE: usize = 4096;
+
+/// How many reads and writes a connection may need for one byte of its client: it must not run in circles.
 const STEPS_A_BYTE: usize = 16;
 
 /// What became of a request.
@@ -27,7 +33,7 @@ enum Event {
 /// When something does not hold, which the fuzzer is looking for.
 pub fn talk(data: &[u8]) {
     let Some((&cut, bytes)) = data.split_first() else { return };
-    let mut reader = Reader::new(LIMITS);
+    let mut reader = Reader::new(LIMITS, PATIENCE);
     let whole = Talk::with(&mut reader, bytes, bytes.len().max(1));
     // With a reader that already knows some of it.
     let pieces = Talk::with(&mut reader, bytes, 1 + usize::from(cut) % 32);
@@ -42,44 +48,69 @@ struct Talk {
     heard: Vec<u8>,
 }
 
+/// A client that sends its bytes in pieces, reads likewise, and ends.
+struct Client<'a> {
+    pieces: Chunks<'a, u8>,
+    piece: usize,
+    heard: Vec<u8>,
+    steps: usize,
+}
+
+impl Client<'_> {
+    fn step(&mut self) {
+        self.steps = self.steps.checked_sub(1).expect("the connection turns in circles");
+    }
+}
+
+impl Read for Client<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.step();
+        let piece = self.pieces.next().unwrap_or_default();
+        buffer[..piece.len()].copy_from_slice(piece);
+        Ok(piece.len())
+    }
+}
+
+impl Write for Client<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.step();
+        assert!(!bytes.is_empty(), "it wants to write nothing");
+        let count = bytes.len().min(self.piece);
+        self.heard.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Err(ErrorKind::Unsupported.into())
+    }
+}
+
+impl Stream for Client<'_> {
+    fn shut(&mut self) {
+        self.step();
+    }
+}
+
 impl Talk {
-    /// The client sends all of this in pieces of this size, and reads its answers likewise.
+    /// The client sends all of this in pieces of this size.
     fn with(reader: &mut Reader, bytes: &[u8], piece: usize) -> Talk {
         let now = Instant::now();
         let mut connection = Connection::new(now, &PATIENCE);
         let mut talk = Talk { events: Vec::new(), heard: Vec::new() };
-        let mut pieces = bytes.chunks(piece);
-        for _ in 0..(bytes.len() + 64) * STEPS_A_BYTE {
-            let judged = match connection.need() {
-                Need::Read => match pieces.next() {
-                    Some(piece) => connection.receive(piece, now, reader, &PATIENCE),
-                    None => {
-                        connection.end();
-                        Ok(())
-                    }
-                },
-                Need::Answer => {
+        let pieces = bytes.chunks(piece.min(LARGEST_PIECE));
+        let mut client = Client { pieces, piece, heard: Vec::new(), steps: (bytes.len() + 64) * STEPS_A_BYTE };
+        loop {
+            match connection.advance(&mut client, now, reader) {
+                Step::Asked => {
+                    client.step();
                     talk.take_request(&connection);
-                    connection.respond(response(200, BODY), now);
-                    Ok(())
+                    connection.respond(response(200, &Arc::new(BODY.to_vec())), now);
                 }
-                Need::Write => {
-                    let output = &connection.output()[..connection.output().len().min(piece)];
-                    assert!(!output.is_empty(), "it wants to write nothing");
-                    talk.heard.extend_from_slice(output);
-                    connection.sent(output.len(), now, reader, &PATIENCE)
-                }
-                Need::Shut => {
-                    connection.shut();
-                    Ok(())
-                }
-                Need::Close => return talk,
-            };
-            if let Err(rejection) = judged {
-                talk.reject(&mut connection, rejection, now);
+                Step::Rejected(rejection) => talk.reject(&mut connection, rejection, now),
+                Step::AwaitsInput | Step::AwaitsRoom => unreachable!("this client is never slow"),
+                Step::Over => return Talk { heard: client.heard, ..talk },
             }
         }
-        panic!("the connection turns in circles: {:?}", talk.events);
     }
 
     fn take_request(&mut self, connection: &Connection) {
@@ -96,7 +127,7 @@ impl Talk {
         let (status, _) = rejection.answer();
         self.events.push(Event::Rejected(status));
         // Without a body: the answer to a HEAD has none, and here the method is unknown.
-        connection.reject(response(status, b""), now);
+        connection.reject(response(status, &Arc::default()), now);
     }
 
     fn requests(&self) -> Vec<&Event> {
@@ -133,6 +164,6 @@ impl Talk {
     }
 }
 
-fn response(status: u16, body: &[u8]) -> Response<'_> {
-    Response { status, fields: &[], body, close: false }
+fn response(status: u16, body: &Arc<Vec<u8>>) -> Response<'_> {
+    Response { status, fields: "", body, close: false }
 }

@@ -33,7 +33,7 @@ fn the_same_pages_come_out_again() {
 }
 
 #[test]
-#[ignore = "needs man-db and mandoc: run tests/run"]
+#[ignore = "needs man, mandoc"]
 fn man_and_mandoc_have_nothing_to_say_against_a_page() {
     let folder = made();
     let pages: Vec<_> = std::fs::read_dir(folder.path().join("man")).expect("it was made").flatten().collect();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Action, Kind, Options};
+use super::{Action, Kind, Opt, Options, Runs};
 use crate::model::amount::{self, Amount};
 use crate::model::check::{Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
@@ -10,25 +10,26 @@ use crate::os::filesystem::{self, Room};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "disk",
-    options: &["free", "inodes"],
+    options: &[Opt::Text("free"), Opt::Text("inodes"), Opt::Text("mounted")],
     // A network file system whose server is down only answers when that comes back.
-    blocking: true,
+    runs: Runs::OnThread,
     title: "{target} has room",
     build,
 };
-
-/// What must be free by default.
-const FREE: Amount = Amount::Percent(10.0);
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     if !target.starts_with('/') {
         return Err(format!("{target:?} is no absolute path, as in disk:/var"));
     }
     let path = PathBuf::from(target);
-    let free = options.parse("free", Amount::of_bytes)?.unwrap_or(FREE);
+    let free = options.parse_or("free", "10%", Amount::of_bytes)?;
     let inodes = options.parse("inodes", Amount::of_things)?;
+    let mounted = options.parse("mounted", Mounted::parse)?.unwrap_or(Mounted::Any);
     Ok(Box::new(move |_| match Disk::of(&path) {
-        Ok(disk) => Finding { perfdata: disk.perfdata(), ..Finding::from(disk.verdict(free, inodes)) },
+        Ok(disk) => {
+            let verdict = mounted.verdict(&disk).and_then(|()| disk.verdict(free, inodes));
+            Finding { perfdata: disk.perfdata(), ..Finding::from(verdict) }
+        }
         Err(reason) => Finding::from(Err(reason)),
     }))
 }
@@ -39,8 +40,46 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 /// # Errors
 ///
 /// `Fail` when there is less, `Error` when it cannot be determined.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_disk(path: impl AsRef<Path>, free: Amount, inodes: Option<Amount>) -> Result {
     Disk::of(path.as_ref())?.verdict(free, inodes)
+}
+
+/// What is asked of the mount, beside its room.
+#[derive(Clone, Copy)]
+enum Mounted {
+    /// Nothing: the file system that holds the path counts, wherever it is mounted.
+    Any,
+    /// It is mounted at this very path.
+    Here,
+    /// So it is, and can be written to: after an error the kernel may have made it read-only.
+    Writable,
+}
+
+impl Mounted {
+    fn parse(text: &str) -> std::result::Result<Mounted, &'static str> {
+        match text {
+            "" | "true" => Ok(Mounted::Here),
+            "rw" => Ok(Mounted::Writable),
+            "false" => Ok(Mounted::Any),
+            _ => Err("write true, or rw if it must be writable"),
+        }
+    }
+
+    fn verdict(self, disk: &Disk<'_>) -> Result {
+        let path = disk.path.display();
+        let is_writable = match self {
+            Mounted::Any => return Ok(()),
+            Mounted::Here => true,
+            Mounted::Writable => !disk.room.read_only,
+        };
+        match filesystem::is_mount_point(disk.path) {
+            Ok(true) if is_writable => Ok(()),
+            Ok(true) => Err(Reason::Fail(format!("expected {path} to be writable, and it is mounted read-only"))),
+            Ok(false) => Err(Reason::Fail(format!("expected a file system to be mounted at {path}, and none is"))),
+            Err(error) => Err(Reason::Error(format!("cannot find out what is mounted at {path}: {error}"))),
+        }
+    }
 }
 
 struct Disk<'a> {
@@ -60,7 +99,7 @@ impl Disk<'_> {
     }
 
     fn verdict(&self, free: Amount, inodes: Option<Amount>) -> Result {
-        let Room { bytes, inodes: nodes } = self.room;
+        let Room { bytes, inodes: nodes, .. } = self.room;
         let mut wrong = Vec::new();
         if !free.is_reached_by(bytes.free, bytes.total) {
             let (left, total) = (amount::spoken(bytes.free), amount::spoken(bytes.total));
@@ -85,7 +124,7 @@ impl Disk<'_> {
     }
 
     fn perfdata(&self) -> Vec<Perfdata> {
-        let Room { bytes, inodes } = self.room;
+        let Room { bytes, inodes, .. } = self.room;
         let mut figures = vec![
             Perfdata::new("free", bytes.free as f64, "B"),
             Perfdata::new("total", bytes.total as f64, "B"),
@@ -101,6 +140,8 @@ impl Disk<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FREE: Amount = Amount::Percent(10.0);
     use crate::model::check::{Deadline, Status};
     use crate::os::filesystem::Share;
     use std::time::Instant;
@@ -109,6 +150,7 @@ mod tests {
         let room = Room {
             bytes: Share { free: free << 30, total: 100 << 30 },
             inodes: Share { free: free_inodes, total: inodes },
+            read_only: false,
         };
         Disk { path: Path::new("/var"), room }
     }
@@ -160,6 +202,25 @@ mod tests {
             assert_eq!(found.status, Status::Error, "{path}");
             assert!(found.context.is_some_and(|context| context.contains(path)));
         }
+    }
+
+    #[test]
+    fn a_folder_where_nothing_is_mounted_is_not_measured_in_its_stead() {
+        let room = ("free", "0%");
+        assert_eq!(found("/", &[room, ("mounted", "true")]).status, Status::Pass);
+        let folder = tempfile::tempdir().expect("there is room");
+        let path = folder.path().display().to_string();
+        assert_eq!(found(&path, &[room]).status, Status::Pass);
+        let found = found(&path, &[room, ("mounted", "rw")]);
+        assert_eq!(found.status, Status::Fail);
+        assert!(found.context.is_some_and(|context| context.starts_with("expected a file system to be mounted at /")));
+        let mut disk = disk(50, 50, 100);
+        (disk.path, disk.room.read_only) = (Path::new("/"), true);
+        assert_eq!(
+            Mounted::Writable.verdict(&disk),
+            Err(Reason::Fail("expected / to be writable, and it is mounted read-only".into()))
+        );
+        assert_eq!(Mounted::Here.verdict(&disk), Ok(()));
     }
 
     #[test]

@@ -1,32 +1,38 @@
 //! `file:/path#max_age=1h`: a file exists and is as expected, or does not exist.
 
 use std::fmt::Write;
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use regex_lite::Regex;
-
-use super::{Action, Kind, Options};
-use crate::model::amount;
-use crate::model::check::{Finding, Reason, Result};
-use crate::model::duration;
+use super::support::pattern::Pattern;
+use super::{Action, Kind, Opt, Options, Runs, default_deadline};
+use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
+use crate::model::{amount, duration};
 use crate::os::filesystem;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "file",
-    options: &["max_age", "min_size", "max_size", "match", "owner", "mode", "absent"],
+    options: &[
+        Opt::Text("max_age"),
+        Opt::Text("min_size"),
+        Opt::Text("max_size"),
+        Opt::Text("match"),
+        Opt::Text("owner"),
+        Opt::Text("mode"),
+        Opt::Text("absent"),
+    ],
     // A network file system whose server is down only answers when that comes back.
-    blocking: true,
+    runs: Runs::OnThread,
     title: "{target} is as it should be",
     build,
 };
 
-/// How much of a file is searched for `match`.
-const SEARCHED: u64 = 1 << 20;
+/// How far the clocks of this host and of a file server may differ.
+const AHEAD: Duration = Duration::from_secs(10);
 
 /// What a file must be like; fields that are not set do not matter.
 #[derive(Clone, Debug, Default)]
@@ -37,8 +43,8 @@ pub struct Expected {
     pub min_size: Option<u64>,
     /// It has at most this many bytes.
     pub max_size: Option<u64>,
-    /// Its first MiB has a match.
-    pub content: Option<Regex>,
+    /// It has a match.
+    pub content: Option<Pattern>,
     /// It belongs to the user with this number.
     pub owner: Option<u32>,
     /// It has exactly these permissions, as in `0o640`.
@@ -49,13 +55,16 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     if !target.starts_with('/') {
         return Err(format!("{target:?} is no absolute path, as in file:/run/shop.lock"));
     }
+    if target.contains(['*', '?', '[']) {
+        return Err(format!("{target:?} looks like a pattern, and file is for one path: name each, or use exec"));
+    }
     let path = PathBuf::from(target);
     let absent = options.flag("absent")?;
     let expected = Expected {
         max_age: options.parse("max_age", duration::parse)?,
         min_size: options.parse("min_size", amount::size)?,
         max_size: options.parse("max_size", amount::size)?,
-        content: options.parse("match", Regex::new)?,
+        content: options.parse("match", str::parse)?,
         owner: options.parse("owner", owner)?,
         mode: options.parse("mode", mode)?,
     };
@@ -67,7 +76,10 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     {
         return Err(format!("no size is at least {min} and at most {max} bytes"));
     }
-    Ok(Box::new(move |_| if absent { assert_no_file(&path).into() } else { expected.find(&path, SystemTime::now()) }))
+    Ok(Box::new(move |deadline| match absent {
+        true => assert_no_file(&path).into(),
+        false => expected.find(&path, SystemTime::now(), Some(deadline)),
+    }))
 }
 
 /// Asserts that there is a file at `path`, of any type, that is as expected. Symbolic links are followed.
@@ -75,8 +87,9 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 /// # Errors
 ///
 /// `Fail` when there is none, or with everything that is wrong with it; `Error` when we may not look.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_file(path: impl AsRef<Path>, expected: &Expected) -> Result {
-    let finding = expected.find(path.as_ref(), SystemTime::now());
+    let finding = expected.find(path.as_ref(), SystemTime::now(), None);
     super::result(finding)
 }
 
@@ -85,6 +98,7 @@ pub fn assert_file(path: impl AsRef<Path>, expected: &Expected) -> Result {
 /// # Errors
 ///
 /// `Fail` when there is something, `Error` when we may not look.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_no_file(path: impl AsRef<Path>) -> Result {
     let path = path.as_ref();
     match fs::symlink_metadata(path) {
@@ -105,13 +119,13 @@ impl Expected {
         max_age.is_none() && min_size.or(*max_size).is_none() && content.is_none() && owner.is_none() && mode.is_none()
     }
 
-    fn find(&self, path: &Path, now: SystemTime) -> Finding {
+    fn find(&self, path: &Path, now: SystemTime, deadline: Option<Deadline>) -> Finding {
         match fs::metadata(path) {
             Ok(found) => {
-                let age = found.modified().ok().map(|changed| now.duration_since(changed).unwrap_or_default());
                 let mut perfdata = vec![Perfdata::new("size", found.len() as f64, "B")];
-                perfdata.extend(age.map(|age| Perfdata::new("age", age.as_secs_f64(), "s")));
-                Finding { perfdata, ..Finding::from(self.verdict(path, &found, age.unwrap_or_default())) }
+                let age = age(&found, now);
+                perfdata.extend(age.as_ref().ok().map(|age| Perfdata::new("age", age.as_secs_f64(), "s")));
+                Finding { perfdata, ..Finding::from(self.verdict(path, &found, age, deadline)) }
             }
             Err(error) if is_missing(&error) => {
                 Finding::from(Err(Reason::Fail(format!("expected a file at {}: {error}", path.display()))))
@@ -121,13 +135,16 @@ impl Expected {
     }
 
     /// Names everything that is wrong, so that it can be repaired at once.
-    fn verdict(&self, path: &Path, found: &Metadata, age: Duration) -> Result {
+    fn verdict(&self, path: &Path, found: &Metadata, age: io::Result<Duration>, deadline: Option<Deadline>) -> Result {
         let mut wrong = String::new();
         let mut differs = |expected: String, got: String| {
             let and = if wrong.is_empty() { "" } else { ", and " };
             write!(wrong, "{and}expected {expected}, got {got}").expect("a string takes all");
         };
-        if let Some(max) = self.max_age.filter(|max| age > *max) {
+        if let Some(max) = self.max_age
+            && let age = age.map_err(|error| cannot("tell the age of", path, &error))?
+            && age > max
+        {
             differs(format!("a change in the last {}", spoken(max)), format!("one {} ago", spoken(age)));
         }
         if let Some(min) = self.min_size.filter(|min| found.len() < *min) {
@@ -143,24 +160,29 @@ impl Expected {
             differs(format!("the mode {mode:04o}"), format!("{:04o}", found.mode() & 0o7777));
         }
         if let Some(pattern) = &self.content {
-            let content = content(path, found).map_err(|error| cannot("read", path, &error))?;
-            if !pattern.is_match(&content) {
-                let searched = found.len().min(SEARCHED);
-                differs(format!("a match of {:?}", pattern.as_str()), format!("none in {}", amount::spoken(searched)));
+            let file = filesystem::open_regular(path).map_err(|error| cannot("read", path, &error))?;
+            let found_in = pattern.is_in_all_of(file, deadline.unwrap_or_else(default_deadline));
+            if !found_in.map_err(|error| cannot("search", path, &error))? {
+                differs(
+                    format!("a match of {:?}", pattern.as_str()),
+                    format!("none in {}", amount::spoken(found.len())),
+                );
             }
         }
         if wrong.is_empty() { Ok(()) } else { Err(Reason::Fail(format!("{wrong}: {}", path.display()))) }
     }
 }
 
-/// The first part of a regular file. Other files are not opened: a pipe would wait for a writer.
-fn content(path: &Path, found: &Metadata) -> io::Result<String> {
-    if !found.is_file() {
-        return Err(io::Error::other(format!("it is {}", type_of(found))));
+/// How long ago it was changed. One that was changed in the future would be new for ever.
+fn age(found: &Metadata, now: SystemTime) -> io::Result<Duration> {
+    let changed = found.modified()?;
+    match changed.duration_since(now) {
+        Ok(ahead) if ahead > AHEAD => {
+            Err(io::Error::other(format!("by this host's clock it will be changed in {}", spoken(ahead))))
+        }
+        Ok(_) => Ok(Duration::ZERO),
+        Err(past) => Ok(past.duration()),
     }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(SEARCHED).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn type_of(found: &Metadata) -> &'static str {
@@ -199,7 +221,8 @@ fn owner(text: &str) -> std::result::Result<u32, String> {
 
 /// Reads permissions in octal, as chmod takes them.
 fn mode(text: &str) -> std::result::Result<u32, String> {
-    u32::from_str_radix(text, 8)
+    // TOML writes an octal number with this prefix.
+    u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8)
         .ok()
         .filter(|mode| *mode <= 0o7777)
         .ok_or_else(|| "write a mode in octal, as in 0640".to_owned())
@@ -208,13 +231,13 @@ fn mode(text: &str) -> std::result::Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::check::{Deadline, Status};
+    use crate::model::check::Status;
     use std::os::unix::fs::PermissionsExt;
     use std::time::Instant;
 
     fn found(path: &Path, pairs: &[(&str, &str)]) -> Finding {
         let action = build(&path.display().to_string(), &mut Options::of(pairs)).expect("it is well formed");
-        action(Deadline::at(Instant::now()))
+        action(Deadline::at(Instant::now() + Duration::from_secs(60)))
     }
 
     fn says(finding: &Finding, status: Status, text: &str) {
@@ -268,10 +291,35 @@ mod tests {
     }
 
     #[test]
-    fn a_file_from_the_future_is_new() {
+    fn a_file_from_the_future_is_not_new_for_ever() {
         let file = sample();
         file.as_file().set_modified(SystemTime::now() + Duration::from_secs(3600)).expect("it is ours");
-        assert_eq!(found(file.path(), &[("max_age", "1s")]).status, Status::Pass);
+        says(&found(file.path(), &[("max_age", "1s")]), Status::Error, "it will be changed in 59m");
+        assert_eq!(found(file.path(), &[]).status, Status::Pass);
+        file.as_file().set_modified(SystemTime::now() + Duration::from_secs(5)).expect("it is ours");
+        assert_eq!(found(file.path(), &[("max_age", "1h")]).status, Status::Pass);
+    }
+
+    #[test]
+    fn a_match_is_found_beyond_the_first_mebibyte_and_at_the_ends_of_lines() {
+        let file = sample();
+        let searched = |text: &str, pattern: &str| {
+            fs::write(&file, text).expect("there is room");
+            found(file.path(), &[("match", pattern)])
+        };
+        let filler = "all is well\r\n".repeat(90_000);
+        assert_eq!(searched(&format!("{filler}red\r\nend"), "^red$").status, Status::Pass);
+        assert_eq!(searched(&format!("{filler}red\r\nend"), "^end$").status, Status::Pass);
+        says(&searched(&filler, "^is"), Status::Fail, "got none in 1.1 MiB");
+        assert_eq!(searched(&format!("{filler}red\r\nend"), "red\r\nend").status, Status::Pass);
+        says(&searched(&"x".repeat(2 << 20), "y"), Status::Fail, "got none in 2 MiB");
+        assert_eq!(searched("", "^$").status, Status::Pass);
+    }
+
+    #[test]
+    fn a_pattern_of_names_is_not_taken_for_a_file_that_is_absent() {
+        let error = build("/srv/x*", &mut Options::of(&[("absent", "true")])).err().unwrap_or_default();
+        assert!(error.contains("looks like a pattern"), "{error}");
     }
 
     #[test]
@@ -291,7 +339,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("there is room");
         let path = folder.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("coreutils are there").success());
-        says(&found(&path, &[("match", "x")]), Status::Error, "it is a special file");
+        says(&found(&path, &[("match", "x")]), Status::Error, "it is not a regular file");
         assert_eq!(found(&path, &[]).status, Status::Pass);
     }
 

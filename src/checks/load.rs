@@ -3,22 +3,24 @@
 use std::fs;
 use std::thread::available_parallelism;
 
-use super::{Action, Kind, Options, nothing_behind};
+use super::{Action, Kind, Opt, Options, Runs, nothing_behind};
 use crate::model::check::{Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
 
-pub(super) const KIND: Kind =
-    Kind { scheme: "load", options: &["max"], blocking: false, title: "The load of this host is bearable", build };
-
-/// The default limit, per core.
-const MAX: f64 = 1.5;
+pub(super) const KIND: Kind = Kind {
+    scheme: "load",
+    options: &[Opt::Text("max")],
+    runs: Runs::Inline,
+    title: "The load of this host is bearable",
+    build,
+};
 
 const AVERAGES: &str = "/proc/loadavg";
 const ONLINE: &str = "/sys/devices/system/cpu/online";
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     nothing_behind("load", target)?;
-    let max = options.parse("max", limit)?.unwrap_or(MAX);
+    let max = options.parse_or("max", "1.5", limit)?;
     Ok(Box::new(move |_| match Load::now() {
         Ok(load) => Finding { perfdata: load.perfdata(), ..Finding::from(load.verdict(max)) },
         Err(reason) => Finding::from(Err(reason)),
@@ -30,6 +32,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 /// # Errors
 ///
 /// `Fail` when it is, `Error` when it cannot be read.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_load(max: f64) -> Result {
     Load::now()?.verdict(max)
 }

@@ -3,23 +3,25 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Action, Kind, Options, nothing_behind};
+use super::{Action, Kind, Opt, Options, Runs, nothing_behind};
 use crate::model::amount::{self, Amount};
 use crate::model::check::{Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
 use crate::os::cgroup::{self, Version};
 
-pub(super) const KIND: Kind =
-    Kind { scheme: "memory", options: &["available"], blocking: false, title: "Enough memory is available", build };
-
-/// What must be available by default.
-const AVAILABLE: Amount = Amount::Percent(10.0);
+pub(super) const KIND: Kind = Kind {
+    scheme: "memory",
+    options: &[Opt::Text("available")],
+    runs: Runs::Inline,
+    title: "Enough memory is available",
+    build,
+};
 
 const MEMINFO: &str = "/proc/meminfo";
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     nothing_behind("memory", target)?;
-    let least = options.parse("available", Amount::of_bytes)?.unwrap_or(AVAILABLE);
+    let least = options.parse_or("available", "10%", Amount::of_bytes)?;
     Ok(Box::new(move |_| match Memory::now() {
         Ok(memory) => Finding { perfdata: memory.perfdata(), ..Finding::from(memory.verdict(least)) },
         Err(reason) => Finding::from(Err(reason)),
@@ -32,6 +34,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 /// # Errors
 ///
 /// `Fail` when there is less, `Error` when it cannot be read.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_memory(available: Amount) -> Result {
     Memory::now()?.verdict(available)
 }
@@ -96,13 +99,21 @@ fn tightest(host: Memory, mount: &Path, membership: &str) -> Memory {
 struct Files {
     limit: &'static str,
     usage: &'static str,
-    /// The field of `memory.stat` for what the kernel drops first when memory becomes scarce.
-    cache: &'static str,
+    /// The fields of `memory.stat` for what the kernel takes back when memory becomes scarce. The host's MemAvailable
+    /// counts the same.
+    reclaimable: &'static [&'static str],
 }
 
-const V1: Files =
-    Files { limit: "memory.limit_in_bytes", usage: "memory.usage_in_bytes", cache: "total_inactive_file" };
-const V2: Files = Files { limit: "memory.max", usage: "memory.current", cache: "inactive_file" };
+const V1: Files = Files {
+    limit: "memory.limit_in_bytes",
+    usage: "memory.usage_in_bytes",
+    reclaimable: &["total_active_file", "total_inactive_file"],
+};
+const V2: Files = Files {
+    limit: "memory.max",
+    usage: "memory.current",
+    reclaimable: &["active_file", "inactive_file", "slab_reclaimable"],
+};
 
 impl Files {
     /// What a group may use, if it has a limit.
@@ -111,8 +122,10 @@ impl Files {
         // In version 2, "max" means that there is no limit.
         let total = number(self.limit)?;
         let statistics = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
-        let cache = statistics.lines().find_map(|line| line.strip_prefix(self.cache)?.trim().parse().ok()).unwrap_or(0);
-        let used = number(self.usage)?.saturating_sub(cache);
+        let fields = statistics.lines().filter_map(|line| line.split_once(' '));
+        let reclaimable = fields.filter(|(name, _)| self.reclaimable.contains(name));
+        let reclaimable: u64 = reclaimable.filter_map(|(_, bytes)| bytes.trim().parse::<u64>().ok()).sum();
+        let used = number(self.usage)?.saturating_sub(reclaimable);
         let source = group.join(self.limit).display().to_string();
         Some(Memory { total, available: total.saturating_sub(used), source })
     }
@@ -159,13 +172,13 @@ mod tests {
             ("shop/db/memory.max", "max\n"),
             ("shop/memory.max", "1000000\n"),
             ("shop/memory.current", "700000\n"),
-            ("shop/memory.stat", "anon 5\ninactive_file 100000\nactive_file 7\n"),
+            ("shop/memory.stat", "anon 5\ninactive_file 60000\nactive_file 39000\nslab_reclaimable 1000\n"),
         ];
         assert_eq!(found(&v2, "0::/shop/db\n"), (400_000, 1_000_000));
         let v1 = [
             ("memory/shop/memory.limit_in_bytes", "1000000\n"),
             ("memory/shop/memory.usage_in_bytes", "999000\n"),
-            ("memory/shop/memory.stat", "inactive_file 9\ntotal_inactive_file 500\n"),
+            ("memory/shop/memory.stat", "inactive_file 9\ntotal_inactive_file 400\ntotal_active_file 100\n"),
         ];
         assert_eq!(found(&v1, "5:cpu,cpuacct:/\n4:memory:/shop\n0::/\n"), (1500, 1_000_000));
     }
@@ -206,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_memory_of_this_host_is_found_with_its_figures() {
-        let action = build("", &mut Options::new(vec![("available".into(), "1".into())])).expect("it is well formed");
+        let action = build("", &mut Options::new(vec![("available".into(), "1B".into())])).expect("it is well formed");
         let found = action(Deadline::at(Instant::now()));
         assert_eq!((found.status, found.context), (Status::Pass, None));
         assert!(found.perfdata[0].value > 0.0 && found.perfdata[0].value <= found.perfdata[1].value);

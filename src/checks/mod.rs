@@ -12,6 +12,7 @@ pub mod http;
 pub mod load;
 pub mod memory;
 pub mod ping;
+pub mod plugin;
 pub mod process;
 pub(crate) mod support;
 pub mod tcp;
@@ -20,24 +21,83 @@ pub mod unix;
 pub use crate::model::check::Action;
 pub use support::options::Options;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::model::check::{DEFAULT_TIMEOUT, Deadline, Finding, Reason, Status};
+use crate::model::check::{Code, DEFAULT_TIMEOUT, Deadline, Finding, Reason, Status};
 use support::secrets::Secrets;
 
 /// A kind of check: the scheme before the `:` of a name, and how a target becomes a check.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Kind {
     /// The scheme, as in `tcp`.
     pub scheme: &'static str,
     /// The options of this kind, in addition to those that every check has.
-    pub options: &'static [&'static str],
-    /// Whether a run of it may block.
-    pub blocking: bool,
+    pub options: &'static [Opt],
+    /// Where a run of it takes place.
+    pub runs: Runs,
     /// What it verifies, for the title: `{target}` is replaced.
     pub title: &'static str,
     /// Builds a check from what follows the scheme. The error is one line, without the name.
     pub build: fn(target: &str, options: &mut Options) -> Result<Action, String>,
+}
+
+impl Kind {
+    /// The option with this name.
+    pub fn option(&self, name: &str) -> Option<Opt> {
+        self.options.iter().copied().find(|option| option.name() == name)
+    }
+}
+
+/// An option of a kind, by what its value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opt {
+    /// Text, which may be shown.
+    Text(&'static str),
+    /// Any bytes.
+    Bytes(&'static str),
+    /// Arguments of a program, separated by commas when there is one value.
+    List(&'static str),
+    /// `Name: value`, a header field whose value is a secret.
+    Field(&'static str),
+    /// `NAME=VALUE`, a variable whose value is a secret.
+    Variable(&'static str),
+}
+
+impl Opt {
+    /// Its name, as in `free`.
+    pub const fn name(&self) -> &'static str {
+        match *self {
+            Opt::Text(name) | Opt::Bytes(name) | Opt::List(name) | Opt::Field(name) | Opt::Variable(name) => name,
+        }
+    }
+}
+
+/// Where a run of a check takes place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// In the worker's loop: it never blocks.
+    Inline,
+    /// On a thread: it may block.
+    OnThread,
+    /// On a thread that waits for a program, which is the target.
+    AsProgram,
+}
+
+impl Runs {
+    pub(crate) fn blocks(self) -> bool {
+        match self {
+            Runs::Inline => false,
+            Runs::OnThread | Runs::AsProgram => true,
+        }
+    }
+
+    pub(crate) fn code(self) -> Code {
+        match self {
+            Runs::Inline | Runs::OnThread => Code::BuiltIn,
+            Runs::AsProgram => Code::Program,
+        }
+    }
 }
 
 /// All built-in kinds, one row each.
@@ -54,12 +114,18 @@ pub static BUILTINS: &[Kind] = &[
     #[cfg(feature = "tls")]
     cert::KIND,
     exec::KIND,
+    plugin::KIND,
     disk::KIND,
     file::KIND,
     load::KIND,
     memory::KIND,
     process::KIND,
 ];
+
+/// The kind of a program without a scheme, such as one in a folder: by their custom, plugins are named `check_*`.
+pub(crate) fn of_program(name: &str) -> &'static Kind {
+    if name.starts_with("check_") { &plugin::KIND } else { &exec::KIND }
+}
 
 /// Refuses a target, for kinds that check this host as a whole.
 fn nothing_behind(scheme: &str, target: &str) -> Result<(), String> {
@@ -77,15 +143,6 @@ fn result(finding: Finding) -> crate::model::check::Result {
     }
 }
 
-/// How long a kind may wait: slightly less than it is given, so that it can report what it waited for before the round
-/// gives up on it.
-fn patience(deadline: Deadline) -> Duration {
-    const MARGIN: Duration = Duration::from_millis(100);
-    let left = deadline.remaining(Instant::now());
-    // Zero would mean "for ever" to the calls that take a timeout.
-    (left - MARGIN.min(left / 10)).max(Duration::from_millis(1))
-}
-
 /// The deadline of an assertion that is called directly.
 fn default_deadline() -> Deadline {
     Deadline::at(Instant::now() + DEFAULT_TIMEOUT)
@@ -96,13 +153,17 @@ fn since(began: Instant) -> String {
     format!("in {} ms", began.elapsed().as_millis())
 }
 
-/// The beginning of a text from outside, escaped, so that a message stays on one line. Secrets are hidden before it is
-/// cut and escaped: afterwards they could not be found.
-fn excerpt(text: &str, hidden: &Secrets) -> String {
+/// The beginning of a text from outside, escaped, so that a message stays on one line; `total` is how many bytes it has with
+/// what is not kept of it. Secrets are hidden before it is cut and escaped: afterwards they could not be found.
+fn excerpt(beginning: &[u8], total: usize, hidden: &Secrets) -> String {
     const SHOWN: usize = 120;
-    let text = hidden.scrub_cut(text);
+    // Enough for what is shown and a secret that is cut off at its end.
+    let kept = &beginning[..beginning.len().min(16 * 1024)];
+    let text = String::from_utf8_lossy(kept);
+    let text =
+        hidden.scrub_cut(if kept.len() < total { text.trim_end_matches(char::REPLACEMENT_CHARACTER) } else { &text });
     match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{:?}… ({} bytes in all)", &text[..end], text.len()),
+        Some((end, _)) => format!("{:?}… ({total} bytes in all)", &text[..end]),
         None => format!("{text:?}"),
     }
 }

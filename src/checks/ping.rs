@@ -7,14 +7,19 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::support::exchange::spoken;
 use super::support::target::{Endpoint, authority};
-use super::{Action, Kind, Options, default_deadline, patience, since};
+use super::support::timed::{self, Timed, is_ours, spoken};
+use super::{Action, Kind, Opt, Options, Runs, default_deadline, since};
 use crate::model::check::{Deadline, Finding, Reason, Result, Status};
 use crate::model::perfdata::Perfdata;
 
-pub(super) const KIND: Kind =
-    Kind { scheme: "ping", options: &["count", "loss"], blocking: true, title: "{target} answers a ping", build };
+pub(super) const KIND: Kind = Kind {
+    scheme: "ping",
+    options: &[Opt::Text("count"), Opt::Text("loss")],
+    runs: Runs::OnThread,
+    title: "{target} answers a ping",
+    build,
+};
 
 /// How many echoes to send, and what percentage of them may be lost.
 struct Terms {
@@ -26,15 +31,15 @@ const ONE: Terms = Terms { count: 1, loss: 0.0 };
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let host = parse(target)?;
-    let count = options.parse("count", |text| match text.parse() {
+    let count = options.parse_or("count", "1", |text| match text.parse() {
         Ok(count @ 1..=100) => Ok(count),
         _ => Err("write a number from 1 to 100"),
     })?;
-    let loss = options.parse("loss", |text| match text.strip_suffix('%').unwrap_or(text).parse() {
+    let loss = options.parse_or("loss", "0%", |text| match text.strip_suffix('%').unwrap_or(text).parse() {
         Ok(loss) if (0.0..100.0).contains(&loss) => Ok(loss),
         _ => Err("write a percentage below 100, as in 20%"),
     })?;
-    let terms = Terms { count: count.unwrap_or(ONE.count), loss: loss.unwrap_or(ONE.loss) };
+    let terms = Terms { count, loss };
     Ok(Box::new(move |deadline| match ping(&host, &terms, deadline) {
         Ok(perfdata) => Finding { status: Status::Pass, context: None, perfdata },
         Err(reason) => Finding::from(Err::<(), _>(reason)),
@@ -54,17 +59,19 @@ fn parse(target: &str) -> std::result::Result<Endpoint, String> {
 /// # Errors
 ///
 /// `Fail` when it does not, `Error` when its name cannot be looked up or we may not send pings.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_ping(host: &str) -> Result {
     ping(&parse(host).map_err(Reason::Error)?, &ONE, default_deadline()).map(drop)
 }
 
 /// Pings the addresses of a host until one of them answers as it should.
 fn ping(host: &Endpoint, terms: &Terms, deadline: Deadline) -> Result<Vec<Perfdata>> {
-    let began = Instant::now();
+    let (began, deadline) = (Instant::now(), timed::before(deadline));
     let addresses = host.addresses()?;
     let mut failures = Vec::new();
+    let mut ours = true;
     for (tried, address) in addresses.iter().enumerate() {
-        let share = patience(deadline) / (addresses.len() - tried) as u32;
+        let share = deadline.remaining(Instant::now()) / (addresses.len() - tried) as u32;
         let mut pinger = match Pinger::open(*address) {
             Ok(pinger) => pinger,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -74,20 +81,33 @@ fn ping(host: &Endpoint, terms: &Terms, deadline: Deadline) -> Result<Vec<Perfda
                 )));
             }
             Err(error) => {
+                ours &= is_ours(&error);
                 failures.push(format!("{}: {error}", address.ip()));
                 continue;
             }
         };
         match pinger.run(terms, Instant::now() + share) {
             Ok(perfdata) => return Ok(perfdata),
-            Err(why) => failures.push(format!("{}: {why}", address.ip())),
+            Err(Lost { why, is_ours }) => {
+                ours &= is_ours;
+                failures.push(format!("{}: {why}", address.ip()));
+            }
         }
     }
     let what = match terms.count {
         1 => "a ping".to_owned(),
         count => format!("{count} pings with at most {}% lost", terms.loss),
     };
-    Err(Reason::Fail(format!("expected {} to answer {what}: {} ({})", host.host, failures.join(", "), since(began))))
+    let text = format!("expected {} to answer {what}: {} ({})", host.host, failures.join(", "), since(began));
+    // What could not be sent is not the fault of who did not get it.
+    Err(if ours { Reason::Error(text) } else { Reason::Fail(text) })
+}
+
+/// More is lost than may be.
+struct Lost {
+    why: String,
+    /// Whether it was never sent.
+    is_ours: bool,
 }
 
 /// A socket for exchanging echoes with one address.
@@ -116,47 +136,53 @@ impl Pinger {
         Ok(Pinger { socket, ip, raw, token: RandomState::new().hash_one(address).to_ne_bytes() })
     }
 
-    /// Sends the echoes one after the other. The error says what happened instead.
-    fn run(&mut self, terms: &Terms, until: Instant) -> std::result::Result<Vec<Perfdata>, String> {
+    /// Sends the echoes one after the other.
+    fn run(&mut self, terms: &Terms, until: Instant) -> std::result::Result<Vec<Perfdata>, Lost> {
         let mut times = Vec::new();
         let mut trouble = None;
         for sequence in 1..=terms.count {
             let left = until.saturating_duration_since(Instant::now());
             let share = left / u32::from(terms.count - sequence + 1);
-            match self.echo(sequence, Instant::now() + share) {
+            match self.echo(sequence, Deadline::at(Instant::now() + share)) {
                 Ok(time) => times.push(time),
-                Err(error) => trouble = Some(spoken(&error)),
+                Err(error) => trouble = Some(error),
             }
         }
         let count = f64::from(terms.count);
         let lost = 100.0 * (count - times.len() as f64) / count;
-        if lost > terms.loss {
-            let why = trouble.unwrap_or_default();
-            return Err(if terms.count == 1 { why } else { format!("{lost:.0}% lost, {why}") });
+        if let Some(error) = trouble.filter(|_| lost > terms.loss) {
+            let why = match terms.count {
+                1 => spoken(&error),
+                count => format!(
+                    "{} of {count} lost ({}%), {}",
+                    usize::from(count) - times.len(),
+                    tenths(lost),
+                    spoken(&error)
+                ),
+            };
+            return Err(Lost { why, is_ours: times.is_empty() && is_ours(&error) });
         }
         let mean = times.iter().sum::<Duration>().as_secs_f64() / times.len() as f64;
         Ok(vec![Perfdata::new("rta", mean, "s"), Perfdata::new("pl", lost, "%")])
     }
 
-    fn echo(&mut self, sequence: u16, until: Instant) -> io::Result<Duration> {
+    fn echo(&mut self, sequence: u16, until: Deadline) -> io::Result<Duration> {
         let began = Instant::now();
         self.socket.send(&request(self.ip, sequence, self.token))?;
+        let mut replies = Timed::new(&self.socket, until)?;
         let mut buffer = [0; 512];
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            self.socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-            let count = match self.socket.read(&mut buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                read => read?,
-            };
+            let count = replies.read(&mut buffer)?;
             if is_reply(&buffer[..count], self.ip, self.raw, sequence, self.token) {
                 return Ok(began.elapsed());
             }
         }
     }
+}
+
+/// A percentage, so exact that 33.3 is not shown as the 33 that would be allowed.
+fn tenths(percentage: f64) -> f64 {
+    (percentage * 10.0).round() / 10.0
 }
 
 /// An echo request: type, code, checksum, identifier, sequence number, and the token as its data.
@@ -225,6 +251,12 @@ mod tests {
     }
 
     #[test]
+    fn a_third_is_not_shown_as_the_33_percent_that_are_allowed() {
+        assert_eq!(tenths(100.0 / 3.0), 33.3);
+        assert_eq!(tenths(50.0), 50.0);
+    }
+
+    #[test]
     fn wrong_options_are_named() {
         for (name, value, expected) in [
             ("count", "0", "option count=\"0\": write a number from 1 to 100"),
@@ -238,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs root: run tests/run"]
+    #[ignore = "needs root"]
     fn the_loopback_answers_on_both_families() {
         for host in ["127.0.0.1", "::1", "[::1]", "localhost"] {
             assert_eq!(assert_ping(host), Ok(()), "{host}");

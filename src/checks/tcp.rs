@@ -1,16 +1,22 @@
 //! `tcp://HOST:PORT`: a connection can be made, and what comes back matches.
 
 use std::io;
-use std::net::TcpStream;
-use std::time::Instant;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
-use super::support::exchange::{Exchange, spoken};
+use super::support::exchange::Exchange;
 use super::support::target::{Endpoint, authority};
-use super::{Action, Kind, Options, default_deadline, patience, since};
+use super::support::timed::{self, Timed, is_ours, spoken};
+use super::{Action, Kind, Options, Runs, default_deadline, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 
-pub(super) const KIND: Kind =
-    Kind { scheme: "tcp", options: Exchange::OPTIONS, blocking: true, title: "{target} accepts connections", build };
+pub(super) const KIND: Kind = Kind {
+    scheme: "tcp",
+    options: Exchange::OPTIONS,
+    runs: Runs::OnThread,
+    title: "{target} accepts connections",
+    build,
+};
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let endpoint = parse(target)?;
@@ -33,30 +39,43 @@ fn parse(target: &str) -> std::result::Result<Endpoint, String> {
 /// # Errors
 ///
 /// `Fail` when no address of the host does, `Error` when the host cannot be looked up.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_tcp(address: &str) -> Result {
     let endpoint = parse(address).map_err(Reason::Error)?;
     check(&endpoint, &Exchange::default(), default_deadline())
 }
 
 fn check(endpoint: &Endpoint, exchange: &Exchange, deadline: Deadline) -> Result {
-    let stream = connect(endpoint, deadline)?;
-    exchange.run(stream, &endpoint.to_string(), deadline)
+    let began = Instant::now();
+    let told = |why| format!("expected {endpoint} to accept a connection: {why} ({})", since(began));
+    let stream = connect(endpoint, timed::before(deadline)).map_err(|reason| reason.told(told))?;
+    exchange.run(stream, &endpoint.to_string())
+}
+
+/// Connects to the first address of a host that accepts. The reason says why none does, and no more.
+pub(super) fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<Timed<TcpStream>> {
+    connect_to(&endpoint.addresses()?, deadline)
 }
 
 /// Connects to the first address that accepts. Each gets its share of the time, so that all can be tried.
-pub(super) fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<TcpStream> {
-    let began = Instant::now();
-    let addresses = endpoint.addresses()?;
+pub(super) fn connect_to(addresses: &[SocketAddr], deadline: Deadline) -> Result<Timed<TcpStream>> {
     let mut failures = Vec::new();
     for (tried, address) in addresses.iter().enumerate() {
-        let share = patience(deadline) / (addresses.len() - tried) as u32;
+        let share = deadline.remaining(Instant::now()) / (addresses.len() - tried) as u32;
+        // Zero is not a time to wait.
+        let share = share.max(Duration::from_millis(1));
         match TcpStream::connect_timeout(address, share).and_then(with_another) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failures.push(format!("{address}: {}", spoken(&error))),
+            Ok(stream) => return Ok(Timed::new(stream, deadline)?),
+            Err(error) => failures.push((*address, error)),
         }
     }
-    let tried = if failures.is_empty() { "it has no address".to_owned() } else { failures.join(", ") };
-    Err(Reason::Fail(format!("expected {endpoint} to accept a connection: {tried} ({})", since(began))))
+    let tried: Vec<_> = failures.iter().map(|(address, error)| format!("{address}: {}", spoken(error))).collect();
+    // One address that answered no is an answer.
+    Err(match failures.iter().all(|(_, error)| is_ours(error)) {
+        _ if failures.is_empty() => Reason::Fail("it has no address".to_owned()),
+        true => Reason::Error(tried.join(", ")),
+        false => Reason::Fail(tried.join(", ")),
+    })
 }
 
 /// Where nobody listens on a port of this host, the kernel may give us that very port to connect from: then we have
@@ -74,9 +93,8 @@ mod tests {
     use super::*;
     use crate::model::check::Status;
     use std::io::{Read, Write};
-    use std::net::{SocketAddr, TcpListener};
+    use std::net::TcpListener;
     use std::thread;
-    use std::time::Duration;
 
     /// A server for one connection: it says something, reads a line, and says something more.
     fn server(ip: &str, greeting: &'static [u8], answer: &'static [u8]) -> SocketAddr {
@@ -159,10 +177,48 @@ mod tests {
 
     #[test]
     fn a_silent_server_is_a_failure_before_the_deadline() {
+        const LIMIT: Duration = Duration::from_secs(5);
         let began = Instant::now();
-        let found = run(server("127.0.0.1", b"", b""), &[("match", "x")], Duration::from_millis(300));
+        let found = run(server("127.0.0.1", b"", b""), &[("match", "x")], LIMIT);
+        assert_eq!(found.status, Status::Fail);
         assert!(found.context.expect("it says why").contains("got nothing, then nothing came in time"));
-        assert!(began.elapsed() >= Duration::from_millis(200), "it waited");
+        let waited = began.elapsed();
+        assert!(waited >= LIMIT * 8 / 10 && waited < LIMIT, "{waited:?}");
+    }
+
+    #[test]
+    fn a_server_that_talks_without_end_is_an_error_before_the_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        thread::spawn(move || listener.accept().and_then(|(client, _)| io::copy(&mut io::repeat(b'.'), &mut &client)));
+        let (limit, began) = (Duration::from_secs(1), Instant::now());
+        let found = run(address, &[("match", "x")], limit);
+        assert_eq!(found.status, Status::Error, "not all of it can be searched: {found:?}");
+        assert!(began.elapsed() < limit);
+    }
+
+    #[test]
+    fn an_answer_that_comes_byte_by_byte_is_searched_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        thread::spawn(move || {
+            let (mut client, _) = listener.accept()?;
+            client.set_nodelay(true)?;
+            (0..50_000).try_for_each(|_| client.write_all(b"."))?;
+            client.write_all(b"\r\nend\r\n")
+        });
+        assert_eq!(run(address, &[("match", "^end$")], LONG), Finding::PASS);
+    }
+
+    #[test]
+    fn what_this_host_cannot_do_is_an_error() {
+        for kind in [io::ErrorKind::NetworkUnreachable, io::ErrorKind::PermissionDenied] {
+            assert!(is_ours(&kind.into()));
+        }
+        for kind in [io::ErrorKind::ConnectionRefused, io::ErrorKind::HostUnreachable, io::ErrorKind::TimedOut] {
+            assert!(!is_ours(&kind.into()));
+        }
+        assert!(is_ours(&io::Error::from_raw_os_error(24)), "no descriptor is left");
     }
 
     #[test]

@@ -2,17 +2,24 @@
 
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::support::exchange::{Exchange, spoken};
+use super::support::exchange::Exchange;
 use super::support::target::authority;
-use super::{Action, Kind, Options, default_deadline, patience, since};
+use super::support::timed::{self, Timed, reason, spoken};
+use super::{Action, Kind, Options, Runs, default_deadline, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::os::descriptors::is_of_another_type;
 
-pub(super) const KIND: Kind =
-    Kind { scheme: "unix", options: Exchange::OPTIONS, blocking: true, title: "{target} accepts connections", build };
+pub(super) const KIND: Kind = Kind {
+    scheme: "unix",
+    options: Exchange::OPTIONS,
+    runs: Runs::OnThread,
+    title: "{target} accepts connections",
+    build,
+};
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let name = authority(target).to_owned();
@@ -26,32 +33,51 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 /// # Errors
 ///
 /// `Fail` when it does not, `Error` when we may not try.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_unix(path: &str) -> Result {
     check(path, &Exchange::default(), default_deadline())
 }
 
 fn check(name: &str, exchange: &Exchange, deadline: Deadline) -> Result {
-    let began = Instant::now();
+    let (began, deadline) = (Instant::now(), timed::before(deadline));
     let address = address(name).map_err(Reason::Error)?;
-    let socket = connect(&address, deadline).map_err(|error| {
-        let text = format!("expected {name} to accept a connection: {} ({})", spoken(&error), since(began));
-        match error.kind() {
-            io::ErrorKind::PermissionDenied => Reason::Error(text),
-            _ => Reason::Fail(text),
-        }
+    let (socket, kind) = connect(&address, deadline).map_err(|error| {
+        reason(&error, format!("expected {name} to accept a connection: {} ({})", spoken(&error), since(began)))
     })?;
-    exchange.run(socket, name, deadline)
+    // It would be sent to an address that we do not have.
+    if kind == Type::DGRAM && exchange.wants_answer() {
+        return Err(Reason::Error(format!("{name} takes datagrams: no answer comes back to match")));
+    }
+    exchange.run(Timed::new(socket, deadline)?, name)
 }
 
-fn connect(address: &SockAddr, deadline: Deadline) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+/// Connects as the server wants it: most take streams, a few, such as /dev/log, datagrams.
+fn connect(address: &SockAddr, deadline: Deadline) -> io::Result<(Socket, Type)> {
+    let mut result = connect_as(Type::STREAM, address, deadline);
+    for kind in [Type::SEQPACKET, Type::DGRAM] {
+        match &result {
+            Err(error) if is_of_another_type(error) => result = connect_as(kind, address, deadline),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    result
+}
+
+fn connect_as(kind: Type, address: &SockAddr, deadline: Deadline) -> io::Result<(Socket, Type)> {
+    // Connecting waits for a place in the queue for as long as the write timeout, and poll knows nothing of that queue. The
+    // kernel is late by an eighth at most, which does not matter where the time is short.
+    const SHORT: Duration = Duration::from_millis(200);
+    let socket = Socket::new(Domain::UNIX, kind, None)?;
     loop {
-        // Connecting to a unix socket waits for a place in its queue for as long as the write timeout.
-        socket.set_write_timeout(Some(patience(deadline)))?;
+        let left = deadline.remaining(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        socket.set_write_timeout(Some(left.clamp(Duration::from_millis(1), SHORT)))?;
         match socket.connect(address) {
             // By a signal, or because the process was stopped and continued.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result.map(|()| socket),
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+            result => return result.map(|()| (socket, kind)),
         }
     }
 }
@@ -70,9 +96,8 @@ mod tests {
     use super::*;
     use std::io::Write;
     use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::net::{SocketAddr, UnixListener};
+    use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
     use std::thread;
-    use std::time::Duration;
 
     fn greet(listener: UnixListener) {
         thread::spawn(move || listener.accept().and_then(|(mut client, _)| client.write_all(b"hello")));
@@ -108,9 +133,28 @@ mod tests {
         let server = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
         server.bind(&address).and_then(|()| server.listen(0)).expect("the folder is ours");
         let _first = connect(&address, default_deadline()).expect("there is one place");
-        let deadline = Deadline::at(Instant::now() + Duration::from_millis(300));
+        let deadline = default_deadline();
         let found = check(path.to_str().expect("a plain path"), &Exchange::default(), deadline);
         assert!(matches!(&found, Err(Reason::Fail(text)) if text.contains("nothing came in time")), "{found:?}");
+        assert!(Instant::now() < deadline.instant());
+    }
+
+    #[test]
+    fn a_socket_for_datagrams_is_not_blamed_for_its_type() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("log");
+        let log = UnixDatagram::bind(&path).expect("the folder is ours");
+        let path = path.to_str().expect("a plain path");
+        assert_eq!(assert_unix(path), Ok(()));
+        let look = |name, value| {
+            let exchange = Exchange::take(&mut Options::of(&[(name, value)])).expect("it is good");
+            check(path, &exchange, default_deadline())
+        };
+        assert_eq!(look("send", "hello"), Ok(()));
+        assert_eq!(log.recv(&mut [0; 16]).expect("it was sent"), 5);
+        assert!(matches!(look("match", "hello"), Err(Reason::Error(text)) if text.contains("takes datagrams")));
+        drop(log);
+        assert!(matches!(assert_unix(path), Err(Reason::Fail(text)) if text.contains("refused")), "nobody reads it");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `hospital check`: one round, reported as it proceeds.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -9,13 +10,13 @@ use clap::Args;
 use super::interrupt::Interrupts;
 use super::live::{Live, Shown};
 use super::{print, unittest};
-use crate::collect::{self, without_secrets};
+use crate::collect::{Sources, without_secrets};
 use crate::config::Given;
 use crate::error::Error;
 use crate::model::duration;
 use crate::model::report::Report;
 use crate::model::suite::Suite;
-use crate::os::{descriptors, tree};
+use crate::os::{descriptors, process, tree};
 use crate::render::{self, Format};
 use crate::round::{MOST_AT_ONCE, Runner};
 
@@ -53,17 +54,27 @@ pub(super) struct Selection {
     /// Not those at or under this name; repeatable
     #[arg(long, value_name = "NAME")]
     exclude: Vec<String>,
+    /// Read variables from this file, as `serve` does; -FILE: if it is there
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    env_file: Option<PathBuf>,
 }
 
 impl Selection {
-    /// Collects the selected checks.
-    pub(super) fn collect(&self, given: &Given) -> Result<Suite, Error> {
-        let (names, origin) = if self.names.is_empty() {
-            (given.healthchecks(), "HEALTHCHECKS")
-        } else {
-            (self.names.clone(), "the command line")
-        };
-        let collected = collect::collect(&names, origin)?;
+    /// Reads the files of the selected checks.
+    pub(super) fn read(&self, given: &Given) -> Result<Sources, Error> {
+        let variables = self.env_file.as_deref().map_or(Ok(Vec::new()), |path| given.read_env_file(path))?;
+        let given = given.with(&variables);
+        // The programs that checks start inherit them.
+        process::change_environment(variables.iter().map(|(name, value)| (name.as_str(), value.as_str())), []);
+        match self.names.is_empty() {
+            true => Sources::read(&given.healthchecks(), "HEALTHCHECKS"),
+            false => Sources::read(&self.names, "the command line"),
+        }
+    }
+
+    /// Selects from what was read.
+    pub(super) fn select(&self, sources: &Sources) -> Result<Suite, Error> {
+        let collected = sources.suite();
         // Nothing has run yet, so a wrong name can be refused: it would run the very check that it was meant to leave
         // out.
         if let Some(name) = self.exclude.iter().find(|name| collected.at(name).checks().is_empty()) {
@@ -91,7 +102,7 @@ fn some_time(text: &str) -> Result<Duration, String> {
 /// Runs the checks and reports.
 pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
     descriptors::close_all_on_exec().map_err(|error| Error::Boot(format!("cannot tidy up descriptors: {error}")))?;
-    let suite = match flags.selection.collect(given) {
+    let suite = match flags.selection.read(given).and_then(|sources| flags.selection.select(&sources)) {
         Ok(suite) => suite,
         Err(error) => return refuse(error, flags.format),
     };
@@ -117,7 +128,7 @@ pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
 
 /// Reports that there is nothing to check, in the format that the reader expects.
 fn refuse(error: Error, format: Option<&Format>) -> Result<ExitCode, Error> {
-    match format.and_then(|format| format.refusal(&error.to_string())) {
+    match format.and_then(|format| format.refusal).map(|refusal| refusal(&error.to_string())) {
         Some((text, code)) => {
             print(&text)?;
             Ok(ExitCode::from(code))

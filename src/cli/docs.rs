@@ -1,11 +1,13 @@
 //! The tables in `docs/`, compared with the code that they describe.
 
+use std::time::Duration;
+
 use clap::Arg;
 
 use super::command;
-use crate::checks::BUILTINS;
-use crate::collect::COMMON;
-use crate::daemon::master::command::SIGNALS;
+use crate::checks::{BUILTINS, Opt, Runs};
+use crate::collect::{COMMON, collect};
+use crate::daemon::master::handled::SIGNALS;
 use crate::endpoint::metrics;
 use crate::render::exposition::{Family, Kind};
 use crate::render::{FORMATS, prometheus};
@@ -78,13 +80,33 @@ fn every_help_fits_on_80_columns_and_every_setting_stands_under_a_heading() {
 fn every_kind_and_option_is_in_checks_md() {
     let rows = rows("CHECKS.md");
     for kind in BUILTINS {
-        let (start, end) = (format!("| `{}` | ", kind.scheme), format!(" | `{}` |", kind.options.join("`, `")));
+        let options: Vec<_> = kind.options.iter().map(Opt::name).collect();
+        let (start, end) = (format!("| `{}` | ", kind.scheme), format!(" | `{}` |", options.join("`, `")));
         let is_it = |row: &String| row.starts_with(&start) && row.ends_with(&end);
         assert!(rows.iter().any(is_it), "docs/CHECKS.md lacks a row {start}…{end}");
     }
     for option in COMMON {
         let start = format!("| `{option}=");
         assert!(rows.iter().any(|row| row.starts_with(&start)), "docs/CHECKS.md lacks a row {start}…");
+    }
+}
+
+#[test]
+fn every_default_is_in_checks_md() {
+    let rows = rows("CHECKS.md");
+    for kind in BUILTINS {
+        let start = format!("| `{}` | ", kind.scheme);
+        let described = rows.iter().find(|row| row.starts_with(&start)).expect("it is described");
+        let example = described.split('`').nth(3).expect("it has an example").split('#').next().unwrap_or_default();
+        let name = match kind.runs {
+            Runs::AsProgram => format!("{}:/bin/true", kind.scheme),
+            Runs::Inline | Runs::OnThread => example.to_owned(),
+        };
+        let suite = collect(&[name], "the test").expect("an example is good");
+        let shown: Vec<_> = suite.checks()[0].options.iter().map(|(name, value)| format!("`{name}={value}`")).collect();
+        let is_default = |row: &&String| *row != described && row.contains(&format!("`{}`", kind.scheme));
+        let has = |option: &String| rows.iter().filter(is_default).any(|row| row.contains(option));
+        assert!(shown.iter().all(has), "docs/CHECKS.md lacks {shown:?} for {}", kind.scheme);
     }
 }
 
@@ -113,10 +135,86 @@ fn every_metric_is_in_endpoint_md() {
     assert!(rows == expected, "docs/ENDPOINT.md should have these rows:\n{}", expected.join("\n"));
 }
 
+/// The tables of deadlines in ARCHITECTURE.md, as (what, how long, where).
+fn deadlines() -> Vec<[String; 3]> {
+    let text = include_str!("../../docs/ARCHITECTURE.md");
+    let section = text.split("\n## ").find(|section| section.starts_with("Deadlines")).expect("it is there");
+    let cells = |row: &str| {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+        <[String; 3]>::try_from(cells).ok()
+    };
+    section.lines().filter_map(cells).filter(|[_, _, place]| place.starts_with('`')).collect()
+}
+
+/// The duration at the beginning of a text such as "100 ms earlier".
+fn duration(text: &str) -> Duration {
+    let mut words = text.split([' ', ',']);
+    let (number, unit) = (words.next().expect("a number"), words.next().expect("a unit"));
+    humantime::parse_duration(&format!("{number}{unit}")).unwrap_or_else(|error| panic!("{text:?}: {error}"))
+}
+
+#[test]
+fn every_deadline_in_architecture_md_is_that_of_the_code() {
+    let command = command();
+    let serve = command.find_subcommand("serve").expect("there is such a subcommand");
+    let mut flags: Vec<_> =
+        serve.get_arguments().filter(|arg| arg.get_value_names().is_some_and(|names| names[0] == "TIME")).collect();
+    for [what, told, place] in deadlines() {
+        let mut names = place.split('`').skip(1).step_by(2);
+        let name = names.next().expect("it begins with one");
+        let actual = match name.strip_prefix("--") {
+            Some(flag) => {
+                let at = flags.iter().position(|arg| arg.get_long() == Some(flag));
+                let arg =
+                    flags.remove(at.unwrap_or_else(|| panic!("{what}: there is no --{flag}, or it was told twice")));
+                let default = arg.get_default_values()[0].to_string_lossy();
+                humantime::parse_duration(&default).unwrap_or_else(|error| panic!("{default}: {error}"))
+            }
+            None => {
+                let path = names.next().unwrap_or_else(|| panic!("{what}: in which file is {name}?"));
+                constant(name, path)
+            }
+        };
+        assert_eq!(duration(&told), actual, "{what}");
+    }
+    let forgotten: Vec<_> = flags.iter().filter_map(|arg| arg.get_long()).collect();
+    assert!(forgotten.is_empty(), "ARCHITECTURE.md does not tell where {forgotten:?} stand among the deadlines");
+}
+
+/// The value of `const NAME: Duration = Duration::from_…(…);` in a file.
+fn constant(name: &str, path: &str) -> Duration {
+    let text = std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR")));
+    let text = text.unwrap_or_else(|error| panic!("{path}: {error}"));
+    let (_, value) = text
+        .split_once(&format!("const {name}: Duration = Duration::from_"))
+        .unwrap_or_else(|| panic!("{path} has no {name}"));
+    let (unit, rest) = value.split_once('(').expect("it is a call");
+    let number = rest.split(')').next().and_then(|number| number.parse().ok()).expect("it is a number");
+    match unit {
+        "secs" => Duration::from_secs(number),
+        "millis" => Duration::from_millis(number),
+        other => panic!("{path}: {name} is in {other}"),
+    }
+}
+
+/// Whoever waits has to outlive whom he waits for.
+#[test]
+fn each_deadline_ends_before_the_one_around_it() {
+    let of = |name: &str| {
+        let found = deadlines().into_iter().find(|[_, _, place]| place.starts_with(&format!("`{name}`")));
+        duration(&found.unwrap_or_else(|| panic!("there is no row for {name}"))[1])
+    };
+    let lease = of("--request-timeout") + of("GRACE");
+    let chain = [of("DEFAULT_TIMEOUT"), of("--request-timeout"), lease, of("--timeout")];
+    assert!(chain.is_sorted_by(|inner, outer| inner < outer), "{chain:?}");
+    assert!(of("MARGIN") < of("DEFAULT_TIMEOUT"));
+}
+
 #[test]
 fn every_signal_is_in_signals_md() {
     let rows = rows("SIGNALS.md");
-    for (name, command) in SIGNALS {
+    for (signal, command) in SIGNALS {
+        let name = signal.as_str().trim_start_matches("SIG");
         let cells = format!("| `{name}` | {} ", format!("{command:?}").to_lowercase());
         assert!(rows.iter().any(|row| row.starts_with(&cells)), "docs/SIGNALS.md lacks a row {cells:?}");
     }

@@ -1,12 +1,13 @@
 //! `hospital list`: which checks would run.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::check::Selection;
-use super::print;
+use super::{live, print};
 use crate::config::Given;
 use crate::error::Error;
 use crate::model::check::Check;
@@ -15,6 +16,9 @@ use crate::model::check::Check;
 pub(super) struct Flags {
     #[command(flatten)]
     selection: Selection,
+    /// Show the options of each check too, with the defaults of those that are not given
+    #[arg(short, long)]
+    verbose: bool,
     /// Write JSON, one array
     #[arg(long)]
     json: bool,
@@ -27,17 +31,21 @@ struct Row<'a> {
     kind: &'a str,
     tags: &'a [String],
     timeout: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    options: Option<BTreeMap<&'a str, &'a str>>,
     origin: &'a str,
 }
 
-impl<'a> From<&'a Check> for Row<'a> {
-    fn from(check: &'a Check) -> Row<'a> {
+impl<'a> Row<'a> {
+    fn of(check: &'a Check, verbose: bool) -> Row<'a> {
+        let options = check.options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         Row {
             id: &check.id,
             title: &check.title,
             kind: check.kind,
             tags: &check.tags,
             timeout: humantime::format_duration(check.timeout).to_string(),
+            options: verbose.then(|| options.collect()),
             origin: &check.origin,
         }
     }
@@ -45,26 +53,38 @@ impl<'a> From<&'a Check> for Row<'a> {
 
 /// Shows the selected checks.
 pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
-    let suite = flags.selection.collect(given)?;
-    let rows: Vec<Row<'_>> = suite.checks().iter().map(|check| Row::from(&**check)).collect();
+    let sources = flags.selection.read(given)?;
+    let suite = flags.selection.select(&sources)?;
+    let rows: Vec<Row<'_>> = suite.checks().iter().map(|check| Row::of(check, flags.verbose)).collect();
     if flags.json {
         let json = serde_json::to_string_pretty(&rows).expect("writing plain structs to memory cannot fail");
         print(format!("{json}\n"))?;
+        sources.notes().iter().for_each(|note| live::say(&format!("{note}\n")));
     } else {
-        print(table(&rows))?;
+        print(table(&rows, flags.verbose) + &paragraph(sources.notes()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(rows: &[Row<'_>]) -> String {
-    let tags: Vec<_> = rows.iter().map(|row| row.tags.join(",")).collect();
-    let mut cells = vec![["ID", "TITLE", "KIND", "TAGS", "TIMEOUT", "ORIGIN"]];
-    cells.extend(
-        rows.iter().zip(&tags).map(|(row, tags)| [row.id, row.title, row.kind, tags, &row.timeout, row.origin]),
-    );
+/// Lines below the table, if there are any.
+fn paragraph(notes: &[String]) -> String {
+    let lines = notes.iter().map(|note| format!("\n{note}"));
+    if notes.is_empty() { String::new() } else { lines.collect::<String>() + "\n" }
+}
+
+fn table(rows: &[Row<'_>], verbose: bool) -> String {
+    let pair = |(name, value): (&&str, &&str)| format!("{name}={value}");
+    let options = |row: &Row<'_>| row.options.iter().flatten().map(pair).collect::<Vec<_>>();
+    let head = ["ID", "TITLE", "KIND", "TAGS", "TIMEOUT", "ORIGIN", "OPTIONS"].map(str::to_owned);
+    let cells = rows.iter().map(|row| {
+        let [id, title, kind, origin] = [row.id, row.title, row.kind, row.origin].map(str::to_owned);
+        [id, title, kind, row.tags.join(","), row.timeout.clone(), origin, options(row).join(" ")]
+    });
+    let cells: Vec<_> = std::iter::once(head).chain(cells).collect();
+    let shown = if verbose { 7 } else { 6 };
     let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<_> = (0..6).map(width).collect();
-    let line = |row: &[&str; 6]| {
+    let widths: Vec<_> = (0..shown).map(width).collect();
+    let line = |row: &[String; 7]| {
         let padded: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         format!("{}\n", padded.join("  ").trim_end())
     };

@@ -7,9 +7,8 @@ use clap::{ArgMatches, Args, Command};
 use super::{advice, parse, print};
 use crate::config::{Given, Resolved, Settings, one_line};
 use crate::daemon::generation::Plan;
-use crate::daemon::logging;
 use crate::daemon::master::{Ended, Master};
-use crate::daemon::worker;
+use crate::daemon::{logging, worker};
 use crate::error::Error;
 use crate::os::process;
 
@@ -47,18 +46,18 @@ pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &F
     }
     let plan = Plan::make(configuration)?;
     if flags.check_config {
-        let unheeded = plan.configuration.unheeded.iter().map(|sentence| format!("{sentence}\n"));
-        print(unheeded.chain(["the configuration is good\n".to_owned()]).collect::<String>())?;
+        let doubts = plan.configuration.unheeded.iter().chain(plan.sources.notes()).map(|line| format!("{line}\n"));
+        print(doubts.chain(["the configuration is good\n".to_owned()]).collect::<String>())?;
         return Ok(ExitCode::SUCCESS);
     }
     let settings = &plan.configuration.settings;
     process::set_umask(settings.process.umask);
     logging::init(settings.error_log(), settings.log.log_level, settings.log.log_format, plan.identity.owner())?;
     logging::init_access(settings.log.access_logfile.as_deref(), plan.identity.owner())?;
-    plan.configuration.warn_of_unheeded();
+    plan.warn();
     match Master::start(plan, given, replan)?.run() {
         Ok(Ended::Stopped(code)) => Ok(ExitCode::from(code)),
-        Ok(Ended::Forked(post)) => worker::run(*post),
+        Ok(Ended::Forked(context)) => worker::run(*context),
         Err(error) => Err(Error::Boot(format!("the master cannot wait: {error}"))),
     }
 }

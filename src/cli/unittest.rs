@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::live;
 use crate::model::check::{Check, Status};
 use crate::model::report::{Outcome, Report, Summary};
+use crate::render::line::one_line;
 
 const DOUBLE: &str = "======================================================================";
 const SINGLE: &str = "----------------------------------------------------------------------";
@@ -26,7 +27,11 @@ pub(super) fn letter(status: Status) -> char {
 /// The word that `-v` prints after a check's name.
 pub(super) fn word(outcome: &Outcome) -> String {
     match outcome.finding.status {
-        Status::Pass => "ok".to_owned(),
+        // It may be a warning.
+        Status::Pass => match outcome.finding.context.as_deref() {
+            Some(context) => format!("ok ({})", one_line(context)),
+            None => "ok".to_owned(),
+        },
         Status::Fail => "FAIL".to_owned(),
         Status::Error => "ERROR".to_owned(),
         Status::Skip => format!("skipped {}", quoted(outcome.finding.context.as_deref().unwrap_or_default())),

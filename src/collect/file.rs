@@ -6,9 +6,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::spec::{COMMON, Common, Spec, is_label};
-use super::{Collector, Found, registry};
-use crate::checks::{Kind, Options};
+use super::{Collector, Found};
+use crate::checks::{Kind, Opt, Options};
 use crate::error::Error;
+use crate::functions::registry;
 use crate::os::filesystem::read_file;
 
 /// The keys of a table that are not options in the grammar of names.
@@ -19,7 +20,7 @@ type Value<'i> = Spanned<DeValue<'i>>;
 /// Collects the checks of one file, in their order.
 pub(super) fn collect(path: &Path, collector: &mut Collector<'_>) -> Result<(), Error> {
     let text = read_file(path).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?;
-    let found = File { path, text: &text }.checks()?;
+    let found = File { path, text: &text }.checks(&mut collector.notes)?;
     collector.found.extend(found);
     Ok(())
 }
@@ -30,7 +31,7 @@ struct File<'a> {
 }
 
 impl File<'_> {
-    fn checks(&self) -> Result<Vec<Found>, Error> {
+    fn checks(&self, notes: &mut Vec<String>) -> Result<Vec<Found>, Error> {
         // The parser's own rendering quotes the line, which may hold a secret.
         let document = DeTable::parse(self.text).map_err(|error| {
             let offset = error.span().map_or(self.text.len(), |span| span.start);
@@ -41,7 +42,7 @@ impl File<'_> {
             match (key.get_ref().as_ref(), value.get_ref()) {
                 ("check", DeValue::Array(tables)) => {
                     for table in tables {
-                        found.extend(self.table(table)?);
+                        found.extend(self.table(table, notes)?);
                     }
                 }
                 ("check", _) => return Err(self.wrong_at(key, "write [[check]], once for each check")),
@@ -52,7 +53,7 @@ impl File<'_> {
     }
 
     /// The checks of one table: one, or as many as its dotted path has.
-    fn table(&self, value: &Value<'_>) -> Result<Vec<Found>, Error> {
+    fn table(&self, value: &Value<'_>, notes: &mut Vec<String>) -> Result<Vec<Found>, Error> {
         let DeValue::Table(table) = value.get_ref() else {
             return Err(self.wrong_at(value, "write [[check]], a table for each check"));
         };
@@ -63,7 +64,7 @@ impl File<'_> {
         };
         let name = table.get("name").map(|name| self.label(name)).transpose()?;
         match Spec::parse(self.string(used)?).map_err(|why| self.wrong_at(used, &why))? {
-            Some(spec) => Ok(vec![self.built_in(table, used, spec, name)?]),
+            Some(spec) => Ok(vec![self.built_in(table, used, spec, name, notes)?]),
             None => self.registered(table, used, name),
         }
     }
@@ -74,6 +75,7 @@ impl File<'_> {
         used: &Value<'_>,
         mut spec: Spec,
         name: Option<&str>,
+        notes: &mut Vec<String>,
     ) -> Result<Found, Error> {
         if spec.label.is_some() {
             return Err(self.wrong_at(used, "a label has no place here: write name = \"…\""));
@@ -82,8 +84,10 @@ impl File<'_> {
         spec.label = name.map(str::to_owned);
         spec.options.extend(self.options(table, Some(kind))?);
         super::verify_program(&spec)?;
-        let check = spec.build().map_err(|why| self.wrong_at(used, &why))?;
-        Ok(Found { check, from: self.place(used.span().start), registered: false })
+        let (check, noted) = spec.build().map_err(|why| self.wrong_at(used, &why))?;
+        let from = self.place(used.span().start);
+        notes.extend(noted.iter().map(|note| format!("{from}: {note}")));
+        Ok(Found { check, from, registered: false })
     }
 
     /// Registered checks, with the changes that the table makes.
@@ -113,21 +117,22 @@ impl File<'_> {
 
     /// The keys that are options, in the words of the grammar: `tags` is a repeated `tag`.
     fn options(&self, table: &DeTable<'_>, kind: Option<&Kind>) -> Result<Vec<(String, String)>, Error> {
-        let own = kind.map_or(&[][..], |kind| kind.options);
+        let own = kind.map_or(&[][..], |kind| kind.options).iter().map(Opt::name);
         let mut pairs = Vec::new();
         for (key, value) in table {
             let name = key.get_ref().as_ref();
             if ["name", "use"].contains(&name) {
                 continue;
             }
-            let known = || KEYS.iter().chain(&COMMON).chain(own).copied();
+            let known = || KEYS.into_iter().chain(COMMON).chain(own.clone());
             if !known().any(|known| known == name) {
                 let known = known().collect::<Vec<_>>().join(", ");
                 return Err(self.wrong_at(key, &format!("unknown key {name:?} (known: {known})")));
             }
             let option = if name == "tags" { "tag" } else { name };
             let mut texts = self.texts(value)?;
-            if let ("args", DeValue::Array(_), [only]) = (name, value.get_ref(), &mut texts[..]) {
+            let option_of_kind = kind.and_then(|kind| kind.option(name));
+            if let (Some(Opt::List(_)), DeValue::Array(_), [only]) = (option_of_kind, value.get_ref(), &mut texts[..]) {
                 // A single value is split at its commas; the only value in an array must not be.
                 *only = only.replace(',', "\\,");
             }
@@ -194,7 +199,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     fn read(text: &str) -> Result<Vec<Check>, String> {
-        let found = File { path: Path::new("c.toml"), text }.checks().map_err(|error| error.to_string())?;
+        let found =
+            File { path: Path::new("c.toml"), text }.checks(&mut Vec::new()).map_err(|error| error.to_string())?;
         Ok(found.into_iter().map(|found| found.check).collect())
     }
 
@@ -221,6 +227,12 @@ mod tests {
             let finding = checks[0].run(Deadline::at(Instant::now() + Duration::from_secs(10)));
             assert_eq!(finding.context.as_deref(), Some(context), "{args}");
         }
+    }
+
+    #[test]
+    fn an_octal_number_of_toml_is_a_mode() {
+        let checks = read("[[check]]\nuse = 'file:/'\nmode = 0o755").expect("it is good");
+        assert_eq!(checks[0].options, [("mode".to_owned(), "0o755".to_owned())]);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::spec::Spec;
 use super::{Collector, Found, file};
-use crate::checks::Options;
 use crate::checks::support::ownership;
+use crate::checks::{self, Options};
 use crate::error::Error;
 
 /// Collects from a path: a folder or one file.
@@ -17,32 +17,45 @@ pub(super) fn collect(path: &Path, metadata: &Metadata, collector: &mut Collecto
     if !metadata.is_dir() {
         return part(path, metadata, collector);
     }
-    for entry in parts(path)? {
-        let metadata = match collector.look(&entry) {
-            // A dangling link is skipped, as by run-parts; so is a file that has gone since the folder was read.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            looked => looked.map_err(|error| Error::Usage(format!("{}: {error}", entry.display())))?,
-        };
-        if metadata.is_file() && (is_toml(&entry) || is_executable(&metadata)) {
-            ownership::verify(&entry, &metadata)?;
-            part(&entry, &metadata, collector)?;
+    for entry in entries(path)? {
+        if is_hidden(&entry) {
+            continue;
+        }
+        if !is_part(&entry) {
+            collector.leave_out(&entry, "its name has more than letters, digits, '_' and '-' before .toml or the end");
+            continue;
+        }
+        match collector.look(&entry) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                collector.leave_out(&entry, "it is a link to nothing")
+            }
+            Err(error) => return Err(Error::Usage(format!("{}: {error}", entry.display()))),
+            Ok(metadata) if metadata.is_dir() => collector.leave_out(&entry, "it is a folder"),
+            Ok(metadata) if metadata.is_file() && !is_toml(&entry) && !is_executable(&metadata) => {
+                collector.leave_out(&entry, "it is not executable (chmod +x)");
+            }
+            Ok(metadata) if metadata.is_file() => {
+                ownership::verify(&entry, &metadata)?;
+                part(&entry, &metadata, collector)?;
+            }
+            Ok(_) => collector.leave_out(&entry, "it is not a file"),
         }
     }
     Ok(())
 }
 
-/// The entries whose names count, in the order of run-parts.
-fn parts(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+/// What a folder holds, in the order of run-parts.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let failed = |error| Error::Usage(format!("{}: {error}", folder.display()));
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if is_part(&path) {
-            paths.push(path);
-        }
-    }
+    let entries = fs::read_dir(folder).map_err(failed)?;
+    let mut paths = entries.map(|entry| Ok(entry.map_err(failed)?.path())).collect::<Result<Vec<_>, Error>>()?;
     paths.sort();
     Ok(paths)
+}
+
+/// Whether nobody would expect it to be a check, as with `..data` in a volume of Kubernetes.
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 /// Letters, digits, `_` and `-`: files left behind by editors and package managers have other characters.
@@ -66,19 +79,19 @@ fn part(path: &Path, metadata: &Metadata, collector: &mut Collector<'_>) -> Resu
     }
     let failed = |error: String| Error::Usage(format!("{}: {error}", path.display()));
     if !metadata.is_file() || !is_executable(metadata) {
-        return Err(failed("it is no folder, no *.toml and no executable file".to_owned()));
+        return Err(failed("it is neither a folder, nor *.toml, nor executable".to_owned()));
     }
     let (Some(name), Some(target)) = (path.file_name().and_then(|name| name.to_str()), path.to_str()) else {
         return Err(failed("its path is not UTF-8".to_owned()));
     };
     let spec = Spec {
         label: Some(name.to_owned()),
-        scheme: "exec".to_owned(),
+        scheme: checks::of_program(name).scheme.to_owned(),
         // The grammar decodes targets, and this is a plain path.
         target: target.replace('%', "%25"),
         options: Options::default(),
     };
-    let check = spec.build().map_err(failed)?;
+    let (check, _) = spec.build().map_err(failed)?;
     collector.found.push(Found { check, from: path.display().to_string(), registered: false });
     Ok(())
 }
@@ -126,9 +139,11 @@ mod tests {
     }
 
     #[test]
-    fn an_executable_is_an_exec_check_with_its_name() {
-        let folder = folder(&[("check_it", "#!/bin/sh\n", 0o755)]);
-        assert_eq!(ids(&collect_folder(&folder).expect("a program is enough")), ["check_it"]);
+    fn an_executable_is_a_check_with_its_name_and_a_plugin_if_it_is_called_like_one() {
+        let folder = folder(&[("check_it", "#!/bin/sh\n", 0o755), ("recheck_it", "#!/bin/sh\n", 0o755)]);
+        let suite = collect_folder(&folder).expect("programs are enough");
+        let found: Vec<_> = suite.checks().iter().map(|check| (check.id.as_str(), check.kind)).collect();
+        assert_eq!(found, [("check_it", "plugin"), ("recheck_it", "exec")]);
     }
 
     #[test]
@@ -154,11 +169,11 @@ mod tests {
         let path = |name: &str| folder.path().join(name).to_str().expect("a plain path").to_owned();
         assert_eq!(ids(&collect_names(&[path("any name.toml")], "x").expect("it is good")), ["tcp://db:1"]);
         let error = collect_names(&[path("README")], "x").expect_err("it is no file of checks");
-        assert!(error.to_string().ends_with("it is no folder, no *.toml and no executable file"), "{error}");
+        assert!(error.to_string().ends_with("it is neither a folder, nor *.toml, nor executable"), "{error}");
     }
 
     #[test]
-    #[ignore = "needs root: run tests/run"]
+    #[ignore = "needs root"]
     fn what_others_may_write_is_refused() {
         let folder = folder(&[("a.toml", CHECK, 0o666)]);
         let error = collect_folder(&folder).expect_err("others may write the file");

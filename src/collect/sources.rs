@@ -1,19 +1,12 @@
 //! What names collect, and the files that it came from, which are reread when they have changed.
 
-use std::fs::{self, Metadata};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use super::{Collector, Suite};
+use super::{Collected, Collector, Suite};
 use crate::error::Error;
-use crate::model::check::{Check, Finding};
-
-/// Two changes within the granularity of a file's time may look like one; this far apart they do not.
-const GRANULARITY: Duration = Duration::from_millis(50);
+use crate::model::check::{Check, Code, Finding};
+use crate::os::stamp::Stamp;
 
 /// Names, what they collect, and the state of the files that were read.
 #[derive(Clone, Debug)]
@@ -22,6 +15,7 @@ pub struct Sources {
     origin: String,
     suite: Suite,
     stamps: Vec<Stamp>,
+    notes: Vec<String>,
 }
 
 impl Sources {
@@ -32,8 +26,8 @@ impl Sources {
     /// Those of [`super::collect`].
     pub fn read<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Sources, Error> {
         let names: Vec<String> = names.iter().map(|name| name.as_ref().to_owned()).collect();
-        let (stamps, suite) = Collector::read(&names, origin);
-        Ok(Sources { names, origin: origin.to_owned(), suite: suite?, stamps })
+        let Collected { suite, stamps, notes } = Collector::read(&names, origin);
+        Ok(Sources { names, origin: origin.to_owned(), suite: suite?, stamps, notes })
     }
 
     /// The collected suite.
@@ -41,12 +35,17 @@ impl Sources {
         &self.suite
     }
 
-    /// Whether there are checks that start programs, or can be once their files have changed.
-    pub(crate) fn may_start_programs(&self) -> bool {
-        !self.stamps.is_empty() || self.suite.checks().iter().any(|check| check.kind == "exec")
+    /// A line for each file of a folder that was left out, and for each thing that looks like a mistake.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
-    /// Whether a file or folder looks different from when it was read. Costs one system call for each, and nothing if
+    /// Whether there are checks that start programs, or can be once their files have changed.
+    pub(crate) fn may_start_programs(&self) -> bool {
+        !self.stamps.is_empty() || self.suite.checks().iter().any(|check| check.code == Code::Program)
+    }
+
+    /// Whether a file or folder looks different from when it was read, or may do so unseen. Costs one system call for each, and nothing if
     /// no name is a path.
     pub fn changed(&self) -> bool {
         self.stamps.iter().any(Stamp::is_stale)
@@ -60,16 +59,25 @@ impl Sources {
             if stamp.is_too_fresh() {
                 return None;
             }
-            (&stamp.path, stamp.look).hash(&mut hasher);
+            stamp.hash(&mut hasher);
         }
         Some(hasher.finish())
+    }
+
+    /// Whether something in it is for sure not what was read.
+    pub(crate) fn differs(&self) -> bool {
+        self.stamps.iter().any(Stamp::differs)
     }
 
     /// Reads everything again. If something in it is wrong now, the last good suite stays, with one more check that is
     /// an error and reports what is wrong.
     pub fn refresh(&mut self) {
-        let (stamps, suite) = Collector::read(&self.names, &self.origin);
+        let Collected { suite, stamps, notes } = Collector::read(&self.names, &self.origin);
         self.stamps = stamps;
+        let before = std::mem::replace(&mut self.notes, notes);
+        for note in self.notes.iter().filter(|note| !before.contains(note)) {
+            tracing::warn!("{note}");
+        }
         self.suite = match suite {
             Ok(suite) => suite,
             Err(error) => {
@@ -85,75 +93,16 @@ impl Sources {
 /// The check that reports a change that cannot be used.
 fn complaint(error: &Error) -> Check {
     let context = format!("the last change is not in use: {error}");
-    Check {
-        title: "The files of healthchecks can be used".to_owned(),
-        blocking: false,
-        ..Check::new("hospital.sources", move |_| Finding::error(context.clone()))
-    }
-}
-
-/// The state of a file or folder before it was read.
-#[derive(Clone, Debug)]
-pub(super) struct Stamp {
-    path: PathBuf,
-    look: Option<Look>,
-    taken: SystemTime,
-}
-
-/// What distinguishes one state of a file from another. A change of content, mode or owner changes ctime, and another
-/// file in its place has another inode number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Look {
-    device: u64,
-    number: u64,
-    size: u64,
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    /// Looks at a path before it is read: a change during the reading is noticed afterwards.
-    pub(super) fn take(path: &Path) -> (Stamp, io::Result<Metadata>) {
-        let taken = SystemTime::now();
-        let metadata = fs::metadata(path);
-        let look = metadata.as_ref().ok().map(Look::of);
-        (Stamp { path: path.to_owned(), look, taken }, metadata)
-    }
-
-    fn is_stale(&self) -> bool {
-        match fs::metadata(&self.path) {
-            Ok(metadata) => self.look != Some(Look::of(&metadata)) || self.is_too_fresh(),
-            Err(error) => match error.kind() {
-                // The master may see what a worker with fewer rights cannot: that is no change.
-                io::ErrorKind::PermissionDenied => false,
-                _ => self.look.is_some(),
-            },
-        }
-    }
-
-    /// Whether it had changed so recently that a second change would look the same.
-    fn is_too_fresh(&self) -> bool {
-        let Some(Look { changed: (seconds, nanos), .. }) = self.look else { return false };
-        let changed = Duration::new(seconds.max(0) as u64, nanos as u32);
-        let taken = self.taken.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        taken.checked_sub(changed).is_some_and(|age| age < GRANULARITY)
-    }
-}
-
-impl Look {
-    fn of(metadata: &Metadata) -> Look {
-        Look {
-            device: metadata.dev(),
-            number: metadata.ino(),
-            size: metadata.size(),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
+    let check = Check::new("hospital.sources", move |_| Finding::error(context.clone()));
+    check.title("The files of healthchecks can be used").in_place()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
+    use std::fs;
+    use std::path::Path;
+    use std::time::{Duration, Instant};
 
     fn contexts(sources: &Sources) -> Vec<(String, Option<String>)> {
         let deadline = crate::model::check::Deadline::at(Instant::now());

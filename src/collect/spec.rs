@@ -5,7 +5,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 
 use crate::checks::support::secrets::{self, Secrets};
-use crate::checks::{BUILTINS, Kind, Options};
+use crate::checks::{BUILTINS, Kind, Opt, Options};
 use crate::model::check::{Check, Expect};
 use crate::model::duration;
 use crate::model::id::listed;
@@ -36,7 +36,7 @@ impl Spec {
         let spec = Spec::split(name);
         match spec.as_ref().is_none_or(Spec::is_text) {
             true => Ok(spec),
-            false => Err("a %XX stands for a byte that is no UTF-8: only what is to be sent may have such".to_owned()),
+            false => Err("a %XX stands for a byte that is not UTF-8: only what is to be sent may have such".to_owned()),
         }
     }
 
@@ -44,7 +44,8 @@ impl Spec {
     fn is_text(&self) -> bool {
         // A URL stays encoded.
         let is_url = self.target.strip_prefix("//").is_some_and(|rest| !rest.starts_with('/'));
-        (is_url || percent_decode_str(&self.target).decode_utf8().is_ok()) && self.options.are_text_but_for("send")
+        (is_url || percent_decode_str(&self.target).decode_utf8().is_ok())
+            && self.options.are_text_but_for(|name| matches!(self.option(name), Some(Opt::Bytes(_))))
     }
 
     fn split(name: &str) -> Option<Spec> {
@@ -68,10 +69,19 @@ impl Spec {
 
     /// The kind of check that the scheme names.
     pub(super) fn kind(&self) -> Result<&'static Kind, String> {
-        BUILTINS
-            .iter()
-            .find(|kind| kind.scheme == self.scheme)
-            .ok_or_else(|| format!("there is no kind of check {:?} (known: {})", self.scheme, schemes()))
+        self.known_kind().ok_or_else(|| match self.target.parse::<u16>() {
+            Ok(port) => format!("a port is checked by tcp: write tcp://{}:{port}", self.scheme),
+            Err(_) => format!("there is no kind of check {:?} (known: {})", self.scheme, schemes()),
+        })
+    }
+
+    pub(super) fn known_kind(&self) -> Option<&'static Kind> {
+        BUILTINS.iter().find(|kind| kind.scheme == self.scheme)
+    }
+
+    /// The option of this name of its kind.
+    fn option(&self, name: &str) -> Option<Opt> {
+        self.known_kind()?.option(name)
     }
 
     /// The name without secrets and options.
@@ -81,7 +91,12 @@ impl Spec {
 
     /// Its secrets, which must not be shown.
     fn secrets(&self) -> Secrets {
-        Secrets::of(&self.target).and_fields(self.options.values("header")).and_variables(self.options.values("env"))
+        let options = self.known_kind().map_or(&[][..], |kind| kind.options);
+        options.iter().fold(Secrets::of(&self.target), |secrets, option| match option {
+            Opt::Field(name) => secrets.and_fields(self.options.values(name)),
+            Opt::Variable(name) => secrets.and_variables(self.options.values(name)),
+            Opt::Text(_) | Opt::Bytes(_) | Opt::List(_) => secrets,
+        })
     }
 
     /// What the kind gets: a URL unchanged, anything else decoded.
@@ -94,12 +109,12 @@ impl Spec {
         }
     }
 
-    /// The check. The error is one line, without the name and without secrets.
-    pub(super) fn build(mut self) -> Result<Check, String> {
+    /// The check, and what looks like a mistake in it. The error is one line, without the name and without secrets.
+    pub(super) fn build(mut self) -> Result<(Check, Vec<String>), String> {
         let kind = self.kind()?;
-        let unknown = self.options.names().find(|name| !kind.options.contains(name) && !COMMON.contains(name));
+        let unknown = self.options.names().find(|name| kind.option(name).is_none() && !COMMON.contains(name));
         if let Some(unknown) = unknown {
-            let known = COMMON.iter().chain(kind.options).copied().collect::<Vec<_>>().join(", ");
+            let known = COMMON.into_iter().chain(kind.options.iter().map(Opt::name)).collect::<Vec<_>>().join(", ");
             return Err(format!("the kind {:?} has no option {unknown:?} (known: {known})", kind.scheme));
         }
         let common = Common::take(&mut self.options)?;
@@ -109,8 +124,12 @@ impl Spec {
         if let Some(unused) = self.options.left_over() {
             return Err(format!("the option {unused:?} means nothing for this target"));
         }
-        let shown = secrets::shown(&self.target);
-        let title = kind.title.replace("{target}", shown.strip_prefix("//").unwrap_or(&shown));
+        let is_shown = |name: &str| matches!(kind.option(name), Some(Opt::Text(_)));
+        let shown = self.options.taken().iter().filter(|(name, _)| is_shown(name));
+        let shown: Vec<_> = shown.map(|(name, value)| (name.clone(), hidden.scrub(value))).collect();
+        let notes = self.options.take_notes().iter().map(|note| hidden.scrub(note)).collect();
+        let target = secrets::shown(&self.target);
+        let title = kind.title.replace("{target}", target.strip_prefix("//").unwrap_or(&target));
         let id = self.label.clone().unwrap_or_else(|| self.shown());
         // The kinds keep secrets out of their own words, but not out of those of servers and libraries.
         let scrubbed = move |deadline| {
@@ -120,9 +139,16 @@ impl Spec {
             }
             finding
         };
-        let mut check = Check { title, blocking: kind.blocking, kind: kind.scheme, ..Check::new(id, scrubbed) };
+        let mut check = Check {
+            title,
+            blocking: kind.runs.blocks(),
+            kind: kind.scheme,
+            code: kind.runs.code(),
+            options: shown,
+            ..Check::new(id, scrubbed)
+        };
         common.apply(&mut check);
-        Ok(check)
+        Ok((check, notes))
     }
 }
 
@@ -213,7 +239,7 @@ mod tests {
     use super::*;
 
     fn build(name: &str) -> Result<Check, String> {
-        Spec::split(name).expect("it has a scheme").build()
+        Spec::split(name).expect("it has a scheme").build().map(|(check, _)| check)
     }
 
     #[test]
@@ -275,7 +301,7 @@ mod tests {
             let spec = Spec::split(name).expect("it has a scheme");
             assert!(!spec.shown().contains("hun"), "{}", spec.shown());
             match spec.build() {
-                Ok(check) => assert!(!format!("{} {}", check.id, check.title).contains("hunter2")),
+                Ok((check, _)) => assert!(!format!("{} {}", check.id, check.title).contains("hunter2")),
                 Err(error) => assert!(!error.contains("hunter2"), "{error}"),
             }
         }
@@ -300,7 +326,7 @@ mod tests {
     #[test]
     fn a_path_that_is_not_utf8_is_refused_and_not_changed() {
         for name in ["file:/tmp/%FF.lock#absent", "unix:///run/%FF", "tcp://db:1#match=%FF"] {
-            assert!(Spec::parse(name).expect_err(name).starts_with("a %XX stands for a byte that is no UTF-8"));
+            assert!(Spec::parse(name).expect_err(name).starts_with("a %XX stands for a byte that is not UTF-8"));
         }
         for name in ["http://shop/%FF", "tcp://db:1#send=%FF"] {
             assert!(Spec::parse(name).is_ok(), "{name}");

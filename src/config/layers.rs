@@ -105,9 +105,17 @@ impl Given {
         }
     }
 
+    /// The same with more variables, which replace others of their names.
+    pub(crate) fn with(&self, variables: &[(String, String)]) -> Given {
+        let mut given = self.clone();
+        given.environment.extend_from_slice(variables);
+        given
+    }
+
     /// The names in HEALTHCHECKS.
     pub(crate) fn healthchecks(&self) -> Vec<String> {
-        let value = self.environment.iter().find(|(name, _)| name == "HEALTHCHECKS").map(|(_, value)| value.as_str());
+        let all = self.environment.iter();
+        let value = all.rev().find(|(name, _)| name == "HEALTHCHECKS").map(|(_, value)| value.as_str());
         split(value.unwrap_or_default())
     }
 
@@ -155,7 +163,7 @@ impl Given {
 
 impl Given {
     /// A path after a `-` need not exist, as in systemd units.
-    fn read_env_file(&self, given: &Path) -> Result<Vec<(String, String)>, Error> {
+    pub(crate) fn read_env_file(&self, given: &Path) -> Result<Vec<(String, String)>, Error> {
         let optional = given.to_str().and_then(|text| text.strip_prefix('-')).map(Path::new);
         // --chdir may have taken effect since: the path is relative to the directory at the start.
         let path = self.directory.join(optional.unwrap_or(given));

@@ -4,10 +4,14 @@ use std::time::SystemTime;
 
 /// What a request asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RouteLabel {
+pub enum RouteLabel {
+    /// Checks to run.
     Checks,
+    /// /livez
     Live,
+    /// /readyz
     Ready,
+    /// /metrics
     Metrics,
     /// A path that does not exist, or a request that could not be read.
     Other,
@@ -15,20 +19,25 @@ pub(crate) enum RouteLabel {
 
 /// The class of a status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StatusClass {
+pub enum StatusClass {
+    /// It is answered.
     Success,
+    /// The client is to blame.
     ClientError,
+    /// A report that does not pass, most of all.
     ServerError,
 }
 
 /// What a worker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WorkerState {
+pub enum WorkerState {
+    /// It cannot answer yet.
     Booting,
     /// It serves, and no round is running.
     Idle,
     /// It serves, and a round is running.
     Busy,
+    /// It finishes, and takes nothing new.
     Draining,
     /// It hung and was told to abort.
     Aborting,
@@ -38,11 +47,12 @@ pub(crate) enum WorkerState {
 
 /// Why a worker had to be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RestartReason {
+pub enum RestartReason {
     /// It died, or could not boot.
     Crash,
     /// The kernel killed it because memory ran out.
     OutOfMemory,
+    /// It was busy for too long without a pause.
     Hang,
     /// It had answered `--max-requests` requests.
     Retired,
@@ -51,10 +61,12 @@ pub(crate) enum RestartReason {
 }
 
 impl RouteLabel {
-    pub(crate) const ALL: [RouteLabel; 5] =
+    /// All of them, in the order of the arrays in [`Counters`].
+    pub const ALL: [RouteLabel; 5] =
         [RouteLabel::Checks, RouteLabel::Live, RouteLabel::Ready, RouteLabel::Metrics, RouteLabel::Other];
 
-    pub(crate) fn word(self) -> &'static str {
+    /// The value of its label.
+    pub fn word(self) -> &'static str {
         match self {
             RouteLabel::Checks => "checks",
             RouteLabel::Live => "livez",
@@ -66,10 +78,11 @@ impl RouteLabel {
 }
 
 impl StatusClass {
-    pub(crate) const ALL: [StatusClass; 3] = [StatusClass::Success, StatusClass::ClientError, StatusClass::ServerError];
+    /// All of them, in the order of the arrays in [`Counters`].
+    pub const ALL: [StatusClass; 3] = [StatusClass::Success, StatusClass::ClientError, StatusClass::ServerError];
 
     /// The class of a status code. We never answer 1xx or 3xx.
-    pub(crate) fn of(status: u16) -> StatusClass {
+    pub fn of(status: u16) -> StatusClass {
         match status {
             ..400 => StatusClass::Success,
             400..500 => StatusClass::ClientError,
@@ -77,7 +90,8 @@ impl StatusClass {
         }
     }
 
-    pub(crate) fn word(self) -> &'static str {
+    /// The value of its label.
+    pub fn word(self) -> &'static str {
         match self {
             StatusClass::Success => "2xx",
             StatusClass::ClientError => "4xx",
@@ -87,7 +101,8 @@ impl StatusClass {
 }
 
 impl WorkerState {
-    pub(crate) const ALL: [WorkerState; 6] = [
+    /// All of them, in the order of the arrays in [`Counters`].
+    pub const ALL: [WorkerState; 6] = [
         WorkerState::Booting,
         WorkerState::Idle,
         WorkerState::Busy,
@@ -96,7 +111,8 @@ impl WorkerState {
         WorkerState::Dying,
     ];
 
-    pub(crate) fn word(self) -> &'static str {
+    /// The value of its label.
+    pub fn word(self) -> &'static str {
         match self {
             WorkerState::Booting => "booting",
             WorkerState::Idle => "idle",
@@ -109,7 +125,8 @@ impl WorkerState {
 }
 
 impl RestartReason {
-    pub(crate) const ALL: [RestartReason; 5] = [
+    /// All of them, in the order of the arrays in [`Counters`].
+    pub const ALL: [RestartReason; 5] = [
         RestartReason::Crash,
         RestartReason::OutOfMemory,
         RestartReason::Hang,
@@ -117,7 +134,8 @@ impl RestartReason {
         RestartReason::Reload,
     ];
 
-    pub(crate) fn word(self) -> &'static str {
+    /// The value of its label.
+    pub fn word(self) -> &'static str {
         match self {
             RestartReason::Crash => "crash",
             RestartReason::OutOfMemory => "oom",
@@ -129,20 +147,40 @@ impl RestartReason {
 }
 
 /// How many workers were replaced for each reason, in the order of [`RestartReason::ALL`].
-pub(crate) type RestartCounts = [u64; RestartReason::ALL.len()];
+pub type RestartCounts = [u64; RestartReason::ALL.len()];
 
 /// All the counts at one moment; each array is in the order of its `ALL`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Counters {
-    pub(crate) requests: [[u64; StatusClass::ALL.len()]; RouteLabel::ALL.len()],
+pub struct Counters {
+    /// How many requests were answered, by what they asked for and the class of the answer.
+    pub requests: [[u64; StatusClass::ALL.len()]; RouteLabel::ALL.len()],
     /// How many rounds passed, and how many did not.
-    pub(crate) rounds: [u64; 2],
-    pub(crate) workers: [u64; WorkerState::ALL.len()],
-    pub(crate) restarts: RestartCounts,
-    pub(crate) generation: u32,
-    /// Whether the last reload was good, and when the last good one was.
-    pub(crate) reload_successful: bool,
-    pub(crate) reloaded: SystemTime,
+    pub rounds: [u64; 2],
+    /// How many workers there are, by what they are doing.
+    pub workers: [u64; WorkerState::ALL.len()],
+    /// How many workers were replaced, by why.
+    pub restarts: RestartCounts,
+    /// The configuration that is in force, or coming into force.
+    pub generation: u32,
+    /// Whether the last reload was good.
+    pub reload_successful: bool,
+    /// When the last good one was.
+    pub reloaded: SystemTime,
     /// How many outcomes of checks there was no room to remember.
-    pub(crate) lost: u64,
+    pub lost: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Counters {
+        Counters {
+            requests: Default::default(),
+            rounds: Default::default(),
+            workers: Default::default(),
+            restarts: Default::default(),
+            generation: 1,
+            reload_successful: true,
+            reloaded: SystemTime::UNIX_EPOCH,
+            lost: 0,
+        }
+    }
 }

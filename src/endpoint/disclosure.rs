@@ -1,16 +1,10 @@
 //! Who may know what a check is called and why it fails.
 
-use std::path::Path;
-
 use subtle::ConstantTimeEq;
-
-use crate::config::{Details, Settings};
-use crate::error::Error;
-use crate::os::filesystem::read_file;
 
 /// Who may see more than statuses and counts.
 #[derive(Clone)]
-pub(crate) enum Disclosure {
+pub enum Disclosure {
     /// Everybody.
     Always,
     /// Nobody; the reasons are in the log.
@@ -20,23 +14,6 @@ pub(crate) enum Disclosure {
 }
 
 impl Disclosure {
-    /// From the settings; the token is read from its file.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Usage`] when a token is asked for and there is none.
-    pub(crate) fn from_settings(settings: &Settings) -> Result<Disclosure, Error> {
-        match (settings.answers.details, &settings.answers.token_file) {
-            (Details::Always | Details::Never, Some(_)) => {
-                Err(Error::Usage("--token-file protects nothing without --details token: set that too".to_owned()))
-            }
-            (Details::Always, None) => Ok(Disclosure::Always),
-            (Details::Never, None) => Ok(Disclosure::Never),
-            (Details::Token, Some(path)) => read(path).map(Disclosure::Token),
-            (Details::Token, None) => Err(Error::Usage("--details token needs --token-file FILE".to_owned())),
-        }
-    }
-
     /// Whether the answer depends on who asks.
     pub(crate) fn is_personal(&self) -> bool {
         matches!(self, Disclosure::Token(_))
@@ -63,15 +40,6 @@ impl std::fmt::Debug for Disclosure {
             Disclosure::Never => "Never",
             Disclosure::Token(_) => "Token(…)",
         })
-    }
-}
-
-fn read(path: &Path) -> Result<String, Error> {
-    let refuse = |why: &str| Error::Usage(format!("--token-file {}: {why}", path.display()));
-    let text = read_file(path).map_err(|error| refuse(&format!("it cannot be read: {error}")))?;
-    match text.trim() {
-        "" => Err(refuse("it is empty: write the token into it")),
-        token => Ok(token.to_owned()),
     }
 }
 

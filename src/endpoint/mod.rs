@@ -1,8 +1,360 @@
-//! What the endpoint means, without a socket.
+//! What the endpoint means, without a socket: a request becomes a [`CheckRequest`] or a [`Reply`], and what was found for
+//! a [`CheckRequest`] becomes a [`Reply`]. The daemon is one user of it; any other program can be another:
+//!
+#![doc = "```"]
+#![doc = include_str!("../../examples/endpoint.rs")]
+#![doc = "```"]
 
-pub(crate) mod counters;
-pub(crate) mod disclosure;
+pub mod counters;
+mod disclosure;
 pub(crate) mod metrics;
-pub(crate) mod negotiate;
+mod negotiate;
+mod observer;
+mod page;
+mod reply;
 pub mod route;
-pub(crate) mod scraper;
+mod scraper;
+
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::ops::ControlFlow::{self, Break, Continue};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use disclosure::Disclosure;
+pub use hospital_http::{Method, Request};
+pub use observer::{LastRun, Observer, Unobserved};
+pub use reply::Reply;
+
+use crate::collect::Sources;
+use crate::model::report::Report;
+use crate::model::suite::Suite;
+use crate::os::filesystem::read_file;
+use crate::render::exposition::Syntax;
+use crate::render::{self, FORMATS, Format};
+use counters::RouteLabel;
+use page::Choice;
+use route::{Query, Route};
+
+/// The tag of the checks that decide on readiness.
+const READINESS: &str = "readiness";
+
+/// How an endpoint answers.
+#[derive(Clone, Debug)]
+pub struct EndpointSettings {
+    /// Everything is under this path, which is empty or begins with a slash.
+    pub prefix: String,
+    /// Who may see more than statuses and counts.
+    pub disclosure: Disclosure,
+    /// The status code of a report that does not pass.
+    pub fail_status: u16,
+    /// While this file exists, /readyz fails with its first line as the reason.
+    pub maintenance_file: Option<PathBuf>,
+    /// How old a report may become that answers further requests.
+    pub lifetime: Duration,
+    /// The number of the configuration, for `?verbose`.
+    pub generation: u32,
+}
+
+impl Default for EndpointSettings {
+    /// Those of the daemon.
+    fn default() -> EndpointSettings {
+        EndpointSettings {
+            prefix: String::new(),
+            disclosure: Disclosure::Always,
+            fail_status: 500,
+            maintenance_file: None,
+            lifetime: Duration::ZERO,
+            generation: 1,
+        }
+    }
+}
+
+/// Which checks a request asks for, and how it wants them reported.
+#[derive(Clone, Debug)]
+pub struct CheckRequest {
+    part: Suite,
+    /// All checks that there were then.
+    whole: Suite,
+    presentation: Presentation,
+    limit: Option<Duration>,
+}
+
+/// How checks are reported.
+#[derive(Clone, Debug)]
+struct Presentation {
+    dialect: Dialect,
+    /// Whether the reader may know which checks there are and why they fail.
+    disclosed: bool,
+    /// Whether the reader wants all details, such as the generation that answers.
+    verbose: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Dialect {
+    Format(&'static Format),
+    /// The page for people with a browser.
+    Page(Choice),
+    /// The dialect of Kubernetes, for /readyz.
+    Ready,
+}
+
+/// What was found for a request.
+#[derive(Debug)]
+pub struct Findings<'a> {
+    /// The report, about the checks that were asked for.
+    pub report: Cow<'a, Report>,
+    /// Reports with the same number are the same one. `None`: it has no number.
+    pub number: Option<u64>,
+    /// How long ago its round began, if that may have been before the request.
+    pub age: Option<Duration>,
+}
+
+impl<'a> From<&'a Report> for Findings<'a> {
+    /// From a round that began after the request.
+    fn from(report: &'a Report) -> Findings<'a> {
+        Findings { report: Cow::Borrowed(report), number: None, age: None }
+    }
+}
+
+/// A reply that needs no check to run.
+enum AtOnce {
+    Text(u16, String),
+    /// The metrics, with or without the names of the checks.
+    Metrics(Syntax, bool),
+    Error(u16, String),
+}
+
+/// The whole suite, and a number for its configuration and the state of its files.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Whole {
+    pub(crate) suite: Suite,
+    pub(crate) edition: u64,
+}
+
+impl CheckRequest {
+    /// A request for these checks that no client has made.
+    pub(crate) fn for_all(suite: Suite) -> CheckRequest {
+        let presentation = Presentation { dialect: Dialect::Format(&FORMATS[0]), disclosed: true, verbose: false };
+        CheckRequest { part: suite.clone(), whole: suite, presentation, limit: None }
+    }
+
+    /// The same with this limit.
+    #[cfg(test)]
+    pub(crate) fn within(self, limit: Duration) -> CheckRequest {
+        CheckRequest { limit: Some(limit), ..self }
+    }
+
+    /// The same, for a part of its checks.
+    #[cfg(test)]
+    pub(crate) fn part(self, part: Suite) -> CheckRequest {
+        CheckRequest { part, ..self }
+    }
+
+    /// The checks to run.
+    pub fn suite(&self) -> &Suite {
+        &self.part
+    }
+
+    /// How long the client waits, if that is known.
+    pub fn limit(&self) -> Option<Duration> {
+        self.limit
+    }
+}
+
+/// Answers requests.
+pub struct Endpoint {
+    sources: Sources,
+    /// Whether the files of checks were looked at since [`Endpoint::expect_changes`].
+    has_looked: bool,
+    settings: EndpointSettings,
+    observer: Box<dyn Observer>,
+    /// The last one, whose memory is used again.
+    reply: Reply,
+}
+
+impl Endpoint {
+    /// An endpoint for these checks.
+    pub fn new(sources: Sources, settings: EndpointSettings, observer: impl Observer + 'static) -> Endpoint {
+        Endpoint { sources, has_looked: false, settings, observer: Box::new(observer), reply: Reply::default() }
+    }
+
+    /// The files of checks are looked at again before the next request for checks. Requests that arrive together may
+    /// share one look at them; call this before all others.
+    pub fn expect_changes(&mut self) {
+        self.has_looked = false;
+    }
+
+    /// The reply to a request, or the checks to run for it.
+    pub fn ask(&mut self, request: &Request<'_>) -> ControlFlow<&Reply, Arc<CheckRequest>> {
+        let route = route::route(request.method, request.target, &self.settings.prefix);
+        let label = route.label();
+        match self.decide(route, request) {
+            Continue(request) => return Continue(Arc::new(request)),
+            Break(AtOnce::Text(status, text)) => self.reply.text(label, status, &text),
+            Break(AtOnce::Error(status, message)) => self.reply.error(label, status, &message),
+            Break(AtOnce::Metrics(syntax, disclosed)) => {
+                self.look();
+                let figures = metrics::figures(self.sources.suite(), disclosed, &*self.observer);
+                self.reply.metrics(&figures, syntax, self.settings.disclosure.is_personal());
+            }
+        }
+        Break(self.counted())
+    }
+
+    /// Whether the same request would be for the same again.
+    pub fn is_current(&mut self, request: &CheckRequest) -> bool {
+        // Whether the service is ready depends on more than its checks.
+        let is_for_checks = !matches!(request.presentation.dialect, Dialect::Ready);
+        is_for_checks && {
+            self.look();
+            request.whole.is(self.sources.suite())
+        }
+    }
+
+    /// The reply to a request for which this was found.
+    pub fn report(&mut self, request: &Arc<CheckRequest>, findings: &Findings<'_>) -> &Reply {
+        self.reply.report(request, findings, &self.settings, &*self.observer);
+        self.counted()
+    }
+
+    /// The reply to what the server could not read.
+    pub fn refuse(&mut self, status: u16, why: &str) -> &Reply {
+        self.reply.error(RouteLabel::Other, status, why);
+        self.counted()
+    }
+
+    /// Frees a large body, unless somebody is still being sent it. True if there was one.
+    pub(crate) fn release(&mut self) -> bool {
+        self.reply.release()
+    }
+
+    /// The suite as of the last request for checks.
+    pub(crate) fn suite(&self) -> &Suite {
+        self.sources.suite()
+    }
+
+    /// The whole suite. `None` while its files have changed so recently that they may change again and look the same.
+    pub(crate) fn whole(&self) -> Option<Whole> {
+        let mut hasher = DefaultHasher::new();
+        (self.settings.generation, self.sources.edition()?).hash(&mut hasher);
+        Some(Whole { suite: self.sources.suite().clone(), edition: hasher.finish() })
+    }
+
+    fn counted(&self) -> &Reply {
+        self.observer.replied(self.reply.label, self.reply.status);
+        &self.reply
+    }
+
+    fn decide(&mut self, route: Route<'_>, request: &Request<'_>) -> ControlFlow<AtOnce, CheckRequest> {
+        let disclosed = self.settings.disclosure.allows(request.authorization);
+        let limit = request.scrape_timeout.and_then(scraper::limit);
+        let (part, presentation) = match route {
+            Route::Checks(path, query) => {
+                let format = format(&query, request.accept)?;
+                let part = self.part(&path, &query, disclosed)?;
+                let verbose = query.verbose;
+                let dialect = if format.is_page {
+                    Dialect::Page(Choice::of(query, &self.at(&path)))
+                } else {
+                    Dialect::Format(format)
+                };
+                (part, Presentation { dialect, disclosed, verbose })
+            }
+            Route::Ready(path, query) => {
+                if let Some(reason) = self.unavailable() {
+                    return Break(AtOnce::Text(503, format!("readyz check failed: {reason}\n")));
+                }
+                let part = self.part(&path, &query, disclosed)?;
+                let readiness = part.select(&[READINESS.to_owned()], &[]);
+                let part = if path.is_empty() && !readiness.checks().is_empty() { readiness } else { part };
+                (part, Presentation { dialect: Dialect::Ready, disclosed, verbose: query.verbose })
+            }
+            Route::Metrics(query) => return Break(AtOnce::Metrics(scraper::syntax(&query, request.accept), disclosed)),
+            Route::Live(_) => return Break(AtOnce::Text(200, "livez check passed\n".to_owned())),
+            Route::Elsewhere => {
+                let prefix = &self.settings.prefix;
+                let stranger = "there is nothing here".to_owned();
+                let hint = if disclosed { format!("everything here is under {prefix}/") } else { stranger };
+                return Break(AtOnce::Error(404, hint));
+            }
+            Route::NotAllowed => {
+                return Break(AtOnce::Error(405, "only GET, HEAD and OPTIONS are answered here".to_owned()));
+            }
+            Route::Malformed => return Break(AtOnce::Error(400, "the request target cannot be read".to_owned())),
+        };
+        Continue(CheckRequest { part, whole: self.sources.suite().clone(), presentation, limit })
+    }
+
+    /// The reason why the service takes no requests at the moment, if there is one.
+    fn unavailable(&self) -> Option<String> {
+        if self.observer.is_leaving() {
+            return Some("draining".to_owned());
+        }
+        let reason = self.settings.maintenance_file.as_deref().and_then(maintained);
+        self.observer.saw_maintenance(reason.as_deref());
+        reason
+    }
+
+    /// The checks that a path and a query select. Selecting none is a 404: a typing error must not look like a passing
+    /// report.
+    fn part(&mut self, path: &str, query: &Query, disclosed: bool) -> ControlFlow<AtOnce, Suite> {
+        let part = self.at(path);
+        if part.checks().is_empty() && !path.is_empty() {
+            let known = if disclosed { format!(" (known: {})", self.sources.suite().known()) } else { String::new() };
+            return Break(AtOnce::Error(404, format!("no check is collected at {path:?}{known}")));
+        }
+        let selected = part.select(&query.tags, &query.excluded);
+        if selected.checks().is_empty() {
+            return Break(AtOnce::Error(404, "?tag= and ?exclude= leave out every check".to_owned()));
+        }
+        Continue(selected)
+    }
+
+    /// The checks at or under a path; all of them if it is empty.
+    fn at(&mut self, path: &str) -> Suite {
+        self.look();
+        let suite = self.sources.suite();
+        if path.is_empty() { suite.clone() } else { suite.at(path) }
+    }
+
+    /// Reads the files of checks again if they have changed. Only requests that are about checks do so: /livez must wait
+    /// for nothing.
+    fn look(&mut self) {
+        if !std::mem::replace(&mut self.has_looked, true) && self.sources.changed() {
+            // What is read again only because it was so new at the start has not changed.
+            if self.sources.differs() {
+                tracing::info!("the files of healthchecks have changed: reading them again");
+            }
+            self.sources.refresh();
+        }
+    }
+}
+
+/// The content of the `--maintenance-file`, if it exists.
+fn maintained(file: &Path) -> Option<String> {
+    let text = match read_file(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        // It exists, readable or not.
+        read => read.unwrap_or_default(),
+    };
+    let reason = text.lines().next().unwrap_or_default().trim();
+    Some(if reason.is_empty() { "maintenance".to_owned() } else { reason.to_owned() })
+}
+
+/// The format that the query names, else the one that Accept asks for.
+fn format(query: &Query, accept: Option<&str>) -> ControlFlow<AtOnce, &'static Format> {
+    let chosen = match &query.format {
+        Some(name) => render::named(name).map_err(|why| AtOnce::Error(400, format!("format={name}: {why}"))),
+        None => negotiate::choose(accept, FORMATS, |format| format.media_type).ok_or_else(|| {
+            let known: Vec<_> = FORMATS.iter().map(|format| format.media_type).collect();
+            AtOnce::Error(406, format!("none of what Accept asks for is spoken here (known: {})", known.join(", ")))
+        }),
+    };
+    match chosen {
+        Ok(format) => Continue(if query.verbose { format.verbose() } else { format }),
+        Err(answer) => Break(answer),
+    }
+}

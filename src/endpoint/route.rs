@@ -28,8 +28,8 @@ pub enum Route<'a> {
 }
 
 impl Route<'_> {
-    /// The route that it is counted under.
-    pub(crate) fn counted(&self) -> RouteLabel {
+    /// What it is counted under.
+    pub(crate) fn label(&self) -> RouteLabel {
         match self {
             Route::Checks(..) => RouteLabel::Checks,
             Route::Live(_) => RouteLabel::Live,
@@ -54,7 +54,7 @@ pub struct Query {
 }
 
 /// The methods that are answered, for the Allow field of a 405.
-pub(crate) const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
+pub(crate) const ALLOW: &str = "GET, HEAD, OPTIONS";
 
 /// Finds out what a method and a request target (RFC 9112, 3.2) ask for. All paths are below `prefix`, which is empty
 /// or begins with a slash.

@@ -37,14 +37,12 @@ impl Registered {
 
 impl From<&'static Registered> for Check {
     fn from(registered: &'static Registered) -> Check {
-        Check {
-            title: registered.title.to_owned(),
-            tags: registered.tags.iter().map(|&tag| tag.to_owned()).collect(),
-            timeout: registered.timeout.unwrap_or(DEFAULT_TIMEOUT),
-            expect: registered.expect,
-            blocking: registered.blocking,
-            ..Check::new(registered.id(), |_| (registered.run)())
-        }
+        let check = Check::new(registered.id(), |_| (registered.run)())
+            .title(registered.title)
+            .tags(registered.tags.iter().copied())
+            .timeout(registered.timeout.unwrap_or(DEFAULT_TIMEOUT))
+            .expect(registered.expect);
+        if registered.blocking { check } else { check.in_place() }
     }
 }
 

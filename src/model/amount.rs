@@ -29,7 +29,7 @@ const UNITS: [(&str, u64); 11] = [
 ];
 
 impl Amount {
-    /// Reads a share or a number of bytes.
+    /// Reads a share or a number of bytes. A bare number may be meant as either, and is refused.
     ///
     /// # Errors
     ///
@@ -37,21 +37,24 @@ impl Amount {
     pub fn of_bytes(text: &str) -> Result<Amount, String> {
         match text.strip_suffix('%') {
             Some(number) => percentage(number),
+            None if text.ends_with(|last: char| last.is_ascii_digit()) => {
+                Err(format!("write {text}% for a share, or {text}B for a size"))
+            }
             None => size(text).map(Amount::Bytes),
         }
     }
 
-    /// Reads a share or a number of things.
+    /// Reads a share or a number of things. A number that may be meant as a share is refused.
     ///
     /// # Errors
     ///
     /// What may be written instead.
     pub fn of_things(text: &str) -> Result<Amount, String> {
-        match text.strip_suffix('%') {
-            Some(number) => percentage(number),
-            None => {
-                text.parse().map(Amount::Count).map_err(|_| "write a share or a number, as in 5% or 1000".to_owned())
-            }
+        match (text.strip_suffix('%'), text.parse::<u64>()) {
+            (Some(number), _) => percentage(number),
+            (None, Ok(count @ (0 | 101..))) => Ok(Amount::Count(count)),
+            (None, Ok(1..=100)) => Err(format!("write {text}% for a share; a number is more than 100")),
+            (None, Err(_)) => Err("write a share or a number, as in 5% or 1000".to_owned()),
         }
     }
 
@@ -75,7 +78,7 @@ impl fmt::Display for Amount {
 }
 
 /// What percentage of `whole` `part` is. All of nothing is 100 %.
-pub fn share(part: u64, whole: u64) -> f64 {
+pub(crate) fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 100.0 } else { part as f64 / whole as f64 * 100.0 }
 }
 
@@ -89,7 +92,7 @@ pub(crate) fn used(free: u64, whole: u64) -> f64 {
 /// # Errors
 ///
 /// What may be written instead.
-pub fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let wrong =
         || "write a size as 5GiB, 200MB or 1000; the units are B, kB, MB, GB, TB, KiB, MiB, GiB, TiB, PiB".to_owned();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -114,7 +117,7 @@ fn percentage(number: &str) -> Result<Amount, String> {
 }
 
 /// A number of bytes as a person says it.
-pub fn spoken(bytes: u64) -> String {
+pub(crate) fn spoken(bytes: u64) -> String {
     const BINARY: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut value = bytes as f64;
     let mut name = None;
@@ -161,12 +164,27 @@ mod tests {
     fn shares_go_from_0_to_100() {
         assert_eq!(Amount::of_bytes("10%"), Ok(Amount::Percent(10.0)));
         assert_eq!(Amount::of_bytes("0.5 %"), Ok(Amount::Percent(0.5)));
-        assert_eq!(Amount::of_bytes("10"), Ok(Amount::Bytes(10)));
-        assert_eq!(Amount::of_things("10"), Ok(Amount::Count(10)));
+        assert_eq!(Amount::of_bytes("10B"), Ok(Amount::Bytes(10)));
+        assert_eq!(Amount::of_things("1000"), Ok(Amount::Count(1000)));
         for text in ["%", "-1%", "101%", "NaN%", "ten%", "10%%"] {
             assert!(Amount::of_bytes(text).is_err(), "{text}");
         }
         assert!(Amount::of_things("5GiB").is_err());
+    }
+
+    #[test]
+    fn a_number_that_may_be_a_share_is_refused_with_both_spellings() {
+        for (text, expected) in [
+            ("20", "write 20% for a share, or 20B for a size"),
+            ("0.99", "write 0.99% for a share, or 0.99B for a size"),
+            ("1073741824", "write 1073741824% for a share, or 1073741824B for a size"),
+        ] {
+            assert_eq!(Amount::of_bytes(text), Err(expected.to_owned()));
+        }
+        for text in ["1", "20", "100"] {
+            let expected = format!("write {text}% for a share; a number is more than 100");
+            assert_eq!(Amount::of_things(text), Err(expected));
+        }
     }
 
     #[test]

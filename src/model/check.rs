@@ -15,12 +15,10 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest context that an outcome keeps, in bytes.
 pub const CONTEXT_LIMIT: usize = 8 * 1024;
 
-/// The kind of a check that is a function of the application.
-const FUNCTION: &str = "function";
-
 /// The result of a check, in the words of Python's `unittest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Status {
     /// It decided, and all is well.
     Pass,
@@ -82,6 +80,7 @@ pub enum Expect {
 ///
 /// Any [`std::error::Error`] becomes a [`Reason::Error`] through `?`: the check could not decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reason {
     /// It decided, and the answer is no.
     Fail(String),
@@ -92,6 +91,15 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The same reason in the words of someone who knows more of the matter.
+    pub(crate) fn told(self, words: impl FnOnce(String) -> String) -> Reason {
+        match self {
+            Reason::Fail(why) => Reason::Fail(words(why)),
+            Reason::Error(why) => Reason::Error(words(why)),
+            Reason::Skip(why) => Reason::Skip(words(why)),
+        }
+    }
+
     /// The check could not decide, because of this error and its chain of sources.
     pub(crate) fn because(error: &dyn Error) -> Reason {
         let mut text = error.to_string();
@@ -115,6 +123,7 @@ pub type Result<T = (), E = Reason> = std::result::Result<T, E>;
 
 /// What one run of a check found, before its expectation is applied.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Finding {
     /// `Pass`, `Fail`, `Error` or `Skip`.
     pub status: Status,
@@ -131,6 +140,11 @@ impl Finding {
     /// The check ended with this status and has this to say.
     pub fn new(status: Status, context: impl Into<String>) -> Finding {
         Finding { status, context: Some(context.into()), perfdata: Vec::new() }
+    }
+
+    /// The check decided that something is wrong, for this reason.
+    pub fn fail(context: impl Into<String>) -> Finding {
+        Finding::new(Status::Fail, context)
     }
 
     /// The check could not decide, for this reason.
@@ -192,7 +206,30 @@ impl Deadline {
 /// The code of a check: called once a round, with the moment by which it has to return.
 pub type Action = Box<dyn Fn(Deadline) -> Finding + Send + Sync>;
 
+/// What a run of a check calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// A function of the application, which may do anything.
+    Function,
+    /// A built-in kind.
+    BuiltIn,
+    /// A built-in kind that starts a program.
+    Program,
+}
+
 /// One thing to verify.
+///
+/// ```
+/// use std::time::Duration;
+/// use hospital::model::check::{Check, Finding};
+///
+/// let check = Check::new("shop.door", |_deadline| Finding::fail("it is locked"))
+///     .title("The door is open.")
+///     .tags(["readiness"])
+///     .timeout(Duration::from_secs(1));
+/// assert_eq!(check.title, "The door is open.");
+/// ```
+#[non_exhaustive]
 pub struct Check {
     /// Its name: a dotted path, a label, or what it was collected from; unique in a suite.
     pub id: String,
@@ -208,10 +245,14 @@ pub struct Check {
     pub blocking: bool,
     /// Its kind: `function`, or a scheme such as `tcp`.
     pub kind: &'static str,
+    /// What a run of it calls.
+    pub code: Code,
+    /// What its kind was told, with the defaults of what it was not told; nothing in it is secret.
+    pub options: Vec<(String, String)>,
     /// The name, or the place in a file, that it was collected from; empty until it is collected.
     pub origin: String,
     /// What to call.
-    pub action: Action,
+    pub(crate) action: Action,
 }
 
 impl Check {
@@ -225,15 +266,37 @@ impl Check {
             timeout: DEFAULT_TIMEOUT,
             expect: Expect::Success,
             blocking: true,
-            kind: FUNCTION,
+            kind: "function",
+            code: Code::Function,
+            options: Vec::new(),
             origin: String::new(),
             action: Box::new(action),
         }
     }
 
-    /// Whether it is a function of the application, which may do anything.
-    pub(crate) fn is_function(&self) -> bool {
-        self.kind == FUNCTION
+    /// The same check with this title.
+    pub fn title(self, title: impl Into<String>) -> Check {
+        Check { title: title.into(), ..self }
+    }
+
+    /// The same check with these tags and no others.
+    pub fn tags<T: Into<String>>(self, tags: impl IntoIterator<Item = T>) -> Check {
+        Check { tags: tags.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// The same check, which may take this long.
+    pub fn timeout(self, timeout: Duration) -> Check {
+        Check { timeout, ..self }
+    }
+
+    /// The same check, of which this is a healthy answer.
+    pub fn expect(self, expect: Expect) -> Check {
+        Check { expect, ..self }
+    }
+
+    /// The same check, which never waits: it needs no thread.
+    pub fn in_place(self) -> Check {
+        Check { blocking: false, ..self }
     }
 
     /// Runs the check and judges what it found. A panic is contained and counts as `fail`, as in a test; its context is

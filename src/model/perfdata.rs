@@ -7,12 +7,13 @@ use std::fmt;
 ///
 /// Source of the format: the Monitoring Plugins Development Guidelines, "Performance data".
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Perfdata {
     /// What was measured.
     pub label: String,
     /// How much it was, in `unit`.
     pub value: f64,
-    /// `s`, `%`, `B` (also KB, MB, …), `c` for a counter, or nothing.
+    /// `s`, `%`, `B` (also KB, MB, …), `c` for a counter, nothing, or whatever a plugin writes, such as `°C`.
     pub unit: String,
 }
 
@@ -32,21 +33,17 @@ impl fmt::Display for Perfdata {
     }
 }
 
-/// Splits the output of a plugin into its first line without figures, and all the figures.
+/// Splits the output of a plugin into its text, which may have several lines, and its figures.
 ///
 /// Figures follow a `|` in the first line; after a `|` in a later line, all the rest is figures. Malformed ones are
 /// ignored, since any program may print a `|`; so is the value `U` (unknown).
-pub fn split(output: &str) -> (&str, Vec<Perfdata>) {
+pub fn split(output: &str) -> (String, Vec<Perfdata>) {
     let output = output.trim_start();
     let (first, rest) = output.split_once('\n').unwrap_or((output, ""));
-    let (line, mut figures) = match first.split_once('|') {
-        Some((line, figures)) => (line, parse(figures)),
-        None => (first, Vec::new()),
-    };
-    if let Some((_, more)) = rest.split_once('|') {
-        figures.extend(parse(more));
-    }
-    (line.trim(), figures)
+    let (line, figures) = first.split_once('|').unwrap_or((first, ""));
+    let (more, more_figures) = rest.split_once('|').unwrap_or((rest, ""));
+    let text = format!("{}\n{}", line.trim(), more.trim_end());
+    (text.trim().to_owned(), [parse(figures), parse(more_figures)].concat())
 }
 
 /// Reads figures separated by white space.
@@ -97,8 +94,9 @@ fn figure(label: String, text: &str) -> Option<Perfdata> {
     let text = text.split(';').next().unwrap_or_default();
     let (value, unit) = text.split_at(number_length(text));
     let value = value.parse().ok().filter(|value: &f64| value.is_finite())?;
-    // Neither `U`, nor a time of day, nor a decimal comma is a number with a unit.
-    unit.chars().all(|c| c.is_alphabetic() || c == '%').then(|| Perfdata { label, value, unit: unit.to_owned() })
+    // Neither `U`, nor a time of day, nor a decimal comma is a number with a unit; `°C` and `MB/s` are.
+    let is_unit = |c: char| c.is_alphabetic() || !c.is_ascii() || "%/^*".contains(c);
+    unit.chars().all(is_unit).then(|| Perfdata { label, value, unit: unit.to_owned() })
 }
 
 /// The length of the number at the beginning of the text: `-12`, `1.5`, `2e-05`.
@@ -143,10 +141,23 @@ mod tests {
     }
 
     #[test]
+    fn figures_in_degrees_and_in_megabytes_a_second_are_kept() {
+        let output = "OK|core=41.5°C;70;80 read=12MB/s;;;0 area=2m²;5 power=3µW";
+        let expected = [
+            triple("core", 41.5, "°C"),
+            triple("read", 12.0, "MB/s"),
+            triple("area", 2.0, "m²"),
+            triple("power", 3.0, "µW"),
+        ];
+        assert_eq!(figures(output), expected);
+    }
+
+    #[test]
     fn later_lines_have_figures_too() {
         let output = "DISK OK - / | /=2643MB;5948;5958;0;5968\n/ 15272 MB (77%);\n/boot 68 MB (69%); | /boot=68MB;88\n/home=69357MB;253404\n";
         let labels: Vec<_> = figures(output).into_iter().map(|(label, ..)| label).collect();
         assert_eq!(labels, ["/", "/boot", "/home"]);
+        assert_eq!(split(output).0, "DISK OK - /\n/ 15272 MB (77%);\n/boot 68 MB (69%);");
     }
 
     #[test]
@@ -160,9 +171,22 @@ mod tests {
 
     #[test]
     fn what_is_no_figure_is_left_out() {
-        for output in
-            ["OK", "OK|", "a | b", "|x=U", "|x=", "|=5", "|'x=5", "|''=5", "|x=1,5", "|x=nan", "|x=1e999", "|x y"]
-        {
+        for output in [
+            "OK",
+            "OK|",
+            "a | b",
+            "|x=U",
+            "|x=",
+            "|=5",
+            "|'x=5",
+            "|''=5",
+            "|x=1,5",
+            "|x=nan",
+            "|x=1e999",
+            "|x y",
+            "|x=12:30",
+            "|x=2026-11-29",
+        ] {
             assert_eq!(figures(output), [], "{output}");
         }
         assert_eq!(figures("|a=U b=-1.5e-3s c=7 eggs"), [triple("b", -0.0015, "s"), triple("c", 7.0, "")]);

@@ -14,6 +14,26 @@ use super::signals::undisturbed;
 /// Waits until one of the descriptors is readable, a signal arrives, or the deadline has passed.
 pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
     let mut fds: Vec<_> = fds.iter().map(|&fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    wait_for(&mut fds, deadline)
+}
+
+/// What a connection is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ready {
+    ToRead,
+    ToWrite,
+}
+
+/// Waits until one descriptor is ready, a signal arrives, or the deadline has passed.
+pub(crate) fn wait(fd: &impl AsFd, ready: Ready, deadline: Instant) -> io::Result<()> {
+    let flags = match ready {
+        Ready::ToRead => PollFlags::POLLIN,
+        Ready::ToWrite => PollFlags::POLLOUT,
+    };
+    wait_for(&mut [PollFd::new(fd.as_fd(), flags)], Some(deadline))
+}
+
+fn wait_for(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
     let timeout = match deadline {
         None => PollTimeout::NONE,
         // Rounded up: a wait that ends before its deadline would make the caller spin.
@@ -22,10 +42,21 @@ pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -
             PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
         }
     };
-    match poll(&mut fds, timeout) {
+    match poll(fds, timeout) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Whether a call has failed because this process or this host has no descriptor or buffer left for it.
+pub(crate) fn are_exhausted(error: &io::Error) -> bool {
+    let exhausted = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS];
+    error.raw_os_error().is_some_and(|errno| exhausted.contains(&Errno::from_raw(errno)))
+}
+
+/// Whether connecting to a unix socket has failed because that is one of another type: for datagrams, not for streams.
+pub(crate) fn is_of_another_type(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EPROTOTYPE)
 }
 
 /// Whether it can be read now; of a listener, whether a connection waits there. A call that fails says no.

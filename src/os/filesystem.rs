@@ -2,10 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, User, eaccess};
 
 use super::identity::effective_user;
@@ -13,11 +15,12 @@ use super::identity::effective_user;
 /// The user and group that a file is given to; `None` leaves it as it is.
 pub(crate) type FileOwner = (Option<u32>, Option<u32>);
 
-/// The room on a file system: bytes, and inodes.
+/// The room on a file system: bytes, and inodes, and whether it may be used.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Room {
     pub(crate) bytes: Share,
     pub(crate) inodes: Share,
+    pub(crate) read_only: bool,
 }
 
 /// How much there is of something for unprivileged users.
@@ -38,22 +41,55 @@ pub(crate) fn room(path: &Path) -> io::Result<Room> {
     Ok(Room {
         bytes: Share { free: bytes.free.saturating_mul(size), total: bytes.total.saturating_mul(size) },
         inodes: share(found.files_free(), found.files_available(), found.files()),
+        read_only: found.flags().contains(FsFlags::ST_RDONLY),
     })
 }
 
-/// Reads a small regular file. Anything else is refused: opening a fifo could block, and a pipe could not be read a
-/// second time.
-pub(crate) fn read_file(path: &Path) -> io::Result<String> {
-    const MOST: u64 = 1 << 20;
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+/// Whether a path lies on a file system that is mounted read-only. What cannot be found out is not.
+pub(crate) fn is_read_only(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
+}
+
+/// Whether a file system is mounted at this path, or at what it links to.
+pub(crate) fn is_mount_point(path: &Path) -> io::Result<bool> {
+    let path = fs::canonicalize(path)?;
+    let mounts = fs::read("/proc/self/mountinfo")?;
+    let mut points = mounts.split(|&byte| byte == b'\n').filter_map(|line| line.split(|&byte| byte == b' ').nth(4));
+    Ok(points.any(|point| point == escaped(&path)))
+}
+
+/// As the kernel writes a path in a line of mountinfo.
+fn escaped(path: &Path) -> Vec<u8> {
+    let bytes = path.as_os_str().as_bytes().iter();
+    bytes
+        .flat_map(|&byte| if b" \t\n\\#".contains(&byte) { format!("\\{byte:03o}").into_bytes() } else { vec![byte] })
+        .collect()
+}
+
+/// Opens a regular file for reading. Others may exchange it at any time, so what is opened is what was found to be
+/// regular: a fifo would wait for a writer, and some devices act when they are opened, as a watchdog does.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let found = File::options().read(true).custom_flags(libc::O_PATH).open(path)?;
+    if !found.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
     }
-    let mut text = String::new();
-    if file.take(MOST + 1).read_to_string(&mut text)? as u64 > MOST {
+    // Who holds a lease on it would otherwise let us wait.
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(format!("/proc/self/fd/{}", found.as_raw_fd()))
+}
+
+/// Reads a small regular file, which others may control: see [`open_regular`].
+pub(crate) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    const MOST: u64 = 1 << 20;
+    let mut bytes = Vec::new();
+    if open_regular(path)?.take(MOST + 1).read_to_end(&mut bytes)? as u64 > MOST {
         return Err(io::Error::other("it is larger than 1 MiB"));
     }
-    Ok(text)
+    Ok(bytes)
+}
+
+/// The same for a file of text.
+pub(crate) fn read_file(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_bytes(path)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
 /// Opens a file for appending, without waiting for a fifo's reader. A file that it creates is given to `owner`.
@@ -80,11 +116,12 @@ pub(crate) fn open_log(path: &Path, (user, group): FileOwner) -> io::Result<File
 }
 
 /// Opens a file and locks it; creates it if it is missing. [`io::ErrorKind::WouldBlock`]: another process holds the lock.
-/// A link is not followed, because its target may be somebody else's.
+/// A link is not followed, because its target may be somebody else's. Only we may write to it, whatever the umask is:
+/// start-stop-daemon, for one, believes no pidfile that others can write to.
 pub(crate) fn open_locked(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let mut options = File::options();
-    options.create(true).read(true).write(true).truncate(false).custom_flags(flags);
+    options.create(true).read(true).write(true).truncate(false).mode(0o644).custom_flags(flags);
     loop {
         let file = options.open(path).map_err(name_link)?;
         file.try_lock()?;

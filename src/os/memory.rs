@@ -1,4 +1,4 @@
-//! Returns memory that is not needed after the start.
+//! Returns memory that is not needed any more.
 
 use std::ffi::{c_int, c_void};
 
@@ -13,6 +13,16 @@ pub(crate) fn release() {
     // SAFETY: malloc_trim(3) only returns memory that is not allocated.
     unsafe {
         libc::malloc_trim(0)
+    };
+}
+
+/// From now on, a large block goes back to the system whenever it is freed. Otherwise glibc keeps blocks of a size that was
+/// freed once for the next of that size.
+pub(crate) fn return_large_blocks() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt(3) only changes how later calls are served.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 256 * 1024)
     };
 }
 

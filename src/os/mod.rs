@@ -14,5 +14,6 @@ pub(crate) mod process;
 pub(crate) mod procfs;
 pub(crate) mod shared;
 pub(crate) mod signals;
+pub(crate) mod stamp;
 pub(crate) mod systemd;
 pub(crate) mod tree;

@@ -153,7 +153,7 @@ pub(crate) fn change_environment<'a>(
     set: impl IntoIterator<Item = (&'a str, &'a str)>,
     remove: impl IntoIterator<Item = &'a str>,
 ) {
-    // SAFETY: called in a freshly forked worker, which has one thread.
+    // SAFETY: called in a freshly forked worker and at the start of a command, which have one thread.
     unsafe {
         for name in remove {
             std::env::remove_var(name);

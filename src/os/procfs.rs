@@ -1,7 +1,11 @@
 //! Processes as /proc shows them.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 /// What `/proc/PID/stat` says about a process.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,9 +21,18 @@ pub(crate) struct Stat {
 }
 
 impl Stat {
-    /// What is known about a process; `None` if no process has this pid.
+    /// What is known about a process; `None` if no process that we may see has this pid.
     pub(crate) fn of(pid: i32) -> Option<Stat> {
-        Stat::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?))
+        Stat::read(pid).ok().flatten()
+    }
+
+    /// The same, with the error where /proc lists a process that we may not see.
+    pub(crate) fn read(pid: i32) -> io::Result<Option<Stat>> {
+        match read(pid, "stat") {
+            Ok(bytes) => Ok(Stat::parse(&String::from_utf8_lossy(&bytes))),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether it has ended and is waiting to be reaped.
@@ -51,8 +64,47 @@ impl Stat {
 
 /// Every process that we may see.
 pub(crate) fn all() -> io::Result<impl Iterator<Item = Stat>> {
-    let entries = fs::read_dir("/proc")?;
-    Ok(entries.filter_map(|entry| Stat::of(entry.ok()?.file_name().to_str()?.parse().ok()?)))
+    Ok(listed()?.filter_map(Result::ok))
+}
+
+/// Every process that /proc lists, with the error where we may not see it.
+pub(crate) fn listed() -> io::Result<impl Iterator<Item = io::Result<Stat>>> {
+    let pids = fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    Ok(pids.filter_map(|pid| Stat::read(pid).transpose()))
+}
+
+/// Whether /proc leaves out processes of other users for us (`hidepid` in proc(5)).
+pub(crate) fn leaves_out() -> io::Result<bool> {
+    Ok(are_left_out(&fs::read_to_string("/proc/self/mountinfo")?, &fs::read_to_string("/proc/self/status")?))
+}
+
+fn are_left_out(mounts: &str, status: &str) -> bool {
+    const CAP_SYS_PTRACE: u32 = 19;
+    let last = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some("/proc"));
+    let options = || last.and_then(|line| line.rsplit(' ').next()).unwrap_or_default().split(',');
+    let option = |name: &str| options().find_map(|option| option.strip_prefix(name));
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+    let sees_all = u64::from_str_radix(field("CapEff:"), 16).is_ok_and(|held| held >> CAP_SYS_PTRACE & 1 == 1);
+    let groups = || field("Gid:").split_whitespace().chain(field("Groups:").split_whitespace());
+    let is_excepted = option("gid=").is_some_and(|group| groups().any(|ours| ours == group));
+    match option("hidepid=") {
+        Some("invisible" | "2") => !sees_all && !is_excepted,
+        Some("ptraceable" | "4") => !sees_all,
+        Some(_) | None => false,
+    }
+}
+
+/// Whether there is a process or a thread with this id, even if /proc leaves it out.
+pub(crate) fn exists(pid: i32) -> bool {
+    kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
+}
+
+/// The process of a thread, which has an entry in /proc too, though an unlisted one.
+pub(crate) fn process_of(thread: i32) -> io::Result<i32> {
+    let status = read(thread, "status")?;
+    let text = String::from_utf8_lossy(&status);
+    let found = text.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok());
+    found.ok_or_else(|| io::Error::other("its status names no Tgid"))
 }
 
 /// The arguments that a process was started with.
@@ -72,17 +124,30 @@ pub(crate) fn realtime_limit(pid: i32) -> Option<u64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// The file that a process runs, if we may see it.
-pub(crate) fn program(pid: i32) -> Option<String> {
-    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?.to_string_lossy().into_owned();
+/// The file that a process runs. Other users' are only shown to those who may trace them.
+pub(crate) fn program(pid: i32) -> io::Result<String> {
+    let path = fs::read_link(format!("/proc/{pid}/exe"))?.to_string_lossy().into_owned();
     // The kernel appends this when a program was replaced while it ran, as by an update.
-    Some(path.strip_suffix(" (deleted)").map(str::to_owned).unwrap_or(path))
+    Ok(path.strip_suffix(" (deleted)").map(str::to_owned).unwrap_or(path))
 }
 
 fn strings(pid: i32, file: &str) -> Vec<String> {
-    let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let bytes = read(pid, file).unwrap_or_default();
     let strings = bytes.split(|&byte| byte == 0).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     strings.filter(|string| !string.is_empty()).collect()
+}
+
+/// Reads a file of a process, which can make its arguments and its environment as long as its memory.
+fn read(pid: i32, file: &str) -> io::Result<Vec<u8>> {
+    // The kernel gives a new program at most 6 MiB of both together.
+    const MOST: u64 = 6 << 20;
+    let mut bytes = Vec::new();
+    File::open(format!("/proc/{pid}/{file}"))?.take(MOST).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
 #[cfg(test)]
@@ -99,11 +164,32 @@ mod tests {
     }
 
     #[test]
+    fn who_may_not_see_all_is_known_by_the_mount_and_our_rights() {
+        const ALL: &str = "Gid:\t0\t0\t0\t0\nGroups:\t\nCapEff:\t000001ffffffffff\n";
+        const OURS: &str = "Gid:\t9\t9\t9\t9\nGroups:\t9 27\nCapEff:\t0000000000000000\n";
+        for (options, status, left_out) in [
+            ("rw", OURS, false),
+            ("rw,hidepid=noaccess", OURS, false),
+            ("rw,hidepid=invisible", OURS, true),
+            ("rw,gid=28,hidepid=2", OURS, true),
+            ("rw,gid=27,hidepid=2", OURS, false),
+            ("rw,gid=27,hidepid=ptraceable", OURS, true),
+            ("rw,hidepid=invisible", ALL, false),
+            ("rw,hidepid=4", ALL, false),
+        ] {
+            let mounts = format!(
+                "1 0 0:1 / / rw - ext4 /dev/sda rw\n2 1 0:2 / /proc rw,nosuid shared:5 - proc proc {options}\n"
+            );
+            assert_eq!(are_left_out(&mounts, status), left_out, "{options} {status}");
+        }
+    }
+
+    #[test]
     fn this_process_is_among_all() {
         let pid = i32::try_from(std::process::id()).expect("pids are small");
         let stat = all().expect("/proc is mounted").find(|stat| stat.pid == pid).expect("it runs");
         assert!(!stat.is_dead());
-        assert_eq!(program(pid), std::env::current_exe().ok().map(|path| path.display().to_string()));
+        assert_eq!(program(pid).ok(), std::env::current_exe().ok().map(|path| path.display().to_string()));
         assert_eq!(arguments(pid).first(), std::env::args().next().as_ref());
         assert!(environment(pid).iter().any(|variable| variable.starts_with("CARGO")));
     }

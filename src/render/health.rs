@@ -14,10 +14,12 @@ use crate::model::report::{Outcome, Report};
 pub(super) const FORMAT: Format = Format {
     name: "health+json",
     media_type: "application/health+json",
-    timeless: false,
     write,
     exit_code,
     is_success: Report::passes,
+    verbose: None,
+    refusal: None,
+    is_page: false,
 };
 
 /// The draft's three words.

@@ -10,17 +10,21 @@ use crate::model::report::{Outcome, Report, Summary};
 /// The media type of this format.
 pub const MEDIA_TYPE: &str = "application/json; charset=utf-8";
 
-pub(super) const FORMAT: Format = Format {
+pub(super) const FORMAT: Format = Format { write: report, verbose: Some(&VERBOSE), ..VERBOSE_ROW };
+
+/// With `id`, `seconds`, `tags`, `options` and `age` in each detail.
+static VERBOSE: Format = VERBOSE_ROW;
+
+const VERBOSE_ROW: Format = Format {
     name: "json",
     media_type: MEDIA_TYPE,
-    timeless: true,
-    write: report,
+    write: verbose_report,
     exit_code,
     is_success: Report::passes,
+    verbose: None,
+    refusal: None,
+    is_page: false,
 };
-
-/// With `id`, `seconds`, `tags` and `age` in each detail.
-pub(super) static VERBOSE: Format = Format { timeless: false, write: verbose_report, ..FORMAT };
 
 /// Appends the report to `out`.
 pub fn report(report: &Report, out: &mut Vec<u8>) {
@@ -110,7 +114,14 @@ struct More<'a> {
     id: &'a str,
     seconds: f64,
     tags: &'a [String],
+    #[serde(serialize_with = "object", skip_serializing_if = "<[_]>::is_empty")]
+    options: &'a [(String, String)],
     age: f64,
+}
+
+/// Pairs as an object.
+fn object<S: Serializer>(pairs: &&[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
 }
 
 impl Serialize for Details<'_> {
@@ -123,6 +134,7 @@ impl Serialize for Details<'_> {
                 id: &check.id,
                 seconds: elapsed.as_secs_f64(),
                 tags: &check.tags,
+                options: &check.options,
                 age: age.as_secs_f64(),
             }),
         }))

@@ -12,10 +12,12 @@ use crate::model::report::{Outcome, Report};
 pub(super) const FORMAT: Format = Format {
     name: "junit",
     media_type: "application/xml; charset=utf-8",
-    timeless: false,
     write: |report, out| appended(out, |text| write(report, text)),
     exit_code,
     is_success: Report::passes,
+    verbose: None,
+    refusal: None,
+    is_page: false,
 };
 
 fn write(report: &Report, out: &mut String) -> fmt::Result {

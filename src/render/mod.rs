@@ -18,31 +18,34 @@ use crate::model::report::Report;
 
 /// A format: its name, and how to write a report in it.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Format {
     /// Its name in `--format` and `?format=`.
     pub name: &'static str,
     /// The media type of an HTTP answer, for `Accept` and `Content-Type`.
     pub media_type: &'static str,
-    /// Whether reports with the same statuses and contexts are written identically, without times and figures.
-    pub timeless: bool,
     /// Appends the report.
     pub write: fn(&Report, &mut Vec<u8>),
     /// The exit code of `hospital check`: [`exit_code`] unless the format has a rule of its own.
     pub exit_code: fn(&Report) -> u8,
     /// Whether an HTTP answer is a success: [`Report::passes`] unless the format has a rule of its own.
     pub is_success: fn(&Report) -> bool,
+    /// The same format with all that is known about each check, if it has room for that.
+    pub(crate) verbose: Option<&'static Format>,
+    /// What `hospital check` writes and exits with when an error prevents a report; without it, standard error and the
+    /// exit code of the error are to tell.
+    pub(crate) refusal: Option<Refusal>,
+    /// Whether it is the page for people, which shows more than a report.
+    pub(crate) is_page: bool,
 }
+
+/// An error as text and exit code.
+type Refusal = fn(error: &str) -> (String, u8);
 
 impl Format {
     /// The same format with all that is known about each check, if it has room for that.
     pub fn verbose(&'static self) -> &'static Format {
-        if self.name == json::FORMAT.name { &json::VERBOSE } else { self }
-    }
-
-    /// What `hospital check` writes and exits with when an error prevents a report; `None` if standard error and the
-    /// exit code of the error are to tell.
-    pub fn refusal(&self, error: &str) -> Option<(String, u8)> {
-        (self.name == nagios::FORMAT.name).then(|| nagios::refusal(error))
+        self.verbose.unwrap_or(self)
     }
 }
 
@@ -87,7 +90,6 @@ pub(crate) fn appended(out: &mut Vec<u8>, write: impl FnOnce(&mut String) -> fmt
 pub(crate) mod tests {
     use super::*;
     use crate::model::check::{Check, Finding, Status};
-    use crate::model::perfdata::Perfdata;
     use crate::model::report::Outcome;
     use std::collections::HashSet;
     use std::io::Write;
@@ -103,7 +105,7 @@ pub(crate) mod tests {
 
     /// A failed check whose id, title and context are [`HOSTILE`].
     pub(crate) fn hostile() -> Report {
-        let check = Check { title: HOSTILE.to_owned(), ..Check::new(HOSTILE, |_| Finding::PASS) };
+        let check = Check::new(HOSTILE, |_| Finding::PASS).title(HOSTILE);
         let finding = Finding::new(Status::Fail, HOSTILE);
         let elapsed = Duration::from_millis(1);
         Report { outcomes: vec![Outcome { check: Arc::new(check), finding, elapsed, age: elapsed }] }
@@ -143,19 +145,6 @@ pub(crate) mod tests {
         let error = named("yaml").expect_err("there is none");
         let known = "json, health+json, html, text, junit, tap, nagios, prometheus";
         assert_eq!(error, format!("there is no such format (known: {known})"));
-    }
-
-    #[test]
-    fn a_format_without_times_writes_the_same_at_any_time() {
-        let early = hostile();
-        let mut late = early.clone();
-        let Outcome { finding, elapsed, age, .. } = &mut late.outcomes[0];
-        finding.perfdata.push(Perfdata::new("load", 7.0, ""));
-        (*elapsed, *age) = (Duration::from_secs(77), Duration::from_secs(777));
-        assert!(early.says_the_same(&late));
-        for format in FORMATS.iter().flat_map(|format| [format, format.verbose()]).filter(|format| format.timeless) {
-            assert_eq!(written(format, &early), written(format, &late), "{}", format.name);
-        }
     }
 
     #[test]

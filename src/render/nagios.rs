@@ -13,10 +13,12 @@ use crate::model::report::{Outcome, Report};
 pub(super) const FORMAT: Format = Format {
     name: "nagios",
     media_type: "text/plain; charset=utf-8",
-    timeless: false,
     write: |report, out| appended(out, |text| write(report, text)),
     exit_code: |report| Verdict::of(report) as u8,
     is_success: Report::passes,
+    verbose: None,
+    refusal: Some(refusal),
+    is_page: false,
 };
 
 /// The state that Nagios derives from a report, with the exit code of a plugin.
@@ -83,7 +85,7 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
 }
 
 /// The output and the exit code of a plugin that cannot check anything; Nagios would take any other for an answer.
-pub(super) fn refusal(error: &str) -> (String, u8) {
+fn refusal(error: &str) -> (String, u8) {
     (
         format!("HOSPITAL {} - {}\n", Verdict::Unknown.word(), one_line(error).replace('|', "\u{a6}")),
         Verdict::Unknown as u8,

@@ -13,10 +13,12 @@ use crate::model::report::Outcome;
 pub(super) const FORMAT: Format = Format {
     name: Syntax::Text.name(),
     media_type: Syntax::Text.media_type(),
-    timeless: false,
     write: |report, out| appended(out, |text| checks(&report.outcomes, &mut Exposition::new(Syntax::Text, text))),
     exit_code,
     is_success: |_| true,
+    verbose: None,
+    refusal: None,
+    is_page: false,
 };
 
 /// The families of a report.
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs prometheus: run tests/run"]
+    #[ignore = "needs promtool"]
     fn promtool_has_no_complaint() {
         for report in [with_figures(sample(&Status::ALL)), with_figures(hostile()), Report::default()] {
             promtool_accepts(&written(&FORMAT, &report));

@@ -13,14 +13,16 @@ use crate::model::report::Report;
 pub(super) const FORMAT: Format = Format {
     name: "tap",
     media_type: "text/plain; charset=utf-8",
-    timeless: false,
     write: |report, out| appended(out, |text| write(report, text)),
     exit_code,
     is_success: Report::passes,
+    verbose: None,
+    refusal: None,
+    is_page: false,
 };
 
 fn write(report: &Report, out: &mut String) -> fmt::Result {
-    writeln!(out, "TAP version 14\n1..{}", report.outcomes.len())?;
+    writeln!(out, "TAP version 13\n1..{}", report.outcomes.len())?;
     for (index, outcome) in report.outcomes.iter().enumerate() {
         let finding = &outcome.finding;
         let context = finding.context.as_deref().unwrap_or_default();
@@ -80,7 +82,7 @@ mod tests {
     /// Parses a document by the grammar of the specification; panics where it does not fit.
     fn read(text: &str) -> Vec<Point> {
         let mut lines = text.lines();
-        assert_eq!(lines.next(), Some("TAP version 14"));
+        assert_eq!(lines.next(), Some("TAP version 13"));
         let plan: usize = lines.next().and_then(|line| line.strip_prefix("1..")?.parse().ok()).expect("a plan");
         let mut points = Vec::new();
         while let Some(line) = lines.next() {

@@ -9,10 +9,12 @@ use crate::model::report::Report;
 pub(super) const FORMAT: Format = Format {
     name: "text",
     media_type: "text/plain; charset=utf-8",
-    timeless: false,
     write: |report, out| appended(out, |text| write(report, text)),
     exit_code,
     is_success: Report::passes,
+    verbose: None,
+    refusal: None,
+    is_page: false,
 };
 
 fn write(report: &Report, out: &mut String) -> std::fmt::Result {

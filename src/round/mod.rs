@@ -113,7 +113,7 @@ impl Runner {
     }
 
     /// Begins a round in place of a finished one, reusing its memory.
-    pub fn begin_in(&mut self, round: &mut Round, suite: Suite, limit: Duration, now: Instant) {
+    pub(crate) fn begin_in(&mut self, round: &mut Round, suite: Suite, limit: Duration, now: Instant) {
         self.rounds += 1;
         round.states.clear();
         round.states.extend(suite.checks().iter().map(|_| State::Waiting));
@@ -223,7 +223,7 @@ impl Runner {
 
 impl Round {
     /// A round without checks, which is over.
-    pub fn empty(now: Instant) -> Round {
+    pub(crate) fn empty(now: Instant) -> Round {
         Round {
             serial: 0,
             suite: Suite::default(),
@@ -235,6 +235,11 @@ impl Round {
             turn: None,
             finished: Vec::new(),
         }
+    }
+
+    /// Whether it is a round without checks, or all that it found was taken from it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.states.is_empty()
     }
 
     /// The suite that it runs.
@@ -338,7 +343,7 @@ impl Round {
     }
 
     /// The same, but put into an existing report. Only `Round::suite` is left of the round.
-    pub fn move_into(&mut self, report: &mut Report, now: Instant) {
+    pub(crate) fn move_into(&mut self, report: &mut Report, now: Instant) {
         self.finished.clear();
         report.outcomes.clear();
         report.outcomes.extend(self.states.drain(..).filter_map(|state| match state {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::model::check::{Check, Deadline, Finding};
+use crate::model::check::{Check, Code, Deadline, Finding};
 use crate::os::signals;
 
 /// A check to run.
@@ -106,10 +106,10 @@ impl Shared {
     fn work(&self) {
         while let Some(Job { round, index, check, deadline }) = self.next_job() {
             let began = Instant::now();
-            let finding = match check.is_function() {
+            let finding = match check.code {
                 // It may start programs, which would inherit the blocked signals.
-                true => check.run(deadline),
-                false => signals::undisturbed(|| check.run(deadline)),
+                Code::Function => check.run(deadline),
+                Code::BuiltIn | Code::Program => signals::undisturbed(|| check.run(deadline)),
             };
             let mut queue = self.lock();
             // Counted before the round can learn of the result: a new round would otherwise start a thread too many.

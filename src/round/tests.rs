@@ -1,9 +1,8 @@
 //! Rounds: side by side, late, stuck, bounded.
 
 use super::*;
-use crate::model::check::Status;
-use std::sync::Mutex;
-use std::sync::mpsc;
+use crate::model::check::{Code, Status};
+use std::sync::{Mutex, mpsc};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -356,7 +355,7 @@ fn a_kind_is_not_interrupted_by_signals_and_a_function_passes_none_on_as_blocked
         )
     };
     let function = Check::new("function", blocked);
-    let kind = Check { kind: "tcp", ..Check::new("kind", blocked) };
+    let kind = Check { code: Code::BuiltIn, ..Check::new("kind", blocked) };
     let report = Runner::run(suite([function, kind].map(Arc::new)), LONG);
     let [function, kind] = [0, 1].map(|index| {
         let context = report.outcomes[index].finding.context.as_deref().unwrap_or_default();

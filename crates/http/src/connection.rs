@@ -13,10 +13,12 @@
 //! request is answered, and then the connection is closed. Sources: RFC 9110 and 9112. Where they leave a choice to a
 //! server, we take the stricter one: requests are smuggled through what two parsers read differently.
 
+use std::io::{ErrorKind, Read, Write};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::head::{self, Asked, Method, Reader, Rejection, Request};
+use crate::head::{self, Head, Method, Reader, Rejection, Request};
 
 /// How much is discarded after an answer before the connection is closed regardless.
 const LINGER_BYTES: usize = 256 * 1024;
@@ -26,6 +28,8 @@ const LINGER: Duration = Duration::from_secs(2);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The capacity that an idle connection keeps of each buffer.
 pub(crate) const KEPT_CAPACITY: usize = 4 * 1024;
+/// A body up to this size is copied behind its head, so that both are written at once. A larger one is shared.
+const LARGEST_COPY: usize = 64 * 1024;
 /// How many empty lines may precede a request.
 const MOST_EMPTY_LINES: usize = 4;
 
@@ -38,25 +42,42 @@ pub struct Patience {
     pub keep_alive: Duration,
 }
 
+/// What a connection talks through: a socket that never blocks, or bytes that a test has prepared.
+pub trait Stream: Read + Write {
+    /// Shuts down the sending half. If the client is gone, the next read tells.
+    fn shut(&mut self);
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Step {
+    /// There is a request: [`Connection::respond`].
+    Asked,
+    /// There is something else than a request: [`Connection::reject`].
+    Rejected(Rejection),
+    /// The stream has nothing to read.
+    AwaitsInput,
+    /// The stream takes no more output at the moment.
+    AwaitsRoom,
+    /// The stream is to be closed.
+    Over,
+}
+
 /// What the connection needs next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// More bytes from the client: [`Connection::receive`] or [`Connection::end`].
+pub(crate) enum Need {
     Read,
-    /// An answer to [`Connection::request`]: [`Connection::respond`].
     Answer,
-    /// Writing [`Connection::output`]: [`Connection::sent`].
     Write,
-    /// Shutting its sending half down; then it reads on.
     Shut,
-    /// Closing it.
     Close,
 }
 
 #[derive(Clone, Debug)]
 enum State {
     Reading,
-    Asked(Request),
+    Asked(Head),
     Writing { then: After },
     Lingering { budget: usize, shut: bool },
     Closed,
@@ -79,6 +100,9 @@ pub struct Connection {
     /// How many empty lines have arrived since the last request.
     empty_lines: usize,
     output: Vec<u8>,
+    /// A large body, which follows the output.
+    body: Option<Arc<Vec<u8>>>,
+    /// How much of both was written.
     written: usize,
     deadline: Instant,
     /// Since when it has been waiting for its client, or its client for us.
@@ -88,14 +112,14 @@ pub struct Connection {
 }
 
 /// An answer to be written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Response<'a> {
     /// The status code.
     pub status: u16,
-    /// Its header lines, in pieces and each with its line end, except Content-Length and Connection.
-    pub fields: &'a [&'a str],
-    /// The body. The answer to HEAD sends only its length.
-    pub body: &'a [u8],
+    /// Its header lines, each with its line end, except Content-Length and Connection.
+    pub fields: &'a str,
+    /// The body, which many clients may be sent at once. The answer to HEAD sends only its length.
+    pub body: &'a Arc<Vec<u8>>,
     /// Whether to close the connection afterwards, whatever the client wants.
     pub close: bool,
 }
@@ -109,6 +133,7 @@ impl Connection {
             scanned: 0,
             empty_lines: 0,
             output: Vec::new(),
+            body: None,
             written: 0,
             deadline: now + patience.header,
             since: now,
@@ -122,6 +147,7 @@ impl Connection {
             buffer.clear();
             buffer.shrink_to(KEPT_CAPACITY);
         }
+        self.body = None;
     }
 
     /// Resets it for the next client, keeping its buffers.
@@ -131,8 +157,58 @@ impl Connection {
         *self = Connection { input, output, ..Connection::new(now, patience) };
     }
 
+    /// Reads from the stream and writes to it, as far as that goes without waiting.
+    pub fn advance<M>(&mut self, stream: &mut impl Stream, now: Instant, reader: &mut Reader<M>) -> Step {
+        loop {
+            let result = match self.need() {
+                Need::Answer => return Step::Asked,
+                Need::Close => return Step::Over,
+                Need::Shut => {
+                    stream.shut();
+                    self.shut();
+                    Ok(())
+                }
+                Need::Read => match stream.read(&mut reader.buffer) {
+                    Ok(0) => {
+                        self.end();
+                        Ok(())
+                    }
+                    Ok(count) => {
+                        let buffer = std::mem::take(&mut reader.buffer);
+                        let result = self.receive(&buffer[..count], now, reader);
+                        reader.buffer = buffer;
+                        result
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Step::AwaitsInput,
+                    Err(error) => {
+                        self.fail(error.kind());
+                        Ok(())
+                    }
+                },
+                Need::Write => match stream.write(self.output()) {
+                    Ok(count) => self.sent(count, now, reader),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Step::AwaitsRoom,
+                    Err(error) => {
+                        self.fail(error.kind());
+                        Ok(())
+                    }
+                },
+            };
+            if let Err(rejection) = result {
+                return Step::Rejected(rejection);
+            }
+        }
+    }
+
+    /// The client is gone, unless a signal came in between.
+    fn fail(&mut self, error: ErrorKind) {
+        if error != ErrorKind::Interrupted {
+            self.close();
+        }
+    }
+
     /// What it needs next.
-    pub fn need(&self) -> Need {
+    pub(crate) fn need(&self) -> Need {
         match self.state {
             State::Reading | State::Lingering { shut: true, .. } => Need::Read,
             State::Asked(_) => Need::Answer,
@@ -155,23 +231,22 @@ impl Connection {
         self.deadline().map(|_| self.since)
     }
 
+    /// Whether its client waits for an answer.
+    pub fn is_asked(&self) -> bool {
+        matches!(self.state, State::Asked(_))
+    }
+
     /// Whether it waits for a request and no byte of it has arrived yet.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Reading) && self.input.is_empty()
     }
 
-    /// Takes in bytes from the client. Answer a bad request through [`Connection::reject`].
-    pub fn receive(
-        &mut self,
-        bytes: &[u8],
-        now: Instant,
-        reader: &mut Reader,
-        patience: &Patience,
-    ) -> Result<(), Rejection> {
+    /// Takes in bytes from the client.
+    pub(crate) fn receive<M>(&mut self, bytes: &[u8], now: Instant, reader: &mut Reader<M>) -> Result<(), Rejection> {
         match &mut self.state {
             State::Reading => {
                 if self.input.is_empty() && self.empty_lines == 0 {
-                    self.deadline = now + patience.header;
+                    self.deadline = now + reader.patience.header;
                 }
                 self.since = now;
                 self.input.extend_from_slice(bytes);
@@ -204,11 +279,11 @@ impl Connection {
         }
     }
 
-    fn parse(&mut self, reader: &mut Reader) -> Result<(), Rejection> {
+    fn parse<M>(&mut self, reader: &mut Reader<M>) -> Result<(), Rejection> {
         match reader.read(&self.input, self.scanned)? {
-            Some(request) => {
+            Some(head) => {
                 self.scanned = 0;
-                self.state = State::Asked(request);
+                self.state = State::Asked(head);
             }
             None => self.scanned = self.input.len(),
         }
@@ -216,14 +291,14 @@ impl Connection {
     }
 
     /// The client sends no more. It may still read, so an answer in progress is finished.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         match self.state {
             State::Reading | State::Lingering { .. } => self.state = State::Closed,
             State::Asked(_) | State::Writing { .. } | State::Closed => {}
         }
     }
 
-    /// The deadline has passed. A client that was too slow with its head gets an answer.
+    /// The deadline has passed: [`Connection::advance`] it after that. A client that was too slow with its head gets an answer.
     pub fn expire(&mut self) -> Result<(), Rejection> {
         match self.state {
             State::Reading if !self.input.is_empty() => Err(Rejection::Timeout),
@@ -235,27 +310,27 @@ impl Connection {
         }
     }
 
-    fn asked(&self) -> Option<&Request> {
+    fn asked(&self) -> Option<&Head> {
         match &self.state {
-            State::Asked(request) => Some(request),
+            State::Asked(head) => Some(head),
             State::Reading | State::Writing { .. } | State::Lingering { .. } | State::Closed => None,
         }
     }
 
     /// The request that waits for its answer.
-    pub fn request(&self) -> Option<Asked<'_>> {
-        self.asked().map(|request| request.asked(&self.input))
+    pub fn request(&self) -> Option<Request<'_>> {
+        self.asked().map(|head| head.request(&self.input))
     }
 
     /// The number of that request: requests with the same number have the same head.
-    pub fn number(&self) -> Option<u64> {
-        self.asked().map(|request| request.number)
+    pub(crate) fn number(&self) -> Option<u64> {
+        self.asked().map(|head| head.number)
     }
 
     /// What has arrived of the head that an answer is for, and since when we could have answered it: its last byte had
     /// arrived, and the answer before it was sent.
     pub fn head(&self) -> (&[u8], Instant) {
-        let length = self.asked().map_or(self.input.len(), |request| request.length);
+        let length = self.asked().map_or(self.input.len(), |head| head.length);
         (&self.input[..length], self.since)
     }
 
@@ -271,19 +346,19 @@ impl Connection {
 
     /// Answers the request.
     pub fn respond(&mut self, response: Response<'_>, now: Instant) {
-        let Some(request) = self.asked() else { return };
-        let close = response.close || !request.keep_alive;
+        let Some(head) = self.asked() else { return };
+        let close = response.close || !head.keep_alive;
         // A client that has not announced a close may have sent more. Closing on that sends a reset, which would
         // overtake a long answer.
-        let after = if request.has_body || close && request.keep_alive {
+        let after = if head.has_body || close && head.keep_alive {
             After::Linger
         } else if close {
             After::Close
         } else {
             After::Read
         };
-        let (head_only, minor) = (request.method == Method::Head, request.minor);
-        self.input.drain(..request.length);
+        let (head_only, minor, length) = (head.method == Method::Head, head.minor, head.length);
+        self.input.drain(..length);
         self.empty_lines = 0;
         self.write(response, after, head_only, minor, now);
     }
@@ -297,8 +372,10 @@ impl Connection {
 
     fn write(&mut self, response: Response<'_>, then: After, head_only: bool, minor: u8, now: Instant) {
         head::write(&mut self.output, &response, then != After::Read, minor);
-        if !head_only {
-            self.output.extend_from_slice(response.body);
+        match response.body {
+            _ if head_only => {}
+            body if body.len() <= LARGEST_COPY => self.output.extend_from_slice(body),
+            body => self.body = Some(body.clone()),
         }
         self.written = 0;
         self.deadline = now + WRITE_TIMEOUT;
@@ -307,26 +384,24 @@ impl Connection {
     }
 
     /// What to write to the client.
-    pub fn output(&self) -> &[u8] {
-        &self.output[self.written..]
+    pub(crate) fn output(&self) -> &[u8] {
+        match &self.body {
+            Some(body) if self.written >= self.output.len() => &body[self.written - self.output.len()..],
+            _ => &self.output[self.written..],
+        }
     }
 
     /// This many bytes of the output were written.
-    pub fn sent(
-        &mut self,
-        count: usize,
-        now: Instant,
-        reader: &mut Reader,
-        patience: &Patience,
-    ) -> Result<(), Rejection> {
+    pub(crate) fn sent<M>(&mut self, count: usize, now: Instant, reader: &mut Reader<M>) -> Result<(), Rejection> {
         let State::Writing { then } = self.state else { return Ok(()) };
         self.written += count;
         self.since = now;
-        if self.written < self.output.len() {
+        if !self.output().is_empty() {
             self.deadline = now + WRITE_TIMEOUT;
             return Ok(());
         }
         self.output.clear();
+        self.body = None;
         self.written = 0;
         match then {
             After::Close => self.state = State::Closed,
@@ -339,11 +414,11 @@ impl Connection {
                 self.output.shrink_to(KEPT_CAPACITY);
                 self.skip_empty_lines()?;
                 if self.input.is_empty() {
-                    self.deadline = now + patience.keep_alive;
+                    self.deadline = now + reader.patience.keep_alive;
                     self.input.shrink_to(KEPT_CAPACITY);
                 } else {
                     // A pipelined request may have been waiting here.
-                    self.deadline = now + patience.header;
+                    self.deadline = now + reader.patience.header;
                     return self.parse(reader);
                 }
             }
@@ -352,7 +427,7 @@ impl Connection {
     }
 
     /// The sending half was shut down.
-    pub fn shut(&mut self) {
+    pub(crate) fn shut(&mut self) {
         if let State::Lingering { shut, .. } = &mut self.state {
             *shut = true;
         }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use httparse::Status;
 use memchr::{memchr, memchr_iter};
 
-use crate::connection::{KEPT_CAPACITY, Response};
+use crate::connection::{Connection, KEPT_CAPACITY, Patience, Response};
 
 /// The most header fields that [`Limits::fields`] may allow.
 pub const MOST_FIELDS: usize = 1000;
@@ -44,6 +44,8 @@ pub enum Rejection {
     Version,
 }
 
+const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
+
 const BARE_LINE_FEED: Rejection = Rejection::Malformed("a line ends with LF alone");
 
 impl Rejection {
@@ -73,10 +75,10 @@ pub enum Method {
     Other,
 }
 
-/// A request whose head is complete.
+/// A complete head of a request, and where the parts that matter lie in it.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
-    /// Equal to that of the request before only if their heads are the same.
+pub(crate) struct Head {
+    /// Equal to that of the head before only if both are the same.
     pub(crate) number: u64,
     pub(crate) method: Method,
     /// The x of HTTP/1.x: 0 or 1.
@@ -95,7 +97,7 @@ pub(crate) struct Request {
 
 /// The parts of a request that matter to the answer.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct Request<'a> {
     /// The method.
     pub method: Method,
     /// The request target, as it was sent.
@@ -108,16 +110,36 @@ pub struct Asked<'a> {
     pub scrape_timeout: Option<&'a str>,
 }
 
-impl Request {
-    /// Whether its head may be kept to compare the next one with. A head with a token may not: the time of the
+impl<'a> Request<'a> {
+    /// A request that another server has read, with all its header fields or those of which it knows.
+    pub fn new(method: &str, target: &'a str, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Request<'a> {
+        let method = known_method(method).unwrap_or(Method::Other);
+        let mut request = Request { method, target, accept: None, authorization: None, scrape_timeout: None };
+        let mut accepts = 0;
+        for (name, value) in fields {
+            if name.eq_ignore_ascii_case("accept") {
+                accepts += 1;
+                request.accept = Some(value).filter(|_| accepts == 1);
+            } else if name.eq_ignore_ascii_case("authorization") {
+                request.authorization = Some(value);
+            } else if name.eq_ignore_ascii_case(SCRAPE_TIMEOUT) {
+                request.scrape_timeout = Some(value);
+            }
+        }
+        request
+    }
+}
+
+impl Head {
+    /// Whether it may be kept to compare the next one with. One with a token may not: the time of the
     /// comparison would tell how much of the token is right.
     fn is_memorable(&self) -> bool {
         self.authorization.is_none() && self.length <= KEPT_CAPACITY
     }
 
-    pub(crate) fn asked<'a>(&self, input: &'a [u8]) -> Asked<'a> {
+    pub(crate) fn request<'a>(&self, input: &'a [u8]) -> Request<'a> {
         let text = |range: &Range<usize>| std::str::from_utf8(&input[range.clone()]).ok();
-        Asked {
+        Request {
             method: self.method,
             target: text(&self.target).expect("httparse gave it as a str of these bytes"),
             accept: self.accept.as_ref().and_then(text),
@@ -127,45 +149,68 @@ impl Request {
     }
 }
 
-/// Reads the heads of requests.
+/// Reads the heads of requests, and remembers the last one: a probe sends the same one all day.
+///
+/// This is the one memory from request to request. Its key is the bytes of a head; under that lies what they say, and
+/// what the reader's owner has made of it ([`Reader::remember`]). A different head replaces both.
 #[derive(Clone, Debug)]
-pub struct Reader {
+pub struct Reader<M = ()> {
     limits: Limits,
-    /// The head before, if it is remembered: a probe always sends the same head, which is then parsed once.
-    head: Vec<u8>,
-    /// The request of that head.
-    request: Option<Request>,
+    pub(crate) patience: Patience,
+    /// What the next read goes into.
+    pub(crate) buffer: Box<[u8]>,
+    /// The bytes of the last head, which are only valid with `head`.
+    bytes: Vec<u8>,
+    head: Option<Head>,
+    made: Option<M>,
     /// How many heads were parsed.
     parsed: u64,
 }
 
-impl Reader {
-    /// A reader with these limits.
-    pub fn new(limits: Limits) -> Reader {
-        Reader { limits, head: Vec::new(), request: None, parsed: 0 }
+impl<M> Reader<M> {
+    /// A reader for connections with these limits.
+    pub fn new(limits: Limits, patience: Patience) -> Reader<M> {
+        let buffer = vec![0; 8 * 1024].into();
+        Reader { limits, patience, buffer, bytes: Vec::new(), head: None, made: None, parsed: 0 }
     }
 
-    /// The result of [`parse`], or the remembered request.
-    pub(crate) fn read(&mut self, input: &[u8], scanned: usize) -> Result<Option<Request>, Rejection> {
-        if let Some(request) = &self.request
-            && input.starts_with(&self.head)
+    /// The result of [`parse`], or the remembered head.
+    pub(crate) fn read(&mut self, input: &[u8], scanned: usize) -> Result<Option<Head>, Rejection> {
+        if let Some(head) = &self.head
+            && input.starts_with(&self.bytes)
         {
-            return Ok(Some(request.clone()));
+            return Ok(Some(head.clone()));
         }
-        let Some(request) = parse(input, scanned, &self.limits, self.parsed + 1)? else { return Ok(None) };
+        let Some(head) = parse(input, scanned, &self.limits, self.parsed + 1)? else { return Ok(None) };
         self.parsed += 1;
-        self.request = request.is_memorable().then(|| request.clone());
-        self.head.clear();
-        if self.request.is_some() {
-            self.head.extend_from_slice(&input[..request.length]);
+        (self.head, self.made) = (head.is_memorable().then(|| head.clone()), None);
+        self.bytes.clear();
+        if self.head.is_some() {
+            self.bytes.extend_from_slice(&input[..head.length]);
         }
-        Ok(Some(request))
+        Ok(Some(head))
+    }
+
+    /// What was made of a request with the same head as the one that waits, if that is remembered.
+    pub fn recall(&self, connection: &Connection) -> Option<&M> {
+        self.made.as_ref().filter(|_| self.has_read_last(connection))
+    }
+
+    /// Remembers what was made of the request that waits, if its head is remembered.
+    pub fn remember(&mut self, connection: &Connection, made: M) {
+        if self.has_read_last(connection) {
+            self.made = Some(made);
+        }
+    }
+
+    fn has_read_last(&self, connection: &Connection) -> bool {
+        self.head.as_ref().map(|head| head.number) == connection.number()
     }
 }
 
 /// Parses the head at the start of the input into a request with this number. The first `scanned` bytes are known not
 /// to contain its end: the head of a client that sends byte by byte must not be parsed for each of them.
-pub(crate) fn parse(input: &[u8], scanned: usize, limits: &Limits, number: u64) -> Result<Option<Request>, Rejection> {
+pub(crate) fn parse(input: &[u8], scanned: usize, limits: &Limits, number: u64) -> Result<Option<Head>, Rejection> {
     // httparse skips empty lines before a request, and so would our search for the end of the first line.
     if input.starts_with(b"\n") {
         return Err(BARE_LINE_FEED);
@@ -199,9 +244,9 @@ pub(crate) fn parse(input: &[u8], scanned: usize, limits: &Limits, number: u64) 
         let start = part.as_ptr() as usize - input.as_ptr() as usize;
         start..start + part.len()
     };
-    Ok(Some(Request {
+    Ok(Some(Head {
         number,
-        method: method(request.method.unwrap_or_default())?,
+        method: known_method(request.method.unwrap_or_default())?,
         minor,
         keep_alive: match minor {
             0 => fields.keep_alive && !fields.close,
@@ -245,7 +290,7 @@ fn bare_line_feed(head: &[u8]) -> bool {
     memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r')
 }
 
-fn method(name: &str) -> Result<Method, Rejection> {
+fn known_method(name: &str) -> Result<Method, Rejection> {
     match name {
         "GET" => Ok(Method::Get),
         "HEAD" => Ok(Method::Head),
@@ -287,7 +332,7 @@ impl<'a> Fields<'a> {
                 10 if header.name.eq_ignore_ascii_case("connection") => fields.connection(header.value),
                 14 if header.name.eq_ignore_ascii_case("content-length") => fields.length(header.value)?,
                 17 if header.name.eq_ignore_ascii_case("transfer-encoding") => fields.encoding(header.value)?,
-                35 if header.name.eq_ignore_ascii_case("x-prometheus-scrape-timeout-seconds") => {
+                35 if header.name.eq_ignore_ascii_case(SCRAPE_TIMEOUT) => {
                     fields.scrape_timeout = Some(header.value);
                 }
                 _ => {}
@@ -338,7 +383,7 @@ impl<'a> Fields<'a> {
 
 /// Appends the head of a response.
 pub(crate) fn write(out: &mut Vec<u8>, response: &Response<'_>, close: bool, minor: u8) {
-    let Response { status, fields, body, .. } = response;
+    let Response { status, fields, body, close: _ } = response;
     let mut digits = itoa::Buffer::new();
     let end = match (close, minor) {
         (true, _) => "Connection: close\r\n\r\n",
@@ -358,9 +403,7 @@ pub(crate) fn write(out: &mut Vec<u8>, response: &Response<'_>, close: bool, min
     out.extend_from_slice(b"\r\nContent-Length: ");
     out.extend_from_slice(digits.format(body.len()).as_bytes());
     out.extend_from_slice(b"\r\n");
-    for part in *fields {
-        out.extend_from_slice(part.as_bytes());
-    }
+    out.extend_from_slice(fields.as_bytes());
     out.extend_from_slice(end.as_bytes());
 }
 

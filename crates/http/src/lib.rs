@@ -5,5 +5,5 @@ mod head;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Connection, Need, Patience, Response};
-pub use head::{Asked, Limits, MOST_FIELDS, Method, Reader, Rejection};
+pub use connection::{Connection, Patience, Response, Step, Stream};
+pub use head::{Limits, MOST_FIELDS, Method, Reader, Rejection, Request};

@@ -1,9 +1,12 @@
 //! Conversations with a connection, without a socket.
 
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::head::Request;
+use crate::connection::Need;
+use crate::head::Head;
 use proptest::prelude::*;
 
 const LIMITS: Limits = Limits { line: 4094, fields: 100, field_size: 8190 };
@@ -14,67 +17,95 @@ struct Talk {
     connection: Connection,
     reader: Reader,
     now: Instant,
+    wire: Wire,
+}
+
+/// What lies between the two.
+#[derive(Default)]
+struct Wire {
+    /// What the client has sent.
+    said: Vec<u8>,
     /// What the client has received.
     heard: String,
     shut: bool,
 }
 
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.said.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.said[..count]);
+        self.said.drain(..count);
+        if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
+    }
+}
+
+impl Write for Wire {
+    /// In pieces, as a slow client would read it.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let piece = &bytes[..bytes.len().min(100)];
+        self.heard.push_str(std::str::from_utf8(piece).expect("answers are ASCII here"));
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for Wire {
+    fn shut(&mut self) {
+        self.shut = true;
+    }
+}
+
 impl Talk {
     fn new() -> Talk {
         let now = Instant::now();
-        let (connection, reader) = (Connection::new(now, &PATIENCE), Reader::new(LIMITS));
-        Talk { connection, reader, now, heard: String::new(), shut: false }
+        let (connection, reader) = (Connection::new(now, &PATIENCE), Reader::new(LIMITS, PATIENCE));
+        Talk { connection, reader, now, wire: Wire::default() }
     }
 
     /// The client sends this, and is answered as far as possible; the body of each answer is its target.
     fn say(&mut self, bytes: impl AsRef<[u8]>) -> &mut Talk {
-        let result = self.connection.receive(bytes.as_ref(), self.now, &mut self.reader, &PATIENCE);
-        self.go_on(result);
+        self.wire.said.extend_from_slice(bytes.as_ref());
+        self.go_on();
         self
     }
 
-    fn go_on(&mut self, mut result: Result<(), Rejection>) {
+    fn go_on(&mut self) {
         loop {
-            if let Err(rejection) = result {
-                let (status, why) = rejection.answer();
-                self.connection.reject(response(status, why), self.now);
-            }
-            match self.connection.need() {
-                Need::Read | Need::Close => return,
-                Need::Shut => {
-                    self.shut = true;
-                    self.connection.shut();
-                    result = Ok(());
-                }
-                Need::Answer => {
+            match self.connection.advance(&mut self.wire, self.now, &mut self.reader) {
+                Step::Asked => {
                     let target = self.connection.request().expect("it needs an answer").target.to_owned();
-                    self.connection.respond(response(200, &target), self.now);
-                    result = Ok(());
+                    self.connection.respond(response(200, &body(&target)), self.now);
                 }
-                Need::Write => {
-                    // In pieces, as a slow client would read it.
-                    let output = self.connection.output();
-                    let piece = &output[..output.len().min(100)];
-                    self.heard.push_str(std::str::from_utf8(piece).expect("answers are ASCII here"));
-                    result = self.connection.sent(piece.len(), self.now, &mut self.reader, &PATIENCE);
-                }
+                Step::Rejected(rejection) => self.reject(rejection),
+                Step::AwaitsInput | Step::AwaitsRoom | Step::Over => return,
             }
         }
     }
 
+    fn reject(&mut self, rejection: Rejection) {
+        let (status, why) = rejection.answer();
+        self.connection.reject(response(status, &body(why)), self.now);
+    }
+
+    fn heard(&self) -> &str {
+        &self.wire.heard
+    }
+
     fn statuses(&self) -> Vec<&str> {
-        let heads = self.heard.split("HTTP/1.1 ").skip(1).filter_map(|text| text.get(..3));
+        let heads = self.heard().split("HTTP/1.1 ").skip(1).filter_map(|text| text.get(..3));
         heads.filter(|status| status.bytes().all(|byte| byte.is_ascii_digit())).collect()
     }
 }
 
-fn response<'a>(status: u16, body: &'a str) -> Response<'a> {
-    Response {
-        status,
-        fields: &["Server: hospital\r\nCache-Control: ", "no-store\r\n"],
-        body: body.as_bytes(),
-        close: false,
-    }
+fn body(text: &str) -> Arc<Vec<u8>> {
+    Arc::new(text.as_bytes().to_vec())
+}
+
+fn response(status: u16, body: &Arc<Vec<u8>>) -> Response<'_> {
+    Response { status, fields: "Server: hospital\r\nCache-Control: no-store\r\n", body, close: false }
 }
 
 fn talk(bytes: impl AsRef<[u8]>) -> Talk {
@@ -86,7 +117,7 @@ fn talk(bytes: impl AsRef<[u8]>) -> Talk {
 #[test]
 fn a_request_is_answered_and_the_connection_kept() {
     let mut talk = talk("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
-    insta::assert_snapshot!(talk.heard.replace('\r', ""), @r"
+    insta::assert_snapshot!(talk.heard().replace('\r', ""), @r"
     HTTP/1.1 200 OK
     Content-Length: 2
     Server: hospital
@@ -110,16 +141,16 @@ fn it_is_closed_when_the_client_or_its_version_wants_it() {
     ] {
         let talk = talk(request);
         assert_eq!(talk.connection.need() == Need::Close, closed, "{request:?}");
-        assert_eq!(talk.heard.contains("Connection: close"), closed, "{request:?}");
+        assert_eq!(talk.heard().contains("Connection: close"), closed, "{request:?}");
     }
-    assert!(talk("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").heard.contains("Connection: keep-alive"));
+    assert!(talk("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").heard().contains("Connection: keep-alive"));
 }
 
 #[test]
 fn head_is_told_the_length_and_not_the_body() {
     let talk = talk("HEAD /abc HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert!(talk.heard.contains("Content-Length: 4\r\n"));
-    assert!(talk.heard.ends_with("\r\n\r\n"));
+    assert!(talk.heard().contains("Content-Length: 4\r\n"));
+    assert!(talk.heard().ends_with("\r\n\r\n"));
 }
 
 #[test]
@@ -127,7 +158,7 @@ fn a_body_is_never_read_but_its_request_is_answered() {
     for field in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
         let mut talk = talk(format!("POST / HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\nhello"));
         assert_eq!(talk.statuses(), ["200"], "{field}");
-        assert!(talk.heard.contains("Connection: close") && talk.shut, "{field}");
+        assert!(talk.heard().contains("Connection: close") && talk.wire.shut, "{field}");
         talk.say("GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n");
         assert_eq!(talk.statuses(), ["200"], "what follows a body is no request");
     }
@@ -165,7 +196,7 @@ fn what_is_no_request_is_refused_with_its_own_status() {
     ] {
         let talk = talk(&request);
         assert_eq!(talk.statuses(), [status], "{:?}", &request[..request.len().min(90)]);
-        assert!(talk.shut, "the answer is not overtaken by a reset");
+        assert!(talk.wire.shut, "the answer is not overtaken by a reset");
     }
 }
 
@@ -185,13 +216,13 @@ fn empty_lines_before_a_request_are_none_of_it() {
     talk.say("\n\r\n");
     assert!(talk.connection.is_idle());
     talk.connection
-        .receive(b"\r\nHEAD / HTTP/1.1\r\nHost: x\r\n\r\n", talk.now, &mut talk.reader, &PATIENCE)
+        .receive(b"\r\nHEAD / HTTP/1.1\r\nHost: x\r\n\r\n", talk.now, &mut talk.reader)
         .expect("it is well formed");
     assert!(talk.connection.head().0.starts_with(b"HEAD / "), "the log has its first line");
-    talk.go_on(Ok(()));
+    talk.go_on();
     talk.say("\r\nHEAD / HTTP/1.1\r\n\r\n");
     assert_eq!(talk.statuses(), ["200", "400"]);
-    assert!(talk.heard.ends_with("\r\n\r\n"), "neither has a body: {}", talk.heard);
+    assert!(talk.heard().ends_with("\r\n\r\n"), "neither has a body: {}", talk.heard());
 }
 
 #[test]
@@ -212,20 +243,56 @@ fn empty_lines_in_pieces_do_not_renew_the_header_timeout() {
 fn an_answer_that_ends_a_kept_connection_is_not_overtaken_by_a_reset() {
     let mut talk = Talk::new();
     let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
-    talk.connection.receive(request, talk.now, &mut talk.reader, &PATIENCE).expect("it is well formed");
-    talk.connection.respond(Response { close: true, ..response(200, "") }, talk.now);
-    talk.go_on(Ok(()));
-    assert!(talk.shut, "what was sent behind it is taken in");
+    talk.connection.receive(request, talk.now, &mut talk.reader).expect("it is well formed");
+    talk.connection.respond(Response { close: true, ..response(200, &body("")) }, talk.now);
+    talk.go_on();
+    assert!(talk.wire.shut, "what was sent behind it is taken in");
 }
 
 #[test]
 fn a_head_with_a_token_is_not_kept_to_compare_the_next_one_with() {
     let request = |field: &str| format!("GET / HTTP/1.1\r\nHost: x\r\n{field}\r\n");
-    let mut reader = Reader::new(LIMITS);
+    let mut reader = Reader::<()>::new(LIMITS, PATIENCE);
     let mut number = |field| reader.read(request(field).as_bytes(), 0).expect("it is well formed").map(|it| it.number);
     assert_eq!(number(""), number(""));
     let token = "Authorization: Bearer secret\r\n";
     assert_ne!(number(token), number(token));
+}
+
+#[test]
+fn what_was_made_of_a_request_is_remembered_until_another_comes_and_never_for_a_token() {
+    let mut reader = Reader::<&str>::new(LIMITS, PATIENCE);
+    let mut ask = |request: &str, made| {
+        let mut talk = Talk::new();
+        talk.connection.receive(request.as_bytes(), talk.now, &mut reader).expect("it is well formed");
+        let known = reader.recall(&talk.connection).copied();
+        reader.remember(&talk.connection, made);
+        known
+    };
+    let (a, b) = ("GET /a HTTP/1.1\r\nHost: x\r\n\r\n", "GET /b HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!([ask(a, "first"), ask(a, "second"), ask(b, "third")], [None, Some("first"), None]);
+    assert_eq!([ask(a, "fourth"), ask(a, "fifth")], [None, Some("fourth")]);
+    let token = "GET /a HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n\r\n";
+    assert_eq!([ask(token, "sixth"), ask(token, "seventh")], [None, None]);
+}
+
+#[test]
+fn a_large_body_is_shared_by_all_who_are_sent_it_until_they_have_it() {
+    let large = body(&"x".repeat(1 << 20));
+    let mut talks = [Talk::new(), Talk::new(), Talk::new()];
+    for talk in &mut talks {
+        let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        talk.connection.receive(request, talk.now, &mut talk.reader).expect("it is well formed");
+        talk.connection.respond(response(200, &large), talk.now);
+    }
+    assert_eq!(Arc::strong_count(&large), 4);
+    talks[0].connection.close();
+    talks[0].connection.shrink();
+    for talk in &mut talks[1..] {
+        talk.go_on();
+        assert!(talk.heard().ends_with(&format!("\r\n\r\n{}", "x".repeat(1 << 20))));
+    }
+    assert_eq!(Arc::strong_count(&large), 1);
 }
 
 #[test]
@@ -239,8 +306,9 @@ fn who_is_slow_with_a_head_is_told_and_who_is_idle_is_not() {
         Some(slow.now + Duration::from_secs(5)),
         "the clock runs from the first byte"
     );
-    let expired = slow.connection.expire();
-    slow.go_on(expired);
+    let rejection = slow.connection.expire().expect_err("it is late");
+    slow.reject(rejection);
+    slow.go_on();
     assert_eq!(slow.statuses(), ["408"]);
 
     let mut idle = talk("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -253,11 +321,11 @@ fn who_is_slow_with_a_head_is_told_and_who_is_idle_is_not() {
 fn a_client_that_shuts_its_half_is_still_answered() {
     let mut talk = Talk::new();
     talk.connection
-        .receive(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n", talk.now, &mut talk.reader, &PATIENCE)
+        .receive(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n", talk.now, &mut talk.reader)
         .expect("it is well formed");
     talk.connection.end();
     assert_eq!(talk.connection.need(), Need::Answer);
-    talk.go_on(Ok(()));
+    talk.go_on();
     assert_eq!(talk.statuses(), ["200"]);
 }
 
@@ -293,13 +361,13 @@ proptest! {
     fn whatever_was_read_before_a_request_is_read_as_by_a_fresh_reader(
         texts in proptest::collection::vec("(GET|HEAD) /a? HTTP/1.[01]\r\n(Host: x\r\n){0,2}(Accept: [ab]\r\n)?(Connection: close\r\n)?\r\n", 1..8),
     ) {
-        let mut reader = Reader::new(LIMITS);
+        let mut reader = Reader::<()>::new(LIMITS, PATIENCE);
         let mut last = None;
         for text in texts {
-            let fresh = Reader::new(LIMITS).read(text.as_bytes(), 0).map(|request| request.expect("it is whole"));
+            let fresh = Reader::<()>::new(LIMITS, PATIENCE).read(text.as_bytes(), 0).map(|request| request.expect("it is whole"));
             let known = reader.read(text.as_bytes(), 0).map(|request| request.expect("it is whole"));
             let number = known.as_ref().map_or(0, |known| known.number);
-            let read = |request: Result<Request, _>| {
+            let read = |request: Result<Head, _>| {
                 request.map(|mut it| {
                     it.number = 0;
                     format!("{it:?}")
@@ -327,7 +395,7 @@ proptest! {
             rest = left;
         }
         in_pieces.say(rest);
-        prop_assert_eq!(&in_pieces.heard, &at_once.heard);
+        prop_assert_eq!(in_pieces.heard(), at_once.heard());
         prop_assert_eq!(in_pieces.statuses().len(), targets.len());
     }
 

@@ -1,7 +1,7 @@
 //! A check that keeps killing its worker is quarantined, and the others are answered.
 
 #[allow(dead_code)]
-#[path = "../../../tests/support/cgroup.rs"]
+#[path = "../../../tests/harness/cgroup.rs"]
 mod cgroup;
 #[allow(dead_code)]
 #[path = "bank/daemon.rs"]
@@ -77,7 +77,7 @@ fn a_reload_ends_a_quarantine() {
 }
 
 #[test]
-#[ignore = "takes long: run tests/run"]
+#[ignore = "takes long"]
 fn a_quarantined_check_is_tried_again_and_free_when_it_comes_back() {
     let bank = Bank::open("bank.counter bank.clerk", &["-w", "2"], &[]);
     bank.robbed(Some("abort"));
@@ -101,10 +101,10 @@ fn a_quarantined_check_is_tried_again_and_free_when_it_comes_back() {
 }
 
 #[test]
-#[ignore = "needs root and a control group with a memory limit: run tests/run"]
+#[ignore = "needs root"]
 fn a_worker_that_the_kernel_kills_for_memory_is_told_as_such_and_its_check_quarantined() {
-    let group = Cgroup::of_memory(64 << 20);
-    let enter = format!("echo $$ > {}/cgroup.procs && exec \"$0\" serve \"$@\"", group.path().display());
+    let group = group_of_memory(64 << 20);
+    let enter = format!("echo $$ > {}/cgroup.procs && exec \"$0\" serve \"$@\"", group.path.display());
     let mut command = Command::new("sh");
     command.args(["-c", &enter, env!("CARGO_BIN_EXE_bank")]);
     let bank = Bank::run(command, "bank.counter bank.clerk", &["-w", "2"], &[]);
@@ -114,7 +114,7 @@ fn a_worker_that_the_kernel_kills_for_memory_is_told_as_such_and_its_check_quara
     assert!(context.starts_with("killed its worker 3 times (out of memory), next try in "), "{context}");
     let death = format!(
         "died: killed by the kernel: out of memory (cgroup {}) in the check bank.counter",
-        group.path().display()
+        group.path.display()
     );
     assert!(bank.log().contains(&death), "{}", bank.log());
 
@@ -137,4 +137,17 @@ fn a_worker_that_the_kernel_kills_for_memory_is_told_as_such_and_its_check_quara
     assert!(bank.log()[log.len()..].contains("died: signal: 9 (SIGKILL)\n"), "{}", bank.log());
     bank.within(daemon::PATIENCE, "it is counted as such", || restarts("crash") == "1");
     assert_eq!(restarts("oom"), told);
+}
+
+/// A group in which memory is limited to this many bytes, including swap.
+fn group_of_memory(limit: u64) -> Cgroup {
+    let group = Cgroup::new("memory", "/sys/fs/cgroup");
+    let (memory, swap) = match group.is_v2 {
+        true => (("memory.max", limit), ("memory.swap.max", 0)),
+        false => (("memory.limit_in_bytes", limit), ("memory.memsw.limit_in_bytes", limit)),
+    };
+    group.set(memory.0, &memory.1.to_string());
+    // Some kernels do not count swap.
+    group.try_set(swap.0, &swap.1.to_string());
+    group
 }

@@ -8,19 +8,19 @@ use std::time::Instant;
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, Question, RCODE, TYPE};
 
-use super::Action;
-use super::Kind;
-use super::Options;
-use super::default_deadline;
-use super::patience;
-use super::since;
-use super::support::exchange::{Bounded, spoken};
 use super::support::target::{Endpoint, authority};
-use super::tcp;
+use super::support::timed::{self, Timed, spoken};
+use super::{Action, Kind, Opt, Options, Runs, default_deadline, since, tcp};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::os::descriptors::Ready;
 
-pub(super) const KIND: Kind =
-    Kind { scheme: "dns", options: &["server", "type", "address"], blocking: true, title: "{target} resolves", build };
+pub(super) const KIND: Kind = Kind {
+    scheme: "dns",
+    options: &[Opt::Text("server"), Opt::Text("type"), Opt::Text("address")],
+    runs: Runs::OnThread,
+    title: "{target} resolves",
+    build,
+};
 
 /// The types of records that can be requested.
 const TYPES: [(&str, TYPE); 11] = [
@@ -94,6 +94,7 @@ fn parse(target: &str) -> std::result::Result<String, String> {
 /// # Errors
 ///
 /// `Fail` when it finds none, `Error` when the name is malformed.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_dns(name: &str) -> Result {
     let name = parse(name).map_err(Reason::Error)?;
     Query { name, server: None, record: None, addresses: Vec::new() }.run(default_deadline())
@@ -101,15 +102,14 @@ pub fn assert_dns(name: &str) -> Result {
 
 impl Query {
     fn run(&self, deadline: Deadline) -> Result {
-        let began = Instant::now();
+        let (began, deadline) = (Instant::now(), timed::before(deadline));
         let whom = self.server.as_ref().map_or("the system's resolver".to_owned(), Endpoint::to_string);
         let what = self.record.map_or("an address", |(kind, _)| kind);
-        let fail = |why: String| {
-            Reason::Fail(format!("expected {whom} to find {what} of {}: {why} ({})", self.name, since(began)))
-        };
+        let told = |why| format!("expected {whom} to find {what} of {}: {why} ({})", self.name, since(began));
+        let fail = |why| Reason::Fail(told(why));
         let found = match &self.server {
-            None => self.ask_system().map_err(fail)?,
-            Some(server) => self.ask(server, deadline, fail)?,
+            None => self.ask_system().map_err(|reason| reason.told(told))?,
+            Some(server) => self.ask(server, deadline).map_err(|reason| reason.told(told))?,
         };
         let missing: Vec<_> = self.addresses.iter().filter(|address| !found.addresses.contains(address)).collect();
         if !missing.is_empty() {
@@ -126,39 +126,66 @@ impl Query {
         }
     }
 
-    fn ask_system(&self) -> std::result::Result<Found, String> {
+    fn ask_system(&self) -> Result<Found> {
         let endpoint = Endpoint { host: self.name.clone(), port: 0 };
-        let addresses = endpoint.addresses().map_err(|error| error.to_string())?;
+        let addresses = endpoint.addresses().map_err(|error| match error.to_string() {
+            // EAI_AGAIN in the words of glibc and of musl: no name server has answered, so nothing is known of the name.
+            why if why.contains("Temporary failure") || why.contains("Try again") => Reason::Error(why),
+            why => Reason::Fail(why),
+        })?;
         let wanted = |ip: &IpAddr| self.record.is_none_or(|(_, record)| is_of(*ip, record));
         let addresses: Vec<_> = addresses.iter().map(SocketAddr::ip).filter(wanted).collect();
         Ok(Found { count: addresses.len(), addresses })
     }
 
-    fn ask(&self, server: &Endpoint, deadline: Deadline, fail: impl Fn(String) -> Reason) -> Result<Found> {
+    /// Asks at each address of the server until one knows all that is asked for. The reason says why none does, and no more.
+    fn ask(&self, server: &Endpoint, deadline: Deadline) -> Result<Found> {
         let addresses = server.addresses()?;
-        let Some(address) = addresses.first() else { return Err(fail("it has no address".to_owned())) };
+        let mut failures = Vec::new();
+        let mut ours = true;
+        for (tried, address) in addresses.iter().enumerate() {
+            let share = deadline.remaining(Instant::now()) / (addresses.len() - tried) as u32;
+            let why = match self.ask_at(*address, Deadline::at(Instant::now() + share)) {
+                Ok(found) if self.is_content(&found) || tried + 1 == addresses.len() => return Ok(found),
+                Ok(_) => continue,
+                Err(Reason::Error(why)) => why,
+                Err(Reason::Fail(why) | Reason::Skip(why)) => {
+                    ours = false;
+                    why
+                }
+            };
+            failures.push(if addresses.len() > 1 { format!("{address}: {why}") } else { why });
+        }
+        match failures.is_empty() {
+            true => Err(Reason::Fail("it has no address".to_owned())),
+            false if ours => Err(Reason::Error(failures.join(", "))),
+            false => Err(Reason::Fail(failures.join(", "))),
+        }
+    }
+
+    fn ask_at(&self, server: SocketAddr, deadline: Deadline) -> Result<Found> {
         let records = self.record.map_or(vec![TYPE::A, TYPE::AAAA], |(_, record)| vec![record]);
         let questions = Asked::each(&self.name, &records)?;
-        let mut open = Open::new(*address, questions).map_err(|error| fail(spoken(&error)))?;
+        let mut open = Open::new(server, questions, deadline).map_err(because)?;
         let mut all = Found::default();
-        let mut failures = Vec::new();
+        let mut failure = None;
         while !self.is_content(&all) {
-            match open.next_answer(deadline) {
+            match open.next_answer() {
                 Ok(None) => break,
                 Ok(Some((question, bytes))) => {
-                    let share = patience(deadline) / (open.questions.len() + 1) as u32;
-                    match question.understand(bytes, server, Deadline::at(Instant::now() + share), &fail) {
+                    let share = deadline.remaining(Instant::now()) / (open.questions.len() + 1) as u32;
+                    match question.understand(bytes, server, Deadline::at(Instant::now() + share)) {
                         Ok(found) => all.add(found),
-                        Err(reason) => failures.push(reason),
+                        Err(reason) => failure = failure.or(Some(reason)),
                     }
                 }
                 Err(error) => {
-                    failures.push(fail(spoken(&error)));
+                    failure = failure.or(Some(because(error)));
                     break;
                 }
             }
         }
-        match failures.into_iter().next() {
+        match failure {
             Some(reason) if !self.is_content(&all) => Err(reason),
             Some(_) | None => Ok(all),
         }
@@ -189,57 +216,64 @@ impl Found {
 struct Open {
     questions: Vec<Asked>,
     socket: UdpSocket,
+    deadline: Deadline,
     tried: u32,
     /// When they are asked again.
-    again: Instant,
+    again: Deadline,
+    /// Whether something came that answers none of them.
+    strayed: bool,
 }
 
 impl Open {
-    fn new(server: SocketAddr, questions: Vec<Asked>) -> io::Result<Open> {
+    fn new(server: SocketAddr, questions: Vec<Asked>, deadline: Deadline) -> io::Result<Open> {
         let local: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::bind((local, 0))?;
         socket.connect(server)?;
-        Ok(Open { questions, socket, tried: 0, again: Instant::now() })
+        Ok(Open { questions, socket, deadline, tried: 0, again: Deadline::at(Instant::now()), strayed: false })
     }
 
-    /// Asks by UDP, several times, and returns the next answer; ignores whatever is not an answer to one of the questions.
-    fn next_answer(&mut self, deadline: Deadline) -> io::Result<Option<(Asked, Vec<u8>)>> {
-        let mut buffer = [0; 4096];
+    /// Asks by UDP, several times, and returns the next answer; ignores whatever does not answer one of the questions.
+    fn next_answer(&mut self) -> io::Result<Option<(Asked, Vec<u8>)>> {
+        let mut buffer = vec![0; usize::from(u16::MAX)];
         while !self.questions.is_empty() {
-            let left = self.again.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                if self.tried == TRIES {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                self.again = Instant::now() + patience(deadline) / (TRIES - self.tried);
-                self.tried += 1;
-                for question in &self.questions {
-                    self.socket.send(&question.bytes)?;
-                }
-                continue;
-            }
-            self.socket.set_read_timeout(Some(left))?;
-            match self.socket.recv(&mut buffer) {
+            match Timed::new(&self.socket, self.again)?.retry(Ready::ToRead, |socket| socket.recv(&mut buffer)) {
                 Ok(count) => {
                     let bytes = &buffer[..count];
                     if let Some(at) = self.questions.iter().position(|question| question.is_answer(bytes)) {
                         return Ok(Some((self.questions.swap_remove(at), bytes.to_vec())));
                     }
+                    self.strayed = true;
                 }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {}
-                    _ => return Err(error),
-                },
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => self.ask_again()?,
+                Err(error) => return Err(error),
             }
         }
         Ok(None)
     }
+
+    fn ask_again(&mut self) -> io::Result<()> {
+        match self.tried {
+            TRIES if self.strayed => return Err(io::Error::other("nothing that answers the question came in time")),
+            TRIES => return Err(io::ErrorKind::TimedOut.into()),
+            _ => {}
+        }
+        let now = Instant::now();
+        self.again = Deadline::at(now + self.deadline.remaining(now) / (TRIES - self.tried));
+        self.tried += 1;
+        self.questions.iter().try_for_each(|question| self.socket.send(&question.bytes).map(drop))
+    }
+}
+
+/// Why a server has not answered.
+fn because(error: io::Error) -> Reason {
+    timed::reason(&error, spoken(&error))
 }
 
 /// A question to one server (RFC 1035).
 struct Asked {
     id: u16,
     record: TYPE,
+    question: Question<'static>,
     bytes: Vec<u8>,
 }
 
@@ -254,41 +288,58 @@ impl Asked {
     fn new(id: u16, name: &str, record: TYPE) -> Result<Asked> {
         let mut packet = Packet::new_query(id);
         packet.set_flags(PacketFlag::RECURSION_DESIRED);
-        packet.questions.push(Question::new(Name::new(name)?, QTYPE::TYPE(record), CLASS::IN.into(), false));
-        Ok(Asked { id, record, bytes: packet.build_bytes_vec()? })
+        let question = Question::new(Name::new(name)?, QTYPE::TYPE(record), CLASS::IN.into(), false).into_owned();
+        packet.questions.push(question.clone());
+        Ok(Asked { id, record, question, bytes: packet.build_bytes_vec()? })
     }
 
     /// What an answer by UDP says, or the one by TCP where it is cut.
-    fn understand(
-        &self,
-        mut bytes: Vec<u8>,
-        server: &Endpoint,
-        deadline: Deadline,
-        fail: impl Fn(String) -> Reason,
-    ) -> Result<Found> {
-        if self.is_cut(&bytes) {
+    fn understand(&self, mut bytes: Vec<u8>, server: SocketAddr, deadline: Deadline) -> Result<Found> {
+        if is_cut(&bytes) {
             bytes = self.by_tcp(server, deadline)?;
         }
-        self.read(&bytes).map_err(fail)
+        self.read(&bytes).map_err(Reason::Fail)
     }
 
-    fn by_tcp(&self, server: &Endpoint, deadline: Deadline) -> Result<Vec<u8>> {
-        let mut stream = Bounded { stream: tcp::connect(server, deadline)?, deadline };
-        stream.write_all(&[&(self.bytes.len() as u16).to_be_bytes()[..], &self.bytes].concat())?;
-        let mut length = [0; 2];
-        stream.read_exact(&mut length)?;
-        let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
-        stream.read_exact(&mut answer)?;
-        Ok(answer)
+    fn by_tcp(&self, server: SocketAddr, deadline: Deadline) -> Result<Vec<u8>> {
+        let cut = |why: String| format!("its answer by UDP is cut off, and by TCP {why}");
+        let mut stream = tcp::connect_to(&[server], deadline).map_err(|reason| reason.told(cut))?;
+        let mut exchange = || {
+            stream.write_all(&[&(self.bytes.len() as u16).to_be_bytes()[..], &self.bytes].concat())?;
+            let mut length = [0; 2];
+            stream.read_exact(&mut length)?;
+            let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+            stream.read_exact(&mut answer).map(|()| answer)
+        };
+        match exchange() {
+            Ok(answer) if self.is_answer(&answer) => Ok(answer),
+            Ok(_) => Err(Reason::Fail(cut("it answers another question".to_owned()))),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(Reason::Fail(cut("it closed the connection before the end".to_owned())))
+            }
+            Err(error) => Err(timed::reason(&error, cut(spoken(&error)))),
+        }
     }
 
+    /// Whether this answers our question, and not another one, which anybody may send.
     fn is_answer(&self, bytes: &[u8]) -> bool {
-        bytes.len() >= 12 && bytes[..2] == self.id.to_be_bytes() && bytes[2] & 0x80 != 0
+        // Packets that are read only in part are told apart by their beginning: what is wrong with the rest shall be said.
+        let Some((id, flags)) = bytes.get(..12).map(|head| (&head[..2], head[2])) else { return false };
+        const REPLY_TO_QUERY: u8 = 0x80;
+        if id != self.id.to_be_bytes() || flags & 0xF8 != REPLY_TO_QUERY {
+            return false;
+        }
+        match Packet::parse(bytes) {
+            // Who does not understand a question need not repeat it.
+            Ok(packet) if packet.questions.is_empty() => packet.rcode() != RCODE::NoError,
+            Ok(packet) => packet.questions.len() == 1 && self.is_question(&packet.questions[0]),
+            Err(_) => true,
+        }
     }
 
-    /// Whether the answer was truncated to fit into a packet.
-    fn is_cut(&self, bytes: &[u8]) -> bool {
-        bytes.get(2).is_some_and(|flags| flags & 0x02 != 0)
+    fn is_question(&self, other: &Question<'_>) -> bool {
+        let Question { qname, qtype, qclass, .. } = &self.question;
+        is_same(qname, &other.qname) && *qtype == other.qtype && *qclass == other.qclass
     }
 
     fn read(&self, bytes: &[u8]) -> std::result::Result<Found, String> {
@@ -301,7 +352,11 @@ impl Asked {
             other => return Err(format!("it answered {other:?}")),
         }
         let mut found = Found::default();
+        let names = self.names(&packet);
         for answer in packet.answers.iter().filter(|answer| answer.rdata.type_code() == self.record) {
+            if answer.class != CLASS::IN || !names.iter().any(|name| is_same(name, &answer.name)) {
+                continue;
+            }
             found.count += 1;
             match &answer.rdata {
                 RData::A(a) => found.addresses.push(Ipv4Addr::from(a.address).into()),
@@ -311,6 +366,34 @@ impl Asked {
         }
         Ok(found)
     }
+
+    /// The name that was asked for, and those that it is an alias of.
+    fn names<'a>(&'a self, packet: &'a Packet<'a>) -> Vec<&'a Name<'a>> {
+        let mut names: Vec<&Name<'_>> = vec![&self.question.qname];
+        // They need not come in their order; each pass finds one more at least.
+        for _ in &packet.answers {
+            let next = packet.answers.iter().find_map(|answer| match &answer.rdata {
+                RData::CNAME(alias) if names.iter().any(|name| is_same(name, &answer.name)) => {
+                    Some(&alias.0).filter(|target| !names.iter().any(|name| is_same(name, target)))
+                }
+                _ => None,
+            });
+            match next {
+                Some(name) => names.push(name),
+                None => break,
+            }
+        }
+        names
+    }
+}
+
+fn is_same(one: &Name<'_>, other: &Name<'_>) -> bool {
+    one.to_string().eq_ignore_ascii_case(&other.to_string())
+}
+
+/// Whether an answer was truncated to fit into a packet.
+fn is_cut(bytes: &[u8]) -> bool {
+    bytes.get(2).is_some_and(|flags| flags & 0x02 != 0)
 }
 
 fn is_of(address: IpAddr, record: TYPE) -> bool {

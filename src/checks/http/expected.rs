@@ -1,23 +1,28 @@
 //! What an answer must be: its status, its time, and its body.
 
+use std::io::{self, Read};
 use std::time::Duration;
 
-use regex_lite::Regex;
-use serde_json::Value;
+use serde_json::{Number, Value};
 
-use super::super::support::secrets::Secrets;
+use super::super::support::pattern::Pattern;
 use super::super::{Options, excerpt};
+use crate::checks::support::secrets::Secrets;
+use crate::model::check::Deadline;
 use crate::model::duration;
 
 /// How much of a body is read.
 pub(super) const LONGEST_BODY: u64 = 1024 * 1024;
+
+/// How much of a body is kept to show its beginning.
+const KEPT: usize = 16 * 1024;
 
 /// What an answer must be.
 #[derive(Debug)]
 pub(super) struct Expected {
     pub(super) statuses: Statuses,
     pub(super) slow: Option<Duration>,
-    matching: Option<Regex>,
+    matching: Option<Pattern>,
     json: Vec<Pointed>,
     hidden: Secrets,
 }
@@ -29,18 +34,15 @@ impl Expected {
     }
 
     pub(super) fn take(options: &mut Options) -> Result<Expected, String> {
-        let written = options.take_all("status").join(",");
-        let statuses = match written.as_str() {
-            "" => Statuses::SUCCESS,
-            text => Statuses::parse(text).ok_or_else(|| {
-                format!("option status={text:?}: write status codes as 200, 3xx or 200-299, with ',' between them")
-            })?,
-        };
+        let written = options.take_all_or("status", "2xx").join(",");
+        let statuses = Statuses::parse(&written).ok_or_else(|| {
+            format!("option status={written:?}: write status codes as 200, 3xx or 200-299, with ',' between them")
+        })?;
         let json = options.take_all("json").iter().map(|text| Pointed::parse(text)).collect::<Result<_, _>>()?;
         Ok(Expected {
             statuses,
             slow: options.parse("slow", duration::parse)?,
-            matching: options.parse("match", Regex::new)?,
+            matching: options.parse("match", str::parse)?,
             json,
             hidden: options.hidden(),
         })
@@ -51,28 +53,57 @@ impl Expected {
         self.matching.is_some() || !self.json.is_empty()
     }
 
-    /// Whether the beginning of a body is enough to know that all of it would do. A match that ends where
-    /// the beginning ends might not be one with what follows.
-    pub(super) fn is_met_by_beginning(&self, beginning: &[u8]) -> bool {
-        let text = String::from_utf8_lossy(beginning);
-        let is_within = |matching: &Regex| matching.find(&text).is_some_and(|found| found.end() < text.len());
-        self.json.is_empty() && self.matching.as_ref().is_none_or(is_within)
-    }
-
-    /// What is wrong with a body: what was expected, and what came.
-    pub(super) fn objection(&self, body: &[u8]) -> Option<String> {
-        let text = String::from_utf8_lossy(body);
-        if let Some(matching) = self.matching.as_ref().filter(|matching| !matching.is_match(&text)) {
-            return Some(format!("to match {:?}: got {}", matching.as_str(), excerpt(&text, &self.hidden)));
+    /// Reads a text, and says what is wrong with it: what was expected, and what came. It need not be read to its end.
+    pub(super) fn judge(&self, text: impl Read, deadline: Deadline) -> io::Result<Verdict> {
+        // One byte more tells that there is more.
+        let mut text = text.take(LONGEST_BODY + 1);
+        let mut search = self.matching.as_ref().map(|matching| matching.search(deadline));
+        let too_slow = |_| io::Error::new(io::ErrorKind::InvalidInput, "its match takes too long to look for");
+        let mut found = search.is_none();
+        let kept = if self.json.is_empty() { KEPT } else { LONGEST_BODY as usize };
+        let (mut beginning, mut total) = (Vec::new(), 0);
+        let mut buffer = [0; 16 * 1024];
+        while !(found && self.json.is_empty()) {
+            let part = match text.read(&mut buffer)? {
+                0 => break,
+                count => &buffer[..count],
+            };
+            total += part.len();
+            beginning.extend_from_slice(&part[..part.len().min(kept - beginning.len())]);
+            if let Some(search) = search.as_mut().filter(|_| !found) {
+                found = search.feed(part).map_err(too_slow)?;
+            }
+        }
+        if found && self.json.is_empty() {
+            return Ok(Verdict::Good);
+        }
+        if text.limit() == 0 {
+            return Ok(Verdict::Unknown("it is longer than 1 MiB, and no more is read"));
+        }
+        let got = || excerpt(&beginning, total, &self.hidden);
+        if let (Some(matching), false, Some(search)) = (&self.matching, found, &mut search)
+            && !search.finish().map_err(too_slow)?
+        {
+            return Ok(Verdict::Bad(format!("to match {:?}: got {}", matching.as_str(), got())));
         }
         if self.json.is_empty() {
-            return None;
+            return Ok(Verdict::Good);
         }
-        match serde_json::from_slice(body) {
+        let objection = match serde_json::from_slice(&beginning) {
             Ok(value) => self.json.iter().find_map(|pointed| pointed.objection(&value, &self.hidden)),
-            Err(error) => Some(format!("to be JSON: {error}: got {}", excerpt(&text, &self.hidden))),
-        }
+            Err(error) => Some(format!("to be JSON: {error}: got {}", got())),
+        };
+        Ok(objection.map_or(Verdict::Good, Verdict::Bad))
     }
+}
+
+/// What is known of a body.
+#[must_use]
+pub(super) enum Verdict {
+    Good,
+    Bad(String),
+    /// Not enough was read to tell.
+    Unknown(&'static str),
 }
 
 /// Status codes, as inclusive ranges.
@@ -83,8 +114,6 @@ pub(super) struct Statuses {
 }
 
 impl Statuses {
-    const SUCCESS: Statuses = Statuses { ranges: Vec::new(), written: String::new() };
-
     pub(super) fn one(status: u16) -> Statuses {
         Statuses { ranges: vec![(status, status)], written: status.to_string() }
     }
@@ -105,14 +134,11 @@ impl Statuses {
     }
 
     pub(super) fn contains(&self, status: u16) -> bool {
-        match self.ranges.is_empty() {
-            true => (200..300).contains(&status),
-            false => self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&status)),
-        }
+        self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&status))
     }
 
     pub(super) fn written(&self) -> &str {
-        if self.written.is_empty() { "2xx" } else { &self.written }
+        &self.written
     }
 }
 
@@ -136,19 +162,37 @@ impl Pointed {
     }
 
     fn objection(&self, document: &Value, hidden: &Secrets) -> Option<String> {
-        let found = document.pointer(&self.pointer).map(|value| match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        });
-        match (&found, &self.value) {
+        let found = document.pointer(&self.pointer);
+        match (found, &self.value) {
             (Some(_), None) => None,
-            (Some(found), Some(value)) if found == value => None,
+            (Some(found), Some(value)) if is_equal(found, value) => None,
             _ => {
                 let wanted = self.value.as_deref().map_or("something".to_owned(), |value| format!("{value:?}"));
-                let got = found.map_or("nothing".to_owned(), |found| excerpt(&found, hidden));
+                let got = found.map_or("nothing".to_owned(), |found| {
+                    let text = written(found);
+                    excerpt(text.as_bytes(), text.len(), hidden)
+                });
                 Some(format!("to have {wanted} at {}: got {got}", self.pointer))
             }
         }
+    }
+}
+
+/// Numbers are compared as numbers: a server may write 0 as 0.0.
+fn is_equal(found: &Value, value: &str) -> bool {
+    let same_number = |found: &Number| {
+        let value: Number = value.parse().ok()?;
+        // As integers where they are that: beyond 2^53 two of them may be one as fractions.
+        let integers = found.as_i128().zip(value.as_i128()).map(|(found, value)| found == value);
+        integers.or_else(|| Some(found.as_f64()? == value.as_f64()?))
+    };
+    written(found) == value || found.as_number().and_then(same_number) == Some(true)
+}
+
+fn written(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 
@@ -164,7 +208,8 @@ mod tests {
             let statuses = Statuses::parse(text).expect(text);
             assert!(statuses.contains(inside) && !statuses.contains(outside), "{text}");
         }
-        assert!(Statuses::SUCCESS.contains(299) && !Statuses::SUCCESS.contains(300));
+        let default = Expected::take(&mut Options::default()).expect("it has defaults").statuses;
+        assert!(default.contains(299) && !default.contains(300));
         for text in ["ok", "2x", "6xx", "0", "600", "300-200", "200,", ","] {
             assert_eq!(Statuses::parse(text), None, "{text}");
         }
@@ -172,11 +217,24 @@ mod tests {
 
     #[test]
     fn a_pointer_finds_its_value() {
-        let document = serde_json::json!({"status": "pass", "queue": {"length": 3}, "on": true, "none": null});
+        let document = serde_json::json!({
+            "status": "pass", "queue": {"length": 3}, "on": true, "none": null, "lag": 0.0, "ratio": 1.5, "digits": "0.0",
+            "big": 9_007_199_254_740_993_u64,
+        });
         for (text, expected) in [
             ("/status=pass", None),
             ("/queue/length=3", None),
             ("/on=true", None),
+            ("/lag=0", None),
+            ("/lag=0.0", None),
+            ("/lag=0e5", None),
+            ("/queue/length=3.0", None),
+            ("/ratio=1.50", None),
+            ("/big=9007199254740993", None),
+            ("/big=9007199254740992", Some("to have \"9007199254740992\" at /big: got \"9007199254740993\"")),
+            ("/digits=0", Some("to have \"0\" at /digits: got \"0.0\"")),
+            ("/ratio=1", Some("to have \"1\" at /ratio: got \"1.5\"")),
+            ("/on=1", Some("to have \"1\" at /on: got \"true\"")),
             ("/status", None),
             ("/status=fail", Some("to have \"fail\" at /status: got \"pass\"")),
             ("/missing=1", Some("to have \"1\" at /missing: got nothing")),

@@ -1,35 +1,45 @@
 //! `http://…` and `https://…`: a request gets the expected answer.
 
+mod client;
 mod expected;
 mod redirect;
+mod text;
 
 use std::io::{self, Read};
-use std::sync::OnceLock;
 use std::time::Instant;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use percent_encoding::percent_decode_str;
-use ureq::config::Config;
-use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 #[cfg(feature = "tls")]
-use ureq::tls::TlsConfig;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Body, Error};
+use rustls::pki_types::ServerName;
 
 use super::support::secrets;
-use super::support::target::{Endpoint, lookup_failure};
+use super::support::target::Endpoint;
 #[cfg(feature = "tls")]
-use super::support::tls_roots::{self, Trusted};
-use super::{Action, Kind, Options, default_deadline, patience, since};
+use super::support::timed::{self, reason, spoken};
+#[cfg(feature = "tls")]
+use super::support::tls;
+#[cfg(feature = "tls")]
+use super::support::tls_roots::Trusted;
+use super::{Action, Kind, Opt, Options, Runs, default_deadline, since, tcp};
 use crate::model::check::{Deadline, Finding, Reason, Result};
-use expected::{Expected, LONGEST_BODY, Statuses};
+use client::{Body, Connection};
+use expected::{Expected, LONGEST_BODY, Statuses, Verdict};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "http",
-    options: &["status", "method", "header", "match", "json", "redirects", "slow"],
-    blocking: true,
+    options: &[
+        Opt::Text("status"),
+        Opt::Text("method"),
+        Opt::Field("header"),
+        Opt::Text("match"),
+        Opt::Text("json"),
+        Opt::Text("redirects"),
+        Opt::Text("slow"),
+    ],
+    runs: Runs::OnThread,
     title: "http://{target} answers as it should",
     build: |target, options| build("http", target, options),
 };
@@ -37,8 +47,18 @@ pub(super) const KIND: Kind = Kind {
 #[cfg(feature = "tls")]
 pub(super) const KIND_HTTPS: Kind = Kind {
     scheme: "https",
-    options: &["status", "method", "header", "match", "json", "redirects", "slow", "ca", "insecure"],
-    blocking: true,
+    options: &[
+        Opt::Text("status"),
+        Opt::Text("method"),
+        Opt::Field("header"),
+        Opt::Text("match"),
+        Opt::Text("json"),
+        Opt::Text("redirects"),
+        Opt::Text("slow"),
+        Opt::Text("ca"),
+        Opt::Text("insecure"),
+    ],
+    runs: Runs::OnThread,
     title: "https://{target} answers as it should",
     build: |target, options| build("https", target, options),
 };
@@ -64,6 +84,7 @@ fn build(scheme: &str, target: &str, options: &mut Options) -> std::result::Resu
 /// # Errors
 ///
 /// `Fail` when there is another answer or none, `Error` when the URL is malformed or its host cannot be looked up.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_http_response(url: &str, status: u16) -> Result {
     let probe = Probe::new(url, Expected::status(Statuses::one(status))).map_err(Reason::Error)?;
     probe.run(default_deadline())
@@ -72,6 +93,8 @@ pub fn assert_http_response(url: &str, status: u16) -> Result {
 /// A request, and what is expected of its answer.
 struct Probe {
     uri: Uri,
+    /// Where to connect for that, with the zone of an address, which is no part of what the server is told.
+    server: Endpoint,
     /// The URL without its secrets.
     shown: String,
     method: Method,
@@ -82,8 +105,6 @@ struct Probe {
     trusted: Trusted,
     #[cfg(feature = "tls")]
     insecure: bool,
-    /// Made in the process that uses it.
-    agent: OnceLock<std::result::Result<Agent, String>>,
 }
 
 impl Probe {
@@ -91,14 +112,17 @@ impl Probe {
         let shown = shown(url);
         let (scheme, target) = url.split_once(':').unwrap_or_default();
         let (target, user) = secrets::without_user(target);
+        let wrong = || format!("{shown:?} is no URL, as in http://shop/ping");
+        let server = server(scheme, &target).ok_or_else(wrong)?;
+        let target = without_zone(&target);
         let uri: Uri = format!("{scheme}:{target}").parse().map_err(|error| format!("{shown:?} is no URL: {error}"))?;
-        let host = uri.authority().and_then(|authority| Endpoint::parse(authority.as_str(), Some(0)));
-        if !uri.scheme_str().is_some_and(|scheme| SCHEMES.contains(&scheme)) || host.is_none() {
-            return Err(format!("{shown:?} is no URL, as in http://shop/ping"));
+        if !uri.scheme_str().is_some_and(|scheme| SCHEMES.contains(&scheme)) || uri.authority().is_none() {
+            return Err(wrong());
         }
         let headers = user.map(|user| (header::AUTHORIZATION, basic(user))).into_iter().collect();
         Ok(Probe {
             uri,
+            server,
             shown,
             method: Method::GET,
             headers,
@@ -108,7 +132,6 @@ impl Probe {
             trusted: Trusted::System,
             #[cfg(feature = "tls")]
             insecure: false,
-            agent: OnceLock::new(),
         })
     }
 
@@ -118,8 +141,8 @@ impl Probe {
             true => text.parse().map_err(|_| "write a method, as in HEAD"),
             false => Err("write a method in capitals, as in HEAD"),
         };
-        self.method = options.parse("method", method)?.unwrap_or(self.method);
-        self.redirects = options.parse("redirects", str::parse)?.unwrap_or(self.redirects);
+        self.method = options.parse_or("method", "GET", method)?;
+        self.redirects = options.parse_or("redirects", "0", str::parse)?;
         for header in options.take_all("header") {
             self.headers.push(parse_header(&header)?);
         }
@@ -132,23 +155,25 @@ impl Probe {
     }
 
     fn run(&self, deadline: Deadline) -> Result {
-        let agent = self.agent.get_or_init(|| self.agent()).as_ref().map_err(|why| Reason::Error(why.clone()))?;
-        let began = Instant::now();
+        let (began, deadline) = (Instant::now(), timed::before(deadline));
         let (mut method, mut uri) = (self.method.clone(), self.uri.clone());
+        let mut cookies = redirect::Cookies::default();
         let mut followed = 0;
         loop {
-            let request = self.request(&method, &uri)?;
-            let request = agent.configure_request(request).timeout_global(Some(patience(deadline))).build();
-            let answer = agent.run(request).map_err(|error| self.unanswered(&error, &uri, began))?;
+            let request = self.request(&method, &uri, &cookies)?;
+            let connection =
+                self.connect(&uri, deadline).map_err(|reason| reason.told(|why| self.told(&why, began)))?;
+            let answer = client::exchange(connection, &request).map_err(|error| self.unanswered(&error, began))?;
             let location = match redirect::location(&answer) {
                 Some(location) if self.redirects > 0 => location,
                 // Without redirects, the first answer is the answer.
-                Some(_) | None => return self.judge(answer, began),
+                Some(_) | None => return self.judge(answer, deadline, began),
             };
             if followed == self.redirects {
                 return Err(self.failed(&format!("it redirected more than {} times", self.redirects), began));
             }
             followed += 1;
+            cookies.keep(&uri, answer.headers());
             method = redirect::method(method, answer.status());
             uri = redirect::target(&uri, &location).ok_or_else(|| {
                 self.failed(&format!("it redirected to {}, which is no URL", shown(&location)), began)
@@ -157,7 +182,7 @@ impl Probe {
     }
 
     /// Our header fields, which may be secrets, are for the server that was named and for no other.
-    fn request(&self, method: &Method, uri: &Uri) -> Result<Request<()>> {
+    fn request(&self, method: &Method, uri: &Uri, cookies: &redirect::Cookies) -> Result<Request<()>> {
         let mut request = Request::builder().method(method).uri(uri).body(())?;
         let fields = request.headers_mut();
         if redirect::is_same_origin(&self.uri, uri) {
@@ -165,20 +190,49 @@ impl Probe {
                 fields.append(name, value.clone());
             }
         }
+        cookies.send(uri, fields);
         if [Method::POST, Method::PUT, Method::PATCH].contains(method) {
-            // Or it would be sent in chunks, which not every server takes.
+            // Or the server would wait for a body.
             fields.entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(0));
         }
         Ok(request)
     }
 
-    fn judge(&self, answer: Response<Body>, began: Instant) -> Result {
+    /// The reason says why it cannot be done, and no more.
+    fn connect(&self, uri: &Uri, deadline: Deadline) -> Result<Box<dyn Connection>> {
+        let other = |uri: &Uri| server(uri.scheme_str()?, uri.authority()?.as_str());
+        let server = match redirect::is_same_origin(&self.uri, uri) {
+            true => self.server.clone(),
+            false => other(uri).ok_or_else(|| Reason::Fail(format!("{} names no host", shown(&uri.to_string()))))?,
+        };
+        let stream = tcp::connect(&server, deadline)?;
+        #[cfg(feature = "tls")]
+        if uri.scheme_str() == Some("https") {
+            let name = ServerName::try_from(server.name().to_owned());
+            let name = name.map_err(|_| Reason::Error(format!("{} is no name that TLS knows", server.name())))?;
+            return Ok(Box::new(tls::shake_hands(stream, name, self.verifier()?)?));
+        }
+        Ok(Box::new(stream))
+    }
+
+    #[cfg(feature = "tls")]
+    fn verifier(&self) -> Result<std::sync::Arc<dyn rustls::client::danger::ServerCertVerifier>> {
+        match self.insecure {
+            true => Ok(std::sync::Arc::new(tls::Insecure)),
+            false => {
+                let roots = self.trusted.roots().map_err(Reason::Error)?;
+                Ok(std::sync::Arc::new(tls::Verifier { roots }))
+            }
+        }
+    }
+
+    fn judge(&self, answer: Response<Body>, deadline: Deadline, began: Instant) -> Result {
         let url = &self.shown;
         let status = answer.status();
         if !self.expected.statuses.contains(status.as_u16()) {
             return Err(self.failed(&format!("got {}", described(&answer, status)), began));
         }
-        self.judge_body(answer, began)?;
+        self.judge_body(answer, deadline, began)?;
         match self.expected.slow {
             Some(slow) if began.elapsed() > slow => {
                 let limit = humantime::format_duration(slow);
@@ -189,90 +243,72 @@ impl Probe {
     }
 
     /// The body is read even where nothing is expected of it: a part of an answer is none.
-    fn judge_body(&self, mut answer: Response<Body>, began: Instant) -> Result {
+    fn judge_body(&self, answer: Response<Body>, deadline: Deadline, began: Instant) -> Result {
         let url = &self.shown;
-        let mut body = Vec::new();
+        let undecided =
+            |why: &str| Err(Reason::Error(format!("cannot judge the body of {url}: {why} ({})", since(began))));
+        let (parts, body) = answer.into_parts();
         // One byte more tells that there is more.
-        let mut reader = answer.body_mut().as_reader().take(LONGEST_BODY + 1);
-        let read = match self.expected.wants_body() {
-            true => reader.read_to_end(&mut body).map(drop),
-            false => io::copy(&mut reader, &mut io::sink()).map(drop),
+        let mut body = body.take(LONGEST_BODY + 1);
+        let verdict = match self.expected.wants_body() {
+            false => Ok(Verdict::Good),
+            true => match text::decode(&mut body, &parts.headers) {
+                Ok(text) => self.expected.judge(text, deadline),
+                Err(why) => return undecided(&why),
+            },
         };
-        if let Err(error) = read {
-            let count = LONGEST_BODY + 1 - reader.limit();
-            let why = match error.into() {
-                Error::Timeout(_) => "the rest did not come in time".to_owned(),
-                error => spoken(&error),
-            };
-            return fail(format!("{url} to answer in full: {why} after {count} bytes"), began);
-        }
-        if reader.limit() > 0 {
-            if let Some(objection) = self.expected.objection(&body) {
-                return fail(format!("the answer of {url} {objection}"), began);
+        let verdict = verdict.and_then(|verdict| io::copy(&mut body, &mut io::sink()).map(|_| verdict));
+        let count = LONGEST_BODY + 1 - body.limit();
+        match verdict {
+            Ok(Verdict::Good) => Ok(()),
+            Ok(Verdict::Unknown(why)) => undecided(why),
+            Ok(Verdict::Bad(objection)) if body.limit() > 0 => fail(format!("the answer of {url} {objection}"), began),
+            // What is packed may be cut off in the middle.
+            Ok(Verdict::Bad(_)) => undecided("it is longer than 1 MiB, and no more is read"),
+            Err(_) if body.limit() == 0 => undecided("it is longer than 1 MiB, and no more is read"),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => undecided(&error.to_string()),
+            Err(error) => {
+                let why = match error.kind() {
+                    io::ErrorKind::TimedOut => "the rest did not come in time".to_owned(),
+                    io::ErrorKind::UnexpectedEof => "it ended".to_owned(),
+                    _ => error.to_string(),
+                };
+                let what = format!("expected {url} to answer in full: {why} after {count} bytes ({})", since(began));
+                Err(reason(&error, what))
             }
-        } else if !self.expected.is_met_by_beginning(&body) {
-            let why = "it is longer than 1 MiB, and no more is read";
-            return Err(Reason::Error(format!("cannot judge the body of {url}: {why} ({})", since(began))));
         }
-        Ok(())
     }
 
-    fn unanswered(&self, error: &Error, uri: &Uri, began: Instant) -> Reason {
-        let unknown = match error {
-            Error::HostNotFound => Some("it has no address".to_owned()),
-            Error::Io(error) => lookup_failure(error),
-            _ => None,
+    fn unanswered(&self, error: &io::Error, began: Instant) -> Reason {
+        let why = match error.kind() {
+            io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
+            _ => spoken(error),
         };
-        if let Some(why) = unknown {
-            let host = uri.host().unwrap_or_default();
-            return Reason::Error(format!("cannot look up {host}: {why} ({})", since(began)));
-        }
-        self.failed(&spoken(error), began)
+        reason(error, self.told(&why, began))
     }
 
     fn failed(&self, why: &str, began: Instant) -> Reason {
+        Reason::Fail(self.told(why, began))
+    }
+
+    fn told(&self, why: &str, began: Instant) -> String {
         let expected = self.expected.statuses.written();
-        Reason::Fail(format!("expected {} to answer with {expected}: {why} ({})", self.shown, since(began)))
-    }
-
-    /// A client that keeps nothing between runs: each run shows that a connection can be made.
-    fn agent(&self) -> std::result::Result<Agent, String> {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            // It would send our fields to whatever host it is sent to.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .max_idle_connections(0)
-            // We check the target, not a proxy in front of it.
-            .proxy(None)
-            .user_agent(concat!("hospital/", env!("CARGO_PKG_VERSION")))
-            .allow_non_standard_methods(true);
-        #[cfg(feature = "tls")]
-        let config = config.tls_config(self.tls()?);
-        Ok(Agent::with_parts(config.build(), DefaultConnector::new(), InThisThread))
-    }
-
-    #[cfg(feature = "tls")]
-    fn tls(&self) -> std::result::Result<TlsConfig, String> {
-        let secure = self.uri.scheme_str() == Some("https") || self.redirects > 0;
-        let certificates = if secure && !self.insecure { self.trusted.certificates()? } else { &[] };
-        let roots = certificates.iter().map(|certificate| ureq::tls::Certificate::from_der(certificate).to_owned());
-        Ok(TlsConfig::builder()
-            .root_certs(roots.into())
-            .disable_verification(self.insecure)
-            .unversioned_rustls_crypto_provider(tls_roots::provider())
-            .build())
+        format!("expected {} to answer with {expected}: {why} ({})", self.shown, since(began))
     }
 }
 
-/// Looks names up in the thread of the check, where a lookup that hangs is noticed. With a timeout, ureq
-/// would start a thread for each and leave it behind.
-#[derive(Debug)]
-struct InThisThread;
+/// Where the server of a URL listens.
+fn server(scheme: &str, target: &str) -> Option<Endpoint> {
+    let authority = target.trim_start_matches('/').split(['/', '?', '#']).next()?;
+    let authority = authority.rsplit('@').next()?;
+    Endpoint::parse(authority, Some(if scheme == "https" { 443 } else { 80 }))
+}
 
-impl Resolver for InThisThread {
-    fn resolve(&self, uri: &Uri, config: &Config, _: NextTimeout) -> std::result::Result<ResolvedSocketAddrs, Error> {
-        DefaultResolver::default().resolve(uri, config, NextTimeout::default())
+/// The target without the zone of an IPv6 address, which is ours to know (RFC 6874).
+fn without_zone(target: &str) -> String {
+    match target.split_once(']').map(|(address, rest)| (address.split_once('%'), rest)) {
+        Some((Some((address, _)), rest)) if address.starts_with("//[") => format!("{address}]{rest}"),
+        Some(_) | None => target.to_owned(),
     }
 }
 
@@ -280,23 +316,12 @@ fn fail(what: String, began: Instant) -> Result {
     Err(Reason::Fail(format!("expected {what} ({})", since(began))))
 }
 
-/// An error of a connection as a person says it.
-fn spoken(error: &Error) -> String {
-    match error {
-        Error::Timeout(_) => "nothing came in time".to_owned(),
-        #[cfg(feature = "tls")]
-        Error::Io(error) if tls_roots::is_about_authority(&error.to_string()) => tls_roots::SHOWN_AUTHORITY.to_owned(),
-        Error::Io(error) => error.to_string(),
-        other => other.to_string(),
-    }
-}
-
 /// A status with its name, and where it points to if it is a redirect.
 fn described(answer: &Response<Body>, status: StatusCode) -> String {
     let name = status.canonical_reason().map_or(String::new(), |reason| format!(" {reason}"));
-    match answer.headers().get(header::LOCATION).and_then(|location| location.to_str().ok()) {
-        Some(location) if status.is_redirection() => format!("{}{name} to {}", status.as_u16(), shown(location)),
-        Some(_) | None => format!("{}{name}", status.as_u16()),
+    match redirect::location(answer) {
+        Some(location) => format!("{}{name} to {}", status.as_u16(), shown(&location)),
+        None => format!("{}{name}", status.as_u16()),
     }
 }
 

@@ -1,15 +1,20 @@
 //! Where a redirect leads, and with which method.
 
-use ureq::http::{Method, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 use super::SCHEMES;
+
+/// What servers write in a Location though a URL may not hold it, and clients encode for them.
+const ENCODED: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
 
 /// Where an answer sends the client, if it does: what its Location says.
 pub(super) fn location<B>(answer: &Response<B>) -> Option<String> {
     match answer.status().as_u16() {
         301 | 302 | 303 | 307 | 308 => {
             let location = answer.headers().get(header::LOCATION)?;
-            Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
+            Some(percent_encode(location.as_bytes(), ENCODED).to_string())
         }
         _ => None,
     }
@@ -61,6 +66,40 @@ fn beside(base: &str, path: &str) -> String {
     segments.join("/")
 }
 
+/// The cookies of one run, each for the server that set it: a login may depend on one while it redirects.
+#[derive(Default)]
+pub(super) struct Cookies(Vec<(Uri, String, String)>);
+
+impl Cookies {
+    pub(super) fn keep(&mut self, from: &Uri, fields: &HeaderMap) {
+        for field in fields.get_all(header::SET_COOKIE) {
+            let text = String::from_utf8_lossy(field.as_bytes());
+            let (pair, attributes) = text.split_once(';').unwrap_or((&text, ""));
+            let Some((name, value)) = pair.split_once('=') else { continue };
+            let (name, value) = (name.trim().to_owned(), value.trim().to_owned());
+            self.0.retain(|(of, other, _)| !(is_same_origin(of, from) && *other == name));
+            let is_over = |attribute: &str| {
+                let (key, value) = attribute.split_once('=').unwrap_or_default();
+                key.trim().eq_ignore_ascii_case("max-age") && value.trim().parse::<i64>().is_ok_and(|age| age <= 0)
+            };
+            if !attributes.split(';').any(is_over) {
+                self.0.push((from.clone(), name, value));
+            }
+        }
+    }
+
+    /// Adds those for a server to what is sent to it.
+    pub(super) fn send(&self, to: &Uri, fields: &mut HeaderMap) {
+        let own =
+            self.0.iter().filter(|(of, ..)| is_same_origin(of, to)).map(|(_, name, value)| format!("{name}={value}"));
+        let given = fields.get(header::COOKIE).map(|given| String::from_utf8_lossy(given.as_bytes()).into_owned());
+        let all: Vec<String> = given.into_iter().chain(own).collect();
+        if let (false, Ok(cookies)) = (all.is_empty(), HeaderValue::try_from(all.join("; "))) {
+            fields.insert(header::COOKIE, cookies);
+        }
+    }
+}
+
 /// Whether both URLs are of one server: the same scheme, host and port.
 pub(super) fn is_same_origin(one: &Uri, other: &Uri) -> bool {
     let origin = |uri: &Uri| {
@@ -98,12 +137,51 @@ mod tests {
             ("mailto:us", None),
             ("ftp://other/", None),
             ("http://", None),
-            ("/a b", None),
         ] {
             let found = target(&uri("http://shop:80/a/b?c=d"), location).map(|uri| uri.to_string());
             assert_eq!(found.as_deref(), expected, "{location}");
         }
         assert_eq!(target(&uri("http://shop"), "x"), Some(uri("http://shop/x")));
+    }
+
+    #[test]
+    fn what_a_url_may_not_hold_is_encoded() {
+        for (written, expected) in [
+            (&b"/with space"[..], "/with%20space"),
+            ("/größe".as_bytes(), "/gr%C3%B6%C3%9Fe"),
+            (b"/gr\xF6\xDFe", "/gr%F6%DFe"),
+            (b"/ok?x={1|2}&y=100%", "/ok?x=%7B1%7C2%7D&y=100%"),
+        ] {
+            let location = HeaderValue::from_bytes(written).expect("a field may hold it");
+            let answer =
+                Response::builder().status(302).header(header::LOCATION, location).body(()).expect("it is one");
+            let location = super::location(&answer).expect("it redirects");
+            assert_eq!(location, expected);
+            assert!(target(&uri("http://shop/"), &location).is_some(), "{location}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_goes_back_to_who_set_it() {
+        let mut cookies = Cookies::default();
+        let mut set = HeaderMap::new();
+        for cookie in ["a=1; Path=/", "b=2", "none", "a=3"] {
+            set.append(header::SET_COOKIE, cookie.parse().expect("it is a value"));
+        }
+        cookies.keep(&uri("http://shop/login"), &set);
+        let sent = |cookies: &Cookies, to: &str, given: Option<&'static str>| {
+            let given = given.map(|given| (header::COOKIE, HeaderValue::from_static(given)));
+            let mut fields: HeaderMap = given.into_iter().collect();
+            cookies.send(&uri(to), &mut fields);
+            fields.get(header::COOKIE).map(|value| value.to_str().expect("it is text").to_owned())
+        };
+        assert_eq!(sent(&cookies, "http://shop/in", None).as_deref(), Some("b=2; a=3"));
+        assert_eq!(sent(&cookies, "http://shop/in", Some("c=4")).as_deref(), Some("c=4; b=2; a=3"));
+        assert_eq!(sent(&cookies, "https://shop/in", None), None);
+        let mut over = HeaderMap::new();
+        over.append(header::SET_COOKIE, HeaderValue::from_static("b=; Max-Age=0"));
+        cookies.keep(&uri("http://shop/out"), &over);
+        assert_eq!(sent(&cookies, "http://shop/", None).as_deref(), Some("a=3"));
     }
 
     #[test]

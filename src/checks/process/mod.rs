@@ -2,32 +2,29 @@
 
 mod script;
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Action;
-use super::Kind;
-use super::Options;
+use super::{Action, Kind, Opt, Options, Runs};
 use crate::model::check::{Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
+use crate::os::filesystem;
 use crate::os::procfs::{self, Stat};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "process",
-    options: &["min", "max", "pidfile"],
+    options: &[Opt::Text("min"), Opt::Text("max"), Opt::Text("pidfile")],
     // The arguments of a process lie in its own memory, for which the kernel may have to wait.
-    blocking: true,
+    runs: Runs::OnThread,
     title: "{target} runs",
     build,
 };
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let name = target.to_owned();
-    let min = options.parse("min", number)?;
     let max = options.parse("max", number)?;
     if let Some(pidfile) = options.take("pidfile")? {
-        if min.or(max).is_some() {
+        if max.is_some() || options.names().any(|name| name == "min") {
             return Err("pidfile names one process: it goes without min and max".to_owned());
         }
         let name = Some(name).filter(|name| !name.is_empty());
@@ -38,14 +35,14 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         return Err("name a program or a pidfile, as in process:nginx or process:#pidfile=/run/nginx.pid".to_owned());
     }
     // max=0 alone means that it must not run.
-    let min = min.unwrap_or(if max == Some(0) { 0 } else { 1 });
+    let min = options.parse_or("min", if max == Some(0) { "0" } else { "1" }, number)?;
     if let Some(max) = max.filter(|max| min > *max) {
         return Err(format!("no number is at least {min} and at most {max}"));
     }
     Ok(Box::new(move |_| match count(&name) {
-        Ok(found) => Finding {
-            perfdata: vec![Perfdata::new("processes", found as f64, "")],
-            ..Finding::from(verdict(&name, found, min, max))
+        Ok(count) => Finding {
+            perfdata: count.exact().map(|found| Perfdata::new("processes", found as f64, "")).into_iter().collect(),
+            ..Finding::from(count.verdict(&name, min, max))
         },
         Err(reason) => Finding::from(Err(reason)),
     }))
@@ -56,9 +53,10 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 ///
 /// # Errors
 ///
-/// `Fail` when there are fewer or more, `Error` when they cannot be counted.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
+/// `Fail` when there are fewer or more, `Error` when they cannot be counted, or those that we may not see would decide.
 pub fn assert_process(name: &str, min: usize, max: Option<usize>) -> Result {
-    verdict(name, count(name)?, min, max)
+    count(name)?.verdict(name, min, max)
 }
 
 /// Asserts that the process whose pid is in a file runs. With a name, that it is this program: the pid of a dead
@@ -66,13 +64,14 @@ pub fn assert_process(name: &str, min: usize, max: Option<usize>) -> Result {
 ///
 /// # Errors
 ///
-/// `Fail` when there is no such file, it has no pid, or the process is dead or another program; `Error` when the file
-/// cannot be read.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
+/// `Fail` when there is no such file, it has no pid of a process, or the process is dead or another program; `Error` when
+/// we may not see the file or the process.
 pub fn assert_pidfile(pidfile: impl AsRef<Path>, name: Option<&str>) -> Result {
     let pidfile = pidfile.as_ref();
     let fail =
         |got: String| Err(Reason::Fail(format!("expected {} to name a running process{got}", pidfile.display())));
-    let text = match fs::read_to_string(pidfile) {
+    let text = match filesystem::read_file(pidfile) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return fail(format!(": {error}")),
         Err(error) => return Err(Reason::Error(format!("cannot read {}: {error}", pidfile.display()))),
@@ -82,50 +81,104 @@ pub fn assert_pidfile(pidfile: impl AsRef<Path>, name: Option<&str>) -> Result {
         let shown: String = first.chars().take(40).collect();
         return fail(format!(", got {shown:?}, which is no pid"));
     };
-    match Stat::of(pid) {
-        None => fail(format!(", got {pid}, and there is none")),
-        Some(stat) if stat.is_dead() => fail(format!(", got {pid} ({}), which is dead and not reaped", stat.name)),
-        Some(stat) => match name {
-            Some(name) if !is_called(&stat, name) => fail(format!(" of {name}, got {pid}, which is {}", stat.name)),
-            Some(_) | None => Ok(()),
-        },
-    }
-}
-
-fn count(name: &str) -> Result<usize> {
-    let all = procfs::all().map_err(|error| Reason::Error(format!("cannot list processes in /proc: {error}")))?;
-    Ok(all.filter(|stat| !stat.is_dead() && is_called(stat, name)).count())
-}
-
-fn verdict(name: &str, found: usize, min: usize, max: Option<usize>) -> Result {
-    let expected = match max {
-        Some(max) if max == min => format!("{min}"),
-        Some(max) => format!("{min} to {max}"),
-        None => format!("at least {min}"),
+    let unseen = |why: String| Err(Reason::Error(format!("{} names {pid}, {why}", pidfile.display())));
+    let stat = match Stat::read(pid) {
+        Ok(Some(stat)) => stat,
+        Ok(None) if procfs::exists(pid) => return unseen("which exists, but /proc does not show it to us".to_owned()),
+        Ok(None) => return fail(format!(", got {pid}, and there is none")),
+        Err(error) => return unseen(format!("which /proc does not let us see: {error}")),
     };
-    if found >= min && max.is_none_or(|max| found <= max) {
-        return Ok(());
+    if stat.is_dead() {
+        return fail(format!(", got {pid} ({}), which is dead and not reaped", stat.name));
     }
-    Err(Reason::Fail(format!("expected {expected} running processes called {name:?}, got {found} in /proc")))
+    match procfs::process_of(pid) {
+        Ok(process) if process != pid => return fail(format!(", got {pid}, which is a thread of process {process}")),
+        Ok(_) => {}
+        Err(error) => return unseen(format!("whose status cannot be read: {error}")),
+    }
+    match name.map(|name| (name, is_called(&stat, name))) {
+        None | Some((_, Some(true))) => Ok(()),
+        Some((name, Some(false))) => fail(format!(" of {name}, got {pid}, which is {}", stat.name)),
+        Some((name, None)) => unseen(format!("which is {}, but we may not see whether its file is {name}", stat.name)),
+    }
 }
 
-fn is_called(stat: &Stat, name: &str) -> bool {
+/// How many processes run a program: those that do, and those of which we may not see whether they do.
+#[derive(Debug, PartialEq)]
+struct Count {
+    seen: usize,
+    unseen: usize,
+}
+
+fn count(name: &str) -> Result<Count> {
+    let cannot = |error: io::Error| Reason::Error(format!("cannot list processes in /proc: {error}"));
+    // Any number is left out.
+    let mut count = Count { seen: 0, unseen: if procfs::leaves_out().map_err(cannot)? { usize::MAX } else { 0 } };
+    for stat in procfs::listed().map_err(cannot)? {
+        match stat {
+            Ok(stat) if stat.is_dead() => {}
+            Ok(stat) => match is_called(&stat, name) {
+                Some(true) => count.seen += 1,
+                Some(false) => {}
+                None => count.unseen = count.unseen.saturating_add(1),
+            },
+            Err(_) => count.unseen = count.unseen.saturating_add(1),
+        }
+    }
+    Ok(count)
+}
+
+impl Count {
+    fn exact(&self) -> Option<usize> {
+        (self.unseen == 0).then_some(self.seen)
+    }
+
+    /// Decides only what those that we may not see could not change.
+    fn verdict(&self, name: &str, min: usize, max: Option<usize>) -> Result {
+        let expected = match max {
+            Some(max) if max == min => format!("{min}"),
+            Some(max) => format!("{min} to {max}"),
+            None => format!("at least {min}"),
+        };
+        let Count { seen, unseen } = *self;
+        let most = seen.saturating_add(unseen);
+        if seen >= min && max.is_none_or(|max| most <= max) {
+            return Ok(());
+        }
+        let got = format!("expected {expected} running processes called {name:?}, got {seen} in /proc");
+        if most < min || max.is_some_and(|max| seen > max) {
+            return Err(Reason::Fail(got));
+        }
+        Err(Reason::Error(format!(
+            "{got}, and there may be more that this user may not see: run hospital as their user or as root"
+        )))
+    }
+}
+
+/// Whether a process is this program; `None` when only its file, which we may not see, would tell.
+fn is_called(stat: &Stat, name: &str) -> Option<bool> {
     // The cheap test first: the others read more of each process.
     if stat.name == name {
-        return true;
+        return Some(true);
     }
     let arguments = procfs::arguments(stat.pid);
     let program = procfs::program(stat.pid);
-    let script = script::of(&stat.name, &arguments, program.as_deref());
-    [arguments.first().map(String::as_str), program.as_deref(), script]
-        .into_iter()
-        .flatten()
-        .any(|path| names(path, name))
+    let title = arguments.first().map(String::as_str);
+    let script = script::of(&stat.name, &arguments, program.as_deref().ok());
+    if [title, program.as_deref().ok(), script].into_iter().flatten().any(|path| names(path, name)) {
+        return Some(true);
+    }
+    let is_hidden = program.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    let is_alike = script::is_called_by_kernel(&stat.name, name) || title.is_some_and(|title| names(title, base(name)));
+    (!(name.contains('/') && is_hidden && is_alike)).then_some(false)
 }
 
-/// Whether a path, or what a process calls itself (`nginx: master process …`), names this program.
+/// Whether a path, or what a process calls itself (`nginx: master process …`, `puma 5.6.4 (tcp://…) [app]`), names this
+/// program.
 fn names(path: &str, name: &str) -> bool {
     let program = path.split_once(": ").map_or(path, |(program, _)| program);
+    // A path may have spaces.
+    let program = program.split(' ').next().filter(|word| !word.contains('/')).unwrap_or(program);
     program == name || (!name.contains('/') && base(program) == name)
 }
 
@@ -142,6 +195,7 @@ fn number(text: &str) -> std::result::Result<usize, String> {
 mod tests {
     use super::*;
     use crate::model::check::{Deadline, Status};
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::process::{Child, Command, Stdio};
     use std::time::{Duration, Instant};
@@ -210,10 +264,17 @@ mod tests {
             ("/usr/sbin/nginx", "nginx"),
             ("/usr/sbin/nginx", "/usr/sbin/nginx"),
             ("nginx: master process /usr/sbin/nginx", "nginx"),
+            ("/opt/my shop/bin/shop", "shop"),
+            ("puma 5.6.4 (tcp://0.0.0.0:3000) [app]", "puma"),
         ] {
             assert!(names(path, name), "{path} {name}");
         }
-        for (path, name) in [("nginx-debug", "nginx"), ("/opt/nginx", "/usr/sbin/nginx"), ("/nginx/x", "nginx")] {
+        for (path, name) in [
+            ("nginx-debug", "nginx"),
+            ("/opt/nginx", "/usr/sbin/nginx"),
+            ("/nginx/x", "nginx"),
+            ("puma 5.6.4 [app]", "[app]"),
+        ] {
             assert!(!names(path, name), "{path} {name}");
         }
     }
@@ -297,6 +358,54 @@ mod tests {
         }
         says(&found("", &[("pidfile", "/no/such.pid")]), Status::Fail, "No such file");
         says(&found("", &[("pidfile", "/proc")]), Status::Error, "cannot read /proc");
+    }
+
+    #[test]
+    fn what_may_not_be_seen_decides_nothing() {
+        let verdict = |seen, unseen, min, max| match (Count { seen, unseen }).verdict("x", min, max) {
+            Ok(()) => "pass",
+            Err(Reason::Fail(_)) => "fail",
+            Err(_) => "error",
+        };
+        for (seen, unseen, min, max, expected) in [
+            (1, usize::MAX, 1, None, "pass"),
+            (0, usize::MAX, 1, None, "error"),
+            (0, 1, 0, Some(0), "error"),
+            (1, 1, 0, Some(0), "fail"),
+            (1, 1, 3, None, "fail"),
+            (1, 1, 2, None, "error"),
+            (1, 1, 1, Some(2), "pass"),
+            (1, 2, 1, Some(2), "error"),
+        ] {
+            assert_eq!(verdict(seen, unseen, min, max), expected, "{seen} {unseen} {min} {max:?}");
+        }
+    }
+
+    #[test]
+    fn a_thread_in_a_pidfile_is_not_a_process() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (_hold, held) = std::sync::mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            let link = fs::read_link("/proc/thread-self").expect("/proc is mounted");
+            tell.send(link.file_name().expect("it has one").display().to_string()).expect("it is awaited");
+            let _ = held.recv();
+        });
+        let folder = tempfile::tempdir().expect("there is room");
+        let pidfile = folder.path().join("x.pid").display().to_string();
+        fs::write(&pidfile, told.recv().expect("it is told")).expect("there is room");
+        says(&found("", &[("pidfile", &pidfile)]), Status::Fail, "which is a thread of process ");
+    }
+
+    #[test]
+    fn a_pidfile_of_somebody_elses_making_is_not_read_for_ever() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let fifo = folder.path().join("fifo").display().to_string();
+        assert!(Command::new("mkfifo").arg(&fifo).status().expect("coreutils are there").success());
+        let sparse = folder.path().join("sparse").display().to_string();
+        fs::File::create(&sparse).and_then(|file| file.set_len(6 << 30)).expect("it takes no room");
+        says(&found("", &[("pidfile", &fifo)]), Status::Error, "it is not a regular file");
+        says(&found("", &[("pidfile", "/dev/zero")]), Status::Error, "it is not a regular file");
+        says(&found("", &[("pidfile", &sparse)]), Status::Error, "it is larger than 1 MiB");
     }
 
     #[test]

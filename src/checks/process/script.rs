@@ -29,14 +29,17 @@ pub(super) fn of<'a>(called: &str, arguments: &'a [String], program: Option<&str
     let (first, rest) = arguments.split_first()?;
     let behind_options = rest.iter().find(|argument| !argument.starts_with('-'));
     // So the kernel calls it that was started as a file, and has given that file to what stands behind its `#!`.
-    let by_kernel = |script: &&String| {
-        let name = base(script).as_bytes();
-        called.as_bytes() == &name[..name.len().min(LONGEST_CALLED)]
-    };
+    let by_kernel = |script: &&String| is_called_by_kernel(called, script);
     match behind_options.filter(by_kernel) {
         Some(script) => Some(script),
         None => family(first).or_else(|| family(program?))?.script(rest),
     }
+}
+
+/// Whether the kernel would call a process so that was started from this file.
+pub(super) fn is_called_by_kernel(called: &str, path: &str) -> bool {
+    let name = base(path).as_bytes();
+    called.as_bytes() == &name[..name.len().min(LONGEST_CALLED)]
 }
 
 /// The family of an interpreter of any version, as in `/usr/bin/python3.11`.

@@ -4,116 +4,78 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use regex_lite::Regex;
-use socket2::SockRef;
-
+use super::pattern::Pattern;
 use super::secrets::Secrets;
-use crate::checks::Options;
-use crate::checks::excerpt;
-use crate::checks::patience;
-use crate::checks::since;
-use crate::model::check::{Deadline, Reason, Result};
+use super::timed::{Timed, reason, spoken};
+use crate::checks::{Opt, Options, excerpt, since};
+use crate::model::check::{Reason, Result};
 
-/// How much of an answer is read before giving up.
-const LONGEST_ANSWER: usize = 64 * 1024;
+/// How much of an answer is kept, to show its beginning.
+const KEPT: usize = 16 * 1024;
 
 /// What to send and what to expect; by default nothing.
 #[derive(Debug, Default)]
 pub(in crate::checks) struct Exchange {
     send: Option<Vec<u8>>,
-    expected: Option<Regex>,
+    expected: Option<Pattern>,
     hidden: Secrets,
 }
 
 impl Exchange {
     /// The names of the options that describe an exchange.
-    pub(in crate::checks) const OPTIONS: &[&str] = &["send", "match"];
+    pub(in crate::checks) const OPTIONS: &[Opt] = &[Opt::Bytes("send"), Opt::Text("match")];
 
     pub(in crate::checks) fn take(options: &mut Options) -> std::result::Result<Exchange, String> {
         Ok(Exchange {
             send: options.take_one("send")?,
-            expected: options.parse("match", Regex::new)?,
+            expected: options.parse("match", str::parse)?,
             hidden: options.hidden(),
         })
     }
 
+    /// Whether something has to come back.
+    pub(in crate::checks) fn wants_answer(&self) -> bool {
+        self.expected.is_some()
+    }
+
     /// Sends, and reads until the answer matches. `whom` names the other side in messages.
-    pub(in crate::checks) fn run(&self, stream: impl Read + Write + AsFd, whom: &str, deadline: Deadline) -> Result {
+    pub(in crate::checks) fn run(&self, mut stream: Timed<impl Read + Write + AsFd>, whom: &str) -> Result {
         let began = Instant::now();
-        let mut stream = Bounded { stream, deadline };
         if let Some(bytes) = &self.send {
             stream.write_all(bytes).map_err(|error| {
-                Reason::Fail(format!("expected {whom} to take what is sent: {} ({})", spoken(&error), since(began)))
+                reason(&error, format!("expected {whom} to take what is sent: {} ({})", spoken(&error), since(began)))
             })?;
         }
         let Some(expected) = &self.expected else { return Ok(()) };
-        let mut answer = Vec::new();
+        // Not its fault: it says so much, or the expression takes so long.
+        let too_much = |_| {
+            let what = format!("there was no time to look for {:?} in all that {whom} says", expected.as_str());
+            Reason::Error(format!("{what} ({})", since(began)))
+        };
+        let mut search = expected.search(stream.deadline());
+        let (mut beginning, mut total) = (Vec::new(), 0);
         let mut buffer = [0; 4096];
         let ended = loop {
-            match stream.read(&mut buffer) {
+            let part = match stream.read(&mut buffer) {
+                Ok(0) if search.finish().map_err(too_much)? => return Ok(()),
                 Ok(0) => break "then it closed the connection".to_owned(),
-                Ok(count) => answer.extend_from_slice(&buffer[..count]),
-                // A check in Rust may run in a thread that signals come to.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(count) => &buffer[..count],
                 Err(error) => break format!("then {}", spoken(&error)),
-            }
-            if expected.is_match(&String::from_utf8_lossy(&answer)) {
+            };
+            if search.feed(part).map_err(too_much)? {
                 return Ok(());
             }
-            if answer.len() > LONGEST_ANSWER {
-                break "and still more".to_owned();
+            if stream.is_over() {
+                return Err(too_much(io::ErrorKind::TimedOut.into()));
             }
+            total += part.len();
+            beginning.extend_from_slice(&part[..part.len().min(KEPT - beginning.len())]);
         };
-        let got = match answer.is_empty() {
-            true => "nothing".to_owned(),
-            false => excerpt(&String::from_utf8_lossy(&answer), &self.hidden),
-        };
+        let got = if total == 0 { "nothing".to_owned() } else { excerpt(&beginning, total, &self.hidden) };
         Err(Reason::Fail(format!(
             "expected {whom} to say something that matches {:?}: got {got}, {ended} ({})",
             expected.as_str(),
             since(began)
         )))
-    }
-}
-
-/// A stream whose reads and writes all end by a deadline.
-pub(in crate::checks) struct Bounded<S> {
-    pub(in crate::checks) stream: S,
-    pub(in crate::checks) deadline: Deadline,
-}
-
-impl<S: Read + AsFd> Read for Bounded<S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        SockRef::from(&self.stream).set_read_timeout(Some(self.left()?))?;
-        self.stream.read(buffer)
-    }
-}
-
-impl<S: Write + AsFd> Write for Bounded<S> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        SockRef::from(&self.stream).set_write_timeout(Some(self.left()?))?;
-        self.stream.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
-    }
-}
-
-impl<S> Bounded<S> {
-    fn left(&self) -> io::Result<std::time::Duration> {
-        match self.deadline.remaining(Instant::now()) {
-            left if left.is_zero() => Err(io::ErrorKind::TimedOut.into()),
-            _ => Ok(patience(self.deadline)),
-        }
-    }
-}
-
-/// The error of a stream, as a person says it.
-pub(in crate::checks) fn spoken(error: &io::Error) -> String {
-    match error.kind() {
-        // The name of a timeout depends on the system.
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "nothing came in time".to_owned(),
-        _ => error.to_string(),
     }
 }

@@ -3,9 +3,14 @@
 pub(super) mod exchange;
 pub(super) mod options;
 pub(crate) mod ownership;
+pub(super) mod pattern;
+pub(super) mod program;
 pub(crate) mod secrets;
 pub(super) mod target;
 #[cfg(all(test, feature = "http"))]
 pub(super) mod testing;
+pub(super) mod timed;
+#[cfg(feature = "tls")]
+pub(super) mod tls;
 #[cfg(feature = "tls")]
 pub(super) mod tls_roots;

@@ -9,6 +9,9 @@ pub struct Options {
     /// The values are text, except those of an option that takes any bytes.
     pairs: Vec<(String, Vec<u8>)>,
     hidden: Secrets,
+    /// What was taken out, defaults included.
+    taken: Vec<(String, String)>,
+    notes: Vec<String>,
 }
 
 impl Options {
@@ -21,7 +24,7 @@ impl Options {
 
     /// These options, whose values may be any bytes.
     pub(crate) fn of_bytes(pairs: Vec<(String, Vec<u8>)>) -> Options {
-        Options { pairs, hidden: Secrets::default() }
+        Options { pairs, ..Options::default() }
     }
 
     /// Keeps these secrets out of all quotations from what a check receives.
@@ -45,9 +48,9 @@ impl Options {
         self.pairs.iter().filter(move |(name, _)| name == key).filter_map(|(_, value)| str::from_utf8(value).ok())
     }
 
-    /// Whether all values are text, except those of one option.
-    pub(crate) fn are_text_but_for(&self, key: &str) -> bool {
-        self.pairs.iter().all(|(name, value)| name == key || str::from_utf8(value).is_ok())
+    /// Whether all values are text, except those of options that may be `any` bytes.
+    pub(crate) fn are_text_but_for(&self, any: impl Fn(&str) -> bool) -> bool {
+        self.pairs.iter().all(|(name, value)| any(name) || str::from_utf8(value).is_ok())
     }
 
     /// Adds more options.
@@ -60,8 +63,24 @@ impl Options {
         self.take_bytes(key).iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect()
     }
 
+    /// The same for an option that is `default` unless it is given.
+    pub fn take_all_or(&mut self, key: &str, default: &str) -> Vec<String> {
+        self.default_to(key, default);
+        self.take_all(key)
+    }
+
+    fn default_to(&mut self, key: &str, default: &str) {
+        if !self.names().any(|name| name == key) {
+            self.extend([(key.to_owned(), default.to_owned())]);
+        }
+    }
+
     fn take_bytes(&mut self, key: &str) -> Vec<Vec<u8>> {
-        self.pairs.extract_if(.., |(name, _)| name == key).map(|(_, value)| value).collect()
+        let values: Vec<_> = self.pairs.extract_if(.., |(name, _)| name == key).map(|(_, value)| value).collect();
+        if !values.is_empty() {
+            self.taken.push((key.to_owned(), String::from_utf8_lossy(&values.join(&b',')).into_owned()));
+        }
+        values
     }
 
     /// Takes out the value of an option that may be given once.
@@ -97,6 +116,36 @@ impl Options {
             None => Ok(None),
             Some(value) => parse(&value).map(Some).map_err(|error| format!("option {key}={value:?}: {error}")),
         }
+    }
+
+    /// Takes out an option that is `default` unless it is given.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Options::parse`].
+    pub fn parse_or<T, E: std::fmt::Display>(
+        &mut self,
+        key: &str,
+        default: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<T, String> {
+        self.default_to(key, default);
+        Ok(self.parse(key, parse)?.expect("it is given by now"))
+    }
+
+    /// What was taken out, with the defaults of what was not given; several values of one option are one with commas.
+    pub fn taken(&self) -> &[(String, String)] {
+        &self.taken
+    }
+
+    /// Notes what is allowed and yet looks like a mistake, in one line.
+    pub fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    /// Takes out the notes.
+    pub(crate) fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 
     /// Takes out an option that is on or off: `#insecure` and `#insecure=true` mean the same.

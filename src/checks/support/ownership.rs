@@ -5,26 +5,29 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::error::Error;
-use crate::os::identity;
+use crate::os::{filesystem, identity};
 
 /// Refuses a folder, file or executable that others may write to: they could make us run what they like.
 pub(crate) fn verify(path: &Path, metadata: &Metadata) -> Result<(), Error> {
-    judge(path, metadata.uid(), metadata.mode(), identity::effective_user())
+    objection_of(path, metadata).map_or(Ok(()), |why| Err(refusal(path, &why)))
 }
 
 /// What is wrong with a program that is about to be run, if it exists.
 pub(in crate::checks) fn objection_to(program: &Path) -> Option<String> {
-    let metadata = program.metadata().ok()?;
-    objection(metadata.uid(), metadata.mode(), identity::effective_user())
+    objection_of(program, &program.metadata().ok()?)
 }
 
-fn judge(path: &Path, owner: u32, mode: u32, us: u32) -> Result<(), Error> {
-    objection(owner, mode, us).map_or(Ok(()), |why| {
-        Err(Error::Unsafe(format!(
-            "{}: refused, because {why}: let only root or the user of hospital own it, and `chmod go-w` it",
-            path.display()
-        )))
-    })
+fn objection_of(path: &Path, metadata: &Metadata) -> Option<String> {
+    // A volume of Kubernetes has the mode 0777, and nobody in the container can write to it.
+    let mode = if filesystem::is_read_only(path) { metadata.mode() & !0o222 } else { metadata.mode() };
+    objection(metadata.uid(), mode, identity::effective_user())
+}
+
+fn refusal(path: &Path, why: &str) -> Error {
+    Error::Unsafe(format!(
+        "{}: refused, because {why}: let only root or the user of hospital own it, and `chmod go-w` it",
+        path.display()
+    ))
 }
 
 /// What is wrong with the owner and the mode of a file, for us. The sticky bit does not help: it prevents others from
@@ -68,7 +71,8 @@ mod tests {
 
     #[test]
     fn the_refusal_says_what_to_do_and_has_its_own_exit_code() {
-        let error = judge(Path::new("/srv/checks"), 0, 0o41777, 0).expect_err("anybody may write there");
+        let why = objection(0, 0o41777, 0).expect("anybody may write there");
+        let error = refusal(Path::new("/srv/checks"), &why);
         assert_eq!(error.code(), 5);
         assert_eq!(
             error.to_string(),

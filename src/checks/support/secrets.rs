@@ -9,6 +9,9 @@ const HIDDEN: &str = "***";
 const SECRET_WORDS: [&str; 11] =
     ["auth", "cookie", "credential", "jwt", "key", "pass", "pwd", "secret", "session", "sig", "token"];
 
+/// The same where the name is one of these, which are parts of harmless words.
+const SECRET_NAMES: [&str; 4] = ["code", "otp", "pw", "sid"];
+
 /// Header fields that reveal nothing; the value of any other is hidden.
 const PUBLIC_FIELDS: [&str; 9] = [
     "accept",
@@ -25,20 +28,20 @@ const PUBLIC_FIELDS: [&str; 9] = [
 /// Shorter secrets are not searched for in texts: they would be found everywhere.
 const SHORTEST: usize = 3;
 
-/// The target without `user:password@`, and with `***` for each value in its query that looks secret.
+/// The target without `user:password@`, and with `***` for each value in it that looks secret.
 pub(crate) fn shown(target: &str) -> String {
-    let parts = Parts::of(target);
-    let mut shown = format!("{}{}", parts.slashes, parts.head);
-    let mut separator = '?';
-    for item in parts.query.into_iter().flat_map(|query| query.split('&')) {
-        shown.push(separator);
-        match item.split_once('=') {
-            Some((key, _)) if is_secret(key) => shown.push_str(&format!("{key}={HIDDEN}")),
-            _ => shown.push_str(item),
-        }
-        separator = '&';
-    }
-    shown
+    let Parts { slashes, head, query, fragment, .. } = Parts::of(target);
+    let after = |mark: char, items: Option<&str>| items.map(|items| format!("{mark}{}", shown_items(items, '&')));
+    let (query, fragment) = (after('?', query).unwrap_or_default(), after('#', fragment).unwrap_or_default());
+    format!("{slashes}{}{query}{fragment}", shown_items(head, ';'))
+}
+
+fn shown_items(items: &str, separator: char) -> String {
+    let shown = items.split(separator).map(|item| match item.split_once('=') {
+        Some((key, value)) if is_secret(key, value) => format!("{key}={HIDDEN}"),
+        Some(_) | None => item.to_owned(),
+    });
+    shown.collect::<Vec<_>>().join(&separator.to_string())
 }
 
 /// The secrets in a target, to be kept out of every text about it.
@@ -51,12 +54,13 @@ impl Secrets {
         let parts = Parts::of(target);
         // A user without a password may well be a token.
         let user = parts.user.map(|user| user.split_once(':').map_or(user, |(_, password)| password));
-        let query = parts.query.into_iter().flat_map(|query| query.split('&'));
-        let tokens = query.filter_map(|item| item.split_once('=')).filter(|(key, _)| is_secret(key));
+        let items = parts.query.into_iter().chain(parts.fragment).flat_map(|items| items.split('&'));
+        let items = items.chain(parts.head.split(';')).filter_map(|item| item.split_once('='));
+        let tokens = items.filter(|(key, value)| is_secret(key, value)).map(|(_, value)| value);
         let mut secrets = Secrets::default();
-        for secret in user.into_iter().chain(parts.user).chain(tokens.map(|(_, value)| value)) {
-            secrets.add(secret);
-            secrets.add(&percent_decode_str(secret).decode_utf8_lossy());
+        for secret in user.into_iter().chain(parts.user).chain(tokens) {
+            secrets.add_with_login(secret);
+            secrets.add_with_login(&percent_decode_str(secret).decode_utf8_lossy());
         }
         #[cfg(feature = "http")]
         if let Some(user) = parts.user {
@@ -77,9 +81,19 @@ impl Secrets {
 
     /// Adds the values of variables (`NAME=VALUE`) whose names look secret.
     pub(crate) fn and_variables<'a>(mut self, variables: impl Iterator<Item = &'a str>) -> Secrets {
-        let values = variables.filter_map(|variable| variable.split_once('=')).filter(|(name, _)| is_secret(name));
-        values.for_each(|(_, value)| self.add(value));
+        let variables = variables.filter_map(|variable| variable.split_once('='));
+        let values = variables.filter(|(name, value)| is_secret(name, value)).map(|(_, value)| value);
+        values.for_each(|value| self.add_with_login(value));
         self
+    }
+
+    /// Adds a secret, and what is secret within it if it is a URL.
+    fn add_with_login(&mut self, secret: &str) {
+        self.add(secret);
+        if let Some(user) = login(secret) {
+            self.add(user);
+            self.add(user.split_once(':').map_or(user, |(_, password)| password));
+        }
     }
 
     /// Adds one secret, both as it is and as messages quote it. The longest come first, so that none is cut by another
@@ -147,9 +161,10 @@ pub(crate) fn is_ambiguous(name: &str) -> bool {
 /// Splits a target from its `user:password`, if it has that.
 #[cfg(feature = "http")]
 pub(crate) fn without_user(target: &str) -> (String, Option<&str>) {
-    let Parts { slashes, user, head, query } = Parts::of(target);
+    let Parts { slashes, user, head, query, fragment } = Parts::of(target);
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-    (format!("{slashes}{head}{query}"), user)
+    let fragment = fragment.map(|fragment| format!("#{fragment}")).unwrap_or_default();
+    (format!("{slashes}{head}{query}{fragment}"), user)
 }
 
 struct Parts<'a> {
@@ -157,10 +172,12 @@ struct Parts<'a> {
     user: Option<&'a str>,
     head: &'a str,
     query: Option<&'a str>,
+    /// Of a URL that a server names; in a name, options stand there.
+    fragment: Option<&'a str>,
 }
 
-impl Parts<'_> {
-    fn of(target: &str) -> Parts<'_> {
+impl<'a> Parts<'a> {
+    fn of(target: &'a str) -> Parts<'a> {
         let (slashes, rest) = match target.strip_prefix("//") {
             Some(rest) => (&target[..2], rest),
             None => ("", target),
@@ -170,14 +187,25 @@ impl Parts<'_> {
             Some(at) if at > 0 => (Some(&rest[..at]), &rest[at + 1..]),
             _ => (None, rest),
         };
-        let (head, query) = rest.split_once('?').map_or((rest, None), |(head, query)| (head, Some(query)));
-        Parts { slashes, user, head, query }
+        let split = |text: &'a str, mark| text.split_once(mark).map_or((text, None), |(text, rest)| (text, Some(rest)));
+        let (rest, fragment) = split(rest, '#');
+        let (head, query) = split(rest, '?');
+        Parts { slashes, user, head, query, fragment }
     }
 }
 
-fn is_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
+fn is_secret(key: &str, value: &str) -> bool {
+    let key = percent_decode_str(key).decode_utf8_lossy().to_ascii_lowercase();
     SECRET_WORDS.iter().any(|word| key.contains(word))
+        || SECRET_NAMES.contains(&&*key)
+        || login(&percent_decode_str(value).decode_utf8_lossy()).is_some()
+}
+
+/// The user and the password in a URL, as in `postgres://user:password@db/shop`.
+fn login(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    authority.rsplit_once('@').map(|(user, _)| user)
 }
 
 #[cfg(test)]
@@ -207,6 +235,13 @@ mod tests {
             ("/usr/lib/a@b", "/usr/lib/a@b"),
             ("//user:pa/ss@shop/", "//shop/"),
             ("//user:pa?ss@shop/", "//shop/"),
+            ("//shop/in;jsessionid=abc?x=1", "//shop/in;jsessionid=***?x=1"),
+            ("//shop/?access_token=abc&code=123&pw=x&zip=8000", "//shop/?access_token=***&code=***&pw=***&zip=8000"),
+            ("//shop/?api%5Ftoken=abc&p%77=x", "//shop/?api%5Ftoken=***&p%77=***"),
+            ("//shop/#access_token=abc&state=1", "//shop/#access_token=***&state=1"),
+            ("//shop/?x=1#code=abc", "//shop/?x=1#code=***"),
+            ("//shop/?db=postgres://user:pw@db/shop&x=http://db/", "//shop/?db=***&x=http://db/"),
+            ("//shop/?db=postgres%3A%2F%2Fuser:pw%40db", "//shop/?db=***"),
         ] {
             assert_eq!(shown(target), expected, "{target}");
         }
@@ -217,6 +252,10 @@ mod tests {
         let secrets = Secrets::of("//user:p%40ss@shop/?key=abcdef");
         assert_eq!(secrets.scrub("p@ss, p%40ss and abcdef for user"), "***, *** and *** for user");
         assert!(Secrets::of("//shop/?deep=1").is_empty());
+        let secrets = Secrets::of("//shop/?db=postgres://user:sekret@db");
+        assert_eq!(secrets.scrub("cannot sign in with sekret"), "cannot sign in with ***");
+        let secrets = Secrets::default().and_variables(["DATABASE_URL=postgres://user:sekret@db"].into_iter());
+        assert_eq!(secrets.scrub("postgres://user:sekret@db: no sekret"), "***: no ***");
     }
 
     #[test]

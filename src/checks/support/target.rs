@@ -1,8 +1,7 @@
 //! `HOST:PORT`, and its addresses.
 
-use std::fmt;
-use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::{fmt, io};
 
 /// A host, by name or address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +28,14 @@ impl Endpoint {
             },
         };
         let is_host = !host.is_empty() && !host.contains(['/', '@', '?']) && !host.contains(char::is_whitespace);
-        is_host.then(|| Endpoint { host: host.to_owned(), port })
+        // In a URL, the % before the zone of an address is itself encoded (RFC 6874).
+        is_host.then(|| Endpoint { host: host.replace("%25", "%"), port })
+    }
+
+    /// The host without a zone, which matters to this host only.
+    #[cfg(feature = "tls")]
+    pub(in crate::checks) fn name(&self) -> &str {
+        self.host.split('%').next().unwrap_or_default()
     }
 
     /// Every address of the host. The error names the host.
@@ -75,6 +81,8 @@ mod tests {
             ("[::1]:80", None, Some("[::1]:80")),
             ("[::1]", Some(443), Some("[::1]:443")),
             ("::1", Some(443), Some("[::1]:443")),
+            ("[fe80::1%25eth0]:80", None, Some("[fe80::1%eth0]:80")),
+            ("[fe80::1%eth0]:80", None, Some("[fe80::1%eth0]:80")),
             ("db", None, None),
             ("::1", None, None),
             ("db:", None, None),

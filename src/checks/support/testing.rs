@@ -51,7 +51,8 @@ pub(in crate::checks) mod tls {
     use std::sync::Arc;
     use std::time::SystemTime;
 
-    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+    use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
+    use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
     use rustls::sign::{CertifiedKey, SingleCertAndKey};
     use rustls::{ALL_VERSIONS, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
@@ -66,14 +67,26 @@ pub(in crate::checks) mod tls {
 
     impl Authority {
         pub(in crate::checks) fn new() -> Authority {
+            Authority::valid(-1, 3650)
+        }
+
+        /// One whose own certificate is valid between two days, counted from now.
+        pub(in crate::checks) fn valid(from: i64, until: i64) -> Authority {
             let key = KeyPair::generate().expect("a key");
-            let mut params = CertificateParams::new(Vec::new()).expect("no names are good names");
+            let mut params = params(from, until);
+            params.subject_alt_names.clear();
+            params.distinguished_name = DistinguishedName::new();
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             params.distinguished_name.push(DnType::CommonName, "Test authority");
             let mut file = NamedTempFile::new().expect("a file for the test");
             let pem = params.self_signed(&key).expect("it can sign").pem();
             file.write_all(pem.as_bytes()).expect("the file is ours");
             Authority { issuer: Issuer::new(params, key), file }
+        }
+
+        /// Its own certificate.
+        pub(in crate::checks) fn own(&self) -> CertificateDer<'static> {
+            CertificateDer::from_pem_file(self.path()).expect("it was written")
         }
 
         pub(in crate::checks) fn path(&self) -> &str {
@@ -109,7 +122,7 @@ pub(in crate::checks) mod tls {
         key: &KeyPair,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Arc<ServerConfig> {
-        let provider = super::super::tls_roots::provider();
+        let provider = super::super::tls::provider();
         let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
         let key = provider.key_provider.load_private_key(key).expect("the provider knows the algorithm");
         let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));

@@ -5,10 +5,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 use nix::sys::stat::{SFlag, fstat};
 use socket2::{Domain, Socket, Type};
 
-use super::Listener;
-use super::Owner;
-use super::prepare;
-use super::shown;
+use super::{Listener, Owner, prepare, shown};
 use crate::error::Error;
 use crate::os::descriptors;
 

@@ -8,12 +8,7 @@ use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::FileOwner;
-use super::Listener;
-use super::Owner;
-use super::SocketFile;
-use super::prepare;
-use super::shown;
+use super::{FileOwner, Listener, Owner, SocketFile, prepare, shown};
 use crate::error::Error;
 use crate::os::filesystem::open_locked;
 

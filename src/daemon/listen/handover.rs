@@ -6,10 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Listener;
-use super::Owner;
-use super::SocketFile;
-use super::adopt;
+use super::{Listener, Owner, SocketFile, adopt};
 use crate::error::Error;
 use crate::os::descriptors;
 

@@ -4,12 +4,11 @@ mod adopt;
 mod bind;
 mod handover;
 
-use std::fmt;
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::{fmt, io};
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::os::descriptors::{own_pipe, write_from_background, write_if_ready};
-use crate::os::filesystem::FileOwner;
-use crate::os::filesystem::open_log;
+use crate::os::filesystem::{FileOwner, open_log};
 
 /// A standard stream.
 #[derive(Clone, Copy)]

@@ -4,6 +4,7 @@
 pub(crate) mod command;
 mod deaths;
 pub(crate) mod fleet;
+pub(crate) mod handled;
 mod orphan_reaper;
 mod pidfile;
 mod state;
@@ -15,7 +16,7 @@ use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::worker::Post;
+use super::worker::WorkerContext;
 use crate::config::Given;
 use crate::daemon::generation::Plan;
 use crate::daemon::listen::{self, Listener};
@@ -24,11 +25,9 @@ use crate::daemon::shared::scoreboard::{SLOTS, Scoreboard};
 use crate::daemon::shared::snapshot::Snapshot;
 use crate::error::Error;
 use crate::os::cgroup::OomKills;
-use crate::os::descriptors;
-use crate::os::memory;
 use crate::os::process::{self, Forked};
 use crate::os::signals::{self, Inbox, Signal};
-use crate::os::{systemd, tree};
+use crate::os::{descriptors, memory, systemd, tree};
 use command::Command;
 use fleet::{Action, End, Event, Fleet, Generation, Pid, Slot, Timing};
 use pidfile::PidFile;
@@ -43,7 +42,7 @@ pub(crate) enum Ended {
     /// This is the master, and it is done.
     Stopped(u8),
     /// This is a forked worker. Everything that belongs to the master is closed; this is the worker's task.
-    Forked(Box<Post>),
+    Forked(Box<WorkerContext>),
 }
 
 /// The master process.
@@ -94,7 +93,7 @@ impl Master {
             Some(inheritance) => listen::inherit(&inheritance.sockets, settings.sockets.backlog)?,
             None => listen::open(&settings.addresses(), settings.sockets.backlog, plan.identity.owner())?,
         };
-        let handled = command::SIGNALS.iter().map(|(name, _)| signal(name));
+        let handled = handled::SIGNALS.map(|(signal, _)| signal);
         let signals = Inbox::new(handled).map_err(cannot("cannot install signal handlers"))?;
         signals::unblock_all().map_err(cannot("cannot unblock signals"))?;
         let pidfile = succession::pidfile(&plan, inheritance.as_ref())
@@ -142,7 +141,7 @@ impl Master {
                     match self.perform(action) {
                         Flow::On(more) => results.extend(more),
                         Flow::Worker { slot, generation, master } => {
-                            return Ok(Ended::Forked(Box::new(self.into_post(slot, generation, master))));
+                            return Ok(Ended::Forked(Box::new(self.into_context(slot, generation, master))));
                         }
                         Flow::End(code) => return Ok(self.end(code)),
                     }
@@ -168,7 +167,7 @@ impl Master {
         events.extend(self.succession_event());
         let on_terminal = descriptors::on_terminal();
         for signal in self.signals.take() {
-            match command::named(signal.as_str()) {
+            match handled::command(signal) {
                 // A terminal sends WINCH whenever its window changes.
                 Some(Command::Pause) if on_terminal => {}
                 Some(command) => {
@@ -272,8 +271,8 @@ impl Master {
     }
 
     /// In the child: keeps what belongs to a worker, and by dropping the rest closes what belongs to the master.
-    fn into_post(mut self, slot: usize, generation: Generation, master: i32) -> Post {
-        Post {
+    fn into_context(mut self, slot: usize, generation: Generation, master: i32) -> WorkerContext {
+        WorkerContext {
             slot,
             master,
             generation,
@@ -283,7 +282,7 @@ impl Master {
             snapshot: self.snapshot,
             in_flight: self.in_flight,
             lifeline: self.lifeline.0,
-            bell: self.bell.1,
+            wake_master: self.bell.1,
         }
     }
 
@@ -352,7 +351,7 @@ impl Master {
                 tracing::warn!("changed from {before} to {after}: that takes {taken_by}");
             }
         }
-        new.configuration.warn_of_unheeded();
+        new.warn();
     }
 
     // --- the beginning and the end -----------------------------------------------------------------
@@ -390,10 +389,6 @@ fn timing(plan: &Plan) -> Timing {
         // Twice as often as the watchdog demands, as sd_watchdog_enabled(3) advises.
         watchdog: systemd::watchdog().map(|period| period / 2).filter(|period| *period > Duration::ZERO),
     }
-}
-
-fn signal(name: &str) -> Signal {
-    format!("SIG{name}").parse().expect("the table of commands names signals that there are")
 }
 
 fn send(pid: Pid, signal: Signal) {

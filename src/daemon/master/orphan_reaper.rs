@@ -7,9 +7,8 @@ use std::process::ExitStatus;
 
 use super::Master;
 use super::fleet::Generation;
-use crate::os::process;
 use crate::os::signals::Signal;
-use crate::os::tree;
+use crate::os::{process, tree};
 
 impl Master {
     /// Makes sure that there is an orphan reaper, if the checks of this generation may start programs.

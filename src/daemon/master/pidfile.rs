@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::os::filesystem::{open_locked, stands_at};
+use crate::os::filesystem::{open_locked, read_file, stands_at};
 
 /// A pidfile that this process holds. The lock ends with the process, however that ends.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl PidFile {
                 return unwritable(error);
             }
             // Only for the message: if the file is empty, it says "another process".
-            let holder = std::fs::read_to_string(path).unwrap_or_default();
+            let holder = read_file(path).unwrap_or_default();
             let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
             refuse(format!("a running server holds it ({holder}): stop that one, or choose another file"))
         })?;
@@ -55,7 +55,7 @@ impl PidFile {
 
     /// Whether it still contains our pid.
     pub(super) fn is_mine(&self) -> bool {
-        std::fs::read_to_string(&self.path).is_ok_and(|text| text.trim() == std::process::id().to_string())
+        read_file(&self.path).is_ok_and(|text| text.trim() == std::process::id().to_string())
     }
 
     /// Writes our pid into it.

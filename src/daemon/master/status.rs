@@ -4,10 +4,8 @@ use std::fs::File;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::Master;
-use super::PidFile;
 use super::fleet::Slot;
-use super::succession;
+use super::{Master, PidFile, succession};
 use crate::error::Error;
 use crate::os::{clock, descriptors, procfs, systemd};
 

@@ -11,20 +11,15 @@ use std::process::{Command, ExitStatus};
 
 use serde::{Deserialize, Serialize};
 
-use super::Master;
-use super::Plan;
-use super::cannot;
 use super::fleet::{Event, Generation, Pid};
 use super::pidfile::PidFile;
-use super::send;
+use super::{Master, Plan, cannot, send};
 use crate::config::{Given, SUCCESSION};
 use crate::daemon::listen::{self, Bequest, Listener};
 use crate::error::Error;
 use crate::model::duration;
-use crate::os::descriptors;
-use crate::os::process;
 use crate::os::signals::Signal;
-use crate::os::systemd;
+use crate::os::{descriptors, process, systemd};
 
 /// What a new master takes over.
 #[derive(Debug, Serialize, Deserialize)]

@@ -12,20 +12,25 @@ use mio::{Interest, Registry, Token};
 use slab::Slab;
 use socket2::Socket;
 
-use hospital_http::{Connection, Patience};
+use hospital_http::{Connection, Patience, Reader, Step, Stream};
 
 /// How many connection objects are kept for the next clients.
 const SPARE: usize = 64;
 
 /// A connected client.
 pub(super) struct Client {
-    socket: Socket,
     pub(super) connection: Connection,
+    stream: ClientStream,
     /// What mio watches it for. `None`: it has not had to wait yet.
     watched: Option<Interest>,
-    input: Input,
     /// The earliest entry for it in the heap of timers.
     timer: Option<Instant>,
+}
+
+/// Its socket.
+struct ClientStream {
+    socket: Socket,
+    input: Input,
 }
 
 /// What to expect of a read.
@@ -37,15 +42,6 @@ enum Input {
     Empty,
     /// The client's end follows its last byte and will not be an event of its own.
     Ending,
-}
-
-/// The result of trying to read or write.
-pub(super) enum Progress<T> {
-    Done(T),
-    /// The client is not ready.
-    Blocked,
-    /// The client is gone.
-    Gone,
 }
 
 /// All clients of a worker.
@@ -75,7 +71,8 @@ impl Clients {
             }
             None => Connection::new(now, patience),
         };
-        self.slab.insert(Client { socket, connection, watched: None, input: Input::Likely, timer: None })
+        let stream = ClientStream { socket, input: Input::Likely };
+        self.slab.insert(Client { connection, stream, watched: None, timer: None })
     }
 
     pub(super) fn get_mut(&mut self, key: usize) -> Option<&mut Client> {
@@ -105,7 +102,7 @@ impl Clients {
     pub(super) fn park(&mut self, key: usize, interest: Interest, registry: &Registry) -> io::Result<()> {
         let token = Token(self.first_token + key);
         let client = &mut self.slab[key];
-        let fd = client.socket.as_raw_fd();
+        let fd = client.stream.socket.as_raw_fd();
         match client.watched {
             None => registry.register(&mut SourceFd(&fd), token, interest)?,
             Some(watched) if watched == interest => {}
@@ -163,54 +160,47 @@ impl Clients {
 }
 
 impl Client {
-    /// Reads what is there, at most one buffer; 0 bytes mean the end.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Progress<usize> {
-        if self.input == Input::Empty {
-            return Progress::Blocked;
-        }
-        match retried(|| self.socket.read(buffer)) {
-            Ok(count) => {
-                // A short read has emptied the socket (epoll(7)); more bytes will be an event.
-                if count < buffer.len() && self.input == Input::Likely {
-                    self.input = Input::Empty;
-                }
-                Progress::Done(count)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Blocked,
-            Err(_) => Progress::Gone,
-        }
-    }
-
-    /// Writes what the connection has to send.
-    pub(super) fn write(&mut self) -> Progress<usize> {
-        match retried(|| self.socket.write(self.connection.output())) {
-            Ok(count) => Progress::Done(count),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Blocked,
-            Err(_) => Progress::Gone,
-        }
-    }
-
-    /// Shuts down the sending half. The next read finds out if the client is already gone.
-    pub(super) fn shut(&mut self) {
-        let _ = self.socket.shutdown(Shutdown::Write);
-        self.connection.shut();
+    /// Serves it as far as that goes without waiting.
+    pub(super) fn advance<M>(&mut self, now: Instant, reader: &mut Reader<M>) -> Step {
+        self.connection.advance(&mut self.stream, now, reader)
     }
 
     /// mio reports that there is something to read, or (`ended`) that the client has also ended.
     pub(super) fn readable(&mut self, ended: bool) {
         if ended {
-            self.input = Input::Ending;
-        } else if self.input == Input::Empty {
-            self.input = Input::Likely;
+            self.stream.input = Input::Ending;
+        } else if self.stream.input == Input::Empty {
+            self.stream.input = Input::Likely;
         }
     }
 }
 
-fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
+impl Read for ClientStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.input == Input::Empty {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
+        let count = self.socket.read(buffer)?;
+        // A short read has emptied the socket (epoll(7)); more bytes will be an event.
+        if count < buffer.len() && self.input == Input::Likely {
+            self.input = Input::Empty;
+        }
+        Ok(count)
+    }
+}
+
+impl Write for ClientStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+impl Stream for ClientStream {
+    fn shut(&mut self) {
+        let _ = self.socket.shutdown(Shutdown::Write);
     }
 }

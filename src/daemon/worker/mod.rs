@@ -1,15 +1,18 @@
 //! A worker: one mio loop on the shared listeners. It never waits except in that loop.
+//!
+//! The way of a request: accept → read → ask the endpoint → the shared report, if there is one → the queue of rounds →
+//! the endpoint makes a reply of what was found → write.
 
+mod acceptor;
 mod access;
-mod cache;
 mod clients;
-mod door;
-mod metrics;
-mod respond;
+mod observer;
+mod responder;
 mod rounds;
-mod turn;
+mod shared_report;
 
 use std::io::{self, PipeReader, Write};
+use std::ops::ControlFlow::{Break, Continue};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,15 +26,17 @@ use crate::daemon::listen::{Accepted, Listener};
 use crate::daemon::shared::in_flight::InFlightTable;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::daemon::shared::snapshot::Snapshot;
+use crate::endpoint::{CheckRequest, Disclosure, Endpoint, EndpointSettings};
 use crate::os::signals::{self, Inbox, Signal};
 use crate::os::{descriptors, memory, process, systemd, tree};
 use crate::round::Runner;
-use cache::Cache;
+use acceptor::Acceptor;
 use clients::Clients;
-use door::Door;
-use hospital_http::{Limits, Need, Patience, Reader};
-use respond::Responder;
-use rounds::Rounds;
+use hospital_http::{Limits, Patience, Reader, Rejection, Step};
+use observer::ScoreboardObserver;
+use responder::Responder;
+use rounds::{Rounds, Waiter};
+use shared_report::SharedReport;
 
 const SIGNALS: Token = Token(0);
 const LIFELINE: Token = Token(1);
@@ -43,8 +48,11 @@ const FIRST_LISTENER: usize = 4;
 /// that the connection closes.
 const IDLE_GRACE: Duration = Duration::from_secs(2);
 
+/// How many pipelined requests of one client are answered before the others have their turn.
+const MOST_IN_A_TURN: usize = 8;
+
 /// What a worker takes with it from the master.
-pub(crate) struct Post {
+pub(crate) struct WorkerContext {
     pub(crate) slot: usize,
     pub(crate) master: i32,
     pub(crate) generation: u32,
@@ -55,15 +63,14 @@ pub(crate) struct Post {
     pub(crate) in_flight: InFlightTable,
     /// Reaches its end when the master dies.
     pub(crate) lifeline: PipeReader,
-    /// Wakes the master.
-    pub(crate) bell: io::PipeWriter,
+    pub(crate) wake_master: io::PipeWriter,
 }
 
 /// Boots and serves until it is told to finish, then ends the process. Call this in a forked child.
-pub(crate) fn run(post: Post) -> ! {
-    let span = tracing::info_span!("worker", slot = post.slot, pid = std::process::id());
+pub(crate) fn run(context: WorkerContext) -> ! {
+    let span = tracing::info_span!("worker", slot = context.slot, pid = std::process::id());
     let _inside = span.enter();
-    let code = match Worker::boot(post).and_then(Worker::serve) {
+    let code = match Worker::boot(context).and_then(Worker::serve) {
         Ok(()) => 0,
         Err(error) => {
             tracing::error!("cannot go on: {error}");
@@ -75,109 +82,44 @@ pub(crate) fn run(post: Post) -> ! {
     process::leave(code)
 }
 
-fn limits(settings: &Settings) -> Limits {
-    Limits {
-        line: settings.answers.limit_request_line as usize,
-        fields: settings.answers.limit_request_fields as usize,
-        field_size: settings.answers.limit_request_field_size as usize,
-    }
-}
-
-fn patience(settings: &Settings) -> Patience {
-    Patience { header: settings.times.header_timeout, keep_alive: settings.times.keep_alive }
-}
-
 struct Worker {
     slot: usize,
     scoreboard: Scoreboard,
     signals: Inbox,
     lifeline: PipeReader,
     poll: Poll,
-    door: Door,
+    acceptor: Acceptor,
     clients: Clients,
-    cache: Cache,
-    responder: Responder,
-    reader: Reader,
+    /// Remembers, beside the last head, what the endpoint has made of it.
+    reader: Reader<Arc<CheckRequest>>,
     patience: Patience,
-    scratch: Box<[u8]>,
+    endpoint: Endpoint,
+    /// `None`: each answer is from a round of this worker.
+    shared_report: Option<SharedReport>,
+    rounds: Rounds,
+    observer: ScoreboardObserver,
+    responder: Responder,
     /// Clients that have used up their turn and are not done.
     again: Vec<usize>,
     now: Instant,
-    /// How many more requests it answers before it retires, and whether it is finishing.
-    left: Option<u64>,
-    draining: bool,
+    life: Life,
+}
+
+enum Life {
+    /// Until it has answered so many requests more.
+    Serving { left: Option<u64> },
+    /// It finishes what has begun.
+    Draining,
 }
 
 impl Worker {
-    fn boot(post: Post) -> io::Result<Worker> {
-        let Post { slot, master, generation, plan, listeners, scoreboard, snapshot, in_flight, lifeline, mut bell } =
-            post;
-        let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
-        // The handlers first: a TERM since the fork is still blocked, and would be lost if it were unblocked before.
-        let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
-        // The master's handler would wake us up whenever a program of a check ends.
-        signals::heed_children();
-        signals::unblock_all()?;
-        process::set_name(&format!("{}:w{slot}", settings.process.name));
-        identity.assume()?;
-        if !process::die_with(master)? {
-            process::leave(0);
-        }
-        process::change_environment(
-            environment.iter().map(|(name, value)| (name.as_str(), value.as_str())),
-            systemd::OWN_VARIABLES.into_iter().chain([SUCCESSION]),
-        );
-
-        // Built after the fork: an inherited epoll set is shared with the master, so registering here would change what
-        // *it* waits for.
-        let poll = Poll::new()?;
-        poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
-        poll.registry().register(&mut SourceFd(&lifeline.as_raw_fd()), LIFELINE, Interest::READABLE)?;
-        let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
-        // If waking fails, the round ends at its deadline; there is nobody to report it to here.
-        let runner = Runner::new(move || drop(waker.wake())).observed_by(in_flight.observer(slot));
-        let rounds = Rounds::new(runner, settings.times.request_timeout);
-        let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
-        let cache = Cache::new(rounds, snapshot, std::process::id(), lifetime, limit);
-        if let Some(bell) = cache.bell() {
-            poll.registry().register(&mut SourceFd(&bell), SNAPSHOT, Interest::READABLE)?;
-        }
-        let clients = Clients::new(FIRST_LISTENER + listeners.len());
-        let room = door::room(descriptors::limit(), sources.suite().checks().len());
-        let most = (settings.fleet.worker_connections as usize).min(room).max(1);
-        let mut door = Door::new(listeners, FIRST_LISTENER, most);
-        door.open(&poll)?;
-
-        let worker = Worker {
-            slot,
-            scoreboard,
-            signals,
-            lifeline,
-            poll,
-            door,
-            clients,
-            cache,
-            reader: Reader::new(limits(&settings)),
-            patience: patience(&settings),
-            scratch: vec![0; 8 * 1024].into(),
-            again: Vec::new(),
-            now: Instant::now(),
-            left: settings.requests_before_retiring(std::process::id()),
-            draining: false,
-            responder: Responder::new(sources, generation, disclosure, settings, scoreboard, slot),
-        };
-        scoreboard.set_ready(slot, std::process::id());
-        // A full pipe rings as well: the master has yet to read it.
-        let _ = bell.write(&[0]);
-        Ok(worker)
-    }
-
     fn serve(mut self) -> io::Result<()> {
         // Room for all events: requests that arrive before a round begins are read before it begins.
-        let mut events = Events::with_capacity(FIRST_LISTENER + self.door.len() + self.door.most());
+        let mut events = Events::with_capacity(FIRST_LISTENER + self.acceptor.len() + self.acceptor.most());
         // Requests that came while we booted are answered before memory is released.
         let mut at_once = Some(Duration::ZERO);
-        while !(self.draining && self.door.is_closed() && self.clients.len() == 0) {
+        while !(self.is_draining() && self.acceptor.is_closed() && self.clients.len() == 0) {
+            self.endpoint.release();
             self.scoreboard.rests(self.slot);
             match self.poll.poll(&mut events, at_once.or_else(|| self.timeout())) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
@@ -186,53 +128,265 @@ impl Worker {
             if events.is_empty() && at_once.take().is_some() {
                 memory::release();
             }
-            self.now = Instant::now();
+            self.begin_turn();
             self.scoreboard.woke(self.slot, self.now);
             for event in &events {
                 match event.token() {
                     SIGNALS => self.heed_signals()?,
                     LIFELINE => self.look_at_lifeline(),
                     ROUND | SNAPSHOT => {}
-                    token if self.door.has(token) => self.welcome(token)?,
-                    token => self.attend_to(token, event.is_read_closed())?,
+                    token if self.acceptor.has(token) => self.accept(token)?,
+                    token => self.heed_client(token, event.is_read_closed())?,
                 }
             }
             for key in std::mem::take(&mut self.again) {
                 self.serve_client(key)?;
             }
-            self.finish_rounds()?;
+            self.serve_waiters()?;
             self.expire()?;
-            self.tend_door()?;
-            if self.left == Some(0) {
+            self.update_acceptor()?;
+            if matches!(self.life, Life::Serving { left: Some(0) }) {
                 self.drain()?;
             }
         }
         Ok(())
     }
 
-    /// While a round runs here, connections are left to free workers, as long as there is one that takes them.
-    fn tend_door(&mut self) -> io::Result<()> {
-        let busy = self.cache.is_running();
-        self.scoreboard.set_busy(self.slot, busy);
-        if busy && self.scoreboard.is_another_free(self.slot) {
-            self.door.yield_to_others(&self.poll, self.now);
-            if self.door.is_neglected(self.now) {
-                self.let_waiting_in()?;
-            }
-        }
-        while let Some(socket) = self.door.accept_last(self.now) {
-            self.admit(socket)?;
-        }
-        let full = self.clients.len() >= self.door.most() && self.clients.longest_waiting().is_none();
-        self.door.tend(&self.poll, self.now, busy, full)
+    /// Requests of one turn have the same time, and share one look at the files of checks.
+    fn begin_turn(&mut self) {
+        self.now = Instant::now();
+        self.endpoint.expect_changes();
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.again.is_empty() || self.cache.is_next_due() {
+        if !self.again.is_empty() || self.is_round_due() {
             return Some(Duration::ZERO);
         }
-        let next = [self.clients.next_timer(), self.cache.next_deadline(), self.door.next_deadline()];
+        let shared = self.shared_report.as_ref().and_then(|shared| shared.next_deadline(self.rounds.is_running()));
+        let next = [self.clients.next_timer(), self.rounds.next_deadline(), shared, self.acceptor.next_deadline()];
         next.into_iter().flatten().min().map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Accepts one connection; any others that wait wake another worker.
+    fn accept(&mut self, token: Token) -> io::Result<()> {
+        if !self.acceptor.is_open() {
+            return Ok(());
+        }
+        if self.clients.len() >= self.acceptor.most() && !self.make_room()? {
+            return self.acceptor.pause(token, &self.poll, self.now);
+        }
+        let mut accepted = self.acceptor.accept(token);
+        if matches!(accepted, Accepted::Exhausted(_)) && self.make_room()? {
+            accepted = self.acceptor.accept_again(token);
+        }
+        match accepted {
+            Accepted::Client(socket) => self.admit(socket),
+            Accepted::Nobody => Ok(()),
+            Accepted::Exhausted(_) | Accepted::Forbidden(_) => self.acceptor.pause(token, &self.poll, self.now),
+            Accepted::Broken(error) => Err(error),
+        }
+    }
+
+    /// Reads at once: the kernel held the connection back until its request was there.
+    fn admit(&mut self, socket: socket2::Socket) -> io::Result<()> {
+        let peer = if self.responder.logs_access() { socket.peer_addr().ok() } else { None };
+        let key = self.clients.insert(socket, self.now, &self.patience);
+        if let (Some(client), Some(peer)) = (self.clients.get_mut(key), peer) {
+            client.connection.set_peer(peer.as_socket().map(|address| address.ip()));
+        }
+        self.serve_client(key)
+    }
+
+    fn heed_client(&mut self, token: Token, ended: bool) -> io::Result<()> {
+        // The client may have gone since the event was fetched, and its key may belong to another by now. For that one,
+        // an extra attempt to read does no harm.
+        let Some(key) = self.clients.key(token) else { return Ok(()) };
+        if let Some(client) = self.clients.get_mut(key) {
+            client.readable(ended);
+            // Its round, or its next turn, will come; serving it now would ask for it twice.
+            if client.connection.is_asked() {
+                return Ok(());
+            }
+        }
+        self.serve_client(key)
+    }
+
+    /// Does for a client what can be done without waiting.
+    fn serve_client(&mut self, key: usize) -> io::Result<()> {
+        let mut answers = 0;
+        while let Some(client) = self.clients.get_mut(key) {
+            match client.advance(self.now, &mut self.reader) {
+                Step::Asked if answers == MOST_IN_A_TURN => {
+                    self.again.push(key);
+                    return Ok(());
+                }
+                Step::Asked => {
+                    answers += 1;
+                    if !self.answer(key) {
+                        return Ok(());
+                    }
+                }
+                Step::Rejected(rejection) => self.reject(key, rejection),
+                Step::AwaitsInput => return self.clients.park(key, Interest::READABLE, self.poll.registry()),
+                Step::AwaitsRoom => {
+                    return self.clients.park(key, Interest::READABLE | Interest::WRITABLE, self.poll.registry());
+                }
+                Step::Over => self.clients.remove(key),
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a client's request, if that takes no checks; else lets the client wait for them. True if it is answered.
+    fn answer(&mut self, key: usize) -> bool {
+        let close = self.closes();
+        let Some(client) = self.clients.get_mut(key) else { return false };
+        let Some(request) = client.connection.request() else { return false };
+        if let Life::Serving { left: Some(left) } = &mut self.life {
+            *left = left.saturating_sub(1);
+        }
+        // The one memory from request to request: its key is the bytes of the head, and the version of the suite.
+        let known = self.reader.recall(&client.connection).filter(|known| self.endpoint.is_current(known));
+        let request = match known {
+            Some(known) => known.clone(),
+            None => match self.endpoint.ask(&request) {
+                Continue(request) => {
+                    self.reader.remember(&client.connection, request.clone());
+                    request
+                }
+                Break(reply) => {
+                    self.responder.respond(&mut client.connection, reply, close, self.now);
+                    return true;
+                }
+            },
+        };
+        let waiter = Waiter { key, request, since: self.exact_time() };
+        if let Some(shared) = &mut self.shared_report
+            && let Some(whole) = self.endpoint.whole()
+        {
+            shared.ask(waiter, whole);
+        } else {
+            self.rounds.ask(waiter);
+        }
+        false
+    }
+
+    fn reject(&mut self, key: usize, rejection: Rejection) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let (status, why) = rejection.answer();
+        self.responder.reject(&mut client.connection, self.endpoint.refuse(status, why), self.now);
+    }
+
+    /// Answers the clients whose findings are there, and begins the next round. This is done at the end of the loop's
+    /// turn, when all who have asked so far are known.
+    fn serve_waiters(&mut self) -> io::Result<()> {
+        self.answer_waiters()?;
+        if self.is_round_due() {
+            if self.rounds.next_can_block() {
+                self.let_all_in()?;
+            }
+            let now = self.exact_time();
+            if let Some(shared) = &mut self.shared_report
+                && self.rounds.is_next_due()
+            {
+                shared.begins(now);
+            }
+            self.rounds.begin(now);
+            // A round that cannot block is over by now.
+            self.answer_waiters()?;
+        }
+        Ok(())
+    }
+
+    fn answer_waiters(&mut self) -> io::Result<()> {
+        if let Some(report) = self.rounds.advance(self.exact_time()) {
+            self.observer.found(report, self.endpoint.suite(), self.responder.number());
+        }
+        let now = self.exact_time();
+        if let Some(shared) = &mut self.shared_report {
+            shared.advance(&mut self.rounds, now);
+        }
+        loop {
+            let close = self.closes();
+            let shared = self.shared_report.as_mut().and_then(|shared| shared.next_answer(&mut self.rounds));
+            let Some((waiter, findings)) = shared.or_else(|| self.rounds.next_answer(now)) else { return Ok(()) };
+            if let Some(client) = self.clients.get_mut(waiter.key) {
+                let reply = self.endpoint.report(&waiter.request, &findings);
+                self.responder.respond(&mut client.connection, reply, close, self.now);
+                self.serve_client(waiter.key)?;
+            }
+        }
+    }
+
+    /// Whether [`Worker::serve_waiters`] has something to do at once.
+    fn is_round_due(&self) -> bool {
+        self.rounds.is_next_due() || self.shared_report.as_ref().is_some_and(SharedReport::is_asked)
+    }
+
+    /// The time of the turn, except where ages are told and the order of a request and another worker's round matters.
+    fn exact_time(&self) -> Instant {
+        if self.shared_report.is_some() { Instant::now() } else { self.now }
+    }
+
+    /// Clients that are waiting to be accepted when a round begins share it, unless another worker is free to take
+    /// them: a crowd costs us the round that is running and the next one, however slowly we accept.
+    fn let_all_in(&mut self) -> io::Result<()> {
+        if self.scoreboard.is_another_free(self.slot) {
+            return Ok(());
+        }
+        // Clients that came since we woke may have changed the files of checks before.
+        self.begin_turn();
+        self.let_waiting_in()
+    }
+
+    /// Accepts all that are waiting now, as far as there is room.
+    fn let_waiting_in(&mut self) -> io::Result<()> {
+        for _ in self.clients.len()..self.acceptor.most() {
+            match self.acceptor.accept_waiting() {
+                Some(socket) => self.admit(socket)?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// While a round runs here, connections are left to free workers, as long as there is one that takes them.
+    fn update_acceptor(&mut self) -> io::Result<()> {
+        let busy = self.rounds.is_running();
+        self.scoreboard.set_busy(self.slot, busy);
+        if busy && self.scoreboard.is_another_free(self.slot) {
+            self.acceptor.yield_to_others(&self.poll, self.now);
+            if self.acceptor.is_neglected(self.now) {
+                self.let_waiting_in()?;
+            }
+        }
+        while let Some(socket) = self.acceptor.accept_last(self.now) {
+            self.admit(socket)?;
+        }
+        let full = self.clients.len() >= self.acceptor.most() && self.clients.longest_waiting().is_none();
+        self.acceptor.update(&self.poll, self.now, busy, full)
+    }
+
+    /// Closes the connection that we have waited for the longest; false if all of them wait for us.
+    fn make_room(&mut self) -> io::Result<bool> {
+        let Some(key) = self.clients.longest_waiting() else { return Ok(false) };
+        if let Some(client) = self.clients.get_mut(key) {
+            client.connection.close();
+        }
+        self.serve_client(key)?;
+        Ok(true)
+    }
+
+    /// Gives up on the clients whose deadline has passed.
+    fn expire(&mut self) -> io::Result<()> {
+        while let Some(key) = self.clients.next_expired(self.now) {
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            if let Err(rejection) = client.connection.expire() {
+                self.reject(key, rejection);
+            }
+            self.serve_client(key)?;
+        }
+        Ok(())
     }
 
     fn heed_signals(&mut self) -> io::Result<()> {
@@ -254,18 +408,27 @@ impl Worker {
         }
     }
 
+    fn is_draining(&self) -> bool {
+        matches!(self.life, Life::Draining)
+    }
+
+    /// Whether an answer is the last on its connection.
+    fn closes(&self) -> bool {
+        self.is_draining() || self.patience.keep_alive.is_zero()
+    }
+
     /// Finishes what has begun and takes nothing new, except a backlog that only we can serve.
     fn drain(&mut self) -> io::Result<()> {
-        if std::mem::replace(&mut self.draining, true) {
+        if self.is_draining() {
             return Ok(());
         }
+        self.life = Life::Draining;
         self.scoreboard.set_closed(self.slot);
-        self.responder.close_all();
         if self.scoreboard.is_leaving() {
-            self.door.close_soon(&self.poll, self.now)?;
+            self.acceptor.close_soon(&self.poll, self.now)?;
         } else {
             // Others go on accepting.
-            self.door.close(&self.poll);
+            self.acceptor.close(&self.poll);
         }
         for key in self.clients.idle() {
             if let Some(client) = self.clients.get_mut(key) {
@@ -276,57 +439,101 @@ impl Worker {
         Ok(())
     }
 
-    /// Accepts one connection; any others that wait wake another worker.
-    fn welcome(&mut self, token: Token) -> io::Result<()> {
-        if !self.door.lets_in() {
-            return Ok(());
+    fn boot(context: WorkerContext) -> io::Result<Worker> {
+        let WorkerContext {
+            slot,
+            master,
+            generation,
+            plan,
+            listeners,
+            scoreboard,
+            snapshot,
+            in_flight,
+            lifeline,
+            mut wake_master,
+        } = context;
+        let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
+        // The handlers first: a TERM since the fork is still blocked, and would be lost if it were unblocked before.
+        let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
+        // The master's handler would wake us up whenever a program of a check ends.
+        signals::heed_children();
+        signals::unblock_all()?;
+        process::set_name(&format!("{}:w{slot}", settings.process.name));
+        identity.assume()?;
+        if !process::die_with(master)? {
+            process::leave(0);
         }
-        if self.clients.len() >= self.door.most() && !self.make_room()? {
-            return self.door.pause(token, &self.poll, self.now);
-        }
-        let mut accepted = self.door.accept(token);
-        if matches!(accepted, Accepted::Exhausted(_)) && self.make_room()? {
-            accepted = self.door.accept_again(token);
-        }
-        match accepted {
-            Accepted::Client(socket) => self.admit(socket),
-            Accepted::Nobody => Ok(()),
-            Accepted::Exhausted(_) | Accepted::Forbidden(_) => self.door.pause(token, &self.poll, self.now),
-            Accepted::Broken(error) => Err(error),
-        }
-    }
+        process::change_environment(
+            environment.iter().map(|(name, value)| (name.as_str(), value.as_str())),
+            systemd::OWN_VARIABLES.into_iter().chain([SUCCESSION]),
+        );
 
-    /// Closes the connection that we have waited for the longest; false if all of them wait for us.
-    fn make_room(&mut self) -> io::Result<bool> {
-        let Some(key) = self.clients.longest_waiting() else { return Ok(false) };
-        if let Some(client) = self.clients.get_mut(key) {
-            client.connection.close();
-        }
-        self.serve_client(key)?;
-        Ok(true)
-    }
+        memory::return_large_blocks();
 
-    /// Reads at once: the kernel held the connection back until its request was there.
-    fn admit(&mut self, socket: socket2::Socket) -> io::Result<()> {
-        let peer = if self.responder.logs_access() { socket.peer_addr().ok() } else { None };
-        let key = self.clients.insert(socket, self.now, &self.patience);
-        if let (Some(client), Some(peer)) = (self.clients.get_mut(key), peer) {
-            client.connection.set_peer(peer.as_socket().map(|address| address.ip()));
+        // Built after the fork: an inherited epoll set is shared with the master, so registering here would change what
+        // *it* waits for.
+        let poll = Poll::new()?;
+        poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+        poll.registry().register(&mut SourceFd(&lifeline.as_raw_fd()), LIFELINE, Interest::READABLE)?;
+        let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
+        // If waking fails, the round ends at its deadline; there is nobody to report it to here.
+        let runner = Runner::new(move || drop(waker.wake())).observed_by(in_flight.observer(slot));
+        let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
+        let rounds = Rounds::new(runner, limit);
+        let shared_report =
+            (!lifetime.is_zero()).then(|| SharedReport::new(snapshot, std::process::id(), lifetime, limit));
+        if let Some(shared) = &shared_report {
+            poll.registry().register(&mut SourceFd(&shared.bell()), SNAPSHOT, Interest::READABLE)?;
         }
-        self.serve_client(key)
+        let clients = Clients::new(FIRST_LISTENER + listeners.len());
+        let room = acceptor::room(descriptors::limit(), sources.suite().checks().len());
+        let most = (settings.fleet.worker_connections as usize).min(room).max(1);
+        let mut acceptor = Acceptor::new(listeners, FIRST_LISTENER, most);
+        acceptor.open(&poll)?;
+        let observer = ScoreboardObserver { scoreboard, slot };
+        let patience = Patience { header: settings.times.header_timeout, keep_alive: settings.times.keep_alive };
+        let left = settings.requests_before_retiring(std::process::id());
+        let worker = Worker {
+            slot,
+            scoreboard,
+            signals,
+            lifeline,
+            poll,
+            acceptor,
+            clients,
+            reader: Reader::new(limits(&settings), patience),
+            patience,
+            shared_report,
+            rounds,
+            observer,
+            responder: Responder::new(settings.log.access_logformat),
+            again: Vec::new(),
+            now: Instant::now(),
+            life: Life::Serving { left },
+            endpoint: Endpoint::new(sources, endpoint_settings(settings, disclosure, generation), observer),
+        };
+        scoreboard.set_ready(slot, std::process::id());
+        // A full pipe wakes it as well: it has yet to read that.
+        let _ = wake_master.write(&[0]);
+        Ok(worker)
     }
+}
 
-    fn attend_to(&mut self, token: Token, ended: bool) -> io::Result<()> {
-        // The client may have gone since the event was fetched, and its key may belong to another by now. For that one,
-        // an extra attempt to read does no harm.
-        let Some(key) = self.clients.key(token) else { return Ok(()) };
-        if let Some(client) = self.clients.get_mut(key) {
-            client.readable(ended);
-            // Its round, or its next turn, will come; serving it now would ask for it twice.
-            if client.connection.need() == Need::Answer {
-                return Ok(());
-            }
-        }
-        self.serve_client(key)
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        line: settings.answers.limit_request_line as usize,
+        fields: settings.answers.limit_request_fields as usize,
+        field_size: settings.answers.limit_request_field_size as usize,
+    }
+}
+
+fn endpoint_settings(settings: Settings, disclosure: Disclosure, generation: u32) -> EndpointSettings {
+    EndpointSettings {
+        prefix: settings.answers.prefix,
+        disclosure,
+        fail_status: settings.answers.fail_status,
+        maintenance_file: settings.answers.maintenance_file,
+        lifetime: settings.answers.cache,
+        generation,
     }
 }

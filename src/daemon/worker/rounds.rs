@@ -1,78 +1,56 @@
-//! Decides which round answers which request: one round at a time, and each answer from a round that began after its
-//! request arrived. Requests that arrive during a round share the next one. A client that cannot wait so long gets in
-//! time what is known by then; the round goes on for the others.
+//! The queue of rounds: which round answers which request. One round at a time, and each answer from a round that began
+//! after its request arrived. Requests that arrive during a round share the next one. A client that cannot wait so long
+//! gets in time what is known by then; the round goes on for the others.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::respond::{Manner, Wish};
+use crate::endpoint::{CheckRequest, Findings};
 use crate::model::report::{Outcome, Report};
 use crate::model::suite::Suite;
 use crate::round::{Round, Runner};
 
-/// A request for checks.
+/// A client that waits for what checks find.
 #[derive(Debug)]
-pub(super) struct Asker {
+pub(super) struct Waiter {
     /// The key of the client.
     pub(super) key: usize,
     /// What it asks for.
-    pub(super) wish: Wish,
+    pub(super) request: Arc<CheckRequest>,
     /// When it came in.
     pub(super) since: Instant,
-}
-
-/// The answer to a request for checks.
-#[derive(Debug)]
-pub(super) struct Answer<'a> {
-    pub(super) key: usize,
-    pub(super) manner: Manner,
-    pub(super) report: Cow<'a, Report>,
-    /// Reports with the same number have the same statuses and contexts. `None`: it has no number.
-    pub(super) revision: Option<u64>,
-    /// How long ago its round began, if that may have been before the request.
-    pub(super) age: Option<Duration>,
 }
 
 /// The rounds of one worker.
 pub(super) struct Rounds {
     runner: Runner,
     limit: Duration,
-    /// The one that runs, or the last one.
+    /// The one that runs, or what is left of the last one.
     round: Round,
-    /// Whether it runs, or is over and its findings have not been taken from it.
-    is_running: bool,
-    /// The requests that it answers; once it is over, those that are not answered yet, the first of them last.
-    askers: Vec<Asker>,
-    /// The requests for the next one.
-    waiting: Vec<Asker>,
-    /// The report of the last round.
+    /// The number of its report, and the last one that was given.
+    number: u64,
+    numbers: u64,
+    /// Those whom it answers; once it is over, those who are not answered yet, the first of them last.
+    waiters: Vec<Waiter>,
+    /// Those whom the next one answers.
+    next: Vec<Waiter>,
+    /// The report of the last round, until all have been answered.
     report: Report,
-    /// The report of the round before.
-    before: Report,
-    /// How many rounds found something different from the round before.
-    revision: u64,
-    /// Answers to requests that could not wait for it.
-    hurried: VecDeque<Answer<'static>>,
-    /// When a request can wait no longer, or earlier.
+    /// When somebody can wait no longer, or earlier.
     look_at: Option<Instant>,
 }
 
-impl Asker {
+impl Waiter {
     /// When it must be answered, whatever is known by then.
     pub(super) fn limit(&self) -> Option<Instant> {
-        self.wish.limit.map(|limit| self.since + limit)
+        self.request.limit().map(|limit| self.since + limit)
     }
 
-    /// The report when nothing is known by then.
+    /// What it is told when nothing is known by then.
     pub(super) fn late(&self, now: Instant) -> Report {
         let waited = now.saturating_duration_since(self.since);
-        Report { outcomes: self.wish.part.checks().iter().map(|check| Outcome::late(check, waited)).collect() }
-    }
-
-    /// Its answer, from a report of its own.
-    pub(super) fn answered(self, report: Report) -> Answer<'static> {
-        Answer { key: self.key, manner: self.wish.manner, report: Cow::Owned(report), revision: None, age: None }
+        Report { outcomes: self.request.suite().checks().iter().map(|check| Outcome::late(check, waited)).collect() }
     }
 }
 
@@ -82,33 +60,37 @@ impl Rounds {
             runner,
             limit,
             round: Round::empty(Instant::now()),
-            is_running: false,
-            askers: Vec::new(),
-            waiting: Vec::new(),
+            number: 0,
+            numbers: 0,
+            waiters: Vec::new(),
+            next: Vec::new(),
             report: Report::default(),
-            before: Report::default(),
-            revision: 0,
-            hurried: VecDeque::new(),
             look_at: None,
         }
     }
 
     /// Takes in a request, for the next round.
-    pub(super) fn ask(&mut self, asker: Asker) {
-        if let Some(limit) = asker.limit() {
+    pub(super) fn ask(&mut self, waiter: Waiter) {
+        if let Some(limit) = waiter.limit() {
             self.look_at = Some(self.look_at.map_or(limit, |moment| moment.min(limit)));
         }
-        self.waiting.push(asker);
+        self.next.push(waiter);
+    }
+
+    /// A number for a report that has none yet.
+    pub(super) fn new_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
     }
 
     /// Whether a round was asked for and none is running.
     pub(super) fn is_next_due(&self) -> bool {
-        !self.is_running && !self.waiting.is_empty()
+        !self.is_running() && !self.next.is_empty()
     }
 
     /// Whether the next round may block.
     pub(super) fn next_can_block(&self) -> bool {
-        self.waiting.iter().flat_map(|asker| asker.wish.part.checks()).any(|check| check.blocking)
+        self.next.iter().flat_map(|waiter| waiter.request.suite().checks()).any(|check| check.blocking)
     }
 
     /// Begins the next round, if it is due.
@@ -116,102 +98,101 @@ impl Rounds {
         if !self.is_next_due() {
             return;
         }
-        // All requests of the last round are answered by now.
-        std::mem::swap(&mut self.askers, &mut self.waiting);
-        let parts = self.askers.iter().map(|asker| &asker.wish.part);
+        // All who waited for the last round are answered by now.
+        std::mem::swap(&mut self.waiters, &mut self.next);
+        let parts = self.waiters.iter().map(|waiter| waiter.request.suite());
         let suite = match parts.clone().next() {
             Some(part) if parts.clone().all(|other| other.is(part)) => part.clone(),
             // In reverse: if the suite was reread in between, its newest checks are run.
             _ => parts.rev().flat_map(Suite::checks).cloned().collect(),
         };
         self.runner.begin_in(&mut self.round, suite, self.limit, now);
-        self.is_running = true;
+        self.number = self.new_number();
     }
 
-    /// Moves on. True if that ended a round, whose findings are in [`Rounds::report`]. The requests that can be
-    /// answered come from [`Rounds::next_answer`].
-    pub(super) fn advance(&mut self, now: Instant) -> bool {
+    /// Moves on. If that ends a round, returns all that it has found. Those who can be answered come from
+    /// [`Rounds::next_answer`].
+    pub(super) fn advance(&mut self, now: Instant) -> Option<&Report> {
+        if !self.is_running() {
+            return None;
+        }
         // A round of checks that cannot block is over as soon as it has begun.
-        if self.is_running && !self.round.is_over() {
+        if !self.round.is_over() {
             self.runner.advance(&mut self.round, now);
         }
-        let is_over = self.is_running && self.round.is_over();
-        if is_over {
-            self.is_running = false;
-            self.askers.reverse();
-            std::mem::swap(&mut self.report, &mut self.before);
+        self.round.is_over().then(|| {
+            self.waiters.reverse();
             self.round.move_into(&mut self.report, now);
-            self.revision += u64::from(!self.report.says_the_same(&self.before));
-        }
-        self.hurry(now);
-        is_over
+            &self.report
+        })
     }
 
-    /// The whole report of the last round.
-    pub(super) fn report(&self) -> &Report {
-        &self.report
+    /// The next client that can be answered now.
+    pub(super) fn next_answer(&mut self, now: Instant) -> Option<(Waiter, Findings<'_>)> {
+        if self.look_at.is_some_and(|moment| moment <= now)
+            && let Some((waiter, report)) = self.next_hurried(now)
+        {
+            return Some((waiter, Findings { report: Cow::Owned(report), number: None, age: None }));
+        }
+        if self.is_running() {
+            return None;
+        }
+        let Some(waiter) = self.waiters.pop() else {
+            // It may be large.
+            self.report.outcomes.clear();
+            return None;
+        };
+        let findings = self.findings(&waiter);
+        Some((waiter, findings))
     }
 
-    /// The next request that can be answered now.
-    pub(super) fn next_answer(&mut self) -> Option<Answer<'_>> {
-        if let Some(answer) = self.hurried.pop_front() {
-            return Some(answer);
-        }
-        let asker = if self.is_running { None } else { self.askers.pop() }?;
-        Some(self.answer(asker))
+    /// What was found for the client with this key, if its round is over.
+    pub(super) fn take_answer(&mut self, key: usize) -> Option<Findings<'_>> {
+        let place = if self.is_running() { None } else { self.waiters.iter().position(|waiter| waiter.key == key) }?;
+        let waiter = self.waiters.remove(place);
+        Some(self.findings(&waiter))
     }
 
-    /// The answer for this key, if it can be given now.
-    pub(super) fn take_answer(&mut self, key: usize) -> Option<Answer<'_>> {
-        let place = if self.is_running { None } else { self.askers.iter().position(|asker| asker.key == key) }?;
-        let asker = self.askers.remove(place);
-        Some(self.answer(asker))
+    fn findings(&self, waiter: &Waiter) -> Findings<'_> {
+        if waiter.request.suite().is(self.round.suite()) {
+            return Findings { number: Some(self.number), ..Findings::from(&self.report) };
+        }
+        Findings { report: Cow::Owned(self.report.of(waiter.request.suite())), number: None, age: None }
     }
 
-    fn answer(&self, asker: Asker) -> Answer<'_> {
-        let report = &self.report;
-        if !asker.wish.part.is(self.round.suite()) {
-            let part = report.of(&asker.wish.part);
-            return asker.answered(part);
+    /// The next client that can wait no longer, whether its round is running or has not begun.
+    fn next_hurried(&mut self, now: Instant) -> Option<(Waiter, Report)> {
+        let is_late = |waiter: &Waiter| waiter.limit().is_some_and(|limit| limit <= now);
+        if self.is_running()
+            && let Some(place) = self.waiters.iter().position(is_late)
+        {
+            let waiter = self.waiters.remove(place);
+            let report = self.round.report_at(now).of(waiter.request.suite());
+            return Some((waiter, report));
         }
-        let (manner, revision) = (asker.wish.manner, Some(self.revision));
-        Answer { key: asker.key, manner, report: Cow::Borrowed(report), revision, age: None }
-    }
-
-    /// Answers the requests that can wait no longer, whether their round is running or has not begun.
-    fn hurry(&mut self, now: Instant) {
-        if self.look_at.is_none_or(|moment| moment > now) {
-            return;
+        if let Some(place) = self.next.iter().position(is_late) {
+            let waiter = self.next.remove(place);
+            let report = waiter.late(now);
+            return Some((waiter, report));
         }
-        let is_late = |asker: &mut Asker| asker.limit().is_some_and(|limit| limit <= now);
-        if self.is_running {
-            let report = self.round.report_at(now);
-            self.hurried.extend(self.askers.extract_if(.., is_late).map(|asker| {
-                let part = report.of(&asker.wish.part);
-                asker.answered(part)
-            }));
-        }
-        self.hurried.extend(self.waiting.extract_if(.., is_late).map(|asker| {
-            let report = asker.late(now);
-            asker.answered(report)
-        }));
-        self.look_at = self.askers.iter().chain(&self.waiting).filter_map(Asker::limit).min();
+        self.look_at = self.waiters.iter().chain(&self.next).filter_map(Waiter::limit).min();
+        None
     }
 
     /// What the round for this key has found so far, if it is running.
     pub(super) fn found_for(&self, key: usize, now: Instant) -> Option<Report> {
-        let is_its = self.is_running && self.askers.iter().any(|asker| asker.key == key);
+        let is_its = self.is_running() && self.waiters.iter().any(|waiter| waiter.key == key);
         is_its.then(|| self.round.report_at(now))
     }
 
-    /// Whether a round is running.
+    /// Whether a round is running, or is over and its findings are still in it.
     pub(super) fn is_running(&self) -> bool {
-        self.is_running
+        !self.round.is_empty()
     }
 
-    /// When [`Rounds::advance`] must be called at the latest.
+    /// When [`Rounds::advance`] and [`Rounds::next_answer`] must be called at the latest.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let round = if self.is_running { self.round.next_deadline() } else { None };
+        let round = if self.is_running() { self.round.next_deadline() } else { None };
         [round, self.look_at].into_iter().flatten().min()
     }
 }
@@ -220,29 +201,28 @@ impl Rounds {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex, mpsc};
+    use std::sync::{Mutex, mpsc};
 
     use crate::model::check::{Check, Finding};
-    use crate::model::suite::Suite;
 
     const LONG: Duration = Duration::from_secs(60);
 
-    fn all(part: Suite) -> Wish {
-        Wish { part, manner: Manner::json(), limit: None, whole: None }
-    }
-
-    fn asker(key: usize, wish: Wish, since: Instant) -> Asker {
-        Asker { key, wish, since }
+    fn waiter(key: usize, request: CheckRequest, since: Instant) -> Waiter {
+        Waiter { key, request: Arc::new(request), since }
     }
 
     /// Moves on, and returns the keys that this answers, with what they are told about all checks.
     fn advance(rounds: &mut Rounds, now: Instant) -> Vec<(usize, String)> {
         rounds.advance(now);
-        let told = |Answer { key, report, .. }: Answer<'_>| {
+        told(rounds, now)
+    }
+
+    fn told(rounds: &mut Rounds, now: Instant) -> Vec<(usize, String)> {
+        let told = |(Waiter { key, .. }, Findings { report, .. }): (Waiter, Findings<'_>)| {
             let contexts = report.outcomes.iter().map(|outcome| outcome.finding.context.as_deref().unwrap_or_default());
             (key, contexts.collect::<Vec<_>>().join(", "))
         };
-        std::iter::from_fn(|| rounds.next_answer().map(told)).collect()
+        std::iter::from_fn(|| rounds.next_answer(now).map(told)).collect()
     }
 
     #[test]
@@ -261,10 +241,10 @@ mod tests {
         let mut rounds = Rounds::new(Runner::new(move || woken.send(()).unwrap_or_default()), LONG);
         let now = Instant::now();
 
-        rounds.ask(asker(0, all(suite.clone()), now));
+        rounds.ask(waiter(0, CheckRequest::for_all(suite.clone()), now));
         rounds.begin(now);
         for key in 1..=200 {
-            rounds.ask(asker(key, all(suite.clone()), now));
+            rounds.ask(waiter(key, CheckRequest::for_all(suite.clone()), now));
             rounds.begin(now);
             assert!(advance(&mut rounds, now).is_empty());
         }
@@ -289,8 +269,8 @@ mod tests {
         };
         let mut rounds = Rounds::new(Runner::new(|| {}), LONG);
         let now = Instant::now();
-        rounds.ask(asker(0, all(suite("old")), now));
-        rounds.ask(asker(1, all(suite("new")), now));
+        rounds.ask(waiter(0, CheckRequest::for_all(suite("old")), now));
+        rounds.ask(waiter(1, CheckRequest::for_all(suite("new")), now));
         rounds.begin(now);
         assert_eq!(advance(&mut rounds, now), [(0, "new".to_owned()), (1, "new".to_owned())]);
     }
@@ -305,13 +285,13 @@ mod tests {
         });
         let quick = Check { blocking: false, ..Check::new("quick", |_| Finding::PASS) };
         let suite: Suite = [Check { timeout: LONG, ..slow }, quick].into_iter().map(Arc::new).collect();
-        let hurried = |limit| Wish { limit: Some(Duration::from_secs(limit)), ..all(suite.clone()) };
+        let hurried = |limit| CheckRequest::for_all(suite.clone()).within(Duration::from_secs(limit));
         let (woken, wakes) = mpsc::channel();
         let mut rounds = Rounds::new(Runner::new(move || woken.send(()).unwrap_or_default()), LONG);
         let mut found = 0;
         let mut turn = |rounds: &mut Rounds, now| {
-            found += if rounds.advance(now) { rounds.report().outcomes.len() } else { 0 };
-            let answers = advance(rounds, now);
+            found += rounds.advance(now).map_or(0, |report| report.outcomes.len());
+            let answers = told(rounds, now);
             rounds.begin(now);
             answers
         };
@@ -319,11 +299,11 @@ mod tests {
         let begin = Instant::now();
         let at = |second| begin + Duration::from_secs(second);
 
-        rounds.ask(asker(0, hurried(4), begin));
-        rounds.ask(asker(1, all(suite.clone()), begin));
+        rounds.ask(waiter(0, hurried(4), begin));
+        rounds.ask(waiter(1, CheckRequest::for_all(suite.clone()), begin));
         assert!(turn(&mut rounds, begin).is_empty());
-        rounds.ask(asker(2, hurried(1), at(2)));
-        rounds.ask(asker(3, hurried(30), at(2)));
+        rounds.ask(waiter(2, hurried(1), at(2)));
+        rounds.ask(waiter(3, hurried(30), at(2)));
         assert!(turn(&mut rounds, at(2)).is_empty());
         assert_eq!(rounds.next_deadline(), Some(at(3)));
         let nothing_begun = "timed out after 1s, timed out after 1s";

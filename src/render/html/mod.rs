@@ -13,9 +13,7 @@ use base64::Engine;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
-use super::Format;
-use super::appended;
-use super::exit_code;
+use super::{Format, appended, exit_code};
 use crate::model::check::Status;
 use crate::model::report::{Outcome, Report, Summary};
 
@@ -25,10 +23,12 @@ pub const MEDIA_TYPE: &str = "text/html; charset=utf-8";
 pub(super) const FORMAT: Format = Format {
     name: "html",
     media_type: MEDIA_TYPE,
-    timeless: false,
     write: |report, out| page(report, &View::default(), out),
     exit_code,
     is_success: Report::passes,
+    verbose: None,
+    refusal: None,
+    is_page: true,
 };
 
 /// Which part of the suite a page shows, and to whom.
@@ -55,30 +55,24 @@ impl Default for View<'_> {
     }
 }
 
-/// Whether this format is the page, which has a [`View`].
-pub fn is_page(format: &Format) -> bool {
-    format.name == FORMAT.name
-}
-
 /// Appends the page.
 pub fn page(report: &Report, view: &View<'_>, out: &mut Vec<u8>) {
     appended(out, |text| Page::of(report, view).render_into(text).map_err(|_| std::fmt::Error));
 }
 
-/// The header lines of an answer with the page: it runs only its own script, fetches only from us, and cannot be
+/// The header fields of an answer with the page: it runs only its own script, fetches only from us, and cannot be
 /// framed.
-pub fn headers() -> &'static str {
-    static HEADERS: LazyLock<String> = LazyLock::new(|| {
+pub fn headers() -> [(&'static str, &'static str); 2] {
+    static POLICY: LazyLock<String> = LazyLock::new(|| {
         let hash = |text: &str| base64::prelude::BASE64_STANDARD.encode(Sha256::digest(text));
         format!(
-            "Content-Security-Policy: default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; \
-             img-src data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'\r\n\
-             Referrer-Policy: no-referrer\r\n",
+            "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; \
+             img-src data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
             hash(Page::STYLE),
             hash(Page::SCRIPT)
         )
     });
-    &HEADERS
+    [("Content-Security-Policy", &POLICY), ("Referrer-Policy", "no-referrer")]
 }
 
 #[derive(Template)]

@@ -2,10 +2,7 @@
 
 use std::time::Instant;
 
-use super::Action;
-use super::Fleet;
-use super::Phase;
-use super::Slot;
+use super::{Action, Fleet, Phase, Slot};
 use crate::endpoint::counters::RestartReason;
 
 impl Fleet {

@@ -2,12 +2,7 @@
 
 use std::time::Instant;
 
-use super::ABORT_GRACE;
-use super::Action;
-use super::Fleet;
-use super::OVERSLEPT;
-use super::Phase;
-use super::Slot;
+use super::{ABORT_GRACE, Action, Fleet, OVERSLEPT, Phase, Slot};
 
 impl Fleet {
     pub(super) fn leave(&mut self, now: Instant) -> Vec<Action> {

@@ -2,13 +2,7 @@
 
 use std::time::Instant;
 
-use super::Action;
-use super::Fleet;
-use super::OVERSLEPT;
-use super::Phase;
-use super::Pid;
-use super::Slot;
-use super::Successor;
+use super::{Action, Fleet, OVERSLEPT, Phase, Pid, Slot, Successor};
 use crate::endpoint::counters::RestartReason;
 
 impl Fleet {

@@ -6,10 +6,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use zerocopy::FromBytes;
 
-use super::Board;
-use super::SLOTS;
-use super::Scoreboard;
 use super::outcome::{millis, moment};
+use super::{Board, SLOTS, Scoreboard};
 use crate::daemon::shared::Flag;
 use crate::endpoint::counters::{Counters, RestartCounts, RestartReason, RouteLabel, StatusClass, WorkerState};
 use crate::os::clock;

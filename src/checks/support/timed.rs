@@ -1,0 +1,100 @@
+//! Connections whose every wait ends at an exact moment.
+//!
+//! A kind has to say what it waited for before the round gives up on it: at the same moment, one would win at random. The
+//! timeouts of a socket (SO_RCVTIMEO) do not serve for that, since the kernel rounds them up by as much as an eighth.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use crate::model::check::{Deadline, Reason};
+use crate::os::descriptors::{self, Ready};
+
+/// When a kind stops waiting, if the round gives up on it at `deadline`. Asked for once, when a run begins.
+pub(in crate::checks) fn before(deadline: Deadline) -> Deadline {
+    const MARGIN: Duration = Duration::from_millis(250);
+    let left = deadline.remaining(Instant::now());
+    Deadline::at(deadline.instant() - MARGIN.min(left / 10))
+}
+
+/// A connection, until a moment.
+#[derive(Debug)]
+pub(in crate::checks) struct Timed<S> {
+    stream: S,
+    deadline: Deadline,
+}
+
+impl<S: AsFd> Timed<S> {
+    pub(in crate::checks) fn new(stream: S, deadline: Deadline) -> io::Result<Timed<S>> {
+        SockRef::from(&stream).set_nonblocking(true)?;
+        Ok(Timed { stream, deadline })
+    }
+
+    pub(in crate::checks) fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    pub(in crate::checks) fn is_over(&self) -> bool {
+        self.deadline.remaining(Instant::now()).is_zero()
+    }
+
+    /// Tries until it need not wait, or there is no time left.
+    pub(in crate::checks) fn retry<T>(
+        &mut self,
+        ready: Ready,
+        mut attempt: impl FnMut(&mut S) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            // One that is always ready would go on for ever.
+            if self.is_over() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            match attempt(&mut self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    descriptors::wait(&self.stream, ready, self.deadline.instant())?;
+                }
+                // A check in Rust may run in a thread that signals come to.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+impl<S: Read + AsFd> Read for Timed<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.retry(Ready::ToRead, |stream| stream.read(buffer))
+    }
+}
+
+impl<S: Write + AsFd> Write for Timed<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.retry(Ready::ToWrite, |stream| stream.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// The error of a connection, as a person says it.
+pub(in crate::checks) fn spoken(error: &io::Error) -> String {
+    match error.kind() {
+        // The name of a timeout depends on the system.
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "nothing came in time".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Whether the other side is to blame for an error, or this host: then nothing is known of the other side.
+pub(in crate::checks) fn reason(error: &io::Error, text: String) -> Reason {
+    if is_ours(error) { Reason::Error(text) } else { Reason::Fail(text) }
+}
+
+pub(in crate::checks) fn is_ours(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable, NetworkDown, NetworkUnreachable, OutOfMemory, PermissionDenied};
+    let kinds = [AddrInUse, AddrNotAvailable, NetworkDown, NetworkUnreachable, OutOfMemory, PermissionDenied];
+    kinds.contains(&error.kind()) || descriptors::are_exhausted(error)
+}

@@ -1,0 +1,252 @@
+//! Accepts connections: watches the listeners of a worker as long as it can take more.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Poll, Token};
+use socket2::Socket;
+
+use crate::daemon::listen::{Accepted, Listener};
+use crate::os::descriptors::is_readable;
+use crate::round::MOST_AT_ONCE;
+
+/// How long nothing is accepted when the machine lacks descriptors or memory for another connection.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long connections are left to free workers before we look again whether there is one.
+const YIELD: Duration = Duration::from_millis(50);
+
+/// How long to wait, when the service shuts down, for connections that have begun: a handshake takes one round trip.
+const LAST_CALL: Duration = Duration::from_millis(100);
+
+/// The descriptors that a worker needs for itself, and those of one check at most: a program's pipes, and for starting
+/// it.
+const OURS: usize = 16;
+const A_CHECK: usize = 6;
+
+/// The listeners, watched or not.
+pub(super) struct Acceptor {
+    listeners: Vec<Listener>,
+    first_token: usize,
+    most: usize,
+    state: State,
+    /// Whether exhaustion was logged: once, until a connection arrives again.
+    has_complained: bool,
+}
+
+enum State {
+    Open,
+    /// Until `at`, for clients that have begun to connect.
+    Closing {
+        at: Instant,
+    },
+    /// Left to other workers, while all clients here wait for an answer and there is no room for more.
+    Full,
+    /// Left to free workers, while a round runs here.
+    Yielded {
+        until: Instant,
+        /// Whether a connection was waiting at the last look.
+        was_waiting: bool,
+    },
+    /// For lack of descriptors or memory.
+    Paused {
+        until: Instant,
+    },
+    Closed,
+}
+
+/// How many clients there are descriptors for, if this many checks must always find enough: without, they would report
+/// failures that are not there. Neither side gets less than a quarter.
+pub(super) fn room(descriptors: usize, checks: usize) -> usize {
+    let kept = OURS + A_CHECK * checks.min(MOST_AT_ONCE);
+    descriptors - kept.clamp(descriptors / 4, descriptors / 4 * 3)
+}
+
+impl Acceptor {
+    /// The tokens of the listeners begin at `first_token`; `most` is the greatest number of clients.
+    pub(super) fn new(listeners: Vec<Listener>, first_token: usize, most: usize) -> Acceptor {
+        Acceptor { listeners, first_token, most, state: State::Closed, has_complained: false }
+    }
+
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// How many listeners there are.
+    pub(super) fn len(&self) -> usize {
+        self.listeners.len()
+    }
+
+    pub(super) fn has(&self, token: Token) -> bool {
+        (self.first_token..self.first_token + self.listeners.len()).contains(&token.0)
+    }
+
+    pub(super) fn open(&mut self, poll: &Poll) -> io::Result<()> {
+        for (index, listener) in self.listeners.iter().enumerate() {
+            listener.watch(poll, self.first_token + index)?;
+        }
+        self.state = State::Open;
+        Ok(())
+    }
+
+    /// Whether it accepts at all: an event may have been fetched before it was closed.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open | State::Closing { .. })
+    }
+
+    /// Takes one connection, if another worker was not faster.
+    pub(super) fn accept(&mut self, token: Token) -> Accepted {
+        let accepted = self.accept_again(token);
+        match &accepted {
+            Accepted::Client(_) => self.has_complained = false,
+            Accepted::Exhausted(error) | Accepted::Forbidden(error) => {
+                if !std::mem::replace(&mut self.has_complained, true) {
+                    tracing::warn!(
+                        "cannot accept connections: {error}: closing idle ones, or trying again every {PAUSE:?}"
+                    );
+                }
+            }
+            Accepted::Nobody | Accepted::Broken(_) => {}
+        }
+        accepted
+    }
+
+    /// [`Acceptor::accept`] after a client was closed to make room: the machine is no less exhausted.
+    pub(super) fn accept_again(&self, token: Token) -> Accepted {
+        self.listeners[token.0 - self.first_token].accept()
+    }
+
+    /// Stops accepting for a moment.
+    pub(super) fn pause(&mut self, token: Token, poll: &Poll, now: Instant) -> io::Result<()> {
+        if matches!(self.state, State::Closing { .. }) {
+            // Checked again when it closes; until then it would wake us again and again.
+            return self.listeners[token.0 - self.first_token].unwatch(poll);
+        }
+        self.unwatch(poll);
+        self.state = State::Paused { until: now + PAUSE };
+        Ok(())
+    }
+
+    /// When [`Acceptor::update`] has something to do.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Paused { until } | State::Yielded { until, .. } => Some(until),
+            State::Closing { at } => Some(at),
+            State::Open | State::Full | State::Closed => None,
+        }
+    }
+
+    /// Opens or closes it when the time has come. If it was left to others, it is opened as soon as we are free again, or
+    /// have room.
+    pub(super) fn update(&mut self, poll: &Poll, now: Instant, busy: bool, full: bool) -> io::Result<()> {
+        match self.state {
+            State::Open if full => {
+                // A connection wakes one of the workers that watch, and is lost on one that cannot take it.
+                self.unwatch(poll);
+                self.state = State::Full;
+                Ok(())
+            }
+            State::Full if !full => self.open(poll),
+            State::Paused { until } if until <= now => self.open(poll),
+            State::Yielded { .. } if !busy => self.open(poll),
+            State::Yielded { until, .. } if until <= now => self.open(poll),
+            State::Closing { at } if at <= now => {
+                self.close(poll);
+                Ok(())
+            }
+            State::Open
+            | State::Full
+            | State::Paused { .. }
+            | State::Yielded { .. }
+            | State::Closing { .. }
+            | State::Closed => Ok(()),
+        }
+    }
+
+    /// Leaves connections to other workers for a while, as those may become busy, or end.
+    pub(super) fn yield_to_others(&mut self, poll: &Poll, now: Instant) {
+        if let State::Open = self.state {
+            self.unwatch(poll);
+            self.state = State::Yielded { until: now + YIELD, was_waiting: false };
+        }
+    }
+
+    /// Whether a connection was still waiting at the last two looks, each after the time for free workers: one that seems
+    /// free may be stopped, or hang.
+    pub(super) fn is_neglected(&mut self, now: Instant) -> bool {
+        let State::Yielded { until, was_waiting } = &mut self.state else { return false };
+        if now < *until {
+            return false;
+        }
+        let waits = self.listeners.iter().any(is_readable);
+        let is_neglected = *was_waiting && waits;
+        *until = now + YIELD;
+        *was_waiting = waits && !is_neglected;
+        is_neglected
+    }
+
+    /// Leaves inherited sockets to their owner at once, and closes those that we bound a little later: clients that
+    /// have begun to connect have nobody but us.
+    pub(super) fn close_soon(&mut self, poll: &Poll, now: Instant) -> io::Result<()> {
+        if !self.listeners.iter().any(Listener::is_ours) {
+            self.close(poll);
+            return Ok(());
+        }
+        if !matches!(self.state, State::Open) {
+            self.open(poll)?;
+        }
+        for listener in self.listeners.iter().filter(|listener| !listener.is_ours()) {
+            listener.unwatch(poll)?;
+        }
+        self.state = State::Closing { at: now + LAST_CALL };
+        Ok(())
+    }
+
+    /// One of the connections that still wait when it closes.
+    pub(super) fn accept_last(&self, now: Instant) -> Option<Socket> {
+        match self.state {
+            State::Closing { at } if at <= now => {
+                self.listeners.iter().filter(|listener| listener.is_ours()).find_map(Listener::accept_client)
+            }
+            State::Open
+            | State::Full
+            | State::Yielded { .. }
+            | State::Paused { .. }
+            | State::Closing { .. }
+            | State::Closed => None,
+        }
+    }
+
+    /// One of the connections that wait now, even if they were left to others.
+    pub(super) fn accept_waiting(&self) -> Option<Socket> {
+        match self.state {
+            State::Open | State::Yielded { .. } => self.listeners.iter().find_map(Listener::accept_client),
+            State::Full | State::Closing { .. } | State::Paused { .. } | State::Closed => None,
+        }
+    }
+
+    /// Closes it for good.
+    pub(super) fn close(&mut self, poll: &Poll) {
+        match self.state {
+            State::Open => self.unwatch(poll),
+            // Closing our descriptor does not take it out of the set while others have the socket. Some may already be
+            // out, which does not matter.
+            State::Closing { .. } => self.listeners.iter().for_each(|listener| drop(listener.unwatch(poll))),
+            State::Full | State::Paused { .. } | State::Yielded { .. } | State::Closed => {}
+        }
+        self.state = State::Closed;
+        self.listeners.clear();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    fn unwatch(&self, poll: &Poll) {
+        for listener in &self.listeners {
+            if let Err(error) = listener.unwatch(poll) {
+                tracing::warn!("cannot stop watching a listener: {error}");
+            }
+        }
+    }
+}

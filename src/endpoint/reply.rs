@@ -1,0 +1,155 @@
+//! What is replied: a status, header fields and a body.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::counters::RouteLabel;
+use super::metrics::{self, Figures};
+use super::route;
+use super::{CheckRequest, Dialect, EndpointSettings, Findings, Observer};
+use crate::model::check::Status;
+use crate::os::clock;
+use crate::render::exposition::Syntax;
+use crate::render::{html, json, kubernetes};
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// The largest body whose memory is kept for the next one.
+const KEPT_CAPACITY: usize = 64 * 1024;
+
+/// What a server sends, whatever it speaks.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// The header fields that belong to the content. A server adds its own, such as Date.
+    pub fields: Vec<(&'static str, Cow<'static, str>)>,
+    /// The body, which a server may still be sending to others when it is written anew.
+    pub body: Arc<Vec<u8>>,
+    /// What was asked for.
+    pub(super) label: RouteLabel,
+    /// The report and the request that this is the reply to, if the next may be the same.
+    written_for: Option<(u64, Arc<CheckRequest>)>,
+}
+
+impl Default for Reply {
+    fn default() -> Reply {
+        let (fields, body) = (Vec::new(), Arc::default());
+        Reply { status: 200, fields, body, label: RouteLabel::Other, written_for: None }
+    }
+}
+
+impl Reply {
+    pub(super) fn text(&mut self, label: RouteLabel, status: u16, text: &str) {
+        self.begin(label, status, TEXT, "no-store".into());
+        self.fill(|body| body.extend_from_slice(text.as_bytes()));
+    }
+
+    pub(super) fn error(&mut self, label: RouteLabel, status: u16, message: &str) {
+        self.begin(label, status, json::MEDIA_TYPE, "no-store".into());
+        if status == 405 {
+            self.fields.push(("Allow", route::ALLOW.into()));
+        }
+        self.fill(|body| json::error(status, message, body));
+    }
+
+    pub(super) fn metrics(&mut self, figures: &Figures, syntax: Syntax, is_personal: bool) {
+        self.begin(RouteLabel::Metrics, 200, syntax.media_type(), "no-store".into());
+        self.vary(is_personal);
+        self.fill(|body| metrics::write(figures, syntax, body));
+    }
+
+    /// The reply to a request for which this was found. The clients that share a round and have sent the same get the
+    /// same.
+    pub(super) fn report(
+        &mut self,
+        request: &Arc<CheckRequest>,
+        findings: &Findings<'_>,
+        settings: &EndpointSettings,
+        observer: &dyn Observer,
+    ) {
+        let Findings { report, number, age } = findings;
+        let is_same = |(there, its): &(u64, _)| Some(*there) == *number && Arc::ptr_eq(its, request);
+        if self.written_for.as_ref().is_some_and(is_same) {
+            return;
+        }
+        let CheckRequest { presentation, .. } = &**request;
+        let hidden = (!presentation.disclosed).then(|| report.anonymous());
+        let report = hidden.as_ref().unwrap_or(report);
+        let (label, success, media_type) = match &presentation.dialect {
+            Dialect::Format(format) => (RouteLabel::Checks, (format.is_success)(report), format.media_type),
+            Dialect::Page(_) => (RouteLabel::Checks, report.passes(), html::MEDIA_TYPE),
+            Dialect::Ready => (RouteLabel::Ready, report.passes(), TEXT),
+        };
+        let is_personal = settings.disclosure.is_personal();
+        let caching = age.map_or("no-store".into(), |_| freshness(settings.lifetime, is_personal).into());
+        self.begin(label, if success { 200 } else { settings.fail_status }, media_type, caching);
+        if let Some(age) = age {
+            // Rounded so that it never seems fresher than it is.
+            let seconds = age.as_secs() + u64::from(age.subsec_nanos() > 0);
+            self.fields.push(("Age", seconds.to_string().into()));
+        }
+        self.vary(is_personal);
+        match &presentation.dialect {
+            Dialect::Format(format) => self.fill(|body| (format.write)(report, body)),
+            Dialect::Page(choice) => {
+                self.fields.extend(html::headers().map(|(name, value)| (name, value.into())));
+                let since = |id: &str, status: Status| observer.since(id, status);
+                let at = clock::before(clock::wall(), age.unwrap_or_default());
+                self.fill(|body| html::page(report, &choice.view(at, &since, presentation.disclosed), body));
+            }
+            Dialect::Ready => {
+                self.fill(|body| {
+                    body.extend_from_slice(kubernetes::answer("readyz", report, presentation.verbose).as_bytes())
+                });
+            }
+        }
+        if presentation.verbose && presentation.disclosed {
+            self.fields.push(("X-Generation", settings.generation.to_string().into()));
+        }
+        self.written_for = number.map(|number| (number, request.clone()));
+    }
+
+    /// Frees a large body, unless somebody is still being sent it. True if there was one.
+    pub(super) fn release(&mut self) -> bool {
+        let is_large = self.body.capacity() > KEPT_CAPACITY && Arc::get_mut(&mut self.body).is_some();
+        if is_large {
+            *self = Reply::default();
+        }
+        is_large
+    }
+
+    fn begin(&mut self, label: RouteLabel, status: u16, media_type: &'static str, caching: Cow<'static, str>) {
+        (self.label, self.status, self.written_for) = (label, status, None);
+        self.fields.clear();
+        self.fields.push(("Content-Type", media_type.into()));
+        self.fields.push(("X-Content-Type-Options", "nosniff".into()));
+        self.fields.push(("Cache-Control", caching));
+    }
+
+    /// Names what the reply depends on, apart from the target.
+    fn vary(&mut self, is_personal: bool) {
+        self.fields.push(("Vary", if is_personal { "Accept, Authorization" } else { "Accept" }.into()));
+    }
+
+    /// Writes the body in place of the last one. If some are still being sent that, and this is the same, all share it.
+    fn fill(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(body) = Arc::get_mut(&mut self.body) {
+            body.clear();
+            write(body);
+        } else {
+            let mut body = Vec::new();
+            write(&mut body);
+            if body != *self.body {
+                self.body = Arc::new(body);
+            }
+        }
+    }
+}
+
+/// What caches on the way may do with a report that answers further requests for this long.
+fn freshness(lifetime: Duration, is_personal: bool) -> String {
+    let whose = if is_personal { "private, " } else { "" };
+    format!("{whose}max-age={}", lifetime.as_secs())
+}

@@ -1,0 +1,398 @@
+//! The processes: how they start and end, and what they hold.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::time::Duration;
+
+use crate::harness::*;
+
+// --- deaths ----------------------------------------------------------------------------------------
+
+#[test]
+fn a_worker_that_dies_is_replaced_and_answers_go_on() {
+    for signal in [Signal::SIGKILL, Signal::SIGABRT] {
+        let server = Server::start(["-w", "2"]);
+        let victim = server.workers()[0];
+        send(victim, signal);
+        eventually("the worker is dead", || !processes::is_alive(victim));
+        assert_eq!(get(&server.at, "/").status, 200, "after {signal}");
+        eventually("there are two again", || server.workers().len() == 2);
+        server.logs(&format!("(pid {victim}) died: signal: {}", signal as i32));
+        assert_eq!(get(&server.at, "/").status, 200, "after {signal}");
+    }
+}
+
+#[test]
+fn it_never_gives_up_however_often_its_only_worker_dies() {
+    let server = Server::start::<_, &str>([]);
+    for round in 0..5 {
+        let mut worker = Vec::new();
+        eventually("there is a worker", || {
+            worker = server.workers();
+            worker.len() == 1
+        });
+        send(worker[0], Signal::SIGKILL);
+        eventually("it is dead", || !processes::is_alive(worker[0]));
+        // No worker is there; the kernel keeps the connection until there is one.
+        assert_eq!(get(&server.at, "/").status, 200, "after {round} deaths");
+    }
+}
+
+#[test]
+fn a_killed_master_takes_its_workers_along_and_frees_the_port() {
+    let mut server = Launch::binding(["-b", "127.0.0.1:0", "-w", "3"]).start();
+    let workers = server.workers();
+    let At::Tcp(address) = server.at else { panic!("it binds a port") };
+    // One is in the middle of something, another cannot even notice.
+    let mut slow = Client::to(&server.at);
+    slow.send("GET / HTTP/1.1\r\n");
+    send(workers[0], Signal::SIGSTOP);
+    server.signal(Signal::SIGKILL);
+    within(Duration::from_secs(1), "all workers are gone", || !workers.iter().any(|&pid| processes::is_alive(pid)));
+    assert_eq!(server.wait(), None);
+    TcpListener::bind(address).expect("the port is free");
+}
+
+#[test]
+fn retiring_workers_lose_no_request() {
+    let server = Launch::binding(["-b", "127.0.0.1:0", "-w", "2"])
+        .args(["--max-requests", "20", "--max-requests-jitter", "10"])
+        .start();
+    let first = server.workers();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..100).for_each(|_| assert_eq!(get(&server.at, "/").status, 200)));
+        }
+    });
+    eventually("there are two again", || server.workers().len() == 2);
+    assert!(server.workers().iter().all(|pid| !first.contains(pid)), "the first ones have retired");
+    assert!(server.stderr().contains("retired"), "{}", server.stderr());
+    assert!(!server.stderr().contains("ERROR"), "{}", server.stderr());
+}
+
+#[test]
+fn a_retiring_worker_says_so_to_those_who_are_connected() {
+    let server = Server::start(["--max-requests", "3"]);
+    let mut client = Client::to(&server.at);
+    let said_close = (0..10).any(|_| {
+        client.ask("/");
+        client.answer().header("connection") == Some("close")
+    });
+    assert!(said_close, "it is never told");
+    assert!(client.is_closed());
+}
+
+// --- belongings ------------------------------------------------------------------------------------
+
+#[test]
+fn a_master_has_one_thread_and_keeps_nothing_of_its_reloads() {
+    let server = Server::start(["-w", "2"]);
+    let master = server.master();
+    let before = processes::descriptors(master);
+    for reload in 1..=50 {
+        server.signal(Signal::SIGHUP);
+        eventually("it has reloaded", || server.stderr().matches("reloaded: all workers").count() == reload);
+    }
+    eventually("the old workers are gone", || server.workers().len() == 2);
+    eventually("it has no more open than before", || processes::descriptors(master).len() <= before.len());
+    assert_eq!(processes::number(master, "Threads"), 1);
+    assert_eq!(get(&server.at, "/").status, 200);
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn it_starts_where_the_kernel_knows_no_close_range() {
+    const O_CLOEXEC: u32 = 0o2_000_000;
+    // Before 5.9, before 5.11 for the flag, and under a filter that does not know the call.
+    for error in ["ENOSYS", "EINVAL", "EPERM"] {
+        let strace = format!("exec strace -f -qq -o trace -e close_range -e inject=close_range:error={error}");
+        let launch = Launch::script(&format!("{strace} \"$@\" 9</etc/passwd"), ["-b", "127.0.0.1:0"]);
+        let (directory, trace) = (launch.path(""), launch.path("trace"));
+        let server = launch.current_dir(&directory).env("HEALTHCHECKS", "exec:/bin/true").start();
+        assert_eq!(get(&server.at, "/").status, 200, "{error}");
+        let master = processes::children(server.master())[0];
+        for pid in processes::children(master).into_iter().chain([master]) {
+            let mut kept = processes::descriptors(pid);
+            kept.retain(|&fd, _| fd > 2 && processes::descriptor_flags(pid, fd) & O_CLOEXEC == 0);
+            assert!(kept.is_empty(), "{error}: {} keeps {kept:?} open in what it starts", processes::name(pid));
+        }
+        let reaper = processes::children(master).into_iter().find(|&pid| processes::name(pid) == "hospital:reaper");
+        let reaper = reaper.expect("the check may start programs");
+        eventually("it has let go of all", || processes::descriptors(reaper).keys().all(|fd| *fd <= 2));
+        let calls = std::fs::read_to_string(&trace).expect("it is traced");
+        assert!(calls.matches(&format!("-1 {error}")).count() >= 2, "{calls}");
+    }
+}
+
+#[test]
+fn an_idle_tree_hardly_ever_wakes_up() {
+    // This does not wait for anything to happen: it is the time over which wake-ups are counted.
+    const WINDOW: Duration = Duration::from_secs(4);
+    let server = Server::start(["-w", "4"]);
+    assert_eq!(get(&server.at, "/").status, 200);
+    let all: Vec<_> = server.workers().into_iter().chain([server.master()]).collect();
+    let woken = || all.iter().map(|&pid| processes::number(pid, "voluntary_ctxt_switches")).sum::<u64>();
+    // The last to answer goes back to waiting, and the client's connection is closed.
+    eventually("all wait", || all.iter().all(|&pid| processes::state(pid) == Some('S')));
+    let before = woken();
+    std::thread::sleep(WINDOW);
+    let often = woken() - before;
+    assert!(often < WINDOW.as_secs(), "{often} times in {WINDOW:?}");
+}
+
+#[test]
+fn processes_are_named_so_that_ps_tells_them_apart() {
+    let server = Server::start(["-w", "2", "-n", "shop"]);
+    assert_eq!(processes::name(server.master()), "shop:master");
+    let names: Vec<_> = server.workers().into_iter().map(processes::name).collect();
+    assert_eq!(names, ["shop:w0", "shop:w1"]);
+}
+
+#[test]
+fn the_umask_is_that_of_every_file_and_the_directory_that_of_every_path() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let place = directory.path();
+    let mut server = Launch::binding(["--chdir".as_ref(), place.as_os_str()])
+        .args(["-m", "077", "-b", "unix:socket", "-p", "pid", "--error-logfile", "log"])
+        .start();
+    for file in ["socket", "pid", "log"] {
+        let mode = std::fs::metadata(place.join(file)).unwrap_or_else(|error| panic!("{file}: {error}")).mode();
+        assert_eq!(mode & 0o077, 0, "{file} has {mode:o}");
+    }
+    for pid in server.workers().into_iter().chain([server.master()]) {
+        let link = std::fs::read_link(format!("/proc/{pid}/cwd")).expect("it runs");
+        assert_eq!(link, place.canonicalize().expect("it is there"));
+        assert_eq!(processes::status(pid, "Umask"), "0077");
+    }
+    assert_eq!(get(&At::Unix(place.join("socket")), "/").status, 200);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+    assert!(!place.join("socket").exists() && !place.join("pid").exists(), "both are removed");
+}
+
+#[test]
+fn the_log_can_be_json() {
+    let mut server = Server::start(["--log-format", "json"]);
+    let worker = server.workers()[0];
+    send(worker, Signal::SIGKILL);
+    server.logs("died");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+    for line in server.stderr().lines() {
+        let json: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        for key in ["timestamp", "level", "message"] {
+            assert!(json[key].is_string(), "{key} is missing: {line}");
+        }
+    }
+    assert!(server.stderr().lines().count() >= 4, "ready, died, draining, stopped: {}", server.stderr());
+}
+
+#[test]
+fn it_serves_with_standard_output_and_error_closed() {
+    let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let at = At::Tcp(tcp.local_addr().expect("it is bound"));
+    let mut server = Launch::script("exec \"$@\" >&- 2>&-", ["--fd", "0"]).stdin(tcp).spawn();
+    assert_eq!(get(&at, "/").status, 200);
+    eventually("there is a worker", || server.workers().len() == 1);
+    send(server.workers()[0], Signal::SIGKILL);
+    assert_eq!(get(&at, "/").status, 200, "after something to log");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+}
+
+// --- the pidfile -----------------------------------------------------------------------------------
+
+#[test]
+fn the_pidfile_is_there_as_long_as_the_master() {
+    let launch = Launch::serve(["-w", "2"]);
+    let path = launch.path("pid");
+    // A stale one, with a pid that another process has now.
+    std::fs::write(&path, "1\n").expect("the directory is ours");
+    let mut server = launch.args(["-p".as_ref(), path.as_os_str()]).start();
+    let read = || std::fs::read_to_string(&path).expect("it is there");
+    assert_eq!(read(), format!("{}\n", server.master()));
+
+    let pid = server.master().to_string();
+    let (code, stderr) = refused(&["-b", "127.0.0.1:0", "-p", &path.display().to_string()], &[]);
+    assert_eq!((code, stderr.lines().count()), (2, 1), "{stderr}");
+    assert!(stderr.contains(&path.display().to_string()) && stderr.contains(&pid), "{stderr}");
+    assert_eq!(read(), format!("{pid}\n"), "the refused one leaves it as it is");
+
+    send(server.workers()[0], Signal::SIGTERM);
+    server.signal(Signal::SIGHUP);
+    server.logs("reloaded");
+    assert_eq!(read(), format!("{pid}\n"), "workers that end leave it as it is");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+    assert!(!path.exists(), "it is removed at the end");
+}
+
+#[test]
+fn the_pidfile_of_a_killed_master_is_taken_over() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let path = directory.path().join("pid");
+    let args = ["-p".as_ref(), path.as_os_str()];
+    let dead = Launch::serve(args).start();
+    let former = dead.master();
+    drop(dead); // which kills it
+    assert_eq!(std::fs::read_to_string(&path).expect("it was left behind"), format!("{former}\n"));
+    let server = Launch::serve(args).start();
+    assert_eq!(std::fs::read_to_string(&path).expect("it is there"), format!("{}\n", server.master()));
+}
+
+#[test]
+fn a_pidfile_that_somebody_else_put_there_is_not_removed() {
+    let launch = Launch::serve::<_, &str>([]);
+    let path = launch.path("pid");
+    let mut server = launch.args(["-p".as_ref(), path.as_os_str()]).start();
+    std::fs::remove_file(&path).expect("it is there");
+    std::fs::write(&path, "4711\n").expect("the directory is ours");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+    assert_eq!(std::fs::read_to_string(&path).expect("it is there"), "4711\n");
+}
+
+#[test]
+fn a_pidfile_that_cannot_be_written_is_named() {
+    let (code, stderr) = refused(&["-b", "127.0.0.1:0", "-p", "/no/such/place/pid"], &[]);
+    assert_eq!((code, stderr.lines().count()), (2, 1), "{stderr}");
+    assert!(stderr.contains("--pid /no/such/place/pid"), "{stderr}");
+}
+
+// --- who they are ----------------------------------------------------------------------------------
+
+#[test]
+#[ignore = "needs root"]
+fn workers_run_as_the_user_and_group_that_are_asked_for() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let path = directory.path().join("socket");
+    // The user must be able to reach the socket.
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let bind = format!("unix:{}", path.display());
+    let ids = |pid, field| processes::status(pid, field).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    for (args, uid, gid) in [
+        (&["-u", "nobody"][..], 65534, 65534),
+        (&["-u", "nobody", "-g", "daemon"], 65534, 1),
+        (&["-u", "65534", "-g", "65533"], 65534, 65533),
+        (&["-u", "54321"], 54321, 54321),
+        (&["-g", "daemon"], 0, 1),
+    ] {
+        let server = Launch::binding(["-b", &bind, "-w", "2"]).args(args).start();
+        for worker in server.workers() {
+            assert_eq!(ids(worker, "Uid"), vec![uid.to_string(); 4], "{args:?}");
+            assert_eq!(ids(worker, "Gid"), vec![gid.to_string(); 4], "{args:?}");
+            if uid != 0 {
+                assert!(!ids(worker, "Groups").contains(&"0".to_owned()), "{args:?}: it is still in root's group");
+                assert_eq!(processes::status(worker, "CapEff"), "0000000000000000", "{args:?}");
+            }
+        }
+        assert_eq!(ids(server.master(), "Uid"), vec!["0"; 4]);
+        let file = std::fs::metadata(&path).expect("it is there");
+        assert_eq!((file.uid(), file.gid()), (uid, gid), "{args:?}: the socket belongs to the workers");
+        assert_eq!(get(&server.at, "/").status, 200);
+        // Changing the user clears the request to die with the master; it must be made afterwards.
+        let workers = server.workers();
+        server.signal(Signal::SIGKILL);
+        within(Duration::from_secs(1), "they go with it", || !workers.iter().any(|&pid| processes::is_alive(pid)));
+    }
+}
+
+#[test]
+#[ignore = "needs root, strace"]
+fn a_link_in_the_workers_own_folder_gives_nothing_of_roots_away() {
+    const NOBODY: u32 = 65534;
+    let directory = tempfile::tempdir().expect("there is room");
+    let root = |name: &str| directory.path().join(name);
+    let theirs = |name: &str| directory.path().join("theirs").join(name);
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    std::fs::create_dir(root("theirs")).and_then(|()| chown(root("theirs"), Some(NOBODY), None)).expect("root may");
+    std::fs::write(root("secret"), "root's").expect("it is ours");
+    let owner = |path| std::fs::symlink_metadata(path).expect("it is there").uid();
+    let secret = || (owner(root("secret")), std::fs::read_to_string(root("secret")).expect("it is there"));
+    // What an attacker who controls a worker can do.
+    let plant = |target: &str, name: &str| {
+        symlink(root(target), theirs("link")).and_then(|()| lchown(theirs("link"), Some(NOBODY), None)).expect("free");
+        std::fs::rename(theirs("link"), theirs(name)).expect("it is there");
+    };
+    let launch = |args: [&str; 2]| {
+        let value = args[1].replace("THEIRS", &theirs("").display().to_string());
+        Launch::binding(["-b", "127.0.0.1:0", "-u", "nobody", args[0], &value])
+    };
+
+    let mut server = launch(["--error-logfile", "THEIRSlog"])
+        .args(["--access-logfile".as_ref(), theirs("access").as_os_str()])
+        .start();
+    assert_eq!([owner(theirs("log")), owner(theirs("access"))], [NOBODY; 2], "they are made for the workers");
+    std::fs::rename(theirs("log"), theirs("log.1")).expect("it is there");
+    plant("secret", "log");
+    plant("made", "access");
+    server.signal(Signal::SIGUSR1);
+    let said = || std::fs::read_to_string(theirs("log.1")).expect("it is there");
+    for name in ["log", "access"] {
+        let refused = format!("{} cannot be opened anew: it is a symbolic link", theirs(name).display());
+        eventually("the master refuses it, and keeps the old one", || said().contains(&refused));
+    }
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+
+    // The link is there just before the socket is given to the workers.
+    let slowly = ["-f", "-qq", "-o", "/dev/null", "-e", "inject=?chown,?lchown,fchownat:delay_enter=1000000"];
+    let bind = format!("unix:{}", theirs("socket").display());
+    let server = Launch::under("strace", slowly).args(["-b", &bind, "-u", "nobody"]).spawn();
+    eventually("it is bound", || theirs("socket").exists());
+    plant("secret", "socket");
+    eventually("it is given away", || server.stdout().contains("Serving on "));
+    drop(server);
+    std::fs::remove_file(theirs("socket")).expect("the link is there");
+
+    for (args, code) in
+        [(["--error-logfile", "THEIRSlog"], 2), (["-b", "unix:THEIRSsocket"], 4), (["--pid", "THEIRSpid"], 2)]
+    {
+        plant("secret", "pid");
+        plant("made", "socket.lock");
+        let (ended, said) = launch(args).refused();
+        assert!(ended == code && said.contains("symbolic link"), "{args:?}: {ended}: {said}");
+    }
+    assert_eq!(secret(), (0, "root's".to_owned()));
+    assert!(!root("made").exists());
+
+    // Files and links of root's own are used as they are.
+    std::fs::write(theirs("roots"), "").and_then(|()| symlink(root("secret"), theirs("roots-link"))).expect("root may");
+    for path in ["THEIRSroots", "THEIRSroots-link", "/dev/stderr", "/proc/self/fd/2"] {
+        let server = launch(["--error-logfile", path]).start();
+        let worker = server.workers()[0];
+        server.signal(Signal::SIGUSR1);
+        send(worker, Signal::SIGKILL);
+        let read = |path| std::fs::read_to_string(path).expect("it is there");
+        let all = || [read(theirs("roots")), read(root("secret")), server.stderr()].concat();
+        eventually("it is written to", || all().contains(&format!("(pid {worker}) died")));
+        assert!(!all().contains("symbolic link"), "{path}: {}", all());
+    }
+    assert_eq!([owner(theirs("roots")), owner(root("secret"))], [0; 2]);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_first_boot_that_cannot_work_exits_3_and_says_why() {
+    // Root without the right to change users, as in a locked-down container.
+    let mut server = Launch::under("setpriv", ["--bounding-set", "-setuid,-setgid"])
+        .args(["-b", "127.0.0.1:0", "-w", "2", "-u", "nobody"])
+        .spawn();
+    assert_eq!(server.wait(), Some(3), "{}", server.stderr());
+    assert!(server.stderr().contains("Operation not permitted"), "{}", server.stderr());
+    assert_eq!(server.stdout(), "", "it never said that it serves");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn only_root_can_choose_the_user() {
+    let directory = tempfile::tempdir().expect("there is room");
+    // Where nobody can reach it, unlike the build directory.
+    let program = directory.path().join("hospital");
+    std::fs::copy(HOSPITAL, &program).expect("there is room");
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let script = format!("shift; exec setpriv --reuid 65534 --clear-groups {} \"$@\"", program.display());
+    let (code, stderr) = Launch::script(&script, ["-b", "127.0.0.1:0", "-u", "daemon"]).refused();
+    assert_eq!((code, stderr.lines().count()), (2, 1), "{stderr}");
+    assert!(stderr.contains("--user") && stderr.contains("need root"), "{stderr}");
+}

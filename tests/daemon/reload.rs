@@ -1,0 +1,152 @@
+//! Reloads: whatever is wrong with a new configuration, and whenever it comes, clients are answered.
+
+use crate::harness::site::{Site, WORKERS, Way};
+use crate::harness::*;
+
+#[test]
+fn a_reload_under_load_loses_no_request_on_a_port_of_its_own() {
+    reload_under_load(Way::Tcp);
+}
+
+#[test]
+fn a_reload_under_load_loses_no_request_on_a_unix_socket() {
+    reload_under_load(Way::Unix);
+}
+
+#[test]
+fn a_reload_under_load_loses_no_request_on_a_passed_socket() {
+    reload_under_load(Way::Fd);
+}
+
+fn reload_under_load(way: Way) {
+    let site = Site::open(way, &[]);
+    let load = site.load(2);
+    for _ in 0..5 {
+        site.reload();
+        load.wait_for_answers(30);
+    }
+    load.stop().assert_nothing_lost();
+    assert_eq!(site.generations(), [1, 2, 3, 4, 5]);
+    site.expect_tidy();
+}
+
+#[test]
+fn whoever_wants_to_know_all_is_told_which_generation_answers() {
+    let site = Site::open(Way::Tcp, &[]);
+    let generation = |path| {
+        let answer = get(&site.at, path);
+        assert_eq!(answer.status, 200);
+        answer.header("x-generation").map(str::to_owned)
+    };
+    assert_eq!(generation("/?verbose").as_deref(), Some("0"));
+    site.reload();
+    // The last old worker may take one more connection before its TERM arrives.
+    eventually("the new ones answer", || generation("/?verbose&format=text").as_deref() == Some("1"));
+    assert_eq!(generation("/readyz?verbose").as_deref(), Some("1"));
+    assert_eq!(generation("/"), None);
+    site.upgrade();
+    eventually("the new master's answer", || generation("/?verbose").as_deref() == Some("2"));
+}
+
+#[test]
+fn a_bad_configuration_changes_nothing_but_the_log() {
+    for (bad, why) in [
+        ("HEALTHCHECKS=hospital.healthchecks.missing\n", "hospital.healthchecks.missing"),
+        ("HEALTHCHECKS=gopher://host\n", "gopher"),
+        ("HOSPITAL_WORKERS=many\n", "many"),
+        ("no variable\n", "NAME=VALUE"),
+    ] {
+        let site = Site::open(Way::Tcp, &[]);
+        let (master, load) = (site.master(), site.load(1));
+        let workers = site.family.workers_of(master);
+        site.write_env(bad);
+        site.logs_after("reload refused", || send(master, Signal::SIGHUP));
+        load.wait_for_answers(50);
+        load.stop().assert_nothing_lost();
+        let log = site.log();
+        let refusal = log.lines().find(|line| line.contains("reload refused")).expect("it was just seen");
+        assert!(refusal.contains(why), "{refusal}");
+        assert_eq!(site.family.workers_of(master), workers, "{bad:?}");
+        site.mend_env();
+        site.reload();
+    }
+}
+
+#[test]
+fn a_reload_does_not_pass_over_what_only_a_restart_or_an_upgrade_changes() {
+    const CHANGES: [(&str, &str, &str); 9] = [
+        ("HOSPITAL_BIND=unix:@x", "listening on fd://0 to listening on fd://0, unix:@x", "a restart"),
+        ("HOSPITAL_BACKLOG=7", "the backlog 2048 to the backlog 7", "a restart"),
+        ("HOSPITAL_NOTIFY_FD=9", "the notified descriptor none to the notified descriptor 9", "a restart"),
+        ("HOSPITAL_LOG_LEVEL=debug", "(Info, Text) to the log standard error (Debug, Text)", UPGRADE),
+        ("HOSPITAL_ACCESS_LOGFILE=-", "the access log none to the access log -", UPGRADE),
+        ("HOSPITAL_PID=/x", "the pidfile none to the pidfile /x", UPGRADE),
+        ("HOSPITAL_UMASK=077", "the umask 022 to the umask 077", UPGRADE),
+        ("HOSPITAL_CHDIR=/", "the directory of the start to the directory /", UPGRADE),
+        ("HOSPITAL_NAME=x", "the master's name hospital to the master's name x", UPGRADE),
+    ];
+    const UPGRADE: &str = "a restart or an upgrade (USR2)";
+    let launch = Launch::serve(["-w", "1"]);
+    let env = launch.path("env");
+    std::fs::write(&env, "").expect("the directory is ours");
+    let server = launch.args(["--env-file".as_ref(), env.as_os_str()]).start();
+    server.signal(Signal::SIGHUP);
+    server.logs("reloaded: all workers are of generation 1");
+    assert!(!server.stderr().contains("changed from"), "{}", server.stderr());
+    let lines: String = CHANGES.map(|(line, _, _)| format!("{line}\n")).concat();
+    std::fs::write(&env, lines).expect("the directory is ours");
+    server.signal(Signal::SIGHUP);
+    server.logs("reloaded: all workers are of generation 2");
+    let log = server.stderr();
+    for (line, change, taken_by) in CHANGES {
+        let told = |told: &str| told.contains(change) && told.ends_with(&format!(": that takes {taken_by}"));
+        assert!(log.lines().any(told), "{line}: {log}");
+    }
+}
+
+#[test]
+fn an_env_file_that_is_gone_changes_nothing_but_the_log() {
+    let site = Site::open(Way::Tcp, &[]);
+    let (master, load) = (site.master(), site.load(1));
+    std::fs::remove_file(site.family.path("env")).expect("it was there");
+    site.logs_after("reload refused", || send(master, Signal::SIGHUP));
+    load.wait_for_answers(50);
+    load.stop().assert_nothing_lost();
+}
+
+#[test]
+fn a_generation_that_cannot_boot_is_rolled_back() {
+    // Without --env-file: reading one takes a descriptor.
+    let server = Server::start(["-w", "2"]);
+    let load = load::Load::start(&server.at, load::Shape::default());
+    load.wait_for_answers(50);
+    let workers = server.workers();
+    processes::limit_descriptors(server.master(), 3);
+    server.signal(Signal::SIGHUP);
+    server.logs("the new workers cannot boot: generation 0 goes on serving");
+    eventually("only the old workers are left", || server.workers() == workers);
+    load.wait_for_answers(50);
+    load.stop().assert_nothing_lost();
+    assert!(server.stderr().contains("Too many open files"), "{}", server.stderr());
+
+    processes::limit_descriptors(server.master(), 1024);
+    server.signal(Signal::SIGHUP);
+    server.logs("reloaded: all workers are of generation 2");
+    assert_eq!(get(&server.at, "/").status, 200);
+}
+
+#[test]
+fn reloads_leave_nothing_open_and_nobody_behind() {
+    let site = Site::open(Way::Unix, &[]);
+    site.reload();
+    let (descriptors, memory) = site.belongings();
+    for _ in 0..30 {
+        site.reload();
+    }
+    site.expect_tidy();
+    let (descriptors_now, memory_now) = site.belongings();
+    assert_eq!(descriptors_now, descriptors);
+    // The allocator varies this much; a configuration that was kept would take more.
+    assert!(memory_now <= memory + 512, "{memory} KiB became {memory_now} KiB");
+    assert_eq!(site.family.workers_of(site.master()).len(), WORKERS);
+}

@@ -1,0 +1,97 @@
+//! The binary and the library from outside, in one program with one harness:
+//!
+//! ```sh
+//! cargo test --test integration                          # what needs no set-up
+//! cargo test --test integration daemon::reload           # one subject
+//! cargo test --test integration deploy::circus -- --ignored
+//! ```
+//!
+//! A test that needs something that not every machine has is ignored and names it: `#[ignore = "needs root, nginx"]`.
+//! `tests/run` runs those whose needs it finds and names what it does not find; its function `has` says what a name means.
+
+/// Drives the binary.
+mod harness;
+
+/// The commands that run once, and the settings.
+mod cli {
+    mod check;
+    mod check_ends;
+    mod list;
+    mod readers;
+    mod settings;
+}
+
+/// The kinds of checks, against what is real.
+mod checks {
+    mod exec;
+    mod folders;
+    mod hidden;
+    #[cfg(all(feature = "dns", feature = "tls"))]
+    mod kinds_net;
+    mod plugins;
+    #[cfg(all(feature = "dns", feature = "tls"))]
+    mod undecided;
+}
+
+/// The endpoint as its clients see it.
+mod endpoint {
+    mod bad_input;
+    mod clients;
+    mod figures;
+    mod http;
+    mod metrics;
+    mod openapi;
+    mod page;
+    mod well_known_clients;
+}
+
+/// The master and its workers: signals, sockets, reloads, faults.
+mod daemon {
+    mod access_log;
+    mod cache;
+    mod deaths;
+    mod endurance;
+    mod notify;
+    mod pid1;
+    mod pressure;
+    mod process;
+    mod reload;
+    mod signals;
+    mod sockets;
+    mod upgrade;
+}
+
+/// What `deploy/` and `packaging/` give to operators, with the programs that it is for.
+mod deploy {
+    mod circus;
+    mod container;
+    mod dashboard;
+    mod debian;
+    mod fronts;
+    mod migrating;
+    mod orchestrators;
+    mod probers;
+    mod reproducible;
+    mod rules;
+    mod scrapers;
+    mod supervision;
+    mod supervisors;
+    mod systemd;
+}
+
+/// The library as other crates use it.
+mod library {
+    mod compile_fail;
+    mod functions;
+}
+
+/// The tree itself: its documents and its dependencies.
+mod project {
+    mod contributing;
+    mod dependencies;
+    mod docs;
+    mod fuzz_seeds;
+    mod operations;
+}
+/// The tree itself: where its code lies.
+mod layout;
