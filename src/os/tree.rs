@@ -1,9 +1,15 @@
 //! Whole process trees: found by parent, by process group and by a mark, and killed.
 //!
-//! A process leaves its group by `setsid`, and loses its parents when they die. Its mark stays, in two places: in its
-//! initial environment, as long as it does not write its name over that or starts through `env -i`; and in its limit on
-//! real-time CPU, a number of centuries, which all descendants inherit. The limit can only be set once the program has
-//! started, so what that starts in its first moments has only the other.
+//! A process leaves its group by `setsid`, and loses its parents when they die. Its mark stays, in two places:
+//!
+//! - in its initial environment, as long as it does not write its name over that, or starts through `env -i`;
+//! - in its limit on real-time CPU (RLIMIT_RTTIME, getrlimit(2)), as a number of microseconds. Of what a process hands down
+//!   to all its descendants, this is what we can mark without any right and without effect: it binds only those under a
+//!   real-time scheduler, after 146,000 years. And /proc shows it, whoever they are by then.
+//!
+//! Each is there for what the other misses. The limit can only be set once the program runs, so what that starts in its
+//! first moments does not have it; and if a check runs hospital, whose checks have marks of their own, it tells the
+//! innermost mark alone. A subreaper would find orphans, too, but could not tell whose they are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -39,7 +45,7 @@ pub(super) struct Mark(u64);
 const PID: u32 = 22;
 const SERIAL: u32 = 16;
 
-/// The limit is above this: enough that nobody reaches it, and that nobody else sets it.
+/// Marks are above this, which is more than anybody else would set as a limit.
 const CENTURIES: u64 = 1 << 62;
 
 /// Whose trees are meant.
@@ -87,8 +93,12 @@ impl Mark {
 
     /// Marks the root of the tree, and all that it starts from now on.
     pub(super) fn limit(self, root: i32) {
-        let Ok((_, max)) = getrlimit(Resource::RLIMIT_RTTIME) else { return };
-        let limit = libc::rlimit { rlim_cur: self.0.min(max), rlim_max: max };
+        let Ok((ours, rlim_max)) = getrlimit(Resource::RLIMIT_RTTIME) else { return };
+        // A limit that somebody meant stays.
+        if ours < CENTURIES {
+            return;
+        }
+        let limit = libc::rlimit { rlim_cur: self.0, rlim_max };
         // SAFETY: the limit is live, and no old one is asked for. Where it fails, there is the other mark.
         unsafe { libc::prlimit(root, libc::RLIMIT_RTTIME, &raw const limit, std::ptr::null_mut()) };
     }
@@ -195,7 +205,7 @@ fn sweep(trees: &[Tree]) -> Vec<BTreeSet<i32>> {
     (0..trees.len()).map(of).collect()
 }
 
-/// Kills everything that this process has started through [`super::child`], and prevents it from starting more. Call
+/// Kills every program that this process has run for a check, and prevents it from starting more. Call
 /// this at the end of the process: the threads that would do it end with it.
 pub(crate) fn kill_all() {
     CLOSED.store(true, Ordering::SeqCst);

@@ -120,6 +120,17 @@ fn a_program_gets_no_descriptor_that_check_inherited() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+#[test]
+fn a_limit_on_realtime_cpu_that_somebody_meant_is_not_taken_from_a_program() {
+    let mut limited = std::process::Command::new("prlimit");
+    limited.args(["--rttime=5000000:", HOSPITAL, "check"]);
+    // The mark of its tree would be there soon after the start.
+    let seen = "sleep%200.2;%20grep%20-q%20'realtime%20timeout%20*5000000%20'%20/proc/$$/limits%20||%20exit%202";
+    limited.arg(format!("exec:/bin/sh#args=-c&args={seen}"));
+    let output = limited.output().expect("util-linux is installed");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// `hospital check` of these names, with none of our descriptors as its output.
 fn check(names: &[&str]) -> std::process::Child {
     use std::process::{Command, Stdio};
