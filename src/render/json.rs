@@ -10,7 +10,7 @@ use crate::model::report::{Outcome, Report, Summary};
 /// The media type of this format.
 pub const MEDIA_TYPE: &str = "application/json; charset=utf-8";
 
-pub(super) const FORMAT: Format = Format { write: report, verbose: Some(&VERBOSE), ..VERBOSE_ROW };
+pub(super) const FORMAT: Format = Format { write: report, timeless: true, verbose: Some(&VERBOSE), ..VERBOSE_ROW };
 
 /// With `id`, `seconds`, `tags`, `options` and `age` in each detail.
 static VERBOSE: Format = VERBOSE_ROW;
@@ -21,6 +21,7 @@ const VERBOSE_ROW: Format = Format {
     write: verbose_report,
     exit_code,
     is_success: Report::passes,
+    timeless: false,
     verbose: None,
     refusal: None,
     is_page: false,

@@ -92,7 +92,6 @@ struct Worker {
     clients: Clients,
     /// Remembers, beside the last head, what the endpoint has made of it.
     reader: Reader<Arc<CheckRequest>>,
-    patience: Patience,
     endpoint: Endpoint,
     /// `None`: each answer is from a round of this worker.
     shared_report: Option<SharedReport>,
@@ -190,7 +189,7 @@ impl Worker {
     /// Reads at once: the kernel held the connection back until its request was there.
     fn admit(&mut self, socket: socket2::Socket) -> io::Result<()> {
         let peer = if self.responder.logs_access() { socket.peer_addr().ok() } else { None };
-        let key = self.clients.insert(socket, self.now, &self.patience);
+        let key = self.clients.insert(socket, self.now, &self.reader.patience);
         if let (Some(client), Some(peer)) = (self.clients.get_mut(key), peer) {
             client.connection.set_peer(peer.as_socket().map(|address| address.ip()));
         }
@@ -246,12 +245,12 @@ impl Worker {
             *left = left.saturating_sub(1);
         }
         // The one memory from request to request: its key is the bytes of the head, and the version of the suite.
-        let known = self.reader.recall(&client.connection).filter(|known| self.endpoint.is_current(known));
+        let known = self.reader.recall(client.connection.number()).filter(|known| self.endpoint.is_current(known));
         let request = match known {
             Some(known) => known.clone(),
             None => match self.endpoint.ask(&request) {
                 Continue(request) => {
-                    self.reader.remember(&client.connection, request.clone());
+                    self.reader.remember(client.connection.number(), request.clone());
                     request
                 }
                 Break(reply) => {
@@ -274,7 +273,7 @@ impl Worker {
     fn reject(&mut self, key: usize, rejection: Rejection) {
         let Some(client) = self.clients.get_mut(key) else { return };
         let (status, why) = rejection.answer();
-        self.responder.reject(&mut client.connection, self.endpoint.refuse(status, why), self.now);
+        self.responder.respond(&mut client.connection, self.endpoint.refuse(status, why), true, self.now);
     }
 
     /// Answers the clients whose findings are there, and begins the next round. This is done at the end of the loop's
@@ -414,7 +413,7 @@ impl Worker {
 
     /// Whether an answer is the last on its connection.
     fn closes(&self) -> bool {
-        self.is_draining() || self.patience.keep_alive.is_zero()
+        self.is_draining() || self.reader.patience.keep_alive.is_zero()
     }
 
     /// Finishes what has begun and takes nothing new, except a backlog that only we can serve.
@@ -469,7 +468,6 @@ impl Worker {
         );
 
         memory::return_large_blocks();
-
         // Built after the fork: an inherited epoll set is shared with the master, so registering here would change what
         // *it* waits for.
         let poll = Poll::new()?;
@@ -502,7 +500,6 @@ impl Worker {
             acceptor,
             clients,
             reader: Reader::new(limits(&settings), patience),
-            patience,
             shared_report,
             rounds,
             observer,

@@ -9,7 +9,6 @@ mod contents;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
@@ -141,7 +140,7 @@ impl SharedReport {
     pub(super) fn next_answer<'a>(&'a mut self, rounds: &mut Rounds) -> Option<(Waiter, Findings<'a>)> {
         let waiter = self.next_answered(rounds)?;
         let Given { report, number, age, .. } = self.given.as_ref()?;
-        Some((waiter, Findings { report: Cow::Borrowed(report), number: Some(*number), age: *age }))
+        Some((waiter, Findings { number: Some(*number), age: *age, ..Findings::from(report) }))
     }
 
     fn next_answered(&mut self, rounds: &mut Rounds) -> Option<Waiter> {
