@@ -10,7 +10,6 @@ mod observer;
 mod responder;
 mod rounds;
 mod shared_report;
-mod witness;
 
 use std::io::{self, PipeReader, Write};
 use std::ops::ControlFlow::{Break, Continue};
@@ -24,7 +23,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::config::{Configuration, SUCCESSION, Settings};
 use crate::daemon::generation::GenerationConfig;
 use crate::daemon::listen::Listener;
-use crate::daemon::shared::casebook::Casebook;
+use crate::daemon::shared::in_flight::InFlightTable;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::daemon::shared::snapshot::Snapshot;
 use crate::endpoint::{CheckRequest, Disclosure, Endpoint, EndpointSettings};
@@ -62,7 +61,7 @@ pub(crate) struct WorkerContext {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) scoreboard: Scoreboard,
     pub(crate) snapshot: Snapshot,
-    pub(crate) casebook: Casebook,
+    pub(crate) in_flight: InFlightTable,
     /// Reaches its end when the master dies.
     pub(crate) lifeline: PipeReader,
     pub(crate) wake_master: io::PipeWriter,
@@ -301,7 +300,7 @@ impl Worker {
 
     fn answer_waiters(&mut self) -> io::Result<()> {
         if let Some(report) = self.rounds.advance(self.exact_time()) {
-            self.observer.found(report, self.responder.number());
+            self.observer.found(report, self.endpoint.suite(), self.responder.number());
         }
         let now = self.exact_time();
         if let Some(shared) = &mut self.shared_report {
@@ -449,7 +448,7 @@ impl Worker {
             listeners,
             scoreboard,
             snapshot,
-            casebook,
+            in_flight,
             lifeline,
             mut wake_master,
         } = context;
@@ -483,7 +482,7 @@ impl Worker {
         poll.registry().register(&mut SourceFd(&lifeline.as_raw_fd()), LIFELINE, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
         // If waking fails, the round ends at its deadline; there is nobody to report it to here.
-        let runner = Runner::new(move || drop(waker.wake())).with_witness(witness::Notes { slot, casebook });
+        let runner = Runner::new(move || drop(waker.wake())).observed_by(in_flight.observer(slot));
         let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
         let rounds = Rounds::new(runner, limit);
         let shared_report =

@@ -213,11 +213,11 @@ impl SharedReport {
     /// The contents that may answer a request, and their age.
     fn contents_for(&self, waiter: &Waiter) -> Option<(&Contents, Duration)> {
         let contents = self.contents.as_ref()?;
-        let began = self.snapshot.epoch() + contents.began;
-        let age = self.looked.saturating_duration_since(began);
+        let time = |moment: Instant| moment.saturating_duration_since(self.snapshot.epoch());
+        let age = time(self.looked).saturating_sub(contents.began);
         let is_valid = contents.edition == self.whole.edition
             && (self.suspended)().abs_diff(contents.suspended) < SUSPENSION
-            && (began >= waiter.since || age <= self.lifetime);
+            && (contents.began >= time(waiter.since) || age <= self.lifetime);
         is_valid.then_some((contents, age))
     }
 
