@@ -14,7 +14,7 @@ use crate::model::check::{Finding, Reason};
 /// `Via` tells apart what one trait could not be implemented for twice; it is inferred.
 #[diagnostic::on_unimplemented(
     message = "a healthcheck cannot return `{Self}`",
-    label = "this is no answer of a healthcheck",
+    label = "this is not an answer of a healthcheck",
     note = "return `()`, `hospital::Result`, or `Result<(), E>` where E is an error, `Box<dyn Error>` or a `String`"
 )]
 pub trait Answer<Via = ()> {

@@ -8,7 +8,7 @@ use crate::model::panics;
 
 type Hook = Arc<dyn Fn() -> Result<(), Reason> + Send + Sync>;
 
-/// The command line and daemon of a program that has something to add to [`main`](crate::main).
+/// The command line and daemon of a program that has something to add to [`hospital::main`].
 ///
 /// ```no_run
 /// use std::process::ExitCode;

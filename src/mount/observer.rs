@@ -5,10 +5,11 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use crate::endpoint::counters::{Class, Counters, RouteLabel};
+use crate::endpoint::counters::{Counters, RouteLabel, StatusClass};
 use crate::endpoint::{LastRun, Observer, log_change, log_maintenance};
 use crate::model::check::Status;
 use crate::model::report::Report;
+use crate::os::clock;
 
 /// The notes of one mount, which its service and its endpoint share.
 #[derive(Clone, Default)]
@@ -30,9 +31,11 @@ impl MountObserver {
     pub(super) fn found(&self, report: &Report) {
         let mut notes = self.notes();
         notes.counters.rounds[usize::from(!report.passes())] += 1;
-        let now = SystemTime::now();
+        let now = clock::wall();
         for outcome in &report.outcomes {
-            let (status, at) = (outcome.finding.status, outcome.ended(now));
+            let status = outcome.finding.status;
+            // A check that runs in place has only just ended.
+            let at = clock::before(now, outcome.age.saturating_sub(outcome.elapsed));
             let run = LastRun { status, figures: outcome.finding.perfdata.clone(), elapsed: outcome.elapsed, at };
             match notes.checks.entry(outcome.check.id.clone()) {
                 Entry::Occupied(mut known) => {
@@ -62,9 +65,9 @@ impl MountObserver {
 
 impl Observer for MountObserver {
     fn replied(&self, label: RouteLabel, status: u16) {
-        let class = Class::of(status);
+        let class = StatusClass::of(status);
         let route = RouteLabel::ALL.iter().position(|other| *other == label);
-        let class = Class::ALL.iter().position(|other| *other == class);
+        let class = StatusClass::ALL.iter().position(|other| *other == class);
         if let (Some(route), Some(class)) = (route, class) {
             self.notes().counters.requests[route][class] += 1;
         }

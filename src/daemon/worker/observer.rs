@@ -6,7 +6,9 @@ use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::endpoint::counters::{Counters, RouteLabel};
 use crate::endpoint::{LastRun, Observer, log_change, log_maintenance};
 use crate::model::check::Status;
-use crate::model::report::{Outcome, Report};
+use crate::model::report::Report;
+use crate::model::suite::Suite;
+use crate::os::clock;
 
 /// The scoreboard, for the worker in a slot.
 #[derive(Clone, Copy)]
@@ -17,15 +19,12 @@ pub(super) struct ScoreboardObserver {
 
 impl ScoreboardObserver {
     /// Notes what a round has found, before it is answered, and logs one line for each check whose status has changed
-    /// since its last run in any worker. `request`: the number of the next answer.
-    pub(super) fn found(&self, report: &Report, request: u64) {
+    /// since its last run in any worker. `suite`: the checks that are collected now; `request`: the number of the next
+    /// answer.
+    pub(super) fn found(&self, report: &Report, suite: &Suite, request: u64) {
         self.scoreboard.count_round(self.slot, report.passes());
-        let now = SystemTime::now();
-        for outcome in &report.outcomes {
-            let Outcome { check, finding, elapsed, .. } = outcome;
-            if let Some(before) = self.scoreboard.note(&check.id, finding, *elapsed, outcome.ended(now)) {
-                log_change(outcome, before, Some(request));
-            }
+        for (outcome, before) in self.scoreboard.note(report, suite, clock::wall()) {
+            log_change(outcome, before, Some(request));
         }
     }
 }
