@@ -122,13 +122,46 @@ fn who_comes_while_the_files_of_checks_are_looked_at_is_told_of_what_they_say_by
 
 /// Makes a worker take this long to look at a file.
 fn looking_slowly(worker: i32, delay: &str) -> Family {
-    let calls = "statx,newfstatat";
-    let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:{delay}"));
+    tampered(worker, "statx,newfstatat", delay)
+}
+
+/// Lets these system calls of a worker fail, or take longer.
+fn tampered(worker: i32, calls: &str, how: &str) -> Family {
+    let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:{how}"));
     let strace = Family::start(tempfile::tempdir().expect("there is room"), "strace", |command| {
         command.args(["-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject, "-p", &worker.to_string()]);
     });
     eventually("it is traced", || processes::status(worker, "TracerPid") == strace.head().to_string());
     strace
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn a_client_that_cannot_be_watched_costs_no_other_client_anything() {
+    for error in ["ENOSPC", "ENOMEM"] {
+        let launch = Launch::binding(["-w", "1", "-b", "127.0.0.1:0", "--worker-connections", "2"]);
+        let gate = launch.path("gate");
+        let server = launch.env("HEALTHCHECKS", &gated(&gate)).start();
+        let worker = server.workers()[0];
+        let mut kept = Client::to(&server.at);
+        kept.ask("/livez");
+        assert_eq!(kept.answer().status, 200);
+        // First the worker turns away from its listener, as there is no room for more.
+        let _strace = tampered(worker, "epoll_ctl", &format!("error={error}:when=2..9"));
+        let mut unwatched = Client::to(&server.at);
+        unwatched.ask("/");
+        eventually("its check runs", || !processes::children(worker).is_empty());
+        kept.ask("/");
+        open(&gate);
+        assert_eq!(unwatched.answer().status, 200, "{error}: it needs no watching");
+        assert!(unwatched.is_closed(), "{error}: nobody would heed it");
+        assert_eq!(kept.answer().status, 200, "{error}: it is watched already");
+        assert_eq!(get(&server.at, "/livez").status, 200, "{error}: the listener is watched again");
+        let stderr = server.stderr();
+        assert_eq!(stderr.matches("closing clients that cannot be watched").count(), 1, "{error}: {stderr}");
+        assert_eq!(stderr.matches("cannot accept connections").count(), 1, "{error}: {stderr}");
+        assert_eq!(server.workers(), [worker], "{error}");
+    }
 }
 
 #[test]

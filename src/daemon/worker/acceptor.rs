@@ -83,10 +83,27 @@ impl Acceptor {
 
     pub(super) fn open(&mut self, poll: &Poll) -> io::Result<()> {
         for (index, listener) in self.listeners.iter().enumerate() {
-            listener.watch(poll, self.first_token + index)?;
+            if let Err(error) = listener.watch(poll, self.first_token + index) {
+                self.listeners[..index].iter().for_each(|watched| drop(watched.unwatch(poll)));
+                return Err(error);
+            }
         }
         self.state = State::Open;
         Ok(())
+    }
+
+    /// The same while there are clients, who must not suffer if it fails: it is tried again.
+    fn open_again(&mut self, poll: &Poll, now: Instant) {
+        if let Err(error) = self.open(poll) {
+            self.complain(&error);
+            self.state = State::Paused { until: now + PAUSE };
+        }
+    }
+
+    fn complain(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.has_complained, true) {
+            tracing::warn!("cannot accept connections: {error}: closing idle ones, or trying again every {PAUSE:?}");
+        }
     }
 
     /// Whether it accepts at all: an event may have been fetched before it was closed.
@@ -99,13 +116,7 @@ impl Acceptor {
         let accepted = self.accept_again(token);
         match &accepted {
             Accepted::Client(_) => self.has_complained = false,
-            Accepted::Exhausted(error) | Accepted::Forbidden(error) => {
-                if !std::mem::replace(&mut self.has_complained, true) {
-                    tracing::warn!(
-                        "cannot accept connections: {error}: closing idle ones, or trying again every {PAUSE:?}"
-                    );
-                }
-            }
+            Accepted::Exhausted(error) | Accepted::Forbidden(error) => self.complain(error),
             Accepted::Nobody | Accepted::Broken(_) => {}
         }
         accepted
@@ -117,14 +128,14 @@ impl Acceptor {
     }
 
     /// Stops accepting for a moment.
-    pub(super) fn pause(&mut self, token: Token, poll: &Poll, now: Instant) -> io::Result<()> {
+    pub(super) fn pause(&mut self, token: Token, poll: &Poll, now: Instant) {
         if matches!(self.state, State::Closing { .. }) {
             // Checked again when it closes; until then it would wake us again and again.
-            return self.listeners[token.0 - self.first_token].unwatch(poll);
+            unwatch(&self.listeners[token.0 - self.first_token], poll);
+            return;
         }
         self.unwatch(poll);
         self.state = State::Paused { until: now + PAUSE };
-        Ok(())
     }
 
     /// When [`Acceptor::update`] has something to do.
@@ -138,28 +149,24 @@ impl Acceptor {
 
     /// Opens or closes it when the time has come. If it was left to others, it is opened as soon as we are free again, or
     /// have room.
-    pub(super) fn update(&mut self, poll: &Poll, now: Instant, busy: bool, full: bool) -> io::Result<()> {
+    pub(super) fn update(&mut self, poll: &Poll, now: Instant, busy: bool, full: bool) {
         match self.state {
             State::Open if full => {
                 // A connection wakes one of the workers that watch, and is lost on one that cannot take it.
                 self.unwatch(poll);
                 self.state = State::Full;
-                Ok(())
             }
-            State::Full if !full => self.open(poll),
-            State::Paused { until } if until <= now => self.open(poll),
-            State::Yielded { .. } if !busy => self.open(poll),
-            State::Yielded { until, .. } if until <= now => self.open(poll),
-            State::Closing { at } if at <= now => {
-                self.close(poll);
-                Ok(())
-            }
+            State::Full if !full => self.open_again(poll, now),
+            State::Paused { until } if until <= now => self.open_again(poll, now),
+            State::Yielded { .. } if !busy => self.open_again(poll, now),
+            State::Yielded { until, .. } if until <= now => self.open_again(poll, now),
+            State::Closing { at } if at <= now => self.close(poll),
             State::Open
             | State::Full
             | State::Paused { .. }
             | State::Yielded { .. }
             | State::Closing { .. }
-            | State::Closed => Ok(()),
+            | State::Closed => {}
         }
     }
 
@@ -187,19 +194,19 @@ impl Acceptor {
 
     /// Leaves inherited sockets to their owner at once, and closes those that we bound a little later: clients that
     /// have begun to connect have nobody but us.
-    pub(super) fn close_soon(&mut self, poll: &Poll, now: Instant) -> io::Result<()> {
+    pub(super) fn close_soon(&mut self, poll: &Poll, now: Instant) {
         if !self.listeners.iter().any(Listener::is_ours) {
             self.close(poll);
-            return Ok(());
+            return;
         }
         if !matches!(self.state, State::Open) {
-            self.open(poll)?;
+            self.open_again(poll, now);
         }
-        for listener in self.listeners.iter().filter(|listener| !listener.is_ours()) {
-            listener.unwatch(poll)?;
+        // If it could not be opened, they are not watched, and those who wait are accepted at the end.
+        if matches!(self.state, State::Open) {
+            self.listeners.iter().filter(|listener| !listener.is_ours()).for_each(|listener| unwatch(listener, poll));
         }
         self.state = State::Closing { at: now + LAST_CALL };
-        Ok(())
     }
 
     /// One of the connections that still wait when it closes.
@@ -243,10 +250,12 @@ impl Acceptor {
     }
 
     fn unwatch(&self, poll: &Poll) {
-        for listener in &self.listeners {
-            if let Err(error) = listener.unwatch(poll) {
-                tracing::warn!("cannot stop watching a listener: {error}");
-            }
-        }
+        self.listeners.iter().for_each(|listener| unwatch(listener, poll));
+    }
+}
+
+fn unwatch(listener: &Listener, poll: &Poll) {
+    if let Err(error) = listener.unwatch(poll) {
+        tracing::warn!("cannot stop watching a listener: {error}");
     }
 }
