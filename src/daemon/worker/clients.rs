@@ -11,7 +11,8 @@ use mio::{Interest, Registry, Token};
 use slab::Slab;
 use socket2::Socket;
 
-use hospital_http::{Connection, Patience, Reader, Step, Stream};
+use crate::os::descriptors;
+use hospital_http::{Connection, Patience, Reader, Rejection, Step, Stream};
 
 /// How many connection objects are kept for the next clients.
 const SPARE: usize = 64;
@@ -169,6 +170,11 @@ impl Client {
         self.connection.advance(&mut self.stream, now, reader)
     }
 
+    /// Its deadline has passed.
+    pub(super) fn expire(&mut self, now: Instant) -> Result<(), Rejection> {
+        self.connection.expire(&self.stream, now)
+    }
+
     /// mio reports that there is something to read, or (`ended`) that the client has also ended.
     pub(super) fn readable(&mut self, ended: bool) {
         if ended {
@@ -206,6 +212,10 @@ impl Write for ClientStream {
 impl Stream for ClientStream {
     fn shut(&mut self) {
         let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    fn in_flight(&self) -> usize {
+        descriptors::in_flight(&self.socket)
     }
 }
 

@@ -381,7 +381,7 @@ impl Worker {
     fn expire(&mut self) {
         while let Some(key) = self.clients.next_expired(self.now) {
             let Some(client) = self.clients.get_mut(key) else { continue };
-            if let Err(rejection) = client.connection.expire() {
+            if let Err(rejection) = client.expire(self.now) {
                 self.reject(key, rejection);
             }
             self.serve_client(key);
