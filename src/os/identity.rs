@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
+use std::path::Path;
 
 use nix::unistd::{Gid, Group, Uid, User};
 
@@ -51,6 +52,23 @@ impl Identity {
     }
 }
 
+const USERS: &str = "/etc/passwd";
+const GROUPS: &str = "/etc/group";
+
+/// Why there is no user of some name.
+pub(crate) fn no_such_user() -> String {
+    no_such("user", USERS)
+}
+
+/// Without that file, which minimal containers lack, no name is known.
+fn no_such(what: &str, file: &str) -> String {
+    let database = file.trim_start_matches("/etc/");
+    match Path::new(file).exists() {
+        true => format!("there is no such {what}: see `getent {database}`"),
+        false => format!("there is no {file} to look the {what} up in: write its number"),
+    }
+}
+
 /// The number that means "no change" to the kernel, so nobody can have it.
 const NOBODYS: u32 = u32::MAX;
 
@@ -64,7 +82,7 @@ fn find_user(user: &str) -> Result<User, String> {
     };
     match found {
         Ok(Some(user)) => Ok(user),
-        Ok(None) => Err(format!("--user names {user:?}, but there is no such user: see `getent passwd`")),
+        Ok(None) => Err(format!("--user names {user:?}, but {}", no_such("user", USERS))),
         Err(errno) => Err(format!("--user names {user:?}, which cannot be looked up: {errno}")),
     }
 }
@@ -87,7 +105,7 @@ fn find_group(group: &str) -> Result<Gid, String> {
     }
     match Group::from_name(group) {
         Ok(Some(group)) => Ok(group.gid),
-        Ok(None) => Err(format!("--group names {group:?}, but there is no such group: see `getent group`")),
+        Ok(None) => Err(format!("--group names {group:?}, but {}", no_such("group", GROUPS))),
         Err(errno) => Err(format!("--group names {group:?}, which cannot be looked up: {errno}")),
     }
 }

@@ -397,6 +397,35 @@ fn fill(path: &Path) {
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
 }
 
+// --- files that every system has -------------------------------------------------------------------
+
+#[test]
+#[ignore = "needs root"]
+fn a_machine_without_users_and_without_dev_null_is_told_what_it_lacks() {
+    let empty = |folder: &str| {
+        let script = format!(r#"mount -t tmpfs none {folder} && exec "$@""#);
+        ["--mount", "sh", "-c", &script, "sh"].map(str::to_owned)
+    };
+    for (folder, args, lacks) in [
+        ("/etc", ["-u", "daemon"], "there is no /etc/passwd to look the user up in: write its number"),
+        ("/etc", ["-g", "daemon"], "there is no /etc/group to look the group up in: write its number"),
+        ("/dev", ["--fd", "0"], "--fd 0 cannot be taken over: /dev/null: No such file or directory"),
+    ] {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+        let (_, said) = Launch::under("unshare", empty(folder)).on(listener).args(args).refused();
+        assert!(said.contains(lacks) && said.lines().count() == 1, "{args:?}: {said}");
+    }
+    for (folder, check, lacks) in [
+        ("/etc", "file:/#owner=daemon", "there is no /etc/passwd to look the user up in: write its number"),
+        ("/dev", "exec:/bin/true", "cannot run /bin/true: /dev/null: No such file or directory"),
+    ] {
+        let mut command = std::process::Command::new("unshare");
+        command.args(empty(folder)).args([HOSPITAL, "check", check]);
+        let run = once::run(command);
+        assert!(run.stderr.contains(lacks), "{check}: {}", run.stderr);
+    }
+}
+
 // --- the clock -------------------------------------------------------------------------------------
 
 #[test]
