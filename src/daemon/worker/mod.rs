@@ -284,7 +284,7 @@ impl Worker {
     fn serve_waiters(&mut self) {
         self.answer_waiters();
         if self.is_round_due() {
-            if self.rounds.next_can_block() {
+            if self.rounds.next_may_last() {
                 self.let_all_in();
             }
             let now = self.exact_time();
@@ -294,7 +294,7 @@ impl Worker {
                 shared.begins(now);
             }
             self.rounds.begin(now);
-            // A round that cannot block is over by now.
+            // A short one that cannot block is over by now.
             self.answer_waiters();
         }
     }
