@@ -211,11 +211,7 @@ fn spoken(duration: Duration) -> humantime::FormattedDuration {
 fn owner(text: &str) -> std::result::Result<u32, String> {
     match text.parse() {
         Ok(number) => Ok(number),
-        Err(_) => match filesystem::user_id(text) {
-            Ok(Some(number)) => Ok(number),
-            Ok(None) => Err(identity::no_such_user()),
-            Err(error) => Err(format!("it cannot be looked up: {error}")),
-        },
+        Err(_) => identity::user_id(text),
     }
 }
 

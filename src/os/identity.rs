@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::io;
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User};
 
 /// The user and group that the workers run as.
@@ -52,38 +53,30 @@ impl Identity {
     }
 }
 
-const USERS: &str = "/etc/passwd";
-const GROUPS: &str = "/etc/group";
-
-/// Why there is no user of some name.
-pub(crate) fn no_such_user() -> String {
-    no_such("user", USERS)
-}
-
-/// Without that file, which minimal containers lack, no name is known.
-fn no_such(what: &str, file: &str) -> String {
-    let database = file.trim_start_matches("/etc/");
-    match Path::new(file).exists() {
-        true => format!("there is no such {what}: see `getent {database}`"),
-        false => format!("there is no {file} to look the {what} up in: write its number"),
-    }
-}
-
 /// The number that means "no change" to the kernel, so nobody can have it.
 const NOBODYS: u32 = u32::MAX;
 
 fn find_user(user: &str) -> Result<User, String> {
     let found = match user.parse() {
-        // A number needs no entry in the user database: containers often have none.
-        Ok(uid) if uid != NOBODYS => {
-            User::from_uid(Uid::from_raw(uid)).map(|found| found.or_else(|| Some(nameless(uid))))
-        }
+        // A number needs no entry in the user database, nor that there is one: containers often have none.
+        Ok(uid) if uid != NOBODYS => match User::from_uid(Uid::from_raw(uid)) {
+            Ok(None) | Err(Errno::ENOENT) => Ok(Some(nameless(uid))),
+            found => found,
+        },
         _ => User::from_name(user),
     };
+    looked_up(found, "user", "passwd").map_err(|why| format!("--user names {user:?}, but {why}"))
+}
+
+/// What was found of a name, or why nothing was.
+fn looked_up<T>(found: nix::Result<Option<T>>, what: &str, database: &str) -> Result<T, String> {
     match found {
-        Ok(Some(user)) => Ok(user),
-        Ok(None) => Err(format!("--user names {user:?}, but {}", no_such("user", USERS))),
-        Err(errno) => Err(format!("--user names {user:?}, which cannot be looked up: {errno}")),
+        Ok(Some(found)) => Ok(found),
+        Ok(None) | Err(Errno::ENOENT) if !Path::new("/etc").join(database).exists() => {
+            Err(format!("there is no /etc/{database} to look the {what} up in: write its number"))
+        }
+        Ok(None) => Err(format!("there is no such {what}: see `getent {database}`")),
+        Err(errno) => Err(format!("it cannot be looked up: {errno}")),
     }
 }
 
@@ -103,11 +96,13 @@ fn find_group(group: &str) -> Result<Gid, String> {
     if let Some(gid) = group.parse().ok().filter(|gid| *gid != NOBODYS) {
         return Ok(Gid::from_raw(gid));
     }
-    match Group::from_name(group) {
-        Ok(Some(group)) => Ok(group.gid),
-        Ok(None) => Err(format!("--group names {group:?}, but {}", no_such("group", GROUPS))),
-        Err(errno) => Err(format!("--group names {group:?}, which cannot be looked up: {errno}")),
-    }
+    let found = looked_up(Group::from_name(group), "group", "group");
+    found.map(|group| group.gid).map_err(|why| format!("--group names {group:?}, but {why}"))
+}
+
+/// Looks up the number of a user. The error says why there is none.
+pub(crate) fn user_id(name: &str) -> Result<u32, String> {
+    looked_up(User::from_name(name), "user", "passwd").map(|user| user.uid.as_raw())
 }
 
 /// The effective user id of this process.
