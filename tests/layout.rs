@@ -184,6 +184,18 @@ fn what_is_pure_knows_no_system_and_no_clock() {
 }
 
 #[test]
+fn the_endpoint_knows_no_server() {
+    let mut seen = 0;
+    for Source { path, text } in sources().into_iter().filter(|source| source.path.starts_with("src/endpoint/")) {
+        seen += 1;
+        for word in ["Connection", "Response", "Scoreboard", "slot", "config::"] {
+            assert!(!uses(&text, word), "{path} is for any server, but uses {word}");
+        }
+    }
+    assert!(seen > 5, "only {seen} files were looked at");
+}
+
+#[test]
 fn system_calls_and_unsafe_code_stay_in_os() {
     let mut seen = 0;
     for Source { path, text } in sources().into_iter().filter(|source| !source.path.starts_with("src/os/")) {

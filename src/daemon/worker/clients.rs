@@ -228,7 +228,7 @@ mod tests {
     fn a_client_that_is_gone_leaves_no_timer() {
         const PATIENCE: Patience = Patience { header: Duration::from_secs(10), keep_alive: Duration::from_secs(75) };
         let (mut clients, begin) = (Clients::new(0), Instant::now());
-        let mut insert = |clients: &mut Clients, second| {
+        let insert = |clients: &mut Clients, second| {
             let (socket, _) = Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("there is room");
             let key = clients.insert(socket, begin + Duration::from_secs(second), &PATIENCE);
             clients.set_timer(key);
