@@ -148,14 +148,16 @@ fn a_client_that_cannot_be_watched_costs_no_other_client_anything() {
         assert_eq!(kept.answer().status, 200);
         // First the worker turns away from its listener, as there is no room for more.
         let _strace = tampered(worker, "epoll_ctl", &format!("error={error}:when=2..9"));
+        kept.ask("/");
+        eventually("its check runs", || !processes::children(worker).is_empty());
+        let sockets = processes::sockets(worker);
         let mut unwatched = Client::to(&server.at);
         unwatched.ask("/");
-        eventually("its check runs", || !processes::children(worker).is_empty());
-        kept.ask("/");
+        eventually("both wait", || processes::sockets(worker) > sockets);
         open(&gate);
+        assert_eq!(kept.answer().status, 200, "{error}: it is watched already");
         assert_eq!(unwatched.answer().status, 200, "{error}: it needs no watching");
         assert!(unwatched.is_closed(), "{error}: nobody would heed it");
-        assert_eq!(kept.answer().status, 200, "{error}: it is watched already");
         assert_eq!(get(&server.at, "/livez").status, 200, "{error}: the listener is watched again");
         let stderr = server.stderr();
         assert_eq!(stderr.matches("closing clients that cannot be watched").count(), 1, "{error}: {stderr}");
