@@ -1,5 +1,6 @@
 //! A TOML file of checks: `[[check]]` tables with `use`, `name`, the common options and those of the kind.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use toml::Spanned;
@@ -19,7 +20,12 @@ type Value<'i> = Spanned<DeValue<'i>>;
 
 /// Collects the checks of one file, in their order.
 pub(super) fn collect(path: &Path, collector: &mut Collector<'_>) -> Result<(), Error> {
-    let text = read_file(path).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?;
+    let failed = |why: &dyn Display| Error::Usage(format!("{}: {why}", path.display()));
+    let text = read_file(path).map_err(|error| failed(&error))?;
+    // A full disk empties files. A comment is enough to show that somebody wants no check there.
+    if text.trim().is_empty() {
+        return Err(failed(&"it is empty: remove it, or leave a comment in it, if it is to hold no check"));
+    }
     let found = File { path, text: &text }.checks(&mut collector.notes)?;
     collector.found.extend(found);
     Ok(())
