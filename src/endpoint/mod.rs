@@ -308,11 +308,13 @@ impl Endpoint {
         Continue(selected)
     }
 
-    /// The checks at or under a path; all of them if it is empty.
+    /// The checks at or under a path; all of them if it is empty. A slash at its end may be part of an id, as in `disk:/`.
     fn at(&mut self, path: &str) -> Suite {
         self.look();
         let suite = self.sources.suite();
-        if path.is_empty() { suite.clone() } else { suite.at(path) }
+        let at = |path: &str| if path.is_empty() { suite.clone() } else { suite.at(path) };
+        let (part, shorter) = (at(path), path.strip_suffix('/'));
+        shorter.filter(|_| part.checks().is_empty()).map_or(part, at)
     }
 
     /// Reads the files of checks again if they have changed. Only requests that are about checks do so: /livez must wait

@@ -72,12 +72,14 @@ pub fn route<'a>(method: Method, target: &'a str, prefix: &str) -> Route<'a> {
     let (Some(path), Some(query)) = (decoded(path), Query::parse(query)) else { return Route::Malformed };
     match below(path, prefix) {
         None => Route::Elsewhere,
-        Some(path) if path == "livez" => Route::Live(query),
-        Some(path) if path == "metrics" => Route::Metrics(query),
-        Some(path) if path == "readyz" => Route::Ready(Cow::Borrowed(""), query),
-        Some(path) => match path.strip_prefix("readyz/") {
-            Some(part) => Route::Ready(Cow::Owned(part.to_owned()), query),
-            None => Route::Checks(path, query),
+        Some(path) => match path.strip_suffix('/').unwrap_or(&path) {
+            "livez" => Route::Live(query),
+            "metrics" => Route::Metrics(query),
+            "readyz" => Route::Ready(Cow::Borrowed(""), query),
+            _ => match path.strip_prefix("readyz/") {
+                Some(part) => Route::Ready(Cow::Owned(part.to_owned()), query),
+                None => Route::Checks(path, query),
+            },
         },
     }
 }
@@ -173,6 +175,9 @@ mod tests {
             ),
             ("http://example.org#/livez", checks("")),
             ("/livez", Route::Live(Query::default())),
+            ("/livez/", Route::Live(Query::default())),
+            ("/readyz/", Route::Ready("".into(), Query::default())),
+            ("/metrics/", Route::Metrics(Query::default())),
             ("/readyz?x", Route::Ready("".into(), Query::default())),
             ("/readyz/db", Route::Ready("db".into(), Query::default())),
             ("/readyzzz", checks("readyzzz")),
@@ -201,6 +206,14 @@ mod tests {
         assert_eq!(query.excluded, ["x.y"]);
         assert!(query.verbose);
         assert_eq!(query.format.as_deref(), Some("health+json"));
+    }
+
+    #[test]
+    fn no_check_can_be_called_like_a_path_of_the_endpoint() {
+        for path in ["livez", "readyz", "metrics"] {
+            assert!(!matches!(get(&format!("/{path}")), Route::Checks(..)));
+            assert!(crate::model::id::RESERVED.contains(&path), "{path}");
+        }
     }
 
     #[test]

@@ -46,6 +46,28 @@ fn a_report_that_passes_is_200_with_the_json_of_the_manual() {
 }
 
 #[test]
+fn a_trailing_slash_names_the_same_check_and_an_odd_accept_field_is_not_refused() {
+    let server = Launch::serve(["-w", "1"]).env("HEALTHCHECKS", "db=disk:/ disk:/ other=file:/").start();
+    for (path, total) in [("/db", 1), ("/db/", 1), ("/disk:/", 1), ("//", 3), ("/readyz/", 0), ("/livez/", 0)] {
+        let answer = get(&server.at, path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        assert!(total == 0 || answer.body.contains(&format!("\"total\": {total},")), "{path}: {}", answer.body);
+    }
+    assert_eq!(get(&server.at, "/nowhere/").status, 404);
+    for accept in ["Accept:", "Accept: *", "Accept: application/json; version=1"] {
+        let (answer, _) = exchange(&server, format!("GET /db HTTP/1.1\r\n{accept}\r\n{KEPT}"));
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json; charset=utf-8")));
+    }
+}
+
+#[test]
+fn a_check_that_is_called_like_a_path_of_the_endpoint_is_refused_at_boot_in_one_line() {
+    let (code, error) = Launch::serve(["--check-config"]).env("HEALTHCHECKS", "metrics=disk:/").refused();
+    assert_eq!(code, 2, "{error}");
+    assert!(error.lines().count() == 1 && error.contains("/metrics"), "{error}");
+}
+
+#[test]
 fn who_asks_the_same_again_is_told_what_is_true_now() {
     let launch = Launch::serve(["-w", "1"]);
     let flag = launch.path("flag");
