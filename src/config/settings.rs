@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args};
 use hospital_http::MOST_FIELDS;
 
 use super::address::{self, Address, DEFAULT_PORT};
@@ -46,6 +47,9 @@ pub(crate) struct Sockets {
     /// How many connections the kernel may queue
     #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) backlog: i32,
+    /// Expect each connection to begin with the PROXY protocol, version 1 or 2, as proxies send it: on or off
+    #[arg(long, value_name = "SWITCH", default_value = "off", default_missing_value = "on", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub(crate) proxy_protocol: bool,
 }
 
 /// How many workers there are, and for how long.

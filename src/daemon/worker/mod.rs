@@ -94,6 +94,8 @@ struct Worker {
     /// Remembers, beside the last head, what the endpoint has made of it.
     reader: Reader<Arc<CheckRequest>>,
     patience: Patience,
+    /// Whether clients come through proxies that say so (`--proxy-protocol`).
+    behind_proxy: bool,
     endpoint: Endpoint,
     /// `None`: each answer is from a round of this worker.
     shared_report: Option<SharedReport>,
@@ -192,8 +194,11 @@ impl Worker {
     fn admit(&mut self, socket: socket2::Socket) -> io::Result<()> {
         let peer = if self.responder.logs_access() { socket.peer_addr().ok() } else { None };
         let key = self.clients.insert(socket, self.now, &self.patience);
-        if let (Some(client), Some(peer)) = (self.clients.get_mut(key), peer) {
-            client.connection.set_peer(peer.as_socket().map(|address| address.ip()));
+        if let Some(client) = self.clients.get_mut(key) {
+            client.connection.set_peer(peer.and_then(|peer| peer.as_socket()).map(|address| address.ip()));
+            if self.behind_proxy {
+                client.connection.expect_proxy_header();
+            }
         }
         self.serve_client(key)
     }
@@ -504,6 +509,7 @@ impl Worker {
             clients,
             reader: Reader::new(limits(&settings), patience),
             patience,
+            behind_proxy: settings.sockets.proxy_protocol,
             shared_report,
             rounds,
             observer,
