@@ -10,6 +10,7 @@ use hospital_http::MOST_FIELDS;
 use super::address::{self, Address, DEFAULT_PORT};
 use super::values::{AccessFormat, Details, LogFormat, LogLevel, mask, prefix, some_time, variable};
 use crate::model::duration;
+use crate::round::MOST_AT_ONCE;
 
 /// Everything that can be set, validated. `docs/SETTINGS.md` is compared with it by a test.
 #[derive(Clone, Debug, Args)]
@@ -62,6 +63,9 @@ pub(crate) struct Workers {
     /// Connections that one worker keeps open at most
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) worker_connections: u32,
+    /// Checks that one worker runs at once at most; the time of each begins when it starts
+    #[arg(short, long, value_name = "N", default_value_t = MOST_AT_ONCE as u16, value_parser = clap::value_parser!(u16).range(1..=MOST_AT_ONCE as i64))]
+    pub(crate) jobs: u16,
     /// A worker retires after so many requests; 0: never
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) max_requests: u64,

@@ -8,6 +8,7 @@ use crate::endpoint::Disclosure;
 use crate::error::Error;
 use crate::os::filesystem::read_file;
 use crate::os::identity::Identity;
+use crate::round;
 
 /// A configuration that was checked for everything that can be wrong with it, before it is used.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) sources: Sources,
     pub(crate) identity: Identity,
     pub(crate) disclosure: Disclosure,
+    /// How many checks a worker runs at once.
+    pub(crate) jobs: usize,
 }
 
 impl Plan {
@@ -30,12 +33,17 @@ impl Plan {
             .map_err(Error::Usage)?;
         let sources = Sources::read(&configuration.names, configuration.origin)?;
         let disclosure = disclosure(settings)?;
-        Ok(Plan { configuration, sources, identity, disclosure })
+        let jobs = round::affordable(settings.fleet.jobs.into(), settings.fleet.workers.into());
+        Ok(Plan { configuration, sources, identity, disclosure, jobs })
     }
 
     /// Logs what is good and yet looks like a mistake.
     pub(crate) fn warn(&self) {
         self.configuration.warn_of_unheeded();
+        if self.jobs < usize::from(self.configuration.settings.fleet.jobs) {
+            let jobs = self.jobs;
+            tracing::warn!("a worker runs at most {jobs} checks at once: pids.max of the control group allows no more");
+        }
         for note in self.sources.notes() {
             tracing::warn!("{note}");
         }

@@ -18,10 +18,21 @@ use crate::model::check::{Check, Deadline, Finding};
 use crate::model::duration;
 use crate::model::report::{Outcome, Report};
 use crate::model::suite::Suite;
+use crate::os::cgroup;
 use pool::{Job, Pool};
 
 /// The most checks that a round runs at once, not counting those that it has given up on.
 pub const MOST_AT_ONCE: usize = 256;
+
+/// What one check takes of `pids.max`: a thread, a program and what that starts, and the same again for a generation of
+/// workers that has not left yet.
+const TASKS_A_CHECK: usize = 4;
+
+/// So many checks at once, or fewer where each of these workers could not start the programs of so many: that would be an
+/// error of ours.
+pub(crate) fn affordable(jobs: usize, workers: usize) -> usize {
+    jobs.min(cgroup::most_tasks().map_or(jobs, |tasks| tasks / workers / TASKS_A_CHECK)).max(1)
+}
 
 /// Decides how each check may run, and is told when it does. It outlives our process if a check kills that.
 pub(crate) trait Witness {

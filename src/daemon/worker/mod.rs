@@ -458,7 +458,8 @@ impl Worker {
             lifeline,
             mut wake_master,
         } = context;
-        let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
+        let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure, jobs } =
+            plan;
         // The handlers first: a TERM since the fork is still blocked, and would be lost if it were unblocked before.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
         // The master's handler would wake us up whenever a program of a check ends.
@@ -483,16 +484,17 @@ impl Worker {
         poll.registry().register(&mut SourceFd(&lifeline.as_raw_fd()), LIFELINE, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
         // If waking fails, the round ends at its deadline; there is nobody to report it to here.
-        let runner = Runner::new(move || drop(waker.wake())).with_witness(witness::Notes { slot, casebook });
+        let runner =
+            Runner::new(move || drop(waker.wake())).with_witness(witness::Notes { slot, casebook }).with_at_once(jobs);
         let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
         let rounds = Rounds::new(runner, limit);
         let shared_report =
-            (!lifetime.is_zero()).then(|| SharedReport::new(snapshot, std::process::id(), lifetime, limit));
+            (!lifetime.is_zero()).then(|| SharedReport::new(snapshot, std::process::id(), lifetime, limit, jobs));
         if let Some(shared) = &shared_report {
             poll.registry().register(&mut SourceFd(&shared.bell()), SNAPSHOT, Interest::READABLE)?;
         }
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
-        let room = acceptor::room(descriptors::limit(), sources.suite().checks().len());
+        let room = acceptor::room(descriptors::limit(), sources.suite().checks().len().min(jobs));
         let most = (settings.fleet.worker_connections as usize).min(room).max(1);
         let mut acceptor = Acceptor::new(listeners, FIRST_LISTENER, most);
         acceptor.open(&poll)?;
