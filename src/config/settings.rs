@@ -165,7 +165,7 @@ pub(crate) struct Answers {
     /// Who may see what the checks are called and why they fail
     #[arg(long, value_name = "WHO", default_value = "always")]
     pub(crate) details: Details,
-    /// The file with the bearer token that --details token asks for
+    /// The file with the token that --details token asks for
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// While this file exists, /readyz fails with its first line as the reason

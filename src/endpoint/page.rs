@@ -19,7 +19,7 @@ pub(super) struct Choice {
 impl Choice {
     /// What a query selects from these checks.
     pub(super) fn of(query: Query, checks: &Suite) -> Choice {
-        let Query { tags: chosen, excluded, verbose: _, format } = query;
+        let Query { tags: chosen, excluded, verbose: _, signin: _, format } = query;
         let excluded = excluded.into_iter().map(|name| ("exclude", name));
         let others = excluded.chain(format.map(|name| ("format", name))).collect();
         let tags = checks.checks().iter().flat_map(|check| &check.tags).cloned().collect();
@@ -31,7 +31,9 @@ impl Choice {
         at: SystemTime,
         since: &'a dyn Fn(&str, Status) -> Option<SystemTime>,
         disclosed: bool,
+        can_sign_in: bool,
     ) -> View<'a> {
-        View { at: Some(at), since, tags: &self.tags, chosen: &self.chosen, others: &self.others, disclosed }
+        let Choice { tags, chosen, others } = self;
+        View { at: Some(at), since, tags, chosen, others, disclosed, can_sign_in }
     }
 }

@@ -49,6 +49,8 @@ pub struct Query {
     pub excluded: Vec<String>,
     /// With all that is known about each check.
     pub verbose: bool,
+    /// Ask for the token where there is one.
+    pub signin: bool,
     /// In this format, whatever Accept says.
     pub format: Option<String>,
 }
@@ -135,6 +137,7 @@ impl Query {
                 "tag" => query.tags.push(value()?),
                 "exclude" => query.excluded.push(value()?),
                 "verbose" => query.verbose = !matches!(value()?.as_str(), "0" | "false"),
+                "signin" => query.signin = true,
                 // `health+json` is a name: nobody means a space by its plus sign.
                 "format" => query.format = Some(value()?.replace(' ', "+")),
                 _ => {}

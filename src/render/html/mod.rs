@@ -46,12 +46,22 @@ pub struct View<'a> {
     pub others: &'a [(&'static str, String)],
     /// Whether the reader may know more than the counts.
     pub disclosed: bool,
+    /// Whether the reader may know more after signing in.
+    pub can_sign_in: bool,
 }
 
 impl Default for View<'_> {
     fn default() -> Self {
         static NO_TAGS: BTreeSet<String> = BTreeSet::new();
-        View { at: None, since: &|_, _| None, tags: &NO_TAGS, chosen: &[], others: &[], disclosed: true }
+        View {
+            at: None,
+            since: &|_, _| None,
+            tags: &NO_TAGS,
+            chosen: &[],
+            others: &[],
+            disclosed: true,
+            can_sign_in: false,
+        }
     }
 }
 
@@ -88,6 +98,7 @@ struct Page {
     groups: Vec<Group>,
     at: Option<Moment>,
     disclosed: bool,
+    can_sign_in: bool,
 }
 
 /// How many checks have a status.
@@ -147,6 +158,7 @@ impl Page {
             groups: if view.disclosed { groups(report, view) } else { Vec::new() },
             at: view.at.map(|at| Moment::of(at, None)),
             disclosed: view.disclosed,
+            can_sign_in: view.can_sign_in,
         }
     }
 }
