@@ -46,6 +46,9 @@ pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &F
     }
     let plan = Plan::make(configuration)?;
     if flags.check_config {
+        if let Some(sentence) = plan.configuration.unknown.first() {
+            return Err(Error::Usage(format!("{sentence}: see `hospital serve --print-config`")));
+        }
         let doubts = plan.configuration.unheeded.iter().chain(plan.sources.notes()).map(|line| format!("{line}\n"));
         print(doubts.chain(["the configuration is good\n".to_owned()]).collect::<String>())?;
         return Ok(ExitCode::SUCCESS);
