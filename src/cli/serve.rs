@@ -58,10 +58,21 @@ pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &F
     logging::init(settings.error_log(), settings.log.log_level, settings.log.log_format, plan.identity.owner())?;
     logging::init_access(settings.log.access_logfile.as_deref(), plan.identity.owner())?;
     plan.warn();
+    warn_of_threads(process::threads());
     match Master::start(plan, given, replan)?.run() {
         Ok(Ended::Stopped(code)) => Ok(ExitCode::from(code)),
         Ok(Ended::Forked(context)) => worker::run(*context),
         Err(error) => Err(Error::Boot(format!("the master cannot wait: {error}"))),
+    }
+}
+
+/// A fork takes along one thread. What the others were to do is never done in a worker, and whoever waits for that times out.
+fn warn_of_threads(threads: usize) {
+    if threads > 1 {
+        tracing::warn!(
+            "the program has {threads} threads before hospital::main() forks the workers, which have none of them: a check \
+             that uses a runtime or a pool made in main times out, so make it in the check, when it first runs"
+        );
     }
 }
 
