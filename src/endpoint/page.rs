@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use crate::endpoint::route::Query;
 use crate::model::check::Status;
+use crate::model::report::Since;
 use crate::model::suite::Suite;
 use crate::render::html::View;
 
@@ -29,7 +30,7 @@ impl Choice {
     pub(super) fn view<'a>(
         &'a self,
         at: SystemTime,
-        since: &'a dyn Fn(&str, Status) -> Option<SystemTime>,
+        since: &'a dyn Fn(&str, Status) -> Option<Since>,
         disclosed: bool,
         can_sign_in: bool,
     ) -> View<'a> {

@@ -6,7 +6,7 @@ use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::endpoint::counters::{Counters, RouteLabel};
 use crate::endpoint::{LastRun, Observer};
 use crate::model::check::Status;
-use crate::model::report::{Outcome, Report};
+use crate::model::report::{Outcome, Report, Since};
 use crate::render::line::one_line;
 
 /// The scoreboard, for the worker in a slot.
@@ -56,7 +56,7 @@ impl Observer for ScoreboardObserver {
         self.scoreboard.is_leaving()
     }
 
-    fn since(&self, id: &str, status: Status) -> Option<SystemTime> {
+    fn since(&self, id: &str, status: Status) -> Option<Since> {
         self.scoreboard.since(id, status)
     }
 

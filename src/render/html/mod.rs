@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Format, appended, exit_code};
 use crate::model::check::Status;
-use crate::model::report::{Outcome, Report, Summary};
+use crate::model::report::{Outcome, Report, Since, Summary};
 
 /// The media type of this format.
 pub const MEDIA_TYPE: &str = "text/html; charset=utf-8";
@@ -37,7 +37,7 @@ pub struct View<'a> {
     /// When the checks were run, if that is known.
     pub at: Option<SystemTime>,
     /// Since when the check with this id has had this status, if that is known.
-    pub since: &'a dyn Fn(&str, Status) -> Option<SystemTime>,
+    pub since: &'a dyn Fn(&str, Status) -> Option<Since>,
     /// All tags that can be chosen.
     pub tags: &'a BTreeSet<String>,
     /// The tags that are chosen.
@@ -131,6 +131,7 @@ struct Row {
     context: Option<String>,
     took: String,
     since: Option<Moment>,
+    unwatched: Option<(Moment, Moment)>,
     tags: Vec<String>,
 }
 
@@ -221,7 +222,10 @@ impl Row {
             mark: mark(finding.status),
             context: finding.context.as_deref().map(printable),
             took: took(*elapsed),
-            since: since.map(|since| Moment::of(since, view.at)),
+            since: since.map(|since| Moment::of(since.at, view.at)),
+            unwatched: since
+                .and_then(|since| since.unwatched)
+                .map(|(from, to)| (Moment::of(from, None), Moment::of(to, None))),
             tags: check.tags.iter().map(|tag| printable(tag)).collect(),
         }
     }

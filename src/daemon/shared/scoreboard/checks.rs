@@ -11,6 +11,7 @@ use super::since::Since;
 use crate::daemon::shared::table::{Table, key};
 use crate::model::check::{Finding, Status};
 use crate::model::perfdata::{self, Perfdata};
+use crate::model::report;
 
 /// How many checks are remembered. For any more, changes go unnoticed and metrics are missing.
 const CHECKS: usize = 16 * 1024;
@@ -68,13 +69,13 @@ impl Scoreboard {
         if let Some(sealed) = sealed {
             sealed.write(&text);
         }
-        since.note(status, at);
+        since.note(status, Last::from_word(noted).map(|noted| noted.at), at);
         let before = Last::status(last.swap(word, Relaxed));
         (before != Some(status)).then_some(before)
     }
 
     /// Since when a check has had this status, if that is its last one.
-    pub(crate) fn since(&self, id: &str, status: Status) -> Option<SystemTime> {
+    pub(crate) fn since(&self, id: &str, status: Status) -> Option<report::Since> {
         self.board.checks.outcomes.find(key(id))?.since.read(status)
     }
 
