@@ -130,14 +130,15 @@ impl Query {
     /// Reads `application/x-www-form-urlencoded` pairs; `None` if one cannot be decoded.
     fn parse(text: &str) -> Option<Query> {
         let mut query = Query::default();
+        let is_on = |value: &str| !matches!(value, "0" | "false");
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = || decoded(&value.replace('+', " ")).map(Cow::into_owned);
             match name {
                 "tag" => query.tags.push(value()?),
                 "exclude" => query.excluded.push(value()?),
-                "verbose" => query.verbose = !matches!(value()?.as_str(), "0" | "false"),
-                "signin" => query.signin = true,
+                "verbose" => query.verbose = is_on(&value()?),
+                "signin" => query.signin = is_on(&value()?),
                 // `health+json` is a name: nobody means a space by its plus sign.
                 "format" => query.format = Some(value()?.replace(' ', "+")),
                 _ => {}
