@@ -49,7 +49,7 @@ pub(crate) struct Sockets {
     #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) backlog: i32,
     /// Expect each connection to begin with the PROXY protocol, version 1 or 2, as proxies send it: on or off
-    #[arg(long, value_name = "SWITCH", default_value = "off", default_missing_value = "on", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    #[arg(long, value_name = "SWITCH", default_value = "off", action = ArgAction::Set, value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub(crate) proxy_protocol: bool,
 }
 

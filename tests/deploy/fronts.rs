@@ -54,7 +54,7 @@ fn haproxy_takes_a_server_out_before_it_stops() {
 #[ignore = "needs haproxy"]
 fn haproxy_says_for_whom_it_asks() {
     for option in ["send-proxy check-send-proxy", "send-proxy-v2 check-send-proxy"] {
-        let server = Launch::serve(["--proxy-protocol", "--access-logfile", "-"]).start();
+        let server = Launch::serve(["--proxy-protocol", "on", "--access-logfile", "-"]).start();
         let unused = || (own_address(), "");
         let haproxy = HaProxy::speaking([(server_address(&server), option), unused(), unused()]);
         haproxy.family.within_patience("it is up", || haproxy.says("shop", "one", "UP L7OK/200"));
