@@ -127,7 +127,7 @@ impl Talk {
         let (status, _) = rejection.answer();
         self.events.push(Event::Rejected(status));
         // Without a body: the answer to a HEAD has none, and here the method is unknown.
-        connection.reject(response(status, &Arc::default()), now);
+        connection.respond(response(status, &Arc::default()), now);
     }
 
     fn requests(&self) -> Vec<&Event> {

@@ -79,11 +79,11 @@ impl Default for EndpointSettings {
 /// Which checks a request asks for, and how it wants them reported.
 #[derive(Clone, Debug)]
 pub struct CheckRequest {
-    part: Suite,
+    pub(crate) part: Suite,
     /// All checks that there were then.
     whole: Suite,
     presentation: Presentation,
-    limit: Option<Duration>,
+    pub(crate) limit: Option<Duration>,
 }
 
 /// How checks are reported.
@@ -112,14 +112,22 @@ pub struct Findings<'a> {
     pub report: Cow<'a, Report>,
     /// Reports with the same number are the same one. `None`: it has no number.
     pub number: Option<u64>,
+    /// Reports with the same revision, which is a number too, say the same apart from times and figures.
+    pub revision: Option<u64>,
     /// How long ago its round began, if that may have been before the request.
     pub age: Option<Duration>,
+}
+
+impl From<Report> for Findings<'_> {
+    fn from(report: Report) -> Self {
+        Findings { report: Cow::Owned(report), number: None, revision: None, age: None }
+    }
 }
 
 impl<'a> From<&'a Report> for Findings<'a> {
     /// From a round that began after the request.
     fn from(report: &'a Report) -> Findings<'a> {
-        Findings { report: Cow::Borrowed(report), number: None, age: None }
+        Findings { report: Cow::Borrowed(report), number: None, revision: None, age: None }
     }
 }
 
@@ -143,18 +151,6 @@ impl CheckRequest {
     pub(crate) fn for_all(suite: Suite) -> CheckRequest {
         let presentation = Presentation { dialect: Dialect::Format(&FORMATS[0]), disclosed: true, verbose: false };
         CheckRequest { part: suite.clone(), whole: suite, presentation, limit: None }
-    }
-
-    /// The same with this limit.
-    #[cfg(test)]
-    pub(crate) fn within(self, limit: Duration) -> CheckRequest {
-        CheckRequest { limit: Some(limit), ..self }
-    }
-
-    /// The same, for a part of its checks.
-    #[cfg(test)]
-    pub(crate) fn part(self, part: Suite) -> CheckRequest {
-        CheckRequest { part, ..self }
     }
 
     /// The checks to run.
@@ -236,6 +232,11 @@ impl Endpoint {
     /// Frees a large body, unless somebody is still being sent it. True if there was one.
     pub(crate) fn release(&mut self) -> bool {
         self.reply.release()
+    }
+
+    /// The suite as of the last request for checks.
+    pub(crate) fn suite(&self) -> &Suite {
+        self.sources.suite()
     }
 
     /// The whole suite. `None` while its files have changed so recently that they may change again and look the same.

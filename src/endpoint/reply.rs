@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::counters::RouteLabel;
 use super::metrics::{self, Figures};
 use super::route;
 use super::{CheckRequest, Dialect, EndpointSettings, Findings, Observer};
 use crate::model::check::Status;
+use crate::os::clock;
 use crate::render::exposition::Syntax;
 use crate::render::{html, json, kubernetes};
 
@@ -28,14 +29,16 @@ pub struct Reply {
     pub body: Arc<Vec<u8>>,
     /// What was asked for.
     pub(super) label: RouteLabel,
-    /// The report and the request that this is the reply to, if the next may be the same.
+    /// Changes with the fields.
+    pub(crate) version: u64,
+    /// The number or revision of the report, and the request, that this is the reply to, if the next may be the same.
     written_for: Option<(u64, Arc<CheckRequest>)>,
 }
 
 impl Default for Reply {
     fn default() -> Reply {
         let (fields, body) = (Vec::new(), Arc::default());
-        Reply { status: 200, fields, body, label: RouteLabel::Other, written_for: None }
+        Reply { status: 200, fields, body, label: RouteLabel::Other, version: 0, written_for: None }
     }
 }
 
@@ -64,8 +67,8 @@ impl Reply {
         self.fill(|body| metrics::write(figures, syntax, body));
     }
 
-    /// The reply to a request for which this was found. The clients that share a round and have sent the same get the
-    /// same.
+    /// The reply to a request for which this was found. While what it says and what is asked stay the same, it stays as
+    /// it is: writing it anew would take a quarter of the instructions of a request.
     pub(super) fn report(
         &mut self,
         request: &Arc<CheckRequest>,
@@ -73,12 +76,16 @@ impl Reply {
         settings: &EndpointSettings,
         observer: &dyn Observer,
     ) {
-        let Findings { report, number, age } = findings;
-        let is_same = |(there, its): &(u64, _)| Some(*there) == *number && Arc::ptr_eq(its, request);
+        let Findings { report, number, revision, age } = findings;
+        let CheckRequest { presentation, .. } = &**request;
+        let number = match presentation.dialect {
+            Dialect::Format(format) if format.timeless => revision.or(*number),
+            Dialect::Format(_) | Dialect::Page(_) | Dialect::Ready => *number,
+        };
+        let is_same = |(there, its): &(u64, _)| Some(*there) == number && Arc::ptr_eq(its, request);
         if self.written_for.as_ref().is_some_and(is_same) {
             return;
         }
-        let CheckRequest { presentation, .. } = &**request;
         let hidden = (!presentation.disclosed).then(|| report.anonymous());
         let report = hidden.as_ref().unwrap_or(report);
         let (label, success, media_type) = match &presentation.dialect {
@@ -100,7 +107,7 @@ impl Reply {
             Dialect::Page(choice) => {
                 self.fields.extend(html::headers().map(|(name, value)| (name, value.into())));
                 let since = |id: &str, status: Status| observer.since(id, status);
-                let at = SystemTime::now() - age.unwrap_or_default();
+                let at = clock::before(clock::wall(), age.unwrap_or_default());
                 let disclosed = presentation.disclosed;
                 let view = choice.view(at, &since, disclosed, is_personal && !disclosed);
                 self.fill(|body| html::page(report, &view, body));
@@ -121,13 +128,14 @@ impl Reply {
     pub(super) fn release(&mut self) -> bool {
         let is_large = self.body.capacity() > KEPT_CAPACITY && Arc::get_mut(&mut self.body).is_some();
         if is_large {
-            *self = Reply::default();
+            (self.body, self.written_for) = (Arc::default(), None);
         }
         is_large
     }
 
     fn begin(&mut self, label: RouteLabel, status: u16, media_type: &'static str, caching: Cow<'static, str>) {
         (self.label, self.status, self.written_for) = (label, status, None);
+        self.version += 1;
         self.fields.clear();
         self.fields.push(("Content-Type", media_type.into()));
         self.fields.push(("X-Content-Type-Options", "nosniff".into()));
@@ -158,4 +166,40 @@ impl Reply {
 fn freshness(lifetime: Duration, is_personal: bool) -> String {
     let whose = if is_personal { "private, " } else { "" };
     format!("{whose}max-age={}", lifetime.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(reply: &mut Reply, text: &str) {
+        reply.text(RouteLabel::Live, 200, text);
+    }
+
+    #[test]
+    fn a_body_that_is_being_sent_stays_as_it_is_and_is_shared_by_what_is_the_same() {
+        let mut reply = Reply::default();
+        text(&mut reply, "first");
+        let sent = reply.body.clone();
+        text(&mut reply, "first");
+        assert!(Arc::ptr_eq(&sent, &reply.body));
+        text(&mut reply, "second");
+        assert_eq!((sent.as_slice(), reply.body.as_slice()), (&b"first"[..], &b"second"[..]));
+        let memory = reply.body.as_ptr();
+        text(&mut reply, "third");
+        assert_eq!(memory, reply.body.as_ptr(), "nobody had the second");
+    }
+
+    #[test]
+    fn the_memory_of_a_large_body_is_freed_once_nobody_is_being_sent_it() {
+        let mut reply = Reply::default();
+        text(&mut reply, "small");
+        assert!(!reply.release());
+        text(&mut reply, &"x".repeat(2 * KEPT_CAPACITY));
+        let sent = reply.body.clone();
+        assert!(!reply.release());
+        drop(sent);
+        assert!(reply.release());
+        assert_eq!(reply.body.capacity(), 0);
+    }
 }

@@ -80,6 +80,15 @@ impl Report {
         self.status() == Status::Pass
     }
 
+    /// Whether both have the same checks with the same status and context, whatever their times and figures.
+    pub fn says_the_same(&self, other: &Report) -> bool {
+        let same = |(ours, theirs): (&Outcome, &Outcome)| {
+            let (found, other) = (&ours.finding, &theirs.finding);
+            Arc::ptr_eq(&ours.check, &theirs.check) && found.status == other.status && found.context == other.context
+        };
+        self.outcomes.len() == other.outcomes.len() && self.outcomes.iter().zip(&other.outcomes).all(same)
+    }
+
     /// The outcomes of the checks in that part of the suite. They are matched by id: the suite may have been reread
     /// since the round began.
     pub fn of(&self, part: &Suite) -> Report {
@@ -145,6 +154,21 @@ pub(crate) mod tests {
         let found: Vec<_> = whole.of(&part).outcomes.iter().map(|outcome| outcome.finding.status).collect();
         assert_eq!(found, [Status::Skip, Status::Pass]);
         assert!(Report::default().of(&part).outcomes.is_empty());
+    }
+
+    #[test]
+    fn reports_say_the_same_whenever_it_was_found() {
+        let first = report(&[Status::Pass, Status::Fail]);
+        let mut second = first.clone();
+        assert!(first.says_the_same(&second));
+        second.outcomes[0].age += Duration::from_secs(1);
+        second.outcomes[0].elapsed += Duration::from_secs(1);
+        assert!(first.says_the_same(&second));
+        second.outcomes[1].finding.context = None;
+        assert!(!first.says_the_same(&second));
+        second.outcomes.pop();
+        assert!(!first.says_the_same(&second) && !second.says_the_same(&first));
+        assert!(!first.says_the_same(&report(&[Status::Pass, Status::Fail])), "these are other checks");
     }
 
     #[test]

@@ -5,12 +5,15 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{ForkResult, Pid, getpid, getppid};
 
-use super::{signals, tree};
+use super::descriptors::retry;
+use super::signals;
 
 /// How many threads this process has.
 pub(crate) fn threads() -> usize {
@@ -30,7 +33,7 @@ pub(crate) enum Forked {
 
 /// Forks with all signals blocked, so that neither side runs the wrong handlers.
 pub(crate) fn fork() -> io::Result<Forked> {
-    tree::found_family();
+    family();
     let before = signals::block_all()?;
     let parent = getpid().as_raw();
     // SAFETY: the master never starts a thread, so no lock is held by a thread that the child lacks.
@@ -40,6 +43,13 @@ pub(crate) fn fork() -> io::Result<Forked> {
         Ok(ForkResult::Parent { child }) => signals::set_blocked(&before).map(|()| Forked::Parent(child.as_raw())),
         Err(errno) => signals::set_blocked(&before).and(Err(errno.into())),
     }
+}
+
+/// The name that this process and all that it forks from now on have in common. It is a point in time, so that processes
+/// with the same pid at another time or in another container are not taken for ours.
+pub(super) fn family() -> u128 {
+    static FOUNDED: OnceLock<u128> = OnceLock::new();
+    *FOUNDED.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos())
 }
 
 /// Ends a forked child at once: none of the destructors and exit handlers inherited from its parent run.
@@ -75,7 +85,7 @@ pub(crate) fn set_name(name: &str) {
     let _ = nix::sys::prctl::set_name(&name);
 }
 
-/// Sends a signal. If the process is already gone, that is no error.
+/// Sends a signal. If the process is already gone, that is not an error.
 pub(crate) fn send(pid: i32, signal: Signal) -> io::Result<()> {
     match kill(Pid::from_raw(pid), signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
@@ -86,17 +96,10 @@ pub(crate) fn send(pid: i32, signal: Signal) -> io::Result<()> {
 /// The next dead child, if there is one: ours, or one that we adopted (as PID 1 we adopt every orphan).
 pub(crate) fn reap() -> Option<(i32, ExitStatus)> {
     let mut status = 0;
-    loop {
-        // SAFETY: status is a live, writable int.
-        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
-        match pid {
-            1.. => return Some((pid, ExitStatus::from_raw(status))),
-            // No child is dead, or there is none at all (ECHILD): nothing to reap either way.
-            0 => return None,
-            _ if Errno::last() == Errno::EINTR => {}
-            _ => return None,
-        }
-    }
+    // SAFETY: status is a live, writable int.
+    let reaped = retry(|| Ok(Errno::result(unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) })?));
+    // 0: no child is dead; an error: there is none at all (ECHILD).
+    reaped.ok().filter(|pid| *pid > 0).map(|pid| (pid, ExitStatus::from_raw(status)))
 }
 
 /// Lets us live on when our parent dies, by whom we were started with [`start_program`].

@@ -10,7 +10,7 @@ use crate::model::report::{Outcome, Report, Summary};
 /// The media type of this format.
 pub const MEDIA_TYPE: &str = "application/json; charset=utf-8";
 
-pub(super) const FORMAT: Format = Format { write: report, verbose: Some(&VERBOSE), ..VERBOSE_ROW };
+pub(super) const FORMAT: Format = Format { write: report, timeless: true, verbose: Some(&VERBOSE), ..VERBOSE_ROW };
 
 /// With `id`, `seconds`, `tags`, `options` and `age` in each detail.
 static VERBOSE: Format = VERBOSE_ROW;
@@ -21,6 +21,7 @@ const VERBOSE_ROW: Format = Format {
     write: verbose_report,
     exit_code,
     is_success: Report::passes,
+    timeless: false,
     verbose: None,
     refusal: None,
     is_page: false,
@@ -76,10 +77,10 @@ fn document(report: &Report, verbose: bool, out: &mut Vec<u8>) {
     #[derive(Serialize)]
     struct Document<'a> {
         status: Status,
-        details: Details<'a>,
+        details: DetailList<'a>,
         summary: Summary,
     }
-    let details = Details { outcomes: &report.outcomes, verbose };
+    let details = DetailList { outcomes: &report.outcomes, verbose };
     write(&Document { status: report.status(), details, summary: report.summary() }, out);
 }
 
@@ -94,7 +95,7 @@ pub fn error(code: u16, message: &str, out: &mut Vec<u8>) {
     write(&Document { status: Status::Error, code, message }, out);
 }
 
-struct Details<'a> {
+struct DetailList<'a> {
     outcomes: &'a [Outcome],
     verbose: bool,
 }
@@ -124,7 +125,7 @@ fn object<S: Serializer>(pairs: &&[(String, String)], serializer: S) -> Result<S
     serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
 }
 
-impl Serialize for Details<'_> {
+impl Serialize for DetailList<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.outcomes.iter().map(|Outcome { check, finding, elapsed, age }| Detail {
             test: &check.title,

@@ -15,6 +15,7 @@ pub(super) const FORMAT: Format = Format {
     write: |report, out| appended(out, |text| write(report, text)),
     exit_code,
     is_success: Report::passes,
+    timeless: false,
     verbose: None,
     refusal: None,
     is_page: false,

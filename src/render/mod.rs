@@ -30,6 +30,8 @@ pub struct Format {
     pub exit_code: fn(&Report) -> u8,
     /// Whether an HTTP answer is a success: [`Report::passes`] unless the format has a rule of its own.
     pub is_success: fn(&Report) -> bool,
+    /// Whether reports that say the same are written identically, without times and figures.
+    pub(crate) timeless: bool,
     /// The same format with all that is known about each check, if it has room for that.
     pub(crate) verbose: Option<&'static Format>,
     /// What `hospital check` writes and exits with when an error prevents a report; without it, standard error and the
@@ -90,6 +92,7 @@ pub(crate) fn appended(out: &mut Vec<u8>, write: impl FnOnce(&mut String) -> fmt
 pub(crate) mod tests {
     use super::*;
     use crate::model::check::{Check, Finding, Status};
+    use crate::model::perfdata::Perfdata;
     use crate::model::report::Outcome;
     use std::collections::HashSet;
     use std::io::Write;
@@ -145,6 +148,19 @@ pub(crate) mod tests {
         let error = named("yaml").expect_err("there is none");
         let known = "json, health+json, html, text, junit, tap, nagios, prometheus";
         assert_eq!(error, format!("there is no such format (known: {known})"));
+    }
+
+    #[test]
+    fn a_format_without_times_writes_the_same_at_any_time() {
+        let early = hostile();
+        let mut late = early.clone();
+        let Outcome { finding, elapsed, age, .. } = &mut late.outcomes[0];
+        finding.perfdata.push(Perfdata::new("load", 7.0, ""));
+        (*elapsed, *age) = (Duration::from_secs(77), Duration::from_secs(777));
+        assert!(early.says_the_same(&late));
+        for format in FORMATS.iter().flat_map(|format| [format, format.verbose()]).filter(|format| format.timeless) {
+            assert_eq!(written(format, &early), written(format, &late), "{}", format.name);
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub(super) const FORMAT: Format = Format {
     write: |report, out| appended(out, |text| write(report, text)),
     exit_code: |report| Verdict::of(report) as u8,
     is_success: Report::passes,
+    timeless: false,
     verbose: None,
     refusal: Some(refusal),
     is_page: false,

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use proxy_header::{ParseConfig, ProxyHeader};
 
-use crate::head::{self, Head, Method, Reader, Rejection, Request};
+use crate::head::{self, Head, KEPT_CAPACITY, Method, Patience, Reader, Rejection, Request, Response};
 
 /// How much is discarded after an answer before the connection is closed regardless.
 const LINGER_BYTES: usize = 256 * 1024;
@@ -28,21 +28,10 @@ const LINGER_BYTES: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 /// How long a client may take to accept more of its answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The capacity that an idle connection keeps of each buffer.
-pub(crate) const KEPT_CAPACITY: usize = 4 * 1024;
 /// A body up to this size is copied behind its head, so that both are written at once. A larger one is shared.
 const LARGEST_COPY: usize = 64 * 1024;
 /// How many empty lines may precede a request.
 const MOST_EMPTY_LINES: usize = 4;
-
-/// How long a connection may wait for its client.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// From the first byte of a head to its last.
-    pub header: Duration,
-    /// From one answer to the next request.
-    pub keep_alive: Duration,
-}
 
 /// What a connection talks through: a socket that never blocks, or bytes that a test has prepared.
 pub trait Stream: Read + Write {
@@ -56,7 +45,7 @@ pub trait Stream: Read + Write {
 pub enum Step {
     /// There is a request: [`Connection::respond`].
     Asked,
-    /// There is something else than a request: [`Connection::reject`].
+    /// There is something else than a request: [`Connection::respond`] to that too.
     Rejected(Rejection),
     /// The stream has nothing to read.
     AwaitsInput,
@@ -64,16 +53,6 @@ pub enum Step {
     AwaitsRoom,
     /// The stream is to be closed.
     Over,
-}
-
-/// What the connection needs next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Need {
-    Read,
-    Answer,
-    Write,
-    Shut,
-    Close,
 }
 
 #[derive(Clone, Debug)]
@@ -115,19 +94,6 @@ pub struct Connection {
     awaits_proxy: bool,
 }
 
-/// An answer to be written.
-#[derive(Clone, Debug)]
-pub struct Response<'a> {
-    /// The status code.
-    pub status: u16,
-    /// Its header lines, each with its line end, except Content-Length and Connection.
-    pub fields: &'a str,
-    /// The body, which many clients may be sent at once. The answer to HEAD sends only its length.
-    pub body: &'a Arc<Vec<u8>>,
-    /// Whether to close the connection afterwards, whatever the client wants.
-    pub close: bool,
-}
-
 impl Connection {
     /// A connection that was just accepted.
     pub fn new(now: Instant, patience: &Patience) -> Connection {
@@ -165,19 +131,15 @@ impl Connection {
     /// Reads from the stream and writes to it, as far as that goes without waiting.
     pub fn advance<M>(&mut self, stream: &mut impl Stream, now: Instant, reader: &mut Reader<M>) -> Step {
         loop {
-            let result = match self.need() {
-                Need::Answer => return Step::Asked,
-                Need::Close => return Step::Over,
-                Need::Shut => {
+            let result = match self.state {
+                State::Asked(_) => return Step::Asked,
+                State::Closed => return Step::Over,
+                State::Lingering { shut: ref mut shut @ false, .. } => {
                     stream.shut();
-                    self.shut();
+                    *shut = true;
                     Ok(())
                 }
-                Need::Read => match stream.read(&mut reader.buffer) {
-                    Ok(0) => {
-                        self.end();
-                        Ok(())
-                    }
+                State::Reading | State::Lingering { shut: true, .. } => match stream.read(&mut reader.buffer) {
                     Ok(count) => {
                         let buffer = std::mem::take(&mut reader.buffer);
                         let result = self.receive(&buffer[..count], now, reader);
@@ -185,18 +147,12 @@ impl Connection {
                         result
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return Step::AwaitsInput,
-                    Err(error) => {
-                        self.fail(error.kind());
-                        Ok(())
-                    }
+                    Err(error) => self.fail(error.kind()),
                 },
-                Need::Write => match stream.write(self.output()) {
+                State::Writing { .. } => match stream.write(self.output()) {
                     Ok(count) => self.sent(count, now, reader),
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return Step::AwaitsRoom,
-                    Err(error) => {
-                        self.fail(error.kind());
-                        Ok(())
-                    }
+                    Err(error) => self.fail(error.kind()),
                 },
             };
             if let Err(rejection) = result {
@@ -206,21 +162,11 @@ impl Connection {
     }
 
     /// The client is gone, unless a signal came in between.
-    fn fail(&mut self, error: ErrorKind) {
+    fn fail(&mut self, error: ErrorKind) -> Result<(), Rejection> {
         if error != ErrorKind::Interrupted {
             self.close();
         }
-    }
-
-    /// What it needs next.
-    pub(crate) fn need(&self) -> Need {
-        match self.state {
-            State::Reading | State::Lingering { shut: true, .. } => Need::Read,
-            State::Asked(_) => Need::Answer,
-            State::Writing { .. } => Need::Write,
-            State::Lingering { shut: false, .. } => Need::Shut,
-            State::Closed => Need::Close,
-        }
+        Ok(())
     }
 
     /// When to call [`Connection::expire`]; `None` while it waits for our answer.
@@ -246,9 +192,13 @@ impl Connection {
         matches!(self.state, State::Reading) && self.input.is_empty()
     }
 
-    /// Takes in bytes from the client.
+    /// Takes in bytes from the client. If there are none, it sends no more.
     pub(crate) fn receive<M>(&mut self, bytes: &[u8], now: Instant, reader: &mut Reader<M>) -> Result<(), Rejection> {
         match &mut self.state {
+            _ if bytes.is_empty() => {
+                self.end();
+                Ok(())
+            }
             State::Reading => {
                 if self.input.is_empty() && self.empty_lines == 0 {
                     self.deadline = now + reader.patience.header;
@@ -345,7 +295,7 @@ impl Connection {
     }
 
     /// The number of that request: requests with the same number have the same head.
-    pub(crate) fn number(&self) -> Option<u64> {
+    pub fn number(&self) -> Option<u64> {
         self.asked().map(|head| head.number)
     }
 
@@ -371,30 +321,32 @@ impl Connection {
         self.peer
     }
 
-    /// Answers the request.
+    /// Answers the request, or what was rejected; that closes the connection afterwards.
     pub fn respond(&mut self, response: Response<'_>, now: Instant) {
-        let Some(head) = self.asked() else { return };
-        let close = response.close || !head.keep_alive;
-        // A client that has not announced a close may have sent more. Closing on that sends a reset, which would
-        // overtake a long answer.
-        let after = if head.has_body || close && head.keep_alive {
-            After::Linger
-        } else if close {
-            After::Close
-        } else {
-            After::Read
-        };
-        let (head_only, minor, length) = (head.method == Method::Head, head.minor, head.length);
-        self.input.drain(..length);
-        self.empty_lines = 0;
-        self.write(response, after, head_only, minor, now);
-    }
-
-    /// Answers a request that could not be read, and closes the connection afterwards.
-    pub fn reject(&mut self, response: Response<'_>, now: Instant) {
-        let head_only = self.input.starts_with(b"HEAD ");
-        self.input.clear();
-        self.write(response, After::Linger, head_only, 1, now);
+        match &self.state {
+            State::Asked(head) => {
+                let close = response.close || !head.keep_alive;
+                // A client that has not announced a close may have sent more. Closing on that sends a reset, which would
+                // overtake a long answer.
+                let then = if head.has_body || close && head.keep_alive {
+                    After::Linger
+                } else if close {
+                    After::Close
+                } else {
+                    After::Read
+                };
+                let (head_only, minor, length) = (head.method == Method::Head, head.minor, head.length);
+                self.input.drain(..length);
+                self.empty_lines = 0;
+                self.write(response, then, head_only, minor, now);
+            }
+            State::Reading => {
+                let head_only = self.input.starts_with(b"HEAD ");
+                self.input.clear();
+                self.write(response, After::Linger, head_only, 1, now);
+            }
+            State::Writing { .. } | State::Lingering { .. } | State::Closed => {}
+        }
     }
 
     fn write(&mut self, response: Response<'_>, then: After, head_only: bool, minor: u8, now: Instant) {
@@ -451,13 +403,6 @@ impl Connection {
             }
         }
         Ok(())
-    }
-
-    /// The sending half was shut down.
-    pub(crate) fn shut(&mut self) {
-        if let State::Lingering { shut, .. } = &mut self.state {
-            *shut = true;
-        }
     }
 
     /// Waits for the client's next step until then at the latest.

@@ -2,14 +2,26 @@
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
 
 use httparse::Status;
 use memchr::{memchr, memchr_iter};
 
-use crate::connection::{Connection, KEPT_CAPACITY, Patience, Response};
+/// The capacity that an idle connection keeps of each buffer.
+pub(crate) const KEPT_CAPACITY: usize = 4 * 1024;
 
 /// The most header fields that [`Limits::fields`] may allow.
 pub const MOST_FIELDS: usize = 1000;
+
+/// How long a connection may wait for its client.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// From the first byte of a head to its last.
+    pub header: Duration,
+    /// From one answer to the next request.
+    pub keep_alive: Duration,
+}
 
 /// How large a request may be.
 #[derive(Clone, Copy, Debug)]
@@ -149,6 +161,19 @@ impl Head {
     }
 }
 
+/// An answer to be written.
+#[derive(Clone, Debug)]
+pub struct Response<'a> {
+    /// The status code.
+    pub status: u16,
+    /// Its header lines, each with its line end, except Content-Length and Connection.
+    pub fields: &'a str,
+    /// The body, which many clients may be sent at once. The answer to HEAD sends only its length.
+    pub body: &'a Arc<Vec<u8>>,
+    /// Whether to close the connection afterwards, whatever the client wants.
+    pub close: bool,
+}
+
 /// Reads the heads of requests, and remembers the last one: a probe sends the same one all day.
 ///
 /// This is the one memory from request to request. Its key is the bytes of a head; under that lies what they say, and
@@ -156,7 +181,8 @@ impl Head {
 #[derive(Clone, Debug)]
 pub struct Reader<M = ()> {
     limits: Limits,
-    pub(crate) patience: Patience,
+    /// How long its connections wait.
+    pub patience: Patience,
     /// What the next read goes into.
     pub(crate) buffer: Box<[u8]>,
     /// The bytes of the last head, which are only valid with `head`.
@@ -191,20 +217,20 @@ impl<M> Reader<M> {
         Ok(Some(head))
     }
 
-    /// What was made of a request with the same head as the one that waits, if that is remembered.
-    pub fn recall(&self, connection: &Connection) -> Option<&M> {
-        self.made.as_ref().filter(|_| self.has_read_last(connection))
+    /// What was made of a request with this number, or another with the same head, if that is remembered.
+    pub fn recall(&self, number: Option<u64>) -> Option<&M> {
+        self.made.as_ref().filter(|_| self.has_read_last(number))
     }
 
-    /// Remembers what was made of the request that waits, if its head is remembered.
-    pub fn remember(&mut self, connection: &Connection, made: M) {
-        if self.has_read_last(connection) {
+    /// Remembers what was made of the request with this number, if its head is remembered.
+    pub fn remember(&mut self, number: Option<u64>, made: M) {
+        if self.has_read_last(number) {
             self.made = Some(made);
         }
     }
 
-    fn has_read_last(&self, connection: &Connection) -> bool {
-        self.head.as_ref().map(|head| head.number) == connection.number()
+    fn has_read_last(&self, number: Option<u64>) -> bool {
+        self.head.as_ref().map(|head| head.number) == number
     }
 }
 

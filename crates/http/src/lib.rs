@@ -5,5 +5,5 @@ mod head;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Connection, Patience, Response, Step, Stream};
-pub use head::{Limits, MOST_FIELDS, Method, Reader, Rejection, Request};
+pub use connection::{Connection, Step, Stream};
+pub use head::{Limits, MOST_FIELDS, Method, Patience, Reader, Rejection, Request, Response};

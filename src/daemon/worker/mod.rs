@@ -10,7 +10,6 @@ mod observer;
 mod responder;
 mod rounds;
 mod shared_report;
-mod witness;
 
 use std::io::{self, PipeReader, Write};
 use std::ops::ControlFlow::{Break, Continue};
@@ -22,13 +21,14 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::config::{Configuration, SUCCESSION, Settings};
-use crate::daemon::generation::Plan;
-use crate::daemon::listen::{Accepted, Listener};
-use crate::daemon::shared::casebook::Casebook;
+use crate::daemon::generation::GenerationConfig;
+use crate::daemon::listen::Listener;
+use crate::daemon::shared::in_flight::InFlightTable;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::daemon::shared::snapshot::Snapshot;
 use crate::endpoint::{CheckRequest, Disclosure, Endpoint, EndpointSettings};
 use crate::os::signals::{self, Inbox, Signal};
+use crate::os::sockets::Accepted;
 use crate::os::{descriptors, memory, process, systemd, tree};
 use crate::round::Runner;
 use acceptor::Acceptor;
@@ -57,11 +57,11 @@ pub(crate) struct WorkerContext {
     pub(crate) slot: usize,
     pub(crate) master: i32,
     pub(crate) generation: u32,
-    pub(crate) plan: Plan,
+    pub(crate) config: GenerationConfig,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) scoreboard: Scoreboard,
     pub(crate) snapshot: Snapshot,
-    pub(crate) casebook: Casebook,
+    pub(crate) in_flight: InFlightTable,
     /// Reaches its end when the master dies.
     pub(crate) lifeline: PipeReader,
     pub(crate) wake_master: io::PipeWriter,
@@ -93,7 +93,6 @@ struct Worker {
     clients: Clients,
     /// Remembers, beside the last head, what the endpoint has made of it.
     reader: Reader<Arc<CheckRequest>>,
-    patience: Patience,
     /// Whether clients come through proxies that say so (`--proxy-protocol`).
     behind_proxy: bool,
     endpoint: Endpoint,
@@ -105,10 +104,10 @@ struct Worker {
     /// Clients that have used up their turn and are not done.
     again: Vec<usize>,
     now: Instant,
-    life: Life,
+    life: WorkerLife,
 }
 
-enum Life {
+enum WorkerLife {
     /// Until it has answered so many requests more.
     Serving { left: Option<u64> },
     /// It finishes what has begun.
@@ -148,7 +147,7 @@ impl Worker {
             self.serve_waiters()?;
             self.expire()?;
             self.update_acceptor()?;
-            if matches!(self.life, Life::Serving { left: Some(0) }) {
+            if matches!(self.life, WorkerLife::Serving { left: Some(0) }) {
                 self.drain()?;
             }
         }
@@ -186,16 +185,17 @@ impl Worker {
             Accepted::Client(socket) => self.admit(socket),
             Accepted::Nobody => Ok(()),
             Accepted::Exhausted(_) | Accepted::Forbidden(_) => self.acceptor.pause(token, &self.poll, self.now),
-            Accepted::Broken(error) => Err(error),
+            Accepted::Broken(error) => self.acceptor.give_up(token, &self.poll, &error),
         }
     }
 
     /// Reads at once: the kernel held the connection back until its request was there.
     fn admit(&mut self, socket: socket2::Socket) -> io::Result<()> {
         let peer = if self.responder.logs_access() { socket.peer_addr().ok() } else { None };
-        let key = self.clients.insert(socket, self.now, &self.patience);
+        let key = self.clients.insert(socket, self.now, &self.reader.patience);
         if let Some(client) = self.clients.get_mut(key) {
-            client.connection.set_peer(peer.and_then(|peer| peer.as_socket()).map(|address| address.ip()));
+            let peer = peer.and_then(|peer| peer.as_socket());
+            client.connection.set_peer(peer.map(|address| address.ip().to_canonical()));
             if self.behind_proxy {
                 client.connection.expect_proxy_header();
             }
@@ -248,16 +248,16 @@ impl Worker {
         let close = self.closes();
         let Some(client) = self.clients.get_mut(key) else { return false };
         let Some(request) = client.connection.request() else { return false };
-        if let Life::Serving { left: Some(left) } = &mut self.life {
+        if let WorkerLife::Serving { left: Some(left) } = &mut self.life {
             *left = left.saturating_sub(1);
         }
         // The one memory from request to request: its key is the bytes of the head, and the version of the suite.
-        let known = self.reader.recall(&client.connection).filter(|known| self.endpoint.is_current(known));
+        let known = self.reader.recall(client.connection.number()).filter(|known| self.endpoint.is_current(known));
         let request = match known {
             Some(known) => known.clone(),
             None => match self.endpoint.ask(&request) {
                 Continue(request) => {
-                    self.reader.remember(&client.connection, request.clone());
+                    self.reader.remember(client.connection.number(), request.clone());
                     request
                 }
                 Break(reply) => {
@@ -280,7 +280,7 @@ impl Worker {
     fn reject(&mut self, key: usize, rejection: Rejection) {
         let Some(client) = self.clients.get_mut(key) else { return };
         let (status, why) = rejection.answer();
-        self.responder.reject(&mut client.connection, self.endpoint.refuse(status, why), self.now);
+        self.responder.respond(&mut client.connection, self.endpoint.refuse(status, why), true, self.now);
     }
 
     /// Answers the clients whose findings are there, and begins the next round. This is done at the end of the loop's
@@ -306,7 +306,7 @@ impl Worker {
 
     fn answer_waiters(&mut self) -> io::Result<()> {
         if let Some(report) = self.rounds.advance(self.exact_time()) {
-            self.observer.found(report, self.responder.number());
+            self.observer.found(report, self.endpoint.suite(), self.responder.number());
         }
         let now = self.exact_time();
         if let Some(shared) = &mut self.shared_report {
@@ -396,8 +396,8 @@ impl Worker {
     }
 
     fn heed_signals(&mut self) -> io::Result<()> {
-        for signal in self.signals.take() {
-            match signal {
+        for received in self.signals.take() {
+            match received.signal {
                 Signal::SIGUSR1 => crate::daemon::logging::reopen(),
                 _ => self.drain()?,
             }
@@ -415,12 +415,12 @@ impl Worker {
     }
 
     fn is_draining(&self) -> bool {
-        matches!(self.life, Life::Draining)
+        matches!(self.life, WorkerLife::Draining)
     }
 
     /// Whether an answer is the last on its connection.
     fn closes(&self) -> bool {
-        self.is_draining() || self.patience.keep_alive.is_zero()
+        self.is_draining() || self.reader.patience.keep_alive.is_zero()
     }
 
     /// Finishes what has begun and takes nothing new, except a backlog that only we can serve.
@@ -428,7 +428,7 @@ impl Worker {
         if self.is_draining() {
             return Ok(());
         }
-        self.life = Life::Draining;
+        self.life = WorkerLife::Draining;
         self.scoreboard.set_closed(self.slot);
         if self.scoreboard.is_leaving() {
             self.acceptor.close_soon(&self.poll, self.now)?;
@@ -450,16 +450,22 @@ impl Worker {
             slot,
             master,
             generation,
-            plan,
+            config,
             listeners,
             scoreboard,
             snapshot,
-            casebook,
+            in_flight,
             lifeline,
             mut wake_master,
         } = context;
-        let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure, jobs } =
-            plan;
+        let GenerationConfig {
+            configuration: Configuration { settings, environment, .. },
+            sources,
+            identity,
+            disclosure,
+            jobs,
+            ..
+        } = config;
         // The handlers first: a TERM since the fork is still blocked, and would be lost if it were unblocked before.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
         // The master's handler would wake us up whenever a program of a check ends.
@@ -476,7 +482,6 @@ impl Worker {
         );
 
         memory::return_large_blocks();
-
         // Built after the fork: an inherited epoll set is shared with the master, so registering here would change what
         // *it* waits for.
         let poll = Poll::new()?;
@@ -484,8 +489,7 @@ impl Worker {
         poll.registry().register(&mut SourceFd(&lifeline.as_raw_fd()), LIFELINE, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
         // If waking fails, the round ends at its deadline; there is nobody to report it to here.
-        let runner =
-            Runner::new(move || drop(waker.wake())).with_witness(witness::Notes { slot, casebook }).with_at_once(jobs);
+        let runner = Runner::new(move || drop(waker.wake())).observed_by(in_flight.observer(slot)).with_at_once(jobs);
         let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
         let rounds = Rounds::new(runner, limit);
         let shared_report =
@@ -510,7 +514,6 @@ impl Worker {
             acceptor,
             clients,
             reader: Reader::new(limits(&settings), patience),
-            patience,
             behind_proxy: settings.sockets.proxy_protocol,
             shared_report,
             rounds,
@@ -518,7 +521,7 @@ impl Worker {
             responder: Responder::new(settings.log.access_logformat),
             again: Vec::new(),
             now: Instant::now(),
-            life: Life::Serving { left },
+            life: WorkerLife::Serving { left },
             endpoint: Endpoint::new(sources, endpoint_settings(settings, disclosure, generation), observer),
         };
         scoreboard.set_ready(slot, std::process::id());

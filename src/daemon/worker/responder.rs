@@ -4,9 +4,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hospital_http::{Connection, Response};
 
-use super::access::{AccessLog, Entry};
+use super::access::{AccessEntry, AccessLog};
 use crate::config::AccessFormat;
 use crate::endpoint::Reply;
+use crate::os::clock;
 
 /// Puts replies into connections.
 pub(super) struct Responder {
@@ -14,8 +15,11 @@ pub(super) struct Responder {
     process: String,
     replies: u64,
     date: Date,
-    /// The header lines of the last reply, whose memory is used again.
+    /// The header lines of the last reply, and how many bytes of them are valid for which version of it: all but its
+    /// number, until the date changes.
     lines: String,
+    kept: usize,
+    version: u64,
     access: Option<AccessLog>,
 }
 
@@ -31,7 +35,7 @@ impl Responder {
     pub(super) fn new(format: AccessFormat) -> Responder {
         let process = format!("{}-", std::process::id());
         let (date, lines, access) = (Date::default(), String::new(), AccessLog::new(format));
-        Responder { process, replies: 0, date, lines, access }
+        Responder { process, replies: 0, date, lines, kept: 0, version: 0, access }
     }
 
     /// The number of the next reply.
@@ -44,30 +48,15 @@ impl Responder {
         self.access.is_some()
     }
 
-    /// Replies to the request of a connection, and closes that afterwards if `close`.
+    /// Replies to what a connection has received, and closes that afterwards if `close`.
     pub(super) fn respond(&mut self, connection: &mut Connection, reply: &Reply, close: bool, now: Instant) {
-        self.send(connection, Connection::respond, reply, close, now);
-    }
-
-    /// Replies to what is not a request.
-    pub(super) fn reject(&mut self, connection: &mut Connection, reply: &Reply, now: Instant) {
-        self.send(connection, Connection::reject, reply, true, now);
-    }
-
-    fn send(
-        &mut self,
-        connection: &mut Connection,
-        give: fn(&mut Connection, Response<'_>, Instant),
-        reply: &Reply,
-        close: bool,
-        now: Instant,
-    ) {
-        let Responder { process, replies, date, lines, access } = self;
-        let date = date.text(now, SystemTime::now);
+        let Responder { process, replies, date, lines, kept, version, access } = self;
+        let is_kept = *version == reply.version && !date.is_over(now);
+        let date = date.text(now, clock::wall);
         if let Some(access) = access {
             let (head, asked) = connection.head();
-            access.write(&Entry {
-                time: SystemTime::now(),
+            access.write(&AccessEntry {
+                time: clock::wall(),
                 date,
                 peer: connection.peer(),
                 head,
@@ -77,13 +66,17 @@ impl Responder {
                 took: asked.elapsed(),
             });
         }
-        lines.clear();
-        let mut number = itoa::Buffer::new();
-        let fields = reply.fields.iter().flat_map(|(name, value)| ["\r\n", *name, ": ", value.as_ref()]);
-        let fixed = ["Server: hospital\r\nDate: ", date];
-        let id = ["\r\nX-Request-Id: ", process, number.format(*replies), "\r\n"];
-        fixed.into_iter().chain(fields).chain(id).for_each(|part| lines.push_str(part));
-        give(connection, Response { status: reply.status, fields: lines, body: &reply.body, close }, now);
+        if !is_kept {
+            lines.clear();
+            let fields = reply.fields.iter().flat_map(|(name, value)| ["\r\n", *name, ": ", value.as_ref()]);
+            let parts = ["Server: hospital\r\nDate: ", date].into_iter().chain(fields);
+            parts.chain(["\r\nX-Request-Id: ", process]).for_each(|part| lines.push_str(part));
+            (*kept, *version) = (lines.len(), reply.version);
+        }
+        lines.truncate(*kept);
+        lines.push_str(itoa::Buffer::new().format(*replies));
+        lines.push_str("\r\n");
+        connection.respond(Response { status: reply.status, fields: lines, body: &reply.body, close }, now);
         *replies += 1;
     }
 }

@@ -2,7 +2,6 @@
 //! after its request arrived. Requests that arrive during a round share the next one. A client that cannot wait so long
 //! gets in time what is known by then; the round goes on for the others.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,15 +27,17 @@ pub(super) struct Rounds {
     limit: Duration,
     /// The one that runs, or what is left of the last one.
     round: Round,
-    /// The number of its report, and the last one that was given.
+    /// The number and the revision of its report, and the last number that was given.
     number: u64,
+    revision: u64,
     numbers: u64,
     /// Those whom it answers; once it is over, those who are not answered yet, the first of them last.
     waiters: Vec<Waiter>,
     /// Those whom the next one answers.
     next: Vec<Waiter>,
-    /// The report of the last round, until all have been answered.
+    /// The report of the last round, and of the one before.
     report: Report,
+    before: Report,
     /// When somebody can wait no longer, or earlier.
     look_at: Option<Instant>,
 }
@@ -61,10 +62,12 @@ impl Rounds {
             limit,
             round: Round::empty(Instant::now()),
             number: 0,
+            revision: 0,
             numbers: 0,
             waiters: Vec::new(),
             next: Vec::new(),
             report: Report::default(),
+            before: Report::default(),
             look_at: None,
         }
     }
@@ -120,11 +123,16 @@ impl Rounds {
         if !self.round.is_over() {
             self.runner.advance(&mut self.round, now);
         }
-        self.round.is_over().then(|| {
-            self.waiters.reverse();
-            self.round.move_into(&mut self.report, now);
-            &self.report
-        })
+        if !self.round.is_over() {
+            return None;
+        }
+        self.waiters.reverse();
+        std::mem::swap(&mut self.report, &mut self.before);
+        self.round.move_into(&mut self.report, now);
+        if !self.report.says_the_same(&self.before) {
+            self.revision = self.number;
+        }
+        Some(&self.report)
     }
 
     /// The next client that can be answered now.
@@ -132,16 +140,12 @@ impl Rounds {
         if self.look_at.is_some_and(|moment| moment <= now)
             && let Some((waiter, report)) = self.next_hurried(now)
         {
-            return Some((waiter, Findings { report: Cow::Owned(report), number: None, age: None }));
+            return Some((waiter, report.into()));
         }
         if self.is_running() {
             return None;
         }
-        let Some(waiter) = self.waiters.pop() else {
-            // It may be large.
-            self.report.outcomes.clear();
-            return None;
-        };
+        let waiter = self.waiters.pop()?;
         let findings = self.findings(&waiter);
         Some((waiter, findings))
     }
@@ -155,9 +159,10 @@ impl Rounds {
 
     fn findings(&self, waiter: &Waiter) -> Findings<'_> {
         if waiter.request.suite().is(self.round.suite()) {
-            return Findings { number: Some(self.number), ..Findings::from(&self.report) };
+            let (number, revision) = (Some(self.number), Some(self.revision));
+            return Findings { number, revision, ..Findings::from(&self.report) };
         }
-        Findings { report: Cow::Owned(self.report.of(waiter.request.suite())), number: None, age: None }
+        self.report.of(waiter.request.suite()).into()
     }
 
     /// The next client that can wait no longer, whether its round is running or has not begun.
@@ -285,7 +290,11 @@ mod tests {
         });
         let quick = Check { blocking: false, ..Check::new("quick", |_| Finding::PASS) };
         let suite: Suite = [Check { timeout: LONG, ..slow }, quick].into_iter().map(Arc::new).collect();
-        let hurried = |limit| CheckRequest::for_all(suite.clone()).within(Duration::from_secs(limit));
+        let hurried = |limit| {
+            let mut request = CheckRequest::for_all(suite.clone());
+            request.limit = Some(Duration::from_secs(limit));
+            request
+        };
         let (woken, wakes) = mpsc::channel();
         let mut rounds = Rounds::new(Runner::new(move || woken.send(()).unwrap_or_default()), LONG);
         let mut found = 0;

@@ -285,7 +285,11 @@ fn who_asked_for_what_is_not_there_any_more_has_a_round_of_his_own() {
 fn parts_are_answered_from_the_snapshot_of_the_whole() {
     let ((a, runs_a), (b, runs_b)) = (counting("a"), counting("b"));
     let whole: Suite = a.checks().iter().chain(b.checks()).cloned().collect();
-    let part = |part: &Suite| CheckRequest::for_all(whole.clone()).part(part.clone());
+    let part = |part: &Suite| {
+        let mut request = CheckRequest::for_all(whole.clone());
+        request.part = part.clone();
+        request
+    };
     let mut tree = Tree::new(2);
     tree.ask_with(0, 0, part(&b), &whole, 1);
     tree.ask_with(1, 1, part(&a), &whole, 1);
@@ -318,7 +322,9 @@ fn who_cannot_wait_for_another_workers_round_is_told_so_in_time() {
     let mut tree = Tree::new(2);
     tree.ask(0, 0, &suite, 1);
     assert!(tree.advance(0).is_empty());
-    tree.ask_with(1, 1, CheckRequest::for_all(suite.clone()).within(SECOND), &suite, 1);
+    let mut request = CheckRequest::for_all(suite.clone());
+    request.limit = Some(SECOND);
+    tree.ask_with(1, 1, request, &suite, 1);
     tree.ask(1, 2, &suite, 1);
     assert!(tree.advance(1).is_empty());
     let until = tree.workers[1].next_deadline().expect("it does not wait for ever");

@@ -1,0 +1,200 @@
+//! The last outcome of a check, in words that are each written whole, and the figures that lie beside it.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use zerocopy::FromBytes;
+
+use crate::daemon::shared::table::Clear;
+use crate::daemon::shared::word::Word;
+use crate::model::check::Status;
+use crate::model::report::Since;
+
+/// The width of a time in milliseconds since 1970: it ends in 2109.
+const WHEN: u32 = 42;
+
+/// When it ended; how long it took, as four digits and the power of ten to multiply them by, in nanoseconds; whether
+/// there are figures beside it; the status, from 1.
+const LAST: Word<5> = Word([WHEN, 4, 14, 1, 3]);
+
+/// Since when it has had its status, and the status, from 1.
+const SINCE: Word<2> = Word([WHEN, 3]);
+
+/// The seconds since 1970 between which nobody looked.
+const UNWATCHED: Word<2> = Word([32, 32]);
+
+/// From one look to the next, this is long: probes and scrapers come more often.
+const LONG: Duration = Duration::from_secs(5 * 60);
+
+/// All zeroes mean that there is none yet.
+#[derive(FromBytes)]
+#[repr(C)]
+pub(super) struct Outcome {
+    last: AtomicU64,
+    since: AtomicU64,
+    unwatched: AtomicU64,
+}
+
+/// The last outcome of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Last {
+    pub(super) status: Status,
+    /// To four digits.
+    pub(super) elapsed: Duration,
+    /// To the millisecond.
+    pub(super) at: SystemTime,
+    pub(super) has_figures: bool,
+}
+
+impl Outcome {
+    pub(super) fn last(&self) -> Option<Last> {
+        Last::from_word(self.last.load(Relaxed))
+    }
+
+    /// Notes another outcome, and returns the status before.
+    pub(super) fn note(&self, last: Last) -> Option<Status> {
+        if let Some(before) = self.last()
+            && last.at.duration_since(before.at).is_ok_and(|time| time >= LONG)
+        {
+            self.unwatched.store(UNWATCHED.pack([millis(before.at) / 1000, millis(last.at) / 1000]), Relaxed);
+        }
+        let change = |word| {
+            let is_new = status(SINCE.unpack(word)[1]) != Some(last.status);
+            is_new.then(|| SINCE.pack([millis(last.at), number(last.status)]))
+        };
+        // An error means that there was nothing to change.
+        let _ = self.since.fetch_update(Relaxed, Relaxed, change);
+        Last::from_word(self.last.swap(last.to_word(), Relaxed)).map(|before| before.status)
+    }
+
+    /// Since when it has had this status, if that is its present one: nobody sees a status with the time of another.
+    pub(super) fn since(&self, present: Status) -> Option<Since> {
+        let [since, there] = SINCE.unpack(self.since.load(Relaxed));
+        let [from, to] = UNWATCHED.unpack(self.unwatched.load(Relaxed));
+        let unwatched = (to >= since / 1000).then(|| (moment(from * 1000), moment(to * 1000)));
+        (status(there) == Some(present)).then(|| Since { at: moment(since), unwatched })
+    }
+}
+
+impl Clear for Outcome {
+    fn clear(&self) {
+        self.last.clear();
+        self.since.clear();
+        self.unwatched.clear();
+    }
+}
+
+impl Last {
+    fn to_word(self) -> u64 {
+        let (digits, power) = digits(self.elapsed);
+        LAST.pack([millis(self.at), power, digits, self.has_figures.into(), number(self.status)])
+    }
+
+    fn from_word(word: u64) -> Option<Last> {
+        let [at, power, digits, has_figures, number] = LAST.unpack(word);
+        let elapsed = Duration::from_nanos(digits.saturating_mul(10_u64.pow(power as u32)));
+        Some(Last { status: status(number)?, elapsed, at: moment(at), has_figures: has_figures == 1 })
+    }
+}
+
+/// A moment, as milliseconds since 1970.
+pub(super) fn millis(moment: SystemTime) -> u64 {
+    moment.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+/// The moment so many milliseconds after 1970, before 2110.
+pub(super) fn moment(millis: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(millis.min((1 << WHEN) - 1))
+}
+
+fn number(status: Status) -> u64 {
+    status as u64 + 1
+}
+
+fn status(number: u64) -> Option<Status> {
+    Status::ALL.get((number as usize).checked_sub(1)?).copied()
+}
+
+/// A duration as four digits and the power of ten to multiply them by, in nanoseconds.
+fn digits(duration: Duration) -> (u64, u64) {
+    let (mut digits, mut power) = (u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 2), 0);
+    while digits > 9999 {
+        digits = (digits + 5) / 10;
+        power += 1;
+    }
+    (digits, power)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use zerocopy::FromZeros;
+
+    proptest! {
+        #[test]
+        fn a_word_holds_it_all(
+            status in proptest::sample::select(&Status::ALL[..]),
+            nanos in 0..100 * 365 * 24 * 3_600_000_000_000_u64,
+            millis in 0..4_000_000_000_000_u64,
+            has_figures: bool,
+        ) {
+            let last = Last { status, elapsed: Duration::from_nanos(nanos), at: moment(millis), has_figures };
+            let read = Last::from_word(last.to_word()).expect("it has a status");
+            prop_assert_eq!(Last { elapsed: last.elapsed, ..read }, last);
+            let error = read.elapsed.abs_diff(last.elapsed);
+            // Each dropped digit is rounded: the error is at most 0.555… of the last of the four digits.
+            prop_assert!(error <= last.elapsed / 1800, "{:?} became {:?}", last.elapsed, read.elapsed);
+        }
+    }
+
+    fn at(status: Status, nanos: u64, second: u64) -> Last {
+        let elapsed = Duration::from_nanos(nanos);
+        Last { status, elapsed, at: moment(second * 1000), has_figures: false }
+    }
+
+    #[test]
+    fn short_times_are_kept_as_they_are() {
+        for nanos in [0, 1, 9999, 51_230_000, 5_001_000_000] {
+            let last = at(Status::Pass, nanos, 0);
+            assert_eq!(Last::from_word(last.to_word()), Some(last));
+        }
+        assert_eq!(Last::from_word(0), None, "fresh memory says nothing");
+    }
+
+    fn said(second: u64, unwatched: Option<(u64, u64)>) -> Option<Since> {
+        let unwatched = unwatched.map(|(from, to)| (moment(from * 1000), moment(to * 1000)));
+        Some(Since { at: moment(second * 1000), unwatched })
+    }
+
+    #[test]
+    fn a_status_holds_since_its_change() {
+        let outcome = Outcome::new_zeroed();
+        assert_eq!(Status::ALL.map(|status| outcome.since(status)), [None; 6]);
+        assert_eq!(outcome.note(at(Status::Pass, 1, 100)), None);
+        assert_eq!(outcome.note(at(Status::Pass, 1, 200)), Some(Status::Pass));
+        assert_eq!(outcome.since(Status::Pass), said(100, None));
+        assert_eq!(outcome.note(at(Status::Error, 1, 300)), Some(Status::Pass));
+        assert_eq!(outcome.since(Status::Error), said(300, None));
+        assert_eq!(outcome.since(Status::Pass), None, "it is another status by now");
+    }
+
+    #[test]
+    fn a_time_in_which_nobody_looked_is_told_as_long_as_it_matters() {
+        const MINUTE: u64 = 60;
+        let outcome = Outcome::new_zeroed();
+        let note = |status, minute| outcome.note(at(status, 1, minute * MINUTE));
+        note(Status::Pass, 1);
+        note(Status::Fail, 90);
+        let hidden = Some((MINUTE, 90 * MINUTE));
+        assert_eq!(outcome.since(Status::Fail), said(90 * MINUTE, hidden), "it may have failed for longer");
+        note(Status::Fail, 91);
+        assert_eq!(outcome.since(Status::Fail), said(90 * MINUTE, hidden));
+        note(Status::Pass, 92);
+        assert_eq!(outcome.since(Status::Pass), said(92 * MINUTE, None), "this change was watched");
+        note(Status::Pass, 200);
+        let hidden = Some((92 * MINUTE, 200 * MINUTE));
+        assert_eq!(outcome.since(Status::Pass), said(92 * MINUTE, hidden), "it may have failed in between");
+    }
+}
