@@ -88,7 +88,7 @@ fn meminfo(text: &str) -> Option<Memory> {
 
 /// The memory of the host or of one of our control groups, whichever has less available: that runs out first.
 fn tightest(host: Memory, mount: &Path, membership: &str) -> Memory {
-    let limited = cgroup::memory_groups(mount, membership).filter_map(|(group, version)| match version {
+    let limited = cgroup::groups(mount, membership, "memory").filter_map(|(group, version)| match version {
         Version::One => V1.read(&group),
         Version::Two => V2.read(&group),
     });

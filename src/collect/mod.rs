@@ -209,10 +209,17 @@ fn is_host_and_port(name: &str) -> bool {
     parts.is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
-/// The checks, if their ids are unique. A registered check that several paths collect is one check.
+/// The checks, if their ids are unique and the endpoint can be asked for each. A registered check that several paths
+/// collect is one check.
 fn unique(found: Vec<CollectedCheck>) -> Result<Suite, Error> {
     let mut first: HashMap<String, (String, bool)> = HashMap::new();
     for CollectedCheck { check, from, registered } in &found {
+        if id::RESERVED.contains(&check.id.as_str()) {
+            return Err(Error::Usage(format!(
+                "{from}: a check cannot be called {0:?}, as /{0} is a path of the endpoint itself: give it another name",
+                check.id
+            )));
+        }
         match first.insert(check.id.clone(), (from.clone(), *registered)) {
             Some((before, was_registered)) if !(was_registered && *registered) => {
                 return Err(Error::Usage(format!(
@@ -248,6 +255,15 @@ mod tests {
     #[test]
     fn rust_paths_are_dotted_paths() {
         assert!(collect(&["hospital::healthchecks::predictable"], "HEALTHCHECKS").is_ok());
+    }
+
+    #[test]
+    fn a_check_that_is_called_like_a_path_of_the_endpoint_is_refused() {
+        for label in id::RESERVED {
+            let error = collect(&[format!("{label}=memory:")], "HEALTHCHECKS").expect_err(label).to_string();
+            assert!(error.contains(&format!("{label:?}")) && !error.contains('\n'), "{error}");
+        }
+        assert!(collect(&["readyz2=memory:"], "HEALTHCHECKS").is_ok());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, FromArgMatches};
 use serde::Deserialize;
@@ -50,8 +51,10 @@ pub(crate) struct Configuration {
     pub(crate) origin: &'static str,
     /// Variables that the workers get in addition to the environment.
     pub(crate) environment: Vec<(String, String)>,
-    /// A sentence for each variable that looks like a setting and is not one.
+    /// A sentence for each variable that is not obeyed, as it is another program's.
     pub(crate) unheeded: Vec<String>,
+    /// A sentence for each variable that looks like a setting and is not one.
+    pub(crate) unknown: Vec<String>,
 }
 
 /// The result of all layers together, with the source of each part.
@@ -64,6 +67,7 @@ pub(crate) struct Resolved<'a> {
     origin: &'static str,
     environment: Vec<(String, String)>,
     unheeded: Vec<String>,
+    unknown: Vec<String>,
 }
 
 /// The variables with a name of their own.
@@ -80,6 +84,7 @@ struct Layer {
     healthchecks: Option<String>,
     flags: BTreeMap<String, Flag>,
     unheeded: Vec<String>,
+    unknown: Vec<String>,
 }
 
 struct Flag {
@@ -141,11 +146,12 @@ impl Given {
         let flags = Layer::read("--env", &from_flags, command, subcommand)?;
 
         let mut healthchecks = None;
-        let mut unheeded = Vec::new();
+        let (mut unheeded, mut unknown) = (Vec::new(), Vec::new());
         let mut chosen = BTreeMap::new();
         for layer in [environment, file, flags] {
             healthchecks = layer.healthchecks.or(healthchecks);
             unheeded.extend(layer.unheeded);
+            unknown.extend(layer.unknown);
             chosen.extend(layer.flags);
         }
         chosen.retain(|id, _| matches.value_source(id) != Some(ValueSource::CommandLine));
@@ -157,7 +163,7 @@ impl Given {
             matches = self.merge(command, subcommand, &chosen)?;
         }
         let environment = from_file.into_iter().chain(from_flags).collect();
-        Ok(Resolved { command, subcommand, matches, chosen, names, origin, environment, unheeded })
+        Ok(Resolved { command, subcommand, matches, chosen, names, origin, environment, unheeded, unknown })
     }
 }
 
@@ -186,9 +192,9 @@ impl Given {
 }
 
 impl Configuration {
-    /// Logs the variables that look like settings but are none.
+    /// Logs the variables that look like settings and are not.
     pub(crate) fn warn_of_unheeded(&self) {
-        for sentence in &self.unheeded {
+        for sentence in self.unheeded.iter().chain(&self.unknown) {
             tracing::warn!("{sentence}: see `hospital serve --print-config`");
         }
     }
@@ -204,6 +210,7 @@ impl Resolved<'_> {
             origin: self.origin,
             environment: self.environment,
             unheeded: self.unheeded,
+            unknown: self.unknown,
         })
     }
 
@@ -252,6 +259,7 @@ impl Layer {
             healthchecks: conventions.healthchecks,
             flags: BTreeMap::new(),
             unheeded: unheeded.into_iter().collect(),
+            unknown: Vec::new(),
         };
         let conventional =
             [("WEB_CONCURRENCY", "workers", conventions.web_concurrency), ("PORT", "port", conventions.port)];
@@ -268,7 +276,7 @@ impl Layer {
             if settable(command, subcommand).any(|arg| arg.get_id() == key.as_str()) {
                 layer.set(command, subcommand, &key, variable, value)?;
             } else {
-                layer.unheeded.push(format!("{variable} is not a setting"));
+                layer.unknown.push(unknown(command, subcommand, &key, &variable));
             }
         }
         Ok(layer)
@@ -291,6 +299,19 @@ impl Layer {
         self.flags.insert(id.to_owned(), Flag { variable, value, place: self.place });
         Ok(())
     }
+}
+
+/// A sentence about a variable that is not a setting, with the setting that may be meant.
+fn unknown(command: &Command, subcommand: &str, key: &str, variable: &str) -> String {
+    let argv = vec!["hospital".into(), subcommand.into(), format!("--{}=", key.replace('_', "-")).into()];
+    let error = parse(command, subcommand, argv).err();
+    let meant = match error.as_ref().and_then(|error| error.get(ContextKind::SuggestedArg)) {
+        Some(ContextValue::String(flag)) => {
+            format!(" ({PREFIX}{} is)", flag.trim_start_matches('-').replace('-', "_").to_uppercase())
+        }
+        Some(_) | None => String::new(),
+    };
+    format!("{variable} is not a setting{meant}")
 }
 
 /// Whether this is a variable that Kubernetes sets for each Service in the namespace: ours is named "hospital".

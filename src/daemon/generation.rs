@@ -12,6 +12,7 @@ use crate::endpoint::Disclosure;
 use crate::error::Error;
 use crate::os::filesystem::{enter, open_directory, read_file};
 use crate::os::identity::Identity;
+use crate::round;
 
 /// A configuration that was checked for everything that can be wrong with it, before it is used.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct GenerationConfig {
     pub(crate) sources: Sources,
     pub(crate) identity: Identity,
     pub(crate) disclosure: Disclosure,
+    /// How many checks a worker runs at once.
+    pub(crate) jobs: usize,
     directory: Directory,
 }
 
@@ -68,7 +71,8 @@ impl GenerationConfig {
                 error => error,
             })?;
         let disclosure = disclosure(settings)?;
-        Ok(GenerationConfig { configuration, sources, identity, disclosure, directory })
+        let jobs = round::affordable(settings.fleet.jobs.into(), settings.fleet.workers.into());
+        Ok(GenerationConfig { configuration, sources, identity, disclosure, jobs, directory })
     }
 
     /// Goes where the paths of this generation begin: a later one may have taken the process elsewhere.
@@ -79,6 +83,10 @@ impl GenerationConfig {
     /// Logs what is good and yet looks like a mistake.
     pub(crate) fn warn(&self) {
         self.configuration.warn_of_unheeded();
+        if self.jobs < usize::from(self.configuration.settings.fleet.jobs) {
+            let jobs = self.jobs;
+            tracing::warn!("a worker runs at most {jobs} checks at once: pids.max of the control group allows no more");
+        }
         for note in self.sources.notes() {
             tracing::warn!("{note}");
         }

@@ -21,9 +21,10 @@ use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use disclosure::Disclosure;
+use disclosure::Visitor;
 pub use hospital_http::{Method, Request};
 pub use observer::{LastRun, Observer, Unobserved};
 pub use reply::Reply;
@@ -40,6 +41,9 @@ use route::{Query, Route};
 
 /// The tag of the checks that decide on readiness.
 const READINESS: &str = "readiness";
+
+/// How often a wrong token is logged at most.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How an endpoint answers.
 #[derive(Clone, Debug)]
@@ -169,12 +173,15 @@ pub struct Endpoint {
     observer: Box<dyn Observer>,
     /// The last one, whose memory is used again.
     reply: Reply,
+    /// When a wrong token was logged last.
+    complained: Option<Instant>,
 }
 
 impl Endpoint {
     /// An endpoint for these checks.
     pub fn new(sources: Sources, settings: EndpointSettings, observer: impl Observer + 'static) -> Endpoint {
-        Endpoint { sources, has_looked: false, settings, observer: Box::new(observer), reply: Reply::default() }
+        let (observer, reply) = (Box::new(observer), Reply::default());
+        Endpoint { sources, has_looked: false, settings, observer, reply, complained: None }
     }
 
     /// The files of checks are looked at again before the next request for checks. Requests that arrive together may
@@ -245,7 +252,11 @@ impl Endpoint {
     }
 
     fn decide(&mut self, route: Route<'_>, request: &Request<'_>) -> ControlFlow<AtOnce, CheckRequest> {
-        let disclosed = self.settings.disclosure.allows(request.authorization);
+        let visitor = self.settings.disclosure.visitor(request.authorization);
+        let disclosed = visitor == Visitor::Trusted;
+        if let Route::Checks(_, query) | Route::Ready(_, query) | Route::Metrics(query) = &route {
+            self.admit(visitor, query)?;
+        }
         let limit = request.scrape_timeout.and_then(scraper::limit);
         let (part, presentation) = match route {
             Route::Checks(path, query) => {
@@ -284,6 +295,25 @@ impl Endpoint {
         Continue(CheckRequest { part, whole: self.sources.suite().clone(), presentation, limit })
     }
 
+    /// Refuses whoever thinks to be trusted and is not: with the answer for strangers, nobody would notice.
+    fn admit(&mut self, visitor: Visitor, query: &Query) -> ControlFlow<AtOnce> {
+        let why = match visitor {
+            Visitor::Mistaken => {
+                let now = Instant::now();
+                if self.complained.is_none_or(|last| now - last >= COMPLAINT_INTERVAL) {
+                    self.complained = Some(now);
+                    tracing::warn!("a client with a wrong token got 401; more of them are not logged for a minute");
+                }
+                "the token is wrong"
+            }
+            Visitor::Stranger if query.signin && self.settings.disclosure.is_personal() => {
+                "sign in with the token as the password, and any name"
+            }
+            Visitor::Stranger | Visitor::Trusted => return Continue(()),
+        };
+        Break(AtOnce::Error(401, why.to_owned()))
+    }
+
     /// The reason why the service takes no requests at the moment, if there is one.
     fn unavailable(&self) -> Option<String> {
         if self.observer.is_leaving() {
@@ -309,11 +339,13 @@ impl Endpoint {
         Continue(selected)
     }
 
-    /// The checks at or under a path; all of them if it is empty.
+    /// The checks at or under a path; all of them if it is empty. A slash at its end may be part of an id, as in `disk:/`.
     fn at(&mut self, path: &str) -> Suite {
         self.look();
         let suite = self.sources.suite();
-        if path.is_empty() { suite.clone() } else { suite.at(path) }
+        let at = |path: &str| if path.is_empty() { suite.clone() } else { suite.at(path) };
+        let (part, shorter) = (at(path), path.strip_suffix('/'));
+        shorter.filter(|_| part.checks().is_empty()).map_or(part, at)
     }
 
     /// Reads the files of checks again if they have changed. Only requests that are about checks do so: /livez must wait

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::counters::{Counters, RouteLabel};
 use crate::model::check::Status;
 use crate::model::perfdata::Perfdata;
+use crate::model::report::Since;
 
 /// Counts the replies of an endpoint, and knows what those show beside reports. Unless implemented, nothing is counted,
 /// and nothing is known.
@@ -21,7 +22,7 @@ pub trait Observer {
     }
 
     /// Since when the check with this id has had this status, if that is its last one.
-    fn since(&self, _id: &str, _status: Status) -> Option<SystemTime> {
+    fn since(&self, _id: &str, _status: Status) -> Option<Since> {
         None
     }
 

@@ -15,6 +15,11 @@ use nix::unistd::{ForkResult, Pid, getpid, getppid};
 use super::descriptors::retry;
 use super::signals;
 
+/// How many threads this process has.
+pub(crate) fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+}
+
 /// Which side of a fork this is.
 pub(crate) enum Forked {
     /// The process that forked, with the pid of the new one.

@@ -19,6 +19,7 @@ use crate::model::check::{Check, Deadline, Finding};
 use crate::model::duration;
 use crate::model::report::{Outcome, Report};
 use crate::model::suite::Suite;
+use crate::os::cgroup;
 use crate::os::signals;
 use isolation::{DeathCause, Permission, Quarantine, RunObserver};
 use pool::{Job, Pool};
@@ -28,6 +29,16 @@ pub const MOST_AT_ONCE: usize = 256;
 
 /// How long checks run in place before the owner has a turn, who may have others to serve.
 const TURN: Duration = Duration::from_micros(250);
+
+/// What one check takes of `pids.max`: a thread, a program and what that starts, and the same again for a generation of
+/// workers that has not left yet.
+const TASKS_A_CHECK: usize = 4;
+
+/// So many checks at once, or fewer where each of these workers could not start the programs of so many: that would be an
+/// error of ours.
+pub(crate) fn affordable(jobs: usize, workers: usize) -> usize {
+    jobs.min(cgroup::most_tasks().map_or(jobs, |tasks| tasks / workers / TASKS_A_CHECK)).max(1)
+}
 
 /// An observer that watches nothing and permits everything.
 struct Nobody;

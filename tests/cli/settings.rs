@@ -45,6 +45,15 @@ fn serve(args: &[&str]) -> Launch {
 }
 
 #[test]
+fn a_misspelt_setting_in_the_environment_fails_check_config_with_the_right_name() {
+    let check = |name| serve(&["--check-config", "hospital.healthchecks"]).env(name, "4");
+    assert_refused(check("HOSPITAL_WORKER"), &["HOSPITAL_WORKER is not a setting", "HOSPITAL_WORKERS is"]);
+    assert_refused(check("HOSPITAL_LIMIT_REQUEST_FIELD_SIZES"), &["(HOSPITAL_LIMIT_REQUEST_FIELD_SIZE is)"]);
+    assert_refused(check("HOSPITAL_ZZZZ"), &["HOSPITAL_ZZZZ is not a setting: see"]);
+    assert!(check("HOSPITAL_WORKERS").printed().contains("good"));
+}
+
+#[test]
 fn a_variable_overrides_a_default() {
     let workers = |launch, value, source| assert_set(launch, "HOSPITAL_WORKERS", value, source);
     workers(serve(&[]), "1", "default");

@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::harness::cgroup::Cgroup;
 use crate::harness::family::{Family, PATIENCE};
 use crate::harness::load::{Load, Shape};
 use crate::harness::metrics::{gated, open};
@@ -50,6 +51,38 @@ fn newcomers_do_not_wait_for_idle_clients_where_all_descriptors_are_taken() {
     assert_eq!(idle[2].answer().status, 200, "nobody leaves for nothing");
     let complaints = server.stderr().matches("cannot accept connections").count();
     assert_eq!(complaints, 1, "it is said, and once: {}", server.stderr());
+}
+
+#[test]
+fn more_checks_than_jobs_wait_for_their_turn_and_their_time_begins_with_it() {
+    let launch = Launch::serve(["-w", "1", "--jobs", "2"]);
+    let (log, program) = (launch.path("log"), launch.path("program"));
+    write_program(&program, &format!("#!/bin/sh\necho + >>{0}\nsleep 0.5\necho - >>{0}\n", log.display()));
+    let checks: Vec<_> = (0..8).map(|number| format!("c{number}=exec:{}#timeout=1500ms", program.display())).collect();
+    let server = launch.env("HEALTHCHECKS", &checks.join(" ")).start();
+    let answer = get(&server.at, "/");
+    assert_eq!(answer.status, 200, "two seconds for all, and each has less: {}", answer.body);
+    let marks = std::fs::read_to_string(log).expect("each has written to it");
+    let running = marks.lines().scan(0, |running, mark| {
+        *running += if mark == "+" { 1 } else { -1 };
+        Some(*running)
+    });
+    assert_eq!(running.max(), Some(2), "{marks}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn checks_are_no_errors_where_few_processes_are_allowed() {
+    let group = Cgroup::new("pids", "/sys/fs/cgroup");
+    group.set("pids.max", "60");
+    let script = format!("echo $$ >{}/cgroup.procs && exec \"$@\"", group.path.display());
+    let launch = Launch::script(&script, ["-w", "2", "-b", "127.0.0.1:0"]);
+    let checks: Vec<_> =
+        (0..200).map(|number| format!("c{number}=exec:/bin/sh#args=-c&args=sleep%200.01;true")).collect();
+    let server = launch.env("HEALTHCHECKS", &checks.join(" ")).start();
+    server.logs("a worker runs at most 7 checks at once: pids.max");
+    let answer = get(&server.at, "/");
+    assert_eq!(answer.status, 200, "{}", answer.body);
 }
 
 #[test]

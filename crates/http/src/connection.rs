@@ -10,13 +10,15 @@
 //! ```
 //!
 //! Requests may be pipelined: what arrives after one waits until that one is answered. A body is never read: its
-//! request is answered, and then the connection is closed. Sources: RFC 9110 and 9112. Where they leave a choice to a
+//! request is answered, and then the connection is closed. Sources: RFC 9110 and 9112, and the PROXY protocol of HAProxy. Where they leave a choice to a
 //! server, we take the stricter one: requests are smuggled through what two parsers read differently.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use proxy_header::{ParseConfig, ProxyHeader};
 
 use crate::head::{self, Head, KEPT_CAPACITY, Method, Patience, Reader, Rejection, Request, Response};
 
@@ -93,6 +95,8 @@ pub struct Connection {
     since: Instant,
     /// The client's address, if it is logged.
     peer: Option<IpAddr>,
+    /// Whether a proxy has yet to say whom it speaks for.
+    awaits_proxy: bool,
 }
 
 impl Connection {
@@ -110,6 +114,7 @@ impl Connection {
             deadline: now + patience.header,
             since: now,
             peer: None,
+            awaits_proxy: false,
         }
     }
 
@@ -206,6 +211,9 @@ impl Connection {
                 }
                 self.since = now;
                 self.input.extend_from_slice(bytes);
+                if self.awaits_proxy && !self.take_proxy_header()? {
+                    return Ok(());
+                }
                 self.skip_empty_lines()?;
                 self.parse(reader)
             }
@@ -218,6 +226,20 @@ impl Connection {
             }
             State::Asked(_) | State::Writing { .. } | State::Closed => Ok(()),
         }
+    }
+
+    /// Takes the header of the PROXY protocol from the input. False if it is not all there.
+    fn take_proxy_header(&mut self) -> Result<bool, Rejection> {
+        let (peer, length) = match ProxyHeader::parse(&self.input, ParseConfig::default()) {
+            Ok((header, length)) => (header.proxied_address().map(|proxied| proxied.source.ip()), length),
+            Err(proxy_header::Error::BufferTooShort) => return Ok(false),
+            Err(_) => return Err(Rejection::Malformed("it does not begin with a PROXY header (see --proxy-protocol)")),
+        };
+        // A proxy that speaks for itself is the client.
+        self.peer = peer.or(self.peer);
+        self.awaits_proxy = false;
+        self.input.drain(..length);
+        Ok(true)
     }
 
     /// A few empty lines before a request are not part of it (RFC 9112, 2.2), nor do its limits count them.
@@ -298,6 +320,11 @@ impl Connection {
     /// Notes the client's address.
     pub fn set_peer(&mut self, peer: Option<IpAddr>) {
         self.peer = peer;
+    }
+
+    /// Its first bytes are those of a proxy, in version 1 or 2 of the PROXY protocol, and say who the client is.
+    pub fn expect_proxy_header(&mut self) {
+        self.awaits_proxy = true;
     }
 
     /// The client's address, if it was noted.

@@ -10,7 +10,6 @@ use socket2::Socket;
 use crate::daemon::listen::Listener;
 use crate::os::descriptors::is_readable;
 use crate::os::sockets::Accepted;
-use crate::round::MOST_AT_ONCE;
 
 /// How long nothing is accepted when the machine lacks descriptors or memory for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -59,10 +58,10 @@ enum AcceptorState {
     Closed,
 }
 
-/// How many clients there are descriptors for, if this many checks must always find enough: without, they would report
+/// How many clients there are descriptors for, if this many checks at once must always find enough: without, they would report
 /// failures that are not there. Neither side gets less than a quarter.
 pub(super) fn room(descriptors: usize, checks: usize) -> usize {
-    let kept = OURS + A_CHECK * checks.min(MOST_AT_ONCE);
+    let kept = OURS + A_CHECK * checks;
     descriptors - kept.clamp(descriptors / 4, descriptors / 4 * 3)
 }
 

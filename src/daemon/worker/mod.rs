@@ -93,6 +93,8 @@ struct Worker {
     clients: Clients,
     /// Remembers, beside the last head, what the endpoint has made of it.
     reader: Reader<Arc<CheckRequest>>,
+    /// Whether clients come through proxies that say so (`--proxy-protocol`).
+    behind_proxy: bool,
     endpoint: Endpoint,
     /// `None`: each answer is from a round of this worker.
     shared_report: Option<SharedReport>,
@@ -193,8 +195,12 @@ impl Worker {
     fn admit(&mut self, socket: socket2::Socket) {
         let peer = if self.responder.logs_access() { socket.peer_addr().ok() } else { None };
         let key = self.clients.insert(socket, self.now, &self.reader.patience);
-        if let (Some(client), Some(peer)) = (self.clients.get_mut(key), peer) {
-            client.connection.set_peer(peer.as_socket().map(|address| address.ip().to_canonical()));
+        if let Some(client) = self.clients.get_mut(key) {
+            let peer = peer.and_then(|peer| peer.as_socket());
+            client.connection.set_peer(peer.map(|address| address.ip().to_canonical()));
+            if self.behind_proxy {
+                client.connection.expect_proxy_header();
+            }
         }
         self.serve_client(key)
     }
@@ -453,6 +459,7 @@ impl Worker {
             sources,
             identity,
             disclosure,
+            jobs,
             ..
         } = config;
         // The handlers first: a TERM since the fork is still blocked, and would be lost if it were unblocked before.
@@ -478,16 +485,16 @@ impl Worker {
         poll.registry().register(&mut SourceFd(&lifeline.as_raw_fd()), LIFELINE, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
         // If waking fails, the round ends at its deadline; there is nobody to report it to here.
-        let runner = Runner::new(move || drop(waker.wake())).observed_by(in_flight.observer(slot));
+        let runner = Runner::new(move || drop(waker.wake())).observed_by(in_flight.observer(slot)).with_at_once(jobs);
         let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
         let rounds = Rounds::new(runner, limit);
         let shared_report =
-            (!lifetime.is_zero()).then(|| SharedReport::new(snapshot, std::process::id(), lifetime, limit));
+            (!lifetime.is_zero()).then(|| SharedReport::new(snapshot, std::process::id(), lifetime, limit, jobs));
         if let Some(shared) = &shared_report {
             poll.registry().register(&mut SourceFd(&shared.bell()), SNAPSHOT, Interest::READABLE)?;
         }
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
-        let room = acceptor::room(descriptors::limit(), sources.suite().checks().len());
+        let room = acceptor::room(descriptors::limit(), sources.suite().checks().len().min(jobs));
         let most = (settings.fleet.worker_connections as usize).min(room).max(1);
         let mut acceptor = Acceptor::new(listeners, FIRST_LISTENER, most);
         acceptor.open(&poll)?;
@@ -503,6 +510,7 @@ impl Worker {
             acceptor,
             clients,
             reader: Reader::new(limits(&settings), patience),
+            behind_proxy: settings.sockets.proxy_protocol,
             shared_report,
             rounds,
             observer,

@@ -1,12 +1,10 @@
 //! What a worker notes on the scoreboard about its replies and its rounds, and what all workers have noted there.
 
-use std::time::SystemTime;
-
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::endpoint::counters::{Counters, RouteLabel};
 use crate::endpoint::{LastRun, Observer};
 use crate::model::check::Status;
-use crate::model::report::{Outcome, Report};
+use crate::model::report::{Outcome, Report, Since};
 use crate::model::suite::Suite;
 use crate::os::clock;
 use crate::render::line::one_line;
@@ -55,7 +53,7 @@ impl Observer for ScoreboardObserver {
         self.scoreboard.is_leaving()
     }
 
-    fn since(&self, id: &str, status: Status) -> Option<SystemTime> {
+    fn since(&self, id: &str, status: Status) -> Option<Since> {
         self.scoreboard.since(id, status)
     }
 

@@ -69,7 +69,7 @@ impl Tree {
         let snapshot = Snapshot::new(now).expect("memory can be mapped");
         let worker = |pid| Worker {
             rounds: Rounds::new(Runner::new(|| {}), LIMIT),
-            shared: SharedReport::new(snapshot.twin(), pid, LIFETIME, LIMIT),
+            shared: SharedReport::new(snapshot.twin(), pid, LIFETIME, LIMIT, 256),
         };
         Tree { workers: (1..=count).map(worker).collect(), now }
     }
