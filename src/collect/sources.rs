@@ -1,11 +1,11 @@
 //! What names collect, and the files that it came from, which are reread when they have changed.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
 
+use super::refresher::with_error;
 use super::{Collected, Collector, Suite};
 use crate::error::Error;
-use crate::model::check::{Check, Code, Finding};
+use crate::model::check::Code;
 use crate::os::stamp::Stamp;
 
 /// Names, what they collect, and the state of the files that were read.
@@ -65,8 +65,24 @@ impl Sources {
     }
 
     /// Whether something in it is for sure not what was read.
-    pub(crate) fn differs(&self) -> bool {
+    fn differs(&self) -> bool {
         self.stamps.iter().any(Stamp::differs)
+    }
+
+    /// Whether there is a file or folder to look at.
+    pub(super) fn names_files(&self) -> bool {
+        !self.stamps.is_empty()
+    }
+
+    /// Looks at the files, and reads everything again if one has changed.
+    pub(crate) fn refresh_if_changed(&mut self) {
+        if self.changed() {
+            // What is read again only because it was so new at the start has not changed.
+            if self.differs() {
+                tracing::info!("the files of healthchecks have changed: reading them again");
+            }
+            self.refresh();
+        }
     }
 
     /// Reads everything again. If something in it is wrong now, the last good suite stays, with one more check that is
@@ -82,19 +98,10 @@ impl Sources {
             Ok(suite) => suite,
             Err(error) => {
                 tracing::error!("the last change of the healthchecks is not in use: {error}");
-                let warning = Arc::new(complaint(&error));
-                let good = self.suite.checks().iter().filter(|check| check.id != warning.id).cloned();
-                good.chain([warning.clone()]).collect()
+                with_error(&self.suite, format!("the last change is not in use: {error}"))
             }
         };
     }
-}
-
-/// The check that reports a change that cannot be used.
-fn complaint(error: &Error) -> Check {
-    let context = format!("the last change is not in use: {error}");
-    let check = Check::new("hospital.sources", move |_| Finding::error(context.clone()));
-    check.title("The files of healthchecks can be used").in_place()
 }
 
 #[cfg(test)]

@@ -314,12 +314,8 @@ impl Endpoint {
     /// Reads the files of checks again if they have changed. Only requests that are about checks do so: /livez must wait
     /// for nothing.
     fn look(&mut self) {
-        if !std::mem::replace(&mut self.has_looked, true) && self.sources.changed() {
-            // What is read again only because it was so new at the start has not changed.
-            if self.sources.differs() {
-                tracing::info!("the files of healthchecks have changed: reading them again");
-            }
-            self.sources.refresh();
+        if !std::mem::replace(&mut self.has_looked, true) {
+            self.sources.refresh_if_changed();
         }
     }
 }
