@@ -13,8 +13,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 
-use super::{Sources, Suite};
-use crate::model::check::{Check, Finding};
+use super::Suite;
+use super::sources::{Sources, with_error};
 use crate::os::signals;
 
 /// The files of checks, as they were when they were looked at.
@@ -166,14 +166,6 @@ impl Shared {
         looks.state = Arc::new(state);
         looks.overdue = None;
     }
-}
-
-/// The same checks and one that is an error: what is wrong with their files.
-pub(super) fn with_error(suite: &Suite, why: String) -> Suite {
-    let check = Check::new("hospital.sources", move |_| Finding::error(why.clone()));
-    let check = Arc::new(check.title("The files of healthchecks can be used").in_place());
-    let good = suite.checks().iter().filter(|good| good.id != check.id).cloned();
-    good.chain([check.clone()]).collect()
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! What names collect, and the files that it came from, which are reread when they have changed.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
-use super::refresher::with_error;
 use super::{Collected, Collector, Suite};
 use crate::error::Error;
-use crate::model::check::Code;
+use crate::model::check::{Check, Code, Finding};
 use crate::os::stamp::Stamp;
 
 /// Names, what they collect, and the state of the files that were read.
@@ -102,6 +102,14 @@ impl Sources {
             }
         };
     }
+}
+
+/// The same checks and one that is an error: what is wrong with their files.
+pub(super) fn with_error(suite: &Suite, why: String) -> Suite {
+    let check = Check::new("hospital.sources", move |_| Finding::error(why.clone()));
+    let check = Arc::new(check.title("The files of healthchecks can be used").in_place());
+    let good = suite.checks().iter().filter(|good| good.id != check.id).cloned();
+    good.chain([check.clone()]).collect()
 }
 
 #[cfg(test)]
