@@ -51,6 +51,7 @@ mod daemon {
     mod cache;
     mod deaths;
     mod endurance;
+    mod mounts;
     mod notify;
     mod pid1;
     mod pressure;

@@ -9,12 +9,15 @@
 //!     late    ── overdue(waited) ──→ the files as they were last seen, and a check that is an error
 //! ```
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 
 use super::Suite;
 use super::sources::{Sources, with_error};
+use crate::model::duration;
+use crate::os::filesystem::read_file;
 use crate::os::signals;
 
 /// The files of checks, as they were when they were looked at.
@@ -26,6 +29,13 @@ pub struct FileState {
     pub edition: Option<u64>,
     /// What the file of maintenance says, if there is one.
     pub maintenance: Option<String>,
+}
+
+impl FileState {
+    /// What was read when these were read, before any look for maintenance.
+    pub fn of(sources: &Sources) -> FileState {
+        FileState { suite: sources.suite().clone(), edition: sources.edition(), maintenance: None }
+    }
 }
 
 /// Which look at the files a request waits for.
@@ -53,26 +63,24 @@ struct Looks {
 }
 
 impl Refresher {
-    /// Starts a thread for the files of these checks, and for what says whether there is maintenance; none if there are
-    /// no files. `wake` is called on that thread after each look.
+    /// Starts a thread for the files of these checks, and for the file that says that there is maintenance; none if there
+    /// are no files. `wake` is called on that thread after each look.
     ///
     /// # Errors
     ///
     /// When the thread cannot be started.
     pub fn start(
         mut sources: Sources,
-        maintenance: Option<impl FnMut() -> Option<String> + Send + 'static>,
+        maintenance_file: Option<PathBuf>,
         wake: impl Fn() + Send + 'static,
     ) -> io::Result<Refresher> {
-        let state = FileState { suite: sources.suite().clone(), edition: sources.edition(), maintenance: None };
-        let mut maintenance = match maintenance {
-            None if !sources.names_files() => return Ok(Refresher::without_files(state)),
-            maintenance => maintenance,
-        };
+        let state = FileState::of(&sources);
+        if !sources.names_files() && maintenance_file.is_none() {
+            return Ok(Refresher::without_files(state));
+        }
         let look = move || {
             sources.refresh_if_changed();
-            let maintenance = maintenance.as_mut().and_then(|maintenance| maintenance());
-            FileState { suite: sources.suite().clone(), edition: sources.edition(), maintenance }
+            FileState { maintenance: maintenance_file.as_deref().and_then(maintained), ..FileState::of(&sources) }
         };
         Refresher::looking(state, look, wake)
     }
@@ -118,13 +126,16 @@ impl Refresher {
     }
 
     /// What holds when a look has not ended and the time for it is over: the files as they were last seen, with one more
-    /// check that is an error and says how long was waited.
+    /// check that is an error and says how long was waited. Maintenance that was seen goes on; that none was seen excuses
+    /// nobody, as the error fails /readyz all the same.
     pub fn overdue(&self, waited: Duration) -> Arc<FileState> {
         let mut looks = self.shared.lock();
         let Looks { state, overdue, .. } = &mut *looks;
         let last = || {
-            let why =
-                format!("the files of healthchecks could not be looked at in {waited:?}: these are those of before");
+            let why = format!(
+                "the files of healthchecks and of maintenance could not be looked at in {}: what they last said is in use",
+                duration::spoken(waited)
+            );
             let FileState { suite, maintenance, .. } = &**state;
             Arc::new(FileState { suite: with_error(suite, why), edition: None, maintenance: maintenance.clone() })
         };
@@ -166,6 +177,17 @@ impl Shared {
         looks.state = Arc::new(state);
         looks.overdue = None;
     }
+}
+
+/// The content of the `--maintenance-file`, if it exists.
+fn maintained(file: &Path) -> Option<String> {
+    let text = match read_file(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        // It exists, readable or not.
+        read => read.unwrap_or_default(),
+    };
+    let reason = text.lines().next().unwrap_or_default().trim();
+    Some(if reason.is_empty() { "maintenance".to_owned() } else { reason.to_owned() })
 }
 
 #[cfg(test)]
@@ -258,8 +280,7 @@ mod tests {
     #[test]
     fn without_files_the_answer_is_there_at_once() {
         let sources = Sources::read(&["hospital"], "HEALTHCHECKS").expect("it is registered");
-        let refresher =
-            Refresher::start(sources, None::<fn() -> _>, || panic!("there is no thread")).expect("none starts");
+        let refresher = Refresher::start(sources, None, || panic!("there is no thread")).expect("none starts");
         let (first, second) = (refresher.ask(), refresher.ask());
         let state = |number| refresher.state(number).expect("there is nothing to wait for");
         assert!(state(first).suite.is(&state(second).suite));
@@ -271,7 +292,7 @@ mod tests {
         let file = folder.path().join("a.toml");
         write(&file, "one");
         let (wake, woken) = channel();
-        let refresher = Refresher::start(sources(&file), Some(|| None), move || _ = wake.send(())).expect("it starts");
+        let refresher = Refresher::start(sources(&file), None, move || _ = wake.send(())).expect("it starts");
         let look = || loop {
             let number = refresher.ask();
             woken.recv_timeout(PATIENCE).expect("it tells");
@@ -307,7 +328,7 @@ mod tests {
             run(Command::new("mount").args(["-i", "-t", "fuse", "-o", options, "x"]).arg(folder.path()).stdin(stdin));
             let (wake, woken) = channel();
             // Its thread sees what this one does.
-            let refresher = Refresher::start(sources, None::<fn() -> _>, move || _ = wake.send(())).expect("it starts");
+            let refresher = Refresher::start(sources, None, move || _ = wake.send(())).expect("it starts");
             (refresher, woken)
         };
         let (refresher, woken) = std::thread::scope(|scope| scope.spawn(mount).join().expect("it is mounted"));

@@ -1,5 +1,6 @@
 //! What names collect, and the files that it came from, which are reread when they have changed.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -107,7 +108,9 @@ impl Sources {
 /// The same checks and one that is an error: what is wrong with their files.
 pub(super) fn with_error(suite: &Suite, why: String) -> Suite {
     let check = Check::new("hospital.sources", move |_| Finding::error(why.clone()));
-    let check = Arc::new(check.title("The files of healthchecks can be used").in_place());
+    // Whatever is asked for by a tag might be in what we cannot see.
+    let tags = suite.checks().iter().flat_map(|check| &check.tags).cloned().collect::<BTreeSet<_>>();
+    let check = Arc::new(check.title("The files of healthchecks can be used").tags(tags).in_place());
     let good = suite.checks().iter().filter(|good| good.id != check.id).cloned();
     good.chain([check.clone()]).collect()
 }
