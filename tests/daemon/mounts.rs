@@ -103,3 +103,22 @@ fn a_mount_that_does_not_answer_makes_an_error_in_time_and_keeps_no_probe_of_lif
         assert_eq!(server.wait(), Some(0), "{place}");
     }
 }
+
+#[test]
+#[ignore = "needs root"]
+fn a_reload_whose_files_do_not_answer_is_refused_in_time() {
+    separate_mounts();
+    let folder = tempfile::tempdir().expect("there is room");
+    let path = folder.path().join("a.toml");
+    fs::write(&path, "[[check]]\nuse = 'memory:#available=1B'\n").expect("it is ours");
+    let launch = Launch::serve(["-w", "1"]).env("HEALTHCHECKS", &path.display().to_string());
+    let (mut server, silent) = behind_silence(folder.path(), launch);
+    let workers = server.workers();
+    server.signal(Signal::SIGHUP);
+    server.logs("reload refused, the old configuration goes on serving: reading it took longer than 5s");
+    assert_eq!(server.workers(), workers);
+    assert_eq!(get(&server.at, "/livez").status, 200);
+    drop(silent);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+}
