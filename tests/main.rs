@@ -28,6 +28,7 @@ mod checks {
     mod hidden;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod kinds_net;
+    mod mounts;
     mod plugins;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod undecided;
