@@ -32,11 +32,11 @@ pub(crate) struct Invocation {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Answer HTTP requests with the report of the healthchecks
-    Serve(Box<serve::Flags>),
+    Serve(Box<serve::ServeFlags>),
     /// Run the healthchecks once and report
-    Check(check::Flags),
+    Check(check::CheckFlags),
     /// Show which healthchecks would run
-    List(list::Flags),
+    List(list::ListFlags),
 }
 
 /// Does what the command line says.
@@ -89,7 +89,7 @@ fn former_name(argv: &[OsString]) -> Option<(&'static str, &'static str)> {
     [("hospital-cli", "check"), ("hospital-serve", "serve")].into_iter().find(|(old, _)| name == *old)
 }
 
-/// Writes to standard output; a reader that has gone away is no failure.
+/// Writes to standard output; a reader that has gone away is not a failure.
 ///
 /// # Errors
 ///

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::spec::Spec;
-use super::{Collector, Found, file};
+use super::{CollectedCheck, Collector, file};
 use crate::checks::support::ownership;
 use crate::checks::{self, Options};
 use crate::error::Error;
@@ -92,7 +92,7 @@ fn part(path: &Path, metadata: &Metadata, collector: &mut Collector<'_>) -> Resu
         options: Options::default(),
     };
     let (check, _) = spec.build().map_err(failed)?;
-    collector.found.push(Found { check, from: path.display().to_string(), registered: false });
+    collector.found.push(CollectedCheck { check, from: path.display().to_string(), registered: false });
     Ok(())
 }
 
@@ -168,7 +168,7 @@ mod tests {
         let folder = folder(&[("any name.toml", CHECK, 0o644), ("README", "", 0o644)]);
         let path = |name: &str| folder.path().join(name).to_str().expect("a plain path").to_owned();
         assert_eq!(ids(&collect_names(&[path("any name.toml")], "x").expect("it is good")), ["tcp://db:1"]);
-        let error = collect_names(&[path("README")], "x").expect_err("it is no file of checks");
+        let error = collect_names(&[path("README")], "x").expect_err("it is not a file of checks");
         assert!(error.to_string().ends_with("it is neither a folder, nor *.toml, nor executable"), "{error}");
     }
 

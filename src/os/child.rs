@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
-use super::descriptors::{set_nonblocking, wait_readable};
+use super::descriptors::{retry, set_nonblocking};
 use super::pidfd::PidFd;
 use super::signals;
 use super::tree::{self, MARKER, Mark};
@@ -56,6 +56,7 @@ pub(crate) fn run(command: &mut Command, bounds: Bounds) -> io::Result<Run> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = signals::with_none_blocked(|| command.spawn())?;
     let root = i32::try_from(child.id()).expect("the kernel gives pids that fit");
+    mark.limit(root);
 
     let mut outputs = Outputs {
         stdout: Output::new(child.stdout.take().map(OwnedFd::from), bounds.kept),
@@ -69,10 +70,10 @@ pub(crate) fn run(command: &mut Command, bounds: Bounds) -> io::Result<Run> {
             outputs.drain(bounds.printed);
             if outputs.are_held() {
                 // By a process that has left the group, or one in it that is just dying.
-                spared = tree::kill(root, &mark);
+                spared = tree::kill(root, mark);
             }
         }
-        Ok(Limit::Time | Limit::Output) | Err(_) => spared = tree::kill(root, &mark),
+        Ok(Limit::Time | Limit::Output) | Err(_) => spared = tree::kill(root, mark),
     }
     // Every path leads here, so no zombie is left. Waiting for a child that cannot be killed is fine: this thread
     // belongs to the check, and the round has already answered at the deadline.
@@ -97,9 +98,7 @@ fn follow(root: i32, outputs: &mut Outputs, bounds: Bounds) -> io::Result<Limit>
     let process = PidFd::open(root)?;
     outputs.prepare()?;
     loop {
-        let mut awaited = outputs.open();
-        awaited.push(process.as_fd());
-        wait_readable(&awaited, Some(bounds.deadline))?;
+        process.wait_with(outputs.open(), bounds.deadline)?;
         // Asked before the outputs are read: if it has ended by now, all that it printed is in them.
         let has_ended = process.has_ended();
         outputs.read();
@@ -168,7 +167,7 @@ impl Output {
     fn read(&mut self) -> bool {
         let mut buffer = [0; 16 * 1024];
         let Some(pipe) = &mut self.pipe else { return false };
-        match pipe.read(&mut buffer) {
+        match retry(|| pipe.read(&mut buffer)) {
             Ok(0) => self.pipe = None,
             Ok(length) => {
                 self.total += length;
@@ -176,7 +175,7 @@ impl Output {
                 self.kept.extend_from_slice(&buffer[..length.min(room)]);
                 return true;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock || error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // A pipe that cannot be read will give nothing more.
             Err(_) => self.pipe = None,
         }

@@ -1,6 +1,7 @@
 //! The rim: the only home of `unsafe`, raw descriptors, nix and libc. It runs no checks, reads no requests and decides
 //! nothing.
 
+pub(crate) mod bell;
 pub(crate) mod cgroup;
 pub(crate) mod child;
 pub(crate) mod clock;
@@ -13,6 +14,7 @@ pub(crate) mod process;
 pub(crate) mod procfs;
 pub(crate) mod shared;
 pub(crate) mod signals;
+pub(crate) mod sockets;
 pub(crate) mod stamp;
 pub(crate) mod systemd;
 pub(crate) mod tree;

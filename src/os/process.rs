@@ -2,19 +2,20 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitStatus};
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{ForkResult, Pid, getpid, getppid};
 
-use super::descriptors::wait_readable;
+use super::descriptors::retry;
 use super::pidfd::PidFd;
-use super::{signals, tree};
+use super::signals;
 
 /// Which side of a fork this is.
 pub(crate) enum Forked {
@@ -29,7 +30,7 @@ pub(crate) enum Forked {
 
 /// Forks with all signals blocked, so that neither side runs the wrong handlers.
 pub(crate) fn fork() -> io::Result<Forked> {
-    tree::found_family();
+    family();
     let before = signals::block_all()?;
     let parent = getpid().as_raw();
     // SAFETY: the master never starts a thread, so no lock is held by a thread that the child lacks.
@@ -58,9 +59,16 @@ pub(crate) fn can_be_done_within(limit: Duration, run: impl FnOnce()) -> io::Res
         if deadline <= Instant::now() {
             return child.send(Signal::SIGKILL).map(|()| false);
         }
-        wait_readable(&[child.as_fd()], Some(deadline))?;
+        child.wait_with(Vec::new(), deadline)?;
     }
     Ok(true)
+}
+
+/// The name that this process and all that it forks from now on have in common. It is a point in time, so that processes
+/// with the same pid at another time or in another container are not taken for ours.
+pub(super) fn family() -> u128 {
+    static FOUNDED: OnceLock<u128> = OnceLock::new();
+    *FOUNDED.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos())
 }
 
 /// Ends a forked child at once: none of the destructors and exit handlers inherited from its parent run.
@@ -96,7 +104,7 @@ pub(crate) fn set_name(name: &str) {
     let _ = nix::sys::prctl::set_name(&name);
 }
 
-/// Sends a signal. If the process is already gone, that is no error.
+/// Sends a signal. If the process is already gone, that is not an error.
 pub(crate) fn send(pid: i32, signal: Signal) -> io::Result<()> {
     match kill(Pid::from_raw(pid), signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
@@ -107,17 +115,10 @@ pub(crate) fn send(pid: i32, signal: Signal) -> io::Result<()> {
 /// The next dead child, if there is one: ours, or one that we adopted (as PID 1 we adopt every orphan).
 pub(crate) fn reap() -> Option<(i32, ExitStatus)> {
     let mut status = 0;
-    loop {
-        // SAFETY: status is a live, writable int.
-        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
-        match pid {
-            1.. => return Some((pid, ExitStatus::from_raw(status))),
-            // No child is dead, or there is none at all (ECHILD): nothing to reap either way.
-            0 => return None,
-            _ if Errno::last() == Errno::EINTR => {}
-            _ => return None,
-        }
-    }
+    // SAFETY: status is a live, writable int.
+    let reaped = retry(|| Ok(Errno::result(unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) })?));
+    // 0: no child is dead; an error: there is none at all (ECHILD).
+    reaped.ok().filter(|pid| *pid > 0).map(|pid| (pid, ExitStatus::from_raw(status)))
 }
 
 /// Lets us live on when our parent dies, by whom we were started with [`start_program`].

@@ -11,7 +11,6 @@ mod observer;
 mod responder;
 mod rounds;
 mod shared_report;
-mod witness;
 
 use std::io::{self, PipeReader, Write};
 use std::ops::ControlFlow::{Break, Continue};
@@ -24,13 +23,14 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::collect::{FileState, Refresher};
 use crate::config::{Configuration, SUCCESSION, Settings};
-use crate::daemon::generation::Plan;
-use crate::daemon::listen::{Accepted, Listener};
-use crate::daemon::shared::casebook::Casebook;
+use crate::daemon::generation::GenerationConfig;
+use crate::daemon::listen::Listener;
+use crate::daemon::shared::in_flight::InFlightTable;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::daemon::shared::snapshot::Snapshot;
 use crate::endpoint::{CheckRequest, Disclosure, Endpoint, EndpointSettings};
 use crate::os::signals::{self, Inbox, Signal};
+use crate::os::sockets::Accepted;
 use crate::os::{descriptors, memory, process, systemd, tree};
 use crate::round::Runner;
 use acceptor::Acceptor;
@@ -60,11 +60,11 @@ pub(crate) struct WorkerContext {
     pub(crate) slot: usize,
     pub(crate) master: i32,
     pub(crate) generation: u32,
-    pub(crate) plan: Plan,
+    pub(crate) config: GenerationConfig,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) scoreboard: Scoreboard,
     pub(crate) snapshot: Snapshot,
-    pub(crate) casebook: Casebook,
+    pub(crate) in_flight: InFlightTable,
     /// Reaches its end when the master dies.
     pub(crate) lifeline: PipeReader,
     pub(crate) wake_master: io::PipeWriter,
@@ -106,10 +106,10 @@ struct Worker {
     /// Clients that have used up their turn and are not done.
     again: Vec<usize>,
     now: Instant,
-    life: Life,
+    life: WorkerLife,
 }
 
-enum Life {
+enum WorkerLife {
     /// Until it has answered so many requests more.
     Serving { left: Option<u64> },
     /// It finishes what has begun.
@@ -150,7 +150,7 @@ impl Worker {
             self.serve_waiters()?;
             self.expire()?;
             self.update_acceptor()?;
-            if matches!(self.life, Life::Serving { left: Some(0) }) {
+            if matches!(self.life, WorkerLife::Serving { left: Some(0) }) {
                 self.drain()?;
             }
         }
@@ -189,7 +189,7 @@ impl Worker {
             Accepted::Client(socket) => self.admit(socket),
             Accepted::Nobody => Ok(()),
             Accepted::Exhausted(_) | Accepted::Forbidden(_) => self.acceptor.pause(token, &self.poll, self.now),
-            Accepted::Broken(error) => Err(error),
+            Accepted::Broken(error) => self.acceptor.give_up(token, &self.poll, &error),
         }
     }
 
@@ -198,7 +198,7 @@ impl Worker {
         let peer = if self.responder.logs_access() { socket.peer_addr().ok() } else { None };
         let key = self.clients.insert(socket, self.now, &self.reader.patience);
         if let (Some(client), Some(peer)) = (self.clients.get_mut(key), peer) {
-            client.connection.set_peer(peer.as_socket().map(|address| address.ip()));
+            client.connection.set_peer(peer.as_socket().map(|address| address.ip().to_canonical()));
         }
         self.serve_client(key)
     }
@@ -249,7 +249,7 @@ impl Worker {
         let since = self.exact_time();
         let Some(client) = self.clients.get_mut(key) else { return false };
         let Some(request) = client.connection.request() else { return false };
-        if let Life::Serving { left: Some(left) } = &mut self.life {
+        if let WorkerLife::Serving { left: Some(left) } = &mut self.life {
             *left = left.saturating_sub(1);
         }
         let is_known = self.reader.recall(client.connection.number()).is_some();
@@ -331,7 +331,7 @@ impl Worker {
 
     fn answer_waiters(&mut self) -> io::Result<()> {
         if let Some(report) = self.rounds.advance(self.exact_time()) {
-            self.observer.found(report, self.responder.number());
+            self.observer.found(report, self.endpoint.suite(), self.responder.number());
         }
         let now = self.exact_time();
         if let Some(shared) = &mut self.shared_report {
@@ -421,8 +421,8 @@ impl Worker {
     }
 
     fn heed_signals(&mut self) -> io::Result<()> {
-        for signal in self.signals.take() {
-            match signal {
+        for received in self.signals.take() {
+            match received.signal {
                 Signal::SIGUSR1 => crate::daemon::logging::reopen(),
                 _ => self.drain()?,
             }
@@ -440,7 +440,7 @@ impl Worker {
     }
 
     fn is_draining(&self) -> bool {
-        matches!(self.life, Life::Draining)
+        matches!(self.life, WorkerLife::Draining)
     }
 
     /// Whether an answer is the last on its connection.
@@ -453,7 +453,7 @@ impl Worker {
         if self.is_draining() {
             return Ok(());
         }
-        self.life = Life::Draining;
+        self.life = WorkerLife::Draining;
         self.scoreboard.set_closed(self.slot);
         if self.scoreboard.is_leaving() {
             self.acceptor.close_soon(&self.poll, self.now)?;
@@ -475,15 +475,21 @@ impl Worker {
             slot,
             master,
             generation,
-            plan,
+            config,
             listeners,
             scoreboard,
             snapshot,
-            casebook,
+            in_flight,
             lifeline,
             mut wake_master,
         } = context;
-        let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
+        let GenerationConfig {
+            configuration: Configuration { settings, environment, .. },
+            sources,
+            identity,
+            disclosure,
+            ..
+        } = config;
         // The handlers first: a TERM since the fork is still blocked, and would be lost if it were unblocked before.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
         // The master's handler would wake us up whenever a program of a check ends.
@@ -508,7 +514,7 @@ impl Worker {
         let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
         // If waking fails, the round ends at its deadline; there is nobody to report it to here.
         let files_waker = waker.clone();
-        let runner = Runner::new(move || drop(waker.wake())).with_witness(witness::Notes { slot, casebook });
+        let runner = Runner::new(move || drop(waker.wake())).observed_by(in_flight.observer(slot));
         let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
         let rounds = Rounds::new(runner, limit);
         let shared_report =
@@ -542,7 +548,7 @@ impl Worker {
             responder: Responder::new(settings.log.access_logformat),
             again: Vec::new(),
             now: Instant::now(),
-            life: Life::Serving { left },
+            life: WorkerLife::Serving { left },
             files: Files::new(refresher, limit),
             endpoint: Endpoint::new(files, endpoint_settings(settings, disclosure, generation), observer),
         };

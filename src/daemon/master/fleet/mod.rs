@@ -26,9 +26,9 @@ mod timers;
 use std::time::{Duration, Instant};
 
 use super::command::Command;
-use crate::endpoint::counters::{Cause, Restarts};
+use crate::endpoint::counters::{RestartCounts, RestartReason};
 use backoff::Backoff;
-pub(crate) use event::{Action, End, Event, Timing};
+pub(crate) use event::{Action, Event, Timing, WorkerEnd};
 pub(crate) use slot::{Generation, Pid, Slot};
 
 /// How often workers of a new generation may die while booting before the old one is brought back.
@@ -98,7 +98,7 @@ pub(crate) struct Fleet {
     backoff: Backoff,
     look_at: Option<Instant>,
     beat_at: Option<Instant>,
-    restarts: Restarts,
+    restarts: RestartCounts,
 }
 
 impl Fleet {
@@ -114,7 +114,7 @@ impl Fleet {
             backoff: Backoff::new(now),
             look_at: timing.timeout.map(|timeout| now + timeout / 2),
             beat_at: timing.watchdog.map(|period| now + period),
-            restarts: Restarts::default(),
+            restarts: RestartCounts::default(),
         }
     }
 
@@ -152,13 +152,13 @@ impl Fleet {
         (self.slots.iter().filter(|slot| matches!(slot, Slot::Serving { .. })).count(), self.force.asked)
     }
 
-    /// How many workers were replaced for each cause.
-    pub(crate) fn restarts(&self) -> Restarts {
+    /// How many workers were replaced for each reason.
+    pub(crate) fn restarts(&self) -> RestartCounts {
         self.restarts
     }
 
-    fn count(&mut self, cause: Cause) {
-        self.restarts[cause as usize] += 1;
+    fn count(&mut self, reason: RestartReason) {
+        self.restarts[reason as usize] += 1;
     }
 
     /// The generation in force.
@@ -177,7 +177,7 @@ impl Fleet {
     }
 
     /// How long shutting down may take.
-    pub(crate) fn patience(&self) -> Duration {
+    pub(crate) fn longest_end(&self) -> Duration {
         self.force.timing.drain_delay + self.force.timing.graceful
     }
 
@@ -212,7 +212,10 @@ impl Fleet {
                 self.phase = Phase::Reloading { from, strikes, again: true };
                 vec![]
             }
-            (Command::Reload, Phase::Starting | Phase::Running | Phase::Paused) => vec![Action::Load],
+            // As with gunicorn, whose users rotate logs with a HUP.
+            (Command::Reload, Phase::Starting | Phase::Running | Phase::Paused) => {
+                self.reopen().into_iter().chain([Action::Load]).collect()
+            }
             // A former master may be waiting for us to answer. It would wait in vain if we had a successor, or sent our
             // workers away.
             (Command::Upgrade | Command::Pause, Phase::Starting) => vec![],
@@ -268,29 +271,29 @@ impl Fleet {
         }
     }
 
-    fn died(&mut self, pid: Pid, end: End, now: Instant) -> Vec<Action> {
+    fn died(&mut self, pid: Pid, end: WorkerEnd, now: Instant) -> Vec<Action> {
         if self.successor() == Some(pid) {
             // It could not boot: everything is as it was.
             self.successor = None;
         }
         let Some(index) = self.slot_of(pid) else { return vec![] };
-        let cause = match end {
-            End::Well | End::Crash => Cause::Crash,
-            End::OutOfMemory => Cause::OutOfMemory,
+        let reason = match end {
+            WorkerEnd::Well | WorkerEnd::Crash => RestartReason::Crash,
+            WorkerEnd::OutOfMemory => RestartReason::OutOfMemory,
         };
         match std::mem::replace(&mut self.slots[index], Slot::Vacant) {
             Slot::Booting { generation, since, .. } => {
-                self.count(cause);
+                self.count(reason);
                 self.backoff.failed(now.duration_since(since), now);
                 self.cannot_boot(generation, now)
             }
             // It retired by itself, after --max-requests.
-            Slot::Serving { .. } if end == End::Well => {
-                self.count(Cause::Retired);
+            Slot::Serving { .. } if end == WorkerEnd::Well => {
+                self.count(RestartReason::Retired);
                 vec![]
             }
             Slot::Serving { since, .. } => {
-                self.count(cause);
+                self.count(reason);
                 self.backoff.failed(now.duration_since(since), now);
                 vec![]
             }
@@ -326,7 +329,7 @@ impl Fleet {
     fn hung(&mut self, slot: usize, now: Instant) -> Vec<Action> {
         match self.slots[slot] {
             Slot::Serving { pid, .. } => {
-                self.count(Cause::Hang);
+                self.count(RestartReason::Hang);
                 self.slots[slot] = Slot::Aborting { pid, kill_at: now + ABORT_GRACE };
                 vec![Action::Abort { slot, pid }]
             }
