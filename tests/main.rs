@@ -28,6 +28,7 @@ mod checks {
     mod hidden;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod kinds_net;
+    mod mounts;
     mod plugins;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod undecided;
@@ -51,6 +52,7 @@ mod daemon {
     mod cache;
     mod deaths;
     mod endurance;
+    mod mounts;
     mod notify;
     mod pid1;
     mod pressure;

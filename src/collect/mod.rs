@@ -5,6 +5,7 @@
 
 mod file;
 mod folder;
+mod refresher;
 mod sources;
 mod spec;
 
@@ -27,6 +28,7 @@ pub(crate) use spec::COMMON;
 use spec::Spec;
 pub(crate) use spec::without_secrets;
 
+pub use refresher::{FileState, RefreshNumber, Refresher};
 pub use sources::Sources;
 
 /// Where to look for checks without names.

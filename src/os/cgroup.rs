@@ -1,6 +1,7 @@
 //! The control groups of this process that limit its memory and its tasks (cgroups(7)).
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Where control groups are mounted.
@@ -13,14 +14,17 @@ pub(crate) enum Version {
     Two,
 }
 
-/// The groups of this process as /proc tells them; empty without control groups.
-pub(crate) fn membership() -> String {
-    fs::read_to_string("/proc/self/cgroup").unwrap_or_default()
+/// The groups of this process as /proc tells them; empty where the kernel has no control groups.
+pub(crate) fn membership() -> io::Result<String> {
+    match fs::read_to_string("/proc/self/cgroup") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read,
+    }
 }
 
 /// The most processes and threads that there may be in our group, if there is a limit.
 pub(crate) fn most_tasks() -> Option<usize> {
-    most_tasks_in(Path::new(MOUNT), &membership())
+    most_tasks_in(Path::new(MOUNT), &membership().ok()?)
 }
 
 fn most_tasks_in(mount: &Path, membership: &str) -> Option<usize> {
@@ -55,7 +59,7 @@ pub(crate) struct OomKills {
 impl OomKills {
     /// Starts counting; `None` where the kernel does not count.
     pub(crate) fn watch() -> Option<OomKills> {
-        OomKills::watch_in(Path::new(MOUNT), &membership())
+        OomKills::watch_in(Path::new(MOUNT), &membership().ok()?)
     }
 
     fn watch_in(mount: &Path, membership: &str) -> Option<OomKills> {

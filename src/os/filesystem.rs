@@ -18,12 +18,11 @@ use super::identity::effective_user;
 /// The user and group that a file is given to; `None` leaves it as it is.
 pub(crate) type FileOwner = (Option<u32>, Option<u32>);
 
-/// The room on a file system: bytes, and inodes, and whether it may be used.
+/// The room on a file system: bytes and inodes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Room {
     pub(crate) bytes: Share,
     pub(crate) inodes: Share,
-    pub(crate) read_only: bool,
 }
 
 /// How much there is of something for unprivileged users.
@@ -44,7 +43,6 @@ pub(crate) fn room(path: &Path) -> io::Result<Room> {
     Ok(Room {
         bytes: Share { free: bytes.free.saturating_mul(size), total: bytes.total.saturating_mul(size) },
         inodes: share(found.files_free(), found.files_available(), found.files()),
-        read_only: found.flags().contains(FsFlags::ST_RDONLY),
     })
 }
 
@@ -68,20 +66,56 @@ pub(crate) fn is_read_only(path: &Path) -> bool {
     statvfs(path).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
 }
 
-/// Whether a file system is mounted at this path, or at what it links to.
-pub(crate) fn is_mount_point(path: &Path) -> io::Result<bool> {
-    let path = fs::canonicalize(path)?;
-    let mounts = fs::read("/proc/self/mountinfo")?;
-    let mut points = mounts.split(|&byte| byte == b'\n').filter_map(|line| line.split(|&byte| byte == b' ').nth(4));
-    Ok(points.any(|point| point == escaped(&path)))
+/// The mount that a path lies on.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Mount {
+    /// Whether it is mounted at this very path, or at what it links to.
+    pub(crate) is_here: bool,
+    /// Whether its file system can only be read. That this mount of it can only be read may be for us alone.
+    pub(crate) is_read_only: bool,
+}
+
+impl Mount {
+    /// Finds the mount of what stands at a path.
+    pub(crate) fn of(path: &Path) -> io::Result<Mount> {
+        // The descriptor tells, whatever was mounted over what.
+        let found = File::options().read(true).custom_flags(libc::O_PATH).open(path)?;
+        let ours = |name: &str| PathBuf::from(format!("/proc/self/{name}/{}", found.as_raw_fd()));
+        let info = fs::read_to_string(ours("fdinfo")).map_err(name_proc)?;
+        let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")).unwrap_or_default().trim();
+        let path = fs::read_link(ours("fd")).map_err(name_proc)?;
+        let table = fs::read("/proc/self/mountinfo").map_err(name_proc)?;
+        Mount::in_table(&table, id, &path)
+            .ok_or_else(|| io::Error::other("/proc/self/mountinfo does not show its mount"))
+    }
+
+    /// Source of the fields: proc_pid_mountinfo(5).
+    fn in_table(table: &[u8], id: &str, path: &Path) -> Option<Mount> {
+        let mut lines = table.split(|&byte| byte == b'\n').map(|line| line.split(|&byte| byte == b' '));
+        let mut fields = lines.find_map(|mut fields| (fields.next()? == id.as_bytes()).then_some(fields))?;
+        let point = fields.nth(3)?;
+        let mut fields = fields.skip_while(|&field| field != b"-").skip(1);
+        let (kind, _source, options) = (fields.next()?, fields.next()?, fields.next()?);
+        // autofs only waits for somebody to mount something.
+        let is_here = point == escaped(path) && kind != b"autofs";
+        Some(Mount { is_here, is_read_only: options.split(|&byte| byte == b',').any(|option| option == b"ro") })
+    }
 }
 
 /// As the kernel writes a path in a line of mountinfo.
 fn escaped(path: &Path) -> Vec<u8> {
     let bytes = path.as_os_str().as_bytes().iter();
     bytes
-        .flat_map(|&byte| if b" \t\n\\#".contains(&byte) { format!("\\{byte:03o}").into_bytes() } else { vec![byte] })
+        .flat_map(|&byte| if b" \t\n\\".contains(&byte) { format!("\\{byte:03o}").into_bytes() } else { vec![byte] })
         .collect()
+}
+
+/// Who asked for a file must not take it for missing where only /proc is.
+fn name_proc(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => io::Error::other("/proc is not mounted"),
+        _ => error,
+    }
 }
 
 /// Opens a regular file for reading. Others may exchange it at any time, so what is opened is what was found to be
@@ -92,7 +126,8 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
         return Err(io::Error::other("it is not a regular file"));
     }
     // Who holds a lease on it would otherwise let us wait.
-    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(format!("/proc/self/fd/{}", found.as_raw_fd()))
+    let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(name_proc)
 }
 
 /// Reads a small regular file, which others may control: see [`open_regular`].
@@ -237,4 +272,30 @@ fn name_link(error: io::Error) -> io::Error {
 /// Whether this process may run the file with its present user and groups.
 pub(crate) fn may_execute(path: &Path) -> io::Result<()> {
     Ok(eaccess(path, AccessFlags::X_OK)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_what_its_file_system_is_and_not_what_this_view_of_it_is() {
+        const TABLE: &[u8] = b"21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n\
+            22 21 8:2 / /srv ro,relatime shared:2 - ext4 /dev/sdb1 rw,errors=remount-ro\n\
+            23 21 8:3 / /my\\040data#1 rw,relatime - ext4 /dev/sdc1 ro\n\
+            24 21 0:9 / /net rw,relatime shared:3 master:4 - autofs systemd-1 rw,fd=5\n";
+        let of = |id, path| Mount::in_table(TABLE, id, Path::new(path));
+        let mount = |is_here, is_read_only| Some(Mount { is_here, is_read_only });
+        assert_eq!(of("22", "/srv"), mount(true, false), "as with ProtectSystem=strict");
+        assert_eq!(of("22", "/srv/www"), mount(false, false));
+        assert_eq!(of("23", "/my data#1"), mount(true, true), "as after an error");
+        assert_eq!(of("24", "/net"), mount(false, false), "nothing is mounted there yet");
+        assert_eq!(of("25", "/x"), None);
+    }
+
+    #[test]
+    fn the_root_of_all_files_is_mounted() {
+        assert!(Mount::of(Path::new("/")).expect("/proc is mounted").is_here);
+        assert_eq!(Mount::of(Path::new("/no/such")).expect_err("it is missing").kind(), io::ErrorKind::NotFound);
+    }
 }

@@ -40,7 +40,7 @@ impl Script {
     /// The pids of its living processes.
     fn alive(&self) -> Vec<i32> {
         let all = procfs::all().expect("/proc is mounted").filter(|stat| !stat.is_dead());
-        let words = |pid| [procfs::arguments(pid), procfs::environment(pid)].concat();
+        let words = |pid| [procfs::arguments(pid).unwrap_or_default(), procfs::environment(pid)].concat();
         all.map(|stat| stat.pid).filter(|&pid| words(pid).iter().any(|word| word.contains(&self.tag))).collect()
     }
 }

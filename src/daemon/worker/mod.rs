@@ -1,11 +1,12 @@
 //! A worker: one mio loop on the shared listeners. It never waits except in that loop.
 //!
-//! The way of a request: accept → read → ask the endpoint → the shared report, if there is one → the queue of rounds →
-//! the endpoint makes a reply of what was found → write.
+//! The way of a request: accept → read → wait for the files of checks, if there are any → ask the endpoint → the shared
+//! report, if there is one → the queue of rounds → the endpoint makes a reply of what was found → write.
 
 mod acceptor;
 mod access;
 mod clients;
+mod files;
 mod observer;
 mod responder;
 mod rounds;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use crate::collect::{FileState, Refresher};
 use crate::config::{Configuration, SUCCESSION, Settings};
 use crate::daemon::generation::GenerationConfig;
 use crate::daemon::listen::Listener;
@@ -33,6 +35,7 @@ use crate::os::{descriptors, memory, process, systemd, tree};
 use crate::round::Runner;
 use acceptor::Acceptor;
 use clients::Clients;
+use files::Files;
 use hospital_http::{Limits, Patience, Reader, Rejection, Step};
 use observer::ScoreboardObserver;
 use responder::Responder;
@@ -96,6 +99,7 @@ struct Worker {
     /// Whether clients come through proxies that say so (`--proxy-protocol`).
     behind_proxy: bool,
     endpoint: Endpoint,
+    files: Files,
     /// `None`: each answer is from a round of this worker.
     shared_report: Option<SharedReport>,
     rounds: Rounds,
@@ -144,6 +148,7 @@ impl Worker {
             for key in std::mem::take(&mut self.again) {
                 self.serve_client(key);
             }
+            self.serve_lookers();
             self.serve_waiters();
             self.expire();
             self.update_acceptor();
@@ -157,7 +162,7 @@ impl Worker {
     /// Requests of one turn have the same time, and share one look at the files of checks.
     fn begin_turn(&mut self) {
         self.now = Instant::now();
-        self.endpoint.expect_changes();
+        self.files.expect_changes();
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -165,8 +170,9 @@ impl Worker {
             return Some(Duration::ZERO);
         }
         let shared = self.shared_report.as_ref().and_then(|shared| shared.next_deadline(self.rounds.is_running()));
-        let next = [self.clients.next_timer(), self.rounds.next_deadline(), shared, self.acceptor.next_deadline()];
-        next.into_iter().flatten().min().map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        let ours = [self.clients.next_timer(), self.acceptor.next_deadline(), self.files.next_deadline()];
+        let next = ours.into_iter().chain([self.rounds.next_deadline(), shared]);
+        next.flatten().min().map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Accepts one connection; any others that wait wake another worker.
@@ -244,14 +250,28 @@ impl Worker {
         }
     }
 
-    /// Answers a client's request, if that takes no checks; else lets the client wait for them. True if it is answered.
+    /// Answers a client's request, if that takes neither files nor checks; else lets the client wait for them. True if it is
+    /// answered.
     fn answer(&mut self, key: usize) -> bool {
-        let close = self.closes();
+        let since = self.exact_time();
         let Some(client) = self.clients.get_mut(key) else { return false };
         let Some(request) = client.connection.request() else { return false };
         if let WorkerLife::Serving { left: Some(left) } = &mut self.life {
             *left = left.saturating_sub(1);
         }
+        let is_known = self.reader.recall(client.connection.number()).is_some();
+        if is_known || self.endpoint.depends_on_files(&request) {
+            let Some(files) = self.files.ask(&request, key, since) else { return false };
+            self.endpoint.see(files);
+        }
+        self.ask(key, since)
+    }
+
+    /// The same, once the endpoint has seen the files.
+    fn ask(&mut self, key: usize, since: Instant) -> bool {
+        let close = self.closes();
+        let Some(client) = self.clients.get_mut(key) else { return false };
+        let Some(request) = client.connection.request() else { return false };
         // The one memory from request to request: its key is the bytes of the head, and the version of the suite.
         let known = self.reader.recall(client.connection.number()).filter(|known| self.endpoint.is_current(known));
         let request = match known {
@@ -267,7 +287,7 @@ impl Worker {
                 }
             },
         };
-        let waiter = Waiter { key, request, since: self.exact_time() };
+        let waiter = Waiter { key, request, since };
         if let Some(shared) = &mut self.shared_report
             && let Some(whole) = self.endpoint.whole()
         {
@@ -276,6 +296,16 @@ impl Worker {
             self.rounds.ask(waiter);
         }
         false
+    }
+
+    /// Goes on with the clients who have waited for the files of checks.
+    fn serve_lookers(&mut self) {
+        while let Some((looker, files)) = self.files.next_answer(self.now) {
+            self.endpoint.see(files);
+            if self.ask(looker.key, looker.since) {
+                self.serve_client(looker.key);
+            }
+        }
     }
 
     fn reject(&mut self, key: usize, rejection: Rejection) {
@@ -485,6 +515,7 @@ impl Worker {
         poll.registry().register(&mut SourceFd(&lifeline.as_raw_fd()), LIFELINE, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
         // If waking fails, the round ends at its deadline; there is nobody to report it to here.
+        let files_waker = waker.clone();
         let runner = Runner::new(move || drop(waker.wake())).observed_by(in_flight.observer(slot)).with_at_once(jobs);
         let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
         let rounds = Rounds::new(runner, limit);
@@ -499,6 +530,9 @@ impl Worker {
         let mut acceptor = Acceptor::new(listeners, FIRST_LISTENER, most);
         acceptor.open(&poll)?;
         let observer = ScoreboardObserver { scoreboard, slot };
+        let files = Arc::new(FileState::of(&sources));
+        let maintenance_file = settings.answers.maintenance_file.clone();
+        let refresher = Refresher::start(sources, maintenance_file, move || drop(files_waker.wake()))?;
         let patience = Patience { header: settings.times.header_timeout, keep_alive: settings.times.keep_alive };
         let left = settings.requests_before_retiring(std::process::id());
         let worker = Worker {
@@ -518,7 +552,8 @@ impl Worker {
             again: Vec::new(),
             now: Instant::now(),
             life: WorkerLife::Serving { left },
-            endpoint: Endpoint::new(sources, endpoint_settings(settings, disclosure, generation), observer),
+            files: Files::new(refresher, limit),
+            endpoint: Endpoint::new(files, endpoint_settings(settings, disclosure, generation), observer),
         };
         scoreboard.set_ready(slot, std::process::id());
         // A full pipe wakes it as well: it has yet to read that.
@@ -540,7 +575,6 @@ fn endpoint_settings(settings: Settings, disclosure: Disclosure, generation: u32
         prefix: settings.answers.prefix,
         disclosure,
         fail_status: settings.answers.fail_status,
-        maintenance_file: settings.answers.maintenance_file,
         lifetime: settings.answers.cache,
         generation,
     }
