@@ -5,11 +5,13 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::spec::{COMMON, Common, Spec, is_label};
+use super::spec::{COMMON, Common, Spec, is_label, schemes};
 use super::{Collector, Found};
+use crate::checks::support::secrets;
 use crate::checks::{Kind, Opt, Options};
 use crate::error::Error;
 use crate::functions::registry;
+use crate::model::id;
 use crate::os::filesystem::read_file;
 
 /// The keys of a table that are not options in the grammar of names.
@@ -46,7 +48,10 @@ impl File<'_> {
                     }
                 }
                 ("check", _) => return Err(self.wrong_at(key, "write [[check]], once for each check")),
-                (name, _) => return Err(self.wrong_at(key, &format!("unknown key {name:?} (known: check)"))),
+                (name, _) => {
+                    let name = secrets::quotable(name);
+                    return Err(self.wrong_at(key, &format!("unknown key {name:?} (known: check)")));
+                }
             }
         }
         Ok(found)
@@ -95,7 +100,12 @@ impl File<'_> {
         let path = self.string(used)?;
         let mut checks: Vec<_> = registry::at(path).collect();
         if checks.is_empty() {
-            let why = format!("no check is registered at {path:?} (known: {})", registry::known());
+            let why = match id::is_dotted(path) {
+                true => {
+                    format!("no check is registered at {:?} (known: {})", secrets::quotable(path), registry::known())
+                }
+                false => format!("it is neither a dotted path nor scheme:target (schemes: {})", schemes()),
+            };
             return Err(self.wrong_at(used, &why));
         }
         let mut options = Options::new(self.options(table, None)?);
@@ -127,7 +137,7 @@ impl File<'_> {
             let known = || KEYS.into_iter().chain(COMMON).chain(own.clone());
             if !known().any(|known| known == name) {
                 let known = known().collect::<Vec<_>>().join(", ");
-                return Err(self.wrong_at(key, &format!("unknown key {name:?} (known: {known})")));
+                return Err(self.wrong_at(key, &format!("unknown key {:?} (known: {known})", secrets::quotable(name))));
             }
             let option = if name == "tags" { "tag" } else { name };
             let mut texts = self.texts(value)?;
@@ -251,7 +261,7 @@ mod tests {
             ),
             ("[[check]]\n  use = 'tpc://db:1'", "c.toml:2:9: there is no kind of check \"tpc\" (known: "),
             ("[[check]]\nuse = 'shop.db'", "c.toml:2:7: no check is registered at \"shop.db\" (known: hospital."),
-            ("[[check]]\nuse = 'tcp://db'", "c.toml:2:7: \"db\" is no HOST:PORT"),
+            ("[[check]]\nuse = 'tcp://db'", "c.toml:2:7: the target is not HOST:PORT"),
             ("[[check]]\nname = 'db'", "c.toml:1:1: this check has no `use`"),
             ("[[check]]\nuse = 5", "c.toml:2:7: write a text here, in quotes"),
             ("[[check]]\nuse = 'tcp://db:1'\nname = 'a b'", "c.toml:3:8: write a name with letters"),
@@ -260,6 +270,14 @@ mod tests {
             ("[check]\nuse = 'tcp://db:1'", "c.toml:1:2: write [[check]]"),
             ("[[chek]]\nuse = 'tcp://db:1'", "c.toml:1:3: unknown key \"chek\" (known: check)"),
             ("[[check]]\nuse = 'tcp://u:hunter2@db:1\n", "c.toml:2:"),
+            ("[[check]]\nuse = ' http://u:hunter2@h/'", "c.toml:2:7: it is neither a dotted path nor scheme:target"),
+            ("[[check]]\nuse = 'http:/u:hunter2@h/'", "c.toml:2:7: the target is not a URL"),
+            ("[[check]]\nuse = 'htp://u:hunter2@h/'", "c.toml:2:7: there is no kind of check \"htp\""),
+            ("[[check]]\nuse = 'tcp://h:1'\nexpect = 'hunter2'", "c.toml:2:7: option expect: write success"),
+            ("[[check]]\nuse = 'tcp://h:1'\n'u:hunter2@h' = 1", "c.toml:3:1: unknown key \"…\""),
+            ("'u:hunter2@h' = 1", "c.toml:1:1: unknown key \"…\""),
+            ("[[check]]\nuse = 'tcp://h:1'\nname = 'u:hunter2@h'", "c.toml:3:8: write a name"),
+            ("[[check]]\nuse = http://u:hunter2@h/", "c.toml:2:"),
             ("[[check]]\nuse = 'tcp://u:hunter2/@db:1'", "c.toml:2:7: a user or password holds a '/'"),
             ("[[check]]\nuse = 'tcp://db:1'\nuse = 'tcp://db:1'", "c.toml:3:1: duplicate key"),
         ] {

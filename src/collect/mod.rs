@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::checks::Runs;
-use crate::checks::support::ownership;
+use crate::checks::support::{ownership, secrets};
 use crate::error::Error;
 use crate::functions::registry;
 use crate::model::check::Check;
@@ -25,7 +25,8 @@ use crate::os::stamp::Stamp;
 #[cfg(test)]
 pub(crate) use spec::COMMON;
 use spec::Spec;
-pub(crate) use spec::without_secrets;
+#[doc(hidden)]
+pub use spec::without_secrets;
 
 pub use sources::Sources;
 
@@ -123,7 +124,7 @@ impl Collector<'_> {
                     "it is neither a dotted path, nor [label=]scheme:target (schemes: {}), nor a path that begins with / or ./",
                     spec::schemes()
                 );
-                Err(self.wrong(&without_user(name), &why))
+                Err(self.wrong(secrets::quotable(name), &why))
             }
         }
     }
@@ -131,10 +132,8 @@ impl Collector<'_> {
     fn add_spec(&mut self, spec: Spec) -> Result<(), Error> {
         let from = spec.shown();
         verify_program(&spec)?;
-        // A target that is not a URL may have been meant as one, with a password before its `@`.
-        let user = spec.target.rfind('@').map(|at| spec.target[..at].to_owned()).filter(|user| !user.is_empty());
-        let veiled = |text: &str| user.iter().fold(text.to_owned(), |text, user| text.replace(user, "***"));
-        let (check, notes) = spec.build().map_err(|error| self.wrong(&veiled(&from), &veiled(&error)))?;
+        let named = spec.quotable();
+        let (check, notes) = spec.build().map_err(|error| self.wrong(&named, &error))?;
         self.notes.extend(notes.iter().map(|note| format!("{from}: {note}")));
         self.found.push(Found { check, from, registered: false });
         Ok(())
@@ -146,9 +145,11 @@ impl Collector<'_> {
         match self.look(path) {
             Ok(metadata) => folder::collect(path, &metadata, self)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(self.wrong(name, "there is no such file or folder"));
+                return Err(self.wrong(secrets::quotable(name), "there is no such file or folder"));
             }
-            Err(error) => return Err(self.wrong(name, &format!("it cannot be looked at: {error}"))),
+            Err(error) => {
+                return Err(self.wrong(secrets::quotable(name), &format!("it cannot be looked at: {error}")));
+            }
         }
         if self.found.len() > before {
             return Ok(());
@@ -193,11 +194,6 @@ fn first_twice<'a>(mut ids: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     ids.find(|id| !seen.insert(*id))
 }
 
-/// The name from its last `@` on: in a misspelt URL, a password may precede it.
-fn without_user(name: &str) -> String {
-    name.rfind('@').map_or_else(|| name.to_owned(), |at| format!("***{}", &name[at..]))
-}
-
 /// Whether a name that is nothing else is meant as a path.
 fn is_path(name: &str) -> bool {
     ["/", "./", "../"].iter().any(|start| name.starts_with(start)) || name.ends_with(".toml")
@@ -206,7 +202,7 @@ fn is_path(name: &str) -> bool {
 /// Whether a name that has no scheme ends like an address: `127.0.0.1:8081`.
 fn is_host_and_port(name: &str) -> bool {
     let parts = name.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.ends_with(':'));
-    parts.is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+    secrets::quotable(name) == name && parts.is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
 /// The checks, if their ids are unique. A registered check that several paths collect is one check.
@@ -302,8 +298,15 @@ mod tests {
             ("no-such.toml", "HEALTHCHECKS names \"no-such.toml\", but there is no such file or folder"),
             ("shop.db", "HEALTHCHECKS names \"shop.db\", but no check is registered there (known: hospital."),
             ("", "HEALTHCHECKS names \"\", but it is neither a dotted path, nor [label=]scheme:target (schemes: tcp, "),
-            ("db=shop.db", "HEALTHCHECKS names \"db=shop.db\", but it is neither a dotted path"),
-            ("tcp://u:hunter2@db", "HEALTHCHECKS names \"tcp://db\", but "),
+            ("db=shop.db", "HEALTHCHECKS names \"…\", but it is neither a dotted path"),
+            ("tcp://u:hunter2@db", "HEALTHCHECKS names \"tcp:…\", but "),
+            ("http:/u:hunter2@db/", "HEALTHCHECKS names \"http:…\", but "),
+            ("htp://u:hunter2@db/", "HEALTHCHECKS names \"htp:…\", but there is no kind of check \"htp\""),
+            ("1u:hunter2@db:80", "HEALTHCHECKS names \"…\", but "),
+            ("//u:hunter2@db/", "HEALTHCHECKS names \"…\", but there is no such file or folder"),
+            ("tcp://db:1#to:hunter2", "HEALTHCHECKS names \"tcp://db:1\", but the kind \"tcp\" has no option \"…\""),
+            ("tcp://db:1#timeout=hunter2", "HEALTHCHECKS names \"tcp://db:1\", but option timeout: write a time"),
+            ("disk:hunter2@x", "HEALTHCHECKS names \"disk:…\", but the target is not an absolute path"),
             ("tcp://u:hunter2/x@db:1", "HEALTHCHECKS: a user or password holds a '/'"),
         ] {
             let error = collect(&[name], "HEALTHCHECKS").expect_err(name).to_string();

@@ -1,5 +1,6 @@
 //! `[label=]scheme:target[#options]` → a check of a built-in kind.
 
+use std::path::Path;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -14,7 +15,7 @@ use crate::model::id::listed;
 pub(crate) const COMMON: [&str; 4] = ["timeout", "tag", "title", "expect"];
 
 /// A name split into its parts; nothing is verified yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Spec {
     /// Its own name, in place of the one from scheme and target.
     pub(super) label: Option<String>,
@@ -89,6 +90,11 @@ impl Spec {
         format!("{}:{}", self.scheme, secrets::shown(&self.target))
     }
 
+    /// The same for a name that may be malformed: what could not be understood is not shown.
+    pub(super) fn quotable(&self) -> String {
+        format!("{}:{}", self.scheme, secrets::quotable(&self.target))
+    }
+
     /// Its secrets, which must not be shown.
     fn secrets(&self) -> Secrets {
         let options = self.known_kind().map_or(&[][..], |kind| kind.options);
@@ -115,7 +121,11 @@ impl Spec {
         let unknown = self.options.names().find(|name| kind.option(name).is_none() && !COMMON.contains(name));
         if let Some(unknown) = unknown {
             let known = COMMON.into_iter().chain(kind.options.iter().map(Opt::name)).collect::<Vec<_>>().join(", ");
-            return Err(format!("the kind {:?} has no option {unknown:?} (known: {known})", kind.scheme));
+            return Err(format!(
+                "the kind {:?} has no option {:?} (known: {known})",
+                kind.scheme,
+                secrets::quotable(unknown)
+            ));
         }
         let common = Common::take(&mut self.options)?;
         let hidden = self.secrets();
@@ -178,7 +188,7 @@ impl Common {
         })?;
         let tags = options.take_all("tag");
         match tags.iter().find(|tag| !is_label(tag)) {
-            Some(tag) => Err(format!("option tag={tag:?}: write letters, digits, '_', '-' and '.'")),
+            Some(_) => Err("option tag: write letters, digits, '_', '-' and '.'".to_owned()),
             None => Ok(Common { timeout, tags, title, expect }),
         }
     }
@@ -215,12 +225,17 @@ fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// A name as it may be shown, with its options: `***` replaces each secret, and whatever may be one.
-pub(crate) fn without_secrets(name: &str) -> String {
+/// A name as it may be shown, with its options: `***` replaces each secret, and what cannot be understood.
+#[doc(hidden)]
+pub fn without_secrets(name: &str) -> String {
     match Spec::parse(name) {
-        Ok(None) => name.to_owned(),
-        Err(_) => {
-            format!("{}***", name.split_inclusive("//").next().filter(|start| start.ends_with("//")).unwrap_or(""))
+        Ok(None) if Path::new(name).exists() => name.to_owned(),
+        Ok(None) => secrets::quotable(name).to_owned(),
+        Err(_) => "***".to_owned(),
+        Ok(Some(spec)) if spec.clone().build().is_err() => {
+            let label = spec.label.as_ref().map(|label| format!("{label}=")).unwrap_or_default();
+            let options = if spec.options.names().next().is_some() { "#***" } else { "" };
+            format!("{label}{}{options}", spec.quotable())
         }
         Ok(Some(spec)) => {
             let secrets = spec.secrets();
@@ -311,11 +326,20 @@ mod tests {
     fn print_config_shows_no_encoded_and_no_ambiguous_secret() {
         for (name, shown) in [
             ("http://shop/#header=Authorization:%20Bearer%20s3cr%2Fet%3D", "http://shop/#header=Authorization: ***"),
-            ("https://shop/#header=X-Api-Key:%20abc%2Bdef&tag=a%20b", "https://shop/#header=X-Api-Key: ***&tag=a%20b"),
+            (
+                "https://shop/#header=X-Api-Key:%20abc%2Bdef&title=a%20b",
+                "https://shop/#header=X-Api-Key: ***&title=a%20b",
+            ),
             ("exec:/bin/sh#env=PASSWORD=hunter%202&args=-c", "exec:/bin/sh#env=PASSWORD=***&args=-c"),
             ("http://user:p%40ss@shop/?token=a%20b12&x=%20#slow=1s", "http://***@shop/?token=***&x=%20#slow=1s"),
-            ("http://user:pa/ss@shop", "http://***"),
-            ("db=http://user:12#34@shop", "db=http://***"),
+            ("http://user:pa/ss@shop", "***"),
+            ("db=http://user:12#34@shop", "***"),
+            (" http://user:hunter2@shop/", "…"),
+            ("//user:hunter2@shop/", "…"),
+            ("http:/user:hunter2@shop/", "http:…"),
+            ("db=htp://user:hunter2@shop/", "db=htp:…"),
+            ("http://shop/#haeder=X-Token:%20hunter2", "http://shop/#***"),
+            ("http://shop:80/a-b#status=hunter2", "http://shop:80/a-b#***"),
             ("tcp://db:5432#send=%D2%04", "tcp://db:5432#send=%D2%04"),
             ("shop.db", "shop.db"),
         ] {
@@ -338,12 +362,12 @@ mod tests {
         for (name, expected) in [
             ("tpc://db:5432", "there is no kind of check \"tpc\" (known: tcp"),
             ("tcp://db:5432#tiemout=2s", "the kind \"tcp\" has no option \"tiemout\" (known: "),
-            ("tcp://db:5432#timeout=2parsec", "option timeout=\"2parsec\": write a time as 30, 30s, 500ms or 2m"),
-            ("tcp://db:5432#timeout=0", "option timeout=\"0\": a check needs some time"),
-            ("tcp://db:5432#expect=luck", "option expect=\"luck\": write success or failure"),
+            ("tcp://db:5432#timeout=2parsec", "option timeout: write a time as 30, 30s, 500ms or 2m"),
+            ("tcp://db:5432#timeout=0", "option timeout: a check needs some time"),
+            ("tcp://db:5432#expect=luck", "option expect: write success or failure"),
             ("tcp://db:5432#timeout=1&timeout=2", "option \"timeout\" is given 2 times: give it once"),
-            ("tcp://db:5432#tag=a b", "option tag=\"a b\": write letters, digits, '_', '-' and '.'"),
-            ("tcp://db", "\"db\" is no HOST:PORT, as in tcp://db:5432"),
+            ("tcp://db:5432#tag=a b", "option tag: write letters, digits, '_', '-' and '.'"),
+            ("tcp://db", "the target is not HOST:PORT, as in tcp://db:5432"),
         ] {
             let error = build(name).expect_err(name);
             assert!(error.starts_with(expected), "{name}: {error}");

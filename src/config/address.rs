@@ -45,7 +45,7 @@ impl FromStr for Address {
 }
 
 fn parse_tcp(text: &str) -> Result<Address, String> {
-    let wanted = || format!("{text:?} is no address: write HOST:PORT, [V6]:PORT, unix:PATH, unix:@NAME or fd://N");
+    let wanted = || "this is not an address: write HOST:PORT, [V6]:PORT, unix:PATH, unix:@NAME or fd://N".to_owned();
     if text.contains("://") {
         return Err(wanted());
     }
@@ -56,7 +56,7 @@ fn parse_tcp(text: &str) -> Result<Address, String> {
         }
         None => match text.rsplit_once(':') {
             Some((host, _)) if host.contains(':') => {
-                return Err(format!("{text:?} is ambiguous: put an IPv6 address in brackets, as in [::1]:1515"));
+                return Err("it is ambiguous: put an IPv6 address in brackets, as in [::1]:1515".to_owned());
             }
             Some((host, port)) => (host, Some(port)),
             None => (text, None),
@@ -66,7 +66,7 @@ fn parse_tcp(text: &str) -> Result<Address, String> {
         return Err(wanted());
     }
     let port = match port {
-        Some(port) => port.parse().map_err(|_| format!("{port:?} is no port: give a number from 0 to 65535"))?,
+        Some(port) => port.parse().map_err(|_| "the port is not a number from 0 to 65535")?,
         None => DEFAULT_PORT,
     };
     // An empty host, as in ":8000", means every address, as with gunicorn.
@@ -81,14 +81,13 @@ fn parse_tcp(text: &str) -> Result<Address, String> {
 /// One line. A placeholder that circus did not fill, the most common slip, gets its own message.
 pub(crate) fn parse_fd(text: &str) -> Result<i32, String> {
     if text.contains("$(") || text.contains("circus.sockets") {
-        return Err(format!(
-            "{text:?} is a placeholder that circus did not fill: \
+        return Err("this is a placeholder that circus did not fill: \
              check that a [socket:NAME] section has exactly that name and that the watcher has use_sockets = True"
-        ));
+            .to_owned());
     }
     match text.parse() {
         Ok(fd) if fd >= 0 => Ok(fd),
-        _ => Err(format!("{text:?} is no file descriptor: give the number of an open listening socket, as in 3")),
+        _ => Err("this is not a file descriptor: give the number of an open listening socket, as in 3".to_owned()),
     }
 }
 
@@ -136,15 +135,15 @@ mod tests {
         for (text, hint) in [
             ("", "HOST:PORT"),
             ("::1", "in brackets"),
-            ("host:http", "is no port"),
-            ("host:65536", "is no port"),
+            ("host:http", "the port is not a number"),
+            ("host:65536", "the port is not a number"),
             ("[::1", "HOST:PORT"),
             ("[::1]80", "HOST:PORT"),
             ("http://x:80", "HOST:PORT"),
             ("unix:", "lacks a path"),
             ("unix:@", "lacks a name"),
-            ("fd://x", "no file descriptor"),
-            ("fd://-1", "no file descriptor"),
+            ("fd://x", "not a file descriptor"),
+            ("fd://-1", "not a file descriptor"),
             ("fd://$(circus.sockets.web)", "circus did not fill"),
         ] {
             let error = text.parse::<Address>().expect_err(text);

@@ -112,10 +112,11 @@ impl Probe {
         let shown = shown(url);
         let (scheme, target) = url.split_once(':').unwrap_or_default();
         let (target, user) = secrets::without_user(target);
-        let wrong = || format!("{shown:?} is no URL, as in http://shop/ping");
+        let wrong = || "the target is not a URL, as in http://shop/ping".to_owned();
         let server = server(scheme, &target).ok_or_else(wrong)?;
         let target = without_zone(&target);
-        let uri: Uri = format!("{scheme}:{target}").parse().map_err(|error| format!("{shown:?} is no URL: {error}"))?;
+        let uri: Uri =
+            format!("{scheme}:{target}").parse().map_err(|error| format!("the target is not a URL: {error}"))?;
         if !uri.scheme_str().is_some_and(|scheme| SCHEMES.contains(&scheme)) || uri.authority().is_none() {
             return Err(wrong());
         }

@@ -44,8 +44,8 @@ impl Program {
         let program = Program::at(Path::new(path))?;
         let args = options.take_all(ARGS.name());
         let args = arguments(&args);
-        if let Some(argument) = args.iter().find(|argument| is_flag_with_value(argument)) {
-            options.note(format!("args: {argument:?} is one argument: two have a comma between them, as in -w,5"));
+        if args.iter().any(|argument| is_flag_with_value(argument)) {
+            options.note("args: a flag and its value are one argument: two have a comma between them, as in -w,5");
         }
         Ok(Program {
             args,
@@ -135,15 +135,15 @@ fn spoken(duration: Duration) -> humantime::FormattedDuration {
 /// The absolute path, if there is a program that we may run.
 fn executable(path: &Path) -> Result<PathBuf, String> {
     if path.components().count() < 2 {
-        return Err(format!("{path:?} is not the path of a program, as in exec:/usr/lib/nagios/plugins/check_load"));
+        return Err("the target is not the path of a program, as in exec:/usr/lib/nagios/plugins/check_load".to_owned());
     }
-    let found = path.metadata().map_err(|error| format!("{path:?} cannot be run: {error}"))?;
+    let found = path.metadata().map_err(|error| format!("the program cannot be run: {error}"))?;
     if !found.is_file() {
-        return Err(format!("{path:?} cannot be run: it is not a file"));
+        return Err("the program cannot be run: it is not a file".to_owned());
     }
     filesystem::may_execute(path)
-        .map_err(|error| format!("{path:?} cannot be run: {error}: is it executable (chmod +x) for this user?"))?;
-    std::path::absolute(path).map_err(|error| format!("{path:?} has no absolute path: {error}"))
+        .map_err(|error| format!("the program cannot be run: {error}: is it executable (chmod +x) for this user?"))?;
+    std::path::absolute(path).map_err(|error| format!("the program has no absolute path: {error}"))
 }
 
 /// A single value is a list with commas (`\,` for a comma in an argument); several values are one argument each.

@@ -36,6 +36,20 @@ pub(crate) fn shown(target: &str) -> String {
     format!("{slashes}{}{query}{fragment}", shown_items(head, ';'))
 }
 
+/// A text that could not be understood, as far as it may be quoted: a word, a path or an address, as most slips are in
+/// one. Anything else may hold a secret in a wrong place.
+pub(crate) fn quotable(text: &str) -> &str {
+    let is_v6 = |host: &str| host.parse::<std::net::Ipv6Addr>().is_ok();
+    let in_brackets = text.trim_start_matches('/').strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let plain = match in_brackets {
+        Some((host, rest)) if is_v6(host) => rest.to_owned(),
+        Some(_) | None => text.replace("::", "."),
+    };
+    let (name, port) = plain.rsplit_once(':').unwrap_or((&plain, ""));
+    let is_plain = name.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
+    if is_plain && port.bytes().all(|byte| byte.is_ascii_digit()) { text } else { "…" }
+}
+
 fn shown_items(items: &str, separator: char) -> String {
     let shown = items.split(separator).map(|item| match item.split_once('=') {
         Some((key, value)) if is_secret(key, value) => format!("{key}={HIDDEN}"),
