@@ -22,9 +22,7 @@ type Value<'i> = Spanned<DeValue<'i>>;
 /// Collects the checks of one file, in their order.
 pub(super) fn collect(path: &Path, collector: &mut Collector<'_>) -> Result<(), Error> {
     let text = read_file(path).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?;
-    let found = File { path, text: &text }.checks(&mut collector.notes)?;
-    collector.found.extend(found);
-    Ok(())
+    File { path, text: &text }.checks(collector)
 }
 
 struct File<'a> {
@@ -33,18 +31,18 @@ struct File<'a> {
 }
 
 impl File<'_> {
-    fn checks(&self, notes: &mut Vec<String>) -> Result<Vec<Found>, Error> {
+    fn checks(&self, collector: &mut Collector<'_>) -> Result<(), Error> {
         // The parser's own rendering quotes the line, which may hold a secret.
         let document = DeTable::parse(self.text).map_err(|error| {
             let offset = error.span().map_or(self.text.len(), |span| span.start);
             self.wrong(offset, error.message())
         })?;
-        let mut found = Vec::new();
         for (key, value) in document.get_ref() {
             match (key.get_ref().as_ref(), value.get_ref()) {
                 ("check", DeValue::Array(tables)) => {
                     for table in tables {
-                        found.extend(self.table(table, notes)?);
+                        let found = self.table(table, collector)?;
+                        collector.found.extend(found);
                     }
                 }
                 ("check", _) => return Err(self.wrong_at(key, "write [[check]], once for each check")),
@@ -54,11 +52,11 @@ impl File<'_> {
                 }
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// The checks of one table: one, or as many as its dotted path has.
-    fn table(&self, value: &Value<'_>, notes: &mut Vec<String>) -> Result<Vec<Found>, Error> {
+    fn table(&self, value: &Value<'_>, collector: &mut Collector<'_>) -> Result<Vec<Found>, Error> {
         let DeValue::Table(table) = value.get_ref() else {
             return Err(self.wrong_at(value, "write [[check]], a table for each check"));
         };
@@ -69,7 +67,7 @@ impl File<'_> {
         };
         let name = table.get("name").map(|name| self.label(name)).transpose()?;
         match Spec::parse(self.string(used)?).map_err(|why| self.wrong_at(used, &why))? {
-            Some(spec) => Ok(vec![self.built_in(table, used, spec, name, notes)?]),
+            Some(spec) => Ok(vec![self.built_in(table, used, spec, name, collector)?]),
             None => self.registered(table, used, name),
         }
     }
@@ -80,7 +78,7 @@ impl File<'_> {
         used: &Value<'_>,
         mut spec: Spec,
         name: Option<&str>,
-        notes: &mut Vec<String>,
+        collector: &mut Collector<'_>,
     ) -> Result<Found, Error> {
         if spec.label.is_some() {
             return Err(self.wrong_at(used, "a label has no place here: write name = \"…\""));
@@ -89,9 +87,9 @@ impl File<'_> {
         spec.label = name.map(str::to_owned);
         spec.options.extend(self.options(table, Some(kind))?);
         super::verify_program(&spec)?;
-        let (check, noted) = spec.build().map_err(|why| self.wrong_at(used, &why))?;
+        let (check, noted) = spec.build(&mut collector.secrets).map_err(|why| self.wrong_at(used, &why))?;
         let from = self.place(used.span().start);
-        notes.extend(noted.iter().map(|note| format!("{from}: {note}")));
+        collector.notes.extend(noted.iter().map(|note| format!("{from}: {note}")));
         Ok(Found { check, from, registered: false })
     }
 
@@ -209,9 +207,9 @@ mod tests {
     use std::time::{Duration, Instant};
 
     fn read(text: &str) -> Result<Vec<Check>, String> {
-        let found =
-            File { path: Path::new("c.toml"), text }.checks(&mut Vec::new()).map_err(|error| error.to_string())?;
-        Ok(found.into_iter().map(|found| found.check).collect())
+        let mut collector = Collector::new("x");
+        File { path: Path::new("c.toml"), text }.checks(&mut collector).map_err(|error| error.to_string())?;
+        Ok(collector.found.into_iter().map(|found| found.check).collect())
     }
 
     #[test]

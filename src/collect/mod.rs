@@ -15,7 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::checks::Runs;
-use crate::checks::support::{ownership, secrets};
+use crate::checks::support::ownership;
+use crate::checks::support::secrets::{self, Secrets};
 use crate::error::Error;
 use crate::functions::registry;
 use crate::model::check::Check;
@@ -63,6 +64,8 @@ struct Collector<'a> {
     found: Vec<Found>,
     stamps: Vec<Stamp>,
     notes: Vec<String>,
+    /// Those of all checks.
+    secrets: Secrets,
 }
 
 /// What the names came to.
@@ -74,11 +77,16 @@ struct Collected {
     notes: Vec<String>,
 }
 
-impl Collector<'_> {
-    fn read(names: &[String], origin: &str) -> Collected {
-        let mut collector = Collector { origin, found: Vec::new(), stamps: Vec::new(), notes: Vec::new() };
+impl<'a> Collector<'a> {
+    fn new(origin: &'a str) -> Collector<'a> {
+        Collector { origin, found: Vec::new(), stamps: Vec::new(), notes: Vec::new(), secrets: Secrets::default() }
+    }
+
+    fn read(names: &[String], origin: &'a str) -> Collected {
+        let mut collector = Collector::new(origin);
         let result = collector.add_all(names);
-        let Collector { found, stamps, notes, .. } = collector;
+        let Collector { found, stamps, notes, secrets, .. } = collector;
+        secrets.complete();
         Collected { suite: result.and_then(|()| unique(found)), stamps, notes }
     }
 
@@ -133,7 +141,7 @@ impl Collector<'_> {
         let from = spec.shown();
         verify_program(&spec)?;
         let named = spec.quotable();
-        let (check, notes) = spec.build().map_err(|error| self.wrong(&named, &error))?;
+        let (check, notes) = spec.build(&mut self.secrets).map_err(|error| self.wrong(&named, &error))?;
         self.notes.extend(notes.iter().map(|note| format!("{from}: {note}")));
         self.found.push(Found { check, from, registered: false });
         Ok(())

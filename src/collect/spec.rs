@@ -115,8 +115,9 @@ impl Spec {
         }
     }
 
-    /// The check, and what looks like a mistake in it. The error is one line, without the name and without secrets.
-    pub(super) fn build(mut self) -> Result<(Check, Vec<String>), String> {
+    /// The check, and what looks like a mistake in it; the suite learns its secrets. The error is one line, without the
+    /// name and without secrets.
+    pub(super) fn build(mut self, suite: &mut Secrets) -> Result<(Check, Vec<String>), String> {
         let kind = self.kind()?;
         let unknown = self.options.names().find(|name| kind.option(name).is_none() && !COMMON.contains(name));
         if let Some(unknown) = unknown {
@@ -128,7 +129,7 @@ impl Spec {
             ));
         }
         let common = Common::take(&mut self.options)?;
-        let hidden = self.secrets();
+        let hidden = self.secrets().within(suite);
         self.options.hide(hidden.clone());
         let action = (kind.build)(&self.plain_target(), &mut self.options).map_err(|error| hidden.scrub(&error))?;
         if let Some(unused) = self.options.left_over() {
@@ -232,7 +233,7 @@ pub fn without_secrets(name: &str) -> String {
         Ok(None) if Path::new(name).exists() => name.to_owned(),
         Ok(None) => secrets::quotable(name).to_owned(),
         Err(_) => "***".to_owned(),
-        Ok(Some(spec)) if spec.clone().build().is_err() => {
+        Ok(Some(spec)) if spec.clone().build(&mut Secrets::default()).is_err() => {
             let label = spec.label.as_ref().map(|label| format!("{label}=")).unwrap_or_default();
             let options = if spec.options.names().next().is_some() { "#***" } else { "" };
             format!("{label}{}{options}", spec.quotable())
@@ -254,7 +255,7 @@ mod tests {
     use super::*;
 
     fn build(name: &str) -> Result<Check, String> {
-        Spec::split(name).expect("it has a scheme").build().map(|(check, _)| check)
+        Spec::split(name).expect("it has a scheme").build(&mut Secrets::default()).map(|(check, _)| check)
     }
 
     #[test]
@@ -315,7 +316,7 @@ mod tests {
         for name in ["tcp://user:hunter2@db:5432", "tcp://user:hunter2@db"] {
             let spec = Spec::split(name).expect("it has a scheme");
             assert!(!spec.shown().contains("hun"), "{}", spec.shown());
-            match spec.build() {
+            match spec.build(&mut Secrets::default()) {
                 Ok((check, _)) => assert!(!format!("{} {}", check.id, check.title).contains("hunter2")),
                 Err(error) => assert!(!error.contains("hunter2"), "{error}"),
             }

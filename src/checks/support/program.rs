@@ -1,5 +1,6 @@
 //! A program that a check runs: what it is started with, and what it said by its end.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -73,6 +74,9 @@ impl Program {
             return Finding::error(format!("{} is not run, because {why}", self.path.display()));
         }
         let mut command = Command::new(&self.path);
+        std::env::vars_os().filter(|(name, _)| is_ours_alone(name)).for_each(|(name, _)| {
+            command.env_remove(name);
+        });
         command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);
@@ -118,6 +122,15 @@ impl Program {
         let path = self.path.display();
         if text.is_empty() { format!("{path} {did}, and printed nothing") } else { format!("{path} {did}: {text}") }
     }
+}
+
+/// Whether a variable is not for programs: our settings, which hold what all other checks sign in with, and what a service
+/// manager says to us.
+fn is_ours_alone(name: &OsStr) -> bool {
+    const NAMES: [&str; 3] = ["HEALTHCHECKS", "GUNICORN_CMD_ARGS", "NOTIFY_SOCKET"];
+    const BEGINNINGS: [&str; 3] = ["HOSPITAL_", "LISTEN_", "WATCHDOG_"];
+    let name = name.as_encoded_bytes();
+    NAMES.iter().any(|own| name == own.as_bytes()) || BEGINNINGS.iter().any(|own| name.starts_with(own.as_bytes()))
 }
 
 /// How long before the round gives up on it the program is killed: by then it is gone, and the reason is known.

@@ -1,5 +1,7 @@
 //! What may be shown of a target: never a password, never a token.
 
+use std::sync::{Arc, OnceLock};
+
 use percent_encoding::percent_decode_str;
 
 /// Replaces a secret wherever it would be shown.
@@ -46,8 +48,10 @@ pub(crate) fn quotable(text: &str) -> &str {
         Some(_) | None => text.replace("::", "."),
     };
     let (name, port) = plain.rsplit_once(':').unwrap_or((&plain, ""));
-    let is_plain = name.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
-    if is_plain && port.bytes().all(|byte| byte.is_ascii_digit()) { text } else { "…" }
+    let (port, path) = port.split_once('/').unwrap_or((port, ""));
+    let is_plain = |text: &str| text.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
+    if is_plain(name) && is_port && is_plain(path) { text } else { "…" }
 }
 
 fn shown_items(items: &str, separator: char) -> String {
@@ -58,9 +62,13 @@ fn shown_items(items: &str, separator: char) -> String {
     shown.collect::<Vec<_>>().join(&separator.to_string())
 }
 
-/// The secrets in a target, to be kept out of every text about it.
+/// The secrets of a check, to be kept out of every text about it. Once its suite is complete, they are those of all checks
+/// in it: a program may come across what others were told.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Secrets(Vec<String>);
+pub(crate) struct Secrets {
+    own: Vec<String>,
+    suite: Arc<OnceLock<Vec<String>>>,
+}
 
 impl Secrets {
     /// The passwords and tokens in a target, both as written and decoded.
@@ -114,21 +122,45 @@ impl Secrets {
     /// that is a part of it.
     fn add(&mut self, secret: &str) {
         for form in [secret.to_owned(), secret.escape_debug().to_string()] {
-            if form.len() >= SHORTEST && !self.0.contains(&form) {
-                let place = self.0.partition_point(|other| other.len() >= form.len());
-                self.0.insert(place, form);
-            }
+            self.insert(form);
         }
+    }
+
+    fn insert(&mut self, form: String) {
+        if form.len() >= SHORTEST && !self.own.contains(&form) {
+            let place = self.own.partition_point(|other| other.len() >= form.len());
+            self.own.insert(place, form);
+        }
+    }
+
+    /// The same for a check of this suite, which learns them.
+    pub(crate) fn within(mut self, suite: &mut Secrets) -> Secrets {
+        self.own.iter().for_each(|form| suite.insert(form.clone()));
+        self.suite = suite.suite.clone();
+        self
+    }
+
+    /// All checks of the suite are known: from now on, each hides the secrets of all.
+    pub(crate) fn complete(self) {
+        let _ = self.suite.set(self.own);
+    }
+
+    fn in_force(&self) -> &[String] {
+        self.suite.get().unwrap_or(&self.own)
     }
 
     /// Whether there is nothing to hide.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.in_force().is_empty()
     }
 
     /// The text with `***` for every secret in it.
     pub(crate) fn scrub(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
+        let found = |text: String, secret: &String| match text.contains(secret) {
+            true => text.replace(secret, HIDDEN),
+            false => text,
+        };
+        self.in_force().iter().fold(text.to_owned(), found)
     }
 
     /// The same for a text that may have been cut off: it does not end with the beginning of a secret.
@@ -138,7 +170,7 @@ impl Secrets {
             let ends = (SHORTEST..secret.len()).rev().filter(|&end| secret.is_char_boundary(end));
             ends.map(|end| &secret[..end]).find_map(|beginning| text.strip_suffix(beginning)).map(str::len)
         };
-        match self.0.iter().filter_map(begins).min() {
+        match self.in_force().iter().filter_map(begins).min() {
             Some(kept) => format!("{}{HIDDEN}", &text[..kept]),
             None => text,
         }
@@ -270,6 +302,20 @@ mod tests {
         assert_eq!(secrets.scrub("cannot sign in with sekret"), "cannot sign in with ***");
         let secrets = Secrets::default().and_variables(["DATABASE_URL=postgres://user:sekret@db"].into_iter());
         assert_eq!(secrets.scrub("postgres://user:sekret@db: no sekret"), "***: no ***");
+    }
+
+    #[test]
+    fn a_text_is_scrubbed_of_the_secrets_of_the_whole_suite_once_it_is_complete() {
+        let mut suite = Secrets::default();
+        let one = Secrets::of("//user:sesame@shop").within(&mut suite);
+        let none = Secrets::of("//shop").within(&mut suite);
+        assert!(none.is_empty());
+        let two = Secrets::of("//user:hunter2@shop").within(&mut suite);
+        suite.complete();
+        for secrets in [one, none, two] {
+            assert_eq!(secrets.scrub("sesame, hunter2"), "***, ***");
+            assert_eq!(secrets.scrub_cut("got sesa"), "got ***");
+        }
     }
 
     #[test]
