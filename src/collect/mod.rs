@@ -22,6 +22,7 @@ use crate::functions::registry;
 use crate::model::check::Check;
 use crate::model::id;
 use crate::model::suite::Suite;
+use crate::model::text;
 use crate::os::stamp::Stamp;
 #[cfg(test)]
 pub(crate) use spec::COMMON;
@@ -87,6 +88,7 @@ impl<'a> Collector<'a> {
         let result = collector.add_all(names);
         let Collector { found, stamps, notes, secrets, .. } = collector;
         secrets.complete();
+        let notes = notes.iter().map(|note| text::line(note).into_owned()).collect();
         Collected { suite: result.and_then(|()| unique(found)), stamps, notes }
     }
 
@@ -228,7 +230,10 @@ fn unique(found: Vec<Found>) -> Result<Suite, Error> {
             Some(_) | None => {}
         }
     }
-    Ok(found.into_iter().map(|Found { check, from, .. }| Arc::new(Check { origin: from, ..check })).collect())
+    Ok(found
+        .into_iter()
+        .map(|Found { check, from, .. }| Arc::new(Check { origin: text::line(&from).into_owned(), ..check }))
+        .collect())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::checks::{BUILTINS, Kind, Opt, Options};
 use crate::model::check::{Check, Expect};
 use crate::model::duration;
 use crate::model::id::listed;
+use crate::model::text;
 
 /// The options that every kind of check has.
 pub(crate) const COMMON: [&str; 4] = ["timeout", "tag", "title", "expect"];
@@ -137,7 +138,8 @@ impl Spec {
         }
         let is_shown = |name: &str| matches!(kind.option(name), Some(Opt::Text(_)));
         let shown = self.options.taken().iter().filter(|(name, _)| is_shown(name));
-        let shown: Vec<_> = shown.map(|(name, value)| (name.clone(), hidden.scrub(value))).collect();
+        let shown: Vec<_> =
+            shown.map(|(name, value)| (name.clone(), text::line(&hidden.scrub(value)).into_owned())).collect();
         let notes = self.options.take_notes().iter().map(|note| hidden.scrub(note)).collect();
         let target = secrets::shown(&self.target);
         let title = kind.title.replace("{target}", target.strip_prefix("//").unwrap_or(&target));
@@ -151,12 +153,11 @@ impl Spec {
             finding
         };
         let mut check = Check {
-            title,
             blocking: kind.runs.blocks(),
             kind: kind.scheme,
             code: kind.runs.code(),
             options: shown,
-            ..Check::new(id, scrubbed)
+            ..Check::new(id, scrubbed).title(title)
         };
         common.apply(&mut check);
         Ok((check, notes))
@@ -183,7 +184,7 @@ impl Common {
             "failure" => Ok(Expect::Failure),
             _ => Err("write success or failure"),
         })?;
-        let title = options.parse("title", |text| match text.contains(char::is_control) || text.is_empty() {
+        let title = options.parse("title", |text| match text.contains(text::is_obeyed) || text.is_empty() {
             true => Err("a title is one line of text"),
             false => Ok(text.to_owned()),
         })?;

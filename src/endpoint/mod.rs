@@ -31,6 +31,7 @@ pub use reply::Reply;
 use crate::collect::Sources;
 use crate::model::report::Report;
 use crate::model::suite::Suite;
+use crate::model::text;
 use crate::os::filesystem::read_file;
 use crate::render::exposition::Syntax;
 use crate::render::{self, FORMATS, Format};
@@ -336,7 +337,7 @@ fn maintained(file: &Path) -> Option<String> {
         read => read.unwrap_or_default(),
     };
     let reason = text.lines().next().unwrap_or_default().trim();
-    Some(if reason.is_empty() { "maintenance".to_owned() } else { reason.to_owned() })
+    Some(if reason.is_empty() { "maintenance".to_owned() } else { text::line(reason).into_owned() })
 }
 
 /// The format that the query names, else the one that Accept asks for.

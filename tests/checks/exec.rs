@@ -140,7 +140,7 @@ fn what_a_program_prints_begins_no_line_of_the_log_and_moves_no_cursor() {
     let checks = format!("forger=exec:/bin/sh#args=-c&args={print}");
     let server = Launch::serve(["-w", "1"]).env("HEALTHCHECKS", &checks).start();
     assert_eq!(get(&server.at, "/").status, 500);
-    server.logs("check forger: fail: bad 2026-01-01 INFO well");
+    server.logs("check forger: fail: bad\\r2026-01-01 INFO well");
     let log = server.stderr();
     assert!(!log.contains(['\r', '\u{1b}']) && !log.lines().any(|line| line.starts_with("well")), "{log:?}");
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::fleet::Slot;
 use super::{Master, PidFile, succession};
 use crate::error::Error;
+use crate::model::text;
 use crate::os::{descriptors, procfs, systemd};
 
 /// How much longer than its parts a drain may take before the service manager considers us stuck.
@@ -84,7 +85,8 @@ impl Master {
 
     /// The result of a reload or an upgrade stays in the status until the next one.
     pub(super) fn came_to(&mut self, outcome: &str) {
-        self.supervision.outcome = Some(format!("{outcome} ({})", httpdate::fmt_http_date(SystemTime::now())));
+        self.supervision.outcome =
+            Some(format!("{} ({})", text::line(outcome), httpdate::fmt_http_date(SystemTime::now())));
     }
 
     /// A reload begins. Before the announcement there is none: the start goes on.
