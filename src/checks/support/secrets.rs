@@ -9,7 +9,7 @@ const HIDDEN: &str = "***";
 
 /// The value of a query key or of a variable is hidden when the name contains one of these.
 const SECRET_WORDS: [&str; 11] =
-    ["auth", "cookie", "credential", "jwt", "key", "pass", "pwd", "secret", "session", "sig", "token"];
+    ["auth", "cookie", "credential", "jwt", "key", "pass", "pwd", "secret", "sess", "sig", "token"];
 
 /// The same where the name is one of these, which are parts of harmless words.
 const SECRET_NAMES: [&str; 4] = ["code", "otp", "pw", "sid"];
@@ -35,7 +35,8 @@ pub(crate) fn shown(target: &str) -> String {
     let Parts { slashes, head, query, fragment, .. } = Parts::of(target);
     let after = |mark: char, items: Option<&str>| items.map(|items| format!("{mark}{}", shown_items(items, '&')));
     let (query, fragment) = (after('?', query).unwrap_or_default(), after('#', fragment).unwrap_or_default());
-    format!("{slashes}{}{query}{fragment}", shown_items(head, ';'))
+    let segments: Vec<_> = head.split('/').map(|segment| shown_items(segment, ';')).collect();
+    format!("{slashes}{}{query}{fragment}", segments.join("/"))
 }
 
 /// A text that could not be understood, as far as it may be quoted: a word, a path or an address, as most slips are in
@@ -77,12 +78,12 @@ impl Secrets {
         // A user without a password may well be a token.
         let user = parts.user.map(|user| user.split_once(':').map_or(user, |(_, password)| password));
         let items = parts.query.into_iter().chain(parts.fragment).flat_map(|items| items.split('&'));
-        let items = items.chain(parts.head.split(';')).filter_map(|item| item.split_once('='));
+        let items = items.chain(parts.head.split(['/', ';'])).filter_map(|item| item.split_once('='));
         let tokens = items.filter(|(key, value)| is_secret(key, value)).map(|(_, value)| value);
         let mut secrets = Secrets::default();
         for secret in user.into_iter().chain(parts.user).chain(tokens) {
-            secrets.add_with_login(secret);
-            secrets.add_with_login(&percent_decode_str(secret).decode_utf8_lossy());
+            secrets.add_with_url(secret);
+            secrets.add_with_url(&percent_decode_str(secret).decode_utf8_lossy());
         }
         #[cfg(feature = "http")]
         if let Some(user) = parts.user {
@@ -105,16 +106,15 @@ impl Secrets {
     pub(crate) fn and_variables<'a>(mut self, variables: impl Iterator<Item = &'a str>) -> Secrets {
         let variables = variables.filter_map(|variable| variable.split_once('='));
         let values = variables.filter(|(name, value)| is_secret(name, value)).map(|(_, value)| value);
-        values.for_each(|value| self.add_with_login(value));
+        values.for_each(|value| self.add_with_url(value));
         self
     }
 
     /// Adds a secret, and what is secret within it if it is a URL.
-    fn add_with_login(&mut self, secret: &str) {
+    fn add_with_url(&mut self, secret: &str) {
         self.add(secret);
-        if let Some(user) = login(secret) {
-            self.add(user);
-            self.add(user.split_once(':').map_or(user, |(_, password)| password));
+        if let Some(target) = url_target(secret) {
+            Secrets::of(target).own.into_iter().for_each(|form| self.insert(form));
         }
     }
 
@@ -244,14 +244,12 @@ fn is_secret(key: &str, value: &str) -> bool {
     let key = percent_decode_str(key).decode_utf8_lossy().to_ascii_lowercase();
     SECRET_WORDS.iter().any(|word| key.contains(word))
         || SECRET_NAMES.contains(&&*key)
-        || login(&percent_decode_str(value).decode_utf8_lossy()).is_some()
+        || url_target(&percent_decode_str(value).decode_utf8_lossy()).is_some_and(|target| shown(target) != target)
 }
 
-/// The user and the password in a URL, as in `postgres://user:password@db/shop`.
-fn login(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    authority.rsplit_once('@').map(|(user, _)| user)
+/// What follows the scheme of a URL, as in `postgres://user:password@db/shop`.
+fn url_target(url: &str) -> Option<&str> {
+    url.find("://").map(|colon| &url[colon + 1..])
 }
 
 #[cfg(test)]
@@ -288,8 +286,51 @@ mod tests {
             ("//shop/?x=1#code=abc", "//shop/?x=1#code=***"),
             ("//shop/?db=postgres://user:pw@db/shop&x=http://db/", "//shop/?db=***&x=http://db/"),
             ("//shop/?db=postgres%3A%2F%2Fuser:pw%40db", "//shop/?db=***"),
+            ("//shop/?db=jdbc:postgresql://db/shop?password=abc", "//shop/?db=***"),
+            (
+                "//shop/?to=me@shop.example&next=http://shop/?page=2",
+                "//shop/?to=me@shop.example&next=http://shop/?page=2",
+            ),
         ] {
             assert_eq!(shown(target), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn each_name_of_a_secret_hides_its_value() {
+        let secret = [
+            "access_token",
+            "Authorization",
+            "client_secret",
+            "code",
+            "id_token",
+            "JSESSIONID",
+            "api-key",
+            "X-Amz-Signature",
+            "PHPSESSID",
+            "password",
+            "passwd",
+            "pwd",
+            "pw",
+            "otp",
+            "sid",
+            "sessionid",
+            "jwt",
+            "credentials",
+            "cookie",
+        ];
+        let public = ["page", "q", "zip", "encode", "country", "side", "opw", "state", "lang", "id", "user"];
+        for (name, is_secret) in secret.map(|name| (name, true)).into_iter().chain(public.map(|name| (name, false))) {
+            let encoded: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            for place in ["//shop/?X=hunter2", "//shop/?a=b&X=hunter2", "//shop/a;X=hunter2/b", "//shop/#X=hunter2"] {
+                for name in [name, &name.to_uppercase(), &encoded] {
+                    let target = place.replace('X', name);
+                    assert_eq!(!shown(&target).contains("hunter2"), is_secret, "{target}");
+                    assert_eq!(Secrets::of(&target).scrub("hunter2") == HIDDEN, is_secret, "{target}");
+                }
+            }
+            let variables = Secrets::default().and_variables([format!("{name}=hunter2").as_str()].into_iter());
+            assert_eq!(variables.scrub("hunter2") == HIDDEN, is_secret, "{name}");
         }
     }
 
