@@ -22,7 +22,12 @@ type Value<'i> = Spanned<DeValue<'i>>;
 /// Collects the checks of one file, in their order.
 pub(super) fn collect(path: &Path, collector: &mut Collector<'_>) -> Result<(), Error> {
     let text = read_file(path).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?;
-    File { path, text: &text }.checks(collector)
+    collect_text(path, &text, collector)
+}
+
+/// The same for a file with this content.
+pub(super) fn collect_text(path: &Path, text: &str, collector: &mut Collector<'_>) -> Result<(), Error> {
+    File { path, text }.checks(collector)
 }
 
 struct File<'a> {

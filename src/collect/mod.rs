@@ -49,6 +49,19 @@ pub fn collect<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Suite, Error>
     Sources::read(names, origin).map(|sources| sources.suite().clone())
 }
 
+/// Collects the checks of a TOML file with this content. Not part of the public interface.
+///
+/// # Errors
+///
+/// Those of [`collect`].
+#[doc(hidden)]
+pub fn in_file(text: &str) -> Result<Suite, Error> {
+    let mut collector = Collector::new("the file");
+    file::collect_text(Path::new("checks.toml"), text, &mut collector)?;
+    collector.secrets.complete();
+    unique(collector.found)
+}
+
 /// A check, and where it was found.
 #[derive(Debug)]
 struct Found {

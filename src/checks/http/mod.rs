@@ -17,7 +17,6 @@ use rustls::pki_types::ServerName;
 
 use super::support::secrets;
 use super::support::target::Endpoint;
-#[cfg(feature = "tls")]
 use super::support::timed::{self, reason, spoken};
 #[cfg(feature = "tls")]
 use super::support::tls;
