@@ -349,7 +349,7 @@ fn parse_header(text: &str) -> std::result::Result<(HeaderName, HeaderValue), St
     let (name, value) = text.split_once(':').ok_or_else(wrong)?;
     let name = name.trim().parse().map_err(|_| wrong())?;
     let mut value: HeaderValue =
-        value.trim().parse().map_err(|_| format!("the header {name} has a value that is none"))?;
+        value.trim().parse().map_err(|_| "option header: its value holds a character that no field may have")?;
     value.set_sensitive(true);
     Ok((name, value))
 }

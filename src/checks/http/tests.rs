@@ -304,7 +304,7 @@ fn wrong_options_are_named_and_fields_are_not_shown() {
         ("status", "ok", "option status: write status codes as 200, 3xx or 200-299"),
         ("method", "get", "option method: write a method in capitals"),
         ("header", "Authorization hunter2", "option header: write a field as Name: value"),
-        ("header", "Authorization: hunter2\u{1}", "the header authorization has a value that is none"),
+        ("header", "Authorization: hunter2\u{1}", "option header: its value holds a character"),
         ("match", "(", "option match: "),
         ("json", "status=pass", "option json: write a pointer and a value"),
         ("redirects", "-1", "option redirects: "),
