@@ -30,6 +30,7 @@ mod checks {
     mod kinds_net;
     mod mounts;
     mod plugins;
+    mod terminals;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod undecided;
 }

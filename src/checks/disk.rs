@@ -19,7 +19,7 @@ pub(super) const KIND: Kind = Kind {
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     if !target.starts_with('/') {
-        return Err(format!("{target:?} is no absolute path, as in disk:/var"));
+        return Err("the target is not an absolute path, as in disk:/var".to_owned());
     }
     let path = PathBuf::from(target);
     let free = options.parse_or("free", "10%", Amount::of_bytes)?;
@@ -232,7 +232,7 @@ mod tests {
     fn a_wrong_path_or_amount_is_refused() {
         let free = |value: &str| build("/", &mut Options::new(vec![("free".into(), value.into())])).err();
         assert!(build("var", &mut Options::default()).is_err());
-        assert!(free("lots").is_some_and(|error| error.starts_with("option free=\"lots\": write a size")));
+        assert!(free("lots").is_some_and(|error| error.starts_with("option free: write a size")));
         assert!(free("110%").is_some_and(|error| error.contains("from 0% to 100%")));
     }
 }

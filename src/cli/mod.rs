@@ -19,6 +19,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcomma
 
 use crate::config::{Given, one_line};
 use crate::error::Error;
+use crate::model::text;
 use crate::os::signals;
 
 /// Collect healthchecks and run them on demand.
@@ -55,7 +56,7 @@ pub(crate) fn run() -> ExitCode {
     };
     outcome.unwrap_or_else(|error| {
         // Standard error may be closed; the exit code still tells.
-        let _ = writeln!(io::stderr(), "hospital: {error}");
+        let _ = writeln!(io::stderr(), "hospital: {}", text::line(&error.to_string()));
         ExitCode::from(&error)
     })
 }

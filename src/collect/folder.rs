@@ -91,7 +91,7 @@ fn part(path: &Path, metadata: &Metadata, collector: &mut Collector<'_>) -> Resu
         target: target.replace('%', "%25"),
         options: Options::default(),
     };
-    let (check, _) = spec.build().map_err(failed)?;
+    let (check, _) = spec.build(&mut collector.secrets).map_err(failed)?;
     collector.found.push(CollectedCheck { check, from: path.display().to_string(), registered: false });
     Ok(())
 }

@@ -17,16 +17,19 @@ use std::sync::Arc;
 
 use crate::checks::Runs;
 use crate::checks::support::ownership;
+use crate::checks::support::secrets::{self, Secrets};
 use crate::error::Error;
 use crate::functions::registry;
 use crate::model::check::Check;
 use crate::model::id;
 use crate::model::suite::Suite;
+use crate::model::text;
 use crate::os::stamp::Stamp;
 #[cfg(test)]
 pub(crate) use spec::COMMON;
 use spec::Spec;
-pub(crate) use spec::without_secrets;
+#[doc(hidden)]
+pub use spec::without_secrets;
 
 pub use refresher::{FileState, RefreshNumber, Refresher};
 pub use sources::Sources;
@@ -48,6 +51,19 @@ pub fn collect<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Suite, Error>
     Sources::read(names, origin).map(|sources| sources.suite().clone())
 }
 
+/// Collects the checks of a TOML file with this content. Not part of the public interface.
+///
+/// # Errors
+///
+/// Those of [`collect`].
+#[doc(hidden)]
+pub fn in_file(text: &str) -> Result<Suite, Error> {
+    let mut collector = Collector::new("the file");
+    file::collect_text(Path::new("checks.toml"), text, &mut collector)?;
+    collector.secrets.complete();
+    unique(collector.found)
+}
+
 /// A check, and where it was found.
 #[derive(Debug)]
 struct CollectedCheck {
@@ -64,6 +80,8 @@ struct Collector<'a> {
     found: Vec<CollectedCheck>,
     stamps: Vec<Stamp>,
     notes: Vec<String>,
+    /// Those of all checks.
+    secrets: Secrets,
 }
 
 /// What the names came to.
@@ -75,11 +93,17 @@ struct Collected {
     notes: Vec<String>,
 }
 
-impl Collector<'_> {
-    fn read(names: &[String], origin: &str) -> Collected {
-        let mut collector = Collector { origin, found: Vec::new(), stamps: Vec::new(), notes: Vec::new() };
+impl<'a> Collector<'a> {
+    fn new(origin: &'a str) -> Collector<'a> {
+        Collector { origin, found: Vec::new(), stamps: Vec::new(), notes: Vec::new(), secrets: Secrets::default() }
+    }
+
+    fn read(names: &[String], origin: &'a str) -> Collected {
+        let mut collector = Collector::new(origin);
         let result = collector.add_all(names);
-        let Collector { found, stamps, notes, .. } = collector;
+        let Collector { found, stamps, notes, secrets, .. } = collector;
+        secrets.complete();
+        let notes = notes.iter().map(|note| text::line(note).into_owned()).collect();
         Collected { suite: result.and_then(|()| unique(found)), stamps, notes }
     }
 
@@ -125,7 +149,7 @@ impl Collector<'_> {
                     "it is neither a dotted path, nor [label=]scheme:target (schemes: {}), nor a path that begins with / or ./",
                     spec::schemes()
                 );
-                Err(self.wrong(&without_user(name), &why))
+                Err(self.wrong(secrets::quotable(name), &why))
             }
         }
     }
@@ -133,10 +157,8 @@ impl Collector<'_> {
     fn add_spec(&mut self, spec: Spec) -> Result<(), Error> {
         let from = spec.shown();
         verify_program(&spec)?;
-        // A target that is not a URL may have been meant as one, with a password before its `@`.
-        let user = spec.target.rfind('@').map(|at| spec.target[..at].to_owned()).filter(|user| !user.is_empty());
-        let veiled = |text: &str| user.iter().fold(text.to_owned(), |text, user| text.replace(user, "***"));
-        let (check, notes) = spec.build().map_err(|error| self.wrong(&veiled(&from), &veiled(&error)))?;
+        let named = spec.quotable();
+        let (check, notes) = spec.build(&mut self.secrets).map_err(|error| self.wrong(&named, &error))?;
         self.notes.extend(notes.iter().map(|note| format!("{from}: {note}")));
         self.found.push(CollectedCheck { check, from, registered: false });
         Ok(())
@@ -148,9 +170,11 @@ impl Collector<'_> {
         match self.look(path) {
             Ok(metadata) => folder::collect(path, &metadata, self)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(self.wrong(name, "there is no such file or folder"));
+                return Err(self.wrong(secrets::quotable(name), "there is no such file or folder"));
             }
-            Err(error) => return Err(self.wrong(name, &format!("it cannot be looked at: {error}"))),
+            Err(error) => {
+                return Err(self.wrong(secrets::quotable(name), &format!("it cannot be looked at: {error}")));
+            }
         }
         if self.found.len() > before {
             return Ok(());
@@ -195,11 +219,6 @@ fn first_twice<'a>(mut ids: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     ids.find(|id| !seen.insert(*id))
 }
 
-/// The name from its last `@` on: in a misspelt URL, a password may precede it.
-fn without_user(name: &str) -> String {
-    name.rfind('@').map_or_else(|| name.to_owned(), |at| format!("***{}", &name[at..]))
-}
-
 /// Whether a name that is nothing else is meant as a path.
 fn is_path(name: &str) -> bool {
     ["/", "./", "../"].iter().any(|start| name.starts_with(start)) || name.ends_with(".toml")
@@ -208,7 +227,7 @@ fn is_path(name: &str) -> bool {
 /// Whether a name that has no scheme ends like an address: `127.0.0.1:8081`.
 fn is_host_and_port(name: &str) -> bool {
     let parts = name.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.ends_with(':'));
-    parts.is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+    secrets::quotable(name) == name && parts.is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
 /// The checks, if their ids are unique and the endpoint can be asked for each. A registered check that several paths
@@ -233,7 +252,10 @@ fn unique(found: Vec<CollectedCheck>) -> Result<Suite, Error> {
             Some(_) | None => {}
         }
     }
-    Ok(found.into_iter().map(|CollectedCheck { check, from, .. }| Arc::new(Check { origin: from, ..check })).collect())
+    Ok(found
+        .into_iter()
+        .map(|CollectedCheck { check, from, .. }| Arc::new(Check { origin: text::line(&from).into_owned(), ..check }))
+        .collect())
 }
 
 #[cfg(test)]
@@ -320,8 +342,15 @@ mod tests {
             ("no-such.toml", "HEALTHCHECKS names \"no-such.toml\", but there is no such file or folder"),
             ("shop.db", "HEALTHCHECKS names \"shop.db\", but no check is registered there (known: hospital."),
             ("", "HEALTHCHECKS names \"\", but it is neither a dotted path, nor [label=]scheme:target (schemes: tcp, "),
-            ("db=shop.db", "HEALTHCHECKS names \"db=shop.db\", but it is neither a dotted path"),
-            ("tcp://u:hunter2@db", "HEALTHCHECKS names \"tcp://db\", but "),
+            ("db=shop.db", "HEALTHCHECKS names \"…\", but it is neither a dotted path"),
+            ("tcp://u:hunter2@db", "HEALTHCHECKS names \"tcp:…\", but "),
+            ("http:/u:hunter2@db/", "HEALTHCHECKS names \"http:…\", but "),
+            ("htp://u:hunter2@db/", "HEALTHCHECKS names \"htp:…\", but there is no kind of check \"htp\""),
+            ("1u:hunter2@db:80", "HEALTHCHECKS names \"…\", but "),
+            ("//u:hunter2@db/", "HEALTHCHECKS names \"…\", but there is no such file or folder"),
+            ("tcp://db:1#to:hunter2", "HEALTHCHECKS names \"tcp://db:1\", but the kind \"tcp\" has no option \"…\""),
+            ("tcp://db:1#timeout=hunter2", "HEALTHCHECKS names \"tcp://db:1\", but option timeout: write a time"),
+            ("disk:hunter2@x", "HEALTHCHECKS names \"disk:…\", but the target is not an absolute path"),
             ("tcp://u:hunter2/x@db:1", "HEALTHCHECKS: a user or password holds a '/'"),
         ] {
             let error = collect(&[name], "HEALTHCHECKS").expect_err(name).to_string();

@@ -187,7 +187,7 @@ fn maintained(file: &Path) -> Option<String> {
         read => read.unwrap_or_default(),
     };
     let reason = text.lines().next().unwrap_or_default().trim();
-    Some(if reason.is_empty() { "maintenance".to_owned() } else { reason.to_owned() })
+    Some(if reason.is_empty() { "maintenance".to_owned() } else { crate::model::text::line(reason).into_owned() })
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::settings::Settings;
 use super::values::env_file;
+use crate::checks::support::secrets::quotable;
 use crate::collect::without_secrets;
 use crate::error::Error;
 use crate::os::filesystem::read_file;
@@ -294,7 +295,7 @@ impl Layer {
         let argument = as_argument(command, subcommand, id, &value);
         if let Err(error) = parse(command, subcommand, vec!["hospital".into(), subcommand.into(), argument]) {
             let cause = std::error::Error::source(&error).map_or_else(|| one_line(&error), ToString::to_string);
-            return Err(Error::Usage(format!("{variable}={value:?}: {cause}")));
+            return Err(Error::Usage(format!("{variable}: {cause}")));
         }
         self.flags.insert(id.to_owned(), Flag { variable, value, place: self.place });
         Ok(())
@@ -371,9 +372,25 @@ fn program(called: Option<&OsString>) -> PathBuf {
     places.find(|place| place.canonicalize().is_ok_and(|place| place == running)).unwrap_or(running)
 }
 
-/// The error without the usage and the hints that clap appends.
+/// The error without the usage and the hints that clap appends, and without the text that could not be understood,
+/// which may be a secret in a wrong place.
 pub(crate) fn one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
+    let mut text = error.to_string();
+    for (kind, value) in error.context() {
+        match (kind, value) {
+            (ContextKind::InvalidValue, ContextValue::String(value)) => {
+                text = text.replacen(&format!(" '{value}'"), "", 1)
+            }
+            (ContextKind::InvalidArg | ContextKind::InvalidSubcommand, ContextValue::String(given)) => {
+                let (key, _) = given.split_once('=').unwrap_or((given, ""));
+                // As flags are named: `--env <NAME=VALUE>`.
+                if !key.contains('<') {
+                    text = text.replace(given.as_str(), quotable(key));
+                }
+            }
+            _ => {}
+        }
+    }
     let lines =
         text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");

@@ -59,9 +59,10 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         found.ok_or_else(|| format!("unknown type (known: {})", TYPES.map(|(name, _)| name).join(", ")))
     })?;
     let addresses = options.take_all("address");
-    let addresses = addresses.iter().flat_map(|text| text.split(',')).map(|text| {
-        text.parse::<IpAddr>().map_err(|_| format!("option address={text:?}: write an IPv4 or IPv6 address"))
-    });
+    let addresses = addresses
+        .iter()
+        .flat_map(|text| text.split(','))
+        .map(|text| text.parse::<IpAddr>().map_err(|_| "option address: write an IPv4 or IPv6 address".to_owned()));
     let addresses = addresses.collect::<std::result::Result<Vec<_>, _>>()?;
     match record {
         Some((kind, record)) if !matches!(record, TYPE::A | TYPE::AAAA) && server.is_none() => {
@@ -85,7 +86,7 @@ fn parse(target: &str) -> std::result::Result<String, String> {
     };
     match labels.len() <= 253 && labels.split('.').all(is_label) {
         true => Ok(name.to_owned()),
-        false => Err(format!("{name:?} is no name to resolve, as in dns:example.org")),
+        false => Err("the target is not a name to resolve, as in dns:example.org".to_owned()),
     }
 }
 

@@ -271,11 +271,11 @@ fn a_silent_server_is_asked_again_and_is_a_failure_before_the_deadline() {
 #[test]
 fn wrong_options_are_named() {
     for (pairs, expected) in [
-        (vec![("type", "B")], "option type=\"B\": unknown type (known: A, AAAA, "),
+        (vec![("type", "B")], "option type: unknown type (known: A, AAAA, "),
         (vec![("type", "MX")], "type=MX needs a server="),
-        (vec![("address", "x")], "option address=\"x\": write an IPv4 or IPv6 address"),
+        (vec![("address", "x")], "option address: write an IPv4 or IPv6 address"),
         (vec![("type", "A"), ("address", "::1")], "a record of type A cannot hold the address"),
-        (vec![("server", "ns:x")], "option server=\"ns:x\": write an address"),
+        (vec![("server", "ns:x")], "option server: write an address"),
     ] {
         let Err(error) = build("shop.test", &mut Options::of(&pairs)) else { panic!("{pairs:?}") };
         assert!(error.starts_with(expected), "{error}");

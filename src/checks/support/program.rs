@@ -1,5 +1,6 @@
 //! A program that a check runs: what it is started with, and what it said by its end.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -44,8 +45,8 @@ impl Program {
         let program = Program::at(Path::new(path))?;
         let args = options.take_all(ARGS.name());
         let args = arguments(&args);
-        if let Some(argument) = args.iter().find(|argument| is_flag_with_value(argument)) {
-            options.note(format!("args: {argument:?} is one argument: two have a comma between them, as in -w,5"));
+        if args.iter().any(|argument| is_flag_with_value(argument)) {
+            options.note("args: a flag and its value are one argument: two have a comma between them, as in -w,5");
         }
         Ok(Program {
             args,
@@ -73,6 +74,9 @@ impl Program {
             return Finding::error(format!("{} is not run, because {why}", self.path.display()));
         }
         let mut command = Command::new(&self.path);
+        std::env::vars_os().filter(|(name, _)| is_ours_alone(name)).for_each(|(name, _)| {
+            command.env_remove(name);
+        });
         command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);
@@ -120,6 +124,15 @@ impl Program {
     }
 }
 
+/// Whether a variable is not for programs: our settings, which hold what all other checks sign in with, and what a service
+/// manager says to us.
+fn is_ours_alone(name: &OsStr) -> bool {
+    const NAMES: [&str; 3] = ["HEALTHCHECKS", "GUNICORN_CMD_ARGS", "NOTIFY_SOCKET"];
+    const BEGINNINGS: [&str; 3] = ["HOSPITAL_", "LISTEN_", "WATCHDOG_"];
+    let name = name.as_encoded_bytes();
+    NAMES.iter().any(|own| name == own.as_bytes()) || BEGINNINGS.iter().any(|own| name.starts_with(own.as_bytes()))
+}
+
 /// How long before the round gives up on it the program is killed: by then it is gone, and the reason is known.
 fn time_to_kill(limit: Duration) -> Duration {
     (limit / 20).min(Duration::from_millis(50))
@@ -135,15 +148,15 @@ fn spoken(duration: Duration) -> humantime::FormattedDuration {
 /// The absolute path, if there is a program that we may run.
 fn executable(path: &Path) -> Result<PathBuf, String> {
     if path.components().count() < 2 {
-        return Err(format!("{path:?} is not the path of a program, as in exec:/usr/lib/nagios/plugins/check_load"));
+        return Err("the target is not the path of a program, as in exec:/usr/lib/nagios/plugins/check_load".to_owned());
     }
-    let found = path.metadata().map_err(|error| format!("{path:?} cannot be run: {error}"))?;
+    let found = path.metadata().map_err(|error| format!("the program cannot be run: {error}"))?;
     if !found.is_file() {
-        return Err(format!("{path:?} cannot be run: it is not a file"));
+        return Err("the program cannot be run: it is not a file".to_owned());
     }
     filesystem::may_execute(path)
-        .map_err(|error| format!("{path:?} cannot be run: {error}: is it executable (chmod +x) for this user?"))?;
-    std::path::absolute(path).map_err(|error| format!("{path:?} has no absolute path: {error}"))
+        .map_err(|error| format!("the program cannot be run: {error}: is it executable (chmod +x) for this user?"))?;
+    std::path::absolute(path).map_err(|error| format!("the program has no absolute path: {error}"))
 }
 
 /// A single value is a list with commas (`\,` for a comma in an argument); several values are one argument each.

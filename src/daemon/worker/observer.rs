@@ -43,7 +43,7 @@ impl Observer for ScoreboardObserver {
     fn saw_maintenance(&self, reason: Option<&str>) {
         if self.scoreboard.note_maintenance(reason.is_some()) {
             match reason {
-                Some(reason) => tracing::info!("maintenance begins, /readyz fails: {}", one_line(reason)),
+                Some(reason) => tracing::info!("maintenance begins, /readyz fails: {reason}"),
                 None => tracing::info!("maintenance ends, /readyz is about the checks again"),
             }
         }
