@@ -182,6 +182,6 @@ pub fn run(suite: Suite, limit: Duration) -> Report {
 /// What the expansion of [`#[healthcheck]`](healthcheck) refers to. Not part of the public interface.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::functions::as_test::run_as_test;
+    pub use crate::round::as_test::run_as_test;
     pub use inventory;
 }

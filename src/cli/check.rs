@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::interrupt::Interrupts;
-use super::live::{Live, Shown};
-use super::{print, unittest};
+use super::live::{self, Live, Shown};
+use super::print;
 use crate::collect::{Sources, without_secrets};
 use crate::config::Given;
 use crate::error::Error;
@@ -23,10 +23,10 @@ use crate::round::{MOST_AT_ONCE, Runner};
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 all is well, 1 a check failed, 2 a wrong name or flag, \
                         5 refused for safety; with --format nagios those of a plugin (0 ok, 1 warning, 2 critical, 3 unknown).")]
-pub(super) struct Flags {
+pub(super) struct CheckFlags {
     #[command(flatten)]
     pub(super) selection: Selection,
-    /// Say the name of each check with what it came to; with --format, say more of each
+    /// Print the name of each check with its outcome; with --format, print more about each
     #[arg(short, long)]
     verbose: bool,
     /// Write the report to standard output in this format, instead of the one for people
@@ -36,9 +36,9 @@ pub(super) struct Flags {
     #[arg(long)]
     failfast: bool,
     /// Give no check more time than this
-    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_some)]
     timeout: Option<Duration>,
-    /// Run so many checks at once at most
+    /// Run at most this many checks at once
     #[arg(short, long, value_name = "N", default_value_t = MOST_AT_ONCE as u32, value_parser = clap::value_parser!(u32).range(1..=MOST_AT_ONCE as i64))]
     jobs: u32,
 }
@@ -92,15 +92,8 @@ impl Selection {
     }
 }
 
-fn some_time(text: &str) -> Result<Duration, String> {
-    match duration::parse(text)? {
-        Duration::ZERO => Err("a check needs some time".to_owned()),
-        time => Ok(time),
-    }
-}
-
 /// Runs the checks and reports.
-pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
+pub(super) fn run(flags: &CheckFlags, given: &Given) -> Result<ExitCode, Error> {
     descriptors::close_all_on_exec().map_err(|error| Error::Boot(format!("cannot tidy up descriptors: {error}")))?;
     let suite = match flags.selection.read(given).and_then(|sources| flags.selection.select(&sources)) {
         Ok(suite) => suite,
@@ -113,7 +106,7 @@ pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
     let elapsed = began.elapsed();
 
     let Some(format) = flags.format else {
-        unittest::report(&report, elapsed);
+        live::report(&report, elapsed);
         return Ok(ExitCode::from(render::exit_code(&report)));
     };
     let mut text = Vec::new();
@@ -138,7 +131,7 @@ fn refuse(error: Error, format: Option<&Format>) -> Result<ExitCode, Error> {
 }
 
 /// Runs one round and shows each outcome when it arrives.
-fn watch(suite: Suite, flags: &Flags, interrupts: &Interrupts) -> Report {
+fn watch(suite: Suite, flags: &CheckFlags, interrupts: &Interrupts) -> Report {
     let shown = match (flags.format, flags.verbose) {
         (Some(_), _) => Shown::Nothing,
         (None, false) => Shown::Dot,

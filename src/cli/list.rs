@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::model::check::Check;
 
 #[derive(Debug, Args)]
-pub(super) struct Flags {
+pub(super) struct ListFlags {
     #[command(flatten)]
     selection: Selection,
     /// Show the options of each check too, with the defaults of those that are not given
@@ -25,7 +25,7 @@ pub(super) struct Flags {
 }
 
 #[derive(Serialize)]
-struct Row<'a> {
+struct Listed<'a> {
     id: &'a str,
     title: &'a str,
     kind: &'a str,
@@ -36,10 +36,10 @@ struct Row<'a> {
     origin: &'a str,
 }
 
-impl<'a> Row<'a> {
-    fn of(check: &'a Check, verbose: bool) -> Row<'a> {
+impl<'a> Listed<'a> {
+    fn of(check: &'a Check, verbose: bool) -> Listed<'a> {
         let options = check.options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        Row {
+        Listed {
             id: &check.id,
             title: &check.title,
             kind: check.kind,
@@ -52,10 +52,10 @@ impl<'a> Row<'a> {
 }
 
 /// Shows the selected checks.
-pub(super) fn run(flags: &Flags, given: &Given) -> Result<ExitCode, Error> {
+pub(super) fn run(flags: &ListFlags, given: &Given) -> Result<ExitCode, Error> {
     let sources = flags.selection.read(given)?;
     let suite = flags.selection.select(&sources)?;
-    let rows: Vec<Row<'_>> = suite.checks().iter().map(|check| Row::of(check, flags.verbose)).collect();
+    let rows: Vec<Listed<'_>> = suite.checks().iter().map(|check| Listed::of(check, flags.verbose)).collect();
     if flags.json {
         let json = serde_json::to_string_pretty(&rows).expect("writing plain structs to memory cannot fail");
         print(format!("{json}\n"))?;
@@ -72,9 +72,9 @@ fn paragraph(notes: &[String]) -> String {
     if notes.is_empty() { String::new() } else { lines.collect::<String>() + "\n" }
 }
 
-fn table(rows: &[Row<'_>], verbose: bool) -> String {
+fn table(rows: &[Listed<'_>], verbose: bool) -> String {
     let pair = |(name, value): (&&str, &&str)| format!("{name}={value}");
-    let options = |row: &Row<'_>| row.options.iter().flatten().map(pair).collect::<Vec<_>>();
+    let options = |row: &Listed<'_>| row.options.iter().flatten().map(pair).collect::<Vec<_>>();
     let head = ["ID", "TITLE", "KIND", "TAGS", "TIMEOUT", "ORIGIN", "OPTIONS"].map(str::to_owned);
     let cells = rows.iter().map(|row| {
         let [id, title, kind, origin] = [row.id, row.title, row.kind, row.origin].map(str::to_owned);

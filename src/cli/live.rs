@@ -1,4 +1,5 @@
-//! Progress while checks run: dots or lines, and on a terminal which checks are running and for how long.
+//! What people see of a round: dots or lines while it runs, on a terminal also which checks are running and for how long,
+//! and the report below.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use console::{Style, Term};
 
 use super::unittest;
 use crate::model::check::Status;
-use crate::model::report::Outcome;
+use crate::model::report::{Outcome, Report};
 use crate::os::descriptors;
 use crate::round::Round;
 
@@ -125,6 +126,13 @@ impl Live {
     }
 }
 
+/// Writes everything below the dots.
+pub(super) fn report(report: &Report, elapsed: Duration) {
+    say(&unittest::body(report, elapsed));
+    let style = style(if report.passes() { Status::Pass } else { Status::Fail });
+    say(&format!("{}\n", style.apply_to(unittest::verdict(report))));
+}
+
 /// Moves the cursor below the progress for whoever writes next, unless the terminal is stopped.
 pub(super) fn leave() {
     if console::user_attended_stderr() {
@@ -133,7 +141,7 @@ pub(super) fn leave() {
 }
 
 /// The style of a status, if standard error is a terminal and NO_COLOR is not set.
-pub(super) fn style(status: Status) -> Style {
+fn style(status: Status) -> Style {
     let style = Style::new().for_stderr();
     match status {
         Status::Pass => style.green(),

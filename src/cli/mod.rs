@@ -32,11 +32,11 @@ pub(crate) struct Invocation {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Answer HTTP requests with the report of the healthchecks
-    Serve(Box<serve::Flags>),
+    Serve(Box<serve::ServeFlags>),
     /// Run the healthchecks once and report
-    Check(check::Flags),
+    Check(check::CheckFlags),
     /// Show which healthchecks would run
-    List(list::Flags),
+    List(list::ListFlags),
 }
 
 /// Does what the command line says.

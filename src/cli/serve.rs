@@ -6,7 +6,7 @@ use clap::{ArgMatches, Args, Command};
 
 use super::{advice, parse, print};
 use crate::config::{Given, Resolved, Settings, one_line};
-use crate::daemon::generation::Plan;
+use crate::daemon::generation::GenerationConfig;
 use crate::daemon::master::{Ended, Master};
 use crate::daemon::{logging, worker};
 use crate::error::Error;
@@ -15,7 +15,7 @@ use crate::os::process;
 #[derive(Debug, Args)]
 #[command(after_help = "Each setting --foo-bar can also be given as the variable HOSPITAL_FOO_BAR; \
                         WEB_CONCURRENCY sets --workers and PORT sets --port.")]
-pub(super) struct Flags {
+pub(super) struct ServeFlags {
     /// The checks to serve, as dotted paths, scheme:target, or files; HEALTHCHECKS unless given
     names: Vec<String>,
     /// Show every setting with its source, then exit
@@ -29,7 +29,7 @@ pub(super) struct Flags {
 }
 
 /// Serves until the end, or only shows or validates the configuration.
-pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &Flags) -> Result<ExitCode, Error> {
+pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &ServeFlags) -> Result<ExitCode, Error> {
     if let Some(advice) = advice::on_names(&flags.names) {
         return Err(Error::Usage(advice));
     }
@@ -40,32 +40,28 @@ pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &F
     let configuration = resolve(&given, &command, matches)?.into_configuration()?;
     // It is as large as what it parsed.
     drop(command);
-    if let Some(directory) = &configuration.settings.process.chdir {
-        std::env::set_current_dir(directory)
-            .map_err(|error| Error::Usage(format!("--chdir {}: {error}", directory.display())))?;
-    }
-    let plan = Plan::make(configuration)?;
+    let config = GenerationConfig::make(configuration, &given.directory)?;
     if flags.check_config {
-        let doubts = plan.configuration.unheeded.iter().chain(plan.sources.notes()).map(|line| format!("{line}\n"));
+        let doubts = config.configuration.unheeded.iter().chain(config.sources.notes()).map(|line| format!("{line}\n"));
         print(doubts.chain(["the configuration is good\n".to_owned()]).collect::<String>())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let settings = &plan.configuration.settings;
+    let settings = &config.configuration.settings;
     process::set_umask(settings.process.umask);
-    logging::init(settings.error_log(), settings.log.log_level, settings.log.log_format, plan.identity.owner())?;
-    logging::init_access(settings.log.access_logfile.as_deref(), plan.identity.owner())?;
-    plan.warn();
-    match Master::start(plan, given, replan)?.run() {
+    logging::init(settings.error_log(), settings.log.log_level, settings.log.log_format, config.identity.owner())?;
+    logging::init_access(settings.log.access_logfile.as_deref(), config.identity.owner())?;
+    config.warn();
+    match Master::start(config, given, reload)?.run() {
         Ok(Ended::Stopped(code)) => Ok(ExitCode::from(code)),
         Ok(Ended::Forked(context)) => worker::run(*context),
         Err(error) => Err(Error::Boot(format!("the master cannot wait: {error}"))),
     }
 }
 
-/// Makes a plan from the same command line, for a reload.
-fn replan(given: &Given) -> Result<Plan, Error> {
+/// Makes a configuration from the same command line, for a reload.
+fn reload(given: &Given) -> Result<GenerationConfig, Error> {
     let (command, matches) = parse(given).map_err(|error| Error::Usage(one_line(&error)))?;
-    Plan::make(resolve(given, &command, matches)?.into_configuration()?)
+    GenerationConfig::make(resolve(given, &command, matches)?.into_configuration()?, &given.directory)
 }
 
 fn resolve<'a>(given: &Given, command: &'a Command, mut matches: ArgMatches) -> Result<Resolved<'a>, Error> {

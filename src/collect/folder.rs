@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::spec::Spec;
-use super::{Collector, Found, file};
+use super::{CollectedCheck, Collector, file};
 use crate::checks::support::ownership;
 use crate::checks::{self, Options};
 use crate::error::Error;
@@ -92,7 +92,7 @@ fn part(path: &Path, metadata: &Metadata, collector: &mut Collector<'_>) -> Resu
         options: Options::default(),
     };
     let (check, _) = spec.build().map_err(failed)?;
-    collector.found.push(Found { check, from: path.display().to_string(), registered: false });
+    collector.found.push(CollectedCheck { check, from: path.display().to_string(), registered: false });
     Ok(())
 }
 

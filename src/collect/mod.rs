@@ -48,7 +48,7 @@ pub fn collect<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Suite, Error>
 
 /// A check, and where it was found.
 #[derive(Debug)]
-struct Found {
+struct CollectedCheck {
     check: Check,
     /// The name, or the place in a file, that it came from.
     from: String,
@@ -59,7 +59,7 @@ struct Found {
 /// What is gathered while names are read.
 struct Collector<'a> {
     origin: &'a str,
-    found: Vec<Found>,
+    found: Vec<CollectedCheck>,
     stamps: Vec<Stamp>,
     notes: Vec<String>,
 }
@@ -104,7 +104,7 @@ impl Collector<'_> {
             )));
         }
         if !registered.is_empty() {
-            let found = |check| Found { check, from: name.to_owned(), registered: true };
+            let found = |check| CollectedCheck { check, from: name.to_owned(), registered: true };
             self.found.extend(registered.into_iter().map(found));
             return Ok(());
         }
@@ -136,7 +136,7 @@ impl Collector<'_> {
         let veiled = |text: &str| user.iter().fold(text.to_owned(), |text, user| text.replace(user, "***"));
         let (check, notes) = spec.build().map_err(|error| self.wrong(&veiled(&from), &veiled(&error)))?;
         self.notes.extend(notes.iter().map(|note| format!("{from}: {note}")));
-        self.found.push(Found { check, from, registered: false });
+        self.found.push(CollectedCheck { check, from, registered: false });
         Ok(())
     }
 
@@ -210,9 +210,9 @@ fn is_host_and_port(name: &str) -> bool {
 }
 
 /// The checks, if their ids are unique. A registered check that several paths collect is one check.
-fn unique(found: Vec<Found>) -> Result<Suite, Error> {
+fn unique(found: Vec<CollectedCheck>) -> Result<Suite, Error> {
     let mut first: HashMap<String, (String, bool)> = HashMap::new();
-    for Found { check, from, registered } in &found {
+    for CollectedCheck { check, from, registered } in &found {
         match first.insert(check.id.clone(), (from.clone(), *registered)) {
             Some((before, was_registered)) if !(was_registered && *registered) => {
                 return Err(Error::Usage(format!(
@@ -224,7 +224,7 @@ fn unique(found: Vec<Found>) -> Result<Suite, Error> {
             Some(_) | None => {}
         }
     }
-    Ok(found.into_iter().map(|Found { check, from, .. }| Arc::new(Check { origin: from, ..check })).collect())
+    Ok(found.into_iter().map(|CollectedCheck { check, from, .. }| Arc::new(Check { origin: from, ..check })).collect())
 }
 
 #[cfg(test)]

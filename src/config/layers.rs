@@ -50,7 +50,7 @@ pub(crate) struct Configuration {
     pub(crate) origin: &'static str,
     /// Variables that the workers get in addition to the environment.
     pub(crate) environment: Vec<(String, String)>,
-    /// A sentence for each variable that looks like a setting but is none.
+    /// A sentence for each variable that looks like a setting and is not one.
     pub(crate) unheeded: Vec<String>,
 }
 
@@ -268,7 +268,7 @@ impl Layer {
             if settable(command, subcommand).any(|arg| arg.get_id() == key.as_str()) {
                 layer.set(command, subcommand, &key, variable, value)?;
             } else {
-                layer.unheeded.push(format!("{variable} is no setting"));
+                layer.unheeded.push(format!("{variable} is not a setting"));
             }
         }
         Ok(layer)

@@ -1,6 +1,7 @@
 //! Environment, env-file and flags → one validated, immutable configuration.
 
 pub(crate) mod address;
+pub(crate) mod identity;
 mod layers;
 mod settings;
 mod values;

@@ -1,5 +1,6 @@
 //! The settings of the daemon: one field, one flag `--foo-bar`, one variable `HOSPITAL_FOO_BAR`.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,8 +8,9 @@ use clap::Args;
 use hospital_http::MOST_FIELDS;
 
 use super::address::{self, Address, DEFAULT_PORT};
-use super::values::{AccessFormat, Details, LogFormat, LogLevel, mask, prefix, some_time, variable};
+use super::values::{AccessFormat, Details, LogFormat, LogLevel, mask, prefix, variable};
 use crate::model::duration;
+use crate::os::filesystem::absolute;
 
 /// Everything that can be set, validated. `docs/SETTINGS.md` is compared with it by a test.
 #[derive(Clone, Debug, Args)]
@@ -55,13 +57,13 @@ pub(crate) struct Workers {
     /// How many workers to keep
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MOST_WORKERS as i64))]
     pub(crate) workers: u16,
-    /// Connections that one worker keeps open at most
+    /// The most connections that one worker keeps open
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) worker_connections: u32,
-    /// A worker retires after so many requests; 0: never
+    /// Replace a worker after this many requests; 0: never
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) max_requests: u64,
-    /// Up to so many requests more, different from worker to worker
+    /// Add up to this many requests, different for each worker
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) max_requests_jitter: u64,
 }
@@ -70,7 +72,7 @@ pub(crate) struct Workers {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Times")]
 pub(crate) struct Times {
-    /// A worker that is busy for so long without a pause is taken for hung and replaced; 0: never
+    /// Replace a worker that has been busy for this long without a pause; 0: never
     #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     pub(crate) timeout: Duration,
     /// How long a worker may take to finish when it is told to
@@ -80,10 +82,10 @@ pub(crate) struct Times {
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse)]
     pub(crate) drain_delay: Duration,
     /// How long a round of checks may take in all
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse_some)]
     pub(crate) request_timeout: Duration,
     /// How long a client may take to send the head of a request
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse_some)]
     pub(crate) header_timeout: Duration,
     /// How long an idle connection is kept for the next request
     #[arg(long, value_name = "TIME", default_value = "75s", value_parser = duration::parse)]
@@ -127,13 +129,13 @@ pub(crate) struct Process {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Log")]
 pub(crate) struct Log {
-    /// Log each answer to this file, or with "-" to standard output; USR1 opens it anew
+    /// Log each answer to this file, or with "-" to standard output; USR1 reopens it
     #[arg(long, value_name = "FILE")]
     pub(crate) access_logfile: Option<PathBuf>,
     /// How a line of the access log looks
     #[arg(long, value_name = "FORMAT", default_value = "combined")]
     pub(crate) access_logformat: AccessFormat,
-    /// Log to this file instead of standard error, which is "-"; USR1 opens it anew
+    /// Log to this file instead of standard error, which is "-"; USR1 reopens it
     #[arg(long, aliases = ["log-file", "log-output"], value_name = "FILE")]
     pub(crate) error_logfile: Option<PathBuf>,
     /// The least important lines to log
@@ -197,13 +199,19 @@ impl Settings {
         self.log.error_logfile.as_deref().filter(|path| *path != Path::new("-"))
     }
 
-    /// What a reload does not change: the name, the value as it is shown, and what does change it.
-    pub(crate) fn fixed(&self) -> [(String, &'static str); 9] {
+    /// What a reload does not change: the name, the value as it is shown, and what does change it. Two values are shown
+    /// alike when they name the same.
+    pub(crate) fn fixed(&self) -> [(String, &'static str); 8] {
         const RESTART: &str = "a restart";
         const UPGRADE: &str = "a restart or an upgrade (USR2)";
-        let addresses: Vec<_> = self.addresses().iter().map(ToString::to_string).collect();
+        let mut addresses: Vec<_> = self.addresses().into_iter().map(|address| named(address).to_string()).collect();
+        addresses.sort();
         let (sockets, process, log) = (&self.sockets, &self.process, &self.log);
-        let path = |path: Option<&Path>, none: &str| path.map_or(none.into(), |path| path.display().to_string());
+        let path = |path: Option<&Path>, none: &str| match path {
+            None => none.to_owned(),
+            Some(path) if path == Path::new("-") => "-".to_owned(),
+            Some(path) => absolute(path).display().to_string(),
+        };
         let notified = process.notify_fd.map_or("none".into(), |fd| fd.to_string());
         let error_log = path(self.error_log(), "standard error");
         [
@@ -214,7 +222,6 @@ impl Settings {
             (format!("the access log {}", path(log.access_logfile.as_deref(), "none")), UPGRADE),
             (format!("the pidfile {}", path(process.pid.as_deref(), "none")), UPGRADE),
             (format!("the umask {:03o}", process.umask), UPGRADE),
-            (format!("the directory {}", path(process.chdir.as_deref(), "of the start")), UPGRADE),
             (format!("the master's name {}", process.name), UPGRADE),
         ]
     }
@@ -225,5 +232,16 @@ impl Settings {
         let range = self.fleet.max_requests_jitter.saturating_add(1);
         let spread = u64::from(pid).wrapping_mul(0x9E37_79B9_7F4A_7C15) % range;
         (self.fleet.max_requests > 0).then_some(self.fleet.max_requests.saturating_add(spread))
+    }
+}
+
+/// The same address, however it was written.
+fn named(address: Address) -> Address {
+    match address {
+        Address::Unix(path) => Address::Unix(absolute(&path)),
+        Address::Tcp { host, port } => {
+            Address::Tcp { host: host.parse().map_or(host, |ip: IpAddr| ip.to_string()), port }
+        }
+        Address::Abstract(_) | Address::Fd(_) => address,
     }
 }

@@ -1,10 +1,6 @@
 //! Values as people write them: durations, masks, variables, levels.
 
-use std::time::Duration;
-
 use clap::ValueEnum;
-
-use crate::model::duration;
 
 /// How important a log line has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -48,17 +44,6 @@ pub(crate) enum Details {
     Never,
     /// Whoever has the token.
     Token,
-}
-
-/// Reads a time that must be longer than zero.
-pub(super) fn some_time(text: &str) -> Result<Duration, String> {
-    duration::parse(text).and_then(|time| {
-        if time.is_zero() {
-            Err("it has to be longer than 0, or nothing could ever be in time".to_owned())
-        } else {
-            Ok(time)
-        }
-    })
 }
 
 /// Reads an octal mask such as `022`.

@@ -1,36 +1,79 @@
 //! What a generation of workers is made of.
 
-use std::path::Path;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::collect::Sources;
+use crate::config::identity::identity;
 use crate::config::{Configuration, Details, Settings};
 use crate::endpoint::Disclosure;
 use crate::error::Error;
-use crate::os::filesystem::read_file;
+use crate::os::filesystem::{enter, open_directory, read_file};
 use crate::os::identity::Identity;
 
 /// A configuration that was checked for everything that can be wrong with it, before it is used.
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct GenerationConfig {
     pub(crate) configuration: Configuration,
     pub(crate) sources: Sources,
     pub(crate) identity: Identity,
     pub(crate) disclosure: Disclosure,
+    directory: Directory,
 }
 
-impl Plan {
-    /// Looks up the user, collects the checks and reads the token.
+/// Where relative paths begin.
+#[derive(Clone, Debug)]
+enum Directory {
+    /// Where the process was started.
+    Start(PathBuf),
+    /// The one that `--chdir` names, or its link led to when this generation was made.
+    Chosen(Arc<File>),
+}
+
+impl GenerationConfig {
+    /// Changes the directory, looks up the user, collects the checks and reads the token. `start` is the directory in
+    /// which the process was started.
     ///
     /// # Errors
     ///
     /// The first thing that is wrong.
-    pub(crate) fn make(configuration: Configuration) -> Result<Plan, Error> {
+    pub(crate) fn make(configuration: Configuration, start: &Path) -> Result<GenerationConfig, Error> {
         let settings = &configuration.settings;
-        let identity = Identity::resolve(settings.process.user.as_deref(), settings.process.group.as_deref())
-            .map_err(Error::Usage)?;
-        let sources = Sources::read(&configuration.names, configuration.origin)?;
+        let directory = match &settings.process.chdir {
+            None => {
+                let directory = Directory::Start(start.to_owned());
+                // We are there already, unless a former generation had another one.
+                let _ = directory.enter();
+                directory
+            }
+            Some(path) => open_directory(&start.join(path))
+                .map(|directory| Directory::Chosen(Arc::new(directory)))
+                .and_then(|directory| directory.enter().map(|()| directory))
+                .map_err(|error| Error::Usage(format!("--chdir {}: {error}", path.display())))?,
+        };
+        let (user, group) = (settings.process.user.as_deref(), settings.process.group.as_deref());
+        let identity = identity(user, group)?;
+        let flags = [("--user", user), ("--group", group)];
+        let flags: Vec<_> = flags.iter().filter_map(|(flag, name)| Some(format!("{flag} {}", (*name)?))).collect();
+        let flags = flags.join(" ");
+        // With the rights of those who will run them and read them again: what only root can read would be good here
+        // and an error there.
+        let sources = identity
+            .act(|| Sources::read(&configuration.names, configuration.origin))
+            .map_err(|error| Error::Boot(format!("{flags}: {error}")))?
+            .map_err(|error| match error {
+                Error::Usage(text) if !flags.is_empty() => Error::Usage(format!("{text} (read as {flags})")),
+                error => error,
+            })?;
         let disclosure = disclosure(settings)?;
-        Ok(Plan { configuration, sources, identity, disclosure })
+        Ok(GenerationConfig { configuration, sources, identity, disclosure, directory })
+    }
+
+    /// Goes where the paths of this generation begin: a later one may have taken the process elsewhere.
+    pub(crate) fn enter(&self) -> io::Result<()> {
+        self.directory.enter()
     }
 
     /// Logs what is good and yet looks like a mistake.
@@ -38,6 +81,15 @@ impl Plan {
         self.configuration.warn_of_unheeded();
         for note in self.sources.notes() {
             tracing::warn!("{note}");
+        }
+    }
+}
+
+impl Directory {
+    fn enter(&self) -> io::Result<()> {
+        match self {
+            Directory::Start(path) => std::env::set_current_dir(path),
+            Directory::Chosen(directory) => enter(directory),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The daemon: a master that forks, and workers that serve.
 
 pub(crate) mod generation;
-#[allow(unsafe_code)]
 pub(crate) mod listen;
 pub(crate) mod logging;
 pub(crate) mod master;

@@ -11,7 +11,7 @@ use crate::model::check::{Finding, Reason};
 /// - `Result<(), E>` with any other error, `Box<dyn Error>` or text: an `Err` counts as `error`, as with `?`.
 #[diagnostic::on_unimplemented(
     message = "a healthcheck cannot return `{Self}`",
-    label = "this is no answer of a healthcheck",
+    label = "this is not an answer of a healthcheck",
     note = "return `()`, `hospital::Result`, or `Result<(), E>` where E is an error, `Box<dyn Error>` or a `String`"
 )]
 pub trait Answer {

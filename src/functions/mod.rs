@@ -1,5 +1,4 @@
-//! Healthchecks that are functions: what they may answer, how they register, and how cargo runs them as tests.
+//! Healthchecks that are functions: what they may answer, and how they register.
 
 pub(crate) mod answer;
-pub(crate) mod as_test;
 pub(crate) mod registry;

@@ -16,6 +16,14 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write a time as 30, 30s, 500ms or 2m; a bare number is seconds".to_owned())
 }
 
+/// Reads a time that must be longer than zero.
+pub(crate) fn parse_some(text: &str) -> Result<Duration, String> {
+    match parse(text)? {
+        Duration::ZERO => Err("it has to be longer than 0, or nothing could ever be in time".to_owned()),
+        time => Ok(time),
+    }
+}
+
 /// A duration as a person says it: in seconds from one second on, else in milliseconds.
 pub(crate) fn spoken(duration: Duration) -> String {
     let shown = match duration.as_secs() {

@@ -3,6 +3,7 @@
 pub mod amount;
 pub mod check;
 pub(crate) mod duration;
+pub(crate) mod host;
 pub(crate) mod id;
 pub(crate) mod panics;
 pub mod perfdata;

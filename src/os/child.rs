@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
-use super::descriptors::{set_nonblocking, wait_readable};
+use super::descriptors::{retry, set_nonblocking};
 use super::pidfd::PidFd;
 use super::signals;
 use super::tree::{self, MARKER, Mark};
@@ -97,9 +97,7 @@ fn follow(root: i32, outputs: &mut Outputs, bounds: Bounds) -> io::Result<Limit>
     let process = PidFd::open(root)?;
     outputs.prepare()?;
     loop {
-        let mut awaited = outputs.open();
-        awaited.push(process.as_fd());
-        wait_readable(&awaited, Some(bounds.deadline))?;
+        process.wait_with(outputs.open(), bounds.deadline)?;
         // Asked before the outputs are read: if it has ended by now, all that it printed is in them.
         let has_ended = process.has_ended();
         outputs.read();
@@ -168,7 +166,7 @@ impl Output {
     fn read(&mut self) -> bool {
         let mut buffer = [0; 16 * 1024];
         let Some(pipe) = &mut self.pipe else { return false };
-        match pipe.read(&mut buffer) {
+        match retry(|| pipe.read(&mut buffer)) {
             Ok(0) => self.pipe = None,
             Ok(length) => {
                 self.total += length;
@@ -176,7 +174,7 @@ impl Output {
                 self.kept.extend_from_slice(&buffer[..length.min(room)]);
                 return true;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock || error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // A pipe that cannot be read will give nothing more.
             Err(_) => self.pipe = None,
         }

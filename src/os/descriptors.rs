@@ -11,6 +11,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::signals::undisturbed;
 
+/// Makes a call again for as long as signals interrupt it.
+pub(crate) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 /// Waits until one of the descriptors is readable, a signal arrives, or the deadline has passed.
 pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
     let mut fds: Vec<_> = fds.iter().map(|&fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
@@ -185,12 +195,6 @@ pub(crate) fn write_if_ready(out: &impl AsFd, bytes: &[u8]) -> io::Result<usize>
 /// has a handler the write is begun again and again. Where the signal is blocked, the terminal lets it pass.
 pub(crate) fn write_from_background<T>(write: impl FnOnce() -> T) -> T {
     undisturbed(write)
-}
-
-/// Whether standard input is a terminal, which we may lose.
-pub(crate) fn on_terminal() -> bool {
-    use std::io::IsTerminal;
-    io::stdin().is_terminal()
 }
 
 /// How many descriptors this process may have open.

@@ -3,70 +3,100 @@
 use std::ffi::CString;
 use std::io;
 
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::unistd::{self, Gid, Group, Uid, User};
 
-/// The user and group that the workers run as.
-#[derive(Clone, Debug)]
+/// The user and group that the workers run as; by default those that we run as.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Identity {
     user: Option<User>,
     group: Option<Gid>,
 }
 
 impl Identity {
-    /// Looks up a user and a group, each a name or a number. The error is one line.
-    pub(crate) fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Identity, String> {
-        let user = user.map(find_user).transpose()?;
-        let group = group.map(find_group).transpose()?;
-        let changes = user.as_ref().is_some_and(|user| user.uid != Uid::effective())
-            || group.is_some_and(|group| group != Gid::effective());
-        if changes && !Uid::effective().is_root() {
-            return Err("--user and --group need root: start hospital as root, or as that user".to_owned());
-        }
-        Ok(Identity { user, group })
+    /// This user with its group, unless another one is given; `None` leaves ours.
+    pub(crate) fn new(user: Option<User>, group: Option<Gid>) -> Identity {
+        Identity { group: group.or(user.as_ref().map(|user| user.gid)), user }
     }
 
     /// Switches to this user and group, for good.
     pub(crate) fn assume(&self) -> io::Result<()> {
-        if !Uid::effective().is_root() {
-            return Ok(());
-        }
-        let group = self.group.or(self.user.as_ref().map(|user| user.gid));
-        if let (Some(user), Some(group)) = (&self.user, group) {
-            let name = CString::new(user.name.as_str()).map_err(io::Error::other)?;
-            nix::unistd::initgroups(&name, group)?;
-        }
-        if let Some(group) = group {
-            nix::unistd::setgid(group)?;
+        self.take_groups()?;
+        if let Some(group) = self.group {
+            unistd::setgid(group)?;
         }
         if let Some(user) = &self.user {
-            nix::unistd::setuid(user.uid)?;
+            unistd::setuid(user.uid)?;
+        }
+        Ok(())
+    }
+
+    /// Does something with the rights of this user and group, and takes our own back afterwards. Call this while there
+    /// is one thread.
+    pub(crate) fn act<T>(&self, act: impl FnOnce() -> T) -> io::Result<T> {
+        if self.group.is_none() {
+            return Ok(act());
+        }
+        let own = Own { groups: unistd::getgroups()?, group: Gid::effective(), user: Uid::effective() };
+        if let Err(error) = self.take_groups() {
+            // Nothing has changed, and without the right to change groups nothing could be restored.
+            std::mem::forget(own);
+            return Err(error);
+        }
+        if let Some(group) = self.group {
+            unistd::setegid(group)?;
+        }
+        if let Some(user) = &self.user {
+            unistd::seteuid(user.uid)?;
+        }
+        Ok(act())
+    }
+
+    /// The supplementary groups of the user. Where only a group is given, there are none: those of root stay with root.
+    fn take_groups(&self) -> io::Result<()> {
+        match (&self.user, self.group) {
+            (Some(user), Some(group)) => {
+                let name = CString::new(user.name.as_str()).map_err(io::Error::other)?;
+                unistd::initgroups(&name, group)?;
+            }
+            (None, Some(_)) => unistd::setgroups(&[])?,
+            (_, None) => {}
         }
         Ok(())
     }
 
     /// The user and group that own the files which the workers must be able to use.
     pub(crate) fn owner(&self) -> (Option<u32>, Option<u32>) {
-        let group = self.group.or(self.user.as_ref().map(|user| user.gid));
-        (self.user.as_ref().map(|user| user.uid.as_raw()), group.map(Gid::as_raw))
+        (self.user.as_ref().map(|user| user.uid.as_raw()), self.group.map(Gid::as_raw))
+    }
+}
+
+/// What we were before we acted as another.
+struct Own {
+    groups: Vec<Gid>,
+    group: Gid,
+    user: Uid,
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // The user first: only root may change groups.
+        let restored = unistd::seteuid(self.user)
+            .and_then(|()| unistd::setegid(self.group))
+            .and_then(|()| unistd::setgroups(&self.groups));
+        // With half of the rights of another nothing may go on.
+        restored.expect("the real user is still ours");
     }
 }
 
 /// The number that means "no change" to the kernel, so nobody can have it.
 const NOBODYS: u32 = u32::MAX;
 
-fn find_user(user: &str) -> Result<User, String> {
-    let found = match user.parse() {
-        // A number needs no entry in the user database: containers often have none.
-        Ok(uid) if uid != NOBODYS => {
-            User::from_uid(Uid::from_raw(uid)).map(|found| found.or_else(|| Some(nameless(uid))))
-        }
-        _ => User::from_name(user),
-    };
-    match found {
-        Ok(Some(user)) => Ok(user),
-        Ok(None) => Err(format!("--user names {user:?}, but there is no such user: see `getent passwd`")),
-        Err(errno) => Err(format!("--user names {user:?}, which cannot be looked up: {errno}")),
-    }
+/// Looks up a user by name or number. A number needs no entry in the user database: containers often have none.
+pub(crate) fn find_user(user: &str) -> io::Result<Option<User>> {
+    Ok(match user.parse() {
+        Ok(uid) if uid != NOBODYS => User::from_uid(Uid::from_raw(uid))?.or_else(|| Some(nameless(uid))),
+        _ => User::from_name(user)?,
+    })
 }
 
 fn nameless(uid: u32) -> User {
@@ -81,18 +111,20 @@ fn nameless(uid: u32) -> User {
     }
 }
 
-fn find_group(group: &str) -> Result<Gid, String> {
-    if let Some(gid) = group.parse().ok().filter(|gid| *gid != NOBODYS) {
-        return Ok(Gid::from_raw(gid));
-    }
-    match Group::from_name(group) {
-        Ok(Some(group)) => Ok(group.gid),
-        Ok(None) => Err(format!("--group names {group:?}, but there is no such group: see `getent group`")),
-        Err(errno) => Err(format!("--group names {group:?}, which cannot be looked up: {errno}")),
+/// Looks up a group by name or number.
+pub(crate) fn find_group(group: &str) -> io::Result<Option<Gid>> {
+    match group.parse() {
+        Ok(gid) if gid != NOBODYS => Ok(Some(Gid::from_raw(gid))),
+        _ => Ok(Group::from_name(group)?.map(|group| group.gid)),
     }
 }
 
 /// The effective user id of this process.
 pub(crate) fn effective_user() -> u32 {
     Uid::effective().as_raw()
+}
+
+/// The effective group id of this process.
+pub(crate) fn effective_group() -> u32 {
+    Gid::effective().as_raw()
 }

@@ -13,6 +13,7 @@ pub(crate) mod process;
 pub(crate) mod procfs;
 pub(crate) mod shared;
 pub(crate) mod signals;
+pub(crate) mod sockets;
 pub(crate) mod stamp;
 pub(crate) mod systemd;
 pub(crate) mod tree;

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{ForkResult, Pid, getpid, getppid};
 
+use super::descriptors::retry;
 use super::{signals, tree};
 
 /// Which side of a fork this is.
@@ -81,17 +82,10 @@ pub(crate) fn send(pid: i32, signal: Signal) -> io::Result<()> {
 /// The next dead child, if there is one: ours, or one that we adopted (as PID 1 we adopt every orphan).
 pub(crate) fn reap() -> Option<(i32, ExitStatus)> {
     let mut status = 0;
-    loop {
-        // SAFETY: status is a live, writable int.
-        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
-        match pid {
-            1.. => return Some((pid, ExitStatus::from_raw(status))),
-            // No child is dead, or there is none at all (ECHILD): nothing to reap either way.
-            0 => return None,
-            _ if Errno::last() == Errno::EINTR => {}
-            _ => return None,
-        }
-    }
+    // SAFETY: status is a live, writable int.
+    let reaped = retry(|| Ok(Errno::result(unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) })?));
+    // 0: no child is dead; an error: there is none at all (ECHILD).
+    reaped.ok().filter(|pid| *pid > 0).map(|pid| (pid, ExitStatus::from_raw(status)))
 }
 
 /// Lets us live on when our parent dies, by whom we were started with [`start_program`].

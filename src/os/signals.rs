@@ -7,18 +7,26 @@ use std::os::unix::net::UnixStream;
 pub(crate) use nix::sys::signal::Signal;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, sigaction, sigprocmask};
 use signal_hook::iterator::backend::SignalDelivery;
-use signal_hook::iterator::exfiltrator::SignalOnly;
+use signal_hook::iterator::exfiltrator::WithRawSiginfo;
 
 /// The signals that a thread raises itself.
 const FAULTS: [Signal; 7] =
     [Signal::SIGABRT, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGSEGV, Signal::SIGSYS, Signal::SIGTRAP];
+
+/// A signal that has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    pub(crate) signal: Signal,
+    /// Whether a process has sent it, and not the kernel.
+    pub(crate) is_sent: bool,
+}
 
 /// The signals that a process handles, in a queue.
 ///
 /// Dropping it leaves handlers that do nothing: these signals are ignored from then on, and an exec resets them to
 /// their defaults. A forked worker relies on both.
 pub(crate) struct Inbox {
-    delivery: SignalDelivery<UnixStream, SignalOnly>,
+    delivery: SignalDelivery<UnixStream, WithRawSiginfo>,
 }
 
 impl Inbox {
@@ -28,12 +36,18 @@ impl Inbox {
         read.set_nonblocking(true)?;
         write.set_nonblocking(true)?;
         let numbers = signals.into_iter().map(|signal| signal as i32);
-        Ok(Inbox { delivery: SignalDelivery::with_pipe(read, write, SignalOnly, numbers)? })
+        Ok(Inbox { delivery: SignalDelivery::with_pipe(read, write, WithRawSiginfo, numbers)? })
     }
 
     /// Takes the signals since the last call; repeated ones count once.
-    pub(crate) fn take(&mut self) -> Vec<Signal> {
-        self.delivery.pending().filter_map(|number| Signal::try_from(number).ok()).collect()
+    pub(crate) fn take(&mut self) -> Vec<Received> {
+        let mut taken = Vec::new();
+        for info in self.delivery.pending() {
+            // Above 0 are the kernel's own reasons: sigaction(2). A terminal's signals are such.
+            let received = |signal| Received { signal, is_sent: info.si_code <= 0 };
+            taken.extend(Signal::try_from(info.si_signo).map(received).ok().filter(|new| !taken.contains(new)));
+        }
+        taken
     }
 }
 

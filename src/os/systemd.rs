@@ -72,9 +72,9 @@ impl Manager {
     }
 
     /// We are shutting down and may take this long, whatever TimeoutStopSec= says.
-    pub(crate) fn stopping(&mut self, status: &str, patience: Duration) {
-        let (status, patience) = (line(status), u64::try_from(patience.as_micros()).unwrap_or(u64::MAX));
-        self.insist(format!("STOPPING=1\nSTATUS={status}\nEXTEND_TIMEOUT_USEC={patience}\n"));
+    pub(crate) fn stopping(&mut self, status: &str, within: Duration) {
+        let (status, within) = (line(status), u64::try_from(within.as_micros()).unwrap_or(u64::MAX));
+        self.insist(format!("STOPPING=1\nSTATUS={status}\nEXTEND_TIMEOUT_USEC={within}\n"));
     }
 
     /// Another process is the master from now on, with this status. It is ready: that ends a reload which has not ended.

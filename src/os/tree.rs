@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::descriptors::{self, wait_readable};
+use super::descriptors;
 use super::pidfd::PidFd;
 use super::process::{self, Forked};
 use super::procfs::{self, Stat};
@@ -153,7 +152,7 @@ fn kill_all_of(is_ours: &dyn Fn(&Stat) -> bool) -> BTreeSet<i32> {
         let patience = Instant::now() + PATIENCE;
         for process in &stopped {
             // A process that hangs in the kernel is found again at the next look.
-            let _ = wait_readable(&[process.as_fd()], Some(patience));
+            let _ = process.wait_with(Vec::new(), patience);
         }
     }
 }

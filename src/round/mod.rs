@@ -5,6 +5,7 @@
 //! later rounds until it has returned. A check that may have killed a worker runs only while no other such check does,
 //! or not at all: see `quarantine`.
 
+pub(crate) mod as_test;
 pub(crate) mod isolation;
 mod pool;
 #[cfg(test)]

@@ -28,6 +28,26 @@ fn an_exec_check_passes_under_a_parent_that_ignores_its_children() {
 }
 
 #[test]
+#[ignore = "needs strace"]
+fn programs_run_and_are_killed_where_a_filter_refuses_pidfd_open() {
+    for error in ["ENOSYS", "EPERM"] {
+        let (late, word) = endless("filtered", "timeout=1s");
+        let inject = format!("inject=pidfd_open:error={error}");
+        let mut command = std::process::Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=pidfd_open", "-e", &inject]);
+        command.args([HOSPITAL, "check", "-v", "exec:/bin/true", &late]);
+        let run = once::run(command);
+        assert!(
+            run.code == Some(1) && run.stderr.contains("/bin/true reports no problem ... ok"),
+            "{error}: {}",
+            run.stderr
+        );
+        assert!(run.stderr.contains("timed out after 1s"), "{error}: {}", run.stderr);
+        eventually("nothing of it is left", || with(&word) == 0);
+    }
+}
+
+#[test]
 fn a_program_is_started_with_no_signal_blocked() {
     // No shell, for some unblock them themselves. It fails, and so says what it has found.
     let checks = [

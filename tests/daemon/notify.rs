@@ -216,6 +216,17 @@ fn the_watchdog_is_not_fed_while_every_worker_is_stopped() {
 }
 
 #[test]
+fn the_watchdog_is_not_fed_while_all_workers_are_paused() {
+    let (server, manager) = Manager::start(&["-w", "2"], &[("WATCHDOG_USEC", "400000")]);
+    manager.hear("WATCHDOG=1");
+    server.signal(Signal::SIGWINCH);
+    eventually("they are gone", || server.workers().is_empty());
+    assert!(!manager.is_fed_within(PERIOD * 2));
+    server.signal(Signal::SIGHUP);
+    manager.hear("WATCHDOG=1");
+}
+
+#[test]
 #[ignore = "needs strace"]
 fn the_watchdog_is_not_fed_while_every_worker_hangs() {
     // The timeout of the workers is longer.

@@ -167,7 +167,35 @@ fn the_umask_is_that_of_every_file_and_the_directory_that_of_every_path() {
     assert_eq!(get(&At::Unix(place.join("socket")), "/").status, 200);
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait(), Some(0));
-    assert!(!place.join("socket").exists() && !place.join("pid").exists(), "both are removed");
+    assert!(std::fs::read_dir(place).expect("it is there").flatten().all(|left| left.file_name() == "log"));
+}
+
+#[test]
+fn nobody_else_can_open_a_pidfile_or_a_lock_and_hold_it() {
+    let launch = Launch::binding(["-m", "0", "-b", "unix:socket", "-p", "pid"]);
+    let (pid, lock) = (launch.path("pid"), launch.path("socket.lock"));
+    // As an earlier version left it.
+    std::fs::write(&pid, "4711\n").expect("the directory is ours");
+    std::fs::set_permissions(&pid, std::fs::Permissions::from_mode(0o666)).expect("it is ours");
+    let directory = pid.parent().expect("it has one").to_owned();
+    let _server = launch.current_dir(&directory).start();
+    for file in [pid, lock] {
+        assert_eq!(std::fs::metadata(&file).expect("it is there").mode() & 0o777, 0o600, "{}", file.display());
+    }
+}
+
+#[test]
+fn a_fifo_in_place_of_the_pidfile_neither_stops_the_end_nor_is_removed() {
+    let launch = Launch::serve::<_, &str>([]);
+    let path = launch.path("pid");
+    let mut server = launch.args(["-p".as_ref(), path.as_os_str()]).start();
+    std::fs::remove_file(&path).expect("it is there");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("the directory is ours");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+    assert!(path.exists());
+    let (code, stderr) = Launch::serve(["-p".as_ref(), path.as_os_str()]).refused();
+    assert!(code == 2 && stderr.contains("it is not a regular file"), "{code}: {stderr}");
 }
 
 #[test]
@@ -281,8 +309,8 @@ fn workers_run_as_the_user_and_group_that_are_asked_for() {
         for worker in server.workers() {
             assert_eq!(ids(worker, "Uid"), vec![uid.to_string(); 4], "{args:?}");
             assert_eq!(ids(worker, "Gid"), vec![gid.to_string(); 4], "{args:?}");
+            assert!(!ids(worker, "Groups").contains(&"0".to_owned()), "{args:?}: it is still in root's group");
             if uid != 0 {
-                assert!(!ids(worker, "Groups").contains(&"0".to_owned()), "{args:?}: it is still in root's group");
                 assert_eq!(processes::status(worker, "CapEff"), "0000000000000000", "{args:?}");
             }
         }
@@ -373,26 +401,85 @@ fn a_link_in_the_workers_own_folder_gives_nothing_of_roots_away() {
 
 #[test]
 #[ignore = "needs root"]
+fn a_folder_of_logs_that_the_workers_made_a_link_is_not_followed() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let place = |name: &str| directory.path().join(name);
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    for folder in ["theirs", "theirs/logs", "roots"] {
+        std::fs::create_dir(place(folder)).expect("it is ours");
+    }
+    for folder in ["theirs", "theirs/logs"] {
+        chown(place(folder), Some(65534), None).expect("root may");
+    }
+    // A link of root's own on the way is followed.
+    symlink(place("theirs"), place("link")).expect("it is ours");
+    let log = place("link/logs/log");
+    let server = Launch::binding(["-b", "127.0.0.1:0", "-u", "nobody", "--error-logfile"]).args([&log]).start();
+    std::fs::rename(place("theirs/logs"), place("theirs/logs.1")).expect("it is there");
+    symlink(place("roots"), place("theirs/logs")).expect("it is free");
+    lchown(place("theirs/logs"), Some(65534), None).expect("root may");
+    server.signal(Signal::SIGUSR1);
+    let said = || std::fs::read_to_string(place("theirs/logs.1/log")).expect("it is there");
+    let refused = format!("{} cannot be opened anew: it is a symbolic link", log.display());
+    eventually("the master refuses it", || said().contains(&refused));
+    assert_eq!(std::fs::read_dir(place("roots")).expect("it is there").count(), 0);
+}
+
+#[test]
+#[ignore = "needs root"]
 fn a_first_boot_that_cannot_work_exits_3_and_says_why() {
     // Root without the right to change users, as in a locked-down container.
     let mut server = Launch::under("setpriv", ["--bounding-set", "-setuid,-setgid"])
         .args(["-b", "127.0.0.1:0", "-w", "2", "-u", "nobody"])
         .spawn();
     assert_eq!(server.wait(), Some(3), "{}", server.stderr());
-    assert!(server.stderr().contains("Operation not permitted"), "{}", server.stderr());
+    assert!(server.stderr().contains("--user nobody: Operation not permitted"), "{}", server.stderr());
     assert_eq!(server.stdout(), "", "it never said that it serves");
+}
+
+/// Runs the program as nobody, of a group that the user database does not give it.
+fn as_nobody(directory: &tempfile::TempDir, args: &[&str]) -> Launch {
+    // Where nobody can reach it, unlike the build directory.
+    let program = directory.path().join("hospital");
+    std::fs::copy(HOSPITAL, &program).expect("there is room");
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).expect("it is ours");
+    let setpriv = "shift; exec setpriv --reuid 65534 --regid 12345 --clear-groups";
+    Launch::script(&format!("{setpriv} {} \"$@\"", program.display()), args)
 }
 
 #[test]
 #[ignore = "needs root"]
 fn only_root_can_choose_the_user() {
     let directory = tempfile::tempdir().expect("there is room");
-    // Where nobody can reach it, unlike the build directory.
-    let program = directory.path().join("hospital");
-    std::fs::copy(HOSPITAL, &program).expect("there is room");
-    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
-    let script = format!("shift; exec setpriv --reuid 65534 --clear-groups {} \"$@\"", program.display());
-    let (code, stderr) = Launch::script(&script, ["-b", "127.0.0.1:0", "-u", "daemon"]).refused();
+    let (code, stderr) = as_nobody(&directory, &["-b", "127.0.0.1:0", "-u", "daemon"]).refused();
     assert_eq!((code, stderr.lines().count()), (2, 1), "{stderr}");
-    assert!(stderr.contains("--user") && stderr.contains("need root"), "{stderr}");
+    assert!(stderr.contains("--user daemon needs root"), "{stderr}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_user_that_one_is_already_needs_no_rights() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let bind = format!("unix:{}", directory.path().join("socket").display());
+    let server = as_nobody(&directory, &["-b", &bind, "-u", "nobody"]).start();
+    assert_eq!(get(&server.at, "/").status, 200);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn checks_that_only_root_can_read_are_refused_for_another_user() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let checks = directory.path().join("checks.d");
+    std::fs::create_dir(&checks).expect("there is room");
+    std::fs::write(checks.join("a.toml"), "[[check]]\nuse = 'load:'\n").expect("there is room");
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let launch = || {
+        let args = ["-b", "127.0.0.1:0", "-u", "nobody", "--check-config"];
+        Launch::binding(args).env("HEALTHCHECKS", checks.to_str().expect("a plain path"))
+    };
+    assert!(launch().printed().contains("the configuration is good"));
+    std::fs::set_permissions(&checks, std::fs::Permissions::from_mode(0o700)).expect("it is ours");
+    let (code, stderr) = launch().refused();
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("Permission denied") && stderr.contains("nobody"), "{stderr}");
 }

@@ -288,6 +288,30 @@ fn winch_sends_the_workers_away_until_hup_calls_them_back() {
     assert_eq!(server.wait(), Some(0), "a master without workers can be stopped");
 }
 
+#[test]
+fn resizing_a_terminal_stops_nothing_though_standard_input_is_none() {
+    // The size changes in the foreground, where the server is too, since no job control is on.
+    let line = format!(
+        "{HOSPITAL} serve -b 127.0.0.1:0 hospital.healthchecks.predictable </dev/null & echo $! >pid; \
+         until test -e go; do sleep 0.01; done; stty cols 91; stty cols 92; echo done >resized; wait $!"
+    );
+    let script = family::Family::start(tempfile::tempdir().expect("there is room"), "script", |command| {
+        command.env("SHELL", "/bin/sh").args(["--quiet", "--flush", "--command", &line, "screen"]);
+    });
+    let screen = || script.text("screen");
+    eventually("it serves", || screen().contains("Serving on"));
+    std::fs::write(script.path("go"), "").expect("the folder is ours");
+    eventually("it is resized", || script.text("resized") == "done\n");
+    let master = script.text("pid").trim().parse().expect("a pid");
+    // A later signal has been handled: so was this one.
+    send(master, Signal::SIGUSR1);
+    eventually("signals are handled", || screen().contains("SIGUSR1: Reopen"));
+    assert!(!screen().contains("SIGWINCH"), "{}", screen());
+    assert_eq!(get(&At::announced(&screen()), "/livez").status, 200);
+    send(master, Signal::SIGTERM);
+    eventually("it ends", || !processes::is_alive(master));
+}
+
 // --- log files -------------------------------------------------------------------------------------
 
 #[test]

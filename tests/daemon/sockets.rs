@@ -1,6 +1,6 @@
 //! Listening sockets: passed by a parent or bound, in every state in which they may be found.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
@@ -187,6 +187,7 @@ fn sockets_that_systemd_passes_are_served() {
         let mut server = Launch::script(&activated(variables), ["-b", "127.0.0.1:0"]).stdin(passed).start();
         assert_eq!(get(&at(&tcp), "/").status, 200, "{variables}");
         assert_eq!(server.stdout().lines().count(), 1, "nothing else is bound: {}", server.stdout());
+        server.logs("LISTEN_FDS passes the sockets to serve: --bind 127.0.0.1:0 is not bound");
         server.signal(Signal::SIGTERM);
         assert_eq!(server.wait(), Some(0));
     }
@@ -284,6 +285,16 @@ fn several_addresses_are_served_at_once() {
 }
 
 #[test]
+fn the_unspecified_address_of_ipv6_serves_ipv4_too() {
+    let server = Launch::binding(["-b", "[::]:0", "--access-logfile", "-"]).start();
+    let At::Tcp(address) = server.at else { panic!("it binds a port") };
+    for host in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+        assert_eq!(get(&At::Tcp((host, address.port()).into()), "/livez").status, 200, "{host}");
+        eventually("it is logged as what it is", || server.stdout().contains(&format!("\n{host} - ")));
+    }
+}
+
+#[test]
 fn one_port_is_served_in_both_families() {
     let mut server = Launch::binding(["-b", "127.0.0.1:0"]).start();
     let At::Tcp(address) = server.at else { panic!("it binds a port") };
@@ -293,7 +304,7 @@ fn one_port_is_served_in_both_families() {
         .args(["-b", &format!("[::]:{}", address.port())])
         .start();
     assert_eq!(get(&both.at, "/").status, 200);
-    assert_eq!(get(&At::Tcp((std::net::Ipv6Addr::LOCALHOST, address.port()).into()), "/").status, 200);
+    assert_eq!(get(&At::Tcp((Ipv6Addr::LOCALHOST, address.port()).into()), "/").status, 200);
 }
 
 // --- the file of a unix socket ---------------------------------------------------------------------
@@ -332,7 +343,7 @@ fn a_file_that_is_no_socket_is_not_deleted() {
     let link = directory.path().join("link");
     std::os::unix::fs::symlink(&file, &link).expect("the directory is ours");
     for path in [&file, &link, &directory.path().to_owned()] {
-        assert_refused(Launch::binding(["-b", &unix(path)]), &[&unix(path), "no socket"]);
+        assert_refused(Launch::binding(["-b", &unix(path)]), &[&unix(path), "not a socket"]);
         // Such a file may mean something to others: `/etc/passwd.lock` keeps useradd out.
         let lock = format!("{}.lock", path.display());
         assert!(!std::path::Path::new(&lock).exists(), "{lock} is left");
@@ -373,5 +384,37 @@ fn an_abstract_name_in_use_is_refused() {
     let name = format!("unix:@hospital-twice-{}", std::process::id());
     let server = Launch::binding(["-b", &name]).start();
     assert_refused(Launch::binding(["-b", &name]), &[&name, "in use"]);
+    assert_eq!(get(&server.at, "/").status, 200);
+}
+
+#[test]
+fn a_passed_socket_that_its_holder_shuts_down_makes_no_worker_spin() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let path = directory.path().join("socket");
+    let listener = UnixListener::bind(&path).expect("it is free");
+    let held = UnixStream::from(std::os::fd::OwnedFd::from(listener.try_clone().expect("there are descriptors")));
+    let server = Launch::binding(["--fd", "0", "-b", "127.0.0.1:0"]).stdin(listener).start();
+    held.shutdown(std::net::Shutdown::Both).expect("it listens");
+    server.logs("another process that holds it has shut it down: going on without it");
+    let worker = server.workers()[0];
+    let at = server.stdout().lines().find(|line| line.contains("127.0.0.1")).map(At::announced).expect("it is bound");
+    for _ in 0..3 {
+        assert_eq!(get(&at, "/").status, 200);
+    }
+    let mut rests = 0;
+    eventually("it rests, look after look", || {
+        rests = if processes::state(worker) == Some('S') { rests + 1 } else { 0 };
+        rests > 20
+    });
+    assert_eq!(server.workers(), [worker]);
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn a_filter_that_refuses_to_defer_accept_keeps_no_server_from_starting() {
+    // The first option that is set is SO_REUSEADDR, which is asked for on purpose.
+    let inject = "inject=setsockopt:error=EPERM:when=2";
+    let trace = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=setsockopt", "-e", inject];
+    let server = Launch::under("strace", trace).args(["-b", "127.0.0.1:0"]).start();
     assert_eq!(get(&server.at, "/").status, 200);
 }

@@ -89,7 +89,7 @@ fn each_shape_has_its_answer() {
             ("a percent sign alone in a query", 400, Kept, target("/?tag=%")),
             ("an encoded NUL", 400, Kept, target("/%00")),
             ("an encoded line end", 400, Kept, target("/%0d%0aSet-Cookie:x")),
-            ("encoded bytes that are no UTF-8", 400, Kept, target("/%ff%fe")),
+            ("encoded bytes that are not UTF-8", 400, Kept, target("/%ff%fe")),
             ("an overlong encoding of a slash", 400, Kept, target("/..%c0%af")),
             // Other demands.
             ("a list of formats in two lines", 200, Kept, fields("Accept: image/png\r\nAccept: application/json\r\n")),
@@ -125,8 +125,8 @@ fn each_shape_has_its_answer() {
             Closed,
             [bytes(b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03"), vec![0xa5; 194]].concat(),
         ),
-        ("a target that is no UTF-8", 400, Closed, bytes(b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n")),
-        ("a field that is no UTF-8", 200, Kept, bytes(b"GET / HTTP/1.1\r\nHost: x\r\nA: \xff\xfe\r\n\r\n")),
+        ("a target that is not UTF-8", 400, Closed, bytes(b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n")),
+        ("a field that is not UTF-8", 200, Kept, bytes(b"GET / HTTP/1.1\r\nHost: x\r\nA: \xff\xfe\r\n\r\n")),
     ]);
 }
 

@@ -31,7 +31,7 @@ impl At {
         if let Some(path) = line.strip_prefix("unix:") {
             return At::Unix(path.into());
         }
-        let (ip, port) = line.split_once(" port ").unwrap_or_else(|| panic!("{line:?} is no address"));
+        let (ip, port) = line.split_once(" port ").unwrap_or_else(|| panic!("{line:?} is not an address"));
         let ip: IpAddr = ip.parse().expect("the address is an IP address");
         let ip = if ip.is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { ip };
         At::Tcp(SocketAddr::new(ip, port.parse().expect("the port is a number")))
@@ -161,7 +161,7 @@ impl Client {
         };
         let head = String::from_utf8_lossy(&self.received[..end]).into_owned();
         let mut lines = head.lines();
-        let malformed = || io::Error::other(format!("this is no answer: {head:?}"));
+        let malformed = || io::Error::other(format!("this is not an answer: {head:?}"));
         let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).ok_or_else(malformed)?;
         let status = status.get(..3).and_then(|code| code.parse().ok()).ok_or_else(malformed)?;
         let headers = lines

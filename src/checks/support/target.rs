@@ -3,6 +3,8 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::{fmt, io};
 
+use crate::model::host::{Malformed, split};
+
 /// A host, by name or address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::checks) struct Endpoint {
@@ -13,23 +15,13 @@ pub(in crate::checks) struct Endpoint {
 impl Endpoint {
     /// Reads `host:port`, `[v6]:port` and, if a port is assumed, `host`, `[v6]` and `v6`.
     pub(in crate::checks) fn parse(text: &str, assumed: Option<u16>) -> Option<Endpoint> {
-        let (host, port) = match text.strip_prefix('[') {
-            Some(rest) => {
-                let (host, rest) = rest.split_once(']')?;
-                match rest {
-                    "" => (host, assumed?),
-                    port => (host, port.strip_prefix(':')?.parse().ok()?),
-                }
-            }
-            None if text.matches(':').count() > 1 => (text, assumed?),
-            None => match text.split_once(':') {
-                Some((host, port)) => (host, port.parse().ok()?),
-                None => (text, assumed?),
-            },
+        let (host, port) = match split(text) {
+            Err(Malformed::Unbracketed) => (text, None),
+            parsed => parsed.ok()?,
         };
-        let is_host = !host.is_empty() && !host.contains(['/', '@', '?']) && !host.contains(char::is_whitespace);
+        let port = port.or(assumed)?;
         // In a URL, the % before the zone of an address is itself encoded (RFC 6874).
-        is_host.then(|| Endpoint { host: host.replace("%25", "%"), port })
+        (!host.is_empty()).then(|| Endpoint { host: host.replace("%25", "%"), port })
     }
 
     /// The host without a zone, which matters to this host only.

@@ -1,8 +1,9 @@
 //! Sockets that a parent left open: examined, refused with a reason, or taken over.
 
-use std::os::fd::{BorrowedFd, RawFd};
+use std::fs::File;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
 
-use nix::sys::stat::{SFlag, fstat};
 use socket2::{Domain, Socket, Type};
 
 use super::{Listener, Owner, prepare, shown};
@@ -10,38 +11,30 @@ use crate::error::Error;
 use crate::os::descriptors;
 
 /// Takes over a socket. `what` begins each error message: it names the descriptor and where its number came from.
-pub(super) fn inherit(fd: RawFd, what: &str, backlog: i32) -> Result<Listener, Error> {
+pub(super) fn take(fd: RawFd, what: &str, backlog: i32) -> Result<Listener, Error> {
     let refuse = |why: &str| Error::Socket(format!("{what} {why}"));
-    // SAFETY: borrowed for this call, which finds out whether it is open at all.
-    let kind = match fstat(unsafe { BorrowedFd::borrow_raw(fd) }) {
-        Ok(stat) => SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT,
-        Err(_) => {
-            return Err(refuse("is not open: the parent has to leave it open (under circus: use_sockets = True)"));
-        }
-    };
-    if kind != SFlag::S_IFSOCK {
-        let kind = match kind {
-            SFlag::S_IFREG => "a regular file",
-            SFlag::S_IFIFO => "a pipe",
-            SFlag::S_IFDIR => "a directory",
-            SFlag::S_IFCHR => "a terminal or another device",
-            _ => "no socket",
+    let file = descriptors::adopt(fd)
+        .map(File::from)
+        .map_err(|_| refuse("is not open: the parent has to leave it open (under circus: use_sockets = True)"))?;
+    let unreadable = |error| refuse(&format!("cannot be examined: {error}"));
+    let kind = file.metadata().map_err(unreadable)?.file_type();
+    if !kind.is_socket() {
+        let kind = match () {
+            () if kind.is_file() => "a regular file",
+            () if kind.is_fifo() => "a pipe",
+            () if kind.is_dir() => "a directory",
+            () if kind.is_char_device() => "a terminal or another device",
+            () => "not a socket",
         };
         return Err(refuse(&format!("is {kind}: give the number of a listening socket")));
     }
-    let owned = descriptors::adopt(fd).map_err(|error| refuse(&format!("cannot be taken over: {error}")))?;
-    let socket = Socket::from(owned);
-    let checked = validate(&socket, what).and_then(|()| {
-        let listens = socket.is_listener().map_err(|error| refuse(&format!("cannot be examined: {error}")))?;
-        if !listens {
-            socket.listen(backlog).map_err(|error| refuse(&format!("cannot listen: {error}")))?;
-        }
-        prepare(&socket).map_err(|error| refuse(&format!("cannot be prepared: {error}")))
-    });
-    match checked {
-        Ok(()) => Ok(Listener { name: shown(&socket), socket, owner: Owner::Other }),
-        Err(error) => Err(error),
+    let socket = Socket::from(OwnedFd::from(file));
+    validate(&socket, what)?;
+    if !socket.is_listener().map_err(unreadable)? {
+        socket.listen(backlog).map_err(|error| refuse(&format!("cannot listen: {error}")))?;
     }
+    prepare(&socket).map_err(|error| refuse(&format!("cannot be prepared: {error}")))?;
+    Ok(Listener { name: shown(&socket), socket, owner: Owner::Other })
 }
 
 fn validate(socket: &Socket, what: &str) -> Result<(), Error> {
@@ -50,7 +43,7 @@ fn validate(socket: &Socket, what: &str) -> Result<(), Error> {
         Ok(Type::STREAM) => {}
         Ok(Type::DGRAM) => return refuse("is a datagram socket: HTTP needs a stream socket (SOCK_STREAM)"),
         Ok(Type::SEQPACKET) => return refuse("is a seqpacket socket: HTTP needs a stream socket (SOCK_STREAM)"),
-        _ => return refuse("is no stream socket: HTTP needs SOCK_STREAM"),
+        _ => return refuse("is not a stream socket: HTTP needs SOCK_STREAM"),
     }
     match socket.domain() {
         Ok(Domain::IPV4 | Domain::IPV6 | Domain::UNIX) => {}

@@ -4,24 +4,25 @@ use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, lchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{FileOwner, Listener, Owner, SocketFile, prepare, shown};
+use super::{Listener, Owner, SocketFile, prepare, shown};
 use crate::error::Error;
-use crate::os::filesystem::open_locked;
+use crate::os::filesystem::{FileOwner, absolute, open_locked};
 
-pub(super) fn tcp(host: &str, port: u16, backlog: i32) -> Result<Listener, Error> {
+/// `is_shared`: other addresses have the same port.
+pub(super) fn tcp(host: &str, port: u16, backlog: i32, is_shared: bool) -> Result<Listener, Error> {
     let address = (host, port).to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {
-        Error::Socket(format!("--bind {host}:{port}: {host:?} is no address and no name that can be looked up"))
+        Error::Socket(format!("--bind {host}:{port}: {host:?} is neither an address nor a name that can be looked up"))
     })?;
     let bound = || -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
-            // So that 0.0.0.0 and [::] can both be bound to one port.
-            socket.set_only_v6(true)?;
+            // [::] is every address, of IPv4 too, unless that would keep 0.0.0.0 from being bound to the same port.
+            socket.set_only_v6(is_shared)?;
         }
         socket.bind(&address.into())?;
         prepare(&socket)?;
@@ -52,7 +53,7 @@ pub(super) fn unix(path: &Path, backlog: i32, owner: FileOwner) -> Result<Listen
     let bound = || -> io::Result<(Socket, (u64, u64))> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(path)?)?;
-        // If somebody has put a link in its place by now, its target is none of ours.
+        // If somebody has put a link in its place by now, its target is not ours.
         lchown(path, owner.0, owner.1)?;
         prepare(&socket)?;
         socket.listen(backlog)?;
@@ -60,19 +61,28 @@ pub(super) fn unix(path: &Path, backlog: i32, owner: FileOwner) -> Result<Listen
         Ok((socket, (file.dev(), file.ino())))
     };
     let (socket, inode) = bound().map_err(|error| refuse(error.to_string()))?;
-    let file = SocketFile { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), inode, lock };
+    let file = SocketFile { path: absolute(path), inode, lock };
     Ok(Listener { name: format!("unix:{}", path.display()), socket, owner: Owner::Us(Some(file)) })
 }
 
 /// Holds `PATH.lock`: of two servers that start at once, the second gives up without waiting. The lock ends with the
-/// last process that has it open; its file stays, as deleting it would be a race.
+/// last process that has it open.
 fn lock_beside(path: &Path) -> Result<File, String> {
+    let lock = lock_path(path);
+    open_locked(&lock).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => "another server holds it: stop that one, or choose another path".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            format!("its lock {} belongs to another user: remove it if no server runs there", lock.display())
+        }
+        _ => format!("its lock {} cannot be opened: {error}", lock.display()),
+    })
+}
+
+/// Where the lock of a unix socket is.
+pub(super) fn lock_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    open_locked(Path::new(&name)).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => "another server holds it: stop that one, or choose another path".to_owned(),
-        _ => format!("its lock {} cannot be opened: {error}", Path::new(&name).display()),
-    })
+    name.into()
 }
 
 /// Whether there is nothing at this path; refuses what is not a socket.
@@ -80,7 +90,7 @@ fn is_vacant(path: &Path) -> Result<bool, String> {
     match std::fs::symlink_metadata(path) {
         Err(_) => Ok(true),
         Ok(file) if file.file_type().is_socket() => Ok(false),
-        Ok(_) => Err("a file that is no socket stands there: move it away, or choose another path".to_owned()),
+        Ok(_) => Err("a file that is not a socket stands there: move it away, or choose another path".to_owned()),
     }
 }
 

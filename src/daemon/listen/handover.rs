@@ -12,14 +12,14 @@ use crate::os::descriptors;
 
 /// The description of a listener for the successor; descriptors are numbers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Bequest {
+pub(crate) struct Handover {
     fd: RawFd,
     ours: bool,
-    file: Option<FileBequest>,
+    file: Option<FileHandover>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct FileBequest {
+struct FileHandover {
     path: PathBuf,
     inode: (u64, u64),
     lock: RawFd,
@@ -27,35 +27,35 @@ struct FileBequest {
 
 /// Describes the listeners and appends their descriptors to `fds`, sockets first. The successor will find them from
 /// `first` on.
-pub(crate) fn bequeath<'a>(listeners: &'a [Listener], first: RawFd, fds: &mut Vec<BorrowedFd<'a>>) -> Vec<Bequest> {
+pub(crate) fn hand_over<'a>(listeners: &'a [Listener], first: RawFd, fds: &mut Vec<BorrowedFd<'a>>) -> Vec<Handover> {
     let mut numbers = first..;
     let mut number = || numbers.next().expect("there are more numbers than descriptors");
-    let mut bequests: Vec<_> = listeners
+    let mut handovers: Vec<_> = listeners
         .iter()
         .map(|listener| {
             fds.push(listener.as_fd());
-            Bequest { fd: number(), ours: listener.is_ours(), file: None }
+            Handover { fd: number(), ours: listener.is_ours(), file: None }
         })
         .collect();
-    for (listener, bequest) in listeners.iter().zip(&mut bequests) {
+    for (listener, handover) in listeners.iter().zip(&mut handovers) {
         if let Owner::Us(Some(SocketFile { path, inode, lock })) = &listener.owner {
             fds.push(lock.as_fd());
-            bequest.file = Some(FileBequest { path: path.clone(), inode: *inode, lock: number() });
+            handover.file = Some(FileHandover { path: path.clone(), inode: *inode, lock: number() });
         }
     }
-    bequests
+    handovers
 }
 
-/// Takes over bequeathed listeners. They are validated like sockets from any other parent.
-pub(crate) fn inherit(bequests: &[Bequest], backlog: i32) -> Result<Vec<Listener>, Error> {
-    let take = |Bequest { fd, ours, file }: &Bequest| {
-        let listener = adopt::inherit(*fd, &format!("descriptor {fd} of the former master"), backlog)?;
+/// Takes over listeners that were handed over. They are validated like sockets from any other parent.
+pub(crate) fn take_over(handovers: &[Handover], backlog: i32) -> Result<Vec<Listener>, Error> {
+    let take = |Handover { fd, ours, file }: &Handover| {
+        let listener = adopt::take(*fd, &format!("descriptor {fd} of the former master"), backlog)?;
         let lost = |error: std::io::Error| Error::Socket(format!("a lock of the former master is lost: {error}"));
-        let file = file.clone().map(|FileBequest { path, inode, lock }| {
+        let file = file.clone().map(|FileHandover { path, inode, lock }| {
             descriptors::adopt(lock).map(|lock| SocketFile { path, inode, lock: File::from(lock) }).map_err(lost)
         });
         let owner = if *ours { Owner::Us(file.transpose()?) } else { Owner::Other };
         Ok(Listener { owner, ..listener })
     };
-    bequests.iter().map(take).collect()
+    handovers.iter().map(take).collect()
 }

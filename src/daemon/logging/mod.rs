@@ -15,10 +15,10 @@ use crate::config::{LogFormat, LogLevel};
 use crate::error::Error;
 use crate::os::filesystem::FileOwner;
 use crate::os::systemd;
-use output::{Output, Stream};
+use output::{LogOutput, Stream};
 
-static LOG: OnceLock<Output> = OnceLock::new();
-static ACCESS: OnceLock<Output> = OnceLock::new();
+static LOG: OnceLock<LogOutput> = OnceLock::new();
+static ACCESS: OnceLock<LogOutput> = OnceLock::new();
 
 /// The path that stands for standard output.
 const STANDARD_OUTPUT: &str = "-";
@@ -30,7 +30,8 @@ const STANDARD_OUTPUT: &str = "-";
 ///
 /// [`Error::Usage`] when the file cannot be opened.
 pub(crate) fn init(path: Option<&Path>, level: LogLevel, format: LogFormat, owner: FileOwner) -> Result<(), Error> {
-    let log = Output::open(path, Stream::Error, owner).map_err(|error| cannot_open("--error-logfile", path, &error))?;
+    let log =
+        LogOutput::open(path, Stream::Error, owner).map_err(|error| cannot_open("--error-logfile", path, &error))?;
     if LOG.set(log).is_err() {
         return Ok(());
     }
@@ -63,8 +64,8 @@ pub(crate) fn init(path: Option<&Path>, level: LogLevel, format: LogFormat, owne
 pub(crate) fn init_access(path: Option<&Path>, owner: FileOwner) -> Result<(), Error> {
     let Some(path) = path else { return Ok(()) };
     let file = (path != Path::new(STANDARD_OUTPUT)).then_some(path);
-    let output =
-        Output::open(file, Stream::Out, owner).map_err(|error| cannot_open("--access-logfile", Some(path), &error))?;
+    let output = LogOutput::open(file, Stream::Out, owner)
+        .map_err(|error| cannot_open("--access-logfile", Some(path), &error))?;
     // In tests of the library it may have been opened already.
     let _ = ACCESS.set(output);
     Ok(())
@@ -77,7 +78,7 @@ fn cannot_open(flag: &str, path: Option<&Path>, error: &io::Error) -> Error {
 /// Reopens the files after they were rotated away. If that fails, the old file stays in use.
 pub(crate) fn reopen() {
     for (flag, output) in [("--error-logfile", LOG.get()), ("--access-logfile", ACCESS.get())] {
-        if let Some(Err((path, error))) = output.map(Output::reopen) {
+        if let Some(Err((path, error))) = output.map(LogOutput::reopen) {
             tracing::error!("{flag} {} cannot be opened anew: {error}", path.display());
         }
     }

@@ -6,8 +6,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::os::descriptors::{own_pipe, write_from_background, write_if_ready};
-use crate::os::filesystem::{FileOwner, open_log};
+use crate::os::descriptors::{own_pipe, retry, write_from_background, write_if_ready};
+use crate::os::filesystem::{FileOwner, absolute, open_log};
 
 /// A standard stream.
 #[derive(Clone, Copy)]
@@ -16,15 +16,15 @@ pub(super) enum Stream {
     Error,
 }
 
-pub(super) struct Output {
+pub(super) struct LogOutput {
     stream: Stream,
     /// Absolute, so that it stays the same file if the directory changes.
     path: Option<PathBuf>,
     owner: FileOwner,
-    state: Mutex<State>,
+    state: Mutex<LogState>,
 }
 
-struct State {
+struct LogState {
     /// `None`: the standard stream.
     file: Option<File>,
     /// Whether that file is a terminal, such as `/dev/stderr`.
@@ -35,18 +35,18 @@ struct State {
     torn: bool,
 }
 
-impl Output {
+impl LogOutput {
     /// The file at this path, or the stream if there is none. A file that it creates is given to `owner`, so that
     /// workers that run as another user can reopen it.
-    pub(super) fn open(path: Option<&Path>, stream: Stream, owner: FileOwner) -> io::Result<Output> {
-        let path = path.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    pub(super) fn open(path: Option<&Path>, stream: Stream, owner: FileOwner) -> io::Result<LogOutput> {
+        let path = path.map(absolute);
         let file = match (&path, stream) {
             (Some(path), _) => Some(open_log(path, owner)?),
             (None, Stream::Out) => own_pipe(&io::stdout()),
             (None, Stream::Error) => own_pipe(&io::stderr()),
         };
         let on_terminal = file.as_ref().is_some_and(File::is_terminal);
-        Ok(Output { stream, path, owner, state: Mutex::new(State { file, on_terminal, lost: 0, torn: false }) })
+        Ok(LogOutput { stream, path, owner, state: Mutex::new(LogState { file, on_terminal, lost: 0, torn: false }) })
     }
 
     /// Whether this is a standard stream and not a file.
@@ -81,26 +81,24 @@ impl Output {
         if written { lost } else { 0 }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LogState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl LogState {
     fn write(&mut self, stream: Stream, bytes: &[u8]) -> bool {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let written = match (&mut self.file, stream) {
+            let written = retry(|| match (&mut self.file, stream) {
                 (Some(file), _) if self.on_terminal => write_from_background(|| file.write(rest)),
                 (Some(file), _) => file.write(rest),
                 (None, Stream::Out) => write_if_ready(&io::stdout(), rest),
                 (None, Stream::Error) => write_if_ready(&io::stderr(), rest),
-            };
+            });
             match written {
-                Ok(0) => break,
-                Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break,
+                Ok(count @ 1..) => rest = &rest[count..],
+                Ok(0) | Err(_) => break,
             }
         }
         // If nothing was written, a torn line is still torn.
@@ -127,7 +125,7 @@ mod tests {
             nix::fcntl::open(&path, nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_NONBLOCK, Mode::empty())
                 .expect("it is there"),
         );
-        let output = Output::open(Some(&path), Stream::Out, (None, None)).expect("somebody reads it");
+        let output = LogOutput::open(Some(&path), Stream::Out, (None, None)).expect("somebody reads it");
         fcntl(&reader, FcntlArg::F_SETPIPE_SZ(8192)).expect("a pipe can be made smaller");
         let line = [b'x'; 1024];
         assert_eq!([0; 8].map(|_| output.put(&line, NOTE)), [0; 8]);
@@ -146,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_device_that_is_full_loses_all() {
-        let output = Output::open(Some(Path::new("/dev/full")), Stream::Out, (None, None)).expect("it is there");
+        let output = LogOutput::open(Some(Path::new("/dev/full")), Stream::Out, (None, None)).expect("it is there");
         assert_eq!([0; 3].map(|_| output.put(b"line\n", NOTE)), [0; 3]);
         assert_eq!(output.lock().lost, 3);
     }

@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use super::fleet::{End, Pid, Slot};
+use super::fleet::{Pid, Slot, WorkerEnd};
 use crate::daemon::shared::casebook::{Casebook, InProgress};
 use crate::model::duration;
 use crate::os::cgroup::OomKills;
@@ -47,7 +47,7 @@ impl Coroner {
     }
 
     /// A worker is dead. A successful exit counts as a death if it was running a check.
-    pub(super) fn died(&mut self, slot: usize, state: Slot, pid: Pid, status: ExitStatus) -> End {
+    pub(super) fn died(&mut self, slot: usize, state: Slot, pid: Pid, status: ExitStatus) -> WorkerEnd {
         let checks = self.casebook.in_progress(slot);
         let (is_well, in_what) = (status.success() && checks.is_empty(), named(&checks));
         let killed = status.signal() == Some(Signal::SIGKILL as i32) && !matches!(state, Slot::Dying { .. });
@@ -66,7 +66,7 @@ impl Coroner {
             // Killed by us: no check is to blame.
             Slot::Dying { .. } => {
                 tracing::info!("worker {slot} (pid {pid}) was killed");
-                return End::Crash;
+                return WorkerEnd::Crash;
             }
             Slot::Vacant | Slot::Forking { .. } => {}
         }
@@ -77,9 +77,9 @@ impl Coroner {
         };
         self.blame(&checks, cause);
         match (is_well, is_out_of_memory) {
-            (true, _) => End::Well,
-            (false, true) => End::OutOfMemory,
-            (false, false) => End::Crash,
+            (true, _) => WorkerEnd::Well,
+            (false, true) => WorkerEnd::OutOfMemory,
+            (false, false) => WorkerEnd::Crash,
         }
     }
 

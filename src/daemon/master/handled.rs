@@ -1,7 +1,7 @@
 //! Signals → commands: which signal asks for what.
 
 use super::command::Command;
-use crate::os::signals::Signal;
+use crate::os::signals::{Received, Signal};
 
 /// The signals that the master handles, and what they ask for.
 ///
@@ -19,7 +19,27 @@ pub(crate) const SIGNALS: [(Signal, Command); 10] = [
     (Signal::SIGCHLD, Command::Reap),
 ];
 
-/// What a signal asks for; `None` if it is not handled.
-pub(super) fn command(signal: Signal) -> Option<Command> {
-    SIGNALS.iter().find(|(handled, _)| *handled == signal).map(|&(_, command)| command)
+/// What a signal asks for; `None`: nothing.
+///
+/// A terminal sends WINCH whenever its window changes, TTIN and TTOU when somebody in the background uses it: these are
+/// commands only if a process sends them.
+pub(super) fn command(Received { signal, is_sent }: Received) -> Option<Command> {
+    let (_, command) = SIGNALS.iter().find(|(handled, _)| *handled == signal)?;
+    let from_terminal = !is_sent && matches!(command, Command::Pause | Command::More | Command::Fewer);
+    (!from_terminal).then_some(*command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_neither_pauses_nor_resizes_the_fleet() {
+        for (signal, expected) in SIGNALS {
+            assert_eq!(command(Received { signal, is_sent: true }), Some(expected));
+            let is_of_terminal = [Signal::SIGWINCH, Signal::SIGTTIN, Signal::SIGTTOU].contains(&signal);
+            assert_eq!(command(Received { signal, is_sent: false }), (!is_of_terminal).then_some(expected), "{signal}");
+        }
+        assert_eq!(command(Received { signal: Signal::SIGABRT, is_sent: true }), None);
+    }
 }

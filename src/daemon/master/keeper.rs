@@ -13,10 +13,10 @@ use crate::os::{process, tree};
 impl Master {
     /// Makes sure that there is a keeper, if the checks of this generation may start programs.
     pub(super) fn keep_a_keeper(&mut self, generation: Generation) {
-        let plan = self.plans.get(&generation).filter(|plan| plan.sources.may_start_programs());
+        let config = self.configs.get(&generation).filter(|config| config.sources.may_start_programs());
         // When PID 1 ends, so does everything in its container.
-        let (Some(plan), None, false) = (plan, self.keeper, std::process::id() == 1) else { return };
-        match tree::start_keeper(&format!("{}:keeper", plan.configuration.settings.process.name)) {
+        let (Some(config), None, false) = (config, self.keeper, std::process::id() == 1) else { return };
+        match tree::start_keeper(&format!("{}:keeper", config.configuration.settings.process.name)) {
             Ok(pid) => self.keeper = Some(pid),
             Err(error) => tracing::warn!("programs of checks would outlive a master that is killed: {error}"),
         }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use super::worker::WorkerContext;
 use crate::config::Given;
-use crate::daemon::generation::Plan;
+use crate::daemon::generation::GenerationConfig;
 use crate::daemon::listen::{self, Listener};
 use crate::daemon::shared::casebook::Casebook;
 use crate::daemon::shared::scoreboard::{SLOTS, Scoreboard};
@@ -29,13 +29,13 @@ use crate::os::signals::{self, Inbox, Signal};
 use crate::os::{descriptors, memory, systemd, tree};
 use command::Command;
 use deaths::Coroner;
-use fleet::{Action, End, Event, Fleet, Generation, Pid, Slot, Timing};
+use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing, WorkerEnd};
 use pidfile::PidFile;
 use status::Supervision;
 use succession::{Inheritance, Succession};
 
-/// Makes a plan from what the process was started with: at the start, and for each reload.
-pub(crate) type Load = fn(&Given) -> Result<Plan, Error>;
+/// Makes a configuration from what the process was started with: at the start, and for each reload.
+pub(crate) type LoadConfig = fn(&Given) -> Result<GenerationConfig, Error>;
 
 /// How [`Master::run`] returns: once in the master, and once in each worker.
 pub(crate) enum Ended {
@@ -48,10 +48,10 @@ pub(crate) enum Ended {
 /// The master process.
 pub(crate) struct Master {
     given: Given,
-    load: Load,
+    load: LoadConfig,
     /// What was set at the start and stays in force, whatever a reload finds.
-    fixed: [(String, &'static str); 9],
-    plans: BTreeMap<Generation, Plan>,
+    fixed: [(String, &'static str); 8],
+    configs: BTreeMap<Generation, GenerationConfig>,
     fleet: Fleet,
     listeners: Vec<Listener>,
     scoreboard: Scoreboard,
@@ -66,7 +66,7 @@ pub(crate) struct Master {
     bell: (PipeReader, PipeWriter),
     pidfile: Option<PidFile>,
     supervision: Supervision,
-    /// The new master that will take over from us, and the bell of the one that we take over from.
+    /// The new master that will take over from us, and where the one that we take over from waits for our status.
     succession: Option<Succession>,
     predecessor: Option<PipeWriter>,
 }
@@ -75,13 +75,13 @@ pub(crate) struct Master {
 enum Flow {
     On(Vec<Event>),
     Worker { slot: usize, generation: Generation, master: i32 },
-    End(u8),
+    Stop(u8),
 }
 
 impl Master {
     /// Does everything that can fail before a worker exists: sockets, handlers, pidfile, in this order.
-    pub(crate) fn start(plan: Plan, given: Given, load: Load) -> Result<Master, Error> {
-        let settings = &plan.configuration.settings;
+    pub(crate) fn start(config: GenerationConfig, given: Given, load: LoadConfig) -> Result<Master, Error> {
+        let settings = &config.configuration.settings;
         let now = Instant::now();
         let inheritance = Inheritance::from_environment()?;
         // A former master has already used it; its number now belongs to another descriptor.
@@ -89,21 +89,21 @@ impl Master {
         // Before we open anything but the log: this catches all that a parent has leaked.
         descriptors::close_all_on_exec().map_err(cannot("cannot tidy up descriptors"))?;
         let listeners = match &inheritance {
-            Some(inheritance) => listen::inherit(&inheritance.sockets, settings.sockets.backlog)?,
-            None => listen::open(&settings.addresses(), settings.sockets.backlog, plan.identity.owner())?,
+            Some(inheritance) => listen::take_over(&inheritance.sockets, settings.sockets.backlog)?,
+            None => listen::open(settings, config.identity.owner())?,
         };
         let handled = handled::SIGNALS.map(|(signal, _)| signal);
         let signals = Inbox::new(handled).map_err(cannot("cannot install signal handlers"))?;
         signals::unblock_all().map_err(cannot("cannot unblock signals"))?;
-        let pidfile = succession::pidfile(&plan, inheritance.as_ref())
+        let pidfile = succession::pidfile(&config, inheritance.as_ref())
             .inspect_err(|_| listeners.iter().filter(|_| inheritance.is_none()).for_each(Listener::remove_file))?;
         process::set_name(&format!("{}:master", settings.process.name));
         let generation = inheritance.as_ref().map_or(0, |inheritance| inheritance.generation);
-        let predecessor = inheritance.map(|inheritance| inheritance.bell()).transpose();
+        let predecessor = inheritance.map(|inheritance| inheritance.readiness()).transpose();
         let scoreboard = Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?;
         scoreboard.set_reloaded(true);
         Ok(Master {
-            fleet: Fleet::new(generation, settings.fleet.workers.into(), SLOTS, timing(&plan), now),
+            fleet: Fleet::new(generation, settings.fleet.workers.into(), SLOTS, timing(&config), now),
             listeners,
             snapshot: Snapshot::new(now).map_err(cannot("cannot map the snapshot"))?,
             scoreboard,
@@ -117,7 +117,7 @@ impl Master {
             succession: None,
             predecessor: predecessor.map_err(cannot("cannot reach the former master"))?,
             fixed: settings.fixed(),
-            plans: BTreeMap::from([(generation, plan)]),
+            configs: BTreeMap::from([(generation, config)]),
             given,
             load,
         })
@@ -141,7 +141,7 @@ impl Master {
                         Flow::Worker { slot, generation, master } => {
                             return Ok(Ended::Forked(Box::new(self.into_context(slot, generation, master))));
                         }
-                        Flow::End(code) => return Ok(self.end(code)),
+                        Flow::Stop(code) => return Ok(self.end(code)),
                     }
                 }
                 // Handled before any later event: a TERM must find a master that was just started.
@@ -163,19 +163,12 @@ impl Master {
         while matches!(self.bell.0.read(&mut rung), Ok(1..)) {}
         let mut events = self.newly_ready();
         events.extend(self.succession_event());
-        let on_terminal = descriptors::on_terminal();
-        for signal in self.signals.take() {
-            match handled::command(signal) {
-                // A terminal sends WINCH whenever its window changes.
-                Some(Command::Pause) if on_terminal => {}
-                Some(command) => {
-                    if command != Command::Reap {
-                        tracing::info!("{signal}: {command:?}");
-                    }
-                    events.push(Event::Command(command));
-                }
-                None => {}
+        for received in self.signals.take() {
+            let Some(command) = handled::command(received) else { continue };
+            if command != Command::Reap {
+                tracing::info!("{}: {command:?}", received.signal);
             }
+            events.push(Event::Command(command));
         }
         events.push(Event::Tick);
         Ok(events)
@@ -200,7 +193,7 @@ impl Master {
     fn perform(&mut self, action: Action) -> Flow {
         match action {
             Action::Fork { slot, generation } => return self.fork(slot, generation),
-            Action::Exit(code) => return Flow::End(code),
+            Action::Exit(code) => return Flow::Stop(code),
             Action::Reap => return Flow::On(self.reap()),
             Action::Inspect => return Flow::On(self.inspect()),
             Action::Load => return Flow::On(vec![self.load()]),
@@ -215,22 +208,19 @@ impl Master {
             Action::ReopenLogs => crate::daemon::logging::reopen(),
             Action::Beat { within } => self.beat(within),
             Action::Settle(generation) => {
-                self.plans.retain(|&number, _| number == generation);
+                self.configs.retain(|&number, _| number == generation);
                 self.scoreboard.set_reloaded(true);
                 tracing::info!("reloaded: all workers are of generation {generation}");
                 self.reloaded(&format!("reloaded: generation {generation}"));
             }
             Action::RollBack(generation) => {
-                self.plans.retain(|&number, _| number == generation);
+                self.configs.retain(|&number, _| number == generation);
                 self.scoreboard.set_reloaded(false);
                 tracing::error!("the new workers cannot boot: generation {generation} goes on serving");
                 self.reloaded("reload failed: the new workers cannot boot");
             }
             Action::BreakOff => self.reloaded("reload broken off: the workers are sent away"),
-            Action::Announce => {
-                self.announce();
-                memory::release();
-            }
+            Action::Announce => self.announce(),
             Action::Leave => self.leave(),
             Action::CloseListeners => self.close_listeners(),
             Action::Upgrade => return Flow::On(self.upgrade()),
@@ -238,6 +228,22 @@ impl Master {
             Action::HandOver { successor } => self.hand_over(successor),
         }
         Flow::On(vec![])
+    }
+
+    /// The whole fleet answers for the first time.
+    fn announce(&mut self) {
+        let status = self.status();
+        let predecessor = self.predecessor.take();
+        // While there is a former master, it is the main process, and the only one that the service manager listens to.
+        let is_main = predecessor.is_none();
+        if let Some(readiness) = predecessor {
+            if let Some(Err(error)) = self.pidfile.as_mut().map(PidFile::write) {
+                tracing::error!("the pidfile cannot be written: {error}");
+            }
+            succession::complete(readiness, &status);
+        }
+        self.announced(status, is_main);
+        memory::release();
     }
 
     // --- workers -----------------------------------------------------------------------------------
@@ -270,11 +276,15 @@ impl Master {
 
     /// In the child: keeps what belongs to a worker, and by dropping the rest closes what belongs to the master.
     fn into_context(mut self, slot: usize, generation: Generation, master: i32) -> WorkerContext {
+        let config = self.configs.remove(&generation).expect("a generation that is forked has a configuration");
+        if let Err(error) = config.enter() {
+            tracing::warn!("cannot go to the directory of generation {generation}: {error}");
+        }
         WorkerContext {
             slot,
             master,
             generation,
-            plan: self.plans.remove(&generation).expect("a generation that is forked has a plan"),
+            config,
             listeners: self.listeners,
             scoreboard: self.scoreboard,
             snapshot: self.snapshot,
@@ -288,7 +298,7 @@ impl Master {
     fn reap(&mut self) -> Vec<Event> {
         let mut events = self.newly_ready();
         while let Some((pid, status)) = process::reap() {
-            let mut end = End::Crash;
+            let mut end = WorkerEnd::Crash;
             self.snapshot.bury(pid.unsigned_abs());
             if let Some(slot) = self.fleet.slot_of(pid) {
                 self.scoreboard.set_closed(slot);
@@ -323,11 +333,13 @@ impl Master {
     fn load(&mut self) -> Event {
         self.reloading();
         match (self.load)(&self.given) {
-            Ok(plan) => {
-                self.warn_of_what_stays(&plan);
-                let event =
-                    Event::Loaded { workers: plan.configuration.settings.fleet.workers.into(), timing: timing(&plan) };
-                self.plans.insert(self.fleet.next_generation(), plan);
+            Ok(config) => {
+                self.warn_of_what_stays(&config);
+                let event = Event::Loaded {
+                    workers: config.configuration.settings.fleet.workers.into(),
+                    timing: timing(&config),
+                };
+                self.configs.insert(self.fleet.next_generation(), config);
                 self.coroner.casebook().close_all();
                 tracing::info!("reloading");
                 event
@@ -342,7 +354,7 @@ impl Master {
     }
 
     /// Some settings stay in force until the end; a reload that would change them logs that.
-    fn warn_of_what_stays(&self, new: &Plan) {
+    fn warn_of_what_stays(&self, new: &GenerationConfig) {
         for ((before, _), (after, taken_by)) in self.fixed.iter().zip(new.configuration.settings.fixed()) {
             if *before != after {
                 tracing::warn!("changed from {before} to {after}: that takes {taken_by}");
@@ -377,8 +389,8 @@ fn cannot(what: &str) -> impl FnOnce(io::Error) -> Error {
     move |error| Error::Boot(format!("{what}: {error}"))
 }
 
-fn timing(plan: &Plan) -> Timing {
-    let settings = &plan.configuration.settings;
+fn timing(config: &GenerationConfig) -> Timing {
+    let settings = &config.configuration.settings;
     Timing {
         timeout: Some(settings.times.timeout).filter(|timeout| !timeout.is_zero()),
         graceful: settings.times.graceful_timeout,

@@ -3,10 +3,14 @@
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::os::filesystem::{open_locked, read_file, stands_at};
+use crate::os::filesystem::{absolute, open_locked, read_file, remove_held};
+
+/// How many bytes a pid takes at most, with its end of line.
+const LONGEST: usize = 16;
 
 /// A pidfile that this process holds. The lock ends with the process, however that ends.
 #[derive(Debug)]
@@ -28,9 +32,9 @@ impl PidFile {
             if error.kind() != io::ErrorKind::WouldBlock {
                 return unwritable(error);
             }
-            // Only for the message: if the file is empty, it says "another process".
-            let holder = read_file(path).unwrap_or_default();
-            let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
+            // Only for the message.
+            let holder = read_file(path).ok().and_then(|text| text.trim().parse::<u32>().ok());
+            let holder = holder.map_or_else(|| "another process".to_owned(), |pid| pid.to_string());
             refuse(format!("a running server holds it ({holder}): stop that one, or choose another file"))
         })?;
         let mut held = PidFile::held(path, file);
@@ -40,12 +44,7 @@ impl PidFile {
 
     /// The file that the former master holds together with us, for [`PidFile::write`] when we take over.
     pub(super) fn held(path: &Path, file: File) -> PidFile {
-        PidFile { path: PidFile::absolute(path), file }
-    }
-
-    /// The absolute path, which stays the same if the directory changes.
-    pub(super) fn absolute(path: &Path) -> PathBuf {
-        std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+        PidFile { path: absolute(path), file }
     }
 
     /// The path of the file.
@@ -53,9 +52,11 @@ impl PidFile {
         &self.path
     }
 
-    /// Whether it still contains our pid.
+    /// Whether it contains our pid. The descriptor is asked: anything may stand at the path by now.
     pub(super) fn is_mine(&self) -> bool {
-        read_file(&self.path).is_ok_and(|text| text.trim() == std::process::id().to_string())
+        let mut text = [0; LONGEST];
+        let read = self.file.read_at(&mut text, 0);
+        read.is_ok_and(|length| text[..length].trim_ascii() == std::process::id().to_string().as_bytes())
     }
 
     /// Writes our pid into it.
@@ -67,9 +68,7 @@ impl PidFile {
 
     /// Deletes the file, if it is still the one that we hold. The master does this at its end.
     pub(super) fn remove(&self) {
-        if stands_at(&self.file, &self.path)
-            && let Err(error) = std::fs::remove_file(&self.path)
-        {
+        if let Err(error) = remove_held(&self.file, &self.path) {
             tracing::warn!("--pid {} cannot be removed: {error}", self.path.display());
         }
     }
@@ -84,6 +83,7 @@ impl AsFd for PidFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::filesystem::stands_at;
 
     #[test]
     fn a_pidfile_that_was_removed_while_it_was_being_locked_is_made_anew() {

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::Master;
 use super::fleet::Slot;
-use super::{Master, PidFile, succession};
 use crate::error::Error;
 use crate::os::{descriptors, procfs, systemd};
 
@@ -56,18 +56,10 @@ impl Supervision {
 }
 
 impl Master {
-    /// The whole fleet answers for the first time.
-    pub(super) fn announce(&mut self) {
-        let status = self.status();
-        match self.predecessor.take() {
-            Some(bell) => {
-                if let Some(Err(error)) = self.pidfile.as_mut().map(PidFile::write) {
-                    tracing::error!("the pidfile cannot be written: {error}");
-                }
-                // The service manager listens only to the main process, which the former master still is.
-                succession::complete(bell, &status);
-            }
-            None => self.supervision.manager.ready(&status),
+    /// The whole fleet answers, as this status says. `is_main`: the service manager listens to us.
+    pub(super) fn announced(&mut self, status: String, is_main: bool) {
+        if is_main {
+            self.supervision.manager.ready(&status);
         }
         if let Some(notify) = self.supervision.notify.take()
             && let Err(error) = descriptors::write_if_ready(&notify, b"\n")
@@ -111,7 +103,7 @@ impl Master {
         self.scoreboard.set_leaving();
         tracing::info!("draining");
         let status = self.status();
-        self.supervision.manager.stopping(&status, self.fleet.patience() + MARGIN);
+        self.supervision.manager.stopping(&status, self.fleet.longest_end() + MARGIN);
         self.told(status);
     }
 
@@ -171,8 +163,8 @@ impl Master {
 
     /// How many checks fail. Their names are not for everybody on this host.
     fn failing(&self) -> String {
-        let Some(plan) = self.plans.get(&self.fleet.generation()) else { return String::new() };
-        let checks = plan.sources.suite().checks();
+        let Some(config) = self.configs.get(&self.fleet.generation()) else { return String::new() };
+        let checks = config.sources.suite().checks();
         let is_bad = |id: &str| self.scoreboard.last(id).is_some_and(|last| last.status.is_bad());
         match checks.iter().filter(|check| is_bad(&check.id)).count() {
             0 => String::new(),

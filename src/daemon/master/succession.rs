@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use super::fleet::{Event, Generation, Pid};
 use super::pidfile::PidFile;
-use super::{Master, Plan, cannot, send};
+use super::{GenerationConfig, Master, cannot, send};
 use crate::config::{Given, SUCCESSION};
-use crate::daemon::listen::{self, Bequest, Listener};
+use crate::daemon::listen::{self, Handover, Listener};
 use crate::error::Error;
 use crate::model::duration;
+use crate::os::filesystem::absolute;
 use crate::os::signals::Signal;
 use crate::os::{descriptors, process, systemd};
 
@@ -26,9 +27,9 @@ use crate::os::{descriptors, process, systemd};
 pub(crate) struct Inheritance {
     /// The number of its first generation.
     pub(super) generation: Generation,
-    pub(super) sockets: Vec<Bequest>,
+    pub(super) sockets: Vec<Handover>,
     pidfile: Option<(PathBuf, RawFd)>,
-    bell: RawFd,
+    readiness: RawFd,
 }
 
 impl Inheritance {
@@ -47,9 +48,9 @@ impl Inheritance {
         self.pidfile.as_ref().map(held).transpose()
     }
 
-    /// What we ring when we can answer.
-    pub(super) fn bell(&self) -> io::Result<PipeWriter> {
-        descriptors::adopt(self.bell).map(PipeWriter::from)
+    /// Where the former master waits for our status.
+    pub(super) fn readiness(&self) -> io::Result<PipeWriter> {
+        descriptors::adopt(self.readiness).map(PipeWriter::from)
     }
 }
 
@@ -75,13 +76,13 @@ impl Master {
         }
     }
 
-    /// The new master has rung its bell, or has closed it.
+    /// The new master has told its status, or is gone.
     pub(super) fn succession_event(&mut self) -> Option<Event> {
         match self.succession.as_mut()?.state() {
-            State::Waiting => None,
-            State::Complete => Some(Event::Succeeded),
+            Progress::Waiting => None,
+            Progress::Complete => Some(Event::Succeeded),
             // Its death is an event of its own.
-            State::Lost => {
+            Progress::Lost => {
                 self.succession = None;
                 None
             }
@@ -89,11 +90,11 @@ impl Master {
     }
 
     pub(super) fn give_up(&self, successor: Pid) {
-        let patience = self
+        let limit = self
             .fleet
             .timeout()
             .map_or_else(String::new, |timeout| format!(" within {} (--timeout)", duration::spoken(timeout)));
-        tracing::error!("upgrade: the new master (pid {successor}) does not answer{patience}: killing it");
+        tracing::error!("upgrade: the new master (pid {successor}) does not answer{limit}: killing it");
         send(successor, Signal::SIGKILL);
     }
 
@@ -117,9 +118,9 @@ impl Master {
     }
 }
 
-/// The pidfile of a plan: the former master's, or one of our own.
-pub(super) fn pidfile(plan: &Plan, inheritance: Option<&Inheritance>) -> Result<Option<PidFile>, Error> {
-    let path = plan.configuration.settings.process.pid.as_deref().map(PidFile::absolute);
+/// The pidfile of a configuration: the former master's, or one of our own.
+pub(super) fn pidfile(config: &GenerationConfig, inheritance: Option<&Inheritance>) -> Result<Option<PidFile>, Error> {
+    let path = config.configuration.settings.process.pid.as_deref().map(absolute);
     let inherited =
         inheritance.map(Inheritance::pidfile).transpose().map_err(cannot("cannot take over the pidfile"))?;
     match (path, inherited.flatten()) {
@@ -132,20 +133,21 @@ pub(super) fn pidfile(plan: &Plan, inheritance: Option<&Inheritance>) -> Result<
 
 /// How far a new master has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum Progress {
     /// It boots.
     Waiting,
     /// It can answer.
     Complete,
-    /// It closed its bell without ringing.
+    /// It is gone without a word.
     Lost,
 }
 
 /// A new master that is booting.
 #[derive(Debug)]
 pub(super) struct Succession {
-    bell: PipeReader,
-    /// The status that it reports when it is ready.
+    /// Where it tells its status once it can answer.
+    readiness: PipeReader,
+    /// That status.
     status: String,
 }
 
@@ -159,7 +161,7 @@ impl Succession {
     ) -> io::Result<(Pid, Succession)> {
         let (reader, writer) = descriptors::pipe()?;
         let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
-        let sockets = listen::bequeath(listeners, 3, &mut fds);
+        let sockets = listen::hand_over(listeners, 3, &mut fds);
         let mut place = |fd| {
             fds.push(fd);
             2 + fds.len() as RawFd
@@ -168,7 +170,7 @@ impl Succession {
             generation,
             sockets,
             pidfile: pidfile.map(|file| (file.path().to_owned(), place(file.as_fd()))),
-            bell: place(writer.as_fd()),
+            readiness: place(writer.as_fd()),
         };
         let mut command = Command::new(&given.program);
         command.args(&given.arguments).current_dir(&given.directory);
@@ -177,19 +179,19 @@ impl Succession {
         }
         command.env(SUCCESSION, serde_json::to_string(&inheritance).map_err(io::Error::other)?);
         let pid = process::start_program(&mut command, &fds)?;
-        Ok((pid, Succession { bell: reader, status: String::new() }))
+        Ok((pid, Succession { readiness: reader, status: String::new() }))
     }
 
     /// How far it has got.
-    pub(super) fn state(&mut self) -> State {
+    pub(super) fn state(&mut self) -> Progress {
         let mut said = [0; MOST];
-        match self.bell.read(&mut said) {
+        match self.readiness.read(&mut said) {
             Ok(length @ 1..) => {
                 self.status = String::from_utf8_lossy(&said[..length]).into_owned();
-                State::Complete
+                Progress::Complete
             }
-            Ok(0) => State::Lost,
-            Err(_) => State::Waiting,
+            Ok(0) => Progress::Lost,
+            Err(_) => Progress::Waiting,
         }
     }
 }
@@ -197,13 +199,13 @@ impl Succession {
 impl AsFd for Succession {
     /// Readable when the new master is ready, or gone.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.bell.as_fd()
+        self.readiness.as_fd()
     }
 }
 
 /// Tells the former master that we can answer, and our status. It may be gone, in which case nobody waits.
-pub(super) fn complete(mut bell: PipeWriter, status: &str) {
+pub(super) fn complete(mut readiness: PipeWriter, status: &str) {
     // Before it is told, for then it ends.
     process::outlive_parent();
-    let _ = bell.write(&status.as_bytes()[..status.len().min(MOST)]);
+    let _ = readiness.write(&status.as_bytes()[..status.len().min(MOST)]);
 }

@@ -1,13 +1,15 @@
 //! Accepts connections: watches the listeners of a worker as long as it can take more.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
 
 use mio::{Poll, Token};
 use socket2::Socket;
 
-use crate::daemon::listen::{Accepted, Listener};
+use crate::daemon::listen::Listener;
 use crate::os::descriptors::is_readable;
+use crate::os::sockets::Accepted;
 use crate::round::MOST_AT_ONCE;
 
 /// How long nothing is accepted when the machine lacks descriptors or memory for another connection.
@@ -27,6 +29,8 @@ const A_CHECK: usize = 6;
 /// The listeners, watched or not.
 pub(super) struct Acceptor {
     listeners: Vec<Listener>,
+    /// The places of those that will never give a connection again.
+    broken: BTreeSet<usize>,
     first_token: usize,
     most: usize,
     state: State,
@@ -65,7 +69,7 @@ pub(super) fn room(descriptors: usize, checks: usize) -> usize {
 impl Acceptor {
     /// The tokens of the listeners begin at `first_token`; `most` is the greatest number of clients.
     pub(super) fn new(listeners: Vec<Listener>, first_token: usize, most: usize) -> Acceptor {
-        Acceptor { listeners, first_token, most, state: State::Closed, has_complained: false }
+        Acceptor { listeners, broken: BTreeSet::new(), first_token, most, state: State::Closed, has_complained: false }
     }
 
     pub(super) fn most(&self) -> usize {
@@ -82,7 +86,7 @@ impl Acceptor {
     }
 
     pub(super) fn open(&mut self, poll: &Poll) -> io::Result<()> {
-        for (index, listener) in self.listeners.iter().enumerate() {
+        for (index, listener) in self.working() {
             listener.watch(poll, self.first_token + index)?;
         }
         self.state = State::Open;
@@ -174,14 +178,13 @@ impl Acceptor {
     /// Whether a connection was still waiting at the last two looks, each after the time for free workers: one that seems
     /// free may be stopped, or hang.
     pub(super) fn is_neglected(&mut self, now: Instant) -> bool {
-        let State::Yielded { until, was_waiting } = &mut self.state else { return false };
-        if now < *until {
+        let State::Yielded { until, was_waiting } = self.state else { return false };
+        if now < until {
             return false;
         }
-        let waits = self.listeners.iter().any(is_readable);
-        let is_neglected = *was_waiting && waits;
-        *until = now + YIELD;
-        *was_waiting = waits && !is_neglected;
+        let waits = self.working().any(|(_, listener)| is_readable(listener));
+        let is_neglected = was_waiting && waits;
+        self.state = State::Yielded { until: now + YIELD, was_waiting: waits && !is_neglected };
         is_neglected
     }
 
@@ -195,7 +198,7 @@ impl Acceptor {
         if !matches!(self.state, State::Open) {
             self.open(poll)?;
         }
-        for listener in self.listeners.iter().filter(|listener| !listener.is_ours()) {
+        for (_, listener) in self.working().filter(|(_, listener)| !listener.is_ours()) {
             listener.unwatch(poll)?;
         }
         self.state = State::Closing { at: now + LAST_CALL };
@@ -242,8 +245,27 @@ impl Acceptor {
         matches!(self.state, State::Closed)
     }
 
+    /// Leaves out a listener that is broken. An error: there is no other.
+    pub(super) fn give_up(&mut self, token: Token, poll: &Poll, error: &io::Error) -> io::Result<()> {
+        let place = token.0 - self.first_token;
+        let listener = &self.listeners[place];
+        let why = format!("{listener} gives no connections any more: {error}");
+        listener.unwatch(poll)?;
+        self.broken.insert(place);
+        if self.working().next().is_none() {
+            return Err(io::Error::other(why));
+        }
+        tracing::error!("{why}: going on without it");
+        Ok(())
+    }
+
+    /// The listeners with their places, except the broken ones.
+    fn working(&self) -> impl Iterator<Item = (usize, &Listener)> {
+        self.listeners.iter().enumerate().filter(|(place, _)| !self.broken.contains(place))
+    }
+
     fn unwatch(&self, poll: &Poll) {
-        for listener in &self.listeners {
+        for (_, listener) in self.working() {
             if let Err(error) = listener.unwatch(poll) {
                 tracing::warn!("cannot stop watching a listener: {error}");
             }

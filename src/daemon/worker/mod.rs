@@ -22,13 +22,14 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::config::{Configuration, SUCCESSION, Settings};
-use crate::daemon::generation::Plan;
-use crate::daemon::listen::{Accepted, Listener};
+use crate::daemon::generation::GenerationConfig;
+use crate::daemon::listen::Listener;
 use crate::daemon::shared::casebook::Casebook;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::daemon::shared::snapshot::Snapshot;
 use crate::endpoint::{CheckRequest, Disclosure, Endpoint, EndpointSettings};
 use crate::os::signals::{self, Inbox, Signal};
+use crate::os::sockets::Accepted;
 use crate::os::{descriptors, memory, process, systemd, tree};
 use crate::round::Runner;
 use acceptor::Acceptor;
@@ -57,7 +58,7 @@ pub(crate) struct WorkerContext {
     pub(crate) slot: usize,
     pub(crate) master: i32,
     pub(crate) generation: u32,
-    pub(crate) plan: Plan,
+    pub(crate) config: GenerationConfig,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) scoreboard: Scoreboard,
     pub(crate) snapshot: Snapshot,
@@ -183,7 +184,7 @@ impl Worker {
             Accepted::Client(socket) => self.admit(socket),
             Accepted::Nobody => Ok(()),
             Accepted::Exhausted(_) | Accepted::Forbidden(_) => self.acceptor.pause(token, &self.poll, self.now),
-            Accepted::Broken(error) => Err(error),
+            Accepted::Broken(error) => self.acceptor.give_up(token, &self.poll, &error),
         }
     }
 
@@ -192,7 +193,7 @@ impl Worker {
         let peer = if self.responder.logs_access() { socket.peer_addr().ok() } else { None };
         let key = self.clients.insert(socket, self.now, &self.reader.patience);
         if let (Some(client), Some(peer)) = (self.clients.get_mut(key), peer) {
-            client.connection.set_peer(peer.as_socket().map(|address| address.ip()));
+            client.connection.set_peer(peer.as_socket().map(|address| address.ip().to_canonical()));
         }
         self.serve_client(key)
     }
@@ -390,8 +391,8 @@ impl Worker {
     }
 
     fn heed_signals(&mut self) -> io::Result<()> {
-        for signal in self.signals.take() {
-            match signal {
+        for received in self.signals.take() {
+            match received.signal {
                 Signal::SIGUSR1 => crate::daemon::logging::reopen(),
                 _ => self.drain()?,
             }
@@ -444,7 +445,7 @@ impl Worker {
             slot,
             master,
             generation,
-            plan,
+            config,
             listeners,
             scoreboard,
             snapshot,
@@ -452,7 +453,13 @@ impl Worker {
             lifeline,
             mut wake_master,
         } = context;
-        let Plan { configuration: Configuration { settings, environment, .. }, sources, identity, disclosure } = plan;
+        let GenerationConfig {
+            configuration: Configuration { settings, environment, .. },
+            sources,
+            identity,
+            disclosure,
+            ..
+        } = config;
         // The handlers first: a TERM since the fork is still blocked, and would be lost if it were unblocked before.
         let signals = Inbox::new([Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1])?;
         // The master's handler would wake us up whenever a program of a check ends.

@@ -19,7 +19,7 @@ pub(crate) enum Event {
     /// A worker can answer.
     Ready { slot: usize },
     /// A child is dead: one of ours, or one that we adopted.
-    Died { pid: Pid, end: End },
+    Died { pid: Pid, end: WorkerEnd },
     /// [`Action::Inspect`] found a worker awake for longer than the timeout.
     Hung { slot: usize },
     /// [`Action::Upgrade`] has started another master.
@@ -34,7 +34,7 @@ pub(crate) enum Event {
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum WorkerEnd {
     /// By itself, with nothing left to do.
     Well,
     Crash,

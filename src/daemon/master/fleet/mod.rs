@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use super::command::Command;
 use crate::endpoint::counters::{Cause, Restarts};
 use backoff::Backoff;
-pub(crate) use event::{Action, End, Event, Timing};
+pub(crate) use event::{Action, Event, Timing, WorkerEnd};
 pub(crate) use slot::{Generation, Pid, Slot};
 
 /// How often workers of a new generation may die while booting before the old one is brought back.
@@ -177,7 +177,7 @@ impl Fleet {
     }
 
     /// How long shutting down may take.
-    pub(crate) fn patience(&self) -> Duration {
+    pub(crate) fn longest_end(&self) -> Duration {
         self.force.timing.drain_delay + self.force.timing.graceful
     }
 
@@ -212,7 +212,10 @@ impl Fleet {
                 self.phase = Phase::Reloading { from, strikes, again: true };
                 vec![]
             }
-            (Command::Reload, Phase::Starting | Phase::Running | Phase::Paused) => vec![Action::Load],
+            // As with gunicorn, whose users rotate logs with a HUP.
+            (Command::Reload, Phase::Starting | Phase::Running | Phase::Paused) => {
+                self.reopen().into_iter().chain([Action::Load]).collect()
+            }
             // A former master may be waiting for us to answer. It would wait in vain if we had a successor, or sent our
             // workers away.
             (Command::Upgrade | Command::Pause, Phase::Starting) => vec![],
@@ -268,15 +271,15 @@ impl Fleet {
         }
     }
 
-    fn died(&mut self, pid: Pid, end: End, now: Instant) -> Vec<Action> {
+    fn died(&mut self, pid: Pid, end: WorkerEnd, now: Instant) -> Vec<Action> {
         if self.successor() == Some(pid) {
             // It could not boot: everything is as it was.
             self.successor = None;
         }
         let Some(index) = self.slot_of(pid) else { return vec![] };
         let cause = match end {
-            End::Well | End::Crash => Cause::Crash,
-            End::OutOfMemory => Cause::OutOfMemory,
+            WorkerEnd::Well | WorkerEnd::Crash => Cause::Crash,
+            WorkerEnd::OutOfMemory => Cause::OutOfMemory,
         };
         match std::mem::replace(&mut self.slots[index], Slot::Vacant) {
             Slot::Booting { generation, since, .. } => {
@@ -285,7 +288,7 @@ impl Fleet {
                 self.cannot_boot(generation, now)
             }
             // It retired by itself, after --max-requests.
-            Slot::Serving { .. } if end == End::Well => {
+            Slot::Serving { .. } if end == WorkerEnd::Well => {
                 self.count(Cause::Retired);
                 vec![]
             }

@@ -86,8 +86,8 @@ impl Fleet {
         self.beat_at.filter(|due| *due <= now)?;
         self.beat_at = Some(now + period);
         let none_serves = match self.phase {
-            Phase::Running | Phase::Reloading { .. } => self.strength().0 == 0,
-            Phase::Starting | Phase::Paused | Phase::Leaving { .. } | Phase::Stopping { .. } => false,
+            Phase::Running | Phase::Reloading { .. } | Phase::Paused => self.strength().0 == 0,
+            Phase::Starting | Phase::Leaving { .. } | Phase::Stopping { .. } => false,
         };
         (!none_serves).then_some(Action::Beat { within: period })
     }

@@ -15,9 +15,9 @@ fn counted(asked: usize, history: impl FnOnce(&mut World)) -> Vec<(&'static str,
 #[test]
 fn each_restart_is_counted_once_by_its_cause() {
     assert_eq!(counted(2, |_| {}), []);
-    assert_eq!(counted(2, |world| world.apply(Step::Die(0, End::Crash))), [("crash", 1)]);
-    assert_eq!(counted(2, |world| world.apply(Step::Die(1, End::Well))), [("retired", 1)]);
-    assert_eq!(counted(2, |world| world.apply(Step::Die(0, End::OutOfMemory))), [("oom", 1)]);
+    assert_eq!(counted(2, |world| world.apply(Step::Die(0, WorkerEnd::Crash))), [("crash", 1)]);
+    assert_eq!(counted(2, |world| world.apply(Step::Die(1, WorkerEnd::Well))), [("retired", 1)]);
+    assert_eq!(counted(2, |world| world.apply(Step::Die(0, WorkerEnd::OutOfMemory))), [("oom", 1)]);
     assert_eq!(counted(2, |world| world.apply(Step::Hang(0))), [("hang", 1)]);
     assert_eq!(counted(3, |world| world.apply(Step::Reload)), [("reload", 3)]);
     assert_eq!(counted(2, |world| world.apply(Step::BadReload)), []);
@@ -36,13 +36,13 @@ fn each_restart_is_counted_once_by_its_cause() {
 #[test]
 fn a_worker_that_cannot_boot_is_a_crash_and_one_that_never_does_hangs() {
     let crash = |world: &mut World| {
-        world.apply(Step::Die(0, End::Crash));
+        world.apply(Step::Die(0, WorkerEnd::Crash));
         let booting = world.booting().expect("it is replaced");
-        world.apply(Step::Die(booting, End::Crash));
+        world.apply(Step::Die(booting, WorkerEnd::Crash));
     };
     assert_eq!(counted(1, crash), [("crash", 2)]);
     let hang = |world: &mut World| {
-        world.apply(Step::Die(0, End::Crash));
+        world.apply(Step::Die(0, WorkerEnd::Crash));
         world.apply(Step::Wait(TIMING.timeout.expect("it is set")));
     };
     assert_eq!(counted(1, hang), [("crash", 1), ("hang", 1)]);

@@ -18,7 +18,7 @@ pub(super) enum Step {
     /// A HUP that finds a bad one.
     BadReload,
     Ready(usize),
-    Die(usize, End),
+    Die(usize, WorkerEnd),
     Hang(usize),
     Wait(Duration),
     FailNextFork,
@@ -124,7 +124,7 @@ impl World {
             Step::Succeed => self.happen(Event::Succeeded),
             Step::SuccessorDies => {
                 if let Some(pid) = self.fleet.successor() {
-                    self.happen(Event::Died { pid, end: End::Crash });
+                    self.happen(Event::Died { pid, end: WorkerEnd::Crash });
                 }
             }
         }
@@ -134,7 +134,7 @@ impl World {
         self.alive.get(worker).copied()
     }
 
-    fn die(&mut self, pid: Pid, end: End) {
+    fn die(&mut self, pid: Pid, end: WorkerEnd) {
         self.alive.retain(|&other| other != pid);
         self.doomed.retain(|&other| other != pid);
         self.happen(Event::Died { pid, end });
@@ -239,7 +239,7 @@ impl World {
     /// The workers that were told to end do so.
     pub(super) fn bury(&mut self) {
         while let Some(pid) = self.doomed.first().copied() {
-            self.die(pid, End::Well);
+            self.die(pid, WorkerEnd::Well);
         }
     }
 

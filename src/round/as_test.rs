@@ -1,9 +1,9 @@
 //! A healthcheck as a test of `cargo test` or nextest.
 
-use super::registry::registered;
+use super::Runner;
+use crate::functions::registry::registered;
 use crate::model::check::{Check, Status};
 use crate::model::report::Outcome;
-use crate::round::Runner;
 
 /// Runs one registered healthcheck, under its timeout, and panics if its outcome is bad.
 #[track_caller]

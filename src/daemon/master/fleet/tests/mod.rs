@@ -64,8 +64,8 @@ fn every_event_is_answered_in_every_state() {
         ("forked", Event::Forked { slot: 0, pid: 7 }),
         ("the fork failed", Event::ForkFailed { slot: 0 }),
         ("ready", Event::Ready { slot: 0 }),
-        ("dead", Event::Died { pid: 7, end: End::Well }),
-        ("a stranger is dead", Event::Died { pid: 8, end: End::Well }),
+        ("dead", Event::Died { pid: 7, end: WorkerEnd::Well }),
+        ("a stranger is dead", Event::Died { pid: 8, end: WorkerEnd::Well }),
         ("hung", Event::Hung { slot: 0 }),
     ];
     let tables = events.map(|(name, event)| format!("{name}\n{}", table(|_| event)));
@@ -96,7 +96,7 @@ fn whatever_it_is_told_as_it_boots_it_is_announced() {
 #[test]
 fn a_first_boot_that_cannot_work_ends_with_code_3() {
     let mut world = World::new(2);
-    world.apply(Step::Die(0, End::Crash));
+    world.apply(Step::Die(0, WorkerEnd::Crash));
     world.settle();
     assert_eq!(world.exited, Some(3));
 }
@@ -130,7 +130,7 @@ fn once_it_has_served_it_never_gives_up() {
     let mut world = World::new(1);
     world.ready_all();
     for _ in 0..100 {
-        world.apply(Step::Die(0, End::Crash));
+        world.apply(Step::Die(0, WorkerEnd::Crash));
         world.settle_boots();
     }
     assert_eq!(world.exited, None);
@@ -169,7 +169,7 @@ fn a_new_generation_that_cannot_boot_is_rolled_back() {
     for _ in 0..STRIKES {
         world.settle_boots();
         let booting = world.booting().expect("another try is made");
-        world.apply(Step::Die(booting, End::Crash));
+        world.apply(Step::Die(booting, WorkerEnd::Crash));
     }
     world.settle();
     assert_eq!(world.generations(), [0, 0], "the old generation goes on");
@@ -185,7 +185,7 @@ fn a_rollback_brings_the_old_timeout_back() {
     for _ in 0..STRIKES {
         world.settle_boots();
         let booting = world.booting().expect("another try is made");
-        world.apply(Step::Die(booting, End::Crash));
+        world.apply(Step::Die(booting, WorkerEnd::Crash));
     }
     world.apply(Step::Wait(TIMING.timeout.expect("it is set") / 2));
     assert_eq!(world.inspections, 1, "hung workers are looked for again");
@@ -396,7 +396,7 @@ fn a_new_master_that_answers_within_the_drain_delay_of_the_old_one_takes_nothing
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (0..8usize).prop_map(Step::Ready),
-        3 => (0..8usize, prop_oneof![Just(End::Well), Just(End::Crash), Just(End::OutOfMemory)])
+        3 => (0..8usize, prop_oneof![Just(WorkerEnd::Well), Just(WorkerEnd::Crash), Just(WorkerEnd::OutOfMemory)])
             .prop_map(|(worker, end)| Step::Die(worker, end)),
         2 => (0..40_000u64).prop_map(|millis| Step::Wait(Duration::from_millis(millis))),
         1 => (0..8usize).prop_map(Step::Hang),
@@ -453,8 +453,8 @@ fn all_short_histories_end_well() {
     let steps = [
         Step::Ready(0),
         Step::Ready(1),
-        Step::Die(0, End::Crash),
-        Step::Die(1, End::Well),
+        Step::Die(0, WorkerEnd::Crash),
+        Step::Die(1, WorkerEnd::Well),
         Step::Hang(0),
         Step::Reload,
         Step::BadReload,
