@@ -10,7 +10,6 @@ use super::{CollectedCheck, Collector};
 use crate::checks::{Kind, Opt, Options};
 use crate::error::Error;
 use crate::functions::registry;
-use crate::os::filesystem::read_file;
 
 /// The keys of a table that are not options in the grammar of names.
 const KEYS: [&str; 3] = ["name", "use", "tags"];
@@ -18,9 +17,8 @@ const KEYS: [&str; 3] = ["name", "use", "tags"];
 type Value<'i> = Spanned<DeValue<'i>>;
 
 /// Collects the checks of one file, in their order.
-pub(super) fn collect(path: &Path, collector: &mut Collector<'_>) -> Result<(), Error> {
-    let text = read_file(path).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?;
-    let found = File { path, text: &text }.checks(&mut collector.notes)?;
+pub(super) fn collect(path: &Path, text: &str, collector: &mut Collector<'_>) -> Result<(), Error> {
+    let found = File { path, text }.checks(&mut collector.notes)?;
     collector.found.extend(found);
     Ok(())
 }

@@ -9,19 +9,19 @@ mod sources;
 mod spec;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::Metadata;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::checks::Runs;
-use crate::checks::support::ownership;
+use crate::checks::support::ownership::{self, Distrust};
 use crate::error::Error;
 use crate::functions::registry;
 use crate::model::check::Check;
 use crate::model::id;
 use crate::model::suite::Suite;
 use crate::os::stamp::Stamp;
+use crate::os::walk::Place;
 #[cfg(test)]
 pub(crate) use spec::COMMON;
 use spec::Spec;
@@ -144,11 +144,13 @@ impl Collector<'_> {
         let path = Path::new(name);
         let before = self.found.len();
         match self.look(path) {
-            Ok(metadata) => folder::collect(path, &metadata, self)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(self.wrong(name, "there is no such file or folder"));
+            Ok(place) => folder::collect(path, &place, self)?,
+            Err(distrust) => {
+                return Err(distrust.error(path.display(), |error| match error.kind() {
+                    io::ErrorKind::NotFound => self.wrong(name, "there is no such file or folder"),
+                    _ => self.wrong(name, &format!("it cannot be looked at: {error}")),
+                }));
             }
-            Err(error) => return Err(self.wrong(name, &format!("it cannot be looked at: {error}"))),
         }
         if self.found.len() > before {
             return Ok(());
@@ -160,11 +162,10 @@ impl Collector<'_> {
         ))
     }
 
-    /// Looks at a file, and remembers its state.
-    fn look(&mut self, path: &Path) -> io::Result<Metadata> {
-        let (stamp, metadata) = Stamp::take(path);
-        self.stamps.push(stamp);
-        metadata
+    /// Goes to a file, and remembers its state.
+    fn look(&mut self, path: &Path) -> Result<Place, Distrust> {
+        self.stamps.push(Stamp::take(path).0);
+        ownership::reach(path)
     }
 
     fn leave_out(&mut self, path: &Path, why: &str) {
@@ -183,8 +184,11 @@ fn verify_program(spec: &Spec) -> Result<(), Error> {
     }
     let target = spec.plain_target();
     let path = Path::new(&target);
-    // A kind refuses what is not there.
-    path.metadata().map_or(Ok(()), |metadata| ownership::verify(path, &metadata))
+    match ownership::open(path) {
+        Err(Distrust::Unsafe(why)) => Err(ownership::refusal(path.display(), &why)),
+        // A kind refuses what is not there.
+        Ok(_) | Err(Distrust::Unseen(_)) => Ok(()),
+    }
 }
 
 /// The first id that appears for the second time.
