@@ -89,7 +89,7 @@ fn former_name(argv: &[OsString]) -> Option<(&'static str, &'static str)> {
     [("hospital-cli", "check"), ("hospital-serve", "serve")].into_iter().find(|(old, _)| name == *old)
 }
 
-/// Writes to standard output; a reader that has gone away is no failure.
+/// Writes to standard output; a reader that has gone away is not a failure.
 ///
 /// # Errors
 ///

@@ -167,7 +167,7 @@ mod tests {
         let folder = folder(&[("any name.toml", CHECK, 0o644), ("README", "", 0o644)]);
         let path = |name: &str| folder.path().join(name).to_str().expect("a plain path").to_owned();
         assert_eq!(ids(&collect_names(&[path("any name.toml")], "x").expect("it is good")), ["tcp://db:1"]);
-        let error = collect_names(&[path("README")], "x").expect_err("it is no file of checks");
+        let error = collect_names(&[path("README")], "x").expect_err("it is not a file of checks");
         assert!(error.to_string().ends_with("it is neither a folder, nor *.toml, nor executable"), "{error}");
     }
 

@@ -4,6 +4,5 @@ pub(crate) mod generation;
 pub(crate) mod listen;
 pub(crate) mod logging;
 pub(crate) mod master;
-#[allow(unsafe_code)]
 pub(crate) mod shared;
 pub(crate) mod worker;

@@ -19,7 +19,7 @@ pub enum RouteLabel {
 
 /// The class of a status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum StatusClass {
     /// It is answered.
     Success,
     /// The client is to blame.
@@ -30,7 +30,7 @@ pub enum Class {
 
 /// What a worker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum WorkerState {
     /// It cannot answer yet.
     Booting,
     /// It serves, and no round is running.
@@ -47,7 +47,7 @@ pub enum Standing {
 
 /// Why a worker had to be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum RestartReason {
     /// It died, or could not boot.
     Crash,
     /// The kernel killed it because memory ran out.
@@ -77,83 +77,97 @@ impl RouteLabel {
     }
 }
 
-impl Class {
+impl StatusClass {
     /// All of them, in the order of the arrays in [`Counters`].
-    pub const ALL: [Class; 3] = [Class::Success, Class::ClientError, Class::ServerError];
+    pub const ALL: [StatusClass; 3] = [StatusClass::Success, StatusClass::ClientError, StatusClass::ServerError];
 
     /// The class of a status code. We never answer 1xx or 3xx.
-    pub fn of(status: u16) -> Class {
+    pub fn of(status: u16) -> StatusClass {
         match status {
-            ..400 => Class::Success,
-            400..500 => Class::ClientError,
-            500.. => Class::ServerError,
+            ..400 => StatusClass::Success,
+            400..500 => StatusClass::ClientError,
+            500.. => StatusClass::ServerError,
         }
     }
 
     /// The value of its label.
     pub fn word(self) -> &'static str {
         match self {
-            Class::Success => "2xx",
-            Class::ClientError => "4xx",
-            Class::ServerError => "5xx",
+            StatusClass::Success => "2xx",
+            StatusClass::ClientError => "4xx",
+            StatusClass::ServerError => "5xx",
         }
     }
 }
 
-impl Standing {
+impl WorkerState {
     /// All of them, in the order of the arrays in [`Counters`].
-    pub const ALL: [Standing; 6] =
-        [Standing::Booting, Standing::Idle, Standing::Busy, Standing::Draining, Standing::Aborting, Standing::Dying];
+    pub const ALL: [WorkerState; 6] = [
+        WorkerState::Booting,
+        WorkerState::Idle,
+        WorkerState::Busy,
+        WorkerState::Draining,
+        WorkerState::Aborting,
+        WorkerState::Dying,
+    ];
 
     /// The value of its label.
     pub fn word(self) -> &'static str {
         match self {
-            Standing::Booting => "booting",
-            Standing::Idle => "idle",
-            Standing::Busy => "busy",
-            Standing::Draining => "draining",
-            Standing::Aborting => "aborting",
-            Standing::Dying => "dying",
+            WorkerState::Booting => "booting",
+            WorkerState::Idle => "idle",
+            WorkerState::Busy => "busy",
+            WorkerState::Draining => "draining",
+            WorkerState::Aborting => "aborting",
+            WorkerState::Dying => "dying",
         }
     }
 }
 
-impl Cause {
+impl RestartReason {
     /// All of them, in the order of the arrays in [`Counters`].
-    pub const ALL: [Cause; 5] = [Cause::Crash, Cause::OutOfMemory, Cause::Hang, Cause::Retired, Cause::Reload];
+    pub const ALL: [RestartReason; 5] = [
+        RestartReason::Crash,
+        RestartReason::OutOfMemory,
+        RestartReason::Hang,
+        RestartReason::Retired,
+        RestartReason::Reload,
+    ];
 
     /// The value of its label.
     pub fn word(self) -> &'static str {
         match self {
-            Cause::Crash => "crash",
-            Cause::OutOfMemory => "oom",
-            Cause::Hang => "hang",
-            Cause::Retired => "retired",
-            Cause::Reload => "reload",
+            RestartReason::Crash => "crash",
+            RestartReason::OutOfMemory => "oom",
+            RestartReason::Hang => "hang",
+            RestartReason::Retired => "retired",
+            RestartReason::Reload => "reload",
         }
     }
 }
 
-/// How many workers were replaced for each cause, in the order of [`Cause::ALL`].
-pub type Restarts = [u64; Cause::ALL.len()];
+/// How many workers were replaced for each reason, in the order of [`RestartReason::ALL`].
+pub type RestartCounts = [u64; RestartReason::ALL.len()];
 
 /// All the counts at one moment; each array is in the order of its `ALL`.
 #[derive(Clone, Copy, Debug)]
 pub struct Counters {
     /// How many requests were answered, by what they asked for and the class of the answer.
-    pub requests: [[u64; Class::ALL.len()]; RouteLabel::ALL.len()],
+    pub requests: [[u64; StatusClass::ALL.len()]; RouteLabel::ALL.len()],
     /// How many rounds passed, and how many did not.
     pub rounds: [u64; 2],
     /// How many workers there are, by what they are doing.
-    pub workers: [u64; Standing::ALL.len()],
+    pub workers: [u64; WorkerState::ALL.len()],
     /// How many workers were replaced, by why.
-    pub restarts: Restarts,
+    pub restarts: RestartCounts,
     /// The configuration that is in force, or coming into force.
     pub generation: u32,
     /// Whether the last reload was good.
     pub reload_successful: bool,
     /// When the last good one was.
     pub reloaded: SystemTime,
+    /// How many outcomes of checks there was no room to remember.
+    pub lost: u64,
 }
 
 impl Default for Counters {
@@ -166,6 +180,7 @@ impl Default for Counters {
             generation: 1,
             reload_successful: true,
             reloaded: SystemTime::UNIX_EPOCH,
+            lost: 0,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use super::counters::{Cause, Class, Counters, RouteLabel, Standing};
+use super::counters::{Counters, RestartReason, RouteLabel, StatusClass, WorkerState};
 use super::observer::Observer;
 use crate::model::check::Finding;
 use crate::model::report::Outcome;
@@ -13,26 +13,32 @@ use crate::render::{appended, prometheus};
 
 /// The families in addition to those of a report. `docs/ENDPOINT.md` is compared with both by a test.
 #[cfg(test)]
-pub(crate) static FAMILIES: [Family; 9] =
-    [LAST_RUN, ROUNDS, REQUESTS, WORKERS, RESTARTS, RELOAD_SUCCESSFUL, RELOADED, GENERATION, BUILD];
+pub(crate) static FAMILIES: [Family; 10] =
+    [LAST_RUN, LOST, ROUNDS, REQUESTS, WORKERS, RESTARTS, RELOAD_SUCCESSFUL, RELOADED, GENERATION, BUILD];
 
 const LAST_RUN: Family = Family {
     name: "hospital_check_last_run_timestamp_seconds",
     kind: Kind::Gauge,
     labels: &["check"],
-    help: "When the last run of the check was over.",
+    help: "When the last run of the check ended.",
+};
+const LOST: Family = Family {
+    name: "hospital_outcomes_lost_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Outcomes that there was no room to remember: their checks or figures are missing here.",
 };
 const ROUNDS: Family = Family {
     name: "hospital_rounds_total",
     kind: Kind::Counter,
     labels: &["outcome"],
-    help: "Rounds of checks that have ended, by whether what they found passes.",
+    help: "Rounds of checks that have ended, by outcome.",
 };
 const REQUESTS: Family = Family {
     name: "hospital_requests_total",
     kind: Kind::Counter,
     labels: &["route", "code"],
-    help: "Requests that were answered, by what they asked for and the class of the answer.",
+    help: "Requests answered, by route and class of status code.",
 };
 const WORKERS: Family =
     Family { name: "hospital_workers", kind: Kind::Gauge, labels: &["state"], help: "Workers by state." };
@@ -40,7 +46,7 @@ const RESTARTS: Family = Family {
     name: "hospital_worker_restarts_total",
     kind: Kind::Counter,
     labels: &["cause"],
-    help: "Workers that had to be replaced, by the cause.",
+    help: "Workers that were replaced, by cause.",
 };
 const RELOAD_SUCCESSFUL: Family = Family {
     name: "hospital_config_last_reload_successful",
@@ -111,23 +117,25 @@ fn last_runs(figures: &Figures, out: &mut Exposition<'_>) -> fmt::Result {
 }
 
 fn service(counters: &Counters, out: &mut Exposition<'_>) -> fmt::Result {
+    out.family(&LOST)?;
+    out.sample(&LOST, &[], counters.lost)?;
     out.family(&ROUNDS)?;
     for (outcome, count) in ROUND_OUTCOMES.iter().zip(counters.rounds) {
         out.sample(&ROUNDS, &[outcome], count)?;
     }
     out.family(&REQUESTS)?;
     for (route, counts) in RouteLabel::ALL.iter().zip(counters.requests) {
-        for (class, count) in Class::ALL.iter().zip(counts) {
+        for (class, count) in StatusClass::ALL.iter().zip(counts) {
             out.sample(&REQUESTS, &[route.word(), class.word()], count)?;
         }
     }
     out.family(&WORKERS)?;
-    for (standing, count) in Standing::ALL.iter().zip(counters.workers) {
-        out.sample(&WORKERS, &[standing.word()], count)?;
+    for (state, count) in WorkerState::ALL.iter().zip(counters.workers) {
+        out.sample(&WORKERS, &[state.word()], count)?;
     }
     out.family(&RESTARTS)?;
-    for (cause, count) in Cause::ALL.iter().zip(counters.restarts) {
-        out.sample(&RESTARTS, &[cause.word()], count)?;
+    for (reason, count) in RestartReason::ALL.iter().zip(counters.restarts) {
+        out.sample(&RESTARTS, &[reason.word()], count)?;
     }
     out.family(&RELOAD_SUCCESSFUL)?;
     out.sample(&RELOAD_SUCCESSFUL, &[], u8::from(counters.reload_successful))?;
@@ -169,6 +177,7 @@ mod tests {
             generation: 2,
             reload_successful: true,
             reloaded: ran,
+            lost: 5,
         };
         Figures { ran: vec![ran; outcomes.len()], outcomes, counters }
     }
@@ -194,11 +203,13 @@ mod tests {
         let before: HashSet<_> = text.lines().collect();
         let new: Vec<_> = open.lines().filter(|line| !before.contains(line)).collect();
         insta::assert_snapshot!(new.join("\n"), @r"
-        # HELP hospital_rounds Rounds of checks that have ended, by whether what they found passes.
+        # HELP hospital_outcomes_lost Outcomes that there was no room to remember: their checks or figures are missing here.
+        # TYPE hospital_outcomes_lost counter
+        # HELP hospital_rounds Rounds of checks that have ended, by outcome.
         # TYPE hospital_rounds counter
-        # HELP hospital_requests Requests that were answered, by what they asked for and the class of the answer.
+        # HELP hospital_requests Requests answered, by route and class of status code.
         # TYPE hospital_requests counter
-        # HELP hospital_worker_restarts Workers that had to be replaced, by the cause.
+        # HELP hospital_worker_restarts Workers that were replaced, by cause.
         # TYPE hospital_worker_restarts counter
         # HELP hospital_build The version of hospital.
         # TYPE hospital_build info

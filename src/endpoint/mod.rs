@@ -227,6 +227,11 @@ impl Endpoint {
         self.reply.release()
     }
 
+    /// The suite as of the last request for checks.
+    pub(crate) fn suite(&self) -> &Suite {
+        self.sources.suite()
+    }
+
     /// The whole suite. `None` while its files have changed so recently that they may change again and look the same.
     pub(crate) fn whole(&self) -> Option<Whole> {
         let mut hasher = DefaultHasher::new();

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::counters::RouteLabel;
 use super::metrics::{self, Figures};
 use super::route;
 use super::{CheckRequest, Dialect, EndpointSettings, Findings, Observer};
 use crate::model::check::Status;
+use crate::os::clock;
 use crate::render::exposition::Syntax;
 use crate::render::{html, json, kubernetes};
 
@@ -101,7 +102,7 @@ impl Reply {
             Dialect::Page(choice) => {
                 self.fields.extend(html::headers().map(|(name, value)| (name, value.into())));
                 let since = |id: &str, status: Status| observer.since(id, status);
-                let at = SystemTime::now() - age.unwrap_or_default();
+                let at = clock::before(clock::wall(), age.unwrap_or_default());
                 self.fill(|body| html::page(report, &choice.view(at, &since, presentation.disclosed), body));
             }
             Dialect::Ready => {

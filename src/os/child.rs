@@ -56,6 +56,7 @@ pub(crate) fn run(command: &mut Command, bounds: Bounds) -> io::Result<Run> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = signals::with_none_blocked(|| command.spawn())?;
     let root = i32::try_from(child.id()).expect("the kernel gives pids that fit");
+    mark.limit(root);
 
     let mut outputs = Outputs {
         stdout: Output::new(child.stdout.take().map(OwnedFd::from), bounds.kept),
@@ -69,10 +70,10 @@ pub(crate) fn run(command: &mut Command, bounds: Bounds) -> io::Result<Run> {
             outputs.drain(bounds.printed);
             if outputs.are_held() {
                 // By a process that has left the group, or one in it that is just dying.
-                spared = tree::kill(root, &mark);
+                spared = tree::kill(root, mark);
             }
         }
-        Ok(Limit::Time | Limit::Output) | Err(_) => spared = tree::kill(root, &mark),
+        Ok(Limit::Time | Limit::Output) | Err(_) => spared = tree::kill(root, mark),
     }
     // Every path leads here, so no zombie is left. Waiting for a child that cannot be killed is fine: this thread
     // belongs to the check, and the round has already answered at the deadline.

@@ -1,8 +1,21 @@
-//! Time that [`std::time::Instant`] does not count.
+//! The wall clock, and time that [`std::time::Instant`] does not count.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
+
+/// The last second that all formats of a date can express: the end of the year 9999.
+const LAST: Duration = Duration::from_secs(253_402_300_799);
+
+/// The wall clock. Whatever it was set to, this is a moment that can be written: between 1970 and 9999.
+pub(crate) fn wall() -> SystemTime {
+    UNIX_EPOCH + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST)
+}
+
+/// So long before a moment, but not before 1970.
+pub(crate) fn before(moment: SystemTime, age: Duration) -> SystemTime {
+    UNIX_EPOCH + moment.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(age)
+}
 
 /// How long the machine has been suspended since it was booted.
 pub(crate) fn suspended() -> Duration {

@@ -1,6 +1,7 @@
 //! The rim: the only home of `unsafe`, raw descriptors, nix and libc. It runs no checks, reads no requests and decides
 //! nothing.
 
+pub(crate) mod bell;
 pub(crate) mod cgroup;
 pub(crate) mod child;
 pub(crate) mod clock;

@@ -5,13 +5,15 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{ForkResult, Pid, getpid, getppid};
 
 use super::descriptors::retry;
-use super::{signals, tree};
+use super::signals;
 
 /// Which side of a fork this is.
 pub(crate) enum Forked {
@@ -26,7 +28,7 @@ pub(crate) enum Forked {
 
 /// Forks with all signals blocked, so that neither side runs the wrong handlers.
 pub(crate) fn fork() -> io::Result<Forked> {
-    tree::found_family();
+    family();
     let before = signals::block_all()?;
     let parent = getpid().as_raw();
     // SAFETY: the master never starts a thread, so no lock is held by a thread that the child lacks.
@@ -36,6 +38,13 @@ pub(crate) fn fork() -> io::Result<Forked> {
         Ok(ForkResult::Parent { child }) => signals::set_blocked(&before).map(|()| Forked::Parent(child.as_raw())),
         Err(errno) => signals::set_blocked(&before).and(Err(errno.into())),
     }
+}
+
+/// The name that this process and all that it forks from now on have in common. It is a point in time, so that processes
+/// with the same pid at another time or in another container are not taken for ours.
+pub(super) fn family() -> u128 {
+    static FOUNDED: OnceLock<u128> = OnceLock::new();
+    *FOUNDED.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos())
 }
 
 /// Ends a forked child at once: none of the destructors and exit handlers inherited from its parent run.
@@ -71,7 +80,7 @@ pub(crate) fn set_name(name: &str) {
     let _ = nix::sys::prctl::set_name(&name);
 }
 
-/// Sends a signal. If the process is already gone, that is no error.
+/// Sends a signal. If the process is already gone, that is not an error.
 pub(crate) fn send(pid: i32, signal: Signal) -> io::Result<()> {
     match kill(Pid::from_raw(pid), signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),

@@ -117,6 +117,13 @@ pub(crate) fn environment(pid: i32) -> Vec<String> {
     strings(pid, "environ")
 }
 
+/// Its limit on real-time CPU, in microseconds; `None` if it has none.
+pub(crate) fn realtime_limit(pid: i32) -> Option<u64> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max realtime timeout"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
 /// The file that a process runs. Other users' are only shown to those who may trace them.
 pub(crate) fn program(pid: i32) -> io::Result<String> {
     let path = fs::read_link(format!("/proc/{pid}/exe"))?.to_string_lossy().into_owned();

@@ -4,20 +4,27 @@ use std::io;
 use std::num::NonZeroUsize;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
-
-/// A type that can be shared like this.
-///
-/// # Safety
-///
-/// All zeroes are a valid value, and all fields are atomics: other processes write to it at any time.
-pub(crate) unsafe trait Shared: Sync + 'static {}
+use zerocopy::FromBytes;
 
 /// Maps a value of all zeroes, and never unmaps it. Pages that are never touched cost nothing.
-pub(crate) fn map<T: Shared>() -> io::Result<&'static T> {
+///
+/// Any bytes are a `T`: whatever another process writes there, nothing that is read from it is undefined. Its fields
+/// are to be atomics, since others write at any time.
+pub(crate) fn map<T: FromBytes + Sync>() -> io::Result<&'static T> {
     let size = NonZeroUsize::new(size_of::<T>()).expect("what is shared has fields");
     let flags = MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE;
-    // SAFETY: a new anonymous mapping overlaps nothing, is aligned to pages, and holds zeroes, which are a valid T; it
-    // is never unmapped, hence 'static; T consists of atomics, so other processes may write to it while this one holds
-    // references.
+    // SAFETY: a new anonymous mapping overlaps nothing, is aligned to pages, and is never unmapped, hence 'static; any
+    // bytes in it are a valid T, and processes that share it write through its atomics.
     Ok(unsafe { mmap_anonymous(None, size, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags)?.cast::<T>().as_ref() })
+}
+
+/// Replaces words of shared memory, as another process could: each by what `change` makes of it.
+#[cfg(test)]
+pub(crate) fn scribble<T: FromBytes + Sync>(memory: &'static T, mut change: impl FnMut(u64) -> u64) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let (words, count) = (std::ptr::from_ref(memory).cast::<AtomicU64>(), size_of::<T>() / 8);
+    // SAFETY: it is mapped, aligned to pages, and as large; any bytes are a valid T, which consists of atomics.
+    for word in unsafe { std::slice::from_raw_parts(words, count) } {
+        word.store(change(word.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
 }

@@ -1,15 +1,23 @@
-//! Whole process trees: found by parent, by process group and by a mark in the environment, and killed.
+//! Whole process trees: found by parent, by process group and by a mark, and killed.
 //!
-//! A process leaves its group by `setsid`, and loses its parents when they die; but its initial environment stays in
-//! `/proc/PID/environ`. Only a process that sheds all three, the last through `env -i`, can get away, and only if its
-//! parents were gone before we looked.
+//! A process leaves its group by `setsid`, and loses its parents when they die. Its mark stays, in two places:
+//!
+//! - in its initial environment, as long as it does not write its name over that, or starts through `env -i`;
+//! - in its limit on real-time CPU (RLIMIT_RTTIME, getrlimit(2)), as a number of microseconds. Of what a process hands down
+//!   to all its descendants, this is what we can mark without any right and without effect: it binds only those under a
+//!   real-time scheduler, after 146,000 years. And /proc shows it, whoever they are by then.
+//!
+//! Each is there for what the other misses. The limit can only be set once the program runs, so what that starts in its
+//! first moments does not have it; and if a check runs hospital, whose checks have marks of their own, it tells the
+//! innermost mark alone. A subreaper would find orphans, too, but could not tell whose they are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -28,8 +36,25 @@ const PATIENCE: Duration = Duration::from_secs(1);
 static STARTED: AtomicU64 = AtomicU64::new(0);
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// A unique name for a process tree.
-pub(super) struct Mark(String);
+/// A unique number for a process tree: the family, the process that started it, and a serial number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Mark(u64);
+
+/// The bits of a mark that tell the pid and the serial number. Linux has no larger pids.
+const PID: u32 = 22;
+const SERIAL: u32 = 16;
+
+/// Marks are above this, which is more than anybody else would set as a limit.
+const CENTURIES: u64 = 1 << 62;
+
+/// Whose trees are meant.
+#[derive(Clone, Copy)]
+enum Whose {
+    /// Those of a process with this pid: ours, or one forked by us.
+    Process(u32),
+    /// Those of our whole family.
+    Family,
+}
 
 impl Mark {
     /// A new mark.
@@ -42,28 +67,48 @@ impl Mark {
         if CLOSED.load(Ordering::SeqCst) {
             return Err(io::Error::other("hospital is about to end"));
         }
-        Ok(Mark(format!("{}{serial:x}", prefix(std::process::id()))))
+        Ok(Mark::of(std::process::id(), serial))
+    }
+
+    fn of(pid: u32, serial: u64) -> Mark {
+        let (family, serial) = (process::family() as u64 % (1 << (62 - PID - SERIAL)), serial % (1 << SERIAL));
+        Mark(CENTURIES | family << (PID + SERIAL) | u64::from(pid) << SERIAL | serial)
+    }
+
+    fn is_of(self, whose: Whose) -> bool {
+        match whose {
+            Whose::Process(pid) => self.0 >> SERIAL == Mark::of(pid, 0).0 >> SERIAL,
+            Whose::Family => self.0 >> (PID + SERIAL) == Mark::of(0, 0).0 >> (PID + SERIAL),
+        }
     }
 
     /// The value of [`MARKER`] for the root of the tree.
-    pub(super) fn value(&self) -> String {
+    pub(super) fn value(self) -> String {
         match std::env::var(MARKER) {
-            Ok(around) => format!("{around} {}", self.0),
-            Err(_) => self.0.clone(),
+            Ok(around) => format!("{around} {:x}", self.0),
+            Err(_) => format!("{:x}", self.0),
         }
     }
-}
 
-/// The beginning of all marks made by the process with this pid: this one, or one forked from it.
-fn prefix(pid: u32) -> String {
-    format!("{:x}.{pid:x}.", found_family())
-}
+    /// Marks the root of the tree, and all that it starts from now on.
+    pub(super) fn limit(self, root: i32) {
+        let Ok((ours, rlim_max)) = getrlimit(Resource::RLIMIT_RTTIME) else { return };
+        // A limit that somebody meant stays.
+        if ours < CENTURIES {
+            return;
+        }
+        let limit = libc::rlimit { rlim_cur: self.0, rlim_max };
+        // SAFETY: the limit is live, and no old one is asked for. Where it fails, there is the other mark.
+        unsafe { libc::prlimit(root, libc::RLIMIT_RTTIME, &raw const limit, std::ptr::null_mut()) };
+    }
 
-/// Fixes the name that this process, and all that it forks from now on, put into their marks. It is a point in time, so
-/// that processes with the same pid at another time or in another container are not taken for ours.
-pub(super) fn found_family() -> u128 {
-    static FOUNDED: OnceLock<u128> = OnceLock::new();
-    *FOUNDED.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos())
+    /// The marks of a process.
+    fn all_of(pid: i32) -> Vec<Mark> {
+        let variables = procfs::environment(pid);
+        let values = variables.iter().filter_map(|variable| variable.strip_prefix(MARKER)?.strip_prefix('='));
+        let words = values.flat_map(str::split_whitespace).filter_map(|word| u64::from_str_radix(word, 16).ok());
+        words.chain(procfs::realtime_limit(pid)).map(Mark).collect()
+    }
 }
 
 /// Kills what is left in the process group of a child. The child must not be reaped yet: until then its pid cannot be
@@ -76,22 +121,96 @@ pub(super) fn kill_group(leader: i32) {
 /// Kills the tree of a child that is not reaped yet, and waits until none of its processes is alive.
 ///
 /// Returns the pids of those that we may not kill, for example because they changed their user.
-pub(super) fn kill(root: i32, mark: &Mark) -> BTreeSet<i32> {
-    let spared =
-        kill_all_of(&|stat| stat.pid == root || stat.group == root || is_marked(stat.pid, &|word| word == mark.0));
+pub(super) fn kill(root: i32, mark: Mark) -> BTreeSet<i32> {
+    // It does nothing more until its turn comes, and its parents stay known.
+    let _ = killpg(Pid::from_raw(root), Signal::SIGSTOP);
+    let spared = SWEEPS.kill(Tree { root, mark });
     // Without /proc, nothing was found above.
     kill_group(root);
     spared
 }
 
-/// Kills everything that this process has started through [`super::child`], and prevents it from starting more. Call
+/// A tree that is to be killed.
+struct Tree {
+    root: i32,
+    mark: Mark,
+}
+
+/// Looking at all processes of the host costs the same for one tree as for many: those whose time has come while one
+/// thread looks are killed together at the next look.
+struct Sweeps {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+static SWEEPS: Sweeps = Sweeps { queue: Mutex::new(Queue::new()), changed: Condvar::new() };
+
+struct Queue {
+    waiting: Vec<Tree>,
+    /// Whether a thread is looking.
+    is_swept: bool,
+    /// What was spared of each tree that was killed, under its root.
+    killed: BTreeMap<i32, BTreeSet<i32>>,
+}
+
+impl Queue {
+    const fn new() -> Queue {
+        Queue { waiting: Vec::new(), is_swept: false, killed: BTreeMap::new() }
+    }
+}
+
+impl Sweeps {
+    fn kill(&self, tree: Tree) -> BTreeSet<i32> {
+        let root = tree.root;
+        let mut queue = self.lock();
+        queue.waiting.push(tree);
+        loop {
+            if let Some(spared) = queue.killed.remove(&root) {
+                return spared;
+            }
+            if queue.is_swept {
+                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let trees = std::mem::take(&mut queue.waiting);
+            queue.is_swept = true;
+            drop(queue);
+            let spared = sweep(&trees);
+            queue = self.lock();
+            queue.is_swept = false;
+            queue.killed.extend(trees.iter().map(|tree| tree.root).zip(spared));
+            self.changed.notify_all();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing is half done under the lock.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Kills these trees. Returns what is spared of each.
+fn sweep(trees: &[Tree]) -> Vec<BTreeSet<i32>> {
+    let by_root: HashMap<i32, usize> = trees.iter().zip(0..).map(|(tree, index)| (tree.root, index)).collect();
+    let by_mark: HashMap<Mark, usize> = trees.iter().zip(0..).map(|(tree, index)| (tree.mark, index)).collect();
+    // What is older than all of them belongs to none, and need not be looked at closely.
+    let oldest = trees.iter().map(|tree| Stat::of(tree.root).map_or(0, |stat| stat.started)).min().unwrap_or_default();
+    let spared = kill_all_of(&|stat| {
+        let tree = || by_root.get(&stat.pid).or_else(|| by_root.get(&stat.group)).copied();
+        let marked = || Mark::all_of(stat.pid).iter().find_map(|mark| by_mark.get(mark).copied());
+        if stat.started < oldest { None } else { tree().or_else(marked) }
+    });
+    let of = |index| spared.iter().filter(|&(_, tree)| *tree == index).map(|(pid, _)| *pid).collect();
+    (0..trees.len()).map(of).collect()
+}
+
+/// Kills every program that this process has run for a check, and prevents it from starting more. Call
 /// this at the end of the process: the threads that would do it end with it.
 pub(crate) fn kill_all() {
     CLOSED.store(true, Ordering::SeqCst);
     // Most processes have started nothing and need not look at all the others.
     if STARTED.load(Ordering::SeqCst) > 0 {
-        let prefix = prefix(std::process::id());
-        kill_all_of(&|stat| is_marked(stat.pid, &|word| word.starts_with(&prefix)));
+        kill_all_of(&marked_by(Whose::Process(std::process::id())));
     }
 }
 
@@ -104,9 +223,8 @@ pub(crate) fn kill_orphans_of(dead: i32) -> io::Result<()> {
         Forked::Child { .. } => {
             // It must not keep a listener open, not even for a moment.
             let _ = descriptors::close_all();
-            let prefix = prefix(dead.unsigned_abs());
-            let is_ours = |stat: &Stat| is_marked(stat.pid, &|word| word.starts_with(&prefix));
-            for process in stop_all_of(&is_ours, &mut BTreeSet::new()) {
+            let is_orphan = marked_by(Whose::Process(dead.unsigned_abs()));
+            for process in stop_all_of(&is_orphan, &mut BTreeMap::new()) {
                 let _ = process.send(Signal::SIGKILL);
             }
             process::leave(0)
@@ -116,7 +234,7 @@ pub(crate) fn kill_orphans_of(dead: i32) -> io::Result<()> {
 
 /// Starts a process that does nothing until we are dead. Then it kills what our workers' checks have left running,
 /// since killed workers cannot. Returns its pid.
-pub(crate) fn start_keeper(name: &str) -> io::Result<i32> {
+pub(crate) fn start_orphan_reaper(name: &str) -> io::Result<i32> {
     match process::fork()? {
         Forked::Parent(pid) => Ok(pid),
         Forked::Child { parent } => {
@@ -124,24 +242,24 @@ pub(crate) fn start_keeper(name: &str) -> io::Result<i32> {
             let _ = descriptors::close_all();
             // If waiting fails, we may still be alive, so nothing may be killed.
             if process::outlive(parent).is_ok() {
-                let family = format!("{:x}.", found_family());
-                kill_all_of(&|stat| is_marked(stat.pid, &|word| word.starts_with(&family)));
+                kill_all_of(&marked_by(Whose::Family));
             }
             process::leave(0)
         }
     }
 }
 
-fn is_marked(pid: i32, is_ours: &dyn Fn(&str) -> bool) -> bool {
-    let variables = procfs::environment(pid);
-    let marks = variables.iter().filter_map(|variable| variable.strip_prefix(MARKER)?.strip_prefix('='));
-    marks.flat_map(str::split_whitespace).any(is_ours)
+/// All these processes, as one tree.
+fn marked_by(whose: Whose) -> impl Fn(&Stat) -> Option<usize> {
+    move |stat| Mark::all_of(stat.pid).iter().any(|mark| mark.is_of(whose)).then_some(0)
 }
 
-fn kill_all_of(is_ours: &dyn Fn(&Stat) -> bool) -> BTreeSet<i32> {
-    let mut spared = BTreeSet::new();
+/// Kills the processes that `tree_of` assigns to a tree, and all their descendants. Returns those that we may not kill,
+/// with their trees.
+fn kill_all_of(tree_of: &dyn Fn(&Stat) -> Option<usize>) -> BTreeMap<i32, usize> {
+    let mut spared = BTreeMap::new();
     loop {
-        let stopped = stop_all_of(is_ours, &mut spared);
+        let stopped = stop_all_of(tree_of, &mut spared);
         if stopped.is_empty() {
             return spared;
         }
@@ -158,18 +276,18 @@ fn kill_all_of(is_ours: &dyn Fn(&Stat) -> bool) -> BTreeSet<i32> {
 }
 
 /// Stops processes until no more are found: stopped processes cannot start others that get away.
-fn stop_all_of(is_ours: &dyn Fn(&Stat) -> bool, spared: &mut BTreeSet<i32>) -> Vec<PidFd> {
+fn stop_all_of(tree_of: &dyn Fn(&Stat) -> Option<usize>, spared: &mut BTreeMap<i32, usize>) -> Vec<PidFd> {
     let mut stopped = BTreeMap::new();
     loop {
         let known = stopped.len() + spared.len();
-        for stat in with_descendants(is_ours) {
-            if stopped.contains_key(&stat.pid) || spared.contains(&stat.pid) {
+        for (stat, tree) in with_descendants(tree_of) {
+            if stopped.contains_key(&stat.pid) || spared.contains_key(&stat.pid) {
                 continue;
             }
             if let Some(process) = hold(&stat) {
                 match process.send(Signal::SIGSTOP) {
                     Ok(()) => drop(stopped.insert(stat.pid, process)),
-                    Err(_) => drop(spared.insert(stat.pid)),
+                    Err(_) => drop(spared.insert(stat.pid, tree)),
                 }
             }
         }
@@ -179,17 +297,17 @@ fn stop_all_of(is_ours: &dyn Fn(&Stat) -> bool, spared: &mut BTreeSet<i32>) -> V
     }
 }
 
-/// The processes that are ours, and all their descendants.
-fn with_descendants(is_ours: &dyn Fn(&Stat) -> bool) -> Vec<Stat> {
+/// The processes that are assigned to a tree, and all their descendants.
+fn with_descendants(tree_of: &dyn Fn(&Stat) -> Option<usize>) -> Vec<(Stat, usize)> {
     let all: Vec<Stat> = procfs::all().map(Iterator::collect).unwrap_or_default();
-    let mut ours: BTreeSet<i32> = all.iter().filter(|stat| is_ours(stat)).map(|stat| stat.pid).collect();
+    let mut trees: BTreeMap<i32, usize> = all.iter().filter_map(|stat| Some((stat.pid, tree_of(stat)?))).collect();
     loop {
-        let children = all.iter().filter(|stat| ours.contains(&stat.parent) && !ours.contains(&stat.pid));
-        let children: Vec<i32> = children.map(|stat| stat.pid).collect();
+        let new = all.iter().filter(|stat| !trees.contains_key(&stat.pid));
+        let children: Vec<_> = new.filter_map(|stat| Some((stat.pid, *trees.get(&stat.parent)?))).collect();
         if children.is_empty() {
-            return all.into_iter().filter(|stat| ours.contains(&stat.pid)).collect();
+            return all.into_iter().filter_map(|stat| trees.get(&stat.pid).map(|&tree| (stat, tree))).collect();
         }
-        ours.extend(children);
+        trees.extend(children);
     }
 }
 
@@ -198,4 +316,20 @@ fn hold(seen: &Stat) -> Option<PidFd> {
     let process = PidFd::open(seen.pid).ok()?;
     Stat::of(seen.pid).filter(|now| now.started == seen.started)?;
     (!process.has_ended()).then_some(process)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_tells_whose_tree_it_is() {
+        let mark = Mark::of(4_194_303, 65_536 + 7);
+        assert!(mark.is_of(Whose::Process(4_194_303)) && mark.is_of(Whose::Family));
+        assert!(!mark.is_of(Whose::Process(4_194_302)));
+        assert!(mark != Mark::of(4_194_303, 8) && mark != Mark::of(7, 7));
+        let of_others = Mark(mark.0 ^ 1 << (PID + SERIAL));
+        assert!(!of_others.is_of(Whose::Family) && !of_others.is_of(Whose::Process(4_194_303)));
+        assert!([u64::MAX, 0, 1000].into_iter().all(|limit| !Mark(limit).is_of(Whose::Family)), "limits of others");
+    }
 }

@@ -77,10 +77,10 @@ fn document(report: &Report, verbose: bool, out: &mut Vec<u8>) {
     #[derive(Serialize)]
     struct Document<'a> {
         status: Status,
-        details: Details<'a>,
+        details: DetailList<'a>,
         summary: Summary,
     }
-    let details = Details { outcomes: &report.outcomes, verbose };
+    let details = DetailList { outcomes: &report.outcomes, verbose };
     write(&Document { status: report.status(), details, summary: report.summary() }, out);
 }
 
@@ -95,7 +95,7 @@ pub fn error(code: u16, message: &str, out: &mut Vec<u8>) {
     write(&Document { status: Status::Error, code, message }, out);
 }
 
-struct Details<'a> {
+struct DetailList<'a> {
     outcomes: &'a [Outcome],
     verbose: bool,
 }
@@ -125,7 +125,7 @@ fn object<S: Serializer>(pairs: &&[(String, String)], serializer: S) -> Result<S
     serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
 }
 
-impl Serialize for Details<'_> {
+impl Serialize for DetailList<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.outcomes.iter().map(|Outcome { check, finding, elapsed, age }| Detail {
             test: &check.title,

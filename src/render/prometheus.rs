@@ -30,13 +30,13 @@ const SUCCESS: Family = Family {
     name: "hospital_check_success",
     kind: Kind::Gauge,
     labels: &["check"],
-    help: "Whether the check is well (1), as expected, or bad (0).",
+    help: "Whether the check passes (1) or is bad (0).",
 };
 const STATUS: Family = Family {
     name: "hospital_check_status",
     kind: Kind::Gauge,
     labels: &["check", "status"],
-    help: "What the check came to: 1 for its status, 0 for all others.",
+    help: "The status of the check: 1 for its status, 0 for all others.",
 };
 const DURATION: Family = Family {
     name: "hospital_check_duration_seconds",
@@ -106,10 +106,10 @@ mod tests {
     #[test]
     fn each_check_has_its_series() {
         insta::assert_snapshot!(written(&FORMAT, &with_figures(sample(&[Status::Fail]))), @r#"
-        # HELP hospital_check_success Whether the check is well (1), as expected, or bad (0).
+        # HELP hospital_check_success Whether the check passes (1) or is bad (0).
         # TYPE hospital_check_success gauge
         hospital_check_success{check="check.0"} 0
-        # HELP hospital_check_status What the check came to: 1 for its status, 0 for all others.
+        # HELP hospital_check_status The status of the check: 1 for its status, 0 for all others.
         # TYPE hospital_check_status gauge
         hospital_check_status{check="check.0",status="pass"} 0
         hospital_check_status{check="check.0",status="fail"} 1

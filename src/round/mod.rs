@@ -3,7 +3,7 @@
 //! Checks that cannot block run in place. The others run on a pool of threads that are started on demand and kept. A
 //! check cannot be interrupted, so a late one keeps its thread, is reported as an error, and is not started again in
 //! later rounds until it has returned. A check that may have killed a worker runs only while no other such check does,
-//! or not at all: see `quarantine`.
+//! or not at all: see [`isolation`].
 
 pub(crate) mod as_test;
 pub(crate) mod isolation;
@@ -19,37 +19,17 @@ use crate::model::check::{Check, Deadline, Finding};
 use crate::model::duration;
 use crate::model::report::{Outcome, Report};
 use crate::model::suite::Suite;
+use crate::os::signals;
+use isolation::{DeathCause, Permission, Quarantine, RunObserver};
 use pool::{Job, Pool};
 
 /// The most checks that a round runs at once, not counting those that it has given up on.
 pub const MOST_AT_ONCE: usize = 256;
 
-/// Decides how each check may run, and is told when it does. It outlives our process if a check kills that.
-pub(crate) trait Witness {
-    /// How this check may run now.
-    fn judge(&self, _check: &Check, _now: Instant) -> Verdict {
-        Verdict::Run
-    }
-    /// The check begins.
-    fn begins(&self, _check: &Check, _now: Instant) {}
-    /// The check has returned, late or not.
-    fn ends(&self, _check: &Check) {}
-}
-
-/// How a check may run.
-pub(crate) enum Verdict {
-    /// Without restrictions.
-    Run,
-    /// Only while no other suspect runs.
-    RunAlone,
-    /// Not at all: report this instead.
-    Withhold(String),
-}
-
-/// A witness that watches nothing and allows everything.
+/// An observer that watches nothing and permits everything.
 struct Nobody;
 
-impl Witness for Nobody {}
+impl RunObserver for Nobody {}
 
 /// Runs rounds, one after the other, and remembers between them which checks are stuck.
 pub struct Runner {
@@ -60,7 +40,7 @@ pub struct Runner {
     rounds: u64,
     /// Each check that occupies a thread, and since when.
     under_way: HashMap<String, Instant>,
-    witness: Box<dyn Witness>,
+    observer: Box<dyn RunObserver>,
 }
 
 /// One run of a suite.
@@ -100,13 +80,13 @@ impl Runner {
             failfast: false,
             rounds: 0,
             under_way: HashMap::new(),
-            witness: Box::new(Nobody),
+            observer: Box::new(Nobody),
         }
     }
 
-    /// The same runner with a witness.
-    pub(crate) fn with_witness(self, witness: impl Witness + 'static) -> Runner {
-        Runner { witness: Box::new(witness), ..self }
+    /// The same runner with an observer.
+    pub(crate) fn observed_by(self, observer: impl RunObserver + 'static) -> Runner {
+        Runner { observer: Box::new(observer), ..self }
     }
 
     /// The same runner, which runs at most this many checks at once instead of [`MOST_AT_ONCE`].
@@ -161,7 +141,7 @@ impl Runner {
         }
         for done in self.pool.take_done() {
             self.under_way.remove(&done.check.id);
-            self.witness.ends(&done.check);
+            self.observer.ends(&done.check);
             // A result that comes after its deadline, or from an earlier round, was already reported as late.
             if done.round == round.serial
                 && let Some(&State::Running { since, .. }) = round.states.get(done.index)
@@ -180,16 +160,16 @@ impl Runner {
             && let Some((index, is_its_turn)) = round.next()
         {
             let check = round.suite.checks()[index].clone();
-            match self.witness.judge(&check, now) {
-                Verdict::Withhold(why) => {
-                    round.finish(index, Finding::error(why), now, Duration::ZERO);
+            match self.observer.permission(&check, now) {
+                Permission::Quarantined(quarantine) => {
+                    round.finish(index, quarantined(quarantine), now, Duration::ZERO);
                     continue;
                 }
-                Verdict::RunAlone if !is_its_turn => {
+                Permission::RunAlone if !is_its_turn => {
                     round.suspects.push_back(index);
                     continue;
                 }
-                Verdict::Run | Verdict::RunAlone => {}
+                Permission::Run | Permission::RunAlone => {}
             }
             if is_its_turn {
                 round.turn = Some(index);
@@ -199,9 +179,9 @@ impl Runner {
                 // Start the others first, so that they run meanwhile.
                 self.pool.submit(&mut jobs);
                 let began = Instant::now();
-                self.witness.begins(&check, began);
+                self.observer.begins(&check, began);
                 let finding = check.run(Deadline::at(deadline));
-                self.witness.ends(&check);
+                self.observer.ends(&check);
                 round.finish(index, finding, began, began.elapsed());
             } else if let Some(&since) = self.under_way.get(&check.id) {
                 let elapsed = now.duration_since(since);
@@ -214,7 +194,7 @@ impl Runner {
             } else {
                 running += 1;
                 self.under_way.insert(check.id.clone(), now);
-                self.witness.begins(&check, now);
+                self.observer.begins(&check, now);
                 round.states[index] = State::Running { since: now, deadline };
                 jobs.push(Job { round: round.serial, index, check, deadline: Deadline::at(deadline) });
             }
@@ -391,4 +371,15 @@ impl Outcome {
 
 fn timed_out(after: Duration) -> Finding {
     Finding::error(format!("timed out after {}", duration::spoken(after)))
+}
+
+fn quarantined(Quarantine { deaths, cause, left }: Quarantine) -> Finding {
+    let cause = match cause {
+        DeathCause::Signal(number) => signals::name(number),
+        DeathCause::OutOfMemory => "out of memory".to_owned(),
+        DeathCause::Hang => "it hung".to_owned(),
+        DeathCause::Exit(code) => format!("exit code {code}"),
+    };
+    let left = duration::spoken(Duration::from_secs(left.as_millis().div_ceil(1000) as u64));
+    Finding::error(format!("killed its worker {deaths} times ({cause}), next try in {left}"))
 }

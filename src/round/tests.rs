@@ -260,14 +260,14 @@ fn the_age_of_an_outcome_counts_from_when_its_check_was_begun() {
 
 /// Accuses some checks, and notes which run at the same time.
 struct Accuser {
-    verdict: fn(&Check) -> Verdict,
+    permission: fn(&Check) -> Permission,
     running: Arc<Mutex<Vec<String>>>,
     together: Arc<Mutex<Vec<String>>>,
 }
 
-impl Witness for Accuser {
-    fn judge(&self, check: &Check, _now: Instant) -> Verdict {
-        (self.verdict)(check)
+impl RunObserver for Accuser {
+    fn permission(&self, check: &Check, _now: Instant) -> Permission {
+        (self.permission)(check)
     }
 
     fn begins(&self, check: &Check, _now: Instant) {
@@ -282,11 +282,11 @@ impl Witness for Accuser {
 }
 
 /// Which checks ran together as each one began, and the report.
-fn accused(verdict: fn(&Check) -> Verdict, suite: Suite, limit: Duration) -> (Vec<String>, Report) {
+fn accused(permission: fn(&Check) -> Permission, suite: Suite, limit: Duration) -> (Vec<String>, Report) {
     let (together, running) = (Arc::default(), Arc::default());
     let (sender, receiver) = mpsc::channel();
-    let accuser = Accuser { verdict, running, together: Arc::clone(&together) };
-    let mut runner = Runner::new(move || sender.send(()).unwrap_or_default()).with_witness(accuser);
+    let accuser = Accuser { permission, running, together: Arc::clone(&together) };
+    let mut runner = Runner::new(move || sender.send(()).unwrap_or_default()).observed_by(accuser);
     let mut round = runner.begin(suite, limit, Instant::now());
     while let Some(deadline) = round.next_deadline() {
         let _ = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now()));
@@ -298,7 +298,7 @@ fn accused(verdict: fn(&Check) -> Verdict, suite: Suite, limit: Duration) -> (Ve
 
 #[test]
 fn suspects_run_one_at_a_time_beside_the_others() {
-    let suspect = |check: &Check| if check.id.starts_with('s') { Verdict::RunAlone } else { Verdict::Run };
+    let suspect = |check: &Check| if check.id.starts_with('s') { Permission::RunAlone } else { Permission::Run };
     let checks = ["s0", "a", "s1", "s2", "b"].map(|id| check(id, LONG, |_| Finding::PASS));
     let inline = Arc::new(Check { blocking: false, ..Check::new("s3", |_| Finding::PASS) });
     let (together, report) = accused(suspect, suite(checks.into_iter().chain([inline])), LONG);
@@ -311,18 +311,22 @@ fn suspects_run_one_at_a_time_beside_the_others() {
 }
 
 #[test]
-fn what_is_withheld_is_reported_and_not_run() {
-    let judge = |check: &Check| if check.id == "bad" { Verdict::Withhold("why".into()) } else { Verdict::Run };
+fn what_is_quarantined_is_reported_and_not_run() {
+    let permission = |check: &Check| match check.id.as_str() {
+        "bad" => Permission::Quarantined(Quarantine { deaths: 3, cause: DeathCause::Signal(11), left: LONG }),
+        _ => Permission::Run,
+    };
     let checks = ["bad", "well"].map(|id| check(id, LONG, |_| Finding::PASS));
-    let (together, report) = accused(judge, suite(checks), LONG);
+    let (together, report) = accused(permission, suite(checks), LONG);
     assert_eq!(together, ["well"]);
-    assert_eq!(contexts(&report), [("bad", Status::Error, Some("why")), ("well", Status::Pass, None)]);
+    let why = "killed its worker 3 times (SIGSEGV), next try in 1m";
+    assert_eq!(contexts(&report), [("bad", Status::Error, Some(why)), ("well", Status::Pass, None)]);
 }
 
 #[test]
 fn a_suspect_that_is_late_lets_the_next_one_have_its_turn() {
     let (late, _release) = stuck("late", Duration::from_millis(20));
-    let (_, report) = accused(|_| Verdict::RunAlone, suite([late, check("well", LONG, |_| Finding::PASS)]), LONG);
+    let (_, report) = accused(|_| Permission::RunAlone, suite([late, check("well", LONG, |_| Finding::PASS)]), LONG);
     assert_eq!(
         contexts(&report),
         [("late", Status::Error, Some("timed out after 20ms")), ("well", Status::Pass, None)]
@@ -333,7 +337,7 @@ fn a_suspect_that_is_late_lets_the_next_one_have_its_turn() {
 fn a_suspect_whose_turn_does_not_come_in_time_is_told_so() {
     let (late, _release) = stuck("late", LONG);
     let waiting = check("waiting", LONG, |_| Finding::PASS);
-    let (_, report) = accused(|_| Verdict::RunAlone, suite([late, waiting]), Duration::from_millis(20));
+    let (_, report) = accused(|_| Permission::RunAlone, suite([late, waiting]), Duration::from_millis(20));
     let why = "not started in time: what ran when a worker died runs one at a time";
     assert_eq!(
         contexts(&report),

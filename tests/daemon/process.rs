@@ -116,9 +116,9 @@ fn it_starts_where_the_kernel_knows_no_close_range() {
             kept.retain(|&fd, _| fd > 2 && processes::descriptor_flags(pid, fd) & O_CLOEXEC == 0);
             assert!(kept.is_empty(), "{error}: {} keeps {kept:?} open in what it starts", processes::name(pid));
         }
-        let keeper = processes::children(master).into_iter().find(|&pid| processes::name(pid) == "hospital:keeper");
-        let keeper = keeper.expect("the check may start programs");
-        eventually("it has let go of all", || processes::descriptors(keeper).keys().all(|fd| *fd <= 2));
+        let reaper = processes::children(master).into_iter().find(|&pid| processes::name(pid) == "hospital:reaper");
+        let reaper = reaper.expect("the check may start programs");
+        eventually("it has let go of all", || processes::descriptors(reaper).keys().all(|fd| *fd <= 2));
         let calls = std::fs::read_to_string(&trace).expect("it is traced");
         assert!(calls.matches(&format!("-1 {error}")).count() >= 2, "{calls}");
     }

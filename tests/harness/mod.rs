@@ -217,7 +217,7 @@ impl Server {
 
     /// The pids of the workers, in order.
     pub(crate) fn workers(&self) -> Vec<i32> {
-        let is_worker = |pid: &i32| processes::name(*pid) != "hospital:keeper";
+        let is_worker = |pid: &i32| processes::name(*pid) != "hospital:reaper";
         processes::children(self.master()).into_iter().filter(is_worker).collect()
     }
 

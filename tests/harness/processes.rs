@@ -70,6 +70,15 @@ fn stat(pid: i32) -> Option<Stat> {
     Some(Stat { state, parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()? })
 }
 
+/// How much CPU time a process has used, even if it has ended and is not reaped; to ten milliseconds.
+#[track_caller]
+pub(crate) fn cpu(pid: i32) -> std::time::Duration {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is not reaped");
+    let fields: Vec<&str> = text.rsplit_once(") ").expect("a name is in parentheses").1.split(' ').collect();
+    let ticks: u32 = fields[11..13].iter().map(|field| field.parse::<u32>().expect("a number")).sum();
+    std::time::Duration::from_millis(10) * ticks
+}
+
 /// A field of /proc/PID/status, such as `Threads` or `VmRSS`, without its unit.
 #[track_caller]
 pub(crate) fn status(pid: i32, field: &str) -> String {

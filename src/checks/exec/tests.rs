@@ -168,6 +168,9 @@ fn the_whole_tree_dies_at_the_deadline() {
         "env -i setsid sh -c \"sleep 60; : $TAG\" > /dev/null 2>&1 &",
         // It has no mark and no parent, but the process group.
         "(env -i sh -c \"sleep 60; : $TAG\" > /dev/null 2>&1 &)",
+        // It has forked twice, left the group and lost its environment, as if it had written a name over that: only the
+        // limit is left, which was set soon after the start.
+        "sleep 0.2; (env -i setsid sh -c \"sleep 60; : $TAG\" > /dev/null 2>&1 &)",
         // It is stopped and cannot react to anything.
         "sh -c 'kill -STOP $$' &",
         // Starts new ones all the time.

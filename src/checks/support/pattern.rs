@@ -10,6 +10,7 @@ use std::time::Instant;
 use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, Config, DFA};
 use regex_automata::nfa::thompson;
+use regex_automata::util::alphabet::Unit;
 use regex_automata::util::start;
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Hir, HirKind, Look, Repetition};
@@ -108,11 +109,21 @@ pub(in crate::checks) struct Search<'a> {
 impl Search<'_> {
     /// Goes on with the next part. `true`: something matches, whatever follows.
     pub(in crate::checks) fn feed(&mut self, bytes: &[u8]) -> io::Result<bool> {
-        if self.cut.is_empty() {
-            return self.feed_text(bytes);
-        }
         let joined = [&std::mem::take(&mut self.cut), bytes].concat();
-        self.feed_text(&joined)
+        Ok(self.feed_text(&joined)? || self.is_sure())
+    }
+
+    /// Whether any next byte and the end would show a match: the automaton tells one a byte late, for which a peer that
+    /// waits for us can let us wait in vain.
+    fn is_sure(&self) -> bool {
+        // Not in our own cache: if that had to be cleared, our state would be lost.
+        let mut cache = self.cache.clone();
+        let mut next = |unit: Unit| match unit.as_u8() {
+            Some(byte) => self.automaton.next_state(&mut cache, self.state, byte),
+            None => self.automaton.next_eoi_state(&mut cache, self.state),
+        };
+        let mut units = self.automaton.byte_classes().representatives(..);
+        units.all(|unit| next(unit).is_ok_and(|state| state.is_match()))
     }
 
     /// Nothing follows.
@@ -244,6 +255,24 @@ mod tests {
         for text in ["(", "a{3,1}", r"\p{Nonsense}", "[z-a]", r"(a)\1", r"\w{100000}"] {
             let error = text.parse::<Pattern>().expect_err(text);
             assert!(!error.is_empty() && !error.contains('\n'), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_has_come_matches_before_anything_follows_unless_that_may_matter() {
+        for (text, there, sure) in [
+            ("hello", "hello", true),
+            ("hel+o", "hell", false),
+            ("^", "", true),
+            ("ready$", "ready", false),
+            ("ready$", "ready\r", true),
+            (r"\bok\b", "ok", false),
+            (r"\bok\b", "ok.", true),
+            ("ö", "ö", true),
+        ] {
+            let pattern = pattern(text);
+            let found = pattern.search(default_deadline()).feed(there.as_bytes()).expect("there is time enough");
+            assert_eq!(found, sure, "{text} in {there:?}");
         }
     }
 

@@ -25,6 +25,13 @@ struct FileHandover {
     lock: RawFd,
 }
 
+impl Handover {
+    /// The numbers of its descriptors.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        [self.fd].into_iter().chain(self.file.as_ref().map(|file| file.lock))
+    }
+}
+
 /// Describes the listeners and appends their descriptors to `fds`, sockets first. The successor will find them from
 /// `first` on.
 pub(crate) fn hand_over<'a>(listeners: &'a [Listener], first: RawFd, fds: &mut Vec<BorrowedFd<'a>>) -> Vec<Handover> {

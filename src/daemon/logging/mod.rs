@@ -15,7 +15,7 @@ use crate::config::{LogFormat, LogLevel};
 use crate::error::Error;
 use crate::os::filesystem::FileOwner;
 use crate::os::systemd;
-use output::{LogOutput, Stream};
+use output::{LogOutput, StandardStream};
 
 static LOG: OnceLock<LogOutput> = OnceLock::new();
 static ACCESS: OnceLock<LogOutput> = OnceLock::new();
@@ -30,8 +30,8 @@ const STANDARD_OUTPUT: &str = "-";
 ///
 /// [`Error::Usage`] when the file cannot be opened.
 pub(crate) fn init(path: Option<&Path>, level: LogLevel, format: LogFormat, owner: FileOwner) -> Result<(), Error> {
-    let log =
-        LogOutput::open(path, Stream::Error, owner).map_err(|error| cannot_open("--error-logfile", path, &error))?;
+    let log = LogOutput::open(path, StandardStream::Error, owner)
+        .map_err(|error| cannot_open("--error-logfile", path, &error))?;
     if LOG.set(log).is_err() {
         return Ok(());
     }
@@ -64,7 +64,7 @@ pub(crate) fn init(path: Option<&Path>, level: LogLevel, format: LogFormat, owne
 pub(crate) fn init_access(path: Option<&Path>, owner: FileOwner) -> Result<(), Error> {
     let Some(path) = path else { return Ok(()) };
     let file = (path != Path::new(STANDARD_OUTPUT)).then_some(path);
-    let output = LogOutput::open(file, Stream::Out, owner)
+    let output = LogOutput::open(file, StandardStream::Out, owner)
         .map_err(|error| cannot_open("--access-logfile", Some(path), &error))?;
     // In tests of the library it may have been opened already.
     let _ = ACCESS.set(output);

@@ -11,13 +11,13 @@ use crate::os::filesystem::{FileOwner, absolute, open_log};
 
 /// A standard stream.
 #[derive(Clone, Copy)]
-pub(super) enum Stream {
+pub(super) enum StandardStream {
     Out,
     Error,
 }
 
 pub(super) struct LogOutput {
-    stream: Stream,
+    stream: StandardStream,
     /// Absolute, so that it stays the same file if the directory changes.
     path: Option<PathBuf>,
     owner: FileOwner,
@@ -38,12 +38,12 @@ struct LogState {
 impl LogOutput {
     /// The file at this path, or the stream if there is none. A file that it creates is given to `owner`, so that
     /// workers that run as another user can reopen it.
-    pub(super) fn open(path: Option<&Path>, stream: Stream, owner: FileOwner) -> io::Result<LogOutput> {
+    pub(super) fn open(path: Option<&Path>, stream: StandardStream, owner: FileOwner) -> io::Result<LogOutput> {
         let path = path.map(absolute);
         let file = match (&path, stream) {
             (Some(path), _) => Some(open_log(path, owner)?),
-            (None, Stream::Out) => own_pipe(&io::stdout()),
-            (None, Stream::Error) => own_pipe(&io::stderr()),
+            (None, StandardStream::Out) => own_pipe(&io::stdout()),
+            (None, StandardStream::Error) => own_pipe(&io::stderr()),
         };
         let on_terminal = file.as_ref().is_some_and(File::is_terminal);
         Ok(LogOutput { stream, path, owner, state: Mutex::new(LogState { file, on_terminal, lost: 0, torn: false }) })
@@ -87,14 +87,14 @@ impl LogOutput {
 }
 
 impl LogState {
-    fn write(&mut self, stream: Stream, bytes: &[u8]) -> bool {
+    fn write(&mut self, stream: StandardStream, bytes: &[u8]) -> bool {
         let mut rest = bytes;
         while !rest.is_empty() {
             let written = retry(|| match (&mut self.file, stream) {
                 (Some(file), _) if self.on_terminal => write_from_background(|| file.write(rest)),
                 (Some(file), _) => file.write(rest),
-                (None, Stream::Out) => write_if_ready(&io::stdout(), rest),
-                (None, Stream::Error) => write_if_ready(&io::stderr(), rest),
+                (None, StandardStream::Out) => write_if_ready(&io::stdout(), rest),
+                (None, StandardStream::Error) => write_if_ready(&io::stderr(), rest),
             });
             match written {
                 Ok(count @ 1..) => rest = &rest[count..],
@@ -125,7 +125,7 @@ mod tests {
             nix::fcntl::open(&path, nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_NONBLOCK, Mode::empty())
                 .expect("it is there"),
         );
-        let output = LogOutput::open(Some(&path), Stream::Out, (None, None)).expect("somebody reads it");
+        let output = LogOutput::open(Some(&path), StandardStream::Out, (None, None)).expect("somebody reads it");
         fcntl(&reader, FcntlArg::F_SETPIPE_SZ(8192)).expect("a pipe can be made smaller");
         let line = [b'x'; 1024];
         assert_eq!([0; 8].map(|_| output.put(&line, NOTE)), [0; 8]);
@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn a_device_that_is_full_loses_all() {
-        let output = LogOutput::open(Some(Path::new("/dev/full")), Stream::Out, (None, None)).expect("it is there");
+        let output =
+            LogOutput::open(Some(Path::new("/dev/full")), StandardStream::Out, (None, None)).expect("it is there");
         assert_eq!([0; 3].map(|_| output.put(b"line\n", NOTE)), [0; 3]);
         assert_eq!(output.lock().lost, 3);
     }

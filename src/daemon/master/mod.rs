@@ -5,7 +5,7 @@ pub(crate) mod command;
 mod deaths;
 pub(crate) mod fleet;
 pub(crate) mod handled;
-mod keeper;
+mod orphan_reaper;
 mod pidfile;
 mod state;
 mod status;
@@ -20,15 +20,15 @@ use super::worker::WorkerContext;
 use crate::config::Given;
 use crate::daemon::generation::GenerationConfig;
 use crate::daemon::listen::{self, Listener};
-use crate::daemon::shared::casebook::Casebook;
+use crate::daemon::shared::in_flight::InFlightTable;
 use crate::daemon::shared::scoreboard::{SLOTS, Scoreboard};
 use crate::daemon::shared::snapshot::Snapshot;
 use crate::error::Error;
+use crate::os::cgroup::OomKills;
 use crate::os::process::{self, Forked};
 use crate::os::signals::{self, Inbox, Signal};
 use crate::os::{descriptors, memory, systemd, tree};
 use command::Command;
-use deaths::Coroner;
 use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing, WorkerEnd};
 use pidfile::PidFile;
 use status::Supervision;
@@ -56,9 +56,10 @@ pub(crate) struct Master {
     listeners: Vec<Listener>,
     scoreboard: Scoreboard,
     snapshot: Snapshot,
-    coroner: Coroner,
+    in_flight: InFlightTable,
+    oom_kills: Option<OomKills>,
     /// Outlives us, to clean up after us.
-    keeper: Option<Pid>,
+    orphan_reaper: Option<Pid>,
     signals: Inbox,
     /// Workers hold the reading end; its end-of-file tells them that the master is gone.
     lifeline: (PipeReader, PipeWriter),
@@ -107,8 +108,9 @@ impl Master {
             listeners,
             snapshot: Snapshot::new(now).map_err(cannot("cannot map the snapshot"))?,
             scoreboard,
-            keeper: None,
-            coroner: Coroner::new(Casebook::new(now).map_err(cannot("cannot map the casebook"))?),
+            orphan_reaper: None,
+            in_flight: InFlightTable::new(now).map_err(cannot("cannot map the in-flight table"))?,
+            oom_kills: OomKills::watch(),
             signals,
             lifeline: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
             bell: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
@@ -202,7 +204,7 @@ impl Master {
             Action::Kill(pid) => self.dismiss(pid, Signal::SIGKILL),
             Action::Reopen(pid) => send(pid, Signal::SIGUSR1),
             Action::Abort { slot, pid } => {
-                self.coroner.hangs(slot, pid);
+                self.worker_hangs(slot, pid);
                 self.dismiss(pid, Signal::SIGABRT);
             }
             Action::ReopenLogs => crate::daemon::logging::reopen(),
@@ -249,9 +251,9 @@ impl Master {
     // --- workers -----------------------------------------------------------------------------------
 
     fn fork(&mut self, slot: usize, generation: Generation) -> Flow {
-        self.keep_a_keeper(generation);
+        self.ensure_orphan_reaper(generation);
         self.scoreboard.clear(slot);
-        self.coroner.casebook().forget(slot);
+        self.in_flight.clear(slot);
         match process::fork() {
             Ok(Forked::Child { parent }) => Flow::Worker { slot, generation, master: parent },
             Ok(Forked::Parent(pid)) => {
@@ -288,7 +290,7 @@ impl Master {
             listeners: self.listeners,
             scoreboard: self.scoreboard,
             snapshot: self.snapshot,
-            casebook: self.coroner.casebook(),
+            in_flight: self.in_flight,
             lifeline: self.lifeline.0,
             wake_master: self.bell.1,
         }
@@ -302,15 +304,15 @@ impl Master {
             self.snapshot.bury(pid.unsigned_abs());
             if let Some(slot) = self.fleet.slot_of(pid) {
                 self.scoreboard.set_closed(slot);
-                end = self.coroner.died(slot, self.fleet.slots()[slot], pid, status);
+                end = self.worker_died(slot, pid, status);
                 // A worker that was killed has not ended what its checks were running.
                 if status.code().is_none()
                     && let Err(error) = tree::kill_orphans_of(pid)
                 {
                     tracing::warn!("what the checks of worker {slot} were running may go on: {error}");
                 }
-            } else if self.keeper == Some(pid) {
-                self.keeper_died(status);
+            } else if self.orphan_reaper == Some(pid) {
+                self.orphan_reaper_died(status);
             } else if self.fleet.successor() == Some(pid) {
                 self.upgrade_failed(pid, status);
             }
@@ -322,7 +324,8 @@ impl Master {
     /// Finds the workers that have been awake for longer than they may be.
     fn inspect(&mut self) -> Vec<Event> {
         let now = Instant::now();
-        self.coroner.catch_up();
+        // The out-of-memory kills not accounted for by now hit none of our workers.
+        self.oom_kills.iter_mut().for_each(OomKills::catch_up);
         let Some(timeout) = self.fleet.timeout() else { return vec![] };
         let hangs = |&slot: &usize| self.scoreboard.awake_for(slot, now).is_some_and(|awake| awake > timeout);
         (0..self.fleet.slots().len()).filter(hangs).map(|slot| Event::Hung { slot }).collect()
@@ -340,7 +343,7 @@ impl Master {
                     timing: timing(&config),
                 };
                 self.configs.insert(self.fleet.next_generation(), config);
-                self.coroner.casebook().close_all();
+                self.in_flight.pardon_all();
                 tracing::info!("reloading");
                 event
             }
@@ -375,7 +378,7 @@ impl Master {
     }
 
     fn end(mut self, code: u8) -> Ended {
-        self.dismiss_keeper();
+        self.dismiss_orphan_reaper();
         self.supervision.have_last_word();
         if let Some(pidfile) = self.pidfile.filter(PidFile::is_mine) {
             pidfile.remove();

@@ -8,7 +8,7 @@ impl Master {
         self.scoreboard.set_generation(self.fleet.generation());
         self.scoreboard.set_restarts(self.fleet.restarts());
         for (slot, state) in self.fleet.slots().iter().enumerate() {
-            self.scoreboard.set_standing(slot, state.standing());
+            self.scoreboard.set_worker_state(slot, state.worker_state());
         }
     }
 }

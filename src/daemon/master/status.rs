@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::Master;
 use super::fleet::Slot;
 use crate::error::Error;
-use crate::os::{descriptors, procfs, systemd};
+use crate::os::{clock, descriptors, procfs, systemd};
 
 /// How much longer than its parts a drain may take before the service manager considers us stuck.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -76,7 +76,7 @@ impl Master {
 
     /// The result of a reload or an upgrade stays in the status until the next one.
     pub(super) fn came_to(&mut self, outcome: &str) {
-        self.supervision.outcome = Some(format!("{outcome} ({})", httpdate::fmt_http_date(SystemTime::now())));
+        self.supervision.outcome = Some(format!("{outcome} ({})", httpdate::fmt_http_date(clock::wall())));
     }
 
     /// A reload begins. Before the announcement there is none: the start goes on.

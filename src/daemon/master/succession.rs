@@ -36,9 +36,21 @@ impl Inheritance {
     /// What the former master left us, if there was one.
     pub(crate) fn from_environment() -> Result<Option<Inheritance>, Error> {
         let Some(text) = std::env::var_os(SUCCESSION) else { return Ok(None) };
-        let read = serde_json::from_str(&text.to_string_lossy());
-        read.map(Some)
-            .map_err(|error| Error::Usage(format!("{SUCCESSION} is set by hospital itself, not by hand: {error}")))
+        Inheritance::parse(&text.to_string_lossy())
+            .map(Some)
+            .map_err(|why| Error::Usage(format!("{SUCCESSION} is set by hospital itself, not by hand: {why}")))
+    }
+
+    fn parse(text: &str) -> Result<Inheritance, String> {
+        let inheritance: Inheritance = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let files = inheritance.pidfile.iter().map(|(_, fd)| *fd).chain([inheritance.readiness]);
+        let mut numbers: Vec<_> = inheritance.sockets.iter().flat_map(Handover::descriptors).chain(files).collect();
+        numbers.sort_unstable();
+        // Each is taken over, and later closed, once.
+        if numbers.iter().zip(3..).any(|(&number, expected)| number != expected) {
+            return Err(format!("descriptors are handed over once each, from 3 on, and not as {numbers:?}"));
+        }
+        Ok(inheritance)
     }
 
     /// The pidfile, under the lock that the former master and we both hold.
@@ -208,4 +220,25 @@ pub(super) fn complete(mut readiness: PipeWriter, status: &str) {
     // Before it is told, for then it ends.
     process::outlive_parent();
     let _ = readiness.write(&status.as_bytes()[..status.len().min(MOST)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_that_no_master_hands_over_are_refused() {
+        let text = |fd: i32, lock: i32, pidfile: i32, bell: i32| {
+            let file = format!(r#"{{"path": "/run/s", "inode": [1, 2], "lock": {lock}}}"#);
+            let sockets = format!(r#"[{{"fd": {fd}, "ours": true, "file": {file}}}]"#);
+            format!(r#"{{"generation": 1, "sockets": {sockets}, "pidfile": ["/run/p", {pidfile}], "bell": {bell}}}"#)
+        };
+        assert!(Inheritance::parse(&text(3, 4, 5, 6)).is_ok());
+        let wrong = [(-1, 4, 5, 6), (3, -1, 5, 6), (3, 4, 5, -1), (3, 4, 4, 5), (0, 1, 2, 3), (3, 4, 5, i32::MAX)];
+        for (fd, lock, pidfile, bell) in wrong {
+            let refused = Inheritance::parse(&text(fd, lock, pidfile, bell)).expect_err("each is wrong");
+            assert!(refused.contains("once each, from 3 on"), "{refused}");
+        }
+        assert!(Inheritance::parse("{}").is_err());
+    }
 }

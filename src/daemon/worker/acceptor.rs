@@ -33,12 +33,12 @@ pub(super) struct Acceptor {
     broken: BTreeSet<usize>,
     first_token: usize,
     most: usize,
-    state: State,
+    state: AcceptorState,
     /// Whether exhaustion was logged: once, until a connection arrives again.
     has_complained: bool,
 }
 
-enum State {
+enum AcceptorState {
     Open,
     /// Until `at`, for clients that have begun to connect.
     Closing {
@@ -69,7 +69,14 @@ pub(super) fn room(descriptors: usize, checks: usize) -> usize {
 impl Acceptor {
     /// The tokens of the listeners begin at `first_token`; `most` is the greatest number of clients.
     pub(super) fn new(listeners: Vec<Listener>, first_token: usize, most: usize) -> Acceptor {
-        Acceptor { listeners, broken: BTreeSet::new(), first_token, most, state: State::Closed, has_complained: false }
+        Acceptor {
+            listeners,
+            broken: BTreeSet::new(),
+            first_token,
+            most,
+            state: AcceptorState::Closed,
+            has_complained: false,
+        }
     }
 
     pub(super) fn most(&self) -> usize {
@@ -89,13 +96,13 @@ impl Acceptor {
         for (index, listener) in self.working() {
             listener.watch(poll, self.first_token + index)?;
         }
-        self.state = State::Open;
+        self.state = AcceptorState::Open;
         Ok(())
     }
 
     /// Whether it accepts at all: an event may have been fetched before it was closed.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open | State::Closing { .. })
+        matches!(self.state, AcceptorState::Open | AcceptorState::Closing { .. })
     }
 
     /// Takes one connection, if another worker was not faster.
@@ -122,21 +129,21 @@ impl Acceptor {
 
     /// Stops accepting for a moment.
     pub(super) fn pause(&mut self, token: Token, poll: &Poll, now: Instant) -> io::Result<()> {
-        if matches!(self.state, State::Closing { .. }) {
+        if matches!(self.state, AcceptorState::Closing { .. }) {
             // Checked again when it closes; until then it would wake us again and again.
             return self.listeners[token.0 - self.first_token].unwatch(poll);
         }
         self.unwatch(poll);
-        self.state = State::Paused { until: now + PAUSE };
+        self.state = AcceptorState::Paused { until: now + PAUSE };
         Ok(())
     }
 
     /// When [`Acceptor::update`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Paused { until } | State::Yielded { until, .. } => Some(until),
-            State::Closing { at } => Some(at),
-            State::Open | State::Full | State::Closed => None,
+            AcceptorState::Paused { until } | AcceptorState::Yielded { until, .. } => Some(until),
+            AcceptorState::Closing { at } => Some(at),
+            AcceptorState::Open | AcceptorState::Full | AcceptorState::Closed => None,
         }
     }
 
@@ -144,47 +151,47 @@ impl Acceptor {
     /// have room.
     pub(super) fn update(&mut self, poll: &Poll, now: Instant, busy: bool, full: bool) -> io::Result<()> {
         match self.state {
-            State::Open if full => {
+            AcceptorState::Open if full => {
                 // A connection wakes one of the workers that watch, and is lost on one that cannot take it.
                 self.unwatch(poll);
-                self.state = State::Full;
+                self.state = AcceptorState::Full;
                 Ok(())
             }
-            State::Full if !full => self.open(poll),
-            State::Paused { until } if until <= now => self.open(poll),
-            State::Yielded { .. } if !busy => self.open(poll),
-            State::Yielded { until, .. } if until <= now => self.open(poll),
-            State::Closing { at } if at <= now => {
+            AcceptorState::Full if !full => self.open(poll),
+            AcceptorState::Paused { until } if until <= now => self.open(poll),
+            AcceptorState::Yielded { .. } if !busy => self.open(poll),
+            AcceptorState::Yielded { until, .. } if until <= now => self.open(poll),
+            AcceptorState::Closing { at } if at <= now => {
                 self.close(poll);
                 Ok(())
             }
-            State::Open
-            | State::Full
-            | State::Paused { .. }
-            | State::Yielded { .. }
-            | State::Closing { .. }
-            | State::Closed => Ok(()),
+            AcceptorState::Open
+            | AcceptorState::Full
+            | AcceptorState::Paused { .. }
+            | AcceptorState::Yielded { .. }
+            | AcceptorState::Closing { .. }
+            | AcceptorState::Closed => Ok(()),
         }
     }
 
     /// Leaves connections to other workers for a while, as those may become busy, or end.
     pub(super) fn yield_to_others(&mut self, poll: &Poll, now: Instant) {
-        if let State::Open = self.state {
+        if let AcceptorState::Open = self.state {
             self.unwatch(poll);
-            self.state = State::Yielded { until: now + YIELD, was_waiting: false };
+            self.state = AcceptorState::Yielded { until: now + YIELD, was_waiting: false };
         }
     }
 
     /// Whether a connection was still waiting at the last two looks, each after the time for free workers: one that seems
     /// free may be stopped, or hang.
     pub(super) fn is_neglected(&mut self, now: Instant) -> bool {
-        let State::Yielded { until, was_waiting } = self.state else { return false };
+        let AcceptorState::Yielded { until, was_waiting } = self.state else { return false };
         if now < until {
             return false;
         }
         let waits = self.working().any(|(_, listener)| is_readable(listener));
         let is_neglected = was_waiting && waits;
-        self.state = State::Yielded { until: now + YIELD, was_waiting: waits && !is_neglected };
+        self.state = AcceptorState::Yielded { until: now + YIELD, was_waiting: waits && !is_neglected };
         is_neglected
     }
 
@@ -195,54 +202,62 @@ impl Acceptor {
             self.close(poll);
             return Ok(());
         }
-        if !matches!(self.state, State::Open) {
+        if !matches!(self.state, AcceptorState::Open) {
             self.open(poll)?;
         }
         for (_, listener) in self.working().filter(|(_, listener)| !listener.is_ours()) {
             listener.unwatch(poll)?;
         }
-        self.state = State::Closing { at: now + LAST_CALL };
+        self.state = AcceptorState::Closing { at: now + LAST_CALL };
         Ok(())
     }
 
     /// One of the connections that still wait when it closes.
     pub(super) fn accept_last(&self, now: Instant) -> Option<Socket> {
         match self.state {
-            State::Closing { at } if at <= now => {
+            AcceptorState::Closing { at } if at <= now => {
                 self.listeners.iter().filter(|listener| listener.is_ours()).find_map(Listener::accept_client)
             }
-            State::Open
-            | State::Full
-            | State::Yielded { .. }
-            | State::Paused { .. }
-            | State::Closing { .. }
-            | State::Closed => None,
+            AcceptorState::Open
+            | AcceptorState::Full
+            | AcceptorState::Yielded { .. }
+            | AcceptorState::Paused { .. }
+            | AcceptorState::Closing { .. }
+            | AcceptorState::Closed => None,
         }
     }
 
     /// One of the connections that wait now, even if they were left to others.
     pub(super) fn accept_waiting(&self) -> Option<Socket> {
         match self.state {
-            State::Open | State::Yielded { .. } => self.listeners.iter().find_map(Listener::accept_client),
-            State::Full | State::Closing { .. } | State::Paused { .. } | State::Closed => None,
+            AcceptorState::Open | AcceptorState::Yielded { .. } => {
+                self.listeners.iter().find_map(Listener::accept_client)
+            }
+            AcceptorState::Full
+            | AcceptorState::Closing { .. }
+            | AcceptorState::Paused { .. }
+            | AcceptorState::Closed => None,
         }
     }
 
     /// Closes it for good.
     pub(super) fn close(&mut self, poll: &Poll) {
         match self.state {
-            State::Open => self.unwatch(poll),
+            AcceptorState::Open => self.unwatch(poll),
             // Closing our descriptor does not take it out of the set while others have the socket. Some may already be
             // out, which does not matter.
-            State::Closing { .. } => self.listeners.iter().for_each(|listener| drop(listener.unwatch(poll))),
-            State::Full | State::Paused { .. } | State::Yielded { .. } | State::Closed => {}
+            AcceptorState::Closing { .. } => self.listeners.iter().for_each(|listener| drop(listener.unwatch(poll))),
+            AcceptorState::Full
+            | AcceptorState::Paused { .. }
+            | AcceptorState::Yielded { .. }
+            | AcceptorState::Closed => {}
         }
-        self.state = State::Closed;
+        self.state = AcceptorState::Closed;
         self.listeners.clear();
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed)
+        matches!(self.state, AcceptorState::Closed)
     }
 
     /// Leaves out a listener that is broken. An error: there is no other.

@@ -22,7 +22,7 @@ const HIDDEN: &[u8] = b"***";
 const PARAMETERS: [&[u8]; 4] = [b"tag", b"exclude", b"verbose", b"format"];
 
 /// An answer, and the request that it answers.
-pub(super) struct Entry<'a> {
+pub(super) struct AccessEntry<'a> {
     pub(super) time: SystemTime,
     /// The same, in the form of the Date field.
     pub(super) date: &'a str,
@@ -55,7 +55,7 @@ impl AccessLog {
         logging::has_access().then(|| AccessLog { format, line: String::new() })
     }
 
-    pub(super) fn write(&mut self, entry: &Entry<'_>) {
+    pub(super) fn write(&mut self, entry: &AccessEntry<'_>) {
         self.line.clear();
         match self.format {
             AccessFormat::Combined => combined(entry, &mut self.line),
@@ -65,8 +65,8 @@ impl AccessLog {
     }
 }
 
-fn combined(entry: &Entry<'_>, out: &mut String) {
-    let Entry { time: _, date, peer, head, status, length, request_id: (process, number), took } = *entry;
+fn combined(entry: &AccessEntry<'_>, out: &mut String) {
+    let AccessEntry { time: _, date, peer, head, status, length, request_id: (process, number), took } = *entry;
     match peer {
         Some(peer) => write!(out, "{}", peer.to_canonical()),
         None => write!(out, "-"),
@@ -94,8 +94,8 @@ fn combined(entry: &Entry<'_>, out: &mut String) {
     writeln!(out, "\" {process}{number} {:.6}", took.as_secs_f64()).expect("a string takes all");
 }
 
-fn json(entry: &Entry<'_>, out: &mut String) {
-    let Entry { time, date: _, peer, head, status, length, request_id: (process, number), took } = *entry;
+fn json(entry: &AccessEntry<'_>, out: &mut String) {
+    let AccessEntry { time, date: _, peer, head, status, length, request_id: (process, number), took } = *entry;
     write!(out, "{{\"time\":\"{}\"", humantime::format_rfc3339_millis(time)).expect("a string takes all");
     let peer = peer.map(|peer| peer.to_canonical().to_string());
     quote("client", peer.as_deref().map(str::as_bytes), FIELD, out);
@@ -220,8 +220,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn entry(head: &[u8]) -> Entry<'_> {
-        Entry {
+    fn entry(head: &[u8]) -> AccessEntry<'_> {
+        AccessEntry {
             time: SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_123),
             date: "Sun, 06 Nov 1994 08:49:37 GMT",
             peer: Some(IpAddr::from([0, 0, 0, 0, 0, 0xffff, 0x7f00, 1])),
@@ -233,7 +233,7 @@ mod tests {
         }
     }
 
-    fn line(write: fn(&Entry<'_>, &mut String), head: &[u8]) -> String {
+    fn line(write: fn(&AccessEntry<'_>, &mut String), head: &[u8]) -> String {
         let mut out = String::new();
         write(&entry(head), &mut out);
         out

@@ -10,7 +10,6 @@ mod observer;
 mod responder;
 mod rounds;
 mod shared_report;
-mod witness;
 
 use std::io::{self, PipeReader, Write};
 use std::ops::ControlFlow::{Break, Continue};
@@ -24,7 +23,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::config::{Configuration, SUCCESSION, Settings};
 use crate::daemon::generation::GenerationConfig;
 use crate::daemon::listen::Listener;
-use crate::daemon::shared::casebook::Casebook;
+use crate::daemon::shared::in_flight::InFlightTable;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::daemon::shared::snapshot::Snapshot;
 use crate::endpoint::{CheckRequest, Disclosure, Endpoint, EndpointSettings};
@@ -62,7 +61,7 @@ pub(crate) struct WorkerContext {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) scoreboard: Scoreboard,
     pub(crate) snapshot: Snapshot,
-    pub(crate) casebook: Casebook,
+    pub(crate) in_flight: InFlightTable,
     /// Reaches its end when the master dies.
     pub(crate) lifeline: PipeReader,
     pub(crate) wake_master: io::PipeWriter,
@@ -103,10 +102,10 @@ struct Worker {
     /// Clients that have used up their turn and are not done.
     again: Vec<usize>,
     now: Instant,
-    life: Life,
+    life: WorkerLife,
 }
 
-enum Life {
+enum WorkerLife {
     /// Until it has answered so many requests more.
     Serving { left: Option<u64> },
     /// It finishes what has begun.
@@ -146,7 +145,7 @@ impl Worker {
             self.serve_waiters()?;
             self.expire()?;
             self.update_acceptor()?;
-            if matches!(self.life, Life::Serving { left: Some(0) }) {
+            if matches!(self.life, WorkerLife::Serving { left: Some(0) }) {
                 self.drain()?;
             }
         }
@@ -243,7 +242,7 @@ impl Worker {
         let close = self.closes();
         let Some(client) = self.clients.get_mut(key) else { return false };
         let Some(request) = client.connection.request() else { return false };
-        if let Life::Serving { left: Some(left) } = &mut self.life {
+        if let WorkerLife::Serving { left: Some(left) } = &mut self.life {
             *left = left.saturating_sub(1);
         }
         // The one memory from request to request: its key is the bytes of the head, and the version of the suite.
@@ -301,7 +300,7 @@ impl Worker {
 
     fn answer_waiters(&mut self) -> io::Result<()> {
         if let Some(report) = self.rounds.advance(self.exact_time()) {
-            self.observer.found(report, self.responder.number());
+            self.observer.found(report, self.endpoint.suite(), self.responder.number());
         }
         let now = self.exact_time();
         if let Some(shared) = &mut self.shared_report {
@@ -410,7 +409,7 @@ impl Worker {
     }
 
     fn is_draining(&self) -> bool {
-        matches!(self.life, Life::Draining)
+        matches!(self.life, WorkerLife::Draining)
     }
 
     /// Whether an answer is the last on its connection.
@@ -423,7 +422,7 @@ impl Worker {
         if self.is_draining() {
             return Ok(());
         }
-        self.life = Life::Draining;
+        self.life = WorkerLife::Draining;
         self.scoreboard.set_closed(self.slot);
         if self.scoreboard.is_leaving() {
             self.acceptor.close_soon(&self.poll, self.now)?;
@@ -449,7 +448,7 @@ impl Worker {
             listeners,
             scoreboard,
             snapshot,
-            casebook,
+            in_flight,
             lifeline,
             mut wake_master,
         } = context;
@@ -483,7 +482,7 @@ impl Worker {
         poll.registry().register(&mut SourceFd(&lifeline.as_raw_fd()), LIFELINE, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
         // If waking fails, the round ends at its deadline; there is nobody to report it to here.
-        let runner = Runner::new(move || drop(waker.wake())).with_witness(witness::Notes { slot, casebook });
+        let runner = Runner::new(move || drop(waker.wake())).observed_by(in_flight.observer(slot));
         let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
         let rounds = Rounds::new(runner, limit);
         let shared_report =
@@ -514,7 +513,7 @@ impl Worker {
             responder: Responder::new(settings.log.access_logformat),
             again: Vec::new(),
             now: Instant::now(),
-            life: Life::Serving { left },
+            life: WorkerLife::Serving { left },
             endpoint: Endpoint::new(sources, endpoint_settings(settings, disclosure, generation), observer),
         };
         scoreboard.set_ready(slot, std::process::id());

@@ -7,6 +7,8 @@ use crate::endpoint::counters::{Counters, RouteLabel};
 use crate::endpoint::{LastRun, Observer};
 use crate::model::check::Status;
 use crate::model::report::{Outcome, Report};
+use crate::model::suite::Suite;
+use crate::os::clock;
 use crate::render::line::one_line;
 
 /// The scoreboard, for the worker in a slot.
@@ -18,15 +20,12 @@ pub(super) struct ScoreboardObserver {
 
 impl ScoreboardObserver {
     /// Notes what a round has found, before it is answered, and logs one line for each check whose status has changed
-    /// since its last run in any worker. `request`: the number of the next answer.
-    pub(super) fn found(&self, report: &Report, request: u64) {
+    /// since its last run in any worker. `suite`: the checks that are collected now; `request`: the number of the next
+    /// answer.
+    pub(super) fn found(&self, report: &Report, suite: &Suite, request: u64) {
         self.scoreboard.count_round(self.slot, report.passes());
-        let now = SystemTime::now();
-        for Outcome { check, finding, elapsed, age } in &report.outcomes {
+        for (Outcome { check, finding, .. }, before) in self.scoreboard.note(report, suite, clock::wall()) {
             let (status, id) = (finding.status, &check.id);
-            // A check that runs in place has only just ended.
-            let ended = if age > elapsed { now - (*age - *elapsed) } else { now };
-            let Some(before) = self.scoreboard.note(id, finding, *elapsed, ended) else { continue };
             let context = one_line(finding.context.as_deref().unwrap_or_default());
             match (status.is_bad(), before) {
                 (true, _) => tracing::warn!(request, "check {id}: {}: {context}", status.word()),

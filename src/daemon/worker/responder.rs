@@ -4,9 +4,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hospital_http::{Connection, Response};
 
-use super::access::{AccessLog, Entry};
+use super::access::{AccessEntry, AccessLog};
 use crate::config::AccessFormat;
 use crate::endpoint::Reply;
+use crate::os::clock;
 
 /// Puts replies into connections.
 pub(super) struct Responder {
@@ -51,11 +52,11 @@ impl Responder {
     pub(super) fn respond(&mut self, connection: &mut Connection, reply: &Reply, close: bool, now: Instant) {
         let Responder { process, replies, date, lines, kept, version, access } = self;
         let is_kept = *version == reply.version && !date.is_over(now);
-        let date = date.text(now, SystemTime::now);
+        let date = date.text(now, clock::wall);
         if let Some(access) = access {
             let (head, asked) = connection.head();
-            access.write(&Entry {
-                time: SystemTime::now(),
+            access.write(&AccessEntry {
+                time: clock::wall(),
                 date,
                 peer: connection.peer(),
                 head,

@@ -2,20 +2,22 @@
 //!
 //! Checks run side by side, so the death of a worker does not tell which of them caused it. This finds out:
 //!
-//! 1. Every check that was in progress becomes a suspect.
+//! 1. Every check that was in flight becomes a suspect.
 //! 2. Suspects run one at a time in a worker, beside checks that are not suspects. If that worker dies, only the
 //!    suspect that began last is to blame.
 //! 3. A suspect that returns is cleared, whatever it found.
 //! 4. A check that is to blame for [`STRIKES`] deaths is quarantined: it is not run, except for one try after 30 s,
 //!    then after another minute, and so on, up to every 5 minutes.
 //!
-//! A run only counts if the case of its check is unchanged since it began: workers that die together count as one
+//! A run only counts if the record of its check is unchanged since it began: workers that die together count as one
 //! death.
 
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use crate::model::check::Check;
 
 /// This many deaths lead to quarantine.
 const STRIKES: u8 = 3;
@@ -24,9 +26,41 @@ const STRIKES: u8 = 3;
 const FIRST: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(300);
 
+/// Decides how each check may run, and is told when it does. It outlives our process if a check kills that.
+pub(crate) trait RunObserver {
+    /// How this check may run now.
+    fn permission(&self, _check: &Check, _now: Instant) -> Permission {
+        Permission::Run
+    }
+    /// The check begins.
+    fn begins(&self, _check: &Check, _now: Instant) {}
+    /// The check has returned, late or not.
+    fn ends(&self, _check: &Check) {}
+}
+
+/// How a check may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Permission {
+    /// Without restrictions.
+    Run,
+    /// It is a suspect: only while no other suspect runs.
+    RunAlone,
+    /// Not at all.
+    Quarantined(Quarantine),
+}
+
+/// Why a check does not run, and for how much longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Quarantine {
+    pub(crate) deaths: u8,
+    /// The cause of the last of them.
+    pub(crate) cause: DeathCause,
+    pub(crate) left: Duration,
+}
+
 /// The cause of a worker's death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum DeathCause {
     /// The signal with this number.
     Signal(u8),
     /// The kernel was out of memory.
@@ -37,89 +71,63 @@ pub(crate) enum Cause {
     Exit(u8),
 }
 
-/// The case against a check.
+/// What makes a check a suspect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Case {
+pub(crate) struct CrashRecord {
     /// How many deaths it is blamed for; never 0.
-    deaths: u8,
+    pub(crate) deaths: u8,
     /// The cause of the last of them.
-    cause: Cause,
+    pub(crate) cause: DeathCause,
     /// When it may be tried again.
-    not_before: Duration,
+    pub(crate) not_before: Duration,
 }
 
-/// The state of a check with a case against it, at a given time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// It runs while no other suspect does.
-    Suspect,
-    /// It does not run.
-    Quarantined { deaths: u8, cause: Cause, left: Duration },
-}
-
-impl Case {
-    /// The case after another death that its check is to blame for.
-    pub(crate) fn after_death(before: Option<Case>, cause: Cause, now: Duration) -> Case {
-        let deaths = before.map_or(0, |case| case.deaths).saturating_add(1);
-        Case { deaths, cause, not_before: now }.put_off(now)
+impl CrashRecord {
+    /// The record after another death that its check is to blame for.
+    pub(crate) fn after_death(before: Option<CrashRecord>, cause: DeathCause, now: Duration) -> CrashRecord {
+        let deaths = before.map_or(0, |record| record.deaths).saturating_add(1);
+        CrashRecord { deaths, cause, not_before: now }.put_off(now)
     }
 
-    /// The case while its check is tried: if it was quarantined, no other worker tries it meanwhile.
-    pub(crate) fn tried(self, now: Duration) -> Case {
-        if self.deaths < STRIKES { self } else { self.put_off(now) }
+    /// How its check may run.
+    pub(crate) fn permission(self, now: Duration) -> Permission {
+        let CrashRecord { deaths, cause, not_before } = self;
+        let left = not_before.saturating_sub(now);
+        // The caller may have read the clock before the death.
+        if deaths < STRIKES || left.is_zero() {
+            Permission::RunAlone
+        } else {
+            Permission::Quarantined(Quarantine { deaths, cause, left })
+        }
     }
 
-    fn put_off(self, now: Duration) -> Case {
+    /// The record while its check is tried: if that was quarantined, no other worker tries it meanwhile. `None` if the
+    /// check was permitted to run before the death that quarantined it was known: if this run kills its worker too, both
+    /// deaths count as one.
+    pub(crate) fn when_tried(self, now: Duration) -> Option<CrashRecord> {
+        match self.permission(now) {
+            Permission::Quarantined(_) => None,
+            Permission::Run | Permission::RunAlone => {
+                Some(if self.deaths < STRIKES { self } else { self.put_off(now) })
+            }
+        }
+    }
+
+    fn put_off(self, now: Duration) -> CrashRecord {
         let wait = match self.deaths.checked_sub(STRIKES) {
             None => Duration::ZERO,
             Some(doublings) => (FIRST * (1 << doublings.min(8))).min(LONGEST),
         };
-        Case { not_before: now + wait, ..self }
-    }
-
-    /// As a word for shared memory, never 0: deaths, cause, and the time in milliseconds.
-    pub(crate) fn to_bits(self) -> u64 {
-        let (kind, detail) = match self.cause {
-            Cause::Signal(number) => (0, number),
-            Cause::OutOfMemory => (1, 0),
-            Cause::Hang => (2, 0),
-            Cause::Exit(code) => (3, code),
-        };
-        u64::from_be_bytes([self.deaths, kind, detail, 0, 0, 0, 0, 0]) | self.not_before.as_millis() as u64
-    }
-
-    /// The case in a word; `None` for 0.
-    pub(crate) fn from_bits(bits: u64) -> Option<Case> {
-        let [deaths, kind, detail, ..] = bits.to_be_bytes();
-        let cause = match kind {
-            0 => Cause::Signal(detail),
-            1 => Cause::OutOfMemory,
-            2 => Cause::Hang,
-            _ => Cause::Exit(detail),
-        };
-        (deaths > 0).then_some(Case { deaths, cause, not_before: Duration::from_millis(bits & ((1 << 40) - 1)) })
+        CrashRecord { not_before: now + wait, ..self }
     }
 }
 
-impl Standing {
-    /// The state of a check with this case.
-    pub(crate) fn of(Case { deaths, cause, not_before }: Case, now: Duration) -> Standing {
-        let left = not_before.saturating_sub(now);
-        // The caller may have read the clock before the death.
-        if deaths < STRIKES || left.is_zero() {
-            Standing::Suspect
-        } else {
-            Standing::Quarantined { deaths, cause, left }
-        }
-    }
-}
-
-/// The places of the checks to blame for a death, given the checks in progress: the case that each had when it began,
+/// The places of the checks to blame for a death, given the checks in flight: the record that each had when it began,
 /// and when that was.
-pub(crate) fn to_blame(in_progress: &[(Option<Case>, Duration)]) -> Vec<usize> {
-    let suspects = (0..in_progress.len()).filter(|&place| in_progress[place].0.is_some());
-    match suspects.max_by_key(|&place| in_progress[place].1) {
+pub(crate) fn to_blame(in_flight: &[(Option<CrashRecord>, Duration)]) -> Vec<usize> {
+    let suspects = (0..in_flight.len()).filter(|&place| in_flight[place].0.is_some());
+    match suspects.max_by_key(|&place| in_flight[place].1) {
         Some(place) => vec![place],
-        None => (0..in_progress.len()).collect(),
+        None => (0..in_flight.len()).collect(),
     }
 }

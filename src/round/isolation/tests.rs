@@ -3,7 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const SEGV: Cause = Cause::Signal(11);
+const SEGV: DeathCause = DeathCause::Signal(11);
 
 /// A check, and what the only worker in this world remembers of it.
 #[derive(Clone, Debug)]
@@ -11,12 +11,16 @@ struct Subject {
     /// In milliseconds.
     takes: u64,
     kills: bool,
-    case: Option<Case>,
+    record: Option<CrashRecord>,
 }
 
 impl Subject {
+    fn permission(&self, now: Duration) -> Permission {
+        self.record.map_or(Permission::Run, |record| record.permission(now))
+    }
+
     fn is_quarantined(&self, now: Duration) -> bool {
-        matches!(self.case.map(|case| Standing::of(case, now)), Some(Standing::Quarantined { .. }))
+        matches!(self.permission(now), Permission::Quarantined(_))
     }
 }
 
@@ -26,11 +30,11 @@ fn round(subjects: &mut [Subject], now: Duration) -> bool {
     let mut runs = Vec::new();
     for (index, subject) in subjects.iter().enumerate() {
         let takes = Duration::from_millis(subject.takes);
-        match subject.case.map(|case| Standing::of(case, now)) {
-            Some(Standing::Quarantined { .. }) => {}
-            None => runs.push((index, None, now, now + takes)),
-            Some(Standing::Suspect) => {
-                runs.push((index, subject.case.map(|case| case.tried(turn)), turn, turn + takes));
+        match subject.permission(now) {
+            Permission::Quarantined(_) => {}
+            Permission::Run => runs.push((index, None, now, now + takes)),
+            Permission::RunAlone => {
+                runs.push((index, subject.record.and_then(|record| record.when_tried(turn)), turn, turn + takes));
                 turn += takes;
             }
         }
@@ -38,27 +42,27 @@ fn round(subjects: &mut [Subject], now: Duration) -> bool {
     let death = runs.iter().filter(|run| subjects[run.0].kills).map(|run| run.3).min();
     for &(index, seen, began, _) in &runs {
         if death.is_none_or(|death| began < death) {
-            subjects[index].case = seen;
+            subjects[index].record = seen;
         }
     }
     for &(index, .., ends) in &runs {
         if !subjects[index].kills && death.is_none_or(|death| ends < death) {
-            subjects[index].case = None;
+            subjects[index].record = None;
         }
     }
     let Some(death) = death else { return false };
-    let in_progress: Vec<_> = runs.iter().filter(|run| run.2 < death && run.3 >= death).collect();
-    let seen: Vec<_> = in_progress.iter().map(|run| (run.1, run.2)).collect();
+    let in_flight: Vec<_> = runs.iter().filter(|run| run.2 < death && run.3 >= death).collect();
+    let seen: Vec<_> = in_flight.iter().map(|run| (run.1, run.2)).collect();
     for place in to_blame(&seen) {
-        let (index, seen, ..) = *in_progress[place];
-        subjects[index].case = Some(Case::after_death(seen, SEGV, death));
+        let (index, seen, ..) = *in_flight[place];
+        subjects[index].record = Some(CrashRecord::after_death(seen, SEGV, death));
     }
     true
 }
 
 fn subjects() -> impl Strategy<Value = Vec<Subject>> {
     let subject = (1..100u64, proptest::bool::weighted(0.3));
-    proptest::collection::vec(subject.prop_map(|(takes, kills)| Subject { takes, kills, case: None }), 1..12)
+    proptest::collection::vec(subject.prop_map(|(takes, kills)| Subject { takes, kills, record: None }), 1..12)
 }
 
 proptest! {
@@ -78,7 +82,7 @@ proptest! {
         }
         for subject in &subjects {
             prop_assert_eq!(subject.kills, subject.is_quarantined(now));
-            prop_assert!(subject.kills || subject.case.is_none(), "a good round clears the others");
+            prop_assert!(subject.kills || subject.record.is_none(), "a good round clears the others");
         }
     }
 
@@ -90,36 +94,24 @@ proptest! {
         }
         subjects.iter_mut().for_each(|subject| subject.kills = false);
         prop_assert!(!round(&mut subjects, now + LONGEST));
-        prop_assert!(subjects.iter().all(|subject| subject.case.is_none()));
+        prop_assert!(subjects.iter().all(|subject| subject.record.is_none()));
     }
-
-    #[test]
-    fn a_case_is_the_same_in_shared_memory(deaths in 1..=u8::MAX, detail: u8, kind in 0..4, millis in 0..1u64 << 40) {
-        let cause = [Cause::Signal(detail), Cause::OutOfMemory, Cause::Hang, Cause::Exit(detail)][kind as usize];
-        let case = Case { deaths, cause, not_before: Duration::from_millis(millis) };
-        prop_assert_eq!(Case::from_bits(case.to_bits()), Some(case));
-    }
-}
-
-#[test]
-fn no_case_is_zero_in_shared_memory() {
-    assert_eq!(Case::from_bits(0), None);
 }
 
 #[test]
 fn tries_come_after_waits_that_double_up_to_five_minutes() {
     let mut now = Duration::from_secs(7);
-    let mut case = None;
+    let mut record = None;
     let waits: Vec<_> = (0..300)
         .map(|_| {
-            let next = Case::after_death(case, SEGV, now);
-            case = Some(next);
-            let left = match Standing::of(next, now) {
-                Standing::Quarantined { left, .. } => left,
-                Standing::Suspect => Duration::ZERO,
+            let next = CrashRecord::after_death(record, SEGV, now);
+            record = Some(next);
+            let left = match next.permission(now) {
+                Permission::Quarantined(quarantine) => quarantine.left,
+                Permission::Run | Permission::RunAlone => Duration::ZERO,
             };
             now += left;
-            assert_eq!(Standing::of(next, now), Standing::Suspect);
+            assert_eq!(next.permission(now), Permission::RunAlone);
             left.as_secs()
         })
         .collect();
@@ -130,8 +122,10 @@ fn tries_come_after_waits_that_double_up_to_five_minutes() {
 #[test]
 fn while_a_quarantined_check_is_tried_nobody_else_tries_it() {
     let now = Duration::from_secs(60);
-    let case = Case { deaths: STRIKES, cause: SEGV, not_before: now };
-    assert_eq!(Standing::of(case, now), Standing::Suspect);
-    let left = FIRST;
-    assert_eq!(Standing::of(case.tried(now), now), Standing::Quarantined { deaths: STRIKES, cause: SEGV, left });
+    let record = CrashRecord { deaths: STRIKES, cause: SEGV, not_before: now };
+    assert_eq!(record.permission(now), Permission::RunAlone);
+    let tried = record.when_tried(now).expect("it may be tried");
+    let quarantine = Quarantine { deaths: STRIKES, cause: SEGV, left: FIRST };
+    assert_eq!(tried.permission(now), Permission::Quarantined(quarantine));
+    assert_eq!(tried.when_tried(now), None);
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Action, Fleet, Phase, Slot};
-use crate::endpoint::counters::Cause;
+use crate::endpoint::counters::RestartReason;
 
 impl Fleet {
     /// How many workers there should be.
@@ -44,7 +44,7 @@ impl Fleet {
         // Each serving worker of this generation replaces one of another generation.
         while self.others() > 0 && self.serving_current() + self.others() > wanted {
             let Some(index) = self.last(|fleet, slot| fleet.is_other(slot)) else { break };
-            self.count(Cause::Reload);
+            self.count(RestartReason::Reload);
             actions.extend(self.drain(index, now));
         }
         // During a reload there is one worker more than asked for, in place of the one that it replaces.

@@ -26,7 +26,7 @@ mod timers;
 use std::time::{Duration, Instant};
 
 use super::command::Command;
-use crate::endpoint::counters::{Cause, Restarts};
+use crate::endpoint::counters::{RestartCounts, RestartReason};
 use backoff::Backoff;
 pub(crate) use event::{Action, Event, Timing, WorkerEnd};
 pub(crate) use slot::{Generation, Pid, Slot};
@@ -98,7 +98,7 @@ pub(crate) struct Fleet {
     backoff: Backoff,
     look_at: Option<Instant>,
     beat_at: Option<Instant>,
-    restarts: Restarts,
+    restarts: RestartCounts,
 }
 
 impl Fleet {
@@ -114,7 +114,7 @@ impl Fleet {
             backoff: Backoff::new(now),
             look_at: timing.timeout.map(|timeout| now + timeout / 2),
             beat_at: timing.watchdog.map(|period| now + period),
-            restarts: Restarts::default(),
+            restarts: RestartCounts::default(),
         }
     }
 
@@ -152,13 +152,13 @@ impl Fleet {
         (self.slots.iter().filter(|slot| matches!(slot, Slot::Serving { .. })).count(), self.force.asked)
     }
 
-    /// How many workers were replaced for each cause.
-    pub(crate) fn restarts(&self) -> Restarts {
+    /// How many workers were replaced for each reason.
+    pub(crate) fn restarts(&self) -> RestartCounts {
         self.restarts
     }
 
-    fn count(&mut self, cause: Cause) {
-        self.restarts[cause as usize] += 1;
+    fn count(&mut self, reason: RestartReason) {
+        self.restarts[reason as usize] += 1;
     }
 
     /// The generation in force.
@@ -277,23 +277,23 @@ impl Fleet {
             self.successor = None;
         }
         let Some(index) = self.slot_of(pid) else { return vec![] };
-        let cause = match end {
-            WorkerEnd::Well | WorkerEnd::Crash => Cause::Crash,
-            WorkerEnd::OutOfMemory => Cause::OutOfMemory,
+        let reason = match end {
+            WorkerEnd::Well | WorkerEnd::Crash => RestartReason::Crash,
+            WorkerEnd::OutOfMemory => RestartReason::OutOfMemory,
         };
         match std::mem::replace(&mut self.slots[index], Slot::Vacant) {
             Slot::Booting { generation, since, .. } => {
-                self.count(cause);
+                self.count(reason);
                 self.backoff.failed(now.duration_since(since), now);
                 self.cannot_boot(generation, now)
             }
             // It retired by itself, after --max-requests.
             Slot::Serving { .. } if end == WorkerEnd::Well => {
-                self.count(Cause::Retired);
+                self.count(RestartReason::Retired);
                 vec![]
             }
             Slot::Serving { since, .. } => {
-                self.count(cause);
+                self.count(reason);
                 self.backoff.failed(now.duration_since(since), now);
                 vec![]
             }
@@ -329,7 +329,7 @@ impl Fleet {
     fn hung(&mut self, slot: usize, now: Instant) -> Vec<Action> {
         match self.slots[slot] {
             Slot::Serving { pid, .. } => {
-                self.count(Cause::Hang);
+                self.count(RestartReason::Hang);
                 self.slots[slot] = Slot::Aborting { pid, kill_at: now + ABORT_GRACE };
                 vec![Action::Abort { slot, pid }]
             }

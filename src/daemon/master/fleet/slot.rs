@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::endpoint::counters::Standing;
+use crate::endpoint::counters::WorkerState;
 
 /// A process id.
 pub(crate) type Pid = i32;
@@ -42,15 +42,15 @@ impl Slot {
         }
     }
 
-    /// The standing of its worker, if there is one.
-    pub(crate) fn standing(self) -> Option<Standing> {
+    /// The worker_state of its worker, if there is one.
+    pub(crate) fn worker_state(self) -> Option<WorkerState> {
         match self {
             Slot::Vacant => None,
-            Slot::Forking { .. } | Slot::Booting { .. } => Some(Standing::Booting),
-            Slot::Serving { .. } => Some(Standing::Idle),
-            Slot::Draining { .. } => Some(Standing::Draining),
-            Slot::Aborting { .. } => Some(Standing::Aborting),
-            Slot::Dying { .. } => Some(Standing::Dying),
+            Slot::Forking { .. } | Slot::Booting { .. } => Some(WorkerState::Booting),
+            Slot::Serving { .. } => Some(WorkerState::Idle),
+            Slot::Draining { .. } => Some(WorkerState::Draining),
+            Slot::Aborting { .. } => Some(WorkerState::Aborting),
+            Slot::Dying { .. } => Some(WorkerState::Dying),
         }
     }
 

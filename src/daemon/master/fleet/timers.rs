@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Action, Fleet, OVERSLEPT, Phase, Pid, Slot, Successor};
-use crate::endpoint::counters::Cause;
+use crate::endpoint::counters::RestartReason;
 
 impl Fleet {
     /// When to call [`Fleet::decide`] with [`Event::Tick`] if nothing else happens before.
@@ -46,7 +46,7 @@ impl Fleet {
             actions.extend(self.kill(index));
             // A worker that hangs while it boots counts like one that dies: it cannot boot.
             if let Slot::Booting { generation, since, .. } = slot {
-                self.count(Cause::Hang);
+                self.count(RestartReason::Hang);
                 self.backoff.failed(now.duration_since(since), now);
                 actions.extend(self.cannot_boot(generation, now));
             }

@@ -1,34 +1,41 @@
 //! The last outcome of each check, in whichever worker it ran.
 
+use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
-use super::Scoreboard;
-use super::last::Last;
-use super::sealed::{ROOM, Sealed};
-use super::since::Since;
-use crate::daemon::shared::table::{Table, key};
-use crate::model::check::{Finding, Status};
-use crate::model::perfdata::{self, Perfdata};
+use zerocopy::FromBytes;
 
-/// How many checks are remembered. For any more, changes go unnoticed and metrics are missing.
+use super::Scoreboard;
+use super::outcome::{self, Last, millis};
+use crate::daemon::shared::Flag;
+use crate::daemon::shared::sealed::Sealed;
+use crate::daemon::shared::table::{Table, key};
+use crate::model::check::Status;
+use crate::model::perfdata::{self, Perfdata};
+use crate::model::report::{Outcome, Report};
+use crate::model::suite::Suite;
+use crate::os::clock;
+
+/// How many checks are remembered.
 const CHECKS: usize = 16 * 1024;
 
 /// How many checks can have their figures remembered.
 const WITH_FIGURES: usize = 1024;
 
+type Figures = Sealed<127>;
+
 /// The checks that have run, and their figures.
+#[derive(FromBytes)]
 #[repr(C)]
 pub(super) struct Checks {
-    outcomes: Table<Outcome, CHECKS>,
-    figures: Table<Sealed, WITH_FIGURES>,
-}
-
-#[repr(C)]
-struct Outcome {
-    last: AtomicU64,
-    since: Since,
+    outcomes: Table<outcome::Outcome, CHECKS>,
+    figures: Table<Figures, WITH_FIGURES>,
+    /// How many outcomes there was no room for, with or without their figures.
+    pub(super) lost: AtomicU64,
+    /// Whether that was logged.
+    is_full: Flag,
 }
 
 /// The last outcome of a check.
@@ -37,53 +44,96 @@ pub(crate) struct Noted {
     pub(crate) status: Status,
     /// How long it took, to four digits.
     pub(crate) elapsed: Duration,
-    /// When it was noted, to the millisecond.
+    /// When it ended, to the millisecond.
     pub(crate) at: SystemTime,
     /// As many figures as there was room for.
     pub(crate) figures: Vec<Perfdata>,
 }
 
+/// The places for an outcome and its figures.
+struct Room<'a> {
+    outcome: Option<&'a outcome::Outcome>,
+    figures: Option<&'a Figures>,
+    is_enough: bool,
+}
+
 impl Scoreboard {
-    /// Notes what a check found, how long that took, and when. If the status has changed, returns `Some` with the one
-    /// before (`None`: the first time).
-    pub(crate) fn note(
+    /// Notes what a round of checks of this suite has found by `now`. Returns the outcomes whose status has changed, with
+    /// the one before (`None`: the first time). Where there is no room, what is not in the suite any more is forgotten.
+    pub(crate) fn note<'a>(
         &self,
-        id: &str,
-        finding: &Finding,
-        elapsed: Duration,
-        at: SystemTime,
-    ) -> Option<Option<Status>> {
-        let (key, status) = (key(id), finding.status);
-        let Checks { outcomes, figures } = &self.board.checks;
-        let Outcome { last, since } = outcomes.claim(key)?;
-        let text = written(&finding.perfdata);
-        let sealed = (!text.is_empty()).then(|| figures.claim(key)).flatten();
-        let word = Last { status, elapsed, at, has_figures: sealed.is_some() }.to_word();
-        // A round ends with its slowest check, and another worker may have run this one since. A later time that has not
-        // come yet is that of a clock which was set back.
-        let noted = last.load(Relaxed);
-        if Last::is_later(noted, word) && Last::from_word(noted).is_some_and(|noted| noted.at <= SystemTime::now()) {
-            return None;
+        report: &'a Report,
+        suite: &Suite,
+        now: SystemTime,
+    ) -> Vec<(&'a Outcome, Option<Status>)> {
+        let mut changed = Vec::new();
+        let mut has_tidied = false;
+        for outcome in &report.outcomes {
+            let Outcome { check, finding, elapsed, age } = outcome;
+            let (key, text) = (key(&check.id), written(&finding.perfdata));
+            let mut room = self.room(key, &text);
+            if !room.is_enough && !std::mem::replace(&mut has_tidied, true) {
+                self.forget_all_but(suite);
+                room = self.room(key, &text);
+            }
+            if !room.is_enough {
+                self.lose();
+            }
+            let Some(place) = room.outcome else { continue };
+            // A check that runs in place has only just ended.
+            let at = clock::before(now, age.saturating_sub(*elapsed));
+            // A round ends with its slowest check, and another worker may have run this one since. A later time that has
+            // not come yet is that of a clock which was set back.
+            let later = |last: Last| millis(last.at) > millis(at) && last.at <= clock::wall();
+            if place.last().is_some_and(later) {
+                continue;
+            }
+            if let Some(figures) = room.figures {
+                figures.write_among_others(text.as_bytes());
+            }
+            let status = finding.status;
+            let before = place.note(Last { status, elapsed: *elapsed, at, has_figures: room.figures.is_some() });
+            if before != Some(status) {
+                changed.push((outcome, before));
+            }
         }
-        if let Some(sealed) = sealed {
-            sealed.write(&text);
+        changed
+    }
+
+    fn room(&self, key: u64, text: &str) -> Room<'_> {
+        let Checks { outcomes, figures, .. } = &self.board.checks;
+        let outcome = outcomes.claim(key);
+        let figures = if text.is_empty() { None } else { figures.claim(key) };
+        Room { outcome, figures, is_enough: outcome.is_some() && (text.is_empty() || figures.is_some()) }
+    }
+
+    fn forget_all_but(&self, suite: &Suite) {
+        let kept: HashSet<u64> = suite.checks().iter().map(|check| key(&check.id)).collect();
+        self.board.checks.outcomes.retain(|key, _| kept.contains(&key));
+        self.board.checks.figures.retain(|key, _| kept.contains(&key));
+    }
+
+    fn lose(&self) {
+        self.board.checks.lost.fetch_add(1, Relaxed);
+        if self.board.checks.is_full.change(true) {
+            tracing::error!(
+                "too many checks: {CHECKS} can be remembered, {WITH_FIGURES} of them with figures; for any more, changes \
+                 are not logged and metrics are missing"
+            );
         }
-        since.note(status, at);
-        let before = Last::status(last.swap(word, Relaxed));
-        (before != Some(status)).then_some(before)
     }
 
     /// Since when a check has had this status, if that is its last one.
     pub(crate) fn since(&self, id: &str, status: Status) -> Option<SystemTime> {
-        self.board.checks.outcomes.find(key(id))?.since.read(status)
+        self.board.checks.outcomes.find(key(id))?.since(status)
     }
 
     /// The last outcome of a check.
     pub(crate) fn last(&self, id: &str) -> Option<Noted> {
-        let (key, Checks { outcomes, figures }) = (key(id), &self.board.checks);
-        let Last { status, elapsed, at, has_figures } = Last::from_word(outcomes.find(key)?.last.load(Relaxed))?;
-        let text = has_figures.then(|| figures.find(key)?.read()).flatten();
-        let figures = text.map(|text| perfdata::split(&text).1).unwrap_or_default();
+        let (key, Checks { outcomes, figures, .. }) = (key(id), &self.board.checks);
+        let Last { status, elapsed, at, has_figures } = outcomes.find(key)?.last()?;
+        let text = has_figures.then(|| figures.find(key)?.read_among_others()).flatten();
+        let figures = text.map(|text| perfdata::split(&String::from_utf8_lossy(&text)).1).unwrap_or_default();
         Some(Noted { status, elapsed, at, figures })
     }
 }
@@ -95,7 +145,7 @@ fn written(figures: &[Perfdata]) -> String {
         let before = text.len();
         text.push_str(if text.is_empty() { "|" } else { " " });
         text.push_str(&figure.to_string());
-        if text.len() > ROOM {
+        if text.len() > Figures::ROOM {
             text.truncate(before);
             break;
         }
@@ -106,6 +156,8 @@ fn written(figures: &[Perfdata]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::check::{Check, Finding};
+    use std::sync::Arc;
     use std::time::Instant;
 
     fn board() -> Scoreboard {
@@ -117,9 +169,16 @@ mod tests {
         Noted { status, elapsed: Duration::from_micros(51_230), at, figures: figures.to_vec() }
     }
 
-    fn note(board: &Scoreboard, id: &str, noted: &Noted) -> Option<Option<Status>> {
+    fn outcome(id: &str, noted: &Noted) -> Outcome {
         let finding = Finding { status: noted.status, context: None, perfdata: noted.figures.clone() };
-        board.note(id, &finding, noted.elapsed, noted.at)
+        let check = Arc::new(Check::new(id, |_| Finding::PASS));
+        Outcome { check, finding, elapsed: noted.elapsed, age: noted.elapsed }
+    }
+
+    fn note(board: &Scoreboard, id: &str, noted: &Noted) -> Option<Option<Status>> {
+        let report = Report { outcomes: vec![outcome(id, noted)] };
+        let changed = board.note(&report, &Suite::default(), noted.at);
+        changed.first().map(|&(_, before)| before)
     }
 
     #[test]
@@ -170,8 +229,39 @@ mod tests {
         note(&board, "many", &noted(Status::Pass, &figures));
         let there = board.last("many").expect("it was noted").figures;
         assert!(there.len() > 30 && figures.starts_with(&there), "{} are there", there.len());
-        let large = [Perfdata::new(&"x".repeat(2 * ROOM), 1.0, "s")];
+        let large = [Perfdata::new(&"x".repeat(2 * Figures::ROOM), 1.0, "s")];
         note(&board, "large", &noted(Status::Pass, &large));
         assert_eq!(board.last("large").expect("it was noted").figures, []);
+    }
+
+    fn round<'a>(names: impl Iterator<Item = &'a String>, figures: &[Perfdata]) -> (Report, Suite) {
+        let outcomes: Vec<_> = names.map(|name| outcome(name, &noted(Status::Fail, figures))).collect();
+        let suite = outcomes.iter().map(|outcome| outcome.check.clone()).collect();
+        (Report { outcomes }, suite)
+    }
+
+    #[test]
+    fn checks_that_are_no_longer_collected_make_room_for_new_ones() {
+        let board = board();
+        for (room, figures) in [(CHECKS, vec![]), (WITH_FIGURES, vec![Perfdata::new("load1", 0.31, "")])] {
+            // The first leave room for half of the second, and the third come when nothing was free for long.
+            for (collected, count) in [room - 50, 100, 100].into_iter().enumerate() {
+                let names: Vec<_> = (0..count).map(|n| format!("folder.{room}.{collected}.{n}")).collect();
+                let (report, suite) = round(names.iter(), &figures);
+                assert_eq!(board.note(&report, &suite, clock::wall()).len(), count, "each is new");
+                assert!(names.iter().all(|name| board.last(name).is_some_and(|last| last.figures == figures)));
+            }
+        }
+        assert_eq!(board.counters().lost, 0);
+    }
+
+    #[test]
+    fn outcomes_that_there_is_no_room_for_are_counted() {
+        let board = board();
+        let names: Vec<_> = (0..CHECKS + 10).map(|n| format!("check.{n}")).collect();
+        let (report, suite) = round(names.iter(), &[]);
+        assert_eq!(board.note(&report, &suite, clock::wall()).len(), CHECKS);
+        assert_eq!(board.counters().lost, 10);
+        assert!(board.last(&names[CHECKS - 1]).is_some() && board.last(&names[CHECKS]).is_none());
     }
 }

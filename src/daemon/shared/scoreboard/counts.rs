@@ -2,30 +2,36 @@
 //! slot ended, whatever ended it.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
+use zerocopy::FromBytes;
+
+use super::outcome::{millis, moment};
 use super::{Board, SLOTS, Scoreboard};
-use crate::endpoint::counters::{Cause, Class, Counters, Restarts, RouteLabel, Standing};
+use crate::daemon::shared::Flag;
+use crate::endpoint::counters::{Counters, RestartCounts, RestartReason, RouteLabel, StatusClass, WorkerState};
+use crate::os::clock;
 
 /// The figures that the master notes.
+#[derive(FromBytes)]
 #[repr(C)]
 pub(super) struct Master {
     /// How many slots have ever had a worker; the others need not be read.
     used: AtomicU32,
     generation: AtomicU32,
-    restarts: [AtomicU64; Cause::ALL.len()],
-    reload_failed: AtomicBool,
+    restarts: [AtomicU64; RestartReason::ALL.len()],
+    reload_failed: Flag,
     /// When the last good configuration came into force, in milliseconds since 1970.
     reloaded: AtomicU64,
-    /// The standing of each worker, plus one; 0 where there is none.
-    standings: [AtomicU32; SLOTS],
+    /// The state of each worker, plus one; 0 where there is none.
+    states: [AtomicU32; SLOTS],
 }
 
 /// The counts of one worker, apart from those of others, so that busy workers do not slow each other down.
+#[derive(FromBytes)]
 #[repr(C, align(128))]
 pub(super) struct Worker {
-    requests: [[AtomicU64; Class::ALL.len()]; RouteLabel::ALL.len()],
+    requests: [[AtomicU64; StatusClass::ALL.len()]; RouteLabel::ALL.len()],
     rounds: [AtomicU64; 2],
 }
 
@@ -37,7 +43,7 @@ impl Scoreboard {
 
     /// The worker has answered a request.
     pub(crate) fn count_request(&self, slot: usize, route: RouteLabel, status: u16) {
-        self.board.workers[slot].requests[route as usize][Class::of(status) as usize].fetch_add(1, Relaxed);
+        self.board.workers[slot].requests[route as usize][StatusClass::of(status) as usize].fetch_add(1, Relaxed);
     }
 
     /// A round has ended in the worker.
@@ -45,13 +51,13 @@ impl Scoreboard {
         self.board.workers[slot].rounds[usize::from(!passed)].fetch_add(1, Relaxed);
     }
 
-    /// The standing of the worker in a slot, as far as the master knows; `None`: there is none.
-    pub(crate) fn set_standing(&self, slot: usize, standing: Option<Standing>) {
-        self.board.master.standings[slot].store(standing.map_or(0, |standing| standing as u32 + 1), Relaxed);
+    /// The state of the worker in a slot, as far as the master knows; `None`: there is none.
+    pub(crate) fn set_worker_state(&self, slot: usize, state: Option<WorkerState>) {
+        self.board.master.states[slot].store(state.map_or(0, |state| state as u32 + 1), Relaxed);
     }
 
-    /// How many workers were replaced for each cause.
-    pub(crate) fn set_restarts(&self, restarts: Restarts) {
+    /// How many workers were replaced for each reason.
+    pub(crate) fn set_restarts(&self, restarts: RestartCounts) {
         self.board.master.restarts.iter().zip(restarts).for_each(|(there, count)| there.store(count, Relaxed));
     }
 
@@ -63,39 +69,39 @@ impl Scoreboard {
     /// A reload has ended: the new configuration is in force, or (not `good`) the old one still is.
     pub(crate) fn set_reloaded(&self, good: bool) {
         let Master { reload_failed, reloaded, .. } = &self.board.master;
-        reload_failed.store(!good, Relaxed);
+        reload_failed.set(!good);
         if good {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            reloaded.store(now.as_millis() as u64, Relaxed);
+            reloaded.store(millis(clock::wall()), Relaxed);
         }
     }
 
     /// All counts.
     pub(crate) fn counters(&self) -> Counters {
-        let Master { used, generation, restarts, reload_failed, reloaded, standings } = &self.board.master;
-        let reloaded = Duration::from_millis(reloaded.load(Relaxed));
+        let Master { used, generation, restarts, reload_failed, reloaded, states } = &self.board.master;
         let mut counters = Counters {
             requests: Default::default(),
             rounds: [0; 2],
             workers: Default::default(),
             restarts: restarts.each_ref().map(|count| count.load(Relaxed)),
             generation: generation.load(Relaxed),
-            reload_successful: !reload_failed.load(Relaxed),
-            reloaded: SystemTime::UNIX_EPOCH + reloaded,
+            reload_successful: !reload_failed.get(),
+            reloaded: moment(reloaded.load(Relaxed)),
+            lost: self.board.checks.lost.load(Relaxed),
         };
         let Board { workers, slots, .. } = self.board;
         let used = used.load(Relaxed) as usize;
-        for ((Worker { requests, rounds }, slot), standing) in workers.iter().zip(slots).zip(standings).take(used) {
+        for ((Worker { requests, rounds }, slot), state) in workers.iter().zip(slots).zip(states).take(used) {
             add(counters.requests.as_flattened_mut(), requests.as_flattened());
             add(&mut counters.rounds, rounds);
-            let standing = standing.load(Relaxed).checked_sub(1).map(|standing| Standing::ALL[standing as usize]);
+            let number = state.load(Relaxed).checked_sub(1);
+            let state = number.and_then(|number| WorkerState::ALL.get(number as usize)).copied();
             // The master does not hear of rounds, so the slot tells whether one is running.
-            let standing = match standing {
-                Some(Standing::Idle) if slot.busy.load(Relaxed) => Some(Standing::Busy),
-                standing => standing,
+            let state = match state {
+                Some(WorkerState::Idle) if slot.busy.get() => Some(WorkerState::Busy),
+                state => state,
             };
-            if let Some(standing) = standing {
-                counters.workers[standing as usize] += 1;
+            if let Some(state) = state {
+                counters.workers[state as usize] += 1;
             }
         }
         counters
@@ -103,13 +109,13 @@ impl Scoreboard {
 }
 
 fn add(sums: &mut [u64], counts: &[AtomicU64]) {
-    sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count.load(Relaxed));
+    sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum = sum.wrapping_add(count.load(Relaxed)));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     fn board() -> Scoreboard {
         Scoreboard::new(Instant::now()).expect("memory can be mapped")
@@ -134,16 +140,16 @@ mod tests {
     #[test]
     fn a_worker_stands_where_the_master_sees_it_and_is_busy_by_its_own_word() {
         let board = board();
-        for (slot, standing) in Standing::ALL.into_iter().enumerate() {
+        for (slot, state) in WorkerState::ALL.into_iter().enumerate() {
             board.clear(slot);
-            board.set_standing(slot, Some(standing));
+            board.set_worker_state(slot, Some(state));
         }
         assert_eq!(board.counters().workers, [1; 6]);
-        board.set_busy(Standing::Idle as usize, true);
+        board.set_busy(WorkerState::Idle as usize, true);
         // Only an idle worker can be shown as busy.
-        board.set_busy(Standing::Draining as usize, true);
+        board.set_busy(WorkerState::Draining as usize, true);
         assert_eq!(board.counters().workers, [1, 0, 2, 1, 1, 1]);
-        (0..6).for_each(|slot| board.set_standing(slot, None));
+        (0..6).for_each(|slot| board.set_worker_state(slot, None));
         assert_eq!(board.counters().workers, [0; 6]);
     }
 

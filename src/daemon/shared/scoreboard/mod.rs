@@ -5,17 +5,18 @@
 
 mod checks;
 mod counts;
-mod last;
-mod sealed;
-mod since;
+mod outcome;
 
 use std::io;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 
+use zerocopy::FromBytes;
+
+use super::Flag;
 use crate::config::MOST_WORKERS;
-use crate::os::shared::{self, Shared};
+use crate::os::shared;
 
 /// How many slots there are: the most workers there can be, including those that drain.
 pub(crate) const SLOTS: usize = 2 * MOST_WORKERS;
@@ -23,15 +24,16 @@ pub(crate) const SLOTS: usize = 2 * MOST_WORKERS;
 /// The shared memory. Made once by the master, before the first fork; copied freely.
 #[derive(Clone, Copy)]
 pub(crate) struct Scoreboard {
-    board: &'static Board,
+    pub(super) board: &'static Board,
     /// The origin of the times in it. Forked processes share the clock and inherit this.
     epoch: Instant,
 }
 
+#[derive(FromBytes)]
 #[repr(C)]
-struct Board {
-    leaving: AtomicBool,
-    maintained: AtomicBool,
+pub(super) struct Board {
+    leaving: Flag,
+    maintained: Flag,
     slots: [Slot; SLOTS],
     master: counts::Master,
     workers: [counts::Worker; SLOTS],
@@ -39,20 +41,18 @@ struct Board {
 }
 
 // Aligned to two cache lines, since x86 prefetches pairs: busy workers do not slow each other down.
+#[derive(FromBytes)]
 #[repr(C, align(128))]
 struct Slot {
     /// The pid of the worker in this slot, once it was ready.
     ready: AtomicU32,
     /// Whether that worker takes no more connections.
-    closed: AtomicBool,
+    closed: Flag,
     /// When it woke, in nanoseconds since the epoch, plus one; 0 while it waits.
     awake_since: AtomicU64,
     /// Whether a round is running.
-    busy: AtomicBool,
+    busy: Flag,
 }
-
-// SAFETY: all its fields are atomics, for which zero is a value.
-unsafe impl Shared for Board {}
 
 impl Scoreboard {
     /// Maps a fresh board.
@@ -64,9 +64,9 @@ impl Scoreboard {
     pub(crate) fn clear(&self, slot: usize) {
         let Slot { ready, closed, awake_since, busy } = &self.board.slots[slot];
         ready.store(0, Relaxed);
-        closed.store(false, Relaxed);
+        closed.set(false);
         awake_since.store(0, Relaxed);
-        busy.store(false, Relaxed);
+        busy.set(false);
         self.open_counts(slot);
     }
 
@@ -94,42 +94,40 @@ impl Scoreboard {
     /// How long the worker has been working without a pause; `None` while it waits.
     pub(crate) fn awake_for(&self, slot: usize, now: Instant) -> Option<Duration> {
         let since = self.board.slots[slot].awake_since.load(Relaxed).checked_sub(1)?;
-        Some(now.saturating_duration_since(self.epoch + Duration::from_nanos(since)))
+        Some(now.saturating_duration_since(self.epoch).saturating_sub(Duration::from_nanos(since)))
     }
 
     /// A round has begun in the worker, or has ended.
     pub(crate) fn set_busy(&self, slot: usize, busy: bool) {
-        // Sequentially consistent, like the scan below: of two workers that become busy at once, at least one sees the
-        // other.
-        self.board.slots[slot].busy.store(busy, SeqCst);
+        // All processes agree on the order of this and of the scan below: of two workers that become busy at once, at
+        // least one sees the other.
+        self.board.slots[slot].busy.set(busy);
     }
 
     /// Whether another worker is ready and is running no round. It may be stopped or hang all the same.
     pub(crate) fn is_another_free(&self, slot: usize) -> bool {
-        let free = |slot: &Slot| slot.ready.load(SeqCst) != 0 && !slot.closed.load(SeqCst) && !slot.busy.load(SeqCst);
+        let free = |slot: &Slot| slot.ready.load(SeqCst) != 0 && !slot.closed.get() && !slot.busy.get();
         self.board.slots.iter().enumerate().any(|(index, other)| index != slot && free(other))
     }
 
     /// The worker takes no more connections. Said by itself, or by the master when it ends the worker.
     pub(crate) fn set_closed(&self, slot: usize) {
-        self.board.slots[slot].closed.store(true, SeqCst);
+        self.board.slots[slot].closed.set(true);
     }
 
     /// The whole service is shutting down: readiness fails from now on.
     pub(crate) fn set_leaving(&self) {
-        self.board.leaving.store(true, Relaxed);
+        self.board.leaving.set(true);
     }
 
     /// Whether the service is shutting down.
     pub(crate) fn is_leaving(&self) -> bool {
-        self.board.leaving.load(Relaxed)
+        self.board.leaving.get()
     }
 
     /// Notes whether the service is in maintenance. True for the one worker that is the first to note a change.
     pub(crate) fn note_maintenance(&self, maintained: bool) -> bool {
-        let before = &self.board.maintained;
-        // Read first: as long as nobody writes, every worker can keep it in its cache.
-        before.load(Relaxed) != maintained && before.swap(maintained, Relaxed) != maintained
+        self.board.maintained.change(maintained)
     }
 }
 
@@ -150,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_free_worker_keeps_the_door() {
+    fn the_last_free_worker_goes_on_accepting() {
         let board = Scoreboard::new(Instant::now()).expect("memory can be mapped");
         board.set_ready(0, 70);
         board.set_ready(1, 71);

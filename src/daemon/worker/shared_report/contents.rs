@@ -21,11 +21,11 @@ pub(super) struct Contents {
     /// How long the machine had been suspended until then, which the other times leave out.
     pub(super) suspended: Duration,
     /// Under the ids of the checks. `None`: they do not fit into the snapshot.
-    outcomes: Option<HashMap<String, Found>>,
+    outcomes: Option<HashMap<String, SharedOutcome>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Found {
+struct SharedOutcome {
     status: Status,
     context: Option<String>,
     figures: Vec<Figure>,
@@ -50,7 +50,7 @@ impl Contents {
                 value: value.to_bits(),
                 unit: unit.clone(),
             };
-            let found = Found {
+            let found = SharedOutcome {
                 status: finding.status,
                 context: finding.context.clone(),
                 figures: finding.perfdata.iter().map(figure).collect(),
@@ -80,7 +80,7 @@ impl Contents {
     pub(super) fn report(&self, part: &Suite, now: Duration) -> Option<Report> {
         let outcomes = self.outcomes.as_ref()?;
         let outcome = |check: &Arc<Check>| {
-            let Found { status, context, figures, elapsed, began } = outcomes.get(&check.id)?;
+            let SharedOutcome { status, context, figures, elapsed, began } = outcomes.get(&check.id)?;
             let perfdata =
                 figures.iter().map(|figure| Perfdata::new(&figure.label, f64::from_bits(figure.value), &figure.unit));
             Some(Outcome {

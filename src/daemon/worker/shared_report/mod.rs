@@ -53,7 +53,7 @@ pub(super) struct SharedReport {
     waiting: Vec<Waiter>,
     /// When it last looked, and what it has given to the last of those who may be answered since then.
     looked: Instant,
-    given: Option<Given>,
+    given: Option<GivenReport>,
     leading: Option<Leading>,
     complained: bool,
     /// How long the machine has been suspended.
@@ -69,7 +69,7 @@ struct Leading {
 }
 
 /// The report about a part of the suite, as of one moment.
-struct Given {
+struct GivenReport {
     part: Suite,
     report: Report,
     number: u64,
@@ -77,7 +77,7 @@ struct Given {
 }
 
 /// What to do with a request.
-enum Verdict {
+enum Decision {
     Answer,
     /// It needs a round that is not for everybody.
     Alone,
@@ -139,7 +139,7 @@ impl SharedReport {
     /// have to wait, this worker may take the lease.
     pub(super) fn next_answer<'a>(&'a mut self, rounds: &mut Rounds) -> Option<(Waiter, Findings<'a>)> {
         let waiter = self.next_answered(rounds)?;
-        let Given { report, number, age, .. } = self.given.as_ref()?;
+        let GivenReport { report, number, age, .. } = self.given.as_ref()?;
         Some((waiter, Findings { number: Some(*number), age: *age, ..Findings::from(report) }))
     }
 
@@ -147,9 +147,9 @@ impl SharedReport {
         loop {
             while let Some(waiter) = self.asking.pop_front() {
                 match self.decide(&waiter, rounds) {
-                    Verdict::Answer => return Some(waiter),
-                    Verdict::Alone => rounds.ask(waiter),
-                    Verdict::Wait => self.waiting.push(waiter),
+                    Decision::Answer => return Some(waiter),
+                    Decision::Alone => rounds.ask(waiter),
+                    Decision::Wait => self.waiting.push(waiter),
                 }
             }
             self.given = None;
@@ -189,35 +189,35 @@ impl SharedReport {
     }
 
     /// What to do with a request; what is given to it as an answer is in `given`.
-    fn decide(&mut self, waiter: &Waiter, rounds: &mut Rounds) -> Verdict {
+    fn decide(&mut self, waiter: &Waiter, rounds: &mut Rounds) -> Decision {
         let (part, now) = (waiter.request.suite(), self.looked);
         let (report, age) = if let Some((contents, age)) = self.contents_for(waiter) {
             if self.given.as_ref().is_some_and(|given| given.part.is(part) && given.age == Some(age)) {
-                return Verdict::Answer;
+                return Decision::Answer;
             }
-            let Some(report) = contents.report(part, now - self.snapshot.epoch()) else { return Verdict::Alone };
+            let Some(report) = contents.report(part, now - self.snapshot.epoch()) else { return Decision::Alone };
             (report, Some(age))
         } else if waiter.limit().is_some_and(|limit| limit <= now) {
             // What another worker's round has found so far is not known here.
             let known = rounds.found_for(EVERYBODY, now).map(|report| report.of(part));
             (known.unwrap_or_else(|| waiter.late(now)), None)
         } else if self.gives_up(waiter) <= now {
-            return Verdict::Alone;
+            return Decision::Alone;
         } else {
-            return Verdict::Wait;
+            return Decision::Wait;
         };
-        self.given = Some(Given { part: part.clone(), report, number: rounds.new_number(), age });
-        Verdict::Answer
+        self.given = Some(GivenReport { part: part.clone(), report, number: rounds.new_number(), age });
+        Decision::Answer
     }
 
     /// The contents that may answer a request, and their age.
     fn contents_for(&self, waiter: &Waiter) -> Option<(&Contents, Duration)> {
         let contents = self.contents.as_ref()?;
-        let began = self.snapshot.epoch() + contents.began;
-        let age = self.looked.saturating_duration_since(began);
+        let time = |moment: Instant| moment.saturating_duration_since(self.snapshot.epoch());
+        let age = time(self.looked).saturating_sub(contents.began);
         let is_valid = contents.edition == self.whole.edition
             && (self.suspended)().abs_diff(contents.suspended) < SUSPENSION
-            && (began >= waiter.since || age <= self.lifetime);
+            && (contents.began >= time(waiter.since) || age <= self.lifetime);
         is_valid.then_some((contents, age))
     }
 

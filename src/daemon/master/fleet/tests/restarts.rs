@@ -2,14 +2,14 @@
 
 use super::*;
 
-/// How often each cause is counted after this history.
+/// How often each reason is counted after this history.
 fn counted(asked: usize, history: impl FnOnce(&mut World)) -> Vec<(&'static str, u64)> {
     let mut world = World::new(asked);
     world.ready_all();
     history(&mut world);
     world.settle();
-    let counts = Cause::ALL.into_iter().zip(world.fleet.restarts());
-    counts.filter(|(_, count)| *count > 0).map(|(cause, count)| (cause.word(), count)).collect()
+    let counts = RestartReason::ALL.into_iter().zip(world.fleet.restarts());
+    counts.filter(|(_, count)| *count > 0).map(|(reason, count)| (reason.word(), count)).collect()
 }
 
 #[test]

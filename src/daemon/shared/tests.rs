@@ -1,0 +1,125 @@
+//! Whatever a worker writes into shared memory, nobody who reads it is harmed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use proptest::prelude::*;
+
+use super::in_flight::InFlightTable;
+use super::scoreboard::{SLOTS, Scoreboard};
+use super::snapshot::{CAPACITY, Snapshot};
+use super::table::key;
+use crate::endpoint::counters::WorkerState;
+use crate::endpoint::metrics::{self, Figures};
+use crate::model::check::{Check, Finding, Status};
+use crate::model::perfdata::Perfdata;
+use crate::model::report::{Outcome, Report};
+use crate::model::suite::Suite;
+use crate::os::{clock, shared};
+use crate::render::exposition::Syntax;
+use crate::round::isolation::{DeathCause, RunObserver};
+
+const IDS: [&str; 3] = ["db", "mail", "disk:/"];
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Words that are likely to be taken for something, or none, and any others.
+fn scribbler(seed: u64, kept: u64) -> impl FnMut(u64) -> u64 {
+    let mut state = seed | 1;
+    move |before| {
+        // xorshift64: millions of words are needed.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let random = state.wrapping_mul(0x2545_f491_4f6c_dd1d);
+        match random >> 60 {
+            dice if dice < kept => before,
+            0..8 => random,
+            8..10 => random % 16,
+            10 => random % CAPACITY as u64,
+            11 => u64::MAX - random % 2,
+            12 => key(IDS[random as usize % IDS.len()]),
+            13 => u64::from_ne_bytes(*b"\n\x1b[2J\xff\xff\0"),
+            _ => 0,
+        }
+    }
+}
+
+fn report() -> Report {
+    let outcome = |(id, status): (&str, Status)| Outcome {
+        check: Arc::new(Check::new(id, |_| Finding::PASS)),
+        finding: Finding { status, context: None, perfdata: vec![Perfdata::new("load1", 0.31, "")] },
+        elapsed: SECOND,
+        age: SECOND,
+    };
+    Report { outcomes: IDS.into_iter().zip([Status::Pass, Status::Fail, Status::Error]).map(outcome).collect() }
+}
+
+fn read_scoreboard(board: Scoreboard, now: Instant) {
+    for slot in 0..SLOTS {
+        let _ = (board.is_ready(slot, 7), board.is_another_free(slot), board.awake_for(slot, now));
+    }
+    let _ = (board.is_leaving(), board.note_maintenance(true), board.note_maintenance(false));
+    let counters = board.counters();
+    assert!(counters.workers.iter().sum::<u64>() <= SLOTS as u64);
+    let (report, year_9999) = (report(), UNIX_EPOCH + Duration::from_secs(253_402_300_799));
+    for outcome in &report.outcomes {
+        let (id, last) = (&outcome.check.id, board.last(&outcome.check.id));
+        assert!(last.is_none_or(|last| last.figures.len() < 1000 && last.at >= UNIX_EPOCH && last.at <= year_9999));
+        for since in Status::ALL.into_iter().filter_map(|status| board.since(id, status)) {
+            assert!(since >= UNIX_EPOCH && since <= year_9999, "a date that cannot be written");
+        }
+    }
+    let suite: Suite = report.outcomes.iter().map(|outcome| outcome.check.clone()).collect();
+    let _ = board.note(&report, &suite, clock::wall());
+    let ran = vec![clock::wall(); report.outcomes.len()];
+    metrics::write(&Figures { outcomes: report.outcomes, ran, counters }, Syntax::Text, &mut Vec::new());
+}
+
+fn read_in_flight(table: InFlightTable, now: Instant) {
+    let report = report();
+    for slot in 0..SLOTS {
+        let in_flight = table.in_flight(slot);
+        let text = in_flight.to_string();
+        assert!(text.len() < 1000 && !text.contains(char::is_control), "{text:?}");
+        assert!(table.blame(&in_flight, DeathCause::Hang, now).len() < 1000);
+        let observer = table.observer(slot);
+        for Outcome { check, .. } in &report.outcomes {
+            let _ = observer.permission(check, now);
+            observer.begins(check, now);
+            observer.ends(check);
+        }
+    }
+    table.pardon_all();
+}
+
+fn read_snapshot(snapshot: &Snapshot, now: Instant) {
+    assert!(snapshot.read().is_none_or(|bytes| bytes.len() <= CAPACITY));
+    let _ = (snapshot.seal(), snapshot.leased_until());
+    snapshot.bury(7);
+    if let Some(lease) = snapshot.take_lease(7, now, now + SECOND) {
+        assert!(snapshot.write(lease, b"contents").is_some());
+        assert_eq!(snapshot.read().as_deref(), Some(&b"contents"[..]));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn what_a_compromised_worker_writes_harms_no_reader(seed: u64, kept in 0..16_u64) {
+        let now = Instant::now();
+        let board = Scoreboard::new(now).expect("memory can be mapped");
+        let table = InFlightTable::new(now).expect("memory can be mapped");
+        let snapshot = Snapshot::new(now).expect("memory can be mapped");
+        board.set_worker_state(0, Some(WorkerState::Idle));
+        read_scoreboard(board, now);
+        read_in_flight(table, now);
+        let mut scribble = scribbler(seed, kept);
+        shared::scribble(board.board, &mut scribble);
+        shared::scribble(table.memory, &mut scribble);
+        shared::scribble(snapshot.memory, &mut scribble);
+        read_scoreboard(board, now + SECOND);
+        read_in_flight(table, now + SECOND);
+        read_snapshot(&snapshot, now + SECOND);
+    }
+}
