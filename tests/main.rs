@@ -29,6 +29,7 @@ mod checks {
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod kinds_net;
     mod plugins;
+    mod trust;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod undecided;
 }

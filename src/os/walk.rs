@@ -69,6 +69,7 @@ pub(crate) fn walk<E: From<io::Error>>(path: &Path, pass: impl Fn(&Place) -> Res
                 remaining
             }
             Component::ParentDir => {
+                pass(places.last().expect("the root stays"))?;
                 places.truncate((places.len() - 1).max(1));
                 remaining
             }
