@@ -95,25 +95,32 @@ fn imports(source: &Source, modules: &BTreeMap<String, String>) -> BTreeSet<Stri
     let mut found = BTreeSet::new();
     for (keyword, base) in [("crate::", ""), ("super::", parent)] {
         for (at, _) in source.text.match_indices(keyword) {
-            let rest = &source.text[at + keyword.len()..];
-            let path: String = rest
-                .chars()
-                .take_while(|&c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:".contains(c))
-                .collect();
-            let full = format!("{base}::{path}");
-            let mut full = full.trim_matches(':');
-            while !modules.contains_key(full) {
-                let Some((shorter, _)) = full.rsplit_once("::") else { break };
-                full = shorter;
-            }
-            if let Some(file) = modules.get(full)
-                && *file != source.path
-            {
-                found.insert(file.clone());
+            let (path, rest) = path(&source.text[at + keyword.len()..]);
+            // Of `super::{signals, tree}`, each.
+            let group = rest.strip_prefix('{').and_then(|group| group.split('}').next()).unwrap_or_default();
+            for item in group.split(',') {
+                let full = format!("{base}::{path}::{}", self::path(item.trim()).0).replace("::::", "::");
+                let mut full = full.trim_matches(':');
+                while !modules.contains_key(full) {
+                    let Some((shorter, _)) = full.rsplit_once("::") else { break };
+                    full = shorter;
+                }
+                if let Some(file) = modules.get(full)
+                    && *file != source.path
+                {
+                    found.insert(file.clone());
+                }
             }
         }
     }
     found
+}
+
+/// The part of a path that may name modules, without colons at its end, and what follows.
+fn path(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || "_:".contains(c)));
+    let (path, rest) = text.split_at(end.unwrap_or(text.len()));
+    (path.trim_end_matches(':'), rest)
 }
 
 fn modules(sources: &[Source]) -> BTreeMap<String, String> {

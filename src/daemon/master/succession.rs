@@ -228,15 +228,17 @@ mod tests {
 
     #[test]
     fn descriptors_that_no_master_hands_over_are_refused() {
-        let text = |fd: i32, lock: i32, pidfile: i32, bell: i32| {
+        let text = |fd: i32, lock: i32, pidfile: i32, readiness: i32| {
             let file = format!(r#"{{"path": "/run/s", "inode": [1, 2], "lock": {lock}}}"#);
             let sockets = format!(r#"[{{"fd": {fd}, "ours": true, "file": {file}}}]"#);
-            format!(r#"{{"generation": 1, "sockets": {sockets}, "pidfile": ["/run/p", {pidfile}], "bell": {bell}}}"#)
+            format!(
+                r#"{{"generation": 1, "sockets": {sockets}, "pidfile": ["/run/p", {pidfile}], "readiness": {readiness}}}"#
+            )
         };
         assert!(Inheritance::parse(&text(3, 4, 5, 6)).is_ok());
         let wrong = [(-1, 4, 5, 6), (3, -1, 5, 6), (3, 4, 5, -1), (3, 4, 4, 5), (0, 1, 2, 3), (3, 4, 5, i32::MAX)];
-        for (fd, lock, pidfile, bell) in wrong {
-            let refused = Inheritance::parse(&text(fd, lock, pidfile, bell)).expect_err("each is wrong");
+        for (fd, lock, pidfile, readiness) in wrong {
+            let refused = Inheritance::parse(&text(fd, lock, pidfile, readiness)).expect_err("each is wrong");
             assert!(refused.contains("once each, from 3 on"), "{refused}");
         }
         assert!(Inheritance::parse("{}").is_err());
