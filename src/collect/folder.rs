@@ -11,6 +11,7 @@ use super::{CollectedCheck, Collector, file};
 use crate::checks::support::ownership::{self, Distrust};
 use crate::checks::{self, Options};
 use crate::error::Error;
+use crate::os::filesystem::read_place;
 use crate::os::walk::Place;
 
 /// Collects from a path: a folder or one file.
@@ -73,7 +74,7 @@ fn is_executable(metadata: &Metadata) -> bool {
 
 fn part(path: &Path, place: &Place, collector: &mut Collector<'_>) -> Result<(), Error> {
     if is_toml(path) {
-        let text = place.read_text().map_err(|error| failed(path, error))?;
+        let text = read_place(place).map_err(|error| failed(path, error))?;
         return file::collect(path, &text, collector);
     }
     if !place.metadata.is_file() || !is_executable(&place.metadata) {

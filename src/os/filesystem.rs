@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, User, eaccess};
 
 use super::identity::effective_user;
-use super::walk::walk;
+use super::walk::{Place, walk};
 
 /// The user and group that a file is given to; `None` leaves it as it is.
 pub(crate) type FileOwner = (Option<u32>, Option<u32>);
@@ -87,7 +87,7 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
 }
 
 /// Opens for reading what is held with `O_PATH`, if it is a regular file.
-pub(super) fn reopen(held: &File) -> io::Result<File> {
+fn reopen(held: &File) -> io::Result<File> {
     if !held.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
@@ -105,7 +105,12 @@ pub(crate) fn read_file(path: &Path) -> io::Result<String> {
     read_text(open_regular(path)?)
 }
 
-pub(super) fn read_text(file: File) -> io::Result<String> {
+/// The same for what is held, whatever stands at its path by now.
+pub(crate) fn read_place(place: &Place) -> io::Result<String> {
+    read_text(reopen(&place.file)?)
+}
+
+fn read_text(file: File) -> io::Result<String> {
     String::from_utf8(read_all(file)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
@@ -155,7 +160,7 @@ fn open_folder(path: &Path, only_own_links: bool) -> io::Result<OwnedFd> {
         true => Err(name_link(Errno::ELOOP.into())),
         false => Ok(()),
     })?;
-    walk.end()?.as_fd().try_clone_to_owned()
+    Ok(walk.end()?.file.into())
 }
 
 fn is_ours(owner: u32) -> bool {
@@ -216,4 +221,20 @@ pub(crate) fn may_execute(path: &Path) -> io::Result<()> {
 /// Looks up the uid of a user. `None`: there is no such user.
 pub(crate) fn user_id(name: &str) -> io::Result<Option<u32>> {
     Ok(User::from_name(name)?.map(|user| user.uid.as_raw()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::walk::Walk;
+
+    #[test]
+    fn what_is_held_is_read_whatever_stands_at_its_path() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("file");
+        fs::write(&path, "ours").expect("it is ours");
+        let held = walk(&path, |_| Ok::<_, io::Error>(())).and_then(Walk::end).expect("it is there");
+        fs::remove_file(&path).and_then(|()| fs::write(&path, "theirs")).expect("it is ours");
+        assert_eq!(read_place(&held).expect("it is held"), "ours");
+    }
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -12,13 +12,11 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 
-use super::filesystem::{absolute, read_text, reopen};
-
 /// A folder, link or file that is held: it stays the same one, whatever its path comes to mean.
 #[derive(Debug)]
 pub(crate) struct Place {
     /// Opened with `O_PATH`, which asks for no right on the thing itself and waits for nothing.
-    file: File,
+    pub(super) file: File,
     /// Where it was found, without links.
     pub(crate) path: PathBuf,
     pub(crate) metadata: Metadata,
@@ -37,7 +35,7 @@ pub(crate) struct Walk {
 pub(crate) fn walk<E: From<io::Error>>(path: &Path, pass: impl Fn(&Place) -> Result<(), E>) -> Result<Walk, E> {
     const MOST_LINKS: usize = 40; // as the kernel: path_resolution(7)
     let mut places = vec![Place::open(AT_FDCWD, PathBuf::from("/"), Path::new("/"))?];
-    let (mut rest, mut links) = (absolute(path), 0);
+    let (mut rest, mut links) = (std::path::absolute(path)?, 0);
     loop {
         let mut components = rest.components();
         let Some(first) = components.next() else { return Ok(Walk { places, is_cut_off: false }) };
@@ -111,23 +109,12 @@ impl Place {
             && fs::metadata("/").is_ok_and(|root| root.dev() != self.metadata.dev())
     }
 
-    /// The text of a small regular file.
-    pub(crate) fn read_text(&self) -> io::Result<String> {
-        read_text(reopen(&self.file)?)
-    }
-
     /// The names of what a folder holds, in their order.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         let entries = fs::read_dir(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
         let mut names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
         names.sort();
         Ok(names)
-    }
-}
-
-impl AsFd for Place {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
     }
 }
 
@@ -178,15 +165,5 @@ mod tests {
             [asked.pop(), asked.pop(), asked.first().cloned()],
             [Some(root.join("link")), Some(root.clone()), Some(PathBuf::from("/"))]
         );
-    }
-
-    #[test]
-    fn what_is_held_is_read_whatever_stands_at_its_path() {
-        let folder = tempfile::tempdir().expect("a folder for the test");
-        let path = folder.path().join("file");
-        fs::write(&path, "ours").expect("it is ours");
-        let held = walk(&path, |_| Ok::<_, io::Error>(())).and_then(Walk::end).expect("it is there");
-        fs::remove_file(&path).and_then(|()| fs::write(&path, "theirs")).expect("it is ours");
-        assert_eq!(held.read_text().expect("it is held"), "ours");
     }
 }

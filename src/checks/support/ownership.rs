@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::error::Error;
+use crate::os::filesystem::read_place;
 use crate::os::identity;
 use crate::os::walk::{Place, Walk, walk};
 
@@ -57,7 +58,7 @@ pub(crate) fn open(path: &Path) -> Result<Place, Distrust> {
 
 /// Reads a small regular file of text that others can neither change nor exchange.
 pub(crate) fn read(path: &Path) -> Result<String, Distrust> {
-    Ok(open(path)?.read_text()?)
+    Ok(read_place(&open(path)?)?)
 }
 
 /// Refuses a file that means something by being there if others could create it.
