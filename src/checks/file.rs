@@ -12,7 +12,7 @@ use super::{Action, Kind, Opt, Options, Runs, default_deadline};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
 use crate::model::{amount, duration};
-use crate::os::filesystem;
+use crate::os::{filesystem, identity};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "file",
@@ -211,11 +211,7 @@ fn spoken(duration: Duration) -> humantime::FormattedDuration {
 fn owner(text: &str) -> std::result::Result<u32, String> {
     match text.parse() {
         Ok(number) => Ok(number),
-        Err(_) => match filesystem::user_id(text) {
-            Ok(Some(number)) => Ok(number),
-            Ok(None) => Err("there is no such user: see `getent passwd`".to_owned()),
-            Err(error) => Err(format!("it cannot be looked up: {error}")),
-        },
+        Err(_) => identity::user_id(text),
     }
 }
 

@@ -18,6 +18,11 @@ type Value<'i> = Spanned<DeValue<'i>>;
 
 /// Collects the checks of one file, in their order.
 pub(super) fn collect(path: &Path, text: &str, collector: &mut Collector<'_>) -> Result<(), Error> {
+    // A full disk empties files. A comment is enough to show that somebody wants no check there.
+    if text.trim().is_empty() {
+        let why = "it is empty: remove it, or leave a comment in it, if it is to hold no check";
+        return Err(Error::Usage(format!("{}: {why}", path.display())));
+    }
     let found = File { path, text }.checks(&mut collector.notes)?;
     collector.found.extend(found);
     Ok(())

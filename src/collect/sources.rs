@@ -189,6 +189,25 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_a_folder_that_a_full_disk_has_emptied_keeps_its_checks_and_is_an_error() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("b.toml");
+        write(&folder.path().join("a.toml"), "one");
+        write(&path, "two");
+        let mut sources = settled(folder.path());
+        for (text, there) in [
+            ("", &["one", "two", "hospital.sources"][..]),
+            (" \n", &["one", "two", "hospital.sources"]),
+            ("[[check]]\nname = 'two'\nuse = 'tcp:", &["one", "two", "hospital.sources"]),
+            ("# There is nothing to check.\n", &["one"]),
+        ] {
+            fs::write(&path, text).expect("the folder is ours");
+            sources.refresh();
+            assert_eq!(ids(&sources), there, "{text:?}");
+        }
+    }
+
+    #[test]
     fn a_file_that_goes_away_and_comes_back_is_followed() {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let path = folder.path().join("a.toml");

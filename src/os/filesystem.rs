@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{Mode, fstatat};
 use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd::{AccessFlags, User, eaccess};
+use nix::unistd::{AccessFlags, eaccess};
 
 use super::identity::effective_user;
 use super::walk::{Place, walk};
@@ -216,11 +216,6 @@ fn name_link(error: io::Error) -> io::Error {
 /// Whether this process may run the file with its present user and groups.
 pub(crate) fn may_execute(path: &Path) -> io::Result<()> {
     Ok(eaccess(path, AccessFlags::X_OK)?)
-}
-
-/// Looks up the uid of a user. `None`: there is no such user.
-pub(crate) fn user_id(name: &str) -> io::Result<Option<u32>> {
-    Ok(User::from_name(name)?.map(|user| user.uid.as_raw()))
 }
 
 #[cfg(test)]

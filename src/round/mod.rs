@@ -26,6 +26,9 @@ use pool::{Job, Pool};
 /// The most checks that a round runs at once, not counting those that it has given up on.
 pub const MOST_AT_ONCE: usize = 256;
 
+/// How long checks run in place before the owner has a turn, who may have others to serve.
+const TURN: Duration = Duration::from_micros(250);
+
 /// An observer that watches nothing and permits everything.
 struct Nobody;
 
@@ -54,6 +57,8 @@ pub struct Round {
     states: Vec<State>,
     /// The first check that has not been looked at yet.
     next: usize,
+    /// Whether the owner has a turn before more checks run in place.
+    is_interrupted: bool,
     /// The suspects that wait for their turn, and the one whose turn it is.
     suspects: VecDeque<usize>,
     turn: Option<usize>,
@@ -106,7 +111,7 @@ impl Runner {
     }
 
     /// Begins a round that is over within `limit`. Checks that cannot block have run when this returns, except those
-    /// that come after more checks than may run at once.
+    /// that come after more checks than may run at once, or after others that took a while.
     pub fn begin(&mut self, suite: Suite, limit: Duration, now: Instant) -> Round {
         let mut round = Round::empty(now);
         self.begin_in(&mut round, suite, limit, now);
@@ -155,7 +160,9 @@ impl Runner {
     fn start(&mut self, round: &mut Round, now: Instant) {
         let mut jobs = Vec::new();
         let mut running = round.running().count();
+        let mut spent = Duration::ZERO;
         while running < self.at_once
+            && spent < TURN
             && !(self.failfast && round.is_bad())
             && let Some((index, is_its_turn)) = round.next()
         {
@@ -182,7 +189,9 @@ impl Runner {
                 self.observer.begins(&check, began);
                 let finding = check.run(Deadline::at(deadline));
                 self.observer.ends(&check);
-                round.finish(index, finding, began, began.elapsed());
+                let elapsed = began.elapsed();
+                spent += elapsed;
+                round.finish(index, finding, began, elapsed);
             } else if let Some(&since) = self.under_way.get(&check.id) {
                 let elapsed = now.duration_since(since);
                 round.finish(
@@ -200,6 +209,7 @@ impl Runner {
             }
         }
         self.pool.submit(&mut jobs);
+        round.is_interrupted = spent >= TURN;
     }
 
     /// Whether a check of any round still occupies a thread.
@@ -232,6 +242,7 @@ impl Round {
             end: now,
             states: Vec::new(),
             next: 0,
+            is_interrupted: false,
             suspects: VecDeque::new(),
             turn: None,
             finished: Vec::new(),
@@ -287,8 +298,12 @@ impl Round {
         self.suspects.retain(|&index| matches!(self.states[index], State::Waiting));
     }
 
-    /// The next deadline of a running check; `None` when the round is over.
+    /// When to call [`Runner::advance`] at the latest: at the next deadline of a running check, or at once. `None` when
+    /// the round is over.
     pub fn next_deadline(&self) -> Option<Instant> {
+        if self.is_interrupted && !self.is_over() {
+            return Some(self.began);
+        }
         let deadline = |state: &State| match state {
             // It is started when a running check has finished or is late.
             State::Waiting | State::Over { .. } => None,

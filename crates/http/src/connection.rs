@@ -24,8 +24,9 @@ use crate::head::{self, Head, KEPT_CAPACITY, Method, Patience, Reader, Rejection
 const LINGER_BYTES: usize = 256 * 1024;
 /// How long bytes are discarded, at most.
 const LINGER: Duration = Duration::from_secs(2);
-/// How long a client may take to accept more of its answer.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a client must have taken more of its answer. A socket takes more only when much of its buffer is free again,
+/// which a slow client may need longer for: see [`Stream::in_flight`].
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A body up to this size is copied behind its head, so that both are written at once. A larger one is shared.
 const LARGEST_COPY: usize = 64 * 1024;
 /// How many empty lines may precede a request.
@@ -35,6 +36,8 @@ const MOST_EMPTY_LINES: usize = 4;
 pub trait Stream: Read + Write {
     /// Shuts down the sending half. If the client is gone, the next read tells.
     fn shut(&mut self);
+    /// How many bytes have been written that the other side has not taken yet.
+    fn in_flight(&self) -> usize;
 }
 
 /// How far a connection has come.
@@ -83,6 +86,8 @@ pub struct Connection {
     body: Option<Arc<Vec<u8>>>,
     /// How much of both was written.
     written: usize,
+    /// How much of that the client had not taken when we last looked. `None`: we have not looked since the last write.
+    in_flight: Option<usize>,
     deadline: Instant,
     /// Since when it has been waiting for its client, or its client for us.
     since: Instant,
@@ -101,6 +106,7 @@ impl Connection {
             output: Vec::new(),
             body: None,
             written: 0,
+            in_flight: None,
             deadline: now + patience.header,
             since: now,
             peer: None,
@@ -249,9 +255,14 @@ impl Connection {
     }
 
     /// The deadline has passed: [`Connection::advance`] it after that. A client that was too slow with its head gets an answer.
-    pub fn expire(&mut self) -> Result<(), Rejection> {
+    pub fn expire(&mut self, stream: &impl Stream, now: Instant) -> Result<(), Rejection> {
+        let in_flight = stream.in_flight();
         match self.state {
             State::Reading if !self.input.is_empty() => Err(Rejection::Timeout),
+            State::Writing { .. } if self.in_flight.replace(in_flight).is_none_or(|before| in_flight < before) => {
+                self.deadline = now + WRITE_TIMEOUT;
+                Ok(())
+            }
             State::Reading | State::Writing { .. } | State::Lingering { .. } => {
                 self.state = State::Closed;
                 Ok(())
@@ -330,6 +341,7 @@ impl Connection {
             body => self.body = Some(body.clone()),
         }
         self.written = 0;
+        self.in_flight = None;
         self.deadline = now + WRITE_TIMEOUT;
         self.since = now;
         self.state = State::Writing { then };
@@ -347,6 +359,7 @@ impl Connection {
     pub(crate) fn sent<M>(&mut self, count: usize, now: Instant, reader: &mut Reader<M>) -> Result<(), Rejection> {
         let State::Writing { then } = self.state else { return Ok(()) };
         self.written += count;
+        self.in_flight = None;
         self.since = now;
         if !self.output().is_empty() {
             self.deadline = now + WRITE_TIMEOUT;

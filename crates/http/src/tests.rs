@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::connection::WRITE_TIMEOUT;
 use crate::head::Head;
 use proptest::prelude::*;
 
@@ -27,6 +28,7 @@ struct Wire {
     /// What the client has received.
     heard: String,
     shut: bool,
+    in_flight: usize,
 }
 
 impl Read for Wire {
@@ -54,6 +56,10 @@ impl Write for Wire {
 impl Stream for Wire {
     fn shut(&mut self) {
         self.shut = true;
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight
     }
 }
 
@@ -309,15 +315,32 @@ fn who_is_slow_with_a_head_is_told_and_who_is_idle_is_not() {
         Some(slow.now + Duration::from_secs(5)),
         "the clock runs from the first byte"
     );
-    let rejection = slow.connection.expire().expect_err("it is late");
+    let rejection = slow.connection.expire(&slow.wire, slow.now).expect_err("it is late");
     slow.reject(rejection);
     slow.go_on();
     assert_eq!(slow.statuses(), ["408"]);
 
     let mut idle = talk("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(idle.connection.deadline(), Some(idle.now + PATIENCE.keep_alive));
-    assert_eq!(idle.connection.expire(), Ok(()));
+    assert_eq!(idle.connection.expire(&idle.wire, idle.now), Ok(()));
     assert_eq!((idle.is_over(), idle.statuses().len()), (true, 1));
+}
+
+#[test]
+fn a_client_that_reads_slowly_and_steadily_is_not_cut_off() {
+    let mut talk = Talk::new();
+    let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    talk.connection.receive(request, talk.now, &mut talk.reader).expect("it is well formed");
+    talk.connection.respond(response(200, &body("long")), talk.now);
+    for in_flight in [900, 800, 1] {
+        talk.wire.in_flight = in_flight;
+        talk.now = talk.connection.deadline().expect("the client is waited for");
+        assert_eq!(talk.connection.expire(&talk.wire, talk.now), Ok(()));
+        let goes_on = Some(talk.now + WRITE_TIMEOUT);
+        assert_eq!(talk.connection.deadline(), goes_on, "{in_flight} of 1000 bytes are left to take");
+    }
+    assert_eq!(talk.connection.expire(&talk.wire, talk.now), Ok(()));
+    assert!(talk.is_over(), "it has taken nothing");
 }
 
 #[test]

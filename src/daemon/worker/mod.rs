@@ -132,21 +132,21 @@ impl Worker {
             self.scoreboard.woke(self.slot, self.now);
             for event in &events {
                 match event.token() {
-                    SIGNALS => self.heed_signals()?,
+                    SIGNALS => self.heed_signals(),
                     LIFELINE => self.look_at_lifeline(),
                     ROUND | SNAPSHOT => {}
                     token if self.acceptor.has(token) => self.accept(token)?,
-                    token => self.heed_client(token, event.is_read_closed())?,
+                    token => self.heed_client(token, event.is_read_closed()),
                 }
             }
             for key in std::mem::take(&mut self.again) {
-                self.serve_client(key)?;
+                self.serve_client(key);
             }
-            self.serve_waiters()?;
-            self.expire()?;
-            self.update_acceptor()?;
+            self.serve_waiters();
+            self.expire();
+            self.update_acceptor();
             if matches!(self.life, WorkerLife::Serving { left: Some(0) }) {
-                self.drain()?;
+                self.drain();
             }
         }
         Ok(())
@@ -172,23 +172,25 @@ impl Worker {
         if !self.acceptor.is_open() {
             return Ok(());
         }
-        if self.clients.len() >= self.acceptor.most() && !self.make_room()? {
-            return self.acceptor.pause(token, &self.poll, self.now);
+        if self.clients.len() >= self.acceptor.most() && !self.make_room() {
+            self.acceptor.pause(token, &self.poll, self.now);
+            return Ok(());
         }
         let mut accepted = self.acceptor.accept(token);
-        if matches!(accepted, Accepted::Exhausted(_)) && self.make_room()? {
+        if matches!(accepted, Accepted::Exhausted(_)) && self.make_room() {
             accepted = self.acceptor.accept_again(token);
         }
         match accepted {
             Accepted::Client(socket) => self.admit(socket),
-            Accepted::Nobody => Ok(()),
+            Accepted::Nobody => {}
             Accepted::Exhausted(_) | Accepted::Forbidden(_) => self.acceptor.pause(token, &self.poll, self.now),
-            Accepted::Broken(error) => self.acceptor.give_up(token, &self.poll, &error),
+            Accepted::Broken(error) => self.acceptor.give_up(token, &self.poll, &error)?,
         }
+        Ok(())
     }
 
     /// Reads at once: the kernel held the connection back until its request was there.
-    fn admit(&mut self, socket: socket2::Socket) -> io::Result<()> {
+    fn admit(&mut self, socket: socket2::Socket) {
         let peer = if self.responder.logs_access() { socket.peer_addr().ok() } else { None };
         let key = self.clients.insert(socket, self.now, &self.reader.patience);
         if let (Some(client), Some(peer)) = (self.clients.get_mut(key), peer) {
@@ -197,33 +199,33 @@ impl Worker {
         self.serve_client(key)
     }
 
-    fn heed_client(&mut self, token: Token, ended: bool) -> io::Result<()> {
+    fn heed_client(&mut self, token: Token, ended: bool) {
         // The client may have gone since the event was fetched, and its key may belong to another by now. For that one,
         // an extra attempt to read does no harm.
-        let Some(key) = self.clients.key(token) else { return Ok(()) };
+        let Some(key) = self.clients.key(token) else { return };
         if let Some(client) = self.clients.get_mut(key) {
             client.readable(ended);
             // Its round, or its next turn, will come; serving it now would ask for it twice.
             if client.connection.is_asked() {
-                return Ok(());
+                return;
             }
         }
         self.serve_client(key)
     }
 
     /// Does for a client what can be done without waiting.
-    fn serve_client(&mut self, key: usize) -> io::Result<()> {
+    fn serve_client(&mut self, key: usize) {
         let mut answers = 0;
         while let Some(client) = self.clients.get_mut(key) {
             match client.advance(self.now, &mut self.reader) {
                 Step::Asked if answers == MOST_IN_A_TURN => {
                     self.again.push(key);
-                    return Ok(());
+                    return;
                 }
                 Step::Asked => {
                     answers += 1;
                     if !self.answer(key) {
-                        return Ok(());
+                        return;
                     }
                 }
                 Step::Rejected(rejection) => self.reject(key, rejection),
@@ -234,7 +236,6 @@ impl Worker {
                 Step::Over => self.clients.remove(key),
             }
         }
-        Ok(())
     }
 
     /// Answers a client's request, if that takes no checks; else lets the client wait for them. True if it is answered.
@@ -279,11 +280,11 @@ impl Worker {
 
     /// Answers the clients whose findings are there, and begins the next round. This is done at the end of the loop's
     /// turn, when all who have asked so far are known.
-    fn serve_waiters(&mut self) -> io::Result<()> {
-        self.answer_waiters()?;
+    fn serve_waiters(&mut self) {
+        self.answer_waiters();
         if self.is_round_due() {
-            if self.rounds.next_can_block() {
-                self.let_all_in()?;
+            if self.rounds.next_may_last() {
+                self.let_all_in();
             }
             let now = self.exact_time();
             if let Some(shared) = &mut self.shared_report
@@ -292,13 +293,12 @@ impl Worker {
                 shared.begins(now);
             }
             self.rounds.begin(now);
-            // A round that cannot block is over by now.
-            self.answer_waiters()?;
+            // A short one that cannot block is over by now.
+            self.answer_waiters();
         }
-        Ok(())
     }
 
-    fn answer_waiters(&mut self) -> io::Result<()> {
+    fn answer_waiters(&mut self) {
         if let Some(report) = self.rounds.advance(self.exact_time()) {
             self.observer.found(report, self.endpoint.suite(), self.responder.number());
         }
@@ -309,11 +309,11 @@ impl Worker {
         loop {
             let close = self.closes();
             let shared = self.shared_report.as_mut().and_then(|shared| shared.next_answer(&mut self.rounds));
-            let Some((waiter, findings)) = shared.or_else(|| self.rounds.next_answer(now)) else { return Ok(()) };
+            let Some((waiter, findings)) = shared.or_else(|| self.rounds.next_answer(now)) else { return };
             if let Some(client) = self.clients.get_mut(waiter.key) {
                 let reply = self.endpoint.report(&waiter.request, &findings);
                 self.responder.respond(&mut client.connection, reply, close, self.now);
-                self.serve_client(waiter.key)?;
+                self.serve_client(waiter.key);
             }
         }
     }
@@ -330,9 +330,9 @@ impl Worker {
 
     /// Clients that are waiting to be accepted when a round begins share it, unless another worker is free to take
     /// them: a crowd costs us the round that is running and the next one, however slowly we accept.
-    fn let_all_in(&mut self) -> io::Result<()> {
+    fn let_all_in(&mut self) {
         if self.scoreboard.is_another_free(self.slot) {
-            return Ok(());
+            return;
         }
         // Clients that came since we woke may have changed the files of checks before.
         self.begin_turn();
@@ -340,63 +340,60 @@ impl Worker {
     }
 
     /// Accepts all that are waiting now, as far as there is room.
-    fn let_waiting_in(&mut self) -> io::Result<()> {
+    fn let_waiting_in(&mut self) {
         for _ in self.clients.len()..self.acceptor.most() {
             match self.acceptor.accept_waiting() {
-                Some(socket) => self.admit(socket)?,
+                Some(socket) => self.admit(socket),
                 None => break,
             }
         }
-        Ok(())
     }
 
     /// While a round runs here, connections are left to free workers, as long as there is one that takes them.
-    fn update_acceptor(&mut self) -> io::Result<()> {
+    fn update_acceptor(&mut self) {
         let busy = self.rounds.is_running();
         self.scoreboard.set_busy(self.slot, busy);
         if busy && self.scoreboard.is_another_free(self.slot) {
             self.acceptor.yield_to_others(&self.poll, self.now);
             if self.acceptor.is_neglected(self.now) {
-                self.let_waiting_in()?;
+                self.let_waiting_in();
             }
         }
         while let Some(socket) = self.acceptor.accept_last(self.now) {
-            self.admit(socket)?;
+            self.admit(socket);
         }
         let full = self.clients.len() >= self.acceptor.most() && self.clients.longest_waiting().is_none();
         self.acceptor.update(&self.poll, self.now, busy, full)
     }
 
     /// Closes the connection that we have waited for the longest; false if all of them wait for us.
-    fn make_room(&mut self) -> io::Result<bool> {
-        let Some(key) = self.clients.longest_waiting() else { return Ok(false) };
+    fn make_room(&mut self) -> bool {
+        let Some(key) = self.clients.longest_waiting() else { return false };
         if let Some(client) = self.clients.get_mut(key) {
             client.connection.close();
         }
-        self.serve_client(key)?;
-        Ok(true)
+        self.serve_client(key);
+        true
     }
 
     /// Gives up on the clients whose deadline has passed.
-    fn expire(&mut self) -> io::Result<()> {
+    fn expire(&mut self) {
         while let Some(key) = self.clients.next_expired(self.now) {
             let Some(client) = self.clients.get_mut(key) else { continue };
-            if let Err(rejection) = client.connection.expire() {
+            if let Err(rejection) = client.expire(self.now) {
                 self.reject(key, rejection);
             }
-            self.serve_client(key)?;
+            self.serve_client(key);
         }
-        Ok(())
     }
 
-    fn heed_signals(&mut self) -> io::Result<()> {
+    fn heed_signals(&mut self) {
         for received in self.signals.take() {
             match received.signal {
                 Signal::SIGUSR1 => crate::daemon::logging::reopen(),
-                _ => self.drain()?,
+                _ => self.drain(),
             }
         }
-        Ok(())
     }
 
     /// The lifeline ends when the master is gone, whatever ended it.
@@ -418,14 +415,14 @@ impl Worker {
     }
 
     /// Finishes what has begun and takes nothing new, except a backlog that only we can serve.
-    fn drain(&mut self) -> io::Result<()> {
+    fn drain(&mut self) {
         if self.is_draining() {
-            return Ok(());
+            return;
         }
         self.life = WorkerLife::Draining;
         self.scoreboard.set_closed(self.slot);
         if self.scoreboard.is_leaving() {
-            self.acceptor.close_soon(&self.poll, self.now)?;
+            self.acceptor.close_soon(&self.poll, self.now);
         } else {
             // Others go on accepting.
             self.acceptor.close(&self.poll);
@@ -436,7 +433,6 @@ impl Worker {
                 self.clients.set_timer(key);
             }
         }
-        Ok(())
     }
 
     fn boot(context: WorkerContext) -> io::Result<Worker> {

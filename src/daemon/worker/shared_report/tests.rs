@@ -91,7 +91,7 @@ impl Tree {
     fn advance(&mut self, worker: usize) -> Vec<Answer> {
         let (worker, now) = (&mut self.workers[worker], self.now);
         let mut answers = worker.advance(now);
-        while worker.rounds.is_next_due() {
+        while worker.rounds.is_next_due() || worker.rounds.next_deadline().is_some_and(|moment| moment <= now) {
             worker.begin(now);
             answers.extend(worker.advance(now));
         }
