@@ -31,6 +31,7 @@ mod checks {
     mod mounts;
     mod plugins;
     mod terminals;
+    mod trust;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod undecided;
 }

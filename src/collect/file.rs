@@ -12,7 +12,6 @@ use crate::checks::{Kind, Opt, Options};
 use crate::error::Error;
 use crate::functions::registry;
 use crate::model::id;
-use crate::os::filesystem::read_file;
 
 /// The keys of a table that are not options in the grammar of names.
 const KEYS: [&str; 3] = ["name", "use", "tags"];
@@ -20,13 +19,7 @@ const KEYS: [&str; 3] = ["name", "use", "tags"];
 type Value<'i> = Spanned<DeValue<'i>>;
 
 /// Collects the checks of one file, in their order.
-pub(super) fn collect(path: &Path, collector: &mut Collector<'_>) -> Result<(), Error> {
-    let text = read_file(path).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?;
-    collect_text(path, &text, collector)
-}
-
-/// The same for a file with this content.
-pub(super) fn collect_text(path: &Path, text: &str, collector: &mut Collector<'_>) -> Result<(), Error> {
+pub(super) fn collect(path: &Path, text: &str, collector: &mut Collector<'_>) -> Result<(), Error> {
     // A full disk empties files. A comment is enough to show that somebody wants no check there.
     if text.trim().is_empty() {
         let why = "it is empty: remove it, or leave a comment in it, if it is to hold no check";

@@ -10,13 +10,12 @@ mod sources;
 mod spec;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::Metadata;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::checks::Runs;
-use crate::checks::support::ownership;
+use crate::checks::support::ownership::{self, Distrust};
 use crate::checks::support::secrets::{self, Secrets};
 use crate::error::Error;
 use crate::functions::registry;
@@ -25,6 +24,7 @@ use crate::model::id;
 use crate::model::suite::Suite;
 use crate::model::text;
 use crate::os::stamp::Stamp;
+use crate::os::walk::Place;
 #[cfg(test)]
 pub(crate) use spec::COMMON;
 use spec::Spec;
@@ -59,7 +59,7 @@ pub fn collect<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Suite, Error>
 #[doc(hidden)]
 pub fn in_file(text: &str) -> Result<Suite, Error> {
     let mut collector = Collector::new("the file");
-    file::collect_text(Path::new("checks.toml"), text, &mut collector)?;
+    file::collect(Path::new("checks.toml"), text, &mut collector)?;
     collector.secrets.complete();
     unique(collector.found)
 }
@@ -168,12 +168,12 @@ impl<'a> Collector<'a> {
         let path = Path::new(name);
         let before = self.found.len();
         match self.look(path) {
-            Ok(metadata) => folder::collect(path, &metadata, self)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(self.wrong(secrets::quotable(name), "there is no such file or folder"));
-            }
-            Err(error) => {
-                return Err(self.wrong(secrets::quotable(name), &format!("it cannot be looked at: {error}")));
+            Ok(place) => folder::collect(path, &place, self)?,
+            Err(distrust) => {
+                return Err(distrust.error(path.display(), |error| match error.kind() {
+                    io::ErrorKind::NotFound => self.wrong(secrets::quotable(name), "there is no such file or folder"),
+                    _ => self.wrong(secrets::quotable(name), &format!("it cannot be looked at: {error}")),
+                }));
             }
         }
         if self.found.len() > before {
@@ -186,11 +186,10 @@ impl<'a> Collector<'a> {
         ))
     }
 
-    /// Looks at a file, and remembers its state.
-    fn look(&mut self, path: &Path) -> io::Result<Metadata> {
-        let (stamp, metadata) = Stamp::take(path);
-        self.stamps.push(stamp);
-        metadata
+    /// Goes to a file, and remembers its state.
+    fn look(&mut self, path: &Path) -> Result<Place, Distrust> {
+        self.stamps.push(Stamp::take(path).0);
+        ownership::reach(path)
     }
 
     fn leave_out(&mut self, path: &Path, why: &str) {
@@ -209,8 +208,11 @@ fn verify_program(spec: &Spec) -> Result<(), Error> {
     }
     let target = spec.plain_target();
     let path = Path::new(&target);
-    // A kind refuses what is not there.
-    path.metadata().map_or(Ok(()), |metadata| ownership::verify(path, &metadata))
+    match ownership::open(path) {
+        Err(Distrust::Unsafe(why)) => Err(ownership::refusal(path.display(), &why)),
+        // A kind refuses what is not there.
+        Ok(_) | Err(Distrust::Unseen(_)) => Ok(()),
+    }
 }
 
 /// The first id that appears for the second time.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue};
@@ -14,10 +15,10 @@ use serde::Deserialize;
 
 use super::settings::Settings;
 use super::values::env_file;
+use crate::checks::support::ownership::{self, Distrust};
 use crate::checks::support::secrets::quotable;
 use crate::collect::without_secrets;
 use crate::error::Error;
-use crate::os::filesystem::read_file;
 
 const PREFIX: &str = "HOSPITAL_";
 
@@ -174,12 +175,15 @@ impl Given {
         let optional = given.to_str().and_then(|text| text.strip_prefix('-')).map(Path::new);
         // --chdir may have taken effect since: the path is relative to the directory at the start.
         let path = self.directory.join(optional.unwrap_or(given));
-        match read_file(&path) {
-            Err(error) if optional.is_some() && error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(Error::Usage(format!("--env-file {} cannot be read: {error}", path.display()))),
-            Ok(text) => {
-                env_file(&text).map_err(|error| Error::Usage(format!("--env-file {}: {error}", path.display())))
+        let name = format!("--env-file {}", path.display());
+        match ownership::read(&path) {
+            Err(Distrust::Unseen(error)) if optional.is_some() && error.kind() == io::ErrorKind::NotFound => {
+                Ok(Vec::new())
             }
+            Err(distrust) => {
+                Err(distrust.error(&name, |error| Error::Usage(format!("{name} cannot be read: {error}"))))
+            }
+            Ok(text) => env_file(&text).map_err(|error| Error::Usage(format!("{name}: {error}"))),
         }
     }
 

@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::checks::support::ownership;
 use crate::collect::Sources;
 use crate::config::identity::identity;
 use crate::config::{Configuration, Details, Settings};
 use crate::endpoint::Disclosure;
 use crate::error::Error;
-use crate::os::filesystem::{enter, open_directory, read_file};
+use crate::os::filesystem::{enter, open_directory};
 use crate::os::identity::Identity;
 use crate::round;
 
@@ -64,7 +65,10 @@ impl GenerationConfig {
         // With the rights of those who will run them and read them again: what only root can read would be good here
         // and an error there.
         let sources = identity
-            .act(|| Sources::read(&configuration.names, configuration.origin))
+            .act(|| {
+                settings.answers.maintenance_file.as_deref().map_or(Ok(()), verify_maintenance_file)?;
+                Sources::read(&configuration.names, configuration.origin)
+            })
             .map_err(|error| Error::Boot(format!("{flags}: {error}")))?
             .map_err(|error| match error {
                 Error::Usage(text) if !flags.is_empty() => Error::Usage(format!("{text} (read as {flags})")),
@@ -119,9 +123,19 @@ fn disclosure(settings: &Settings) -> Result<Disclosure, Error> {
     }
 }
 
+/// Only who may take the service out of use may be able to create the file that does so.
+fn verify_maintenance_file(path: &Path) -> Result<(), Error> {
+    let name = format!("--maintenance-file {}", path.display());
+    ownership::verify_creation(path).map_err(|distrust| {
+        distrust.error(&name, |error| Error::Usage(format!("{name} cannot be looked for: {error}")))
+    })
+}
+
 fn token(path: &Path) -> Result<String, Error> {
-    let refuse = |why: &str| Error::Usage(format!("--token-file {}: {why}", path.display()));
-    let text = read_file(path).map_err(|error| refuse(&format!("it cannot be read: {error}")))?;
+    let name = format!("--token-file {}", path.display());
+    let refuse = |why: &str| Error::Usage(format!("{name}: {why}"));
+    let text = ownership::read(path)
+        .map_err(|distrust| distrust.error(&name, |error| refuse(&format!("it cannot be read: {error}"))))?;
     match text.trim() {
         "" => Err(refuse("it is empty: write the token into it")),
         token => Ok(token.to_owned()),

@@ -5,15 +5,16 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
+use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{Mode, fstatat};
-use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, eaccess};
 
 use super::identity::effective_user;
+use super::walk::{Place, walk};
 
 /// The user and group that a file is given to; `None` leaves it as it is.
 pub(crate) type FileOwner = (Option<u32>, Option<u32>);
@@ -59,11 +60,6 @@ pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
 /// Makes it the directory where relative paths begin.
 pub(crate) fn enter(directory: &File) -> io::Result<()> {
     Ok(nix::unistd::fchdir(directory)?)
-}
-
-/// Whether a path lies on a file system that is mounted read-only. What cannot be found out is not.
-pub(crate) fn is_read_only(path: &Path) -> bool {
-    statvfs(path).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
 }
 
 /// The mount that a path lies on.
@@ -121,28 +117,45 @@ fn name_proc(error: io::Error) -> io::Error {
 /// Opens a regular file for reading. Others may exchange it at any time, so what is opened is what was found to be
 /// regular: a fifo would wait for a writer, and some devices act when they are opened, as a watchdog does.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
-    let found = File::options().read(true).custom_flags(libc::O_PATH).open(path)?;
-    if !found.metadata()?.is_file() {
+    reopen(&File::options().read(true).custom_flags(libc::O_PATH).open(path)?)
+}
+
+/// Opens for reading what is held with `O_PATH`, if it is a regular file.
+fn reopen(held: &File) -> io::Result<File> {
+    if !held.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
     // Who holds a lease on it would otherwise let us wait.
-    let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+    let path = format!("/proc/self/fd/{}", held.as_raw_fd());
     File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(name_proc)
 }
 
 /// Reads a small regular file, which others may control: see [`open_regular`].
 pub(crate) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    const MOST: u64 = 1 << 20;
-    let mut bytes = Vec::new();
-    if open_regular(path)?.take(MOST + 1).read_to_end(&mut bytes)? as u64 > MOST {
-        return Err(io::Error::other("it is larger than 1 MiB"));
-    }
-    Ok(bytes)
+    read_all(open_regular(path)?)
 }
 
 /// The same for a file of text.
 pub(crate) fn read_file(path: &Path) -> io::Result<String> {
-    String::from_utf8(read_bytes(path)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+    read_text(open_regular(path)?)
+}
+
+/// The same for what is held, whatever stands at its path by now.
+pub(crate) fn read_place(place: &Place) -> io::Result<String> {
+    read_text(reopen(&place.file)?)
+}
+
+fn read_text(file: File) -> io::Result<String> {
+    String::from_utf8(read_all(file)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
+fn read_all(file: File) -> io::Result<Vec<u8>> {
+    const MOST: u64 = 1 << 20;
+    let mut bytes = Vec::new();
+    if file.take(MOST + 1).read_to_end(&mut bytes)? as u64 > MOST {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    Ok(bytes)
 }
 
 /// Opens a file for appending, without waiting for a fifo's reader. A file that it creates is given to `owner`.
@@ -175,48 +188,14 @@ pub(crate) fn open_log(path: &Path, (user, group): FileOwner) -> io::Result<File
 
 /// Opens a folder as a place to open files in. `only_own_links`: links of other users are not followed.
 fn open_folder(path: &Path, only_own_links: bool) -> io::Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     if !only_own_links {
-        return Ok(open(path, flags, Mode::empty())?);
+        return Ok(open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?);
     }
-    let plain = without_links(path)?;
-    // What became a link since we looked is not followed.
-    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
-    match openat2(AT_FDCWD, &plain, how) {
-        // Before Linux 5.6, or in a sandbox.
-        Err(Errno::ENOSYS | Errno::EPERM) => Ok(open(&plain, flags | OFlag::O_NOFOLLOW, Mode::empty())?),
-        opened => opened.map_err(|errno| name_link(errno.into())),
-    }
-}
-
-/// An absolute path with its links replaced by their targets.
-///
-/// # Errors
-///
-/// When a link belongs neither to root nor to us.
-fn without_links(path: &Path) -> io::Result<PathBuf> {
-    const MOST: usize = 40; // as the kernel: path_resolution(7)
-    let (mut plain, mut rest, mut links) = (PathBuf::from("/"), path.to_owned(), 0);
-    while let Some(first) = rest.components().next() {
-        let next = plain.join(first);
-        let remaining = rest.strip_prefix(first).unwrap_or(Path::new("")).to_owned();
-        let there = fs::symlink_metadata(&next)?;
-        if there.is_symlink() {
-            links += 1;
-            if links > MOST || !is_ours(there.uid()) {
-                return Err(name_link(Errno::ELOOP.into()));
-            }
-            rest = fs::read_link(&next)?.join(remaining);
-        } else {
-            if first == Component::ParentDir {
-                plain.pop();
-            } else {
-                plain = next;
-            }
-            rest = remaining;
-        }
-    }
-    Ok(plain)
+    let walk = walk(path, |place| match place.metadata.is_symlink() && !is_ours(place.metadata.uid()) {
+        true => Err(name_link(Errno::ELOOP.into())),
+        false => Ok(()),
+    })?;
+    Ok(walk.end()?.file.into())
 }
 
 fn is_ours(owner: u32) -> bool {
@@ -277,6 +256,17 @@ pub(crate) fn may_execute(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::walk::Walk;
+
+    #[test]
+    fn what_is_held_is_read_whatever_stands_at_its_path() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("file");
+        fs::write(&path, "ours").expect("it is ours");
+        let held = walk(&path, |_| Ok::<_, io::Error>(())).and_then(Walk::end).expect("it is there");
+        fs::remove_file(&path).and_then(|()| fs::write(&path, "theirs")).expect("it is ours");
+        assert_eq!(read_place(&held).expect("it is held"), "ours");
+    }
 
     #[test]
     fn a_mount_is_what_its_file_system_is_and_not_what_this_view_of_it_is() {

@@ -1,11 +1,12 @@
 //! A program that a check runs: what it is started with, and what it said by its end.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use super::ownership;
+use super::ownership::{self, Distrust};
 use super::secrets::Secrets;
 use crate::checks::{Opt, Options};
 use crate::model::check::{CONTEXT_LIMIT, Deadline, Finding};
@@ -70,8 +71,12 @@ impl Program {
     /// Runs it; `found` tells what its end means.
     pub(in crate::checks) fn run(&self, deadline: Deadline, found: impl FnOnce(&Ran) -> Finding) -> Finding {
         // Checked each time: the program may have changed since it was collected.
-        if let Some(why) = ownership::objection_to(&self.path) {
-            return Finding::error(format!("{} is not run, because {why}", self.path.display()));
+        match ownership::open(&self.path) {
+            Ok(_) => {}
+            Err(Distrust::Unsafe(why)) => {
+                return Finding::error(format!("{} is not run, because {why}", self.path.display()));
+            }
+            Err(Distrust::Unseen(error)) => return self.not_run(&error),
         }
         let mut command = Command::new(&self.path);
         std::env::vars_os().filter(|(name, _)| is_ours_alone(name)).for_each(|(name, _)| {
@@ -86,13 +91,17 @@ impl Program {
             Bounds { deadline: deadline.instant() - time_to_kill(limit), kept: CONTEXT_LIMIT, printed: MOST_PRINTED };
         let run = match child::run(&mut command, bounds) {
             Ok(run) => run,
-            Err(error) => return Finding::error(format!("cannot run {}: {error}", self.path.display())),
+            Err(error) => return self.not_run(&error),
         };
         let mut finding = found(&self.ran(&run, limit));
         if let (Some(context), false) = (&mut finding.context, run.spared.is_empty()) {
             context.push_str(&format!(" (its processes {:?} may not be killed by this user)", run.spared));
         }
         finding
+    }
+
+    fn not_run(&self, error: &io::Error) -> Finding {
+        Finding::error(format!("cannot run {}: {error}", self.path.display()))
     }
 
     fn ran(&self, run: &Run, limit: Duration) -> Ran {
