@@ -56,6 +56,10 @@ impl Write for Client<'_> {
 
 impl Stream for Client<'_> {
     fn shut(&mut self) {}
+
+    fn in_flight(&self) -> usize {
+        0
+    }
 }
 
 /// A connection without a socket, whose buffers are kept from one request to the next.

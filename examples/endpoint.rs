@@ -1,14 +1,15 @@
 //! Answers requests as the daemon does, without any server.
 
 use std::ops::ControlFlow::{Break, Continue};
+use std::sync::Arc;
 use std::time::Duration;
 
-use hospital::collect::Sources;
+use hospital::collect::{FileState, Sources};
 use hospital::endpoint::{Endpoint, EndpointSettings, Findings, Reply, Request, Unobserved};
 
 fn main() -> Result<(), hospital::error::Error> {
     let sources = Sources::read(&["hospital.healthchecks.predictable"], "the program")?;
-    let mut endpoint = Endpoint::new(sources, EndpointSettings::default(), Unobserved);
+    let mut endpoint = Endpoint::new(Arc::new(FileState::of(&sources)), EndpointSettings::default(), Unobserved);
 
     let reply = answer(&mut endpoint, &Request::new("GET", "/", [("Accept", "application/json")]));
     assert_eq!((reply.status, reply.fields[0].1.as_ref()), (200, "application/json; charset=utf-8"));
@@ -22,7 +23,6 @@ fn main() -> Result<(), hospital::error::Error> {
 
 /// A reply is there at once, or there are checks to run for it.
 fn answer(endpoint: &mut Endpoint, request: &Request<'_>) -> Reply {
-    endpoint.expect_changes();
     let checks = match endpoint.ask(request) {
         Continue(checks) => checks,
         Break(reply) => return reply.clone(),

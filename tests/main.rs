@@ -28,7 +28,10 @@ mod checks {
     mod hidden;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod kinds_net;
+    mod mounts;
     mod plugins;
+    mod terminals;
+    mod trust;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod undecided;
 }
@@ -51,6 +54,7 @@ mod daemon {
     mod cache;
     mod deaths;
     mod endurance;
+    mod mounts;
     mod notify;
     mod pid1;
     mod pressure;

@@ -89,6 +89,10 @@ impl Stream for Client<'_> {
     fn shut(&mut self) {
         self.step();
     }
+
+    fn in_flight(&self) -> usize {
+        0
+    }
 }
 
 impl Talk {

@@ -6,7 +6,7 @@ use super::{Action, Kind, Opt, Options, Runs};
 use crate::model::amount::{self, Amount};
 use crate::model::check::{Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
-use crate::os::filesystem::{self, Room};
+use crate::os::filesystem::{self, Mount, Room};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "disk",
@@ -19,7 +19,7 @@ pub(super) const KIND: Kind = Kind {
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     if !target.starts_with('/') {
-        return Err(format!("{target:?} is no absolute path, as in disk:/var"));
+        return Err("the target is not an absolute path, as in disk:/var".to_owned());
     }
     let path = PathBuf::from(target);
     let free = options.parse_or("free", "10%", Amount::of_bytes)?;
@@ -27,7 +27,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     let mounted = options.parse("mounted", Mounted::parse)?.unwrap_or(Mounted::Any);
     Ok(Box::new(move |_| match Disk::of(&path) {
         Ok(disk) => {
-            let verdict = mounted.verdict(&disk).and_then(|()| disk.verdict(free, inodes));
+            let verdict = mounted.verdict(&path).and_then(|()| disk.verdict(free, inodes));
             Finding { perfdata: disk.perfdata(), ..Finding::from(verdict) }
         }
         Err(reason) => Finding::from(Err(reason)),
@@ -52,7 +52,7 @@ enum Mounted {
     Any,
     /// It is mounted at this very path.
     Here,
-    /// So it is, and can be written to: after an error the kernel may have made it read-only.
+    /// So it is, and the file system can be written to: after an error the kernel may have made it read-only.
     Writable,
 }
 
@@ -66,18 +66,22 @@ impl Mounted {
         }
     }
 
-    fn verdict(self, disk: &Disk<'_>) -> Result {
-        let path = disk.path.display();
-        let is_writable = match self {
-            Mounted::Any => return Ok(()),
-            Mounted::Here => true,
-            Mounted::Writable => !disk.room.read_only,
-        };
-        match filesystem::is_mount_point(disk.path) {
-            Ok(true) if is_writable => Ok(()),
-            Ok(true) => Err(Reason::Fail(format!("expected {path} to be writable, and it is mounted read-only"))),
-            Ok(false) => Err(Reason::Fail(format!("expected a file system to be mounted at {path}, and none is"))),
-            Err(error) => Err(Reason::Error(format!("cannot find out what is mounted at {path}: {error}"))),
+    fn verdict(self, path: &Path) -> Result {
+        if matches!(self, Mounted::Any) {
+            return Ok(());
+        }
+        let shown = path.display();
+        let cannot = |error| Reason::Error(format!("cannot find out what is mounted at {shown}: {error}"));
+        self.allows(&Mount::of(path).map_err(cannot)?)
+            .map_err(|why| Reason::Fail(format!("expected a file system to be mounted at {shown}, {why}")))
+    }
+
+    fn allows(self, mount: &Mount) -> std::result::Result<(), &'static str> {
+        match self {
+            Mounted::Any => Ok(()),
+            Mounted::Here | Mounted::Writable if !mount.is_here => Err("and none is"),
+            Mounted::Writable if mount.is_read_only => Err("and to be writable, but it is read-only"),
+            Mounted::Here | Mounted::Writable => Ok(()),
         }
     }
 }
@@ -99,7 +103,7 @@ impl Disk<'_> {
     }
 
     fn verdict(&self, free: Amount, inodes: Option<Amount>) -> Result {
-        let Room { bytes, inodes: nodes, .. } = self.room;
+        let Room { bytes, inodes: nodes } = self.room;
         let mut wrong = Vec::new();
         if !free.is_reached_by(bytes.free, bytes.total) {
             let (left, total) = (amount::spoken(bytes.free), amount::spoken(bytes.total));
@@ -124,7 +128,7 @@ impl Disk<'_> {
     }
 
     fn perfdata(&self) -> Vec<Perfdata> {
-        let Room { bytes, inodes, .. } = self.room;
+        let Room { bytes, inodes } = self.room;
         let mut figures = vec![
             Perfdata::new("free", bytes.free as f64, "B"),
             Perfdata::new("total", bytes.total as f64, "B"),
@@ -150,7 +154,6 @@ mod tests {
         let room = Room {
             bytes: Share { free: free << 30, total: 100 << 30 },
             inodes: Share { free: free_inodes, total: inodes },
-            read_only: false,
         };
         Disk { path: Path::new("/var"), room }
     }
@@ -214,20 +217,22 @@ mod tests {
         let found = found(&path, &[room, ("mounted", "rw")]);
         assert_eq!(found.status, Status::Fail);
         assert!(found.context.is_some_and(|context| context.starts_with("expected a file system to be mounted at /")));
-        let mut disk = disk(50, 50, 100);
-        (disk.path, disk.room.read_only) = (Path::new("/"), true);
-        assert_eq!(
-            Mounted::Writable.verdict(&disk),
-            Err(Reason::Fail("expected / to be writable, and it is mounted read-only".into()))
-        );
-        assert_eq!(Mounted::Here.verdict(&disk), Ok(()));
+    }
+
+    #[test]
+    fn only_a_file_system_that_can_be_written_to_is_mounted_rw() {
+        let read_only = Mount { is_here: true, is_read_only: true };
+        assert_eq!(Mounted::Writable.allows(&read_only), Err("and to be writable, but it is read-only"));
+        assert_eq!(Mounted::Here.allows(&read_only), Ok(()));
+        assert_eq!(Mounted::Writable.allows(&Mount { is_here: true, is_read_only: false }), Ok(()));
+        assert_eq!(Mounted::Here.allows(&Mount { is_here: false, is_read_only: false }), Err("and none is"));
     }
 
     #[test]
     fn a_wrong_path_or_amount_is_refused() {
         let free = |value: &str| build("/", &mut Options::new(vec![("free".into(), value.into())])).err();
         assert!(build("var", &mut Options::default()).is_err());
-        assert!(free("lots").is_some_and(|error| error.starts_with("option free=\"lots\": write a size")));
+        assert!(free("lots").is_some_and(|error| error.starts_with("option free: write a size")));
         assert!(free("110%").is_some_and(|error| error.contains("from 0% to 100%")));
     }
 }

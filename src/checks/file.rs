@@ -12,7 +12,7 @@ use super::{Action, Kind, Opt, Options, Runs, default_deadline};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
 use crate::model::{amount, duration};
-use crate::os::filesystem;
+use crate::os::{filesystem, identity};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "file",
@@ -53,10 +53,10 @@ pub struct Expected {
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     if !target.starts_with('/') {
-        return Err(format!("{target:?} is no absolute path, as in file:/run/shop.lock"));
+        return Err("the target is not an absolute path, as in file:/run/shop.lock".to_owned());
     }
     if target.contains(['*', '?', '[']) {
-        return Err(format!("{target:?} looks like a pattern, and file is for one path: name each, or use exec"));
+        return Err("the target looks like a pattern, and file is for one path: name each, or use exec".to_owned());
     }
     let path = PathBuf::from(target);
     let absent = options.flag("absent")?;
@@ -211,11 +211,7 @@ fn spoken(duration: Duration) -> humantime::FormattedDuration {
 fn owner(text: &str) -> std::result::Result<u32, String> {
     match text.parse() {
         Ok(number) => Ok(number),
-        Err(_) => match filesystem::user_id(text) {
-            Ok(Some(number)) => Ok(number),
-            Ok(None) => Err("there is no such user: see `getent passwd`".to_owned()),
-            Err(error) => Err(format!("it cannot be looked up: {error}")),
-        },
+        Err(_) => identity::user_id(text),
     }
 }
 
@@ -353,12 +349,12 @@ mod tests {
     #[test]
     fn wrong_options_are_refused_with_their_names() {
         for (pair, text) in [
-            (("match", "("), "option match=\"(\": "),
-            (("max_age", "old"), "option max_age=\"old\": write a time as"),
-            (("min_size", "5G"), "option min_size=\"5G\": write a size as"),
-            (("owner", "no-such-user"), "option owner=\"no-such-user\": there is no such user"),
-            (("mode", "rw"), "option mode=\"rw\": write a mode in octal"),
-            (("absent", "yes"), "option absent=\"yes\": "),
+            (("match", "("), "option match: "),
+            (("max_age", "old"), "option max_age: write a time as"),
+            (("min_size", "5G"), "option min_size: write a size as"),
+            (("owner", "no-such-user"), "option owner: there is no such user"),
+            (("mode", "rw"), "option mode: write a mode in octal"),
+            (("absent", "yes"), "option absent: "),
         ] {
             let error = build("/x", &mut Options::of(&[pair])).err().unwrap_or_default();
             assert!(error.starts_with(text) && !error.contains('\n'), "{error}");

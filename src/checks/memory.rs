@@ -1,6 +1,7 @@
 //! `memory:#available=10%`: enough memory is left, on this host and within our control group.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use super::{Action, Kind, Opt, Options, Runs, nothing_behind};
@@ -53,7 +54,8 @@ impl Memory {
         let host = meminfo(&text)
             .ok_or_else(|| Reason::Error(format!("{MEMINFO} has no MemTotal and MemAvailable (Linux 3.14 has)")))?;
         // Without control groups there are no limits from them.
-        Ok(tightest(host, Path::new(cgroup::MOUNT), &cgroup::membership()))
+        let found = cgroup::membership().and_then(|groups| tightest(host, Path::new(cgroup::MOUNT), &groups));
+        found.map_err(|error| Reason::Error(format!("cannot read the limits of our control groups: {error}")))
     }
 
     fn verdict(&self, least: Amount) -> Result {
@@ -87,12 +89,15 @@ fn meminfo(text: &str) -> Option<Memory> {
 }
 
 /// The memory of the host or of one of our control groups, whichever has less available: that runs out first.
-fn tightest(host: Memory, mount: &Path, membership: &str) -> Memory {
-    let limited = cgroup::memory_groups(mount, membership).filter_map(|(group, version)| match version {
+fn tightest(host: Memory, mount: &Path, membership: &str) -> io::Result<Memory> {
+    let groups = cgroup::groups(mount, membership, "memory").map(|(group, version)| match version {
         Version::One => V1.read(&group),
         Version::Two => V2.read(&group),
     });
-    limited.fold(host, |tightest, group| if group.available < tightest.available { group } else { tightest })
+    groups.filter_map(Result::transpose).try_fold(host, |tightest, group| {
+        let group = group?;
+        Ok(if group.available < tightest.available { group } else { tightest })
+    })
 }
 
 /// The names of the files in one version of control groups.
@@ -117,17 +122,29 @@ const V2: Files = Files {
 
 impl Files {
     /// What a group may use, if it has a limit.
-    fn read(&self, group: &Path) -> Option<Memory> {
-        let number = |name| fs::read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok();
-        // In version 2, "max" means that there is no limit.
-        let total = number(self.limit)?;
-        let statistics = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
+    fn read(&self, group: &Path) -> io::Result<Option<Memory>> {
+        let read = |name: &str| {
+            let path = group.join(name);
+            fs::read_to_string(&path)
+                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+        };
+        let number = |text: &str| text.trim().parse::<u64>().map_err(io::Error::other);
+        let total = match read(self.limit) {
+            // It is the root of all groups, or it is not mounted.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            // In version 2, there is no limit.
+            Ok(limit) if limit.trim() == "max" => return Ok(None),
+            limit => number(&limit?)?,
+        };
+        let usage = number(&read(self.usage)?)?;
+        let statistics = read("memory.stat")?;
         let fields = statistics.lines().filter_map(|line| line.split_once(' '));
         let reclaimable = fields.filter(|(name, _)| self.reclaimable.contains(name));
         let reclaimable: u64 = reclaimable.filter_map(|(_, bytes)| bytes.trim().parse::<u64>().ok()).sum();
-        let used = number(self.usage)?.saturating_sub(reclaimable);
-        let source = group.join(self.limit).display().to_string();
-        Some(Memory { total, available: total.saturating_sub(used), source })
+        let available = total.saturating_sub(usage.saturating_sub(reclaimable));
+        Ok(Some(Memory { total, available, source: group.join(self.limit).display().to_string() }))
     }
 }
 
@@ -155,7 +172,7 @@ mod tests {
     }
 
     fn found(files: &[(&str, &str)], membership: &str) -> (u64, u64) {
-        let memory = tightest(host(), mounted(files).path(), membership);
+        let memory = tightest(host(), mounted(files).path(), membership).expect("all can be read");
         (memory.available, memory.total)
     }
 
@@ -185,7 +202,11 @@ mod tests {
 
     #[test]
     fn a_container_that_is_told_the_path_on_its_host_finds_its_own_limit() {
-        let files = [("memory/memory.limit_in_bytes", "1000\n"), ("memory/memory.usage_in_bytes", "400\n")];
+        let files = [
+            ("memory/memory.limit_in_bytes", "1000\n"),
+            ("memory/memory.usage_in_bytes", "400\n"),
+            ("memory/memory.stat", ""),
+        ];
         assert_eq!(found(&files, "4:memory:/docker/0123abcd\n"), (600, 1000));
     }
 
@@ -194,15 +215,30 @@ mod tests {
         let host = (4000 * 1024, 8000 * 1024);
         assert_eq!(found(&[], ""), host);
         assert_eq!(found(&[("memory.max", "max"), ("memory.current", "1")], "0::/"), host);
-        let unlimited =
-            [("memory/memory.limit_in_bytes", "9223372036854771712"), ("memory/memory.usage_in_bytes", "1")];
+        let unlimited = [
+            ("memory/memory.limit_in_bytes", "9223372036854771712"),
+            ("memory/memory.usage_in_bytes", "1"),
+            ("memory/memory.stat", ""),
+        ];
         assert_eq!(found(&unlimited, "4:memory:/"), host);
     }
 
     #[test]
     fn a_host_with_less_left_than_the_group_may_use_counts_as_the_host() {
-        let files = [("memory.max", "8000000"), ("memory.current", "0")];
+        let files = [("memory.max", "8000000"), ("memory.current", "0"), ("memory.stat", "")];
         assert_eq!(found(&files, "0::/"), (4000 * 1024, 8000 * 1024));
+    }
+
+    #[test]
+    fn a_group_of_which_a_part_cannot_be_read_is_not_taken_for_one_without_a_limit_or_a_cache() {
+        let all = [("memory.max", "8000"), ("memory.current", "7000"), ("memory.stat", "inactive_file 6000\n")];
+        assert_eq!(found(&all, "0::/"), (7000, 8000));
+        for (missing, bad) in [(1, None), (2, None), (0, Some("many")), (1, Some("many"))] {
+            let mut files = all.to_vec();
+            let file = files.remove(missing);
+            files.extend(bad.map(|text| (file.0, text)));
+            assert!(tightest(host(), mounted(&files).path(), "0::/").is_err(), "{files:?}");
+        }
     }
 
     #[test]

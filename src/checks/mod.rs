@@ -129,7 +129,7 @@ pub(crate) fn of_program(name: &str) -> &'static Kind {
 
 /// Refuses a target, for kinds that check this host as a whole.
 fn nothing_behind(scheme: &str, target: &str) -> Result<(), String> {
-    if target.is_empty() { Ok(()) } else { Err(format!("{scheme} takes no target, got {target:?}: write {scheme}:")) }
+    if target.is_empty() { Ok(()) } else { Err(format!("{scheme} takes no target: write {scheme}:")) }
 }
 
 /// Turns a finding that is not judged yet into the result of an assertion.

@@ -50,7 +50,7 @@ fn parse(target: &str) -> std::result::Result<Endpoint, String> {
     let host = authority(target);
     match Endpoint::parse(host, Some(0)) {
         Some(endpoint) if endpoint.port == 0 => Ok(endpoint),
-        _ => Err(format!("{host:?} is no HOST, as in ping:db")),
+        _ => Err("the target is not HOST, as in ping:db".to_owned()),
     }
 }
 
@@ -259,9 +259,9 @@ mod tests {
     #[test]
     fn wrong_options_are_named() {
         for (name, value, expected) in [
-            ("count", "0", "option count=\"0\": write a number from 1 to 100"),
-            ("loss", "100%", "option loss=\"100%\": write a percentage below 100, as in 20%"),
-            ("loss", "x", "option loss=\"x\": write a percentage below 100, as in 20%"),
+            ("count", "0", "option count: write a number from 1 to 100"),
+            ("loss", "100%", "option loss: write a percentage below 100, as in 20%"),
+            ("loss", "x", "option loss: write a percentage below 100, as in 20%"),
         ] {
             let error = build("db", &mut Options::of(&[(name, value)])).err();
             assert_eq!(error.as_deref(), Some(expected));

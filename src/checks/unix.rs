@@ -86,9 +86,10 @@ fn address(name: &str) -> std::result::Result<SockAddr, String> {
     let path = match name.strip_prefix('@') {
         Some(name) if !name.is_empty() => [b"\0", name.as_bytes()].concat(),
         _ if name.starts_with(['/', '.']) => name.as_bytes().to_vec(),
-        _ => return Err(format!("{name:?} is no path and no @NAME, as in unix:/run/app.sock")),
+        _ => return Err("the target is neither a path nor @NAME, as in unix:/run/app.sock".to_owned()),
     };
-    SockAddr::unix(std::ffi::OsString::from_vec(path)).map_err(|error| format!("{name:?} is no unix socket: {error}"))
+    SockAddr::unix(std::ffi::OsString::from_vec(path))
+        .map_err(|error| format!("the target is not a unix socket: {error}"))
 }
 
 #[cfg(test)]
@@ -159,7 +160,10 @@ mod tests {
 
     #[test]
     fn what_is_no_socket_is_refused_at_once() {
-        for (target, expected) in [("app", "\"app\" is no path"), (&format!("/{}", "x".repeat(200)), "\"/xxx")] {
+        for (target, expected) in [
+            ("app", "the target is neither a path"),
+            (&format!("/{}", "x".repeat(200)), "the target is not a unix socket"),
+        ] {
             let Err(error) = build(target, &mut Options::default()) else { panic!("{target}") };
             assert!(error.starts_with(expected), "{error}");
         }

@@ -18,7 +18,7 @@ use crate::model::report::Report;
 use crate::model::suite::Suite;
 use crate::os::{descriptors, process, tree};
 use crate::render::{self, Format};
-use crate::round::{MOST_AT_ONCE, Runner};
+use crate::round::{MOST_AT_ONCE, Runner, affordable};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 all is well, 1 a check failed, 2 a wrong name or flag, \
@@ -142,7 +142,7 @@ fn watch(suite: Suite, flags: &CheckFlags, interrupts: &Interrupts) -> Report {
     let (sender, receiver) = mpsc::channel();
     // Nobody listens any more when a check returns after the report.
     let mut runner = Runner::new(move || sender.send(()).unwrap_or_default())
-        .with_at_once(flags.jobs as usize)
+        .with_at_once(affordable(flags.jobs as usize, 1))
         .with_longest(flags.timeout.unwrap_or(Duration::MAX))
         .with_failfast(flags.failfast);
     let mut round = runner.begin(suite, Duration::MAX, Instant::now());

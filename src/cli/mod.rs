@@ -20,6 +20,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcomma
 use crate::config::{Given, one_line};
 use crate::error::Error;
 use crate::functions::app::App;
+use crate::model::text;
 use crate::os::signals;
 
 /// Collect healthchecks and run them on demand.
@@ -56,7 +57,7 @@ pub(crate) fn run(app: App, argv: Vec<OsString>) -> ExitCode {
     };
     outcome.unwrap_or_else(|error| {
         // Standard error may be closed; the exit code still tells.
-        let _ = writeln!(io::stderr(), "hospital: {error}");
+        let _ = writeln!(io::stderr(), "hospital: {}", text::line(&error.to_string()));
         ExitCode::from(&error)
     })
 }

@@ -42,6 +42,9 @@ pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &S
     drop(command);
     let config = GenerationConfig::make(configuration, &given.directory)?;
     if flags.check_config {
+        if let Some(sentence) = config.configuration.unknown.first() {
+            return Err(Error::Usage(format!("{sentence}: see `hospital serve --print-config`")));
+        }
         let doubts = config.configuration.unheeded.iter().chain(config.sources.notes()).map(|line| format!("{line}\n"));
         print(doubts.chain(["the configuration is good\n".to_owned()]).collect::<String>())?;
         return Ok(ExitCode::SUCCESS);
@@ -51,17 +54,21 @@ pub(super) fn run(given: Given, command: Command, matches: ArgMatches, flags: &S
     logging::init(settings.error_log(), settings.log.log_level, settings.log.log_format, config.identity.owner())?;
     logging::init_access(settings.log.access_logfile.as_deref(), config.identity.owner())?;
     config.warn();
-    let threads = process::threads();
-    if threads > 1 {
-        tracing::warn!(
-            "the program has {threads} threads, of which its workers will have one: what has threads or connections, such \
-             as a runtime or a pool, is made in `App::before_checks`"
-        );
-    }
+    warn_of_threads(process::threads());
     match Master::start(config, given, reload)?.run() {
         Ok(Ended::Stopped(code)) => Ok(ExitCode::from(code)),
         Ok(Ended::Forked(context)) => worker::run(*context),
         Err(error) => Err(Error::Boot(format!("the master cannot wait: {error}"))),
+    }
+}
+
+/// A fork takes along one thread. What the others were to do is never done in a worker, and whoever waits for that times out.
+fn warn_of_threads(threads: usize) {
+    if threads > 1 {
+        tracing::warn!(
+            "the program has {threads} threads before hospital::main() forks the workers, which have none of them: a check \
+             that uses a runtime or a pool made in main times out, so make it in App::before_checks, or in the check, when it first runs"
+        );
     }
 }
 

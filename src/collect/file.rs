@@ -5,13 +5,14 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::spec::{COMMON, Common, Spec, is_label};
+use super::spec::{COMMON, Common, Spec, is_label, schemes};
 use super::{CollectedCheck, Collector};
+use crate::checks::support::secrets;
 use crate::checks::{Kind, Opt, Options};
 use crate::error::Error;
 use crate::functions::registry;
 use crate::model::check::Check;
-use crate::os::filesystem::read_file;
+use crate::model::id;
 
 /// The keys of a table that are not options in the grammar of names.
 const KEYS: [&str; 3] = ["name", "use", "tags"];
@@ -19,11 +20,13 @@ const KEYS: [&str; 3] = ["name", "use", "tags"];
 type Value<'i> = Spanned<DeValue<'i>>;
 
 /// Collects the checks of one file, in their order.
-pub(super) fn collect(path: &Path, collector: &mut Collector<'_>) -> Result<(), Error> {
-    let text = read_file(path).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?;
-    let found = File { own: collector.own, path, text: &text }.checks(&mut collector.notes)?;
-    collector.found.extend(found);
-    Ok(())
+pub(super) fn collect(path: &Path, text: &str, collector: &mut Collector<'_>) -> Result<(), Error> {
+    // A full disk empties files. A comment is enough to show that somebody wants no check there.
+    if text.trim().is_empty() {
+        let why = "it is empty: remove it, or leave a comment in it, if it is to hold no check";
+        return Err(Error::Usage(format!("{}: {why}", path.display())));
+    }
+    File { own: collector.own, path, text }.checks(collector)
 }
 
 struct File<'a> {
@@ -34,29 +37,32 @@ struct File<'a> {
 }
 
 impl File<'_> {
-    fn checks(&self, notes: &mut Vec<String>) -> Result<Vec<CollectedCheck>, Error> {
+    fn checks(&self, collector: &mut Collector<'_>) -> Result<(), Error> {
         // The parser's own rendering quotes the line, which may hold a secret.
         let document = DeTable::parse(self.text).map_err(|error| {
             let offset = error.span().map_or(self.text.len(), |span| span.start);
             self.wrong(offset, error.message())
         })?;
-        let mut found = Vec::new();
         for (key, value) in document.get_ref() {
             match (key.get_ref().as_ref(), value.get_ref()) {
                 ("check", DeValue::Array(tables)) => {
                     for table in tables {
-                        found.extend(self.table(table, notes)?);
+                        let found = self.table(table, collector)?;
+                        collector.found.extend(found);
                     }
                 }
                 ("check", _) => return Err(self.wrong_at(key, "write [[check]], once for each check")),
-                (name, _) => return Err(self.wrong_at(key, &format!("unknown key {name:?} (known: check)"))),
+                (name, _) => {
+                    let name = secrets::quotable(name);
+                    return Err(self.wrong_at(key, &format!("unknown key {name:?} (known: check)")));
+                }
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// The checks of one table: one, or as many as its dotted path has.
-    fn table(&self, value: &Value<'_>, notes: &mut Vec<String>) -> Result<Vec<CollectedCheck>, Error> {
+    fn table(&self, value: &Value<'_>, collector: &mut Collector<'_>) -> Result<Vec<CollectedCheck>, Error> {
         let DeValue::Table(table) = value.get_ref() else {
             return Err(self.wrong_at(value, "write [[check]], a table for each check"));
         };
@@ -67,7 +73,7 @@ impl File<'_> {
         };
         let name = table.get("name").map(|name| self.label(name)).transpose()?;
         match Spec::parse(self.string(used)?).map_err(|why| self.wrong_at(used, &why))? {
-            Some(spec) => Ok(vec![self.built_in(table, used, spec, name, notes)?]),
+            Some(spec) => Ok(vec![self.built_in(table, used, spec, name, collector)?]),
             None => self.registered(table, used, name),
         }
     }
@@ -78,7 +84,7 @@ impl File<'_> {
         used: &Value<'_>,
         mut spec: Spec,
         name: Option<&str>,
-        notes: &mut Vec<String>,
+        collector: &mut Collector<'_>,
     ) -> Result<CollectedCheck, Error> {
         if spec.label.is_some() {
             return Err(self.wrong_at(used, "a label has no place here: write name = \"…\""));
@@ -87,9 +93,9 @@ impl File<'_> {
         spec.label = name.map(str::to_owned);
         spec.options.extend(self.options(table, Some(kind))?);
         super::verify_program(&spec)?;
-        let (check, noted) = spec.build().map_err(|why| self.wrong_at(used, &why))?;
+        let (check, noted) = spec.build(&mut collector.secrets).map_err(|why| self.wrong_at(used, &why))?;
         let from = self.place(used.span().start);
-        notes.extend(noted.iter().map(|note| format!("{from}: {note}")));
+        collector.notes.extend(noted.iter().map(|note| format!("{from}: {note}")));
         Ok(CollectedCheck { check, from, registered: false })
     }
 
@@ -103,7 +109,13 @@ impl File<'_> {
         let path = self.string(used)?;
         let mut checks: Vec<_> = registry::at(path, self.own).collect();
         if checks.is_empty() {
-            let why = format!("no check is registered at {path:?} (known: {})", registry::known(self.own));
+            let why = match id::is_dotted(path) {
+                true => {
+                    let known = registry::known(self.own);
+                    format!("no check is registered at {:?} (known: {known})", secrets::quotable(path))
+                }
+                false => format!("it is neither a dotted path nor scheme:target (schemes: {})", schemes()),
+            };
             return Err(self.wrong_at(used, &why));
         }
         let mut options = Options::new(self.options(table, None)?);
@@ -138,7 +150,7 @@ impl File<'_> {
             let known = || KEYS.into_iter().chain(COMMON).chain(own.clone());
             if !known().any(|known| known == name) {
                 let known = known().collect::<Vec<_>>().join(", ");
-                return Err(self.wrong_at(key, &format!("unknown key {name:?} (known: {known})")));
+                return Err(self.wrong_at(key, &format!("unknown key {:?} (known: {known})", secrets::quotable(name))));
             }
             let option = if name == "tags" { "tag" } else { name };
             let mut texts = self.texts(value)?;
@@ -206,14 +218,13 @@ impl File<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::check::{Check, Deadline, Expect};
+    use crate::model::check::{Deadline, Expect};
     use std::time::{Duration, Instant};
 
     fn read(text: &str) -> Result<Vec<Check>, String> {
-        let found = File { own: &[], path: Path::new("c.toml"), text }
-            .checks(&mut Vec::new())
-            .map_err(|error| error.to_string())?;
-        Ok(found.into_iter().map(|found| found.check).collect())
+        let mut collector = Collector::new(&[], "x");
+        File { own: &[], path: Path::new("c.toml"), text }.checks(&mut collector).map_err(|error| error.to_string())?;
+        Ok(collector.found.into_iter().map(|found| found.check).collect())
     }
 
     #[test]
@@ -263,7 +274,7 @@ mod tests {
             ),
             ("[[check]]\n  use = 'tpc://db:1'", "c.toml:2:9: there is no kind of check \"tpc\" (known: "),
             ("[[check]]\nuse = 'shop.db'", "c.toml:2:7: no check is registered at \"shop.db\" (known: hospital."),
-            ("[[check]]\nuse = 'tcp://db'", "c.toml:2:7: \"db\" is no"),
+            ("[[check]]\nuse = 'tcp://db'", "c.toml:2:7: the target is not HOST:PORT"),
             ("[[check]]\nname = 'db'", "c.toml:1:1: this check has no `use`"),
             ("[[check]]\nuse = 5", "c.toml:2:7: write a text here, in quotes"),
             ("[[check]]\nuse = 'tcp://db:1'\nname = 'a b'", "c.toml:3:8: write a name with letters"),
@@ -272,6 +283,14 @@ mod tests {
             ("[check]\nuse = 'tcp://db:1'", "c.toml:1:2: write [[check]]"),
             ("[[chek]]\nuse = 'tcp://db:1'", "c.toml:1:3: unknown key \"chek\" (known: check)"),
             ("[[check]]\nuse = 'tcp://u:hunter2@db:1\n", "c.toml:2:"),
+            ("[[check]]\nuse = ' http://u:hunter2@h/'", "c.toml:2:7: it is neither a dotted path nor scheme:target"),
+            ("[[check]]\nuse = 'http:/u:hunter2@h/'", "c.toml:2:7: the target is not a URL"),
+            ("[[check]]\nuse = 'htp://u:hunter2@h/'", "c.toml:2:7: there is no kind of check \"htp\""),
+            ("[[check]]\nuse = 'tcp://h:1'\nexpect = 'hunter2'", "c.toml:2:7: option expect: write success"),
+            ("[[check]]\nuse = 'tcp://h:1'\n'u:hunter2@h' = 1", "c.toml:3:1: unknown key \"…\""),
+            ("'u:hunter2@h' = 1", "c.toml:1:1: unknown key \"…\""),
+            ("[[check]]\nuse = 'tcp://h:1'\nname = 'u:hunter2@h'", "c.toml:3:8: write a name"),
+            ("[[check]]\nuse = http://u:hunter2@h/", "c.toml:2:"),
             ("[[check]]\nuse = 'tcp://u:hunter2/@db:1'", "c.toml:2:7: a user or password holds a '/'"),
             ("[[check]]\nuse = 'tcp://db:1'\nuse = 'tcp://db:1'", "c.toml:3:1: duplicate key"),
         ] {

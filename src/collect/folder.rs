@@ -1,23 +1,27 @@
 //! A folder of checks, by the rules of run-parts(8): TOML files and executables, in the order of their names.
 
-use std::fs::{self, Metadata};
+use std::fmt::Display;
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::spec::Spec;
 use super::{CollectedCheck, Collector, file};
-use crate::checks::support::ownership;
+use crate::checks::support::ownership::{self, Distrust};
 use crate::checks::{self, Options};
 use crate::error::Error;
+use crate::os::filesystem::read_place;
+use crate::os::walk::Place;
 
 /// Collects from a path: a folder or one file.
-pub(super) fn collect(path: &Path, metadata: &Metadata, collector: &mut Collector<'_>) -> Result<(), Error> {
-    ownership::verify(path, metadata)?;
-    if !metadata.is_dir() {
-        return part(path, metadata, collector);
+pub(super) fn collect(path: &Path, place: &Place, collector: &mut Collector<'_>) -> Result<(), Error> {
+    ownership::verify(path, place)?;
+    if !place.metadata.is_dir() {
+        return part(path, place, collector);
     }
-    for entry in entries(path)? {
+    for name in place.names().map_err(|error| failed(path, error))? {
+        let entry = path.join(name);
         if is_hidden(&entry) {
             continue;
         }
@@ -26,17 +30,17 @@ pub(super) fn collect(path: &Path, metadata: &Metadata, collector: &mut Collecto
             continue;
         }
         match collector.look(&entry) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Distrust::Unseen(error)) if error.kind() == io::ErrorKind::NotFound => {
                 collector.leave_out(&entry, "it is a link to nothing")
             }
-            Err(error) => return Err(Error::Usage(format!("{}: {error}", entry.display()))),
-            Ok(metadata) if metadata.is_dir() => collector.leave_out(&entry, "it is a folder"),
-            Ok(metadata) if metadata.is_file() && !is_toml(&entry) && !is_executable(&metadata) => {
+            Err(distrust) => return Err(distrust.error(entry.display(), |error| failed(&entry, error))),
+            Ok(part) if part.metadata.is_dir() => collector.leave_out(&entry, "it is a folder"),
+            Ok(part) if part.metadata.is_file() && !is_toml(&entry) && !is_executable(&part.metadata) => {
                 collector.leave_out(&entry, "it is not executable (chmod +x)");
             }
-            Ok(metadata) if metadata.is_file() => {
-                ownership::verify(&entry, &metadata)?;
-                part(&entry, &metadata, collector)?;
+            Ok(part) if part.metadata.is_file() => {
+                ownership::verify(&entry, &part)?;
+                self::part(&entry, &part, collector)?;
             }
             Ok(_) => collector.leave_out(&entry, "it is not a file"),
         }
@@ -44,13 +48,8 @@ pub(super) fn collect(path: &Path, metadata: &Metadata, collector: &mut Collecto
     Ok(())
 }
 
-/// What a folder holds, in the order of run-parts.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let failed = |error| Error::Usage(format!("{}: {error}", folder.display()));
-    let entries = fs::read_dir(folder).map_err(failed)?;
-    let mut paths = entries.map(|entry| Ok(entry.map_err(failed)?.path())).collect::<Result<Vec<_>, Error>>()?;
-    paths.sort();
-    Ok(paths)
+fn failed(path: &Path, error: impl Display) -> Error {
+    Error::Usage(format!("{}: {error}", path.display()))
 }
 
 /// Whether nobody would expect it to be a check, as with `..data` in a volume of Kubernetes.
@@ -73,16 +72,16 @@ fn is_executable(metadata: &Metadata) -> bool {
     metadata.permissions().mode() & 0o111 != 0
 }
 
-fn part(path: &Path, metadata: &Metadata, collector: &mut Collector<'_>) -> Result<(), Error> {
+fn part(path: &Path, place: &Place, collector: &mut Collector<'_>) -> Result<(), Error> {
     if is_toml(path) {
-        return file::collect(path, collector);
+        let text = read_place(place).map_err(|error| failed(path, error))?;
+        return file::collect(path, &text, collector);
     }
-    let failed = |error: String| Error::Usage(format!("{}: {error}", path.display()));
-    if !metadata.is_file() || !is_executable(metadata) {
-        return Err(failed("it is neither a folder, nor *.toml, nor executable".to_owned()));
+    if !place.metadata.is_file() || !is_executable(&place.metadata) {
+        return Err(failed(path, "it is neither a folder, nor *.toml, nor executable"));
     }
     let (Some(name), Some(target)) = (path.file_name().and_then(|name| name.to_str()), path.to_str()) else {
-        return Err(failed("its path is not UTF-8".to_owned()));
+        return Err(failed(path, "its path is not UTF-8"));
     };
     let spec = Spec {
         label: Some(name.to_owned()),
@@ -91,7 +90,7 @@ fn part(path: &Path, metadata: &Metadata, collector: &mut Collector<'_>) -> Resu
         target: target.replace('%', "%25"),
         options: Options::default(),
     };
-    let (check, _) = spec.build().map_err(failed)?;
+    let (check, _) = spec.build(&mut collector.secrets).map_err(|why| failed(path, why))?;
     collector.found.push(CollectedCheck { check, from: path.display().to_string(), registered: false });
     Ok(())
 }
@@ -101,6 +100,7 @@ mod tests {
     use super::super::collect as collect_names;
     use super::*;
     use crate::model::suite::Suite;
+    use std::fs;
     use tempfile::TempDir;
 
     const CHECK: &str = "[[check]]\nuse = 'tcp://db:1'\n";

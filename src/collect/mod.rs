@@ -5,28 +5,33 @@
 
 mod file;
 mod folder;
+mod refresher;
 mod sources;
 mod spec;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::Metadata;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::checks::Runs;
-use crate::checks::support::ownership;
+use crate::checks::support::ownership::{self, Distrust};
+use crate::checks::support::secrets::{self, Secrets};
 use crate::error::Error;
 use crate::functions::registry;
 use crate::model::check::Check;
 use crate::model::id;
 use crate::model::suite::Suite;
+use crate::model::text;
 use crate::os::stamp::Stamp;
+use crate::os::walk::Place;
 #[cfg(test)]
 pub(crate) use spec::COMMON;
 use spec::Spec;
-pub(crate) use spec::without_secrets;
+#[doc(hidden)]
+pub use spec::without_secrets;
 
+pub use refresher::{FileState, RefreshNumber, Refresher};
 pub use sources::Sources;
 
 /// Where to look for checks without names.
@@ -44,6 +49,19 @@ const UNNAMED: [&str; 2] = ["./healthchecks.toml", "./healthchecks"];
 /// [`Error::Unsafe`] when others may write to a folder, file or executable.
 pub fn collect<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Suite, Error> {
     Sources::read(names, origin).map(|sources| sources.suite().clone())
+}
+
+/// Collects the checks of a TOML file with this content. Not part of the public interface.
+///
+/// # Errors
+///
+/// Those of [`collect`].
+#[doc(hidden)]
+pub fn in_file(text: &str) -> Result<Suite, Error> {
+    let mut collector = Collector::new(&[], "the file");
+    file::collect(Path::new("checks.toml"), text, &mut collector)?;
+    collector.secrets.complete();
+    unique(collector.found)
 }
 
 /// A check, and where it was found.
@@ -64,6 +82,8 @@ struct Collector<'a> {
     found: Vec<CollectedCheck>,
     stamps: Vec<Stamp>,
     notes: Vec<String>,
+    /// Those of all checks.
+    secrets: Secrets,
 }
 
 /// What the names came to.
@@ -75,11 +95,18 @@ struct Collected {
     notes: Vec<String>,
 }
 
-impl Collector<'_> {
-    fn read(own: &[Check], names: &[String], origin: &str) -> Collected {
-        let mut collector = Collector { own, origin, found: Vec::new(), stamps: Vec::new(), notes: Vec::new() };
+impl<'a> Collector<'a> {
+    fn new(own: &'a [Check], origin: &'a str) -> Collector<'a> {
+        let secrets = Secrets::default();
+        Collector { own, origin, found: Vec::new(), stamps: Vec::new(), notes: Vec::new(), secrets }
+    }
+
+    fn read(own: &'a [Check], names: &[String], origin: &'a str) -> Collected {
+        let mut collector = Collector::new(own, origin);
         let result = collector.add_all(names);
-        let Collector { found, stamps, notes, .. } = collector;
+        let Collector { found, stamps, notes, secrets, .. } = collector;
+        secrets.complete();
+        let notes = notes.iter().map(|note| text::line(note).into_owned()).collect();
         Collected { suite: result.and_then(|()| unique(found)), stamps, notes }
     }
 
@@ -125,7 +152,7 @@ impl Collector<'_> {
                     "it is neither a dotted path, nor [label=]scheme:target (schemes: {}), nor a path that begins with / or ./",
                     spec::schemes()
                 );
-                Err(self.wrong(&without_user(name), &why))
+                Err(self.wrong(secrets::quotable(name), &why))
             }
         }
     }
@@ -133,10 +160,8 @@ impl Collector<'_> {
     fn add_spec(&mut self, spec: Spec) -> Result<(), Error> {
         let from = spec.shown();
         verify_program(&spec)?;
-        // A target that is not a URL may have been meant as one, with a password before its `@`.
-        let user = spec.target.rfind('@').map(|at| spec.target[..at].to_owned()).filter(|user| !user.is_empty());
-        let veiled = |text: &str| user.iter().fold(text.to_owned(), |text, user| text.replace(user, "***"));
-        let (check, notes) = spec.build().map_err(|error| self.wrong(&veiled(&from), &veiled(&error)))?;
+        let named = spec.quotable();
+        let (check, notes) = spec.build(&mut self.secrets).map_err(|error| self.wrong(&named, &error))?;
         self.notes.extend(notes.iter().map(|note| format!("{from}: {note}")));
         self.found.push(CollectedCheck { check, from, registered: false });
         Ok(())
@@ -146,11 +171,13 @@ impl Collector<'_> {
         let path = Path::new(name);
         let before = self.found.len();
         match self.look(path) {
-            Ok(metadata) => folder::collect(path, &metadata, self)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(self.wrong(name, "there is no such file or folder"));
+            Ok(place) => folder::collect(path, &place, self)?,
+            Err(distrust) => {
+                return Err(distrust.error(path.display(), |error| match error.kind() {
+                    io::ErrorKind::NotFound => self.wrong(secrets::quotable(name), "there is no such file or folder"),
+                    _ => self.wrong(secrets::quotable(name), &format!("it cannot be looked at: {error}")),
+                }));
             }
-            Err(error) => return Err(self.wrong(name, &format!("it cannot be looked at: {error}"))),
         }
         if self.found.len() > before {
             return Ok(());
@@ -162,11 +189,10 @@ impl Collector<'_> {
         ))
     }
 
-    /// Looks at a file, and remembers its state.
-    fn look(&mut self, path: &Path) -> io::Result<Metadata> {
-        let (stamp, metadata) = Stamp::take(path);
-        self.stamps.push(stamp);
-        metadata
+    /// Goes to a file, and remembers its state.
+    fn look(&mut self, path: &Path) -> Result<Place, Distrust> {
+        self.stamps.push(Stamp::take(path).0);
+        ownership::reach(path)
     }
 
     fn leave_out(&mut self, path: &Path, why: &str) {
@@ -185,19 +211,17 @@ fn verify_program(spec: &Spec) -> Result<(), Error> {
     }
     let target = spec.plain_target();
     let path = Path::new(&target);
-    // A kind refuses what is not there.
-    path.metadata().map_or(Ok(()), |metadata| ownership::verify(path, &metadata))
+    match ownership::open(path) {
+        Err(Distrust::Unsafe(why)) => Err(ownership::refusal(path.display(), &why)),
+        // A kind refuses what is not there.
+        Ok(_) | Err(Distrust::Unseen(_)) => Ok(()),
+    }
 }
 
 /// The first id that appears for the second time.
 fn first_twice<'a>(mut ids: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let mut seen = HashSet::new();
     ids.find(|id| !seen.insert(*id))
-}
-
-/// The name from its last `@` on: in a misspelt URL, a password may precede it.
-fn without_user(name: &str) -> String {
-    name.rfind('@').map_or_else(|| name.to_owned(), |at| format!("***{}", &name[at..]))
 }
 
 /// Whether a name that is nothing else is meant as a path.
@@ -208,13 +232,20 @@ fn is_path(name: &str) -> bool {
 /// Whether a name that has no scheme ends like an address: `127.0.0.1:8081`.
 fn is_host_and_port(name: &str) -> bool {
     let parts = name.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.ends_with(':'));
-    parts.is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+    secrets::quotable(name) == name && parts.is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
-/// The checks, if their ids are unique. A registered check that several paths collect is one check.
+/// The checks, if their ids are unique and the endpoint can be asked for each. A registered check that several paths
+/// collect is one check.
 fn unique(found: Vec<CollectedCheck>) -> Result<Suite, Error> {
     let mut first: HashMap<String, (String, bool)> = HashMap::new();
     for CollectedCheck { check, from, registered } in &found {
+        if id::RESERVED.contains(&check.id.as_str()) {
+            return Err(Error::Usage(format!(
+                "{from}: a check cannot be called {0:?}, as /{0} is a path of the endpoint itself: give it another name",
+                check.id
+            )));
+        }
         match first.insert(check.id.clone(), (from.clone(), *registered)) {
             Some((before, was_registered)) if !(was_registered && *registered) => {
                 return Err(Error::Usage(format!(
@@ -226,7 +257,10 @@ fn unique(found: Vec<CollectedCheck>) -> Result<Suite, Error> {
             Some(_) | None => {}
         }
     }
-    Ok(found.into_iter().map(|CollectedCheck { check, from, .. }| Arc::new(Check { origin: from, ..check })).collect())
+    Ok(found
+        .into_iter()
+        .map(|CollectedCheck { check, from, .. }| Arc::new(Check { origin: text::line(&from).into_owned(), ..check }))
+        .collect())
 }
 
 #[cfg(test)]
@@ -250,6 +284,15 @@ mod tests {
     #[test]
     fn rust_paths_are_dotted_paths() {
         assert!(collect(&["hospital::healthchecks::predictable"], "HEALTHCHECKS").is_ok());
+    }
+
+    #[test]
+    fn a_check_that_is_called_like_a_path_of_the_endpoint_is_refused() {
+        for label in id::RESERVED {
+            let error = collect(&[format!("{label}=memory:")], "HEALTHCHECKS").expect_err(label).to_string();
+            assert!(error.contains(&format!("{label:?}")) && !error.contains('\n'), "{error}");
+        }
+        assert!(collect(&["readyz2=memory:"], "HEALTHCHECKS").is_ok());
     }
 
     #[test]
@@ -304,8 +347,15 @@ mod tests {
             ("no-such.toml", "HEALTHCHECKS names \"no-such.toml\", but there is no such file or folder"),
             ("shop.db", "HEALTHCHECKS names \"shop.db\", but no check is registered there (known: hospital."),
             ("", "HEALTHCHECKS names \"\", but it is neither a dotted path, nor [label=]scheme:target (schemes: tcp, "),
-            ("db=shop.db", "HEALTHCHECKS names \"db=shop.db\", but it is neither a dotted path"),
-            ("tcp://u:hunter2@db", "HEALTHCHECKS names \"tcp://db\", but "),
+            ("db=shop.db", "HEALTHCHECKS names \"…\", but it is neither a dotted path"),
+            ("tcp://u:hunter2@db", "HEALTHCHECKS names \"tcp:…\", but "),
+            ("http:/u:hunter2@db/", "HEALTHCHECKS names \"http:…\", but "),
+            ("htp://u:hunter2@db/", "HEALTHCHECKS names \"htp:…\", but there is no kind of check \"htp\""),
+            ("1u:hunter2@db:80", "HEALTHCHECKS names \"…\", but "),
+            ("//u:hunter2@db/", "HEALTHCHECKS names \"…\", but there is no such file or folder"),
+            ("tcp://db:1#to:hunter2", "HEALTHCHECKS names \"tcp://db:1\", but the kind \"tcp\" has no option \"…\""),
+            ("tcp://db:1#timeout=hunter2", "HEALTHCHECKS names \"tcp://db:1\", but option timeout: write a time"),
+            ("disk:hunter2@x", "HEALTHCHECKS names \"disk:…\", but the target is not an absolute path"),
             ("tcp://u:hunter2/x@db:1", "HEALTHCHECKS: a user or password holds a '/'"),
         ] {
             let error = collect(&[name], "HEALTHCHECKS").expect_err(name).to_string();

@@ -1,5 +1,6 @@
 //! What names collect, and the files that it came from, which are reread when they have changed.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -72,8 +73,24 @@ impl Sources {
     }
 
     /// Whether something in it is for sure not what was read.
-    pub(crate) fn differs(&self) -> bool {
+    fn differs(&self) -> bool {
         self.stamps.iter().any(Stamp::differs)
+    }
+
+    /// Whether there is a file or folder to look at.
+    pub(super) fn names_files(&self) -> bool {
+        !self.stamps.is_empty()
+    }
+
+    /// Looks at the files, and reads everything again if one has changed.
+    pub(crate) fn refresh_if_changed(&mut self) {
+        if self.changed() {
+            // What is read again only because it was so new at the start has not changed.
+            if self.differs() {
+                tracing::info!("the files of healthchecks have changed: reading them again");
+            }
+            self.refresh();
+        }
     }
 
     /// Reads everything again. If something in it is wrong now, the last good suite stays, with one more check that is
@@ -89,9 +106,7 @@ impl Sources {
             Ok(suite) => suite,
             Err(error) => {
                 tracing::error!("the last change of the healthchecks is not in use: {error}");
-                let warning = Arc::new(complaint(&error));
-                let good = self.suite.checks().iter().filter(|check| check.id != warning.id).cloned();
-                good.chain([warning.clone()]).collect()
+                with_error(&self.suite, format!("the last change is not in use: {error}"))
             }
         };
     }
@@ -111,11 +126,14 @@ impl From<Suite> for Sources {
     }
 }
 
-/// The check that reports a change that cannot be used.
-fn complaint(error: &Error) -> Check {
-    let context = format!("the last change is not in use: {error}");
-    let check = Check::new("hospital.sources", move |_| Finding::error(context.clone()));
-    check.title("The files of healthchecks can be used").in_place()
+/// The same checks and one that is an error: what is wrong with their files.
+pub(super) fn with_error(suite: &Suite, why: String) -> Suite {
+    let check = Check::new("hospital.sources", move |_| Finding::error(why.clone()));
+    // Whatever is asked for by a tag might be in what we cannot see.
+    let tags = suite.checks().iter().flat_map(|check| &check.tags).cloned().collect::<BTreeSet<_>>();
+    let check = Arc::new(check.title("The files of healthchecks can be used").tags(tags).in_place());
+    let good = suite.checks().iter().filter(|good| good.id != check.id).cloned();
+    good.chain([check.clone()]).collect()
 }
 
 #[cfg(test)]
@@ -207,6 +225,25 @@ mod tests {
         write(&path, "mended");
         sources.refresh();
         assert_eq!(ids(&sources), ["mended"]);
+    }
+
+    #[test]
+    fn a_file_of_a_folder_that_a_full_disk_has_emptied_keeps_its_checks_and_is_an_error() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("b.toml");
+        write(&folder.path().join("a.toml"), "one");
+        write(&path, "two");
+        let mut sources = settled(folder.path());
+        for (text, there) in [
+            ("", &["one", "two", "hospital.sources"][..]),
+            (" \n", &["one", "two", "hospital.sources"]),
+            ("[[check]]\nname = 'two'\nuse = 'tcp:", &["one", "two", "hospital.sources"]),
+            ("# There is nothing to check.\n", &["one"]),
+        ] {
+            fs::write(&path, text).expect("the folder is ours");
+            sources.refresh();
+            assert_eq!(ids(&sources), there, "{text:?}");
+        }
     }
 
     #[test]

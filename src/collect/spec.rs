@@ -1,5 +1,6 @@
 //! `[label=]scheme:target[#options]` → a check of a built-in kind.
 
+use std::path::Path;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -9,12 +10,13 @@ use crate::checks::{BUILTINS, Kind, Opt, Options};
 use crate::model::check::{Check, Expect};
 use crate::model::duration;
 use crate::model::id::listed;
+use crate::model::text;
 
 /// The options that every kind of check has.
 pub(crate) const COMMON: [&str; 4] = ["timeout", "tag", "title", "expect"];
 
 /// A name split into its parts; nothing is verified yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Spec {
     /// Its own name, in place of the one from scheme and target.
     pub(super) label: Option<String>,
@@ -89,6 +91,11 @@ impl Spec {
         format!("{}:{}", self.scheme, secrets::shown(&self.target))
     }
 
+    /// The same for a name that may be malformed: what could not be understood is not shown.
+    pub(super) fn quotable(&self) -> String {
+        format!("{}:{}", self.scheme, secrets::quotable(&self.target))
+    }
+
     /// Its secrets, which must not be shown.
     fn secrets(&self) -> Secrets {
         let options = self.known_kind().map_or(&[][..], |kind| kind.options);
@@ -109,16 +116,21 @@ impl Spec {
         }
     }
 
-    /// The check, and what looks like a mistake in it. The error is one line, without the name and without secrets.
-    pub(super) fn build(mut self) -> Result<(Check, Vec<String>), String> {
+    /// The check, and what looks like a mistake in it; the suite learns its secrets. The error is one line, without the
+    /// name and without secrets.
+    pub(super) fn build(mut self, suite: &mut Secrets) -> Result<(Check, Vec<String>), String> {
         let kind = self.kind()?;
         let unknown = self.options.names().find(|name| kind.option(name).is_none() && !COMMON.contains(name));
         if let Some(unknown) = unknown {
             let known = COMMON.into_iter().chain(kind.options.iter().map(Opt::name)).collect::<Vec<_>>().join(", ");
-            return Err(format!("the kind {:?} has no option {unknown:?} (known: {known})", kind.scheme));
+            return Err(format!(
+                "the kind {:?} has no option {:?} (known: {known})",
+                kind.scheme,
+                secrets::quotable(unknown)
+            ));
         }
         let common = Common::take(&mut self.options)?;
-        let hidden = self.secrets();
+        let hidden = self.secrets().within(suite);
         self.options.hide(hidden.clone());
         let action = (kind.build)(&self.plain_target(), &mut self.options).map_err(|error| hidden.scrub(&error))?;
         if let Some(unused) = self.options.left_over() {
@@ -126,7 +138,8 @@ impl Spec {
         }
         let is_shown = |name: &str| matches!(kind.option(name), Some(Opt::Text(_)));
         let shown = self.options.taken().iter().filter(|(name, _)| is_shown(name));
-        let shown: Vec<_> = shown.map(|(name, value)| (name.clone(), hidden.scrub(value))).collect();
+        let shown: Vec<_> =
+            shown.map(|(name, value)| (name.clone(), text::line(&hidden.scrub(value)).into_owned())).collect();
         let notes = self.options.take_notes().iter().map(|note| hidden.scrub(note)).collect();
         let target = secrets::shown(&self.target);
         let title = kind.title.replace("{target}", target.strip_prefix("//").unwrap_or(&target));
@@ -140,12 +153,11 @@ impl Spec {
             finding
         };
         let mut check = Check {
-            title,
             blocking: kind.runs.blocks(),
             kind: kind.scheme,
             code: kind.runs.code(),
             options: shown,
-            ..Check::new(id, scrubbed)
+            ..Check::new(id, scrubbed).title(title)
         };
         common.apply(&mut check);
         Ok((check, notes))
@@ -169,13 +181,13 @@ impl Common {
             "failure" => Ok(Expect::Failure),
             _ => Err("write success or failure"),
         })?;
-        let title = options.parse("title", |text| match text.contains(char::is_control) || text.is_empty() {
+        let title = options.parse("title", |text| match text.contains(text::is_obeyed) || text.is_empty() {
             true => Err("a title is one line of text"),
             false => Ok(text.to_owned()),
         })?;
         let tags = options.take_all("tag");
         match tags.iter().find(|tag| !is_label(tag)) {
-            Some(tag) => Err(format!("option tag={tag:?}: write letters, digits, '_', '-' and '.'")),
+            Some(_) => Err("option tag: write letters, digits, '_', '-' and '.'".to_owned()),
             None => Ok(Common { timeout, tags, title, expect }),
         }
     }
@@ -212,12 +224,17 @@ fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// A name as it may be shown, with its options: `***` replaces each secret, and whatever may be one.
-pub(crate) fn without_secrets(name: &str) -> String {
+/// A name as it may be shown, with its options: `***` replaces each secret, and what cannot be understood.
+#[doc(hidden)]
+pub fn without_secrets(name: &str) -> String {
     match Spec::parse(name) {
-        Ok(None) => name.to_owned(),
-        Err(_) => {
-            format!("{}***", name.split_inclusive("//").next().filter(|start| start.ends_with("//")).unwrap_or(""))
+        Ok(None) if Path::new(name).exists() => name.to_owned(),
+        Ok(None) => secrets::quotable(name).to_owned(),
+        Err(_) => "***".to_owned(),
+        Ok(Some(spec)) if spec.clone().build(&mut Secrets::default()).is_err() => {
+            let label = spec.label.as_ref().map(|label| format!("{label}=")).unwrap_or_default();
+            let options = if spec.options.names().next().is_some() { "#***" } else { "" };
+            format!("{label}{}{options}", spec.quotable())
         }
         Ok(Some(spec)) => {
             let secrets = spec.secrets();
@@ -236,7 +253,7 @@ mod tests {
     use super::*;
 
     fn build(name: &str) -> Result<Check, String> {
-        Spec::split(name).expect("it has a scheme").build().map(|(check, _)| check)
+        Spec::split(name).expect("it has a scheme").build(&mut Secrets::default()).map(|(check, _)| check)
     }
 
     #[test]
@@ -297,7 +314,7 @@ mod tests {
         for name in ["tcp://user:hunter2@db:5432", "tcp://user:hunter2@db"] {
             let spec = Spec::split(name).expect("it has a scheme");
             assert!(!spec.shown().contains("hun"), "{}", spec.shown());
-            match spec.build() {
+            match spec.build(&mut Secrets::default()) {
                 Ok((check, _)) => assert!(!format!("{} {}", check.id, check.title).contains("hunter2")),
                 Err(error) => assert!(!error.contains("hunter2"), "{error}"),
             }
@@ -308,11 +325,20 @@ mod tests {
     fn print_config_shows_no_encoded_and_no_ambiguous_secret() {
         for (name, shown) in [
             ("http://shop/#header=Authorization:%20Bearer%20s3cr%2Fet%3D", "http://shop/#header=Authorization: ***"),
-            ("https://shop/#header=X-Api-Key:%20abc%2Bdef&tag=a%20b", "https://shop/#header=X-Api-Key: ***&tag=a%20b"),
+            (
+                "https://shop/#header=X-Api-Key:%20abc%2Bdef&title=a%20b",
+                "https://shop/#header=X-Api-Key: ***&title=a%20b",
+            ),
             ("exec:/bin/sh#env=PASSWORD=hunter%202&args=-c", "exec:/bin/sh#env=PASSWORD=***&args=-c"),
             ("http://user:p%40ss@shop/?token=a%20b12&x=%20#slow=1s", "http://***@shop/?token=***&x=%20#slow=1s"),
-            ("http://user:pa/ss@shop", "http://***"),
-            ("db=http://user:12#34@shop", "db=http://***"),
+            ("http://user:pa/ss@shop", "***"),
+            ("db=http://user:12#34@shop", "***"),
+            (" http://user:hunter2@shop/", "…"),
+            ("//user:hunter2@shop/", "…"),
+            ("http:/user:hunter2@shop/", "http:…"),
+            ("db=htp://user:hunter2@shop/", "db=htp:…"),
+            ("http://shop/#haeder=X-Token:%20hunter2", "http://shop/#***"),
+            ("http://shop:80/a-b#status=hunter2", "http://shop:80/a-b#***"),
             ("tcp://db:5432#send=%D2%04", "tcp://db:5432#send=%D2%04"),
             ("shop.db", "shop.db"),
         ] {
@@ -335,12 +361,12 @@ mod tests {
         for (name, expected) in [
             ("tpc://db:5432", "there is no kind of check \"tpc\" (known: tcp"),
             ("tcp://db:5432#tiemout=2s", "the kind \"tcp\" has no option \"tiemout\" (known: "),
-            ("tcp://db:5432#timeout=2parsec", "option timeout=\"2parsec\": write a time as 30, 30s, 500ms or 2m"),
-            ("tcp://db:5432#timeout=0", "option timeout=\"0\": it has to be longer than 0"),
-            ("tcp://db:5432#expect=luck", "option expect=\"luck\": write success or failure"),
+            ("tcp://db:5432#timeout=2parsec", "option timeout: write a time as 30, 30s, 500ms or 2m"),
+            ("tcp://db:5432#timeout=0", "option timeout: it has to be longer than 0"),
+            ("tcp://db:5432#expect=luck", "option expect: write success or failure"),
             ("tcp://db:5432#timeout=1&timeout=2", "option \"timeout\" is given 2 times: give it once"),
-            ("tcp://db:5432#tag=a b", "option tag=\"a b\": write letters, digits, '_', '-' and '.'"),
-            ("tcp://db", "\"db\" is no"),
+            ("tcp://db:5432#tag=a b", "option tag: write letters, digits, '_', '-' and '.'"),
+            ("tcp://db", "the target is not HOST:PORT, as in tcp://db:5432"),
         ] {
             let error = build(name).expect_err(name);
             assert!(error.starts_with(expected), "{name}: {error}");

@@ -47,14 +47,14 @@ impl FromStr for Address {
 }
 
 fn parse_tcp(text: &str) -> Result<Address, String> {
-    let wanted = || format!("{text:?} is not an address: write HOST:PORT, [V6]:PORT, unix:PATH, unix:@NAME or fd://N");
+    let wanted = || "this is not an address: write HOST:PORT, [V6]:PORT, unix:PATH, unix:@NAME or fd://N".to_owned();
     if text.is_empty() || text.contains("://") {
         return Err(wanted());
     }
     let (host, port) = split(text).map_err(|malformed| match malformed {
         Malformed::Form => wanted(),
-        Malformed::Unbracketed => format!("{text:?} is ambiguous: put an IPv6 address in brackets, as in [::1]:1515"),
-        Malformed::Port(port) => format!("{port:?} is not a port: give a number from 0 to 65535"),
+        Malformed::Unbracketed => "it is ambiguous: put an IPv6 address in brackets, as in [::1]:1515".to_owned(),
+        Malformed::Port(_) => "the port is not a number from 0 to 65535".to_owned(),
     })?;
     // An empty host, as in ":8000", means every address, as with gunicorn.
     let host = if host.is_empty() { "0.0.0.0" } else { host };
@@ -68,14 +68,13 @@ fn parse_tcp(text: &str) -> Result<Address, String> {
 /// One line. A placeholder that circus did not fill, the most common slip, gets its own message.
 pub(crate) fn parse_fd(text: &str) -> Result<i32, String> {
     if text.contains("$(") || text.contains("circus.sockets") {
-        return Err(format!(
-            "{text:?} is a placeholder that circus did not fill: \
+        return Err("this is a placeholder that circus did not fill: \
              check that a [socket:NAME] section has exactly that name and that the watcher has use_sockets = True"
-        ));
+            .to_owned());
     }
     match text.parse() {
         Ok(fd) if fd >= 0 => Ok(fd),
-        _ => Err(format!("{text:?} is not a file descriptor: give the number of an open listening socket, as in 3")),
+        _ => Err("this is not a file descriptor: give the number of an open listening socket, as in 3".to_owned()),
     }
 }
 
@@ -123,8 +122,8 @@ mod tests {
         for (text, hint) in [
             ("", "HOST:PORT"),
             ("::1", "in brackets"),
-            ("host:http", "is not a port"),
-            ("host:65536", "is not a port"),
+            ("host:http", "the port is not a number"),
+            ("host:65536", "the port is not a number"),
             ("[::1", "HOST:PORT"),
             ("[::1]80", "HOST:PORT"),
             ("http://x:80", "HOST:PORT"),

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::error::Error;
-use crate::os::identity::{Identity, effective_group, effective_user, find_group, find_user};
+use crate::os::identity::{Identity, effective_group, effective_user, find_group, find_user, looked_up};
 
 /// Looks up the user and the group.
 ///
@@ -31,9 +31,5 @@ pub(crate) fn identity(user: Option<&str>, group: Option<&str>) -> Result<Identi
 }
 
 fn found<T>(flag: &str, name: &str, database: &str, found: io::Result<Option<T>>) -> Result<T, Error> {
-    found
-        .map_err(|error| Error::Usage(format!("--{flag} names {name:?}, which cannot be looked up: {error}")))?
-        .ok_or_else(|| {
-            Error::Usage(format!("--{flag} names {name:?}, but there is no such {flag}: see `getent {database}`"))
-        })
+    looked_up(found, flag, database).map_err(|why| Error::Usage(format!("--{flag} names {name:?}, but {why}")))
 }

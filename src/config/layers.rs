@@ -5,18 +5,21 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, FromArgMatches};
 use serde::Deserialize;
 
 use super::settings::Settings;
 use super::values::env_file;
+use crate::checks::support::ownership::{self, Distrust};
+use crate::checks::support::secrets::quotable;
 use crate::collect::without_secrets;
 use crate::error::Error;
 use crate::functions::app::App;
-use crate::os::filesystem::read_file;
 
 const PREFIX: &str = "HOSPITAL_";
 
@@ -53,8 +56,10 @@ pub(crate) struct Configuration {
     pub(crate) origin: &'static str,
     /// Variables that the workers get in addition to the environment.
     pub(crate) environment: Vec<(String, String)>,
-    /// A sentence for each variable that looks like a setting and is not one.
+    /// A sentence for each variable that is not obeyed, as it is another program's.
     pub(crate) unheeded: Vec<String>,
+    /// A sentence for each variable that looks like a setting and is not one.
+    pub(crate) unknown: Vec<String>,
     pub(crate) app: App,
 }
 
@@ -68,6 +73,7 @@ pub(crate) struct Resolved<'a> {
     origin: &'static str,
     environment: Vec<(String, String)>,
     unheeded: Vec<String>,
+    unknown: Vec<String>,
     app: App,
 }
 
@@ -85,6 +91,7 @@ struct Layer {
     healthchecks: Option<String>,
     flags: BTreeMap<String, Flag>,
     unheeded: Vec<String>,
+    unknown: Vec<String>,
 }
 
 struct Flag {
@@ -148,11 +155,12 @@ impl Given {
         let flags = Layer::read("--env", &from_flags, command, subcommand)?;
 
         let mut healthchecks = None;
-        let mut unheeded = Vec::new();
+        let (mut unheeded, mut unknown) = (Vec::new(), Vec::new());
         let mut chosen = BTreeMap::new();
         for layer in [program, environment, file, flags] {
             healthchecks = layer.healthchecks.or(healthchecks);
             unheeded.extend(layer.unheeded);
+            unknown.extend(layer.unknown);
             chosen.extend(layer.flags);
         }
         chosen.retain(|id, _| matches.value_source(id) != Some(ValueSource::CommandLine));
@@ -173,6 +181,7 @@ impl Given {
             origin,
             environment,
             unheeded,
+            unknown,
             app: self.app.clone(),
         })
     }
@@ -184,12 +193,15 @@ impl Given {
         let optional = given.to_str().and_then(|text| text.strip_prefix('-')).map(Path::new);
         // --chdir may have taken effect since: the path is relative to the directory at the start.
         let path = self.directory.join(optional.unwrap_or(given));
-        match read_file(&path) {
-            Err(error) if optional.is_some() && error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(Error::Usage(format!("--env-file {} cannot be read: {error}", path.display()))),
-            Ok(text) => {
-                env_file(&text).map_err(|error| Error::Usage(format!("--env-file {}: {error}", path.display())))
+        let name = format!("--env-file {}", path.display());
+        match ownership::read(&path) {
+            Err(Distrust::Unseen(error)) if optional.is_some() && error.kind() == io::ErrorKind::NotFound => {
+                Ok(Vec::new())
             }
+            Err(distrust) => {
+                Err(distrust.error(&name, |error| Error::Usage(format!("{name} cannot be read: {error}"))))
+            }
+            Ok(text) => env_file(&text).map_err(|error| Error::Usage(format!("{name}: {error}"))),
         }
     }
 
@@ -203,9 +215,9 @@ impl Given {
 }
 
 impl Configuration {
-    /// Logs the variables that look like settings but are none.
+    /// Logs the variables that look like settings and are not.
     pub(crate) fn warn_of_unheeded(&self) {
-        for sentence in &self.unheeded {
+        for sentence in self.unheeded.iter().chain(&self.unknown) {
             tracing::warn!("{sentence}: see `hospital serve --print-config`");
         }
     }
@@ -221,6 +233,7 @@ impl Resolved<'_> {
             origin: self.origin,
             environment: self.environment,
             unheeded: self.unheeded,
+            unknown: self.unknown,
             app: self.app,
         })
     }
@@ -270,6 +283,7 @@ impl Layer {
             healthchecks: conventions.healthchecks,
             flags: BTreeMap::new(),
             unheeded: unheeded.into_iter().collect(),
+            unknown: Vec::new(),
         };
         let conventional =
             [("WEB_CONCURRENCY", "workers", conventions.web_concurrency), ("PORT", "port", conventions.port)];
@@ -286,7 +300,7 @@ impl Layer {
             if settable(command, subcommand).any(|arg| arg.get_id() == key.as_str()) {
                 layer.set(command, subcommand, &key, variable, value)?;
             } else {
-                layer.unheeded.push(format!("{variable} is not a setting"));
+                layer.unknown.push(unknown(command, subcommand, &key, &variable));
             }
         }
         Ok(layer)
@@ -304,11 +318,24 @@ impl Layer {
         let argument = as_argument(command, subcommand, id, &value);
         if let Err(error) = parse(command, subcommand, vec!["hospital".into(), subcommand.into(), argument]) {
             let cause = std::error::Error::source(&error).map_or_else(|| one_line(&error), ToString::to_string);
-            return Err(Error::Usage(format!("{variable}={value:?}: {cause}")));
+            return Err(Error::Usage(format!("{variable}: {cause}")));
         }
         self.flags.insert(id.to_owned(), Flag { variable, value, place: self.place });
         Ok(())
     }
+}
+
+/// A sentence about a variable that is not a setting, with the setting that may be meant.
+fn unknown(command: &Command, subcommand: &str, key: &str, variable: &str) -> String {
+    let argv = vec!["hospital".into(), subcommand.into(), format!("--{}=", key.replace('_', "-")).into()];
+    let error = parse(command, subcommand, argv).err();
+    let meant = match error.as_ref().and_then(|error| error.get(ContextKind::SuggestedArg)) {
+        Some(ContextValue::String(flag)) => {
+            format!(" ({PREFIX}{} is)", flag.trim_start_matches('-').replace('-', "_").to_uppercase())
+        }
+        Some(_) | None => String::new(),
+    };
+    format!("{variable} is not a setting{meant}")
 }
 
 /// Whether this is a variable that Kubernetes sets for each Service in the namespace: ours is named "hospital".
@@ -368,9 +395,25 @@ fn program(called: Option<&OsString>) -> PathBuf {
     places.find(|place| place.canonicalize().is_ok_and(|place| place == running)).unwrap_or(running)
 }
 
-/// The error without the usage and the hints that clap appends.
+/// The error without the usage and the hints that clap appends, and without the text that could not be understood,
+/// which may be a secret in a wrong place.
 pub(crate) fn one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
+    let mut text = error.to_string();
+    for (kind, value) in error.context() {
+        match (kind, value) {
+            (ContextKind::InvalidValue, ContextValue::String(value)) => {
+                text = text.replacen(&format!(" '{value}'"), "", 1)
+            }
+            (ContextKind::InvalidArg | ContextKind::InvalidSubcommand, ContextValue::String(given)) => {
+                let (key, _) = given.split_once('=').unwrap_or((given, ""));
+                // As flags are named: `--env <NAME=VALUE>`.
+                if !key.contains('<') {
+                    text = text.replace(given.as_str(), quotable(key));
+                }
+            }
+            _ => {}
+        }
+    }
     let lines =
         text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");

@@ -4,13 +4,15 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args};
 use hospital_http::MOST_FIELDS;
 
 use super::address::{self, Address, DEFAULT_PORT};
 use super::values::{AccessFormat, Details, LogFormat, LogLevel, mask, prefix, variable};
 use crate::model::duration;
 use crate::os::filesystem::absolute;
+use crate::round::MOST_AT_ONCE;
 
 /// Everything that can be set, validated. `docs/SETTINGS.md` is compared with it by a test.
 #[derive(Clone, Debug, Args)]
@@ -48,6 +50,9 @@ pub(crate) struct Sockets {
     /// How many connections the kernel may queue
     #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) backlog: i32,
+    /// Expect each connection to begin with the PROXY protocol, version 1 or 2, as proxies send it: on or off
+    #[arg(long, value_name = "SWITCH", default_value = "off", action = ArgAction::Set, value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub(crate) proxy_protocol: bool,
 }
 
 /// How many workers there are, and for how long.
@@ -60,6 +65,9 @@ pub(crate) struct Workers {
     /// The most connections that one worker keeps open
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) worker_connections: u32,
+    /// The most checks that one worker runs at once; the time of each begins when it starts
+    #[arg(short, long, value_name = "N", default_value_t = MOST_AT_ONCE as u16, value_parser = clap::value_parser!(u16).range(1..=MOST_AT_ONCE as i64))]
+    pub(crate) jobs: u16,
     /// Replace a worker after this many requests; 0: never
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) max_requests: u64,
@@ -159,7 +167,7 @@ pub(crate) struct Answers {
     /// Who may see what the checks are called and why they fail
     #[arg(long, value_name = "WHO", default_value = "always")]
     pub(crate) details: Details,
-    /// The file with the bearer token that --details token asks for
+    /// The file with the token that --details token asks for
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// While this file exists, /readyz fails with its first line as the reason

@@ -5,13 +5,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::checks::support::ownership;
 use crate::collect::Sources;
 use crate::config::identity::identity;
 use crate::config::{Configuration, Details, Settings};
 use crate::endpoint::Disclosure;
 use crate::error::Error;
-use crate::os::filesystem::{enter, open_directory, read_file};
+use crate::os::filesystem::{enter, open_directory};
 use crate::os::identity::Identity;
+use crate::round;
 
 /// A configuration that was checked for everything that can be wrong with it, before it is used.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub(crate) struct GenerationConfig {
     pub(crate) sources: Sources,
     pub(crate) identity: Identity,
     pub(crate) disclosure: Disclosure,
+    /// How many checks a worker runs at once.
+    pub(crate) jobs: usize,
     directory: Directory,
 }
 
@@ -62,14 +66,18 @@ impl GenerationConfig {
         // With the rights of those who will run them and read them again: what only root can read would be good here
         // and an error there.
         let sources = identity
-            .act(|| Sources::read_with(own, configuration.names.clone(), configuration.origin))
+            .act(|| {
+                settings.answers.maintenance_file.as_deref().map_or(Ok(()), verify_maintenance_file)?;
+                Sources::read_with(own, configuration.names.clone(), configuration.origin)
+            })
             .map_err(|error| Error::Boot(format!("{flags}: {error}")))?
             .map_err(|error| match error {
                 Error::Usage(text) if !flags.is_empty() => Error::Usage(format!("{text} (read as {flags})")),
                 error => error,
             })?;
         let disclosure = disclosure(settings)?;
-        Ok(GenerationConfig { configuration, sources, identity, disclosure, directory })
+        let jobs = round::affordable(settings.fleet.jobs.into(), settings.fleet.workers.into());
+        Ok(GenerationConfig { configuration, sources, identity, disclosure, jobs, directory })
     }
 
     /// Goes where the paths of this generation begin: a later one may have taken the process elsewhere.
@@ -80,6 +88,10 @@ impl GenerationConfig {
     /// Logs what is good and yet looks like a mistake.
     pub(crate) fn warn(&self) {
         self.configuration.warn_of_unheeded();
+        if self.jobs < usize::from(self.configuration.settings.fleet.jobs) {
+            let jobs = self.jobs;
+            tracing::warn!("a worker runs at most {jobs} checks at once: pids.max of the control group allows no more");
+        }
         for note in self.sources.notes() {
             tracing::warn!("{note}");
         }
@@ -112,9 +124,19 @@ fn disclosure(settings: &Settings) -> Result<Disclosure, Error> {
     }
 }
 
+/// Only who may take the service out of use may be able to create the file that does so.
+fn verify_maintenance_file(path: &Path) -> Result<(), Error> {
+    let name = format!("--maintenance-file {}", path.display());
+    ownership::verify_creation(path).map_err(|distrust| {
+        distrust.error(&name, |error| Error::Usage(format!("{name} cannot be looked for: {error}")))
+    })
+}
+
 fn token(path: &Path) -> Result<String, Error> {
-    let refuse = |why: &str| Error::Usage(format!("--token-file {}: {why}", path.display()));
-    let text = read_file(path).map_err(|error| refuse(&format!("it cannot be read: {error}")))?;
+    let name = format!("--token-file {}", path.display());
+    let refuse = |why: &str| Error::Usage(format!("{name}: {why}"));
+    let text = ownership::read(path)
+        .map_err(|distrust| distrust.error(&name, |error| refuse(&format!("it cannot be read: {error}"))))?;
     match text.trim() {
         "" => Err(refuse("it is empty: write the token into it")),
         token => Ok(token.to_owned()),

@@ -1,5 +1,7 @@
 //! Who may know what a check is called and why it fails.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use subtle::ConstantTimeEq;
 
 /// Who may see more than statuses and counts.
@@ -9,8 +11,19 @@ pub enum Disclosure {
     Always,
     /// Nobody; the reasons are in the log.
     Never,
-    /// Whoever sends `Authorization: Bearer` with this token.
+    /// Whoever sends this token, as `Authorization: Bearer`, or as the password of `Authorization: Basic`, as browsers do.
     Token(String),
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Visitor {
+    /// May see everything.
+    Trusted,
+    /// May see statuses and counts.
+    Stranger,
+    /// Has sent a wrong token, and must learn that.
+    Mistaken,
 }
 
 impl Disclosure {
@@ -19,15 +32,16 @@ impl Disclosure {
         matches!(self, Disclosure::Token(_))
     }
 
-    /// Whether a request with that Authorization field may see everything.
-    pub(crate) fn allows(&self, authorization: Option<&str>) -> bool {
-        match self {
-            Disclosure::Always => true,
-            Disclosure::Never => false,
-            Disclosure::Token(token) => authorization.and_then(bearer).is_some_and(|given| {
+    /// Who sends a request with that Authorization field.
+    pub(crate) fn visitor(&self, authorization: Option<&str>) -> Visitor {
+        match (self, authorization) {
+            (Disclosure::Always, _) => Visitor::Trusted,
+            (Disclosure::Never, _) | (Disclosure::Token(_), None) => Visitor::Stranger,
+            (Disclosure::Token(token), Some(field)) => match given(field) {
                 // In constant time, which does not tell how much of the token is right.
-                bool::from(given.as_bytes().ct_eq(token.as_bytes()))
-            }),
+                Some(given) if given.ct_eq(token.as_bytes()).into() => Visitor::Trusted,
+                Some(_) | None => Visitor::Mistaken,
+            },
         }
     }
 }
@@ -43,10 +57,16 @@ impl std::fmt::Debug for Disclosure {
     }
 }
 
-/// The token of an Authorization field (RFC 6750, 2.1).
-fn bearer(field: &str) -> Option<&str> {
-    let (scheme, token) = field.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+/// The token of an Authorization field (RFC 6750, 2.1), or its password (RFC 7617, 2).
+fn given(field: &str) -> Option<Vec<u8>> {
+    let (scheme, rest) = field.split_once(' ')?;
+    let rest = rest.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(rest.into());
+    }
+    let pair = BASE64_STANDARD.decode(rest).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let colon = pair.iter().position(|&byte| byte == b':')?;
+    Some(pair[colon + 1..].to_vec())
 }
 
 #[cfg(test)]
@@ -56,17 +76,21 @@ mod tests {
     #[test]
     fn only_the_whole_token_opens() {
         let disclosure = Disclosure::Token("s3cret".to_owned());
-        for (field, open) in [
-            (Some("Bearer s3cret"), true),
-            (Some("bearer  s3cret "), true),
-            (Some("Bearer s3cre"), false),
-            (Some("Bearer s3cretx"), false),
-            (Some("Bearer "), false),
-            (Some("Basic s3cret"), false),
-            (Some("s3cret"), false),
-            (None, false),
+        for (field, visitor) in [
+            (Some("Bearer s3cret"), Visitor::Trusted),
+            (Some("bearer  s3cret "), Visitor::Trusted),
+            (Some("Basic YW55OnMzY3JldA=="), Visitor::Trusted),
+            (Some("basic OnMzY3JldA=="), Visitor::Trusted),
+            (Some("Basic YW55OnMzY3JldHg="), Visitor::Mistaken),
+            (Some("Basic czNjcmV0"), Visitor::Mistaken),
+            (Some("Bearer s3cre"), Visitor::Mistaken),
+            (Some("Bearer s3cretx"), Visitor::Mistaken),
+            (Some("Bearer "), Visitor::Mistaken),
+            (Some("Basic s3cret"), Visitor::Mistaken),
+            (Some("s3cret"), Visitor::Mistaken),
+            (None, Visitor::Stranger),
         ] {
-            assert_eq!(disclosure.allows(field), open, "{field:?}");
+            assert_eq!(disclosure.visitor(field), visitor, "{field:?}");
         }
         assert!(!format!("{disclosure:?}").contains("s3cret"));
     }

@@ -18,22 +18,20 @@ mod scraper;
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use disclosure::Disclosure;
+use disclosure::Visitor;
 pub use hospital_http::{Method, Request};
 pub use observer::{LastRun, Observer, Unobserved};
 pub(crate) use observer::{log_change, log_maintenance};
 pub use reply::Reply;
 
-use crate::collect::Sources;
+use crate::collect::FileState;
 use crate::model::report::Report;
 use crate::model::suite::Suite;
-use crate::os::filesystem::read_file;
 use crate::render::exposition::Syntax;
 use crate::render::{self, FORMATS, Format};
 use counters::RouteLabel;
@@ -42,6 +40,9 @@ use route::{Query, Route};
 
 /// The tag of the checks that decide on readiness.
 const READINESS: &str = "readiness";
+
+/// How often a wrong token is logged at most.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How an endpoint answers.
 #[derive(Clone, Debug)]
@@ -52,8 +53,6 @@ pub struct EndpointSettings {
     pub disclosure: Disclosure,
     /// The status code of a report that does not pass.
     pub fail_status: u16,
-    /// While this file exists, /readyz fails with its first line as the reason.
-    pub maintenance_file: Option<PathBuf>,
     /// How old a report may become that answers further requests.
     pub lifetime: Duration,
     /// The number of the configuration, for `?verbose`.
@@ -67,7 +66,6 @@ impl Default for EndpointSettings {
             prefix: String::new(),
             disclosure: Disclosure::Always,
             fail_status: 500,
-            maintenance_file: None,
             lifetime: Duration::ZERO,
             generation: 1,
         }
@@ -164,25 +162,38 @@ impl CheckRequest {
 
 /// Answers requests.
 pub struct Endpoint {
-    sources: Sources,
-    /// Whether the files of checks were looked at since [`Endpoint::expect_changes`].
-    has_looked: bool,
+    files: Arc<FileState>,
     settings: EndpointSettings,
     observer: Box<dyn Observer + Send>,
     /// The last one, whose memory is used again.
     reply: Reply,
+    /// When a wrong token was logged last.
+    complained: Option<Instant>,
 }
 
 impl Endpoint {
-    /// An endpoint for these checks.
-    pub fn new(sources: Sources, settings: EndpointSettings, observer: impl Observer + Send + 'static) -> Endpoint {
-        Endpoint { sources, has_looked: false, settings, observer: Box::new(observer), reply: Reply::default() }
+    /// An endpoint for the checks of these files.
+    pub fn new(
+        files: Arc<FileState>,
+        settings: EndpointSettings,
+        observer: impl Observer + Send + 'static,
+    ) -> Endpoint {
+        let (observer, reply) = (Box::new(observer), Reply::default());
+        Endpoint { files, settings, observer, reply, complained: None }
     }
 
-    /// The files of checks are looked at again before the next request for checks. Requests that arrive together may
-    /// share one look at them; call this before all others.
-    pub fn expect_changes(&mut self) {
-        self.has_looked = false;
+    /// Whether a request must wait until the files of checks were looked at: /livez waits for nothing.
+    pub fn depends_on_files(&self, request: &Request<'_>) -> bool {
+        match route::route(request.method, request.target, &self.settings.prefix) {
+            Route::Checks(..) | Route::Metrics(_) => true,
+            Route::Ready(..) => !self.observer.is_leaving(),
+            Route::Live(_) | Route::Elsewhere | Route::NotAllowed | Route::Malformed => false,
+        }
+    }
+
+    /// Takes in the files as they were when they were last looked at.
+    pub fn see(&mut self, files: Arc<FileState>) {
+        self.files = files;
     }
 
     /// The reply to a request, or the checks to run for it.
@@ -194,8 +205,7 @@ impl Endpoint {
             Break(AtOnce::Text(status, text)) => self.reply.text(label, status, &text),
             Break(AtOnce::Error(status, message)) => self.reply.error(label, status, &message),
             Break(AtOnce::Metrics(syntax, disclosed)) => {
-                self.look();
-                let figures = metrics::figures(self.sources.suite(), disclosed, &*self.observer);
+                let figures = metrics::figures(&self.files.suite, disclosed, &*self.observer);
                 self.reply.metrics(&figures, syntax, self.settings.disclosure.is_personal());
             }
         }
@@ -203,13 +213,9 @@ impl Endpoint {
     }
 
     /// Whether the same request would be for the same again.
-    pub fn is_current(&mut self, request: &CheckRequest) -> bool {
+    pub fn is_current(&self, request: &CheckRequest) -> bool {
         // Whether the service is ready depends on more than its checks.
-        let is_for_checks = !matches!(request.presentation.dialect, Dialect::Ready);
-        is_for_checks && {
-            self.look();
-            request.whole.is(self.sources.suite())
-        }
+        !matches!(request.presentation.dialect, Dialect::Ready) && request.whole.is(&self.files.suite)
     }
 
     /// The reply to a request for which this was found.
@@ -231,14 +237,14 @@ impl Endpoint {
 
     /// The suite as of the last request for checks.
     pub(crate) fn suite(&self) -> &Suite {
-        self.sources.suite()
+        &self.files.suite
     }
 
     /// The whole suite. `None` while its files have changed so recently that they may change again and look the same.
     pub(crate) fn whole(&self) -> Option<Whole> {
         let mut hasher = DefaultHasher::new();
-        (self.settings.generation, self.sources.edition()?).hash(&mut hasher);
-        Some(Whole { suite: self.sources.suite().clone(), edition: hasher.finish() })
+        (self.settings.generation, self.files.edition?).hash(&mut hasher);
+        Some(Whole { suite: self.files.suite.clone(), edition: hasher.finish() })
     }
 
     fn counted(&self) -> &Reply {
@@ -247,8 +253,11 @@ impl Endpoint {
     }
 
     fn decide(&mut self, route: Route<'_>, request: &Request<'_>) -> ControlFlow<AtOnce, CheckRequest> {
-        let disclosed = self.settings.disclosure.allows(request.authorization);
-        let limit = request.scrape_timeout.and_then(scraper::limit);
+        let visitor = self.settings.disclosure.visitor(request.authorization);
+        let disclosed = visitor == Visitor::Trusted;
+        if let Route::Checks(_, query) | Route::Ready(_, query) | Route::Metrics(query) = &route {
+            self.admit(visitor, query)?;
+        }
         let (part, presentation) = match route {
             Route::Checks(path, query) => {
                 let format = format(&query, request.accept)?;
@@ -283,7 +292,26 @@ impl Endpoint {
             }
             Route::Malformed => return Break(AtOnce::Error(400, "the request target cannot be read".to_owned())),
         };
-        Continue(CheckRequest { part, whole: self.sources.suite().clone(), presentation, limit })
+        Continue(CheckRequest { part, whole: self.files.suite.clone(), presentation, limit: limit(request) })
+    }
+
+    /// Refuses whoever thinks to be trusted and is not: with the answer for strangers, nobody would notice.
+    fn admit(&mut self, visitor: Visitor, query: &Query) -> ControlFlow<AtOnce> {
+        let why = match visitor {
+            Visitor::Mistaken => {
+                let now = Instant::now();
+                if self.complained.is_none_or(|last| now - last >= COMPLAINT_INTERVAL) {
+                    self.complained = Some(now);
+                    tracing::warn!("a client with a wrong token got 401; more of them are not logged for a minute");
+                }
+                "the token is wrong"
+            }
+            Visitor::Stranger if query.signin && self.settings.disclosure.is_personal() => {
+                "sign in with the token as the password, and any name"
+            }
+            Visitor::Stranger | Visitor::Trusted => return Continue(()),
+        };
+        Break(AtOnce::Error(401, why.to_owned()))
     }
 
     /// The reason why the service takes no requests at the moment, if there is one.
@@ -291,17 +319,17 @@ impl Endpoint {
         if self.observer.is_leaving() {
             return Some("draining".to_owned());
         }
-        let reason = self.settings.maintenance_file.as_deref().and_then(maintained);
-        self.observer.saw_maintenance(reason.as_deref());
-        reason
+        let reason = self.files.maintenance.as_deref();
+        self.observer.saw_maintenance(reason);
+        reason.map(str::to_owned)
     }
 
     /// The checks that a path and a query select. Selecting none is a 404: a typing error must not look like a passing
     /// report.
-    fn part(&mut self, path: &str, query: &Query, disclosed: bool) -> ControlFlow<AtOnce, Suite> {
+    fn part(&self, path: &str, query: &Query, disclosed: bool) -> ControlFlow<AtOnce, Suite> {
         let part = self.at(path);
         if part.checks().is_empty() && !path.is_empty() {
-            let known = if disclosed { format!(" (known: {})", self.sources.suite().known()) } else { String::new() };
+            let known = if disclosed { format!(" (known: {})", self.files.suite.known()) } else { String::new() };
             return Break(AtOnce::Error(404, format!("no check is collected at {path:?}{known}")));
         }
         let selected = part.select(&query.tags, &query.excluded);
@@ -311,35 +339,18 @@ impl Endpoint {
         Continue(selected)
     }
 
-    /// The checks at or under a path; all of them if it is empty.
-    fn at(&mut self, path: &str) -> Suite {
-        self.look();
-        let suite = self.sources.suite();
-        if path.is_empty() { suite.clone() } else { suite.at(path) }
-    }
-
-    /// Reads the files of checks again if they have changed. Only requests that are about checks do so: /livez must wait
-    /// for nothing.
-    fn look(&mut self) {
-        if !std::mem::replace(&mut self.has_looked, true) && self.sources.changed() {
-            // What is read again only because it was so new at the start has not changed.
-            if self.sources.differs() {
-                tracing::info!("the files of healthchecks have changed: reading them again");
-            }
-            self.sources.refresh();
-        }
+    /// The checks at or under a path; all of them if it is empty. A slash at its end may be part of an id, as in `disk:/`.
+    fn at(&self, path: &str) -> Suite {
+        let suite = &self.files.suite;
+        let at = |path: &str| if path.is_empty() { suite.clone() } else { suite.at(path) };
+        let (part, shorter) = (at(path), path.strip_suffix('/'));
+        shorter.filter(|_| part.checks().is_empty()).map_or(part, at)
     }
 }
 
-/// The content of the `--maintenance-file`, if it exists.
-fn maintained(file: &Path) -> Option<String> {
-    let text = match read_file(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        // It exists, readable or not.
-        read => read.unwrap_or_default(),
-    };
-    let reason = text.lines().next().unwrap_or_default().trim();
-    Some(if reason.is_empty() { "maintenance".to_owned() } else { reason.to_owned() })
+/// How long the client of a request waits, if that is known.
+pub(crate) fn limit(request: &Request<'_>) -> Option<Duration> {
+    request.scrape_timeout.and_then(scraper::limit)
 }
 
 /// The format that the query names, else the one that Accept asks for.

@@ -4,64 +4,66 @@
 struct Range<'a> {
     kind: &'a str,
     subtype: &'a str,
-    /// Parameters other than `q`, such as `version=0.0.4`. Two are ignored: `charset`, as we can satisfy all, and
-    /// `escaping` of metric names, as ours need none.
+    /// Parameters other than `q`, such as `version=0.0.4`, and than `charset`, as we can satisfy all.
     parameters: Vec<(&'a str, &'a str)>,
     quality: f32,
 }
 
-/// The best of the available formats by media type, the first of several that are equally good; `None` if none is
-/// acceptable. Without a field, any is.
+/// The best of the available formats by media type: of several that are equally good the one that is named most exactly,
+/// and the first of those; `None` if none is acceptable. Without a field, or with an empty one, any is.
 pub(crate) fn choose<'f, F>(
     accept: Option<&str>,
     formats: &'f [F],
     media_type: impl Fn(&F) -> &'static str,
 ) -> Option<&'f F> {
-    let Some(accept) = accept else { return formats.first() };
+    let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else { return formats.first() };
     let ranges: Vec<_> = accept.split(',').filter_map(Range::parse).collect();
-    let mut best: Option<(f32, &F)> = None;
+    let mut best = None;
     for format in formats {
-        let quality = quality(&ranges, media_type(format));
-        if quality > best.map_or(0.0, |(best, _)| best) {
-            best = Some((quality, format));
+        let Some(rank) = rank(&ranges, media_type(format)) else { continue };
+        if best.is_none_or(|(best, _)| rank > best) {
+            best = Some((rank, format));
         }
     }
     best.map(|(_, format)| format)
 }
 
-/// What the most specific range that fits says.
-fn quality(ranges: &[Range<'_>], media_type: &str) -> f32 {
-    let fitting = ranges.iter().filter_map(|range| Some((range.fits(media_type)?, range.quality)));
-    fitting.max_by_key(|(specificity, _)| *specificity).map_or(0.0, |(_, quality)| quality)
+/// The quality that the most specific range that fits gives it, and how specific that is; `None` if it is not acceptable.
+fn rank(ranges: &[Range<'_>], media_type: &str) -> Option<(f32, usize)> {
+    let fitting = ranges.iter().filter_map(|range| Some((range.quality, range.fits(media_type)?)));
+    fitting.max_by_key(|(_, specificity)| *specificity).filter(|(quality, _)| *quality > 0.0)
 }
 
 impl<'a> Range<'a> {
     fn parse(text: &'a str) -> Option<Range<'a>> {
         let (essence, rest) = split_parameters(text);
-        let (kind, subtype) = essence.split_once('/')?;
+        // Java's own client sends a bare star.
+        let (kind, subtype) = if essence == "*" { ("*", "*") } else { essence.split_once('/')? };
         let (mut quality, mut parameters) = (1.0, Vec::new());
         for (name, value) in rest {
             match name {
                 _ if name.eq_ignore_ascii_case("q") => {
                     quality = value.parse().ok().filter(|q| (0.0..=1.0).contains(q)).unwrap_or(0.0);
                 }
-                _ if ["charset", "escaping"].iter().any(|known| name.eq_ignore_ascii_case(known)) => {}
+                _ if name.eq_ignore_ascii_case("charset") => {}
                 _ => parameters.push((name, value)),
             }
         }
         Some(Range { kind, subtype, parameters, quality })
     }
 
-    /// How specific it is about this media type; `None` if it does not fit.
+    /// How specific it is about this media type; `None` if it does not fit. A parameter that the media type does not have,
+    /// such as `indent`, asks for nothing that we could get wrong.
     fn fits(&self, media_type: &str) -> Option<usize> {
         let (essence, parameters) = split_parameters(media_type);
         let (kind, subtype) = essence.split_once('/')?;
-        let has = |wanted: &(&str, &str)| parameters.clone().any(|(name, value)| name == wanted.0 && value == wanted.1);
+        let ours = |wanted: &str| parameters.clone().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        let both = || self.parameters.iter().filter_map(|&(name, value)| Some((value, ours(name)?.1)));
         match (self.kind, self.subtype) {
             ("*", "*") => Some(0),
             (k, "*") if k.eq_ignore_ascii_case(kind) => Some(1),
             (k, s) if k.eq_ignore_ascii_case(kind) && s.eq_ignore_ascii_case(subtype) => {
-                self.parameters.iter().all(has).then_some(2 + self.parameters.len())
+                both().all(|(wanted, ours)| wanted == ours).then(|| 2 + both().count())
             }
             _ => None,
         }
@@ -114,12 +116,28 @@ mod tests {
             ("image/png", None),
             ("application/json;q=0", None),
             ("application/json;q=2", None),
-            ("", None),
             ("nonsense", None),
+            ("text/plain;version=9", Some("text")),
+            ("text/html, */*", Some("html")),
         ] {
             assert_eq!(chosen(accept), name, "{accept}");
         }
         assert_eq!(chosen(None), Some("json"));
+    }
+
+    #[test]
+    fn who_asks_for_nothing_or_in_an_odd_way_is_not_refused() {
+        for (accept, name) in [
+            ("", "json"),
+            (" ", "json"),
+            ("*", "json"),
+            ("text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", "html"),
+            ("application/json;indent=2", "json"),
+            ("application/json;version=1;odata=verbose", "json"),
+            ("text/html;level=1, */*;q=0.1", "html"),
+        ] {
+            assert_eq!(chosen(accept), Some(name), "{accept}");
+        }
     }
 
     proptest! {

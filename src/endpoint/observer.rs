@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::counters::{Counters, RouteLabel};
 use crate::model::check::Status;
 use crate::model::perfdata::Perfdata;
-use crate::model::report::Outcome;
+use crate::model::report::{Outcome, Since};
 use crate::render::line::one_line;
 
 /// Counts the replies of an endpoint, and knows what those show beside reports. Unless implemented, nothing is counted,
@@ -23,7 +23,7 @@ pub trait Observer {
     }
 
     /// Since when the check with this id has had this status, if that is its last one.
-    fn since(&self, _id: &str, _status: Status) -> Option<SystemTime> {
+    fn since(&self, _id: &str, _status: Status) -> Option<Since> {
         None
     }
 
@@ -73,7 +73,7 @@ pub(crate) fn log_change(outcome: &Outcome, before: Option<Status>, request: Opt
 /// Logs that maintenance begins, for this reason, or ends.
 pub(crate) fn log_maintenance(reason: Option<&str>) {
     match reason {
-        Some(reason) => tracing::info!("maintenance begins, /readyz fails: {}", one_line(reason)),
+        Some(reason) => tracing::info!("maintenance begins, /readyz fails: {reason}"),
         None => tracing::info!("maintenance ends, /readyz is about the checks again"),
     }
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use crate::endpoint::route::Query;
 use crate::model::check::Status;
+use crate::model::report::Since;
 use crate::model::suite::Suite;
 use crate::render::html::View;
 
@@ -19,7 +20,7 @@ pub(super) struct Choice {
 impl Choice {
     /// What a query selects from these checks.
     pub(super) fn of(query: Query, checks: &Suite) -> Choice {
-        let Query { tags: chosen, excluded, verbose: _, format } = query;
+        let Query { tags: chosen, excluded, verbose: _, signin: _, format } = query;
         let excluded = excluded.into_iter().map(|name| ("exclude", name));
         let others = excluded.chain(format.map(|name| ("format", name))).collect();
         let tags = checks.checks().iter().flat_map(|check| &check.tags).cloned().collect();
@@ -29,9 +30,11 @@ impl Choice {
     pub(super) fn view<'a>(
         &'a self,
         at: SystemTime,
-        since: &'a dyn Fn(&str, Status) -> Option<SystemTime>,
+        since: &'a dyn Fn(&str, Status) -> Option<Since>,
         disclosed: bool,
+        can_sign_in: bool,
     ) -> View<'a> {
-        View { at: Some(at), since, tags: &self.tags, chosen: &self.chosen, others: &self.others, disclosed }
+        let Choice { tags, chosen, others } = self;
+        View { at: Some(at), since, tags, chosen, others, disclosed, can_sign_in }
     }
 }

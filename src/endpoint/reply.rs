@@ -50,8 +50,13 @@ impl Reply {
 
     pub(super) fn error(&mut self, label: RouteLabel, status: u16, message: &str) {
         self.begin(label, status, json::MEDIA_TYPE, "no-store".into());
-        if status == 405 {
-            self.fields.push(("Allow", route::ALLOW.into()));
+        match status {
+            // A browser asks its user for the one, and programs understand the other.
+            401 => self.fields.extend(
+                ["Basic", "Bearer"].map(|scheme| ("WWW-Authenticate", format!("{scheme} realm=\"hospital\"").into())),
+            ),
+            405 => self.fields.push(("Allow", route::ALLOW.into())),
+            _ => {}
         }
         self.fill(|body| json::error(status, message, body));
     }
@@ -103,7 +108,9 @@ impl Reply {
                 self.fields.extend(html::headers().map(|(name, value)| (name, value.into())));
                 let since = |id: &str, status: Status| observer.since(id, status);
                 let at = clock::before(clock::wall(), age.unwrap_or_default());
-                self.fill(|body| html::page(report, &choice.view(at, &since, presentation.disclosed), body));
+                let disclosed = presentation.disclosed;
+                let view = choice.view(at, &since, disclosed, is_personal && !disclosed);
+                self.fill(|body| html::page(report, &view, body));
             }
             Dialect::Ready => {
                 self.fill(|body| {

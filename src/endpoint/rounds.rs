@@ -27,6 +27,8 @@ pub(crate) struct Rounds {
     limit: Duration,
     /// The one that runs, or what is left of the last one.
     round: Round,
+    /// Whether that was not over as soon as it had begun.
+    lasted: bool,
     /// The number and the revision of its report, and the last number that was given.
     number: u64,
     revision: u64,
@@ -61,6 +63,7 @@ impl Rounds {
             runner,
             limit,
             round: Round::empty(Instant::now()),
+            lasted: false,
             number: 0,
             revision: 0,
             numbers: 0,
@@ -91,9 +94,9 @@ impl Rounds {
         !self.is_running() && !self.next.is_empty()
     }
 
-    /// Whether the next round may block.
-    pub(crate) fn next_can_block(&self) -> bool {
-        self.next.iter().flat_map(|waiter| waiter.request.suite().checks()).any(|check| check.blocking)
+    /// Whether the next round may take a while: it can block, or the last one was not over at once.
+    pub(crate) fn next_may_last(&self) -> bool {
+        self.lasted || self.next.iter().flat_map(|waiter| waiter.request.suite().checks()).any(|check| check.blocking)
     }
 
     /// Begins the next round, if it is due.
@@ -110,6 +113,7 @@ impl Rounds {
             _ => parts.rev().flat_map(Suite::checks).cloned().collect(),
         };
         self.runner.begin_in(&mut self.round, suite, self.limit, now);
+        self.lasted = !self.round.is_over();
         self.number = self.new_number();
     }
 

@@ -49,6 +49,8 @@ pub struct Query {
     pub excluded: Vec<String>,
     /// With all that is known about each check.
     pub verbose: bool,
+    /// Ask for the token where there is one.
+    pub signin: bool,
     /// In this format, whatever Accept says.
     pub format: Option<String>,
 }
@@ -72,12 +74,14 @@ pub fn route<'a>(method: Method, target: &'a str, prefix: &str) -> Route<'a> {
     let (Some(path), Some(query)) = (decoded(path), Query::parse(query)) else { return Route::Malformed };
     match below(path, prefix) {
         None => Route::Elsewhere,
-        Some(path) if path == "livez" => Route::Live(query),
-        Some(path) if path == "metrics" => Route::Metrics(query),
-        Some(path) if path == "readyz" => Route::Ready(Cow::Borrowed(""), query),
-        Some(path) => match path.strip_prefix("readyz/") {
-            Some(part) => Route::Ready(Cow::Owned(part.to_owned()), query),
-            None => Route::Checks(path, query),
+        Some(path) => match path.strip_suffix('/').unwrap_or(&path) {
+            "livez" => Route::Live(query),
+            "metrics" => Route::Metrics(query),
+            "readyz" => Route::Ready(Cow::Borrowed(""), query),
+            _ => match path.strip_prefix("readyz/") {
+                Some(part) => Route::Ready(Cow::Owned(part.to_owned()), query),
+                None => Route::Checks(path, query),
+            },
         },
     }
 }
@@ -126,13 +130,15 @@ impl Query {
     /// Reads `application/x-www-form-urlencoded` pairs; `None` if one cannot be decoded.
     fn parse(text: &str) -> Option<Query> {
         let mut query = Query::default();
+        let is_on = |value: &str| !matches!(value, "0" | "false");
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = || decoded(&value.replace('+', " ")).map(Cow::into_owned);
             match name {
                 "tag" => query.tags.push(value()?),
                 "exclude" => query.excluded.push(value()?),
-                "verbose" => query.verbose = !matches!(value()?.as_str(), "0" | "false"),
+                "verbose" => query.verbose = is_on(&value()?),
+                "signin" => query.signin = is_on(&value()?),
                 // `health+json` is a name: nobody means a space by its plus sign.
                 "format" => query.format = Some(value()?.replace(' ', "+")),
                 _ => {}
@@ -173,6 +179,9 @@ mod tests {
             ),
             ("http://example.org#/livez", checks("")),
             ("/livez", Route::Live(Query::default())),
+            ("/livez/", Route::Live(Query::default())),
+            ("/readyz/", Route::Ready("".into(), Query::default())),
+            ("/metrics/", Route::Metrics(Query::default())),
             ("/readyz?x", Route::Ready("".into(), Query::default())),
             ("/readyz/db", Route::Ready("db".into(), Query::default())),
             ("/readyzzz", checks("readyzzz")),
@@ -201,6 +210,14 @@ mod tests {
         assert_eq!(query.excluded, ["x.y"]);
         assert!(query.verbose);
         assert_eq!(query.format.as_deref(), Some("health+json"));
+    }
+
+    #[test]
+    fn no_check_can_be_called_like_a_path_of_the_endpoint() {
+        for path in ["livez", "readyz", "metrics"] {
+            assert!(!matches!(get(&format!("/{path}")), Route::Checks(..)));
+            assert!(crate::model::id::RESERVED.contains(&path), "{path}");
+        }
     }
 
     #[test]

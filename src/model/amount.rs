@@ -37,7 +37,7 @@ impl Amount {
     pub fn of_bytes(text: &str) -> Result<Amount, String> {
         match text.strip_suffix('%') {
             Some(number) => percentage(number),
-            None if text.ends_with(|last: char| last.is_ascii_digit()) => {
+            None if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => {
                 Err(format!("write {text}% for a share, or {text}B for a size"))
             }
             None => size(text).map(Amount::Bytes),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::panics;
 use super::perfdata::Perfdata;
+use super::text;
 
 /// How long a check may take unless it says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -183,14 +184,19 @@ impl Finding {
         Finding::new(Status::Error, context)
     }
 
-    /// The finding after the expectation is applied; the context is cut to [`CONTEXT_LIMIT`].
+    /// The finding after the expectation is applied; the context is cut to [`CONTEXT_LIMIT`], and what a terminal would obey
+    /// is escaped in it.
     pub fn judged(mut self, expect: Expect) -> Finding {
         self.status = match (expect, self.status) {
             (Expect::Failure, Status::Fail) => Status::ExpectedFailure,
             (Expect::Failure, Status::Pass) => Status::UnexpectedSuccess,
             (Expect::Success | Expect::Failure, status) => status,
         };
-        self.context = self.context.map(bounded);
+        self.context = self.context.map(|context| bounded(text::lines(&context).into_owned()));
+        for figure in &mut self.perfdata {
+            figure.label = text::line(&figure.label).into_owned();
+            figure.unit = text::line(&figure.unit).into_owned();
+        }
         self
     }
 }
@@ -294,7 +300,7 @@ impl Check {
         id: impl Into<String>,
         action: impl Fn(Deadline) -> F + Send + Sync + 'static,
     ) -> Check {
-        let id = id.into();
+        let id = text::line(&id.into()).into_owned();
         Check {
             title: id.clone(),
             id,
@@ -312,7 +318,7 @@ impl Check {
 
     /// The same check with this title.
     pub fn title(self, title: impl Into<String>) -> Check {
-        Check { title: title.into(), ..self }
+        Check { title: text::line(&title.into()).into_owned(), ..self }
     }
 
     /// The same check with these tags and no others.

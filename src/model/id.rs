@@ -1,5 +1,8 @@
 //! Ids of checks: dotted paths, and lists of them for messages.
 
+/// What no check can be called: at these paths the endpoint answers other questions, now or in the next version.
+pub(crate) const RESERVED: [&str; 6] = ["livez", "readyz", "startupz", "metrics", "why", "history"];
+
 /// Whether the dotted name `id` is `path` or is under it.
 pub(crate) fn is_at(id: &str, path: &str) -> bool {
     id.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))

@@ -9,3 +9,4 @@ pub(crate) mod panics;
 pub mod perfdata;
 pub mod report;
 pub mod suite;
+pub(crate) mod text;

@@ -1,7 +1,7 @@
 //! What a round found: its outcomes, and whether the report passes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
@@ -30,6 +30,18 @@ impl Outcome {
         let finding = Finding { status: self.finding.status, ..Finding::PASS };
         Outcome { check: Arc::new(check), finding, elapsed: self.elapsed, age: self.age }
     }
+}
+
+/// From one look to the next, this is long: probes and scrapers come more often.
+pub(crate) const LONG_UNWATCHED: Duration = Duration::from_secs(5 * 60);
+
+/// Since when a check has had its status, as far as anybody looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Since {
+    /// When it was found first.
+    pub at: SystemTime,
+    /// The last long time in which nobody looked, from one look to the next, if it led up to that or came after it.
+    pub unwatched: Option<(SystemTime, SystemTime)>,
 }
 
 /// How many outcomes have each status, in the order of the JSON of Python's hospital.

@@ -2,6 +2,7 @@
 //!
 //! Its checks run in the program's own process, on threads of their own, so that no runtime waits for them. A request
 //! that needs no check is answered at once. All others join the queue of rounds, which a thread of the mount moves on.
+//! Files of checks, if there are any, are looked at before that, on the caller's thread: keep them on a local disk.
 //!
 //! Nest it under any path, or call it in a test, without a server:
 //!
@@ -39,7 +40,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use slab::Slab;
 
-use crate::collect::Sources;
+use crate::collect::{FileState, Sources};
 use crate::endpoint::rounds::{Rounds, Waiter};
 use crate::endpoint::{self, CheckRequest, Endpoint, EndpointSettings, Findings, Reply, Whole};
 use crate::error::Error;
@@ -67,6 +68,7 @@ pub struct Service {
 pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send>>;
 
 struct State {
+    sources: Sources,
     endpoint: Endpoint,
     observer: MountObserver,
     rounds: Rounds,
@@ -123,10 +125,12 @@ impl Service {
         let waker = wake.clone();
         // The receiver is gone when the last service is: nobody waits for the results then.
         let runner = Runner::new(move || waker.send(()).unwrap_or_default());
-        let observer = MountObserver::default();
+        let (sources, observer) = (sources.into(), MountObserver::default());
+        let files = Arc::new(FileState::of(&sources));
         let state = Arc::new(Mutex::new(State {
             lifetime: settings.lifetime,
-            endpoint: Endpoint::new(sources.into(), settings, observer.clone()),
+            sources,
+            endpoint: Endpoint::new(files, settings, observer.clone()),
             observer: observer.clone(),
             rounds: Rounds::new(runner, limit),
             clients: Slab::new(),
@@ -209,7 +213,10 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 impl State {
     fn ask(&mut self, request: &endpoint::Request<'_>, now: Instant) -> Answer {
-        self.endpoint.expect_changes();
+        if self.endpoint.depends_on_files(request) {
+            self.sources.refresh_if_changed();
+            self.endpoint.see(Arc::new(FileState::of(&self.sources)));
+        }
         let request = match self.endpoint.ask(request) {
             Continue(request) => request,
             Break(reply) => return Answer::Now(response(reply)),
@@ -249,7 +256,7 @@ impl State {
             self.began = Moment::now(now);
             self.edition = self.next_edition.take();
             self.rounds.begin(now);
-            // A round that cannot block is over by now.
+            // A short one that cannot block is over by now.
             self.answer(Instant::now());
         }
         self.rounds.next_deadline()

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use crate::endpoint::counters::{Counters, RouteLabel, StatusClass};
 use crate::endpoint::{LastRun, Observer, log_change, log_maintenance};
 use crate::model::check::Status;
-use crate::model::report::Report;
+use crate::model::report::{LONG_UNWATCHED, Report, Since};
 use crate::os::clock;
 
 /// The notes of one mount, which its service and its endpoint share.
@@ -21,7 +20,7 @@ pub(super) struct MountObserver {
 struct Notes {
     counters: Counters,
     /// The last run of each check, and since when it has had that status.
-    checks: HashMap<String, (LastRun, SystemTime)>,
+    checks: HashMap<String, (LastRun, Since)>,
     is_maintained: bool,
     is_leaving: bool,
 }
@@ -40,14 +39,17 @@ impl MountObserver {
             match notes.checks.entry(outcome.check.id.clone()) {
                 Entry::Occupied(mut known) => {
                     let (last, since) = known.get_mut();
+                    let is_long = at.duration_since(last.at).is_ok_and(|time| time >= LONG_UNWATCHED);
+                    let gap = is_long.then_some((last.at, at));
                     let before = std::mem::replace(last, run).status;
                     if before != status {
-                        *since = at;
+                        *since = Since { at, unwatched: None };
                         log_change(outcome, Some(before), None);
                     }
+                    since.unwatched = gap.or(since.unwatched);
                 }
                 Entry::Vacant(unknown) => {
-                    unknown.insert((run, at));
+                    unknown.insert((run, Since { at, unwatched: None }));
                     log_change(outcome, None, None);
                 }
             }
@@ -83,7 +85,7 @@ impl Observer for MountObserver {
         self.notes().is_leaving
     }
 
-    fn since(&self, id: &str, status: Status) -> Option<SystemTime> {
+    fn since(&self, id: &str, status: Status) -> Option<Since> {
         self.notes().checks.get(id).filter(|(last, _)| last.status == status).map(|(_, since)| *since)
     }
 
@@ -93,5 +95,33 @@ impl Observer for MountObserver {
 
     fn counters(&self) -> Counters {
         self.notes().counters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::check::{Check, Finding};
+    use crate::model::report::Outcome;
+    use std::time::Duration;
+
+    #[test]
+    fn a_status_is_known_since_it_was_found_and_long_gaps_are_told() {
+        let observer = MountObserver::default();
+        let found = |finding: Finding, seconds_ago| {
+            let (check, age) = (Arc::new(Check::new("db", |_| Finding::PASS)), Duration::from_secs(seconds_ago));
+            observer.found(&Report { outcomes: vec![Outcome { check, finding, elapsed: Duration::ZERO, age }] });
+            let last = observer.last_run("db").expect("it was found");
+            (last.at, observer.since("db", last.status).expect("it has this status"))
+        };
+        let (first, since) = found(Finding::PASS, 3000);
+        assert_eq!(since, Since { at: first, unwatched: None });
+        let (second, since) = found(Finding::PASS, 2000);
+        assert_eq!(since, Since { at: first, unwatched: Some((first, second)) });
+        let (third, since) = found(Finding::fail("down"), 1900);
+        assert_eq!(since, Since { at: third, unwatched: None }, "it was watched when it changed");
+        let (fourth, since) = found(Finding::PASS, 1000);
+        assert_eq!(since, Since { at: fourth, unwatched: Some((third, fourth)) });
+        assert_eq!(observer.since("db", Status::Fail), None);
     }
 }

@@ -101,6 +101,26 @@ fn details_are_for_those_who_have_the_token() {
     let service = Service::new(checks, settings).expect("a thread starts");
     assert!(!get(&service, "/", &[]).2.contains("no route"));
     assert!(get(&service, "/", &[("Authorization", "Bearer s3cret")]).2.contains("no route"));
+    let (status, refused, _) = get(&service, "/", &[("Authorization", "Bearer other")]);
+    assert!(status == 401 && refused.headers().contains_key("www-authenticate"), "{refused:?}");
+}
+
+#[test]
+fn a_file_of_checks_that_has_changed_is_in_the_next_answer() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let file = folder.path().join("checks.toml");
+    let write = |name: &str| {
+        std::fs::write(&file, format!("[[check]]\nname = '{name}'\nuse = 'file:/'\n")).expect("the folder is ours");
+    };
+    write("one");
+    let sources = Sources::read(&[file.to_str().expect("a plain path")], "the test").expect("it is good");
+    let service = Service::new(sources, EndpointSettings::default()).expect("a thread starts");
+    assert_eq!((get(&service, "/one", &[]).0, get(&service, "/two", &[]).0), (200, 404));
+    write("two");
+    assert_eq!((get(&service, "/one", &[]).0, get(&service, "/two", &[]).0), (404, 200));
+    write("");
+    let (status, _, body) = get(&service, "/", &[]);
+    assert!(status == 500 && body.contains("the last change is not in use"), "{body}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! The control groups of this process that account for its memory (cgroups(7)).
+//! The control groups of this process that limit its memory and its tasks (cgroups(7)).
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Where control groups are mounted.
@@ -13,20 +14,33 @@ pub(crate) enum Version {
     Two,
 }
 
-/// The groups of this process as /proc tells them; empty without control groups.
-pub(crate) fn membership() -> String {
-    fs::read_to_string("/proc/self/cgroup").unwrap_or_default()
+/// The groups of this process as /proc tells them; empty where the kernel has no control groups.
+pub(crate) fn membership() -> io::Result<String> {
+    match fs::read_to_string("/proc/self/cgroup") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read,
+    }
 }
 
-/// Our group and the groups around it, from the inside out. In a container our path may be the one on the host, which
+/// The most processes and threads that there may be in our group, if there is a limit.
+pub(crate) fn most_tasks() -> Option<usize> {
+    most_tasks_in(Path::new(MOUNT), &membership().ok()?)
+}
+
+fn most_tasks_in(mount: &Path, membership: &str) -> Option<usize> {
+    let limits = groups(mount, membership, "pids").map(|(group, _)| group.join("pids.max"));
+    limits.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok()).min()
+}
+
+/// Our group of this controller and the groups around it, from the inside out. In a container our path may be the one on the host, which
 /// does not exist here: then the mounted root counts.
-pub(crate) fn memory_groups(mount: &Path, membership: &str) -> impl Iterator<Item = (PathBuf, Version)> {
+pub(crate) fn groups(mount: &Path, membership: &str, controller: &str) -> impl Iterator<Item = (PathBuf, Version)> {
     membership.lines().flat_map(move |line| {
         let mut fields = line.splitn(3, ':').skip(1);
         let (controllers, path) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
         let found = match controllers {
             "" => Some((mount.to_owned(), Version::Two)),
-            names if names.split(',').any(|name| name == "memory") => Some((mount.join("memory"), Version::One)),
+            names if names.split(',').any(|name| name == controller) => Some((mount.join(controller), Version::One)),
             _ => None,
         };
         let path = PathBuf::from(path.trim_start_matches('/'));
@@ -45,11 +59,11 @@ pub(crate) struct OomKills {
 impl OomKills {
     /// Starts counting; `None` where the kernel does not count.
     pub(crate) fn watch() -> Option<OomKills> {
-        OomKills::watch_in(Path::new(MOUNT), &membership())
+        OomKills::watch_in(Path::new(MOUNT), &membership().ok()?)
     }
 
     fn watch_in(mount: &Path, membership: &str) -> Option<OomKills> {
-        memory_groups(mount, membership).find_map(|(group, version)| {
+        groups(mount, membership, "memory").find_map(|(group, version)| {
             let file = group.join(match version {
                 Version::One => "memory.oom_control",
                 Version::Two => "memory.events",
@@ -106,6 +120,18 @@ mod tests {
             file(mount.path(), name, &format!("{before}oom_kill 9\n"));
             kills.catch_up();
             assert_eq!(kills.another(), None);
+        }
+    }
+
+    #[test]
+    fn the_tightest_limit_of_tasks_counts() {
+        for (membership, group) in [("0::/shop/web\n", "shop"), ("8:pids:/shop/web\n0::/\n", "pids/shop")] {
+            let mount = tempfile::tempdir().expect("there is room");
+            assert_eq!(most_tasks_in(mount.path(), membership), None);
+            file(mount.path(), &format!("{group}/web/pids.max"), "max\n");
+            assert_eq!(most_tasks_in(mount.path(), membership), None);
+            file(mount.path(), &format!("{group}/pids.max"), "100\n");
+            assert_eq!(most_tasks_in(mount.path(), membership), Some(100));
         }
     }
 

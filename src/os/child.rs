@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
-use super::descriptors::{retry, set_nonblocking};
+use super::descriptors::{null, retry, set_nonblocking};
 use super::pidfd::PidFd;
 use super::signals;
 use super::tree::{self, MARKER, Mark};
@@ -53,7 +53,7 @@ pub(crate) struct Run {
 pub(crate) fn run(command: &mut Command, bounds: Bounds) -> io::Result<Run> {
     let mark = Mark::new()?;
     command.env(MARKER, mark.value()).process_group(0);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(null()?).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = signals::with_none_blocked(|| command.spawn())?;
     let root = i32::try_from(child.id()).expect("the kernel gives pids that fit");
     mark.limit(root);

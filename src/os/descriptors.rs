@@ -127,6 +127,14 @@ unsafe fn close_range(flags: libc::c_uint, one: impl Fn(RawFd) -> libc::c_int) -
     Ok(())
 }
 
+/// How many bytes that were written to a socket wait for the other side to take them.
+pub(crate) fn in_flight(socket: &impl AsRawFd) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open for the call, which writes one int.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
+}
+
 /// Takes over an open descriptor that the parent left for us.
 ///
 /// 0, 1 and 2 are never owned: they are duplicated, and `/dev/null` takes the place of 0.
@@ -143,9 +151,15 @@ pub(crate) fn adopt(fd: i32) -> io::Result<OwnedFd> {
     // SAFETY: borrowed for this one call; 0 to 2 stay open for the whole life of the process.
     let owned = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?;
     if fd == 0 {
-        nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
+        nix::unistd::dup2_stdin(null()?)?;
     }
     Ok(owned)
+}
+
+/// What gives nothing to read. Where it is missing, the error says so, and not only that something is.
+pub(crate) fn null() -> io::Result<File> {
+    const NULL: &str = "/dev/null";
+    File::open(NULL).map_err(|error| io::Error::new(error.kind(), format!("{NULL}: {error}")))
 }
 
 /// Takes over an open descriptor above 2 that the parent left for us to write to.

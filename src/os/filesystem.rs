@@ -5,25 +5,25 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
+use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{Mode, fstatat};
-use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd::{AccessFlags, User, eaccess};
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{AccessFlags, eaccess};
 
 use super::identity::effective_user;
+use super::walk::{Place, walk};
 
 /// The user and group that a file is given to; `None` leaves it as it is.
 pub(crate) type FileOwner = (Option<u32>, Option<u32>);
 
-/// The room on a file system: bytes, and inodes, and whether it may be used.
+/// The room on a file system: bytes and inodes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Room {
     pub(crate) bytes: Share,
     pub(crate) inodes: Share,
-    pub(crate) read_only: bool,
 }
 
 /// How much there is of something for unprivileged users.
@@ -44,7 +44,6 @@ pub(crate) fn room(path: &Path) -> io::Result<Room> {
     Ok(Room {
         bytes: Share { free: bytes.free.saturating_mul(size), total: bytes.total.saturating_mul(size) },
         inodes: share(found.files_free(), found.files_available(), found.files()),
-        read_only: found.flags().contains(FsFlags::ST_RDONLY),
     })
 }
 
@@ -63,51 +62,100 @@ pub(crate) fn enter(directory: &File) -> io::Result<()> {
     Ok(nix::unistd::fchdir(directory)?)
 }
 
-/// Whether a path lies on a file system that is mounted read-only. What cannot be found out is not.
-pub(crate) fn is_read_only(path: &Path) -> bool {
-    statvfs(path).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
+/// The mount that a path lies on.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Mount {
+    /// Whether it is mounted at this very path, or at what it links to.
+    pub(crate) is_here: bool,
+    /// Whether its file system can only be read. That this mount of it can only be read may be for us alone.
+    pub(crate) is_read_only: bool,
 }
 
-/// Whether a file system is mounted at this path, or at what it links to.
-pub(crate) fn is_mount_point(path: &Path) -> io::Result<bool> {
-    let path = fs::canonicalize(path)?;
-    let mounts = fs::read("/proc/self/mountinfo")?;
-    let mut points = mounts.split(|&byte| byte == b'\n').filter_map(|line| line.split(|&byte| byte == b' ').nth(4));
-    Ok(points.any(|point| point == escaped(&path)))
+impl Mount {
+    /// Finds the mount of what stands at a path.
+    pub(crate) fn of(path: &Path) -> io::Result<Mount> {
+        // The descriptor tells, whatever was mounted over what.
+        let found = File::options().read(true).custom_flags(libc::O_PATH).open(path)?;
+        let ours = |name: &str| PathBuf::from(format!("/proc/self/{name}/{}", found.as_raw_fd()));
+        let info = fs::read_to_string(ours("fdinfo")).map_err(name_proc)?;
+        let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")).unwrap_or_default().trim();
+        let path = fs::read_link(ours("fd")).map_err(name_proc)?;
+        let table = fs::read("/proc/self/mountinfo").map_err(name_proc)?;
+        Mount::in_table(&table, id, &path)
+            .ok_or_else(|| io::Error::other("/proc/self/mountinfo does not show its mount"))
+    }
+
+    /// Source of the fields: proc_pid_mountinfo(5).
+    fn in_table(table: &[u8], id: &str, path: &Path) -> Option<Mount> {
+        let mut lines = table.split(|&byte| byte == b'\n').map(|line| line.split(|&byte| byte == b' '));
+        let mut fields = lines.find_map(|mut fields| (fields.next()? == id.as_bytes()).then_some(fields))?;
+        let point = fields.nth(3)?;
+        let mut fields = fields.skip_while(|&field| field != b"-").skip(1);
+        let (kind, _source, options) = (fields.next()?, fields.next()?, fields.next()?);
+        // autofs only waits for somebody to mount something.
+        let is_here = point == escaped(path) && kind != b"autofs";
+        Some(Mount { is_here, is_read_only: options.split(|&byte| byte == b',').any(|option| option == b"ro") })
+    }
 }
 
 /// As the kernel writes a path in a line of mountinfo.
 fn escaped(path: &Path) -> Vec<u8> {
     let bytes = path.as_os_str().as_bytes().iter();
     bytes
-        .flat_map(|&byte| if b" \t\n\\#".contains(&byte) { format!("\\{byte:03o}").into_bytes() } else { vec![byte] })
+        .flat_map(|&byte| if b" \t\n\\".contains(&byte) { format!("\\{byte:03o}").into_bytes() } else { vec![byte] })
         .collect()
+}
+
+/// Who asked for a file must not take it for missing where only /proc is.
+fn name_proc(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => io::Error::other("/proc is not mounted"),
+        _ => error,
+    }
 }
 
 /// Opens a regular file for reading. Others may exchange it at any time, so what is opened is what was found to be
 /// regular: a fifo would wait for a writer, and some devices act when they are opened, as a watchdog does.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
-    let found = File::options().read(true).custom_flags(libc::O_PATH).open(path)?;
-    if !found.metadata()?.is_file() {
+    reopen(&File::options().read(true).custom_flags(libc::O_PATH).open(path)?)
+}
+
+/// Opens for reading what is held with `O_PATH`, if it is a regular file.
+fn reopen(held: &File) -> io::Result<File> {
+    if !held.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
     // Who holds a lease on it would otherwise let us wait.
-    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(format!("/proc/self/fd/{}", found.as_raw_fd()))
+    let path = format!("/proc/self/fd/{}", held.as_raw_fd());
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(name_proc)
 }
 
 /// Reads a small regular file, which others may control: see [`open_regular`].
 pub(crate) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    const MOST: u64 = 1 << 20;
-    let mut bytes = Vec::new();
-    if open_regular(path)?.take(MOST + 1).read_to_end(&mut bytes)? as u64 > MOST {
-        return Err(io::Error::other("it is larger than 1 MiB"));
-    }
-    Ok(bytes)
+    read_all(open_regular(path)?)
 }
 
 /// The same for a file of text.
 pub(crate) fn read_file(path: &Path) -> io::Result<String> {
-    String::from_utf8(read_bytes(path)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+    read_text(open_regular(path)?)
+}
+
+/// The same for what is held, whatever stands at its path by now.
+pub(crate) fn read_place(place: &Place) -> io::Result<String> {
+    read_text(reopen(&place.file)?)
+}
+
+fn read_text(file: File) -> io::Result<String> {
+    String::from_utf8(read_all(file)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
+fn read_all(file: File) -> io::Result<Vec<u8>> {
+    const MOST: u64 = 1 << 20;
+    let mut bytes = Vec::new();
+    if file.take(MOST + 1).read_to_end(&mut bytes)? as u64 > MOST {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    Ok(bytes)
 }
 
 /// Opens a file for appending, without waiting for a fifo's reader. A file that it creates is given to `owner`.
@@ -140,48 +188,14 @@ pub(crate) fn open_log(path: &Path, (user, group): FileOwner) -> io::Result<File
 
 /// Opens a folder as a place to open files in. `only_own_links`: links of other users are not followed.
 fn open_folder(path: &Path, only_own_links: bool) -> io::Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     if !only_own_links {
-        return Ok(open(path, flags, Mode::empty())?);
+        return Ok(open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?);
     }
-    let plain = without_links(path)?;
-    // What became a link since we looked is not followed.
-    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
-    match openat2(AT_FDCWD, &plain, how) {
-        // Before Linux 5.6, or in a sandbox.
-        Err(Errno::ENOSYS | Errno::EPERM) => Ok(open(&plain, flags | OFlag::O_NOFOLLOW, Mode::empty())?),
-        opened => opened.map_err(|errno| name_link(errno.into())),
-    }
-}
-
-/// An absolute path with its links replaced by their targets.
-///
-/// # Errors
-///
-/// When a link belongs neither to root nor to us.
-fn without_links(path: &Path) -> io::Result<PathBuf> {
-    const MOST: usize = 40; // as the kernel: path_resolution(7)
-    let (mut plain, mut rest, mut links) = (PathBuf::from("/"), path.to_owned(), 0);
-    while let Some(first) = rest.components().next() {
-        let next = plain.join(first);
-        let remaining = rest.strip_prefix(first).unwrap_or(Path::new("")).to_owned();
-        let there = fs::symlink_metadata(&next)?;
-        if there.is_symlink() {
-            links += 1;
-            if links > MOST || !is_ours(there.uid()) {
-                return Err(name_link(Errno::ELOOP.into()));
-            }
-            rest = fs::read_link(&next)?.join(remaining);
-        } else {
-            if first == Component::ParentDir {
-                plain.pop();
-            } else {
-                plain = next;
-            }
-            rest = remaining;
-        }
-    }
-    Ok(plain)
+    let walk = walk(path, |place| match place.metadata.is_symlink() && !is_ours(place.metadata.uid()) {
+        true => Err(name_link(Errno::ELOOP.into())),
+        false => Ok(()),
+    })?;
+    Ok(walk.end()?.file.into())
 }
 
 fn is_ours(owner: u32) -> bool {
@@ -239,7 +253,39 @@ pub(crate) fn may_execute(path: &Path) -> io::Result<()> {
     Ok(eaccess(path, AccessFlags::X_OK)?)
 }
 
-/// Looks up the uid of a user. `None`: there is no such user.
-pub(crate) fn user_id(name: &str) -> io::Result<Option<u32>> {
-    Ok(User::from_name(name)?.map(|user| user.uid.as_raw()))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::walk::Walk;
+
+    #[test]
+    fn what_is_held_is_read_whatever_stands_at_its_path() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("file");
+        fs::write(&path, "ours").expect("it is ours");
+        let held = walk(&path, |_| Ok::<_, io::Error>(())).and_then(Walk::end).expect("it is there");
+        fs::remove_file(&path).and_then(|()| fs::write(&path, "theirs")).expect("it is ours");
+        assert_eq!(read_place(&held).expect("it is held"), "ours");
+    }
+
+    #[test]
+    fn a_mount_is_what_its_file_system_is_and_not_what_this_view_of_it_is() {
+        const TABLE: &[u8] = b"21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n\
+            22 21 8:2 / /srv ro,relatime shared:2 - ext4 /dev/sdb1 rw,errors=remount-ro\n\
+            23 21 8:3 / /my\\040data#1 rw,relatime - ext4 /dev/sdc1 ro\n\
+            24 21 0:9 / /net rw,relatime shared:3 master:4 - autofs systemd-1 rw,fd=5\n";
+        let of = |id, path| Mount::in_table(TABLE, id, Path::new(path));
+        let mount = |is_here, is_read_only| Some(Mount { is_here, is_read_only });
+        assert_eq!(of("22", "/srv"), mount(true, false), "as with ProtectSystem=strict");
+        assert_eq!(of("22", "/srv/www"), mount(false, false));
+        assert_eq!(of("23", "/my data#1"), mount(true, true), "as after an error");
+        assert_eq!(of("24", "/net"), mount(false, false), "nothing is mounted there yet");
+        assert_eq!(of("25", "/x"), None);
+    }
+
+    #[test]
+    fn the_root_of_all_files_is_mounted() {
+        assert!(Mount::of(Path::new("/")).expect("/proc is mounted").is_here);
+        assert_eq!(Mount::of(Path::new("/no/such")).expect_err("it is missing").kind(), io::ErrorKind::NotFound);
+    }
 }

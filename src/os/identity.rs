@@ -2,7 +2,9 @@
 
 use std::ffi::CString;
 use std::io;
+use std::path::Path;
 
+use nix::errno::Errno;
 use nix::unistd::{self, Gid, Group, Uid, User};
 
 /// The user and group that the workers run as; by default those that we run as.
@@ -91,12 +93,16 @@ impl Drop for Own {
 /// The number that means "no change" to the kernel, so nobody can have it.
 const NOBODYS: u32 = u32::MAX;
 
-/// Looks up a user by name or number. A number needs no entry in the user database: containers often have none.
+/// Looks up a user by name or number. A number needs no entry in the user database, nor that there is one: containers often
+/// have none.
 pub(crate) fn find_user(user: &str) -> io::Result<Option<User>> {
-    Ok(match user.parse() {
-        Ok(uid) if uid != NOBODYS => User::from_uid(Uid::from_raw(uid))?.or_else(|| Some(nameless(uid))),
-        _ => User::from_name(user)?,
-    })
+    match user.parse() {
+        Ok(uid) if uid != NOBODYS => match User::from_uid(Uid::from_raw(uid)) {
+            Ok(None) | Err(Errno::ENOENT) => Ok(Some(nameless(uid))),
+            found => Ok(found?),
+        },
+        _ => Ok(User::from_name(user)?),
+    }
 }
 
 fn nameless(uid: u32) -> User {
@@ -116,6 +122,26 @@ pub(crate) fn find_group(group: &str) -> io::Result<Option<Gid>> {
     match group.parse() {
         Ok(gid) if gid != NOBODYS => Ok(Some(Gid::from_raw(gid))),
         _ => Ok(Group::from_name(group)?.map(|group| group.gid)),
+    }
+}
+
+/// Looks up the number of a user. The error says why there is none.
+pub(crate) fn user_id(name: &str) -> Result<u32, String> {
+    let found = User::from_name(name).map_err(io::Error::from);
+    looked_up(found, "user", "passwd").map(|user| user.uid.as_raw())
+}
+
+/// What was found of a name in a database, or why nothing was.
+pub(crate) fn looked_up<T>(found: io::Result<Option<T>>, what: &str, database: &str) -> Result<T, String> {
+    let is_there = || Path::new("/etc").join(database).exists();
+    match found {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) if is_there() => Err(format!("there is no such {what}: see `getent {database}`")),
+        // The C library reports that there is no database as if nothing else were missing.
+        Err(error) if error.kind() != io::ErrorKind::NotFound || is_there() => {
+            Err(format!("it cannot be looked up: {error}"))
+        }
+        Ok(None) | Err(_) => Err(format!("there is no /etc/{database} to look the {what} up in: write its number")),
     }
 }
 

@@ -18,3 +18,4 @@ pub(crate) mod sockets;
 pub(crate) mod stamp;
 pub(crate) mod systemd;
 pub(crate) mod tree;
+pub(crate) mod walk;

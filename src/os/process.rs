@@ -4,16 +4,23 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{ForkResult, Pid, getpid, getppid};
 
 use super::descriptors::retry;
+use super::pidfd::PidFd;
 use super::signals;
+
+/// How many threads this process has.
+pub(crate) fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+}
 
 /// Which side of a fork this is.
 pub(crate) enum Forked {
@@ -24,11 +31,6 @@ pub(crate) enum Forked {
         /// Its parent's pid, read before the fork: the parent may be dead by now.
         parent: i32,
     },
-}
-
-/// How many threads this process has; 0 if /proc does not tell.
-pub(crate) fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
 }
 
 /// Forks with all signals blocked, so that neither side runs the wrong handlers.
@@ -43,6 +45,28 @@ pub(crate) fn fork() -> io::Result<Forked> {
         Ok(ForkResult::Parent { child }) => signals::set_blocked(&before).map(|()| Forked::Parent(child.as_raw())),
         Err(errno) => signals::set_blocked(&before).and(Err(errno.into())),
     }
+}
+
+/// Whether a child of ours gets through this in time: what may wait for ever, as on a mount that does not answer, waits
+/// there. A child that does not is killed, and reaped by whoever reaps all others.
+pub(crate) fn can_be_done_within(limit: Duration, run: impl FnOnce()) -> io::Result<bool> {
+    let pid = match fork()? {
+        Forked::Child { parent } => {
+            let _ = die_with(parent);
+            // It must not unwind into what belongs to our parent, who will see the same panic.
+            let _ = catch_unwind(AssertUnwindSafe(run));
+            leave(0)
+        }
+        Forked::Parent(pid) => pid,
+    };
+    let (child, deadline) = (PidFd::open(pid)?, Instant::now() + limit);
+    while !child.has_ended() {
+        if deadline <= Instant::now() {
+            return child.send(Signal::SIGKILL).map(|()| false);
+        }
+        child.wait_with(Vec::new(), deadline)?;
+    }
+    Ok(true)
 }
 
 /// The name that this process and all that it forks from now on have in common. It is a point in time, so that processes

@@ -107,14 +107,17 @@ pub(crate) fn process_of(thread: i32) -> io::Result<i32> {
     found.ok_or_else(|| io::Error::other("its status names no Tgid"))
 }
 
-/// The arguments that a process was started with.
-pub(crate) fn arguments(pid: i32) -> Vec<String> {
-    strings(pid, "cmdline")
+/// The arguments that a process was started with; none if it is gone.
+pub(crate) fn arguments(pid: i32) -> io::Result<Vec<String>> {
+    match read(pid, "cmdline") {
+        Err(error) if !is_gone(&error) => Err(error),
+        read => Ok(strings(&read.unwrap_or_default())),
+    }
 }
 
 /// The environment that a process was started with; empty if we may not see it.
 pub(crate) fn environment(pid: i32) -> Vec<String> {
-    strings(pid, "environ")
+    strings(&read(pid, "environ").unwrap_or_default())
 }
 
 /// Its limit on real-time CPU, in microseconds; `None` if it has none.
@@ -131,8 +134,7 @@ pub(crate) fn program(pid: i32) -> io::Result<String> {
     Ok(path.strip_suffix(" (deleted)").map(str::to_owned).unwrap_or(path))
 }
 
-fn strings(pid: i32, file: &str) -> Vec<String> {
-    let bytes = read(pid, file).unwrap_or_default();
+fn strings(bytes: &[u8]) -> Vec<String> {
     let strings = bytes.split(|&byte| byte == 0).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     strings.filter(|string| !string.is_empty()).collect()
 }
@@ -190,7 +192,7 @@ mod tests {
         let stat = all().expect("/proc is mounted").find(|stat| stat.pid == pid).expect("it runs");
         assert!(!stat.is_dead());
         assert_eq!(program(pid).ok(), std::env::current_exe().ok().map(|path| path.display().to_string()));
-        assert_eq!(arguments(pid).first(), std::env::args().next().as_ref());
+        assert_eq!(arguments(pid).expect("it is ours").first(), std::env::args().next().as_ref());
         assert!(environment(pid).iter().any(|variable| variable.starts_with("CARGO")));
     }
 }

@@ -1,15 +1,14 @@
 //! Text from elsewhere, made safe for a single line.
 
+use crate::model::text::is_obeyed;
+
 /// The text without control characters: line breaks become spaces, others a replacement character.
 ///
 /// A title or a context may hold what a server has sent: it must not begin a line of ours, or control a terminal.
 pub(crate) fn one_line(text: &str) -> String {
     let fit = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
-        '\u{2028}' | '\u{2029}' => '\u{fffd}',
-        // Characters that would change the order in which the rest of the line is shown.
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-        c if c.is_control() => '\u{fffd}',
+        c if is_obeyed(c) => '\u{fffd}',
         c => c,
     };
     text.trim().chars().map(fit).collect()

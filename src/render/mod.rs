@@ -108,7 +108,7 @@ pub(crate) mod tests {
 
     /// A failed check whose id, title and context are [`HOSTILE`].
     pub(crate) fn hostile() -> Report {
-        let check = Check::new(HOSTILE, |_| Finding::PASS).title(HOSTILE);
+        let check = Check { id: HOSTILE.to_owned(), title: HOSTILE.to_owned(), ..Check::new("x", |_| Finding::PASS) };
         let finding = Finding::new(Status::Fail, HOSTILE);
         let elapsed = Duration::from_millis(1);
         Report { outcomes: vec![Outcome { check: Arc::new(check), finding, elapsed, age: elapsed }] }

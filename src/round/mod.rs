@@ -3,7 +3,7 @@
 //! Checks that cannot block run in place. The others run on a pool of threads that are started on demand and kept. A
 //! check cannot be interrupted, so a late one keeps its thread, is reported as an error, and is not started again in
 //! later rounds until it has returned. A check that may have killed a worker runs only while no other such check does,
-//! or not at all: see [`isolation`].
+//! or not at all.
 
 pub(crate) mod as_test;
 pub(crate) mod isolation;
@@ -19,12 +19,26 @@ use crate::model::check::{Check, Deadline, Finding};
 use crate::model::duration;
 use crate::model::report::{Outcome, Report};
 use crate::model::suite::Suite;
+use crate::os::cgroup;
 use crate::os::signals;
 use isolation::{DeathCause, Permission, Quarantine, RunObserver};
 use pool::{Job, Pool};
 
 /// The most checks that a round runs at once, not counting those that it has given up on.
 pub const MOST_AT_ONCE: usize = 256;
+
+/// How long checks run in place before the owner has a turn, who may have others to serve.
+const TURN: Duration = Duration::from_micros(250);
+
+/// What one check takes of `pids.max`: a thread, a program and what that starts, and the same again for a generation of
+/// workers that has not left yet.
+const TASKS_A_CHECK: usize = 4;
+
+/// So many checks at once, or fewer where each of these workers could not start the programs of so many: that would be an
+/// error of ours.
+pub(crate) fn affordable(jobs: usize, workers: usize) -> usize {
+    jobs.min(cgroup::most_tasks().map_or(jobs, |tasks| tasks / workers / TASKS_A_CHECK)).max(1)
+}
 
 /// An observer that watches nothing and permits everything.
 struct Nobody;
@@ -54,6 +68,8 @@ pub struct Round {
     states: Vec<State>,
     /// The first check that has not been looked at yet.
     next: usize,
+    /// Whether the owner has a turn before more checks run in place.
+    is_interrupted: bool,
     /// The suspects that wait for their turn, and the one whose turn it is.
     suspects: VecDeque<usize>,
     turn: Option<usize>,
@@ -106,7 +122,7 @@ impl Runner {
     }
 
     /// Begins a round that is over within `limit`. Checks that cannot block have run when this returns, except those
-    /// that come after more checks than may run at once.
+    /// that come after more checks than may run at once, or after others that took a while.
     pub fn begin(&mut self, suite: Suite, limit: Duration, now: Instant) -> Round {
         let mut round = Round::empty(now);
         self.begin_in(&mut round, suite, limit, now);
@@ -155,7 +171,9 @@ impl Runner {
     fn start(&mut self, round: &mut Round, now: Instant) {
         let mut jobs = Vec::new();
         let mut running = round.running().count();
+        let mut spent = Duration::ZERO;
         while running < self.at_once
+            && spent < TURN
             && !(self.failfast && round.is_bad())
             && let Some((index, is_its_turn)) = round.next()
         {
@@ -182,7 +200,9 @@ impl Runner {
                 self.observer.begins(&check, began);
                 let finding = check.run(Deadline::at(deadline));
                 self.observer.ends(&check);
-                round.finish(index, finding, began, began.elapsed());
+                let elapsed = began.elapsed();
+                spent += elapsed;
+                round.finish(index, finding, began, elapsed);
             } else if let Some(&since) = self.under_way.get(&check.id) {
                 let elapsed = now.duration_since(since);
                 round.finish(
@@ -200,6 +220,7 @@ impl Runner {
             }
         }
         self.pool.submit(&mut jobs);
+        round.is_interrupted = spent >= TURN;
     }
 
     /// Whether a check of any round still occupies a thread.
@@ -232,6 +253,7 @@ impl Round {
             end: now,
             states: Vec::new(),
             next: 0,
+            is_interrupted: false,
             suspects: VecDeque::new(),
             turn: None,
             finished: Vec::new(),
@@ -287,8 +309,12 @@ impl Round {
         self.suspects.retain(|&index| matches!(self.states[index], State::Waiting));
     }
 
-    /// The next deadline of a running check; `None` when the round is over.
+    /// When to call [`Runner::advance`] at the latest: at the next deadline of a running check, or at once. `None` when
+    /// the round is over.
     pub fn next_deadline(&self) -> Option<Instant> {
+        if self.is_interrupted && !self.is_over() {
+            return Some(self.began);
+        }
         let deadline = |state: &State| match state {
             // It is started when a running check has finished or is late.
             State::Waiting | State::Over { .. } => None,

@@ -47,6 +47,31 @@ fn checks_run_side_by_side() {
 }
 
 #[test]
+fn checks_in_place_leave_their_owner_turns_between_them() {
+    let slow = |n| {
+        let action = |_| {
+            std::thread::sleep(TURN);
+            Finding::PASS
+        };
+        Arc::new(Check::new(format!("c{n}"), action).in_place())
+    };
+    let mut runner = Runner::new(|| ());
+    let (begin, mut turns) = (Instant::now(), 1);
+    let mut round = runner.begin(suite((0..20).map(slow)), LONG, begin);
+    while let Some(deadline) = round.next_deadline() {
+        assert_eq!((round.finished().count(), deadline), (turns, begin), "one a turn, and the next at once");
+        runner.advance(&mut round, begin);
+        turns += 1;
+    }
+    assert_eq!(turns, 20);
+    assert!(round.is_over() && !round.is_bad());
+
+    let mut round = runner.begin(suite((0..20).map(slow)), LONG, begin);
+    runner.advance(&mut round, begin + LONG);
+    assert!(round.is_over(), "the time of the round bounds them, too");
+}
+
+#[test]
 fn what_comes_back_when_its_report_was_taken_is_too_late() {
     let (late, release) = stuck("late", Duration::from_millis(20));
     let (sender, receiver) = mpsc::channel();

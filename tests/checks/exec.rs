@@ -57,6 +57,40 @@ fn a_program_is_started_with_no_signal_blocked() {
 }
 
 #[test]
+fn a_program_that_prints_its_environment_publishes_nothing_of_other_checks() {
+    let checks = [
+        "db=http://user:hunter2db@127.0.0.1:1/",
+        "own=exec:/usr/bin/env#env=PASSWORD=hunter2own&env=COLOUR=blue",
+        "leak=exec:/bin/echo#args=hunter2db,hunter2own",
+    ];
+    let settings = [
+        ("HOSPITAL_PREFIX", ""),
+        ("HOSPITAL_TOKEN", "hunter2token"),
+        ("GUNICORN_CMD_ARGS", "--password=hunter2flag"),
+        ("LISTEN_FDNAMES", "hunter2fd"),
+        ("WATCHDOG_USEC", "60000000"),
+        ("SHARED", "for all checks"),
+    ];
+    let is_clean = |text: &str| {
+        assert!(text.contains("COLOUR=blue") && text.contains("SHARED=for all checks"), "{text}");
+        assert!(text.contains("PASSWORD=***") && text.contains("*** ***"), "{text}");
+        for foreign in
+            ["HEALTHCHECKS", "HOSPITAL_PREFIX", "HOSPITAL_TOKEN", "GUNICORN", "LISTEN_", "WATCHDOG", "hunter2"]
+        {
+            assert!(!text.contains(foreign), "{foreign}: {text}");
+        }
+    };
+    let launch = Launch::serve(["-w", "1"]).env("HEALTHCHECKS", &checks.join(" "));
+    let server = settings.iter().fold(launch, |launch, (name, value)| launch.env(name, value)).start();
+    is_clean(&get(&server.at, "/?verbose").body);
+    assert!(!server.stderr().contains("hunter2"), "{}", server.stderr());
+
+    let mut command = once::hospital("check");
+    command.args(["--format", "json"]).env("HEALTHCHECKS", checks.join(" ")).envs(settings);
+    is_clean(&once::run(command).stdout);
+}
+
+#[test]
 fn a_daemon_that_ends_takes_its_programs_with_it() {
     for (test, signal) in [("drain", Signal::SIGTERM), ("stop", Signal::SIGINT)] {
         let (name, word) = endless(test, "timeout=60s");
@@ -122,7 +156,7 @@ fn what_a_program_prints_begins_no_line_of_the_log_and_moves_no_cursor() {
     let checks = format!("forger=exec:/bin/sh#args=-c&args={print}");
     let server = Launch::serve(["-w", "1"]).env("HEALTHCHECKS", &checks).start();
     assert_eq!(get(&server.at, "/").status, 500);
-    server.logs("check forger: fail: bad 2026-01-01 INFO well");
+    server.logs("check forger: fail: bad\\r2026-01-01 INFO well");
     let log = server.stderr();
     assert!(!log.contains(['\r', '\u{1b}']) && !log.lines().any(|line| line.starts_with("well")), "{log:?}");
 }

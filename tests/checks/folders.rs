@@ -40,6 +40,31 @@ fn a_change_is_served_without_a_reload_and_a_broken_one_is_an_error_beside_the_o
 }
 
 #[test]
+fn a_slip_in_a_file_publishes_the_password_neither_at_the_endpoint_nor_in_the_log() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let file = folder.path().join("checks.toml");
+    write(&file, "first");
+    let server = serve(&folder.path().display().to_string());
+    for slip in [
+        "use = ' http://user:hunter2@shop/'",
+        "use = 'http:/user:hunter2@shop/'",
+        "use = http://user:hunter2@shop/",
+        "use = 'http://shop/'\nhaeder = 'X-Token: hunter2'\n'hunter2 x' = 1",
+        "use = 'http://shop/'\nstatus = 'hunter2'",
+    ] {
+        fs::write(&file, format!("[[check]]\n{slip}\n")).expect("the folder is ours");
+        eventually("the fault is seen", || {
+            let answer = get(&server.at, "/");
+            assert!(!answer.body.contains("hunter2"), "{}", answer.body);
+            answer.body.contains("the last change is not in use")
+        });
+        write(&file, "mended");
+        eventually("it is mended", || !body(&server).contains("the last change is not in use"));
+    }
+    assert!(!server.stderr().contains("hunter2"), "{}", server.stderr());
+}
+
+#[test]
 fn a_new_check_is_there_at_the_next_request() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     write(&folder.path().join("a.toml"), "first");
@@ -89,9 +114,9 @@ fn a_wrong_name_is_one_line_and_exit_2() {
         ("tcp://db:1#tiemout=1", "HEALTHCHECKS names \"tcp://db:1\", but the kind \"tcp\" has no option \"tiemout\""),
         ("db=tcp://a:1 db=tcp://b:1", "two checks have the id \"db\": tcp://a:1 and tcp://b:1"),
         ("/no/such", "HEALTHCHECKS names \"/no/such\", but there is no such file or folder"),
-        ("tcp://user:hunter2@db", "HEALTHCHECKS names \"tcp://db\", but "),
-        ("http//user:hunter2@db", "HEALTHCHECKS names \"***@db\", but "),
-        ("http:/user:hunter2@db", "HEALTHCHECKS names "),
+        ("tcp://user:hunter2@db", "HEALTHCHECKS names \"tcp:…\", but "),
+        ("http//user:hunter2@db", "HEALTHCHECKS names \"…\", but "),
+        ("http:/user:hunter2@db", "HEALTHCHECKS names \"http:…\", but "),
     ] {
         let Run { code, stderr: text, .. } = check_config(Path::new("/"), Some(names));
         assert_eq!(code, Some(2), "{text}");

@@ -58,6 +58,12 @@ fn an_error_of_ours_satisfies_nobody() {
             &["-P", "/proc", "-e", "inject=openat:error=EMFILE"],
             &["process:no-such-program#expect=failure", "none=process:no-such-program#max=0"],
         ),
+        row(
+            "process",
+            &["-P", "/proc/1/cmdline", "-e", "inject=openat:error=EIO"],
+            &["process:no-such-program#expect=failure", "none=process:no-such-program#max=0"],
+        ),
+        row("memory", &["-P", "/proc/self/cgroup", "-e", "inject=openat:error=EIO"], &["memory:#expect=failure"]),
     ];
     for kind in BUILTINS {
         assert!(rows.iter().any(|row| row.kind == kind.scheme), "there is no error for the kind {}", kind.scheme);

@@ -113,9 +113,9 @@ fn thresholds_are_shown_with_their_defaults_and_without_secrets() {
 #[test]
 fn a_number_without_a_unit_and_a_port_without_a_scheme_are_refused_with_what_to_write() {
     for (name, advice) in [
-        ("disk:/#free=20", "option free=\"20\": write 20% for a share, or 20B for a size"),
-        ("memory:#available=0.99", "option available=\"0.99\": write 0.99% for a share, or 0.99B for a size"),
-        ("disk:/#inodes=20", "option inodes=\"20\": write 20% for a share; a number is more than 100"),
+        ("disk:/#free=20", "option free: write 20% for a share, or 20B for a size"),
+        ("memory:#available=0.99", "option available: write 0.99% for a share, or 0.99B for a size"),
+        ("disk:/#inodes=20", "option inodes: write 20% for a share; a number is more than 100"),
         ("127.0.0.1:8081", "a port is checked by tcp: write tcp://127.0.0.1:8081"),
         ("localhost:8081", "a port is checked by tcp: write tcp://localhost:8081"),
         ("[::1]:8081", "a port is checked by tcp: write tcp://[::1]:8081"),
@@ -130,8 +130,10 @@ fn a_flag_and_its_value_in_one_argument_are_named() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let file = folder.path().join("checks.toml");
     std::fs::write(&file, "[[check]]\nuse = 'exec:/bin/true'\nargs = '-w 5'\n").expect("the folder is ours");
-    let note =
-        format!("{}:2:7: args: \"-w 5\" is one argument: two have a comma between them, as in -w,5", file.display());
+    let note = format!(
+        "{}:2:7: args: a flag and its value are one argument: two have a comma between them, as in -w,5",
+        file.display()
+    );
     let listed = list(&[file.to_str().expect("a plain path")]);
     assert!(listed.code == Some(0) && listed.stdout.ends_with(&format!("\n{note}\n")), "{}", listed.stdout);
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::harness::once::{Run, hospital, run};
 use crate::harness::*;
 
 /// `hospital serve --print-config`: each variable with its value and its source.
@@ -42,6 +43,15 @@ fn write(path: &Path, text: &str) {
 
 fn serve(args: &[&str]) -> Launch {
     Launch::binding(args)
+}
+
+#[test]
+fn a_misspelt_setting_in_the_environment_fails_check_config_with_the_right_name() {
+    let check = |name| serve(&["--check-config", "hospital.healthchecks"]).env(name, "4");
+    assert_refused(check("HOSPITAL_WORKER"), &["HOSPITAL_WORKER is not a setting", "HOSPITAL_WORKERS is"]);
+    assert_refused(check("HOSPITAL_LIMIT_REQUEST_FIELD_SIZES"), &["(HOSPITAL_LIMIT_REQUEST_FIELD_SIZE is)"]);
+    assert_refused(check("HOSPITAL_ZZZZ"), &["HOSPITAL_ZZZZ is not a setting: see"]);
+    assert!(check("HOSPITAL_WORKERS").printed().contains("good"));
 }
 
 #[test]
@@ -187,23 +197,23 @@ fn a_good_configuration_can_be_checked_without_starting() {
 #[test]
 fn a_bad_flag_is_named() {
     for (args, words) in [
-        (&["-w", "0"][..], &["--workers", "0", "1..=256"][..]),
-        (&["-w", "many"], &["--workers", "many"]),
+        (&["-w", "0"][..], &["--workers", "1..=256"][..]),
+        (&["-w", "many"], &["--workers"]),
         (&["-w", "-1"], &["-1"]),
         (&["-w"], &["--workers"]),
-        (&["-t", "soon"], &["--timeout", "soon", "30s"]),
+        (&["-t", "soon"], &["--timeout", "30s"]),
         (&["--graceful-timeout=-1s"], &["--graceful-timeout"]),
-        (&["--keep-alive", "1e300"], &["--keep-alive", "1e300"]),
-        (&["-m", "9"], &["--umask", "9", "octal"]),
-        (&["-m", "1777"], &["--umask", "1777", "octal"]),
-        (&["--port", "65536"], &["--port", "65536"]),
-        (&["-b", "::1"], &["--bind", "::1", "brackets"]),
+        (&["--keep-alive", "1e300"], &["--keep-alive"]),
+        (&["-m", "9"], &["--umask", "octal"]),
+        (&["-m", "1777"], &["--umask", "octal"]),
+        (&["--port", "65536"], &["--port"]),
+        (&["-b", "::1"], &["--bind", "brackets"]),
         (&["-b", ""], &["--bind", "HOST:PORT"]),
-        (&["--fd=-1"], &["--fd", "-1"]),
-        (&["--fd", "web"], &["--fd", "web"]),
+        (&["--fd=-1"], &["--fd"]),
+        (&["--fd", "web"], &["--fd"]),
         (&["--fail-status", "200"], &["--fail-status", "400..=599"]),
-        (&["--log-level", "loud"], &["--log-level", "loud", "warning"]),
-        (&["--log-format", "xml"], &["--log-format", "xml", "json"]),
+        (&["--log-level", "loud"], &["--log-level", "warning"]),
+        (&["--log-format", "xml"], &["--log-format", "json"]),
         (&["-e", "1X=2"], &["--env", "NAME=VALUE"]),
         (&["-u", "no-such-user"], &["--user", "no-such-user", "getent"]),
         (&["-g", "no-such-group"], &["--group", "no-such-group", "getent"]),
@@ -212,7 +222,7 @@ fn a_bad_flag_is_named() {
         (&["--env-file", "/"], &["--env-file", "/", "not a regular file"]),
         (&["--error-logfile", "/no/such/file"], &["--error-logfile", "/no/such/file"]),
         (&["--worker", "2"], &["--worker", "--workers"]),
-        (&["--limit-request-fields", "0"], &["--limit-request-fields", "0"]),
+        (&["--limit-request-fields", "0"], &["--limit-request-fields"]),
     ] {
         assert_refused(serve(args), words);
     }
@@ -229,10 +239,10 @@ fn a_bad_variable_is_named() {
         ("HOSPITAL_UMASK", "rwx", "octal"),
         ("HOSPITAL_PORT", "udp://10.0.0.1:1", "digit"),
         ("HOSPITAL_FAIL_STATUS", "42", "400..=599"),
-        ("HOSPITAL_LOG_LEVEL", "loud", "loud"),
+        ("HOSPITAL_LOG_LEVEL", "loud", "warning"),
     ] {
         let launch = serve(&[]).env(variable, value);
-        assert_refused(launch, &[&format!("{variable}={value:?}"), word]);
+        assert_refused(launch, &[&format!("{variable}: "), word]);
     }
     assert_refused(serve(&[]).env("HOSPITAL_USER", "no-such-user"), &["no-such-user"]);
     // This number means "no change" to the kernel.
@@ -255,7 +265,36 @@ fn a_bad_line_of_an_env_file_is_named_but_not_shown() {
         assert!(!stderr.contains("s3cret"), "{stderr}");
     }
     write(&path, "A=1\nHOSPITAL_WORKERS=many\n");
-    assert_refused(serve(&["--env-file", &file]), &["HOSPITAL_WORKERS=\"many\""]);
+    assert_refused(serve(&["--env-file", &file]), &["HOSPITAL_WORKERS: "]);
+}
+
+#[test]
+fn a_slip_beside_a_password_publishes_it_nowhere() {
+    for name in [
+        "http:/user:hunter2@shop/",
+        "htp://user:hunter2@shop/",
+        "//user:hunter2@shop/",
+        "http://shop/#haeder=X-Token:%20hunter2",
+        "http://shop/#X-Token:%20hunter2",
+        "http://shop/#timeout=hunter2",
+        "db=://user:hunter2@shop/",
+    ] {
+        let printed = serve(&["--print-config", name]).printed();
+        assert!(printed.contains("HEALTHCHECKS=") && !printed.contains("hunter2"), "{printed}");
+        let (code, stderr) = serve(&["--check-config", name]).refused();
+        assert!(code == 2 && !stderr.contains("hunter2"), "{stderr}");
+    }
+    for args in [
+        &["-e", "PASSWORD:hunter2"][..],
+        &["-e", "hunter2"],
+        &["--pasword=hunter2"],
+        &["--bind", "http://user:hunter2@shop/"],
+    ] {
+        let (code, stderr) = serve(args).refused();
+        assert!(code == 2 && !stderr.contains("hunter2"), "{stderr}");
+    }
+    let Run { code, stderr, .. } = run(hospital("http://user:hunter2@shop/"));
+    assert!(code == Some(2) && !stderr.contains("hunter2"), "{stderr}");
 }
 
 #[test]
@@ -330,7 +369,7 @@ fn a_bad_reload_keeps_the_old_configuration_and_says_why() {
     let server = &reloadable.server;
     let before = server.workers();
     for (text, word) in [
-        ("HOSPITAL_WORKERS=many\n", "HOSPITAL_WORKERS=\"many\""),
+        ("HOSPITAL_WORKERS=many\n", "HOSPITAL_WORKERS: "),
         ("s3cret\n", "line 1"),
         ("HEALTHCHECKS=shop.ping\n", "shop.ping"),
         ("HEALTHCHECKS=\n", "HEALTHCHECKS"),

@@ -42,6 +42,26 @@ fn a_reload_that_is_refused_is_over_and_stays_in_the_status() {
 }
 
 #[test]
+fn a_slip_beside_a_password_publishes_it_in_no_status_and_no_log() {
+    let (server, manager) = Manager::start(&["-w", "1", "--env-file", "variables"], &[]);
+    manager.hear("READY=1");
+    for slip in [
+        "HEALTHCHECKS=http:/user:hunter2@shop/",
+        "HEALTHCHECKS=//user:hunter2@shop/",
+        "HEALTHCHECKS=http://shop/#haeder=X-Token:%20hunter2",
+        "HOSPITAL_BIND=http://user:hunter2@shop/",
+        "HOSPITAL_TIMEOUT=hunter2",
+    ] {
+        std::fs::write(server.path("variables"), format!("{slip}\n")).expect("the directory is ours");
+        server.signal(Signal::SIGHUP);
+        manager.hear("RELOADING=1");
+        let ready = manager.hear("READY=1");
+        assert!(ready.contains("; reload refused: ") && !ready.contains("hunter2"), "{ready}");
+    }
+    assert!(!server.stderr().contains("hunter2"), "{}", server.stderr());
+}
+
+#[test]
 fn a_reload_that_is_interrupted_is_ended_for_systemd() {
     let (server, manager) = Manager::start(&["-w", "2"], &[]);
     manager.hear("READY=1");

@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::harness::cgroup::Cgroup;
 use crate::harness::family::{Family, PATIENCE};
 use crate::harness::load::{Load, Shape};
 use crate::harness::metrics::{gated, open};
@@ -50,6 +51,38 @@ fn newcomers_do_not_wait_for_idle_clients_where_all_descriptors_are_taken() {
     assert_eq!(idle[2].answer().status, 200, "nobody leaves for nothing");
     let complaints = server.stderr().matches("cannot accept connections").count();
     assert_eq!(complaints, 1, "it is said, and once: {}", server.stderr());
+}
+
+#[test]
+fn more_checks_than_jobs_wait_for_their_turn_and_their_time_begins_with_it() {
+    let launch = Launch::serve(["-w", "1", "--jobs", "2"]);
+    let (log, program) = (launch.path("log"), launch.path("program"));
+    write_program(&program, &format!("#!/bin/sh\necho + >>{0}\nsleep 0.5\necho - >>{0}\n", log.display()));
+    let checks: Vec<_> = (0..8).map(|number| format!("c{number}=exec:{}#timeout=1500ms", program.display())).collect();
+    let server = launch.env("HEALTHCHECKS", &checks.join(" ")).start();
+    let answer = get(&server.at, "/");
+    assert_eq!(answer.status, 200, "two seconds for all, and each has less: {}", answer.body);
+    let marks = std::fs::read_to_string(log).expect("each has written to it");
+    let running = marks.lines().scan(0, |running, mark| {
+        *running += if mark == "+" { 1 } else { -1 };
+        Some(*running)
+    });
+    assert_eq!(running.max(), Some(2), "{marks}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn checks_are_no_errors_where_few_processes_are_allowed() {
+    let group = Cgroup::new("pids", "/sys/fs/cgroup");
+    group.set("pids.max", "60");
+    let script = format!("echo $$ >{}/cgroup.procs && exec \"$@\"", group.path.display());
+    let launch = Launch::script(&script, ["-w", "2", "-b", "127.0.0.1:0"]);
+    let checks: Vec<_> =
+        (0..200).map(|number| format!("c{number}=exec:/bin/sh#args=-c&args=sleep%200.01;true")).collect();
+    let server = launch.env("HEALTHCHECKS", &checks.join(" ")).start();
+    server.logs("a worker runs at most 7 checks at once: pids.max");
+    let answer = get(&server.at, "/");
+    assert_eq!(answer.status, 200, "{}", answer.body);
 }
 
 #[test]
@@ -122,13 +155,48 @@ fn who_comes_while_the_files_of_checks_are_looked_at_is_told_of_what_they_say_by
 
 /// Makes a worker take this long to look at a file.
 fn looking_slowly(worker: i32, delay: &str) -> Family {
-    let calls = "statx,newfstatat";
-    let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:{delay}"));
+    tampered(worker, "statx,newfstatat", delay)
+}
+
+/// Lets these system calls of a worker fail, or take longer.
+fn tampered(worker: i32, calls: &str, how: &str) -> Family {
+    let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:{how}"));
     let strace = Family::start(tempfile::tempdir().expect("there is room"), "strace", |command| {
         command.args(["-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject, "-p", &worker.to_string()]);
     });
     eventually("it is traced", || processes::status(worker, "TracerPid") == strace.head().to_string());
     strace
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn a_client_that_cannot_be_watched_costs_no_other_client_anything() {
+    for error in ["ENOSPC", "ENOMEM"] {
+        let launch = Launch::binding(["-w", "1", "-b", "127.0.0.1:0", "--worker-connections", "2"]);
+        let gate = launch.path("gate");
+        let server = launch.env("HEALTHCHECKS", &gated(&gate)).start();
+        let worker = server.workers()[0];
+        let mut kept = Client::to(&server.at);
+        kept.ask("/livez");
+        assert_eq!(kept.answer().status, 200);
+        // First the worker turns away from its listener, as there is no room for more.
+        let _strace = tampered(worker, "epoll_ctl", &format!("error={error}:when=2..9"));
+        kept.ask("/");
+        eventually("its check runs", || !processes::children(worker).is_empty());
+        let sockets = processes::sockets(worker);
+        let mut unwatched = Client::to(&server.at);
+        unwatched.ask("/");
+        eventually("both wait", || processes::sockets(worker) > sockets);
+        open(&gate);
+        assert_eq!(kept.answer().status, 200, "{error}: it is watched already");
+        assert_eq!(unwatched.answer().status, 200, "{error}: it needs no watching");
+        assert!(unwatched.is_closed(), "{error}: nobody would heed it");
+        assert_eq!(get(&server.at, "/livez").status, 200, "{error}: the listener is watched again");
+        let stderr = server.stderr();
+        assert_eq!(stderr.matches("closing clients that cannot be watched").count(), 1, "{error}: {stderr}");
+        assert_eq!(stderr.matches("cannot accept connections").count(), 1, "{error}: {stderr}");
+        assert_eq!(server.workers(), [worker], "{error}");
+    }
 }
 
 #[test]
@@ -362,6 +430,35 @@ fn disk_of(server: &Server) -> std::path::PathBuf {
 fn fill(path: &Path) {
     let full = std::fs::write(path, vec![0; 64 * 1024]).expect_err("it is more than there is room for");
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+}
+
+// --- files that every system has -------------------------------------------------------------------
+
+#[test]
+#[ignore = "needs root"]
+fn a_machine_without_users_and_without_dev_null_is_told_what_it_lacks() {
+    let empty = |folder: &str| {
+        let script = format!(r#"mount -t tmpfs none {folder} && exec "$@""#);
+        ["--mount", "sh", "-c", &script, "sh"].map(str::to_owned)
+    };
+    for (folder, args, lacks) in [
+        ("/etc", ["-u", "daemon"], "there is no /etc/passwd to look the user up in: write its number"),
+        ("/etc", ["-g", "daemon"], "there is no /etc/group to look the group up in: write its number"),
+        ("/dev", ["--fd", "0"], "--fd 0 cannot be taken over: /dev/null: No such file or directory"),
+    ] {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+        let (_, said) = Launch::under("unshare", empty(folder)).on(listener).args(args).refused();
+        assert!(said.contains(lacks) && said.lines().count() == 1, "{args:?}: {said}");
+    }
+    for (folder, check, lacks) in [
+        ("/etc", "file:/#owner=daemon", "there is no /etc/passwd to look the user up in: write its number"),
+        ("/dev", "exec:/bin/true", "cannot run /bin/true: /dev/null: No such file or directory"),
+    ] {
+        let mut command = std::process::Command::new("unshare");
+        command.args(empty(folder)).args([HOSPITAL, "check", check]);
+        let run = once::run(command);
+        assert!(run.stderr.contains(lacks), "{check}: {}", run.stderr);
+    }
 }
 
 // --- the clock -------------------------------------------------------------------------------------

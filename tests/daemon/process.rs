@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::harness::*;
@@ -482,4 +483,21 @@ fn checks_that_only_root_can_read_are_refused_for_another_user() {
     let (code, stderr) = launch().refused();
     assert_eq!(code, 2, "{stderr}");
     assert!(stderr.contains("Permission denied") && stderr.contains("nobody"), "{stderr}");
+}
+
+#[test]
+fn threads_that_a_program_makes_before_the_fork_are_warned_of() {
+    let launch = Launch::serve(["-w", "1"]);
+    let (source, library) = (launch.path("threads.c"), launch.path("threads.so"));
+    // As a `main` does that makes a runtime before it calls hospital::main().
+    let text = "#include <pthread.h>\n#include <unistd.h>\n\
+                static void *wait_forever(void *none) { for (;;) pause(); return none; }\n\
+                __attribute__((constructor)) static void start(void) { pthread_t t; pthread_create(&t, 0, wait_forever, 0); }\n";
+    std::fs::write(&source, text).expect("the directory is ours");
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-pthread", "-o"]).args([&library, &source]).status();
+    assert!(compiled.expect("there is a compiler").success());
+    let server = launch.env("LD_PRELOAD", library.to_str().expect("a plain path")).start();
+    server.logs("the program has 2 threads before hospital::main() forks the workers");
+    let other = Server::start(["-w", "1"]);
+    assert!(!other.stderr().contains("threads"), "{}", other.stderr());
 }

@@ -50,6 +50,26 @@ fn haproxy_takes_a_server_out_before_it_stops() {
     load.stop().assert_nothing_lost();
 }
 
+#[test]
+#[ignore = "needs haproxy"]
+fn haproxy_says_for_whom_it_asks() {
+    for option in ["send-proxy check-send-proxy", "send-proxy-v2 check-send-proxy"] {
+        let server = Launch::serve(["--proxy-protocol", "on", "--access-logfile", "-"]).start();
+        let unused = || (own_address(), "");
+        let haproxy = HaProxy::speaking([(server_address(&server), option), unused(), unused()]);
+        haproxy.family.within_patience("it is up", || haproxy.says("shop", "one", "UP L7OK/200"));
+        let At::Tcp(front) = haproxy.at else { unreachable!("it takes requests by TCP") };
+        // HAProxy itself connects from 127.0.0.1.
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--interface", "127.0.0.9", &format!("http://{front}/livez")]);
+        let output = curl.output().expect("curl is installed");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "livez check passed\n", "{option}");
+        eventually("both peers are logged", || {
+            ["127.0.0.9 - - ", "127.0.0.1 - - "].iter().all(|peer| server.stdout().contains(peer))
+        });
+    }
+}
+
 /// A HAProxy with the file that `deploy/` ships.
 struct HaProxy {
     family: Family,
@@ -61,11 +81,18 @@ impl HaProxy {
     /// With these servers: `one` and `two` of the backend `shop`, and that of `shop-in-short`. Each answers its own
     /// checks.
     #[track_caller]
-    fn start([one, two, short]: [SocketAddr; 3]) -> HaProxy {
+    fn start(servers: [SocketAddr; 3]) -> HaProxy {
+        HaProxy::speaking(servers.map(|address| (address, "")))
+    }
+
+    /// The same, with options for each server.
+    #[track_caller]
+    fn speaking([one, two, short]: [(SocketAddr, &str); 3]) -> HaProxy {
         let directory = tempfile::tempdir().expect("there is room");
         let (config, socket, front) =
             (directory.path().join("haproxy.cfg"), directory.path().join("admin.sock"), own_address());
-        let with_check = |address: SocketAddr| format!("{address} check port {}", address.port());
+        let with_check =
+            |(address, options): (SocketAddr, &str)| format!("{address} check port {} {options}", address.port());
         let text = deployed(
             "haproxy/haproxy.cfg",
             &[

@@ -112,7 +112,7 @@ fn each_shape_has_its_answer() {
             ("HTTP/0.9", 400, Closed, lines("GET /\r\n\r\n")),
             ("HTTP/1.2", 505, Closed, lines("GET / HTTP/1.2\r\nHost: x\r\n\r\n")),
             ("the HTTP/2 preface", 505, Closed, lines("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")),
-            ("the PROXY protocol", 505, Closed, lines("PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n")),
+            ("the PROXY protocol", 400, Closed, lines("PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n")),
             ("an unknown method", 501, Closed, lines("BREW / HTTP/1.1\r\nHost: x\r\n\r\n")),
             ("a method in small letters", 501, Closed, lines("get / HTTP/1.1\r\nHost: x\r\n\r\n")),
         ]

@@ -234,23 +234,16 @@ fn only_clients_who_may_see_details_are_told_the_prefix() {
 #[test]
 fn a_large_report_is_held_once_for_all_slow_clients_and_given_back() {
     const MANY: usize = 150;
-    const TITLE: usize = 512 * 1024;
     for cache in ["0s", "100ms"] {
         let launch = Launch::serve(["--cache", cache]);
-        let (folder, gate) = (launch.path("checks.d"), launch.path("gate"));
-        std::fs::create_dir(&folder).expect("the directory is ours");
-        for n in 0..16 {
-            let title = "x".repeat(TITLE);
-            let check = format!("[[check]]\nname = 'large{n}'\nuse = 'load:'\nmax = '9999'\ntitle = '{title}'\n");
-            std::fs::write(folder.join(format!("{n}.toml")), check).expect("the directory is ours");
-        }
+        let (folder, gate) = (large_checks(&launch), launch.path("gate"));
         let names = format!("{} {}", folder.display(), metrics::gated(&gate));
         let server = launch.env("HEALTHCHECKS", &names).start();
         let worker = server.workers()[0];
         let open = processes::sockets(worker);
         metrics::open(&gate);
         let length = get(&server.at, "/").body.len();
-        assert!(length > 16 * TITLE, "{length} bytes");
+        assert!(length > LARGE, "{length} bytes");
         std::fs::remove_file(&gate).expect("it was there");
         let resident = || processes::number(worker, "VmRSS");
         let before = resident();
@@ -268,4 +261,38 @@ fn a_large_report_is_held_once_for_all_slow_clients_and_given_back() {
         eventually("all of them are let go", || processes::sockets(worker) == open);
         eventually("the memory is given back", || resident() * 10 <= before * 11);
     }
+}
+
+#[test]
+fn a_client_that_reads_slowly_and_steadily_gets_a_large_report_whole() {
+    let launch = Launch::serve([""; 0]);
+    let checks = large_checks(&launch);
+    let server = launch.env("HEALTHCHECKS", &checks.display().to_string()).start();
+    let mut client = Client::to(&server.at);
+    client.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    // For longer than a client has to take some of it, in which it takes less than the kernel wants to have free in the
+    // server's buffer before that may be written to again.
+    let mut received = 0;
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(15) {
+        received += client.stream().read(&mut [0; 4096]).expect("it is being sent");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    received += client.stream().read_to_end(&mut Vec::new()).expect("it is being sent");
+    assert!(received > LARGE, "cut off after {received} bytes");
+}
+
+/// How long a report about [`large_checks`] is, at least.
+const LARGE: usize = 8 << 20;
+
+/// A folder of checks with long titles.
+fn large_checks(launch: &Launch) -> std::path::PathBuf {
+    let folder = launch.path("checks.d");
+    std::fs::create_dir(&folder).expect("the directory is ours");
+    for n in 0..16 {
+        let title = "x".repeat(LARGE / 16);
+        let check = format!("[[check]]\nname = 'large{n}'\nuse = 'load:'\nmax = '9999'\ntitle = '{title}'\n");
+        std::fs::write(folder.join(format!("{n}.toml")), check).expect("the directory is ours");
+    }
+    folder
 }

@@ -74,6 +74,23 @@ fn a_crowd_that_a_worker_is_slow_to_let_in_shares_one_round() {
 }
 
 #[test]
+fn a_crowd_that_asks_for_many_checks_that_cannot_block_shares_their_rounds() {
+    let checks: Vec<_> = (0..500).map(|n| format!("l{n}=load:#max=9999")).collect();
+    let server = Launch::binding(["-b", "127.0.0.1:0"]).env("HEALTHCHECKS", &checks.join(" ")).start();
+    let rounds = || metrics::scrape(&server)[r#"hospital_rounds_total{outcome="pass"}"#];
+    let before = rounds();
+    let mut crowd: Vec<_> = (0..CROWD).map(|_| Client::to(&server.at)).collect();
+    let asked = Instant::now();
+    crowd.iter_mut().for_each(|client| client.ask("/"));
+    let live = get(&server.at, "/livez");
+    let live_took = asked.elapsed();
+    assert!(crowd.iter_mut().all(|client| client.answer().status == 200) && live.status == 200);
+    let ran = rounds() - before;
+    println!("{CROWD} asked for 500 checks: {ran} rounds, {:?}; /livez within {live_took:?}", asked.elapsed());
+    assert!(ran <= 10.0, "{ran} rounds");
+}
+
+#[test]
 fn livez_is_answered_at_once_while_every_worker_runs_slow_checks() {
     let directory = tempfile::tempdir().expect("there is room");
     let (began, ended) = (directory.path().join("began"), directory.path().join("ended"));

@@ -46,6 +46,55 @@ fn a_report_that_passes_is_200_with_the_json_of_the_manual() {
 }
 
 #[test]
+fn a_trailing_slash_names_the_same_check_and_an_odd_accept_field_is_not_refused() {
+    let server = Launch::serve(["-w", "1"]).env("HEALTHCHECKS", "db=file:/ file:/ other=file:/etc").start();
+    for (path, total) in [("/db", 1), ("/db/", 1), ("/file:/", 1), ("//", 3), ("/readyz/", 0), ("/livez/", 0)] {
+        let answer = get(&server.at, path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        assert!(total == 0 || answer.body.contains(&format!("\"total\": {total},")), "{path}: {}", answer.body);
+    }
+    assert_eq!(get(&server.at, "/nowhere/").status, 404);
+    for accept in ["Accept:", "Accept: *", "Accept: application/json; version=1"] {
+        let (answer, _) = exchange(&server, format!("GET /db HTTP/1.1\r\n{accept}\r\n{KEPT}"));
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json; charset=utf-8")));
+    }
+}
+
+#[test]
+fn a_check_that_is_called_like_a_path_of_the_endpoint_is_refused_at_boot_in_one_line() {
+    let (code, error) = Launch::serve(["--check-config"]).env("HEALTHCHECKS", "metrics=file:/").refused();
+    assert_eq!(code, 2, "{error}");
+    assert!(error.lines().count() == 1 && error.contains("/metrics"), "{error}");
+}
+
+#[test]
+fn a_browser_can_sign_in_and_a_wrong_token_is_401_and_logged_once() {
+    let launch = Launch::serve(["-w", "1", "--details", "token"]).env("HEALTHCHECKS", "db=file:/");
+    let token = launch.path("token");
+    std::fs::write(&token, "s3cret\n").expect("the directory is ours");
+    let server = launch.args(["--token-file".as_ref(), token.as_os_str()]).start();
+    let ask = |path: &str, fields: &str| {
+        exchange(&server, format!("GET {path} HTTP/1.1\r\nAccept: text/html\r\n{fields}{KEPT}")).0
+    };
+    let page = ask("/", "");
+    assert!(page.status == 200 && page.body.contains(r#"href="?signin">Sign in"#), "{}", page.body);
+    let challenge = ask("/?signin", "");
+    let schemes: Vec<_> = challenge.headers.iter().filter(|(name, _)| name == "www-authenticate").collect();
+    assert_eq!((challenge.status, schemes.len()), (401, 2), "{schemes:?}");
+    assert!(schemes[0].1.starts_with("Basic realm=") && schemes[1].1.starts_with("Bearer realm="), "{schemes:?}");
+    // "admin:s3cret", as a browser sends it.
+    let page = ask("/?signin", "Authorization: Basic YWRtaW46czNjcmV0\r\n");
+    assert!(page.status == 200 && page.body.contains("<code>db</code>") && !page.body.contains("Sign in"));
+    for path in ["/", "/db", "/readyz", "/metrics"] {
+        let answer = ask(path, "Authorization: Bearer wrong\r\n");
+        assert_eq!(answer.status, 401, "{path}: {}", answer.body);
+    }
+    assert_eq!(ask("/livez", "Authorization: Bearer wrong\r\n").status, 200, "it is the same for everybody");
+    server.logs("a client with a wrong token got 401");
+    assert_eq!(server.stderr().matches("wrong token").count(), 1);
+}
+
+#[test]
 fn who_asks_the_same_again_is_told_what_is_true_now() {
     let launch = Launch::serve(["-w", "1"]);
     let flag = launch.path("flag");

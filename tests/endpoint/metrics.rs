@@ -299,7 +299,6 @@ fn strangers_see_numbers_instead_of_names() {
     for (args, field, open) in [
         (&["--details", "never"][..], "", false),
         (&["--details", "token", "--token-file", token_file], "", false),
-        (&["--details", "token", "--token-file", token_file], "Authorization: Bearer wrong\r\n", false),
         (&["--details", "token", "--token-file", token_file], "Authorization: Bearer s3cret\r\n", true),
     ] {
         let server = Launch::serve(args).env("HEALTHCHECKS", checks).start();

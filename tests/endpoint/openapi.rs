@@ -107,10 +107,11 @@ fn schemathesis_finds_no_fault() {
     assert!(generated > 500, "{said}");
 }
 
-/// The same checks: where they pass, where they fail, and in maintenance.
+/// The same checks: where they pass, where they fail, where a token is asked for, and in maintenance.
 struct Service {
     well: Server,
     ill: Server,
+    locked: Server,
     maintained: Server,
 }
 
@@ -130,7 +131,12 @@ impl Service {
         let maintained = launch(false);
         let file = maintained.path("mail").display().to_string();
         let maintained = maintained.args(["--maintenance-file", &file]);
-        Service { well: launch(false).start(), ill: launch(true).start(), maintained: maintained.start() }
+        let locked = launch(false);
+        let file = locked.path("db").display().to_string();
+        fs::write(&file, "s3cret").expect("the directory is ours");
+        let locked = locked.args(["--details", "token", "--token-file", &file]);
+        let (well, ill) = (launch(false), launch(true));
+        Service { well: well.start(), ill: ill.start(), locked: locked.start(), maintained: maintained.start() }
     }
 
     /// Sends the request that is answered with this status.
@@ -141,6 +147,7 @@ impl Service {
         let (server, request) = match status {
             "200" => (&self.well, request(&path, "")),
             "400" => (&self.well, request(&format!("{path}?tag=%ff"), "")),
+            "401" => (&self.locked, request(&path, "Authorization: Bearer wrong\r\n")),
             "404" => (&self.well, request(&format!("{path}?exclude=shop"), "")),
             "406" => (&self.well, request(&path, "Accept: image/png\r\n")),
             "408" => (&self.well, format!("{method} {path} HTTP/1.1\r\n")),

@@ -3,6 +3,9 @@
 #[path = "../../fuzz/src/connection.rs"]
 #[allow(unreachable_pub)]
 mod connection;
+#[path = "../../fuzz/src/names.rs"]
+#[allow(unreachable_pub)]
+mod names;
 #[path = "../../fuzz/src/route.rs"]
 #[allow(unreachable_pub)]
 mod route;
@@ -23,6 +26,18 @@ fn the_seeds_of_the_connection_hold() {
     for seed in seeds {
         for cut in 0..32 {
             connection::talk(&[&[cut], &seed[1..]].concat());
+        }
+    }
+}
+
+#[test]
+fn the_seeds_of_names_and_files_tell_no_secret() {
+    let seeds = corpus("names");
+    assert!(seeds.len() >= 10);
+    for seed in seeds {
+        // Each as it is, and cut off at each place.
+        for end in 1..=seed.len() {
+            names::tell(&seed[..end]);
         }
     }
 }

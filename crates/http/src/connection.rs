@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Requests may be pipelined: what arrives after one waits until that one is answered. A body is never read: its
-//! request is answered, and then the connection is closed. Sources: RFC 9110 and 9112. Where they leave a choice to a
+//! request is answered, and then the connection is closed. Sources: RFC 9110 and 9112, and the PROXY protocol of HAProxy. Where they leave a choice to a
 //! server, we take the stricter one: requests are smuggled through what two parsers read differently.
 
 use std::io::{ErrorKind, Read, Write};
@@ -18,14 +18,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use proxy_header::{ParseConfig, ProxyHeader};
+
 use crate::head::{self, Head, KEPT_CAPACITY, Method, Patience, Reader, Rejection, Request, Response};
 
 /// How much is discarded after an answer before the connection is closed regardless.
 const LINGER_BYTES: usize = 256 * 1024;
 /// How long bytes are discarded, at most.
 const LINGER: Duration = Duration::from_secs(2);
-/// How long a client may take to accept more of its answer.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a client must have taken more of its answer. A socket takes more only when much of its buffer is free again,
+/// which a slow client may need longer for: see [`Stream::in_flight`].
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A body up to this size is copied behind its head, so that both are written at once. A larger one is shared.
 const LARGEST_COPY: usize = 64 * 1024;
 /// How many empty lines may precede a request.
@@ -35,6 +38,8 @@ const MOST_EMPTY_LINES: usize = 4;
 pub trait Stream: Read + Write {
     /// Shuts down the sending half. If the client is gone, the next read tells.
     fn shut(&mut self);
+    /// How many bytes have been written that the other side has not taken yet.
+    fn in_flight(&self) -> usize;
 }
 
 /// How far a connection has come.
@@ -83,11 +88,15 @@ pub struct Connection {
     body: Option<Arc<Vec<u8>>>,
     /// How much of both was written.
     written: usize,
+    /// How much of that the client had not taken when we last looked. `None`: we have not looked since the last write.
+    in_flight: Option<usize>,
     deadline: Instant,
     /// Since when it has been waiting for its client, or its client for us.
     since: Instant,
     /// The client's address, if it is logged.
     peer: Option<IpAddr>,
+    /// Whether a proxy has yet to say whom it speaks for.
+    awaits_proxy: bool,
 }
 
 impl Connection {
@@ -101,9 +110,11 @@ impl Connection {
             output: Vec::new(),
             body: None,
             written: 0,
+            in_flight: None,
             deadline: now + patience.header,
             since: now,
             peer: None,
+            awaits_proxy: false,
         }
     }
 
@@ -200,6 +211,9 @@ impl Connection {
                 }
                 self.since = now;
                 self.input.extend_from_slice(bytes);
+                if self.awaits_proxy && !self.take_proxy_header()? {
+                    return Ok(());
+                }
                 self.skip_empty_lines()?;
                 self.parse(reader)
             }
@@ -212,6 +226,20 @@ impl Connection {
             }
             State::Asked(_) | State::Writing { .. } | State::Closed => Ok(()),
         }
+    }
+
+    /// Takes the header of the PROXY protocol from the input. False if it is not all there.
+    fn take_proxy_header(&mut self) -> Result<bool, Rejection> {
+        let (peer, length) = match ProxyHeader::parse(&self.input, ParseConfig::default()) {
+            Ok((header, length)) => (header.proxied_address().map(|proxied| proxied.source.ip()), length),
+            Err(proxy_header::Error::BufferTooShort) => return Ok(false),
+            Err(_) => return Err(Rejection::Malformed("it does not begin with a PROXY header (see --proxy-protocol)")),
+        };
+        // A proxy that speaks for itself is the client.
+        self.peer = peer.or(self.peer);
+        self.awaits_proxy = false;
+        self.input.drain(..length);
+        Ok(true)
     }
 
     /// A few empty lines before a request are not part of it (RFC 9112, 2.2), nor do its limits count them.
@@ -249,9 +277,14 @@ impl Connection {
     }
 
     /// The deadline has passed: [`Connection::advance`] it after that. A client that was too slow with its head gets an answer.
-    pub fn expire(&mut self) -> Result<(), Rejection> {
+    pub fn expire(&mut self, stream: &impl Stream, now: Instant) -> Result<(), Rejection> {
+        let in_flight = stream.in_flight();
         match self.state {
             State::Reading if !self.input.is_empty() => Err(Rejection::Timeout),
+            State::Writing { .. } if self.in_flight.replace(in_flight).is_none_or(|before| in_flight < before) => {
+                self.deadline = now + WRITE_TIMEOUT;
+                Ok(())
+            }
             State::Reading | State::Writing { .. } | State::Lingering { .. } => {
                 self.state = State::Closed;
                 Ok(())
@@ -287,6 +320,11 @@ impl Connection {
     /// Notes the client's address.
     pub fn set_peer(&mut self, peer: Option<IpAddr>) {
         self.peer = peer;
+    }
+
+    /// Its first bytes are those of a proxy, in version 1 or 2 of the PROXY protocol, and say who the client is.
+    pub fn expect_proxy_header(&mut self) {
+        self.awaits_proxy = true;
     }
 
     /// The client's address, if it was noted.
@@ -330,6 +368,7 @@ impl Connection {
             body => self.body = Some(body.clone()),
         }
         self.written = 0;
+        self.in_flight = None;
         self.deadline = now + WRITE_TIMEOUT;
         self.since = now;
         self.state = State::Writing { then };
@@ -347,6 +386,7 @@ impl Connection {
     pub(crate) fn sent<M>(&mut self, count: usize, now: Instant, reader: &mut Reader<M>) -> Result<(), Rejection> {
         let State::Writing { then } = self.state else { return Ok(()) };
         self.written += count;
+        self.in_flight = None;
         self.since = now;
         if !self.output().is_empty() {
             self.deadline = now + WRITE_TIMEOUT;

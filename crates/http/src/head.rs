@@ -300,6 +300,10 @@ fn check_sizes(input: &[u8], limits: &Limits) -> Result<(), Rejection> {
 
 fn rejection(error: httparse::Error, input: &[u8]) -> Rejection {
     match error {
+        // The empty lines with which version 2 begins were skipped.
+        _ if input.starts_with(b"PROXY ") || input.starts_with(b"\0\r\nQUIT\n") => {
+            Rejection::Malformed("it begins with a PROXY header, which is read with --proxy-protocol only")
+        }
         httparse::Error::Version => Rejection::Version,
         httparse::Error::TooManyHeaders => Rejection::FieldsTooLarge,
         httparse::Error::HeaderName => Rejection::Malformed("a header field has a malformed name"),

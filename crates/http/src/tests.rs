@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::connection::WRITE_TIMEOUT;
 use crate::head::Head;
 use proptest::prelude::*;
 
@@ -27,6 +28,7 @@ struct Wire {
     /// What the client has received.
     heard: String,
     shut: bool,
+    in_flight: usize,
 }
 
 impl Read for Wire {
@@ -54,6 +56,10 @@ impl Write for Wire {
 impl Stream for Wire {
     fn shut(&mut self) {
         self.shut = true;
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight
     }
 }
 
@@ -309,15 +315,32 @@ fn who_is_slow_with_a_head_is_told_and_who_is_idle_is_not() {
         Some(slow.now + Duration::from_secs(5)),
         "the clock runs from the first byte"
     );
-    let rejection = slow.connection.expire().expect_err("it is late");
+    let rejection = slow.connection.expire(&slow.wire, slow.now).expect_err("it is late");
     slow.reject(rejection);
     slow.go_on();
     assert_eq!(slow.statuses(), ["408"]);
 
     let mut idle = talk("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(idle.connection.deadline(), Some(idle.now + PATIENCE.keep_alive));
-    assert_eq!(idle.connection.expire(), Ok(()));
+    assert_eq!(idle.connection.expire(&idle.wire, idle.now), Ok(()));
     assert_eq!((idle.is_over(), idle.statuses().len()), (true, 1));
+}
+
+#[test]
+fn a_client_that_reads_slowly_and_steadily_is_not_cut_off() {
+    let mut talk = Talk::new();
+    let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    talk.connection.receive(request, talk.now, &mut talk.reader).expect("it is well formed");
+    talk.connection.respond(response(200, &body("long")), talk.now);
+    for in_flight in [900, 800, 1] {
+        talk.wire.in_flight = in_flight;
+        talk.now = talk.connection.deadline().expect("the client is waited for");
+        assert_eq!(talk.connection.expire(&talk.wire, talk.now), Ok(()));
+        let goes_on = Some(talk.now + WRITE_TIMEOUT);
+        assert_eq!(talk.connection.deadline(), goes_on, "{in_flight} of 1000 bytes are left to take");
+    }
+    assert_eq!(talk.connection.expire(&talk.wire, talk.now), Ok(()));
+    assert!(talk.is_over(), "it has taken nothing");
 }
 
 #[test]
@@ -360,7 +383,78 @@ fn a_head_that_only_begins_like_the_last_one_is_read_anew() {
     assert_eq!(talk.statuses().len(), 2);
 }
 
+/// A conversation that begins with what a proxy says.
+fn behind_proxy() -> Talk {
+    let mut talk = Talk::new();
+    talk.connection.set_peer(Some([10, 0, 0, 1].into()));
+    talk.connection.expect_proxy_header();
+    talk
+}
+
+/// What a proxy says first, and the address that it names.
+fn proxy_headers() -> Vec<(Vec<u8>, Option<&'static str>)> {
+    let second = |command: u8, rest: &[u8]| {
+        let length = [0, u8::try_from(rest.len() - 1).expect("it is short")];
+        [b"\r\n\r\n\0\r\nQUIT\n", &[command, rest[0]][..], &length, &rest[1..]].concat()
+    };
+    let four = [0x11, 192, 0, 2, 7, 10, 0, 0, 2, 0xd9, 3, 0, 80];
+    let with_more = [&four[..], &[0x04, 0, 2, 0, 0]].concat();
+    vec![
+        (b"PROXY TCP4 192.0.2.7 10.0.0.2 55555 80\r\n".to_vec(), Some("192.0.2.7")),
+        (b"PROXY TCP6 2001:db8::7 2001:db8::1 55555 80\r\n".to_vec(), Some("2001:db8::7")),
+        (b"PROXY UNKNOWN\r\n".to_vec(), None),
+        (second(0x21, &four), Some("192.0.2.7")),
+        (second(0x21, &with_more), Some("192.0.2.7")),
+        (second(0x20, &[0]), None),
+        (second(0x20, &four), None),
+    ]
+}
+
+#[test]
+fn a_proxy_says_who_the_client_is_and_requests_follow() {
+    for (header, peer) in proxy_headers() {
+        let mut talk = behind_proxy();
+        talk.say([&header[..], b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\n\r\n"].concat());
+        assert_eq!(talk.statuses(), ["200", "200"], "{}", header.escape_ascii());
+        let peer = peer.unwrap_or("10.0.0.1").parse().expect("it is an address");
+        assert_eq!(talk.connection.peer(), Some(peer), "{}", header.escape_ascii());
+    }
+}
+
+#[test]
+fn who_does_not_speak_the_proxy_protocol_is_refused_where_it_is_expected() {
+    for text in ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "PROXY TCP4 a b 1 2\r\n", "\r\n\r\nGET / HTTP/1.0\r\n\r\n"] {
+        let mut talk = behind_proxy();
+        talk.say(text);
+        assert_eq!(talk.statuses(), ["400"], "{text:?}");
+        assert!(talk.heard().contains("--proxy-protocol"), "{}", talk.heard());
+    }
+}
+
+#[test]
+fn a_proxy_header_that_nobody_expects_is_refused_with_the_setting_that_reads_it() {
+    for (header, _) in proxy_headers() {
+        let talk = talk([&header[..], b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"].concat());
+        assert_eq!(talk.statuses(), ["400"], "{}", header.escape_ascii());
+        assert!(talk.heard().contains("--proxy-protocol"), "{}", talk.heard());
+    }
+}
+
 proptest! {
+    #[test]
+    fn however_a_proxy_header_is_cut_it_is_read(header in proptest::sample::select(proxy_headers()), cut in any::<proptest::sample::Index>()) {
+        let whole = [&header.0[..], b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"].concat();
+        let (first, second) = whole.split_at(cut.index(whole.len()));
+        let mut talk = behind_proxy();
+        talk.say(first).say(second);
+        prop_assert_eq!(talk.statuses(), ["200"]);
+    }
+
+    #[test]
+    fn no_proxy_header_makes_it_panic(start in proptest::sample::select(vec![&b""[..], b"PROXY ", b"PROXY TCP4 ", b"\r\n\r\n\0\r\nQUIT\n\x21\x11"]), rest in proptest::collection::vec(any::<u8>(), 0..300)) {
+        behind_proxy().say([start, &rest].concat());
+    }
+
     #[test]
     fn whatever_was_read_before_a_request_is_read_as_by_a_fresh_reader(
         texts in proptest::collection::vec("(GET|HEAD) /a? HTTP/1.[01]\r\n(Host: x\r\n){0,2}(Accept: [ab]\r\n)?(Connection: close\r\n)?\r\n", 1..8),

@@ -58,7 +58,7 @@ pub fn assert_cert(host: &str) -> Result {
 
 impl Probe {
     fn new(target: &str) -> std::result::Result<Probe, String> {
-        let wrong = || format!("{:?} is no HOST[:PORT], as in cert:shop.example", authority(target));
+        let wrong = || "the target is not HOST[:PORT], as in cert:shop.example".to_owned();
         let server = Endpoint::parse(authority(target), Some(443)).ok_or_else(wrong)?;
         let name = ServerName::try_from(server.name().to_owned()).map_err(|_| wrong())?;
         Ok(Probe { server, name, days: DAYS, trusted: Trusted::System })

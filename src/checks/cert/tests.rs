@@ -176,5 +176,5 @@ fn what_is_no_host_is_refused_at_once() {
         assert!(build(target, &mut Options::of(&[])).is_err(), "{target}");
     }
     let Err(error) = build("shop", &mut Options::of(&[("days", "soon")])) else { panic!("no number") };
-    assert!(error.starts_with("option days=\"soon\": "), "{error}");
+    assert!(error.starts_with("option days: "), "{error}");
 }

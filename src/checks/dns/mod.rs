@@ -59,9 +59,10 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         found.ok_or_else(|| format!("unknown type (known: {})", TYPES.map(|(name, _)| name).join(", ")))
     })?;
     let addresses = options.take_all("address");
-    let addresses = addresses.iter().flat_map(|text| text.split(',')).map(|text| {
-        text.parse::<IpAddr>().map_err(|_| format!("option address={text:?}: write an IPv4 or IPv6 address"))
-    });
+    let addresses = addresses
+        .iter()
+        .flat_map(|text| text.split(','))
+        .map(|text| text.parse::<IpAddr>().map_err(|_| "option address: write an IPv4 or IPv6 address".to_owned()));
     let addresses = addresses.collect::<std::result::Result<Vec<_>, _>>()?;
     match record {
         Some((kind, record)) if !matches!(record, TYPE::A | TYPE::AAAA) && server.is_none() => {
@@ -85,7 +86,7 @@ fn parse(target: &str) -> std::result::Result<String, String> {
     };
     match labels.len() <= 253 && labels.split('.').all(is_label) {
         true => Ok(name.to_owned()),
-        false => Err(format!("{name:?} is no name to resolve, as in dns:example.org")),
+        false => Err("the target is not a name to resolve, as in dns:example.org".to_owned()),
     }
 }
 
@@ -329,7 +330,7 @@ impl Asked {
         if id != self.id.to_be_bytes() || flags & 0xF8 != REPLY_TO_QUERY {
             return false;
         }
-        match Packet::parse(bytes) {
+        match Packet::parse(&answered(bytes)) {
             // Who does not understand a question need not repeat it.
             Ok(packet) if packet.questions.is_empty() => packet.rcode() != RCODE::NoError,
             Ok(packet) => packet.questions.len() == 1 && self.is_question(&packet.questions[0]),
@@ -343,7 +344,8 @@ impl Asked {
     }
 
     fn read(&self, bytes: &[u8]) -> std::result::Result<Found, String> {
-        let packet = Packet::parse(bytes).map_err(|error| format!("its answer cannot be read: {error}"))?;
+        let bytes = answered(bytes);
+        let packet = Packet::parse(&bytes).map_err(|error| format!("its answer cannot be read: {error}"))?;
         match packet.rcode() {
             RCODE::NoError => {}
             RCODE::NameError => return Err("there is no such name (NXDOMAIN)".to_owned()),
@@ -389,6 +391,16 @@ impl Asked {
 
 fn is_same(one: &Name<'_>, other: &Name<'_>) -> bool {
     one.to_string().eq_ignore_ascii_case(&other.to_string())
+}
+
+/// A message without what follows its answers: who gets that wrong has answered all the same.
+fn answered(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    // How many records of authority there are, and additional ones (RFC 1035, 4.1.1).
+    if let Some(counts) = bytes.get_mut(8..12) {
+        counts.fill(0);
+    }
+    bytes
 }
 
 /// Whether an answer was truncated to fit into a packet.

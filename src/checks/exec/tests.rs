@@ -40,7 +40,7 @@ impl Script {
     /// The pids of its living processes.
     fn alive(&self) -> Vec<i32> {
         let all = procfs::all().expect("/proc is mounted").filter(|stat| !stat.is_dead());
-        let words = |pid| [procfs::arguments(pid), procfs::environment(pid)].concat();
+        let words = |pid| [procfs::arguments(pid).unwrap_or_default(), procfs::environment(pid)].concat();
         all.map(|stat| stat.pid).filter(|&pid| words(pid).iter().any(|word| word.contains(&self.tag))).collect()
     }
 }
@@ -261,10 +261,10 @@ fn a_program_that_cannot_be_run_is_refused_when_it_is_named() {
     let plain = tempfile::NamedTempFile::new().expect("there is room");
     let plain = plain.path().display().to_string();
     for (path, text) in [
-        ("/no/such/program", "\"/no/such/program\" cannot be run: No such file or directory"),
-        ("/usr", "\"/usr\" cannot be run: it is not a file"),
-        ("check_load", "\"check_load\" is not the path of a program, as in exec:/usr"),
-        ("", "\"\" is not the path of a program"),
+        ("/no/such/program", "the program cannot be run: No such file or directory"),
+        ("/usr", "the program cannot be run: it is not a file"),
+        ("check_load", "the target is not the path of a program, as in exec:/usr"),
+        ("", "the target is not the path of a program"),
         (&plain, "is it executable (chmod +x) for this user?"),
     ] {
         let error = build(path, &mut Options::default()).err().unwrap_or_default();
@@ -290,8 +290,8 @@ fn a_program_that_is_gone_later_is_an_error_with_its_name() {
 #[test]
 fn wrong_options_are_refused_without_showing_secrets() {
     for (pair, text) in [
-        (("cwd", "/no/such"), "option cwd=\"/no/such\": there is no such folder"),
-        (("cwd", "usr"), "option cwd=\"usr\": write an absolute path"),
+        (("cwd", "/no/such"), "option cwd: there is no such folder"),
+        (("cwd", "usr"), "option cwd: write an absolute path"),
         (("env", "=secret"), "option env: write a variable as env=NAME=VALUE"),
     ] {
         let mut options = Options::new(vec![(pair.0.to_owned(), pair.1.to_owned())]);

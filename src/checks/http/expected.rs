@@ -1,8 +1,12 @@
 //! What an answer must be: its status, its time, and its body.
 
+use std::fmt;
 use std::io::{self, Read};
 use std::time::Duration;
 
+use serde::Deserializer;
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
 use super::super::support::pattern::Pattern;
@@ -35,9 +39,8 @@ impl Expected {
 
     pub(super) fn take(options: &mut Options) -> Result<Expected, String> {
         let written = options.take_all_or("status", "2xx").join(",");
-        let statuses = Statuses::parse(&written).ok_or_else(|| {
-            format!("option status={written:?}: write status codes as 200, 3xx or 200-299, with ',' between them")
-        })?;
+        let statuses = Statuses::parse(&written)
+            .ok_or("option status: write status codes as 200, 3xx or 200-299, with ',' between them")?;
         let json = options.take_all("json").iter().map(|text| Pointed::parse(text)).collect::<Result<_, _>>()?;
         Ok(Expected {
             statuses,
@@ -89,11 +92,16 @@ impl Expected {
         if self.json.is_empty() {
             return Ok(Verdict::Good);
         }
-        let objection = match serde_json::from_slice(&beginning) {
-            Ok(value) => self.json.iter().find_map(|pointed| pointed.objection(&value, &self.hidden)),
-            Err(error) => Some(format!("to be JSON: {error}: got {}", got())),
-        };
-        Ok(objection.map_or(Verdict::Good, Verdict::Bad))
+        // Only what is pointed to is taken out: a document as a tree is many times as large as its text.
+        let text = std::str::from_utf8(&beginning).map_err(|error| error.to_string());
+        let document = text.and_then(|text| serde_json::from_str(text).map_err(|error| error.to_string()));
+        Ok(match document {
+            Ok(document) => {
+                let mut verdicts = self.json.iter().map(|pointed| pointed.judge(document, &self.hidden));
+                verdicts.find(|verdict| !matches!(verdict, Verdict::Good)).unwrap_or(Verdict::Good)
+            }
+            Err(error) => Verdict::Bad(format!("to be JSON: {error}: got {}", got())),
+        })
     }
 }
 
@@ -157,25 +165,70 @@ impl Pointed {
         };
         match pointer.is_empty() || pointer.starts_with('/') {
             true => Ok(Pointed { pointer: pointer.to_owned(), value }),
-            false => Err(format!("option json={pointer:?}: write a pointer and a value, as in json=/status=pass")),
+            false => Err("option json: write a pointer and a value, as in json=/status=pass".to_owned()),
         }
     }
 
-    fn objection(&self, document: &Value, hidden: &Secrets) -> Option<String> {
-        let found = document.pointer(&self.pointer);
-        match (found, &self.value) {
-            (Some(_), None) => None,
-            (Some(found), Some(value)) if is_equal(found, value) => None,
-            _ => {
-                let wanted = self.value.as_deref().map_or("something".to_owned(), |value| format!("{value:?}"));
-                let got = found.map_or("nothing".to_owned(), |found| {
-                    let text = written(found);
-                    excerpt(text.as_bytes(), text.len(), hidden)
-                });
-                Some(format!("to have {wanted} at {}: got {got}", self.pointer))
+    fn judge(&self, document: &RawValue, hidden: &Secrets) -> Verdict {
+        let tokens = self.pointer.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~"));
+        let found = tokens.into_iter().try_fold(document, |within, token| member(within, &token));
+        let got = match (found, &self.value) {
+            (Some(_), None) => return Verdict::Good,
+            (None, _) => "nothing".to_owned(),
+            (Some(found), Some(_)) if found.get().len() > KEPT && found.get().starts_with(['{', '[']) => {
+                return Verdict::Unknown("what it has at that pointer is longer than 16 KiB");
             }
+            (Some(found), Some(value)) => match serde_json::from_str(found.get()) {
+                Ok(found) if is_equal(&found, value) => return Verdict::Good,
+                Ok(found) => {
+                    let text = written(&found);
+                    excerpt(text.as_bytes(), text.len(), hidden)
+                }
+                // As a number beyond all that can be held.
+                Err(_) => excerpt(found.get().as_bytes(), found.get().len(), hidden),
+            },
+        };
+        let wanted = self.value.as_deref().map_or("something".to_owned(), |value| format!("{value:?}"));
+        Verdict::Bad(format!("to have {wanted} at {}: got {got}", self.pointer))
+    }
+}
+
+/// The last member of an object with this name, or the one of an array with this number.
+fn member<'a>(within: &'a RawValue, token: &str) -> Option<&'a RawValue> {
+    struct Member<'t>(&'t str);
+
+    impl<'a> Visitor<'a> for Member<'_> {
+        type Value = Option<&'a RawValue>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an object or an array")
+        }
+
+        fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut found = None;
+            while let Some(name) = map.next_key::<String>()? {
+                let value = map.next_value()?;
+                if name == self.0 {
+                    found = Some(value);
+                }
+            }
+            Ok(found)
+        }
+
+        fn visit_seq<A: SeqAccess<'a>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+            let place = self.0.parse().ok().filter(|place: &usize| place.to_string() == self.0);
+            let (mut found, mut number) = (None, 0);
+            while let Some(value) = array.next_element()? {
+                if Some(number) == place {
+                    found = Some(value);
+                }
+                number += 1;
+            }
+            Ok(found)
         }
     }
+
+    serde_json::Deserializer::from_str(within.get()).deserialize_any(Member(token)).ok().flatten()
 }
 
 /// Numbers are compared as numbers: a server may write 0 as 0.0.
@@ -219,8 +272,9 @@ mod tests {
     fn a_pointer_finds_its_value() {
         let document = serde_json::json!({
             "status": "pass", "queue": {"length": 3}, "on": true, "none": null, "lag": 0.0, "ratio": 1.5, "digits": "0.0",
-            "big": 9_007_199_254_740_993_u64,
+            "big": 9_007_199_254_740_993_u64, "list": [1, {"a/b~": 2}],
         });
+        let document = serde_json::value::to_raw_value(&document).expect("it is JSON");
         for (text, expected) in [
             ("/status=pass", None),
             ("/queue/length=3", None),
@@ -239,9 +293,22 @@ mod tests {
             ("/status=fail", Some("to have \"fail\" at /status: got \"pass\"")),
             ("/missing=1", Some("to have \"1\" at /missing: got nothing")),
             ("/missing", Some("to have something at /missing: got nothing")),
+            ("/status/deeper", Some("to have something at /status/deeper: got nothing")),
+            ("/queue={\"length\":3}", None),
+            ("/list/0=1", None),
+            ("/list/1/a~1b~0=2", None),
+            ("/list/00", Some("to have something at /list/00: got nothing")),
+            ("/list/2", Some("to have something at /list/2: got nothing")),
+            ("", None),
         ] {
             let pointed = Pointed::parse(text).expect("it is well formed");
-            assert_eq!(pointed.objection(&document, &Secrets::default()).as_deref(), expected, "{text}");
+            let verdict = pointed.judge(&document, &Secrets::default());
+            let objection = match &verdict {
+                Verdict::Good => None,
+                Verdict::Bad(objection) => Some(objection.as_str()),
+                Verdict::Unknown(why) => Some(*why),
+            };
+            assert_eq!(objection, expected, "{text}");
         }
         assert!(Pointed::parse("status=pass").is_err());
     }

@@ -17,7 +17,6 @@ use rustls::pki_types::ServerName;
 
 use super::support::secrets;
 use super::support::target::Endpoint;
-#[cfg(feature = "tls")]
 use super::support::timed::{self, reason, spoken};
 #[cfg(feature = "tls")]
 use super::support::tls;
@@ -112,10 +111,11 @@ impl Probe {
         let shown = shown(url);
         let (scheme, target) = url.split_once(':').unwrap_or_default();
         let (target, user) = secrets::without_user(target);
-        let wrong = || format!("{shown:?} is no URL, as in http://shop/ping");
+        let wrong = || "the target is not a URL, as in http://shop/ping".to_owned();
         let server = server(scheme, &target).ok_or_else(wrong)?;
         let target = without_zone(&target);
-        let uri: Uri = format!("{scheme}:{target}").parse().map_err(|error| format!("{shown:?} is no URL: {error}"))?;
+        let uri: Uri =
+            format!("{scheme}:{target}").parse().map_err(|error| format!("the target is not a URL: {error}"))?;
         if !uri.scheme_str().is_some_and(|scheme| SCHEMES.contains(&scheme)) || uri.authority().is_none() {
             return Err(wrong());
         }
@@ -349,7 +349,7 @@ fn parse_header(text: &str) -> std::result::Result<(HeaderName, HeaderValue), St
     let (name, value) = text.split_once(':').ok_or_else(wrong)?;
     let name = name.trim().parse().map_err(|_| wrong())?;
     let mut value: HeaderValue =
-        value.trim().parse().map_err(|_| format!("the header {name} has a value that is none"))?;
+        value.trim().parse().map_err(|_| "option header: its value holds a character that no field may have")?;
     value.set_sensitive(true);
     Ok((name, value))
 }

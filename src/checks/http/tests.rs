@@ -301,14 +301,14 @@ fn nobody_listening_and_nonsense_are_failures_and_an_unknown_host_is_an_error() 
 #[test]
 fn wrong_options_are_named_and_fields_are_not_shown() {
     for (name, value, expected) in [
-        ("status", "ok", "option status=\"ok\": write status codes as 200, 3xx or 200-299"),
-        ("method", "get", "option method=\"get\": write a method in capitals"),
+        ("status", "ok", "option status: write status codes as 200, 3xx or 200-299"),
+        ("method", "get", "option method: write a method in capitals"),
         ("header", "Authorization hunter2", "option header: write a field as Name: value"),
-        ("header", "Authorization: hunter2\u{1}", "the header authorization has a value that is none"),
-        ("match", "(", "option match=\"(\": "),
-        ("json", "status=pass", "option json=\"status\": write a pointer and a value"),
-        ("redirects", "-1", "option redirects=\"-1\": "),
-        ("slow", "soon", "option slow=\"soon\": write a time as 30, 30s"),
+        ("header", "Authorization: hunter2\u{1}", "option header: its value holds a character"),
+        ("match", "(", "option match: "),
+        ("json", "status=pass", "option json: write a pointer and a value"),
+        ("redirects", "-1", "option redirects: "),
+        ("slow", "soon", "option slow: write a time as 30, 30s"),
     ] {
         let Err(error) = build("http", "//shop/", &mut Options::of(&[(name, value)])) else { panic!("{name}={value}") };
         assert!(error.starts_with(expected) && !error.contains("hunter2"), "{error}");
@@ -379,8 +379,8 @@ mod tls {
     #[test]
     fn a_file_without_certificates_is_refused_at_once() {
         for (path, expected) in [
-            ("/no/such.pem", "option ca=\"/no/such.pem\": No such file or directory"),
-            ("/dev/null", "option ca=\"/dev/null\": it is not a regular file"),
+            ("/no/such.pem", "option ca: No such file or directory"),
+            ("/dev/null", "option ca: it is not a regular file"),
         ] {
             let Err(error) = build("https", "//shop/", &mut Options::of(&[("ca", path)])) else { panic!("{path}") };
             assert!(error.starts_with(expected), "{error}");

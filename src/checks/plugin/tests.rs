@@ -43,7 +43,7 @@ fn a_warning_fails_where_it_is_told_to() {
     let warns = "echo WARNING - hm; exit 1";
     assert_eq!(found(warns, &[("warning", "fail")]), (Status::Fail, "WARNING - hm".to_owned()));
     let error = build("/bin/sh", &mut Options::of(&[("warning", "maybe")])).err();
-    assert_eq!(error.as_deref(), Some("option warning=\"maybe\": write pass or fail"));
+    assert_eq!(error.as_deref(), Some("option warning: write pass or fail"));
 }
 
 #[test]

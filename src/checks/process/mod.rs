@@ -53,8 +53,8 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 ///
 /// # Errors
 ///
-#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 /// `Fail` when there are fewer or more, `Error` when they cannot be counted, or those that we may not see would decide.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_process(name: &str, min: usize, max: Option<usize>) -> Result {
     count(name)?.verdict(name, min, max)
 }
@@ -64,9 +64,9 @@ pub fn assert_process(name: &str, min: usize, max: Option<usize>) -> Result {
 ///
 /// # Errors
 ///
-#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 /// `Fail` when there is no such file, it has no pid of a process, or the process is dead or another program; `Error` when
 /// we may not see the file or the process.
+#[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_pidfile(pidfile: impl AsRef<Path>, name: Option<&str>) -> Result {
     let pidfile = pidfile.as_ref();
     let fail =
@@ -155,13 +155,16 @@ impl Count {
     }
 }
 
-/// Whether a process is this program; `None` when only its file, which we may not see, would tell.
+/// Whether a process is this program; `None` when only its file or its arguments, which we may not see, would tell.
 fn is_called(stat: &Stat, name: &str) -> Option<bool> {
     // The cheap test first: the others read more of each process.
     if stat.name == name {
         return Some(true);
     }
-    let arguments = procfs::arguments(stat.pid);
+    let (arguments, is_known) = match procfs::arguments(stat.pid) {
+        Ok(arguments) => (arguments, true),
+        Err(_) => (Vec::new(), false),
+    };
     let program = procfs::program(stat.pid);
     let title = arguments.first().map(String::as_str);
     let script = script::of(&stat.name, &arguments, program.as_deref().ok());
@@ -170,7 +173,7 @@ fn is_called(stat: &Stat, name: &str) -> Option<bool> {
     }
     let is_hidden = program.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
     let is_alike = script::is_called_by_kernel(&stat.name, name) || title.is_some_and(|title| names(title, base(name)));
-    (!(name.contains('/') && is_hidden && is_alike)).then_some(false)
+    (is_known && !(name.contains('/') && is_hidden && is_alike)).then_some(false)
 }
 
 /// Whether a path, or what a process calls itself (`nginx: master process …`, `puma 5.6.4 (tcp://…) [app]`), names this

@@ -1,10 +1,12 @@
 //! A program that a check runs: what it is started with, and what it said by its end.
 
+use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use super::ownership;
+use super::ownership::{self, Distrust};
 use super::secrets::Secrets;
 use crate::checks::{Opt, Options};
 use crate::model::check::{CONTEXT_LIMIT, Deadline, Finding};
@@ -44,8 +46,8 @@ impl Program {
         let program = Program::at(Path::new(path))?;
         let args = options.take_all(ARGS.name());
         let args = arguments(&args);
-        if let Some(argument) = args.iter().find(|argument| is_flag_with_value(argument)) {
-            options.note(format!("args: {argument:?} is one argument: two have a comma between them, as in -w,5"));
+        if args.iter().any(|argument| is_flag_with_value(argument)) {
+            options.note("args: a flag and its value are one argument: two have a comma between them, as in -w,5");
         }
         Ok(Program {
             args,
@@ -69,10 +71,17 @@ impl Program {
     /// Runs it; `found` tells what its end means.
     pub(in crate::checks) fn run(&self, deadline: Deadline, found: impl FnOnce(&Ran) -> Finding) -> Finding {
         // Checked each time: the program may have changed since it was collected.
-        if let Some(why) = ownership::objection_to(&self.path) {
-            return Finding::error(format!("{} is not run, because {why}", self.path.display()));
+        match ownership::open(&self.path) {
+            Ok(_) => {}
+            Err(Distrust::Unsafe(why)) => {
+                return Finding::error(format!("{} is not run, because {why}", self.path.display()));
+            }
+            Err(Distrust::Unseen(error)) => return self.not_run(&error),
         }
         let mut command = Command::new(&self.path);
+        std::env::vars_os().filter(|(name, _)| is_ours_alone(name)).for_each(|(name, _)| {
+            command.env_remove(name);
+        });
         command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);
@@ -82,13 +91,17 @@ impl Program {
             Bounds { deadline: deadline.instant() - time_to_kill(limit), kept: CONTEXT_LIMIT, printed: MOST_PRINTED };
         let run = match child::run(&mut command, bounds) {
             Ok(run) => run,
-            Err(error) => return Finding::error(format!("cannot run {}: {error}", self.path.display())),
+            Err(error) => return self.not_run(&error),
         };
         let mut finding = found(&self.ran(&run, limit));
         if let (Some(context), false) = (&mut finding.context, run.spared.is_empty()) {
             context.push_str(&format!(" (its processes {:?} may not be killed by this user)", run.spared));
         }
         finding
+    }
+
+    fn not_run(&self, error: &io::Error) -> Finding {
+        Finding::error(format!("cannot run {}: {error}", self.path.display()))
     }
 
     fn ran(&self, run: &Run, limit: Duration) -> Ran {
@@ -120,6 +133,15 @@ impl Program {
     }
 }
 
+/// Whether a variable is not for programs: our settings, which hold what all other checks sign in with, and what a service
+/// manager says to us.
+fn is_ours_alone(name: &OsStr) -> bool {
+    const NAMES: [&str; 3] = ["HEALTHCHECKS", "GUNICORN_CMD_ARGS", "NOTIFY_SOCKET"];
+    const BEGINNINGS: [&str; 3] = ["HOSPITAL_", "LISTEN_", "WATCHDOG_"];
+    let name = name.as_encoded_bytes();
+    NAMES.iter().any(|own| name == own.as_bytes()) || BEGINNINGS.iter().any(|own| name.starts_with(own.as_bytes()))
+}
+
 /// How long before the round gives up on it the program is killed: by then it is gone, and the reason is known.
 fn time_to_kill(limit: Duration) -> Duration {
     (limit / 20).min(Duration::from_millis(50))
@@ -135,15 +157,15 @@ fn spoken(duration: Duration) -> humantime::FormattedDuration {
 /// The absolute path, if there is a program that we may run.
 fn executable(path: &Path) -> Result<PathBuf, String> {
     if path.components().count() < 2 {
-        return Err(format!("{path:?} is not the path of a program, as in exec:/usr/lib/nagios/plugins/check_load"));
+        return Err("the target is not the path of a program, as in exec:/usr/lib/nagios/plugins/check_load".to_owned());
     }
-    let found = path.metadata().map_err(|error| format!("{path:?} cannot be run: {error}"))?;
+    let found = path.metadata().map_err(|error| format!("the program cannot be run: {error}"))?;
     if !found.is_file() {
-        return Err(format!("{path:?} cannot be run: it is not a file"));
+        return Err("the program cannot be run: it is not a file".to_owned());
     }
     filesystem::may_execute(path)
-        .map_err(|error| format!("{path:?} cannot be run: {error}: is it executable (chmod +x) for this user?"))?;
-    std::path::absolute(path).map_err(|error| format!("{path:?} has no absolute path: {error}"))
+        .map_err(|error| format!("the program cannot be run: {error}: is it executable (chmod +x) for this user?"))?;
+    std::path::absolute(path).map_err(|error| format!("the program has no absolute path: {error}"))
 }
 
 /// A single value is a list with commas (`\,` for a comma in an argument); several values are one argument each.

@@ -1,5 +1,7 @@
 //! What may be shown of a target: never a password, never a token.
 
+use std::sync::{Arc, OnceLock};
+
 use percent_encoding::percent_decode_str;
 
 /// Replaces a secret wherever it would be shown.
@@ -7,7 +9,7 @@ const HIDDEN: &str = "***";
 
 /// The value of a query key or of a variable is hidden when the name contains one of these.
 const SECRET_WORDS: [&str; 11] =
-    ["auth", "cookie", "credential", "jwt", "key", "pass", "pwd", "secret", "session", "sig", "token"];
+    ["auth", "cookie", "credential", "jwt", "key", "pass", "pwd", "secret", "sess", "sig", "token"];
 
 /// The same where the name is one of these, which are parts of harmless words.
 const SECRET_NAMES: [&str; 4] = ["code", "otp", "pw", "sid"];
@@ -33,7 +35,24 @@ pub(crate) fn shown(target: &str) -> String {
     let Parts { slashes, head, query, fragment, .. } = Parts::of(target);
     let after = |mark: char, items: Option<&str>| items.map(|items| format!("{mark}{}", shown_items(items, '&')));
     let (query, fragment) = (after('?', query).unwrap_or_default(), after('#', fragment).unwrap_or_default());
-    format!("{slashes}{}{query}{fragment}", shown_items(head, ';'))
+    let segments: Vec<_> = head.split('/').map(|segment| shown_items(segment, ';')).collect();
+    format!("{slashes}{}{query}{fragment}", segments.join("/"))
+}
+
+/// A text that could not be understood, as far as it may be quoted: a word, a path or an address, as most slips are in
+/// one. Anything else may hold a secret in a wrong place.
+pub(crate) fn quotable(text: &str) -> &str {
+    let is_v6 = |host: &str| host.parse::<std::net::Ipv6Addr>().is_ok();
+    let in_brackets = text.trim_start_matches('/').strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let plain = match in_brackets {
+        Some((host, rest)) if is_v6(host) => rest.to_owned(),
+        Some(_) | None => text.replace("::", "."),
+    };
+    let (name, port) = plain.rsplit_once(':').unwrap_or((&plain, ""));
+    let (port, path) = port.split_once('/').unwrap_or((port, ""));
+    let is_plain = |text: &str| text.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
+    if is_plain(name) && is_port && is_plain(path) { text } else { "…" }
 }
 
 fn shown_items(items: &str, separator: char) -> String {
@@ -44,9 +63,13 @@ fn shown_items(items: &str, separator: char) -> String {
     shown.collect::<Vec<_>>().join(&separator.to_string())
 }
 
-/// The secrets in a target, to be kept out of every text about it.
+/// The secrets of a check, to be kept out of every text about it. Once its suite is complete, they are those of all checks
+/// in it: a program may come across what others were told.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Secrets(Vec<String>);
+pub(crate) struct Secrets {
+    own: Vec<String>,
+    suite: Arc<OnceLock<Vec<String>>>,
+}
 
 impl Secrets {
     /// The passwords and tokens in a target, both as written and decoded.
@@ -55,12 +78,12 @@ impl Secrets {
         // A user without a password may well be a token.
         let user = parts.user.map(|user| user.split_once(':').map_or(user, |(_, password)| password));
         let items = parts.query.into_iter().chain(parts.fragment).flat_map(|items| items.split('&'));
-        let items = items.chain(parts.head.split(';')).filter_map(|item| item.split_once('='));
+        let items = items.chain(parts.head.split(['/', ';'])).filter_map(|item| item.split_once('='));
         let tokens = items.filter(|(key, value)| is_secret(key, value)).map(|(_, value)| value);
         let mut secrets = Secrets::default();
         for secret in user.into_iter().chain(parts.user).chain(tokens) {
-            secrets.add_with_login(secret);
-            secrets.add_with_login(&percent_decode_str(secret).decode_utf8_lossy());
+            secrets.add_with_url(secret);
+            secrets.add_with_url(&percent_decode_str(secret).decode_utf8_lossy());
         }
         #[cfg(feature = "http")]
         if let Some(user) = parts.user {
@@ -83,16 +106,15 @@ impl Secrets {
     pub(crate) fn and_variables<'a>(mut self, variables: impl Iterator<Item = &'a str>) -> Secrets {
         let variables = variables.filter_map(|variable| variable.split_once('='));
         let values = variables.filter(|(name, value)| is_secret(name, value)).map(|(_, value)| value);
-        values.for_each(|value| self.add_with_login(value));
+        values.for_each(|value| self.add_with_url(value));
         self
     }
 
     /// Adds a secret, and what is secret within it if it is a URL.
-    fn add_with_login(&mut self, secret: &str) {
+    fn add_with_url(&mut self, secret: &str) {
         self.add(secret);
-        if let Some(user) = login(secret) {
-            self.add(user);
-            self.add(user.split_once(':').map_or(user, |(_, password)| password));
+        if let Some(target) = url_target(secret) {
+            Secrets::of(target).own.into_iter().for_each(|form| self.insert(form));
         }
     }
 
@@ -100,21 +122,45 @@ impl Secrets {
     /// that is a part of it.
     fn add(&mut self, secret: &str) {
         for form in [secret.to_owned(), secret.escape_debug().to_string()] {
-            if form.len() >= SHORTEST && !self.0.contains(&form) {
-                let place = self.0.partition_point(|other| other.len() >= form.len());
-                self.0.insert(place, form);
-            }
+            self.insert(form);
         }
+    }
+
+    fn insert(&mut self, form: String) {
+        if form.len() >= SHORTEST && !self.own.contains(&form) {
+            let place = self.own.partition_point(|other| other.len() >= form.len());
+            self.own.insert(place, form);
+        }
+    }
+
+    /// The same for a check of this suite, which learns them.
+    pub(crate) fn within(mut self, suite: &mut Secrets) -> Secrets {
+        self.own.iter().for_each(|form| suite.insert(form.clone()));
+        self.suite = suite.suite.clone();
+        self
+    }
+
+    /// All checks of the suite are known: from now on, each hides the secrets of all.
+    pub(crate) fn complete(self) {
+        let _ = self.suite.set(self.own);
+    }
+
+    fn in_force(&self) -> &[String] {
+        self.suite.get().unwrap_or(&self.own)
     }
 
     /// Whether there is nothing to hide.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.in_force().is_empty()
     }
 
     /// The text with `***` for every secret in it.
     pub(crate) fn scrub(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
+        let found = |text: String, secret: &String| match text.contains(secret) {
+            true => text.replace(secret, HIDDEN),
+            false => text,
+        };
+        self.in_force().iter().fold(text.to_owned(), found)
     }
 
     /// The same for a text that may have been cut off: it does not end with the beginning of a secret.
@@ -124,7 +170,7 @@ impl Secrets {
             let ends = (SHORTEST..secret.len()).rev().filter(|&end| secret.is_char_boundary(end));
             ends.map(|end| &secret[..end]).find_map(|beginning| text.strip_suffix(beginning)).map(str::len)
         };
-        match self.0.iter().filter_map(begins).min() {
+        match self.in_force().iter().filter_map(begins).min() {
             Some(kept) => format!("{}{HIDDEN}", &text[..kept]),
             None => text,
         }
@@ -198,14 +244,12 @@ fn is_secret(key: &str, value: &str) -> bool {
     let key = percent_decode_str(key).decode_utf8_lossy().to_ascii_lowercase();
     SECRET_WORDS.iter().any(|word| key.contains(word))
         || SECRET_NAMES.contains(&&*key)
-        || login(&percent_decode_str(value).decode_utf8_lossy()).is_some()
+        || url_target(&percent_decode_str(value).decode_utf8_lossy()).is_some_and(|target| shown(target) != target)
 }
 
-/// The user and the password in a URL, as in `postgres://user:password@db/shop`.
-fn login(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    authority.rsplit_once('@').map(|(user, _)| user)
+/// What follows the scheme of a URL, as in `postgres://user:password@db/shop`.
+fn url_target(url: &str) -> Option<&str> {
+    url.find("://").map(|colon| &url[colon + 1..])
 }
 
 #[cfg(test)]
@@ -242,8 +286,51 @@ mod tests {
             ("//shop/?x=1#code=abc", "//shop/?x=1#code=***"),
             ("//shop/?db=postgres://user:pw@db/shop&x=http://db/", "//shop/?db=***&x=http://db/"),
             ("//shop/?db=postgres%3A%2F%2Fuser:pw%40db", "//shop/?db=***"),
+            ("//shop/?db=jdbc:postgresql://db/shop?password=abc", "//shop/?db=***"),
+            (
+                "//shop/?to=me@shop.example&next=http://shop/?page=2",
+                "//shop/?to=me@shop.example&next=http://shop/?page=2",
+            ),
         ] {
             assert_eq!(shown(target), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn each_name_of_a_secret_hides_its_value() {
+        let secret = [
+            "access_token",
+            "Authorization",
+            "client_secret",
+            "code",
+            "id_token",
+            "JSESSIONID",
+            "api-key",
+            "X-Amz-Signature",
+            "PHPSESSID",
+            "password",
+            "passwd",
+            "pwd",
+            "pw",
+            "otp",
+            "sid",
+            "sessionid",
+            "jwt",
+            "credentials",
+            "cookie",
+        ];
+        let public = ["page", "q", "zip", "encode", "country", "side", "opw", "state", "lang", "id", "user"];
+        for (name, is_secret) in secret.map(|name| (name, true)).into_iter().chain(public.map(|name| (name, false))) {
+            let encoded: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            for place in ["//shop/?X=hunter2", "//shop/?a=b&X=hunter2", "//shop/a;X=hunter2/b", "//shop/#X=hunter2"] {
+                for name in [name, &name.to_uppercase(), &encoded] {
+                    let target = place.replace('X', name);
+                    assert_eq!(!shown(&target).contains("hunter2"), is_secret, "{target}");
+                    assert_eq!(Secrets::of(&target).scrub("hunter2") == HIDDEN, is_secret, "{target}");
+                }
+            }
+            let variables = Secrets::default().and_variables([format!("{name}=hunter2").as_str()].into_iter());
+            assert_eq!(variables.scrub("hunter2") == HIDDEN, is_secret, "{name}");
         }
     }
 
@@ -256,6 +343,20 @@ mod tests {
         assert_eq!(secrets.scrub("cannot sign in with sekret"), "cannot sign in with ***");
         let secrets = Secrets::default().and_variables(["DATABASE_URL=postgres://user:sekret@db"].into_iter());
         assert_eq!(secrets.scrub("postgres://user:sekret@db: no sekret"), "***: no ***");
+    }
+
+    #[test]
+    fn a_text_is_scrubbed_of_the_secrets_of_the_whole_suite_once_it_is_complete() {
+        let mut suite = Secrets::default();
+        let one = Secrets::of("//user:sesame@shop").within(&mut suite);
+        let none = Secrets::of("//shop").within(&mut suite);
+        assert!(none.is_empty());
+        let two = Secrets::of("//user:hunter2@shop").within(&mut suite);
+        suite.complete();
+        for secrets in [one, none, two] {
+            assert_eq!(secrets.scrub("sesame, hunter2"), "***, ***");
+            assert_eq!(secrets.scrub_cut("got sesa"), "got ***");
+        }
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 mod output;
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -13,6 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{LogFormat, LogLevel};
 use crate::error::Error;
+use crate::model::text;
 use crate::os::filesystem::FileOwner;
 use crate::os::systemd;
 use output::{LogOutput, StandardStream};
@@ -132,13 +132,10 @@ struct Line {
 impl Write for Line {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         if let Some(log) = LOG.get() {
+            let line = String::from_utf8_lossy(text);
             // In one write: other processes write there too.
-            let line = if self.priority.is_empty() {
-                Cow::Borrowed(text)
-            } else {
-                [self.priority.as_bytes(), text].concat().into()
-            };
-            log.put(&line, |lost| format!("({lost} lines of this log were lost: it could not be written)\n"));
+            let line = format!("{}{}\n", self.priority, text::line(line.trim_end_matches('\n')));
+            log.put(line.as_bytes(), |lost| format!("({lost} lines of this log were lost: it could not be written)\n"));
         }
         Ok(text.len())
     }

@@ -24,6 +24,7 @@ use crate::daemon::shared::in_flight::InFlightTable;
 use crate::daemon::shared::scoreboard::{SLOTS, Scoreboard};
 use crate::daemon::shared::snapshot::Snapshot;
 use crate::error::Error;
+use crate::model::check::DEFAULT_TIMEOUT;
 use crate::os::cgroup::OomKills;
 use crate::os::process::{self, Forked};
 use crate::os::signals::{self, Inbox, Signal};
@@ -335,7 +336,7 @@ impl Master {
 
     fn load(&mut self) -> Event {
         self.reloading();
-        match (self.load)(&self.given) {
+        match self.read_in_time() {
             Ok(config) => {
                 self.warn_of_what_stays(&config);
                 let event = Event::Loaded {
@@ -353,6 +354,18 @@ impl Master {
                 self.reloaded(&format!("reload refused: {error}"));
                 Event::Refused
             }
+        }
+    }
+
+    /// Reads the configuration, unless its files do not answer: a child of ours has read it just before.
+    fn read_in_time(&self) -> Result<GenerationConfig, Error> {
+        let read = || (self.load)(&self.given);
+        match process::can_be_done_within(DEFAULT_TIMEOUT, || drop(read())) {
+            Ok(false) => Err(Error::Boot(format!(
+                "reading it took longer than {DEFAULT_TIMEOUT:?}: does a mount not answer that its files are on?"
+            ))),
+            // Where there can be no child, as descriptors have run out, workers will say so.
+            Ok(true) | Err(_) => read(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::Master;
 use super::fleet::Slot;
 use crate::error::Error;
+use crate::model::text;
 use crate::os::{clock, descriptors, procfs, systemd};
 
 /// How much longer than its parts a drain may take before the service manager considers us stuck.
@@ -76,7 +77,8 @@ impl Master {
 
     /// The result of a reload or an upgrade stays in the status until the next one.
     pub(super) fn came_to(&mut self, outcome: &str) {
-        self.supervision.outcome = Some(format!("{outcome} ({})", httpdate::fmt_http_date(clock::wall())));
+        self.supervision.outcome =
+            Some(format!("{} ({})", text::line(outcome), httpdate::fmt_http_date(clock::wall())));
     }
 
     /// A reload begins. Before the announcement there is none: the start goes on.

@@ -10,7 +10,6 @@ use socket2::Socket;
 use crate::daemon::listen::Listener;
 use crate::os::descriptors::is_readable;
 use crate::os::sockets::Accepted;
-use crate::round::MOST_AT_ONCE;
 
 /// How long nothing is accepted when the machine lacks descriptors or memory for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -59,10 +58,10 @@ enum AcceptorState {
     Closed,
 }
 
-/// How many clients there are descriptors for, if this many checks must always find enough: without, they would report
+/// How many clients there are descriptors for, if this many checks at once must always find enough: without, they would report
 /// failures that are not there. Neither side gets less than a quarter.
 pub(super) fn room(descriptors: usize, checks: usize) -> usize {
-    let kept = OURS + A_CHECK * checks.min(MOST_AT_ONCE);
+    let kept = OURS + A_CHECK * checks;
     descriptors - kept.clamp(descriptors / 4, descriptors / 4 * 3)
 }
 
@@ -94,10 +93,27 @@ impl Acceptor {
 
     pub(super) fn open(&mut self, poll: &Poll) -> io::Result<()> {
         for (index, listener) in self.working() {
-            listener.watch(poll, self.first_token + index)?;
+            if let Err(error) = listener.watch(poll, self.first_token + index) {
+                self.working().take_while(|(watched, _)| *watched < index).for_each(|(_, it)| drop(it.unwatch(poll)));
+                return Err(error);
+            }
         }
         self.state = AcceptorState::Open;
         Ok(())
+    }
+
+    /// The same while there are clients, who must not suffer if it fails: it is tried again.
+    fn open_again(&mut self, poll: &Poll, now: Instant) {
+        if let Err(error) = self.open(poll) {
+            self.complain(&error);
+            self.state = AcceptorState::Paused { until: now + PAUSE };
+        }
+    }
+
+    fn complain(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.has_complained, true) {
+            tracing::warn!("cannot accept connections: {error}: closing idle ones, or trying again every {PAUSE:?}");
+        }
     }
 
     /// Whether it accepts at all: an event may have been fetched before it was closed.
@@ -110,13 +126,7 @@ impl Acceptor {
         let accepted = self.accept_again(token);
         match &accepted {
             Accepted::Client(_) => self.has_complained = false,
-            Accepted::Exhausted(error) | Accepted::Forbidden(error) => {
-                if !std::mem::replace(&mut self.has_complained, true) {
-                    tracing::warn!(
-                        "cannot accept connections: {error}: closing idle ones, or trying again every {PAUSE:?}"
-                    );
-                }
-            }
+            Accepted::Exhausted(error) | Accepted::Forbidden(error) => self.complain(error),
             Accepted::Nobody | Accepted::Broken(_) => {}
         }
         accepted
@@ -128,14 +138,14 @@ impl Acceptor {
     }
 
     /// Stops accepting for a moment.
-    pub(super) fn pause(&mut self, token: Token, poll: &Poll, now: Instant) -> io::Result<()> {
+    pub(super) fn pause(&mut self, token: Token, poll: &Poll, now: Instant) {
         if matches!(self.state, AcceptorState::Closing { .. }) {
             // Checked again when it closes; until then it would wake us again and again.
-            return self.listeners[token.0 - self.first_token].unwatch(poll);
+            unwatch(&self.listeners[token.0 - self.first_token], poll);
+            return;
         }
         self.unwatch(poll);
         self.state = AcceptorState::Paused { until: now + PAUSE };
-        Ok(())
     }
 
     /// When [`Acceptor::update`] has something to do.
@@ -149,28 +159,24 @@ impl Acceptor {
 
     /// Opens or closes it when the time has come. If it was left to others, it is opened as soon as we are free again, or
     /// have room.
-    pub(super) fn update(&mut self, poll: &Poll, now: Instant, busy: bool, full: bool) -> io::Result<()> {
+    pub(super) fn update(&mut self, poll: &Poll, now: Instant, busy: bool, full: bool) {
         match self.state {
             AcceptorState::Open if full => {
                 // A connection wakes one of the workers that watch, and is lost on one that cannot take it.
                 self.unwatch(poll);
                 self.state = AcceptorState::Full;
-                Ok(())
             }
-            AcceptorState::Full if !full => self.open(poll),
-            AcceptorState::Paused { until } if until <= now => self.open(poll),
-            AcceptorState::Yielded { .. } if !busy => self.open(poll),
-            AcceptorState::Yielded { until, .. } if until <= now => self.open(poll),
-            AcceptorState::Closing { at } if at <= now => {
-                self.close(poll);
-                Ok(())
-            }
+            AcceptorState::Full if !full => self.open_again(poll, now),
+            AcceptorState::Paused { until } if until <= now => self.open_again(poll, now),
+            AcceptorState::Yielded { .. } if !busy => self.open_again(poll, now),
+            AcceptorState::Yielded { until, .. } if until <= now => self.open_again(poll, now),
+            AcceptorState::Closing { at } if at <= now => self.close(poll),
             AcceptorState::Open
             | AcceptorState::Full
             | AcceptorState::Paused { .. }
             | AcceptorState::Yielded { .. }
             | AcceptorState::Closing { .. }
-            | AcceptorState::Closed => Ok(()),
+            | AcceptorState::Closed => {}
         }
     }
 
@@ -197,19 +203,21 @@ impl Acceptor {
 
     /// Leaves inherited sockets to their owner at once, and closes those that we bound a little later: clients that
     /// have begun to connect have nobody but us.
-    pub(super) fn close_soon(&mut self, poll: &Poll, now: Instant) -> io::Result<()> {
+    pub(super) fn close_soon(&mut self, poll: &Poll, now: Instant) {
         if !self.listeners.iter().any(Listener::is_ours) {
             self.close(poll);
-            return Ok(());
+            return;
         }
         if !matches!(self.state, AcceptorState::Open) {
-            self.open(poll)?;
+            self.open_again(poll, now);
         }
-        for (_, listener) in self.working().filter(|(_, listener)| !listener.is_ours()) {
-            listener.unwatch(poll)?;
+        // If it could not be opened, they are not watched, and those who wait are accepted at the end.
+        if matches!(self.state, AcceptorState::Open) {
+            self.working()
+                .filter(|(_, listener)| !listener.is_ours())
+                .for_each(|(_, listener)| unwatch(listener, poll));
         }
         self.state = AcceptorState::Closing { at: now + LAST_CALL };
-        Ok(())
     }
 
     /// One of the connections that still wait when it closes.
@@ -280,10 +288,12 @@ impl Acceptor {
     }
 
     fn unwatch(&self, poll: &Poll) {
-        for (_, listener) in self.working() {
-            if let Err(error) = listener.unwatch(poll) {
-                tracing::warn!("cannot stop watching a listener: {error}");
-            }
-        }
+        self.working().for_each(|(_, listener)| unwatch(listener, poll));
+    }
+}
+
+fn unwatch(listener: &Listener, poll: &Poll) {
+    if let Err(error) = listener.unwatch(poll) {
+        tracing::warn!("cannot stop watching a listener: {error}");
     }
 }

@@ -19,7 +19,7 @@ const FIELD: usize = 500;
 const HIDDEN: &[u8] = b"***";
 
 /// The parameters that hospital knows.
-const PARAMETERS: [&[u8]; 4] = [b"tag", b"exclude", b"verbose", b"format"];
+const PARAMETERS: [&[u8]; 5] = [b"tag", b"exclude", b"verbose", b"format", b"signin"];
 
 /// An answer, and the request that it answers.
 pub(super) struct AccessEntry<'a> {

@@ -1,7 +1,6 @@
 //! The clients of one worker: their sockets and connections, and when each must be looked at.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
@@ -12,7 +11,8 @@ use mio::{Interest, Registry, Token};
 use slab::Slab;
 use socket2::Socket;
 
-use hospital_http::{Connection, Patience, Reader, Step, Stream};
+use crate::os::descriptors;
+use hospital_http::{Connection, Patience, Reader, Rejection, Step, Stream};
 
 /// How many connection objects are kept for the next clients.
 const SPARE: usize = 64;
@@ -23,7 +23,7 @@ pub(super) struct Client {
     stream: ClientStream,
     /// What mio watches it for. `None`: it has not had to wait yet.
     watched: Option<Interest>,
-    /// The earliest entry for it in the heap of timers.
+    /// Its entry among the timers.
     timer: Option<Instant>,
 }
 
@@ -47,16 +47,18 @@ enum Input {
 /// All clients of a worker.
 pub(super) struct Clients {
     slab: Slab<Client>,
-    /// At least one entry for each client with a deadline, at that deadline or earlier.
-    timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// One entry for each client with a deadline, at that deadline or earlier, and none for those who are gone.
+    timers: BTreeSet<(Instant, usize)>,
     spare: Vec<Connection>,
     first_token: usize,
+    /// Whether it was logged that clients cannot be watched: once, until one can be.
+    has_complained: bool,
 }
 
 impl Clients {
     /// No clients yet; their tokens will begin at `first_token`.
     pub(super) fn new(first_token: usize) -> Clients {
-        Clients { slab: Slab::new(), timers: BinaryHeap::new(), spare: Vec::new(), first_token }
+        Clients { slab: Slab::new(), timers: BTreeSet::new(), spare: Vec::new(), first_token, has_complained: false }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -87,6 +89,9 @@ impl Clients {
     /// Closes the socket, which also takes it out of mio's set.
     pub(super) fn remove(&mut self, key: usize) {
         let mut client = self.slab.remove(key);
+        if let Some(timer) = client.timer {
+            self.timers.remove(&(timer, key));
+        }
         if self.spare.len() < SPARE {
             client.connection.shrink();
             self.spare.push(client.connection);
@@ -98,19 +103,26 @@ impl Clients {
         self.slab.iter().filter(|(_, client)| client.connection.is_idle()).map(|(key, _)| key).collect()
     }
 
-    /// Makes mio watch a client that cannot go on, and sets its timer.
-    pub(super) fn park(&mut self, key: usize, interest: Interest, registry: &Registry) -> io::Result<()> {
+    /// Makes mio watch a client that cannot go on, and sets its timer. One that cannot be watched, as when the user has no
+    /// watches left, is given up: it costs nobody else anything.
+    pub(super) fn park(&mut self, key: usize, interest: Interest, registry: &Registry) {
         let token = Token(self.first_token + key);
         let client = &mut self.slab[key];
         let fd = client.stream.socket.as_raw_fd();
-        match client.watched {
-            None => registry.register(&mut SourceFd(&fd), token, interest)?,
-            Some(watched) if watched == interest => {}
-            Some(_) => registry.reregister(&mut SourceFd(&fd), token, interest)?,
-        }
+        let watched = match client.watched {
+            None => registry.register(&mut SourceFd(&fd), token, interest),
+            Some(watched) if watched == interest => return self.set_timer(key),
+            Some(_) => registry.reregister(&mut SourceFd(&fd), token, interest),
+        };
         client.watched = Some(interest);
         self.set_timer(key);
-        Ok(())
+        if let Err(error) = &watched {
+            if !self.has_complained {
+                tracing::warn!("closing clients that cannot be watched: {error}");
+            }
+            self.remove(key);
+        }
+        self.has_complained = watched.is_err();
     }
 
     /// Sets a timer for the client's deadline. A deadline that was only postponed needs no new entry.
@@ -118,25 +130,29 @@ impl Clients {
         let client = &mut self.slab[key];
         let Some(deadline) = client.connection.deadline() else { return };
         if client.timer.is_none_or(|timer| deadline < timer) {
-            client.timer = Some(deadline);
-            self.timers.push(Reverse((deadline, key)));
+            if let Some(timer) = client.timer.replace(deadline) {
+                self.timers.remove(&(timer, key));
+            }
+            self.timers.insert((deadline, key));
         }
     }
 
     /// When [`Clients::next_expired`] may have a client.
     pub(super) fn next_timer(&self) -> Option<Instant> {
-        self.timers.peek().map(|Reverse((moment, _))| *moment)
+        self.timers.first().map(|(moment, _)| *moment)
     }
 
     /// A client whose deadline has passed, if there is one.
     pub(super) fn next_expired(&mut self, now: Instant) -> Option<usize> {
         while self.next_timer().is_some_and(|moment| moment <= now) {
-            if let Some((key, deadline)) = self.pop_timer() {
-                if deadline <= now {
-                    return Some(key);
-                }
-                self.set_timer(key);
+            let (_, key) = self.timers.pop_first()?;
+            let client = &mut self.slab[key];
+            client.timer = None;
+            // Who waits for us has no deadline.
+            if client.connection.deadline().is_some_and(|deadline| deadline <= now) {
+                return Some(key);
             }
+            self.set_timer(key);
         }
         None
     }
@@ -146,23 +162,17 @@ impl Clients {
         let waiting = self.slab.iter().filter_map(|(key, client)| Some((client.connection.waiting_since()?, key)));
         waiting.min().map(|(_, key)| key)
     }
-
-    /// Removes the first timer; `None` if its client is gone, or waits for us.
-    fn pop_timer(&mut self) -> Option<(usize, Instant)> {
-        let Reverse((moment, key)) = self.timers.pop()?;
-        let client = self.slab.get_mut(key)?;
-        if client.timer != Some(moment) {
-            return None;
-        }
-        client.timer = None;
-        Some((key, client.connection.deadline()?))
-    }
 }
 
 impl Client {
     /// Serves it as far as that goes without waiting.
     pub(super) fn advance<M>(&mut self, now: Instant, reader: &mut Reader<M>) -> Step {
         self.connection.advance(&mut self.stream, now, reader)
+    }
+
+    /// Its deadline has passed.
+    pub(super) fn expire(&mut self, now: Instant) -> Result<(), Rejection> {
+        self.connection.expire(&self.stream, now)
     }
 
     /// mio reports that there is something to read, or (`ended`) that the client has also ended.
@@ -202,5 +212,36 @@ impl Write for ClientStream {
 impl Stream for ClientStream {
     fn shut(&mut self) {
         let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    fn in_flight(&self) -> usize {
+        descriptors::in_flight(&self.socket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_client_that_is_gone_leaves_no_timer() {
+        const PATIENCE: Patience = Patience { header: Duration::from_secs(10), keep_alive: Duration::from_secs(75) };
+        let (mut clients, begin) = (Clients::new(0), Instant::now());
+        let insert = |clients: &mut Clients, second| {
+            let (socket, _) = Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("there is room");
+            let key = clients.insert(socket, begin + Duration::from_secs(second), &PATIENCE);
+            clients.set_timer(key);
+            key
+        };
+        let stays = insert(&mut clients, 0);
+        for second in 1..1000 {
+            let key = insert(&mut clients, second);
+            clients.slab[key].connection.hasten(begin);
+            clients.set_timer(key);
+            clients.remove(key);
+            assert_eq!(clients.timers.len(), 1);
+        }
+        assert_eq!(clients.next_expired(begin + PATIENCE.header), Some(stays));
     }
 }

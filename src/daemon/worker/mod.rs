@@ -1,11 +1,12 @@
 //! A worker: one mio loop on the shared listeners. It never waits except in that loop.
 //!
-//! The way of a request: accept → read → ask the endpoint → the shared report, if there is one → the queue of rounds →
-//! the endpoint makes a reply of what was found → write.
+//! The way of a request: accept → read → wait for the files of checks, if there are any → ask the endpoint → the shared
+//! report, if there is one → the queue of rounds → the endpoint makes a reply of what was found → write.
 
 mod acceptor;
 mod access;
 mod clients;
+mod files;
 mod observer;
 mod responder;
 mod shared_report;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use crate::collect::{FileState, Refresher};
 use crate::config::{Configuration, SUCCESSION, Settings};
 use crate::daemon::generation::GenerationConfig;
 use crate::daemon::listen::Listener;
@@ -33,6 +35,7 @@ use crate::os::{descriptors, memory, process, systemd, tree};
 use crate::round::Runner;
 use acceptor::Acceptor;
 use clients::Clients;
+use files::Files;
 use hospital_http::{Limits, Patience, Reader, Rejection, Step};
 use observer::ScoreboardObserver;
 use responder::Responder;
@@ -92,7 +95,10 @@ struct Worker {
     clients: Clients,
     /// Remembers, beside the last head, what the endpoint has made of it.
     reader: Reader<Arc<CheckRequest>>,
+    /// Whether clients come through proxies that say so (`--proxy-protocol`).
+    behind_proxy: bool,
     endpoint: Endpoint,
+    files: Files,
     /// `None`: each answer is from a round of this worker.
     shared_report: Option<SharedReport>,
     rounds: Rounds,
@@ -131,21 +137,22 @@ impl Worker {
             self.scoreboard.woke(self.slot, self.now);
             for event in &events {
                 match event.token() {
-                    SIGNALS => self.heed_signals()?,
+                    SIGNALS => self.heed_signals(),
                     LIFELINE => self.look_at_lifeline(),
                     ROUND | SNAPSHOT => {}
                     token if self.acceptor.has(token) => self.accept(token)?,
-                    token => self.heed_client(token, event.is_read_closed())?,
+                    token => self.heed_client(token, event.is_read_closed()),
                 }
             }
             for key in std::mem::take(&mut self.again) {
-                self.serve_client(key)?;
+                self.serve_client(key);
             }
-            self.serve_waiters()?;
-            self.expire()?;
-            self.update_acceptor()?;
+            self.serve_lookers();
+            self.serve_waiters();
+            self.expire();
+            self.update_acceptor();
             if matches!(self.life, WorkerLife::Serving { left: Some(0) }) {
-                self.drain()?;
+                self.drain();
             }
         }
         Ok(())
@@ -154,7 +161,7 @@ impl Worker {
     /// Requests of one turn have the same time, and share one look at the files of checks.
     fn begin_turn(&mut self) {
         self.now = Instant::now();
-        self.endpoint.expect_changes();
+        self.files.expect_changes();
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -162,8 +169,9 @@ impl Worker {
             return Some(Duration::ZERO);
         }
         let shared = self.shared_report.as_ref().and_then(|shared| shared.next_deadline(self.rounds.is_running()));
-        let next = [self.clients.next_timer(), self.rounds.next_deadline(), shared, self.acceptor.next_deadline()];
-        next.into_iter().flatten().min().map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        let ours = [self.clients.next_timer(), self.acceptor.next_deadline(), self.files.next_deadline()];
+        let next = ours.into_iter().chain([self.rounds.next_deadline(), shared]);
+        next.flatten().min().map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Accepts one connection; any others that wait wake another worker.
@@ -171,58 +179,64 @@ impl Worker {
         if !self.acceptor.is_open() {
             return Ok(());
         }
-        if self.clients.len() >= self.acceptor.most() && !self.make_room()? {
-            return self.acceptor.pause(token, &self.poll, self.now);
+        if self.clients.len() >= self.acceptor.most() && !self.make_room() {
+            self.acceptor.pause(token, &self.poll, self.now);
+            return Ok(());
         }
         let mut accepted = self.acceptor.accept(token);
-        if matches!(accepted, Accepted::Exhausted(_)) && self.make_room()? {
+        if matches!(accepted, Accepted::Exhausted(_)) && self.make_room() {
             accepted = self.acceptor.accept_again(token);
         }
         match accepted {
             Accepted::Client(socket) => self.admit(socket),
-            Accepted::Nobody => Ok(()),
+            Accepted::Nobody => {}
             Accepted::Exhausted(_) | Accepted::Forbidden(_) => self.acceptor.pause(token, &self.poll, self.now),
-            Accepted::Broken(error) => self.acceptor.give_up(token, &self.poll, &error),
+            Accepted::Broken(error) => self.acceptor.give_up(token, &self.poll, &error)?,
         }
+        Ok(())
     }
 
     /// Reads at once: the kernel held the connection back until its request was there.
-    fn admit(&mut self, socket: socket2::Socket) -> io::Result<()> {
+    fn admit(&mut self, socket: socket2::Socket) {
         let peer = if self.responder.logs_access() { socket.peer_addr().ok() } else { None };
         let key = self.clients.insert(socket, self.now, &self.reader.patience);
-        if let (Some(client), Some(peer)) = (self.clients.get_mut(key), peer) {
-            client.connection.set_peer(peer.as_socket().map(|address| address.ip().to_canonical()));
+        if let Some(client) = self.clients.get_mut(key) {
+            let peer = peer.and_then(|peer| peer.as_socket());
+            client.connection.set_peer(peer.map(|address| address.ip().to_canonical()));
+            if self.behind_proxy {
+                client.connection.expect_proxy_header();
+            }
         }
         self.serve_client(key)
     }
 
-    fn heed_client(&mut self, token: Token, ended: bool) -> io::Result<()> {
+    fn heed_client(&mut self, token: Token, ended: bool) {
         // The client may have gone since the event was fetched, and its key may belong to another by now. For that one,
         // an extra attempt to read does no harm.
-        let Some(key) = self.clients.key(token) else { return Ok(()) };
+        let Some(key) = self.clients.key(token) else { return };
         if let Some(client) = self.clients.get_mut(key) {
             client.readable(ended);
             // Its round, or its next turn, will come; serving it now would ask for it twice.
             if client.connection.is_asked() {
-                return Ok(());
+                return;
             }
         }
         self.serve_client(key)
     }
 
     /// Does for a client what can be done without waiting.
-    fn serve_client(&mut self, key: usize) -> io::Result<()> {
+    fn serve_client(&mut self, key: usize) {
         let mut answers = 0;
         while let Some(client) = self.clients.get_mut(key) {
             match client.advance(self.now, &mut self.reader) {
                 Step::Asked if answers == MOST_IN_A_TURN => {
                     self.again.push(key);
-                    return Ok(());
+                    return;
                 }
                 Step::Asked => {
                     answers += 1;
                     if !self.answer(key) {
-                        return Ok(());
+                        return;
                     }
                 }
                 Step::Rejected(rejection) => self.reject(key, rejection),
@@ -233,17 +247,30 @@ impl Worker {
                 Step::Over => self.clients.remove(key),
             }
         }
-        Ok(())
     }
 
-    /// Answers a client's request, if that takes no checks; else lets the client wait for them. True if it is answered.
+    /// Answers a client's request, if that takes neither files nor checks; else lets the client wait for them. True if it is
+    /// answered.
     fn answer(&mut self, key: usize) -> bool {
-        let close = self.closes();
+        let since = self.exact_time();
         let Some(client) = self.clients.get_mut(key) else { return false };
         let Some(request) = client.connection.request() else { return false };
         if let WorkerLife::Serving { left: Some(left) } = &mut self.life {
             *left = left.saturating_sub(1);
         }
+        let is_known = self.reader.recall(client.connection.number()).is_some();
+        if is_known || self.endpoint.depends_on_files(&request) {
+            let Some(files) = self.files.ask(&request, key, since) else { return false };
+            self.endpoint.see(files);
+        }
+        self.ask(key, since)
+    }
+
+    /// The same, once the endpoint has seen the files.
+    fn ask(&mut self, key: usize, since: Instant) -> bool {
+        let close = self.closes();
+        let Some(client) = self.clients.get_mut(key) else { return false };
+        let Some(request) = client.connection.request() else { return false };
         // The one memory from request to request: its key is the bytes of the head, and the version of the suite.
         let known = self.reader.recall(client.connection.number()).filter(|known| self.endpoint.is_current(known));
         let request = match known {
@@ -259,7 +286,7 @@ impl Worker {
                 }
             },
         };
-        let waiter = Waiter { key, request, since: self.exact_time() };
+        let waiter = Waiter { key, request, since };
         if let Some(shared) = &mut self.shared_report
             && let Some(whole) = self.endpoint.whole()
         {
@@ -270,6 +297,16 @@ impl Worker {
         false
     }
 
+    /// Goes on with the clients who have waited for the files of checks.
+    fn serve_lookers(&mut self) {
+        while let Some((looker, files)) = self.files.next_answer(self.now) {
+            self.endpoint.see(files);
+            if self.ask(looker.key, looker.since) {
+                self.serve_client(looker.key);
+            }
+        }
+    }
+
     fn reject(&mut self, key: usize, rejection: Rejection) {
         let Some(client) = self.clients.get_mut(key) else { return };
         let (status, why) = rejection.answer();
@@ -278,11 +315,11 @@ impl Worker {
 
     /// Answers the clients whose findings are there, and begins the next round. This is done at the end of the loop's
     /// turn, when all who have asked so far are known.
-    fn serve_waiters(&mut self) -> io::Result<()> {
-        self.answer_waiters()?;
+    fn serve_waiters(&mut self) {
+        self.answer_waiters();
         if self.is_round_due() {
-            if self.rounds.next_can_block() {
-                self.let_all_in()?;
+            if self.rounds.next_may_last() {
+                self.let_all_in();
             }
             let now = self.exact_time();
             if let Some(shared) = &mut self.shared_report
@@ -291,13 +328,12 @@ impl Worker {
                 shared.begins(now);
             }
             self.rounds.begin(now);
-            // A round that cannot block is over by now.
-            self.answer_waiters()?;
+            // A short one that cannot block is over by now.
+            self.answer_waiters();
         }
-        Ok(())
     }
 
-    fn answer_waiters(&mut self) -> io::Result<()> {
+    fn answer_waiters(&mut self) {
         if let Some(report) = self.rounds.advance(self.exact_time()) {
             self.observer.found(report, self.endpoint.suite(), self.responder.number());
         }
@@ -308,11 +344,11 @@ impl Worker {
         loop {
             let close = self.closes();
             let shared = self.shared_report.as_mut().and_then(|shared| shared.next_answer(&mut self.rounds));
-            let Some((waiter, findings)) = shared.or_else(|| self.rounds.next_answer(now)) else { return Ok(()) };
+            let Some((waiter, findings)) = shared.or_else(|| self.rounds.next_answer(now)) else { return };
             if let Some(client) = self.clients.get_mut(waiter.key) {
                 let reply = self.endpoint.report(&waiter.request, &findings);
                 self.responder.respond(&mut client.connection, reply, close, self.now);
-                self.serve_client(waiter.key)?;
+                self.serve_client(waiter.key);
             }
         }
     }
@@ -329,9 +365,9 @@ impl Worker {
 
     /// Clients that are waiting to be accepted when a round begins share it, unless another worker is free to take
     /// them: a crowd costs us the round that is running and the next one, however slowly we accept.
-    fn let_all_in(&mut self) -> io::Result<()> {
+    fn let_all_in(&mut self) {
         if self.scoreboard.is_another_free(self.slot) {
-            return Ok(());
+            return;
         }
         // Clients that came since we woke may have changed the files of checks before.
         self.begin_turn();
@@ -339,63 +375,60 @@ impl Worker {
     }
 
     /// Accepts all that are waiting now, as far as there is room.
-    fn let_waiting_in(&mut self) -> io::Result<()> {
+    fn let_waiting_in(&mut self) {
         for _ in self.clients.len()..self.acceptor.most() {
             match self.acceptor.accept_waiting() {
-                Some(socket) => self.admit(socket)?,
+                Some(socket) => self.admit(socket),
                 None => break,
             }
         }
-        Ok(())
     }
 
     /// While a round runs here, connections are left to free workers, as long as there is one that takes them.
-    fn update_acceptor(&mut self) -> io::Result<()> {
+    fn update_acceptor(&mut self) {
         let busy = self.rounds.is_running();
         self.scoreboard.set_busy(self.slot, busy);
         if busy && self.scoreboard.is_another_free(self.slot) {
             self.acceptor.yield_to_others(&self.poll, self.now);
             if self.acceptor.is_neglected(self.now) {
-                self.let_waiting_in()?;
+                self.let_waiting_in();
             }
         }
         while let Some(socket) = self.acceptor.accept_last(self.now) {
-            self.admit(socket)?;
+            self.admit(socket);
         }
         let full = self.clients.len() >= self.acceptor.most() && self.clients.longest_waiting().is_none();
         self.acceptor.update(&self.poll, self.now, busy, full)
     }
 
     /// Closes the connection that we have waited for the longest; false if all of them wait for us.
-    fn make_room(&mut self) -> io::Result<bool> {
-        let Some(key) = self.clients.longest_waiting() else { return Ok(false) };
+    fn make_room(&mut self) -> bool {
+        let Some(key) = self.clients.longest_waiting() else { return false };
         if let Some(client) = self.clients.get_mut(key) {
             client.connection.close();
         }
-        self.serve_client(key)?;
-        Ok(true)
+        self.serve_client(key);
+        true
     }
 
     /// Gives up on the clients whose deadline has passed.
-    fn expire(&mut self) -> io::Result<()> {
+    fn expire(&mut self) {
         while let Some(key) = self.clients.next_expired(self.now) {
             let Some(client) = self.clients.get_mut(key) else { continue };
-            if let Err(rejection) = client.connection.expire() {
+            if let Err(rejection) = client.expire(self.now) {
                 self.reject(key, rejection);
             }
-            self.serve_client(key)?;
+            self.serve_client(key);
         }
-        Ok(())
     }
 
-    fn heed_signals(&mut self) -> io::Result<()> {
+    fn heed_signals(&mut self) {
         for received in self.signals.take() {
             match received.signal {
                 Signal::SIGUSR1 => crate::daemon::logging::reopen(),
-                _ => self.drain()?,
+                _ => self.drain(),
             }
         }
-        Ok(())
     }
 
     /// The lifeline ends when the master is gone, whatever ended it.
@@ -417,14 +450,14 @@ impl Worker {
     }
 
     /// Finishes what has begun and takes nothing new, except a backlog that only we can serve.
-    fn drain(&mut self) -> io::Result<()> {
+    fn drain(&mut self) {
         if self.is_draining() {
-            return Ok(());
+            return;
         }
         self.life = WorkerLife::Draining;
         self.scoreboard.set_closed(self.slot);
         if self.scoreboard.is_leaving() {
-            self.acceptor.close_soon(&self.poll, self.now)?;
+            self.acceptor.close_soon(&self.poll, self.now);
         } else {
             // Others go on accepting.
             self.acceptor.close(&self.poll);
@@ -435,7 +468,6 @@ impl Worker {
                 self.clients.set_timer(key);
             }
         }
-        Ok(())
     }
 
     fn boot(context: WorkerContext) -> io::Result<Worker> {
@@ -456,6 +488,7 @@ impl Worker {
             sources,
             identity,
             disclosure,
+            jobs,
             ..
         } = config;
         // The handlers first: a TERM since the fork is still blocked, and would be lost if it were unblocked before.
@@ -483,20 +516,24 @@ impl Worker {
         poll.registry().register(&mut SourceFd(&lifeline.as_raw_fd()), LIFELINE, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
         // If waking fails, the round ends at its deadline; there is nobody to report it to here.
-        let runner = Runner::new(move || drop(waker.wake())).observed_by(in_flight.observer(slot));
+        let files_waker = waker.clone();
+        let runner = Runner::new(move || drop(waker.wake())).observed_by(in_flight.observer(slot)).with_at_once(jobs);
         let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
         let rounds = Rounds::new(runner, limit);
         let shared_report =
-            (!lifetime.is_zero()).then(|| SharedReport::new(snapshot, std::process::id(), lifetime, limit));
+            (!lifetime.is_zero()).then(|| SharedReport::new(snapshot, std::process::id(), lifetime, limit, jobs));
         if let Some(shared) = &shared_report {
             poll.registry().register(&mut SourceFd(&shared.bell()), SNAPSHOT, Interest::READABLE)?;
         }
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
-        let room = acceptor::room(descriptors::limit(), sources.suite().checks().len());
+        let room = acceptor::room(descriptors::limit(), sources.suite().checks().len().min(jobs));
         let most = (settings.fleet.worker_connections as usize).min(room).max(1);
         let mut acceptor = Acceptor::new(listeners, FIRST_LISTENER, most);
         acceptor.open(&poll)?;
         let observer = ScoreboardObserver { scoreboard, slot };
+        let files = Arc::new(FileState::of(&sources));
+        let maintenance_file = settings.answers.maintenance_file.clone();
+        let refresher = Refresher::start(sources, maintenance_file, move || drop(files_waker.wake()))?;
         let patience = Patience { header: settings.times.header_timeout, keep_alive: settings.times.keep_alive };
         let left = settings.requests_before_retiring(std::process::id());
         let worker = Worker {
@@ -508,6 +545,7 @@ impl Worker {
             acceptor,
             clients,
             reader: Reader::new(limits(&settings), patience),
+            behind_proxy: settings.sockets.proxy_protocol,
             shared_report,
             rounds,
             observer,
@@ -515,7 +553,8 @@ impl Worker {
             again: Vec::new(),
             now: Instant::now(),
             life: WorkerLife::Serving { left },
-            endpoint: Endpoint::new(sources, endpoint_settings(settings, disclosure, generation), observer),
+            files: Files::new(refresher, limit),
+            endpoint: Endpoint::new(files, endpoint_settings(settings, disclosure, generation), observer),
         };
         scoreboard.set_ready(slot, std::process::id());
         // A full pipe wakes it as well: it has yet to read that.
@@ -537,7 +576,6 @@ fn endpoint_settings(settings: Settings, disclosure: Disclosure, generation: u32
         prefix: settings.answers.prefix,
         disclosure,
         fail_status: settings.answers.fail_status,
-        maintenance_file: settings.answers.maintenance_file,
         lifetime: settings.answers.cache,
         generation,
     }

@@ -1,12 +1,10 @@
 //! What a worker notes on the scoreboard about its replies and its rounds, and what all workers have noted there.
 
-use std::time::SystemTime;
-
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::endpoint::counters::{Counters, RouteLabel};
 use crate::endpoint::{LastRun, Observer, log_change, log_maintenance};
 use crate::model::check::Status;
-use crate::model::report::Report;
+use crate::model::report::{Report, Since};
 use crate::model::suite::Suite;
 use crate::os::clock;
 
@@ -45,7 +43,7 @@ impl Observer for ScoreboardObserver {
         self.scoreboard.is_leaving()
     }
 
-    fn since(&self, id: &str, status: Status) -> Option<SystemTime> {
+    fn since(&self, id: &str, status: Status) -> Option<Since> {
         self.scoreboard.since(id, status)
     }
 

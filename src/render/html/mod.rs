@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Format, appended, exit_code};
 use crate::model::check::Status;
-use crate::model::report::{Outcome, Report, Summary};
+use crate::model::report::{Outcome, Report, Since, Summary};
 
 /// The media type of this format.
 pub const MEDIA_TYPE: &str = "text/html; charset=utf-8";
@@ -38,7 +38,7 @@ pub struct View<'a> {
     /// When the checks were run, if that is known.
     pub at: Option<SystemTime>,
     /// Since when the check with this id has had this status, if that is known.
-    pub since: &'a dyn Fn(&str, Status) -> Option<SystemTime>,
+    pub since: &'a dyn Fn(&str, Status) -> Option<Since>,
     /// All tags that can be chosen.
     pub tags: &'a BTreeSet<String>,
     /// The tags that are chosen.
@@ -47,12 +47,22 @@ pub struct View<'a> {
     pub others: &'a [(&'static str, String)],
     /// Whether the reader may know more than the counts.
     pub disclosed: bool,
+    /// Whether the reader may know more after signing in.
+    pub can_sign_in: bool,
 }
 
 impl Default for View<'_> {
     fn default() -> Self {
         static NO_TAGS: BTreeSet<String> = BTreeSet::new();
-        View { at: None, since: &|_, _| None, tags: &NO_TAGS, chosen: &[], others: &[], disclosed: true }
+        View {
+            at: None,
+            since: &|_, _| None,
+            tags: &NO_TAGS,
+            chosen: &[],
+            others: &[],
+            disclosed: true,
+            can_sign_in: false,
+        }
     }
 }
 
@@ -89,6 +99,7 @@ struct Page {
     groups: Vec<Group>,
     at: Option<Moment>,
     disclosed: bool,
+    can_sign_in: bool,
 }
 
 /// How many checks have a status.
@@ -121,6 +132,7 @@ struct Row {
     context: Option<String>,
     took: String,
     since: Option<Moment>,
+    unwatched: Option<(Moment, Moment)>,
     tags: Vec<String>,
 }
 
@@ -148,6 +160,7 @@ impl Page {
             groups: if view.disclosed { groups(report, view) } else { Vec::new() },
             at: view.at.map(|at| Moment::of(at, None)),
             disclosed: view.disclosed,
+            can_sign_in: view.can_sign_in,
         }
     }
 }
@@ -210,7 +223,10 @@ impl Row {
             mark: mark(finding.status),
             context: finding.context.as_deref().map(printable),
             took: took(*elapsed),
-            since: since.map(|since| Moment::of(since, view.at)),
+            since: since.map(|since| Moment::of(since.at, view.at)),
+            unwatched: since
+                .and_then(|since| since.unwatched)
+                .map(|(from, to)| (Moment::of(from, None), Moment::of(to, None))),
             tags: check.tags.iter().map(|tag| printable(tag)).collect(),
         }
     }

@@ -65,11 +65,15 @@ fn it_says_since_when_and_with_which_tags() {
     let mut report = sample(&[Status::Fail, Status::Pass]);
     let check = std::sync::Arc::get_mut(&mut report.outcomes[0].check).expect("not shared");
     check.tags = vec!["a b".into(), "readiness".into()];
-    let since = |id: &str, status| (id == "check.0" && status == Status::Fail).then(|| second(NOW - 7325));
+    let since = |id: &str, status| {
+        let unwatched = Some((second(NOW - 9000), second(NOW - 7325)));
+        (id == "check.0" && status == Status::Fail).then(|| Since { at: second(NOW - 7325), unwatched })
+    };
     let body = seen(&report, &View { at: Some(second(NOW)), since: &since, ..View::default() });
     let document = Document::parse(&body).expect("it is well formed");
     let checks = classed(&document, "check");
-    let said = "✗ fail Check 0. it was fail check.0 took 1.0 ms since 2027-01-15 05:57:55 UTC, 2h 2m ago a b readiness";
+    let said = "✗ fail Check 0. it was fail check.0 took 1.0 ms since 2027-01-15 05:57:55 UTC, 2h 2m ago \
+                nobody looked from 2027-01-15 05:30:00 UTC to 2027-01-15 05:57:55 UTC a b readiness";
     assert_eq!(text(checks[0]), said);
     assert_eq!(text(checks[1]), "✓ pass Check 1. check.1 took 1.0 ms");
     let time = checks[0].descendants().find(|node| node.has_tag_name("time")).expect("there is one");
@@ -109,7 +113,7 @@ fn a_link_adds_a_tag_or_takes_it_away_and_keeps_the_rest() {
 #[test]
 fn a_stranger_sees_counts_and_nothing_else() {
     let tags = ["secret".to_owned()].into();
-    let since = |_: &str, _| Some(second(NOW));
+    let since = |_: &str, _| Some(Since { at: second(NOW), unwatched: None });
     let view = View { tags: &tags, since: &since, disclosed: false, ..View::default() };
     // It was not made anonymous before: the page has to do it.
     let body = seen(&sample(&ALL), &view);

@@ -14,7 +14,7 @@ use crate::daemon::shared::sealed::Sealed;
 use crate::daemon::shared::table::{Table, key};
 use crate::model::check::Status;
 use crate::model::perfdata::{self, Perfdata};
-use crate::model::report::{Outcome, Report};
+use crate::model::report::{Outcome, Report, Since};
 use crate::model::suite::Suite;
 use crate::os::clock;
 
@@ -124,7 +124,7 @@ impl Scoreboard {
     }
 
     /// Since when a check has had this status, if that is its last one.
-    pub(crate) fn since(&self, id: &str, status: Status) -> Option<SystemTime> {
+    pub(crate) fn since(&self, id: &str, status: Status) -> Option<Since> {
         self.board.checks.outcomes.find(key(id))?.since(status)
     }
 

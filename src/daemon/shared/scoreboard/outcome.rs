@@ -1,4 +1,4 @@
-//! The last outcome of a check, in two words that are each written whole, and the figures that lie beside it.
+//! The last outcome of a check, in words that are each written whole, and the figures that lie beside it.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,6 +9,7 @@ use zerocopy::FromBytes;
 use crate::daemon::shared::table::Clear;
 use crate::daemon::shared::word::Word;
 use crate::model::check::Status;
+use crate::model::report::{LONG_UNWATCHED, Since};
 
 /// The width of a time in milliseconds since 1970: it ends in 2109.
 const WHEN: u32 = 42;
@@ -20,12 +21,16 @@ const LAST: Word<5> = Word([WHEN, 4, 14, 1, 3]);
 /// Since when it has had its status, and the status, from 1.
 const SINCE: Word<2> = Word([WHEN, 3]);
 
+/// The seconds since 1970 between which nobody looked.
+const UNWATCHED: Word<2> = Word([32, 32]);
+
 /// All zeroes mean that there is none yet.
 #[derive(FromBytes)]
 #[repr(C)]
 pub(super) struct Outcome {
     last: AtomicU64,
     since: AtomicU64,
+    unwatched: AtomicU64,
 }
 
 /// The last outcome of a check.
@@ -46,6 +51,11 @@ impl Outcome {
 
     /// Notes another outcome, and returns the status before.
     pub(super) fn note(&self, last: Last) -> Option<Status> {
+        if let Some(before) = self.last()
+            && last.at.duration_since(before.at).is_ok_and(|time| time >= LONG_UNWATCHED)
+        {
+            self.unwatched.store(UNWATCHED.pack([millis(before.at) / 1000, millis(last.at) / 1000]), Relaxed);
+        }
         let change = |word| {
             let is_new = status(SINCE.unpack(word)[1]) != Some(last.status);
             is_new.then(|| SINCE.pack([millis(last.at), number(last.status)]))
@@ -56,9 +66,11 @@ impl Outcome {
     }
 
     /// Since when it has had this status, if that is its present one: nobody sees a status with the time of another.
-    pub(super) fn since(&self, present: Status) -> Option<SystemTime> {
+    pub(super) fn since(&self, present: Status) -> Option<Since> {
         let [since, there] = SINCE.unpack(self.since.load(Relaxed));
-        (status(there) == Some(present)).then(|| moment(since))
+        let [from, to] = UNWATCHED.unpack(self.unwatched.load(Relaxed));
+        let unwatched = (to >= since / 1000).then(|| (moment(from * 1000), moment(to * 1000)));
+        (status(there) == Some(present)).then(|| Since { at: moment(since), unwatched })
     }
 }
 
@@ -66,6 +78,7 @@ impl Clear for Outcome {
     fn clear(&self) {
         self.last.clear();
         self.since.clear();
+        self.unwatched.clear();
     }
 }
 
@@ -147,15 +160,38 @@ mod tests {
         assert_eq!(Last::from_word(0), None, "fresh memory says nothing");
     }
 
+    fn said(second: u64, unwatched: Option<(u64, u64)>) -> Option<Since> {
+        let unwatched = unwatched.map(|(from, to)| (moment(from * 1000), moment(to * 1000)));
+        Some(Since { at: moment(second * 1000), unwatched })
+    }
+
     #[test]
     fn a_status_holds_since_its_change() {
         let outcome = Outcome::new_zeroed();
         assert_eq!(Status::ALL.map(|status| outcome.since(status)), [None; 6]);
         assert_eq!(outcome.note(at(Status::Pass, 1, 100)), None);
         assert_eq!(outcome.note(at(Status::Pass, 1, 200)), Some(Status::Pass));
-        assert_eq!(outcome.since(Status::Pass), Some(moment(100_000)));
-        assert_eq!(outcome.note(at(Status::Error, 1, 4_000_000_000)), Some(Status::Pass));
-        assert_eq!(outcome.since(Status::Error), Some(moment(4_000_000_000_000)));
+        assert_eq!(outcome.since(Status::Pass), said(100, None));
+        assert_eq!(outcome.note(at(Status::Error, 1, 300)), Some(Status::Pass));
+        assert_eq!(outcome.since(Status::Error), said(300, None));
         assert_eq!(outcome.since(Status::Pass), None, "it is another status by now");
+    }
+
+    #[test]
+    fn a_time_in_which_nobody_looked_is_told_as_long_as_it_matters() {
+        const MINUTE: u64 = 60;
+        let outcome = Outcome::new_zeroed();
+        let note = |status, minute| outcome.note(at(status, 1, minute * MINUTE));
+        note(Status::Pass, 1);
+        note(Status::Fail, 90);
+        let hidden = Some((MINUTE, 90 * MINUTE));
+        assert_eq!(outcome.since(Status::Fail), said(90 * MINUTE, hidden), "it may have failed for longer");
+        note(Status::Fail, 91);
+        assert_eq!(outcome.since(Status::Fail), said(90 * MINUTE, hidden));
+        note(Status::Pass, 92);
+        assert_eq!(outcome.since(Status::Pass), said(92 * MINUTE, None), "this change was watched");
+        note(Status::Pass, 200);
+        let hidden = Some((92 * MINUTE, 200 * MINUTE));
+        assert_eq!(outcome.since(Status::Pass), said(92 * MINUTE, hidden), "it may have failed in between");
     }
 }

@@ -21,7 +21,6 @@ use crate::model::duration;
 use crate::model::report::Report;
 use crate::model::suite::Suite;
 use crate::os::clock;
-use crate::round::MOST_AT_ONCE;
 use contents::Contents;
 
 /// How long a lease outlasts the limit of its round, and how much longer a request waits for another worker: on a busy
@@ -42,6 +41,8 @@ pub(super) struct SharedReport {
     lifetime: Duration,
     /// How long a round may take.
     limit: Duration,
+    /// How many checks a round runs at once.
+    at_once: usize,
     /// The suite as of the last request.
     whole: Whole,
     /// The latest contents that were seen, and the last seal that was looked at.
@@ -85,12 +86,19 @@ enum Decision {
 }
 
 impl SharedReport {
-    /// Answers are at most `lifetime` old, from rounds that take at most `limit`.
-    pub(super) fn new(snapshot: Snapshot, pid: u32, lifetime: Duration, limit: Duration) -> SharedReport {
+    /// Answers are at most `lifetime` old, from rounds that take at most `limit` and run so many checks `at_once`.
+    pub(super) fn new(
+        snapshot: Snapshot,
+        pid: u32,
+        lifetime: Duration,
+        limit: Duration,
+        at_once: usize,
+    ) -> SharedReport {
         SharedReport {
             pid,
             lifetime,
             limit: limit.min(duration::LONGEST),
+            at_once,
             whole: Whole::default(),
             contents: None,
             seal: None,
@@ -262,7 +270,7 @@ impl SharedReport {
     fn longest(&self) -> Duration {
         let checks = self.whole.suite.checks();
         let longest = checks.iter().map(|check| check.timeout).max().unwrap_or_default();
-        let turns = u32::try_from(checks.len().div_ceil(MOST_AT_ONCE)).unwrap_or(u32::MAX);
+        let turns = u32::try_from(checks.len().div_ceil(self.at_once)).unwrap_or(u32::MAX);
         self.limit.min(longest.saturating_mul(turns))
     }
 }

@@ -69,7 +69,7 @@ impl Tree {
         let snapshot = Snapshot::new(now).expect("memory can be mapped");
         let worker = |pid| Worker {
             rounds: Rounds::new(Runner::new(|| {}), LIMIT),
-            shared: SharedReport::new(snapshot.twin(), pid, LIFETIME, LIMIT),
+            shared: SharedReport::new(snapshot.twin(), pid, LIFETIME, LIMIT, 256),
         };
         Tree { workers: (1..=count).map(worker).collect(), now }
     }
@@ -91,7 +91,7 @@ impl Tree {
     fn advance(&mut self, worker: usize) -> Vec<Answer> {
         let (worker, now) = (&mut self.workers[worker], self.now);
         let mut answers = worker.advance(now);
-        while worker.rounds.is_next_due() {
+        while worker.rounds.is_next_due() || worker.rounds.next_deadline().is_some_and(|moment| moment <= now) {
             worker.begin(now);
             answers.extend(worker.advance(now));
         }
