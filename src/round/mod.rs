@@ -3,7 +3,7 @@
 //! Checks that cannot block run in place. The others run on a pool of threads that are started on demand and kept. A
 //! check cannot be interrupted, so a late one keeps its thread, is reported as an error, and is not started again in
 //! later rounds until it has returned. A check that may have killed a worker runs only while no other such check does,
-//! or not at all: see [`isolation`].
+//! or not at all: see `isolation`.
 
 pub(crate) mod as_test;
 pub(crate) mod isolation;
