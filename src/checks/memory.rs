@@ -101,7 +101,7 @@ fn tightest(host: Memory, mount: &Path, membership: &str) -> io::Result<Memory> 
 }
 
 /// The names of the files in one version of control groups.
-struct Files {
+struct GroupFiles {
     limit: &'static str,
     usage: &'static str,
     /// The fields of `memory.stat` for what the kernel takes back when memory becomes scarce. The host's MemAvailable
@@ -109,18 +109,18 @@ struct Files {
     reclaimable: &'static [&'static str],
 }
 
-const V1: Files = Files {
+const V1: GroupFiles = GroupFiles {
     limit: "memory.limit_in_bytes",
     usage: "memory.usage_in_bytes",
     reclaimable: &["total_active_file", "total_inactive_file"],
 };
-const V2: Files = Files {
+const V2: GroupFiles = GroupFiles {
     limit: "memory.max",
     usage: "memory.current",
     reclaimable: &["active_file", "inactive_file", "slab_reclaimable"],
 };
 
-impl Files {
+impl GroupFiles {
     /// What a group may use, if it has a limit.
     fn read(&self, group: &Path) -> io::Result<Option<Memory>> {
         let read = |name: &str| {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::support::target::{Endpoint, authority};
+use super::support::target::{Target, authority};
 use super::support::timed::{self, Timed, is_ours, spoken};
 use super::{Action, Kind, Opt, Options, Runs, default_deadline, since};
 use crate::model::check::{Deadline, Finding, Reason, Result, Status};
@@ -46,9 +46,9 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     }))
 }
 
-fn parse(target: &str) -> std::result::Result<Endpoint, String> {
+fn parse(target: &str) -> std::result::Result<Target, String> {
     let host = authority(target);
-    match Endpoint::parse(host, Some(0)) {
+    match Target::parse(host, Some(0)) {
         Some(endpoint) if endpoint.port == 0 => Ok(endpoint),
         _ => Err("the target is not HOST, as in ping:db".to_owned()),
     }
@@ -65,7 +65,7 @@ pub fn assert_ping(host: &str) -> Result {
 }
 
 /// Pings the addresses of a host until one of them answers as it should.
-fn ping(host: &Endpoint, terms: &Terms, deadline: Deadline) -> Result<Vec<Perfdata>> {
+fn ping(host: &Target, terms: &Terms, deadline: Deadline) -> Result<Vec<Perfdata>> {
     let (began, deadline) = (Instant::now(), timed::before(deadline));
     let addresses = host.addresses()?;
     let mut failures = Vec::new();
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn only_our_own_reply_counts() {
         let mut reply = request(V4, 7, TOKEN);
-        assert!(!is_reply(&reply, V4, false, 7, TOKEN), "a request is no reply");
+        assert!(!is_reply(&reply, V4, false, 7, TOKEN), "a request is not a reply");
         reply[0] = 0;
         assert!(is_reply(&reply, V4, false, 7, TOKEN));
         assert!(!is_reply(&reply, V4, false, 8, TOKEN), "another one of ours");

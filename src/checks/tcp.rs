@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::support::exchange::Exchange;
-use super::support::target::{Endpoint, authority};
+use super::support::target::{Target, authority};
 use super::support::timed::{self, Timed, is_ours, spoken};
 use super::{Action, Kind, Options, Runs, default_deadline, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
@@ -24,9 +24,8 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     Ok(Box::new(move |deadline| Finding::from(check(&endpoint, &exchange, deadline))))
 }
 
-fn parse(target: &str) -> std::result::Result<Endpoint, String> {
-    Endpoint::parse(authority(target), None)
-        .ok_or_else(|| "the target is not HOST:PORT, as in tcp://db:5432".to_owned())
+fn parse(target: &str) -> std::result::Result<Target, String> {
+    Target::parse(authority(target), None).ok_or_else(|| "the target is not HOST:PORT, as in tcp://db:5432".to_owned())
 }
 
 /// Asserts that `HOST:PORT` accepts a connection within 5 s.
@@ -45,7 +44,7 @@ pub fn assert_tcp(address: &str) -> Result {
     check(&endpoint, &Exchange::default(), default_deadline())
 }
 
-fn check(endpoint: &Endpoint, exchange: &Exchange, deadline: Deadline) -> Result {
+fn check(endpoint: &Target, exchange: &Exchange, deadline: Deadline) -> Result {
     let began = Instant::now();
     let told = |why| format!("expected {endpoint} to accept a connection: {why} ({})", since(began));
     let stream = connect(endpoint, timed::before(deadline)).map_err(|reason| reason.told(told))?;
@@ -53,7 +52,7 @@ fn check(endpoint: &Endpoint, exchange: &Exchange, deadline: Deadline) -> Result
 }
 
 /// Connects to the first address of a host that accepts. The reason says why none does, and no more.
-pub(super) fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<Timed<TcpStream>> {
+pub(super) fn connect(endpoint: &Target, deadline: Deadline) -> Result<Timed<TcpStream>> {
     connect_to(&endpoint.addresses()?, deadline)
 }
 
@@ -223,7 +222,9 @@ mod tests {
 
     #[test]
     fn a_wrong_expression_is_named() {
-        let Err(error) = build("//db:1", &mut Options::of(&[("match", "(")])) else { panic!("it is no expression") };
+        let Err(error) = build("//db:1", &mut Options::of(&[("match", "(")])) else {
+            panic!("it is not an expression")
+        };
         assert!(error.starts_with("option match: ") && !error.contains('\n'), "{error}");
     }
 }

@@ -9,7 +9,7 @@ use crate::checks::{BUILTINS, Opt, Runs};
 use crate::collect::{COMMON, collect};
 use crate::daemon::master::handled::SIGNALS;
 use crate::endpoint::metrics;
-use crate::render::exposition::{Family, Kind};
+use crate::render::exposition::{Family, MetricKind};
 use crate::render::{FORMATS, prometheus};
 
 /// The rows of the table in a file, below its head.
@@ -123,9 +123,9 @@ fn every_format_is_in_checks_md() {
 fn every_metric_is_in_endpoint_md() {
     let row = |Family { name, kind, labels, help }: &Family| {
         let kind = match kind {
-            Kind::Gauge => "gauge",
-            Kind::Counter => "counter",
-            Kind::Info => "info",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Counter => "counter",
+            MetricKind::Info => "info",
         };
         let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
         format!("| `{name}` | {kind} | {} | {help} |", labels.join(", "))

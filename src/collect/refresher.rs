@@ -44,10 +44,10 @@ pub struct RefreshNumber(u64);
 
 /// Looks at the files when asked to. Nothing here waits for them but its thread.
 pub struct Refresher {
-    shared: Arc<Shared>,
+    shared: Arc<Watched>,
 }
 
-struct Shared {
+struct Watched {
     looks: Mutex<Looks>,
     changed: Condvar,
 }
@@ -88,7 +88,7 @@ impl Refresher {
     fn without_files(state: FileState) -> Refresher {
         let (asked, state) = (RefreshNumber(0), Arc::new(state));
         let looks = Looks { asked, ended: None, state, overdue: None, closed: false };
-        Refresher { shared: Arc::new(Shared { looks: Mutex::new(looks), changed: Condvar::new() }) }
+        Refresher { shared: Arc::new(Watched { looks: Mutex::new(looks), changed: Condvar::new() }) }
     }
 
     fn looking(
@@ -158,7 +158,7 @@ impl fmt::Debug for Refresher {
     }
 }
 
-impl Shared {
+impl Watched {
     fn lock(&self) -> MutexGuard<'_, Looks> {
         // No file is looked at under the lock, so nothing is half done even if a thread died holding it.
         self.looks.lock().unwrap_or_else(PoisonError::into_inner)

@@ -68,7 +68,7 @@ pub(crate) struct Resolved<'a> {
     command: &'a Command,
     subcommand: &'a str,
     matches: ArgMatches,
-    chosen: BTreeMap<String, Flag>,
+    chosen: BTreeMap<String, SettingFlag>,
     names: Vec<String>,
     origin: &'static str,
     environment: Vec<(String, String)>,
@@ -89,12 +89,12 @@ struct Conventions {
 struct Layer {
     place: &'static str,
     healthchecks: Option<String>,
-    flags: BTreeMap<String, Flag>,
+    flags: BTreeMap<String, SettingFlag>,
     unheeded: Vec<String>,
     unknown: Vec<String>,
 }
 
-struct Flag {
+struct SettingFlag {
     variable: String,
     value: String,
     /// The layer that it comes from.
@@ -206,7 +206,12 @@ impl Given {
     }
 
     /// Parses the command line again, with the variables' flags in front of its own.
-    fn merge(&self, command: &Command, subcommand: &str, chosen: &BTreeMap<String, Flag>) -> Result<ArgMatches, Error> {
+    fn merge(
+        &self,
+        command: &Command,
+        subcommand: &str,
+        chosen: &BTreeMap<String, SettingFlag>,
+    ) -> Result<ArgMatches, Error> {
         let mut argv = vec![self.argv.first().cloned().unwrap_or_default(), subcommand.into()];
         argv.extend(chosen.iter().map(|(id, flag)| as_argument(command, subcommand, id, &flag.value)));
         argv.extend(after_subcommand(&self.argv, subcommand));
@@ -320,7 +325,7 @@ impl Layer {
             let cause = std::error::Error::source(&error).map_or_else(|| one_line(&error), ToString::to_string);
             return Err(Error::Usage(format!("{variable}: {cause}")));
         }
-        self.flags.insert(id.to_owned(), Flag { variable, value, place: self.place });
+        self.flags.insert(id.to_owned(), SettingFlag { variable, value, place: self.place });
         Ok(())
     }
 }

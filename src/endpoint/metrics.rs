@@ -8,7 +8,7 @@ use super::observer::Observer;
 use crate::model::check::Finding;
 use crate::model::report::Outcome;
 use crate::model::suite::Suite;
-use crate::render::exposition::{Exposition, Family, Kind, Syntax};
+use crate::render::exposition::{Exposition, Family, MetricKind, Syntax};
 use crate::render::{appended, prometheus};
 
 /// The families in addition to those of a report. `docs/ENDPOINT.md` is compared with both by a test.
@@ -18,56 +18,60 @@ pub(crate) static FAMILIES: [Family; 10] =
 
 const LAST_RUN: Family = Family {
     name: "hospital_check_last_run_timestamp_seconds",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     labels: &["check"],
     help: "When the last run of the check ended.",
 };
 const LOST: Family = Family {
     name: "hospital_outcomes_lost_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     labels: &[],
     help: "Outcomes that there was no room to remember: their checks or figures are missing here.",
 };
 const ROUNDS: Family = Family {
     name: "hospital_rounds_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     labels: &["outcome"],
     help: "Rounds of checks that have ended, by outcome.",
 };
 const REQUESTS: Family = Family {
     name: "hospital_requests_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     labels: &["route", "code"],
     help: "Requests answered, by route and class of status code.",
 };
 const WORKERS: Family =
-    Family { name: "hospital_workers", kind: Kind::Gauge, labels: &["state"], help: "Workers by state." };
+    Family { name: "hospital_workers", kind: MetricKind::Gauge, labels: &["state"], help: "Workers by state." };
 const RESTARTS: Family = Family {
     name: "hospital_worker_restarts_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     labels: &["cause"],
     help: "Workers that were replaced, by cause.",
 };
 const RELOAD_SUCCESSFUL: Family = Family {
     name: "hospital_config_last_reload_successful",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     labels: &[],
     help: "Whether the configuration that was read last is in force (1), or was refused or rolled back (0).",
 };
 const RELOADED: Family = Family {
     name: "hospital_config_last_reload_success_timestamp_seconds",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     labels: &[],
     help: "When the last good configuration came into force.",
 };
 const GENERATION: Family = Family {
     name: "hospital_generation",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     labels: &[],
     help: "The number of the configuration that is in force, or coming into force.",
 };
-const BUILD: Family =
-    Family { name: "hospital_build_info", kind: Kind::Info, labels: &["version"], help: "The version of hospital." };
+const BUILD: Family = Family {
+    name: "hospital_build_info",
+    kind: MetricKind::Info,
+    labels: &["version"],
+    help: "The version of hospital.",
+};
 
 /// The labels of the two entries of [`Counters::rounds`].
 const ROUND_OUTCOMES: [&str; 2] = ["pass", "fail"];

@@ -6,11 +6,11 @@ use std::panic::{AssertUnwindSafe, Location, PanicHookInfo, catch_unwind};
 use std::sync::Once;
 
 thread_local! {
-    static THREAD: RefCell<State> = const { RefCell::new(State::Free) };
+    static THREAD: RefCell<PanicOwner> = const { RefCell::new(PanicOwner::Free) };
 }
 
 /// The owner of a panic of this thread.
-enum State {
+enum PanicOwner {
     /// The program: it is reported as usual.
     Free,
     /// [`contain`], with the place of the last panic.
@@ -27,16 +27,16 @@ pub(crate) fn contain<T>(action: impl FnOnce() -> T) -> Result<T, String> {
         std::panic::set_hook(Box::new(move |panic| note(panic).unwrap_or_else(|| others(panic))));
     });
 
-    let outer = THREAD.replace(State::Contained(None));
+    let outer = THREAD.replace(PanicOwner::Contained(None));
     // A panic may leave the action's own data half changed, as in a test.
     let result = catch_unwind(AssertUnwindSafe(action));
     let inner = THREAD.replace(outer);
 
     result.map_err(|payload| {
         let told = match inner {
-            State::Contained(Some(place)) => format!("{} (at {place})", message(&*payload)),
+            PanicOwner::Contained(Some(place)) => format!("{} (at {place})", message(&*payload)),
             // A hook that was set after ours did not call it.
-            State::Contained(None) | State::Free => message(&*payload).to_owned(),
+            PanicOwner::Contained(None) | PanicOwner::Free => message(&*payload).to_owned(),
         };
         // Dropping the payload runs the action's code, too.
         if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
@@ -49,8 +49,8 @@ pub(crate) fn contain<T>(action: impl FnOnce() -> T) -> Result<T, String> {
 /// Notes the place of a panic that is contained; `None` if it is not ours.
 fn note(panic: &PanicHookInfo) -> Option<()> {
     THREAD.with_borrow_mut(|state| match state {
-        State::Free => None,
-        State::Contained(place) => {
+        PanicOwner::Free => None,
+        PanicOwner::Contained(place) => {
             *place = panic.location().map(spoken);
             Some(())
         }
@@ -87,7 +87,7 @@ mod tests {
         let told = contain(|| contain(|| panic!("inner")).map(|(): ()| "no panic"));
         let inner = told.expect("the outer one saw no panic");
         assert!(inner.expect_err("the inner one saw it").starts_with("inner (at "));
-        assert!(THREAD.with_borrow(|state| matches!(state, State::Free)));
+        assert!(THREAD.with_borrow(|state| matches!(state, PanicOwner::Free)));
     }
 
     #[test]

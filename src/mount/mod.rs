@@ -78,29 +78,29 @@ struct State {
     /// How old a report may become that answers further requests.
     lifetime: Duration,
     /// The last report about the whole suite.
-    kept: Option<Kept>,
+    kept: Option<KeptReport>,
     /// When the round began that runs, or ran last, and the edition that it and the next one keep a report of.
-    began: Moment,
+    began: PastMoment,
     edition: Option<u64>,
     next_edition: Option<u64>,
 }
 
 /// A moment in the past. While the machine is suspended, the clock stands still.
 #[derive(Clone, Copy)]
-struct Moment {
+struct PastMoment {
     at: Instant,
     suspended: Duration,
 }
 
 /// A report that answers further requests.
-struct Kept {
+struct KeptReport {
     report: Report,
     edition: Option<u64>,
-    began: Moment,
-    made: Moment,
+    began: PastMoment,
+    made: PastMoment,
 }
 
-enum Answer {
+enum ServiceAnswer {
     Now(Response<Full<Bytes>>),
     Later(oneshot::Receiver<Response<Full<Bytes>>>),
 }
@@ -136,7 +136,7 @@ impl Service {
             clients: Slab::new(),
             wake,
             kept: None,
-            began: Moment::now(Instant::now()),
+            began: PastMoment::now(Instant::now()),
             edition: None,
             next_edition: None,
         }));
@@ -169,8 +169,8 @@ impl<B> tower_service::Service<Request<B>> for Service {
         let request = endpoint::Request::new(request.method().as_str(), target, fields);
         let answer = lock(&self.state).ask(&request, Instant::now());
         match answer {
-            Answer::Now(response) => Box::pin(ready(Ok(response))),
-            Answer::Later(receiver) => {
+            ServiceAnswer::Now(response) => Box::pin(ready(Ok(response))),
+            ServiceAnswer::Later(receiver) => {
                 // The round goes on if the service itself is dropped meanwhile.
                 let state = self.state.clone();
                 Box::pin(async move {
@@ -212,14 +212,14 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl State {
-    fn ask(&mut self, request: &endpoint::Request<'_>, now: Instant) -> Answer {
+    fn ask(&mut self, request: &endpoint::Request<'_>, now: Instant) -> ServiceAnswer {
         if self.endpoint.depends_on_files(request) {
             self.sources.refresh_if_changed();
             self.endpoint.see(Arc::new(FileState::of(&self.sources)));
         }
         let request = match self.endpoint.ask(request) {
             Continue(request) => request,
-            Break(reply) => return Answer::Now(response(reply)),
+            Break(reply) => return ServiceAnswer::Now(response(reply)),
         };
         let whole = if self.lifetime.is_zero() { None } else { self.endpoint.whole() };
         if let Some(Whole { suite, edition }) = whole {
@@ -230,7 +230,7 @@ impl State {
                 let mut report = kept.report.of(request.suite());
                 report.outcomes.iter_mut().for_each(|outcome| outcome.age += kept.made.age(now));
                 let findings = Findings { age: Some(kept.began.age(now)), ..Findings::from(&report) };
-                return Answer::Now(response(self.endpoint.report(&request, &findings)));
+                return ServiceAnswer::Now(response(self.endpoint.report(&request, &findings)));
             }
             if self.next_edition.replace(edition) != Some(edition) {
                 let request = Arc::new(CheckRequest::for_all(suite));
@@ -245,7 +245,7 @@ impl State {
             // The deadline may be nearer than the one that the thread waits for.
             self.wake.send(()).unwrap_or_default();
         }
-        Answer::Later(receiver)
+        ServiceAnswer::Later(receiver)
     }
 
     /// Moves on, answers those who can be answered, and begins the next round if it is due. Returns when this must be
@@ -253,7 +253,7 @@ impl State {
     fn advance(&mut self, now: Instant) -> Option<Instant> {
         self.answer(now);
         if self.rounds.is_next_due() {
-            self.began = Moment::now(now);
+            self.began = PastMoment::now(now);
             self.edition = self.next_edition.take();
             self.rounds.begin(now);
             // A short one that cannot block is over by now.
@@ -271,8 +271,8 @@ impl State {
         let age = (!lifetime.is_zero() && !rounds.is_running()).then(|| began.age(now));
         while let Some((waiter, findings)) = rounds.next_answer(now) {
             if waiter.key == EVERYBODY {
-                let (report, made) = (findings.report.into_owned(), Moment::now(now));
-                *kept = Some(Kept { report, edition: *edition, began: *began, made });
+                let (report, made) = (findings.report.into_owned(), PastMoment::now(now));
+                *kept = Some(KeptReport { report, edition: *edition, began: *began, made });
             } else if let Some(client) = clients.try_remove(waiter.key) {
                 let findings = Findings { age: age.or(findings.age), ..findings };
                 // A client that has gone away needs no answer.
@@ -282,9 +282,9 @@ impl State {
     }
 }
 
-impl Moment {
-    fn now(now: Instant) -> Moment {
-        Moment { at: now, suspended: clock::suspended() }
+impl PastMoment {
+    fn now(now: Instant) -> PastMoment {
+        PastMoment { at: now, suspended: clock::suspended() }
     }
 
     fn age(&self, now: Instant) -> Duration {

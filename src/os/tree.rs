@@ -139,13 +139,13 @@ struct Tree {
 /// Looking at all processes of the host costs the same for one tree as for many: those whose time has come while one
 /// thread looks are killed together at the next look.
 struct Sweeps {
-    queue: Mutex<Queue>,
+    queue: Mutex<Waiting>,
     changed: Condvar,
 }
 
-static SWEEPS: Sweeps = Sweeps { queue: Mutex::new(Queue::new()), changed: Condvar::new() };
+static SWEEPS: Sweeps = Sweeps { queue: Mutex::new(Waiting::new()), changed: Condvar::new() };
 
-struct Queue {
+struct Waiting {
     waiting: Vec<Tree>,
     /// Whether a thread is looking.
     is_swept: bool,
@@ -153,9 +153,9 @@ struct Queue {
     killed: BTreeMap<i32, BTreeSet<i32>>,
 }
 
-impl Queue {
-    const fn new() -> Queue {
-        Queue { waiting: Vec::new(), is_swept: false, killed: BTreeMap::new() }
+impl Waiting {
+    const fn new() -> Waiting {
+        Waiting { waiting: Vec::new(), is_swept: false, killed: BTreeMap::new() }
     }
 }
 
@@ -183,7 +183,7 @@ impl Sweeps {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         // Nothing is half done under the lock.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -36,7 +36,7 @@ impl Syntax {
 
 /// The kind of a family's samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MetricKind {
     Gauge,
     /// Its name ends in `_total`.
     Counter,
@@ -49,7 +49,7 @@ pub(crate) enum Kind {
 pub(crate) struct Family {
     /// The name of its samples.
     pub(crate) name: &'static str,
-    pub(crate) kind: Kind,
+    pub(crate) kind: MetricKind,
     /// The labels of each sample.
     pub(crate) labels: &'static [&'static str],
     pub(crate) help: &'static str,
@@ -69,10 +69,10 @@ impl Exposition<'_> {
     /// Begins a family; its samples follow.
     pub(crate) fn family(&mut self, Family { name, kind, help, .. }: &Family) -> fmt::Result {
         let (family, kind) = match (self.syntax, kind) {
-            (_, Kind::Gauge) | (Syntax::Text, Kind::Info) => (*name, "gauge"),
-            (Syntax::Text, Kind::Counter) => (*name, "counter"),
-            (Syntax::OpenMetrics, Kind::Counter) => (name.trim_end_matches("_total"), "counter"),
-            (Syntax::OpenMetrics, Kind::Info) => (name.trim_end_matches("_info"), "info"),
+            (_, MetricKind::Gauge) | (Syntax::Text, MetricKind::Info) => (*name, "gauge"),
+            (Syntax::Text, MetricKind::Counter) => (*name, "counter"),
+            (Syntax::OpenMetrics, MetricKind::Counter) => (name.trim_end_matches("_total"), "counter"),
+            (Syntax::OpenMetrics, MetricKind::Info) => (name.trim_end_matches("_info"), "info"),
         };
         writeln!(self.out, "# HELP {family} {help}\n# TYPE {family} {kind}")
     }

@@ -40,25 +40,25 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
 }
 
 fn case(Outcome { check, finding, elapsed, .. }: &Outcome, out: &mut String) -> fmt::Result {
-    let (id, title) = (Escaped(&check.id), Escaped(&check.title));
+    let (id, title) = (XmlText(&check.id), XmlText(&check.title));
     write!(out, "    <testcase classname=\"{id}\" name=\"{title}\" time=\"{:.6}\"", elapsed.as_secs_f64())?;
     let context = finding.context.as_deref().unwrap_or_default();
     let element = match finding.status {
         Status::Pass if context.is_empty() => return writeln!(out, "/>"),
-        Status::Pass => return writeln!(out, "><system-out>{}</system-out></testcase>", Escaped(context)),
+        Status::Pass => return writeln!(out, "><system-out>{}</system-out></testcase>", XmlText(context)),
         Status::Fail | Status::UnexpectedSuccess => "failure",
         Status::Error => "error",
         Status::Skip | Status::ExpectedFailure => "skipped",
     };
-    let message = Escaped(context.lines().next().unwrap_or(finding.status.word()));
-    let (word, context) = (finding.status.word(), Escaped(context));
+    let message = XmlText(context.lines().next().unwrap_or(finding.status.word()));
+    let (word, context) = (finding.status.word(), XmlText(context));
     writeln!(out, "><{element} type=\"{word}\" message=\"{message}\">{context}</{element}></testcase>")
 }
 
 /// Text as the content of an element or an attribute. Characters that XML 1.0 forbids are replaced.
-struct Escaped<'a>(&'a str);
+struct XmlText<'a>(&'a str);
 
-impl fmt::Display for Escaped<'_> {
+impl fmt::Display for XmlText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in self.0.chars() {
             match c {
@@ -124,7 +124,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_xml(text in any::<String>()) {
-            let document = format!("<a b=\"{0}\">{0}</a>", Escaped(&text));
+            let document = format!("<a b=\"{0}\">{0}</a>", XmlText(&text));
             prop_assert!(Document::parse(&document).is_ok(), "{document}");
         }
     }

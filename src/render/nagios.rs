@@ -1,6 +1,6 @@
 //! The output of a Nagios plugin: one line of summary, the figures after a `|`, then a line for each check.
 //!
-//! Source of the format: the Monitoring Plugins Development Guidelines, "Plugin Output for Nagios". [`Verdict`] has the
+//! Source of the format: the Monitoring Plugins Development Guidelines, "Plugin Output for Nagios". [`PluginState`] has the
 //! exit codes.
 
 use std::fmt::{self, Write};
@@ -14,7 +14,7 @@ pub(super) const FORMAT: Format = Format {
     name: "nagios",
     media_type: "text/plain; charset=utf-8",
     write: |report, out| appended(out, |text| write(report, text)),
-    exit_code: |report| Verdict::of(report) as u8,
+    exit_code: |report| PluginState::of(report) as u8,
     is_success: Report::passes,
     timeless: false,
     verbose: None,
@@ -24,7 +24,7 @@ pub(super) const FORMAT: Format = Format {
 
 /// The state that Nagios derives from a report, with the exit code of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum PluginState {
     Ok = 0,
     /// The only bad thing is that a check passed that was expected to fail.
     Warning = 1,
@@ -34,26 +34,26 @@ enum Verdict {
     Unknown = 3,
 }
 
-impl Verdict {
-    fn of(report: &Report) -> Verdict {
+impl PluginState {
+    fn of(report: &Report) -> PluginState {
         let summary = report.summary();
         if summary.fail > 0 {
-            Verdict::Critical
+            PluginState::Critical
         } else if summary.error > 0 {
-            Verdict::Unknown
+            PluginState::Unknown
         } else if summary.unexpected_success > 0 {
-            Verdict::Warning
+            PluginState::Warning
         } else {
-            Verdict::Ok
+            PluginState::Ok
         }
     }
 
     fn word(self) -> &'static str {
         match self {
-            Verdict::Ok => "OK",
-            Verdict::Warning => "WARNING",
-            Verdict::Critical => "CRITICAL",
-            Verdict::Unknown => "UNKNOWN",
+            PluginState::Ok => "OK",
+            PluginState::Warning => "WARNING",
+            PluginState::Critical => "CRITICAL",
+            PluginState::Unknown => "UNKNOWN",
         }
     }
 }
@@ -61,7 +61,7 @@ impl Verdict {
 fn write(report: &Report, out: &mut String) -> fmt::Result {
     let total = report.outcomes.len();
     let bad: Vec<&Outcome> = report.outcomes.iter().filter(|outcome| outcome.finding.status.is_bad()).collect();
-    write!(out, "HOSPITAL {} - ", Verdict::of(report).word())?;
+    write!(out, "HOSPITAL {} - ", PluginState::of(report).word())?;
     match &bad[..] {
         [] => write!(out, "{total} of {total} checks are well")?,
         // Pagers show only the first line: one bad check, and how many there are.
@@ -88,8 +88,8 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
 /// The output and the exit code of a plugin that cannot check anything; Nagios would take any other for an answer.
 fn refusal(error: &str) -> (String, u8) {
     (
-        format!("HOSPITAL {} - {}\n", Verdict::Unknown.word(), one_line(error).replace('|', "\u{a6}")),
-        Verdict::Unknown as u8,
+        format!("HOSPITAL {} - {}\n", PluginState::Unknown.word(), one_line(error).replace('|', "\u{a6}")),
+        PluginState::Unknown as u8,
     )
 }
 

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use super::exposition::{Exposition, Family, Kind, Syntax};
+use super::exposition::{Exposition, Family, MetricKind, Syntax};
 use super::{Format, appended, exit_code};
 use crate::model::check::Status;
 use crate::model::report::Outcome;
@@ -28,25 +28,25 @@ pub(crate) static FAMILIES: [Family; 4] = [SUCCESS, STATUS, DURATION, PERFDATA];
 
 const SUCCESS: Family = Family {
     name: "hospital_check_success",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     labels: &["check"],
     help: "Whether the check passes (1) or is bad (0).",
 };
 const STATUS: Family = Family {
     name: "hospital_check_status",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     labels: &["check", "status"],
     help: "The status of the check: 1 for its status, 0 for all others.",
 };
 const DURATION: Family = Family {
     name: "hospital_check_duration_seconds",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     labels: &["check"],
     help: "How long the last run of the check took.",
 };
 const PERFDATA: Family = Family {
     name: "hospital_check_perfdata",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     labels: &["check", "label", "unit"],
     help: "A figure that the check measured, in the unit that it was measured in.",
 };

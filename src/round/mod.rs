@@ -3,7 +3,7 @@
 //! Checks that cannot block run in place. The others run on a pool of threads that are started on demand and kept. A
 //! check cannot be interrupted, so a late one keeps its thread, is reported as an error, and is not started again in
 //! later rounds until it has returned. A check that may have killed a worker runs only while no other such check does,
-//! or not at all.
+//! or not at all: see `isolation`.
 
 pub(crate) mod as_test;
 pub(crate) mod isolation;
@@ -65,7 +65,7 @@ pub struct Round {
     began: Instant,
     end: Instant,
     /// One for each check of the suite.
-    states: Vec<State>,
+    states: Vec<RoundState>,
     /// The first check that has not been looked at yet.
     next: usize,
     /// Whether the owner has a turn before more checks run in place.
@@ -79,7 +79,7 @@ pub struct Round {
 
 /// How far a round is with one check.
 #[derive(Debug)]
-enum State {
+enum RoundState {
     Waiting,
     Running { since: Instant, deadline: Instant },
     Over { outcome: Outcome, began: Instant },
@@ -133,7 +133,7 @@ impl Runner {
     pub(crate) fn begin_in(&mut self, round: &mut Round, suite: Suite, limit: Duration, now: Instant) {
         self.rounds += 1;
         round.states.clear();
-        round.states.extend(suite.checks().iter().map(|_| State::Waiting));
+        round.states.extend(suite.checks().iter().map(|_| RoundState::Waiting));
         round.finished.clear();
         round.suspects.clear();
         (round.serial, round.suite) = (self.rounds, suite);
@@ -160,7 +160,7 @@ impl Runner {
             self.observer.ends(&done.check);
             // A result that comes after its deadline, or from an earlier round, was already reported as late.
             if done.round == round.serial
-                && let Some(&State::Running { since, .. }) = round.states.get(done.index)
+                && let Some(&RoundState::Running { since, .. }) = round.states.get(done.index)
             {
                 round.finish(done.index, done.finding, since, done.elapsed);
             }
@@ -215,7 +215,7 @@ impl Runner {
                 running += 1;
                 self.under_way.insert(check.id.clone(), now);
                 self.observer.begins(&check, now);
-                round.states[index] = State::Running { since: now, deadline };
+                round.states[index] = RoundState::Running { since: now, deadline };
                 jobs.push(Job { round: round.serial, index, check, deadline: Deadline::at(deadline) });
             }
         }
@@ -276,14 +276,14 @@ impl Round {
             self.next += 1;
             return Some((self.next - 1, false));
         }
-        let is_free = self.turn.is_none_or(|index| matches!(self.states[index], State::Over { .. }));
+        let is_free = self.turn.is_none_or(|index| matches!(self.states[index], RoundState::Over { .. }));
         let index = is_free.then(|| self.suspects.pop_front())??;
         Some((index, true))
     }
 
     fn finish(&mut self, index: usize, finding: Finding, began: Instant, elapsed: Duration) {
         let check = self.suite.checks()[index].clone();
-        self.states[index] = State::Over { outcome: Outcome { check, finding, elapsed, age: elapsed }, began };
+        self.states[index] = RoundState::Over { outcome: Outcome { check, finding, elapsed, age: elapsed }, began };
         self.finished.push(index);
     }
 
@@ -291,10 +291,10 @@ impl Round {
     fn give_up(&mut self, now: Instant) {
         for index in 0..self.states.len() {
             match self.states[index] {
-                State::Running { since, deadline } if deadline <= now => {
+                RoundState::Running { since, deadline } if deadline <= now => {
                     self.finish(index, timed_out(deadline - since), since, now.duration_since(since));
                 }
-                State::Waiting if self.end <= now => {
+                RoundState::Waiting if self.end <= now => {
                     self.next = self.next.max(index + 1);
                     let context = if self.suspects.contains(&index) {
                         "not started in time: what ran when a worker died runs one at a time"
@@ -303,10 +303,10 @@ impl Round {
                     };
                     self.finish(index, Finding::error(context), now, Duration::ZERO);
                 }
-                State::Waiting | State::Running { .. } | State::Over { .. } => {}
+                RoundState::Waiting | RoundState::Running { .. } | RoundState::Over { .. } => {}
             }
         }
-        self.suspects.retain(|&index| matches!(self.states[index], State::Waiting));
+        self.suspects.retain(|&index| matches!(self.states[index], RoundState::Waiting));
     }
 
     /// When to call [`Runner::advance`] at the latest: at the next deadline of a running check, or at once. `None` when
@@ -315,10 +315,10 @@ impl Round {
         if self.is_interrupted && !self.is_over() {
             return Some(self.began);
         }
-        let deadline = |state: &State| match state {
+        let deadline = |state: &RoundState| match state {
             // It is started when a running check has finished or is late.
-            State::Waiting | State::Over { .. } => None,
-            State::Running { deadline, .. } => Some(*deadline),
+            RoundState::Waiting | RoundState::Over { .. } => None,
+            RoundState::Running { deadline, .. } => Some(*deadline),
         };
         self.states.iter().filter_map(deadline).min()
     }
@@ -336,26 +336,26 @@ impl Round {
     /// The outcomes so far, in the order of completion.
     pub fn finished(&self) -> impl Iterator<Item = &Outcome> {
         self.finished.iter().filter_map(|&index| match &self.states[index] {
-            State::Over { outcome, .. } => Some(outcome),
-            State::Waiting | State::Running { .. } => None,
+            RoundState::Over { outcome, .. } => Some(outcome),
+            RoundState::Waiting | RoundState::Running { .. } => None,
         })
     }
 
     /// The checks that are running, in the order of the suite, and since when.
     pub fn running(&self) -> impl Iterator<Item = (&Arc<Check>, Instant)> {
         self.suite.checks().iter().zip(&self.states).filter_map(|(check, state)| match state {
-            State::Running { since, .. } => Some((check, *since)),
-            State::Waiting | State::Over { .. } => None,
+            RoundState::Running { since, .. } => Some((check, *since)),
+            RoundState::Waiting | RoundState::Over { .. } => None,
         })
     }
 
     /// The report at `now`, for a reader that cannot wait for the rest, while the round goes on.
     pub fn report_at(&self, now: Instant) -> Report {
-        let outcome = |(check, state): (&Arc<Check>, &State)| {
+        let outcome = |(check, state): (&Arc<Check>, &RoundState)| {
             let began = match state {
-                State::Over { outcome, began } => return outcome.clone().aged(*began, now),
-                State::Running { since, .. } => *since,
-                State::Waiting => self.began,
+                RoundState::Over { outcome, began } => return outcome.clone().aged(*began, now),
+                RoundState::Running { since, .. } => *since,
+                RoundState::Waiting => self.began,
             };
             Outcome::late(check, now.saturating_duration_since(began))
         };
@@ -374,8 +374,8 @@ impl Round {
         self.finished.clear();
         report.outcomes.clear();
         report.outcomes.extend(self.states.drain(..).filter_map(|state| match state {
-            State::Over { outcome, began } => Some(outcome.aged(began, now)),
-            State::Waiting | State::Running { .. } => None,
+            RoundState::Over { outcome, began } => Some(outcome.aged(began, now)),
+            RoundState::Waiting | RoundState::Running { .. } => None,
         }));
     }
 }

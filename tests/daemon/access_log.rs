@@ -49,7 +49,7 @@ struct Combined {
 fn combined(line: &str) -> Combined {
     let form = r#"^(\S+) - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000\] "([^"]*)" (\d{3}) (\d+) "([^"]*)" "([^"]*)" (\d+-\d+) \d+\.\d{6}$"#;
     let parts = regex_lite::Regex::new(form).expect("it is well formed").captures(line);
-    let parts = parts.unwrap_or_else(|| panic!("this is no line: {line:?}"));
+    let parts = parts.unwrap_or_else(|| panic!("this is not a line: {line:?}"));
     let part = |index: usize| parts[index].to_owned();
     Combined {
         client: part(1),

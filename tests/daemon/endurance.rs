@@ -390,7 +390,7 @@ fn assert_kept(before: (usize, u64), after: (usize, u64)) {
 /// A number from the environment.
 fn variable<T: FromStr>(name: &str) -> Option<T> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text:?} is no number")))
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text:?} is not a number")))
 }
 
 /// Numbers that look random and are the same for the same seed (xorshift64, Marsaglia 2003).

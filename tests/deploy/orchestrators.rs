@@ -234,7 +234,7 @@ fn arguments(list: &Value) -> Vec<String> {
 
 #[track_caller]
 fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+    value.as_str().unwrap_or_else(|| panic!("{value} is not text"))
 }
 
 // --- Nomad ---------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ fn a_socket_that_was_passed_to_the_shell_around_us_is_not_taken() {
     // The shell is activated and waits for us, so LISTEN_PID is its pid and not ours.
     let script = r#""$@"; exit $?"#;
     let (family, at) = socket_activate(&["sh", "-c", script, "sh", HOSPITAL, "serve", "-b", "127.0.0.1:0"]);
-    let At::Tcp(address) = at else { panic!("{at:?} is no TCP address") };
+    let At::Tcp(address) = at else { panic!("{at:?} is not a TCP address") };
     let _activates = std::net::TcpStream::connect(address).expect("systemd-socket-activate listens");
     let master = family.new_master(&[], 1);
     assert_ne!(master, family.head());

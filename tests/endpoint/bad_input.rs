@@ -80,7 +80,7 @@ fn each_shape_has_its_answer() {
             ("an authority for GET", 400, Kept, target("other.example:443")),
             ("an authority for CONNECT", 405, Kept, lines("CONNECT other.example:443 HTTP/1.1\r\nHost: x\r\n\r\n")),
             ("an asterisk for GET", 400, Kept, target("*")),
-            ("a target that is no path", 400, Kept, target("hospital")),
+            ("a target that is not a path", 400, Kept, target("hospital")),
             ("dots", 404, Kept, target("/../../etc/passwd")),
             ("encoded dots", 404, Kept, target("/%2e%2e/%2e%2e/etc/passwd")),
             ("encoded dots behind a path", 404, Kept, target("/livez/%2e%2e/")),

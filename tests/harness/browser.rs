@@ -104,7 +104,7 @@ impl Browser {
     pub(crate) fn click(&self, selector: &str) {
         let found = self.command("element", &json!({"using": "css selector", "value": selector}));
         let id = found.as_object().and_then(|found| found.values().next()).and_then(Value::as_str);
-        let id = id.unwrap_or_else(|| panic!("{found} is no element"));
+        let id = id.unwrap_or_else(|| panic!("{found} is not an element"));
         self.command(&format!("element/{id}/click"), &json!({}));
     }
 

@@ -11,7 +11,7 @@ pub(crate) type Samples = BTreeMap<String, f64>;
 #[track_caller]
 pub(crate) fn samples(text: &str) -> Samples {
     let sample = |line: &str| {
-        let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line:?} is no sample"));
+        let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line:?} is not a sample"));
         (series.to_owned(), value.parse().unwrap_or_else(|_| panic!("{line:?} has no value")))
     };
     let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();

@@ -72,7 +72,7 @@ fn a_function_is_registered_by_its_path_and_can_still_be_called() {
 fn a_path_is_known_with_dots_and_with_colons() {
     assert!(hospital::is_healthcheck("integration.library.functions.shop.mod.skips"));
     assert!(hospital::is_healthcheck("integration::library::functions::shop::r#mod::skips"));
-    assert!(!hospital::is_healthcheck("integration.library.functions.shop.mod"), "a module is no healthcheck");
+    assert!(!hospital::is_healthcheck("integration.library.functions.shop.mod"), "a module is not a healthcheck");
     assert!(!hospital::is_healthcheck("integration.library.functions.shop.left_out_above"));
 }
 

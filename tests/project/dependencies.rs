@@ -63,7 +63,7 @@ impl Policy {
                 "its licence is `{text}`, which [licenses] does not allow: drop it, or allow the licence on purpose"
             )),
             Some((text, None)) => found.push(format!(
-                "its licence `{text}` is no SPDX expression: read the licence, then drop the crate or teach this test"
+                "its licence `{text}` is not an SPDX expression: read the licence, then drop the crate or teach this test"
             )),
             None => found.push("it names no licence: read its licence file, and drop it if in doubt".into()),
         }

@@ -312,7 +312,7 @@ fn rejection(error: httparse::Error, input: &[u8]) -> Rejection {
         _ if input.split(|&byte| byte == b'\r').next().is_some_and(|line| line.ends_with(b" HTTP/2.0")) => {
             Rejection::Version
         }
-        _ => Rejection::Malformed("this is no HTTP request"),
+        _ => Rejection::Malformed("this is not an HTTP request"),
     }
 }
 
@@ -377,7 +377,7 @@ impl<'a> Fields<'a> {
     fn host(&mut self, value: &[u8]) -> Result<(), Rejection> {
         self.hosts += 1;
         if value.iter().any(|byte| b" \t,@/?#".contains(byte)) {
-            return Err(Rejection::Malformed("Host is no host"));
+            return Err(Rejection::Malformed("Host is not a host"));
         }
         Ok(())
     }
@@ -397,7 +397,7 @@ impl<'a> Fields<'a> {
                 self.content_length = Some(length);
                 Ok(())
             }
-            (None, _) => Err(Rejection::Malformed("Content-Length is no number")),
+            (None, _) => Err(Rejection::Malformed("Content-Length is not a number")),
             (Some(_), Some(_)) => Err(Rejection::Malformed("more than one Content-Length")),
         }
     }

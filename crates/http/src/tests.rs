@@ -169,7 +169,7 @@ fn a_body_is_never_read_but_its_request_is_answered() {
         assert_eq!(talk.statuses(), ["200"], "{field}");
         assert!(talk.heard().contains("Connection: close") && talk.wire.shut, "{field}");
         talk.say("GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n");
-        assert_eq!(talk.statuses(), ["200"], "what follows a body is no request");
+        assert_eq!(talk.statuses(), ["200"], "what follows a body is not a request");
     }
     assert!(talk("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").connection.is_idle());
 }

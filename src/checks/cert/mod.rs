@@ -7,7 +7,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
-use super::support::target::{Endpoint, authority};
+use super::support::target::{Target, authority};
 use super::support::timed;
 use super::support::tls::{self, Verifier};
 use super::support::tls_roots::{Life, Trusted};
@@ -28,15 +28,15 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const DAYS: u32 = 14;
 
 /// A server, and what is expected of its certificate.
-struct Probe {
-    server: Endpoint,
+struct CertProbe {
+    server: Target,
     name: ServerName<'static>,
     days: u32,
     trusted: Trusted,
 }
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
-    let mut probe = Probe::new(target)?;
+    let mut probe = CertProbe::new(target)?;
     probe.days = options.parse_or("days", "14", str::parse)?;
     let name = |text: &str| ServerName::try_from(text.to_owned()).map_err(|_| "write a host, as in shop.example");
     probe.name = options.parse("servername", name)?.unwrap_or(probe.name);
@@ -53,15 +53,15 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 /// this system trusts no authority.
 #[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_cert(host: &str) -> Result {
-    Probe::new(host).map_err(Reason::Error)?.run(default_deadline())
+    CertProbe::new(host).map_err(Reason::Error)?.run(default_deadline())
 }
 
-impl Probe {
-    fn new(target: &str) -> std::result::Result<Probe, String> {
+impl CertProbe {
+    fn new(target: &str) -> std::result::Result<CertProbe, String> {
         let wrong = || "the target is not HOST[:PORT], as in cert:shop.example".to_owned();
-        let server = Endpoint::parse(authority(target), Some(443)).ok_or_else(wrong)?;
+        let server = Target::parse(authority(target), Some(443)).ok_or_else(wrong)?;
         let name = ServerName::try_from(server.name().to_owned()).map_err(|_| wrong())?;
-        Ok(Probe { server, name, days: DAYS, trusted: Trusted::System })
+        Ok(CertProbe { server, name, days: DAYS, trusted: Trusted::System })
     }
 
     fn run(&self, deadline: Deadline) -> Result {

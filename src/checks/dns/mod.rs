@@ -8,7 +8,7 @@ use std::time::Instant;
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, Question, RCODE, TYPE};
 
-use super::support::target::{Endpoint, authority};
+use super::support::target::{Target, authority};
 use super::support::timed::{self, Timed, spoken};
 use super::{Action, Kind, Opt, Options, Runs, default_deadline, since, tcp};
 use crate::model::check::{Deadline, Finding, Reason, Result};
@@ -41,9 +41,9 @@ const TYPES: [(&str, TYPE); 11] = [
 const TRIES: u32 = 3;
 
 /// A question and the expected answer.
-struct Query {
+struct Lookup {
     name: String,
-    server: Option<Endpoint>,
+    server: Option<Target>,
     /// `None`: an address of either family.
     record: Option<(&'static str, TYPE)>,
     addresses: Vec<IpAddr>,
@@ -52,7 +52,7 @@ struct Query {
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let name = parse(target)?;
     let server = options.parse("server", |text| {
-        Endpoint::parse(text, Some(53)).ok_or("write an address, as in 10.0.0.1, [fd00::1]:5353 or ns:53")
+        Target::parse(text, Some(53)).ok_or("write an address, as in 10.0.0.1, [fd00::1]:5353 or ns:53")
     })?;
     let record = options.parse("type", |text| {
         let found = TYPES.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
@@ -73,7 +73,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         }
         Some(_) | None => {}
     }
-    let query = Query { name, server, record, addresses };
+    let query = Lookup { name, server, record, addresses };
     Ok(Box::new(move |deadline| Finding::from(query.run(deadline))))
 }
 
@@ -98,13 +98,13 @@ fn parse(target: &str) -> std::result::Result<String, String> {
 #[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_dns(name: &str) -> Result {
     let name = parse(name).map_err(Reason::Error)?;
-    Query { name, server: None, record: None, addresses: Vec::new() }.run(default_deadline())
+    Lookup { name, server: None, record: None, addresses: Vec::new() }.run(default_deadline())
 }
 
-impl Query {
+impl Lookup {
     fn run(&self, deadline: Deadline) -> Result {
         let (began, deadline) = (Instant::now(), timed::before(deadline));
-        let whom = self.server.as_ref().map_or("the system's resolver".to_owned(), Endpoint::to_string);
+        let whom = self.server.as_ref().map_or("the system's resolver".to_owned(), Target::to_string);
         let what = self.record.map_or("an address", |(kind, _)| kind);
         let told = |why| format!("expected {whom} to find {what} of {}: {why} ({})", self.name, since(began));
         let fail = |why| Reason::Fail(told(why));
@@ -128,7 +128,7 @@ impl Query {
     }
 
     fn ask_system(&self) -> Result<Found> {
-        let endpoint = Endpoint { host: self.name.clone(), port: 0 };
+        let endpoint = Target { host: self.name.clone(), port: 0 };
         let addresses = endpoint.addresses().map_err(|error| match error.to_string() {
             // EAI_AGAIN in the words of glibc and of musl: no name server has answered, so nothing is known of the name.
             why if why.contains("Temporary failure") || why.contains("Try again") => Reason::Error(why),
@@ -140,7 +140,7 @@ impl Query {
     }
 
     /// Asks at each address of the server until one knows all that is asked for. The reason says why none does, and no more.
-    fn ask(&self, server: &Endpoint, deadline: Deadline) -> Result<Found> {
+    fn ask(&self, server: &Target, deadline: Deadline) -> Result<Found> {
         let addresses = server.addresses()?;
         let mut failures = Vec::new();
         let mut ours = true;

@@ -16,12 +16,12 @@ const MOST_FIELDS: usize = 1024;
 /// The longest line before a chunk.
 const LONGEST_LINE: u64 = 4096;
 
-pub(super) trait Connection: Read + Write {}
+pub(super) trait ServerConnection: Read + Write {}
 
-impl<T: Read + Write> Connection for T {}
+impl<T: Read + Write> ServerConnection for T {}
 
 /// Sends a request without a body, and reads the answer to the end of its head. What is wrong with that is `InvalidData`.
-pub(super) fn exchange(mut connection: Box<dyn Connection>, request: &Request<()>) -> io::Result<Response<Body>> {
+pub(super) fn exchange(mut connection: Box<dyn ServerConnection>, request: &Request<()>) -> io::Result<Response<Body>> {
     connection.write_all(&head(request))?;
     connection.flush()?;
     let mut reader = BufReader::new(connection);
@@ -106,7 +106,7 @@ fn malformed(why: &str) -> io::Error {
 
 /// The body of an answer. One that ends before its time is `UnexpectedEof`.
 pub(super) struct Body {
-    reader: BufReader<Box<dyn Connection>>,
+    reader: BufReader<Box<dyn ServerConnection>>,
     length: Length,
 }
 

@@ -23,7 +23,7 @@ const KEPT: usize = 16 * 1024;
 
 /// What an answer must be.
 #[derive(Debug)]
-pub(super) struct Expected {
+pub(super) struct ExpectedAnswer {
     pub(super) statuses: Statuses,
     pub(super) slow: Option<Duration>,
     matching: Option<Pattern>,
@@ -31,18 +31,18 @@ pub(super) struct Expected {
     hidden: Secrets,
 }
 
-impl Expected {
+impl ExpectedAnswer {
     /// An answer with one of these statuses.
-    pub(super) fn status(statuses: Statuses) -> Expected {
-        Expected { statuses, slow: None, matching: None, json: Vec::new(), hidden: Secrets::default() }
+    pub(super) fn status(statuses: Statuses) -> ExpectedAnswer {
+        ExpectedAnswer { statuses, slow: None, matching: None, json: Vec::new(), hidden: Secrets::default() }
     }
 
-    pub(super) fn take(options: &mut Options) -> Result<Expected, String> {
+    pub(super) fn take(options: &mut Options) -> Result<ExpectedAnswer, String> {
         let written = options.take_all_or("status", "2xx").join(",");
         let statuses = Statuses::parse(&written)
             .ok_or("option status: write status codes as 200, 3xx or 200-299, with ',' between them")?;
         let json = options.take_all("json").iter().map(|text| Pointed::parse(text)).collect::<Result<_, _>>()?;
-        Ok(Expected {
+        Ok(ExpectedAnswer {
             statuses,
             slow: options.parse("slow", duration::parse)?,
             matching: options.parse("match", str::parse)?,
@@ -57,7 +57,7 @@ impl Expected {
     }
 
     /// Reads a text, and says what is wrong with it: what was expected, and what came. It need not be read to its end.
-    pub(super) fn judge(&self, text: impl Read, deadline: Deadline) -> io::Result<Verdict> {
+    pub(super) fn judge(&self, text: impl Read, deadline: Deadline) -> io::Result<Judged> {
         // One byte more tells that there is more.
         let mut text = text.take(LONGEST_BODY + 1);
         let mut search = self.matching.as_ref().map(|matching| matching.search(deadline));
@@ -78,19 +78,19 @@ impl Expected {
             }
         }
         if found && self.json.is_empty() {
-            return Ok(Verdict::Good);
+            return Ok(Judged::Good);
         }
         if text.limit() == 0 {
-            return Ok(Verdict::Unknown("it is longer than 1 MiB, and no more is read"));
+            return Ok(Judged::Unknown("it is longer than 1 MiB, and no more is read"));
         }
         let got = || excerpt(&beginning, total, &self.hidden);
         if let (Some(matching), false, Some(search)) = (&self.matching, found, &mut search)
             && !search.finish().map_err(too_slow)?
         {
-            return Ok(Verdict::Bad(format!("to match {:?}: got {}", matching.as_str(), got())));
+            return Ok(Judged::Bad(format!("to match {:?}: got {}", matching.as_str(), got())));
         }
         if self.json.is_empty() {
-            return Ok(Verdict::Good);
+            return Ok(Judged::Good);
         }
         // Only what is pointed to is taken out: a document as a tree is many times as large as its text.
         let text = std::str::from_utf8(&beginning).map_err(|error| error.to_string());
@@ -98,16 +98,16 @@ impl Expected {
         Ok(match document {
             Ok(document) => {
                 let mut verdicts = self.json.iter().map(|pointed| pointed.judge(document, &self.hidden));
-                verdicts.find(|verdict| !matches!(verdict, Verdict::Good)).unwrap_or(Verdict::Good)
+                verdicts.find(|verdict| !matches!(verdict, Judged::Good)).unwrap_or(Judged::Good)
             }
-            Err(error) => Verdict::Bad(format!("to be JSON: {error}: got {}", got())),
+            Err(error) => Judged::Bad(format!("to be JSON: {error}: got {}", got())),
         })
     }
 }
 
 /// What is known of a body.
 #[must_use]
-pub(super) enum Verdict {
+pub(super) enum Judged {
     Good,
     Bad(String),
     /// Not enough was read to tell.
@@ -169,17 +169,17 @@ impl Pointed {
         }
     }
 
-    fn judge(&self, document: &RawValue, hidden: &Secrets) -> Verdict {
+    fn judge(&self, document: &RawValue, hidden: &Secrets) -> Judged {
         let tokens = self.pointer.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~"));
         let found = tokens.into_iter().try_fold(document, |within, token| member(within, &token));
         let got = match (found, &self.value) {
-            (Some(_), None) => return Verdict::Good,
+            (Some(_), None) => return Judged::Good,
             (None, _) => "nothing".to_owned(),
             (Some(found), Some(_)) if found.get().len() > KEPT && found.get().starts_with(['{', '[']) => {
-                return Verdict::Unknown("what it has at that pointer is longer than 16 KiB");
+                return Judged::Unknown("what it has at that pointer is longer than 16 KiB");
             }
             (Some(found), Some(value)) => match serde_json::from_str(found.get()) {
-                Ok(found) if is_equal(&found, value) => return Verdict::Good,
+                Ok(found) if is_equal(&found, value) => return Judged::Good,
                 Ok(found) => {
                     let text = written(&found);
                     excerpt(text.as_bytes(), text.len(), hidden)
@@ -189,7 +189,7 @@ impl Pointed {
             },
         };
         let wanted = self.value.as_deref().map_or("something".to_owned(), |value| format!("{value:?}"));
-        Verdict::Bad(format!("to have {wanted} at {}: got {got}", self.pointer))
+        Judged::Bad(format!("to have {wanted} at {}: got {got}", self.pointer))
     }
 }
 
@@ -261,7 +261,7 @@ mod tests {
             let statuses = Statuses::parse(text).expect(text);
             assert!(statuses.contains(inside) && !statuses.contains(outside), "{text}");
         }
-        let default = Expected::take(&mut Options::default()).expect("it has defaults").statuses;
+        let default = ExpectedAnswer::take(&mut Options::default()).expect("it has defaults").statuses;
         assert!(default.contains(299) && !default.contains(300));
         for text in ["ok", "2x", "6xx", "0", "600", "300-200", "200,", ","] {
             assert_eq!(Statuses::parse(text), None, "{text}");
@@ -304,9 +304,9 @@ mod tests {
             let pointed = Pointed::parse(text).expect("it is well formed");
             let verdict = pointed.judge(&document, &Secrets::default());
             let objection = match &verdict {
-                Verdict::Good => None,
-                Verdict::Bad(objection) => Some(objection.as_str()),
-                Verdict::Unknown(why) => Some(*why),
+                Judged::Good => None,
+                Judged::Bad(objection) => Some(objection.as_str()),
+                Judged::Unknown(why) => Some(*why),
             };
             assert_eq!(objection, expected, "{text}");
         }

@@ -16,7 +16,7 @@ use percent_encoding::percent_decode_str;
 use rustls::pki_types::ServerName;
 
 use super::support::secrets;
-use super::support::target::Endpoint;
+use super::support::target::Target;
 use super::support::timed::{self, reason, spoken};
 #[cfg(feature = "tls")]
 use super::support::tls;
@@ -24,8 +24,8 @@ use super::support::tls;
 use super::support::tls_roots::Trusted;
 use super::{Action, Kind, Opt, Options, Runs, default_deadline, since, tcp};
 use crate::model::check::{Deadline, Finding, Reason, Result};
-use client::{Body, Connection};
-use expected::{Expected, LONGEST_BODY, Statuses, Verdict};
+use client::{Body, ServerConnection};
+use expected::{ExpectedAnswer, Judged, LONGEST_BODY, Statuses};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "http",
@@ -67,7 +67,7 @@ const SCHEMES: &[&str] = if cfg!(feature = "tls") { &["http", "https"] } else { 
 
 fn build(scheme: &str, target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let url = format!("{scheme}:{target}");
-    let expected = Expected::take(options)?;
+    let expected = ExpectedAnswer::take(options)?;
     let request = Probe::new(&url, expected)?.with(options)?;
     Ok(Box::new(move |deadline| Finding::from(request.run(deadline))))
 }
@@ -85,7 +85,7 @@ fn build(scheme: &str, target: &str, options: &mut Options) -> std::result::Resu
 /// `Fail` when there is another answer or none, `Error` when the URL is malformed or its host cannot be looked up.
 #[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_http_response(url: &str, status: u16) -> Result {
-    let probe = Probe::new(url, Expected::status(Statuses::one(status))).map_err(Reason::Error)?;
+    let probe = Probe::new(url, ExpectedAnswer::status(Statuses::one(status))).map_err(Reason::Error)?;
     probe.run(default_deadline())
 }
 
@@ -93,12 +93,12 @@ pub fn assert_http_response(url: &str, status: u16) -> Result {
 struct Probe {
     uri: Uri,
     /// Where to connect for that, with the zone of an address, which is no part of what the server is told.
-    server: Endpoint,
+    server: Target,
     /// The URL without its secrets.
     shown: String,
     method: Method,
     headers: Vec<(HeaderName, HeaderValue)>,
-    expected: Expected,
+    expected: ExpectedAnswer,
     redirects: u32,
     #[cfg(feature = "tls")]
     trusted: Trusted,
@@ -107,7 +107,7 @@ struct Probe {
 }
 
 impl Probe {
-    fn new(url: &str, expected: Expected) -> std::result::Result<Probe, String> {
+    fn new(url: &str, expected: ExpectedAnswer) -> std::result::Result<Probe, String> {
         let shown = shown(url);
         let (scheme, target) = url.split_once(':').unwrap_or_default();
         let (target, user) = secrets::without_user(target);
@@ -176,7 +176,7 @@ impl Probe {
             cookies.keep(&uri, answer.headers());
             method = redirect::method(method, answer.status());
             uri = redirect::target(&uri, &location).ok_or_else(|| {
-                self.failed(&format!("it redirected to {}, which is no URL", shown(&location)), began)
+                self.failed(&format!("it redirected to {}, which is not a URL", shown(&location)), began)
             })?;
         }
     }
@@ -199,7 +199,7 @@ impl Probe {
     }
 
     /// The reason says why it cannot be done, and no more.
-    fn connect(&self, uri: &Uri, deadline: Deadline) -> Result<Box<dyn Connection>> {
+    fn connect(&self, uri: &Uri, deadline: Deadline) -> Result<Box<dyn ServerConnection>> {
         let other = |uri: &Uri| server(uri.scheme_str()?, uri.authority()?.as_str());
         let server = match redirect::is_same_origin(&self.uri, uri) {
             true => self.server.clone(),
@@ -209,7 +209,7 @@ impl Probe {
         #[cfg(feature = "tls")]
         if uri.scheme_str() == Some("https") {
             let name = ServerName::try_from(server.name().to_owned());
-            let name = name.map_err(|_| Reason::Error(format!("{} is no name that TLS knows", server.name())))?;
+            let name = name.map_err(|_| Reason::Error(format!("{} is not a name that TLS knows", server.name())))?;
             return Ok(Box::new(tls::shake_hands(stream, name, self.verifier()?)?));
         }
         Ok(Box::new(stream))
@@ -251,7 +251,7 @@ impl Probe {
         // One byte more tells that there is more.
         let mut body = body.take(LONGEST_BODY + 1);
         let verdict = match self.expected.wants_body() {
-            false => Ok(Verdict::Good),
+            false => Ok(Judged::Good),
             true => match text::decode(&mut body, &parts.headers) {
                 Ok(text) => self.expected.judge(text, deadline),
                 Err(why) => return undecided(&why),
@@ -260,11 +260,11 @@ impl Probe {
         let verdict = verdict.and_then(|verdict| io::copy(&mut body, &mut io::sink()).map(|_| verdict));
         let count = LONGEST_BODY + 1 - body.limit();
         match verdict {
-            Ok(Verdict::Good) => Ok(()),
-            Ok(Verdict::Unknown(why)) => undecided(why),
-            Ok(Verdict::Bad(objection)) if body.limit() > 0 => fail(format!("the answer of {url} {objection}"), began),
+            Ok(Judged::Good) => Ok(()),
+            Ok(Judged::Unknown(why)) => undecided(why),
+            Ok(Judged::Bad(objection)) if body.limit() > 0 => fail(format!("the answer of {url} {objection}"), began),
             // What is packed may be cut off in the middle.
-            Ok(Verdict::Bad(_)) => undecided("it is longer than 1 MiB, and no more is read"),
+            Ok(Judged::Bad(_)) => undecided("it is longer than 1 MiB, and no more is read"),
             Err(_) if body.limit() == 0 => undecided("it is longer than 1 MiB, and no more is read"),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => undecided(&error.to_string()),
             Err(error) => {
@@ -298,10 +298,10 @@ impl Probe {
 }
 
 /// Where the server of a URL listens.
-fn server(scheme: &str, target: &str) -> Option<Endpoint> {
+fn server(scheme: &str, target: &str) -> Option<Target> {
     let authority = target.trim_start_matches('/').split(['/', '?', '#']).next()?;
     let authority = authority.rsplit('@').next()?;
-    Endpoint::parse(authority, Some(if scheme == "https" { 443 } else { 80 }))
+    Target::parse(authority, Some(if scheme == "https" { 443 } else { 80 }))
 }
 
 /// The target without the zone of an IPv6 address, which is ours to know (RFC 6874).

@@ -83,7 +83,7 @@ fn a_redirect_to_what_is_no_url_is_a_failure() {
     for to in ["ftp://shop/", "http://", "mailto:us"] {
         let redirect = format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
         let found = text(get(http("127.0.0.1", vec![redirect]).0, &[("redirects", "1")]));
-        assert!(found.contains(&format!("it redirected to {to}, which is no URL")), "{found}");
+        assert!(found.contains(&format!("it redirected to {to}, which is not a URL")), "{found}");
     }
 }
 
@@ -197,7 +197,7 @@ fn lines_are_searched_one_by_one() {
 
 #[test]
 fn the_zone_of_an_address_is_for_the_connection_only() {
-    let expected = || Expected::status(Statuses::one(200));
+    let expected = || ExpectedAnswer::status(Statuses::one(200));
     let probe = Probe::new("http://user:pw@[fe80::1%25eth0]:81/x?y=%25", expected()).expect("it is a URL");
     assert_eq!((probe.server.host.as_str(), probe.server.port), ("fe80::1%eth0", 81));
     assert_eq!(probe.uri, "http://[fe80::1]:81/x?y=%25");

@@ -79,7 +79,7 @@ pub fn assert_pidfile(pidfile: impl AsRef<Path>, name: Option<&str>) -> Result {
     let first = text.lines().next().unwrap_or_default().trim();
     let Some(pid) = first.parse().ok().filter(|pid: &i32| *pid > 0) else {
         let shown: String = first.chars().take(40).collect();
-        return fail(format!(", got {shown:?}, which is no pid"));
+        return fail(format!(", got {shown:?}, which is not a pid"));
     };
     let unseen = |why: String| Err(Reason::Error(format!("{} names {pid}, {why}", pidfile.display())));
     let stat = match Stat::read(pid) {
@@ -105,15 +105,15 @@ pub fn assert_pidfile(pidfile: impl AsRef<Path>, name: Option<&str>) -> Result {
 
 /// How many processes run a program: those that do, and those of which we may not see whether they do.
 #[derive(Debug, PartialEq)]
-struct Count {
+struct Counted {
     seen: usize,
     unseen: usize,
 }
 
-fn count(name: &str) -> Result<Count> {
+fn count(name: &str) -> Result<Counted> {
     let cannot = |error: io::Error| Reason::Error(format!("cannot list processes in /proc: {error}"));
     // Any number is left out.
-    let mut count = Count { seen: 0, unseen: if procfs::leaves_out().map_err(cannot)? { usize::MAX } else { 0 } };
+    let mut count = Counted { seen: 0, unseen: if procfs::leaves_out().map_err(cannot)? { usize::MAX } else { 0 } };
     for stat in procfs::listed().map_err(cannot)? {
         match stat {
             Ok(stat) if stat.is_dead() => {}
@@ -128,7 +128,7 @@ fn count(name: &str) -> Result<Count> {
     Ok(count)
 }
 
-impl Count {
+impl Counted {
     fn exact(&self) -> Option<usize> {
         (self.unseen == 0).then_some(self.seen)
     }
@@ -140,7 +140,7 @@ impl Count {
             Some(max) => format!("{min} to {max}"),
             None => format!("at least {min}"),
         };
-        let Count { seen, unseen } = *self;
+        let Counted { seen, unseen } = *self;
         let most = seen.saturating_add(unseen);
         if seen >= min && max.is_none_or(|max| most <= max) {
             return Ok(());
@@ -352,9 +352,9 @@ mod tests {
     fn a_pidfile_of_nothing_is_a_failure_that_says_what_it_holds() {
         let sleeper = Sleeper::start();
         for (text, message) in [
-            ("", "got \"\", which is no pid"),
-            ("-1", "got \"-1\", which is no pid"),
-            ("soon\n", "got \"soon\", which is no pid"),
+            ("", "got \"\", which is not a pid"),
+            ("-1", "got \"-1\", which is not a pid"),
+            ("soon\n", "got \"soon\", which is not a pid"),
             ("2147483647", "got 2147483647, and there is none"),
         ] {
             says(&found("", &[("pidfile", &sleeper.pidfile(text))]), Status::Fail, message);
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn what_may_not_be_seen_decides_nothing() {
-        let verdict = |seen, unseen, min, max| match (Count { seen, unseen }).verdict("x", min, max) {
+        let verdict = |seen, unseen, min, max| match (Counted { seen, unseen }).verdict("x", min, max) {
             Ok(()) => "pass",
             Err(Reason::Fail(_)) => "fail",
             Err(_) => "error",

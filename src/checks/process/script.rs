@@ -3,7 +3,7 @@
 use super::base;
 
 /// Interpreters that run the same way.
-struct Family {
+struct Interpreter {
     names: &'static [&'static str],
     /// The options that have them run no script: but code, a module, or what stands in standard input.
     instead: &'static [char],
@@ -11,14 +11,14 @@ struct Family {
     valued: &'static [char],
 }
 
-const FAMILIES: [Family; 7] = [
-    Family { names: &["sh", "ash", "bash", "dash", "ksh", "zsh"], instead: &['c', 's'], valued: &['o', 'O'] },
-    Family { names: &["python", "pypy"], instead: &['c', 'm'], valued: &['W', 'X'] },
-    Family { names: &["perl"], instead: &['e', 'E'], valued: &['I'] },
-    Family { names: &["ruby"], instead: &['e'], valued: &['I', 'r'] },
-    Family { names: &["node", "nodejs"], instead: &['e', 'p'], valued: &['r'] },
-    Family { names: &["php"], instead: &['r'], valued: &['c', 'd'] },
-    Family { names: &["lua"], instead: &[], valued: &['e', 'l'] },
+const INTERPRETERS: [Interpreter; 7] = [
+    Interpreter { names: &["sh", "ash", "bash", "dash", "ksh", "zsh"], instead: &['c', 's'], valued: &['o', 'O'] },
+    Interpreter { names: &["python", "pypy"], instead: &['c', 'm'], valued: &['W', 'X'] },
+    Interpreter { names: &["perl"], instead: &['e', 'E'], valued: &['I'] },
+    Interpreter { names: &["ruby"], instead: &['e'], valued: &['I', 'r'] },
+    Interpreter { names: &["node", "nodejs"], instead: &['e', 'p'], valued: &['r'] },
+    Interpreter { names: &["php"], instead: &['r'], valued: &['c', 'd'] },
+    Interpreter { names: &["lua"], instead: &[], valued: &['e', 'l'] },
 ];
 
 /// As many bytes as the kernel keeps of what a process is called.
@@ -43,14 +43,14 @@ pub(super) fn is_called_by_kernel(called: &str, path: &str) -> bool {
 }
 
 /// The family of an interpreter of any version, as in `/usr/bin/python3.11`.
-fn family(path: &str) -> Option<&'static Family> {
+fn family(path: &str) -> Option<&'static Interpreter> {
     // A login shell has a `-` before its name.
     let name = base(path).trim_start_matches('-').trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-    FAMILIES.iter().find(|family| family.names.contains(&name))
+    INTERPRETERS.iter().find(|family| family.names.contains(&name))
 }
 
-impl Family {
-    /// The first argument that is no option, and no option's value.
+impl Interpreter {
+    /// The first argument that is neither an option nor the value of one.
     fn script<'a>(&self, arguments: &'a [String]) -> Option<&'a str> {
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {

@@ -7,21 +7,21 @@ use crate::model::host::{Malformed, split};
 
 /// A host, by name or address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::checks) struct Endpoint {
+pub(in crate::checks) struct Target {
     pub(in crate::checks) host: String,
     pub(in crate::checks) port: u16,
 }
 
-impl Endpoint {
+impl Target {
     /// Reads `host:port`, `[v6]:port` and, if a port is assumed, `host`, `[v6]` and `v6`.
-    pub(in crate::checks) fn parse(text: &str, assumed: Option<u16>) -> Option<Endpoint> {
+    pub(in crate::checks) fn parse(text: &str, assumed: Option<u16>) -> Option<Target> {
         let (host, port) = match split(text) {
             Err(Malformed::Unbracketed) => (text, None),
             parsed => parsed.ok()?,
         };
         let port = port.or(assumed)?;
         // In a URL, the % before the zone of an address is itself encoded (RFC 6874).
-        (!host.is_empty()).then(|| Endpoint { host: host.replace("%25", "%"), port })
+        (!host.is_empty()).then(|| Target { host: host.replace("%25", "%"), port })
     }
 
     /// The host without a zone, which matters to this host only.
@@ -40,7 +40,7 @@ impl Endpoint {
     }
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.host.contains(':') {
             true => write!(f, "[{}]:{}", self.host, self.port),
@@ -84,14 +84,14 @@ mod tests {
             ("user:pw@db:80", None, None),
             ("db:80/path", None, None),
         ] {
-            let parsed = Endpoint::parse(text, assumed).map(|endpoint| endpoint.to_string());
+            let parsed = Target::parse(text, assumed).map(|endpoint| endpoint.to_string());
             assert_eq!(parsed.as_deref(), shown, "{text}");
         }
     }
 
     #[test]
     fn an_unknown_host_is_named() {
-        let error = Endpoint::parse("no-such-host.invalid:1", None).expect("it is well formed").addresses();
+        let error = Target::parse("no-such-host.invalid:1", None).expect("it is well formed").addresses();
         let text = error.expect_err("RFC 6761 promises that it does not exist").to_string();
         assert!(text.starts_with("cannot look up no-such-host.invalid: "), "{text}");
     }

@@ -20,7 +20,7 @@ use super::tls_roots::{Life, Roots};
 use crate::model::check::Reason;
 
 /// A connection, once its handshake is done.
-pub(in crate::checks) type Stream = StreamOwned<ClientConnection, Timed<TcpStream>>;
+pub(in crate::checks) type TlsStream = StreamOwned<ClientConnection, Timed<TcpStream>>;
 
 /// The cryptography of every TLS connection.
 pub(in crate::checks) fn provider() -> Arc<CryptoProvider> {
@@ -36,7 +36,7 @@ pub(in crate::checks) fn shake_hands(
     mut stream: Timed<TcpStream>,
     name: ServerName<'static>,
     verifier: Arc<dyn ServerCertVerifier>,
-) -> Result<Stream, Reason> {
+) -> Result<TlsStream, Reason> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .dangerous() // It is the verifier that decides.
@@ -277,7 +277,7 @@ mod tests {
     use super::super::testing::tls::Authority;
     use super::super::tls_roots::Trusted;
     use super::*;
-    use crate::checks::support::target::Endpoint;
+    use crate::checks::support::target::Target;
     use crate::checks::{Options, default_deadline, tcp};
     use rcgen::KeyPair;
     use std::io::Write;
@@ -357,7 +357,7 @@ mod tests {
         thread::spawn(move || {
             listener.accept().and_then(|(mut client, _)| client.write_all(b"\x15\x03\x03\0\x02\x02\x28"))
         });
-        let endpoint = Endpoint::parse(&address.to_string(), None).expect("it is one");
+        let endpoint = Target::parse(&address.to_string(), None).expect("it is one");
         let stream = tcp::connect(&endpoint, default_deadline()).expect("it listens");
         let name = ServerName::try_from("localhost").expect("it is one");
         let found = shake_hands(stream, name, Arc::new(verifier(&[&Authority::new()])));

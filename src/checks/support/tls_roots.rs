@@ -19,11 +19,11 @@ pub(in crate::checks) enum Trusted {
     /// Those of the system, or of SSL_CERT_FILE and SSL_CERT_DIR.
     System,
     /// Those in the file of the option `ca`.
-    Given(Arc<Given>),
+    GivenRoots(Arc<GivenRoots>),
 }
 
 #[derive(Debug)]
-pub(in crate::checks) struct Given {
+pub(in crate::checks) struct GivenRoots {
     path: PathBuf,
     kept: Kept,
 }
@@ -35,7 +35,7 @@ impl Trusted {
     /// Takes the option `ca`, a file of PEM certificates.
     pub(in crate::checks) fn take(options: &mut Options) -> Result<Trusted, String> {
         let read = |path: &str| {
-            let trusted = Trusted::Given(Arc::new(Given { path: path.into(), kept: Mutex::default() }));
+            let trusted = Trusted::GivenRoots(Arc::new(GivenRoots { path: path.into(), kept: Mutex::default() }));
             trusted.roots().map(|_| trusted)
         };
         Ok(options.parse("ca", read)?.unwrap_or(Trusted::System))
@@ -45,7 +45,7 @@ impl Trusted {
     pub(in crate::checks) fn roots(&self) -> Result<Arc<Roots>, String> {
         static SYSTEM: Kept = Mutex::new(None);
         match self {
-            Trusted::Given(given) => refreshed(&given.kept, &[&given.path], || Roots::of_file(&given.path)),
+            Trusted::GivenRoots(given) => refreshed(&given.kept, &[&given.path], || Roots::of_file(&given.path)),
             Trusted::System => {
                 let found = openssl_probe::probe();
                 let paths: Vec<&Path> = found.cert_file.iter().chain(&found.cert_dir).map(PathBuf::as_path).collect();

@@ -39,34 +39,34 @@ const RECORD: Word<4> = Word([8, 8, 8, 40]);
 /// The shared memory. Made once by the master, before the first fork; copied freely.
 #[derive(Clone, Copy)]
 pub(crate) struct InFlightTable {
-    pub(super) memory: &'static Memory,
+    pub(super) memory: &'static InFlightMemory,
     /// The origin of the times in it. Forked processes share the clock and inherit this.
     epoch: Instant,
 }
 
 #[derive(FromBytes)]
 #[repr(C)]
-pub(super) struct Memory {
+pub(super) struct InFlightMemory {
     /// Whether there was ever a record; until then nobody searches for one.
     has_records: Flag,
     /// Under the keys of their checks.
     records: Table<AtomicU64, RECORDS>,
-    workers: [Worker; SLOTS],
+    workers: [WorkerRuns; SLOTS],
 }
 
 /// The checks that the worker of a slot is running. The first place is for a check that runs in its loop.
 // Aligned to pages, so that a worker touches few: one is enough for a score of checks.
 #[derive(FromBytes)]
 #[repr(C, align(4096))]
-struct Worker {
+struct WorkerRuns {
     /// The key of the check at each place; 0 when it is empty.
     keys: [AtomicU64; RUNS],
-    runs: [Run; RUNS],
+    runs: [RunCell; RUNS],
 }
 
 #[derive(FromBytes)]
 #[repr(C)]
-struct Run {
+struct RunCell {
     /// When it began, in nanoseconds since the epoch.
     since: AtomicU64,
     /// Its crash record when it began.
@@ -116,7 +116,7 @@ impl InFlightTable {
 
     /// What the worker in this slot is running, or was when it died.
     pub(crate) fn in_flight(&self, slot: usize) -> InFlight {
-        let Worker { keys, runs } = &self.memory.workers[slot];
+        let WorkerRuns { keys, runs } = &self.memory.workers[slot];
         let noted = |(place, key): (usize, &AtomicU64)| {
             let key = Some(key.load(Relaxed)).filter(|&key| key != 0)?;
             let run = &runs[place];
@@ -204,7 +204,7 @@ impl RunObserver for SlotObserver {
         let is_noted = noted == there || noted == 0 || self.table.change(key, there, noted);
         let record = if is_noted { noted } else { there };
 
-        let Worker { keys, runs } = &self.table.memory.workers[self.slot];
+        let WorkerRuns { keys, runs } = &self.table.memory.workers[self.slot];
         let places = if check.blocking { 1..RUNS } else { 0..1 };
         let Some(place) = places.into_iter().find(|&place| keys[place].load(Relaxed) == 0) else { return };
         let run = &runs[place];
@@ -220,7 +220,7 @@ impl RunObserver for SlotObserver {
     }
 
     fn ends(&self, check: &Check) {
-        let (key, Worker { keys, runs }) = (key(&check.id), &self.table.memory.workers[self.slot]);
+        let (key, WorkerRuns { keys, runs }) = (key(&check.id), &self.table.memory.workers[self.slot]);
         let Some(place) = keys.iter().position(|there| there.load(Relaxed) == key) else { return };
         keys[place].store(0, Relaxed);
         let record = runs[place].record.load(Relaxed);

@@ -27,7 +27,7 @@ const LEASE: Word<2> = Word([42, 22]);
 /// The shared memory, and a bell that all its watchers can hear. Made by the master, before the first fork.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    pub(super) memory: &'static Memory,
+    pub(super) memory: &'static SnapshotMemory,
     bell: Bell,
     /// The origin of the times in it. Forked processes share the clock and inherit this.
     epoch: Instant,
@@ -35,7 +35,7 @@ pub(crate) struct Snapshot {
 
 #[derive(Debug, FromBytes)]
 #[repr(C)]
-pub(super) struct Memory {
+pub(super) struct SnapshotMemory {
     /// 0: nobody holds it.
     lease: AtomicU64,
     contents: Sealed<{ CAPACITY / 8 }>,

@@ -24,14 +24,14 @@ const CHECKS: usize = 16 * 1024;
 /// How many checks can have their figures remembered.
 const WITH_FIGURES: usize = 1024;
 
-type Figures = Sealed<127>;
+type SealedFigures = Sealed<127>;
 
 /// The checks that have run, and their figures.
 #[derive(FromBytes)]
 #[repr(C)]
 pub(super) struct Checks {
-    outcomes: Table<outcome::Outcome, CHECKS>,
-    figures: Table<Figures, WITH_FIGURES>,
+    outcomes: Table<outcome::OutcomeCell, CHECKS>,
+    figures: Table<SealedFigures, WITH_FIGURES>,
     /// How many outcomes there was no room for, with or without their figures.
     pub(super) lost: AtomicU64,
     /// Whether that was logged.
@@ -51,9 +51,9 @@ pub(crate) struct Noted {
 }
 
 /// The places for an outcome and its figures.
-struct Room<'a> {
-    outcome: Option<&'a outcome::Outcome>,
-    figures: Option<&'a Figures>,
+struct Places<'a> {
+    outcome: Option<&'a outcome::OutcomeCell>,
+    figures: Option<&'a SealedFigures>,
     is_enough: bool,
 }
 
@@ -100,11 +100,11 @@ impl Scoreboard {
         changed
     }
 
-    fn room(&self, key: u64, text: &str) -> Room<'_> {
+    fn room(&self, key: u64, text: &str) -> Places<'_> {
         let Checks { outcomes, figures, .. } = &self.board.checks;
         let outcome = outcomes.claim(key);
         let figures = if text.is_empty() { None } else { figures.claim(key) };
-        Room { outcome, figures, is_enough: outcome.is_some() && (text.is_empty() || figures.is_some()) }
+        Places { outcome, figures, is_enough: outcome.is_some() && (text.is_empty() || figures.is_some()) }
     }
 
     fn forget_all_but(&self, suite: &Suite) {
@@ -145,7 +145,7 @@ fn written(figures: &[Perfdata]) -> String {
         let before = text.len();
         text.push_str(if text.is_empty() { "|" } else { " " });
         text.push_str(&figure.to_string());
-        if text.len() > Figures::ROOM {
+        if text.len() > SealedFigures::ROOM {
             text.truncate(before);
             break;
         }
@@ -229,7 +229,7 @@ mod tests {
         note(&board, "many", &noted(Status::Pass, &figures));
         let there = board.last("many").expect("it was noted").figures;
         assert!(there.len() > 30 && figures.starts_with(&there), "{} are there", there.len());
-        let large = [Perfdata::new(&"x".repeat(2 * Figures::ROOM), 1.0, "s")];
+        let large = [Perfdata::new(&"x".repeat(2 * SealedFigures::ROOM), 1.0, "s")];
         note(&board, "large", &noted(Status::Pass, &large));
         assert_eq!(board.last("large").expect("it was noted").figures, []);
     }

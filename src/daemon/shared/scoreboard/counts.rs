@@ -15,7 +15,7 @@ use crate::os::clock;
 /// The figures that the master notes.
 #[derive(FromBytes)]
 #[repr(C)]
-pub(super) struct Master {
+pub(super) struct MasterCounts {
     /// How many slots have ever had a worker; the others need not be read.
     used: AtomicU32,
     generation: AtomicU32,
@@ -30,7 +30,7 @@ pub(super) struct Master {
 /// The counts of one worker, apart from those of others, so that busy workers do not slow each other down.
 #[derive(FromBytes)]
 #[repr(C, align(128))]
-pub(super) struct Worker {
+pub(super) struct WorkerCounts {
     requests: [[AtomicU64; StatusClass::ALL.len()]; RouteLabel::ALL.len()],
     rounds: [AtomicU64; 2],
 }
@@ -68,7 +68,7 @@ impl Scoreboard {
 
     /// A reload has ended: the new configuration is in force, or (not `good`) the old one still is.
     pub(crate) fn set_reloaded(&self, good: bool) {
-        let Master { reload_failed, reloaded, .. } = &self.board.master;
+        let MasterCounts { reload_failed, reloaded, .. } = &self.board.master;
         reload_failed.set(!good);
         if good {
             reloaded.store(millis(clock::wall()), Relaxed);
@@ -77,7 +77,7 @@ impl Scoreboard {
 
     /// All counts.
     pub(crate) fn counters(&self) -> Counters {
-        let Master { used, generation, restarts, reload_failed, reloaded, states } = &self.board.master;
+        let MasterCounts { used, generation, restarts, reload_failed, reloaded, states } = &self.board.master;
         let mut counters = Counters {
             requests: Default::default(),
             rounds: [0; 2],
@@ -90,7 +90,7 @@ impl Scoreboard {
         };
         let Board { workers, slots, .. } = self.board;
         let used = used.load(Relaxed) as usize;
-        for ((Worker { requests, rounds }, slot), state) in workers.iter().zip(slots).zip(states).take(used) {
+        for ((WorkerCounts { requests, rounds }, slot), state) in workers.iter().zip(slots).zip(states).take(used) {
             add(counters.requests.as_flattened_mut(), requests.as_flattened());
             add(&mut counters.rounds, rounds);
             let number = state.load(Relaxed).checked_sub(1);

@@ -34,16 +34,16 @@ pub(crate) struct Scoreboard {
 pub(super) struct Board {
     leaving: Flag,
     maintained: Flag,
-    slots: [Slot; SLOTS],
-    master: counts::Master,
-    workers: [counts::Worker; SLOTS],
+    slots: [SlotCell; SLOTS],
+    master: counts::MasterCounts,
+    workers: [counts::WorkerCounts; SLOTS],
     checks: checks::Checks,
 }
 
 // Aligned to two cache lines, since x86 prefetches pairs: busy workers do not slow each other down.
 #[derive(FromBytes)]
 #[repr(C, align(128))]
-struct Slot {
+struct SlotCell {
     /// The pid of the worker in this slot, once it was ready.
     ready: AtomicU32,
     /// Whether that worker takes no more connections.
@@ -62,7 +62,7 @@ impl Scoreboard {
 
     /// Empties a slot, before a worker is forked into it.
     pub(crate) fn clear(&self, slot: usize) {
-        let Slot { ready, closed, awake_since, busy } = &self.board.slots[slot];
+        let SlotCell { ready, closed, awake_since, busy } = &self.board.slots[slot];
         ready.store(0, Relaxed);
         closed.set(false);
         awake_since.store(0, Relaxed);
@@ -106,7 +106,7 @@ impl Scoreboard {
 
     /// Whether another worker is ready and is running no round. It may be stopped or hang all the same.
     pub(crate) fn is_another_free(&self, slot: usize) -> bool {
-        let free = |slot: &Slot| slot.ready.load(SeqCst) != 0 && !slot.closed.get() && !slot.busy.get();
+        let free = |slot: &SlotCell| slot.ready.load(SeqCst) != 0 && !slot.closed.get() && !slot.busy.get();
         self.board.slots.iter().enumerate().any(|(index, other)| index != slot && free(other))
     }
 

@@ -27,7 +27,7 @@ const UNWATCHED: Word<2> = Word([32, 32]);
 /// All zeroes mean that there is none yet.
 #[derive(FromBytes)]
 #[repr(C)]
-pub(super) struct Outcome {
+pub(super) struct OutcomeCell {
     last: AtomicU64,
     since: AtomicU64,
     unwatched: AtomicU64,
@@ -44,7 +44,7 @@ pub(super) struct Last {
     pub(super) has_figures: bool,
 }
 
-impl Outcome {
+impl OutcomeCell {
     pub(super) fn last(&self) -> Option<Last> {
         Last::from_word(self.last.load(Relaxed))
     }
@@ -74,7 +74,7 @@ impl Outcome {
     }
 }
 
-impl Clear for Outcome {
+impl Clear for OutcomeCell {
     fn clear(&self) {
         self.last.clear();
         self.since.clear();
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_status_holds_since_its_change() {
-        let outcome = Outcome::new_zeroed();
+        let outcome = OutcomeCell::new_zeroed();
         assert_eq!(Status::ALL.map(|status| outcome.since(status)), [None; 6]);
         assert_eq!(outcome.note(at(Status::Pass, 1, 100)), None);
         assert_eq!(outcome.note(at(Status::Pass, 1, 200)), Some(Status::Pass));
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_time_in_which_nobody_looked_is_told_as_long_as_it_matters() {
         const MINUTE: u64 = 60;
-        let outcome = Outcome::new_zeroed();
+        let outcome = OutcomeCell::new_zeroed();
         let note = |status, minute| outcome.note(at(status, 1, minute * MINUTE));
         note(Status::Pass, 1);
         note(Status::Fail, 90);
