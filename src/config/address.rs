@@ -68,9 +68,14 @@ fn parse_tcp(text: &str) -> Result<Address, String> {
 /// One line. A placeholder that circus did not fill, the most common slip, gets its own message.
 pub(crate) fn parse_fd(text: &str) -> Result<i32, String> {
     if text.contains("$(") || text.contains("circus.sockets") {
-        return Err("this is a placeholder that circus did not fill: \
-             check that a [socket:NAME] section has exactly that name and that the watcher has use_sockets = True"
-            .to_owned());
+        // The name of a socket is safe to show, which not everything is that stands in an address.
+        let name = text.strip_prefix("$(circus.sockets.").and_then(|rest| rest.strip_suffix(')'));
+        let plain = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'));
+        let shown = name.filter(plain).map_or("this", |_| text);
+        return Err(format!(
+            "{shown} is a placeholder that circus did not fill: check that a [socket:NAME] section has exactly that name \
+             and that the watcher has use_sockets = True"
+        ));
     }
     match text.parse() {
         Ok(fd) if fd >= 0 => Ok(fd),

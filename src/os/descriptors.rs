@@ -135,6 +135,11 @@ pub(crate) fn in_flight(socket: &impl AsRawFd) -> usize {
     if result == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 
+/// Whether an error says that a descriptor is not open.
+pub(crate) fn is_closed(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EBADF)
+}
+
 /// Takes over an open descriptor that the parent left for us.
 ///
 /// 0, 1 and 2 are never owned: they are duplicated, and `/dev/null` takes the place of 0.

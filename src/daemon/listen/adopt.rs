@@ -13,9 +13,9 @@ use crate::os::descriptors;
 /// Takes over a socket. `what` begins each error message: it names the descriptor and where its number came from.
 pub(super) fn take(fd: RawFd, what: &str, backlog: i32) -> Result<Listener, Error> {
     let refuse = |why: &str| Error::Socket(format!("{what} {why}"));
-    let file = descriptors::adopt(fd).map(File::from).map_err(|error| match error.raw_os_error() {
-        Some(libc::EBADF) => refuse("is not open: the parent has to leave it open (under circus: use_sockets = True)"),
-        _ => refuse(&format!("cannot be taken over: {error}")),
+    let file = descriptors::adopt(fd).map(File::from).map_err(|error| match descriptors::is_closed(&error) {
+        true => refuse("is not open: the parent has to leave it open (under circus: use_sockets = True)"),
+        false => refuse(&format!("cannot be taken over: {error}")),
     })?;
     let unreadable = |error| refuse(&format!("cannot be examined: {error}"));
     let kind = file.metadata().map_err(unreadable)?.file_type();
