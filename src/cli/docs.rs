@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Arg;
 
 use super::command;
-use crate::checks::{BUILTINS, Opt, Runs};
+use crate::checks::{BUILTINS, Kind, Opt, Runs};
 use crate::collect::{COMMON, collect};
 use crate::daemon::master::handled::SIGNALS;
 use crate::endpoint::metrics;
@@ -79,16 +79,19 @@ fn every_help_fits_on_80_columns_and_every_setting_stands_under_a_heading() {
 #[test]
 fn every_kind_and_option_is_in_checks_md() {
     let rows = rows("CHECKS.md");
-    for kind in BUILTINS {
+    let row = |kind: &Kind| {
         let options: Vec<_> = kind.options.iter().map(Opt::name).collect();
-        let (start, end) = (format!("| `{}` | ", kind.scheme), format!(" | `{}` |", options.join("`, `")));
-        let is_it = |row: &String| row.starts_with(&start) && row.ends_with(&end);
-        assert!(rows.iter().any(is_it), "docs/CHECKS.md lacks a row {start}…{end}");
-    }
-    for option in COMMON {
-        let start = format!("| `{option}=");
-        assert!(rows.iter().any(|row| row.starts_with(&start)), "docs/CHECKS.md lacks a row {start}…");
-    }
+        let start = format!("| `{}` | ", kind.scheme);
+        let end = if options.is_empty() { " | |".to_owned() } else { format!(" | `{}` |", options.join("`, `")) };
+        (start, end)
+    };
+    let common = COMMON.iter().map(|option| (format!("| `{option}="), String::new()));
+    let expected = BUILTINS.iter().map(row).chain(common);
+    let is_there = |(start, end): &(String, String)| {
+        rows.iter().any(|row| row.starts_with(start.as_str()) && row.ends_with(end.as_str()))
+    };
+    let missing: Vec<_> = expected.filter(|row| !is_there(row)).map(|(start, end)| format!("{start}…{end}")).collect();
+    assert!(missing.is_empty(), "docs/CHECKS.md lacks these rows:\n{}", missing.join("\n"));
 }
 
 #[test]
@@ -96,13 +99,16 @@ fn every_default_is_in_checks_md() {
     let rows = rows("CHECKS.md");
     for kind in BUILTINS {
         let start = format!("| `{}` | ", kind.scheme);
-        let described = rows.iter().find(|row| row.starts_with(&start)).expect("it is described");
-        let example = described.split('`').nth(3).expect("it has an example").split('#').next().unwrap_or_default();
+        let shows_example = |row: &&String| row.starts_with(&start) && row.contains(&format!("`{}:", kind.scheme));
+        let described = rows.iter().find(shows_example);
+        let described =
+            described.unwrap_or_else(|| panic!("docs/CHECKS.md lacks a row {start}… | `{}:…` | …", kind.scheme));
+        let example = described.split('`').nth(3).and_then(|example| example.split('#').next()).unwrap_or_default();
         let name = match kind.runs {
             Runs::AsProgram => format!("{}:/bin/true", kind.scheme),
             Runs::Inline | Runs::OnThread => example.to_owned(),
         };
-        let suite = collect(&[name], "the test").expect("an example is good");
+        let suite = collect(&[name], "the test").unwrap_or_else(|error| panic!("{described}: {error}"));
         let shown: Vec<_> = suite.checks()[0].options.iter().map(|(name, value)| format!("`{name}={value}`")).collect();
         let is_default = |row: &&String| *row != described && row.contains(&format!("`{}`", kind.scheme));
         let has = |option: &String| rows.iter().filter(is_default).any(|row| row.contains(option));
@@ -197,7 +203,7 @@ fn constant(name: &str, path: &str) -> Duration {
     }
 }
 
-/// Whoever waits has to outlive whom he waits for.
+/// Whoever waits has to wait longer than what they wait for takes.
 #[test]
 fn each_deadline_ends_before_the_one_around_it() {
     let of = |name: &str| {
