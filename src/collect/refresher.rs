@@ -1,7 +1,7 @@
 //! The thread that looks at the files of checks, so that a mount that does not answer holds up nobody else.
 //!
-//! Who answers requests asks for a look when a request has arrived, goes on with other things, and takes the answer when
-//! he is woken, or does without it when the time of the request is over:
+//! Whoever answers requests asks for a look when a request has arrived, goes on with other things, and takes the answer
+//! once woken, or does without it when the time of the request is over:
 //!
 //! ```text
 //!     request ── ask() ──→ RefreshNumber        thread: look, read again what has changed

@@ -10,8 +10,9 @@
 //! ```
 //!
 //! Requests may be pipelined: what arrives after one waits until that one is answered. A body is never read: its
-//! request is answered, and then the connection is closed. Sources: RFC 9110 and 9112, and the PROXY protocol of HAProxy. Where they leave a choice to a
-//! server, we take the stricter one: requests are smuggled through what two parsers read differently.
+//! request is answered, and then the connection is closed. Sources: RFC 9110 and 9112, and the PROXY protocol of
+//! HAProxy. Where they leave a choice to a server, we take the stricter one: requests are smuggled through what two
+//! parsers read differently.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::IpAddr;
