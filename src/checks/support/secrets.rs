@@ -8,11 +8,32 @@ use percent_encoding::percent_decode_str;
 const HIDDEN: &str = "***";
 
 /// The value of a query key or of a variable is hidden when the name contains one of these.
-const SECRET_WORDS: [&str; 11] =
-    ["auth", "cookie", "credential", "jwt", "key", "pass", "pwd", "secret", "sess", "sig", "token"];
+const SECRET_WORDS: [&str; 17] = [
+    "assertion",
+    "auth",
+    "bearer",
+    "cookie",
+    "credential",
+    "hmac",
+    "jwt",
+    "key",
+    "pass",
+    "psw",
+    "pwd",
+    "samlresponse",
+    "secret",
+    "sess",
+    "sig",
+    "ticket",
+    "token",
+];
 
-/// The same where the name is one of these, which are parts of harmless words.
+/// The same where the name is one of these, which are too common within others.
 const SECRET_NAMES: [&str; 4] = ["code", "otp", "pw", "sid"];
+
+/// The same where the name has one of these between its other words, as in `github_pat`. They are parts of harmless
+/// words.
+const SECRET_PARTS: [&str; 5] = ["pat", "pin", "private", "sas", "seed"];
 
 /// Header fields that reveal nothing; the value of any other is hidden.
 const PUBLIC_FIELDS: [&str; 9] = [
@@ -244,6 +265,7 @@ fn is_secret(key: &str, value: &str) -> bool {
     let key = percent_decode_str(key).decode_utf8_lossy().to_ascii_lowercase();
     SECRET_WORDS.iter().any(|word| key.contains(word))
         || SECRET_NAMES.contains(&&*key)
+        || key.split(|c: char| !c.is_alphanumeric()).any(|part| SECRET_PARTS.contains(&part))
         || url_target(&percent_decode_str(value).decode_utf8_lossy()).is_some_and(|target| shown(target) != target)
 }
 
@@ -318,8 +340,24 @@ mod tests {
             "jwt",
             "credentials",
             "cookie",
+            "pin",
+            "card-pin",
+            "psw",
+            "ticket",
+            "bearer",
+            "github_pat",
+            "hmac",
+            "client_assertion",
+            "SAMLResponse",
+            "sas",
+            "private",
+            "seed",
+            "wallet.seed",
         ];
-        let public = ["page", "q", "zip", "encode", "country", "side", "opw", "state", "lang", "id", "user"];
+        let public = [
+            "page", "q", "zip", "encode", "country", "side", "opw", "state", "lang", "id", "user", "path", "pinned",
+            "spin", "privately", "sass", "seedling",
+        ];
         for (name, is_secret) in secret.map(|name| (name, true)).into_iter().chain(public.map(|name| (name, false))) {
             let encoded: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
             for place in ["//shop/?X=hunter2", "//shop/?a=b&X=hunter2", "//shop/a;X=hunter2/b", "//shop/#X=hunter2"] {
