@@ -222,7 +222,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     fn read(text: &str) -> Result<Vec<Check>, String> {
-        let mut collector = Collector::new(&[], "x");
+        let mut collector = Collector::new(&[], "x", &[]);
         File { own: &[], path: Path::new("c.toml"), text }.checks(&mut collector).map_err(|error| error.to_string())?;
         Ok(collector.found.into_iter().map(|found| found.check).collect())
     }

@@ -1,8 +1,11 @@
 //! What may be shown of a target: never a password, never a token.
 
+use std::ffi::OsString;
 use std::sync::{Arc, OnceLock};
 
 use percent_encoding::percent_decode_str;
+
+use super::program::is_ours_alone;
 
 /// Replaces a secret wherever it would be shown.
 const HIDDEN: &str = "***";
@@ -34,6 +37,9 @@ const SECRET_NAMES: [&str; 4] = ["code", "otp", "pw", "sid"];
 /// The same where the name has one of these between its other words, as in `github_pat`. They are parts of harmless
 /// words.
 const SECRET_PARTS: [&str; 5] = ["pat", "pin", "private", "sas", "seed"];
+
+/// Variables whose names sound secret, and whose values are folders or common words.
+const PUBLIC_VARIABLES: [&str; 4] = ["DESKTOP_SESSION", "GDMSESSION", "OLDPWD", "PWD"];
 
 /// Header fields that reveal nothing; the value of any other is hidden.
 const PUBLIC_FIELDS: [&str; 9] = [
@@ -129,6 +135,25 @@ impl Secrets {
         let values = variables.filter(|(name, value)| is_secret(name, value)).map(|(_, value)| value);
         values.for_each(|value| self.add_with_url(value));
         self
+    }
+
+    /// Those in the environment that programs get: our own, and what is to be set in it.
+    pub(crate) fn of_environment(changes: &[(String, String)]) -> Secrets {
+        let inherited = std::env::vars_os();
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        let inherited =
+            inherited.filter(|(name, _)| !is_ours_alone(name)).map(|(name, value)| (text(name), text(value)));
+        let set = changes.iter().filter(|(name, _)| !is_ours_alone(name.as_ref())).cloned();
+        // Without these words, texts could not be read.
+        let is_public = |name: &str, value: &str| {
+            PUBLIC_VARIABLES.contains(&name) || name.starts_with("XDG_SESSION_") || ["true", "false"].contains(&value)
+        };
+        let variables = inherited.chain(set).filter(|(name, value)| !is_public(name, value));
+        let mut secrets = Secrets::default();
+        for (_, value) in variables.filter(|(name, value)| is_secret(name, value)) {
+            secrets.add_with_url(&value);
+        }
+        secrets
     }
 
     /// Adds a secret, and what is secret within it if it is a URL.
@@ -355,8 +380,23 @@ mod tests {
             "wallet.seed",
         ];
         let public = [
-            "page", "q", "zip", "encode", "country", "side", "opw", "state", "lang", "id", "user", "path", "pinned",
-            "spin", "privately", "sass", "seedling",
+            "page",
+            "q",
+            "zip",
+            "encode",
+            "country",
+            "side",
+            "opw",
+            "state",
+            "lang",
+            "id",
+            "user",
+            "path",
+            "pinned",
+            "spin",
+            "privately",
+            "sass",
+            "seedling",
         ];
         for (name, is_secret) in secret.map(|name| (name, true)).into_iter().chain(public.map(|name| (name, false))) {
             let encoded: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
@@ -381,6 +421,23 @@ mod tests {
         assert_eq!(secrets.scrub("cannot sign in with sekret"), "cannot sign in with ***");
         let secrets = Secrets::default().and_variables(["DATABASE_URL=postgres://user:sekret@db"].into_iter());
         assert_eq!(secrets.scrub("postgres://user:sekret@db: no sekret"), "***: no ***");
+    }
+
+    #[test]
+    fn secrets_of_the_environment_are_hidden_and_its_common_words_are_not() {
+        let variable = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let variables = [
+            ("API_TOKEN", "hunter2"),
+            ("DATABASE_URL", "postgres://u:sesame@h"),
+            ("HOSPITAL_TOKEN_FILE", "/run/file-of-the-token"),
+            ("OLDPWD", "/srv/folder-before"),
+            ("XDG_SESSION_CLASS", "person"),
+            ("AUTH", "true"),
+            ("COLOR", "magenta"),
+        ];
+        let secrets = Secrets::of_environment(&variables.map(variable));
+        let public = "/run/file-of-the-token /srv/folder-before person true magenta";
+        assert_eq!(secrets.scrub(&format!("hunter2 sesame {public}")), format!("*** *** {public}"));
     }
 
     #[test]
