@@ -354,6 +354,10 @@ mod tests {
             ("1u:hunter2@db:80", "HEALTHCHECKS names \"…\", but "),
             ("//u:hunter2@db/", "HEALTHCHECKS names \"…\", but there is no such file or folder"),
             ("tcp://db:1#to:hunter2", "HEALTHCHECKS names \"tcp://db:1\", but the kind \"tcp\" has no option \"…\""),
+            (
+                "tcp://db:1#send=a&hunter2",
+                "HEALTHCHECKS names \"tcp://db:1\", but the kind \"tcp\" has no option \"…\"",
+            ),
             ("tcp://db:1#timeout=hunter2", "HEALTHCHECKS names \"tcp://db:1\", but option timeout: write a time"),
             ("disk:hunter2@x", "HEALTHCHECKS names \"disk:…\", but the target is not an absolute path"),
             ("tcp://u:hunter2/x@db:1", "HEALTHCHECKS: a user or password holds a '/'"),

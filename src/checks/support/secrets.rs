@@ -82,6 +82,13 @@ pub(crate) fn quotable(text: &str) -> &str {
     if is_plain(name) && is_port && is_plain(path) { text } else { "…" }
 }
 
+/// The name of an option or key that is not known, as far as it may be quoted: a slip in one that is known. Any other may
+/// be a part of a secret, cut off at an `&`.
+pub(crate) fn quotable_name<'a>(name: &'a str, mut known: impl Iterator<Item = &'static str>) -> &'a str {
+    let slips = |known: &str| strsim::damerau_levenshtein(name, known) <= (known.len() / 2).min(2);
+    if known.any(slips) { name } else { "…" }
+}
+
 fn shown_items(items: &str, separator: char) -> String {
     let shown = items.split(separator).map(|item| match item.split_once('=') {
         Some((key, value)) if is_secret(key, value) => format!("{key}={HIDDEN}"),
@@ -409,6 +416,22 @@ mod tests {
             }
             let variables = Secrets::default().and_variables([format!("{name}=hunter2").as_str()].into_iter());
             assert_eq!(variables.scrub("hunter2") == HIDDEN, is_secret, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_secret_behind_an_ampersand_is_not_taken_for_a_name() {
+        for (name, quoted) in [
+            ("haeder", "haeder"),
+            ("headers", "headers"),
+            ("tga", "tga"),
+            ("hunter2secret", "…"),
+            ("headerhunter2", "…"),
+            ("u:hunter2@h", "…"),
+            ("pw1", "…"),
+            ("", "…"),
+        ] {
+            assert_eq!(quotable_name(name, ["header", "tag", "timeout"].into_iter()), quoted, "{name}");
         }
     }
 
