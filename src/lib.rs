@@ -176,7 +176,7 @@ impl App {
     pub fn collect(&self) -> std::result::Result<Sources, Error> {
         let names = self.variables().into_iter().filter(|(name, _)| name == "HEALTHCHECKS");
         let names = names.flat_map(|(_, names)| names.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-        Sources::read_with(self.checks.clone(), names.collect(), "the program")
+        Sources::read_with(self.checks.clone(), names.collect(), "the program", Vec::new())
     }
 }
 

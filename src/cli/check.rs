@@ -67,8 +67,8 @@ impl Selection {
         // The programs that checks start inherit them.
         process::change_environment(variables.iter().map(|(name, value)| (name.as_str(), value.as_str())), []);
         match self.names.is_empty() {
-            true => Sources::read_with(given.app.checks.clone(), given.healthchecks(), "HEALTHCHECKS"),
-            false => Sources::read_with(given.app.checks.clone(), self.names.clone(), "the command line"),
+            true => Sources::read_with(given.app.checks.clone(), given.healthchecks(), "HEALTHCHECKS", Vec::new()),
+            false => Sources::read_with(given.app.checks.clone(), self.names.clone(), "the command line", Vec::new()),
         }
     }
 

@@ -53,7 +53,7 @@ impl File<'_> {
                 }
                 ("check", _) => return Err(self.wrong_at(key, "write [[check]], once for each check")),
                 (name, _) => {
-                    let name = secrets::quotable(name);
+                    let name = secrets::quotable_name(name, ["check"].into_iter());
                     return Err(self.wrong_at(key, &format!("unknown key {name:?} (known: check)")));
                 }
             }
@@ -149,8 +149,9 @@ impl File<'_> {
             }
             let known = || KEYS.into_iter().chain(COMMON).chain(own.clone());
             if !known().any(|known| known == name) {
+                let name = secrets::quotable_name(name, known());
                 let known = known().collect::<Vec<_>>().join(", ");
-                return Err(self.wrong_at(key, &format!("unknown key {:?} (known: {known})", secrets::quotable(name))));
+                return Err(self.wrong_at(key, &format!("unknown key {name:?} (known: {known})")));
             }
             let option = if name == "tags" { "tag" } else { name };
             let mut texts = self.texts(value)?;
@@ -222,7 +223,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     fn read(text: &str) -> Result<Vec<Check>, String> {
-        let mut collector = Collector::new(&[], "x");
+        let mut collector = Collector::new(&[], "x", &[]);
         File { own: &[], path: Path::new("c.toml"), text }.checks(&mut collector).map_err(|error| error.to_string())?;
         Ok(collector.found.into_iter().map(|found| found.check).collect())
     }
@@ -289,6 +290,8 @@ mod tests {
             ("[[check]]\nuse = 'tcp://h:1'\nexpect = 'hunter2'", "c.toml:2:7: option expect: write success"),
             ("[[check]]\nuse = 'tcp://h:1'\n'u:hunter2@h' = 1", "c.toml:3:1: unknown key \"…\""),
             ("'u:hunter2@h' = 1", "c.toml:1:1: unknown key \"…\""),
+            ("'bob-hunter2' = 1", "c.toml:1:1: unknown key \"…\""),
+            ("[[check]]\nuse = 'tcp://h:1'\nbob-hunter2 = 1", "c.toml:3:1: unknown key \"…\""),
             ("[[check]]\nuse = 'tcp://h:1'\nname = 'u:hunter2@h'", "c.toml:3:8: write a name"),
             ("[[check]]\nuse = http://u:hunter2@h/", "c.toml:2:"),
             ("[[check]]\nuse = 'tcp://u:hunter2/@db:1'", "c.toml:2:7: a user or password holds a '/'"),

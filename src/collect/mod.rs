@@ -58,7 +58,7 @@ pub fn collect<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Suite, Error>
 /// Those of [`collect`].
 #[doc(hidden)]
 pub fn in_file(text: &str) -> Result<Suite, Error> {
-    let mut collector = Collector::new(&[], "the file");
+    let mut collector = Collector::new(&[], "the file", &[]);
     file::collect(Path::new("checks.toml"), text, &mut collector)?;
     collector.secrets.complete();
     unique(collector.found)
@@ -82,7 +82,7 @@ struct Collector<'a> {
     found: Vec<CollectedCheck>,
     stamps: Vec<Stamp>,
     notes: Vec<String>,
-    /// Those of all checks.
+    /// Those of all checks, and of the environment.
     secrets: Secrets,
 }
 
@@ -96,13 +96,13 @@ struct Collected {
 }
 
 impl<'a> Collector<'a> {
-    fn new(own: &'a [Check], origin: &'a str) -> Collector<'a> {
-        let secrets = Secrets::default();
+    fn new(own: &'a [Check], origin: &'a str, environment: &[(String, String)]) -> Collector<'a> {
+        let secrets = Secrets::of_environment(environment);
         Collector { own, origin, found: Vec::new(), stamps: Vec::new(), notes: Vec::new(), secrets }
     }
 
-    fn read(own: &'a [Check], names: &[String], origin: &'a str) -> Collected {
-        let mut collector = Collector::new(own, origin);
+    fn read(own: &'a [Check], names: &[String], origin: &'a str, environment: &[(String, String)]) -> Collected {
+        let mut collector = Collector::new(own, origin, environment);
         let result = collector.add_all(names);
         let Collector { found, stamps, notes, secrets, .. } = collector;
         secrets.complete();
@@ -354,6 +354,10 @@ mod tests {
             ("1u:hunter2@db:80", "HEALTHCHECKS names \"…\", but "),
             ("//u:hunter2@db/", "HEALTHCHECKS names \"…\", but there is no such file or folder"),
             ("tcp://db:1#to:hunter2", "HEALTHCHECKS names \"tcp://db:1\", but the kind \"tcp\" has no option \"…\""),
+            (
+                "tcp://db:1#send=a&hunter2",
+                "HEALTHCHECKS names \"tcp://db:1\", but the kind \"tcp\" has no option \"…\"",
+            ),
             ("tcp://db:1#timeout=hunter2", "HEALTHCHECKS names \"tcp://db:1\", but option timeout: write a time"),
             ("disk:hunter2@x", "HEALTHCHECKS names \"disk:…\", but the target is not an absolute path"),
             ("tcp://u:hunter2/x@db:1", "HEALTHCHECKS: a user or password holds a '/'"),

@@ -16,6 +16,8 @@ pub struct Sources {
     own: Vec<Check>,
     names: Vec<String>,
     origin: String,
+    /// Variables that programs will get besides those of this process.
+    environment: Vec<(String, String)>,
     suite: Suite,
     stamps: Vec<Stamp>,
     notes: Vec<String>,
@@ -29,13 +31,19 @@ impl Sources {
     /// Those of [`super::collect`].
     pub fn read<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Sources, Error> {
         let names = names.iter().map(|name| name.as_ref().to_owned()).collect();
-        Sources::read_with(Vec::new(), names, origin)
+        Sources::read_with(Vec::new(), names, origin, Vec::new())
     }
 
-    /// The same where the program adds these checks to those that are registered.
-    pub(crate) fn read_with(own: Vec<Check>, names: Vec<String>, origin: &str) -> Result<Sources, Error> {
-        let Collected { suite, stamps, notes } = Collector::read(&own, &names, origin);
-        Ok(Sources { own, names, origin: origin.to_owned(), suite: suite?, stamps, notes })
+    /// The same where the program adds these checks to those that are registered, and programs get these variables
+    /// besides those of this process.
+    pub(crate) fn read_with(
+        own: Vec<Check>,
+        names: Vec<String>,
+        origin: &str,
+        environment: Vec<(String, String)>,
+    ) -> Result<Sources, Error> {
+        let Collected { suite, stamps, notes } = Collector::read(&own, &names, origin, &environment);
+        Ok(Sources { own, names, origin: origin.to_owned(), environment, suite: suite?, stamps, notes })
     }
 
     /// The collected suite.
@@ -96,7 +104,8 @@ impl Sources {
     /// Reads everything again. If something in it is wrong now, the last good suite stays, with one more check that is
     /// an error and reports what is wrong.
     pub fn refresh(&mut self) {
-        let Collected { suite, stamps, notes } = Collector::read(&self.own, &self.names, &self.origin);
+        let Collected { suite, stamps, notes } =
+            Collector::read(&self.own, &self.names, &self.origin, &self.environment);
         self.stamps = stamps;
         let before = std::mem::replace(&mut self.notes, notes);
         for note in self.notes.iter().filter(|note| !before.contains(note)) {
@@ -119,6 +128,7 @@ impl From<Suite> for Sources {
             own: Vec::new(),
             names: Vec::new(),
             origin: String::new(),
+            environment: Vec::new(),
             suite,
             stamps: Vec::new(),
             notes: Vec::new(),

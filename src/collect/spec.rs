@@ -122,12 +122,10 @@ impl Spec {
         let kind = self.kind()?;
         let unknown = self.options.names().find(|name| kind.option(name).is_none() && !COMMON.contains(name));
         if let Some(unknown) = unknown {
-            let known = COMMON.into_iter().chain(kind.options.iter().map(Opt::name)).collect::<Vec<_>>().join(", ");
-            return Err(format!(
-                "the kind {:?} has no option {:?} (known: {known})",
-                kind.scheme,
-                secrets::quotable(unknown)
-            ));
+            let known = || COMMON.into_iter().chain(kind.options.iter().map(Opt::name));
+            let unknown = secrets::quotable_name(unknown, known());
+            let known = known().collect::<Vec<_>>().join(", ");
+            return Err(format!("the kind {:?} has no option {unknown:?} (known: {known})", kind.scheme));
         }
         let common = Common::take(&mut self.options)?;
         let hidden = self.secrets().within(suite);

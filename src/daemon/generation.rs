@@ -68,7 +68,8 @@ impl GenerationConfig {
         let sources = identity
             .act(|| {
                 settings.answers.maintenance_file.as_deref().map_or(Ok(()), verify_maintenance_file)?;
-                Sources::read_with(own, configuration.names.clone(), configuration.origin)
+                let environment = configuration.environment.clone();
+                Sources::read_with(own, configuration.names.clone(), configuration.origin, environment)
             })
             .map_err(|error| Error::Boot(format!("{flags}: {error}")))?
             .map_err(|error| match error {

@@ -57,6 +57,27 @@ fn a_program_is_started_with_no_signal_blocked() {
 }
 
 #[test]
+fn a_program_that_prints_its_environment_publishes_no_secret_in_it() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let file = folder.path().join("env");
+    std::fs::write(&file, "FILE_TOKEN=secret-of-file\nFILE_COLOR=green\n").expect("there is room");
+    let file = file.to_str().expect("a plain path");
+    let name = "exec:/bin/sh#args=-c&args=env;%20exit%201";
+    let launch = Launch::serve(["-w", "1", "-e", "API_TOKEN=secret-of-flag", "--env-file", file, name]);
+    let launch = launch.env("DB_PASSWORD", "secret-inherited").env("DATABASE_URL", "postgres://u:secret-in-url@h");
+    let served = get(&launch.start().at, "/?verbose").body;
+    let mut command = std::process::Command::new(HOSPITAL);
+    command.args(["check", "--env-file", file, name]).env("DB_PASSWORD", "secret-inherited");
+    let checked = once::run(command).stderr;
+    for text in [served, checked] {
+        for variable in ["FILE_TOKEN=***", "DB_PASSWORD=***", "FILE_COLOR=green"] {
+            assert!(text.contains(variable), "{variable}: {text}");
+        }
+        assert!(!text.contains("secret-"), "{text}");
+    }
+}
+
+#[test]
 fn a_program_that_prints_its_environment_publishes_nothing_of_other_checks() {
     let checks = [
         "db=http://user:hunter2db@127.0.0.1:1/",

@@ -276,6 +276,7 @@ fn a_slip_beside_a_password_publishes_it_nowhere() {
         "//user:hunter2@shop/",
         "http://shop/#haeder=X-Token:%20hunter2",
         "http://shop/#X-Token:%20hunter2",
+        "http://shop/#header=X-Token:abc&hunter2secret",
         "http://shop/#timeout=hunter2",
         "db=://user:hunter2@shop/",
     ] {

@@ -1,18 +1,45 @@
 //! What may be shown of a target: never a password, never a token.
 
+use std::ffi::OsString;
 use std::sync::{Arc, OnceLock};
 
 use percent_encoding::percent_decode_str;
+
+use super::program::is_ours_alone;
 
 /// Replaces a secret wherever it would be shown.
 const HIDDEN: &str = "***";
 
 /// The value of a query key or of a variable is hidden when the name contains one of these.
-const SECRET_WORDS: [&str; 11] =
-    ["auth", "cookie", "credential", "jwt", "key", "pass", "pwd", "secret", "sess", "sig", "token"];
+const SECRET_WORDS: [&str; 17] = [
+    "assertion",
+    "auth",
+    "bearer",
+    "cookie",
+    "credential",
+    "hmac",
+    "jwt",
+    "key",
+    "pass",
+    "psw",
+    "pwd",
+    "samlresponse",
+    "secret",
+    "sess",
+    "sig",
+    "ticket",
+    "token",
+];
 
-/// The same where the name is one of these, which are parts of harmless words.
+/// The same where the name is one of these, which are too common within others.
 const SECRET_NAMES: [&str; 4] = ["code", "otp", "pw", "sid"];
+
+/// The same where the name has one of these between its other words, as in `github_pat`. They are parts of harmless
+/// words.
+const SECRET_PARTS: [&str; 5] = ["pat", "pin", "private", "sas", "seed"];
+
+/// Variables whose names sound secret, and whose values are folders or common words.
+const PUBLIC_VARIABLES: [&str; 4] = ["DESKTOP_SESSION", "GDMSESSION", "OLDPWD", "PWD"];
 
 /// Header fields that reveal nothing; the value of any other is hidden.
 const PUBLIC_FIELDS: [&str; 9] = [
@@ -53,6 +80,13 @@ pub(crate) fn quotable(text: &str) -> &str {
     let is_plain = |text: &str| text.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
     let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
     if is_plain(name) && is_port && is_plain(path) { text } else { "…" }
+}
+
+/// The name of an option or key that is not known, as far as it may be quoted: a slip in one that is known. Any other may
+/// be a part of a secret, cut off at an `&`.
+pub(crate) fn quotable_name<'a>(name: &'a str, mut known: impl Iterator<Item = &'static str>) -> &'a str {
+    let slips = |known: &str| strsim::damerau_levenshtein(name, known) <= (known.len() / 2).min(2);
+    if known.any(slips) { name } else { "…" }
 }
 
 fn shown_items(items: &str, separator: char) -> String {
@@ -108,6 +142,25 @@ impl Secrets {
         let values = variables.filter(|(name, value)| is_secret(name, value)).map(|(_, value)| value);
         values.for_each(|value| self.add_with_url(value));
         self
+    }
+
+    /// Those in the environment that programs get: our own, and what is to be set in it.
+    pub(crate) fn of_environment(changes: &[(String, String)]) -> Secrets {
+        let inherited = std::env::vars_os();
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        let inherited =
+            inherited.filter(|(name, _)| !is_ours_alone(name)).map(|(name, value)| (text(name), text(value)));
+        let set = changes.iter().filter(|(name, _)| !is_ours_alone(name.as_ref())).cloned();
+        // Without these words, texts could not be read.
+        let is_public = |name: &str, value: &str| {
+            PUBLIC_VARIABLES.contains(&name) || name.starts_with("XDG_SESSION_") || ["true", "false"].contains(&value)
+        };
+        let variables = inherited.chain(set).filter(|(name, value)| !is_public(name, value));
+        let mut secrets = Secrets::default();
+        for (_, value) in variables.filter(|(name, value)| is_secret(name, value)) {
+            secrets.add_with_url(&value);
+        }
+        secrets
     }
 
     /// Adds a secret, and what is secret within it if it is a URL.
@@ -244,6 +297,7 @@ fn is_secret(key: &str, value: &str) -> bool {
     let key = percent_decode_str(key).decode_utf8_lossy().to_ascii_lowercase();
     SECRET_WORDS.iter().any(|word| key.contains(word))
         || SECRET_NAMES.contains(&&*key)
+        || key.split(|c: char| !c.is_alphanumeric()).any(|part| SECRET_PARTS.contains(&part))
         || url_target(&percent_decode_str(value).decode_utf8_lossy()).is_some_and(|target| shown(target) != target)
 }
 
@@ -318,8 +372,39 @@ mod tests {
             "jwt",
             "credentials",
             "cookie",
+            "pin",
+            "card-pin",
+            "psw",
+            "ticket",
+            "bearer",
+            "github_pat",
+            "hmac",
+            "client_assertion",
+            "SAMLResponse",
+            "sas",
+            "private",
+            "seed",
+            "wallet.seed",
         ];
-        let public = ["page", "q", "zip", "encode", "country", "side", "opw", "state", "lang", "id", "user"];
+        let public = [
+            "page",
+            "q",
+            "zip",
+            "encode",
+            "country",
+            "side",
+            "opw",
+            "state",
+            "lang",
+            "id",
+            "user",
+            "path",
+            "pinned",
+            "spin",
+            "privately",
+            "sass",
+            "seedling",
+        ];
         for (name, is_secret) in secret.map(|name| (name, true)).into_iter().chain(public.map(|name| (name, false))) {
             let encoded: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
             for place in ["//shop/?X=hunter2", "//shop/?a=b&X=hunter2", "//shop/a;X=hunter2/b", "//shop/#X=hunter2"] {
@@ -335,6 +420,22 @@ mod tests {
     }
 
     #[test]
+    fn the_rest_of_a_secret_behind_an_ampersand_is_not_taken_for_a_name() {
+        for (name, quoted) in [
+            ("haeder", "haeder"),
+            ("headers", "headers"),
+            ("tga", "tga"),
+            ("hunter2secret", "…"),
+            ("headerhunter2", "…"),
+            ("u:hunter2@h", "…"),
+            ("pw1", "…"),
+            ("", "…"),
+        ] {
+            assert_eq!(quotable_name(name, ["header", "tag", "timeout"].into_iter()), quoted, "{name}");
+        }
+    }
+
+    #[test]
     fn a_text_is_scrubbed_of_secrets_as_written_and_decoded() {
         let secrets = Secrets::of("//user:p%40ss@shop/?key=abcdef");
         assert_eq!(secrets.scrub("p@ss, p%40ss and abcdef for user"), "***, *** and *** for user");
@@ -343,6 +444,23 @@ mod tests {
         assert_eq!(secrets.scrub("cannot sign in with sekret"), "cannot sign in with ***");
         let secrets = Secrets::default().and_variables(["DATABASE_URL=postgres://user:sekret@db"].into_iter());
         assert_eq!(secrets.scrub("postgres://user:sekret@db: no sekret"), "***: no ***");
+    }
+
+    #[test]
+    fn secrets_of_the_environment_are_hidden_and_its_common_words_are_not() {
+        let variable = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let variables = [
+            ("API_TOKEN", "hunter2"),
+            ("DATABASE_URL", "postgres://u:sesame@h"),
+            ("HOSPITAL_TOKEN_FILE", "/run/file-of-the-token"),
+            ("OLDPWD", "/srv/folder-before"),
+            ("XDG_SESSION_CLASS", "person"),
+            ("AUTH", "true"),
+            ("COLOR", "magenta"),
+        ];
+        let secrets = Secrets::of_environment(&variables.map(variable));
+        let public = "/run/file-of-the-token /srv/folder-before person true magenta";
+        assert_eq!(secrets.scrub(&format!("hunter2 sesame {public}")), format!("*** *** {public}"));
     }
 
     #[test]
