@@ -54,16 +54,18 @@ const PUBLIC_FIELDS: [&str; 9] = [
     "user-agent",
 ];
 
+/// What stands between the parts of a path: segments, their parameters, and those that were meant as a query.
+const IN_PATH: [char; 3] = ['/', ';', '&'];
+
 /// Shorter secrets are not searched for in texts: they would be found everywhere.
 const SHORTEST: usize = 3;
 
 /// The target without `user:password@`, and with `***` for each value in it that looks secret.
 pub(crate) fn shown(target: &str) -> String {
     let Parts { slashes, head, query, fragment, .. } = Parts::of(target);
-    let after = |mark: char, items: Option<&str>| items.map(|items| format!("{mark}{}", shown_items(items, '&')));
+    let after = |mark: char, items: Option<&str>| items.map(|items| format!("{mark}{}", shown_items(items, &['&'])));
     let (query, fragment) = (after('?', query).unwrap_or_default(), after('#', fragment).unwrap_or_default());
-    let segments: Vec<_> = head.split('/').map(|segment| shown_items(segment, ';')).collect();
-    format!("{slashes}{}{query}{fragment}", segments.join("/"))
+    format!("{slashes}{}{query}{fragment}", shown_items(head, &IN_PATH))
 }
 
 /// A text that could not be understood, as far as it may be quoted: a word, a path or an address, as most slips are in
@@ -89,12 +91,15 @@ pub(crate) fn quotable_name<'a>(name: &'a str, mut known: impl Iterator<Item = &
     if known.any(slips) { name } else { "…" }
 }
 
-fn shown_items(items: &str, separator: char) -> String {
-    let shown = items.split(separator).map(|item| match item.split_once('=') {
-        Some((key, value)) if is_secret(key, value) => format!("{key}={HIDDEN}"),
-        Some(_) | None => item.to_owned(),
+fn shown_items(items: &str, separators: &[char]) -> String {
+    let shown = items.split_inclusive(separators).map(|piece| {
+        let item = piece.trim_end_matches(separators);
+        match item.split_once('=') {
+            Some((key, value)) if is_secret(key, value) => format!("{key}={HIDDEN}{}", &piece[item.len()..]),
+            Some(_) | None => piece.to_owned(),
+        }
     });
-    shown.collect::<Vec<_>>().join(&separator.to_string())
+    shown.collect()
 }
 
 /// The secrets of a check, to be kept out of every text about it. Once its suite is complete, they are those of all checks
@@ -112,7 +117,7 @@ impl Secrets {
         // A user without a password may well be a token.
         let user = parts.user.map(|user| user.split_once(':').map_or(user, |(_, password)| password));
         let items = parts.query.into_iter().chain(parts.fragment).flat_map(|items| items.split('&'));
-        let items = items.chain(parts.head.split(['/', ';'])).filter_map(|item| item.split_once('='));
+        let items = items.chain(parts.head.split(IN_PATH)).filter_map(|item| item.split_once('='));
         let tokens = items.filter(|(key, value)| is_secret(key, value)).map(|(_, value)| value);
         let mut secrets = Secrets::default();
         for secret in user.into_iter().chain(parts.user).chain(tokens) {
