@@ -27,10 +27,17 @@ pub(super) fn decode<'a>(body: impl Read + 'a, fields: &HeaderMap) -> Result<Box
     Ok(Box::new(Utf8 { body: BufReader::new(body), charset, begun: false, text: io::Cursor::default() }))
 }
 
+/// What the text was packed in, the last one last. That it comes in chunks at the end is known where it is read.
 fn codings(fields: &HeaderMap) -> Vec<String> {
-    let values = fields.get_all(header::CONTENT_ENCODING).into_iter();
-    let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
-    values.flat_map(|value| value.split(',').map(|coding| coding.trim().to_owned()).collect::<Vec<_>>()).collect()
+    let listed = |name| {
+        let values = fields.get_all(name).into_iter();
+        let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
+        values.flat_map(|value| value.split(',').map(|coding| coding.trim().to_owned()).collect::<Vec<_>>()).collect()
+    };
+    let (content, mut transfer): (Vec<String>, Vec<String>) =
+        (listed(header::CONTENT_ENCODING), listed(header::TRANSFER_ENCODING));
+    transfer.pop_if(|last| last == "chunked");
+    [content, transfer].concat()
 }
 
 /// `deflate` has a header (RFC 1950), except from servers that took its name literally.
@@ -221,6 +228,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_server_packs_for_the_way_is_unpacked_too() {
+        let plain = b"ERROR: no database";
+        let gzip = packed(GzEncoder::new(&plain[..], LEVEL));
+        let twice = packed(ZlibEncoder::new(&gzip[..], LEVEL));
+        for (fields, body) in [
+            (&[("transfer-encoding", "gzip, chunked")][..], &gzip),
+            (&[("transfer-encoding", "gzip")], &gzip),
+            (&[("content-encoding", "gzip"), ("transfer-encoding", "Deflate, Chunked")], &twice),
+            (&[("content-encoding", "gzip"), ("transfer-encoding", "chunked")], &gzip),
+        ] {
+            assert_eq!(text(fields, body).expect("it is readable").as_bytes(), plain, "{fields:?}");
+        }
+    }
+
+    #[test]
     fn charsets_become_utf_8() {
         let utf16: Vec<u8> = "\u{feff}größe 🚑".encode_utf16().flat_map(u16::to_le_bytes).collect();
         let big: Vec<u8> = "größe 🚑".encode_utf16().flat_map(u16::to_be_bytes).collect();
@@ -243,6 +265,8 @@ mod tests {
     fn what_cannot_be_decoded_is_not_taken_for_text() {
         for (field, body, kind) in [
             (("content-encoding", "br"), &b"x"[..], io::ErrorKind::Unsupported),
+            (("transfer-encoding", "compress, chunked"), b"x", io::ErrorKind::Unsupported),
+            (("transfer-encoding", "chunked, gzip, identity, chunked"), b"x", io::ErrorKind::Unsupported),
             (("content-encoding", "gzip"), b"plain text, not packed", io::ErrorKind::InvalidInput),
             (("content-encoding", "deflate"), b"\x78\x9c\xff\xff\xff\xff", io::ErrorKind::InvalidInput),
             (("content-type", "text/plain; charset=koi8-r"), b"x", io::ErrorKind::Unsupported),
