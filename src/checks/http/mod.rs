@@ -279,6 +279,11 @@ impl Probe {
     }
 
     fn unanswered(&self, error: &io::Error, began: Instant) -> Reason {
+        // With TLS 1.3, a server objects to the client after the handshake.
+        #[cfg(feature = "tls")]
+        if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return tls::objection(error).told(|why| self.told(&why, began));
+        }
         let why = match error.kind() {
             io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
             _ => spoken(error),
