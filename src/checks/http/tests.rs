@@ -98,6 +98,30 @@ fn a_redirect_to_what_cannot_be_followed_tells_its_scheme_and_no_secret() {
 }
 
 #[test]
+fn a_text_in_an_unknown_charset_is_judged_only_where_something_matches() {
+    let found = |body: &[u8], option| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let answer = [b"HTTP/1.1 200 OK\r\n\r\n", body].concat();
+        std::thread::spawn(move || {
+            let (mut client, _) = listener.accept()?;
+            client.write_all(&answer)?;
+            client.shutdown(std::net::Shutdown::Write)?;
+            client.read_to_end(&mut Vec::new())
+        });
+        get(address, &[option]).status
+    };
+    let latin = b"gr\xF6\xDFe: ok";
+    assert_eq!(found(latin, ("match", "ok$")), Status::Pass);
+    assert_eq!(found(latin, ("match", "größe")), Status::Error);
+    assert_eq!(found(b"plain", ("match", "größe")), Status::Fail);
+    let utf16: Vec<u8> = "{\"a\": 1}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(found(&utf16, ("json", "/a=1")), Status::Error);
+    assert_eq!(found(b"{\"a\": \"\xF6\"}", ("json", "/a=1")), Status::Error);
+    assert_eq!(found(b"{\"a\"", ("json", "/a=1")), Status::Fail);
+}
+
+#[test]
 fn a_request_without_a_body_says_so() {
     for (method, length) in [("POST", 1), ("PUT", 1), ("PATCH", 1), ("GET", 0), ("DELETE", 0)] {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
