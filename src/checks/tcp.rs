@@ -210,14 +210,9 @@ mod tests {
     }
 
     #[test]
-    fn what_this_host_cannot_do_is_an_error() {
-        for kind in [io::ErrorKind::NetworkUnreachable, io::ErrorKind::PermissionDenied] {
-            assert!(is_ours(&kind.into()));
-        }
-        for kind in [io::ErrorKind::ConnectionRefused, io::ErrorKind::HostUnreachable, io::ErrorKind::TimedOut] {
-            assert!(!is_ours(&kind.into()));
-        }
-        assert!(is_ours(&io::Error::from_raw_os_error(24)), "no descriptor is left");
+    fn an_address_without_its_zone_is_an_error() {
+        let found = run("[fe80::1]:80".parse().expect("it is one"), &[], LONG);
+        assert_eq!(found.status, Status::Error, "{found:?}");
     }
 
     #[test]

@@ -58,10 +58,9 @@ fn wait_for(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<()>
     }
 }
 
-/// Whether a call has failed because this process or this host has no descriptor or buffer left for it.
-pub(crate) fn are_exhausted(error: &io::Error) -> bool {
-    let exhausted = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS];
-    error.raw_os_error().is_some_and(|errno| exhausted.contains(&Errno::from_raw(errno)))
+/// Whether a call has failed because a host on the way says that the other one is down.
+pub(crate) fn is_of_a_host_that_is_down(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EHOSTDOWN)
 }
 
 /// Whether connecting to a unix socket has failed because that is one of another type: for datagrams, not for streams.

@@ -254,7 +254,10 @@ impl Open {
 
     fn ask_again(&mut self) -> io::Result<()> {
         match self.tried {
-            TRIES if self.strayed => return Err(io::Error::other("nothing that answers the question came in time")),
+            TRIES if self.strayed => {
+                let what = "nothing that answers the question came in time";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
             TRIES => return Err(io::ErrorKind::TimedOut.into()),
             _ => {}
         }

@@ -20,7 +20,8 @@ pub(super) trait ServerConnection: Read + Write {}
 
 impl<T: Read + Write> ServerConnection for T {}
 
-/// Sends a request without a body, and reads the answer to the end of its head. What is wrong with that is `InvalidData`.
+/// Sends a request without a body, and reads the answer to the end of its head. What is wrong with that is `InvalidData`,
+/// and what is beyond our limits `Unsupported`.
 pub(super) fn exchange(mut connection: Box<dyn ServerConnection>, request: &Request<()>) -> io::Result<Response<Body>> {
     connection.write_all(&head(request))?;
     connection.flush()?;
@@ -68,7 +69,9 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<Response<()>> {
                 return Err(unless_ended(first, "it does not speak HTTP/1"));
             }
             b"\r\n" | b"\n" => break,
-            other if !other.ends_with(b"\n") && limited.limit() == 0 => return Err(malformed("its head is too long")),
+            other if !other.ends_with(b"\n") && limited.limit() == 0 => {
+                return Err(beyond("its head is longer than 256 KiB, and no more is read"));
+            }
             other if !other.ends_with(b"\n") => return Err(io::ErrorKind::UnexpectedEof.into()),
             _ => {}
         }
@@ -83,9 +86,13 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<Response<()>> {
         .allow_obsolete_multiline_headers_in_responses(true)
         .allow_spaces_after_header_name_in_responses(true)
         .parse_response(&mut parsed, &head)
-        .map_err(|error| malformed(&format!("its head cannot be read: {error}")))?;
+        .map_err(|error| match error {
+            httparse::Error::TooManyHeaders => beyond("its head has more than 1024 fields, and no more are read"),
+            error => malformed(&format!("its head cannot be read: {error}")),
+        })?;
     let mut answer = Response::new(());
-    *answer.status_mut() = StatusCode::from_u16(parsed.code.unwrap_or_default()).map_err(io::Error::other)?;
+    *answer.status_mut() =
+        StatusCode::from_u16(parsed.code.unwrap_or_default()).map_err(|_| malformed("its status is not one"))?;
     for field in parsed.headers.iter() {
         let unfolded: Vec<u8> =
             field.value.iter().map(|byte| if b"\r\n".contains(byte) { b' ' } else { *byte }).collect();
@@ -102,6 +109,11 @@ fn unless_ended(read: &[u8], why: &str) -> io::Error {
 
 fn malformed(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// What may well be right, and is more than we read.
+fn beyond(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, what)
 }
 
 /// The body of an answer. One that ends before its time is `UnexpectedEof`.
@@ -135,7 +147,7 @@ impl Length {
             }
             (_, Some(b"identity") | None, Some(_)) => Err(malformed("it has two different lengths")),
             (_, Some(b"identity") | None, None) => Ok(Length::UntilClosed),
-            (_, Some(_), _) => Err(malformed("its Transfer-Encoding does not tell where it ends")),
+            (_, Some(_), _) => Ok(Length::UntilClosed),
         }
     }
 }
@@ -195,7 +207,7 @@ fn line(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
     limited.read_until(b'\n', &mut line)?;
     match line.pop() {
         Some(b'\n') => Ok(line.strip_suffix(b"\r").unwrap_or(&line).to_vec()),
-        Some(_) if limited.limit() == 0 => Err(malformed("a line between its chunks is too long")),
+        Some(_) if limited.limit() == 0 => Err(beyond("a line between its chunks is longer than 4 KiB")),
         Some(_) | None => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }
@@ -269,7 +281,8 @@ mod tests {
 
     #[test]
     fn what_is_not_an_answer_says_what_is_wrong() {
-        use io::ErrorKind::{InvalidData, UnexpectedEof};
+        use io::ErrorKind::{InvalidData, UnexpectedEof, Unsupported};
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(1025));
         let long = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(300_000));
         let chunked = |rest: &str| format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{rest}");
         for (said, kind) in [
@@ -282,7 +295,11 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nokk", InvalidData),
             ("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", InvalidData),
             ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok", UnexpectedEof),
-            (&long, InvalidData),
+            ("HTTP/1.1 099 Low\r\n\r\n", InvalidData),
+            // These limits are ours.
+            (&long, Unsupported),
+            (&many, Unsupported),
+            (&chunked(&format!("2;{}\r\n", "x".repeat(5000))), Unsupported),
             (&chunked("5\r\nhel"), UnexpectedEof),
             (&chunked("5\r\nhello\r\n"), UnexpectedEof),
             (&chunked("2\r\nhello\r\n0\r\n\r\n"), InvalidData),

@@ -11,6 +11,7 @@ use serde_json::{Number, Value};
 
 use super::super::support::pattern::Pattern;
 use super::super::{Options, excerpt};
+use super::text::Utf8Check;
 use crate::checks::support::secrets::Secrets;
 use crate::model::check::Deadline;
 use crate::model::duration;
@@ -64,7 +65,7 @@ impl ExpectedAnswer {
         let too_slow = |_| io::Error::new(io::ErrorKind::InvalidInput, "its match takes too long to look for");
         let mut found = search.is_none();
         let kept = if self.json.is_empty() { KEPT } else { LONGEST_BODY as usize };
-        let (mut beginning, mut total) = (Vec::new(), 0);
+        let (mut beginning, mut total, mut seen) = (Vec::new(), 0, Utf8Check::default());
         let mut buffer = [0; 16 * 1024];
         while !(found && self.json.is_empty()) {
             let part = match text.read(&mut buffer)? {
@@ -72,6 +73,7 @@ impl ExpectedAnswer {
                 count => &buffer[..count],
             };
             total += part.len();
+            seen.feed(part);
             beginning.extend_from_slice(&part[..part.len().min(kept - beginning.len())]);
             if let Some(search) = search.as_mut().filter(|_| !found) {
                 found = search.feed(part).map_err(too_slow)?;
@@ -87,7 +89,11 @@ impl ExpectedAnswer {
         if let (Some(matching), false, Some(search)) = (&self.matching, found, &mut search)
             && !search.finish().map_err(too_slow)?
         {
-            return Ok(Judged::Bad(format!("to match {:?}: got {}", matching.as_str(), got())));
+            return Ok(match seen.objection() {
+                // It may be there, in other bytes.
+                Some(why) => Judged::Unknown(why),
+                None => Judged::Bad(format!("to match {:?}: got {}", matching.as_str(), got())),
+            });
         }
         if self.json.is_empty() {
             return Ok(Judged::Good);
@@ -100,7 +106,10 @@ impl ExpectedAnswer {
                 let mut verdicts = self.json.iter().map(|pointed| pointed.judge(document, &self.hidden));
                 verdicts.find(|verdict| !matches!(verdict, Judged::Good)).unwrap_or(Judged::Good)
             }
-            Err(error) => Judged::Bad(format!("to be JSON: {error}: got {}", got())),
+            Err(error) => match seen.objection() {
+                Some(why) => Judged::Unknown(why),
+                None => Judged::Bad(format!("to be JSON: {error}: got {}", got())),
+            },
         })
     }
 }

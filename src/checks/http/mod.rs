@@ -175,9 +175,8 @@ impl Probe {
             followed += 1;
             cookies.keep(&uri, answer.headers());
             method = redirect::method(method, answer.status());
-            uri = redirect::target(&uri, &location).ok_or_else(|| {
-                self.failed(&format!("it redirected to {}, which is not a URL", shown(&location)), began)
-            })?;
+            uri = redirect::target(&uri, &location)
+                .ok_or_else(|| self.failed(&format!("it redirected to {}", redirect::refused(&location)), began))?;
         }
     }
 
@@ -230,7 +229,7 @@ impl Probe {
         let url = &self.shown;
         let status = answer.status();
         if !self.expected.statuses.contains(status.as_u16()) {
-            return Err(self.failed(&format!("got {}", described(&answer, status)), began));
+            return Err(self.failed(&format!("got {}", described(&self.uri, &answer, status)), began));
         }
         self.judge_body(answer, deadline, began)?;
         match self.expected.slow {
@@ -280,6 +279,11 @@ impl Probe {
     }
 
     fn unanswered(&self, error: &io::Error, began: Instant) -> Reason {
+        // With TLS 1.3, a server objects to the client after the handshake.
+        #[cfg(feature = "tls")]
+        if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return tls::objection(error).told(|why| self.told(&why, began));
+        }
         let why = match error.kind() {
             io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
             _ => spoken(error),
@@ -317,10 +321,16 @@ fn fail(what: String, began: Instant) -> Result {
 }
 
 /// A status with its name, and where it points to if it is a redirect.
-fn described(answer: &Response<Body>, status: StatusCode) -> String {
+fn described(base: &Uri, answer: &Response<Body>, status: StatusCode) -> String {
     let name = status.canonical_reason().map_or(String::new(), |reason| format!(" {reason}"));
     match redirect::location(answer) {
-        Some(location) => format!("{}{name} to {}", status.as_u16(), shown(&location)),
+        Some(location) => {
+            let to = match redirect::target(base, &location) {
+                Some(_) => shown(&location),
+                None => redirect::refused(&location),
+            };
+            format!("{}{name} to {to}", status.as_u16())
+        }
         None => format!("{}{name}", status.as_u16()),
     }
 }

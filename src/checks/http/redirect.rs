@@ -48,6 +48,20 @@ pub(super) fn target(base: &Uri, location: &str) -> Option<Uri> {
     url.parse().ok().filter(|url: &Uri| url.scheme_str().is_some_and(|scheme| SCHEMES.contains(&scheme)))
 }
 
+/// What is wrong with a Location that has no such URL. It is not quoted: nobody knows where a password in it would be.
+pub(super) fn refused(location: &str) -> String {
+    let (scheme, rest) = location.split_once(':').unwrap_or_default();
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    // As HOST:PORT, which has no scheme.
+    let names_port = rest.starts_with(|first: char| first.is_ascii_digit());
+    match (is_scheme && !names_port, SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known))) {
+        (false, _) => "what is not a URL".to_owned(),
+        (true, true) => format!("{scheme}:…, which is not a URL"),
+        (true, false) => format!("{scheme}:…, which is not {}", SCHEMES.join(" or ")),
+    }
+}
+
 /// A relative path, seen from another one.
 fn beside(base: &str, path: &str) -> String {
     let mut segments: Vec<&str> = base.split('/').collect();

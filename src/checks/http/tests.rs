@@ -79,12 +79,46 @@ fn a_redirect_to_another_host_gets_no_header_of_ours() {
 }
 
 #[test]
-fn a_redirect_to_what_is_no_url_is_a_failure() {
-    for to in ["ftp://shop/", "http://", "mailto:us"] {
+fn a_redirect_to_what_cannot_be_followed_tells_its_scheme_and_no_secret() {
+    for (to, told) in [
+        ("ftp://us:hunter2@shop/", "ftp:…, which is not http"),
+        ("mailto:hunter2", "mailto:…, which is not http"),
+        ("http://us:hunter2@", "http:…, which is not a URL"),
+        ("http://us:hunter2@sh[op/", "http:…, which is not a URL"),
+        ("http:/us:hunter2@shop/", "http:…, which is not a URL"),
+        ("//us:hunter2@sh[op/", "what is not a URL"),
+        ("us+hunter2@shop:80/", "what is not a URL"),
+    ] {
         let redirect = format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
-        let found = text(get(http("127.0.0.1", vec![redirect]).0, &[("redirects", "1")]));
-        assert!(found.contains(&format!("it redirected to {to}, which is not a URL")), "{found}");
+        for redirects in ["0", "1"] {
+            let found = text(get(http("127.0.0.1", vec![redirect.clone()]).0, &[("redirects", redirects)]));
+            assert!(!found.contains("hunter2") && (redirects == "0" || found.contains(told)), "{to}: {found}");
+        }
     }
+}
+
+#[test]
+fn a_text_in_an_unknown_charset_is_judged_only_where_something_matches() {
+    let found = |body: &[u8], option| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let answer = [b"HTTP/1.1 200 OK\r\n\r\n", body].concat();
+        std::thread::spawn(move || {
+            let (mut client, _) = listener.accept()?;
+            client.write_all(&answer)?;
+            client.shutdown(std::net::Shutdown::Write)?;
+            client.read_to_end(&mut Vec::new())
+        });
+        get(address, &[option]).status
+    };
+    let latin = b"gr\xF6\xDFe: ok";
+    assert_eq!(found(latin, ("match", "ok$")), Status::Pass);
+    assert_eq!(found(latin, ("match", "größe")), Status::Error);
+    assert_eq!(found(b"plain", ("match", "größe")), Status::Fail);
+    let utf16: Vec<u8> = "{\"a\": 1}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(found(&utf16, ("json", "/a=1")), Status::Error);
+    assert_eq!(found(b"{\"a\": \"\xF6\"}", ("json", "/a=1")), Status::Error);
+    assert_eq!(found(b"{\"a\"", ("json", "/a=1")), Status::Fail);
 }
 
 #[test]

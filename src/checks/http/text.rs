@@ -27,10 +27,17 @@ pub(super) fn decode<'a>(body: impl Read + 'a, fields: &HeaderMap) -> Result<Box
     Ok(Box::new(Utf8 { body: BufReader::new(body), charset, begun: false, text: io::Cursor::default() }))
 }
 
+/// What the text was packed in, the last one last. That it comes in chunks at the end is known where it is read.
 fn codings(fields: &HeaderMap) -> Vec<String> {
-    let values = fields.get_all(header::CONTENT_ENCODING).into_iter();
-    let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
-    values.flat_map(|value| value.split(',').map(|coding| coding.trim().to_owned()).collect::<Vec<_>>()).collect()
+    let listed = |name| {
+        let values = fields.get_all(name).into_iter();
+        let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
+        values.flat_map(|value| value.split(',').map(|coding| coding.trim().to_owned()).collect::<Vec<_>>()).collect()
+    };
+    let (content, mut transfer): (Vec<String>, Vec<String>) =
+        (listed(header::CONTENT_ENCODING), listed(header::TRANSFER_ENCODING));
+    transfer.pop_if(|last| last == "chunked");
+    [content, transfer].concat()
 }
 
 /// `deflate` has a header (RFC 1950), except from servers that took its name literally.
@@ -125,7 +132,11 @@ impl<R: Read> Utf8<R> {
     /// Takes off the mark, which may come in parts.
     fn begin(&mut self) -> io::Result<()> {
         let mut beginning = Vec::new();
-        self.body.by_ref().take(3).read_to_end(&mut beginning)?;
+        self.body.by_ref().take(4).read_to_end(&mut beginning)?;
+        // The first is also the mark of UTF-16, and a character that no text begins with.
+        if [[0xFF, 0xFE, 0, 0], [0, 0, 0xFE, 0xFF]].iter().any(|mark| beginning == mark) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is in UTF-32, which cannot be read here"));
+        }
         let rest = match Charset::marked(&beginning) {
             Some((charset, mark)) => {
                 self.charset = charset;
@@ -167,6 +178,42 @@ impl<R: Read> Utf8<R> {
             return Err(wrong());
         }
         char::decode_utf16(bytes.chunks_exact(2).map(unit)).collect::<Result<_, _>>().map_err(|_| wrong())
+    }
+}
+
+/// Whether a text that comes in parts is one in UTF-8, as far as can be seen.
+#[derive(Default)]
+pub(super) struct Utf8Check {
+    /// What it begins with.
+    beginning: Vec<u8>,
+    /// The beginning of a character whose rest has not come yet.
+    cut: Vec<u8>,
+    is_malformed: bool,
+}
+
+impl Utf8Check {
+    pub(super) fn feed(&mut self, part: &[u8]) {
+        self.beginning.extend(part.iter().take(2 - self.beginning.len()));
+        if self.is_malformed {
+            return;
+        }
+        self.cut.extend_from_slice(part);
+        match str::from_utf8(&self.cut) {
+            Ok(_) => self.cut.clear(),
+            Err(error) => {
+                self.is_malformed = error.error_len().is_some();
+                self.cut.drain(..error.valid_up_to());
+            }
+        }
+    }
+
+    /// Why nobody can tell what is in it, if so.
+    pub(super) fn objection(&self) -> Option<&'static str> {
+        match self.beginning[..] {
+            [0, _] | [_, 0] => Some("it seems to be in UTF-16, and does not say so"),
+            _ if self.is_malformed || !self.cut.is_empty() => Some("it is not in UTF-8, and names no other charset"),
+            _ => None,
+        }
     }
 }
 
@@ -221,6 +268,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_server_packs_for_the_way_is_unpacked_too() {
+        let plain = b"ERROR: no database";
+        let gzip = packed(GzEncoder::new(&plain[..], LEVEL));
+        let twice = packed(ZlibEncoder::new(&gzip[..], LEVEL));
+        for (fields, body) in [
+            (&[("transfer-encoding", "gzip, chunked")][..], &gzip),
+            (&[("transfer-encoding", "gzip")], &gzip),
+            (&[("content-encoding", "gzip"), ("transfer-encoding", "Deflate, Chunked")], &twice),
+            (&[("content-encoding", "gzip"), ("transfer-encoding", "chunked")], &gzip),
+        ] {
+            assert_eq!(text(fields, body).expect("it is readable").as_bytes(), plain, "{fields:?}");
+        }
+    }
+
+    #[test]
     fn charsets_become_utf_8() {
         let utf16: Vec<u8> = "\u{feff}größe 🚑".encode_utf16().flat_map(u16::to_le_bytes).collect();
         let big: Vec<u8> = "größe 🚑".encode_utf16().flat_map(u16::to_be_bytes).collect();
@@ -240,14 +302,37 @@ mod tests {
     }
 
     #[test]
+    fn a_text_is_seen_to_be_in_utf_8_in_whatever_parts_it_comes() {
+        for (text, is_good) in [
+            ("größe 🚑".as_bytes(), true),
+            (b"", true),
+            (b"x", true),
+            (b"Gr\xF6\xDFe", false),
+            (b"cut \xF0\x9F", false),
+            (b"{\0}\0", false),
+            (b"\0{\0}", false),
+        ] {
+            for size in 1..=8 {
+                let mut seen = Utf8Check::default();
+                text.chunks(size).for_each(|part| seen.feed(part));
+                assert_eq!(seen.objection().is_none(), is_good, "{text:?}");
+            }
+        }
+    }
+
+    #[test]
     fn what_cannot_be_decoded_is_not_taken_for_text() {
         for (field, body, kind) in [
             (("content-encoding", "br"), &b"x"[..], io::ErrorKind::Unsupported),
+            (("transfer-encoding", "compress, chunked"), b"x", io::ErrorKind::Unsupported),
+            (("transfer-encoding", "chunked, gzip, identity, chunked"), b"x", io::ErrorKind::Unsupported),
             (("content-encoding", "gzip"), b"plain text, not packed", io::ErrorKind::InvalidInput),
             (("content-encoding", "deflate"), b"\x78\x9c\xff\xff\xff\xff", io::ErrorKind::InvalidInput),
             (("content-type", "text/plain; charset=koi8-r"), b"x", io::ErrorKind::Unsupported),
             (("content-type", "text/plain; charset=utf-16le"), b"x\0\0\xDC", io::ErrorKind::InvalidInput),
             (("content-type", "text/plain; charset=utf-16le"), b"x\0y", io::ErrorKind::InvalidInput),
+            (("content-type", "text/plain"), b"\xFF\xFE\0\0x\0\0\0", io::ErrorKind::InvalidInput),
+            (("content-type", "text/plain"), b"\0\0\xFE\xFF\0\0\0x", io::ErrorKind::InvalidInput),
         ] {
             let error = text(&[field], body).expect_err(field.1);
             assert_eq!(error.kind(), kind, "{field:?}: {error}");

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::pattern::Pattern;
 use super::secrets::Secrets;
-use super::timed::{Timed, reason, spoken};
+use super::timed::{Timed, is_ours, reason, spoken};
 use crate::checks::{Opt, Options, excerpt, since};
 use crate::model::check::{Reason, Result};
 
@@ -60,6 +60,10 @@ impl Exchange {
                 Ok(0) if search.finish().map_err(too_much)? => return Ok(()),
                 Ok(0) => break "then it closed the connection".to_owned(),
                 Ok(count) => &buffer[..count],
+                Err(error) if is_ours(&error) => {
+                    let what = format!("cannot read what {whom} says: {} ({})", spoken(&error), since(began));
+                    return Err(Reason::Error(what));
+                }
                 Err(error) => break format!("then {}", spoken(&error)),
             };
             if search.feed(part).map_err(too_much)? {

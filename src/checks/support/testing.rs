@@ -51,7 +51,10 @@ pub(in crate::checks) mod tls {
     use std::sync::Arc;
     use std::time::SystemTime;
 
-    use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
+    use rcgen::{
+        BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+        PublicKeyData,
+    };
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
     use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -100,8 +103,23 @@ pub(in crate::checks) mod tls {
         }
 
         /// A certificate for such a server with this key.
-        pub(in crate::checks) fn certificate(&self, from: i64, until: i64, key: &KeyPair) -> CertificateDer<'static> {
+        pub(in crate::checks) fn certificate(
+            &self,
+            from: i64,
+            until: i64,
+            key: &impl PublicKeyData,
+        ) -> CertificateDer<'static> {
             let certificate = params(from, until).signed_by(key, &self.issuer);
+            certificate.expect("the authority can sign").der().clone()
+        }
+
+        /// One with an extension that nobody knows, and that has to be understood.
+        pub(in crate::checks) fn with_critical_extension(&self) -> CertificateDer<'static> {
+            let mut params = params(-1, 100);
+            let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+            extension.set_criticality(true);
+            params.custom_extensions.push(extension);
+            let certificate = params.signed_by(&KeyPair::generate().expect("a key"), &self.issuer);
             certificate.expect("the authority can sign").der().clone()
         }
     }

@@ -93,8 +93,64 @@ pub(in crate::checks) fn reason(error: &io::Error, text: String) -> Reason {
     if is_ours(error) { Reason::Error(text) } else { Reason::Fail(text) }
 }
 
+/// Only what tells of the other side blames it. Whatever else a system says, such as of a family that it does not have or of an
+/// address without its zone, is ours.
 pub(in crate::checks) fn is_ours(error: &io::Error) -> bool {
-    use io::ErrorKind::{AddrInUse, AddrNotAvailable, NetworkDown, NetworkUnreachable, OutOfMemory, PermissionDenied};
-    let kinds = [AddrInUse, AddrNotAvailable, NetworkDown, NetworkUnreachable, OutOfMemory, PermissionDenied];
-    kinds.contains(&error.kind()) || descriptors::are_exhausted(error)
+    use io::ErrorKind::*;
+    let theirs = match error.kind() {
+        // It answered no, broke off, or was not heard in time.
+        ConnectionRefused | ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected | UnexpectedEof
+        | HostUnreachable | TimedOut | WouldBlock => true,
+        // What it says is wrong, or its socket is not there.
+        InvalidData | NotFound | NotADirectory => true,
+        _ => descriptors::is_of_a_host_that_is_down(error),
+    };
+    !theirs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::errno::Errno;
+
+    #[test]
+    fn an_error_blames_the_other_side_only_where_it_tells_of_it() {
+        use Errno::*;
+        for theirs in [
+            ECONNREFUSED,
+            ECONNRESET,
+            ECONNABORTED,
+            EPIPE,
+            ETIMEDOUT,
+            EHOSTUNREACH,
+            EHOSTDOWN,
+            ENOENT,
+            EAGAIN,
+            ENOTCONN,
+        ] {
+            assert!(!is_ours(&theirs.into()), "{theirs}");
+        }
+        for ours in [
+            EAFNOSUPPORT,
+            EPROTONOSUPPORT,
+            ESOCKTNOSUPPORT,
+            EINVAL,
+            EPROTO,
+            ENETUNREACH,
+            ENETDOWN,
+            EADDRINUSE,
+            EADDRNOTAVAIL,
+            EACCES,
+            EPERM,
+            EMFILE,
+            ENFILE,
+            ENOBUFS,
+            ENOMEM,
+            EMSGSIZE,
+            EIO,
+        ] {
+            assert!(is_ours(&ours.into()), "{ours}");
+        }
+        assert!(!is_ours(&io::ErrorKind::UnexpectedEof.into()));
+    }
 }

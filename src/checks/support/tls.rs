@@ -12,8 +12,10 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, InvalidMessage,
-    OtherError, PeerIncompatible, SignatureScheme, StreamOwned,
+    OtherError, SignatureScheme, StreamOwned,
 };
+use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::public_key::PublicKey;
 
 use super::timed::{Timed, reason, spoken};
 use super::tls_roots::{Life, Roots};
@@ -50,7 +52,7 @@ pub(in crate::checks) fn shake_hands(
 }
 
 /// Why a connection failed, as a person says it.
-fn objection(error: &io::Error) -> Reason {
+pub(in crate::checks) fn objection(error: &io::Error) -> Reason {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(error) => verdict(error),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -60,52 +62,111 @@ fn objection(error: &io::Error) -> Reason {
     }
 }
 
-/// What an error of a handshake says of the server. What we lack is not its fault.
+/// What an error of a handshake says of the server. Only what is surely its fault is a failure: what we lack is not.
 pub(in crate::checks) fn verdict(error: &Error) -> Reason {
-    let at = |time: &UnixTime| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time.as_secs()));
-    let text = match error {
-        Error::InvalidCertificate(error) => match error {
-            CertificateError::ExpiredContext { not_after, .. } => format!("it ended at {}", at(not_after)),
-            CertificateError::NotValidYetContext { not_before, .. } => format!("it begins at {}", at(not_before)),
-            CertificateError::UnknownIssuer => "it is signed by nobody that is trusted here".to_owned(),
-            CertificateError::Other(OtherError(error)) if error.is::<AuthorityEnded>() => error.to_string(),
-            // webpki has no type for it that we could name.
-            error if error.to_string().contains("CaUsedAsEndEntity") => {
-                "the server shows a certificate that is for an \
-                 authority: make it one for a server, with basicConstraints=CA:FALSE"
-                    .to_owned()
-            }
-            error if is_unsupported(error) => {
-                return Reason::Error(format!("it is signed in a way that cannot be verified here: {KNOWN}"));
-            }
-            CertificateError::Other(OtherError(error)) => format!("it breaks a rule for certificates: {error}"),
-            error => error.to_string(),
-        },
-        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "the server does not speak TLS on this port".to_owned()
-        }
-        Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13)
-        | Error::AlertReceived(
-            AlertDescription::HandshakeFailure
-            | AlertDescription::ProtocolVersion
-            | AlertDescription::InsufficientSecurity,
-        )
-        | Error::PeerIncompatible(_) => {
-            return Reason::Error(format!("the server accepts nothing of what is offered: {KNOWN}"));
-        }
-        error => error.to_string(),
+    use AlertDescription::{
+        CertificateRequired, HandshakeFailure, InsufficientSecurity, InternalError, ProtocolVersion, UnrecognisedName,
     };
-    Reason::Fail(text)
+    match error {
+        Error::InvalidCertificate(error) => objection_to_certificate(error),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            Reason::Fail("the server does not speak TLS on this port".to_owned())
+        }
+        Error::PeerIncompatible(_)
+        | Error::AlertReceived(HandshakeFailure | ProtocolVersion | InsufficientSecurity) => {
+            Reason::Error(format!("the server accepts nothing of what is offered: {KNOWN}"))
+        }
+        Error::AlertReceived(CertificateRequired) => {
+            Reason::Error("the server demands a certificate of the client, and hospital has none to show".to_owned())
+        }
+        Error::InvalidMessage(_)
+        | Error::InappropriateMessage { .. }
+        | Error::InappropriateHandshakeMessage { .. }
+        | Error::PeerMisbehaved(_)
+        | Error::NoCertificatesPresented
+        | Error::AlertReceived(InternalError | UnrecognisedName) => Reason::Fail(error.to_string()),
+        error => Reason::Error(error.to_string()),
+    }
 }
 
-#[expect(deprecated, reason = "webpki may still say it in the old way")]
-fn is_unsupported(error: &CertificateError) -> bool {
-    matches!(
-        error,
-        CertificateError::UnsupportedSignatureAlgorithm
-            | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. }
-    )
+fn objection_to_certificate(error: &CertificateError) -> Reason {
+    use CertificateError::*;
+    let at = |time: &UnixTime| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time.as_secs()));
+    // webpki has no type for its errors that we could name.
+    let rule = match error {
+        Other(OtherError(error)) => error.to_string(),
+        _ => String::new(),
+    };
+    Reason::Fail(match error {
+        ExpiredContext { not_after, .. } => format!("it ended at {}", at(not_after)),
+        NotValidYetContext { not_before, .. } => format!("it begins at {}", at(not_before)),
+        UnknownIssuer => "it is signed by nobody that is trusted here".to_owned(),
+        Expired
+        | NotValidYet
+        | Revoked
+        | BadEncoding
+        | BadSignature
+        | NotValidForName
+        | NotValidForNameContext { .. }
+        | InvalidPurpose
+        | InvalidPurposeContext { .. } => error.to_string(),
+        Other(OtherError(error)) if error.is::<AuthorityEnded>() => rule,
+        Other(OtherError(error)) if error.is::<UnusableKey>() => return Reason::Error(rule),
+        Other(_) => match rule.as_str() {
+            "CaUsedAsEndEntity" => {
+                "the server shows a certificate that is for an authority: make it one for a server, \
+                 with basicConstraints=CA:FALSE"
+                    .to_owned()
+            }
+            "EndEntityUsedAsCa"
+            | "ExtensionValueInvalid"
+            | "MalformedExtensions"
+            | "NameConstraintViolation"
+            | "PathLenConstraintViolated"
+            | "SignatureAlgorithmMismatch" => {
+                format!("it breaks a rule for certificates: {rule}")
+            }
+            "UnsupportedCertVersion" => {
+                return Reason::Error(
+                    "it is not an X.509 certificate of version 3: others cannot be verified here".to_owned(),
+                );
+            }
+            "UnsupportedCriticalExtension" => {
+                return Reason::Error("it has a critical extension that cannot be verified here".to_owned());
+            }
+            _ => return Reason::Error(format!("it cannot be verified here: {rule}")),
+        },
+        #[expect(deprecated, reason = "webpki may still say it in the old way")]
+        UnsupportedSignatureAlgorithm
+        | UnsupportedSignatureAlgorithmContext { .. }
+        | UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            return Reason::Error(format!("it is signed in a way that cannot be verified here: {KNOWN}"));
+        }
+        error => return Reason::Error(format!("it cannot be verified here: {error}")),
+    })
+}
+
+/// A signature that cannot be verified, since the key is of a size that ours do not have.
+#[derive(Debug, thiserror::Error)]
+#[error("a key of {0} bits cannot be verified here: RSA has to have between 2048 and 8192")]
+struct UnusableKey(usize);
+
+/// A bad signature is not one where the library only lacks the size of a key.
+fn or_unusable<'a>(error: Error, signers: impl IntoIterator<Item = &'a CertificateDer<'a>>) -> Error {
+    let bits = |signer: &CertificateDer<'_>| {
+        let (_, certificate) = X509Certificate::from_der(signer).ok()?;
+        match certificate.public_key().parsed().ok()? {
+            PublicKey::RSA(key) => Some(key.key_size()),
+            _ => None,
+        }
+    };
+    match error {
+        Error::InvalidCertificate(CertificateError::BadSignature) => {
+            let unusable = signers.into_iter().filter_map(bits).find(|bits| !(2048..=8192).contains(bits));
+            unusable.map_or(error, |bits| CertificateError::Other(OtherError(Arc::new(UnusableKey(bits)))).into())
+        }
+        error => error,
+    }
 }
 
 /// Verifies a server's certificate, as it is now or will be. One that was named as trusted needs nobody to vouch for it; any
@@ -134,7 +195,11 @@ impl Verifier {
             verify(self.roots.at(at)).map_err(|error| {
                 let mut others = self.roots.iter().filter(|root| !root.life.contains(at));
                 let root = others.find(|root| verify(root.alone()).is_ok()).map(|root| root.life.clone());
-                root.or_else(|| ended(chain, &error)).map_or(error, |life| AuthorityEnded(life).into())
+                let signers = chain.iter().chain(self.roots.iter().map(|root| &root.certificate));
+                match root.or_else(|| ended(chain, &error)) {
+                    Some(life) => AuthorityEnded(life).into(),
+                    None => or_unusable(error, signers),
+                }
             })?;
         }
         verify_server_name(&certificate, name)
@@ -212,6 +277,7 @@ impl ServerCertVerifier for Verifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls12_signature(message, cert, signature, &provider().signature_verification_algorithms)
+            .map_err(|error| or_unusable(error, [cert]))
     }
 
     fn verify_tls13_signature(
@@ -221,6 +287,7 @@ impl ServerCertVerifier for Verifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls13_signature(message, cert, signature, &provider().signature_verification_algorithms)
+            .map_err(|error| or_unusable(error, [cert]))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -347,6 +414,64 @@ mod tests {
             let Reason::Error(text) = verdict(&error) else { panic!("{error}") };
             assert!(text.ends_with(KNOWN) && !text.contains(['[', '{']), "{text}");
         }
+    }
+
+    /// An RSA key of this size that nobody has.
+    struct Rsa(usize);
+
+    impl rcgen::PublicKeyData for Rsa {
+        fn der_bytes(&self) -> &[u8] {
+            let length = (self.0 / 8 + 1) as u16;
+            let head =
+                [&[0x30, 0x82][..], &(length + 9).to_be_bytes(), &[2, 0x82], &length.to_be_bytes(), &[0]].concat();
+            [head, vec![0xA5; self.0 / 8], vec![2, 3, 1, 0, 1]].concat().leak()
+        }
+
+        fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+            &rcgen::PKCS_RSA_SHA256
+        }
+    }
+
+    #[test]
+    fn a_signature_of_a_key_whose_size_is_not_known_here_is_an_error() {
+        let authority = Authority::new();
+        for (bits, unusable) in [(1024, true), (2048, false), (8192, false), (16384, true)] {
+            let signer = authority.certificate(-1, 100, &Rsa(bits));
+            let told = verdict(&or_unusable(CertificateError::BadSignature.into(), [&signer]));
+            match told {
+                Reason::Error(text) if unusable => assert!(text.contains(&format!("a key of {bits} bits cannot"))),
+                told => assert!(!unusable && matches!(told, Reason::Fail(_)), "{bits}: {told:?}"),
+            }
+        }
+        let told = verdict(&or_unusable(CertificateError::BadSignature.into(), [&leaf(&authority)]));
+        assert!(matches!(told, Reason::Fail(_)), "{told:?}");
+    }
+
+    #[test]
+    fn a_certificate_of_version_1_is_an_error() {
+        let (authority, name) = (Authority::new(), ServerName::try_from("localhost").expect("it is one"));
+        let mut der = leaf(&authority).to_vec();
+        let version = der.windows(5).position(|part| part == [0xA0, 3, 2, 1, 2]).expect("it is of version 3");
+        der[version + 4] = 0;
+        let found = verifier(&[&authority]).verify(&der.into(), &[], &name, days_from_now(0));
+        let told = verdict(&found.expect_err("webpki does not take it"));
+        assert!(matches!(&told, Reason::Error(text) if text.contains("of version 3")), "{told:?}");
+    }
+
+    #[test]
+    fn a_critical_extension_that_is_not_known_here_is_an_error() {
+        let (authority, name) = (Authority::new(), ServerName::try_from("localhost").expect("it is one"));
+        let leaf = authority.with_critical_extension();
+        let found = verifier(&[&authority]).verify(&leaf, &[], &name, days_from_now(0));
+        let told = verdict(&found.expect_err("webpki does not take it"));
+        assert!(matches!(&told, Reason::Error(text) if text.contains("critical extension")), "{told:?}");
+    }
+
+    #[test]
+    fn a_demand_for_a_certificate_of_ours_is_an_error() {
+        let alert = Error::AlertReceived(AlertDescription::CertificateRequired);
+        let told = objection(&io::Error::new(io::ErrorKind::InvalidData, alert));
+        assert!(matches!(&told, Reason::Error(text) if text.contains("demands a certificate")), "{told:?}");
     }
 
     #[test]

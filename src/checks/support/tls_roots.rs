@@ -79,7 +79,7 @@ pub(in crate::checks) struct Roots {
 
 #[derive(Debug)]
 pub(in crate::checks) struct Root {
-    certificate: CertificateDer<'static>,
+    pub(in crate::checks) certificate: CertificateDer<'static>,
     anchor: TrustAnchor<'static>,
     pub(in crate::checks) life: Life,
 }
@@ -90,7 +90,14 @@ impl Roots {
             CertificateDer::pem_slice_iter(&read_bytes(path).map_err(|error| error.to_string())?).collect();
         match certificates {
             Ok(certificates) if certificates.is_empty() => Err("there is no PEM certificate in it".to_owned()),
-            Ok(certificates) => Roots::of(certificates, true),
+            Ok(certificates) => {
+                let number = certificates.len();
+                let all: Vec<_> = certificates.into_iter().map_while(Root::of).collect();
+                match all.len() {
+                    usable if usable == number => Ok(Roots { all, given: true }),
+                    usable => Err(format!("certificate {} of {number} in it cannot be read", usable + 1)),
+                }
+            }
             Err(error) => Err(error.to_string()),
         }
     }
@@ -100,15 +107,11 @@ impl Roots {
             certificates if certificates.is_empty() => Err("this system has no certificate authorities: install \
                  ca-certificates, set SSL_CERT_FILE, or give the option ca=FILE"
                 .to_owned()),
-            certificates => Roots::of(certificates, false),
-        }
-    }
-
-    fn of(certificates: Vec<CertificateDer<'static>>, given: bool) -> Result<Roots, String> {
-        let all: Vec<_> = certificates.into_iter().filter_map(Root::of).collect();
-        match all.is_empty() {
-            true => Err("none of the trusted certificates can be used".to_owned()),
-            false => Ok(Roots { all, given }),
+            // Whoever looks after the system may have some that we cannot use.
+            certificates => match certificates.into_iter().filter_map(Root::of).collect::<Vec<_>>() {
+                all if all.is_empty() => Err("none of the system's certificate authorities can be used".to_owned()),
+                all => Ok(Roots { all, given: false }),
+            },
         }
     }
 
@@ -171,6 +174,16 @@ impl Life {
 mod tests {
     use super::*;
     use crate::checks::support::testing::tls::Authority;
+    use std::io::Write;
+
+    #[test]
+    fn a_broken_certificate_beside_a_good_one_is_told_and_not_passed_over() {
+        let mut authority = Authority::new();
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        authority.file.write_all(broken.as_bytes()).expect("the file is ours");
+        let error = Trusted::take(&mut Options::of(&[("ca", authority.path())])).expect_err("one is broken");
+        assert_eq!(error, "option ca: certificate 2 of 2 in it cannot be read");
+    }
 
     #[test]
     fn the_file_of_the_option_ca_is_read_again_when_it_has_changed() {
