@@ -26,7 +26,7 @@ pub(super) const KIND: Kind = Kind {
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let name = target.to_owned();
     let max = options.parse("max", number)?;
-    if let Some(pidfile) = options.take("pidfile")?.map(PathBuf::from) {
+    if let Some(pidfile) = options.parse("pidfile", absolute)? {
         if max.is_some() || options.names().any(|name| name == "min") {
             return Err("pidfile names one process: it goes without min and max".to_owned());
         }
@@ -244,6 +244,10 @@ fn names(path: &str, name: &str) -> bool {
 /// The name of the file that a path leads to.
 fn base(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
+}
+
+fn absolute(path: &str) -> std::result::Result<PathBuf, String> {
+    Some(PathBuf::from(path)).filter(|path| path.is_absolute()).ok_or_else(|| "write an absolute path".to_owned())
 }
 
 fn number(text: &str) -> std::result::Result<usize, String> {
@@ -510,5 +514,7 @@ mod tests {
         assert!(build("x", &mut Options::of(&[("min", "two")])).is_err());
         assert!(build("x", &mut Options::of(&[("min", "2"), ("max", "1")])).is_err());
         assert!(build("x", &mut Options::of(&[("pidfile", "/x"), ("min", "1")])).is_err());
+        let refused = build("", &mut Options::of(&[("pidfile", "x.pid")])).err();
+        assert_eq!(refused.as_deref(), Some("option pidfile: write an absolute path"));
     }
 }
