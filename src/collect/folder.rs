@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::fs::Metadata;
-use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -12,7 +11,7 @@ use crate::checks::support::ownership::{self, Distrust};
 use crate::checks::{self, Options};
 use crate::error::Error;
 use crate::os::filesystem::read_place;
-use crate::os::walk::Place;
+use crate::os::walk::{self, Place};
 
 /// Collects from a path: a folder or one file.
 pub(super) fn collect(path: &Path, place: &Place, collector: &mut Collector<'_>) -> Result<(), Error> {
@@ -30,7 +29,7 @@ pub(super) fn collect(path: &Path, place: &Place, collector: &mut Collector<'_>)
             continue;
         }
         match collector.look(&entry) {
-            Err(Distrust::Unseen(error)) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Distrust::Unseen(error)) if walk::leads_nowhere(&error) => {
                 collector.leave_out(&entry, "it is a link to nothing")
             }
             Err(distrust) => return Err(distrust.error(entry.display(), |error| failed(&entry, error))),
@@ -147,14 +146,18 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_cannot_be_looked_at_is_an_error_and_not_left_out() {
+    fn a_link_that_leads_nowhere_leaves_the_rest_of_the_folder_usable() {
         let folder = folder(&[("a.toml", CHECK, 0o644)]);
-        let link = |name: &str, to: &str| std::os::unix::fs::symlink(to, folder.path().join(name)).expect("it is ours");
-        link("gone.toml", "nowhere");
-        assert_eq!(ids(&collect_folder(&folder).expect("one is good")), ["tcp://db:1"]);
-        link("loop.toml", "loop.toml");
-        let error = collect_folder(&folder).expect_err("nobody knows what is there");
-        assert!(error.to_string().contains("loop.toml: Too many levels of symbolic links"), "{error}");
+        for (name, to) in [("gone.toml", "nowhere"), ("loop.toml", "loop.toml"), ("through.toml", "a.toml/x")] {
+            std::os::unix::fs::symlink(to, folder.path().join(name)).expect("the folder is ours");
+        }
+        let mut collector = Collector::new(&[], "HEALTHCHECKS");
+        let place = collector.look(folder.path()).expect("the folder is ours");
+        collect(folder.path(), &place, &mut collector).expect("one is good");
+        assert_eq!(collector.found.len(), 1);
+        let noted = ["gone", "loop", "through"]
+            .map(|name| format!("{}/{name}.toml is not a check: it is a link to nothing", folder.path().display()));
+        assert_eq!(collector.notes, noted);
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! command line, and one parser reads them all.
 
 use std::collections::BTreeMap;
+use std::error::Error as StdError;
 use std::ffi::OsString;
 use std::io;
+use std::num::{IntErrorKind, ParseIntError};
 use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue};
@@ -322,7 +324,7 @@ impl Layer {
     ) -> Result<(), Error> {
         let argument = as_argument(command, subcommand, id, &value);
         if let Err(error) = parse(command, subcommand, vec!["hospital".into(), subcommand.into(), argument]) {
-            let cause = std::error::Error::source(&error).map_or_else(|| one_line(&error), ToString::to_string);
+            let cause = StdError::source(&error).map_or_else(|| one_line(&error), cause);
             return Err(Error::Usage(format!("{variable}: {cause}")));
         }
         self.flags.insert(id.to_owned(), SettingFlag { variable, value, place: self.place });
@@ -419,8 +421,39 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
             _ => {}
         }
     }
+    if let Some(source) = StdError::source(error) {
+        text = text.replacen(&source.to_string(), &cause(source), 1);
+    }
     let lines =
         text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
     text.strip_prefix("error: ").map(str::to_owned).unwrap_or(text)
+}
+
+/// Why a value was refused. What std says of a number is about its digits, not about what to write.
+fn cause(source: &(dyn StdError + 'static)) -> String {
+    match source.downcast_ref().map(ParseIntError::kind) {
+        Some(IntErrorKind::InvalidDigit | IntErrorKind::Empty) => "write a whole number".to_owned(),
+        Some(_) | None => source.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_that_is_not_a_number_says_what_to_write() {
+        let command = || Command::new("hospital").arg(clap::arg!(--workers <N>).value_parser(clap::value_parser!(u16)));
+        let refused = |value: &str| {
+            let error = command().try_get_matches_from(["hospital", &format!("--workers={value}")]).expect_err(value);
+            (StdError::source(&error).map(cause).unwrap_or_default(), one_line(&error))
+        };
+        for value in ["x", "1.5", "two workers"] {
+            let expected = "write a whole number";
+            let line = format!("invalid value for '--workers <N>': {expected}");
+            assert_eq!(refused(value), (expected.to_owned(), line), "{value}");
+        }
+        assert_eq!(refused("70000").0, "70000 is not in 0..=65535");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
@@ -129,9 +130,20 @@ pub(crate) fn realtime_limit(pid: i32) -> Option<u64> {
 
 /// The file that a process runs. Other users' are only shown to those who may trace them.
 pub(crate) fn program(pid: i32) -> io::Result<String> {
-    let path = fs::read_link(format!("/proc/{pid}/exe"))?.to_string_lossy().into_owned();
+    let path = fs::read_link(executable(pid))?.to_string_lossy().into_owned();
     // The kernel appends this when a program was replaced while it ran, as by an update.
     Ok(path.strip_suffix(" (deleted)").map(str::to_owned).unwrap_or(path))
+}
+
+/// A path that leads to the file that a process runs, even if that was replaced or lies in another root.
+pub(crate) fn executable(pid: i32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/exe"))
+}
+
+/// A path that leads us where this one leads a process, from its root or its working directory.
+pub(crate) fn seen_by(pid: i32, path: &str) -> PathBuf {
+    let start = if path.starts_with('/') { "root" } else { "cwd" };
+    PathBuf::from(format!("/proc/{pid}/{start}/{path}"))
 }
 
 fn strings(bytes: &[u8]) -> Vec<String> {
@@ -148,7 +160,8 @@ fn read(pid: i32, file: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn is_gone(error: &io::Error) -> bool {
+/// Whether this is the error of a process that has ended.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
     error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 

@@ -76,6 +76,12 @@ pub(crate) fn walk<E: From<io::Error>>(path: &Path, pass: impl Fn(&Place) -> Res
     }
 }
 
+/// Whether this is the error of a path at whose end is nothing, whoever looks: missing, a circle of links, or below a
+/// file as if that were a folder.
+pub(crate) fn leads_nowhere(error: &io::Error) -> bool {
+    [Errno::ENOENT, Errno::ELOOP, Errno::ENOTDIR].iter().any(|&nowhere| error.raw_os_error() == Some(nowhere as i32))
+}
+
 impl Walk {
     /// What the path leads to.
     pub(crate) fn end(self) -> io::Result<Place> {

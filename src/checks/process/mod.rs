@@ -2,7 +2,9 @@
 
 mod script;
 
+use std::fs::{self, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Action, Kind, Opt, Options, Runs};
@@ -10,6 +12,7 @@ use crate::model::check::{Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
 use crate::os::filesystem;
 use crate::os::procfs::{self, Stat};
+use crate::os::walk;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "process",
@@ -23,12 +26,11 @@ pub(super) const KIND: Kind = Kind {
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let name = target.to_owned();
     let max = options.parse("max", number)?;
-    if let Some(pidfile) = options.take("pidfile")? {
+    if let Some(pidfile) = options.parse("pidfile", absolute)? {
         if max.is_some() || options.names().any(|name| name == "min") {
             return Err("pidfile names one process: it goes without min and max".to_owned());
         }
         let name = Some(name).filter(|name| !name.is_empty());
-        let pidfile = PathBuf::from(pidfile);
         return Ok(Box::new(move |_| assert_pidfile(&pidfile, name.as_deref()).into()));
     }
     if name.is_empty() {
@@ -99,7 +101,9 @@ pub fn assert_pidfile(pidfile: impl AsRef<Path>, name: Option<&str>) -> Result {
     match name.map(|name| (name, is_called(&stat, name))) {
         None | Some((_, Some(true))) => Ok(()),
         Some((name, Some(false))) => fail(format!(" of {name}, got {pid}, which is {}", stat.name)),
-        Some((name, None)) => unseen(format!("which is {}, but we may not see whether its file is {name}", stat.name)),
+        Some((name, None)) => {
+            unseen(format!("which is {}, but it cannot be seen whether its file is {name}", stat.name))
+        }
     }
 }
 
@@ -150,12 +154,12 @@ impl Counted {
             return Err(Reason::Fail(got));
         }
         Err(Reason::Error(format!(
-            "{got}, and there may be more that this user may not see: run hospital as their user or as root"
+            "{got}, and there may be more: of other users, whom root may see, or scripts started by a relative path"
         )))
     }
 }
 
-/// Whether a process is this program; `None` when only its file or its arguments, which we may not see, would tell.
+/// Whether a process is this program; `None` when only its file or its arguments would tell, and they cannot be seen.
 fn is_called(stat: &Stat, name: &str) -> Option<bool> {
     // The cheap test first: the others read more of each process.
     if stat.name == name {
@@ -165,15 +169,67 @@ fn is_called(stat: &Stat, name: &str) -> Option<bool> {
         Ok(arguments) => (arguments, true),
         Err(_) => (Vec::new(), false),
     };
-    let program = procfs::program(stat.pid);
+    let program = procfs::program(stat.pid).ok();
     let title = arguments.first().map(String::as_str);
-    let script = script::of(&stat.name, &arguments, program.as_deref().ok());
-    if [title, program.as_deref().ok(), script].into_iter().flatten().any(|path| names(path, name)) {
+    let script = script::of(&stat.name, &arguments, program.as_deref());
+    if [title, program.as_deref(), script].into_iter().flatten().any(|path| names(path, name)) {
         return Some(true);
     }
-    let is_hidden = program.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
-    let is_alike = script::is_called_by_kernel(&stat.name, name) || title.is_some_and(|title| names(title, base(name)));
-    (is_known && !(name.contains('/') && is_hidden && is_alike)).then_some(false)
+    if !name.starts_with('/') {
+        return is_known.then_some(false);
+    }
+    match runs_file(stat.pid, name, title, script) {
+        Ok(true) => Some(true),
+        Ok(false) => is_known.then_some(false),
+        Err(_) => {
+            let target = fs::canonicalize(name).map_or_else(|_| name.to_owned(), |path| path.display().to_string());
+            let is_alike = [name, target.as_str()].into_iter().any(|path| {
+                script::is_called_by_kernel(&stat.name, path)
+                    || [title, script].into_iter().flatten().any(|called| names(called, base(path)))
+            });
+            (is_known && !is_alike).then_some(false)
+        }
+    }
+}
+
+/// Whether the program or the script of a process is the file at this path, by whatever other path it was started.
+fn runs_file(pid: i32, name: &str, title: Option<&str>, script: Option<&str>) -> io::Result<bool> {
+    let Some(program) = identity(fs::metadata(procfs::executable(pid)))? else { return Ok(false) };
+    let Some(file) = identity(fs::metadata(name))? else { return Ok(false) };
+    // A process may have left the folder from which its relative path led to a file.
+    let seen = |path: &str, look: fn(PathBuf) -> io::Result<Metadata>| match identity(look(procfs::seen_by(pid, path)))?
+    {
+        None if !path.starts_with('/') => Err(io::Error::from(io::ErrorKind::NotFound)),
+        found => Ok(found),
+    };
+    if let Some(script) = script
+        && seen(script, fs::metadata)? == Some(file)
+    {
+        return Ok(true);
+    }
+    if program != file {
+        return Ok(false);
+    }
+    // One file may be many programs by the links to it, as with busybox and the `python` of each venv.
+    if procfs::program(pid).is_ok_and(|program| base(&program) == base(name)) {
+        return Ok(true);
+    }
+    match title {
+        Some(path) if path.contains('/') => {
+            Ok(seen(path, fs::symlink_metadata)? == identity(fs::symlink_metadata(name))?)
+        }
+        Some(title) => Ok(names(title, base(name))),
+        None => Ok(false),
+    }
+}
+
+/// What tells a file from all others, by whatever path it is reached; `None` if there is none.
+fn identity(metadata: io::Result<Metadata>) -> io::Result<Option<(u64, u64)>> {
+    match metadata {
+        Ok(metadata) => Ok(Some((metadata.dev(), metadata.ino()))),
+        Err(error) if procfs::is_gone(&error) || walk::leads_nowhere(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether a path, or what a process calls itself (`nginx: master process …`, `puma 5.6.4 (tcp://…) [app]`), names this
@@ -190,6 +246,10 @@ fn base(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+fn absolute(path: &str) -> std::result::Result<PathBuf, String> {
+    Some(PathBuf::from(path)).filter(|path| path.is_absolute()).ok_or_else(|| "write an absolute path".to_owned())
+}
+
 fn number(text: &str) -> std::result::Result<usize, String> {
     text.parse().map_err(|_| "write a whole number".to_owned())
 }
@@ -198,8 +258,7 @@ fn number(text: &str) -> std::result::Result<usize, String> {
 mod tests {
     use super::*;
     use crate::model::check::{Deadline, Status};
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use std::process::{Child, Command, Stdio};
     use std::time::{Duration, Instant};
 
@@ -326,6 +385,44 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_was_started_by_another_path_is_found_by_its_own() {
+        let sleeper = Sleeper::start();
+        let path = |name: &str| sleeper.folder.path().join(name).display().to_string();
+        symlink(".", path("link")).expect("the folder is ours");
+        symlink(&sleeper.name, path("other")).expect("the folder is ours");
+        says(&found(&path(&format!("link/{}", sleeper.name)), &[("max", "0")]), Status::Fail, "got 1 in /proc");
+        // Like /bin/sleep of busybox: what was not started by the link is another program.
+        assert_eq!(found(&path("other"), &[("max", "0")]).status, Status::Pass);
+        let _other = Running::start(&[&path("link/other"), "60"]);
+        says(&found(&path("other"), &[("max", "0")]), Status::Fail, "got 1 in /proc");
+    }
+
+    #[test]
+    fn a_script_that_was_started_by_a_relative_path_is_found_by_its_whole_path() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let path = folder.path().join("my.sh").display().to_string();
+        fs::write(&path, "read line; :\n").expect("there is room");
+        let shell = Command::new("sh").arg("./my.sh").current_dir(&folder).stdin(Stdio::piped()).spawn();
+        let _running = Running(shell.expect("it can be run"));
+        says(&found(&path, &[("max", "0")]), Status::Fail, "got 1 in /proc");
+    }
+
+    #[test]
+    fn a_relative_script_that_has_left_its_folder_decides_nothing() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let name = format!("leaver-of-process-{}.sh", folder.path().file_name().expect("it has one").display());
+        let path = folder.path().join(&name).display().to_string();
+        fs::write(&path, "cd /; read line; :\n").expect("there is room");
+        let shell = Command::new("sh").arg(&name).current_dir(&folder).stdin(Stdio::piped()).spawn();
+        let _running = Running(shell.expect("it can be run"));
+        let began = Instant::now();
+        while found(&path, &[("max", "0")]).status != Status::Error {
+            assert!(began.elapsed() < Duration::from_secs(20));
+        }
+        assert_eq!(found("/no/such/program", &[("max", "0")]).status, Status::Pass);
+    }
+
+    #[test]
     fn a_pidfile_names_a_living_process() {
         let sleeper = Sleeper::start();
         let pidfile = sleeper.pidfile(&format!("{}\n", sleeper.child.0.id()));
@@ -417,5 +514,7 @@ mod tests {
         assert!(build("x", &mut Options::of(&[("min", "two")])).is_err());
         assert!(build("x", &mut Options::of(&[("min", "2"), ("max", "1")])).is_err());
         assert!(build("x", &mut Options::of(&[("pidfile", "/x"), ("min", "1")])).is_err());
+        let refused = build("", &mut Options::of(&[("pidfile", "x.pid")])).err();
+        assert_eq!(refused.as_deref(), Some("option pidfile: write an absolute path"));
     }
 }
