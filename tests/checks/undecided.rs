@@ -39,7 +39,7 @@ fn an_error_of_ours_satisfies_nobody() {
         row("tcp", &sockets, &["tcp://shop.invalid:1#expect=failure"]),
         row("unix", &["-e", "inject=connect:error=EACCES"], &[&plain(&format!("unix:{}", socket.display()))]),
         row("http", &[], &[&format!("http://{}/#json=/status=pass&expect=failure", too_long())]),
-        row("https", &authorities, &["https://127.0.0.1:1/#expect=failure"]),
+        row("https", &sockets, &["https://127.0.0.1:1/#expect=failure"]),
         row("dns", &sockets, &["dns:shop.invalid#server=ns.invalid&expect=failure"]),
         row("ping", &["-e", "inject=socket:error=EACCES"], &["ping:127.0.0.1#expect=failure"]),
         row("cert", &authorities, &["cert:127.0.0.1:1#expect=failure"]),

@@ -131,7 +131,7 @@ fn each_name_that_is_recommended_passes_when_it_is_well_and_fails_when_it_is_not
         ("dns:", "shop#address=10.0.0.1", "localhost#address=127.0.0.1", "localhost#address=10.0.0.1"),
         ("file: /etc/passwd", "mode=0644", "mode=0644", "mode=0600"),
         ("file: /tmp/x", "/tmp/x", "/no/such/file", "/etc/passwd"),
-        ("mount:", "/var#free=10%", "/#free=0%", "/#free=100%"),
+        ("mount:", "/var#mounted&free=10%", "/#mounted&free=0%", "/#mounted&free=100%"),
         ("process:", "nginx", &me, "no-such-program"),
         ("command:", "/path/to/program#args=…", "/bin/true", "/bin/false"),
         ("user:", "www-data", "root", "no-such-user"),

@@ -86,7 +86,7 @@ pub(crate) fn quotable(text: &str) -> &str {
 
 /// The name of an option or key that is not known, as far as it may be quoted: a slip in one that is known. Any other may
 /// be a part of a secret, cut off at an `&`.
-pub(crate) fn quotable_name<'a>(name: &'a str, mut known: impl Iterator<Item = &'static str>) -> &'a str {
+pub(crate) fn quotable_name(name: &str, mut known: impl Iterator<Item = &'static str>) -> &str {
     let slips = |known: &str| strsim::damerau_levenshtein(name, known) <= (known.len() / 2).min(2);
     if known.any(slips) { name } else { "…" }
 }
