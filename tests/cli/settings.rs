@@ -231,13 +231,13 @@ fn a_bad_flag_is_named() {
 #[test]
 fn a_bad_variable_is_named() {
     for (variable, value, word) in [
-        ("WEB_CONCURRENCY", "", "integer"),
-        ("WEB_CONCURRENCY", "many", "digit"),
-        ("PORT", "http", "digit"),
+        ("WEB_CONCURRENCY", "", "whole number"),
+        ("WEB_CONCURRENCY", "many", "whole number"),
+        ("PORT", "http", "whole number"),
         ("HOSPITAL_WORKERS", "0", "1..=256"),
         ("HOSPITAL_TIMEOUT", "soon", "30s"),
         ("HOSPITAL_UMASK", "rwx", "octal"),
-        ("HOSPITAL_PORT", "udp://10.0.0.1:1", "digit"),
+        ("HOSPITAL_PORT", "udp://10.0.0.1:1", "whole number"),
         ("HOSPITAL_FAIL_STATUS", "42", "400..=599"),
         ("HOSPITAL_LOG_LEVEL", "loud", "warning"),
     ] {

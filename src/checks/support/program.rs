@@ -1,11 +1,11 @@
 //! A program that a check runs: what it is started with, and what it said by its end.
 
-use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use super::environment::is_ours_alone;
 use super::ownership::{self, Distrust};
 use super::secrets::Secrets;
 use crate::checks::{Opt, Options};
@@ -131,15 +131,6 @@ impl Program {
         let path = self.path.display();
         if text.is_empty() { format!("{path} {did}, and printed nothing") } else { format!("{path} {did}: {text}") }
     }
-}
-
-/// Whether a variable is not for programs: our settings, which hold what all other checks sign in with, and what a service
-/// manager says to us.
-pub(super) fn is_ours_alone(name: &OsStr) -> bool {
-    const NAMES: [&str; 3] = ["HEALTHCHECKS", "GUNICORN_CMD_ARGS", "NOTIFY_SOCKET"];
-    const BEGINNINGS: [&str; 3] = ["HOSPITAL_", "LISTEN_", "WATCHDOG_"];
-    let name = name.as_encoded_bytes();
-    NAMES.iter().any(|own| name == own.as_bytes()) || BEGINNINGS.iter().any(|own| name.starts_with(own.as_bytes()))
 }
 
 /// How long before the round gives up on it the program is killed: by then it is gone, and the reason is known.

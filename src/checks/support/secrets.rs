@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use percent_encoding::percent_decode_str;
 
-use super::program::is_ours_alone;
+use super::environment::is_ours_alone;
 
 /// Replaces a secret wherever it would be shown.
 const HIDDEN: &str = "***";
