@@ -131,6 +131,7 @@ fn reopen(held: &File) -> io::Result<File> {
 }
 
 /// Reads a small regular file, which others may control: see [`open_regular`].
+#[cfg(feature = "tls")]
 pub(crate) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     read_all(open_regular(path)?)
 }

@@ -1,6 +1,6 @@
-//! TAP 14, the Test Anything Protocol.
+//! TAP 13, the Test Anything Protocol: the version that every reader knows.
 //!
-//! Source of the format: <https://testanything.org/tap-version-14-specification.html>. Its `# TODO` makes a failure
+//! Source of the format: <https://testanything.org/tap-version-13-specification.html>. Its `# TODO` makes a failure
 //! acceptable, which suits expected failures; unexpected successes stay bad, as they are with us.
 
 use std::fmt::{self, Write};
