@@ -10,10 +10,10 @@ use crate::checks::{BUILTINS, Kind, Opt, Options};
 use crate::model::check::{Check, Expect};
 use crate::model::duration;
 use crate::model::id::listed;
-use crate::model::text;
+use crate::model::{startup, text};
 
 /// The options that every kind of check has.
-pub(crate) const COMMON: [&str; 4] = ["timeout", "tag", "title", "expect"];
+pub(crate) const COMMON: [&str; 5] = ["timeout", "tag", "title", "expect", "grace"];
 
 /// A name split into its parts; nothing is verified yet.
 #[derive(Clone, Debug)]
@@ -169,6 +169,7 @@ pub(super) struct Common {
     tags: Vec<String>,
     title: Option<String>,
     expect: Option<Expect>,
+    grace: Option<Duration>,
 }
 
 impl Common {
@@ -179,6 +180,13 @@ impl Common {
             "failure" => Ok(Expect::Failure),
             _ => Err("write success or failure"),
         })?;
+        let grace = options.parse("grace", |text| match duration::parse_some(text)? {
+            grace if grace > startup::LONGEST => Err(format!(
+                "write {} at most: until then, nobody learns what is wrong",
+                duration::spoken(startup::LONGEST)
+            )),
+            grace => Ok(grace),
+        })?;
         let title = options.parse("title", |text| match text.contains(text::is_obeyed) || text.is_empty() {
             true => Err("a title is one line of text"),
             false => Ok(text.to_owned()),
@@ -186,7 +194,7 @@ impl Common {
         let tags = options.take_all("tag");
         match tags.iter().find(|tag| !is_label(tag)) {
             Some(_) => Err("option tag: write letters, digits, '_', '-' and '.'".to_owned()),
-            None => Ok(Common { timeout, tags, title, expect }),
+            None => Ok(Common { timeout, tags, title, expect, grace }),
         }
     }
 
@@ -194,6 +202,7 @@ impl Common {
     pub(super) fn apply(&self, check: &mut Check) {
         check.timeout = self.timeout.unwrap_or(check.timeout);
         check.expect = self.expect.unwrap_or(check.expect);
+        check.grace = self.grace.or(check.grace);
         check.title = self.title.clone().unwrap_or_else(|| std::mem::take(&mut check.title));
         check.tags.extend(self.tags.iter().filter(|tag| !check.tags.contains(tag)).cloned().collect::<Vec<_>>());
     }
@@ -361,6 +370,8 @@ mod tests {
             ("tcp://db:5432#tiemout=2s", "the kind \"tcp\" has no option \"tiemout\" (known: "),
             ("tcp://db:5432#timeout=2parsec", "option timeout: write a time as 30, 30s, 500ms or 2m"),
             ("tcp://db:5432#timeout=0", "option timeout: it has to be longer than 0"),
+            ("tcp://db:5432#grace=0", "option grace: it has to be longer than 0"),
+            ("tcp://db:5432#grace=1y", "option grace: write 1day at most: until then, nobody learns"),
             ("tcp://db:5432#expect=luck", "option expect: write success or failure"),
             ("tcp://db:5432#timeout=1&timeout=2", "option \"timeout\" is given 2 times: give it once"),
             ("tcp://db:5432#tag=a b", "option tag: write letters, digits, '_', '-' and '.'"),

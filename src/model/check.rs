@@ -279,6 +279,8 @@ pub struct Check {
     pub timeout: Duration,
     /// What a healthy answer is.
     pub expect: Expect,
+    /// For so long at most, what it finds wrong does not count until it has passed for the first time.
+    pub grace: Option<Duration>,
     /// Whether it may block. If not, it runs in the worker's loop, without a thread.
     pub blocking: bool,
     /// Its kind: `function`, or a scheme such as `tcp`.
@@ -307,6 +309,7 @@ impl Check {
             tags: Vec::new(),
             timeout: DEFAULT_TIMEOUT,
             expect: Expect::Success,
+            grace: None,
             blocking: true,
             kind: "function",
             code: Code::Function,
@@ -334,6 +337,12 @@ impl Check {
     /// The same check, of which this is a healthy answer.
     pub fn expect(self, expect: Expect) -> Check {
         Check { expect, ..self }
+    }
+
+    /// The same check. Until it has passed for the first time, and for this long at most, what it finds wrong is a
+    /// `skip`.
+    pub fn grace(self, grace: Duration) -> Check {
+        Check { grace: Some(grace), ..self }
     }
 
     /// The same check, which never waits: it needs no thread.

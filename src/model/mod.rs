@@ -8,5 +8,6 @@ pub(crate) mod id;
 pub(crate) mod panics;
 pub mod perfdata;
 pub mod report;
+pub mod startup;
 pub mod suite;
 pub(crate) mod text;

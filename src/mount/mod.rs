@@ -132,7 +132,7 @@ impl Service {
             sources,
             endpoint: Endpoint::new(files, settings, observer.clone()),
             observer: observer.clone(),
-            rounds: Rounds::new(runner, limit),
+            rounds: Rounds::new(runner, limit, observer.clone()),
             clients: Slab::new(),
             wake,
             kept: None,
