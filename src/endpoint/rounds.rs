@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{CheckRequest, Findings, Observer};
-use crate::model::check::Finding;
 use crate::model::report::{Outcome, Report};
 use crate::model::startup::{self, Start};
 use crate::model::suite::Suite;
@@ -221,13 +220,13 @@ impl Rounds {
 }
 
 fn excuse_starts(report: &mut Report, observer: &dyn Observer) {
-    for Outcome { check, finding, .. } in &mut report.outcomes {
-        let Some(grace) = check.grace else { continue };
-        let start = observer.start(&check.id);
-        if startup::has_passed(finding.status) && start != Start::Over {
-            observer.started(&check.id);
+    for outcome in &mut report.outcomes {
+        let Some(grace) = outcome.check.grace else { continue };
+        let start = observer.start(&outcome.check.id);
+        if startup::has_passed(outcome.raw()) && start != Start::Over {
+            observer.started(&outcome.check.id);
         }
-        *finding = startup::judged(std::mem::replace(finding, Finding::PASS), grace, start);
+        outcome.excuse(grace, start);
     }
 }
 
@@ -238,7 +237,7 @@ mod tests {
     use std::sync::{Mutex, mpsc};
 
     use crate::endpoint::Unobserved;
-    use crate::model::check::Check;
+    use crate::model::check::{Check, Finding};
 
     const LONG: Duration = Duration::from_secs(60);
 

@@ -33,9 +33,10 @@ pub(crate) fn has_passed(status: Status) -> bool {
     !status.is_bad() && status != Status::Skip
 }
 
-/// What a check with this grace, which has got so far, has found: something bad only once its start is over.
-pub(crate) fn judged(finding: Finding, grace: Duration, start: Start) -> Finding {
-    if !finding.status.is_bad() || start.is_over(grace) {
+/// What counts of what a check with this grace, which has got so far, has found. `raw`: what it found itself, which may be
+/// something bad that is no more than a warning.
+pub(crate) fn judged(finding: Finding, raw: Status, grace: Duration, start: Start) -> Finding {
+    if !raw.is_bad() || start.is_over(grace) {
         return finding;
     }
     let why = finding.context.map(|context| format!(": {context}")).unwrap_or_default();
@@ -62,16 +63,16 @@ mod tests {
             (Start::Ago(MINUTE), Status::Error),
             (Start::Over, Status::Error),
         ] {
-            assert_eq!(judged(Finding::error("no route"), MINUTE, start).status, expected, "{start:?}");
-            assert_eq!(judged(Finding::PASS, MINUTE, start), Finding::PASS, "{start:?}");
+            assert_eq!(judged(Finding::error("no route"), Status::Error, MINUTE, start).status, expected, "{start:?}");
+            assert_eq!(judged(Finding::PASS, Status::Pass, MINUTE, start), Finding::PASS, "{start:?}");
         }
-        let found = judged(Finding::fail("connection refused"), MINUTE, Start::Ago(Duration::ZERO));
+        let found = judged(Finding::warn("connection refused"), Status::Fail, MINUTE, Start::Ago(Duration::ZERO));
         assert_eq!(found.context.as_deref(), Some("starting, for 1m at most: connection refused"));
     }
 
     #[test]
     fn only_what_passes_ends_a_start() {
         let ends: Vec<_> = Status::ALL.into_iter().filter(|status| has_passed(*status)).collect();
-        assert_eq!(ends, [Status::Pass, Status::ExpectedFailure]);
+        assert_eq!(ends, [Status::Pass, Status::Warn, Status::ExpectedFailure]);
     }
 }

@@ -8,7 +8,7 @@ use crate::model::report::{Outcome, Report};
 
 /// The answer of an endpoint such as `readyz`; it names each check when something is wrong or `verbose` is requested.
 pub fn answer(endpoint: &str, report: &Report, verbose: bool) -> String {
-    written(endpoint, verbose, report.outcomes.iter().map(|outcome| (outcome, outcome.finding.status.is_bad())))
+    written(endpoint, verbose, report.outcomes.iter().map(|outcome| (outcome, outcome.is_bad())))
 }
 
 /// The answer of `startupz`, where `starting` says of each check whether its start is not over.
