@@ -89,7 +89,7 @@ fn part(path: &Path, place: &Place, collector: &mut Collector<'_>) -> Result<(),
         target: target.replace('%', "%25"),
         options: Options::default(),
     };
-    let (check, _) = spec.build(&mut collector.secrets).map_err(|why| failed(path, why))?;
+    let (check, _) = collector.build(spec).map_err(|why| failed(path, why))?;
     collector.found.push(CollectedCheck { check, from: path.display().to_string(), registered: false });
     Ok(())
 }
