@@ -29,7 +29,9 @@ fn build(target: &str, options: &mut Options) -> Result<Action, String> {
         let Some(state) = &state else { return Finding::error("there is no state dir") };
         match state.beat(&name) {
             Ok(Some(beat)) => find(&name, &beat, within, &state::now()),
-            Ok(None) => Finding::fail(format!("no beat yet: `hospital beat {name}` has to run in each {}", said(within))),
+            Ok(None) => {
+                Finding::fail(format!("no beat yet: `hospital beat {name}` has to run in each {}", said(within)))
+            }
             Err(why) => Finding::error(why),
         }
     }))
@@ -41,7 +43,9 @@ fn find(name: &str, beat: &Beat, within: Duration, now: &Moment) -> Finding {
         Ok(age) => age,
         Err(ahead) => {
             let ahead = said(ahead);
-            return Finding::error(format!("by this host's clock, {name} will beat in {ahead}: set the clock ({told})"));
+            return Finding::error(format!(
+                "by this host's clock, {name} will beat in {ahead}: set the clock ({told})"
+            ));
         }
     };
     let perfdata = [("age", Some(age.as_secs_f64()), "s"), ("duration", beat.seconds, "s")]
@@ -79,7 +83,7 @@ mod tests {
 
     fn moment(hour: u64, boot: &str, up: u64) -> Moment {
         let at = UNIX_EPOCH + Duration::from_secs(500_000 * HOUR + hour * HOUR);
-        Moment { at, boot: boot.to_owned(), up: (up * HOUR) as f64 }
+        Moment { at, boot: boot.to_owned(), up: Duration::from_secs(up * HOUR) }
     }
 
     fn found(fail: Option<&str>, now: &Moment) -> Finding {

@@ -21,8 +21,10 @@ const MISSING: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: that of the command, where one is given (128 + N when signal N ended it, 126 or 127 when \
-                        it cannot be run); else 0. 74 when the beat cannot be kept, 2 for a wrong name or flag.")]
+#[command(
+    after_help = "Exit codes: that of the command, where one is given (128 + N when signal N ended it, 126 or 127 when \
+                        it cannot be run); else 0. 74 when the beat cannot be kept, 2 for a wrong name or flag."
+)]
 pub(super) struct BeatFlags {
     /// What beats, as in beat:NAME
     name: String,

@@ -114,7 +114,8 @@ fn every_default_is_in_checks_md() {
         let surroundings = Surroundings { state: Some(state.clone()), ..Surroundings::default() };
         let sources = Sources::read_in(surroundings, vec![name], "the test");
         let sources = sources.unwrap_or_else(|error| panic!("{described}: {error}"));
-        let shown: Vec<_> = sources.suite().checks()[0].options.iter().map(|(name, value)| format!("`{name}={value}`")).collect();
+        let shown: Vec<_> =
+            sources.suite().checks()[0].options.iter().map(|(name, value)| format!("`{name}={value}`")).collect();
         let is_default = |row: &&String| *row != described && row.contains(&format!("`{}`", kind.scheme));
         let has = |option: &String| rows.iter().filter(is_default).any(|row| row.contains(option));
         assert!(shown.iter().all(has), "docs/CHECKS.md lacks {shown:?} for {}", kind.scheme);

@@ -47,8 +47,7 @@ pub(super) fn run(flags: &WaitFlags, given: &Given) -> Result<ExitCode, Error> {
         Interrupts::listen().map_err(|error| Error::Boot(format!("cannot listen for signals: {error}")))?;
     let (sender, receiver) = mpsc::channel();
     // Nobody listens any more when a check returns after the end.
-    let mut runner =
-        Runner::new(move || sender.send(()).unwrap_or_default()).with_at_once(affordable(MOST_AT_ONCE, 1));
+    let mut runner = Runner::new(move || sender.send(()).unwrap_or_default()).with_at_once(affordable(MOST_AT_ONCE, 1));
     let mut missing = Missing::default();
     let mut pause = FIRST_PAUSE;
     let all_pass = loop {
@@ -62,7 +61,7 @@ pub(super) fn run(flags: &WaitFlags, given: &Given) -> Result<ExitCode, Error> {
             for outcome in round.finished().skip(seen) {
                 live.outcome(outcome);
                 seen += 1;
-                bad += usize::from(outcome.finding.status.is_bad());
+                bad += usize::from(outcome.is_bad());
                 // What the end has cut off says nothing new.
                 if now < until
                     && let Some(line) = missing.take_in(outcome, now - began)
@@ -112,7 +111,7 @@ impl Missing {
     /// Takes in an outcome, and returns a line about it, if it is news. A figure that is another each time is not.
     fn take_in(&mut self, outcome: &Outcome, elapsed: Duration) -> Option<String> {
         let id = &outcome.check.id;
-        if !outcome.finding.status.is_bad() {
+        if !outcome.is_bad() {
             let status = outcome.finding.status.word();
             return self.said.remove(id).map(|_| format!("{id}: {status} after {}\n", duration::spoken(elapsed)));
         }
@@ -125,7 +124,7 @@ impl Missing {
 
     /// Takes in what is bad and never was told.
     fn note_unseen<'a>(&mut self, outcomes: impl Iterator<Item = &'a Outcome>) {
-        for outcome in outcomes.filter(|outcome| outcome.finding.status.is_bad()) {
+        for outcome in outcomes.filter(|outcome| outcome.is_bad()) {
             let text = || (told(outcome), String::new());
             self.said.entry(outcome.check.id.clone()).or_insert_with(text);
         }

@@ -219,11 +219,13 @@ impl File<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::Surroundings;
     use crate::model::check::{Deadline, Expect};
     use std::time::{Duration, Instant};
 
     fn read(text: &str) -> Result<Vec<Check>, String> {
-        let mut collector = Collector::new(&[], "x", &[]);
+        let surroundings = Surroundings::default();
+        let mut collector = Collector::new(&surroundings, "x");
         File { own: &[], path: Path::new("c.toml"), text }.checks(&mut collector).map_err(|error| error.to_string())?;
         Ok(collector.found.into_iter().map(|found| found.check).collect())
     }

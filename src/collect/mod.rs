@@ -145,9 +145,10 @@ impl<'a> Collector<'a> {
             None if is_host_and_port(name) => {
                 Err(self.wrong(name, &format!("a port is checked by tcp: write tcp://{name}")))
             }
-            None if id::is_dotted(name) => {
-                Err(self.wrong(name, &format!("no check is registered there (known: {})", registry::known(&self.surroundings.own))))
-            }
+            None if id::is_dotted(name) => Err(self.wrong(
+                name,
+                &format!("no check is registered there (known: {})", registry::known(&self.surroundings.own)),
+            )),
             None => {
                 let why = format!(
                     "it is neither a dotted path, nor [label=]scheme:target (schemes: {}), nor a path that begins with / or ./",

@@ -18,9 +18,9 @@ pub(crate) struct Moment {
     /// The name of the boot, if the host has one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) boot: String,
-    /// The time since then, in seconds.
-    #[serde(default)]
-    pub(crate) up: f64,
+    /// The time since then; written down in milliseconds.
+    #[serde(default, serialize_with = "write_up", deserialize_with = "read_up")]
+    pub(crate) up: Duration,
 }
 
 impl Moment {
@@ -33,7 +33,7 @@ impl Moment {
     pub(crate) fn since(&self, earlier: &Moment) -> Result<Duration, Duration> {
         // In another time namespace the same boot began at another time.
         if !self.boot.is_empty() && self.boot == earlier.boot && self.up >= earlier.up {
-            return Ok(Duration::try_from_secs_f64(self.up - earlier.up).unwrap_or_default());
+            return Ok(self.up - earlier.up);
         }
         match self.at.duration_since(earlier.at) {
             Ok(past) => Ok(past),
@@ -57,36 +57,45 @@ pub(crate) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemT
     humantime::parse_rfc3339_weak(&text).map_err(|_| serde::de::Error::custom("write a time as 2027-01-31T08:00:00Z"))
 }
 
+fn write_up<S: Serializer>(up: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(up.as_millis() as u64)
+}
+
+fn read_up<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::time::UNIX_EPOCH;
 
-    fn moment(at: u64, boot: &str, up: f64) -> Moment {
+    fn moment(at: u64, boot: &str, up: u64) -> Moment {
+        let up = Duration::from_secs(up);
         Moment { at: UNIX_EPOCH + Duration::from_secs(at), boot: boot.to_owned(), up }
     }
 
     #[test]
     fn within_a_boot_the_wall_clock_does_not_matter() {
-        let before = moment(1_000_000, "a", 50.0);
+        let before = moment(1_000_000, "a", 50);
         for wall in [0, 1_000_000, 9_000_000] {
-            assert_eq!(moment(wall, "a", 80.5).since(&before), Ok(Duration::from_millis(30_500)));
+            assert_eq!(moment(wall, "a", 80).since(&before), Ok(Duration::from_secs(30)));
         }
     }
 
     #[test]
     fn over_a_reboot_the_wall_clock_tells_unless_it_was_set_back() {
-        let before = moment(1_000_000, "a", 50.0);
-        assert_eq!(moment(1_000_600, "b", 5.0).since(&before), Ok(Duration::from_secs(600)));
-        assert_eq!(moment(999_995, "b", 5.0).since(&before), Ok(Duration::ZERO));
-        assert_eq!(moment(990_000, "b", 5.0).since(&before), Err(Duration::from_secs(10_000)));
-        assert_eq!(moment(1_000_600, "", 5.0).since(&moment(1_000_000, "", 1.0)), Ok(Duration::from_secs(600)));
+        let before = moment(1_000_000, "a", 50);
+        assert_eq!(moment(1_000_600, "b", 5).since(&before), Ok(Duration::from_secs(600)));
+        assert_eq!(moment(999_995, "b", 5).since(&before), Ok(Duration::ZERO));
+        assert_eq!(moment(990_000, "b", 5).since(&before), Err(Duration::from_secs(10_000)));
+        assert_eq!(moment(1_000_600, "", 5).since(&moment(1_000_000, "", 1)), Ok(Duration::from_secs(600)));
     }
 
     proptest! {
         #[test]
-        fn it_is_read_as_it_was_written(at in 0u64..200_000_000_000, up in 0.0..1e9) {
+        fn it_is_read_as_it_was_written(at in 0u64..200_000_000_000, up in 0u64..1_000_000_000) {
             let written = Moment { at: UNIX_EPOCH + Duration::from_millis(at), ..moment(0, "a", up) };
             let text = serde_json::to_string(&written).expect("it is plain");
             let read: Moment = serde_json::from_str(&text).expect("it was just written");

@@ -185,7 +185,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     fn beat(second: u64) -> Beat {
-        let when = Moment { at: UNIX_EPOCH + Duration::from_secs(second), boot: "a".to_owned(), up: 1.0 };
+        let when = Moment { at: UNIX_EPOCH + Duration::from_secs(second), boot: "a".to_owned(), up: Duration::ZERO };
         Beat { when, by: "root".to_owned(), fail: None, code: Some(0), seconds: Some(1.5) }
     }
 

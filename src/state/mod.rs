@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::model::moment::Moment;
+use crate::os::clock;
 use crate::os::filesystem::absolute;
 use crate::os::folder::{Folder, Lock, may_act_for};
 use crate::os::identity::{self, effective_user};
 use crate::os::walk::{Place, walk};
-use crate::os::clock;
 pub(crate) use beats::{Beat, is_name};
 
 /// The file that a daemon locks, so that there is one for each state dir.
@@ -36,7 +36,7 @@ pub(crate) struct StateDir {
 
 /// What both clocks say now.
 pub(crate) fn now() -> Moment {
-    Moment { at: clock::wall(), boot: clock::boot().to_owned(), up: clock::up().as_secs_f64() }
+    Moment { at: clock::wall(), boot: clock::boot().to_owned(), up: clock::up() }
 }
 
 impl StateDir {
@@ -72,7 +72,11 @@ impl StateDir {
                 return Err(refusal(format!("{} belongs to {}", path.display(), identity::user_name(found.uid()))));
             }
             if mode & 0o002 != 0 && mode & STICKY == 0 {
-                return Err(refusal(format!("others may write to {} (its mode is {:o})", path.display(), mode & 0o7777)));
+                return Err(refusal(format!(
+                    "others may write to {} (its mode is {:o})",
+                    path.display(),
+                    mode & 0o7777
+                )));
             }
         }
         judge(&place).map_err(refusal)?;
@@ -97,11 +101,6 @@ impl StateDir {
                 user = identity::user_name(effective_user())
             ))),
         }
-    }
-
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Whether both are the same folder.
