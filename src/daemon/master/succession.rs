@@ -30,10 +30,13 @@ pub(crate) struct Inheritance {
     pub(super) generation: Generation,
     pub(super) sockets: Vec<Handover>,
     pidfile: Option<(PathBuf, RawFd)>,
-    /// Masters before this one have no state dir.
+    readiness: RawFd,
+    /// The memory that is kept, which a master of another version may not hand over, or not know.
+    #[serde(default)]
+    kept: Option<RawFd>,
+    /// The lock of the state dir, if there is one.
     #[serde(default)]
     state_lock: Option<RawFd>,
-    readiness: RawFd,
 }
 
 impl Inheritance {
@@ -47,8 +50,8 @@ impl Inheritance {
 
     fn parse(text: &str) -> Result<Inheritance, String> {
         let inheritance: Inheritance = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let files = inheritance.pidfile.iter().map(|(_, fd)| *fd);
-        let files = files.chain(inheritance.state_lock).chain([inheritance.readiness]);
+        let files = inheritance.pidfile.iter().map(|(_, fd)| *fd).chain([inheritance.readiness]);
+        let files = files.chain(inheritance.kept).chain(inheritance.state_lock);
         let mut numbers: Vec<_> = inheritance.sockets.iter().flat_map(Handover::descriptors).chain(files).collect();
         numbers.sort_unstable();
         // Each is taken over, and later closed, once.
@@ -63,6 +66,11 @@ impl Inheritance {
         let held =
             |(path, fd): &(PathBuf, RawFd)| descriptors::adopt(*fd).map(|fd| PidFile::held(path, File::from(fd)));
         self.pidfile.as_ref().map(held).transpose()
+    }
+
+    /// The memory that the former master and its workers have.
+    pub(super) fn kept(&self) -> io::Result<Option<File>> {
+        self.kept.map(|fd| descriptors::adopt(fd).map(File::from)).transpose()
     }
 
     /// Where the former master waits for our status.
@@ -81,8 +89,14 @@ impl Master {
             return vec![];
         }
         let state_lock = self.configs.get(&self.fleet.generation()).and_then(|config| config.state_lock.as_deref());
-        let next = self.fleet.next_generation();
-        match Succession::begin(&self.given, next, &self.listeners, self.pidfile.as_ref(), state_lock) {
+        match Succession::begin(
+            &self.given,
+            self.fleet.next_generation(),
+            &self.listeners,
+            self.pidfile.as_ref(),
+            &self.kept.file,
+            state_lock,
+        ) {
             Ok((pid, succession)) => {
                 tracing::info!("upgrade: a new master (pid {pid}) boots");
                 self.succession = Some(succession);
@@ -188,6 +202,7 @@ impl Succession {
         generation: Generation,
         listeners: &[Listener],
         pidfile: Option<&PidFile>,
+        kept: &File,
         state_lock: Option<&File>,
     ) -> io::Result<(Pid, Succession)> {
         let (reader, writer) = descriptors::pipe()?;
@@ -201,8 +216,9 @@ impl Succession {
             generation,
             sockets,
             pidfile: pidfile.map(|file| (file.path().to_owned(), place(file.as_fd()))),
-            state_lock: state_lock.map(|file| place(file.as_fd())),
             readiness: place(writer.as_fd()),
+            kept: Some(place(kept.as_fd())),
+            state_lock: state_lock.map(|file| place(file.as_fd())),
         };
         let mut command = Command::new(&given.program);
         command.args(&given.arguments).current_dir(&given.directory);
