@@ -21,6 +21,8 @@ pub struct Sources {
     suite: Suite,
     stamps: Vec<Stamp>,
     notes: Vec<String>,
+    /// Whether a warning of any check makes its report fail.
+    is_strict: bool,
 }
 
 impl Sources {
@@ -43,7 +45,21 @@ impl Sources {
         environment: Vec<(String, String)>,
     ) -> Result<Sources, Error> {
         let Collected { suite, stamps, notes } = Collector::read(&own, &names, origin, &environment);
-        Ok(Sources { own, names, origin: origin.to_owned(), environment, suite: suite?, stamps, notes })
+        Ok(Sources {
+            own,
+            names,
+            origin: origin.to_owned(),
+            environment,
+            suite: suite?,
+            stamps,
+            notes,
+            is_strict: false,
+        })
+    }
+
+    /// The same checks, of which a warning makes a report fail.
+    pub fn strict(self) -> Sources {
+        Sources { suite: self.suite.strict(), is_strict: true, ..self }
     }
 
     /// The collected suite.
@@ -112,6 +128,7 @@ impl Sources {
             tracing::warn!("{note}");
         }
         self.suite = match suite {
+            Ok(suite) if self.is_strict => suite.strict(),
             Ok(suite) => suite,
             Err(error) => {
                 tracing::error!("the last change of the healthchecks is not in use: {error}");
@@ -132,6 +149,7 @@ impl From<Suite> for Sources {
             suite,
             stamps: Vec::new(),
             notes: Vec::new(),
+            is_strict: false,
         }
     }
 }

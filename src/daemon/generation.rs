@@ -69,7 +69,8 @@ impl GenerationConfig {
             .act(|| {
                 settings.answers.maintenance_file.as_deref().map_or(Ok(()), verify_maintenance_file)?;
                 let environment = configuration.environment.clone();
-                Sources::read_with(own, configuration.names.clone(), configuration.origin, environment)
+                let read = Sources::read_with(own, configuration.names.clone(), configuration.origin, environment)?;
+                Ok(if settings.answers.strict { read.strict() } else { read })
             })
             .map_err(|error| Error::Boot(format!("{flags}: {error}")))?
             .map_err(|error| match error {
@@ -77,6 +78,11 @@ impl GenerationConfig {
                 error => error,
             })?;
         let disclosure = disclosure(settings)?;
+        if settings.answers.strict && settings.answers.warn_status != 200 {
+            let why =
+                "--strict makes a report with a warning fail, so --warn-status means nothing: leave one of them out";
+            return Err(Error::Usage(why.to_owned()));
+        }
         let jobs = round::affordable(settings.fleet.jobs.into(), settings.fleet.workers.into());
         Ok(GenerationConfig { configuration, sources, identity, disclosure, jobs, directory })
     }

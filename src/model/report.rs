@@ -48,6 +48,27 @@ impl Outcome {
         self.finding.status.is_bad() || (self.check.strict && self.finding.status == Status::Warn)
     }
 
+    /// Whether what needs this check is not run.
+    pub(crate) fn blocks(&self) -> bool {
+        self.finding.status.is_bad()
+    }
+
+    /// The same outcome in another selection, which may have this check only because another needs it.
+    pub(crate) fn as_needed(mut self, as_needed: bool) -> Outcome {
+        match &mut self.judgement {
+            Some(judgement) => judgement.as_needed = as_needed,
+            None if as_needed => self.judgement = Some(Box::new(Judgement { as_needed, ..Judgement::default() })),
+            None => {}
+        }
+        self.judgement = self.judgement.filter(|judgement| **judgement != Judgement::default());
+        self
+    }
+
+    /// Whether it was not selected, but something that was needs it.
+    pub fn is_as_needed(&self) -> bool {
+        self.judgement.as_ref().is_some_and(|judgement| judgement.as_needed)
+    }
+
     /// What the check found itself, whatever the report says.
     pub fn raw(&self) -> Status {
         self.judgement.as_ref().and_then(|judgement| judgement.raw).unwrap_or(self.finding.status)
@@ -154,13 +175,13 @@ impl Report {
         let all = &self.outcomes;
         // The search starts after the last match and mostly ends there: both are in the order of the suite.
         let mut place = 0;
-        let find = |check: &Arc<Check>| {
+        let find = |(index, check): (usize, &Arc<Check>)| {
             let found =
                 (0..all.len()).map(|step| (place + step) % all.len()).find(|&at| all[at].check.id == check.id)?;
             place = found + 1;
-            Some(all[found].clone())
+            Some(all[found].clone().as_needed(part.is_as_needed(index)))
         };
-        Report { outcomes: part.checks().iter().filter_map(find).collect() }
+        Report { outcomes: part.checks().iter().enumerate().filter_map(find).collect() }
     }
 
     /// The report for strangers: nothing in it says which checks there are or what they found.

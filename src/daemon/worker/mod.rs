@@ -576,6 +576,7 @@ fn endpoint_settings(settings: Settings, disclosure: Disclosure, generation: u32
         prefix: settings.answers.prefix,
         disclosure,
         fail_status: settings.answers.fail_status,
+        warn_status: settings.answers.warn_status,
         lifetime: settings.answers.cache,
         generation,
     }
