@@ -9,7 +9,7 @@ use crate::checks::support::ownership;
 use crate::collect::Sources;
 use crate::config::identity::identity;
 use crate::config::{Configuration, Details, Settings};
-use crate::endpoint::Disclosure;
+use crate::endpoint::{Disclosure, EndpointSettings};
 use crate::error::Error;
 use crate::os::filesystem::{enter, open_directory};
 use crate::os::identity::Identity;
@@ -69,8 +69,7 @@ impl GenerationConfig {
             .act(|| {
                 settings.answers.maintenance_file.as_deref().map_or(Ok(()), verify_maintenance_file)?;
                 let environment = configuration.environment.clone();
-                let read = Sources::read_with(own, configuration.names.clone(), configuration.origin, environment)?;
-                Ok(if settings.answers.strict { read.strict() } else { read })
+                Sources::read_with(own, configuration.names.clone(), configuration.origin, environment)
             })
             .map_err(|error| Error::Boot(format!("{flags}: {error}")))?
             .map_err(|error| match error {
@@ -114,12 +113,28 @@ impl Directory {
     }
 }
 
+/// The checks, of which a warning makes a report fail if that is wished.
+///
+/// # Errors
+///
+/// [`Error::Usage`] when a warning is to have a status code, too.
+pub(crate) fn as_strict(settings: &Settings, sources: Sources) -> Result<Sources, Error> {
+    match (settings.answers.strict, settings.answers.warn_status) {
+        (false, _) => Ok(sources),
+        (true, 200) => Ok(sources.strict()),
+        (true, _) => Err(Error::Usage(
+            "--strict lets a report with a warning fail, so --warn-status means nothing: leave one of them out"
+                .to_owned(),
+        )),
+    }
+}
+
 /// Who may see what; the token is read from its file.
 ///
 /// # Errors
 ///
 /// [`Error::Usage`] when a token is asked for and there is none.
-fn disclosure(settings: &Settings) -> Result<Disclosure, Error> {
+pub(crate) fn disclosure(settings: &Settings) -> Result<Disclosure, Error> {
     match (settings.answers.details, &settings.answers.token_file) {
         (Details::Always | Details::Never, Some(_)) => {
             Err(Error::Usage("--token-file protects nothing without --details token: set that too".to_owned()))
@@ -131,8 +146,20 @@ fn disclosure(settings: &Settings) -> Result<Disclosure, Error> {
     }
 }
 
+/// How a generation with these settings answers.
+pub(crate) fn endpoint_settings(settings: Settings, disclosure: Disclosure, generation: u32) -> EndpointSettings {
+    EndpointSettings {
+        prefix: settings.answers.prefix,
+        disclosure,
+        fail_status: settings.answers.fail_status,
+        warn_status: settings.answers.warn_status,
+        lifetime: settings.answers.cache,
+        generation,
+    }
+}
+
 /// Only who may take the service out of use may be able to create the file that does so.
-fn verify_maintenance_file(path: &Path) -> Result<(), Error> {
+pub(crate) fn verify_maintenance_file(path: &Path) -> Result<(), Error> {
     let name = format!("--maintenance-file {}", path.display());
     ownership::verify_creation(path).map_err(|distrust| {
         distrust.error(&name, |error| Error::Usage(format!("{name} cannot be looked for: {error}")))
