@@ -77,11 +77,7 @@ impl GenerationConfig {
                 error => error,
             })?;
         let disclosure = disclosure(settings)?;
-        if settings.answers.strict && settings.answers.warn_status != 200 {
-            let why =
-                "--strict makes a report with a warning fail, so --warn-status means nothing: leave one of them out";
-            return Err(Error::Usage(why.to_owned()));
-        }
+        let sources = as_strict(settings, sources)?;
         let jobs = round::affordable(settings.fleet.jobs.into(), settings.fleet.workers.into());
         Ok(GenerationConfig { configuration, sources, identity, disclosure, jobs, directory })
     }

@@ -9,6 +9,7 @@ use super::metrics::{self, Figures};
 use super::route;
 use super::{CheckRequest, Dialect, EndpointSettings, Findings, Observer};
 use crate::model::check::Status;
+use crate::model::startup;
 use crate::os::clock;
 use crate::render::exposition::Syntax;
 use crate::render::{html, json, kubernetes};
@@ -80,12 +81,17 @@ impl Reply {
         let CheckRequest { presentation, .. } = &**request;
         let number = match presentation.dialect {
             Dialect::Format(format) if format.timeless => revision.or(*number),
-            Dialect::Format(_) | Dialect::Page(_) | Dialect::Ready => *number,
+            Dialect::Format(_) | Dialect::Page(_) | Dialect::Ready | Dialect::Startup => *number,
         };
         let is_same = |(there, its): &(u64, _)| Some(*there) == number && Arc::ptr_eq(its, request);
         if self.written_for.as_ref().is_some_and(is_same) {
             return;
         }
+        let starting = || -> Vec<_> {
+            let start = |id: &str| observer.start(id);
+            report.outcomes.iter().map(|outcome| startup::is_starting(&outcome.check, start)).collect()
+        };
+        let starting = if matches!(presentation.dialect, Dialect::Startup) { starting() } else { Vec::new() };
         let hidden = (!presentation.disclosed).then(|| report.anonymous());
         let report = hidden.as_ref().unwrap_or(report);
         let (label, success, warn_status, media_type) = match &presentation.dialect {
@@ -95,11 +101,13 @@ impl Reply {
             Dialect::Page(_) => (RouteLabel::Checks, report.passes(), true, html::MEDIA_TYPE),
             // For a kubelet, anything but a success takes the service out of use.
             Dialect::Ready => (RouteLabel::Ready, report.passes(), false, TEXT),
+            Dialect::Startup => (RouteLabel::Startup, !starting.contains(&true), false, TEXT),
         };
         let is_degraded = success && report.passes() && report.warns();
         let status = match (success, is_degraded && warn_status) {
             (true, false) => 200,
             (true, true) => settings.warn_status,
+            (false, _) if label == RouteLabel::Startup => 503,
             (false, _) => settings.fail_status,
         };
         let is_personal = settings.disclosure.is_personal();
@@ -129,6 +137,10 @@ impl Reply {
                 self.fill(|body| {
                     body.extend_from_slice(kubernetes::answer("readyz", report, presentation.verbose).as_bytes())
                 });
+            }
+            Dialect::Startup => {
+                let text = kubernetes::startup(report, presentation.verbose, &starting);
+                self.fill(|body| body.extend_from_slice(text.as_bytes()));
             }
         }
         if presentation.verbose && presentation.disclosed {

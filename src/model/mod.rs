@@ -10,5 +10,6 @@ pub(crate) mod needs;
 pub(crate) mod panics;
 pub mod perfdata;
 pub mod report;
+pub mod startup;
 pub mod suite;
 pub(crate) mod text;

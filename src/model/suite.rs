@@ -13,12 +13,23 @@ pub struct Suite {
     checks: Arc<[Arc<Check>]>,
     /// `None`: no check needs another.
     needs: Option<Arc<Needs>>,
+    has_grace: bool,
 }
 
 impl Suite {
     /// The checks, in order.
     pub fn checks(&self) -> &[Arc<Check>] {
         &self.checks
+    }
+
+    /// Whether a check has a grace.
+    pub(crate) fn has_grace(&self) -> bool {
+        self.has_grace
+    }
+
+    /// The checks that fulfil a condition, and what they need.
+    pub(crate) fn filtered(&self, wanted: impl Fn(&Check) -> bool) -> Suite {
+        self.part(|place| wanted(&self.checks[place]), |_| false)
     }
 
     /// Whether it is the very same suite, from the same collection.
@@ -28,8 +39,7 @@ impl Suite {
 
     /// The part of the suite at or under a dotted path, and what that needs; empty when nothing is there.
     pub fn at(&self, path: &str) -> Suite {
-        let wanted = is_at(path);
-        self.part(|place| wanted(&self.checks[place]), |_| false)
+        self.filtered(is_at(path))
     }
 
     /// The part of the suite that has one of these tags, if there are any, and is not at or under one of these names; and
@@ -56,10 +66,15 @@ impl Suite {
     fn part(&self, wanted: impl Fn(usize) -> bool, excluded: impl Fn(usize) -> bool) -> Suite {
         let places = (0..self.checks.len()).filter(|&place| wanted(place));
         let Some(needs) = &self.needs else {
-            return Suite { checks: places.map(|place| self.checks[place].clone()).collect(), needs: None };
+            return Suite::with(places.map(|place| self.checks[place].clone()).collect(), None);
         };
         let (places, needs) = needs.part(&places.collect::<Vec<_>>(), excluded, &self.checks);
-        Suite { checks: places.iter().map(|&place| self.checks[place].clone()).collect(), needs: needs.map(Arc::new) }
+        Suite::with(places.iter().map(|&place| self.checks[place].clone()).collect(), needs)
+    }
+
+    fn with(checks: Arc<[Arc<Check>]>, needs: Option<Needs>) -> Suite {
+        let has_grace = checks.iter().any(|check| check.grace.is_some());
+        Suite { checks, needs: needs.map(Arc::new), has_grace }
     }
 
     /// What the checks need of each other; `None` if they need nothing.
@@ -95,7 +110,7 @@ impl FromIterator<Arc<Check>> for Suite {
     fn from_iter<I: IntoIterator<Item = Arc<Check>>>(checks: I) -> Suite {
         let mut seen = HashSet::new();
         let checks: Arc<[_]> = checks.into_iter().filter(|check| seen.insert(check.id.clone())).collect();
-        Suite { needs: Needs::of(&checks).map(Arc::new), checks }
+        Suite::with(checks.clone(), Needs::of(&checks))
     }
 }
 
