@@ -64,7 +64,7 @@ impl Outcome {
     }
 
     /// The same outcome in another selection, which may have this check only because another needs it.
-    pub(crate) fn as_needed(mut self, as_needed: bool) -> Outcome {
+    pub(crate) fn marked_as_needed(mut self, as_needed: bool) -> Outcome {
         match &mut self.judgement {
             Some(judgement) => judgement.as_needed = as_needed,
             None if as_needed => self.judgement = Some(Box::new(Judgement { as_needed, ..Judgement::default() })),
@@ -189,7 +189,7 @@ impl Report {
             let found =
                 (0..all.len()).map(|step| (place + step) % all.len()).find(|&at| all[at].check.id == check.id)?;
             place = found + 1;
-            Some(all[found].clone().as_needed(part.is_as_needed(index)))
+            Some(all[found].clone().marked_as_needed(part.is_as_needed(index)))
         };
         Report { outcomes: part.checks().iter().enumerate().filter_map(find).collect() }
     }

@@ -94,7 +94,7 @@ impl Contents {
                 age: now.saturating_sub(*began),
                 judgement: judgement.clone(),
             };
-            Some(outcome.as_needed(part.is_as_needed(place)))
+            Some(outcome.marked_as_needed(part.is_as_needed(place)))
         };
         part.checks().iter().enumerate().map(outcome).collect::<Option<_>>().map(|outcomes| Report { outcomes })
     }
