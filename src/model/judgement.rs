@@ -13,7 +13,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::check::{Check, Finding, Severity, Status};
-use super::report::Outcome;
 
 /// What the steps have made of a finding, for those whom they have changed something for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,10 +51,10 @@ pub(crate) fn judge(check: &Check, found: Finding, known: Circumstances) -> (Fin
     (finding, Some(Box::new(judgement)))
 }
 
-/// The finding of a check that is not run because of these causes, of which there is at least one.
-pub(crate) fn blocked(causes: &[&Outcome]) -> Finding {
+/// The finding of a check that is not run because of these causes and what they have found.
+pub(crate) fn blocked<'a>(causes: impl IntoIterator<Item = (&'a Check, &'a Finding)>) -> Finding {
     let mut context = "blocked by ".to_owned();
-    for (index, Outcome { check, finding, .. }) in causes.iter().enumerate() {
+    for (index, (check, finding)) in causes.into_iter().enumerate() {
         let why = finding.context.as_deref().and_then(|context| context.lines().next());
         match index {
             0 => context += &format!("{}: {}", check.id, why.unwrap_or(finding.status.word())),

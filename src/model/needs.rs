@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::check::Check;
 use super::id;
-use super::report::Outcome;
 
 /// The needs of the checks of a suite. All numbers are places in it.
 #[derive(Debug)]
@@ -20,6 +19,17 @@ pub(crate) struct Needs {
     faults: HashMap<usize, Fault>,
     /// The checks that were not selected, but something that was needs them.
     as_needed: BTreeSet<usize>,
+}
+
+/// What is known about a check that something needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// It keeps nothing from being run, or nothing is known yet.
+    Fine,
+    /// It was run, or should have been, and is bad.
+    Bad,
+    /// It was not run because of what it needs itself, and that is bad.
+    Blocked,
 }
 
 /// What is wrong with what a check needs.
@@ -156,16 +166,16 @@ impl Needs {
         &self.parents[place]
     }
 
-    /// Whether a check is not run because of what it needs: the causes, which are not blocked themselves. `outcome`: what is
-    /// known of a check already.
-    pub(crate) fn causes<'a>(&self, place: usize, outcome: impl Fn(usize) -> Option<&'a Outcome>) -> Vec<&'a Outcome> {
+    /// The places of what keeps a check from being run and is not blocked itself.
+    pub(crate) fn causes(&self, place: usize, known: impl Fn(usize) -> Known) -> Vec<usize> {
         let (mut causes, mut seen) = (Vec::new(), BTreeSet::new());
         let mut way: Vec<_> = self.parents[place].iter().rev().copied().collect();
         while let Some(parent) = way.pop() {
-            match outcome(parent).filter(|outcome| outcome.blocks() && seen.insert(parent)) {
-                Some(outcome) if outcome.blocked_by().is_empty() => causes.push(outcome),
-                Some(_) => way.extend(self.parents[parent].iter().rev()),
-                None => {}
+            match known(parent) {
+                Known::Fine => {}
+                Known::Bad | Known::Blocked if !seen.insert(parent) => {}
+                Known::Bad => causes.push(parent),
+                Known::Blocked => way.extend(self.parents[parent].iter().rev()),
             }
         }
         causes

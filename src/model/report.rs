@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::check::{Check, Finding, Status};
 use super::judgement::{self, Circumstances, Judgement};
+use super::needs::Known;
 use super::startup::{self, Start};
 use crate::model::suite::Suite;
 
@@ -61,6 +62,15 @@ impl Outcome {
     /// Whether what needs this check is not run.
     pub(crate) fn blocks(&self) -> bool {
         self.finding.status.is_bad()
+    }
+
+    /// What this means for what needs the check.
+    pub(crate) fn known(&self) -> Known {
+        match (self.blocks(), self.blocked_by().is_empty()) {
+            (false, _) => Known::Fine,
+            (true, true) => Known::Bad,
+            (true, false) => Known::Blocked,
+        }
     }
 
     /// The same outcome in another selection, which may have this check only because another needs it.

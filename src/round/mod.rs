@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use crate::model::check::{Check, Deadline, Finding};
 use crate::model::duration;
 use crate::model::judgement::{self, Circumstances};
-use crate::model::needs::Needs;
+use crate::model::needs::{Known, Needs};
 use crate::model::report::{Outcome, Report};
 use crate::model::suite::Suite;
 use crate::os::cgroup;
@@ -320,11 +320,10 @@ impl Round {
     /// Why a check is not run, if it needs something that is bad or not there.
     fn hindrance(&self, index: usize) -> Option<Finding> {
         let needs = self.suite.needs()?;
-        if let Some(fault) = needs.fault(index) {
-            return Some(Finding::error(fault.to_string()));
+        match needs.fault(index) {
+            Some(fault) => Some(Finding::error(fault.to_string())),
+            None => blocked(&causes(needs, index, |place| self.outcome(place))),
         }
-        let causes = needs.causes(index, |place| self.outcome(place));
-        (!causes.is_empty()).then(|| judgement::blocked(&causes))
     }
 
     fn finish(&mut self, index: usize, finding: Finding, began: Instant, elapsed: Duration) {
@@ -332,7 +331,7 @@ impl Round {
         let outcome = match self.suite.needs() {
             None => Outcome::of(check, finding, elapsed, elapsed),
             Some(needs) => {
-                let known = circumstances(needs, index, |place| self.outcome(place));
+                let known = circumstances(needs, index, &causes(needs, index, |place| self.outcome(place)));
                 Outcome::judged(check, finding, known, elapsed, elapsed)
             }
         };
@@ -432,10 +431,10 @@ impl Round {
                     continue;
                 }
                 // What is late blocks what waits for it.
-                let causes = needs.causes(index, |place| Some(&outcomes[place]));
-                let known = circumstances(needs, index, |place| Some(&outcomes[place]));
+                let causes = causes(needs, index, |place| Some(&outcomes[place]));
+                let (known, found) = (circumstances(needs, index, &causes), blocked(&causes));
                 let Outcome { elapsed, age, .. } = outcomes[index];
-                let found = if causes.is_empty() { timed_out(age) } else { judgement::blocked(&causes) };
+                let found = found.unwrap_or_else(|| timed_out(age));
                 outcomes[index] = Outcome::judged(checks[index].clone(), found, known, elapsed, age);
             }
         }
@@ -475,9 +474,20 @@ impl Outcome {
     }
 }
 
-/// What is known of a check that something needs, or that needs something.
-fn circumstances<'a>(needs: &Needs, index: usize, outcome: impl Fn(usize) -> Option<&'a Outcome>) -> Circumstances {
-    let causes = needs.causes(index, outcome);
+/// Because of what a check is not run.
+fn causes<'a>(needs: &Needs, index: usize, outcome: impl Fn(usize) -> Option<&'a Outcome>) -> Vec<&'a Outcome> {
+    let places = needs.causes(index, |place| outcome(place).map_or(Known::Fine, Outcome::known));
+    places.into_iter().filter_map(outcome).collect()
+}
+
+/// What is found of a check that is not run because of these; `None` if there are none.
+fn blocked(causes: &[&Outcome]) -> Option<Finding> {
+    let found = || judgement::blocked(causes.iter().map(|cause| (&*cause.check, &cause.finding)));
+    (!causes.is_empty()).then(found)
+}
+
+/// What is known of a check in a suite where some need others, and that is not run because of these.
+fn circumstances(needs: &Needs, index: usize, causes: &[&Outcome]) -> Circumstances {
     Circumstances {
         blocked_by: causes.iter().map(|cause| cause.check.id.clone()).collect(),
         as_needed: needs.is_as_needed(index),
