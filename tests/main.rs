@@ -62,6 +62,7 @@ mod daemon {
     mod reload;
     mod signals;
     mod sockets;
+    mod starting;
     mod upgrade;
 }
 
