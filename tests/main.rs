@@ -30,6 +30,8 @@ mod checks {
     mod kinds_net;
     mod mounts;
     mod plugins;
+    #[cfg(all(feature = "dns", feature = "tls"))]
+    mod protocols;
     mod terminals;
     mod trust;
     #[cfg(all(feature = "dns", feature = "tls"))]

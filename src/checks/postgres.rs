@@ -95,14 +95,17 @@ impl PostgresProbe {
         if let Some(most) = self.lag {
             let lag = session.query(LAG)?.flatten();
             let lag = lag.and_then(|lag| str::from_utf8(&lag).ok()?.parse::<f64>().ok());
-            let lag = lag.ok_or_else(|| Reason::Fail("it has replayed nothing yet, so its lag is unknown".to_owned()))?;
+            let lag =
+                lag.ok_or_else(|| Reason::Fail("it has replayed nothing yet, so its lag is unknown".to_owned()))?;
             if lag > most.as_secs_f64() {
                 let most = humantime::format_duration(most);
                 return Err(Reason::Fail(format!("it may be {most} behind its primary, and is {lag:.0}s")));
             }
         }
         match &self.value {
-            Some(value) => value.verdict(session.query(&value.query)?.as_ref().map(Option::as_deref), deadline, &self.hidden)?,
+            Some(value) => {
+                value.verdict(session.query(&value.query)?.as_ref().map(Option::as_deref), deadline, &self.hidden)?
+            }
             // That a session begins does not show that a statement is carried out.
             None if self.role.is_none() && self.lag.is_none() => drop(session.query("select 1")?),
             None => {}
@@ -275,4 +278,87 @@ fn malformed(error: io::Error) -> Reason {
 
 fn out_of_turn() -> Reason {
     Reason::Fail("it does not speak PostgreSQL's protocol: a message comes out of turn".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::check::Status;
+    use proptest::prelude::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    /// What a server sends that lets everybody in and gives 42 for a query, message by message.
+    const SAID: &[&[u8]] = &[
+        b"R\0\0\0\x08\0\0\0\0",
+        b"Z\0\0\0\x05I",
+        b"T\0\0\0\x21\0\x01?column?\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0",
+        b"D\0\0\0\x0c\0\x01\0\0\0\x0242",
+        b"C\0\0\0\x0dSELECT 1\0",
+        b"Z\0\0\0\x05I",
+    ];
+
+    /// What a check finds at a server that says this and leaves.
+    fn find(said: Vec<u8>, pairs: &[(&str, &str)]) -> Finding {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let server = thread::spawn(move || {
+            let (mut client, _) = listener.accept()?;
+            client.write_all(&said)?;
+            client.shutdown(std::net::Shutdown::Write)?;
+            io::copy(&mut client, &mut io::sink())
+        });
+        let action = build(&format!("//anna@{address}/shop"), &mut Options::of(pairs)).expect("it is well formed");
+        let found = action(Deadline::at(Instant::now() + Duration::from_secs(20)));
+        let _ = server.join().expect("the server does not panic");
+        found
+    }
+
+    const ANSWER: &[(&str, &str)] = &[("query", "select 41 + 1"), ("equals", "42")];
+
+    #[test]
+    fn a_good_answer_passes_and_an_early_end_does_not() {
+        let whole = SAID.concat();
+        assert_eq!(find(whole.clone(), ANSWER), Finding::PASS);
+        for end in 0..whole.len() {
+            assert_eq!(find(whole[..end].to_vec(), ANSWER).status, Status::Fail, "the first {end} bytes");
+        }
+    }
+
+    #[test]
+    fn what_the_server_says_no_to_is_its_fault_or_ours() {
+        for (code, status) in [
+            ("28P01", Status::Error),
+            ("3D000", Status::Error),
+            ("42501", Status::Error),
+            ("53300", Status::Fail),
+            ("57P03", Status::Fail),
+        ] {
+            let fields = format!("SFATAL\0C{code}\0Mno\0\0");
+            let message = [b"E", &(fields.len() as u32 + 4).to_be_bytes()[..], fields.as_bytes()].concat();
+            let found = find(message, ANSWER);
+            assert_eq!(found.status, status, "{found:?}");
+            assert!(found.context.is_some_and(|why| why.contains(&format!("it says \"no\" ({code})"))));
+        }
+    }
+
+    #[test]
+    fn a_server_of_another_protocol_is_a_failure() {
+        for said in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"220 mail ESMTP\r\n", b"-ERR unknown command\r\n", b""]
+        {
+            assert_eq!(find(said.to_vec(), &[]).status, Status::Fail);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_answer_never_passes_without_the_value(at in 0..SAID.concat().len(), byte: u8) {
+            let mut said = SAID.concat();
+            said[at] = byte;
+            let found = find(said.clone(), ANSWER);
+            let value = b"\0\0\0\x0242";
+            let has_value = said.windows(value.len()).any(|window| window == value);
+            prop_assert!(found.status != Status::Pass || has_value, "{found:?}");
+        }
+    }
 }

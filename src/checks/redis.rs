@@ -227,7 +227,12 @@ impl Redis<'_> {
             (Some(b'*'), Some(count @ 0..=16)) => {
                 let mut items = Vec::new();
                 for _ in 0..count {
-                    match self.dialogue.line()?.strip_prefix(b"$").and_then(|digits| str::from_utf8(digits).ok()?.parse().ok()) {
+                    match self
+                        .dialogue
+                        .line()?
+                        .strip_prefix(b"$")
+                        .and_then(|digits| str::from_utf8(digits).ok()?.parse().ok())
+                    {
                         Some(length) => items.push(self.bulk(length)?),
                         None => return Ok(Reply::Other(line)),
                     }
@@ -312,5 +317,93 @@ impl Info {
             _ => Perfdata::new("replicas", self.lags.len() as f64, ""),
         });
         figures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::check::Status;
+    use proptest::prelude::*;
+    use std::io::{self, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    /// What a check finds at a server that says this and leaves.
+    fn find(said: Vec<u8>, pairs: &[(&str, &str)]) -> Finding {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let server = thread::spawn(move || {
+            let (mut client, _) = listener.accept()?;
+            client.write_all(&said)?;
+            client.shutdown(std::net::Shutdown::Write)?;
+            io::copy(&mut client, &mut io::sink())
+        });
+        let action = build(&format!("//{address}"), &mut Options::of(pairs)).expect("it is well formed");
+        let found = action(Deadline::at(Instant::now() + Duration::from_secs(20)));
+        let _ = server.join().expect("the server does not panic");
+        found
+    }
+
+    /// The same at a server whose INFO says this.
+    fn find_info(info: &str, pairs: &[(&str, &str)]) -> Finding {
+        find(format!("+PONG\r\n${}\r\n{info}\r\n", info.len()).into_bytes(), pairs)
+    }
+
+    const PRIMARY: &str = "# Memory\r\nused_memory:1000\r\nmaxmemory:2000\r\n# Replication\r\nrole:master\r\n\
+        connected_slaves:2\r\nslave0:ip=192.0.2.1,port=6379,state=online,offset=1,lag=3\r\n\
+        slave1:ip=192.0.2.2,port=6379,state=wait_bgsave,offset=0,lag=0\r\n";
+    const REPLICA: &str = "used_memory:1000\r\nmaxmemory:0\r\nrole:slave\r\nmaster_link_status:up\r\n\
+        master_last_io_seconds_ago:7\r\n";
+
+    #[test]
+    fn what_info_says_is_judged() {
+        for (info, pairs, expected) in [
+            (PRIMARY, &[("role", "primary"), ("replicas", "1"), ("lag", "3s"), ("max_memory", "60%")][..], ""),
+            (PRIMARY, &[("role", "replica")], "it is a primary, and has to be a replica"),
+            (PRIMARY, &[("replicas", "2")], "at least 2 replicas online, and has 1"),
+            (PRIMARY, &[("lag", "2s")], "a replica of it may be 2s behind, and is 3s"),
+            (PRIMARY, &[("max_memory", "50%")], "less than 50% of memory"),
+            (REPLICA, &[("role", "replica"), ("lag", "7s")], ""),
+            (REPLICA, &[("lag", "5s")], "it may be 5s behind, and is 7s"),
+            (&REPLICA.replace(":up", ":down"), &[("role", "replica")], "no link to its primary"),
+            ("used_memory:1\r\nrole:master\r\n", &[("lag", "5s")], "no replica online"),
+        ] {
+            let found = find_info(info, pairs);
+            let passes = found.status == Status::Pass;
+            assert!(passes == expected.is_empty() && found.context.unwrap_or_default().contains(expected), "{pairs:?}");
+        }
+        assert_eq!(find_info(REPLICA, &[("max_memory", "50%")]).status, Status::Error, "a share of nothing");
+        assert_eq!(find_info("# Server\r\n", &[("role", "primary")]).status, Status::Error, "INFO hides it");
+    }
+
+    #[test]
+    fn who_may_not_ask_cannot_tell_and_who_gets_no_answer_can() {
+        for (said, status) in [
+            ("-NOAUTH Authentication required.\r\n", Status::Error),
+            ("-NOPERM this user has no permissions\r\n", Status::Error),
+            ("-LOADING Redis is loading the dataset in memory\r\n", Status::Fail),
+            ("-MASTERDOWN Link with MASTER is down\r\n", Status::Fail),
+            ("HTTP/1.1 400 Bad Request\r\n", Status::Fail),
+            ("*1\r\n*1\r\n*1\r\n", Status::Fail),
+            ("$5\r\nPONG\r\n", Status::Fail),
+            ("$-7\r\n", Status::Fail),
+            ("\r\n", Status::Fail),
+            ("", Status::Fail),
+        ] {
+            assert_eq!(find(said.into(), &[]).status, status, "{said}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_answer_never_passes(at in 0..7_usize, byte: u8) {
+            let mut said = b"+PONG\r\n".to_vec();
+            prop_assume!(said[at] != byte);
+            said[at] = byte;
+            // The end of a line may be a bare LF, and then another line is nothing that we asked for.
+            let is_the_same = said.starts_with(b"+PONG\n");
+            prop_assert!(is_the_same || find(said, &[]).status != Status::Pass);
+        }
     }
 }

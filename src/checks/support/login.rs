@@ -53,7 +53,9 @@ impl Login {
             },
         };
         let password = match (given, options.take(PASSWORD_FILE.name())?) {
-            (Some(_), Some(_)) => return Err("there is a password, and a password_file too: give one of them".to_owned()),
+            (Some(_), Some(_)) => {
+                return Err("there is a password, and a password_file too: give one of them".to_owned());
+            }
             (Some(password), None) => Password::Given(password),
             (None, Some(file)) => Password::In(file.into()),
             (None, None) => Password::None,

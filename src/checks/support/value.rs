@@ -2,7 +2,7 @@
 
 use super::pattern::Pattern;
 use super::secrets::Secrets;
-use crate::checks::{Opt, Options, excerpt};
+use crate::checks::{Options, excerpt};
 use crate::model::check::{Deadline, Reason, Result};
 
 /// A query, and what is expected of the first value of its first row.
@@ -16,11 +16,7 @@ pub(in crate::checks) struct ExpectedValue {
 }
 
 impl ExpectedValue {
-    /// The options of a query.
-    pub(in crate::checks) const OPTIONS: [Opt; 5] =
-        [Opt::Text("query"), Opt::Text("equals"), Opt::Text("match"), Opt::Text("min"), Opt::Text("max")];
-
-    /// Reads them; without a query, there is nothing to expect.
+    /// Reads `query`, `equals`, `match`, `min` and `max`; without a query, there is nothing to expect.
     pub(in crate::checks) fn take(options: &mut Options) -> std::result::Result<Option<ExpectedValue>, String> {
         let number = |text: &str| match text.parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(number),
@@ -65,7 +61,10 @@ impl ExpectedValue {
             let late = |_| Reason::Error("there was no time to look at what the query gives".to_owned());
             if !(search.feed(value).map_err(late)? || search.finish().map_err(late)?) {
                 let expected = pattern.as_str();
-                return Err(Reason::Fail(format!("the query has to give a match of {expected:?}, and gives {}", got())));
+                return Err(Reason::Fail(format!(
+                    "the query has to give a match of {expected:?}, and gives {}",
+                    got()
+                )));
             }
         }
         if self.min.is_none() && self.max.is_none() {
