@@ -303,7 +303,7 @@ impl Info {
             max_memory: figure("maxmemory").unwrap_or(0),
             is_linked: fields.get("master_link_status") == Some(&"up"),
             behind: figure("master_last_io_seconds_ago").ok().map(Duration::from_secs),
-            lags: replicas.filter_map(|replica| lag(&replica)).collect(),
+            lags: replicas.filter_map(lag).collect(),
         })
     }
 
