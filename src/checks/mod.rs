@@ -1,5 +1,6 @@
 //! The built-in kinds of check: one file each, one row each in [`BUILTINS`].
 
+mod beat;
 #[cfg(feature = "tls")]
 pub mod cert;
 pub mod disk;
@@ -128,6 +129,7 @@ pub static BUILTINS: &[Kind] = &[
     load::KIND,
     memory::KIND,
     process::KIND,
+    beat::KIND,
 ];
 
 /// The kinds that a feature of Cargo adds: their schemes, the feature, and whether it is there.
