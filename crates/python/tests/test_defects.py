@@ -198,6 +198,26 @@ def test_marked_functions_were_not_collected(ask, module):
     assert list(ask(HealthCheckApp(names=[f'{name}.orders'])).found) == [f'orders ({name})']
 
 
+def test_a_decorated_function_is_known_by_its_own_name(ask, module):
+    module('def forgetful(function):\n    def wrapper():\n        return function()\n    return wrapper\n', 'decorators')
+    name = module(
+        '''
+        from decorators import forgetful
+
+        @healthcheck
+        @forgetful
+        def database():
+            pass
+
+        @healthcheck
+        @forgetful
+        def orders():
+            pass
+        '''
+    )
+    assert set(ask(HealthCheckApp(discover=[name])).found) == {f'database ({name})', f'orders ({name})'}
+
+
 def test_marked_methods_of_unmarked_classes_were_not_collected(ask, module):
     name = module(
         '''

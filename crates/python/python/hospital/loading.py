@@ -44,16 +44,20 @@ class HealthCheckFunction(unittest.FunctionTestCase):
 
     is_healthcheck = True
 
-    def __init__(self, function: Callable[[], Any]) -> None:
+    def __init__(self, function: Callable[[], Any], module: Optional[str] = None, name: Optional[str] = None) -> None:
+        """`module` and `name` say where it was found."""
         super().__init__(function)
         self._function = function
-        self._name: str = getattr(function, '__qualname__', None) or type(function).__qualname__
+        # Where it is at home, unless a decorator has taken the place of what it decorates, and has another name.
+        home, own = getattr(function, '__module__', None), getattr(function, '__qualname__', None)
+        is_at_home = own and getattr(sys.modules.get(home or ''), own, None) is function
+        self._module, self._name = (home, own) if is_at_home else (module or home, name or own)
 
     def id(self) -> str:
-        return f'{self._function.__module__}.{self._name}'
+        return f'{self._module}.{self._name}'
 
     def __str__(self) -> str:
-        return f'{self._name} ({self._function.__module__})'
+        return f'{self._name} ({self._module})'
 
     def shortDescription(self) -> Optional[str]:
         return (self._function.__doc__ or '').strip().split('\n')[0].strip() or None
@@ -128,13 +132,16 @@ class HealthCheckLoader(unittest.TestLoader):
         found = None if load_tests else self._found
         tests = self.suiteClass()
         # Not `vars`: a module may have a `__dir__` and a `__getattr__` of its own. Classes first, as unittest has them.
-        values = [getattr(module, name, None) for name in dir(module)]
-        for is_wanted, load in ((_is_class_of_tests, self.loadTestsFromTestCase), (self._is_function, HealthCheckFunction)):
-            for value in filter(is_wanted, values):
-                if found is None or value not in found:
-                    tests.addTest(load(value))
-                    if found is not None:
-                        found.add(value)
+        values = [(name, getattr(module, name, None)) for name in dir(module)]
+        classes = [(value, self.loadTestsFromTestCase(value)) for _, value in values if _is_class_of_tests(value)]
+        functions = [
+            (value, HealthCheckFunction(value, module.__name__, name)) for name, value in values if self._is_function(value)
+        ]
+        for value, test in [*classes, *functions]:
+            if found is None or value not in found:
+                tests.addTest(test)
+                if found is not None:
+                    found.add(value)
         if load_tests:
             try:
                 tests = load_tests(self, tests, kwargs.get('pattern'))
@@ -154,7 +161,7 @@ class HealthCheckLoader(unittest.TestLoader):
             except (Exception, SystemExit) as error:
                 return self._not_collected(name, f'{name} cannot be loaded', error)
             if self._is_function(value) and not isinstance(parent, type):
-                return self.suiteClass([HealthCheckFunction(value)])
+                return self.suiteClass([HealthCheckFunction(value, parent.__name__, name.rpartition('.')[2])])
         return self.filter_suite(super().loadTestsFromName(name, module))
 
     def loadTestsFromNames(self, names: Sequence[str], module: Optional[ModuleType] = None) -> Any:
