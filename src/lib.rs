@@ -91,7 +91,7 @@ pub use functions::registry::{Registered, is_healthcheck, registered};
 ///     let rows: u32 = "1".parse()?;                // `?` on any std Error → error: the check could not decide
 ///     hospital::ensure!(rows == 1, "got {rows}");  // false → fail: it decided, and the answer is no
 ///     Ok(())                                       // a panic (assert!, assert_eq!) → fail, as in a test
-/// }                                                // hospital::skip!("why") → skip
+/// }                                                // hospital::skip!("why") → skip, hospital::warn!("why") → warn
 ///
 /// assert_eq!(database(), Ok(()));
 /// assert!(hospital::is_healthcheck(concat!(module_path!(), "::database")));
@@ -103,6 +103,8 @@ pub use functions::registry::{Registered, is_healthcheck, registered};
 /// | `tags = ["readiness"]` | words to select it by | none |
 /// | `title = "Orders are taken."` | what it verifies, in one line | the first line of its doc comment, or its name in words |
 /// | `expect = "failure"` | failing is good (`expected_failure`), passing is bad (`unexpected_success`) | `"success"` |
+/// | `on_fail = "warn"` | a bad finding is no more than a warning | `"fail"` |
+/// | `needs = ["shop.db"]` | run it only if these are not bad: ids of other checks, or paths that they are under | none |
 /// | `blocking = false` | it never waits, so it needs no thread | `true` |
 ///
 /// # An async function
@@ -158,6 +160,30 @@ impl App {
     /// The same for other arguments, of which the first is the name of the program.
     pub fn main_with<A: Into<OsString>>(self, arguments: impl IntoIterator<Item = A>) -> ExitCode {
         cli::run(self, arguments.into_iter().map(Into::into).collect())
+    }
+
+    /// The endpoint for a mount, as `hospital serve` with these arguments, of which the first is the name of the program,
+    /// would answer in this environment: HEALTHCHECKS, HOSPITAL_DETAILS, HOSPITAL_CACHE and whatever else is about answers
+    /// and the time that they take. Sockets, workers and the log are the other program's business.
+    ///
+    /// # Errors
+    ///
+    /// What would keep the daemon from starting.
+    ///
+    /// ```
+    /// use hospital::App;
+    ///
+    /// let arguments = ["shop", "--fail-status=503", "hospital.healthchecks.predictable"];
+    /// let health: hospital::mount::Service = App::new().service_with(arguments)?;
+    /// assert!(App::new().service_with(["shop", "--fail-status=200"]).is_err());
+    /// # Ok::<(), hospital::error::Error>(())
+    /// ```
+    #[cfg(feature = "tower")]
+    pub fn service_with<A: Into<OsString>>(
+        self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> std::result::Result<mount::Service, Error> {
+        cli::mount::service(self, arguments.into_iter().map(Into::into).collect())
     }
 
     /// Collects the checks that its names select, or its own, for a mount or another runner.
