@@ -126,9 +126,16 @@ struct Started {
 
 #[derive(Clone, Copy, Debug)]
 enum Life {
-    Running { pid: i32, since: Instant, wait: Duration },
+    Running {
+        pid: i32,
+        since: Instant,
+        wait: Duration,
+    },
     /// It died, and another is due.
-    Dead { again: Instant, wait: Duration },
+    Dead {
+        again: Instant,
+        wait: Duration,
+    },
 }
 
 #[derive(Serialize)]
@@ -140,12 +147,17 @@ struct Setup<'a> {
     names: &'a [String],
 }
 
+/// What the zygote is asked while names are collected.
 #[derive(Serialize)]
-struct Collect<'a> {
-    collect: &'a str,
+#[serde(rename_all = "snake_case")]
+enum Request<'a> {
+    /// Import what a name needs, and tell which tests there are.
+    Collect(&'a str),
+    /// Whether there is a module of this name, which is not imported.
+    Find(&'a str),
 }
 
-/// A part of the answer to [`Collect`].
+/// A part of the answer to a [`Request`].
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Part {
@@ -196,6 +208,13 @@ impl Python {
         zygote.collect(name)
     }
 
+    /// Whether there is a module of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let Some(zygote) = self.0.as_deref() else { return false };
+        let guard = zygote.lock();
+        guard.as_ref().is_some_and(|started| zygote.ask(started, &Request::Find(name), name).is_ok())
+    }
+
     /// What runs the tests. There is none until something was collected.
     pub(crate) fn runs(&self) -> Option<Runs> {
         let zygote = self.0.as_deref()?;
@@ -235,14 +254,18 @@ impl Python {
             return None;
         }
         let spawned = zygote.spawn(&started.served, &started.order);
-        Some(spawned.map(|(setup, pid)| {
-            started.setup = setup;
-            started.life = Life::Running { pid, since: now, wait };
-            pid
-        }).inspect_err(|_| {
-            let wait = (wait * 2).clamp(FIRST, LONGEST);
-            started.life = Life::Dead { again: now + wait, wait };
-        }))
+        Some(
+            spawned
+                .map(|(setup, pid)| {
+                    started.setup = setup;
+                    started.life = Life::Running { pid, since: now, wait };
+                    pid
+                })
+                .inspect_err(|_| {
+                    let wait = (wait * 2).clamp(FIRST, LONGEST);
+                    started.life = Life::Dead { again: now + wait, wait };
+                }),
+        )
     }
 }
 
@@ -272,8 +295,11 @@ impl Zygote {
                 "Python imports at the start and at a reload: reload hospital (HUP) to use this name".to_owned(),
             ));
         }
-        let found = self.ask(started, name);
-        if found.is_err() && let Life::Running { pid, .. } = started.life && process::has_ended(pid) {
+        let found = self.ask(started, &Request::Collect(name), name);
+        if found.is_err()
+            && let Life::Running { pid, .. } = started.life
+            && process::has_ended(pid)
+        {
             *guard = None;
         }
         let (tests, notes) = found?;
@@ -283,9 +309,9 @@ impl Zygote {
         Ok((tests, notes))
     }
 
-    fn ask(&self, started: &Started, name: &str) -> Result<(Vec<Test>, Vec<String>), Refusal> {
+    fn ask(&self, started: &Started, request: &Request<'_>, name: &str) -> Result<(Vec<Test>, Vec<String>), Refusal> {
         let deadline = Instant::now() + IMPORT_LIMIT;
-        let packet = serde_json::to_vec(&Collect { collect: name }).expect("text can be written");
+        let packet = serde_json::to_vec(request).expect("text can be written");
         let cannot = |error: io::Error| Refusal::Refused(format!("Python cannot be asked for it: {error}"));
         let (ours, theirs) = Packets::pair().map_err(cannot)?;
         started.requests.send(&packet, Some(theirs.as_fd()), deadline).map_err(cannot)?;
@@ -303,7 +329,9 @@ impl Zygote {
                         Part { .. } => {}
                     }
                 }
-                Received::End => return Err(Refusal::Refused(self.end_of(started, &format!("while it imported {name:?}")))),
+                Received::End => {
+                    return Err(Refusal::Refused(self.end_of(started, &format!("while it imported {name:?}"))));
+                }
                 Received::Nothing => {
                     started.kill();
                     let limit = duration::spoken(IMPORT_LIMIT);
@@ -352,7 +380,10 @@ impl Zygote {
         let said = match started.setup.receive(Instant::now() + IMPORT_LIMIT).map_err(cannot)? {
             Received::Packet(version) => String::from_utf8_lossy(&version).into_owned(),
             Received::End => {
-                return Err(Refusal::Refused(format!("{named}: {}", self.end_of(&started, "at its start: is it a Python?"))));
+                return Err(Refusal::Refused(format!(
+                    "{named}: {}",
+                    self.end_of(&started, "at its start: is it a Python?")
+                )));
             }
             Received::Nothing => {
                 started.kill();
@@ -364,7 +395,9 @@ impl Zygote {
             started.kill();
             let (major, minor) = OLDEST;
             let said: String = said.chars().filter(|c| !c.is_control()).take(20).collect();
-            return Err(Refusal::Refused(format!("{named}, but that is Python {said}: {major}.{minor} or newer is needed")));
+            return Err(Refusal::Refused(format!(
+                "{named}, but that is Python {said}: {major}.{minor} or newer is needed"
+            )));
         }
         Ok(started)
     }
@@ -426,7 +459,15 @@ mod tests {
 
     #[test]
     fn a_version_is_compared_as_numbers() {
-        for (version, is_new) in [("3.9.0", true), ("3.11.7", true), ("3.8.20", false), ("2.7.18", false), ("4.0.0", true), ("Ruby", false), ("", false)] {
+        for (version, is_new) in [
+            ("3.9.0", true),
+            ("3.11.7", true),
+            ("3.8.20", false),
+            ("2.7.18", false),
+            ("4.0.0", true),
+            ("Ruby", false),
+            ("", false),
+        ] {
             assert_eq!(is_new_enough(version), is_new, "{version}");
         }
     }

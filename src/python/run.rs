@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::checks::support::program;
 use crate::model::check::{Deadline, Finding, Status};
-use crate::model::duration;
 use crate::os::packets::{Packets, Received};
 use crate::os::tree::{self, MARKER, Mark};
 
@@ -32,9 +32,20 @@ struct Request<'a> {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Said {
-    Found { status: Word, #[serde(default)] message: String, #[serde(default)] trace: String },
-    Ended { ended: HowEnded, pid: i32 },
-    Began { pid: i32 },
+    Found {
+        status: Word,
+        #[serde(default)]
+        message: String,
+        #[serde(default)]
+        trace: String,
+    },
+    Ended {
+        ended: HowEnded,
+        pid: i32,
+    },
+    Began {
+        pid: i32,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -64,7 +75,7 @@ impl Runs {
     /// Runs a test, which may use this much memory more than what is imported.
     pub(crate) fn run(&self, test: &str, memory: Option<u64>, deadline: Deadline) -> Finding {
         let limit = deadline.remaining(Instant::now());
-        let until = deadline.instant() - time_to_kill(limit);
+        let until = deadline.instant() - program::time_to_kill(limit);
         self.follow(test, memory, limit, until)
             .unwrap_or_else(|error| Finding::error(format!("{} cannot be asked: {error}", self.interpreter.display())))
     }
@@ -72,8 +83,7 @@ impl Runs {
     fn follow(&self, test: &str, memory: Option<u64>, limit: Duration, until: Instant) -> std::io::Result<Finding> {
         let mark = Mark::new()?;
         let (ours, theirs) = Packets::pair()?;
-        let request =
-            Request { run: test, mark: mark.number(), variable: MARKER, marker: &mark.value(), memory };
+        let request = Request { run: test, mark: mark.number(), variable: MARKER, marker: &mark.value(), memory };
         let request = serde_json::to_vec(&request).expect("text can be written");
         match self.requests.send(&request, Some(theirs.as_fd()), until) {
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Ok(self.late(None, limit)),
@@ -85,7 +95,10 @@ impl Runs {
             let packet = match ours.receive(until)? {
                 Received::Packet(packet) => packet,
                 Received::End => {
-                    return Ok(Finding::error(format!("{} was killed while the check ran", self.interpreter.display())));
+                    return Ok(Finding::error(format!(
+                        "{} was killed while the check ran",
+                        self.interpreter.display()
+                    )));
                 }
                 Received::Nothing => {
                     // Nobody reaps it before our socket is closed.
@@ -114,7 +127,7 @@ impl Runs {
     }
 
     fn late(&self, running: Option<i32>, limit: Duration) -> Finding {
-        let limit = duration::spoken(limit);
+        let limit = program::spoken(limit);
         Finding::error(match running {
             Some(_) => format!("timed out after {limit} and was killed"),
             None => format!(
@@ -133,7 +146,7 @@ fn finding(status: Word, message: String, trace: &str) -> Finding {
     };
     let status = match status {
         Word::Pass => Status::Pass,
-        Word::Warn => Status::Pass,
+        Word::Warn => Status::Warn,
         Word::Fail => Status::Fail,
         Word::Error => Status::Error,
         Word::Skip => Status::Skip,
@@ -141,9 +154,4 @@ fn finding(status: Word, message: String, trace: &str) -> Finding {
         Word::UnexpectedSuccess => Status::UnexpectedSuccess,
     };
     Finding { status, context, ..Finding::PASS }
-}
-
-/// How long before the round gives up on it the run is killed: by then it is gone, and the reason is known.
-fn time_to_kill(limit: Duration) -> Duration {
-    (limit / 20).min(Duration::from_millis(50))
 }

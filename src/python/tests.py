@@ -328,7 +328,7 @@ class Result(unittest.TestResult):
         is_told = (lambda each: each != "pass") if status in self.WORST else (lambda each: each == status)
         reported = [each for each in self.reported if is_told(each[0])]
         message = "\n".join(message for _, message, _ in reported if message)
-        room = max(LONGEST - len(message), 0)
+        room = max(LONGEST - len(message), 0) if status in ("error", "fail") else 0
         trace = "\n".join(trace for _, _, trace in reported if trace)
         return {"status": status, "message": message[:LONGEST], "trace": trace[-room:] if room else ""}
 
@@ -346,7 +346,7 @@ def trace(err):
     if isinstance(error, Refused):
         return ""
     lines = traceback.TracebackException(kind, error, tb)
-    ours = (__file__, os.path.dirname(unittest.__file__))
+    ours = ("hospital/", os.path.dirname(unittest.__file__), os.path.dirname(asyncio.__file__))
     shown = [frame for frame in lines.stack if not frame.filename.startswith(ours)]
     lines.stack = traceback.StackSummary.from_list(shown)
     return "".join(lines.format())
