@@ -9,6 +9,7 @@ use crate::daemon::generation::{disclosure, endpoint_settings, verify_maintenanc
 use crate::error::Error;
 use crate::functions::app::App;
 use crate::mount::{Limits, Service};
+use crate::python::Python;
 use crate::round;
 
 /// The service that answers as the daemon would with this command line, whose verb is implied.
@@ -19,7 +20,10 @@ pub(crate) fn service(app: App, mut argv: Vec<OsString>) -> Result<Service, Erro
     let settings = &configuration.settings;
     settings.answers.maintenance_file.as_deref().map_or(Ok(()), verify_maintenance_file)?;
     let own = configuration.app.checks.clone();
-    let sources = Sources::read_with(own, configuration.names, configuration.origin, configuration.environment)?;
+    // What a program in Python mounts, it gives: no interpreter is started.
+    let python = Python::default();
+    let sources =
+        Sources::read_with(own, configuration.names, configuration.origin, configuration.environment, python)?;
     for note in sources.notes() {
         tracing::warn!("{note}");
     }
