@@ -151,7 +151,7 @@ mod tests {
         for (name, to) in [("gone.toml", "nowhere"), ("loop.toml", "loop.toml"), ("through.toml", "a.toml/x")] {
             std::os::unix::fs::symlink(to, folder.path().join(name)).expect("the folder is ours");
         }
-        let mut collector = Collector::new(&[], "HEALTHCHECKS", &[]);
+        let mut collector = Collector::new(&[], "HEALTHCHECKS", &[], crate::python::Python::default());
         let place = collector.look(folder.path()).expect("the folder is ours");
         collect(folder.path(), &place, &mut collector).expect("one is good");
         assert_eq!(collector.found.len(), 1);
