@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use super::serve;
-use crate::collect::Sources;
+use crate::collect::{Sources, Surroundings};
 use crate::config::Given;
 use crate::daemon::generation::{disclosure, endpoint_settings, verify_maintenance_file};
 use crate::error::Error;
@@ -11,6 +11,7 @@ use crate::functions::app::App;
 use crate::mount::{Limits, Service};
 use crate::python::Python;
 use crate::round;
+use crate::state::StateDir;
 
 /// The service that answers as the daemon would with this command line, whose verb is implied.
 pub(crate) fn service(app: App, mut argv: Vec<OsString>) -> Result<Service, Error> {
@@ -20,10 +21,11 @@ pub(crate) fn service(app: App, mut argv: Vec<OsString>) -> Result<Service, Erro
     let settings = &configuration.settings;
     settings.answers.maintenance_file.as_deref().map_or(Ok(()), verify_maintenance_file)?;
     let own = configuration.app.checks.clone();
+    let state = settings.process.state_dir.as_deref().map(StateDir::open).transpose()?;
     // What a program in Python mounts, it gives: no interpreter is started.
     let python = Python::default();
-    let sources =
-        Sources::read_with(own, configuration.names, configuration.origin, configuration.environment, python)?;
+    let surroundings = Surroundings { own, environment: configuration.environment, state, python };
+    let sources = Sources::read_in(surroundings, configuration.names, configuration.origin)?;
     for note in sources.notes() {
         tracing::warn!("{note}");
     }
