@@ -11,6 +11,7 @@ pub(crate) mod folder;
 pub(crate) mod foreground;
 pub(crate) mod identity;
 pub(crate) mod memory;
+pub(crate) mod packets;
 mod pidfd;
 pub(crate) mod process;
 pub(crate) mod procfs;
