@@ -93,7 +93,7 @@ def named(name):
         check = of_test(parent(rest[-1]))
         return [check] if check else []
     if callable(thing):
-        return [of_function(thing)] if is_healthcheck(thing) else []
+        return [of_function(thing, parent.__name__, rest[-1])] if is_healthcheck(thing) else []
     raise Refused(f"{name!r} is neither a module, nor a class, nor a function, but {type(thing).__name__}")
 
 
@@ -118,6 +118,9 @@ def import_module(name):
 def in_package(module):
     """The healthchecks of a module, and of all modules in it."""
     yield from in_module(module)
+    if hasattr(module, "load_tests"):
+        # It has decided, as with unittest.
+        return
     for info in pkgutil.iter_modules(getattr(module, "__path__", []), module.__name__ + "."):
         if not info.name.endswith(".__main__"):
             yield from in_submodule(info.name)
@@ -166,9 +169,9 @@ def in_module(module):
         check = of_test(test)
         if check:
             yield check
-    for value in list(vars(module).values()):
+    for name, value in list(vars(module).items()):
         if inspect.isfunction(value) and is_healthcheck(value):
-            yield of_function(value)
+            yield of_function(value, module.__name__, name)
         elif is_of_django(value) and value.__module__ == module.__name__ and needs_nothing(value):
             yield of_django(value)
 
@@ -196,9 +199,12 @@ def of_test(test):
     return Found(test, test.id(), test.shortDescription() or str(test), [method, test])
 
 
-def of_function(function):
-    """A function as a test, with the fixtures of its module."""
-    id = f"{function.__module__}.{function.__qualname__}"
+def of_function(function, module, name):
+    """A function that was found in a module by this name, as a test with the fixtures of its own module."""
+    home = sys.modules.get(function.__module__)
+    # A decorator may have taken the place of what it decorates, under its own name.
+    is_at_home = getattr(home, function.__qualname__, None) is function
+    id = f"{function.__module__}.{function.__qualname__}" if is_at_home else f"{module}.{name}"
 
     def run(self):
         outcome = function()
