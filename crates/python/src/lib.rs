@@ -11,7 +11,7 @@ mod _native {
     #[pymodule_export]
     use crate::check::Reply;
     #[pymodule_export]
-    use crate::command::{is_registered, main};
+    use crate::command::main;
     #[pymodule_export]
     use crate::endpoint::{Endpoint, Pending};
 }
