@@ -32,6 +32,7 @@ pub mod mount;
 // The only place for unsafe code; each block says why it is sound.
 #[allow(unsafe_code)]
 mod os;
+mod python;
 pub mod render;
 pub mod round;
 
@@ -135,6 +136,7 @@ use collect::Sources;
 use error::Error;
 use model::report::Report;
 use model::suite::Suite;
+use python::Python;
 
 /// The whole command line and daemon: `fn main() -> ExitCode { hospital::main() }`.
 ///
@@ -206,7 +208,7 @@ impl App {
     pub fn collect(&self) -> std::result::Result<Sources, Error> {
         let names = self.variables().into_iter().filter(|(name, _)| name == "HEALTHCHECKS");
         let names = names.flat_map(|(_, names)| names.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-        Sources::read_with(self.checks.clone(), names.collect(), "the program", Vec::new())
+        Sources::read_with(self.checks.clone(), names.collect(), "the program", Vec::new(), Python::default())
     }
 }
 

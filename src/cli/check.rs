@@ -16,7 +16,9 @@ use crate::error::Error;
 use crate::model::duration;
 use crate::model::report::Report;
 use crate::model::suite::Suite;
+use crate::os::identity::Identity;
 use crate::os::{descriptors, process, tree};
+use crate::python::Python;
 use crate::render::{self, Format};
 use crate::round::{MOST_AT_ONCE, Runner, affordable};
 
@@ -54,6 +56,9 @@ pub(super) struct Selection {
     /// Not those at or under this name; repeatable
     #[arg(long, value_name = "NAME")]
     exclude: Vec<String>,
+    /// Run checks in Python with this interpreter, as `serve` does
+    #[arg(long, value_name = "PROGRAM")]
+    python: Option<PathBuf>,
     /// Read variables from this file, as `serve` does; -FILE: if it is there
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     env_file: Option<PathBuf>,
@@ -66,9 +71,14 @@ impl Selection {
         let given = given.with(&variables);
         // The programs that checks start inherit them.
         process::change_environment(variables.iter().map(|(name, value)| (name.as_str(), value.as_str())), []);
+        let python = self.python.clone().map(|path| (path, "--python")).or_else(|| given.python());
+        let python = python.map(|(path, origin)| {
+            Python::found(&path, origin, Vec::new(), Identity::default(), "hospital")
+        });
+        let (own, python) = (given.app.checks.clone(), python.unwrap_or_default());
         match self.names.is_empty() {
-            true => Sources::read_with(given.app.checks.clone(), given.healthchecks(), "HEALTHCHECKS", Vec::new()),
-            false => Sources::read_with(given.app.checks.clone(), self.names.clone(), "the command line", Vec::new()),
+            true => Sources::read_with(own, given.healthchecks(), "HEALTHCHECKS", Vec::new(), python),
+            false => Sources::read_with(own, self.names.clone(), "the command line", Vec::new(), python),
         }
     }
 

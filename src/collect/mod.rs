@@ -1,10 +1,11 @@
 //! Names → suite: the grammar of HEALTHCHECKS and the command line.
 //!
 //! A name is, in the order in which this is tried: the dotted path of registered checks; `scheme:target` of a built-in
-//! kind; the path of a folder or file.
+//! kind; the path of a folder or file; a dotted name in Python, where one is set.
 
 mod file;
 mod folder;
+mod python;
 mod refresher;
 mod sources;
 mod spec;
@@ -14,7 +15,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::checks::Runs;
+use crate::checks::{Options, Runs};
 use crate::checks::support::ownership::{self, Distrust};
 use crate::checks::support::secrets::{self, Secrets};
 use crate::error::Error;
@@ -25,6 +26,7 @@ use crate::model::suite::Suite;
 use crate::model::text;
 use crate::os::stamp::Stamp;
 use crate::os::walk::Place;
+use crate::python::Python;
 #[cfg(test)]
 pub(crate) use spec::COMMON;
 use spec::Spec;
@@ -60,7 +62,7 @@ pub fn collect<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Suite, Error>
 /// Those of [`collect`].
 #[doc(hidden)]
 pub fn in_file(text: &str) -> Result<Suite, Error> {
-    let mut collector = Collector::new(&[], "the file", &[]);
+    let mut collector = Collector::new(&[], "the file", &[], Python::default());
     file::collect(Path::new("checks.toml"), text, &mut collector)?;
     collector.secrets.complete();
     unique(collector.found)
@@ -72,7 +74,7 @@ struct CollectedCheck {
     check: Check,
     /// The name, or the place in a file, that it came from.
     from: String,
-    /// Whether it is a registered check without changes.
+    /// Whether it is a registered check, or a test in Python, without changes.
     registered: bool,
 }
 
@@ -86,6 +88,7 @@ struct Collector<'a> {
     notes: Vec<String>,
     /// Those of all checks, and of the environment.
     secrets: Secrets,
+    python: Python,
 }
 
 /// What the names came to.
@@ -98,13 +101,19 @@ struct Collected {
 }
 
 impl<'a> Collector<'a> {
-    fn new(own: &'a [Check], origin: &'a str, environment: &[(String, String)]) -> Collector<'a> {
+    fn new(own: &'a [Check], origin: &'a str, environment: &[(String, String)], python: Python) -> Collector<'a> {
         let secrets = Secrets::of_environment(environment);
-        Collector { own, origin, found: Vec::new(), stamps: Vec::new(), notes: Vec::new(), secrets }
+        Collector { own, origin, found: Vec::new(), stamps: Vec::new(), notes: Vec::new(), secrets, python }
     }
 
-    fn read(own: &'a [Check], names: &[String], origin: &'a str, environment: &[(String, String)]) -> Collected {
-        let mut collector = Collector::new(own, origin, environment);
+    fn read(
+        own: &'a [Check],
+        names: &[String],
+        origin: &'a str,
+        environment: &[(String, String)],
+        python: Python,
+    ) -> Collected {
+        let mut collector = Collector::new(own, origin, environment, python);
         let result = collector.add_all(names);
         let Collector { found, stamps, notes, secrets, .. } = collector;
         secrets.complete();
@@ -141,10 +150,17 @@ impl<'a> Collector<'a> {
         }
         let unclear = |why| Error::Usage(format!("{}: {why}", self.origin));
         match Spec::parse(name).map_err(unclear)? {
+            Some(spec) if spec.is_of_python() => {
+                let Spec { label, target, options, .. } = spec;
+                self.add_python(name, &target, label.as_deref(), options)
+            }
             Some(spec) => self.add_spec(spec),
             None if is_path(name) => self.add_path(name),
             None if is_host_and_port(name) => {
                 Err(self.wrong(name, &format!("a port is checked by tcp: write tcp://{name}")))
+            }
+            None if id::is_dotted(name) && self.python.path().is_some() => {
+                self.add_python(name, name, None, Options::default())
             }
             None if id::is_dotted(name) => {
                 Err(self.wrong(name, &format!("no check is registered there (known: {})", registry::known(self.own))))
@@ -166,6 +182,23 @@ impl<'a> Collector<'a> {
         let (check, notes) = spec.build(&mut self.secrets).map_err(|error| self.wrong(&named, &error))?;
         self.notes.extend(notes.iter().map(|note| format!("{from}: {note}")));
         self.found.push(CollectedCheck { check, from, registered: false });
+        Ok(())
+    }
+
+    fn add_python(
+        &mut self,
+        name: &str,
+        target: &str,
+        label: Option<&str>,
+        options: Options,
+    ) -> Result<(), Error> {
+        let python = self.python.clone();
+        let found = python::collect(&python, target, label, options, &mut self.secrets);
+        let found = found.map_err(|refusal| refusal.error(|why| self.wrong(name, why)))?;
+        self.notes.extend(found.notes);
+        let registered = found.are_unchanged;
+        let checks = found.checks.into_iter();
+        self.found.extend(checks.map(|check| CollectedCheck { check, from: name.to_owned(), registered }));
         Ok(())
     }
 
@@ -240,7 +273,7 @@ fn is_host_and_port(name: &str) -> bool {
 /// The checks, if their ids are unique and the endpoint can be asked for each. A registered check that several paths
 /// collect is one check.
 fn unique(found: Vec<CollectedCheck>) -> Result<Suite, Error> {
-    let mut first: HashMap<String, (String, bool)> = HashMap::new();
+    let mut first: HashMap<String, (String, Option<&str>)> = HashMap::new();
     for CollectedCheck { check, from, registered } in &found {
         if id::RESERVED.contains(&check.id.as_str()) {
             return Err(Error::Usage(format!(
@@ -248,8 +281,10 @@ fn unique(found: Vec<CollectedCheck>) -> Result<Suite, Error> {
                 check.id
             )));
         }
-        match first.insert(check.id.clone(), (from.clone(), *registered)) {
-            Some((before, was_registered)) if !(was_registered && *registered) => {
+        // The same check again, by another name.
+        let kind = registered.then_some(check.kind);
+        match first.insert(check.id.clone(), (from.clone(), kind)) {
+            Some((before, former)) if kind.is_none() || former != kind => {
                 return Err(Error::Usage(format!(
                     "two checks have the id {:?}: {before} and {from}: \
                      give one another label, as in other=scheme:target, or another name in its file",

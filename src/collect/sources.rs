@@ -8,6 +8,7 @@ use super::{Collected, Collector, Suite};
 use crate::error::Error;
 use crate::model::check::{Check, Code, Finding};
 use crate::os::stamp::Stamp;
+use crate::python::Python;
 
 /// Names, what they collect, and the state of the files that were read.
 #[derive(Clone, Debug)]
@@ -18,6 +19,7 @@ pub struct Sources {
     origin: String,
     /// Variables that programs will get besides those of this process.
     environment: Vec<(String, String)>,
+    python: Python,
     suite: Suite,
     stamps: Vec<Stamp>,
     notes: Vec<String>,
@@ -31,24 +33,30 @@ impl Sources {
     /// Those of [`super::collect`].
     pub fn read<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Sources, Error> {
         let names = names.iter().map(|name| name.as_ref().to_owned()).collect();
-        Sources::read_with(Vec::new(), names, origin, Vec::new())
+        Sources::read_with(Vec::new(), names, origin, Vec::new(), Python::default())
     }
 
     /// The same where the program adds these checks to those that are registered, and programs get these variables
-    /// besides those of this process.
+    /// besides those of this process; tests in Python are run by this one.
     pub(crate) fn read_with(
         own: Vec<Check>,
         names: Vec<String>,
         origin: &str,
         environment: Vec<(String, String)>,
+        python: Python,
     ) -> Result<Sources, Error> {
-        let Collected { suite, stamps, notes } = Collector::read(&own, &names, origin, &environment);
-        Ok(Sources { own, names, origin: origin.to_owned(), environment, suite: suite?, stamps, notes })
+        let Collected { suite, stamps, notes } = Collector::read(&own, &names, origin, &environment, python.clone());
+        Ok(Sources { own, names, origin: origin.to_owned(), environment, python, suite: suite?, stamps, notes })
     }
 
     /// The collected suite.
     pub fn suite(&self) -> &Suite {
         &self.suite
+    }
+
+    /// The Python whose tests are among them.
+    pub(crate) fn python(&self) -> &Python {
+        &self.python
     }
 
     /// A line for each file of a folder that was left out, and for each thing that looks like a mistake.
@@ -105,7 +113,7 @@ impl Sources {
     /// an error and reports what is wrong.
     pub fn refresh(&mut self) {
         let Collected { suite, stamps, notes } =
-            Collector::read(&self.own, &self.names, &self.origin, &self.environment);
+            Collector::read(&self.own, &self.names, &self.origin, &self.environment, self.python.clone());
         self.stamps = stamps;
         let before = std::mem::replace(&mut self.notes, notes);
         for note in self.notes.iter().filter(|note| !before.contains(note)) {
@@ -129,6 +137,7 @@ impl From<Suite> for Sources {
             names: Vec::new(),
             origin: String::new(),
             environment: Vec::new(),
+            python: Python::default(),
             suite,
             stamps: Vec::new(),
             notes: Vec::new(),

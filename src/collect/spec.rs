@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
+use super::python::SCHEME;
 use crate::checks::support::secrets::{self, Secrets};
 use crate::checks::{BUILTINS, Kind, Opt, Options};
 use crate::model::check::{Check, Expect, Severity};
@@ -214,7 +215,7 @@ impl Common {
 
 /// All schemes, for a message.
 pub(super) fn schemes() -> String {
-    listed(BUILTINS.iter().map(|kind| kind.scheme.to_owned()))
+    listed(BUILTINS.iter().map(|kind| kind.scheme).chain([SCHEME]).map(str::to_owned))
 }
 
 /// Whether this can be the name of a check: it will be in URLs and in lists.
@@ -242,6 +243,7 @@ pub fn without_secrets(name: &str) -> String {
         Ok(None) if Path::new(name).exists() => name.to_owned(),
         Ok(None) => secrets::quotable(name).to_owned(),
         Err(_) => "***".to_owned(),
+        Ok(Some(spec)) if spec.is_of_python() => name.to_owned(),
         Ok(Some(spec)) if spec.clone().build(&mut Secrets::default()).is_err() => {
             let label = spec.label.as_ref().map(|label| format!("{label}=")).unwrap_or_default();
             let options = if spec.options.names().next().is_some() { "#***" } else { "" };

@@ -13,6 +13,7 @@ use crate::endpoint::{Disclosure, EndpointSettings};
 use crate::error::Error;
 use crate::os::filesystem::{enter, open_directory};
 use crate::os::identity::Identity;
+use crate::python::Python;
 use crate::round;
 
 /// A configuration that was checked for everything that can be wrong with it, before it is used.
@@ -63,13 +64,18 @@ impl GenerationConfig {
         let flags: Vec<_> = flags.iter().filter_map(|(flag, name)| Some(format!("{flag} {}", (*name)?))).collect();
         let flags = flags.join(" ");
         let own = configuration.app.checks.clone();
+        let python = configuration.python().map(|(path, origin)| {
+            let environment = configuration.environment.clone();
+            Python::found(&path, origin, environment, identity.clone(), &settings.process.name)
+        });
+        let python = python.unwrap_or_default();
         // With the rights of those who will run them and read them again: what only root can read would be good here
         // and an error there.
         let sources = identity
             .act(|| {
                 settings.answers.maintenance_file.as_deref().map_or(Ok(()), verify_maintenance_file)?;
                 let environment = configuration.environment.clone();
-                Sources::read_with(own, configuration.names.clone(), configuration.origin, environment)
+                Sources::read_with(own, configuration.names.clone(), configuration.origin, environment, python.clone())
             })
             .map_err(|error| Error::Boot(format!("{flags}: {error}")))?
             .map_err(|error| match error {

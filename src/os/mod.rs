@@ -9,6 +9,7 @@ pub(crate) mod descriptors;
 pub(crate) mod filesystem;
 pub(crate) mod identity;
 pub(crate) mod memory;
+pub(crate) mod packets;
 mod pidfd;
 pub(crate) mod process;
 pub(crate) mod procfs;

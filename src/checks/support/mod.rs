@@ -1,6 +1,6 @@
 //! What several kinds share.
 
-mod environment;
+pub(crate) mod environment;
 pub(super) mod exchange;
 pub(super) mod options;
 pub(crate) mod ownership;
