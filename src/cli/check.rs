@@ -72,9 +72,8 @@ impl Selection {
         // The programs that checks start inherit them.
         process::change_environment(variables.iter().map(|(name, value)| (name.as_str(), value.as_str())), []);
         let python = self.python.clone().map(|path| (path, "--python")).or_else(|| given.python());
-        let python = python.map(|(path, origin)| {
-            Python::found(&path, origin, Vec::new(), Identity::default(), "hospital")
-        });
+        let python =
+            python.map(|(path, origin)| Python::found(&path, origin, Vec::new(), Identity::default(), "hospital"));
         let (own, python) = (given.app.checks.clone(), python.unwrap_or_default());
         match self.names.is_empty() {
             true => Sources::read_with(own, given.healthchecks(), "HEALTHCHECKS", Vec::new(), python),

@@ -1,6 +1,7 @@
 //! A mount with the settings of `hospital serve`.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use super::serve;
 use crate::collect::Sources;
@@ -9,7 +10,8 @@ use crate::daemon::generation::{disclosure, endpoint_settings, verify_maintenanc
 use crate::endpoint::Disclosure;
 use crate::error::Error;
 use crate::functions::app::App;
-use crate::mount::{Limits, Service};
+use crate::mount::{Interpreter, Limits, Service};
+use crate::python::Python;
 use crate::round;
 
 /// A mount whose settings are known to be good: see [`App::plan_service`].
@@ -36,9 +38,22 @@ impl ServicePlan {
     /// Those of [`collect()`](crate::collect()), and [`Error::Boot`] when a thread cannot be started, or the program
     /// cannot run its checks.
     pub fn start(&self) -> Result<Service, Error> {
+        self.begin(Python::default())
+    }
+
+    /// The same where names that are not registered may be those of tests that this interpreter runs.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ServicePlan::start`].
+    pub fn start_in(&self, interpreter: Arc<dyn Interpreter>) -> Result<Service, Error> {
+        self.begin(Python::here(interpreter))
+    }
+
+    fn begin(&self, python: Python) -> Result<Service, Error> {
         let Configuration { settings, names, origin, environment, app, .. } = &self.configuration;
         self.configuration.warn_of_unheeded();
-        let sources = Sources::read_with(app.checks.clone(), names.clone(), origin, environment.clone())?;
+        let sources = Sources::read_with(app.checks.clone(), names.clone(), origin, environment.clone(), python)?;
         for note in sources.notes() {
             tracing::warn!("{note}");
         }

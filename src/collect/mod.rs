@@ -15,9 +15,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::checks::{Options, Runs};
 use crate::checks::support::ownership::{self, Distrust};
 use crate::checks::support::secrets::{self, Secrets};
+use crate::checks::{Options, Runs};
 use crate::error::Error;
 use crate::functions::registry;
 use crate::model::check::Check;
@@ -159,7 +159,7 @@ impl<'a> Collector<'a> {
             None if is_host_and_port(name) => {
                 Err(self.wrong(name, &format!("a port is checked by tcp: write tcp://{name}")))
             }
-            None if id::is_dotted(name) && self.python.path().is_some() => {
+            None if id::is_dotted(name) && self.python.is_set() => {
                 self.add_python(name, name, None, Options::default())
             }
             None if id::is_dotted(name) => {
@@ -185,13 +185,7 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    fn add_python(
-        &mut self,
-        name: &str,
-        target: &str,
-        label: Option<&str>,
-        options: Options,
-    ) -> Result<(), Error> {
+    fn add_python(&mut self, name: &str, target: &str, label: Option<&str>, options: Options) -> Result<(), Error> {
         let python = self.python.clone();
         let found = python::collect(&python, target, label, options, &mut self.secrets);
         let found = found.map_err(|refusal| refusal.error(|why| self.wrong(name, why)))?;

@@ -31,8 +31,12 @@ pub(crate) enum Received {
 impl Packets {
     /// Two ends that do not survive an exec.
     pub(crate) fn pair() -> io::Result<(Packets, Packets)> {
-        let (one, other) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+        let (one, other) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        )?;
         Ok((Packets(one), Packets(other)))
     }
 
@@ -46,13 +50,8 @@ impl Packets {
         let rights = [ControlMessage::ScmRights(&fds)];
         let control = if fds.is_empty() { &[][..] } else { &rights[..] };
         loop {
-            let sent = sendmsg::<UnixAddr>(
-                self.0.as_raw_fd(),
-                &[IoSlice::new(packet)],
-                control,
-                MsgFlags::MSG_NOSIGNAL,
-                None,
-            );
+            let sent =
+                sendmsg::<UnixAddr>(self.0.as_raw_fd(), &[IoSlice::new(packet)], control, MsgFlags::MSG_NOSIGNAL, None);
             match sent {
                 Ok(_) => return Ok(()),
                 Err(Errno::EINTR) => {}

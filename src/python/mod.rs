@@ -12,6 +12,7 @@
 //! Its code is in `zygote.py`, which forks, and `tests.py`, which knows unittest; `package.py` stands in for our package where
 //! that is not installed.
 
+mod here;
 mod run;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ use crate::os::identity::Identity;
 use crate::os::packets::{Packets, Received};
 use crate::os::signals::Signal;
 use crate::os::{descriptors, process};
+pub use here::{Interpreter as HostedInterpreter, Test};
 pub(crate) use run::Runs;
 
 /// How long an interpreter may take to start, and how long each name may take to be imported.
@@ -70,7 +72,15 @@ pub(crate) fn import_nothing() {
 
 /// The Python of a configuration, if one is set. It is started when a name needs it.
 #[derive(Clone, Default)]
-pub(crate) struct Python(Option<Arc<Zygote>>);
+pub(crate) struct Python(Option<Place>);
+
+/// Where tests run.
+#[derive(Clone)]
+enum Place {
+    Forks(Arc<Zygote>),
+    #[cfg_attr(not(feature = "tower"), expect(dead_code, reason = "mounts alone have it"))]
+    Here(Arc<dyn HostedInterpreter>),
+}
 
 /// How the interpreter is started.
 #[derive(Debug)]
@@ -83,15 +93,6 @@ struct Interpreter {
     identity: Identity,
     /// What the process is called.
     name: String,
-}
-
-/// One test, as Python tells of it.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Test {
-    pub(crate) id: String,
-    pub(crate) title: String,
-    pub(crate) timeout: Option<f64>,
-    pub(crate) tags: Vec<String>,
 }
 
 /// Why a name could not be collected.
@@ -126,9 +127,16 @@ struct Started {
 
 #[derive(Clone, Copy, Debug)]
 enum Life {
-    Running { pid: i32, since: Instant, wait: Duration },
+    Running {
+        pid: i32,
+        since: Instant,
+        wait: Duration,
+    },
     /// It died, and another is due.
-    Dead { again: Instant, wait: Duration },
+    Dead {
+        again: Instant,
+        wait: Duration,
+    },
 }
 
 #[derive(Serialize)]
@@ -170,22 +178,35 @@ impl Python {
     }
 
     fn at(interpreter: Interpreter) -> Python {
-        Python(Some(Arc::new(Zygote { interpreter, started: Mutex::new(None) })))
+        Python(Some(Place::Forks(Arc::new(Zygote { interpreter, started: Mutex::new(None) }))))
     }
 
-    /// The interpreter, for messages; `None` if no Python is set.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        self.0.as_deref().map(|zygote| zygote.interpreter.path.as_path())
+    /// That of our own process.
+    #[cfg(feature = "tower")]
+    pub(crate) fn here(interpreter: Arc<dyn HostedInterpreter>) -> Python {
+        Python(Some(Place::Here(interpreter)))
+    }
+
+    fn zygote(&self) -> Option<&Zygote> {
+        match self.0.as_ref()? {
+            Place::Forks(zygote) => Some(zygote),
+            Place::Here(_) => None,
+        }
+    }
+
+    /// Whether there is one, to look in for names that are not registered.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Whether names have needed it.
     pub(crate) fn is_started(&self) -> bool {
-        self.0.as_deref().is_some_and(|zygote| zygote.lock().is_some())
+        self.zygote().is_some_and(|zygote| zygote.lock().is_some())
     }
 
     /// The tests at a name, and notes on what importing it did.
     pub(crate) fn collect(&self, name: &str) -> Result<(Vec<Test>, Vec<String>), Refusal> {
-        let Some(zygote) = self.0.as_deref() else {
+        let Some(place) = &self.0 else {
             return Err(Refusal::Missing(
                 "no Python is set to look for it in: give --python, or set HOSPITAL_PYTHON or VIRTUAL_ENV".to_owned(),
             ));
@@ -193,19 +214,26 @@ impl Python {
         if IS_TRIAL.load(Ordering::Relaxed) {
             return Ok((Vec::new(), Vec::new()));
         }
-        zygote.collect(name)
+        match place {
+            Place::Forks(zygote) => zygote.collect(name),
+            Place::Here(interpreter) => Ok((interpreter.collect(name).map_err(Refusal::Refused)?, Vec::new())),
+        }
     }
 
     /// What runs the tests. There is none until something was collected.
     pub(crate) fn runs(&self) -> Option<Runs> {
-        let zygote = self.0.as_deref()?;
-        let requests = zygote.lock().as_ref()?.requests.clone();
-        Some(Runs::new(requests, zygote.interpreter.path.clone()))
+        match self.0.as_ref()? {
+            Place::Forks(zygote) => {
+                let requests = zygote.lock().as_ref()?.requests.clone();
+                Some(Runs::in_forks(requests, zygote.interpreter.path.clone()))
+            }
+            Place::Here(interpreter) => Some(Runs::Here(interpreter.clone())),
+        }
     }
 
     /// If this was our zygote, another is due. Returns when, and what to log.
     pub(crate) fn died(&self, pid: i32, now: Instant) -> Option<Duration> {
-        let mut guard = self.0.as_deref()?.lock();
+        let mut guard = self.zygote()?.lock();
         let started = guard.as_mut()?;
         let Life::Running { pid: ours, since, wait } = started.life else { return None };
         if ours != pid {
@@ -219,7 +247,7 @@ impl Python {
 
     /// When [`Python::revive`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        match self.0.as_deref()?.lock().as_ref()?.life {
+        match self.zygote()?.lock().as_ref()?.life {
             Life::Dead { again, .. } => Some(again),
             Life::Running { .. } => None,
         }
@@ -227,7 +255,7 @@ impl Python {
 
     /// Starts another in the place of one that has died, once it is due. It is not waited for.
     pub(crate) fn revive(&self, now: Instant) -> Option<Result<i32, String>> {
-        let zygote = self.0.as_deref()?;
+        let zygote = self.zygote()?;
         let mut guard = zygote.lock();
         let started = guard.as_mut()?;
         let Life::Dead { again, wait } = started.life else { return None };
@@ -235,20 +263,24 @@ impl Python {
             return None;
         }
         let spawned = zygote.spawn(&started.served, &started.order);
-        Some(spawned.map(|(setup, pid)| {
-            started.setup = setup;
-            started.life = Life::Running { pid, since: now, wait };
-            pid
-        }).inspect_err(|_| {
-            let wait = (wait * 2).clamp(FIRST, LONGEST);
-            started.life = Life::Dead { again: now + wait, wait };
-        }))
+        Some(
+            spawned
+                .map(|(setup, pid)| {
+                    started.setup = setup;
+                    started.life = Life::Running { pid, since: now, wait };
+                    pid
+                })
+                .inspect_err(|_| {
+                    let wait = (wait * 2).clamp(FIRST, LONGEST);
+                    started.life = Life::Dead { again: now + wait, wait };
+                }),
+        )
     }
 }
 
 impl fmt::Debug for Python {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Python").field(&self.path()).finish()
+        f.debug_tuple("Python").field(&self.zygote().map(|zygote| &zygote.interpreter.path)).finish()
     }
 }
 
@@ -273,7 +305,10 @@ impl Zygote {
             ));
         }
         let found = self.ask(started, name);
-        if found.is_err() && let Life::Running { pid, .. } = started.life && process::has_ended(pid) {
+        if found.is_err()
+            && let Life::Running { pid, .. } = started.life
+            && process::has_ended(pid)
+        {
             *guard = None;
         }
         let (tests, notes) = found?;
@@ -303,7 +338,9 @@ impl Zygote {
                         Part { .. } => {}
                     }
                 }
-                Received::End => return Err(Refusal::Refused(self.end_of(started, &format!("while it imported {name:?}")))),
+                Received::End => {
+                    return Err(Refusal::Refused(self.end_of(started, &format!("while it imported {name:?}"))));
+                }
                 Received::Nothing => {
                     started.kill();
                     let limit = duration::spoken(IMPORT_LIMIT);
@@ -352,7 +389,10 @@ impl Zygote {
         let said = match started.setup.receive(Instant::now() + IMPORT_LIMIT).map_err(cannot)? {
             Received::Packet(version) => String::from_utf8_lossy(&version).into_owned(),
             Received::End => {
-                return Err(Refusal::Refused(format!("{named}: {}", self.end_of(&started, "at its start: is it a Python?"))));
+                return Err(Refusal::Refused(format!(
+                    "{named}: {}",
+                    self.end_of(&started, "at its start: is it a Python?")
+                )));
             }
             Received::Nothing => {
                 started.kill();
@@ -364,7 +404,9 @@ impl Zygote {
             started.kill();
             let (major, minor) = OLDEST;
             let said: String = said.chars().filter(|c| !c.is_control()).take(20).collect();
-            return Err(Refusal::Refused(format!("{named}, but that is Python {said}: {major}.{minor} or newer is needed")));
+            return Err(Refusal::Refused(format!(
+                "{named}, but that is Python {said}: {major}.{minor} or newer is needed"
+            )));
         }
         Ok(started)
     }
@@ -426,7 +468,15 @@ mod tests {
 
     #[test]
     fn a_version_is_compared_as_numbers() {
-        for (version, is_new) in [("3.9.0", true), ("3.11.7", true), ("3.8.20", false), ("2.7.18", false), ("4.0.0", true), ("Ruby", false), ("", false)] {
+        for (version, is_new) in [
+            ("3.9.0", true),
+            ("3.11.7", true),
+            ("3.8.20", false),
+            ("2.7.18", false),
+            ("4.0.0", true),
+            ("Ruby", false),
+            ("", false),
+        ] {
             assert_eq!(is_new_enough(version), is_new, "{version}");
         }
     }

@@ -7,14 +7,22 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::check::{Deadline, Finding, Status};
+use super::HostedInterpreter;
+use crate::model::check::{Code, Deadline, Finding, Status};
 use crate::model::duration;
 use crate::os::packets::{Packets, Received};
 use crate::os::tree::{self, MARKER, Mark};
 
-/// Runs tests in forks of a zygote.
+/// Runs tests.
+#[derive(Clone)]
+pub(crate) enum Runs {
+    InForks(Forks),
+    Here(Arc<dyn HostedInterpreter>),
+}
+
+/// Runs them in forks of a zygote.
 #[derive(Clone, Debug)]
-pub(crate) struct Runs {
+pub(crate) struct Forks {
     requests: Arc<Packets>,
     interpreter: PathBuf,
 }
@@ -32,9 +40,20 @@ struct Request<'a> {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Said {
-    Found { status: Word, #[serde(default)] message: String, #[serde(default)] trace: String },
-    Ended { ended: HowEnded, pid: i32 },
-    Began { pid: i32 },
+    Found {
+        status: Word,
+        #[serde(default)]
+        message: String,
+        #[serde(default)]
+        trace: String,
+    },
+    Ended {
+        ended: HowEnded,
+        pid: i32,
+    },
+    Began {
+        pid: i32,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -57,12 +76,29 @@ enum HowEnded {
 }
 
 impl Runs {
-    pub(super) fn new(requests: Arc<Packets>, interpreter: PathBuf) -> Runs {
-        Runs { requests, interpreter }
+    pub(super) fn in_forks(requests: Arc<Packets>, interpreter: PathBuf) -> Runs {
+        Runs::InForks(Forks { requests, interpreter })
     }
 
-    /// Runs a test, which may use this much memory more than what is imported.
+    /// What a run of a test calls.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Runs::InForks(_) => Code::Program,
+            Runs::Here(_) => Code::Function,
+        }
+    }
+
+    /// Runs a test, which may use this much memory more than what is imported, unless that is in our own process.
     pub(crate) fn run(&self, test: &str, memory: Option<u64>, deadline: Deadline) -> Finding {
+        match self {
+            Runs::InForks(forks) => forks.run(test, memory, deadline),
+            Runs::Here(interpreter) => interpreter.run(test),
+        }
+    }
+}
+
+impl Forks {
+    fn run(&self, test: &str, memory: Option<u64>, deadline: Deadline) -> Finding {
         let limit = deadline.remaining(Instant::now());
         let until = deadline.instant() - time_to_kill(limit);
         self.follow(test, memory, limit, until)
@@ -72,8 +108,7 @@ impl Runs {
     fn follow(&self, test: &str, memory: Option<u64>, limit: Duration, until: Instant) -> std::io::Result<Finding> {
         let mark = Mark::new()?;
         let (ours, theirs) = Packets::pair()?;
-        let request =
-            Request { run: test, mark: mark.number(), variable: MARKER, marker: &mark.value(), memory };
+        let request = Request { run: test, mark: mark.number(), variable: MARKER, marker: &mark.value(), memory };
         let request = serde_json::to_vec(&request).expect("text can be written");
         match self.requests.send(&request, Some(theirs.as_fd()), until) {
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Ok(self.late(None, limit)),
@@ -85,7 +120,10 @@ impl Runs {
             let packet = match ours.receive(until)? {
                 Received::Packet(packet) => packet,
                 Received::End => {
-                    return Ok(Finding::error(format!("{} was killed while the check ran", self.interpreter.display())));
+                    return Ok(Finding::error(format!(
+                        "{} was killed while the check ran",
+                        self.interpreter.display()
+                    )));
                 }
                 Received::Nothing => {
                     // Nobody reaps it before our socket is closed.
@@ -133,7 +171,7 @@ fn finding(status: Word, message: String, trace: &str) -> Finding {
     };
     let status = match status {
         Word::Pass => Status::Pass,
-        Word::Warn => Status::Pass,
+        Word::Warn => Status::Warn,
         Word::Fail => Status::Fail,
         Word::Error => Status::Error,
         Word::Skip => Status::Skip,

@@ -18,6 +18,9 @@ import unittest
 # As much of a context as a report keeps, with the message first and the end of the traceback.
 LONGEST = 7000
 
+# Whose lines in a traceback say nothing.
+OURS = (__file__, os.path.dirname(unittest.__file__), os.path.dirname(importlib.__file__), "<frozen importlib")
+
 
 class Refused(Exception):
     """A name that cannot be used, with the line that says why."""
@@ -33,6 +36,9 @@ def is_healthcheck(thing):
 
 class Found:
     """A healthcheck, and what is told of it."""
+
+    # Why it could not be imported, if that is what it stands for.
+    error = None
 
     def __init__(self, test, id, title, marked):
         self.test, self.id, self.title = test, id, title
@@ -210,7 +216,9 @@ def broken(id, error):
 
     if not isinstance(error, Refused):
         error = Refused(f"{id} cannot be imported: {told(error)}")
-    return Found(test_of(id, __name__, run), id, f"{id} can be imported", [])
+    found = Found(test_of(id, __name__, run), id, f"{id} can be imported", [])
+    found.error = error
+    return found
 
 
 def test_of(id, module, run):
@@ -299,7 +307,9 @@ class Result(unittest.TestResult):
         self.report("fail", told(err[1]), trace(err))
 
     def addSkip(self, test, reason):
-        self.report("skip", str(reason))
+        # To other runners of tests, a warning is a skip.
+        is_warning = getattr(reason, "is_healthcheck_warning", None) is True
+        self.report("warn" if is_warning else "skip", str(reason))
 
     def addExpectedFailure(self, test, err):
         self.report("expected_failure", told(err[1]))
@@ -346,8 +356,7 @@ def trace(err):
     if isinstance(error, Refused):
         return ""
     lines = traceback.TracebackException(kind, error, tb)
-    ours = (__file__, os.path.dirname(unittest.__file__))
-    shown = [frame for frame in lines.stack if not frame.filename.startswith(ours)]
+    shown = [frame for frame in lines.stack if not frame.filename.startswith(OURS)]
     lines.stack = traceback.StackSummary.from_list(shown)
     return "".join(lines.format())
 

@@ -14,7 +14,9 @@ impl Master {
         let died = |config: &GenerationConfig| config.sources.python().died(pid, Instant::now());
         let Some(wait) = self.configs.values().find_map(died) else { return false };
         let wait = duration::spoken(wait);
-        tracing::error!("Python (pid {pid}) ended: {status}: its checks are errors until another has imported them, from {wait} on");
+        tracing::error!(
+            "Python (pid {pid}) ended: {status}: its checks are errors until another has imported them, from {wait} on"
+        );
         true
     }
 

@@ -2,6 +2,8 @@
 
 import collections
 import contextlib
+import functools
+import importlib
 import os
 import sys
 import threading
@@ -20,6 +22,7 @@ IMPORT_LIMIT = 10
 PATIENCE = 4
 # What cannot be imported is tried again after so many times the time that the last attempt took.
 RETRY = 10
+_tests.OURS += (__file__,)
 CLASS_FIXTURES = ('setUpClass', 'tearDownClass')
 
 
@@ -93,14 +96,22 @@ class Tests:
 
     def collect(self, name):
         """Return the checks at a name, each as ``(id, title, timeout, tags)``."""
-        attempt = Import(lambda: find(name))
-        if attempt.is_over(IMPORT_LIMIT) and not attempt.error:
-            checks = attempt.found
-        else:
+        attempt = Import(functools.partial(find, name))
+        if not attempt.is_over(IMPORT_LIMIT):
+            checks = [_tests.broken(name, _tests.Refused('importing it takes long'))]
+        elif attempt.error:
             checks = [_tests.broken(name, attempt.error)]
+        else:
+            checks = attempt.found
         for check in checks:
-            if isinstance(check, _tests.Broken):
-                check.test = Later(check.id, attempt if check.id == name else Import.failed(check), self)
+            if check.error:
+                # A name, or a module of a package whose others can be imported.
+                is_name = checks is not attempt.found
+                check.test = Later(
+                    check.id,
+                    attempt if is_name else Import(functools.partial(importlib.import_module, check.id)),
+                    self,
+                )
             self._checks[check.id] = check
         return [(check.id, check.title, check.timeout, check.tags) for check in checks]
 

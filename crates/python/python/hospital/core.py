@@ -48,6 +48,8 @@ class HealthCheck(unittest.TestCase):
 class WarningReason(str):
     """Why a check warns. It distinguishes a warning from a skipped test where a result is told the reason alone."""
 
+    is_healthcheck_warning = True
+
 
 class Warn(unittest.SkipTest):
     """Raised by `warn`.
