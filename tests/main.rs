@@ -30,6 +30,7 @@ mod checks {
     mod kinds_net;
     mod mounts;
     mod plugins;
+    mod python;
     mod terminals;
     mod trust;
     #[cfg(all(feature = "dns", feature = "tls"))]
@@ -59,6 +60,7 @@ mod daemon {
     mod pid1;
     mod pressure;
     mod process;
+    mod python;
     mod reload;
     mod signals;
     mod sockets;

@@ -147,6 +147,7 @@ impl File<'_> {
             };
             return Err(self.wrong_at(used, &why));
         }
+        collector.compiled_in.push(path.to_owned());
         let mut options = Options::new(self.options(table, &[], None)?);
         if checks.len() > 1 && (name.is_some() || options.names().any(|name| name == "title")) {
             let why = format!("{path:?} has {} checks, which cannot share a name or a title", checks.len());

@@ -99,6 +99,7 @@ mod tests {
     use super::super::collect as collect_names;
     use super::*;
     use crate::model::suite::Suite;
+    use crate::python::Python;
     use std::fs;
     use tempfile::TempDir;
 
@@ -151,7 +152,7 @@ mod tests {
         for (name, to) in [("gone.toml", "nowhere"), ("loop.toml", "loop.toml"), ("through.toml", "a.toml/x")] {
             std::os::unix::fs::symlink(to, folder.path().join(name)).expect("the folder is ours");
         }
-        let mut collector = Collector::new(&[], "HEALTHCHECKS", &[]);
+        let mut collector = Collector::new(&[], "HEALTHCHECKS", &[], Python::default());
         let place = collector.look(folder.path()).expect("the folder is ours");
         collect(folder.path(), &place, &mut collector).expect("one is good");
         assert_eq!(collector.found.len(), 1);

@@ -89,6 +89,8 @@ struct Collector<'a> {
     /// Those of all checks, and of the environment.
     secrets: Secrets,
     python: Python,
+    /// The dotted names that have collected registered checks.
+    compiled_in: Vec<String>,
 }
 
 /// What the names came to.
@@ -103,7 +105,16 @@ struct Collected {
 impl<'a> Collector<'a> {
     fn new(own: &'a [Check], origin: &'a str, environment: &[(String, String)], python: Python) -> Collector<'a> {
         let secrets = Secrets::of_environment(environment);
-        Collector { own, origin, found: Vec::new(), stamps: Vec::new(), notes: Vec::new(), secrets, python }
+        Collector {
+            own,
+            origin,
+            found: Vec::new(),
+            stamps: Vec::new(),
+            notes: Vec::new(),
+            secrets,
+            python,
+            compiled_in: Vec::new(),
+        }
     }
 
     fn read(
@@ -115,6 +126,7 @@ impl<'a> Collector<'a> {
     ) -> Collected {
         let mut collector = Collector::new(own, origin, environment, python);
         let result = collector.add_all(names);
+        collector.note_namesakes();
         let Collector { found, stamps, notes, secrets, .. } = collector;
         secrets.complete();
         let notes = notes.iter().map(|note| text::line(note).into_owned()).collect();
@@ -146,6 +158,7 @@ impl<'a> Collector<'a> {
         if !registered.is_empty() {
             let found = |check| CollectedCheck { check, from: name.to_owned(), registered: true };
             self.found.extend(registered.into_iter().map(found));
+            self.compiled_in.push(name.to_owned());
             return Ok(());
         }
         let unclear = |why| Error::Usage(format!("{}: {why}", self.origin));
@@ -172,6 +185,18 @@ impl<'a> Collector<'a> {
                 );
                 Err(self.wrong(secrets::quotable(name), &why))
             }
+        }
+    }
+
+    /// A name that means one thing here, and another in Python. No Python is started to find out.
+    fn note_namesakes(&mut self) {
+        // What we ship ourselves is the same in both.
+        let names = self.compiled_in.iter().map(|name| id::dotted(name)).filter(|name| !id::is_at(name, "hospital"));
+        for name in names.filter(|name| self.python.is_started() && self.python.has(name)) {
+            self.notes.push(format!(
+                "{name} is compiled in, and there is such a module in Python: the compiled-in checks are used, \
+                 and python:{name} names the others"
+            ));
         }
     }
 

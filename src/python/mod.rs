@@ -148,12 +148,17 @@ struct Setup<'a> {
     names: &'a [String],
 }
 
+/// What the zygote is asked while names are collected.
 #[derive(Serialize)]
-struct Collect<'a> {
-    collect: &'a str,
+#[serde(rename_all = "snake_case")]
+enum Request<'a> {
+    /// Import what a name needs, and tell which tests there are.
+    Collect(&'a str),
+    /// Whether there is a module of this name, which is not imported.
+    Find(&'a str),
 }
 
-/// A part of the answer to [`Collect`].
+/// A part of the answer to a [`Request`].
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Part {
@@ -218,6 +223,13 @@ impl Python {
             Place::Forks(zygote) => zygote.collect(name),
             Place::Here(interpreter) => Ok((interpreter.collect(name).map_err(Refusal::Refused)?, Vec::new())),
         }
+    }
+
+    /// Whether there is a module of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let Some(zygote) = self.zygote() else { return false };
+        let guard = zygote.lock();
+        guard.as_ref().is_some_and(|started| zygote.ask(started, &Request::Find(name), name).is_ok())
     }
 
     /// What runs the tests. There is none until something was collected.
@@ -304,7 +316,7 @@ impl Zygote {
                 "Python imports at the start and at a reload: reload hospital (HUP) to use this name".to_owned(),
             ));
         }
-        let found = self.ask(started, name);
+        let found = self.ask(started, &Request::Collect(name), name);
         if found.is_err()
             && let Life::Running { pid, .. } = started.life
             && process::has_ended(pid)
@@ -318,9 +330,9 @@ impl Zygote {
         Ok((tests, notes))
     }
 
-    fn ask(&self, started: &Started, name: &str) -> Result<(Vec<Test>, Vec<String>), Refusal> {
+    fn ask(&self, started: &Started, request: &Request<'_>, name: &str) -> Result<(Vec<Test>, Vec<String>), Refusal> {
         let deadline = Instant::now() + IMPORT_LIMIT;
-        let packet = serde_json::to_vec(&Collect { collect: name }).expect("text can be written");
+        let packet = serde_json::to_vec(request).expect("text can be written");
         let cannot = |error: io::Error| Refusal::Refused(format!("Python cannot be asked for it: {error}"));
         let (ours, theirs) = Packets::pair().map_err(cannot)?;
         started.requests.send(&packet, Some(theirs.as_fd()), deadline).map_err(cannot)?;

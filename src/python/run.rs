@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::HostedInterpreter;
+use crate::checks::support::program;
 use crate::model::check::{Code, Deadline, Finding, Status};
-use crate::model::duration;
 use crate::os::packets::{Packets, Received};
 use crate::os::tree::{self, MARKER, Mark};
 
@@ -100,7 +100,7 @@ impl Runs {
 impl Forks {
     fn run(&self, test: &str, memory: Option<u64>, deadline: Deadline) -> Finding {
         let limit = deadline.remaining(Instant::now());
-        let until = deadline.instant() - time_to_kill(limit);
+        let until = deadline.instant() - program::time_to_kill(limit);
         self.follow(test, memory, limit, until)
             .unwrap_or_else(|error| Finding::error(format!("{} cannot be asked: {error}", self.interpreter.display())))
     }
@@ -152,7 +152,7 @@ impl Forks {
     }
 
     fn late(&self, running: Option<i32>, limit: Duration) -> Finding {
-        let limit = duration::spoken(limit);
+        let limit = program::spoken(limit);
         Finding::error(match running {
             Some(_) => format!("timed out after {limit} and was killed"),
             None => format!(
@@ -179,9 +179,4 @@ fn finding(status: Word, message: String, trace: &str) -> Finding {
         Word::UnexpectedSuccess => Status::UnexpectedSuccess,
     };
     Finding { status, context, ..Finding::PASS }
-}
-
-/// How long before the round gives up on it the run is killed: by then it is gone, and the reason is known.
-fn time_to_kill(limit: Duration) -> Duration {
-    (limit / 20).min(Duration::from_millis(50))
 }

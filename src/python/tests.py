@@ -19,7 +19,7 @@ import unittest
 LONGEST = 7000
 
 # Whose lines in a traceback say nothing.
-OURS = (__file__, os.path.dirname(unittest.__file__), os.path.dirname(importlib.__file__), "<frozen importlib")
+OURS = ("hospital/", __file__, "<frozen importlib", *(os.path.dirname(module.__file__) for module in (unittest, asyncio, importlib)))
 
 
 class Refused(Exception):
@@ -338,7 +338,7 @@ class Result(unittest.TestResult):
         is_told = (lambda each: each != "pass") if status in self.WORST else (lambda each: each == status)
         reported = [each for each in self.reported if is_told(each[0])]
         message = "\n".join(message for _, message, _ in reported if message)
-        room = max(LONGEST - len(message), 0)
+        room = max(LONGEST - len(message), 0) if status in ("error", "fail") else 0
         trace = "\n".join(trace for _, _, trace in reported if trace)
         return {"status": status, "message": message[:LONGEST], "trace": trace[-room:] if room else ""}
 

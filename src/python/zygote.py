@@ -2,9 +2,10 @@
 
 It serves packets on one socket until the last process that can send any is gone. Each comes with a socket for its answer:
 
-    {"collect": name}                        -> {"tests": [...]} ..., {"done": true, "notes": [...]}, or {"refused": why}
-    {"run": id, "mark": n, "marker": ..., }  -> {"pid": n}, {"status": ..., "message": ..., "trace": ...} from the fork,
-                                                {"ended": how} when that has died
+    {"collect": name}       -> {"tests": [...]} ..., {"done": true, "notes": [...]}, or {"refused": why}
+    {"find": name}          -> {"done": true} if there is such a module, or {"refused": why}
+    {"run": id, "mark": n}  -> {"pid": n}, {"status": ..., "message": ..., "trace": ...} from the fork,
+                               {"ended": how} when that has died
 
 A run belongs to who asked: once that has closed its socket, whatever is left of the run is killed, and then reaped.
 """
@@ -12,6 +13,7 @@ A run belongs to who asked: once that has closed its socket, whatever is left of
 import errno
 import fcntl
 import gc
+import importlib.util
 import json
 import os
 import resource
@@ -82,10 +84,14 @@ class Zygote:
         data, fds, _, _ = socket.recv_fds(self.requests, 1 << 16, 1, socket.MSG_CMSG_CLOEXEC)
         if not data:
             return False
-        reply = socket.socket(fileno=fds[0])
+        reply = socket.socket(fileno=out_of_reach(fds[0]))
         request = json.loads(data)
         if "collect" in request:
             self.collect(request["collect"], reply)
+            reply.close()
+        elif "find" in request:
+            found = find_spec(request["find"])
+            answer(reply, {"done": True} if found else {"refused": "there is no such module", "missing": True})
             reply.close()
         else:
             self.run(request, reply)
@@ -378,16 +384,17 @@ def out_of_reach(fd):
     """The same descriptor under a number that nobody closes by chance."""
     for number in (1000, 400, 100, 10):
         try:
-            return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, number)
+            moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, number)
         except OSError:
             # The limit on descriptors is lower.
-            pass
+            continue
+        os.close(fd)
+        return moved
     return fd
 
 
 def main(setup):
     requests = socket.socket(fileno=out_of_reach(3))
-    os.close(3)
     # Standard output may be a report.
     os.dup2(2, 1)
     try:
@@ -413,15 +420,17 @@ def main(setup):
     os._exit(0)
 
 
+def find_spec(name):
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        # One of the packages that it would be in is not there.
+        return None
+
+
 def load_package(setup):
     """What checks import of our package, where that is not installed."""
-    try:
-        import importlib.util
-
-        found = importlib.util.find_spec("hospital") is not None
-    except (ImportError, ValueError):
-        found = False
-    if not found:
+    if find_spec("hospital") is None:
         load(setup["package"], "hospital/package.py", "hospital")
 
 

@@ -5,7 +5,7 @@ pub(super) mod exchange;
 pub(super) mod options;
 pub(crate) mod ownership;
 pub(super) mod pattern;
-pub(super) mod program;
+pub(crate) mod program;
 pub(crate) mod secrets;
 pub(super) mod target;
 #[cfg(all(test, feature = "http"))]
