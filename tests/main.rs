@@ -64,6 +64,7 @@ mod daemon {
     mod reload;
     mod signals;
     mod sockets;
+    mod starting;
     mod upgrade;
 }
 
