@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 
 from hospital import _native
 
@@ -12,9 +13,14 @@ def main(argv=None):
     if sys.executable:
         # Checks in Python run in this interpreter, unless another is asked for.
         os.environ.setdefault('HOSPITAL_PYTHON', sys.executable)
+    is_main = threading.current_thread() is threading.main_thread()
     # Python's own handler only notes the signal, and nobody would look at the note.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return _native.main(list(sys.argv if argv is None else argv), again())
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL) if is_main else None
+    try:
+        return _native.main(list(sys.argv if argv is None else argv), again())
+    finally:
+        if handler:
+            signal.signal(signal.SIGINT, handler)
 
 
 def again():
