@@ -1,4 +1,5 @@
 """The endpoint in a process of ours: what it collects, how it runs it, and what it is told by settings."""
+import asyncio
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import time
 import pytest
 from conftest import BIN
 
-from hospital import _mount
+from hospital import _mount, asgi
 
 #: How long anything may take that must happen.
 PATIENCE = 60
@@ -311,3 +312,80 @@ def test_the_command_line_is_that_of_the_binary(shell, module, tmp_path, words):
     assert told.returncode == 0 and told.stdout.startswith('pass: It is good.\n'), told
     told = shell(*words, 'check', 'shopping.nothing')
     assert told.returncode == 2 and told.stderr.count('\n') == 1, told
+
+
+def test_a_program_that_ends_is_not_ready(ask, mounted):
+    app = mounted('hospital.healthchecks')
+    assert ask(app, PATH_INFO='/readyz').status == 200
+    app.mount.drain()
+    assert ask(app, PATH_INFO='/readyz').body == b'readyz check failed: draining\n'
+    assert ask(app).status == 200
+
+
+async def asked(app, path='/', root='', method='GET', **headers):
+    """What an ASGI application answers: its status and body."""
+    sent = []
+
+    async def receive():
+        return {'type': 'http.request', 'body': b'', 'more_body': False}
+
+    async def send(message):
+        sent.append(message)
+
+    fields = [(name.replace('_', '-').encode(), value.encode()) for name, value in headers.items()]
+    path, _, query = path.partition('?')
+    scope = {'type': 'http', 'method': method, 'path': path, 'query_string': query.encode(), 'root_path': root, 'headers': fields}
+    await app(scope, receive, send)
+    start, body = sent
+    assert dict(start['headers'])[b'content-length'].isdigit()
+    return start['status'], body['body'].decode()
+
+
+def test_asgi_answers_many_at_once_and_never_blocks_the_loop(module):
+    name = module(
+        '''
+        import threading
+        OPEN = threading.Event()
+        @healthcheck
+        def waits(): OPEN.wait()
+        '''
+    )
+
+    async def main():
+        app = asgi.Application([name, 'hospital.healthchecks'])
+        assert (await asked(app, '/livez'))[1] == 'livez check passed\n'
+        waiting = [asyncio.ensure_future(asked(app, f'/{name}')) for _ in range(50)]
+        # All of them wait for a check that this very loop lets go on.
+        assert (await asked(app, '/livez'))[0] == 200
+        sys.modules[name].OPEN.set()
+        assert {status for status, _ in await asyncio.gather(*waiting)} == {200}
+
+    asyncio.run(main())
+
+
+def test_asgi_reads_heads_as_the_daemon_does(mounted):
+    async def main():
+        app = asgi.Application(['hospital.healthchecks'])
+        assert (await asked(app, '/health/livez', root='/health'))[0] == 200
+        assert (await asked(app, '/health', root='/health', method='HEAD')) == (200, '')
+        assert (await asked(app, '/', accept='text/plain'))[1].startswith('pass: ')
+        assert (await asked(app, '/', accept='image/png'))[0] == 406
+        assert (await asked(app, '/', method='POST'))[0] == 405
+
+    asyncio.run(main())
+
+
+def test_asgi_takes_part_in_the_life_of_a_server():
+    async def main():
+        sent, told = [], iter(['lifespan.startup', 'lifespan.shutdown'])
+
+        async def receive():
+            return {'type': next(told)}
+
+        async def send(message):
+            sent.append(message['type'])
+
+        await asgi.application({'type': 'lifespan'}, receive, send)
+        assert sent == ['lifespan.startup.complete', 'lifespan.shutdown.complete']
+
+    asyncio.run(main())

@@ -84,6 +84,10 @@ class Mount:
                 self._made = tests, _native.Endpoint(self._plan, tests)
             return self._made[1]
 
+    def drain(self):
+        """Make `/readyz` fail from now on: the program is about to end."""
+        self.endpoint().drain()
+
 
 class Tests:
     """The tests in Python of one endpoint: the native part asks it for those at a name, and to run one."""
