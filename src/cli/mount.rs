@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use super::serve;
-use crate::collect::Sources;
+use crate::collect::{Sources, Surroundings};
 use crate::config::{Configuration, Given};
 use crate::daemon::generation::{disclosure, endpoint_settings, verify_maintenance_file};
 use crate::endpoint::Disclosure;
@@ -13,6 +13,7 @@ use crate::functions::app::App;
 use crate::mount::{Interpreter, Limits, Service};
 use crate::python::Python;
 use crate::round;
+use crate::state::StateDir;
 
 /// A mount whose settings are known to be good: see [`App::plan_service`].
 #[derive(Clone, Debug)]
@@ -53,7 +54,9 @@ impl ServicePlan {
     fn begin(&self, python: Python) -> Result<Service, Error> {
         let Configuration { settings, names, origin, environment, app, .. } = &self.configuration;
         self.configuration.warn_of_unheeded();
-        let sources = Sources::read_with(app.checks.clone(), names.clone(), origin, environment.clone(), python)?;
+        let state = settings.process.state_dir.as_deref().map(StateDir::open).transpose()?;
+        let surroundings = Surroundings { own: app.checks.clone(), environment: environment.clone(), state, python };
+        let sources = Sources::read_in(surroundings, names.clone(), origin)?;
         for note in sources.notes() {
             tracing::warn!("{note}");
         }

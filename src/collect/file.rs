@@ -27,7 +27,7 @@ pub(super) fn collect(path: &Path, text: &str, collector: &mut Collector<'_>) ->
         let why = "it is empty: remove it, or leave a comment in it, if it is to hold no check";
         return Err(Error::Usage(format!("{}: {why}", path.display())));
     }
-    File { own: collector.own, path, text }.checks(collector)
+    File { own: &collector.surroundings.own, path, text }.checks(collector)
 }
 
 struct File<'a> {
@@ -93,8 +93,9 @@ impl File<'_> {
         }
         let mut options = spec.options;
         options.extend(self.options(table, &[MEMORY], None)?);
-        let found = python::collect(&collector.python.clone(), &spec.target, name, options, &mut collector.secrets)
-            .map_err(|refusal| refusal.error(|why| self.wrong_at(used, why)))?;
+        let found =
+            python::collect(&collector.surroundings.python, &spec.target, name, options, &mut collector.secrets)
+                .map_err(|refusal| refusal.error(|why| self.wrong_at(used, why)))?;
         let from = self.place(used.span().start);
         collector.notes.extend(found.notes.iter().map(|note| format!("{from}: {note}")));
         let registered = found.are_unchanged;
@@ -118,7 +119,7 @@ impl File<'_> {
         let own: Vec<_> = kind.options.iter().map(Opt::name).collect();
         spec.options.extend(self.options(table, &own, Some(kind))?);
         super::verify_program(&spec)?;
-        let (check, noted) = spec.build(&mut collector.secrets).map_err(|why| self.wrong_at(used, &why))?;
+        let (check, noted) = collector.build(spec).map_err(|why| self.wrong_at(used, &why))?;
         let from = self.place(used.span().start);
         collector.notes.extend(noted.iter().map(|note| format!("{from}: {note}")));
         Ok(CollectedCheck { check, from, registered: false })
@@ -134,7 +135,7 @@ impl File<'_> {
     ) -> Result<Vec<CollectedCheck>, Error> {
         let path = self.string(used)?;
         let mut checks: Vec<_> = registry::at(path, self.own).collect();
-        if checks.is_empty() && id::is_dotted(path) && collector.python.is_set() {
+        if checks.is_empty() && id::is_dotted(path) && collector.surroundings.python.is_set() {
             return self.python(table, used, Spec::of_python(path), name, collector);
         }
         if checks.is_empty() {
@@ -253,12 +254,13 @@ impl File<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::Surroundings;
     use crate::model::check::{Deadline, Expect};
-    use crate::python::Python;
     use std::time::{Duration, Instant};
 
     fn read(text: &str) -> Result<Vec<Check>, String> {
-        let mut collector = Collector::new(&[], "x", &[], Python::default());
+        let surroundings = Surroundings::default();
+        let mut collector = Collector::new(&surroundings, "x");
         File { own: &[], path: Path::new("c.toml"), text }.checks(&mut collector).map_err(|error| error.to_string())?;
         Ok(collector.found.into_iter().map(|found| found.check).collect())
     }

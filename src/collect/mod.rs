@@ -26,7 +26,6 @@ use crate::model::suite::Suite;
 use crate::model::text;
 use crate::os::stamp::Stamp;
 use crate::os::walk::Place;
-use crate::python::Python;
 #[cfg(test)]
 pub(crate) use spec::COMMON;
 use spec::Spec;
@@ -37,6 +36,7 @@ pub use spec::without_secrets;
 pub(crate) use refresher::maintained;
 pub use refresher::{FileState, RefreshNumber, Refresher};
 pub use sources::Sources;
+pub(crate) use sources::Surroundings;
 
 /// Where to look for checks without names.
 const UNNAMED: [&str; 2] = ["./healthchecks.toml", "./healthchecks"];
@@ -62,7 +62,8 @@ pub fn collect<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Suite, Error>
 /// Those of [`collect`].
 #[doc(hidden)]
 pub fn in_file(text: &str) -> Result<Suite, Error> {
-    let mut collector = Collector::new(&[], "the file", &[], Python::default());
+    let surroundings = Surroundings::default();
+    let mut collector = Collector::new(&surroundings, "the file");
     file::collect(Path::new("checks.toml"), text, &mut collector)?;
     collector.secrets.complete();
     unique(collector.found)
@@ -80,15 +81,13 @@ struct CollectedCheck {
 
 /// What is gathered while names are read.
 struct Collector<'a> {
-    /// The checks that the program adds to those that are registered.
-    own: &'a [Check],
+    surroundings: &'a Surroundings,
     origin: &'a str,
     found: Vec<CollectedCheck>,
     stamps: Vec<Stamp>,
     notes: Vec<String>,
     /// Those of all checks, and of the environment.
     secrets: Secrets,
-    python: Python,
     /// The dotted names that have collected registered checks.
     compiled_in: Vec<String>,
 }
@@ -103,28 +102,21 @@ struct Collected {
 }
 
 impl<'a> Collector<'a> {
-    fn new(own: &'a [Check], origin: &'a str, environment: &[(String, String)], python: Python) -> Collector<'a> {
-        let secrets = Secrets::of_environment(environment);
+    fn new(surroundings: &'a Surroundings, origin: &'a str) -> Collector<'a> {
+        let secrets = Secrets::of_environment(&surroundings.environment);
         Collector {
-            own,
+            surroundings,
             origin,
             found: Vec::new(),
             stamps: Vec::new(),
             notes: Vec::new(),
             secrets,
-            python,
             compiled_in: Vec::new(),
         }
     }
 
-    fn read(
-        own: &'a [Check],
-        names: &[String],
-        origin: &'a str,
-        environment: &[(String, String)],
-        python: Python,
-    ) -> Collected {
-        let mut collector = Collector::new(own, origin, environment, python);
+    fn read(surroundings: &'a Surroundings, names: &[String], origin: &'a str) -> Collected {
+        let mut collector = Collector::new(surroundings, origin);
         let result = collector.add_all(names);
         collector.note_namesakes();
         let Collector { found, stamps, notes, secrets, .. } = collector;
@@ -149,7 +141,7 @@ impl<'a> Collector<'a> {
     }
 
     fn add(&mut self, name: &str) -> Result<(), Error> {
-        let registered: Vec<_> = registry::at(name, self.own).collect();
+        let registered: Vec<_> = registry::at(name, &self.surroundings.own).collect();
         if let Some(id) = first_twice(registered.iter().map(|check| check.id.as_str())) {
             return Err(Error::Usage(format!(
                 "two functions are healthchecks with the id {id:?}: rename one, or compile its module once"
@@ -172,12 +164,13 @@ impl<'a> Collector<'a> {
             None if is_host_and_port(name) => {
                 Err(self.wrong(name, &format!("a port is checked by tcp: write tcp://{name}")))
             }
-            None if id::is_dotted(name) && self.python.is_set() => {
+            None if id::is_dotted(name) && self.surroundings.python.is_set() => {
                 self.add_python(name, name, None, Options::default())
             }
-            None if id::is_dotted(name) => {
-                Err(self.wrong(name, &format!("no check is registered there (known: {})", registry::known(self.own))))
-            }
+            None if id::is_dotted(name) => Err(self.wrong(
+                name,
+                &format!("no check is registered there (known: {})", registry::known(&self.surroundings.own)),
+            )),
             None => {
                 let why = format!(
                     "it is neither a dotted path, nor [label=]scheme:target (schemes: {}), nor a path that begins with / or ./",
@@ -188,11 +181,21 @@ impl<'a> Collector<'a> {
         }
     }
 
+    fn add_python(&mut self, name: &str, target: &str, label: Option<&str>, options: Options) -> Result<(), Error> {
+        let found = python::collect(&self.surroundings.python, target, label, options, &mut self.secrets);
+        let found = found.map_err(|refusal| refusal.error(|why| self.wrong(name, why)))?;
+        self.notes.extend(found.notes);
+        let registered = found.are_unchanged;
+        let checks = found.checks.into_iter();
+        self.found.extend(checks.map(|check| CollectedCheck { check, from: name.to_owned(), registered }));
+        Ok(())
+    }
+
     /// A name that means one thing here, and another in Python. No Python is started to find out.
     fn note_namesakes(&mut self) {
         // What we ship ourselves is the same in both.
         let names = self.compiled_in.iter().map(|name| id::dotted(name)).filter(|name| !id::is_at(name, "hospital"));
-        for name in names.filter(|name| self.python.is_started() && self.python.has(name)) {
+        for name in names.filter(|name| self.surroundings.python.is_started() && self.surroundings.python.has(name)) {
             self.notes.push(format!(
                 "{name} is compiled in, and there is such a module in Python: the compiled-in checks are used, \
                  and python:{name} names the others"
@@ -204,21 +207,16 @@ impl<'a> Collector<'a> {
         let from = spec.shown();
         verify_program(&spec)?;
         let named = spec.quotable();
-        let (check, notes) = spec.build(&mut self.secrets).map_err(|error| self.wrong(&named, &error))?;
+        let (check, notes) = self.build(spec).map_err(|error| self.wrong(&named, &error))?;
         self.notes.extend(notes.iter().map(|note| format!("{from}: {note}")));
         self.found.push(CollectedCheck { check, from, registered: false });
         Ok(())
     }
 
-    fn add_python(&mut self, name: &str, target: &str, label: Option<&str>, options: Options) -> Result<(), Error> {
-        let python = self.python.clone();
-        let found = python::collect(&python, target, label, options, &mut self.secrets);
-        let found = found.map_err(|refusal| refusal.error(|why| self.wrong(name, why)))?;
-        self.notes.extend(found.notes);
-        let registered = found.are_unchanged;
-        let checks = found.checks.into_iter();
-        self.found.extend(checks.map(|check| CollectedCheck { check, from: name.to_owned(), registered }));
-        Ok(())
+    /// Builds a check, which finds what is kept for it in the state dir.
+    fn build(&mut self, mut spec: Spec) -> Result<(Check, Vec<String>), String> {
+        spec.options.keep_in(self.surroundings.state.clone());
+        spec.build(&mut self.secrets)
     }
 
     fn add_path(&mut self, name: &str) -> Result<(), Error> {

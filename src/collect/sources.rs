@@ -9,17 +9,27 @@ use crate::error::Error;
 use crate::model::check::{Check, Code, Finding};
 use crate::os::stamp::Stamp;
 use crate::python::Python;
+use crate::state::StateDir;
+
+/// What checks are collected in, besides the names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Surroundings {
+    /// The checks that the program adds to those that are registered.
+    pub(crate) own: Vec<Check>,
+    /// Variables that programs will get besides those of this process.
+    pub(crate) environment: Vec<(String, String)>,
+    /// Where beats are found.
+    pub(crate) state: Option<StateDir>,
+    /// What runs tests in Python.
+    pub(crate) python: Python,
+}
 
 /// Names, what they collect, and the state of the files that were read.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    /// The checks that the program adds to those that are registered.
-    own: Vec<Check>,
+    surroundings: Surroundings,
     names: Vec<String>,
     origin: String,
-    /// Variables that programs will get besides those of this process.
-    environment: Vec<(String, String)>,
-    python: Python,
     suite: Suite,
     stamps: Vec<Stamp>,
     notes: Vec<String>,
@@ -33,20 +43,13 @@ impl Sources {
     /// Those of [`super::collect`].
     pub fn read<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Sources, Error> {
         let names = names.iter().map(|name| name.as_ref().to_owned()).collect();
-        Sources::read_with(Vec::new(), names, origin, Vec::new(), Python::default())
+        Sources::read_in(Surroundings::default(), names, origin)
     }
 
-    /// The same where the program adds these checks to those that are registered, and programs get these variables
-    /// besides those of this process; tests in Python are run by this one.
-    pub(crate) fn read_with(
-        own: Vec<Check>,
-        names: Vec<String>,
-        origin: &str,
-        environment: Vec<(String, String)>,
-        python: Python,
-    ) -> Result<Sources, Error> {
-        let Collected { suite, stamps, notes } = Collector::read(&own, &names, origin, &environment, python.clone());
-        Ok(Sources { own, names, origin: origin.to_owned(), environment, python, suite: suite?, stamps, notes })
+    /// The same in these surroundings.
+    pub(crate) fn read_in(surroundings: Surroundings, names: Vec<String>, origin: &str) -> Result<Sources, Error> {
+        let Collected { suite, stamps, notes } = Collector::read(&surroundings, &names, origin);
+        Ok(Sources { surroundings, names, origin: origin.to_owned(), suite: suite?, stamps, notes })
     }
 
     /// The collected suite.
@@ -56,7 +59,7 @@ impl Sources {
 
     /// The Python whose tests are among them.
     pub(crate) fn python(&self) -> &Python {
-        &self.python
+        &self.surroundings.python
     }
 
     /// A line for each file of a folder that was left out, and for each thing that looks like a mistake.
@@ -112,8 +115,7 @@ impl Sources {
     /// Reads everything again. If something in it is wrong now, the last good suite stays, with one more check that is
     /// an error and reports what is wrong.
     pub fn refresh(&mut self) {
-        let Collected { suite, stamps, notes } =
-            Collector::read(&self.own, &self.names, &self.origin, &self.environment, self.python.clone());
+        let Collected { suite, stamps, notes } = Collector::read(&self.surroundings, &self.names, &self.origin);
         self.stamps = stamps;
         let before = std::mem::replace(&mut self.notes, notes);
         for note in self.notes.iter().filter(|note| !before.contains(note)) {
@@ -133,11 +135,9 @@ impl From<Suite> for Sources {
     /// Checks that no file can change.
     fn from(suite: Suite) -> Sources {
         Sources {
-            own: Vec::new(),
+            surroundings: Surroundings::default(),
             names: Vec::new(),
             origin: String::new(),
-            environment: Vec::new(),
-            python: Python::default(),
             suite,
             stamps: Vec::new(),
             notes: Vec::new(),

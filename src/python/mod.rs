@@ -12,6 +12,7 @@
 //! Its code is in `zygote.py`, which forks, and `tests.py`, which knows unittest; `package.py` stands in for our package where
 //! that is not installed.
 
+#[cfg_attr(not(feature = "tower"), expect(unreachable_pub, reason = "what mounts alone have"))]
 mod here;
 mod run;
 
@@ -36,6 +37,7 @@ use crate::os::identity::Identity;
 use crate::os::packets::{Packets, Received};
 use crate::os::signals::Signal;
 use crate::os::{descriptors, process};
+#[cfg_attr(not(feature = "tower"), expect(unreachable_pub, reason = "what mounts alone have"))]
 pub use here::{Interpreter as HostedInterpreter, Test};
 pub(crate) use run::Runs;
 

@@ -1,37 +1,31 @@
-"""What healthchecks need of the package `hospital` where it is not installed: marks, and a status of their own."""
+"""What healthchecks import of the package `hospital`, where that is not installed: marks, and a status of its own."""
 
 import unittest
 
 
-def is_healthcheck(thing):
-    return getattr(thing, "is_healthcheck", None) is True
+def is_healthcheck(obj):
+    return getattr(obj, "is_healthcheck", None) is True
 
 
-def healthcheck(thing=None, *, timeout=None, tags=None):
-    """Marks a class, a method or a function as a healthcheck; plain, or with options."""
-
-    def mark(thing):
-        thing.is_healthcheck = True
-        if timeout is not None:
-            thing.timeout = timeout
-        if tags is not None:
-            thing.tags = list(tags)
-        return thing
-
-    return mark if thing is None else mark(thing)
+def healthcheck(test):
+    test.is_healthcheck = True
+    return test
 
 
 @healthcheck
 class HealthCheck(unittest.TestCase):
-    pass
+    """A `unittest.TestCase` that is a healthcheck, as are the classes that inherit from it."""
 
 
-class HealthCheckWarning(Exception):
-    """Nothing is wrong yet, but somebody should look."""
-
-    is_healthcheck_warning = True
+class WarningReason(str):
+    """Distinguishes a warning from a skipped test where a result is told the reason alone."""
 
 
-def warn(message):
-    """Ends the check with a warning."""
-    raise HealthCheckWarning(message)
+class Warn(unittest.SkipTest):
+    def __str__(self):
+        return WarningReason(super().__str__())
+
+
+def warn(reason):
+    """Ends a check that passes for now, though somebody should look."""
+    raise Warn(reason)

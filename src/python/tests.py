@@ -1,7 +1,7 @@
 """Finds the healthchecks at a name, and runs one of them.
 
-The zygote is given this file as text: it needs nothing but Python 3.9. What it knows of others, it knows by their
-attributes: `is_healthcheck` of our package, `health_check.base.HealthCheck` of django-health-check.
+The zygote is given this file as text: it needs nothing but Python 3.9. Our package and django-health-check may be there or
+not, so what is theirs is known by its attributes and names.
 """
 
 import asyncio
@@ -31,7 +31,11 @@ class NotFound(Refused):
 
 
 def is_healthcheck(thing):
-    return getattr(thing, "is_healthcheck", None) is True
+    try:
+        return thing.is_healthcheck is True
+    except Exception:
+        # Also a proxy that stands for nothing now, such as Flask's `request`.
+        return False
 
 
 class Found:
@@ -63,10 +67,10 @@ def seconds(timeout):
 
 def find(name):
     """The healthchecks at a name: of a folder, package, module, class, or one that is a method or a function."""
-    if name.startswith(("./", "../", "/")):
-        found = list(in_folder(name))
-    else:
-        found = list(named(name))
+    try:
+        found = list(in_folder(name) if name.startswith(("./", "../", "/")) else named(name))
+    except unittest.SkipTest as skipped:
+        found = [broken(name, skipped)]
     by_id = {}
     for check in found:
         by_id.setdefault(check.id, check)
@@ -169,7 +173,7 @@ def in_module(module):
         if check:
             yield check
     for value in list(vars(module).values()):
-        if inspect.isfunction(value) and is_healthcheck(value) and value.__module__ == module.__name__:
+        if inspect.isfunction(value) and is_healthcheck(value):
             yield of_function(value)
         elif is_of_django(value) and value.__module__ == module.__name__ and needs_nothing(value):
             yield of_django(value)
@@ -205,7 +209,11 @@ def of_function(function):
     def run(self):
         outcome = function()
         if inspect.isawaitable(outcome):
-            asyncio.run(finish(outcome))
+            outcome = asyncio.run(finish(outcome))
+        if inspect.isgenerator(outcome) or inspect.isasyncgen(outcome):
+            raise TypeError(f"{id} is a generator, so nothing of it has run")
+        if outcome is False:
+            raise AssertionError("it returned False")
 
     return Found(test_of(id, function.__module__, run), id, title(function) or id, [function])
 
@@ -214,7 +222,8 @@ def broken(id, error):
     def run(self):
         raise error
 
-    if not isinstance(error, Refused):
+    # A module skips itself where it is not meant for this machine.
+    if not isinstance(error, (Refused, unittest.SkipTest)):
         error = Refused(f"{id} cannot be imported: {told(error)}")
     found = Found(test_of(id, __name__, run), id, f"{id} can be imported", [])
     found.error = error
@@ -276,7 +285,7 @@ def of_django(cls):
 def status_of(error):
     """What an exception means that is not a failure of unittest."""
     names = {cls.__name__ for cls in type(error).__mro__ if cls.__module__ == "health_check.exceptions"}
-    if getattr(error, "is_healthcheck_warning", None) is True or "ServiceWarning" in names:
+    if "ServiceWarning" in names:
         return "warn"
     return "fail" if names else "error"
 

@@ -108,7 +108,7 @@ class Tests:
         else:
             checks = attempt.found
         for check in checks:
-            if check.error:
+            if check.error and not isinstance(check.error, unittest.SkipTest):
                 # A name, or a module of a package whose others can be imported.
                 is_name = checks is not attempt.found
                 check.test = Later(
