@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::serve;
 use crate::collect::{Sources, Surroundings};
 use crate::config::{Configuration, Given};
-use crate::daemon::generation::{disclosure, endpoint_settings, verify_maintenance_file};
+use crate::daemon::generation::{as_strict, disclosure, endpoint_settings, verify_maintenance_file};
 use crate::endpoint::Disclosure;
 use crate::error::Error;
 use crate::functions::app::App;
@@ -56,7 +56,7 @@ impl ServicePlan {
         self.configuration.warn_of_unheeded();
         let state = settings.process.state_dir.as_deref().map(StateDir::open).transpose()?;
         let surroundings = Surroundings { own: app.checks.clone(), environment: environment.clone(), state, python };
-        let sources = Sources::read_in(surroundings, names.clone(), origin)?;
+        let sources = as_strict(settings, Sources::read_in(surroundings, names.clone(), origin)?)?;
         for note in sources.notes() {
             tracing::warn!("{note}");
         }
