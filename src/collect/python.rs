@@ -1,6 +1,6 @@
 //! `python:shop.healthchecks#timeout=2s&tag=readiness`, or a dotted name that is registered nowhere: tests in Python.
 
-use super::spec::{COMMON, Common, Spec};
+use super::spec::{COMMON, Common, PYTHON};
 use crate::checks::Options;
 use crate::checks::support::secrets::{self, Secrets};
 use crate::error::Error;
@@ -10,23 +10,8 @@ use crate::model::id;
 use crate::python::{Python, Refusal, Runs, Test};
 use std::time::Duration;
 
-/// What stands before the `:`, and the kind of these checks.
-pub(super) const SCHEME: &str = "python";
-
 /// The option that these have beside the common ones: how much memory a run may take beside what is imported.
 pub(super) const MEMORY: &str = "memory";
-
-impl Spec {
-    /// The same as a dotted name that nobody has registered.
-    pub(super) fn of_python(name: &str) -> Spec {
-        Spec { label: None, scheme: SCHEME.to_owned(), target: name.to_owned(), options: Options::default() }
-    }
-
-    /// Whether it names tests in Python, which may be many.
-    pub(super) fn is_of_python(&self) -> bool {
-        self.scheme == SCHEME
-    }
-}
 
 impl Refusal {
     /// As an error of the name that was to be collected.
@@ -60,7 +45,7 @@ pub(super) fn collect(
         let known = || COMMON.into_iter().chain([MEMORY]);
         let unknown = secrets::quotable_name(unknown, known());
         let known = known().collect::<Vec<_>>().join(", ");
-        return Err(refused(format!("the kind {SCHEME:?} has no option {unknown:?} (known: {known})")));
+        return Err(refused(format!("the kind {PYTHON:?} has no option {unknown:?} (known: {known})")));
     }
     let are_unchanged = label.is_none() && options.names().next().is_none();
     let is_titled = options.names().any(|name| name == "title");
@@ -103,5 +88,5 @@ fn check(test: Test, runs: Runs, memory: Option<u64>, hidden: Secrets) -> Check 
     };
     let check = Check::new(id, action).title(title).tags(tags).timeout(timeout.unwrap_or(DEFAULT_TIMEOUT));
     let options = memory.map(|bytes| (MEMORY.to_owned(), amount::spoken(bytes)));
-    Check { kind: SCHEME, code, options: options.into_iter().collect(), ..check }
+    Check { kind: PYTHON, code, options: options.into_iter().collect(), ..check }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
-use super::python::SCHEME;
 use crate::checks::support::secrets::{self, Secrets};
 use crate::checks::{BUILTINS, FEATURES, Kind, Opt, Options};
 use crate::model::check::{Check, Expect, Severity};
@@ -15,6 +14,9 @@ use crate::model::{startup, text};
 
 /// The options that every kind of check has.
 pub(crate) const COMMON: [&str; 7] = ["timeout", "tag", "title", "expect", "on_fail", "needs", "grace"];
+
+/// The scheme of tests in Python. It is no kind: one name may hold many.
+pub(super) const PYTHON: &str = "python";
 
 /// A name split into its parts; nothing is verified yet.
 #[derive(Clone, Debug)]
@@ -68,6 +70,16 @@ impl Spec {
             target: target.to_owned(),
             options: Options::of_bytes(pairs.collect()),
         })
+    }
+
+    /// Whether it names tests in Python.
+    pub(super) fn is_of_python(&self) -> bool {
+        self.scheme == PYTHON
+    }
+
+    /// The same as a dotted name that nobody has registered.
+    pub(super) fn of_python(name: &str) -> Spec {
+        Spec { label: None, scheme: PYTHON.to_owned(), target: name.to_owned(), options: Options::default() }
     }
 
     /// The kind of check that the scheme names.
@@ -230,7 +242,7 @@ impl Common {
 
 /// All schemes, for a message.
 pub(super) fn schemes() -> String {
-    listed(BUILTINS.iter().map(|kind| kind.scheme).chain([SCHEME]).map(str::to_owned))
+    listed(BUILTINS.iter().map(|kind| kind.scheme).chain([PYTHON]).map(str::to_owned))
 }
 
 /// Whether this can be the name of a check: it will be in URLs and in lists.
