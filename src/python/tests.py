@@ -18,6 +18,9 @@ import unittest
 # As much of a context as a report keeps, with the message first and the end of the traceback.
 LONGEST = 7000
 
+# Whose lines in a traceback say nothing.
+OURS = ("hospital/", __file__, "<frozen importlib", *(os.path.dirname(module.__file__) for module in (unittest, asyncio, importlib)))
+
 
 class Refused(Exception):
     """A name that cannot be used, with the line that says why."""
@@ -37,6 +40,9 @@ def is_healthcheck(thing):
 
 class Found:
     """A healthcheck, and what is told of it."""
+
+    # Why it could not be imported, if that is what it stands for.
+    error = None
 
     def __init__(self, test, id, title, marked):
         self.test, self.id, self.title = test, id, title
@@ -225,7 +231,9 @@ def broken(id, error):
     # A module skips itself where it is not meant for this machine.
     if not isinstance(error, (Refused, unittest.SkipTest)):
         error = Refused(f"{id} cannot be imported: {told(error)}")
-    return Found(test_of(id, __name__, run), id, f"{id} can be imported", [])
+    found = Found(test_of(id, __name__, run), id, f"{id} can be imported", [])
+    found.error = error
+    return found
 
 
 def test_of(id, module, run):
@@ -314,8 +322,9 @@ class Result(unittest.TestResult):
         self.report("fail", told(err[1]), trace(err))
 
     def addSkip(self, test, reason):
-        # `hospital.warn` is a skip to whoever does not know better.
-        self.report("warn" if type(reason).__name__ == "WarningReason" else "skip", str(reason))
+        # To other runners of tests, a warning is a skip.
+        is_warning = getattr(reason, "is_healthcheck_warning", None) is True
+        self.report("warn" if is_warning else "skip", str(reason))
 
     def addExpectedFailure(self, test, err):
         self.report("expected_failure", told(err[1]))
@@ -362,8 +371,7 @@ def trace(err):
     if isinstance(error, Refused):
         return ""
     lines = traceback.TracebackException(kind, error, tb)
-    ours = ("hospital/", os.path.dirname(unittest.__file__), os.path.dirname(asyncio.__file__))
-    shown = [frame for frame in lines.stack if not frame.filename.startswith(ours)]
+    shown = [frame for frame in lines.stack if not frame.filename.startswith(OURS)]
     lines.stack = traceback.StackSummary.from_list(shown)
     return "".join(lines.format())
 
