@@ -7,16 +7,23 @@ pub mod disk;
 pub mod dns;
 pub mod exec;
 pub mod file;
+mod group;
 #[cfg(feature = "http")]
 pub mod http;
+mod interface;
 pub mod load;
 pub mod memory;
+mod mount;
 pub mod ping;
 pub mod plugin;
+mod port;
+mod pressure;
 pub mod process;
 pub(crate) mod support;
+mod sysctl;
 pub mod tcp;
 pub mod unix;
+mod user;
 
 pub use crate::model::check::Action;
 pub use support::options::Options;
@@ -120,6 +127,13 @@ pub static BUILTINS: &[Kind] = &[
     load::KIND,
     memory::KIND,
     process::KIND,
+    mount::KIND,
+    port::KIND,
+    pressure::KIND,
+    user::KIND,
+    group::KIND,
+    interface::KIND,
+    sysctl::KIND,
 ];
 
 /// The kind of a program without a scheme, such as one in a folder: by their custom, plugins are named `check_*`.

@@ -128,6 +128,19 @@ pub(crate) fn realtime_limit(pid: i32) -> Option<u64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
+/// The sockets that a process holds, by their inodes. Other users' are only shown to those who may trace them.
+pub(crate) fn sockets(pid: i32) -> io::Result<Vec<u64>> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?;
+    let target = |entry: io::Result<fs::DirEntry>| match fs::read_link(entry?.path()) {
+        Ok(target) => Ok(Some(target)),
+        // It was closed since it was listed.
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let inode = |target: PathBuf| target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+    descriptors.map(target).filter_map(|target| target.map(|target| target.and_then(inode)).transpose()).collect()
+}
+
 /// The file that a process runs. Other users' are only shown to those who may trace them.
 pub(crate) fn program(pid: i32) -> io::Result<String> {
     let path = fs::read_link(executable(pid))?.to_string_lossy().into_owned();

@@ -160,7 +160,7 @@ impl Counted {
 }
 
 /// Whether a process is this program; `None` when only its file or its arguments would tell, and they cannot be seen.
-fn is_called(stat: &Stat, name: &str) -> Option<bool> {
+pub(super) fn is_called(stat: &Stat, name: &str) -> Option<bool> {
     // The cheap test first: the others read more of each process.
     if stat.name == name {
         return Some(true);
