@@ -90,7 +90,7 @@ pub use functions::registry::{Registered, is_healthcheck, registered};
 ///     let rows: u32 = "1".parse()?;                // `?` on any std Error → error: the check could not decide
 ///     hospital::ensure!(rows == 1, "got {rows}");  // false → fail: it decided, and the answer is no
 ///     Ok(())                                       // a panic (assert!, assert_eq!) → fail, as in a test
-/// }                                                // hospital::skip!("why") → skip
+/// }                                                // hospital::skip!("why") → skip, hospital::warn!("why") → warn
 ///
 /// assert_eq!(database(), Ok(()));
 /// assert!(hospital::is_healthcheck(concat!(module_path!(), "::database")));
@@ -102,6 +102,8 @@ pub use functions::registry::{Registered, is_healthcheck, registered};
 /// | `tags = ["readiness"]` | words to select it by | none |
 /// | `title = "Orders are taken."` | what it verifies, in one line | the first line of its doc comment, or its name in words |
 /// | `expect = "failure"` | failing is good (`expected_failure`), passing is bad (`unexpected_success`) | `"success"` |
+/// | `on_fail = "warn"` | a bad finding is no more than a warning | `"fail"` |
+/// | `needs = ["shop.db"]` | run it only if these are not bad: ids of other checks, or paths that they are under | none |
 /// | `blocking = false` | it never waits, so it needs no thread | `true` |
 ///
 /// # An async function

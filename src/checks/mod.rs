@@ -154,6 +154,7 @@ fn result(finding: Finding) -> crate::model::check::Result {
         Status::Fail | Status::UnexpectedSuccess => Err(Reason::Fail(context)),
         Status::Error => Err(Reason::Error(context)),
         Status::Skip => Err(Reason::Skip(context)),
+        Status::Warn => Err(Reason::Warn(context)),
     }
 }
 

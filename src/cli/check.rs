@@ -152,7 +152,7 @@ fn watch(suite: Suite, flags: &CheckFlags, interrupts: &Interrupts) -> Report {
         for outcome in round.finished().skip(seen) {
             live.outcome(outcome);
             seen += 1;
-            if flags.failfast && outcome.finding.status.is_bad() {
+            if flags.failfast && outcome.is_bad() {
                 break 'round Report { outcomes: round.finished().take(seen).cloned().collect() };
             }
         }

@@ -146,7 +146,7 @@ fn style(status: Status) -> Style {
     match status {
         Status::Pass => style.green(),
         Status::Fail | Status::Error | Status::UnexpectedSuccess => style.red().bold(),
-        Status::Skip | Status::ExpectedFailure => style.yellow(),
+        Status::Warn | Status::Skip | Status::ExpectedFailure => style.yellow(),
     }
 }
 

@@ -15,6 +15,7 @@ const SINGLE: &str = "----------------------------------------------------------
 pub(super) fn letter(status: Status) -> char {
     match status {
         Status::Pass => '.',
+        Status::Warn => 'w',
         Status::Fail => 'F',
         Status::Error => 'E',
         Status::Skip => 's',
@@ -26,7 +27,7 @@ pub(super) fn letter(status: Status) -> char {
 /// The word that `-v` prints after a check's name.
 pub(super) fn word(outcome: &Outcome) -> String {
     match outcome.finding.status {
-        // It may be a warning.
+        Status::Warn => "WARN".to_owned(),
         Status::Pass => match outcome.finding.context.as_deref() {
             Some(context) => format!("ok ({})", one_line(context)),
             None => "ok".to_owned(),
@@ -48,7 +49,7 @@ pub(super) fn description(check: &Check) -> String {
 pub(super) fn body(report: &Report, elapsed: Duration) -> String {
     let of = |status| report.outcomes.iter().filter(move |outcome| outcome.finding.status == status);
     let mut text = String::new();
-    for (title, status) in [("ERROR", Status::Error), ("FAIL", Status::Fail)] {
+    for (title, status) in [("ERROR", Status::Error), ("FAIL", Status::Fail), ("WARN", Status::Warn)] {
         of(status).for_each(|outcome| text += &section(title, outcome));
     }
     let mut surprises = of(Status::UnexpectedSuccess).peekable();
@@ -69,13 +70,14 @@ fn section(title: &str, outcome: &Outcome) -> String {
 
 /// The last line.
 pub(super) fn verdict(report: &Report) -> String {
-    let Summary { skip, expected_failure, error, fail, unexpected_success, .. } = report.summary();
+    let Summary { skip, expected_failure, error, fail, unexpected_success, warn, .. } = report.summary();
     let counts: Vec<_> = [
         ("failures", fail),
         ("errors", error),
         ("skipped", skip),
         ("expected failures", expected_failure),
         ("unexpected successes", unexpected_success),
+        ("warnings", warn),
     ]
     .into_iter()
     .filter(|(_, count)| *count > 0)

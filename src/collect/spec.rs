@@ -7,13 +7,13 @@ use percent_encoding::percent_decode_str;
 
 use crate::checks::support::secrets::{self, Secrets};
 use crate::checks::{BUILTINS, Kind, Opt, Options};
-use crate::model::check::{Check, Expect};
+use crate::model::check::{Check, Expect, Severity};
 use crate::model::duration;
 use crate::model::id::listed;
 use crate::model::text;
 
 /// The options that every kind of check has.
-pub(crate) const COMMON: [&str; 4] = ["timeout", "tag", "title", "expect"];
+pub(crate) const COMMON: [&str; 6] = ["timeout", "tag", "title", "expect", "on_fail", "needs"];
 
 /// A name split into its parts; nothing is verified yet.
 #[derive(Clone, Debug)]
@@ -169,6 +169,8 @@ pub(super) struct Common {
     tags: Vec<String>,
     title: Option<String>,
     expect: Option<Expect>,
+    on_fail: Option<Severity>,
+    needs: Vec<String>,
 }
 
 impl Common {
@@ -179,6 +181,15 @@ impl Common {
             "failure" => Ok(Expect::Failure),
             _ => Err("write success or failure"),
         })?;
+        let on_fail = options.parse("on_fail", |text| match text {
+            "fail" => Ok(Severity::Fail),
+            "warn" => Ok(Severity::Warn),
+            _ => Err("write fail or warn"),
+        })?;
+        let needs = options.take_all("needs");
+        if needs.iter().any(|name| name.contains(text::is_obeyed) || name.is_empty()) {
+            return Err("option needs: write the id of another check, or a path that several are under".to_owned());
+        }
         let title = options.parse("title", |text| match text.contains(text::is_obeyed) || text.is_empty() {
             true => Err("a title is one line of text"),
             false => Ok(text.to_owned()),
@@ -186,14 +197,16 @@ impl Common {
         let tags = options.take_all("tag");
         match tags.iter().find(|tag| !is_label(tag)) {
             Some(_) => Err("option tag: write letters, digits, '_', '-' and '.'".to_owned()),
-            None => Ok(Common { timeout, tags, title, expect }),
+            None => Ok(Common { timeout, tags, title, expect, on_fail, needs }),
         }
     }
 
-    /// Given options replace those of the check, except tags, which are added.
+    /// Given options replace those of the check, except tags and needs, which are added.
     pub(super) fn apply(&self, check: &mut Check) {
         check.timeout = self.timeout.unwrap_or(check.timeout);
         check.expect = self.expect.unwrap_or(check.expect);
+        check.on_fail = self.on_fail.unwrap_or(check.on_fail);
+        check.needs.extend(self.needs.iter().filter(|name| !check.needs.contains(name)).cloned().collect::<Vec<_>>());
         check.title = self.title.clone().unwrap_or_else(|| std::mem::take(&mut check.title));
         check.tags.extend(self.tags.iter().filter(|tag| !check.tags.contains(tag)).cloned().collect::<Vec<_>>());
     }

@@ -94,7 +94,7 @@ pub(super) fn figures(suite: &Suite, disclosed: bool, observer: &dyn Observer) -
         let Some(last) = observer.last_run(&check.id) else { continue };
         let finding = Finding { status: last.status, context: None, perfdata: last.figures };
         let age = last.at.elapsed().unwrap_or_default() + last.elapsed;
-        let outcome = Outcome { check: check.clone(), finding, elapsed: last.elapsed, age };
+        let outcome = Outcome { check: check.clone(), finding, elapsed: last.elapsed, age, judgement: None };
         figures.outcomes.push(if disclosed { outcome } else { outcome.anonymous(number) });
         figures.ran.push(last.at);
     }

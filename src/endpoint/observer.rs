@@ -63,7 +63,7 @@ pub(crate) fn log_change(outcome: &Outcome, before: Option<Status>, request: Opt
     let Outcome { check, finding, .. } = outcome;
     let (id, status) = (&check.id, finding.status);
     let context = one_line(finding.context.as_deref().unwrap_or_default());
-    match (status.is_bad(), before) {
+    match (outcome.is_bad() || status == Status::Warn, before) {
         (true, _) => tracing::warn!(request, "check {id}: {}: {context}", status.word()),
         (false, None) => tracing::debug!(request, "check {id}: {}", status.word()),
         (false, Some(_)) => tracing::info!(request, "check {id}: {} again", status.word()),

@@ -7,7 +7,7 @@ use crate::model::check::{Finding, Reason};
 /// What a function with [`#[healthcheck]`](crate::healthcheck) may return.
 ///
 /// - `()`: it passes unless it panics.
-/// - [`hospital::Result`]: the [`Reason`] decides between `fail`, `error` and `skip`.
+/// - [`hospital::Result`]: the [`Reason`] decides between `fail`, `error`, `skip` and `warn`.
 /// - `Result<(), E>` with any other error, a box of one (`Box<dyn Error>`, `anyhow::Error`) or text: an `Err` counts as
 ///   `error`, as with `?`.
 ///
@@ -104,6 +104,30 @@ macro_rules! ensure {
 macro_rules! skip {
     ($($reason:tt)+) => {
         return ::core::result::Result::Err($crate::Reason::Skip(::std::format!($($reason)+)))
+    };
+}
+
+/// Ends the healthcheck with a warning: it passes still, but somebody should look.
+///
+/// For functions that return [`hospital::Result`]. The reason is formatted like [`format!`].
+///
+/// ```
+/// use hospital::Reason;
+///
+/// fn stock(items: u32) -> hospital::Result {
+///     hospital::ensure!(items > 0, "nothing is left to sell");
+///     if items < 10 {
+///         hospital::warn!("only {items} items are left");
+///     }
+///     Ok(())
+/// }
+///
+/// assert_eq!(stock(7), Err(Reason::Warn("only 7 items are left".into())));
+/// ```
+#[macro_export]
+macro_rules! warn {
+    ($($reason:tt)+) => {
+        return ::core::result::Result::Err($crate::Reason::Warn(::std::format!($($reason)+)))
     };
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::check::{Check, DEFAULT_TIMEOUT, Deadline, Expect, Finding};
+use crate::model::check::{Check, DEFAULT_TIMEOUT, Deadline, Expect, Finding, Severity};
 use crate::model::id::{dotted, is_at, listed};
 
 /// One compiled-in healthcheck, as written by [`#[healthcheck]`](crate::healthcheck) and gathered by the linker.
@@ -20,6 +20,10 @@ pub struct Registered {
     pub tags: &'static [&'static str],
     /// What a healthy answer is.
     pub expect: Expect,
+    /// What a bad finding counts as.
+    pub on_fail: Severity,
+    /// The checks without which it is not run.
+    pub needs: &'static [&'static str],
     /// Whether it may block.
     pub blocking: bool,
     /// The function to call, with the moment by which it has to return.
@@ -41,7 +45,9 @@ impl From<&'static Registered> for Check {
             .title(registered.title)
             .tags(registered.tags.iter().copied())
             .timeout(registered.timeout.unwrap_or(DEFAULT_TIMEOUT))
-            .expect(registered.expect);
+            .expect(registered.expect)
+            .on_fail(registered.on_fail)
+            .needs(registered.needs.iter().copied());
         if registered.blocking { check } else { check.in_place() }
     }
 }

@@ -24,6 +24,8 @@ pub const CONTEXT_LIMIT: usize = 8 * 1024;
 pub enum Status {
     /// It decided, and all is well.
     Pass,
+    /// It decided, and all is well still, but somebody should look.
+    Warn,
     /// It decided, and something is wrong.
     Fail,
     /// It could not decide.
@@ -38,14 +40,21 @@ pub enum Status {
 
 impl Status {
     /// All statuses, in the order of their numbers.
-    pub const ALL: [Status; 6] =
-        [Status::Pass, Status::Fail, Status::Error, Status::Skip, Status::ExpectedFailure, Status::UnexpectedSuccess];
+    pub const ALL: [Status; 7] = [
+        Status::Pass,
+        Status::Warn,
+        Status::Fail,
+        Status::Error,
+        Status::Skip,
+        Status::ExpectedFailure,
+        Status::UnexpectedSuccess,
+    ];
 
     /// Whether a report with this outcome in it fails.
     pub fn is_bad(self) -> bool {
         match self {
             Status::Fail | Status::Error | Status::UnexpectedSuccess => true,
-            Status::Pass | Status::Skip | Status::ExpectedFailure => false,
+            Status::Pass | Status::Warn | Status::Skip | Status::ExpectedFailure => false,
         }
     }
 
@@ -53,6 +62,7 @@ impl Status {
     pub fn word(self) -> &'static str {
         match self {
             Status::Pass => "pass",
+            Status::Warn => "warn",
             Status::Fail => "fail",
             Status::Error => "error",
             Status::Skip => "skip",
@@ -76,6 +86,16 @@ pub enum Expect {
     Success,
     /// It fails: for what is known to be broken, or must not exist.
     Failure,
+}
+
+/// What a bad finding of the check counts as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Severity {
+    /// What it is: the report fails.
+    #[default]
+    Fail,
+    /// A warning: for what somebody should look at, but nobody be woken for.
+    Warn,
 }
 
 /// Why a check did not simply pass.
@@ -111,6 +131,8 @@ pub enum Reason {
     Error(String),
     /// It does not apply.
     Skip(String),
+    /// It passes still, but somebody should look.
+    Warn(String),
 }
 
 impl Reason {
@@ -120,6 +142,7 @@ impl Reason {
             Reason::Fail(why) => Reason::Fail(words(why)),
             Reason::Error(why) => Reason::Error(words(why)),
             Reason::Skip(why) => Reason::Skip(words(why)),
+            Reason::Warn(why) => Reason::Warn(words(why)),
         }
     }
 
@@ -145,7 +168,7 @@ impl<'a, E: Into<Box<dyn Error + Send + Sync + 'a>>> From<E> for Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Reason::Fail(why) | Reason::Error(why) | Reason::Skip(why)) = self;
+        let (Reason::Fail(why) | Reason::Error(why) | Reason::Skip(why) | Reason::Warn(why)) = self;
         f.write_str(why)
     }
 }
@@ -157,7 +180,7 @@ pub type Result<T = (), E = Reason> = std::result::Result<T, E>;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// `Pass`, `Fail`, `Error` or `Skip`.
+    /// `Pass`, `Warn`, `Fail`, `Error` or `Skip`.
     pub status: Status,
     /// What the check has to say, if anything.
     pub context: Option<String>,
@@ -179,6 +202,11 @@ impl Finding {
         Finding::new(Status::Fail, context)
     }
 
+    /// The check passes still, but somebody should look, for this reason.
+    pub fn warn(context: impl Into<String>) -> Finding {
+        Finding::new(Status::Warn, context)
+    }
+
     /// The check could not decide, for this reason.
     pub fn error(context: impl Into<String>) -> Finding {
         Finding::new(Status::Error, context)
@@ -189,7 +217,8 @@ impl Finding {
     pub fn judged(mut self, expect: Expect) -> Finding {
         self.status = match (expect, self.status) {
             (Expect::Failure, Status::Fail) => Status::ExpectedFailure,
-            (Expect::Failure, Status::Pass) => Status::UnexpectedSuccess,
+            // A warning is not the failure that was expected.
+            (Expect::Failure, Status::Pass | Status::Warn) => Status::UnexpectedSuccess,
             (Expect::Success | Expect::Failure, status) => status,
         };
         self.context = self.context.map(|context| bounded(text::lines(&context).into_owned()));
@@ -214,6 +243,7 @@ impl<E: Into<Reason>> From<std::result::Result<(), E>> for Finding {
             Err(Reason::Fail(context)) => (Status::Fail, context),
             Err(Reason::Error(context)) => (Status::Error, context),
             Err(Reason::Skip(context)) => (Status::Skip, context),
+            Err(Reason::Warn(context)) => (Status::Warn, context),
         };
         Finding::new(status, context)
     }
@@ -279,6 +309,12 @@ pub struct Check {
     pub timeout: Duration,
     /// What a healthy answer is.
     pub expect: Expect,
+    /// What a bad finding counts as.
+    pub on_fail: Severity,
+    /// The checks without which it is not run: their ids, or paths that they are under.
+    pub needs: Vec<String>,
+    /// Whether a warning of it makes its report fail.
+    pub strict: bool,
     /// Whether it may block. If not, it runs in the worker's loop, without a thread.
     pub blocking: bool,
     /// Its kind: `function`, or a scheme such as `tcp`.
@@ -307,6 +343,9 @@ impl Check {
             tags: Vec::new(),
             timeout: DEFAULT_TIMEOUT,
             expect: Expect::Success,
+            on_fail: Severity::Fail,
+            needs: Vec::new(),
+            strict: false,
             blocking: true,
             kind: "function",
             code: Code::Function,
@@ -334,6 +373,16 @@ impl Check {
     /// The same check, of which this is a healthy answer.
     pub fn expect(self, expect: Expect) -> Check {
         Check { expect, ..self }
+    }
+
+    /// The same check, of which a bad finding counts as this.
+    pub fn on_fail(self, on_fail: Severity) -> Check {
+        Check { on_fail, ..self }
+    }
+
+    /// The same check, which is run only if these are not bad: ids of other checks, or paths that they are under.
+    pub fn needs<N: Into<String>>(self, needs: impl IntoIterator<Item = N>) -> Check {
+        Check { needs: needs.into_iter().map(Into::into).collect(), ..self }
     }
 
     /// The same check, which never waits: it needs no thread.

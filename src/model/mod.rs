@@ -5,6 +5,7 @@ pub mod check;
 pub(crate) mod duration;
 pub(crate) mod host;
 pub(crate) mod id;
+pub mod judgement;
 pub(crate) mod panics;
 pub mod perfdata;
 pub mod report;

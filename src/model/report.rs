@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::check::{Check, Finding, Status};
+use super::judgement::{self, Circumstances, Judgement};
 use crate::model::suite::Suite;
 
 /// What one check found in one round.
@@ -14,21 +15,55 @@ use crate::model::suite::Suite;
 pub struct Outcome {
     /// The check that was run.
     pub check: Arc<Check>,
-    /// What the check found, after its expectation was applied.
+    /// What the check found, after it was judged.
     pub finding: Finding,
     /// How long it took.
     pub elapsed: Duration,
     /// How long before the report it was started.
     pub age: Duration,
+    /// What judging it has changed. `None`: nothing.
+    pub judgement: Option<Box<Judgement>>,
 }
 
 impl Outcome {
+    /// The outcome of a check that found this, judged. It took this long, and began so long ago.
+    pub fn of(check: Arc<Check>, found: Finding, elapsed: Duration, age: Duration) -> Outcome {
+        Outcome::judged(check, found, Circumstances::default(), elapsed, age)
+    }
+
+    /// The same where more is known about the check.
+    pub(crate) fn judged(
+        check: Arc<Check>,
+        found: Finding,
+        known: Circumstances,
+        elapsed: Duration,
+        age: Duration,
+    ) -> Outcome {
+        let (finding, judgement) = judgement::judge(&check, found, known);
+        Outcome { check, finding, elapsed, age, judgement }
+    }
+
+    /// Whether a report with this in it fails.
+    pub fn is_bad(&self) -> bool {
+        self.finding.status.is_bad() || (self.check.strict && self.finding.status == Status::Warn)
+    }
+
+    /// What the check found itself, whatever the report says.
+    pub fn raw(&self) -> Status {
+        self.judgement.as_ref().and_then(|judgement| judgement.raw).unwrap_or(self.finding.status)
+    }
+
+    /// The ids of the checks because of which it was not run; none if it was.
+    pub fn blocked_by(&self) -> &[String] {
+        self.judgement.as_ref().map_or(&[], |judgement| &judgement.blocked_by)
+    }
+
     /// The same outcome under a number, with nothing that says which check it is or what it found.
     pub fn anonymous(&self, number: usize) -> Outcome {
         let check = Check::new(format!("check-{number}"), |_| Finding::PASS).title(format!("check {number}"));
-        let check = Check { kind: "check", ..check };
+        let check = Check { kind: "check", strict: self.check.strict, ..check };
         let finding = Finding { status: self.finding.status, ..Finding::PASS };
-        Outcome { check: Arc::new(check), finding, elapsed: self.elapsed, age: self.age }
+        Outcome { check: Arc::new(check), finding, elapsed: self.elapsed, age: self.age, judgement: None }
     }
 }
 
@@ -44,7 +79,7 @@ pub struct Since {
     pub unwatched: Option<(SystemTime, SystemTime)>,
 }
 
-/// How many outcomes have each status, in the order of the JSON of Python's hospital.
+/// How many outcomes have each status, in the order of the JSON of Python's hospital, and what that has not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Summary {
@@ -62,6 +97,13 @@ pub struct Summary {
     pub total: usize,
     /// Checks that passed though they were expected to fail.
     pub unexpected_success: usize,
+    /// Checks that passed with a warning. In JSON it is left out if there are none, as Python's hospital knows none.
+    #[serde(skip_serializing_if = "is_none")]
+    pub warn: usize,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What a round found, in the order of its suite.
@@ -73,9 +115,15 @@ pub struct Report {
 }
 
 impl Report {
-    /// `Pass` when nothing in it is bad (`fail`, `error` or `unexpected_success`), else `Fail`.
+    /// The report with these outcomes.
+    pub fn of_outcomes(outcomes: Vec<Outcome>) -> Report {
+        Report { outcomes }
+    }
+
+    /// `Pass` when nothing in it is bad (`fail`, `error` or `unexpected_success`; where the checks are strict, `warn`),
+    /// else `Fail`.
     pub fn status(&self) -> Status {
-        if self.outcomes.iter().any(|outcome| outcome.finding.status.is_bad()) { Status::Fail } else { Status::Pass }
+        if self.outcomes.iter().any(Outcome::is_bad) { Status::Fail } else { Status::Pass }
     }
 
     /// Whether [`Report::status`] is `Pass`.
@@ -83,11 +131,19 @@ impl Report {
         self.status() == Status::Pass
     }
 
+    /// Whether something in it passes with a warning.
+    pub fn warns(&self) -> bool {
+        self.outcomes.iter().any(|outcome| outcome.finding.status == Status::Warn)
+    }
+
     /// Whether both have the same checks with the same status and context, whatever their times and figures.
     pub fn says_the_same(&self, other: &Report) -> bool {
         let same = |(ours, theirs): (&Outcome, &Outcome)| {
             let (found, other) = (&ours.finding, &theirs.finding);
-            Arc::ptr_eq(&ours.check, &theirs.check) && found.status == other.status && found.context == other.context
+            Arc::ptr_eq(&ours.check, &theirs.check)
+                && found.status == other.status
+                && found.context == other.context
+                && ours.judgement == theirs.judgement
         };
         self.outcomes.len() == other.outcomes.len() && self.outcomes.iter().zip(&other.outcomes).all(same)
     }
@@ -118,6 +174,7 @@ impl Report {
         for outcome in &self.outcomes {
             let count = match outcome.finding.status {
                 Status::Pass => &mut summary.pass,
+                Status::Warn => &mut summary.warn,
                 Status::Fail => &mut summary.fail,
                 Status::Error => &mut summary.error,
                 Status::Skip => &mut summary.skip,
@@ -137,14 +194,13 @@ pub(crate) mod tests {
 
     /// A report with these statuses, for tests.
     pub(crate) fn report(statuses: &[Status]) -> Report {
-        let outcome = |(index, &status): (usize, &Status)| Outcome {
-            check: Arc::new(Check::new(format!("check.{index}"), |_| Finding::PASS).title(format!("Check {index}."))),
-            finding: match status {
+        let outcome = |(index, &status): (usize, &Status)| {
+            let check = Check::new(format!("check.{index}"), |_| Finding::PASS).title(format!("Check {index}."));
+            let finding = match status {
                 Status::Pass => Finding::PASS,
                 status => Finding::new(status, format!("it was {}", status.word())),
-            },
-            elapsed: Duration::from_millis(1),
-            age: Duration::from_millis(2),
+            };
+            Outcome::of(Arc::new(check), finding, Duration::from_millis(1), Duration::from_millis(2))
         };
         Report { outcomes: statuses.iter().enumerate().map(outcome).collect() }
     }
@@ -203,7 +259,7 @@ pub(crate) mod tests {
         fn the_counts_add_up(statuses in proptest::collection::vec(proptest::sample::select(&Status::ALL[..]), 0..20)) {
             let s = report(&statuses).summary();
             prop_assert_eq!(s.total, statuses.len());
-            prop_assert_eq!(s.pass + s.fail + s.error + s.skip + s.expected_failure + s.unexpected_success, s.total);
+            prop_assert_eq!(s.pass + s.warn + s.fail + s.error + s.skip + s.expected_failure + s.unexpected_success, s.total);
         }
     }
 }

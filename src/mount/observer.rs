@@ -110,7 +110,7 @@ mod tests {
         let observer = MountObserver::default();
         let found = |finding: Finding, seconds_ago| {
             let (check, age) = (Arc::new(Check::new("db", |_| Finding::PASS)), Duration::from_secs(seconds_ago));
-            observer.found(&Report { outcomes: vec![Outcome { check, finding, elapsed: Duration::ZERO, age }] });
+            observer.found(&Report::of_outcomes(vec![Outcome::of(check, finding, Duration::ZERO, age)]));
             let last = observer.last_run("db").expect("it was found");
             (last.at, observer.since("db", last.status).expect("it has this status"))
         };

@@ -34,11 +34,14 @@ enum Health {
 }
 
 impl Health {
-    fn of(status: Status) -> Health {
-        match status {
+    fn of(outcome: &Outcome) -> Health {
+        match outcome.finding.status {
+            _ if outcome.is_bad() => Health::Fail,
             Status::Pass | Status::Skip => Health::Pass,
-            Status::ExpectedFailure => Health::Warn,
-            Status::Fail | Status::Error | Status::UnexpectedSuccess => Health::Fail,
+            // What is bad and does not count is a concern, too.
+            Status::Warn | Status::ExpectedFailure | Status::Fail | Status::Error | Status::UnexpectedSuccess => {
+                Health::Warn
+            }
         }
     }
 }
@@ -51,7 +54,7 @@ fn write(report: &Report, out: &mut Vec<u8>) {
         #[serde(serialize_with = "checks")]
         checks: &'a [Outcome],
     }
-    let worst = report.outcomes.iter().map(|outcome| Health::of(outcome.finding.status)).max();
+    let worst = report.outcomes.iter().map(Health::of).max();
     let document = Document {
         status: worst.unwrap_or(Health::Pass),
         description: "healthchecks run by hospital",
@@ -78,11 +81,12 @@ fn checks<S: Serializer>(outcomes: &&[Outcome], serializer: S) -> Result<S::Ok, 
         observed_unit: &'a str,
     }
     let mut checks = serializer.serialize_map(None)?;
-    for Outcome { check, finding, elapsed, .. } in *outcomes {
+    for outcome in *outcomes {
+        let Outcome { check, finding, elapsed, .. } = outcome;
         let key = check.id.replace('%', "%25").replace(':', "%3A");
         let said = finding.context.as_deref();
         let output = said.map(|said| format!("{}: {said}", check.title));
-        let component = Component { component_id: &check.id, status: Health::of(finding.status), output };
+        let component = Component { component_id: &check.id, status: Health::of(outcome), output };
         checks.serialize_entry(&key, &[component])?;
 
         let measured =
@@ -132,17 +136,17 @@ mod tests {
     #[test]
     fn each_check_is_a_component() {
         let mut report = sample(&ALL);
-        report.outcomes[1].finding.perfdata =
+        report.outcomes[2].finding.perfdata =
             vec![Perfdata::new("used", 90.0, "%"), Perfdata::new("load1", 0.5, ""), Perfdata::new("used", 80.0, "")];
         let document = json(&report);
         verify(&document);
         assert_eq!(document["status"], "fail");
-        let words: Vec<_> = (0..6).map(|n| document["checks"][format!("check.{n}")][0]["status"].clone()).collect();
-        assert_eq!(words, ["pass", "fail", "fail", "pass", "warn", "fail"]);
-        let failed = json!([{"componentId": "check.1", "status": "fail", "output": "Check 1.: it was fail"}]);
-        assert_eq!(document["checks"]["check.1"], failed);
-        let used = json!([{"componentId": "check.1", "observedValue": 90.0, "observedUnit": "%"}]);
-        assert_eq!(document["checks"]["check.1:used"], used);
+        let words: Vec<_> = (0..7).map(|n| document["checks"][format!("check.{n}")][0]["status"].clone()).collect();
+        assert_eq!(words, ["pass", "warn", "fail", "fail", "pass", "warn", "fail"]);
+        let failed = json!([{"componentId": "check.2", "status": "fail", "output": "Check 2.: it was fail"}]);
+        assert_eq!(document["checks"]["check.2"], failed);
+        let used = json!([{"componentId": "check.2", "observedValue": 90.0, "observedUnit": "%"}]);
+        assert_eq!(document["checks"]["check.2:used"], used);
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub fn report(report: &Report, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(if report.outcomes.is_empty() { b"]" } else { b"\n    ]" });
     out.extend_from_slice(b",\n    \"summary\": {");
-    let Summary { skip, pass, expected_failure, error, fail, total, unexpected_success } = report.summary();
+    let Summary { skip, pass, expected_failure, error, fail, total, unexpected_success, warn } = report.summary();
     for (key, count) in [
         ("\n        \"skip\": ", skip),
         (",\n        \"pass\": ", pass),
@@ -61,6 +61,10 @@ pub fn report(report: &Report, out: &mut Vec<u8>) {
     ] {
         out.extend_from_slice(key.as_bytes());
         scalar(count, out);
+    }
+    if warn > 0 {
+        out.extend_from_slice(b",\n        \"warn\": ");
+        scalar(warn, out);
     }
     out.extend_from_slice(b"\n    }\n}\n");
 }
@@ -127,7 +131,7 @@ fn object<S: Serializer>(pairs: &&[(String, String)], serializer: S) -> Result<S
 
 impl Serialize for DetailList<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.outcomes.iter().map(|Outcome { check, finding, elapsed, age }| Detail {
+        serializer.collect_seq(self.outcomes.iter().map(|Outcome { check, finding, elapsed, age, .. }| Detail {
             test: &check.title,
             status: finding.status,
             context: finding.context.as_deref(),

@@ -1,7 +1,8 @@
 //! JUnit XML, as Jenkins, GitLab and others read it.
 //!
 //! Source of the format: the schema of Jenkins' xUnit plugin (`junit-10.xsd`). It has no expected failures: these are
-//! reported as skipped, with the reason, and unexpected successes as failures.
+//! reported as skipped, with the reason, and unexpected successes as failures. A warning is a passed case with output, unless
+//! it makes the report fail.
 
 use std::fmt::{self, Write};
 
@@ -27,7 +28,7 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     let totals = format!(
         "name=\"hospital\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{seconds:.6}\"",
         summary.total,
-        summary.fail + summary.unexpected_success,
+        report.outcomes.iter().filter(|outcome| element(outcome) == Some("failure")).count(),
         summary.error,
         summary.skip + summary.expected_failure,
     );
@@ -39,16 +40,28 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(out, "  </testsuite>\n</testsuites>")
 }
 
-fn case(Outcome { check, finding, elapsed, .. }: &Outcome, out: &mut String) -> fmt::Result {
+/// What tells that a case did not pass.
+fn element(outcome: &Outcome) -> Option<&'static str> {
+    match outcome.finding.status {
+        Status::Pass => None,
+        Status::Warn => outcome.is_bad().then_some("failure"),
+        Status::Fail | Status::UnexpectedSuccess => Some("failure"),
+        Status::Error => Some("error"),
+        Status::Skip | Status::ExpectedFailure => Some("skipped"),
+    }
+}
+
+fn case(outcome: &Outcome, out: &mut String) -> fmt::Result {
+    let Outcome { check, finding, elapsed, .. } = outcome;
     let (id, title) = (XmlText(&check.id), XmlText(&check.title));
     write!(out, "    <testcase classname=\"{id}\" name=\"{title}\" time=\"{:.6}\"", elapsed.as_secs_f64())?;
     let context = finding.context.as_deref().unwrap_or_default();
-    let element = match finding.status {
-        Status::Pass if context.is_empty() => return writeln!(out, "/>"),
-        Status::Pass => return writeln!(out, "><system-out>{}</system-out></testcase>", XmlText(context)),
-        Status::Fail | Status::UnexpectedSuccess => "failure",
-        Status::Error => "error",
-        Status::Skip | Status::ExpectedFailure => "skipped",
+    let Some(element) = element(outcome) else {
+        return match finding.status {
+            Status::Warn => writeln!(out, "><system-out>warn: {}</system-out></testcase>", XmlText(context)),
+            _ if context.is_empty() => writeln!(out, "/>"),
+            _ => writeln!(out, "><system-out>{}</system-out></testcase>", XmlText(context)),
+        };
     };
     let message = XmlText(context.lines().next().unwrap_or(finding.status.word()));
     let (word, context) = (finding.status.word(), XmlText(context));
@@ -95,7 +108,7 @@ mod tests {
         let document = Document::parse(&text).expect("it is XML");
         let suite = document.root_element().first_element_child().expect("there is one suite");
         for element in [document.root_element(), suite] {
-            for (name, count) in [("tests", "6"), ("failures", "2"), ("errors", "1"), ("skipped", "2")] {
+            for (name, count) in [("tests", "7"), ("failures", "2"), ("errors", "1"), ("skipped", "2")] {
                 assert_eq!(element.attribute(name), Some(count), "{name}");
             }
         }
@@ -103,9 +116,10 @@ mod tests {
             .into_iter()
             .map(|case| case.first_element_child().map_or("", |element| element.tag_name().name()))
             .collect();
-        assert_eq!(kinds, ["", "failure", "error", "skipped", "skipped", "failure"]);
-        let failed = cases(&document)[1];
-        assert_eq!((failed.attribute("classname"), failed.attribute("name")), (Some("check.1"), Some("Check 1.")));
+        assert_eq!(kinds, ["", "system-out", "failure", "error", "skipped", "skipped", "failure"]);
+        assert_eq!(cases(&document)[1].first_element_child().and_then(|out| out.text()), Some("warn: it was warn"));
+        let failed = cases(&document)[2];
+        assert_eq!((failed.attribute("classname"), failed.attribute("name")), (Some("check.2"), Some("Check 2.")));
         assert_eq!(failed.attribute("time"), Some("0.001000"));
         let failure = failed.first_element_child().expect("it failed");
         assert_eq!((failure.attribute("message"), failure.text()), (Some("it was fail"), Some("it was fail")));

@@ -13,7 +13,7 @@ pub fn answer(endpoint: &str, report: &Report, verbose: bool) -> String {
     if verbose || !passes {
         for outcome in &report.outcomes {
             let id = &outcome.check.id;
-            if outcome.finding.status.is_bad() {
+            if outcome.is_bad() {
                 writeln!(text, "[-]{id} failed: reason withheld")
             } else {
                 writeln!(text, "[+]{id} ok")

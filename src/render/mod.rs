@@ -100,7 +100,7 @@ pub(crate) mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    pub(crate) const ALL: [Status; 6] = Status::ALL;
+    pub(crate) const ALL: [Status; 7] = Status::ALL;
 
     /// What no format may let out of its place.
     pub(crate) const HOSTILE: &str =
@@ -111,7 +111,7 @@ pub(crate) mod tests {
         let check = Check { id: HOSTILE.to_owned(), title: HOSTILE.to_owned(), ..Check::new("x", |_| Finding::PASS) };
         let finding = Finding::new(Status::Fail, HOSTILE);
         let elapsed = Duration::from_millis(1);
-        Report { outcomes: vec![Outcome { check: Arc::new(check), finding, elapsed, age: elapsed }] }
+        Report::of_outcomes(vec![Outcome::of(Arc::new(check), finding, elapsed, elapsed)])
     }
 
     pub(crate) fn written(format: &Format, report: &Report) -> String {

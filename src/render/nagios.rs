@@ -7,6 +7,7 @@ use std::fmt::{self, Write};
 
 use super::line::one_line;
 use super::{Format, appended};
+use crate::model::check::Status;
 use crate::model::perfdata::Perfdata;
 use crate::model::report::{Outcome, Report};
 
@@ -26,7 +27,7 @@ pub(super) const FORMAT: Format = Format {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PluginState {
     Ok = 0,
-    /// The only bad thing is that a check passed that was expected to fail.
+    /// A check passed with a warning, or though it was expected to fail.
     Warning = 1,
     /// A check failed.
     Critical = 2,
@@ -41,7 +42,7 @@ impl PluginState {
             PluginState::Critical
         } else if summary.error > 0 {
             PluginState::Unknown
-        } else if summary.unexpected_success > 0 {
+        } else if summary.unexpected_success + summary.warn > 0 {
             PluginState::Warning
         } else {
             PluginState::Ok
@@ -60,15 +61,21 @@ impl PluginState {
 
 fn write(report: &Report, out: &mut String) -> fmt::Result {
     let total = report.outcomes.len();
-    let bad: Vec<&Outcome> = report.outcomes.iter().filter(|outcome| outcome.finding.status.is_bad()).collect();
+    let bad: Vec<&Outcome> = report.outcomes.iter().filter(|outcome| outcome.is_bad()).collect();
     write!(out, "HOSPITAL {} - ", PluginState::of(report).word())?;
-    match &bad[..] {
-        [] => write!(out, "{total} of {total} checks are well")?,
+    let warned: Vec<&Outcome> =
+        report.outcomes.iter().filter(|outcome| outcome.finding.status == Status::Warn && !outcome.is_bad()).collect();
+    match (&bad[..], &warned[..]) {
+        ([], []) => write!(out, "{total} of {total} checks are well")?,
         // Pagers show only the first line: one bad check, and how many there are.
-        [first, ..] => write!(out, "{} of {total} checks are bad: {}", bad.len(), described(first))?,
+        ([first, ..], _) => write!(out, "{} of {total} checks are bad: {}", bad.len(), described(first))?,
+        ([], [first, ..]) => {
+            write!(out, "{} of {total} checks pass with a warning: {}", warned.len(), described(first))?
+        }
     }
     write!(out, " |")?;
-    let counts = [("checks", total), ("bad", bad.len())].map(|(label, count)| Perfdata::new(label, count as f64, ""));
+    let counts = [("checks", total), ("bad", bad.len()), ("warn", warned.len())]
+        .map(|(label, count)| Perfdata::new(label, count as f64, ""));
     counts.iter().try_for_each(|figure| write!(out, " {figure}"))?;
     for Outcome { check, finding, elapsed, .. } in &report.outcomes {
         let time = Perfdata::new("time", elapsed.as_secs_f64(), "s");
@@ -107,7 +114,6 @@ fn described(outcome: &Outcome) -> String {
 mod tests {
     use super::super::tests::{hostile, written};
     use super::*;
-    use crate::model::check::Status;
     use crate::model::perfdata::split;
     use crate::model::report::tests::report as sample;
 
@@ -116,13 +122,16 @@ mod tests {
         let mut report = sample(&[Status::Pass, Status::Fail, Status::Skip]);
         report.outcomes[0].finding.perfdata = vec![Perfdata::new("load1", 0.31, "")];
         insta::assert_snapshot!(written(&FORMAT, &report), @r"
-        HOSPITAL CRITICAL - 1 of 3 checks are bad: Check 1. (it was fail) | 'checks'=3 'bad'=1 'check.0::time'=0.001s 'check.0::load1'=0.31 'check.1::time'=0.001s 'check.2::time'=0.001s
+        HOSPITAL CRITICAL - 1 of 3 checks are bad: Check 1. (it was fail) | 'checks'=3 'bad'=1 'warn'=0 'check.0::time'=0.001s 'check.0::load1'=0.31 'check.1::time'=0.001s 'check.2::time'=0.001s
         pass: Check 0.
         fail: Check 1. (it was fail)
         skip: Check 2. (it was skip)
         ");
         let well = written(&FORMAT, &sample(&[Status::Pass, Status::ExpectedFailure]));
         assert!(well.starts_with("HOSPITAL OK - 2 of 2 checks are well |"), "{well}");
+        let warned = written(&FORMAT, &sample(&[Status::Pass, Status::Warn]));
+        let expected = "HOSPITAL WARNING - 1 of 2 checks pass with a warning: Check 1. (it was warn) |";
+        assert!(warned.starts_with(expected), "{warned}");
     }
 
     #[test]
@@ -131,6 +140,8 @@ mod tests {
             (&[][..], 0),
             (&[Status::Pass, Status::Skip, Status::ExpectedFailure], 0),
             (&[Status::Pass, Status::UnexpectedSuccess], 1),
+            (&[Status::Pass, Status::Warn], 1),
+            (&[Status::Warn, Status::Error], 3),
             (&[Status::UnexpectedSuccess, Status::Error, Status::Fail], 2),
             (&[Status::UnexpectedSuccess, Status::Error], 3),
         ] {
@@ -146,7 +157,7 @@ mod tests {
         assert_eq!(text.lines().count(), 2, "{text}");
         assert_eq!(text.matches('|').count(), 1, "{text}");
         let (_, figures) = split(&text);
-        assert_eq!(figures.len(), 4, "{text}");
-        assert!(figures[3].label.ends_with("::a_b_c'd_"), "{figures:?}");
+        assert_eq!(figures.len(), 5, "{text}");
+        assert!(figures[4].label.ends_with("::a_b_c'd_"), "{figures:?}");
     }
 }

@@ -55,7 +55,7 @@ const PERFDATA: Family = Family {
 pub(crate) fn checks(outcomes: &[Outcome], out: &mut Exposition<'_>) -> fmt::Result {
     out.family(&SUCCESS)?;
     for outcome in outcomes {
-        let success = u8::from(!outcome.finding.status.is_bad());
+        let success = u8::from(!outcome.is_bad());
         out.sample(&SUCCESS, &[&outcome.check.id], success)?;
     }
     out.family(&STATUS)?;
@@ -112,6 +112,7 @@ mod tests {
         # HELP hospital_check_status The status of the check: 1 for its status, 0 for all others.
         # TYPE hospital_check_status gauge
         hospital_check_status{check="check.0",status="pass"} 0
+        hospital_check_status{check="check.0",status="warn"} 0
         hospital_check_status{check="check.0",status="fail"} 1
         hospital_check_status{check="check.0",status="error"} 0
         hospital_check_status{check="check.0",status="skip"} 0

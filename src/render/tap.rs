@@ -29,6 +29,7 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
         let context = finding.context.as_deref().unwrap_or_default();
         let (result, directive) = match finding.status {
             Status::Pass => ("ok", None),
+            Status::Warn => (if outcome.is_bad() { "not ok" } else { "ok" }, None),
             Status::Skip => ("ok", Some("SKIP")),
             Status::ExpectedFailure => ("not ok", Some("TODO")),
             Status::Fail | Status::Error | Status::UnexpectedSuccess => ("not ok", None),
@@ -44,6 +45,9 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
             writeln!(out, "  message: {}", quoted(context))?;
         }
         writeln!(out, "  duration_ms: {:.3}\n  ...", outcome.elapsed.as_secs_f64() * 1000.0)?;
+        if finding.status == Status::Warn {
+            writeln!(out, "# warn: {}", one_line(context))?;
+        }
     }
     Ok(())
 }
@@ -82,7 +86,7 @@ mod tests {
 
     /// Parses a document by the grammar of the specification; panics where it does not fit.
     fn read(text: &str) -> Vec<Point> {
-        let mut lines = text.lines();
+        let mut lines = text.lines().filter(|line| !line.starts_with('#'));
         assert_eq!(lines.next(), Some("TAP version 13"));
         let plan: usize = lines.next().and_then(|line| line.strip_prefix("1..")?.parse().ok()).expect("a plan");
         let mut points = Vec::new();
@@ -127,6 +131,7 @@ mod tests {
         let seen: Vec<_> = points.iter().map(|point| (point.ok, point.directive.as_deref())).collect();
         let expected = [
             (true, None),
+            (true, None),
             (false, None),
             (false, None),
             (true, Some("SKIP it was skip")),
@@ -134,9 +139,9 @@ mod tests {
             (false, None),
         ];
         assert_eq!(seen, expected);
-        assert_eq!(points[1].description, "Check 1.");
-        let expected = [("id", "check.1"), ("status", "fail"), ("message", "it was fail"), ("duration_ms", "1.000")];
-        assert_eq!(points[1].diagnostics, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        assert_eq!(points[2].description, "Check 2.");
+        let expected = [("id", "check.2"), ("status", "fail"), ("message", "it was fail"), ("duration_ms", "1.000")];
+        assert_eq!(points[2].diagnostics, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
 
     #[test]

@@ -33,6 +33,7 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
         ("skip", summary.skip),
         ("expected_failure", summary.expected_failure),
         ("unexpected_success", summary.unexpected_success),
+        ("warn", summary.warn),
     ] {
         if count > 0 {
             write!(out, ", {word}: {count}")?;

@@ -14,13 +14,14 @@ pub fn run_as_test(module: &str, name: &str) {
     let check = Check::from(registered);
     let limit = check.timeout;
     let report = Runner::run([check.into()].into_iter().collect(), limit);
-    for Outcome { check, finding, .. } in report.outcomes {
+    for outcome in report.outcomes {
+        let (is_bad, Outcome { check, finding, .. }) = (outcome.is_bad(), outcome);
         let context = finding.context.unwrap_or_default();
-        if finding.status.is_bad() {
+        if is_bad {
             panic!("{}: {} {context}", finding.status.word(), check.title);
         }
-        if finding.status == Status::Skip {
-            println!("skip: {} {context}", check.title);
+        if matches!(finding.status, Status::Skip | Status::Warn) {
+            println!("{}: {} {context}", finding.status.word(), check.title);
         }
     }
 }

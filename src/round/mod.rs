@@ -283,7 +283,7 @@ impl Round {
 
     fn finish(&mut self, index: usize, finding: Finding, began: Instant, elapsed: Duration) {
         let check = self.suite.checks()[index].clone();
-        self.states[index] = RoundState::Over { outcome: Outcome { check, finding, elapsed, age: elapsed }, began };
+        self.states[index] = RoundState::Over { outcome: Outcome::of(check, finding, elapsed, elapsed), began };
         self.finished.push(index);
     }
 
@@ -325,7 +325,7 @@ impl Round {
 
     /// Whether something bad was found.
     pub fn is_bad(&self) -> bool {
-        self.finished().any(|outcome| outcome.finding.status.is_bad())
+        self.finished().any(Outcome::is_bad)
     }
 
     /// Whether every check has its outcome.
@@ -391,7 +391,7 @@ impl Outcome {
 
     /// The outcome of a check that is not waited for any longer.
     pub(crate) fn late(check: &Arc<Check>, after: Duration) -> Outcome {
-        Outcome { check: check.clone(), finding: timed_out(after), elapsed: after, age: after }
+        Outcome::of(check.clone(), timed_out(after), after, after)
     }
 }
 

@@ -4,7 +4,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 
 use crate::function::Function;
-use crate::options::{Expect, Options};
+use crate::options::{Expect, Options, Severity};
 
 /// Registers the function, in every build, and makes it a test under `cargo test`.
 pub(crate) fn registration(function: &Function, options: &Options) -> TokenStream {
@@ -47,6 +47,11 @@ fn entry(function: &Function, options: &Options) -> TokenStream {
         Expect::Success => quote!(Success),
         Expect::Failure => quote!(Failure),
     };
+    let on_fail = match options.on_fail.unwrap_or(Severity::Fail) {
+        Severity::Fail => quote!(Fail),
+        Severity::Warn => quote!(Warn),
+    };
+    let needs = options.needs.iter().flatten();
     let run = run(function);
     quote! {
         ::hospital::Registered {
@@ -56,6 +61,8 @@ fn entry(function: &Function, options: &Options) -> TokenStream {
             timeout: #timeout,
             tags: &[#(#tags),*],
             expect: ::hospital::model::check::Expect::#expect,
+            on_fail: ::hospital::model::check::Severity::#on_fail,
+            needs: &[#(#needs),*],
             blocking: #blocking,
             run: #run,
         }

@@ -11,7 +11,7 @@ use syn::{Error, LitBool, LitStr, Result, Token, bracketed};
 /// The longest timeout that is allowed, a hundred years: no deadline can overflow with it.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-const KNOWN: &str = "`timeout`, `tags`, `title`, `expect` and `blocking`";
+const KNOWN: &str = "`timeout`, `tags`, `title`, `expect`, `on_fail`, `needs` and `blocking`";
 
 /// The options of one healthcheck, each validated; `None` if it was not given.
 #[derive(Default)]
@@ -20,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) tags: Option<Vec<LitStr>>,
     pub(crate) title: Option<LitStr>,
     pub(crate) expect: Option<Expect>,
+    pub(crate) on_fail: Option<Severity>,
+    pub(crate) needs: Option<Vec<LitStr>>,
     pub(crate) blocking: Option<LitBool>,
 }
 
@@ -28,6 +30,13 @@ pub(crate) struct Options {
 pub(crate) enum Expect {
     Success,
     Failure,
+}
+
+/// What a bad finding counts as.
+#[derive(Clone, Copy)]
+pub(crate) enum Severity {
+    Fail,
+    Warn,
 }
 
 impl Parse for Options {
@@ -42,6 +51,8 @@ impl Parse for Options {
                 "tags" => set(&mut options.tags, &key, input, tags)?,
                 "title" => set(&mut options.title, &key, input, title)?,
                 "expect" => set(&mut options.expect, &key, input, expect)?,
+                "on_fail" => set(&mut options.on_fail, &key, input, on_fail)?,
+                "needs" => set(&mut options.needs, &key, input, needs)?,
                 "blocking" => set(&mut options.blocking, &key, input, blocking)?,
                 _ => return Err(Error::new(key.span(), format!("there is no option `{key}`: known are {KNOWN}"))),
             }
@@ -86,17 +97,29 @@ fn timeout(input: ParseStream) -> Result<Duration> {
 }
 
 fn tags(input: ParseStream) -> Result<Vec<LitStr>> {
-    let wanted = "a list of words in quotes, as in `tags = [\"readiness\"]`";
+    words(input, "a list of words in quotes, as in `tags = [\"readiness\"]`", "a tag is one word, without spaces")
+}
+
+fn needs(input: ParseStream) -> Result<Vec<LitStr>> {
+    words(
+        input,
+        "a list of checks in quotes, as in `needs = [\"shop.db\"]`",
+        "a check is named by one word, without spaces",
+    )
+}
+
+/// A list of words; `rule` says what each of them has to be.
+fn words(input: ParseStream, wanted: &str, rule: &str) -> Result<Vec<LitStr>> {
     let list;
     if !input.peek(syn::token::Bracket) {
         return Err(input.error(format!("expected {wanted}")));
     }
     bracketed!(list in input);
-    let tags = Punctuated::<LitStr, Token![,]>::parse_terminated(&list)
+    let words = Punctuated::<LitStr, Token![,]>::parse_terminated(&list)
         .map_err(|error| Error::new(error.span(), format!("expected {wanted}")))?;
-    match tags.iter().find(|tag| tag.value().is_empty() || tag.value().contains(char::is_whitespace)) {
-        Some(tag) => Err(Error::new(tag.span(), "a tag is one word, without spaces")),
-        None => Ok(tags.into_iter().collect()),
+    match words.iter().find(|word| word.value().is_empty() || word.value().contains(char::is_whitespace)) {
+        Some(word) => Err(Error::new(word.span(), rule)),
+        None => Ok(words.into_iter().collect()),
     }
 }
 
@@ -115,6 +138,15 @@ fn expect(input: ParseStream) -> Result<Expect> {
         "failure" => Ok(Expect::Failure),
         "success" => Ok(Expect::Success),
         other => Err(Error::new(text.span(), format!("cannot expect {other:?}: write \"failure\" or \"success\""))),
+    }
+}
+
+fn on_fail(input: ParseStream) -> Result<Severity> {
+    let text = literal::<LitStr>(input, "`on_fail = \"warn\"` or \"fail\"")?;
+    match text.value().as_str() {
+        "warn" => Ok(Severity::Warn),
+        "fail" => Ok(Severity::Fail),
+        other => Err(Error::new(text.span(), format!("cannot make it {other:?}: write \"warn\" or \"fail\""))),
     }
 }
 

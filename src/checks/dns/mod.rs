@@ -150,7 +150,7 @@ impl Lookup {
                 Ok(found) if self.is_content(&found) || tried + 1 == addresses.len() => return Ok(found),
                 Ok(_) => continue,
                 Err(Reason::Error(why)) => why,
-                Err(Reason::Fail(why) | Reason::Skip(why)) => {
+                Err(Reason::Fail(why) | Reason::Skip(why) | Reason::Warn(why)) => {
                     ours = false;
                     why
                 }

@@ -3,7 +3,7 @@
 //! | exit code | finding |
 //! |---|---|
 //! | 0 | pass |
-//! | 1 | a warning: pass, or fail with `warning=fail` |
+//! | 1 | warn; pass or fail with `warning=pass` or `warning=fail` |
 //! | 2 | fail |
 //! | 3, any other, death by a signal | error |
 //!
@@ -30,20 +30,20 @@ pub(super) const KIND: Kind = Kind {
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let program = Program::take(target, options)?;
-    let warning = options.parse_or("warning", "pass", warning)?;
+    let warning = options.parse_or("warning", "warn", warning)?;
     Ok(Box::new(move |deadline| find(&program, warning, deadline)))
 }
 
-/// Asserts that a plugin of Nagios, given by its path, ends within 5 s with exit code 0, or with 1, a warning.
+/// Asserts that a plugin of Nagios, given by its path, ends within 5 s with exit code 0.
 ///
 /// # Errors
 ///
-/// `Fail` when its exit code is 2; `Error` when it is any other, or the plugin cannot be run, is killed, prints more
+/// `Warn` when its exit code is 1, and `Fail` when it is 2; `Error` when it is any other, or the plugin cannot be run, is killed, prints more
 /// than 1 MiB, or takes longer. It is killed with every process that it started.
 #[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_plugin(plugin: impl AsRef<Path>, args: &[&str]) -> Result {
     let program = Program::at(plugin.as_ref()).map_err(Reason::Error)?.with(args);
-    super::result(find(&program, Status::Pass, super::default_deadline()))
+    super::result(find(&program, Status::Warn, super::default_deadline()))
 }
 
 fn find(program: &Program, warning: Status, deadline: Deadline) -> Finding {
@@ -85,9 +85,10 @@ fn verdict(program: &Program, exit: ExitStatus, text: String, warning: Status) -
 
 fn warning(text: &str) -> std::result::Result<Status, String> {
     match text {
+        "warn" => Ok(Status::Warn),
         "pass" => Ok(Status::Pass),
         "fail" => Ok(Status::Fail),
-        _ => Err("write pass or fail".to_owned()),
+        _ => Err("write warn, pass or fail".to_owned()),
     }
 }
 

@@ -24,7 +24,7 @@ fn found(body: &str, more: &[(&str, &str)]) -> (Status, String) {
 fn exit_codes_mean_what_they_mean_to_nagios() {
     for (body, status, context) in [
         ("echo OK - fine", Status::Pass, "OK - fine"),
-        ("echo WARNING - hm; exit 1", Status::Pass, "WARNING - hm"),
+        ("echo WARNING - hm; exit 1", Status::Warn, "WARNING - hm"),
         ("echo CRITICAL - no; exit 2", Status::Fail, "CRITICAL - no"),
         ("echo UNKNOWN - who; exit 3", Status::Error, "UNKNOWN - who"),
         ("echo what; exit 4", Status::Error, "/bin/sh ended with exit status: 4, where a plugin has 0 to 3: what"),
@@ -39,18 +39,20 @@ fn exit_codes_mean_what_they_mean_to_nagios() {
 }
 
 #[test]
-fn a_warning_fails_where_it_is_told_to() {
+fn a_warning_is_what_it_is_told_to_be() {
     let warns = "echo WARNING - hm; exit 1";
-    assert_eq!(found(warns, &[("warning", "fail")]), (Status::Fail, "WARNING - hm".to_owned()));
+    for (option, status) in [("warn", Status::Warn), ("pass", Status::Pass), ("fail", Status::Fail)] {
+        assert_eq!(found(warns, &[("warning", option)]), (status, "WARNING - hm".to_owned()));
+    }
     let error = build("/bin/sh", &mut Options::of(&[("warning", "maybe")])).err();
-    assert_eq!(error.as_deref(), Some("option warning: write pass or fail"));
+    assert_eq!(error.as_deref(), Some("option warning: write warn, pass or fail"));
 }
 
 #[test]
 fn no_output_has_a_clear_context() {
     for (body, status, context) in [
         ("exit 0", Status::Pass, ""),
-        ("exit 1", Status::Pass, "/bin/sh ended with exit status: 1, and printed nothing"),
+        ("exit 1", Status::Warn, "/bin/sh ended with exit status: 1, and printed nothing"),
         ("exit 2", Status::Fail, "/bin/sh ended with exit status: 2, and printed nothing"),
         ("exit 3", Status::Error, "/bin/sh ended with exit status: 3, and printed nothing"),
         ("exit 9", Status::Error, "/bin/sh ended with exit status: 9, where a plugin has 0 to 3, and printed nothing"),

@@ -148,7 +148,7 @@ impl Page {
     const SCRIPT: &str = include_str!("../templates/report.js");
 
     fn of(report: &Report, view: &View<'_>) -> Page {
-        let status = report.status();
+        let status = if report.passes() && report.warns() { Status::Warn } else { report.status() };
         Page {
             status: spoken(status),
             class: status.word(),
@@ -167,11 +167,12 @@ impl Page {
 
 /// Bad statuses first.
 fn counts(summary: Summary) -> Vec<Count> {
-    let Summary { skip, pass, expected_failure, error, fail, total: _, unexpected_success } = summary;
+    let Summary { skip, pass, expected_failure, error, fail, total: _, unexpected_success, warn } = summary;
     let numbers = [
         (Status::Fail, fail),
         (Status::Error, error),
         (Status::UnexpectedSuccess, unexpected_success),
+        (Status::Warn, warn),
         (Status::Pass, pass),
         (Status::Skip, skip),
         (Status::ExpectedFailure, expected_failure),
@@ -180,13 +181,15 @@ fn counts(summary: Summary) -> Vec<Count> {
     numbers.into_iter().filter(|(_, number)| *number > 0).map(count).collect()
 }
 
-/// Bad checks first.
+/// Bad checks first, then those with a warning.
 fn groups(report: &Report, view: &View<'_>) -> Vec<Group> {
+    let warns = |outcome: &Outcome| outcome.finding.status == Status::Warn && !outcome.is_bad();
     let rows = |bad| {
-        let wanted = report.outcomes.iter().filter(|outcome| outcome.finding.status.is_bad() == bad);
-        wanted.map(|outcome| Row::of(outcome, view)).collect()
+        let wanted = report.outcomes.iter().filter(|outcome| (outcome.is_bad() || warns(outcome)) == bad);
+        let (milder, worse): (Vec<_>, Vec<_>) = wanted.partition(|outcome| warns(outcome));
+        worse.into_iter().chain(milder).map(|outcome| Row::of(outcome, view)).collect()
     };
-    let rest = if report.passes() { "Healthchecks" } else { "The rest" };
+    let rest = if report.passes() && !report.warns() { "Healthchecks" } else { "The rest" };
     let groups = [
         Group { id: "wrong", heading: "Needs attention", rows: rows(true) },
         Group { id: "rest", heading: rest, rows: rows(false) },
@@ -273,6 +276,7 @@ fn spoken(status: Status) -> String {
 fn mark(status: Status) -> char {
     match status {
         Status::Pass => '✓',
+        Status::Warn => '△',
         Status::Fail => '✗',
         Status::Error => '!',
         Status::Skip => '–',
@@ -281,13 +285,16 @@ fn mark(status: Status) -> char {
     }
 }
 
-/// The icon in the tab: a green disc, or a red square.
+/// The icon in the tab: a green disc, a yellow triangle, or a red square.
 fn icon(status: Status) -> &'static str {
-    match status.is_bad() {
-        false => {
+    match status {
+        Status::Pass | Status::Skip | Status::ExpectedFailure => {
             "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='7' fill='%232c9c4b'/%3E%3C/svg%3E"
         }
-        true => {
+        Status::Warn => {
+            "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath d='M8 1l7 14H1z' fill='%23e0a100'/%3E%3C/svg%3E"
+        }
+        Status::Fail | Status::Error | Status::UnexpectedSuccess => {
             "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath d='M1 1h14v14H1z' fill='%23d6362c'/%3E%3C/svg%3E"
         }
     }

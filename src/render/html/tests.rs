@@ -36,16 +36,16 @@ fn text(node: Node<'_, '_>) -> String {
 fn what_is_wrong_comes_first() {
     let page = written(&FORMAT, &sample(&ALL));
     assert!(page.starts_with("<!DOCTYPE html>"), "{page}");
-    assert!(page.contains("<title>fail: 1 of 6 healthchecks pass</title>"), "{page}");
+    assert!(page.contains("<title>fail: 1 of 7 healthchecks pass</title>"), "{page}");
     let body = strict(&page);
     let document = Document::parse(&body).expect("it is well formed");
     let checks = classed(&document, "check");
     let ids: Vec<_> = checks.iter().filter_map(|check| check.attribute("data-id")).collect();
-    assert_eq!(ids, ["check.1", "check.2", "check.5", "check.0", "check.3", "check.4"]);
+    assert_eq!(ids, ["check.2", "check.3", "check.6", "check.1", "check.0", "check.4", "check.5"]);
     let headings: Vec<_> = document.descendants().filter(|node| node.has_tag_name("h2")).map(text).collect();
     assert_eq!(headings, ["Needs attention", "The rest"]);
-    assert_eq!(text(checks[0]), "✗ fail Check 1. it was fail check.1 took 1.0 ms");
-    assert_eq!(text(classed(&document, "choice")[0]), "all 6");
+    assert_eq!(text(checks[0]), "✗ fail Check 2. it was fail check.2 took 1.0 ms");
+    assert_eq!(text(classed(&document, "choice")[0]), "all 7");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn each_status_is_told_by_a_word_and_a_mark_of_its_own() {
     assert_eq!(marks.len(), ALL.len());
     let body = strict(&written(&FORMAT, &sample(&ALL)));
     let document = Document::parse(&body).expect("it is well formed");
-    for (status, check) in ALL.into_iter().zip([3, 0, 1, 4, 5, 2]) {
+    for (status, check) in ALL.into_iter().zip([4, 3, 0, 1, 5, 6, 2]) {
         let said = text(classed(&document, "check")[check]);
         assert!(said.starts_with(&format!("{} {}", mark(status), spoken(status))), "{said}");
     }
@@ -122,7 +122,7 @@ fn a_stranger_sees_counts_and_nothing_else() {
         assert!(!body.contains(hidden), "{hidden} stands in {body}");
     }
     let main = document.descendants().find(|node| node.has_tag_name("main")).expect("there is one");
-    let expected = "✗ fail 1 ! error 1 ? unexpected success 1 ✓ pass 1 – skip 1 ≈ expected failure 1";
+    let expected = "✗ fail 1 ! error 1 ? unexpected success 1 △ warn 1 ✓ pass 1 – skip 1 ≈ expected failure 1";
     assert_eq!(text(main), expected);
 }
 

@@ -69,7 +69,7 @@ impl Scoreboard {
         let mut changed = Vec::new();
         let mut has_tidied = false;
         for outcome in &report.outcomes {
-            let Outcome { check, finding, elapsed, age } = outcome;
+            let Outcome { check, finding, elapsed, age, .. } = outcome;
             let (key, text) = (key(&check.id), written(&finding.perfdata));
             let mut room = self.room(key, &text);
             if !room.is_enough && !std::mem::replace(&mut has_tidied, true) {
@@ -172,7 +172,7 @@ mod tests {
     fn outcome(id: &str, noted: &Noted) -> Outcome {
         let finding = Finding { status: noted.status, context: None, perfdata: noted.figures.clone() };
         let check = Arc::new(Check::new(id, |_| Finding::PASS));
-        Outcome { check, finding, elapsed: noted.elapsed, age: noted.elapsed }
+        Outcome::of(check, finding, noted.elapsed, noted.elapsed)
     }
 
     fn note(board: &Scoreboard, id: &str, noted: &Noted) -> Option<Option<Status>> {

@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn a_status_holds_since_its_change() {
         let outcome = OutcomeCell::new_zeroed();
-        assert_eq!(Status::ALL.map(|status| outcome.since(status)), [None; 6]);
+        assert_eq!(Status::ALL.map(|status| outcome.since(status)), [None; 7]);
         assert_eq!(outcome.note(at(Status::Pass, 1, 100)), None);
         assert_eq!(outcome.note(at(Status::Pass, 1, 200)), Some(Status::Pass));
         assert_eq!(outcome.since(Status::Pass), said(100, None));

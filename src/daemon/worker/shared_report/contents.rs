@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::check::{Check, Finding, Status};
+use crate::model::judgement::Judgement;
 use crate::model::perfdata::Perfdata;
 use crate::model::report::{Outcome, Report};
 use crate::model::suite::Suite;
@@ -31,6 +32,8 @@ struct SharedOutcome {
     figures: Vec<Figure>,
     elapsed: Duration,
     began: Duration,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    judgement: Option<Box<Judgement>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,7 +47,7 @@ struct Figure {
 impl Contents {
     /// The report at `now` of a round that began at `began`. Moments count from an epoch that all workers share.
     pub(super) fn of(report: &Report, edition: u64, began: Duration, suspended: Duration, now: Duration) -> Contents {
-        let found = |Outcome { check, finding, elapsed, age }: &Outcome| {
+        let found = |Outcome { check, finding, elapsed, age, judgement }: &Outcome| {
             let figure = |Perfdata { label, value, unit }: &Perfdata| Figure {
                 label: label.clone(),
                 value: value.to_bits(),
@@ -56,6 +59,7 @@ impl Contents {
                 figures: finding.perfdata.iter().map(figure).collect(),
                 elapsed: *elapsed,
                 began: now.saturating_sub(*age),
+                judgement: judgement.clone(),
             };
             (check.id.clone(), found)
         };
@@ -80,7 +84,7 @@ impl Contents {
     pub(super) fn report(&self, part: &Suite, now: Duration) -> Option<Report> {
         let outcomes = self.outcomes.as_ref()?;
         let outcome = |check: &Arc<Check>| {
-            let SharedOutcome { status, context, figures, elapsed, began } = outcomes.get(&check.id)?;
+            let SharedOutcome { status, context, figures, elapsed, began, judgement } = outcomes.get(&check.id)?;
             let perfdata =
                 figures.iter().map(|figure| Perfdata::new(&figure.label, f64::from_bits(figure.value), &figure.unit));
             Some(Outcome {
@@ -88,6 +92,7 @@ impl Contents {
                 finding: Finding { status: *status, context: context.clone(), perfdata: perfdata.collect() },
                 elapsed: *elapsed,
                 age: now.saturating_sub(*began),
+                judgement: judgement.clone(),
             })
         };
         part.checks().iter().map(outcome).collect::<Option<_>>().map(|outcomes| Report { outcomes })
@@ -99,18 +104,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const STATUSES: [Status; 6] =
-        [Status::Pass, Status::Fail, Status::Error, Status::Skip, Status::ExpectedFailure, Status::UnexpectedSuccess];
     const SECOND: Duration = Duration::from_secs(1);
 
     fn outcome(id: &str, status: Status, context: Option<String>, value: f64) -> Outcome {
-        let perfdata = vec![Perfdata::new("a 'label'", value, "s")];
-        Outcome {
-            check: Arc::new(Check::new(id, |_| Finding::PASS)),
-            finding: Finding { status, context, perfdata },
-            elapsed: SECOND,
-            age: SECOND * 2,
-        }
+        let finding = Finding { status, context, perfdata: vec![Perfdata::new("a 'label'", value, "s")] };
+        Outcome::of(Arc::new(Check::new(id, |_| Finding::PASS)), finding, SECOND, SECOND * 2)
     }
 
     fn suite(report: &Report) -> Suite {
@@ -141,7 +139,7 @@ mod tests {
         fn what_was_found_is_read_as_it_was_written(
             contexts in proptest::collection::vec(proptest::option::of(".*"), 0..10),
             bits: u64,
-            status in proptest::sample::select(&STATUSES[..]),
+            status in proptest::sample::select(&Status::ALL[..]),
         ) {
             let outcomes = contexts.iter().enumerate().map(|(index, context)| {
                 outcome(&format!("check \"{index}\""), status, context.clone(), f64::from_bits(bits))
