@@ -160,6 +160,30 @@ impl App {
         cli::run(self, arguments.into_iter().map(Into::into).collect())
     }
 
+    /// The endpoint for a mount, as `hospital serve` with these arguments, of which the first is the name of the program,
+    /// would answer in this environment: HEALTHCHECKS, HOSPITAL_DETAILS, HOSPITAL_CACHE and whatever else is about answers
+    /// and the time that they take. Sockets, workers and the log are the other program's business.
+    ///
+    /// # Errors
+    ///
+    /// What would keep the daemon from starting.
+    ///
+    /// ```
+    /// use hospital::App;
+    ///
+    /// let arguments = ["shop", "--fail-status=503", "hospital.healthchecks.predictable"];
+    /// let health: hospital::mount::Service = App::new().service_with(arguments)?;
+    /// assert!(App::new().service_with(["shop", "--fail-status=200"]).is_err());
+    /// # Ok::<(), hospital::error::Error>(())
+    /// ```
+    #[cfg(feature = "tower")]
+    pub fn service_with<A: Into<OsString>>(
+        self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> std::result::Result<mount::Service, Error> {
+        cli::mount::service(self, arguments.into_iter().map(Into::into).collect())
+    }
+
     /// Collects the checks that its names select, or its own, for a mount or another runner.
     ///
     /// # Errors

@@ -7,6 +7,8 @@ mod docs;
 mod interrupt;
 mod list;
 mod live;
+#[cfg(feature = "tower")]
+pub(crate) mod mount;
 mod serve;
 mod unittest;
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Args, Command};
 
 use super::{advice, parse, print};
-use crate::config::{Given, Resolved, Settings, one_line};
+use crate::config::{Configuration, Given, Resolved, Settings, one_line};
 use crate::daemon::generation::GenerationConfig;
 use crate::daemon::master::{Ended, Master};
 use crate::daemon::{logging, worker};
@@ -74,8 +74,13 @@ fn warn_of_threads(threads: usize) {
 
 /// Makes a configuration from the same command line, for a reload.
 fn reload(given: &Given) -> Result<GenerationConfig, Error> {
+    GenerationConfig::make(configuration(given)?, &given.directory)
+}
+
+/// What this command line and environment say.
+pub(super) fn configuration(given: &Given) -> Result<Configuration, Error> {
     let (command, matches) = parse(given).map_err(|error| Error::Usage(one_line(&error)))?;
-    GenerationConfig::make(resolve(given, &command, matches)?.into_configuration()?, &given.directory)
+    resolve(given, &command, matches)?.into_configuration()
 }
 
 fn resolve<'a>(given: &Given, command: &'a Command, mut matches: ArgMatches) -> Result<Resolved<'a>, Error> {

@@ -31,6 +31,8 @@ use spec::Spec;
 #[doc(hidden)]
 pub use spec::without_secrets;
 
+#[cfg(feature = "tower")]
+pub(crate) use refresher::maintained;
 pub use refresher::{FileState, RefreshNumber, Refresher};
 pub use sources::Sources;
 

@@ -180,7 +180,7 @@ impl Watched {
 }
 
 /// The content of the `--maintenance-file`, if it exists.
-fn maintained(file: &Path) -> Option<String> {
+pub(crate) fn maintained(file: &Path) -> Option<String> {
     let text = match read_file(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         // It exists, readable or not.

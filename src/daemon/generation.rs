@@ -9,7 +9,7 @@ use crate::checks::support::ownership;
 use crate::collect::Sources;
 use crate::config::identity::identity;
 use crate::config::{Configuration, Details, Settings};
-use crate::endpoint::Disclosure;
+use crate::endpoint::{Disclosure, EndpointSettings};
 use crate::error::Error;
 use crate::os::filesystem::{enter, open_directory};
 use crate::os::identity::Identity;
@@ -113,7 +113,7 @@ impl Directory {
 /// # Errors
 ///
 /// [`Error::Usage`] when a token is asked for and there is none.
-fn disclosure(settings: &Settings) -> Result<Disclosure, Error> {
+pub(crate) fn disclosure(settings: &Settings) -> Result<Disclosure, Error> {
     match (settings.answers.details, &settings.answers.token_file) {
         (Details::Always | Details::Never, Some(_)) => {
             Err(Error::Usage("--token-file protects nothing without --details token: set that too".to_owned()))
@@ -125,8 +125,19 @@ fn disclosure(settings: &Settings) -> Result<Disclosure, Error> {
     }
 }
 
+/// How a generation with these settings answers.
+pub(crate) fn endpoint_settings(settings: Settings, disclosure: Disclosure, generation: u32) -> EndpointSettings {
+    EndpointSettings {
+        prefix: settings.answers.prefix,
+        disclosure,
+        fail_status: settings.answers.fail_status,
+        lifetime: settings.answers.cache,
+        generation,
+    }
+}
+
 /// Only who may take the service out of use may be able to create the file that does so.
-fn verify_maintenance_file(path: &Path) -> Result<(), Error> {
+pub(crate) fn verify_maintenance_file(path: &Path) -> Result<(), Error> {
     let name = format!("--maintenance-file {}", path.display());
     ownership::verify_creation(path).map_err(|distrust| {
         distrust.error(&name, |error| Error::Usage(format!("{name} cannot be looked for: {error}")))

@@ -28,6 +28,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, ready};
 use std::ops::ControlFlow::{Break, Continue};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -40,13 +41,13 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use slab::Slab;
 
-use crate::collect::{FileState, Sources};
+use crate::collect::{FileState, Sources, maintained};
 use crate::endpoint::rounds::{Rounds, Waiter};
 use crate::endpoint::{self, CheckRequest, Endpoint, EndpointSettings, Findings, Reply, Whole};
 use crate::error::Error;
 use crate::model::report::Report;
 use crate::os::clock;
-use crate::round::Runner;
+use crate::round::{MOST_AT_ONCE, Runner};
 use observer::MountObserver;
 
 /// How long a round may take in all, as in the daemon.
@@ -67,8 +68,19 @@ pub struct Service {
 /// The response, which is never an error.
 pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send>>;
 
+/// What a service may be told beside the settings of its endpoint.
+pub(crate) struct Limits {
+    /// How long a round may take in all.
+    pub(crate) round: Duration,
+    /// The most checks that run at once.
+    pub(crate) at_once: usize,
+    /// While this file exists, /readyz fails.
+    pub(crate) maintenance_file: Option<PathBuf>,
+}
+
 struct State {
     sources: Sources,
+    maintenance_file: Option<PathBuf>,
     endpoint: Endpoint,
     observer: MountObserver,
     rounds: Rounds,
@@ -121,18 +133,24 @@ impl Service {
     ///
     /// [`Error::Boot`] when its thread cannot be started.
     pub fn within(limit: Duration, sources: impl Into<Sources>, settings: EndpointSettings) -> Result<Service, Error> {
+        let limits = Limits { round: limit, at_once: MOST_AT_ONCE, maintenance_file: None };
+        Service::limited(limits, sources.into(), settings)
+    }
+
+    pub(crate) fn limited(limits: Limits, sources: Sources, settings: EndpointSettings) -> Result<Service, Error> {
         let (wake, woken) = mpsc::channel();
         let waker = wake.clone();
         // The receiver is gone when the last service is: nobody waits for the results then.
-        let runner = Runner::new(move || waker.send(()).unwrap_or_default());
-        let (sources, observer) = (sources.into(), MountObserver::default());
+        let runner = Runner::new(move || waker.send(()).unwrap_or_default()).with_at_once(limits.at_once);
+        let observer = MountObserver::default();
         let files = Arc::new(FileState::of(&sources));
         let state = Arc::new(Mutex::new(State {
             lifetime: settings.lifetime,
             sources,
+            maintenance_file: limits.maintenance_file,
             endpoint: Endpoint::new(files, settings, observer.clone()),
             observer: observer.clone(),
-            rounds: Rounds::new(runner, limit),
+            rounds: Rounds::new(runner, limits.round),
             clients: Slab::new(),
             wake,
             kept: None,
@@ -144,6 +162,30 @@ impl Service {
         let started = std::thread::Builder::new().name("healthchecks".to_owned()).spawn(move || drive(&shared, &woken));
         started.map_err(|error| Error::Boot(format!("cannot start a thread for the rounds: {error}")))?;
         Ok(Service { state, observer })
+    }
+
+    /// Answers a request of a server that does not have the types of [`http`], such as a gateway to another language. The
+    /// target is the path and query, as they were sent.
+    pub fn answer<'a>(
+        &self,
+        method: &'a str,
+        target: &'a str,
+        fields: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> ResponseFuture {
+        let request = endpoint::Request::new(method, target, fields);
+        let answer = lock(&self.state).ask(&request, Instant::now());
+        match answer {
+            ServiceAnswer::Now(response) => Box::pin(ready(Ok(response))),
+            ServiceAnswer::Later(receiver) => {
+                // The round goes on if the service itself is dropped meanwhile.
+                let state = self.state.clone();
+                Box::pin(async move {
+                    let answered = receiver.await;
+                    drop(state);
+                    Ok(answered.unwrap_or_else(|_| broken()))
+                })
+            }
+        }
     }
 
     /// From now on `/readyz` fails: the program is about to end. Everything else is answered as before.
@@ -166,20 +208,7 @@ impl<B> tower_service::Service<Request<B>> for Service {
     fn call(&mut self, request: Request<B>) -> ResponseFuture {
         let fields = request.headers().iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
         let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-        let request = endpoint::Request::new(request.method().as_str(), target, fields);
-        let answer = lock(&self.state).ask(&request, Instant::now());
-        match answer {
-            ServiceAnswer::Now(response) => Box::pin(ready(Ok(response))),
-            ServiceAnswer::Later(receiver) => {
-                // The round goes on if the service itself is dropped meanwhile.
-                let state = self.state.clone();
-                Box::pin(async move {
-                    let answered = receiver.await;
-                    drop(state);
-                    Ok(answered.unwrap_or_else(|_| broken()))
-                })
-            }
-        }
+        self.answer(request.method().as_str(), target, fields)
     }
 }
 
@@ -215,7 +244,8 @@ impl State {
     fn ask(&mut self, request: &endpoint::Request<'_>, now: Instant) -> ServiceAnswer {
         if self.endpoint.depends_on_files(request) {
             self.sources.refresh_if_changed();
-            self.endpoint.see(Arc::new(FileState::of(&self.sources)));
+            let maintenance = self.maintenance_file.as_deref().and_then(maintained);
+            self.endpoint.see(Arc::new(FileState { maintenance, ..FileState::of(&self.sources) }));
         }
         let request = match self.endpoint.ask(request) {
             Continue(request) => request,

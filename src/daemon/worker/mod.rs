@@ -22,13 +22,13 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::collect::{FileState, Refresher};
 use crate::config::{Configuration, SUCCESSION, Settings};
-use crate::daemon::generation::GenerationConfig;
+use crate::daemon::generation::{GenerationConfig, endpoint_settings};
 use crate::daemon::listen::Listener;
 use crate::daemon::shared::in_flight::InFlightTable;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::daemon::shared::snapshot::Snapshot;
 use crate::endpoint::rounds::{Rounds, Waiter};
-use crate::endpoint::{CheckRequest, Disclosure, Endpoint, EndpointSettings};
+use crate::endpoint::{CheckRequest, Endpoint};
 use crate::os::signals::{self, Inbox, Signal};
 use crate::os::sockets::Accepted;
 use crate::os::{descriptors, memory, process, systemd, tree};
@@ -568,15 +568,5 @@ fn limits(settings: &Settings) -> Limits {
         line: settings.answers.limit_request_line as usize,
         fields: settings.answers.limit_request_fields as usize,
         field_size: settings.answers.limit_request_field_size as usize,
-    }
-}
-
-fn endpoint_settings(settings: Settings, disclosure: Disclosure, generation: u32) -> EndpointSettings {
-    EndpointSettings {
-        prefix: settings.answers.prefix,
-        disclosure,
-        fail_status: settings.answers.fail_status,
-        lifetime: settings.answers.cache,
-        generation,
     }
 }

@@ -1,0 +1,1 @@
+"""Healthchecks collected and run on demand."""
