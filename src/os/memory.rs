@@ -9,6 +9,11 @@ use libc::{PF_W, PT_LOAD, dl_phdr_info, size_t};
 pub(crate) fn release() {
     // SAFETY: the callback only uses what dl_iterate_phdr(3) passes to it, and only during the call.
     unsafe { libc::dl_iterate_phdr(Some(release_object), std::ptr::null_mut()) };
+    trim();
+}
+
+/// Returns freed heap of all threads.
+pub(crate) fn trim() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) only returns memory that is not allocated.
     unsafe {

@@ -1,8 +1,8 @@
 //! Runs a suite, concurrently, under deadlines: a late check is reported as late and never waited for.
 //!
-//! Checks that cannot block run in place. The others run on a pool of threads that are started on demand and kept. A
-//! check cannot be interrupted, so a late one keeps its thread, is reported as an error, and is not started again in
-//! later rounds until it has returned. A check that may have killed a worker runs only while no other such check does,
+//! Checks that cannot block run in place. The others run on a pool of threads that are started on demand and kept for a
+//! while. A check cannot be interrupted, so a late one keeps its thread, is reported as an error, and is not started again
+//! in later rounds until it has returned. A check that may have killed a worker runs only while no other such check does,
 //! or not at all: see `isolation`.
 
 pub(crate) mod as_test;
@@ -29,6 +29,10 @@ pub const MOST_AT_ONCE: usize = 256;
 
 /// How long checks run in place before the owner has a turn, who may have others to serve.
 const TURN: Duration = Duration::from_micros(250);
+
+/// How long a thread is kept for the next round. Where probes come less often, a round starts its threads again; what a
+/// crowd of checks once needed does not stay.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// What one check takes of `pids.max`: a thread, a program and what that starts, and the same again for a generation of
 /// workers that has not left yet.
@@ -90,7 +94,7 @@ impl Runner {
     /// [`Runner::advance`]; only after that is `wake` called again.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Runner {
         Runner {
-            pool: Pool::new(wake),
+            pool: Pool::new(IDLE, wake),
             at_once: MOST_AT_ONCE,
             longest: duration::LONGEST,
             failfast: false,

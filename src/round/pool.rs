@@ -1,11 +1,11 @@
-//! Threads that run checks: started on demand, kept for the next round.
+//! Threads that run checks: started on demand, kept for the next rounds, gone when nothing came for them in a while.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::model::check::{Check, Code, Deadline, Finding};
-use crate::os::signals;
+use crate::os::{memory, signals};
 
 /// A check to run.
 pub(super) struct Job {
@@ -33,6 +33,7 @@ struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
     wake: Box<dyn Fn() + Send + Sync>,
+    idle: Duration,
 }
 
 #[derive(Default)]
@@ -45,9 +46,10 @@ struct Queue {
 }
 
 impl Pool {
-    /// `wake` is called when there are results, but not again until they are taken.
-    pub(super) fn new(wake: impl Fn() + Send + Sync + 'static) -> Pool {
-        let shared = Shared { queue: Mutex::default(), changed: Condvar::new(), wake: Box::new(wake) };
+    /// `wake` is called when there are results, but not again until they are taken. A thread that has had no job for
+    /// `idle` ends.
+    pub(super) fn new(idle: Duration, wake: impl Fn() + Send + Sync + 'static) -> Pool {
+        let shared = Shared { queue: Mutex::default(), changed: Condvar::new(), wake: Box::new(wake), idle };
         Pool { shared: Arc::new(shared) }
     }
 
@@ -128,17 +130,54 @@ impl Shared {
         }
     }
 
+    /// The next job, or `None` when the thread has been idle too long or the pool is gone. The last thread to leave gives
+    /// back the memory that the checks have freed.
     fn next_job(&self) -> Option<Job> {
-        let mut queue = self.lock();
-        loop {
-            if queue.closed {
-                return None;
-            }
-            if let Some(job) = queue.jobs.pop_front() {
-                queue.free -= 1;
-                return Some(job);
-            }
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        let is_idle = |queue: &mut Queue| queue.jobs.is_empty() && !queue.closed;
+        let waited = self.changed.wait_timeout_while(self.lock(), self.idle, is_idle);
+        let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        queue.free -= 1;
+        if queue.closed {
+            return None;
         }
+        let job = queue.jobs.pop_front();
+        if job.is_none() && queue.free == 0 {
+            drop(queue);
+            memory::trim();
+        }
+        job
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_crowd_leaves_no_threads_behind() {
+        const CROWD: usize = 50;
+        let (tell, told) = mpsc::channel();
+        let pool = Pool::new(Duration::from_millis(1), move || tell.send(()).unwrap_or_default());
+        let submit = |count| {
+            let job = |index| Job {
+                round: 0,
+                index,
+                check: Arc::new(Check::new(format!("check.{index}"), |_| Finding::PASS)),
+                deadline: Deadline::at(Instant::now() + Duration::from_secs(60)),
+            };
+            pool.submit(&mut (0..count).map(job).collect());
+            let mut found = 0;
+            while found < count {
+                told.recv().expect("the pool lives");
+                found += pool.take_done().len();
+            }
+        };
+        submit(CROWD);
+        while pool.shared.lock().free > 0 {
+            std::thread::yield_now();
+        }
+        submit(1); // what comes later gets a new thread
     }
 }
