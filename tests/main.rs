@@ -63,6 +63,7 @@ mod daemon {
     mod reload;
     mod signals;
     mod sockets;
+    mod starting;
     mod upgrade;
 }
 

@@ -39,6 +39,7 @@ fn judge(found: &Route<'_>, method: Method, prefix: &str) {
         Route::Ready(path, query) if path.is_empty() => ("readyz".to_owned(), query),
         Route::Ready(path, query) => (format!("readyz/{path}"), query),
         Route::Live(query) => ("livez".to_owned(), query),
+        Route::Startup(query) => ("startupz".to_owned(), query),
         Route::Metrics(query) => ("metrics".to_owned(), query),
         Route::NotAllowed => return assert_eq!(method, Method::Other),
         Route::Elsewhere => return assert!(!prefix.is_empty()),

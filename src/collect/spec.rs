@@ -10,10 +10,10 @@ use crate::checks::{BUILTINS, Kind, Opt, Options};
 use crate::model::check::{Check, Expect, Severity};
 use crate::model::duration;
 use crate::model::id::listed;
-use crate::model::text;
+use crate::model::{startup, text};
 
 /// The options that every kind of check has.
-pub(crate) const COMMON: [&str; 6] = ["timeout", "tag", "title", "expect", "on_fail", "needs"];
+pub(crate) const COMMON: [&str; 7] = ["timeout", "tag", "title", "expect", "on_fail", "needs", "grace"];
 
 /// A name split into its parts; nothing is verified yet.
 #[derive(Clone, Debug)]
@@ -169,6 +169,7 @@ pub(super) struct Common {
     tags: Vec<String>,
     title: Option<String>,
     expect: Option<Expect>,
+    grace: Option<Duration>,
     on_fail: Option<Severity>,
     needs: Vec<String>,
 }
@@ -180,6 +181,13 @@ impl Common {
             "success" => Ok(Expect::Success),
             "failure" => Ok(Expect::Failure),
             _ => Err("write success or failure"),
+        })?;
+        let grace = options.parse("grace", |text| match duration::parse_some(text)? {
+            grace if grace > startup::LONGEST => Err(format!(
+                "write {} at most: until then, nobody learns what is wrong",
+                duration::spoken(startup::LONGEST)
+            )),
+            grace => Ok(grace),
         })?;
         let on_fail = options.parse("on_fail", |text| match text {
             "fail" => Ok(Severity::Fail),
@@ -197,7 +205,7 @@ impl Common {
         let tags = options.take_all("tag");
         match tags.iter().find(|tag| !is_label(tag)) {
             Some(_) => Err("option tag: write letters, digits, '_', '-' and '.'".to_owned()),
-            None => Ok(Common { timeout, tags, title, expect, on_fail, needs }),
+            None => Ok(Common { timeout, tags, title, expect, on_fail, needs, grace }),
         }
     }
 
@@ -205,6 +213,7 @@ impl Common {
     pub(super) fn apply(&self, check: &mut Check) {
         check.timeout = self.timeout.unwrap_or(check.timeout);
         check.expect = self.expect.unwrap_or(check.expect);
+        check.grace = self.grace.or(check.grace);
         check.on_fail = self.on_fail.unwrap_or(check.on_fail);
         check.needs.extend(self.needs.iter().filter(|name| !check.needs.contains(name)).cloned().collect::<Vec<_>>());
         check.title = self.title.clone().unwrap_or_else(|| std::mem::take(&mut check.title));
@@ -374,6 +383,8 @@ mod tests {
             ("tcp://db:5432#tiemout=2s", "the kind \"tcp\" has no option \"tiemout\" (known: "),
             ("tcp://db:5432#timeout=2parsec", "option timeout: write a time as 30, 30s, 500ms or 2m"),
             ("tcp://db:5432#timeout=0", "option timeout: it has to be longer than 0"),
+            ("tcp://db:5432#grace=0", "option grace: it has to be longer than 0"),
+            ("tcp://db:5432#grace=1y", "option grace: write 1day at most: until then, nobody learns"),
             ("tcp://db:5432#expect=luck", "option expect: write success or failure"),
             ("tcp://db:5432#timeout=1&timeout=2", "option \"timeout\" is given 2 times: give it once"),
             ("tcp://db:5432#tag=a b", "option tag: write letters, digits, '_', '-' and '.'"),

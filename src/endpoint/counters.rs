@@ -11,6 +11,8 @@ pub enum RouteLabel {
     Live,
     /// /readyz
     Ready,
+    /// /startupz
+    Startup,
     /// /metrics
     Metrics,
     /// A path that does not exist, or a request that could not be read.
@@ -62,8 +64,14 @@ pub enum RestartReason {
 
 impl RouteLabel {
     /// All of them, in the order of the arrays in [`Counters`].
-    pub const ALL: [RouteLabel; 5] =
-        [RouteLabel::Checks, RouteLabel::Live, RouteLabel::Ready, RouteLabel::Metrics, RouteLabel::Other];
+    pub const ALL: [RouteLabel; 6] = [
+        RouteLabel::Checks,
+        RouteLabel::Live,
+        RouteLabel::Ready,
+        RouteLabel::Startup,
+        RouteLabel::Metrics,
+        RouteLabel::Other,
+    ];
 
     /// The value of its label.
     pub fn word(self) -> &'static str {
@@ -71,6 +79,7 @@ impl RouteLabel {
             RouteLabel::Checks => "checks",
             RouteLabel::Live => "livez",
             RouteLabel::Ready => "readyz",
+            RouteLabel::Startup => "startupz",
             RouteLabel::Metrics => "metrics",
             RouteLabel::Other => "other",
         }

@@ -171,7 +171,7 @@ mod tests {
             outcome.finding.perfdata = vec![Perfdata::new("a\"b\\c\nd", 1e22, "B")];
         }
         let ran = SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_250);
-        let mut requests = [[0; 3]; 5];
+        let mut requests = [[0; 3]; 6];
         requests[RouteLabel::Checks as usize] = [1_000_000, 2, 3];
         let counters = Counters {
             requests,

@@ -30,7 +30,9 @@ pub(crate) use observer::{log_change, log_maintenance};
 pub use reply::Reply;
 
 use crate::collect::FileState;
+use crate::model::check::Check;
 use crate::model::report::Report;
+use crate::model::startup;
 use crate::model::suite::Suite;
 use crate::render::exposition::Syntax;
 use crate::render::{self, FORMATS, Format};
@@ -99,6 +101,8 @@ enum Dialect {
     Page(Choice),
     /// The dialect of Kubernetes, for /readyz.
     Ready,
+    /// The same, for /startupz.
+    Startup,
 }
 
 /// What was found for a request.
@@ -185,7 +189,7 @@ impl Endpoint {
     /// Whether a request must wait until the files of checks were looked at: /livez waits for nothing.
     pub fn depends_on_files(&self, request: &Request<'_>) -> bool {
         match route::route(request.method, request.target, &self.settings.prefix) {
-            Route::Checks(..) | Route::Metrics(_) => true,
+            Route::Checks(..) | Route::Startup(_) | Route::Metrics(_) => true,
             Route::Ready(..) => !self.observer.is_leaving(),
             Route::Live(_) | Route::Elsewhere | Route::NotAllowed | Route::Malformed => false,
         }
@@ -214,8 +218,9 @@ impl Endpoint {
 
     /// Whether the same request would be for the same again.
     pub fn is_current(&self, request: &CheckRequest) -> bool {
-        // Whether the service is ready depends on more than its checks.
-        !matches!(request.presentation.dialect, Dialect::Ready) && request.whole.is(&self.files.suite)
+        // Whether the service is ready, or has started, depends on more than its checks.
+        !matches!(request.presentation.dialect, Dialect::Ready | Dialect::Startup)
+            && request.whole.is(&self.files.suite)
     }
 
     /// The reply to a request for which this was found.
@@ -255,7 +260,8 @@ impl Endpoint {
     fn decide(&mut self, route: Route<'_>, request: &Request<'_>) -> ControlFlow<AtOnce, CheckRequest> {
         let visitor = self.settings.disclosure.visitor(request.authorization);
         let disclosed = visitor == Visitor::Trusted;
-        if let Route::Checks(_, query) | Route::Ready(_, query) | Route::Metrics(query) = &route {
+        if let Route::Checks(_, query) | Route::Ready(_, query) | Route::Startup(query) | Route::Metrics(query) = &route
+        {
             self.admit(visitor, query)?;
         }
         let (part, presentation) = match route {
@@ -278,6 +284,15 @@ impl Endpoint {
                 let readiness = part.select(&[READINESS.to_owned()], &[]);
                 let part = if path.is_empty() && !readiness.checks().is_empty() { readiness } else { part };
                 (part, Presentation { dialect: Dialect::Ready, disclosed, verbose: query.verbose })
+            }
+            Route::Startup(query) => {
+                let is_starting = |check: &Check| startup::is_starting(check, |id| self.observer.start(id));
+                // A probe of this may be the only one until it passes: what has to pass must be run for it.
+                let part = self.part("", &query, disclosed)?.filtered(is_starting);
+                if part.checks().is_empty() {
+                    return Break(AtOnce::Text(200, "startupz check passed\n".to_owned()));
+                }
+                (part, Presentation { dialect: Dialect::Startup, disclosed, verbose: query.verbose })
             }
             Route::Metrics(query) => return Break(AtOnce::Metrics(scraper::syntax(&query, request.accept), disclosed)),
             Route::Live(_) => return Break(AtOnce::Text(200, "livez check passed\n".to_owned())),

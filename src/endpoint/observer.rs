@@ -6,6 +6,7 @@ use super::counters::{Counters, RouteLabel};
 use crate::model::check::Status;
 use crate::model::perfdata::Perfdata;
 use crate::model::report::{Outcome, Since};
+use crate::model::startup::Start;
 use crate::render::line::one_line;
 
 /// Counts the replies of an endpoint, and knows what those show beside reports. Unless implemented, nothing is counted,
@@ -31,6 +32,14 @@ pub trait Observer {
     fn last_run(&self, _id: &str) -> Option<LastRun> {
         None
     }
+
+    /// How far the check with this id, which has a grace, has got: for all who run it.
+    fn start(&self, _id: &str) -> Start {
+        Start::Over
+    }
+
+    /// The check with this id, which has a grace, has passed.
+    fn started(&self, _id: &str) {}
 
     /// What was counted.
     fn counters(&self) -> Counters {

@@ -9,6 +9,7 @@ use super::metrics::{self, Figures};
 use super::route;
 use super::{CheckRequest, Dialect, EndpointSettings, Findings, Observer};
 use crate::model::check::Status;
+use crate::model::startup;
 use crate::os::clock;
 use crate::render::exposition::Syntax;
 use crate::render::{html, json, kubernetes};
@@ -80,22 +81,29 @@ impl Reply {
         let CheckRequest { presentation, .. } = &**request;
         let number = match presentation.dialect {
             Dialect::Format(format) if format.timeless => revision.or(*number),
-            Dialect::Format(_) | Dialect::Page(_) | Dialect::Ready => *number,
+            Dialect::Format(_) | Dialect::Page(_) | Dialect::Ready | Dialect::Startup => *number,
         };
         let is_same = |(there, its): &(u64, _)| Some(*there) == number && Arc::ptr_eq(its, request);
         if self.written_for.as_ref().is_some_and(is_same) {
             return;
         }
+        let starting = || -> Vec<_> {
+            let start = |id: &str| observer.start(id);
+            report.outcomes.iter().map(|outcome| startup::is_starting(&outcome.check, start)).collect()
+        };
+        let starting = if matches!(presentation.dialect, Dialect::Startup) { starting() } else { Vec::new() };
         let hidden = (!presentation.disclosed).then(|| report.anonymous());
         let report = hidden.as_ref().unwrap_or(report);
         let (label, success, media_type) = match &presentation.dialect {
             Dialect::Format(format) => (RouteLabel::Checks, (format.is_success)(report), format.media_type),
             Dialect::Page(_) => (RouteLabel::Checks, report.passes(), html::MEDIA_TYPE),
             Dialect::Ready => (RouteLabel::Ready, report.passes(), TEXT),
+            Dialect::Startup => (RouteLabel::Startup, !starting.contains(&true), TEXT),
         };
         let is_personal = settings.disclosure.is_personal();
         let caching = age.map_or("no-store".into(), |_| freshness(settings.lifetime, is_personal).into());
-        self.begin(label, if success { 200 } else { settings.fail_status }, media_type, caching);
+        let bad = if label == RouteLabel::Startup { 503 } else { settings.fail_status };
+        self.begin(label, if success { 200 } else { bad }, media_type, caching);
         if let Some(age) = age {
             // Rounded so that it never seems fresher than it is.
             let seconds = age.as_secs() + u64::from(age.subsec_nanos() > 0);
@@ -116,6 +124,10 @@ impl Reply {
                 self.fill(|body| {
                     body.extend_from_slice(kubernetes::answer("readyz", report, presentation.verbose).as_bytes())
                 });
+            }
+            Dialect::Startup => {
+                let text = kubernetes::startup(report, presentation.verbose, &starting);
+                self.fill(|body| body.extend_from_slice(text.as_bytes()));
             }
         }
         if presentation.verbose && presentation.disclosed {

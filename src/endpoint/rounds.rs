@@ -5,8 +5,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{CheckRequest, Findings};
+use super::{CheckRequest, Findings, Observer};
 use crate::model::report::{Outcome, Report};
+use crate::model::startup::{self, Start};
 use crate::model::suite::Suite;
 use crate::round::{Round, Runner};
 
@@ -24,6 +25,8 @@ pub(crate) struct Waiter {
 /// The rounds of one worker, or of one mount.
 pub(crate) struct Rounds {
     runner: Runner,
+    /// Knows how far checks have got that have a grace.
+    observer: Box<dyn Observer + Send>,
     limit: Duration,
     /// The one that runs, or what is left of the last one.
     round: Round,
@@ -58,9 +61,10 @@ impl Waiter {
 }
 
 impl Rounds {
-    pub(crate) fn new(runner: Runner, limit: Duration) -> Rounds {
+    pub(crate) fn new(runner: Runner, limit: Duration, observer: impl Observer + Send + 'static) -> Rounds {
         Rounds {
             runner,
+            observer: Box::new(observer),
             limit,
             round: Round::empty(Instant::now()),
             lasted: false,
@@ -133,6 +137,9 @@ impl Rounds {
         self.waiters.reverse();
         std::mem::swap(&mut self.report, &mut self.before);
         self.round.move_into(&mut self.report, now);
+        if self.round.suite().has_grace() {
+            excuse_starts(&mut self.report, &*self.observer);
+        }
         if !self.report.says_the_same(&self.before) {
             self.revision = self.number;
         }
@@ -176,12 +183,12 @@ impl Rounds {
             && let Some(place) = self.waiters.iter().position(is_late)
         {
             let waiter = self.waiters.remove(place);
-            let report = self.round.report_at(now).of(waiter.request.suite());
+            let report = self.excused(self.round.report_at(now).of(waiter.request.suite()));
             return Some((waiter, report));
         }
         if let Some(place) = self.next.iter().position(is_late) {
             let waiter = self.next.remove(place);
-            let report = waiter.late(now);
+            let report = self.excused(waiter.late(now));
             return Some((waiter, report));
         }
         self.look_at = self.waiters.iter().chain(&self.next).filter_map(Waiter::limit).min();
@@ -191,7 +198,13 @@ impl Rounds {
     /// What the round for this key has found so far, if it is running.
     pub(crate) fn found_for(&self, key: usize, now: Instant) -> Option<Report> {
         let is_its = self.is_running() && self.waiters.iter().any(|waiter| waiter.key == key);
-        is_its.then(|| self.round.report_at(now))
+        is_its.then(|| self.excused(self.round.report_at(now)))
+    }
+
+    /// The same report, where what is wrong with a check that is still starting does not count.
+    pub(crate) fn excused(&self, mut report: Report) -> Report {
+        excuse_starts(&mut report, &*self.observer);
+        report
     }
 
     /// Whether a round is running, or is over and its findings are still in it.
@@ -206,12 +219,24 @@ impl Rounds {
     }
 }
 
+fn excuse_starts(report: &mut Report, observer: &dyn Observer) {
+    for outcome in &mut report.outcomes {
+        let Some(grace) = outcome.check.grace else { continue };
+        let start = observer.start(&outcome.check.id);
+        if startup::has_passed(outcome.raw()) && start != Start::Over {
+            observer.started(&outcome.check.id);
+        }
+        outcome.excuse(grace, start);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Mutex, mpsc};
 
+    use crate::endpoint::Unobserved;
     use crate::model::check::{Check, Finding};
 
     const LONG: Duration = Duration::from_secs(60);
@@ -247,7 +272,7 @@ mod tests {
         let check = Arc::new(Check { timeout: LONG, ..Check::new("slow", action) });
         let suite: Suite = [check].into_iter().collect();
         let (woken, wakes) = mpsc::channel();
-        let mut rounds = Rounds::new(Runner::new(move || woken.send(()).unwrap_or_default()), LONG);
+        let mut rounds = Rounds::new(Runner::new(move || woken.send(()).unwrap_or_default()), LONG, Unobserved);
         let now = Instant::now();
 
         rounds.ask(waiter(0, CheckRequest::for_all(suite.clone()), now));
@@ -276,7 +301,7 @@ mod tests {
             let check = Check { blocking: false, ..Check::new("db", move |_| Finding::error(answer)) };
             [Arc::new(check)].into_iter().collect()
         };
-        let mut rounds = Rounds::new(Runner::new(|| {}), LONG);
+        let mut rounds = Rounds::new(Runner::new(|| {}), LONG, Unobserved);
         let now = Instant::now();
         rounds.ask(waiter(0, CheckRequest::for_all(suite("old")), now));
         rounds.ask(waiter(1, CheckRequest::for_all(suite("new")), now));
@@ -300,7 +325,7 @@ mod tests {
             request
         };
         let (woken, wakes) = mpsc::channel();
-        let mut rounds = Rounds::new(Runner::new(move || woken.send(()).unwrap_or_default()), LONG);
+        let mut rounds = Rounds::new(Runner::new(move || woken.send(()).unwrap_or_default()), LONG, Unobserved);
         let mut found = 0;
         let mut turn = |rounds: &mut Rounds, now| {
             found += rounds.advance(now).map_or(0, |report| report.outcomes.len());

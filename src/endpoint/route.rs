@@ -17,6 +17,8 @@ pub enum Route<'a> {
     /// Whether the service takes requests: the checks at or under this path, or all that decide on readiness if it is
     /// empty.
     Ready(Cow<'a, str>, Query),
+    /// Whether each check that has a grace has started.
+    Startup(Query),
     /// The last outcomes of the checks, and the counts of the service.
     Metrics(Query),
     /// A path that is not under the prefix.
@@ -34,6 +36,7 @@ impl Route<'_> {
             Route::Checks(..) => RouteLabel::Checks,
             Route::Live(_) => RouteLabel::Live,
             Route::Ready(..) => RouteLabel::Ready,
+            Route::Startup(_) => RouteLabel::Startup,
             Route::Metrics(_) => RouteLabel::Metrics,
             Route::Elsewhere | Route::NotAllowed | Route::Malformed => RouteLabel::Other,
         }
@@ -76,6 +79,7 @@ pub fn route<'a>(method: Method, target: &'a str, prefix: &str) -> Route<'a> {
         None => Route::Elsewhere,
         Some(path) => match path.strip_suffix('/').unwrap_or(&path) {
             "livez" => Route::Live(query),
+            "startupz" => Route::Startup(query),
             "metrics" => Route::Metrics(query),
             "readyz" => Route::Ready(Cow::Borrowed(""), query),
             _ => match path.strip_prefix("readyz/") {
@@ -181,6 +185,7 @@ mod tests {
             ("/livez", Route::Live(Query::default())),
             ("/livez/", Route::Live(Query::default())),
             ("/readyz/", Route::Ready("".into(), Query::default())),
+            ("/startupz", Route::Startup(Query::default())),
             ("/metrics/", Route::Metrics(Query::default())),
             ("/readyz?x", Route::Ready("".into(), Query::default())),
             ("/readyz/db", Route::Ready("db".into(), Query::default())),
@@ -214,7 +219,7 @@ mod tests {
 
     #[test]
     fn no_check_can_be_called_like_a_path_of_the_endpoint() {
-        for path in ["livez", "readyz", "metrics"] {
+        for path in ["livez", "readyz", "startupz", "metrics"] {
             assert!(!matches!(get(&format!("/{path}")), Route::Checks(..)));
             assert!(crate::model::id::RESERVED.contains(&path), "{path}");
         }

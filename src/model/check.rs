@@ -309,6 +309,8 @@ pub struct Check {
     pub timeout: Duration,
     /// What a healthy answer is.
     pub expect: Expect,
+    /// For so long at most, what it finds wrong does not count until it has passed for the first time.
+    pub grace: Option<Duration>,
     /// What a bad finding counts as.
     pub on_fail: Severity,
     /// The checks without which it is not run: their ids, or paths that they are under.
@@ -343,6 +345,7 @@ impl Check {
             tags: Vec::new(),
             timeout: DEFAULT_TIMEOUT,
             expect: Expect::Success,
+            grace: None,
             on_fail: Severity::Fail,
             needs: Vec::new(),
             strict: false,
@@ -373,6 +376,12 @@ impl Check {
     /// The same check, of which this is a healthy answer.
     pub fn expect(self, expect: Expect) -> Check {
         Check { expect, ..self }
+    }
+
+    /// The same check. Until it has passed for the first time, and for this long at most, what it finds wrong is a
+    /// `skip`.
+    pub fn grace(self, grace: Duration) -> Check {
+        Check { grace: Some(grace), ..self }
     }
 
     /// The same check, of which a bad finding counts as this.

@@ -9,5 +9,6 @@ pub mod judgement;
 pub(crate) mod panics;
 pub mod perfdata;
 pub mod report;
+pub mod startup;
 pub mod suite;
 pub(crate) mod text;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::check::{Check, Finding, Status};
 use super::judgement::{self, Circumstances, Judgement};
+use super::startup::{self, Start};
 use crate::model::suite::Suite;
 
 /// What one check found in one round.
@@ -41,6 +42,15 @@ impl Outcome {
     ) -> Outcome {
         let (finding, judgement) = judgement::judge(&check, found, known);
         Outcome { check, finding, elapsed, age, judgement }
+    }
+
+    /// Makes what is wrong with a check that is still starting a `skip`.
+    pub(crate) fn excuse(&mut self, grace: Duration, start: Start) {
+        let (raw, before) = (self.raw(), self.finding.status);
+        self.finding = startup::judged(std::mem::replace(&mut self.finding, Finding::PASS), raw, grace, start);
+        if self.finding.status != before {
+            self.judgement.get_or_insert_default().raw = Some(raw);
+        }
     }
 
     /// Whether a report with this in it fails.

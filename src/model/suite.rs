@@ -10,12 +10,23 @@ use super::id;
 #[derive(Clone, Debug, Default)]
 pub struct Suite {
     checks: Arc<[Arc<Check>]>,
+    has_grace: bool,
 }
 
 impl Suite {
     /// The checks, in order.
     pub fn checks(&self) -> &[Arc<Check>] {
         &self.checks
+    }
+
+    /// Whether a check has a grace.
+    pub(crate) fn has_grace(&self) -> bool {
+        self.has_grace
+    }
+
+    /// The checks that fulfil a condition.
+    pub(crate) fn filtered(&self, wanted: impl Fn(&Check) -> bool) -> Suite {
+        self.checks.iter().filter(|check| wanted(check)).cloned().collect()
     }
 
     /// Whether it is the very same suite, from the same collection.
@@ -28,7 +39,7 @@ impl Suite {
         let dotted = id::dotted(path);
         // An address may contain `::`, and means it literally.
         let wanted = |it: &str| id::is_at(it, &dotted) || id::is_at(it, path);
-        Suite { checks: self.checks.iter().filter(|check| wanted(&check.id)).cloned().collect() }
+        self.filtered(|check| wanted(&check.id))
     }
 
     /// The part of the suite that has one of these tags, if there are any, and is not at or under one of these names.
@@ -39,8 +50,7 @@ impl Suite {
         let tagged = |check: &Check| tags.is_empty() || check.tags.iter().any(|tag| tags.contains(tag));
         let excluded: Vec<_> = excluded.iter().map(|name| self.at(name)).collect();
         let excluded: HashSet<_> = excluded.iter().flat_map(Suite::checks).map(|check| &check.id).collect();
-        let wanted = |check: &&Arc<Check>| tagged(check) && !excluded.contains(&check.id);
-        Suite { checks: self.checks.iter().filter(wanted).cloned().collect() }
+        self.filtered(|check| tagged(check) && !excluded.contains(&check.id))
     }
 
     /// The ids, joined for a message.
@@ -53,6 +63,7 @@ impl FromIterator<Arc<Check>> for Suite {
     /// Of several checks with the same id, the first stays.
     fn from_iter<I: IntoIterator<Item = Arc<Check>>>(checks: I) -> Suite {
         let mut seen = HashSet::new();
-        Suite { checks: checks.into_iter().filter(|check| seen.insert(check.id.clone())).collect() }
+        let checks: Arc<[_]> = checks.into_iter().filter(|check| seen.insert(check.id.clone())).collect();
+        Suite { has_grace: checks.iter().any(|check| check.grace.is_some()), checks }
     }
 }

@@ -150,7 +150,7 @@ impl Service {
             maintenance_file: limits.maintenance_file,
             endpoint: Endpoint::new(files, settings, observer.clone()),
             observer: observer.clone(),
-            rounds: Rounds::new(runner, limits.round),
+            rounds: Rounds::new(runner, limits.round, observer.clone()),
             clients: Slab::new(),
             wake,
             kept: None,

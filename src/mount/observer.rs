@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::endpoint::counters::{Counters, RouteLabel, StatusClass};
 use crate::endpoint::{LastRun, Observer, log_change, log_maintenance};
 use crate::model::check::Status;
 use crate::model::report::{LONG_UNWATCHED, Report, Since};
+use crate::model::startup::Start;
 use crate::os::clock;
 
 /// The notes of one mount, which its service and its endpoint share.
@@ -21,6 +23,8 @@ struct Notes {
     counters: Counters,
     /// The last run of each check, and since when it has had that status.
     checks: HashMap<String, (LastRun, Since)>,
+    /// When each check that has a grace was first asked for; `None`: it has passed since.
+    starts: HashMap<String, Option<Duration>>,
     is_maintained: bool,
     is_leaving: bool,
 }
@@ -93,6 +97,16 @@ impl Observer for MountObserver {
         self.notes().checks.get(id).map(|(last, _)| last.clone())
     }
 
+    fn start(&self, id: &str) -> Start {
+        let now = clock::since_boot();
+        let began = *self.notes().starts.entry(id.to_owned()).or_insert(Some(now));
+        began.map_or(Start::Over, |began| Start::Ago(now.saturating_sub(began)))
+    }
+
+    fn started(&self, id: &str) {
+        self.notes().starts.insert(id.to_owned(), None);
+    }
+
     fn counters(&self) -> Counters {
         self.notes().counters
     }
@@ -103,7 +117,6 @@ mod tests {
     use super::*;
     use crate::model::check::{Check, Finding};
     use crate::model::report::Outcome;
-    use std::time::Duration;
 
     #[test]
     fn a_status_is_known_since_it_was_found_and_long_gaps_are_told() {

@@ -17,6 +17,11 @@ pub(crate) fn before(moment: SystemTime, age: Duration) -> SystemTime {
     UNIX_EPOCH + moment.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(age)
 }
 
+/// How long ago the machine was booted, with the time in which it was suspended. Nobody can set this clock.
+pub(crate) fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
+}
+
 /// How long the machine has been suspended since it was booted.
 pub(crate) fn suspended() -> Duration {
     let read = |clock| clock_gettime(clock).map(Duration::from).unwrap_or_default();

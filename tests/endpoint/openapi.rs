@@ -107,12 +107,13 @@ fn schemathesis_finds_no_fault() {
     assert!(generated > 500, "{said}");
 }
 
-/// The same checks: where they pass, where they fail, where a token is asked for, and in maintenance.
+/// The same checks: where they pass, where they fail, where a token is asked for, in maintenance, and while one starts.
 struct Service {
     well: Server,
     ill: Server,
     locked: Server,
     maintained: Server,
+    starting: Server,
 }
 
 impl Service {
@@ -135,8 +136,15 @@ impl Service {
         let file = locked.path("db").display().to_string();
         fs::write(&file, "s3cret").expect("the directory is ours");
         let locked = locked.args(["--details", "token", "--token-file", &file]);
+        let starting = Launch::serve(["-w", "1"]).env("HEALTHCHECKS", "db=file:/no/such#grace=1h").start();
         let (well, ill) = (launch(false), launch(true));
-        Service { well: well.start(), ill: ill.start(), locked: locked.start(), maintained: maintained.start() }
+        Service {
+            well: well.start(),
+            ill: ill.start(),
+            locked: locked.start(),
+            maintained: maintained.start(),
+            starting,
+        }
     }
 
     /// Sends the request that is answered with this status.
@@ -155,6 +163,7 @@ impl Service {
             "431" => (&self.well, request(&path, &format!("X: {}\r\n", "x".repeat(10_000)))),
             "500" => (&self.ill, request(&path, "")),
             "501" => (&self.well, request(&path, "Transfer-Encoding: gzip\r\n")),
+            "503" if path == "/startupz" => (&self.starting, request(&path, "")),
             "503" => (&self.maintained, request(&path, "")),
             "505" => (&self.well, format!("{method} {path} HTTP/2.0\r\n\r\n")),
             _ => panic!("{status} is not known to come"),

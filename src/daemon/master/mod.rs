@@ -21,6 +21,7 @@ use crate::config::Given;
 use crate::daemon::generation::GenerationConfig;
 use crate::daemon::listen::{self, Listener};
 use crate::daemon::shared::in_flight::InFlightTable;
+use crate::daemon::shared::kept::KeptFile;
 use crate::daemon::shared::scoreboard::{SLOTS, Scoreboard};
 use crate::daemon::shared::snapshot::Snapshot;
 use crate::error::Error;
@@ -58,6 +59,7 @@ pub(crate) struct Master {
     scoreboard: Scoreboard,
     snapshot: Snapshot,
     in_flight: InFlightTable,
+    kept: KeptFile,
     oom_kills: Option<OomKills>,
     /// Outlives us, to clean up after us.
     orphan_reaper: Option<Pid>,
@@ -101,6 +103,7 @@ impl Master {
             .inspect_err(|_| listeners.iter().filter(|_| inheritance.is_none()).for_each(Listener::remove_file))?;
         process::set_name(&format!("{}:master", settings.process.name));
         let generation = inheritance.as_ref().map_or(0, |inheritance| inheritance.generation);
+        let kept = inheritance.as_ref().map_or(Ok(None), Inheritance::kept).and_then(KeptFile::new);
         let predecessor = inheritance.map(|inheritance| inheritance.readiness()).transpose();
         let scoreboard = Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?;
         scoreboard.set_reloaded(true);
@@ -111,6 +114,7 @@ impl Master {
             scoreboard,
             orphan_reaper: None,
             in_flight: InFlightTable::new(now).map_err(cannot("cannot map the in-flight table"))?,
+            kept: kept.map_err(cannot("cannot map what is kept"))?,
             oom_kills: OomKills::watch(),
             signals,
             lifeline: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
@@ -292,6 +296,7 @@ impl Master {
             scoreboard: self.scoreboard,
             snapshot: self.snapshot,
             in_flight: self.in_flight,
+            kept: self.kept.kept,
             lifeline: self.lifeline.0,
             wake_master: self.bell.1,
         }

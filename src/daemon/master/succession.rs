@@ -30,6 +30,9 @@ pub(crate) struct Inheritance {
     pub(super) sockets: Vec<Handover>,
     pidfile: Option<(PathBuf, RawFd)>,
     readiness: RawFd,
+    /// The memory that is kept, which a master of another version may not hand over, or not know.
+    #[serde(default)]
+    kept: Option<RawFd>,
 }
 
 impl Inheritance {
@@ -43,7 +46,8 @@ impl Inheritance {
 
     fn parse(text: &str) -> Result<Inheritance, String> {
         let inheritance: Inheritance = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let files = inheritance.pidfile.iter().map(|(_, fd)| *fd).chain([inheritance.readiness]);
+        let files =
+            inheritance.pidfile.iter().map(|(_, fd)| *fd).chain([inheritance.readiness]).chain(inheritance.kept);
         let mut numbers: Vec<_> = inheritance.sockets.iter().flat_map(Handover::descriptors).chain(files).collect();
         numbers.sort_unstable();
         // Each is taken over, and later closed, once.
@@ -58,6 +62,11 @@ impl Inheritance {
         let held =
             |(path, fd): &(PathBuf, RawFd)| descriptors::adopt(*fd).map(|fd| PidFile::held(path, File::from(fd)));
         self.pidfile.as_ref().map(held).transpose()
+    }
+
+    /// The memory that the former master and its workers have.
+    pub(super) fn kept(&self) -> io::Result<Option<File>> {
+        self.kept.map(|fd| descriptors::adopt(fd).map(File::from)).transpose()
     }
 
     /// Where the former master waits for our status.
@@ -75,7 +84,13 @@ impl Master {
             tracing::error!("no upgrade: this is PID 1, whose end is the end of its container: start a new one");
             return vec![];
         }
-        match Succession::begin(&self.given, self.fleet.next_generation(), &self.listeners, self.pidfile.as_ref()) {
+        match Succession::begin(
+            &self.given,
+            self.fleet.next_generation(),
+            &self.listeners,
+            self.pidfile.as_ref(),
+            &self.kept.file,
+        ) {
             Ok((pid, succession)) => {
                 tracing::info!("upgrade: a new master (pid {pid}) boots");
                 self.succession = Some(succession);
@@ -170,6 +185,7 @@ impl Succession {
         generation: Generation,
         listeners: &[Listener],
         pidfile: Option<&PidFile>,
+        kept: &File,
     ) -> io::Result<(Pid, Succession)> {
         let (reader, writer) = descriptors::pipe()?;
         let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
@@ -183,6 +199,7 @@ impl Succession {
             sockets,
             pidfile: pidfile.map(|file| (file.path().to_owned(), place(file.as_fd()))),
             readiness: place(writer.as_fd()),
+            kept: Some(place(kept.as_fd())),
         };
         let mut command = Command::new(&given.program);
         command.args(&given.arguments).current_dir(&given.directory);

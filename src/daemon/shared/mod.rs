@@ -4,6 +4,7 @@
 //! each type here, which [`crate::os::shared::map`] demands, and each reader makes the best of any value.
 
 pub(crate) mod in_flight;
+pub(crate) mod kept;
 pub(crate) mod scoreboard;
 mod sealed;
 pub(crate) mod snapshot;

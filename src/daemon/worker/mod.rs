@@ -25,6 +25,7 @@ use crate::config::{Configuration, SUCCESSION, Settings};
 use crate::daemon::generation::{GenerationConfig, endpoint_settings};
 use crate::daemon::listen::Listener;
 use crate::daemon::shared::in_flight::InFlightTable;
+use crate::daemon::shared::kept::Kept;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::daemon::shared::snapshot::Snapshot;
 use crate::endpoint::rounds::{Rounds, Waiter};
@@ -64,6 +65,7 @@ pub(crate) struct WorkerContext {
     pub(crate) scoreboard: Scoreboard,
     pub(crate) snapshot: Snapshot,
     pub(crate) in_flight: InFlightTable,
+    pub(crate) kept: Kept,
     /// Reaches its end when the master dies.
     pub(crate) lifeline: PipeReader,
     pub(crate) wake_master: io::PipeWriter,
@@ -480,6 +482,7 @@ impl Worker {
             scoreboard,
             snapshot,
             in_flight,
+            kept,
             lifeline,
             mut wake_master,
         } = context;
@@ -519,7 +522,9 @@ impl Worker {
         let files_waker = waker.clone();
         let runner = Runner::new(move || drop(waker.wake())).observed_by(in_flight.observer(slot)).with_at_once(jobs);
         let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
-        let rounds = Rounds::new(runner, limit);
+        let observer = ScoreboardObserver { scoreboard, slot, kept };
+        kept.begin_starts(sources.suite());
+        let rounds = Rounds::new(runner, limit, observer);
         let shared_report =
             (!lifetime.is_zero()).then(|| SharedReport::new(snapshot, std::process::id(), lifetime, limit, jobs));
         if let Some(shared) = &shared_report {
@@ -530,7 +535,6 @@ impl Worker {
         let most = (settings.fleet.worker_connections as usize).min(room).max(1);
         let mut acceptor = Acceptor::new(listeners, FIRST_LISTENER, most);
         acceptor.open(&poll)?;
-        let observer = ScoreboardObserver { scoreboard, slot };
         let files = Arc::new(FileState::of(&sources));
         let maintenance_file = settings.answers.maintenance_file.clone();
         let refresher = Refresher::start(sources, maintenance_file, move || drop(files_waker.wake()))?;

@@ -1,10 +1,12 @@
 //! What a worker notes on the scoreboard about its replies and its rounds, and what all workers have noted there.
 
+use crate::daemon::shared::kept::Kept;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::endpoint::counters::{Counters, RouteLabel};
 use crate::endpoint::{LastRun, Observer, log_change, log_maintenance};
 use crate::model::check::Status;
 use crate::model::report::{Report, Since};
+use crate::model::startup::Start;
 use crate::model::suite::Suite;
 use crate::os::clock;
 
@@ -13,6 +15,7 @@ use crate::os::clock;
 pub(super) struct ScoreboardObserver {
     pub(super) scoreboard: Scoreboard,
     pub(super) slot: usize,
+    pub(super) kept: Kept,
 }
 
 impl ScoreboardObserver {
@@ -50,6 +53,14 @@ impl Observer for ScoreboardObserver {
     fn last_run(&self, id: &str) -> Option<LastRun> {
         let last = self.scoreboard.last(id)?;
         Some(LastRun { status: last.status, figures: last.figures, elapsed: last.elapsed, at: last.at })
+    }
+
+    fn start(&self, id: &str) -> Start {
+        self.kept.start(id)
+    }
+
+    fn started(&self, id: &str) {
+        self.kept.end_start(id);
     }
 
     fn counters(&self) -> Counters {

@@ -208,7 +208,7 @@ impl SharedReport {
         } else if waiter.limit().is_some_and(|limit| limit <= now) {
             // What another worker's round has found so far is not known here.
             let known = rounds.found_for(EVERYBODY, now).map(|report| report.of(part));
-            (known.unwrap_or_else(|| waiter.late(now)), None)
+            (known.unwrap_or_else(|| rounds.excused(waiter.late(now))), None)
         } else if self.gives_up(waiter) <= now {
             return Decision::Alone;
         } else {

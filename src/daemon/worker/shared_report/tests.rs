@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 
+use crate::endpoint::Unobserved;
 use crate::model::check::{Check, Finding};
 use crate::round::Runner;
 
@@ -68,7 +69,7 @@ impl Tree {
         let now = Instant::now();
         let snapshot = Snapshot::new(now).expect("memory can be mapped");
         let worker = |pid| Worker {
-            rounds: Rounds::new(Runner::new(|| {}), LIMIT),
+            rounds: Rounds::new(Runner::new(|| {}), LIMIT, Unobserved),
             shared: SharedReport::new(snapshot.twin(), pid, LIFETIME, LIMIT, 256),
         };
         Tree { workers: (1..=count).map(worker).collect(), now }

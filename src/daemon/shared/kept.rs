@@ -1,0 +1,129 @@
+//! Shared memory that an upgrade hands over: what must be remembered for longer than one program lives.
+//!
+//! It is a file in memory. Its times are those of the clock that counts suspensions, which all processes have in common.
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use zerocopy::FromBytes;
+
+use super::table::{Table, key};
+use super::word::Word;
+use crate::model::startup::Start;
+use crate::model::suite::Suite;
+use crate::os::{clock, shared};
+
+/// Changes with the meaning of the memory: what another version of the program has left is not misunderstood.
+const LAYOUT: u64 = 1;
+
+/// How many checks can have a start; for any more, what they find counts at once.
+const STARTS: usize = 4096;
+
+/// The start of a check: whether it has passed, and when it was collected for the first time, in milliseconds plus one.
+const START: Word<2> = Word([1, 43]);
+
+/// The memory, copied freely.
+#[derive(Clone, Copy)]
+pub(crate) struct Kept {
+    pub(super) memory: &'static KeptMemory,
+}
+
+/// The memory and its file, which the master holds.
+pub(crate) struct KeptFile {
+    pub(crate) file: File,
+    pub(crate) kept: Kept,
+}
+
+#[derive(FromBytes)]
+#[repr(C)]
+pub(super) struct KeptMemory {
+    layout: AtomicU64,
+    /// Under the keys of their checks.
+    starts: Table<AtomicU64, STARTS>,
+}
+
+impl KeptFile {
+    /// The memory that a former master hands over, if it can be understood, else fresh memory.
+    pub(crate) fn new(inherited: Option<File>) -> io::Result<KeptFile> {
+        if let Some(file) = inherited
+            && let Ok(memory) = shared::map_file::<KeptMemory>(&file)
+            && memory.layout.load(Relaxed) == LAYOUT
+        {
+            return Ok(KeptFile { file, kept: Kept { memory } });
+        }
+        let file = shared::file::<KeptMemory>()?;
+        let memory = shared::map_file::<KeptMemory>(&file)?;
+        memory.layout.store(LAYOUT, Relaxed);
+        Ok(KeptFile { file, kept: Kept { memory } })
+    }
+}
+
+impl Kept {
+    /// The starts of these checks begin now, unless they have before.
+    pub(crate) fn begin_starts(&self, suite: &Suite) {
+        for check in suite.checks().iter().filter(|check| check.grace.is_some()) {
+            self.start(&check.id);
+        }
+    }
+
+    /// How far a check has got, from now on if it has never been asked about.
+    pub(crate) fn start(&self, id: &str) -> Start {
+        // What finds no room has no grace.
+        let Some(there) = self.memory.starts.claim(key(id)) else { return Start::Over };
+        let now = millis(clock::since_boot());
+        let began = START.pack([0, now + 1]);
+        let word = there.compare_exchange(0, began, Relaxed, Relaxed).unwrap_or_else(|before| before);
+        match START.unpack(if word == 0 { began } else { word }) {
+            [0, began] => Start::Ago(Duration::from_millis((now + 1).saturating_sub(began))),
+            _ => Start::Over,
+        }
+    }
+
+    /// A check has passed.
+    pub(crate) fn end_start(&self, id: &str) {
+        if let Some(there) = self.memory.starts.claim(key(id)) {
+            there.store(START.pack([1, 0]), Relaxed);
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    time.as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_is_over_for_all_once_the_check_has_passed() {
+        let KeptFile { file, kept } = KeptFile::new(None).expect("memory can be had");
+        assert!(matches!(kept.start("db"), Start::Ago(time) if time < Duration::from_secs(60)));
+        kept.end_start("db");
+        assert_eq!(kept.start("db"), Start::Over);
+        let successor = KeptFile::new(Some(file)).expect("memory can be mapped").kept;
+        assert_eq!(successor.start("db"), Start::Over, "an upgrade begins no other start");
+        assert_ne!(successor.start("mail"), Start::Over);
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_not_taken_over() {
+        let before = KeptFile::new(None).expect("memory can be had");
+        before.kept.end_start("db");
+        before.kept.memory.layout.store(LAYOUT + 1, Relaxed);
+        let after = KeptFile::new(Some(before.file)).expect("memory can be had").kept;
+        assert_ne!(after.start("db"), Start::Over);
+        let short = shared::file::<AtomicU64>().expect("memory can be had");
+        assert_ne!(KeptFile::new(Some(short)).expect("memory can be had").kept.start("db"), Start::Over);
+    }
+
+    #[test]
+    fn what_finds_no_room_counts_at_once() {
+        let kept = KeptFile::new(None).expect("memory can be had").kept;
+        assert!((0..STARTS).all(|n| kept.start(&format!("check.{n}")) != Start::Over));
+        assert_eq!(kept.start("one more"), Start::Over);
+    }
+}
