@@ -2,6 +2,8 @@
 
 #[cfg(feature = "tls")]
 pub mod cert;
+#[cfg(feature = "tls")]
+mod certificate;
 pub mod disk;
 #[cfg(feature = "dns")]
 pub mod dns;
@@ -14,11 +16,13 @@ mod interface;
 pub mod load;
 pub mod memory;
 mod mount;
+mod package;
 pub mod ping;
 pub mod plugin;
 mod port;
 mod pressure;
 pub mod process;
+mod service;
 pub(crate) mod support;
 mod sysctl;
 pub mod tcp;
@@ -89,20 +93,22 @@ pub enum Runs {
     OnThread,
     /// On a thread that waits for a program, which is the target.
     AsProgram,
+    /// On a thread that may ask a program of this host.
+    ByProgram,
 }
 
 impl Runs {
     pub(crate) fn blocks(self) -> bool {
         match self {
             Runs::Inline => false,
-            Runs::OnThread | Runs::AsProgram => true,
+            Runs::OnThread | Runs::AsProgram | Runs::ByProgram => true,
         }
     }
 
     pub(crate) fn code(self) -> Code {
         match self {
             Runs::Inline | Runs::OnThread => Code::BuiltIn,
-            Runs::AsProgram => Code::Program,
+            Runs::AsProgram | Runs::ByProgram => Code::Program,
         }
     }
 }
@@ -127,6 +133,10 @@ pub static BUILTINS: &[Kind] = &[
     load::KIND,
     memory::KIND,
     process::KIND,
+    service::KIND,
+    package::KIND,
+    #[cfg(feature = "tls")]
+    certificate::KIND,
     mount::KIND,
     port::KIND,
     pressure::KIND,

@@ -71,12 +71,11 @@ fn find(path: &Path, expected: &Expected) -> Result {
 /// What an error says of the mount.
 fn because(path: &Path, error: &io::Error) -> Reason {
     let shown = path.display();
-    match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ENOTDIR) => {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             Reason::Fail(format!("expected a file system to be mounted at {shown}: {error}"))
         }
-        // Its program has died, its server knows it no more, or its device is broken.
-        Some(libc::ENOTCONN | libc::ESTALE | libc::EIO | libc::ESHUTDOWN) => {
+        _ if filesystem::is_of_a_dead_one(error) => {
             Reason::Fail(format!("expected the file system at {shown} to answer: {error}"))
         }
         _ => Reason::Error(format!("cannot look at the file system at {shown}: {error}")),
@@ -151,15 +150,11 @@ mod tests {
 
     #[test]
     fn a_file_system_that_has_died_fails_and_one_that_we_may_not_see_is_an_error() {
-        for (errno, fails) in [
-            (libc::ENOENT, true),
-            (libc::ENOTCONN, true),
-            (libc::ESTALE, true),
-            (libc::EIO, true),
-            (libc::EACCES, false),
-            (libc::EMFILE, false),
-        ] {
-            let reason = because(Path::new("/srv"), &io::Error::from_raw_os_error(errno));
+        use nix::errno::Errno::*;
+        for (errno, fails) in
+            [(ENOENT, true), (ENOTCONN, true), (ESTALE, true), (EIO, true), (EACCES, false), (EMFILE, false)]
+        {
+            let reason = because(Path::new("/srv"), &errno.into());
             assert_eq!(matches!(reason, Reason::Fail(_)), fails, "{reason:?}");
         }
     }

@@ -106,7 +106,7 @@ fn every_default_is_in_checks_md() {
         let example = described.split('`').nth(3).and_then(|example| example.split('#').next()).unwrap_or_default();
         let name = match kind.runs {
             Runs::AsProgram => format!("{}:/bin/true", kind.scheme),
-            Runs::Inline | Runs::OnThread => example.to_owned(),
+            Runs::Inline | Runs::OnThread | Runs::ByProgram => example.to_owned(),
         };
         let Ok(suite) = collect(&[name], "the test") else {
             // It has to be told what to look for.

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -154,6 +154,25 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Whether an error says that a file system is broken: its program has died, its server knows it no more, or its device fails.
+pub(crate) fn is_of_a_dead_one(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOTCONN | libc::ESTALE | libc::EIO | libc::ESHUTDOWN))
+}
+
+/// Whether a process reads from a fifo. Nothing is written.
+pub(crate) fn has_reader(path: &Path) -> io::Result<bool> {
+    let held = File::options().read(true).custom_flags(libc::O_PATH).open(path)?;
+    if !held.metadata()?.file_type().is_fifo() {
+        return Ok(false);
+    }
+    let path = format!("/proc/self/fd/{}", held.as_raw_fd());
+    match File::options().write(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(name_proc) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// As the kernel writes a path in a line of mountinfo.
 fn escaped(path: &Path) -> Vec<u8> {
     let bytes = path.as_os_str().as_bytes().iter();
@@ -187,7 +206,6 @@ fn reopen(held: &File) -> io::Result<File> {
 }
 
 /// Reads a small regular file, which others may control: see [`open_regular`].
-#[cfg(feature = "tls")]
 pub(crate) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     read_all(open_regular(path)?)
 }

@@ -116,6 +116,12 @@ pub(crate) fn arguments(pid: i32) -> io::Result<Vec<String>> {
     }
 }
 
+/// The control groups that a process is in, in each hierarchy, as far as our control-group namespace shows them.
+pub(crate) fn control_groups(pid: i32) -> io::Result<Vec<String>> {
+    let text = String::from_utf8_lossy(&read(pid, "cgroup")?).into_owned();
+    Ok(text.lines().filter_map(|line| Some(line.splitn(3, ':').nth(2)?.to_owned())).collect())
+}
+
 /// The environment that a process was started with; empty if we may not see it.
 pub(crate) fn environment(pid: i32) -> Vec<String> {
     strings(&read(pid, "environ").unwrap_or_default())

@@ -15,3 +15,4 @@ pub(super) mod timed;
 pub(super) mod tls;
 #[cfg(feature = "tls")]
 pub(super) mod tls_roots;
+pub(super) mod wildcard;
