@@ -348,7 +348,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     fn found(target: &str, pairs: &[(&str, &str)]) -> Finding {
-        build(target, &mut Options::of(pairs)).expect("it is well formed")(Deadline::at(Instant::now()))
+        let action = build(target, &mut Options::of(pairs)).expect("it is well formed");
+        action(Deadline::at(Instant::now() + Duration::from_secs(60)))
     }
 
     fn says(finding: &Finding, status: Status, text: &str) {
