@@ -1,5 +1,6 @@
 //! The built-in kinds of check: one file each, one row each in [`BUILTINS`].
 
+mod beat;
 #[cfg(feature = "tls")]
 pub mod cert;
 #[cfg(feature = "tls")]
@@ -133,6 +134,7 @@ pub static BUILTINS: &[Kind] = &[
     load::KIND,
     memory::KIND,
     process::KIND,
+    beat::KIND,
     service::KIND,
     package::KIND,
     #[cfg(feature = "tls")]
