@@ -15,14 +15,18 @@ mod group;
 pub mod http;
 mod interface;
 pub mod load;
+pub mod memcached;
 pub mod memory;
 mod mount;
 mod package;
 pub mod ping;
 pub mod plugin;
 mod port;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod pressure;
 pub mod process;
+pub mod redis;
 mod service;
 pub(crate) mod support;
 mod sysctl;
@@ -124,6 +128,10 @@ pub static BUILTINS: &[Kind] = &[
     http::KIND_HTTPS,
     #[cfg(feature = "dns")]
     dns::KIND,
+    redis::KIND,
+    #[cfg(feature = "postgres")]
+    postgres::KIND,
+    memcached::KIND,
     ping::KIND,
     #[cfg(feature = "tls")]
     cert::KIND,
@@ -146,6 +154,14 @@ pub static BUILTINS: &[Kind] = &[
     group::KIND,
     interface::KIND,
     sysctl::KIND,
+];
+
+/// The kinds that a feature of Cargo adds: their schemes, the feature, and whether it is there.
+pub(crate) const FEATURES: &[(&[&str], &str, bool)] = &[
+    (&["dns"], "dns", cfg!(feature = "dns")),
+    (&["http"], "http", cfg!(feature = "http")),
+    (&["https", "cert"], "tls", cfg!(feature = "tls")),
+    (&["postgres"], "postgres", cfg!(feature = "postgres")),
 ];
 
 /// The kind of a program without a scheme, such as one in a folder: by their custom, plugins are named `check_*`.
