@@ -160,7 +160,7 @@ pub static BUILTINS: &[Kind] = &[
 pub(crate) const FEATURES: &[(&[&str], &str, bool)] = &[
     (&["dns"], "dns", cfg!(feature = "dns")),
     (&["http"], "http", cfg!(feature = "http")),
-    (&["https", "cert"], "tls", cfg!(feature = "tls")),
+    (&["https", "cert", "certificate"], "tls", cfg!(feature = "tls")),
     (&["postgres"], "postgres", cfg!(feature = "postgres")),
 ];
 
