@@ -263,8 +263,8 @@ mod tests {
 
     #[test]
     fn a_registered_check_can_be_named_and_changed() {
-        let checks =
-            read("[[check]]\nuse = 'hospital::healthchecks'\nname = 'known'\ntimeout = 1").expect("it is good");
+        let text = "[[check]]\nuse = 'hospital::healthchecks::predictable::collected'\nname = 'known'\ntimeout = 1";
+        let checks = read(text).expect("it is good");
         assert_eq!((checks[0].id.as_str(), checks[0].timeout), ("known", Duration::from_secs(1)));
     }
 

@@ -300,9 +300,10 @@ mod tests {
 
     #[test]
     fn a_dotted_path_collects_what_is_at_and_under_it() {
-        for name in [PREDICTABLE, "hospital", "hospital.healthchecks.predictable.collected"] {
+        let both = ["hospital.healthchecks.predictable.collected", "hospital.healthchecks.predictable.skipped"];
+        for (name, expected) in [(PREDICTABLE, &both[..]), ("hospital", &both), (both[0], &both[..1])] {
             let suite = collect(&[name], "HEALTHCHECKS").expect("it is registered");
-            assert_eq!(ids(&suite), ["hospital.healthchecks.predictable.collected"], "{name}");
+            assert_eq!(ids(&suite), expected, "{name}");
         }
     }
 
@@ -332,7 +333,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "HEALTHCHECKS names \"hospital.health\", but no check is registered there \
-             (known: hospital.healthchecks.predictable.collected)"
+             (known: hospital.healthchecks.predictable.collected, hospital.healthchecks.predictable.skipped)"
         );
         assert_eq!(error.code(), 2);
     }
@@ -340,13 +341,14 @@ mod tests {
     #[test]
     fn overlapping_names_collect_a_check_once() {
         let suite = collect(&["hospital", PREDICTABLE], "HEALTHCHECKS").expect("both are registered");
-        assert_eq!(suite.checks().len(), 1);
+        assert_eq!(suite.checks().len(), 2);
     }
 
     #[test]
     fn a_part_of_a_suite_is_selected_by_path() {
         let suite = collect(&["hospital"], "HEALTHCHECKS").expect("it is registered");
-        assert_eq!(suite.at(PREDICTABLE).checks().len(), 1);
+        assert_eq!(suite.at(PREDICTABLE).checks().len(), 2);
+        assert_eq!(suite.at("hospital.healthchecks.predictable.skipped").checks().len(), 1);
         assert_eq!(suite.at("hospital.nothing").checks().len(), 0);
     }
 

@@ -305,7 +305,7 @@ fn clean(mut command: Command) -> Command {
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HEALTHCHECKS", "hospital.healthchecks.predictable");
+        .env("HEALTHCHECKS", "hospital.healthchecks.predictable.collected");
     command
 }
 
