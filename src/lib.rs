@@ -32,6 +32,7 @@ pub mod mount;
 // The only place for unsafe code; each block says why it is sound.
 #[allow(unsafe_code)]
 mod os;
+mod python;
 pub mod render;
 pub mod round;
 mod state;

@@ -37,6 +37,7 @@ mod checks {
     mod postgres;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod protocols;
+    mod python;
     mod terminals;
     mod trust;
     #[cfg(all(feature = "dns", feature = "tls"))]
@@ -66,6 +67,7 @@ mod daemon {
     mod pid1;
     mod pressure;
     mod process;
+    mod python;
     mod reload;
     mod signals;
     mod sockets;

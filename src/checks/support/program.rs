@@ -158,12 +158,12 @@ pub(in crate::checks) fn ask(paths: &[&str], args: &[&str], deadline: Deadline) 
 }
 
 /// How long before the round gives up on it the program is killed: by then it is gone, and the reason is known.
-fn time_to_kill(limit: Duration) -> Duration {
+pub(crate) fn time_to_kill(limit: Duration) -> Duration {
     (limit / 20).min(Duration::from_millis(50))
 }
 
 /// A duration in steps of 50 ms, a short one in steps of 1 ms: what was lost before the start does not matter.
-fn spoken(duration: Duration) -> humantime::FormattedDuration {
+pub(crate) fn spoken(duration: Duration) -> humantime::FormattedDuration {
     let step = if duration < Duration::from_millis(100) { 1u32 } else { 50 };
     let steps = (duration.as_secs_f64() * 1000.0 / f64::from(step)).round() as u64;
     humantime::format_duration(Duration::from_millis(steps * u64::from(step)))
