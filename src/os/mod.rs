@@ -12,11 +12,8 @@ pub(crate) mod folder;
 pub(crate) mod foreground;
 pub(crate) mod identity;
 pub(crate) mod memory;
-<<<<<<< HEAD
 pub(crate) mod network;
-=======
 pub(crate) mod packets;
->>>>>>> main
 mod pidfd;
 pub(crate) mod process;
 pub(crate) mod procfs;
