@@ -29,10 +29,15 @@ fn thousands_of_half_sent_requests_hold_up_nobody() {
     let worker = server.workers()[0];
     let open = processes::sockets(worker);
     assert_answers(&server, "before");
-    let resident = processes::number(worker, "VmRSS");
 
+    // Grown from the first hundred on: these also bring the code into memory that lets them in.
+    const FIRST: usize = 100;
+    let mut resident = 0;
     let mut held = Vec::new();
     for n in 0..MANY {
+        if n == FIRST {
+            resident = processes::number(worker, "VmRSS");
+        }
         let mut client = Client::to(&server.at);
         client.send(HALF);
         held.push(client);
@@ -45,7 +50,8 @@ fn thousands_of_half_sent_requests_hold_up_nobody() {
         assert_answers(&server, "while they wait");
     }
     let grown = (processes::number(worker, "VmRSS") - resident) * 1024;
-    assert!(grown < MANY as u64 * BYTES_A_CONNECTION, "{} bytes a connection", grown / MANY as u64);
+    let each = grown / (MANY - FIRST) as u64;
+    assert!(each < BYTES_A_CONNECTION, "{each} bytes a connection");
 
     for client in &mut held {
         client.send("\r\n");
