@@ -60,6 +60,7 @@ mod daemon {
     mod pressure;
     mod process;
     mod reload;
+    mod schedules;
     mod signals;
     mod sockets;
     mod starting;

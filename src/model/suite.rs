@@ -11,6 +11,7 @@ use super::id;
 pub struct Suite {
     checks: Arc<[Arc<Check>]>,
     has_grace: bool,
+    has_schedule: bool,
 }
 
 impl Suite {
@@ -22,6 +23,11 @@ impl Suite {
     /// Whether a check has a grace.
     pub(crate) fn has_grace(&self) -> bool {
         self.has_grace
+    }
+
+    /// Whether a check has a schedule.
+    pub(crate) fn has_schedule(&self) -> bool {
+        self.has_schedule
     }
 
     /// The checks that fulfil a condition.
@@ -64,6 +70,10 @@ impl FromIterator<Arc<Check>> for Suite {
     fn from_iter<I: IntoIterator<Item = Arc<Check>>>(checks: I) -> Suite {
         let mut seen = HashSet::new();
         let checks: Arc<[_]> = checks.into_iter().filter(|check| seen.insert(check.id.clone())).collect();
-        Suite { has_grace: checks.iter().any(|check| check.grace.is_some()), checks }
+        Suite {
+            has_grace: checks.iter().any(|check| check.grace.is_some()),
+            has_schedule: checks.iter().any(|check| check.schedule.is_some()),
+            checks,
+        }
     }
 }

@@ -10,14 +10,17 @@ use std::time::Duration;
 
 use zerocopy::FromBytes;
 
+use super::schedule::ScheduleTable;
 use super::table::{Table, key};
 use super::word::Word;
+use crate::model::check::Check;
+use crate::model::schedule;
 use crate::model::startup::Start;
 use crate::model::suite::Suite;
 use crate::os::{clock, shared};
 
 /// Changes with the meaning of the memory: what another version of the program has left is not misunderstood.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 
 /// How many checks can have a start; for any more, what they find counts at once.
 const STARTS: usize = 4096;
@@ -41,8 +44,11 @@ pub(crate) struct KeptFile {
 #[repr(C)]
 pub(super) struct KeptMemory {
     layout: AtomicU64,
+    /// What tells this daemon from others.
+    seed: AtomicU64,
     /// Under the keys of their checks.
     starts: Table<AtomicU64, STARTS>,
+    schedules: ScheduleTable,
 }
 
 impl KeptFile {
@@ -56,12 +62,29 @@ impl KeptFile {
         }
         let file = shared::file::<KeptMemory>()?;
         let memory = shared::map_file::<KeptMemory>(&file)?;
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        memory.seed.store(schedule::seed(&host, std::process::id()), Relaxed);
         memory.layout.store(LAYOUT, Relaxed);
         Ok(KeptFile { file, kept: Kept { memory } })
     }
 }
 
 impl Kept {
+    /// What tells this daemon from others.
+    pub(crate) fn seed(&self) -> u64 {
+        self.memory.seed.load(Relaxed)
+    }
+
+    /// The checks that run on a schedule.
+    pub(crate) fn schedules(&self) -> &'static ScheduleTable {
+        &self.memory.schedules
+    }
+
+    /// The key of a check among them: what another check of the same name has found is not its own.
+    pub(crate) fn key(check: &Check) -> u64 {
+        key((&check.id, check.definition))
+    }
+
     /// The starts of these checks begin now, unless they have before.
     pub(crate) fn begin_starts(&self, suite: &Suite) {
         for check in suite.checks().iter().filter(|check| check.grace.is_some()) {
@@ -92,6 +115,13 @@ impl Kept {
 
 fn millis(time: Duration) -> u64 {
     time.as_millis() as u64
+}
+
+/// Changes words as another process could.
+#[cfg(test)]
+pub(super) fn scribble(kept: Kept, change: &mut impl FnMut(u64) -> u64) {
+    shared::scribble(&kept.memory.starts, &mut *change);
+    kept.memory.schedules.scribble(change);
 }
 
 #[cfg(test)]
