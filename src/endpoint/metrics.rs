@@ -251,6 +251,8 @@ mod tests {
         let before: HashSet<_> = text.lines().collect();
         let new: Vec<_> = open.lines().filter(|line| !before.contains(line)).collect();
         insta::assert_snapshot!(new.join("\n"), @r"
+        # HELP hospital_check_flips How often a check with a schedule has become bad, or good again.
+        # TYPE hospital_check_flips counter
         # HELP hospital_outcomes_lost Outcomes that there was no room to remember: their checks or figures are missing here.
         # TYPE hospital_outcomes_lost counter
         # HELP hospital_rounds Rounds of checks that have ended, by outcome.
