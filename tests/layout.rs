@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, callers before callees: none uses a room before it.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "main",
     "lib",
     "cli",
@@ -23,6 +23,7 @@ const ORDER: [&str; 18] = [
     "render",
     "collect",
     "checks",
+    "state",
     "functions",
     "model",
 ];

@@ -1,6 +1,7 @@
 //! The command line: what is asked for, and which module does it.
 
 mod advice;
+mod beat;
 mod check;
 #[cfg(test)]
 mod docs;
@@ -11,6 +12,7 @@ mod live;
 pub(crate) mod mount;
 mod serve;
 mod unittest;
+mod wait;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -41,6 +43,10 @@ enum Verb {
     Check(check::CheckFlags),
     /// Show which healthchecks would run
     List(list::ListFlags),
+    /// Run the healthchecks until all of them pass
+    Wait(wait::WaitFlags),
+    /// Say that a job is done, or run it and say how it ended, for the check beat:NAME
+    Beat(beat::BeatFlags),
 }
 
 /// Does what the command line says.
@@ -84,6 +90,8 @@ fn dispatch(given: Given, command: Command, matches: ArgMatches) -> Result<ExitC
         Verb::Serve(flags) => serve::run(given, command, matches, &flags),
         Verb::Check(flags) => check::run(&flags, &given),
         Verb::List(flags) => list::run(&flags, &given),
+        Verb::Wait(flags) => wait::run(&flags, &given),
+        Verb::Beat(flags) => beat::run(&flags, &given),
     }
 }
 
@@ -102,7 +110,7 @@ fn print(text: impl AsRef<[u8]>) -> Result<(), Error> {
     let mut stdout = io::stdout();
     match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::Usage(format!("cannot write to standard output: {error}")))
+            Err(Error::Write(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
     }

@@ -7,6 +7,8 @@ pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod descriptors;
 pub(crate) mod filesystem;
+pub(crate) mod folder;
+pub(crate) mod foreground;
 pub(crate) mod identity;
 pub(crate) mod memory;
 mod pidfd;

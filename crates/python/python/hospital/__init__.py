@@ -1,1 +1,12 @@
-"""Healthchecks collected and run on demand."""
+"""Write healthchecks as you write tests, and run them in a shell, in a test runner or behind an HTTP endpoint."""
+from importlib import metadata as _metadata
+
+from hospital.api import *  # noqa: F403
+from hospital.api import __all__ as __all__
+
+try:
+    #: The version of the package.
+    __version__: str = _metadata.version('hospital')
+except _metadata.PackageNotFoundError:
+    # A checkout that is on the path, but not installed.
+    __version__ = '0+unknown'

@@ -1,0 +1,1 @@
+"""Healthchecks to run as they are, or to inherit from."""

@@ -1,0 +1,1 @@
+"""What the assertions are made of."""
