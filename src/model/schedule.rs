@@ -65,7 +65,7 @@ fn hash(what: &impl Hash) -> u64 {
 
 /// A part of a duration, any as likely as any other.
 fn part(shift: u64, whole: Duration) -> Duration {
-    nanos(u128::from(shift) * whole.as_nanos() >> 64)
+    nanos((u128::from(shift) * whole.as_nanos()) >> 64)
 }
 
 fn nanos(count: u128) -> Duration {
