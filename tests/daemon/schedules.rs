@@ -272,3 +272,75 @@ fn schedules_that_cannot_be_kept_are_refused() {
     assert_eq!(code, 2, "{error}");
     assert!(error.contains("1025 checks have a schedule (every), and 1024 can"), "{error}");
 }
+
+/// The figure: 100 daemons that are started at once.
+#[test]
+#[ignore = "takes long"]
+fn a_hundred_daemons_that_are_started_at_once_do_not_run_their_checks_at_once() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().expect("there is room");
+    let checks = counted(directory.path(), "&every=10s");
+    let checks = checks.trim().strip_prefix("HEALTHCHECKS=").expect("it was just written");
+    let daemons: Vec<_> = (0..100).map(|_| Launch::serve(["-w", "1"]).env("HEALTHCHECKS", checks).spawn()).collect();
+    let launched = Instant::now();
+    within(Duration::from_secs(120), "each has run four times or so", || runs(directory.path()).len() >= 400);
+    let mut seconds = std::collections::BTreeMap::<u64, u32>::new();
+    let runs = runs(directory.path());
+    // Those of the last second may not be complete, and those of the first period were spread over the time of the boot.
+    let (first, last) = (runs[0] as u64, runs[runs.len() - 1] as u64);
+    runs.iter().for_each(|run| *seconds.entry(*run as u64).or_default() += 1);
+    let mean = runs.len() as f64 / (last - first + 1) as f64;
+    let most = seconds.values().max().copied().unwrap_or_default();
+    println!(
+        "{} runs of {} daemons in {:?}: {mean:.1} a second on average, {most} at most: {seconds:?}",
+        runs.len(),
+        daemons.len(),
+        launched.elapsed()
+    );
+    assert!(f64::from(most) <= 3.0 * mean, "{most} in a second, {mean:.1} on average: {seconds:?}");
+}
+
+#[test]
+fn a_parent_on_a_schedule_blocks_by_what_is_said_of_it_and_a_scheduled_child_is_freed_soon() {
+    let launch = Launch::serve(["-w", "2"]);
+    let marker = launch.path("marker");
+    fs::write(&marker, "").expect("the directory is ours");
+    let there = marker.display();
+    let checks = format!(
+        "db=file:{there}#every=200ms&fall=3 plain=file:/#needs=db rare=file:/#needs=db&every=1h shy=file:{there} late=file:/#needs=shy&every=1h"
+    );
+    let server = launch.env("HEALTHCHECKS", &checks).start();
+    let status = |name: &str| {
+        let answer = get(&server.at, "/?verbose");
+        let details = answer.json()["details"].clone();
+        let found = details.as_array().expect("a list").iter().find(|detail| detail["id"] == name).cloned();
+        let detail = found.expect("it is collected");
+        (
+            detail["status"].as_str().unwrap_or_default().to_owned(),
+            detail["context"].as_str().unwrap_or_default().to_owned(),
+        )
+    };
+    for name in ["db", "plain", "rare", "late"] {
+        assert_eq!(status(name), ("pass".to_owned(), String::new()), "{name}");
+    }
+    fs::remove_file(&marker).expect("it is there");
+    eventually("it is patient with the parent, and the child runs", || status("db").1.contains("of 3 failures"));
+    eventually("the child is blocked once the parent is bad", || {
+        let (child, why) = status("plain");
+        child == "error" && why.starts_with("blocked by db: ")
+    });
+    assert_eq!(status("rare").0, "error", "whatever it found an hour ago");
+    assert_eq!(status("late").0, "error", "by what the round finds, too");
+    fs::write(&marker, "").expect("the directory is ours");
+    for name in ["plain", "rare", "late"] {
+        within(Duration::from_secs(20), "it is freed", || status(name).0 == "pass");
+    }
+}
+
+#[test]
+fn what_waits_for_something_that_is_starting_is_not_bad_either() {
+    let server =
+        Launch::serve(["-w", "1"]).env("HEALTHCHECKS", "db=file:/no/such#grace=1h plain=file:/#needs=db").start();
+    let answer = get(&server.at, "/");
+    assert_eq!((answer.status, answer.json()["summary"]["skip"].as_u64()), (200, Some(2)), "{}", answer.body);
+}

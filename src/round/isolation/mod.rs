@@ -34,7 +34,7 @@ pub(crate) trait RunObserver {
         Permission::Run
     }
     /// What a check with a schedule has found, which is told instead of running it.
-    fn known(&self, _check: &Check) -> Option<Known> {
+    fn known(&self, _check: &Check) -> Option<ScheduledFinding> {
         None
     }
     /// The check begins.
@@ -45,7 +45,7 @@ pub(crate) trait RunObserver {
 
 /// What a check has found that runs on a schedule.
 #[derive(Debug)]
-pub(crate) struct Known {
+pub(crate) struct ScheduledFinding {
     pub(crate) found: Finding,
     pub(crate) circumstances: Circumstances,
     pub(crate) elapsed: Duration,

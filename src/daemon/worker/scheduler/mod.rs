@@ -21,7 +21,7 @@ use crate::model::schedule::{self, Schedule};
 use crate::model::startup;
 use crate::model::suite::Suite;
 use crate::os::clock;
-use crate::round::isolation::Known;
+use crate::round::isolation::ScheduledFinding;
 use crate::round::{Round, Runner};
 use record::Record;
 pub(super) use record::Records;
@@ -34,6 +34,9 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// How often it looks while a request waits for another worker's run.
 const POLL: Duration = Duration::from_millis(50);
+
+/// When a check that was blocked is tried again, at the latest.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// How long a lease outlasts the time of its run: on a busy machine, no run must be doubled for being slightly late.
 const GRACE: Duration = Duration::from_millis(250);
@@ -297,12 +300,18 @@ impl Scheduler {
             !self.kept.start(&check.id).is_over(grace)
         });
         let before = table.record::<Record>(key).map(|record| record.patience).unwrap_or_default();
-        let patience = match is_planned || before.is_new() {
+        let is_blocked = !outcome.blocked_by().is_empty();
+        let patience = match (is_planned || before.is_new()) && !is_blocked {
             true => before.after(schedule, &outcome.finding, is_starting, began.as_secs()),
             false => before,
         };
         let mut record = Record::new(outcome, began, patience);
-        let due = if is_planned { schedule.next(shift, began) } else { Duration::ZERO };
+        // What was blocked has not run: it is tried again soon.
+        let due = match is_planned {
+            true if is_blocked => schedule.next(shift, began).min(began + RETRY),
+            true => schedule.next(shift, began),
+            false => Duration::ZERO,
+        };
         let is_left = table.leave(&lease, due, &mut record, Record::shorten);
         let boot = clock::since_boot();
         if self.runner.is_running(&check.id) {
@@ -312,7 +321,7 @@ impl Scheduler {
             table.give_back(lease);
         }
         self.next_look = self.next_look.map(|_| now);
-        let Known { found, circumstances, elapsed, age } = record.known(boot);
+        let ScheduledFinding { found, circumstances, elapsed, age } = record.known(boot);
         let mut outcome = Outcome::judged(check.clone(), found, circumstances, elapsed, age);
         if let Some(grace) = check.grace {
             outcome.excuse(grace, self.kept.start(&check.id));

@@ -12,7 +12,7 @@ use crate::model::judgement::{self, Circumstances, Scheduled};
 use crate::model::patience::Patience;
 use crate::model::report::Outcome;
 use crate::os::clock;
-use crate::round::isolation::{Known, Permission, RunObserver};
+use crate::round::isolation::{Permission, RunObserver, ScheduledFinding};
 
 /// The record of the last run of a check.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,12 +35,12 @@ impl Record {
     }
 
     /// What is known of it at `now`, by the same clock.
-    pub(super) fn known(self, now: Duration) -> Known {
+    pub(super) fn known(self, now: Duration) -> ScheduledFinding {
         let Record { found, began, elapsed, blocked_by, patience } = self;
         let age = now.saturating_sub(began).max(elapsed);
         let scheduled = Some(Scheduled { age, patience, second: now.as_secs() });
         let circumstances = Circumstances { blocked_by, scheduled, ..Circumstances::default() };
-        Known { found: found.finding(), circumstances, elapsed, age }
+        ScheduledFinding { found: found.finding(), circumstances, elapsed, age }
     }
 
     /// Leaves out something; false if nothing is left to leave out.
@@ -68,11 +68,11 @@ impl RunObserver for Records {
         self.runs.ends(check);
     }
 
-    fn known(&self, check: &Check) -> Option<Known> {
+    fn known(&self, check: &Check) -> Option<ScheduledFinding> {
         let schedule = check.schedule?;
         let record = self.kept.schedules().record::<Record>(Kept::key(check));
         Some(record.map_or_else(
-            || Known {
+            || ScheduledFinding {
                 found: judgement::not_run_yet(schedule),
                 circumstances: Circumstances::default(),
                 elapsed: Duration::ZERO,

@@ -83,22 +83,23 @@ impl Contents {
     /// The outcomes for this part of the suite, at `now`; `None` if any is missing.
     pub(super) fn report(&self, part: &Suite, now: Duration) -> Option<Report> {
         let outcomes = self.outcomes.as_ref()?;
-        let outcome = |check: &Arc<Check>| {
+        let outcome = |(place, check): (usize, &Arc<Check>)| {
             let SharedOutcome { finding, elapsed, began, judgement } = outcomes.get(&check.id)?;
             let age = now.saturating_sub(*began);
             // What is too old by now is told by a round.
             if check.schedule.is_some_and(|schedule| schedule.is_stale(check.timeout, age)) {
                 return None;
             }
-            Some(Outcome {
+            let outcome = Outcome {
                 check: check.clone(),
                 finding: finding.finding(),
                 elapsed: *elapsed,
                 age,
                 judgement: judgement.clone(),
-            })
+            };
+            Some(outcome.marked_as_needed(part.is_as_needed(place)))
         };
-        part.checks().iter().map(outcome).collect::<Option<_>>().map(|outcomes| Report { outcomes })
+        part.checks().iter().enumerate().map(outcome).collect::<Option<_>>().map(|outcomes| Report { outcomes })
     }
 }
 
