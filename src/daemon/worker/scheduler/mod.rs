@@ -224,10 +224,13 @@ impl Scheduler {
             let is_held = self.stuck.contains_key(&self.checks[place].key);
             let leased = plan.leased_until.filter(|_| !is_held).unwrap_or_default();
             let due = if is_ours { plan.due } else { plan.due + LATE }.max(leased);
-            if due <= boot && self.begin(place, true, now) {
-                continue;
-            }
-            next = next.min(if is_ours { due } else { due.max(boot + LOOK) }.max(boot + Duration::from_millis(1)));
+            next = next.min(match due <= boot {
+                true if self.begin(place, true, now) => continue,
+                // Something has to end first.
+                true => boot + POLL,
+                false if is_ours => due,
+                false => due.max(boot + LOOK),
+            });
         }
         self.next_look = (next < Duration::MAX).then(|| now + (next - boot)).or(self.next_look.map(|_| now + LOOK));
     }
@@ -253,6 +256,9 @@ impl Scheduler {
         if self.rounds.len() >= self.at_once || self.plan(place, boot).is_none() {
             return false;
         }
+        if self.begins_parents(place, now) {
+            return false;
+        }
         let of = self.checks[place].clone();
         let until = boot + of.limit + GRACE;
         let table = self.kept.schedules();
@@ -269,6 +275,19 @@ impl Scheduler {
         self.runner.begin_among(&mut self.rounds, of.once.clone(), of.limit, now);
         self.runs.push(ScheduledRun { of, lease, began: boot, is_planned });
         true
+    }
+
+    /// Begins what a check needs and has never run. False if there is nothing like that.
+    fn begins_parents(&mut self, place: usize, now: Instant) -> bool {
+        let table = self.kept.schedules();
+        let unknown = |check: &&Arc<Check>| check.schedule.is_some() && !table.has_record(Kept::key(check));
+        let unknown: Vec<_> = self.checks[place].once.checks().iter().filter(unknown).cloned().collect();
+        for parent in &unknown {
+            if let Some(place) = self.checks.iter().position(|scheduled| scheduled.check.id == parent.id) {
+                self.begin(place, false, now);
+            }
+        }
+        !unknown.is_empty()
     }
 
     /// Leaves what has been found to everybody.
