@@ -30,13 +30,12 @@ impl ScoreboardObserver {
             log_change(outcome, report, before, Some(request));
         }
     }
-}
 
-impl ScoreboardObserver {
     /// Notes what checks have found that ran on their schedule, in the same way.
     pub(super) fn found_by_schedule(&self, outcomes: Vec<Outcome>, suite: &Suite) {
-        for (outcome, before) in self.scoreboard.note(&Report { outcomes }, suite, clock::wall()) {
-            log_change(outcome, before, None);
+        let report = Report { outcomes };
+        for (outcome, before) in self.scoreboard.note(&report, suite, clock::wall()) {
+            log_change(outcome, &report, before, None);
         }
     }
 }
