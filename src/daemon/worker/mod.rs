@@ -179,7 +179,8 @@ impl Worker {
         }
         let shared = self.shared_report.as_ref().and_then(|shared| shared.next_deadline(self.rounds.is_running()));
         let ours = [self.clients.next_timer(), self.acceptor.next_deadline(), self.files.next_deadline()];
-        let scheduled = self.scheduler.next_deadline(!self.is_draining(), self.now);
+        let is_idle = self.scheduler.is_idle();
+        let scheduled = if is_idle { None } else { self.scheduler.next_deadline(!self.is_draining(), self.now) };
         let next = ours.into_iter().chain([self.rounds.next_deadline(), shared, scheduled]);
         next.flatten().min().map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
@@ -317,6 +318,9 @@ impl Worker {
 
     /// Runs the checks whose time has come, and goes on with the clients who have waited for them.
     fn serve_schedules(&mut self) {
+        if self.scheduler.is_idle() {
+            return;
+        }
         let found = self.scheduler.advance(!self.is_draining(), self.now);
         if !found.is_empty() {
             self.observer.found_by_schedule(found, self.endpoint.suite());

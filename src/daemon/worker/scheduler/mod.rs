@@ -131,6 +131,11 @@ impl Scheduler {
         self.next_look = (!self.checks.is_empty()).then_some(now);
     }
 
+    /// Whether no check has a schedule, and nothing that had one is left to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.checks.is_empty() && self.rounds.is_empty() && self.waiting.is_empty()
+    }
+
     /// Takes in a request that has to wait for runs: something that it asks for has not run yet, or not recently enough.
     pub(super) fn take_unless_known(&mut self, waiter: Waiter) -> Option<Waiter> {
         if self.checks.is_empty() || self.missing(&waiter).is_empty() {
@@ -142,9 +147,6 @@ impl Scheduler {
 
     /// Moves on what runs, and begins what is due if it `may`. Returns what has been found since.
     pub(super) fn advance(&mut self, may: bool, now: Instant) -> Vec<Outcome> {
-        if self.checks.is_empty() && self.rounds.is_empty() {
-            return Vec::new();
-        }
         let mut found = Vec::new();
         if !self.rounds.is_empty() {
             self.runner.advance_all(&mut self.rounds, now);
