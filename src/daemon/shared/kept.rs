@@ -36,7 +36,8 @@ pub(crate) struct Kept {
 
 /// The memory and its file, which the master holds.
 pub(crate) struct KeptFile {
-    pub(crate) file: File,
+    /// `None`: there can be none, so an upgrade begins anew.
+    pub(crate) file: Option<File>,
     pub(crate) kept: Kept,
 }
 
@@ -58,10 +59,19 @@ impl KeptFile {
             && let Ok(memory) = shared::map_file::<KeptMemory>(&file)
             && memory.layout.load(Relaxed) == LAYOUT
         {
-            return Ok(KeptFile { file, kept: Kept { memory } });
+            return Ok(KeptFile { file: Some(file), kept: Kept { memory } });
         }
-        let file = shared::file::<KeptMemory>()?;
-        let memory = shared::map_file::<KeptMemory>(&file)?;
+        let made = shared::file::<KeptMemory>().and_then(|file| Ok((shared::map_file(&file)?, file)));
+        let (memory, file): (&KeptMemory, _) = match made {
+            Ok((memory, file)) => (memory, Some(file)),
+            // Under a limit on the size of files, for one.
+            Err(error) => {
+                tracing::warn!(
+                    "an upgrade will begin anew what is remembered of checks: it has no file in memory: {error}"
+                );
+                (shared::map()?, None)
+            }
+        };
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         memory.seed.store(schedule::seed(&host, std::process::id()), Relaxed);
         memory.layout.store(LAYOUT, Relaxed);
@@ -134,7 +144,7 @@ mod tests {
         assert!(matches!(kept.start("db"), Start::Ago(time) if time < Duration::from_secs(60)));
         kept.end_start("db");
         assert_eq!(kept.start("db"), Start::Over);
-        let successor = KeptFile::new(Some(file)).expect("memory can be mapped").kept;
+        let successor = KeptFile::new(file).expect("memory can be mapped").kept;
         assert_eq!(successor.start("db"), Start::Over, "an upgrade begins no other start");
         assert_ne!(successor.start("mail"), Start::Over);
     }
@@ -144,7 +154,7 @@ mod tests {
         let before = KeptFile::new(None).expect("memory can be had");
         before.kept.end_start("db");
         before.kept.memory.layout.store(LAYOUT + 1, Relaxed);
-        let after = KeptFile::new(Some(before.file)).expect("memory can be had").kept;
+        let after = KeptFile::new(before.file).expect("memory can be had").kept;
         assert_ne!(after.start("db"), Start::Over);
         let short = shared::file::<AtomicU64>().expect("memory can be had");
         assert_ne!(KeptFile::new(Some(short)).expect("memory can be had").kept.start("db"), Start::Over);
