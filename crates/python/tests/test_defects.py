@@ -144,6 +144,10 @@ def test_a_name_of_nothing_ended_in_a_traceback(module, shell):
         (f'{name}.Database.test_order', f'{name}.Database has no test_order; it has test_orders'),
         ('no_such_shop.checks', 'there is no module no_such_shop on the path of this Python'),
         ('/no/such/folder', 'there is no file or folder /no/such/folder'),
+        ('no-such-folder', "'no-such-folder' is neither a dotted name, nor a folder"),
+        ('shop..checks', "'shop..checks' is neither a dotted name, nor a folder"),
+        ('', "'' is neither a dotted name, nor a folder"),
+        ('tcp://db:5432', 'it is of a kind that is built in: `hospital check` and `hospital serve` know those'),
     ]:
         for program in ('hospital.cli', 'hospital.wsgi'):
             told = shell('python', '-m', program, wrong)

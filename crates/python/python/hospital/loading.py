@@ -13,6 +13,7 @@ import importlib
 import inspect
 import os
 import pkgutil
+import re
 import sys
 import unittest
 import unittest.loader
@@ -23,6 +24,9 @@ from hospital.core import is_healthcheck
 
 #: What does something when it is imported, and holds no healthchecks.
 _NOT_BY_CHANCE = ('__main__.py', 'conftest.py', 'setup.py')
+
+#: How the name of a check begins that the command line `hospital` knows, maybe with a label: `db=tcp://db:5432`.
+_SCHEME = re.compile(r'([\w.-]+=)?[a-z]+:')
 
 
 def is_package(module: ModuleType) -> bool:
@@ -203,6 +207,8 @@ class HealthCheckLoader(unittest.TestLoader):
         suite instead, as an error.
         """
         with self._each_once():
+            if _SCHEME.match(start_dir):
+                raise NotFound('it is of a kind that is built in: `hospital check` and `hospital serve` know those')
             if start_dir.startswith('.') or os.sep in start_dir or os.path.isfile(start_dir):
                 return self._discover_path(start_dir, pattern, top_level_dir)
             try:
@@ -265,6 +271,8 @@ def _is_class_of_tests(value: Any) -> bool:
 def _find(name: str) -> Tuple[Any, Any]:
     """What is at a dotted name, and what that is an attribute of."""
     parts = name.split('.')
+    if not all(map(str.isidentifier, parts)):
+        raise NotFound(f'{name!r} is neither a dotted name, nor a folder')
     parent: Any = None
     for count in range(len(parts), 0, -1):
         prefix = '.'.join(parts[:count])
