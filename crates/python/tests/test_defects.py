@@ -474,6 +474,29 @@ def test_load_tests_has_the_last_word_on_classes(ask, module):
     assert 'OSError: no list of shops' in answer.report['details'][0]['context']
 
 
+def test_a_class_of_which_no_test_can_be_made_spoils_no_other(ask, module):
+    text = '''
+        class Helper(unittest.TestCase):
+            def __init__(self, shop, street):
+                super().__init__('test_open')
+            def test_open(self): pass
+
+        @healthcheck
+        class Odd(unittest.TestCase):
+            def __init__(self, shop, street):
+                super().__init__('test_open')
+            def test_open(self): pass
+
+        @healthcheck
+        def good():
+            """Good."""
+        '''
+    name = module(text)
+    assert ask(HealthCheckApp(discover=[name])).found == {'Good.': 'pass', f'{name}.Odd': 'error'}
+    names = {detail['test'] for detail in ask(HealthCheckApp(discover=['hospital'])).report['details']}
+    assert len(names) == 3 and 'Health checks are collected.' in names
+
+
 def test_a_module_that_skips_itself_is_skipped(ask, module):
     module('raise unittest.SkipTest("not on this machine")\n', 'shop3.special')
     answer = ask(HealthCheckApp(discover=['shop3']))
