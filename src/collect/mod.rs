@@ -27,7 +27,6 @@ use crate::model::suite::Suite;
 use crate::model::text;
 use crate::os::stamp::Stamp;
 use crate::os::walk::Place;
-#[cfg(test)]
 pub(crate) use spec::COMMON;
 use spec::Spec;
 #[doc(hidden)]
