@@ -12,7 +12,7 @@ use crate::os::cgroup;
 pub(super) const KIND: Kind = Kind {
     scheme: "pressure",
     options: &[
-        Opt::new("some", Value::Share, "For so much of the time some task may wait"),
+        Opt::new("some", Value::Share, "For so much of the time some task may wait, unless full is given").or("10%"),
         Opt::new("full", Value::Share, "For so much of the time all tasks may wait"),
         Opt::new("window", Value::Word(&["10s", "60s", "300s"]), "The time that is looked at").or("60s"),
         Opt::new(
