@@ -237,6 +237,9 @@ const COMMON_VALUES: &[Opt] = &[
     Opt::new("expect", Value::Word(&["success", "failure"]), "What a healthy answer is").or("success"),
     Opt::new("on_fail", Value::Word(&["fail", "warn"]), "What a bad finding counts as").or("fail"),
     Opt::new("needs", Value::Text, "A check without which this one is not run").repeatable(),
+    Opt::new("every", Value::Time, "The schedule on which a daemon runs it, instead of in each round"),
+    Opt::new("fall", Value::Number, "So many scheduled runs have to be bad in a row before it is bad").or("1"),
+    Opt::new("rise", Value::Number, "So many have to be good in a row before it is good again").or("1"),
     Opt::new("grace", Value::Time, "How long it may be bad before it has passed for the first time"),
 ];
 
