@@ -11,6 +11,7 @@ mod live;
 #[cfg(feature = "tower")]
 pub(crate) mod mount;
 mod serve;
+mod silence;
 mod unittest;
 mod wait;
 
@@ -45,6 +46,8 @@ enum Verb {
     List(list::ListFlags),
     /// Run the healthchecks until all of them pass
     Wait(wait::WaitFlags),
+    /// Let what a check finds not count for a while, or show or end such silences
+    Silence(silence::SilenceFlags),
     /// Say that a job is done, or run it and say how it ended, for the check beat:NAME
     Beat(beat::BeatFlags),
 }
@@ -91,6 +94,7 @@ fn dispatch(given: Given, command: Command, matches: ArgMatches) -> Result<ExitC
         Verb::Check(flags) => check::run(&flags, &given),
         Verb::List(flags) => list::run(&flags, &given),
         Verb::Wait(flags) => wait::run(&flags, &given),
+        Verb::Silence(flags) => silence::run(&flags, &given),
         Verb::Beat(flags) => beat::run(&flags, &given),
     }
 }

@@ -64,13 +64,15 @@ pub(super) fn body(report: &Report, elapsed: Duration) -> String {
 
 fn section(title: &str, outcome: &Outcome) -> String {
     let context = outcome.finding.context.as_deref().map(|context| format!("{context}\n"));
+    let silence = outcome.silence().map(|silence| format!("{silence}\n")).unwrap_or_default();
+    let silenced = if outcome.is_silenced() { "SILENCED " } else { "" };
     let description = description(&outcome.check);
-    format!("{DOUBLE}\n{title}: {description}\n{SINGLE}\n{}\n", context.unwrap_or_default())
+    format!("{DOUBLE}\n{silenced}{title}: {description}\n{SINGLE}\n{silence}{}\n", context.unwrap_or_default())
 }
 
 /// The last line.
 pub(super) fn verdict(report: &Report) -> String {
-    let Summary { skip, expected_failure, error, fail, unexpected_success, warn, .. } = report.summary();
+    let Summary { skip, expected_failure, error, fail, unexpected_success, warn, silenced, .. } = report.summary();
     let counts: Vec<_> = [
         ("failures", fail),
         ("errors", error),
@@ -78,6 +80,7 @@ pub(super) fn verdict(report: &Report) -> String {
         ("expected failures", expected_failure),
         ("unexpected successes", unexpected_success),
         ("warnings", warn),
+        ("silenced", silenced),
     ]
     .into_iter()
     .filter(|(_, count)| *count > 0)

@@ -26,7 +26,7 @@ pub use disclosure::Disclosure;
 use disclosure::Visitor;
 pub use hospital_http::{Method, Request};
 pub use observer::{LastRun, Observer, Unobserved};
-pub(crate) use observer::{log_change, log_maintenance};
+pub(crate) use observer::{log_change, log_maintenance, log_silences};
 pub use reply::Reply;
 
 use crate::collect::FileState;
@@ -171,6 +171,8 @@ pub struct Endpoint {
     observer: Box<dyn Observer + Send>,
     /// The last one, whose memory is used again.
     reply: Reply,
+    /// Whether the files were looked at since the start.
+    has_seen: bool,
     /// When a wrong token was logged last.
     complained: Option<Instant>,
 }
@@ -183,7 +185,7 @@ impl Endpoint {
         observer: impl Observer + Send + 'static,
     ) -> Endpoint {
         let (observer, reply) = (Box::new(observer), Reply::default());
-        Endpoint { files, settings, observer, reply, complained: None }
+        Endpoint { files, settings, observer, reply, has_seen: false, complained: None }
     }
 
     /// Whether a request must wait until the files of checks were looked at: /livez waits for nothing.
@@ -197,6 +199,10 @@ impl Endpoint {
 
     /// Takes in the files as they were when they were last looked at.
     pub fn see(&mut self, files: Arc<FileState>) {
+        let is_first = !std::mem::replace(&mut self.has_seen, true);
+        if is_first || self.files.silences != files.silences {
+            self.observer.saw_silences(&self.files.silences, &files.silences);
+        }
         self.files = files;
     }
 

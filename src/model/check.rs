@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::panics;
 use super::perfdata::Perfdata;
+use super::silence::Silence;
 use super::text;
 
 /// How long a check may take unless it says otherwise.
@@ -317,6 +318,8 @@ pub struct Check {
     pub needs: Vec<String>,
     /// Whether a warning of it makes its report fail.
     pub strict: bool,
+    /// The silence in force: what it finds is shown and does not count.
+    pub(crate) silence: Option<Arc<Silence>>,
     /// Whether it may block. If not, it runs in the worker's loop, without a thread.
     pub blocking: bool,
     /// Its kind: `function`, or a scheme such as `tcp`.
@@ -349,6 +352,7 @@ impl Check {
             on_fail: Severity::Fail,
             needs: Vec::new(),
             strict: false,
+            silence: None,
             blocking: true,
             kind: "function",
             code: Code::Function,

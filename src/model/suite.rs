@@ -4,13 +4,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::check::Check;
+use super::clocks::Clocks;
 use super::id;
+use super::silence::Silence;
 
 /// The checks collected for one request, each id once, in the order in which they were named.
 #[derive(Clone, Debug, Default)]
 pub struct Suite {
     checks: Arc<[Arc<Check>]>,
     has_grace: bool,
+    has_silences: bool,
 }
 
 impl Suite {
@@ -22,6 +25,36 @@ impl Suite {
     /// Whether a check has a grace.
     pub(crate) fn has_grace(&self) -> bool {
         self.has_grace
+    }
+
+    /// Whether a check is silenced.
+    pub(crate) fn has_silences(&self) -> bool {
+        self.has_silences
+    }
+
+    /// The same checks, silenced by these and no others. Where several cover one, that which ends last.
+    pub(crate) fn silenced(&self, silences: &[Arc<Silence>]) -> Suite {
+        if silences.is_empty() && !self.has_silences {
+            return self.clone();
+        }
+        let silenced = |check: &Arc<Check>| {
+            let silence = silences
+                .iter()
+                .filter(|silence| silence.covers(&check.id, &check.tags))
+                .max_by_key(|silence| silence.until);
+            match silence == check.silence.as_ref() {
+                true => check.clone(),
+                false => Arc::new(Check { silence: silence.cloned(), ..(**check).clone() }),
+            }
+        };
+        self.checks.iter().map(silenced).collect()
+    }
+
+    /// The same checks without the silences that have ended; `None`: all are in force.
+    pub(crate) fn without_ended(&self, now: &Clocks) -> Option<Suite> {
+        let silences: Vec<_> = self.checks.iter().filter_map(|check| check.silence.clone()).collect();
+        let in_force: Vec<_> = silences.iter().filter(|silence| silence.is_in_force(now)).cloned().collect();
+        (in_force.len() < silences.len()).then(|| self.silenced(&in_force))
     }
 
     /// The checks that fulfil a condition.
@@ -64,6 +97,7 @@ impl FromIterator<Arc<Check>> for Suite {
     fn from_iter<I: IntoIterator<Item = Arc<Check>>>(checks: I) -> Suite {
         let mut seen = HashSet::new();
         let checks: Arc<[_]> = checks.into_iter().filter(|check| seen.insert(check.id.clone())).collect();
-        Suite { has_grace: checks.iter().any(|check| check.grace.is_some()), checks }
+        let has_grace = checks.iter().any(|check| check.grace.is_some());
+        Suite { has_grace, has_silences: checks.iter().any(|check| check.silence.is_some()), checks }
     }
 }

@@ -16,7 +16,6 @@ use super::identity::{effective_user, is_root};
 use super::walk::Place;
 
 /// The longest file that is read.
-#[allow(dead_code)]
 const MOST: u64 = 1 << 20;
 
 /// How soon a lock that another process holds is tried again.
@@ -149,7 +148,6 @@ impl Folder {
     }
 
     /// Reads a small regular file; `None` if it is missing.
-    #[allow(dead_code)]
     pub(crate) fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         let file = match self.open_file(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -84,8 +84,9 @@ fn checks<S: Serializer>(outcomes: &&[Outcome], serializer: S) -> Result<S::Ok, 
     for outcome in *outcomes {
         let Outcome { check, finding, elapsed, .. } = outcome;
         let key = check.id.replace('%', "%25").replace(':', "%3A");
-        let said = finding.context.as_deref();
-        let output = said.map(|said| format!("{}: {said}", check.title));
+        let said = finding.context.as_deref().map(str::to_owned).into_iter().chain(outcome.silence());
+        let said: Vec<_> = said.collect();
+        let output = (!said.is_empty()).then(|| format!("{}: {}", check.title, said.join("; ")));
         let component = Component { component_id: &check.id, status: Health::of(outcome), output };
         checks.serialize_entry(&key, &[component])?;
 

@@ -34,7 +34,8 @@ pub fn report(report: &Report, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\n    \"status\": \"");
     out.extend_from_slice(report.status().word().as_bytes());
     out.extend_from_slice(b"\",\n    \"details\": [");
-    for (index, Outcome { check, finding, .. }) in report.outcomes.iter().enumerate() {
+    for (index, outcome) in report.outcomes.iter().enumerate() {
+        let Outcome { check, finding, .. } = outcome;
         out.extend_from_slice(if index == 0 { b"" } else { b"," });
         out.extend_from_slice(b"\n        {\n            \"test\": ");
         scalar(&check.title, out);
@@ -45,11 +46,16 @@ pub fn report(report: &Report, out: &mut Vec<u8>) {
             out.extend_from_slice(b",\n            \"context\": ");
             scalar(context, out);
         }
+        if let Some(silence) = outcome.silence() {
+            out.extend_from_slice(b",\n            \"silence\": ");
+            scalar(&silence, out);
+        }
         out.extend_from_slice(b"\n        }");
     }
     out.extend_from_slice(if report.outcomes.is_empty() { b"]" } else { b"\n    ]" });
     out.extend_from_slice(b",\n    \"summary\": {");
-    let Summary { skip, pass, expected_failure, error, fail, total, unexpected_success, warn } = report.summary();
+    let Summary { skip, pass, expected_failure, error, fail, total, unexpected_success, warn, silenced } =
+        report.summary();
     for (key, count) in [
         ("\n        \"skip\": ", skip),
         (",\n        \"pass\": ", pass),
@@ -62,9 +68,11 @@ pub fn report(report: &Report, out: &mut Vec<u8>) {
         out.extend_from_slice(key.as_bytes());
         scalar(count, out);
     }
-    if warn > 0 {
-        out.extend_from_slice(b",\n        \"warn\": ");
-        scalar(warn, out);
+    for (key, count) in [(",\n        \"warn\": ", warn), (",\n        \"silenced\": ", silenced)] {
+        if count > 0 {
+            out.extend_from_slice(key.as_bytes());
+            scalar(count, out);
+        }
     }
     out.extend_from_slice(b"\n    }\n}\n");
 }
@@ -110,6 +118,8 @@ struct Detail<'a> {
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silence: Option<String>,
     #[serde(flatten)]
     more: Option<More<'a>>,
 }
@@ -131,17 +141,21 @@ fn object<S: Serializer>(pairs: &&[(String, String)], serializer: S) -> Result<S
 
 impl Serialize for DetailList<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.outcomes.iter().map(|Outcome { check, finding, elapsed, age, .. }| Detail {
-            test: &check.title,
-            status: finding.status,
-            context: finding.context.as_deref(),
-            more: self.verbose.then(|| More {
-                id: &check.id,
-                seconds: elapsed.as_secs_f64(),
-                tags: &check.tags,
-                options: &check.options,
-                age: age.as_secs_f64(),
-            }),
+        serializer.collect_seq(self.outcomes.iter().map(|outcome| {
+            let Outcome { check, finding, elapsed, age, .. } = outcome;
+            Detail {
+                test: &check.title,
+                status: finding.status,
+                context: finding.context.as_deref(),
+                silence: outcome.silence(),
+                more: self.verbose.then(|| More {
+                    id: &check.id,
+                    seconds: elapsed.as_secs_f64(),
+                    tags: &check.tags,
+                    options: &check.options,
+                    age: age.as_secs_f64(),
+                }),
+            }
         }))
     }
 }

@@ -21,6 +21,9 @@ pub(super) const FORMAT: Format = Format {
 fn write(report: &Report, out: &mut String) -> std::fmt::Result {
     for outcome in &report.outcomes {
         writeln!(out, "{}: {}", outcome.finding.status.word(), one_line(&outcome.check.title))?;
+        if let Some(silence) = outcome.silence() {
+            writeln!(out, "    {}", one_line(&silence))?;
+        }
         for line in outcome.finding.context.iter().flat_map(|context| context.lines()) {
             writeln!(out, "    {}", one_line(line))?;
         }
@@ -34,6 +37,7 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
         ("expected_failure", summary.expected_failure),
         ("unexpected_success", summary.unexpected_success),
         ("warn", summary.warn),
+        ("silenced", summary.silenced),
     ] {
         if count > 0 {
             write!(out, ", {word}: {count}")?;

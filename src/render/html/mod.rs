@@ -130,6 +130,7 @@ struct Row {
     class: &'static str,
     mark: char,
     context: Option<String>,
+    silence: Option<String>,
     took: String,
     since: Option<Moment>,
     unwatched: Option<(Moment, Moment)>,
@@ -167,7 +168,7 @@ impl Page {
 
 /// Bad statuses first.
 fn counts(summary: Summary) -> Vec<Count> {
-    let Summary { skip, pass, expected_failure, error, fail, total: _, unexpected_success, warn } = summary;
+    let Summary { skip, pass, expected_failure, error, fail, total: _, unexpected_success, warn, silenced } = summary;
     let numbers = [
         (Status::Fail, fail),
         (Status::Error, error),
@@ -178,20 +179,26 @@ fn counts(summary: Summary) -> Vec<Count> {
         (Status::ExpectedFailure, expected_failure),
     ];
     let count = |(status, number)| Count { status: spoken(status), class: status.word(), mark: mark(status), number };
-    numbers.into_iter().filter(|(_, number)| *number > 0).map(count).collect()
+    let counts = numbers.into_iter().map(count);
+    let silenced = Count { status: "silenced".to_owned(), class: "silenced", mark: SILENCED, number: silenced };
+    counts.chain([silenced]).filter(|count| count.number > 0).collect()
 }
 
 /// Bad checks first, then those with a warning.
 fn groups(report: &Report, view: &View<'_>) -> Vec<Group> {
-    let warns = |outcome: &Outcome| outcome.finding.status == Status::Warn && !outcome.is_bad();
+    let warns = Outcome::warns;
     let rows = |bad| {
-        let wanted = report.outcomes.iter().filter(|outcome| (outcome.is_bad() || warns(outcome)) == bad);
+        let wanted = report.outcomes.iter().filter(|outcome| !outcome.is_silenced());
+        let wanted = wanted.filter(|outcome| (outcome.is_bad() || warns(outcome)) == bad);
         let (milder, worse): (Vec<_>, Vec<_>) = wanted.partition(|outcome| warns(outcome));
         worse.into_iter().chain(milder).map(|outcome| Row::of(outcome, view)).collect()
     };
+    let silenced = report.outcomes.iter().filter(|outcome| outcome.is_silenced());
+    let silenced = silenced.map(|outcome| Row::of(outcome, view)).collect();
     let rest = if report.passes() && !report.warns() { "Healthchecks" } else { "The rest" };
     let groups = [
         Group { id: "wrong", heading: "Needs attention", rows: rows(true) },
+        Group { id: "silenced", heading: "Silenced", rows: silenced },
         Group { id: "rest", heading: rest, rows: rows(false) },
     ];
     groups.into_iter().filter(|group| !group.rows.is_empty()).collect()
@@ -216,14 +223,16 @@ impl Tag {
 }
 
 impl Row {
-    fn of(Outcome { check, finding, elapsed, .. }: &Outcome, view: &View<'_>) -> Row {
+    fn of(outcome: &Outcome, view: &View<'_>) -> Row {
+        let Outcome { check, finding, elapsed, .. } = outcome;
         let since = (view.since)(&check.id, finding.status);
         Row {
             id: printable(&check.id),
             title: printable(&check.title),
             status: spoken(finding.status),
-            class: finding.status.word(),
+            class: if outcome.is_silenced() { "silenced" } else { finding.status.word() },
             mark: mark(finding.status),
+            silence: outcome.silence().map(|silence| printable(&silence)),
             context: finding.context.as_deref().map(printable),
             took: took(*elapsed),
             since: since.map(|since| Moment::of(since.at, view.at)),
@@ -271,6 +280,9 @@ fn printable(text: &str) -> String {
 fn spoken(status: Status) -> String {
     status.word().replace('_', " ")
 }
+
+/// The mark of what does not count.
+const SILENCED: char = '~';
 
 /// For people who do not see colours.
 fn mark(status: Status) -> char {
