@@ -36,6 +36,8 @@ pub struct Sources {
     suite: Suite,
     stamps: Vec<Stamp>,
     notes: Vec<String>,
+    /// Whether a warning of any check makes its report fail.
+    is_strict: bool,
 }
 
 impl Sources {
@@ -53,10 +55,15 @@ impl Sources {
     pub(crate) fn read_in(surroundings: Surroundings, names: Vec<String>, origin: &str) -> Result<Sources, Error> {
         let Collected { suite, stamps, notes } = Collector::read(&surroundings, &names, origin);
         let (collected, silences) = (suite?, surroundings.state.clone().map(Silences::of));
-        let (suite, origin) = (collected.clone(), origin.to_owned());
-        let mut sources = Sources { surroundings, names, origin, collected, silences, suite, stamps, notes };
+        let (suite, origin, is_strict) = (collected.clone(), origin.to_owned(), false);
+        let mut sources = Sources { surroundings, names, origin, collected, silences, suite, stamps, notes, is_strict };
         sources.look_at_silences(false);
         Ok(sources)
+    }
+
+    /// The same checks, of which a warning makes a report fail.
+    pub fn strict(self) -> Sources {
+        Sources { collected: self.collected.strict(), suite: self.suite.strict(), is_strict: true, ..self }
     }
 
     /// The collected suite.
@@ -129,6 +136,7 @@ impl Sources {
             tracing::warn!("{note}");
         }
         self.collected = match suite {
+            Ok(suite) if self.is_strict => suite.strict(),
             Ok(suite) => suite,
             Err(error) => {
                 tracing::error!("the last change of the healthchecks is not in use: {error}");
@@ -170,6 +178,7 @@ impl From<Suite> for Sources {
             suite,
             stamps: Vec::new(),
             notes: Vec::new(),
+            is_strict: false,
         }
     }
 }

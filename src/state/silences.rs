@@ -34,7 +34,7 @@ impl Silences {
     /// Looks at the file and the clocks. True if something is not as it was.
     pub(crate) fn look(&mut self, now: &Clocks) -> bool {
         let problem = match self.state.silences() {
-            Ok(content) if self.content.as_ref() == Some(&content) => self.problem.take(),
+            Ok(content) if self.content.as_ref() == Some(&content) => self.problem.clone(),
             Ok(content) => {
                 let (all, problem) = parse(&content);
                 self.all = all.into_iter().map(Arc::new).collect();
