@@ -8,6 +8,7 @@ use super::{Collected, Collector, Suite};
 use crate::error::Error;
 use crate::model::check::{Check, Code, Finding};
 use crate::os::stamp::Stamp;
+use crate::python::Python;
 use crate::state::{self, Silences, StateDir};
 
 /// The check that is an error while some silences cannot be read.
@@ -22,6 +23,8 @@ pub(crate) struct Surroundings {
     pub(crate) environment: Vec<(String, String)>,
     /// Where beats are found, and silences.
     pub(crate) state: Option<StateDir>,
+    /// What runs tests in Python.
+    pub(crate) python: Python,
 }
 
 /// Names, what they collect, and the state of the files that were read.
@@ -69,6 +72,11 @@ impl Sources {
     /// The collected suite.
     pub fn suite(&self) -> &Suite {
         &self.suite
+    }
+
+    /// The Python whose tests are among them.
+    pub(crate) fn python(&self) -> &Python {
+        &self.surroundings.python
     }
 
     /// A line for each file of a folder that was left out, and for each thing that looks like a mistake.
