@@ -122,6 +122,21 @@ fn rounds_and_log_count_what_is_judged() {
 }
 
 #[test]
+fn what_is_silenced_blocks_nothing() {
+    let folder = folder();
+    let child = "shop=file:/etc/passwd#needs=db";
+    let server = Server::start(["--state-dir", state(&folder), CHECKS[0], child]);
+    let found = || {
+        let json = get(&server.at, "/?verbose").json();
+        ["status", "blocked_by"].map(|key| json["details"][1][key].clone())
+    };
+    assert_eq!(found(), ["error".into(), serde_json::json!(["db"])]);
+    silence(folder.path(), &["db", "1h", "upgrade"]);
+    assert_eq!(found(), ["pass".into(), serde_json::Value::Null]);
+    assert_eq!(get(&server.at, "/").status, 200);
+}
+
+#[test]
 fn bad_lines_are_one_error_until_they_are_mended() {
     let folder = folder();
     let server = Server::start([&["--state-dir", state(&folder)], &CHECKS[1..]].concat());

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
@@ -32,6 +32,10 @@ pub(super) const FORMAT: Format = Format {
     refusal: None,
     is_page: true,
 };
+
+/// What stands in place of the status of a check that was not run because of another.
+const BLOCKED: &str = "blocked";
+const BLOCKED_MARK: char = '⊘';
 
 /// Which part of the suite a page shows, and to whom.
 #[derive(Clone, Copy)]
@@ -136,6 +140,11 @@ struct Row {
     since: Option<Moment>,
     unwatched: Option<(Moment, Moment)>,
     tags: Vec<String>,
+    /// What it found itself, if it was judged to be something else.
+    raw: Option<String>,
+    as_needed: bool,
+    /// The checks that were not run because of it, but for others.
+    blocked: Vec<Row>,
 }
 
 /// A moment for machines and for people, and its age.
@@ -157,7 +166,7 @@ impl Page {
             mark: mark(status),
             icon: icon(status),
             summary: report.summary(),
-            counts: counts(report.summary()),
+            counts: counts(report.causes()),
             tags: view.tags.iter().map(|name| Tag::of(name, view)).collect(),
             groups: if view.disclosed { groups(report, view) } else { Vec::new() },
             at: view.at.map(|at| Moment::of(at, None)),
@@ -168,8 +177,9 @@ impl Page {
 }
 
 /// Bad statuses first.
-fn counts(summary: Summary) -> Vec<Count> {
-    let Summary { skip, pass, expected_failure, error, fail, total: _, unexpected_success, warn, silenced } = summary;
+fn counts(causes: Summary) -> Vec<Count> {
+    let Summary { skip, pass, expected_failure, error, fail, total: _, unexpected_success, warn, blocked, silenced } =
+        causes;
     let numbers = [
         (Status::Fail, fail),
         (Status::Error, error),
@@ -180,21 +190,37 @@ fn counts(summary: Summary) -> Vec<Count> {
         (Status::ExpectedFailure, expected_failure),
     ];
     let count = |(status, number)| Count { status: spoken(status), class: status.word(), mark: mark(status), number };
-    let counts = numbers.into_iter().map(count);
-    let silenced = Count { status: "silenced".to_owned(), class: "silenced", mark: SILENCED, number: silenced };
-    counts.chain([silenced]).filter(|count| count.number > 0).collect()
+    let blocked = Count { status: BLOCKED.to_owned(), class: BLOCKED, mark: BLOCKED_MARK, number: blocked };
+    let silenced = Count { status: SILENCED.to_owned(), class: SILENCED, mark: SILENCED_MARK, number: silenced };
+    let mut counts: Vec<_> = numbers.into_iter().map(count).collect();
+    // After what is bad or nearly so.
+    counts.insert(4, blocked);
+    counts.push(silenced);
+    counts.retain(|count| count.number > 0);
+    counts
 }
 
-/// Bad checks first, then those with a warning.
+/// Bad checks first, then those with a warning; each that is blocked under its cause.
 fn groups(report: &Report, view: &View<'_>) -> Vec<Group> {
+    let is_there: HashSet<_> = report.outcomes.iter().map(|outcome| &outcome.check.id).collect();
+    let stands_under_its_cause =
+        |outcome: &Outcome| outcome.blocked_by().first().is_some_and(|id| is_there.contains(id));
+    let mut blocked: HashMap<&String, Vec<&Outcome>> = HashMap::new();
+    for outcome in report.blocked() {
+        blocked.entry(&outcome.blocked_by()[0]).or_default().push(outcome);
+    }
     let warns = Outcome::warns;
     let rows = |bad| {
-        let wanted = report.outcomes.iter().filter(|outcome| !outcome.is_silenced());
-        let wanted = wanted.filter(|outcome| (outcome.is_bad() || warns(outcome)) == bad);
+        let of_group = |outcome: &&Outcome| !outcome.is_silenced() && (outcome.is_bad() || warns(outcome)) == bad;
+        let wanted = report.outcomes.iter().filter(|outcome| !stands_under_its_cause(outcome)).filter(of_group);
         let (milder, worse): (Vec<_>, Vec<_>) = wanted.partition(|outcome| warns(outcome));
-        worse.into_iter().chain(milder).map(|outcome| Row::of(outcome, view)).collect()
+        let row = |outcome: &Outcome| {
+            let its = blocked.get(&outcome.check.id).into_iter().flatten();
+            Row { blocked: its.map(|outcome| Row::of(outcome, view)).collect(), ..Row::of(outcome, view) }
+        };
+        worse.into_iter().chain(milder).map(row).collect()
     };
-    let silenced = report.outcomes.iter().filter(|outcome| outcome.is_silenced());
+    let silenced = report.outcomes.iter().filter(|outcome| outcome.is_silenced() && !stands_under_its_cause(outcome));
     let silenced = silenced.map(|outcome| Row::of(outcome, view)).collect();
     let rest = if report.passes() && !report.warns() { "Healthchecks" } else { "The rest" };
     let groups = [
@@ -226,13 +252,20 @@ impl Tag {
 impl Row {
     fn of(outcome: &Outcome, view: &View<'_>) -> Row {
         let Outcome { check, finding, elapsed, .. } = outcome;
+        let is_blocked = !outcome.blocked_by().is_empty();
+        let raw = outcome.raw();
+        let (status, class, mark) = match finding.status {
+            _ if is_blocked => (BLOCKED.to_owned(), BLOCKED, BLOCKED_MARK),
+            status if outcome.is_silenced() => (spoken(status), SILENCED, SILENCED_MARK),
+            status => (spoken(status), status.word(), mark(status)),
+        };
         let since = (view.since)(&check.id, finding.status);
         Row {
             id: printable(&check.id),
             title: printable(&check.title),
-            status: spoken(finding.status),
-            class: if outcome.is_silenced() { "silenced" } else { finding.status.word() },
-            mark: mark(finding.status),
+            status,
+            class,
+            mark,
             silence: outcome.silence().map(|silence| printable(&silence)),
             context: finding.context.as_deref().map(printable),
             took: took(*elapsed),
@@ -241,6 +274,9 @@ impl Row {
                 .and_then(|since| since.unwatched)
                 .map(|(from, to)| (Moment::of(from, None), Moment::of(to, None))),
             tags: check.tags.iter().map(|tag| printable(tag)).collect(),
+            raw: (raw != finding.status && !is_blocked).then(|| spoken(raw)),
+            as_needed: outcome.is_as_needed(),
+            blocked: Vec::new(),
         }
     }
 }
@@ -282,8 +318,9 @@ fn spoken(status: Status) -> String {
     status.word().replace('_', " ")
 }
 
-/// The mark of what does not count.
-const SILENCED: char = '~';
+/// The class and the mark of what does not count.
+const SILENCED: &str = "silenced";
+const SILENCED_MARK: char = '~';
 
 /// For people who do not see colours.
 fn mark(status: Status) -> char {
