@@ -180,6 +180,11 @@ impl Folder {
         Ok(())
     }
 
+    /// Removes a file.
+    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
+        Ok(unlinkat(&self.file, name, UnlinkatFlags::NoRemoveDir)?)
+    }
+
     /// Locks a file, which is made if it is missing, and waits until this moment for a process that holds it. Only its
     /// owner can open it, for who can open a file can lock it.
     pub(crate) fn lock(&self, name: &str, until: Instant) -> Lock {

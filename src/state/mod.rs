@@ -147,15 +147,17 @@ impl StateDir {
         if let Err(error) = self.folder.replace(PROBE, &[b'\n'; 4096], 0o600) {
             tracing::warn!("--state-dir {}: nothing can be kept there: {error}", self.path.display());
         }
+        let _ = self.folder.remove(PROBE);
     }
 
     /// The error of a file in it that cannot be written.
     fn unwritable(&self, name: &str, error: &io::Error) -> Error {
         let path = self.path.join(name);
         let advice = match error.kind() {
-            io::ErrorKind::PermissionDenied if !may_act_for(self.folder.owner()) => {
-                format!(": do it as root or as the user {}", identity::user_name(self.folder.owner()))
-            }
+            io::ErrorKind::PermissionDenied if !may_act_for(self.folder.owner()) => match self.folder.owner() {
+                0 => ": do it as root".to_owned(),
+                owner => format!(": do it as root or as the user {}", identity::user_name(owner)),
+            },
             _ => String::new(),
         };
         Error::Write(format!("cannot write {}: {error}{advice}", path.display()))

@@ -114,7 +114,12 @@ impl StateDir {
         let lock = self.folder.lock(FILE_LOCK, Instant::now() + PATIENCE);
         match &lock {
             Lock::Held(_) => {}
-            Lock::Taken => return Err(Error::Write(format!("{FILE_LOCK} in {} is held", self.path.display()))),
+            Lock::Taken => {
+                return Err(Error::Write(format!(
+                    "another process has held {} for {PATIENCE:?}: try again",
+                    self.path.join(FILE_LOCK).display()
+                )));
+            }
             Lock::Impossible(error) if is_of_the_lock_alone(error) => {}
             Lock::Impossible(error) => return Err(self.unwritable(FILE, error)),
         }

@@ -162,10 +162,12 @@ fn a_state_dir_that_everybody_may_write_or_that_is_missing_is_refused() {
 #[test]
 fn the_folder_of_a_systemd_unit_is_the_state_dir() {
     let folder = folder();
-    let launch = Launch::serve(["--print-config"]).env("STATE_DIRECTORY", &format!("{}:/other", state(&folder)));
-    let printed = launch.printed();
-    let expected = format!("# from STATE_DIRECTORY in the environment\nHOSPITAL_STATE_DIR=\"{}\"\n", state(&folder));
-    assert!(printed.contains(&expected), "{printed}");
+    for path in [state(&folder), "/var/lib/hospital-127.0.0.1:1517"] {
+        let launch = Launch::serve(["--print-config"]).env("STATE_DIRECTORY", &format!("{path}:/other"));
+        let printed = launch.printed();
+        let expected = format!("# from STATE_DIRECTORY in the environment\nHOSPITAL_STATE_DIR=\"{path}\"\n");
+        assert!(printed.contains(&expected), "{printed}");
+    }
 }
 
 #[test]
