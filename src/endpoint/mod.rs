@@ -235,7 +235,8 @@ impl Endpoint {
 
     /// The reply to a request for which this was found.
     pub fn report(&mut self, request: &Arc<CheckRequest>, findings: &Findings<'_>) -> &Reply {
-        self.reply.report(request, findings, &self.settings, &*self.observer);
+        let maintenance = self.files.maintenance.as_deref();
+        self.reply.report(request, findings, &self.settings, maintenance, &*self.observer);
         self.counted()
     }
 

@@ -183,3 +183,13 @@ fn the_state_dir_of_another_user_is_refused_and_one_that_cannot_be_written_is_sa
     assert!(server.stderr().contains("cannot be locked: Permission denied"), "{}", server.stderr());
     assert_eq!(get(&server.at, "/").status, 200);
 }
+
+#[test]
+#[ignore = "needs strace"]
+fn a_file_system_without_locks_is_said_and_keeps_nobody_away() {
+    let folder = folder();
+    let strace = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=flock", "-e", "inject=flock:error=ENOLCK"];
+    let server = Launch::under("strace", strace).args(["-b", "127.0.0.1:0", "--state-dir", state(&folder)]).start();
+    assert!(server.stderr().contains("lock cannot be locked: No locks available"), "{}", server.stderr());
+    assert_eq!(get(&server.at, "/").status, 200);
+}
