@@ -17,6 +17,7 @@ pub struct Suite {
     needs: Option<Arc<Needs>>,
     has_grace: bool,
     has_silences: bool,
+    has_schedule: bool,
 }
 
 impl Suite {
@@ -59,6 +60,11 @@ impl Suite {
         let silences: Vec<_> = self.checks.iter().filter_map(|check| check.silence.clone()).collect();
         let in_force: Vec<_> = silences.iter().filter(|silence| silence.is_in_force(now)).cloned().collect();
         (in_force.len() < silences.len()).then(|| self.silenced(&in_force))
+    }
+
+    /// Whether a check has a schedule.
+    pub(crate) fn has_schedule(&self) -> bool {
+        self.has_schedule
     }
 
     /// The checks that fulfil a condition, and what they need.
@@ -109,7 +115,8 @@ impl Suite {
     fn with(checks: Arc<[Arc<Check>]>, needs: Option<Needs>) -> Suite {
         let has_grace = checks.iter().any(|check| check.grace.is_some());
         let has_silences = checks.iter().any(|check| check.silence.is_some());
-        Suite { checks, needs: needs.map(Arc::new), has_grace, has_silences }
+        let has_schedule = checks.iter().any(|check| check.schedule.is_some());
+        Suite { checks, needs: needs.map(Arc::new), has_grace, has_silences, has_schedule }
     }
 
     /// What the checks need of each other; `None` if they need nothing.
