@@ -12,7 +12,7 @@ pub(crate) mod foreground;
 pub(crate) mod identity;
 pub(crate) mod memory;
 pub(crate) mod packets;
-mod pidfd;
+pub(crate) mod pidfd;
 pub(crate) mod process;
 pub(crate) mod procfs;
 pub(crate) mod shared;
