@@ -28,6 +28,7 @@ mod checks {
     mod exec;
     mod folders;
     mod hidden;
+    mod host;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod kinds_net;
     mod mounts;

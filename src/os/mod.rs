@@ -1,6 +1,7 @@
 //! The rim: the only home of `unsafe`, raw descriptors, nix and libc. It runs no checks, reads no requests and decides
 //! nothing.
 
+pub(crate) mod accounts;
 pub(crate) mod bell;
 pub(crate) mod cgroup;
 pub(crate) mod child;
@@ -11,6 +12,7 @@ pub(crate) mod folder;
 pub(crate) mod foreground;
 pub(crate) mod identity;
 pub(crate) mod memory;
+pub(crate) mod network;
 pub(crate) mod packets;
 pub(crate) mod pidfd;
 pub(crate) mod process;

@@ -19,3 +19,4 @@ pub(super) mod tls;
 pub(super) mod tls_roots;
 #[cfg(feature = "postgres")]
 pub(super) mod value;
+pub(super) mod wildcard;

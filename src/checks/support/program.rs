@@ -9,7 +9,7 @@ use super::environment::is_ours_alone;
 use super::ownership::{self, Distrust};
 use super::secrets::Secrets;
 use crate::checks::{Opt, Options};
-use crate::model::check::{CONTEXT_LIMIT, Deadline, Finding};
+use crate::model::check::{self, CONTEXT_LIMIT, Deadline, Finding, Reason};
 use crate::os::child::{self, Bounds, End, Run};
 use crate::os::filesystem;
 
@@ -131,6 +131,30 @@ impl Program {
         let path = self.path.display();
         if text.is_empty() { format!("{path} {did}, and printed nothing") } else { format!("{path} {did}: {text}") }
     }
+}
+
+/// What a program of this host said, with its exit code.
+pub(in crate::checks) struct Said {
+    pub(in crate::checks) code: i32,
+    pub(in crate::checks) stdout: String,
+    pub(in crate::checks) stderr: String,
+}
+
+/// Asks the first of these programs that there is.
+pub(in crate::checks) fn ask(paths: &[&str], args: &[&str], deadline: Deadline) -> check::Result<Said> {
+    let path = paths.iter().map(Path::new).find(|path| path.exists());
+    let path = path.ok_or_else(|| Reason::Error(format!("there is no {} to ask", paths[0])))?;
+    let program = Program::at(path).map_err(|why| Reason::Error(format!("{}: {why}", path.display())))?.with(args);
+    let mut said = None;
+    let finding = program.run(deadline, |ran| match &ran.end {
+        Ok(end) => {
+            let (stdout, stderr) = (ran.stdout.clone(), ran.stderr.clone());
+            said = end.code().map(|code| Said { code, stdout, stderr });
+            Finding::error(format!("{} was killed", path.display()))
+        }
+        Err(killed) => Finding::error(killed.clone()),
+    });
+    said.ok_or_else(|| Reason::Error(finding.context.unwrap_or_default()))
 }
 
 /// How long before the round gives up on it the program is killed: by then it is gone, and the reason is known.
