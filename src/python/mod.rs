@@ -260,10 +260,10 @@ impl Python {
     /// Begins to import anew what this one has imported: the code may be another by now. `None`: it has imported nothing, or
     /// another cannot be started; whoever asks that for something is told why.
     pub(crate) fn prepare_anew(&self, now: Instant) -> Option<Preparation> {
-        let zygote = self.0.as_deref()?;
+        let zygote = self.zygote()?;
         let names = zygote.lock().as_ref()?.order.clone();
         let python = Python::at(zygote.interpreter.clone());
-        let anew = python.0.as_deref()?;
+        let anew = python.zygote()?;
         let started = anew.start(&names).ok()?;
         // It is answered once everything is imported.
         let until = now + IMPORT_LIMIT;
@@ -276,7 +276,7 @@ impl Python {
 
     /// This one, unless the one that was prepared is started just as this one would be.
     pub(crate) fn or_prepared(self, prepared: Option<&Python>) -> Python {
-        let interpreter = |python: &Python| python.0.as_deref().map(|zygote| zygote.interpreter.clone());
+        let interpreter = |python: &Python| python.zygote().map(|zygote| zygote.interpreter.clone());
         match prepared {
             Some(prepared) if interpreter(prepared) == interpreter(&self) => prepared.clone(),
             Some(_) | None => self,
