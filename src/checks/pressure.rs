@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::support::thresholds::{self, Good};
 use super::{Action, Kind, Opt, Options, Runs};
 use crate::model::check::{Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
@@ -11,7 +12,14 @@ use crate::os::cgroup;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "pressure",
-    options: &[Opt::Text("some"), Opt::Text("full"), Opt::Text("window"), Opt::Text("cgroup")],
+    options: &[
+        Opt::Text("some"),
+        Opt::Text("warn_some"),
+        Opt::Text("full"),
+        Opt::Text("warn_full"),
+        Opt::Text("window"),
+        Opt::Text("cgroup"),
+    ],
     // The kernel adds up the figures of a group's tasks when they are read.
     runs: Runs::OnThread,
     title: "Tasks do not wait too long for {target}",
@@ -44,6 +52,11 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         None | Some(_) => options.parse("some", percentage)?,
     };
     let limits = Limits { some, full };
+    let milder =
+        Limits { some: options.parse("warn_some", percentage)?, full: options.parse("warn_full", percentage)? };
+    let told = |share: &f64| format!("{share}%");
+    thresholds::verify(Good::Below, "some", some.as_ref().map(|it| (it, told(it))), milder.some.as_ref())?;
+    thresholds::verify(Good::Below, "full", full.as_ref().map(|it| (it, told(it))), milder.full.as_ref())?;
     let window = options.parse_or("window", "60s", |text| {
         WINDOWS.into_iter().find(|window| *window == text).ok_or("write 10s, 60s or 300s")
     })?;
@@ -65,10 +78,11 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
             Ok((file, shares))
         });
         match found {
-            Ok((file, shares)) => Finding {
-                perfdata: shares.perfdata(),
-                ..Finding::from(shares.verdict(limits, resource, window, &file))
-            },
+            Ok((file, shares)) => {
+                let verdict = |limits| shares.verdict(limits, resource, window, &file);
+                let finding = Finding { perfdata: shares.perfdata(), ..Finding::from(verdict(limits)) };
+                thresholds::judged(finding, || verdict(milder))
+            }
             Err(reason) => Finding::from(Err(reason)),
         }
     }))

@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
 use super::support::target::{Target, authority};
+use super::support::thresholds::{self, Good};
 use super::support::timed;
 use super::support::tls::{self, Verifier};
 use super::support::tls_roots::{Life, Trusted};
@@ -16,7 +17,7 @@ use crate::model::check::{Deadline, Finding, Reason, Result};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "cert",
-    options: &[Opt::Text("days"), Opt::Text("servername"), Opt::Text("ca")],
+    options: &[Opt::Text("days"), Opt::Text("warn_days"), Opt::Text("servername"), Opt::Text("ca")],
     runs: Runs::OnThread,
     title: "The certificate of {target} is good",
     build,
@@ -32,12 +33,17 @@ struct CertProbe {
     server: Target,
     name: ServerName<'static>,
     days: u32,
+    /// The same, but less only warns.
+    warn_days: Option<u32>,
     trusted: Trusted,
 }
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let mut probe = CertProbe::new(target)?;
     probe.days = options.parse_or("days", "14", str::parse)?;
+    probe.warn_days = options.parse("warn_days", str::parse)?;
+    let days = Some((&probe.days, probe.days.to_string()));
+    thresholds::verify(Good::Above, "days", days, probe.warn_days.as_ref())?;
     let name = |text: &str| ServerName::try_from(text.to_owned()).map_err(|_| "write a host, as in shop.example");
     probe.name = options.parse("servername", name)?.unwrap_or(probe.name);
     probe.trusted = Trusted::take(options)?;
@@ -61,7 +67,7 @@ impl CertProbe {
         let wrong = || "the target is not HOST[:PORT], as in cert:shop.example".to_owned();
         let server = Target::parse(authority(target), Some(443)).ok_or_else(wrong)?;
         let name = ServerName::try_from(server.name().to_owned()).map_err(|_| wrong())?;
-        Ok(CertProbe { server, name, days: DAYS, trusted: Trusted::System })
+        Ok(CertProbe { server, name, days: DAYS, warn_days: None, trusted: Trusted::System })
     }
 
     fn run(&self, deadline: Deadline) -> Result {
@@ -69,8 +75,11 @@ impl CertProbe {
         let told =
             |why: String| format!("expected the certificate of {} to be good: {why} ({})", self.server, since(began));
         let roots = self.trusted.roots().map_err(Reason::Error)?;
-        let witness =
-            Arc::new(Witness { inner: Verifier { roots }, ahead: DAY * self.days, seen: Mutex::new(Seen::Nothing) });
+        let witness = Arc::new(Witness {
+            inner: Verifier { roots },
+            ahead: DAY * self.warn_days.unwrap_or(self.days),
+            seen: Mutex::new(Seen::Nothing),
+        });
         let stream = tcp::connect(&self.server, deadline).map_err(|reason| reason.told(told))?;
         let handshake = tls::shake_hands(stream, self.name.clone(), witness.clone());
         let seen = std::mem::replace(&mut *witness.seen(), Seen::Nothing);
@@ -82,8 +91,11 @@ impl CertProbe {
             (Seen::EndsSoon(Life { subject, end, .. }), _) => {
                 let left = end.saturating_sub(UNIX_EPOCH.elapsed().unwrap_or_default());
                 let end = humantime::format_rfc3339_seconds(UNIX_EPOCH + end);
-                let required = self.days;
-                Reason::Fail(format!(
+                let (required, reason): (_, fn(String) -> Reason) = match self.warn_days {
+                    Some(days) if left >= DAY * self.days => (days, Reason::Warn),
+                    Some(_) | None => (self.days, Reason::Fail),
+                };
+                reason(format!(
                     "it has to last for {required} more days, and {subject} ends in {}, at {end}",
                     spoken(left)
                 ))

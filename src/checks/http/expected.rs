@@ -13,6 +13,7 @@ use super::super::support::pattern::Pattern;
 use super::super::{Options, excerpt};
 use super::text::Utf8Check;
 use crate::checks::support::secrets::Secrets;
+use crate::checks::support::thresholds::{self, Good};
 use crate::model::check::Deadline;
 use crate::model::duration;
 
@@ -27,6 +28,7 @@ const KEPT: usize = 16 * 1024;
 pub(super) struct ExpectedAnswer {
     pub(super) statuses: Statuses,
     pub(super) slow: Option<Duration>,
+    pub(super) warn_slow: Option<Duration>,
     matching: Option<Pattern>,
     json: Vec<Pointed>,
     hidden: Secrets,
@@ -35,7 +37,14 @@ pub(super) struct ExpectedAnswer {
 impl ExpectedAnswer {
     /// An answer with one of these statuses.
     pub(super) fn status(statuses: Statuses) -> ExpectedAnswer {
-        ExpectedAnswer { statuses, slow: None, matching: None, json: Vec::new(), hidden: Secrets::default() }
+        ExpectedAnswer {
+            statuses,
+            slow: None,
+            warn_slow: None,
+            matching: None,
+            json: Vec::new(),
+            hidden: Secrets::default(),
+        }
     }
 
     pub(super) fn take(options: &mut Options) -> Result<ExpectedAnswer, String> {
@@ -43,9 +52,14 @@ impl ExpectedAnswer {
         let statuses = Statuses::parse(&written)
             .ok_or("option status: write status codes as 200, 3xx or 200-299, with ',' between them")?;
         let json = options.take_all("json").iter().map(|text| Pointed::parse(text)).collect::<Result<_, _>>()?;
+        let slow = options.parse("slow", duration::parse)?;
+        let warn_slow = options.parse("warn_slow", duration::parse)?;
+        let hard = slow.as_ref().map(|slow| (slow, duration::spoken(*slow)));
+        thresholds::verify(Good::Below, "slow", hard, warn_slow.as_ref())?;
         Ok(ExpectedAnswer {
             statuses,
-            slow: options.parse("slow", duration::parse)?,
+            slow,
+            warn_slow,
             matching: options.parse("match", str::parse)?,
             json,
             hidden: options.hidden(),

@@ -37,6 +37,7 @@ pub(super) const KIND: Kind = Kind {
         Opt::Text("json"),
         Opt::Text("redirects"),
         Opt::Text("slow"),
+        Opt::Text("warn_slow"),
     ],
     runs: Runs::OnThread,
     title: "http://{target} answers as it should",
@@ -54,6 +55,7 @@ pub(super) const KIND_HTTPS: Kind = Kind {
         Opt::Text("json"),
         Opt::Text("redirects"),
         Opt::Text("slow"),
+        Opt::Text("warn_slow"),
         Opt::Text("ca"),
         Opt::Text("insecure"),
     ],
@@ -232,12 +234,15 @@ impl Probe {
             return Err(self.failed(&format!("got {}", described(&self.uri, &answer, status)), began));
         }
         self.judge_body(answer, deadline, began)?;
-        match self.expected.slow {
-            Some(slow) if began.elapsed() > slow => {
-                let limit = humantime::format_duration(slow);
-                fail(format!("{url} to answer within {limit}: it took longer"), began)
-            }
-            Some(_) | None => Ok(()),
+        let took = began.elapsed();
+        let late = |slow: std::time::Duration| {
+            let limit = humantime::format_duration(slow);
+            fail(format!("{url} to answer within {limit}: it took longer"), began)
+        };
+        match (self.expected.slow, self.expected.warn_slow) {
+            (Some(slow), _) if took > slow => late(slow),
+            (_, Some(slow)) if took > slow => late(slow).map_err(|reason| Reason::Warn(reason.to_string())),
+            _ => Ok(()),
         }
     }
 

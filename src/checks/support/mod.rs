@@ -12,6 +12,7 @@ pub(crate) mod secrets;
 pub(super) mod target;
 #[cfg(all(test, feature = "http"))]
 pub(super) mod testing;
+pub(super) mod thresholds;
 pub(super) mod timed;
 #[cfg(feature = "tls")]
 pub(super) mod tls;
