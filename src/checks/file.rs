@@ -160,10 +160,12 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     if expected.target.is_some() && expected.kind.is_some_and(|kind| kind != FileKind::Link) {
         return Err("only a link has a target".to_owned());
     }
+    // Of a link, both look at the link itself.
+    let milder =
+        (!milder.accepts_all()).then(|| Expected { kind: expected.kind, target: expected.target.clone(), ..milder });
     let find = move |path: &Path, deadline| {
-        let finding = expected.find(path, SystemTime::now(), Some(deadline));
-        let milder = || super::result(milder.find(path, SystemTime::now(), Some(deadline)));
-        thresholds::judged(finding, milder)
+        let find = |expected: &Expected| expected.find(path, SystemTime::now(), Some(deadline));
+        thresholds::judged(find(&expected), || milder.as_ref().map_or(Ok(()), |milder| super::result(find(milder))))
     };
     Ok(Box::new(move |deadline| match (absent, &place) {
         (true, Place::At(path)) => assert_no_file(path).into(),

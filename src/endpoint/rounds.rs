@@ -26,7 +26,7 @@ pub(crate) struct Waiter {
 pub(crate) struct Rounds {
     runner: Runner,
     /// Knows how far checks have got that have a grace.
-    observer: Box<dyn Observer + Send>,
+    observer: Arc<dyn Observer + Send + Sync>,
     limit: Duration,
     /// The one that runs, or what is left of the last one.
     round: Round,
@@ -61,10 +61,12 @@ impl Waiter {
 }
 
 impl Rounds {
-    pub(crate) fn new(runner: Runner, limit: Duration, observer: impl Observer + Send + 'static) -> Rounds {
+    pub(crate) fn new(runner: Runner, limit: Duration, observer: impl Observer + Send + Sync + 'static) -> Rounds {
+        let observer = Arc::new(observer);
+        let judge = observer.clone();
         Rounds {
-            runner,
-            observer: Box::new(observer),
+            runner: runner.judged_by(Arc::new(move |outcome| excuse_start(outcome, &*judge))),
+            observer,
             limit,
             round: Round::empty(Instant::now()),
             lasted: false,
@@ -137,9 +139,6 @@ impl Rounds {
         self.waiters.reverse();
         std::mem::swap(&mut self.report, &mut self.before);
         self.round.move_into(&mut self.report, now);
-        if self.round.suite().has_grace() {
-            excuse_starts(&mut self.report, &*self.observer);
-        }
         if !self.report.says_the_same(&self.before) {
             self.revision = self.number;
         }
@@ -183,7 +182,7 @@ impl Rounds {
             && let Some(place) = self.waiters.iter().position(is_late)
         {
             let waiter = self.waiters.remove(place);
-            let report = self.excused(self.round.report_at(now).of(waiter.request.suite()));
+            let report = self.round.report_at(now).of(waiter.request.suite());
             return Some((waiter, report));
         }
         if let Some(place) = self.next.iter().position(is_late) {
@@ -198,12 +197,12 @@ impl Rounds {
     /// What the round for this key has found so far, if it is running.
     pub(crate) fn found_for(&self, key: usize, now: Instant) -> Option<Report> {
         let is_its = self.is_running() && self.waiters.iter().any(|waiter| waiter.key == key);
-        is_its.then(|| self.excused(self.round.report_at(now)))
+        is_its.then(|| self.round.report_at(now))
     }
 
     /// The same report, where what is wrong with a check that is still starting does not count.
     pub(crate) fn excused(&self, mut report: Report) -> Report {
-        excuse_starts(&mut report, &*self.observer);
+        report.outcomes.iter_mut().for_each(|outcome| excuse_start(outcome, &*self.observer));
         report
     }
 
@@ -219,15 +218,13 @@ impl Rounds {
     }
 }
 
-fn excuse_starts(report: &mut Report, observer: &dyn Observer) {
-    for outcome in &mut report.outcomes {
-        let Some(grace) = outcome.check.grace else { continue };
-        let start = observer.start(&outcome.check.id);
-        if startup::has_passed(outcome.raw()) && start != Start::Over {
-            observer.started(&outcome.check.id);
-        }
-        outcome.excuse(grace, start);
+fn excuse_start(outcome: &mut Outcome, observer: &dyn Observer) {
+    let Some(grace) = outcome.check.grace else { return };
+    let start = observer.start(&outcome.check.id);
+    if startup::has_passed(outcome.raw()) && start != Start::Over {
+        observer.started(&outcome.check.id);
     }
+    outcome.excuse(grace, start);
 }
 
 #[cfg(test)]
