@@ -39,6 +39,7 @@ mod checks {
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod protocols;
     mod python;
+    mod services;
     mod terminals;
     mod trust;
     #[cfg(all(feature = "dns", feature = "tls"))]
@@ -108,6 +109,7 @@ mod project {
     mod docs;
     mod fuzz_seeds;
     mod operations;
+    mod schema;
 }
 /// The tree itself: where its code lies.
 mod layout;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Action, Kind, Opt, Options, Runs};
+use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::Finding;
 use crate::model::duration;
 use crate::model::moment::{self, Moment};
@@ -11,10 +11,12 @@ use crate::state::{self, Beat};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "beat",
-    options: &[Opt::Text("within")],
+    options: &[Opt::new("within", Value::Time, "The last beat has to be this new").or("26h")],
     // The state dir may be on a network file system.
     runs: Runs::OnThread,
     title: "{target} is done in time",
+    passes: "a job has said in time that it is done",
+    examples: &["beat:backup#within=26h"],
     build,
 };
 

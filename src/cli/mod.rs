@@ -5,6 +5,7 @@ mod beat;
 mod check;
 #[cfg(test)]
 mod docs;
+mod explain;
 mod interrupt;
 mod list;
 mod live;
@@ -45,6 +46,8 @@ enum Verb {
     Check(check::CheckFlags),
     /// Show which healthchecks would run
     List(list::ListFlags),
+    /// Tell what a kind of check decides, its options and an example
+    Explain(explain::ExplainFlags),
     /// Run the healthchecks until all of them pass
     Wait(wait::WaitFlags),
     /// Say that a job is done, or run it and say how it ended, for the check beat:NAME
@@ -86,7 +89,8 @@ fn shown(text: &clap::Error, argv: &[OsString]) -> String {
 
 /// The whole command line.
 pub(crate) fn command() -> Command {
-    Invocation::command()
+    // So the manual page has them too.
+    Invocation::command().mut_subcommand("explain", |command| command.after_long_help(explain::all()))
 }
 
 fn parse(given: &Given) -> Result<(Command, ArgMatches), clap::Error> {
@@ -104,6 +108,7 @@ fn dispatch(given: Given, command: Command, matches: ArgMatches) -> Result<ExitC
         Verb::Serve(flags) => serve::run(given, command, matches, &flags),
         Verb::Check(flags) => check::run(&flags, &given),
         Verb::List(flags) => list::run(&flags, &given),
+        Verb::Explain(flags) => explain::run(&flags),
         Verb::Wait(flags) => wait::run(&flags, &given),
         Verb::Beat(flags) => beat::run(&flags, &given),
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::support::pattern::Pattern;
 use super::support::thresholds::{self, Good};
-use super::{Action, Kind, Opt, Options, Runs, default_deadline};
+use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
 use crate::os::filesystem;
@@ -19,17 +19,19 @@ use crate::os::walk;
 pub(super) const KIND: Kind = Kind {
     scheme: "process",
     options: &[
-        Opt::Text("min"),
-        Opt::Text("warn_min"),
-        Opt::Text("max"),
-        Opt::Text("warn_max"),
-        Opt::Text("args"),
-        Opt::Text("cgroup"),
-        Opt::Text("pidfile"),
+        Opt::new("min", Value::Number, "So many have to run").or("1"),
+        Opt::new("warn_min", Value::Number, "If fewer run than this, it warns"),
+        Opt::new("warn_max", Value::Number, "If more run than this, it warns"),
+        Opt::new("max", Value::Number, "At most so many may run; 0 means that it must not run"),
+        Opt::new("args", Value::Pattern, "What its arguments have to match"),
+        Opt::new("cgroup", Value::Path, "The control group that it is in, as in /system.slice/nginx.service"),
+        Opt::new("pidfile", Value::Path, "The file that has the pid of the one process that is meant"),
     ],
     // The arguments of a process lie in its own memory, for which the kernel may have to wait.
     runs: Runs::OnThread,
     title: "{target} runs",
+    passes: "a program runs",
+    examples: &["process:nginx#max=20", "process:#pidfile=/run/x.pid"],
     build,
 };
 
