@@ -21,6 +21,7 @@ mod cli {
     mod needs;
     mod readers;
     mod settings;
+    mod silence;
     mod wait;
 }
 
@@ -75,6 +76,7 @@ mod daemon {
     mod signals;
     mod sockets;
     mod starting;
+    mod state_dir;
     mod upgrade;
 }
 

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{CheckRequest, Findings, Observer};
+use crate::model::check::Check;
 use crate::model::report::{Outcome, Report};
 use crate::model::startup::{self, Start};
 use crate::model::suite::Suite;
 use crate::round::{Round, Runner};
+use crate::state;
 
 /// A client that waits for what checks find.
 #[derive(Debug)]
@@ -139,6 +141,9 @@ impl Rounds {
         self.waiters.reverse();
         std::mem::swap(&mut self.report, &mut self.before);
         self.round.move_into(&mut self.report, now);
+        if self.round.suite().has_silences() {
+            lift_silences(&mut self.report);
+        }
         if !self.report.says_the_same(&self.before) {
             self.revision = self.number;
         }
@@ -182,7 +187,8 @@ impl Rounds {
             && let Some(place) = self.waiters.iter().position(is_late)
         {
             let waiter = self.waiters.remove(place);
-            let report = self.round.report_at(now).of(waiter.request.suite());
+            let mut report = self.round.report_at(now).of(waiter.request.suite());
+            lift_silences(&mut report);
             return Some((waiter, report));
         }
         if let Some(place) = self.next.iter().position(is_late) {
@@ -197,12 +203,17 @@ impl Rounds {
     /// What the round for this key has found so far, if it is running.
     pub(crate) fn found_for(&self, key: usize, now: Instant) -> Option<Report> {
         let is_its = self.is_running() && self.waiters.iter().any(|waiter| waiter.key == key);
-        is_its.then(|| self.round.report_at(now))
+        is_its.then(|| {
+            let mut report = self.round.report_at(now);
+            lift_silences(&mut report);
+            report
+        })
     }
 
     /// The same report, where what is wrong with a check that is still starting does not count.
     pub(crate) fn excused(&self, mut report: Report) -> Report {
         report.outcomes.iter_mut().for_each(|outcome| excuse_start(outcome, &*self.observer));
+        lift_silences(&mut report);
         report
     }
 
@@ -215,6 +226,19 @@ impl Rounds {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let round = if self.is_running() { self.round.next_deadline() } else { None };
         [round, self.look_at].into_iter().flatten().min()
+    }
+}
+
+/// A silence that has ended since the round began does not hold any more.
+fn lift_silences(report: &mut Report) {
+    if report.outcomes.iter().all(|outcome| outcome.check.silence.is_none()) {
+        return;
+    }
+    let now = state::now();
+    for Outcome { check, .. } in &mut report.outcomes {
+        if check.silence.as_ref().is_some_and(|silence| !silence.is_in_force(&now)) {
+            *check = Arc::new(Check { silence: None, ..(**check).clone() });
+        }
     }
 }
 
