@@ -20,6 +20,7 @@ mod cli {
     mod list;
     mod readers;
     mod settings;
+    mod silence;
     mod wait;
 }
 
@@ -74,6 +75,7 @@ mod daemon {
     mod signals;
     mod sockets;
     mod starting;
+    mod state_dir;
     mod upgrade;
 }
 

@@ -12,6 +12,7 @@ mod live;
 #[cfg(feature = "tower")]
 pub(crate) mod mount;
 mod serve;
+mod silence;
 mod unittest;
 mod wait;
 
@@ -50,6 +51,8 @@ enum Verb {
     Explain(explain::ExplainFlags),
     /// Run the healthchecks until all of them pass
     Wait(wait::WaitFlags),
+    /// Let what a check finds not count for a while, or show or end such silences
+    Silence(silence::SilenceFlags),
     /// Say that a job is done, or run it and say how it ended, for the check beat:NAME
     Beat(beat::BeatFlags),
 }
@@ -110,6 +113,7 @@ fn dispatch(given: Given, command: Command, matches: ArgMatches) -> Result<ExitC
         Verb::List(flags) => list::run(&flags, &given),
         Verb::Explain(flags) => explain::run(&flags),
         Verb::Wait(flags) => wait::run(&flags, &given),
+        Verb::Silence(flags) => silence::run(&flags, &given),
         Verb::Beat(flags) => beat::run(&flags, &given),
     }
 }
