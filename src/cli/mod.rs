@@ -4,6 +4,7 @@ mod advice;
 mod check;
 #[cfg(test)]
 mod docs;
+mod drill;
 mod interrupt;
 mod list;
 mod live;
@@ -41,6 +42,8 @@ enum Verb {
     Check(check::CheckFlags),
     /// Show which healthchecks would run
     List(list::ListFlags),
+    /// Sabotage the healthchecks, to see whether they can fail
+    Drill(drill::DrillFlags),
 }
 
 /// Does what the command line says.
@@ -84,6 +87,7 @@ fn dispatch(given: Given, command: Command, matches: ArgMatches) -> Result<ExitC
         Verb::Serve(flags) => serve::run(given, command, matches, &flags),
         Verb::Check(flags) => check::run(&flags, &given),
         Verb::List(flags) => list::run(&flags, &given),
+        Verb::Drill(flags) => drill::run(&flags, &given),
     }
 }
 

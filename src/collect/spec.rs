@@ -10,10 +10,10 @@ use crate::checks::{BUILTINS, Kind, Opt, Options};
 use crate::model::check::{Check, Expect, Severity};
 use crate::model::duration;
 use crate::model::id::listed;
-use crate::model::{startup, text};
+use crate::model::{sabotage, startup, text};
 
 /// The options that every kind of check has.
-pub(crate) const COMMON: [&str; 7] = ["timeout", "tag", "title", "expect", "on_fail", "needs", "grace"];
+pub(crate) const COMMON: [&str; 8] = ["timeout", "tag", "title", "expect", "on_fail", "needs", "grace", "drill_allow"];
 
 /// A name split into its parts; nothing is verified yet.
 #[derive(Clone, Debug)]
@@ -172,6 +172,7 @@ pub(super) struct Common {
     grace: Option<Duration>,
     on_fail: Option<Severity>,
     needs: Vec<String>,
+    drill_allow: Vec<(&'static str, String)>,
 }
 
 impl Common {
@@ -202,10 +203,14 @@ impl Common {
             true => Err("a title is one line of text"),
             false => Ok(text.to_owned()),
         })?;
+        let drill_allow =
+            options.take_all("drill_allow").iter().map(|text| accepted(text)).collect::<Result<Vec<_>, _>>()?;
         let tags = options.take_all("tag");
         match tags.iter().find(|tag| !is_label(tag)) {
             Some(_) => Err("option tag: write letters, digits, '_', '-' and '.'".to_owned()),
-            None => Ok(Common { timeout, tags, title, expect, on_fail, needs, grace }),
+            None => {
+                Ok(Common { timeout, tags, title, expect, on_fail, needs, grace, drill_allow: drill_allow.concat() })
+            }
         }
     }
 
@@ -217,8 +222,20 @@ impl Common {
         check.on_fail = self.on_fail.unwrap_or(check.on_fail);
         check.needs.extend(self.needs.iter().filter(|name| !check.needs.contains(name)).cloned().collect::<Vec<_>>());
         check.title = self.title.clone().unwrap_or_else(|| std::mem::take(&mut check.title));
+        check.drill_allow.extend(self.drill_allow.iter().cloned());
         check.tags.extend(self.tags.iter().filter(|tag| !check.tags.contains(tag)).cloned().collect::<Vec<_>>());
     }
+}
+
+/// Reads `stranger,rubbish: the reason`: sabotages that a check need not notice.
+fn accepted(text: &str) -> Result<Vec<(&'static str, String)>, String> {
+    let (words, reason) = text.split_once(':').unwrap_or((text, ""));
+    let reason = text::line(reason.trim()).into_owned();
+    let word = |word: &str| {
+        let known = || format!("option drill_allow: write one of {}", sabotage::WORDS.join(", "));
+        sabotage::word(word.trim()).map(|word| (word, reason.clone())).ok_or_else(known)
+    };
+    words.split(',').map(word).collect()
 }
 
 /// All schemes, for a message.

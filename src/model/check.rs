@@ -327,6 +327,8 @@ pub struct Check {
     pub options: Vec<(String, String)>,
     /// The name, or the place in a file, that it was collected from; empty until it is collected.
     pub origin: String,
+    /// The sabotages of a drill that it need not notice, each with the reason, if one is given.
+    pub drill_allow: Vec<(&'static str, String)>,
     /// What to call.
     pub(crate) action: Arc<dyn Fn(Deadline) -> Finding + Send + Sync>,
 }
@@ -354,6 +356,7 @@ impl Check {
             code: Code::Function,
             options: Vec::new(),
             origin: String::new(),
+            drill_allow: Vec::new(),
             action: Arc::new(move |deadline| action(deadline).into()),
         }
     }

@@ -9,6 +9,7 @@ pub mod judgement;
 pub(crate) mod panics;
 pub mod perfdata;
 pub mod report;
+pub(crate) mod sabotage;
 pub mod startup;
 pub mod suite;
 pub(crate) mod text;

@@ -76,6 +76,15 @@ pub(super) fn family() -> u128 {
     *FOUNDED.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos())
 }
 
+/// How a process ended, as waitpid(2) tells it.
+pub(crate) fn ending(status: i32) -> String {
+    let status = ExitStatus::from_raw(status);
+    match status.signal() {
+        Some(signal) => format!("its process was killed by {}", signals::name(signal as u8)),
+        None => format!("its process ended by itself, with {status}"),
+    }
+}
+
 /// Ends a forked child at once: none of the destructors and exit handlers inherited from its parent run.
 pub(crate) fn leave(code: u8) -> ! {
     // SAFETY: _exit only ends the process.
