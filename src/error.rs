@@ -18,6 +18,9 @@ pub enum Error {
     /// Going on would be unsafe: others could change what we run. Exit code 5.
     #[error("{0}")]
     Unsafe(String),
+    /// An output or a file could not be written: what was to be in it is lost. Exit code 74, as `EX_IOERR` in sysexits.h.
+    #[error("{0}")]
+    Write(String),
 }
 
 impl Error {
@@ -28,6 +31,7 @@ impl Error {
             Error::Boot(_) => 3,
             Error::Socket(_) => 4,
             Error::Unsafe(_) => 5,
+            Error::Write(_) => 74,
         }
     }
 }

@@ -35,6 +35,7 @@ pub mod mount;
 mod os;
 pub mod render;
 pub mod round;
+mod state;
 
 #[cfg(feature = "tls")]
 pub use checks::cert::assert_cert;
@@ -130,7 +131,7 @@ pub use functions::registry::{Registered, is_healthcheck, registered};
 pub use hospital_macros::healthcheck;
 pub use model::check::{Check, Reason, Result};
 
-use collect::Sources;
+use collect::{Sources, Surroundings};
 use error::Error;
 use model::report::Report;
 use model::suite::Suite;
@@ -203,7 +204,8 @@ impl App {
     pub fn collect(&self) -> std::result::Result<Sources, Error> {
         let names = self.variables().into_iter().filter(|(name, _)| name == "HEALTHCHECKS");
         let names = names.flat_map(|(_, names)| names.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-        Sources::read_with(self.checks.clone(), names.collect(), "the program", Vec::new())
+        let surroundings = Surroundings { own: self.checks.clone(), ..Surroundings::default() };
+        Sources::read_in(surroundings, names.collect(), "the program")
     }
 }
 

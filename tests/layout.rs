@@ -24,6 +24,7 @@ const ORDER: [&str; 19] = [
     "render",
     "collect",
     "checks",
+    "state",
     "functions",
     "model",
 ];

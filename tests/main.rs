@@ -14,11 +14,13 @@ mod harness;
 
 /// The commands that run once, and the settings.
 mod cli {
+    mod beat;
     mod check;
     mod check_ends;
     mod list;
     mod readers;
     mod settings;
+    mod wait;
 }
 
 /// The kinds of checks, against what is real.

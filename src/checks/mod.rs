@@ -1,5 +1,6 @@
 //! The built-in kinds of check: one file each, one row each in [`BUILTINS`].
 
+mod beat;
 #[cfg(feature = "tls")]
 pub mod cert;
 pub mod disk;
@@ -120,6 +121,7 @@ pub static BUILTINS: &[Kind] = &[
     load::KIND,
     memory::KIND,
     process::KIND,
+    beat::KIND,
 ];
 
 /// The kind of a program without a scheme, such as one in a folder: by their custom, plugins are named `check_*`.

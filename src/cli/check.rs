@@ -10,7 +10,7 @@ use clap::Args;
 use super::interrupt::Interrupts;
 use super::live::{self, Live, Shown};
 use super::print;
-use crate::collect::{Sources, without_secrets};
+use crate::collect::{Sources, Surroundings, without_secrets};
 use crate::config::Given;
 use crate::error::Error;
 use crate::model::duration;
@@ -57,6 +57,9 @@ pub(super) struct Selection {
     /// Read variables from this file, as `serve` does; -FILE: if it is there
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     env_file: Option<PathBuf>,
+    /// Where `serve` keeps silences and beats; HOSPITAL_STATE_DIR unless given
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
 }
 
 impl Selection {
@@ -66,9 +69,11 @@ impl Selection {
         let given = given.with(&variables);
         // The programs that checks start inherit them.
         process::change_environment(variables.iter().map(|(name, value)| (name.as_str(), value.as_str())), []);
+        let state = given.state_dir(self.state_dir.as_deref())?;
+        let surroundings = Surroundings { own: given.app.checks.clone(), state, ..Surroundings::default() };
         match self.names.is_empty() {
-            true => Sources::read_with(given.app.checks.clone(), given.healthchecks(), "HEALTHCHECKS", Vec::new()),
-            false => Sources::read_with(given.app.checks.clone(), self.names.clone(), "the command line", Vec::new()),
+            true => Sources::read_in(surroundings, given.healthchecks(), "HEALTHCHECKS"),
+            false => Sources::read_in(surroundings, self.names.clone(), "the command line"),
         }
     }
 

@@ -6,11 +6,12 @@ use clap::Arg;
 
 use super::command;
 use crate::checks::{BUILTINS, Kind, Opt, Runs};
-use crate::collect::{COMMON, collect};
+use crate::collect::{COMMON, Sources, Surroundings};
 use crate::daemon::master::handled::SIGNALS;
 use crate::endpoint::metrics;
 use crate::render::exposition::{Family, MetricKind};
 use crate::render::{FORMATS, prometheus};
+use crate::state::StateDir;
 
 /// The rows of the table in a file, below its head.
 fn rows(file: &str) -> Vec<String> {
@@ -97,6 +98,8 @@ fn every_kind_and_option_is_in_checks_md() {
 #[test]
 fn every_default_is_in_checks_md() {
     let rows = rows("CHECKS.md");
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let state = StateDir::open(folder.path()).expect("it is ours");
     for kind in BUILTINS {
         let start = format!("| `{}` | ", kind.scheme);
         let shows_example = |row: &&String| row.starts_with(&start) && row.contains(&format!("`{}:", kind.scheme));
@@ -108,8 +111,11 @@ fn every_default_is_in_checks_md() {
             Runs::AsProgram => format!("{}:/bin/true", kind.scheme),
             Runs::Inline | Runs::OnThread => example.to_owned(),
         };
-        let suite = collect(&[name], "the test").unwrap_or_else(|error| panic!("{described}: {error}"));
-        let shown: Vec<_> = suite.checks()[0].options.iter().map(|(name, value)| format!("`{name}={value}`")).collect();
+        let surroundings = Surroundings { state: Some(state.clone()), ..Surroundings::default() };
+        let sources = Sources::read_in(surroundings, vec![name], "the test");
+        let sources = sources.unwrap_or_else(|error| panic!("{described}: {error}"));
+        let shown: Vec<_> =
+            sources.suite().checks()[0].options.iter().map(|(name, value)| format!("`{name}={value}`")).collect();
         let is_default = |row: &&String| *row != described && row.contains(&format!("`{}`", kind.scheme));
         let has = |option: &String| rows.iter().filter(is_default).any(|row| row.contains(option));
         assert!(shown.iter().all(has), "docs/CHECKS.md lacks {shown:?} for {}", kind.scheme);

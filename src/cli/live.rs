@@ -110,6 +110,11 @@ impl Live {
         }
     }
 
+    /// Takes away what is shown of the running checks, for a line of others.
+    pub(super) fn clear(&mut self) {
+        self.erase();
+    }
+
     /// Leaves the dots where they are.
     fn leave_dots(&mut self) {
         self.erase();

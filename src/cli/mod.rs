@@ -1,6 +1,7 @@
 //! The command line: what is asked for, and which module does it.
 
 mod advice;
+mod beat;
 mod check;
 #[cfg(test)]
 mod docs;
@@ -12,6 +13,7 @@ mod live;
 pub(crate) mod mount;
 mod serve;
 mod unittest;
+mod wait;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -44,6 +46,10 @@ enum Verb {
     List(list::ListFlags),
     /// Sabotage the healthchecks, to see whether they can fail
     Drill(drill::DrillFlags),
+    /// Run the healthchecks until all of them pass
+    Wait(wait::WaitFlags),
+    /// Say that a job is done, or run it and say how it ended, for the check beat:NAME
+    Beat(beat::BeatFlags),
 }
 
 /// Does what the command line says.
@@ -88,6 +94,8 @@ fn dispatch(given: Given, command: Command, matches: ArgMatches) -> Result<ExitC
         Verb::Check(flags) => check::run(&flags, &given),
         Verb::List(flags) => list::run(&flags, &given),
         Verb::Drill(flags) => drill::run(&flags, &given),
+        Verb::Wait(flags) => wait::run(&flags, &given),
+        Verb::Beat(flags) => beat::run(&flags, &given),
     }
 }
 
@@ -106,7 +114,7 @@ fn print(text: impl AsRef<[u8]>) -> Result<(), Error> {
     let mut stdout = io::stdout();
     match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::Usage(format!("cannot write to standard output: {error}")))
+            Err(Error::Write(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
     }

@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 
 use super::serve;
-use crate::collect::Sources;
+use crate::collect::{Sources, Surroundings};
 use crate::config::Given;
 use crate::daemon::generation::{disclosure, endpoint_settings, verify_maintenance_file};
 use crate::error::Error;
 use crate::functions::app::App;
 use crate::mount::{Limits, Service};
 use crate::round;
+use crate::state::StateDir;
 
 /// The service that answers as the daemon would with this command line, whose verb is implied.
 pub(crate) fn service(app: App, mut argv: Vec<OsString>) -> Result<Service, Error> {
@@ -19,7 +20,9 @@ pub(crate) fn service(app: App, mut argv: Vec<OsString>) -> Result<Service, Erro
     let settings = &configuration.settings;
     settings.answers.maintenance_file.as_deref().map_or(Ok(()), verify_maintenance_file)?;
     let own = configuration.app.checks.clone();
-    let sources = Sources::read_with(own, configuration.names, configuration.origin, configuration.environment)?;
+    let state = settings.process.state_dir.as_deref().map(StateDir::open).transpose()?;
+    let surroundings = Surroundings { own, environment: configuration.environment, state };
+    let sources = Sources::read_in(surroundings, configuration.names, configuration.origin)?;
     for note in sources.notes() {
         tracing::warn!("{note}");
     }

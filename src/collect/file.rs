@@ -26,7 +26,7 @@ pub(super) fn collect(path: &Path, text: &str, collector: &mut Collector<'_>) ->
         let why = "it is empty: remove it, or leave a comment in it, if it is to hold no check";
         return Err(Error::Usage(format!("{}: {why}", path.display())));
     }
-    File { own: collector.own, path, text }.checks(collector)
+    File { own: &collector.surroundings.own, path, text }.checks(collector)
 }
 
 struct File<'a> {
@@ -93,7 +93,7 @@ impl File<'_> {
         spec.label = name.map(str::to_owned);
         spec.options.extend(self.options(table, Some(kind))?);
         super::verify_program(&spec)?;
-        let (check, noted) = spec.build(&mut collector.secrets).map_err(|why| self.wrong_at(used, &why))?;
+        let (check, noted) = collector.build(spec).map_err(|why| self.wrong_at(used, &why))?;
         let from = self.place(used.span().start);
         collector.notes.extend(noted.iter().map(|note| format!("{from}: {note}")));
         Ok(CollectedCheck { check, from, registered: false })
@@ -219,11 +219,13 @@ impl File<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::Surroundings;
     use crate::model::check::{Deadline, Expect};
     use std::time::{Duration, Instant};
 
     fn read(text: &str) -> Result<Vec<Check>, String> {
-        let mut collector = Collector::new(&[], "x", &[]);
+        let surroundings = Surroundings::default();
+        let mut collector = Collector::new(&surroundings, "x");
         File { own: &[], path: Path::new("c.toml"), text }.checks(&mut collector).map_err(|error| error.to_string())?;
         Ok(collector.found.into_iter().map(|found| found.check).collect())
     }

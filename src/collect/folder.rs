@@ -89,7 +89,7 @@ fn part(path: &Path, place: &Place, collector: &mut Collector<'_>) -> Result<(),
         target: target.replace('%', "%25"),
         options: Options::default(),
     };
-    let (check, _) = spec.build(&mut collector.secrets).map_err(|why| failed(path, why))?;
+    let (check, _) = collector.build(spec).map_err(|why| failed(path, why))?;
     collector.found.push(CollectedCheck { check, from: path.display().to_string(), registered: false });
     Ok(())
 }
@@ -98,6 +98,7 @@ fn part(path: &Path, place: &Place, collector: &mut Collector<'_>) -> Result<(),
 mod tests {
     use super::super::collect as collect_names;
     use super::*;
+    use crate::collect::Surroundings;
     use crate::model::suite::Suite;
     use std::fs;
     use tempfile::TempDir;
@@ -151,7 +152,8 @@ mod tests {
         for (name, to) in [("gone.toml", "nowhere"), ("loop.toml", "loop.toml"), ("through.toml", "a.toml/x")] {
             std::os::unix::fs::symlink(to, folder.path().join(name)).expect("the folder is ours");
         }
-        let mut collector = Collector::new(&[], "HEALTHCHECKS", &[]);
+        let surroundings = Surroundings::default();
+        let mut collector = Collector::new(&surroundings, "HEALTHCHECKS");
         let place = collector.look(folder.path()).expect("the folder is ours");
         collect(folder.path(), &place, &mut collector).expect("one is good");
         assert_eq!(collector.found.len(), 1);

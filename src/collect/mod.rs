@@ -35,6 +35,7 @@ pub use spec::without_secrets;
 pub(crate) use refresher::maintained;
 pub use refresher::{FileState, RefreshNumber, Refresher};
 pub use sources::Sources;
+pub(crate) use sources::Surroundings;
 
 /// Where to look for checks without names.
 const UNNAMED: [&str; 2] = ["./healthchecks.toml", "./healthchecks"];
@@ -60,7 +61,8 @@ pub fn collect<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Suite, Error>
 /// Those of [`collect`].
 #[doc(hidden)]
 pub fn in_file(text: &str) -> Result<Suite, Error> {
-    let mut collector = Collector::new(&[], "the file", &[]);
+    let surroundings = Surroundings::default();
+    let mut collector = Collector::new(&surroundings, "the file");
     file::collect(Path::new("checks.toml"), text, &mut collector)?;
     collector.secrets.complete();
     unique(collector.found)
@@ -78,8 +80,7 @@ struct CollectedCheck {
 
 /// What is gathered while names are read.
 struct Collector<'a> {
-    /// The checks that the program adds to those that are registered.
-    own: &'a [Check],
+    surroundings: &'a Surroundings,
     origin: &'a str,
     found: Vec<CollectedCheck>,
     stamps: Vec<Stamp>,
@@ -98,13 +99,13 @@ struct Collected {
 }
 
 impl<'a> Collector<'a> {
-    fn new(own: &'a [Check], origin: &'a str, environment: &[(String, String)]) -> Collector<'a> {
-        let secrets = Secrets::of_environment(environment);
-        Collector { own, origin, found: Vec::new(), stamps: Vec::new(), notes: Vec::new(), secrets }
+    fn new(surroundings: &'a Surroundings, origin: &'a str) -> Collector<'a> {
+        let secrets = Secrets::of_environment(&surroundings.environment);
+        Collector { surroundings, origin, found: Vec::new(), stamps: Vec::new(), notes: Vec::new(), secrets }
     }
 
-    fn read(own: &'a [Check], names: &[String], origin: &'a str, environment: &[(String, String)]) -> Collected {
-        let mut collector = Collector::new(own, origin, environment);
+    fn read(surroundings: &'a Surroundings, names: &[String], origin: &'a str) -> Collected {
+        let mut collector = Collector::new(surroundings, origin);
         let result = collector.add_all(names);
         let Collector { found, stamps, notes, secrets, .. } = collector;
         secrets.complete();
@@ -128,7 +129,7 @@ impl<'a> Collector<'a> {
     }
 
     fn add(&mut self, name: &str) -> Result<(), Error> {
-        let registered: Vec<_> = registry::at(name, self.own).collect();
+        let registered: Vec<_> = registry::at(name, &self.surroundings.own).collect();
         if let Some(id) = first_twice(registered.iter().map(|check| check.id.as_str())) {
             return Err(Error::Usage(format!(
                 "two functions are healthchecks with the id {id:?}: rename one, or compile its module once"
@@ -146,9 +147,10 @@ impl<'a> Collector<'a> {
             None if is_host_and_port(name) => {
                 Err(self.wrong(name, &format!("a port is checked by tcp: write tcp://{name}")))
             }
-            None if id::is_dotted(name) => {
-                Err(self.wrong(name, &format!("no check is registered there (known: {})", registry::known(self.own))))
-            }
+            None if id::is_dotted(name) => Err(self.wrong(
+                name,
+                &format!("no check is registered there (known: {})", registry::known(&self.surroundings.own)),
+            )),
             None => {
                 let why = format!(
                     "it is neither a dotted path, nor [label=]scheme:target (schemes: {}), nor a path that begins with / or ./",
@@ -163,10 +165,16 @@ impl<'a> Collector<'a> {
         let from = spec.shown();
         verify_program(&spec)?;
         let named = spec.quotable();
-        let (check, notes) = spec.build(&mut self.secrets).map_err(|error| self.wrong(&named, &error))?;
+        let (check, notes) = self.build(spec).map_err(|error| self.wrong(&named, &error))?;
         self.notes.extend(notes.iter().map(|note| format!("{from}: {note}")));
         self.found.push(CollectedCheck { check, from, registered: false });
         Ok(())
+    }
+
+    /// Builds a check, which finds what is kept for it in the state dir.
+    fn build(&mut self, mut spec: Spec) -> Result<(Check, Vec<String>), String> {
+        spec.options.keep_in(self.surroundings.state.clone());
+        spec.build(&mut self.secrets)
     }
 
     fn add_path(&mut self, name: &str) -> Result<(), Error> {

@@ -8,16 +8,25 @@ use super::{Collected, Collector, Suite};
 use crate::error::Error;
 use crate::model::check::{Check, Code, Finding};
 use crate::os::stamp::Stamp;
+use crate::state::StateDir;
+
+/// What checks are collected in, besides the names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Surroundings {
+    /// The checks that the program adds to those that are registered.
+    pub(crate) own: Vec<Check>,
+    /// Variables that programs will get besides those of this process.
+    pub(crate) environment: Vec<(String, String)>,
+    /// Where beats are found.
+    pub(crate) state: Option<StateDir>,
+}
 
 /// Names, what they collect, and the state of the files that were read.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    /// The checks that the program adds to those that are registered.
-    own: Vec<Check>,
+    surroundings: Surroundings,
     names: Vec<String>,
     origin: String,
-    /// Variables that programs will get besides those of this process.
-    environment: Vec<(String, String)>,
     suite: Suite,
     stamps: Vec<Stamp>,
     notes: Vec<String>,
@@ -31,19 +40,13 @@ impl Sources {
     /// Those of [`super::collect`].
     pub fn read<S: AsRef<str>>(names: &[S], origin: &str) -> Result<Sources, Error> {
         let names = names.iter().map(|name| name.as_ref().to_owned()).collect();
-        Sources::read_with(Vec::new(), names, origin, Vec::new())
+        Sources::read_in(Surroundings::default(), names, origin)
     }
 
-    /// The same where the program adds these checks to those that are registered, and programs get these variables
-    /// besides those of this process.
-    pub(crate) fn read_with(
-        own: Vec<Check>,
-        names: Vec<String>,
-        origin: &str,
-        environment: Vec<(String, String)>,
-    ) -> Result<Sources, Error> {
-        let Collected { suite, stamps, notes } = Collector::read(&own, &names, origin, &environment);
-        Ok(Sources { own, names, origin: origin.to_owned(), environment, suite: suite?, stamps, notes })
+    /// The same in these surroundings.
+    pub(crate) fn read_in(surroundings: Surroundings, names: Vec<String>, origin: &str) -> Result<Sources, Error> {
+        let Collected { suite, stamps, notes } = Collector::read(&surroundings, &names, origin);
+        Ok(Sources { surroundings, names, origin: origin.to_owned(), suite: suite?, stamps, notes })
     }
 
     /// The collected suite.
@@ -104,8 +107,7 @@ impl Sources {
     /// Reads everything again. If something in it is wrong now, the last good suite stays, with one more check that is
     /// an error and reports what is wrong.
     pub fn refresh(&mut self) {
-        let Collected { suite, stamps, notes } =
-            Collector::read(&self.own, &self.names, &self.origin, &self.environment);
+        let Collected { suite, stamps, notes } = Collector::read(&self.surroundings, &self.names, &self.origin);
         self.stamps = stamps;
         let before = std::mem::replace(&mut self.notes, notes);
         for note in self.notes.iter().filter(|note| !before.contains(note)) {
@@ -125,10 +127,9 @@ impl From<Suite> for Sources {
     /// Checks that no file can change.
     fn from(suite: Suite) -> Sources {
         Sources {
-            own: Vec::new(),
+            surroundings: Surroundings::default(),
             names: Vec::new(),
             origin: String::new(),
-            environment: Vec::new(),
             suite,
             stamps: Vec::new(),
             notes: Vec::new(),

@@ -22,6 +22,7 @@ use crate::checks::support::secrets::quotable;
 use crate::collect::without_secrets;
 use crate::error::Error;
 use crate::functions::app::App;
+use crate::state::StateDir;
 
 const PREFIX: &str = "HOSPITAL_";
 
@@ -29,7 +30,7 @@ const PREFIX: &str = "HOSPITAL_";
 const GUNICORN: &str = "GUNICORN_CMD_ARGS";
 
 /// The variables with other names that are also read.
-const OTHERS: [&str; 4] = ["HEALTHCHECKS", "WEB_CONCURRENCY", "PORT", GUNICORN];
+const OTHERS: [&str; 5] = ["HEALTHCHECKS", "WEB_CONCURRENCY", "PORT", "STATE_DIRECTORY", GUNICORN];
 
 /// The variable that tells a new master what it takes over from the former one. It is not a setting.
 pub(crate) const SUCCESSION: &str = "HOSPITAL_SUCCESSION";
@@ -85,6 +86,8 @@ struct Conventions {
     healthchecks: Option<String>,
     web_concurrency: Option<String>,
     port: Option<String>,
+    /// As systemd sets it for `StateDirectory=`: several are separated by colons.
+    state_directory: Option<String>,
 }
 
 /// The variables of one place, by the flags that they mean.
@@ -132,6 +135,18 @@ impl Given {
         let all = own.iter().chain(&self.environment);
         let value = all.rev().find(|(name, _)| name == "HEALTHCHECKS").map(|(_, value)| value.as_str());
         split(value.unwrap_or_default())
+    }
+
+    /// The state dir that was given to a command that runs once, or that HOSPITAL_STATE_DIR names.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`StateDir::open`].
+    pub(crate) fn state_dir(&self, given: Option<&Path>) -> Result<Option<StateDir>, Error> {
+        let own = self.app.variables();
+        let mut all = own.iter().chain(&self.environment).rev();
+        let named = all.find(|(name, _)| name == "HOSPITAL_STATE_DIR").map(|(_, value)| Path::new(value));
+        given.or(named.filter(|path| !path.as_os_str().is_empty())).map(StateDir::open).transpose()
     }
 
     /// Resolves everything. `matches` is what the subcommand of `command` parsed from the command line alone.
@@ -292,8 +307,12 @@ impl Layer {
             unheeded: unheeded.into_iter().collect(),
             unknown: Vec::new(),
         };
-        let conventional =
-            [("WEB_CONCURRENCY", "workers", conventions.web_concurrency), ("PORT", "port", conventions.port)];
+        let first = |folders: String| folders.split(':').next().unwrap_or_default().to_owned();
+        let conventional = [
+            ("WEB_CONCURRENCY", "workers", conventions.web_concurrency),
+            ("PORT", "port", conventions.port),
+            ("STATE_DIRECTORY", "state_dir", conventions.state_directory.map(first)),
+        ];
         for (variable, id, value) in conventional {
             if let Some(value) = value {
                 layer.set(command, subcommand, id, variable.to_owned(), value)?;

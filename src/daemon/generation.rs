@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::checks::support::ownership;
-use crate::collect::Sources;
+use crate::collect::{Sources, Surroundings};
 use crate::config::identity::identity;
 use crate::config::{Configuration, Details, Settings};
 use crate::endpoint::{Disclosure, EndpointSettings};
@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::os::filesystem::{enter, open_directory};
 use crate::os::identity::Identity;
 use crate::round;
+use crate::state::StateDir;
 
 /// A configuration that was checked for everything that can be wrong with it, before it is used.
 #[derive(Clone, Debug)]
@@ -24,6 +25,9 @@ pub(crate) struct GenerationConfig {
     pub(crate) disclosure: Disclosure,
     /// How many checks a worker runs at once.
     pub(crate) jobs: usize,
+    pub(crate) state: Option<StateDir>,
+    /// Keeps other daemons out of it, while one generation that uses it is left.
+    pub(crate) state_lock: Option<Arc<File>>,
     directory: Directory,
 }
 
@@ -65,11 +69,14 @@ impl GenerationConfig {
         let own = configuration.app.checks.clone();
         // With the rights of those who will run them and read them again: what only root can read would be good here
         // and an error there.
-        let sources = identity
+        let (state, sources) = identity
             .act(|| {
                 settings.answers.maintenance_file.as_deref().map_or(Ok(()), verify_maintenance_file)?;
+                let state = settings.process.state_dir.as_deref().map(StateDir::open_own).transpose()?;
                 let environment = configuration.environment.clone();
-                Sources::read_with(own, configuration.names.clone(), configuration.origin, environment)
+                let surroundings = Surroundings { own, environment, state: state.clone() };
+                let sources = Sources::read_in(surroundings, configuration.names.clone(), configuration.origin)?;
+                Ok((state, sources))
             })
             .map_err(|error| Error::Boot(format!("{flags}: {error}")))?
             .map_err(|error| match error {
@@ -78,7 +85,28 @@ impl GenerationConfig {
             })?;
         let disclosure = disclosure(settings)?;
         let jobs = round::affordable(settings.fleet.jobs.into(), settings.fleet.workers.into());
-        Ok(GenerationConfig { configuration, sources, identity, disclosure, jobs, directory })
+        let state_lock = None;
+        Ok(GenerationConfig { configuration, sources, identity, disclosure, jobs, state, state_lock, directory })
+    }
+
+    /// Locks the state dir, if there is one, or shares the lock of one of these generations.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] when another daemon holds it.
+    pub(crate) fn lock_state<'a>(&mut self, others: impl Iterator<Item = &'a GenerationConfig>) -> Result<(), Error> {
+        let Some(state) = &self.state else { return Ok(()) };
+        let shares = |other: &&GenerationConfig| other.state.as_ref().is_some_and(|other| other.is(state));
+        let mut others = others.filter(shares);
+        self.state_lock = match others.next() {
+            Some(other) => other.state_lock.clone(),
+            None => {
+                // With the rights of the workers, so that the next daemon can lock it too.
+                let locked = self.identity.act(|| state.lock());
+                locked.map_err(|error| Error::Boot(format!("cannot lock the state dir: {error}")))??.map(Arc::new)
+            }
+        };
+        Ok(())
     }
 
     /// Goes where the paths of this generation begin: a later one may have taken the process elsewhere.

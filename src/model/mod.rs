@@ -6,6 +6,7 @@ pub(crate) mod duration;
 pub(crate) mod host;
 pub(crate) mod id;
 pub mod judgement;
+pub(crate) mod moment;
 pub(crate) mod panics;
 pub mod perfdata;
 pub mod report;

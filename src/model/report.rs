@@ -202,6 +202,11 @@ pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// An outcome for tests.
+    pub(crate) fn outcome(check: Arc<Check>, finding: Finding) -> Outcome {
+        Outcome::of(check, finding, Duration::from_millis(1), Duration::from_millis(2))
+    }
+
     /// A report with these statuses, for tests.
     pub(crate) fn report(statuses: &[Status]) -> Report {
         let outcome = |(index, &status): (usize, &Status)| {

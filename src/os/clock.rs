@@ -1,5 +1,6 @@
 //! The wall clock, and time that [`std::time::Instant`] does not count.
 
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
@@ -27,4 +28,18 @@ pub(crate) fn suspended() -> Duration {
     let read = |clock| clock_gettime(clock).map(Duration::from).unwrap_or_default();
     let awake = read(ClockId::CLOCK_MONOTONIC);
     read(ClockId::CLOCK_BOOTTIME).saturating_sub(awake)
+}
+
+/// How long ago the machine was booted, with the time that it was suspended; setting the clock does not change it.
+pub(crate) fn up() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
+}
+
+/// What the kernel calls the time since the machine was booted, as in no boot before; empty where it cannot be read.
+pub(crate) fn boot() -> &'static str {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    BOOT.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        text.map(|text| text.trim().to_owned()).unwrap_or_default()
+    })
 }

@@ -150,6 +150,24 @@ pub(crate) fn effective_user() -> u32 {
     Uid::effective().as_raw()
 }
 
+/// Whether we may do what only root may.
+pub(crate) fn is_root() -> bool {
+    effective_user() == 0
+}
+
+/// What the user who has started this process is called: the name, or the number where there is none.
+pub(crate) fn own_name() -> String {
+    user_name(Uid::current().as_raw())
+}
+
+/// What a user is called: the name, or the number where there is none.
+pub(crate) fn user_name(user: u32) -> String {
+    match User::from_uid(Uid::from_raw(user)) {
+        Ok(Some(user)) => user.name,
+        Ok(None) | Err(_) => user.to_string(),
+    }
+}
+
 /// The effective group id of this process.
 pub(crate) fn effective_group() -> u32 {
     Gid::effective().as_raw()

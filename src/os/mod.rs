@@ -9,6 +9,8 @@ pub(crate) mod clock;
 pub(crate) mod confinement;
 pub(crate) mod descriptors;
 pub(crate) mod filesystem;
+pub(crate) mod folder;
+pub(crate) mod foreground;
 pub(crate) mod identity;
 pub(crate) mod memory;
 mod pidfd;

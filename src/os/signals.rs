@@ -104,7 +104,7 @@ pub(crate) fn name(number: u8) -> String {
     Signal::try_from(i32::from(number)).map_or_else(|_| format!("signal {number}"), |signal| signal.to_string())
 }
 
-fn is_ignored(signal: Signal) -> bool {
+pub(super) fn is_ignored(signal: Signal) -> bool {
     // SAFETY: a sigaction of zeroes is valid, and is overwritten.
     let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: no new action is given, and the old one is written to a live variable.

@@ -122,7 +122,7 @@ fn a_report_that_is_lost_on_a_full_disk_does_not_end_well() {
         let line = format!("exec {HOSPITAL} {command} '{PREDICTABLE}' >/dev/full");
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &line]);
-        assert_eq!(run(command).code, Some(2), "{line}");
+        assert_eq!(run(command).code, Some(74), "{line}");
     }
 }
 
@@ -133,7 +133,7 @@ fn a_report_that_is_lost_at_the_size_limit_of_its_file_does_not_end_well() {
     let line = format!("exec prlimit --fsize=16 {HOSPITAL} check --format json '{PREDICTABLE}' >report");
     command.args(["-c", &line]).current_dir(folder.path());
     let ran = run(command);
-    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert_eq!(ran.code, Some(74), "{}", ran.stderr);
     assert!(ran.stderr.contains("cannot write to standard output: File too large"), "{}", ran.stderr);
     // A program that a check runs is ended by it as ever.
     let ran = check(&["exec:/bin/sh#args=-c&args=kill%20-XFSZ%20$$"]);

@@ -13,7 +13,13 @@ fn server(ip: &str) -> SocketAddr {
     socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket takes a timeout");
     thread::spawn(move || {
         let mut buffer = [0; 512];
-        while let Ok((count, client)) = socket.recv_from(&mut buffer) {
+        loop {
+            let (count, client) = match socket.recv_from(&mut buffer) {
+                // A test beside this one may handle signals.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(_) => break,
+                Ok(received) => received,
+            };
             // Whatever is not an answer to the question does no harm.
             let _ = socket.send_to(b"\x12\x34 stray", client);
             let reply = reply(&buffer[..count]);

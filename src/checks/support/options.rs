@@ -1,6 +1,7 @@
 //! The options of one check: what follows the `#` of a name, or the keys of a TOML table.
 
 use super::secrets::Secrets;
+use crate::state::StateDir;
 
 /// Keys with their values, in the order in which they were written. A builder takes out the options that it knows;
 /// those left over are unknown.
@@ -12,6 +13,17 @@ pub struct Options {
     /// What was taken out, defaults included.
     taken: Vec<(String, String)>,
     notes: Vec<String>,
+    state: Keeps,
+}
+
+/// Where a check finds what was kept for it.
+#[derive(Clone, Debug, Default)]
+enum Keeps {
+    /// Nobody said: the check is only looked at.
+    #[default]
+    Unsaid,
+    Nowhere,
+    There(StateDir),
 }
 
 impl Options {
@@ -30,6 +42,26 @@ impl Options {
     /// Keeps these secrets out of all quotations from what a check receives.
     pub(crate) fn hide(&mut self, secrets: Secrets) {
         self.hidden = secrets;
+    }
+
+    /// Finds what is kept in this folder.
+    pub(crate) fn keep_in(&mut self, state: Option<StateDir>) {
+        self.state = state.map_or(Keeps::Nowhere, Keeps::There);
+    }
+
+    /// The state dir; `None` for a check that is not going to run.
+    ///
+    /// # Errors
+    ///
+    /// What to do where there is none.
+    pub(in crate::checks) fn state_dir(&self) -> Result<Option<StateDir>, String> {
+        match &self.state {
+            Keeps::Unsaid => Ok(None),
+            Keeps::There(state) => Ok(Some(state.clone())),
+            Keeps::Nowhere => Err("it looks into the state dir, and there is none: give --state-dir DIR, or set \
+                                   HOSPITAL_STATE_DIR"
+                .to_owned()),
+        }
     }
 
     /// The secrets that must not be quoted.

@@ -84,10 +84,10 @@ enum Flow {
 
 impl Master {
     /// Does everything that can fail before a worker exists: sockets, handlers, pidfile, in this order.
-    pub(crate) fn start(config: GenerationConfig, given: Given, load: LoadConfig) -> Result<Master, Error> {
-        let settings = &config.configuration.settings;
+    pub(crate) fn start(mut config: GenerationConfig, given: Given, load: LoadConfig) -> Result<Master, Error> {
         let now = Instant::now();
         let inheritance = Inheritance::from_environment()?;
+        let settings = &config.configuration.settings;
         // A former master has already used it; its number now belongs to another descriptor.
         let supervision = Supervision::new(settings.process.notify_fd.filter(|_| inheritance.is_none()))?;
         // Before we open anything but the log: this catches all that a parent has leaked.
@@ -99,8 +99,15 @@ impl Master {
         let handled = handled::SIGNALS.map(|(signal, _)| signal);
         let signals = Inbox::new(handled).map_err(cannot("cannot install signal handlers"))?;
         signals::unblock_all().map_err(cannot("cannot unblock signals"))?;
-        let pidfile = succession::pidfile(&config, inheritance.as_ref())
-            .inspect_err(|_| listeners.iter().filter(|_| inheritance.is_none()).for_each(Listener::remove_file))?;
+        let remove_files = |_: &Error| {
+            listeners.iter().filter(|_| inheritance.is_none()).for_each(Listener::remove_file);
+        };
+        let pidfile = succession::pidfile(&config, inheritance.as_ref()).inspect_err(remove_files)?;
+        config.state_lock = succession::state_lock(&config, inheritance.as_ref()).inspect_err(remove_files)?;
+        if config.state_lock.is_none() {
+            config.lock_state(std::iter::empty()).inspect_err(remove_files)?;
+        }
+        let settings = &config.configuration.settings;
         process::set_name(&format!("{}:master", settings.process.name));
         let generation = inheritance.as_ref().map_or(0, |inheritance| inheritance.generation);
         let kept = inheritance.as_ref().map_or(Ok(None), Inheritance::kept).and_then(KeptFile::new);
@@ -364,7 +371,10 @@ impl Master {
 
     /// Reads the configuration, unless its files do not answer: a child of ours has read it just before.
     fn read_in_time(&self) -> Result<GenerationConfig, Error> {
-        let read = || (self.load)(&self.given);
+        let read = || {
+            let mut config = (self.load)(&self.given)?;
+            config.lock_state(self.configs.values()).map(|()| config)
+        };
         match process::can_be_done_within(DEFAULT_TIMEOUT, || drop(read())) {
             Ok(false) => Err(Error::Boot(format!(
                 "reading it took longer than {DEFAULT_TIMEOUT:?}: does a mount not answer that its files are on?"

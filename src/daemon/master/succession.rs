@@ -8,6 +8,7 @@ use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,9 @@ pub(crate) struct Inheritance {
     /// The memory that is kept, which a master of another version may not hand over, or not know.
     #[serde(default)]
     kept: Option<RawFd>,
+    /// The lock of the state dir, if there is one.
+    #[serde(default)]
+    state_lock: Option<RawFd>,
 }
 
 impl Inheritance {
@@ -46,8 +50,8 @@ impl Inheritance {
 
     fn parse(text: &str) -> Result<Inheritance, String> {
         let inheritance: Inheritance = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let files =
-            inheritance.pidfile.iter().map(|(_, fd)| *fd).chain([inheritance.readiness]).chain(inheritance.kept);
+        let files = inheritance.pidfile.iter().map(|(_, fd)| *fd).chain([inheritance.readiness]);
+        let files = files.chain(inheritance.kept).chain(inheritance.state_lock);
         let mut numbers: Vec<_> = inheritance.sockets.iter().flat_map(Handover::descriptors).chain(files).collect();
         numbers.sort_unstable();
         // Each is taken over, and later closed, once.
@@ -84,12 +88,14 @@ impl Master {
             tracing::error!("no upgrade: this is PID 1, whose end is the end of its container: start a new one");
             return vec![];
         }
+        let state_lock = self.configs.get(&self.fleet.generation()).and_then(|config| config.state_lock.as_deref());
         match Succession::begin(
             &self.given,
             self.fleet.next_generation(),
             &self.listeners,
             self.pidfile.as_ref(),
             &self.kept.file,
+            state_lock,
         ) {
             Ok((pid, succession)) => {
                 tracing::info!("upgrade: a new master (pid {pid}) boots");
@@ -158,6 +164,17 @@ pub(super) fn pidfile(config: &GenerationConfig, inheritance: Option<&Inheritanc
     }
 }
 
+/// The lock of the state dir that the former master and we both hold, if both have the same one.
+pub(super) fn state_lock(
+    config: &GenerationConfig,
+    inheritance: Option<&Inheritance>,
+) -> Result<Option<Arc<File>>, Error> {
+    let inherited = inheritance.and_then(|inheritance| inheritance.state_lock).map(descriptors::adopt).transpose();
+    let lock = inherited.map_err(cannot("cannot take over the state dir"))?.map(File::from);
+    let is_of = |lock: &File| config.state.as_ref().is_some_and(|state| state.is_locked_by(lock));
+    Ok(lock.filter(is_of).map(Arc::new))
+}
+
 /// How far a new master has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -186,6 +203,7 @@ impl Succession {
         listeners: &[Listener],
         pidfile: Option<&PidFile>,
         kept: &File,
+        state_lock: Option<&File>,
     ) -> io::Result<(Pid, Succession)> {
         let (reader, writer) = descriptors::pipe()?;
         let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
@@ -200,6 +218,7 @@ impl Succession {
             pidfile: pidfile.map(|file| (file.path().to_owned(), place(file.as_fd()))),
             readiness: place(writer.as_fd()),
             kept: Some(place(kept.as_fd())),
+            state_lock: state_lock.map(|file| place(file.as_fd())),
         };
         let mut command = Command::new(&given.program);
         command.args(&given.arguments).current_dir(&given.directory);

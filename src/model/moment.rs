@@ -1,0 +1,106 @@
+//! A moment by two clocks, written down and compared later, even after a restart: the wall clock, which anybody may set,
+//! and the time since the machine was booted, which nobody can, but which ends with the boot.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// How far the wall clock may be corrected over a reboot before it is not believed.
+pub(crate) const CORRECTED: Duration = Duration::from_secs(10);
+
+/// What the clocks say.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Moment {
+    /// The wall clock.
+    #[serde(serialize_with = "write", deserialize_with = "read")]
+    pub(crate) at: SystemTime,
+    /// The name of the boot, if the host has one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) boot: String,
+    /// The time since then; written down in milliseconds.
+    #[serde(default, serialize_with = "write_up", deserialize_with = "read_up")]
+    pub(crate) up: Duration,
+}
+
+impl Moment {
+    /// How long ago an earlier moment was, whatever the wall clock was set to since. Over a reboot only the wall clock can
+    /// tell.
+    ///
+    /// # Errors
+    ///
+    /// By how much the moment lies ahead by the wall clock, which was set back, or is not set yet.
+    pub(crate) fn since(&self, earlier: &Moment) -> Result<Duration, Duration> {
+        // In another time namespace the same boot began at another time.
+        if !self.boot.is_empty() && self.boot == earlier.boot && self.up >= earlier.up {
+            return Ok(self.up - earlier.up);
+        }
+        match self.at.duration_since(earlier.at) {
+            Ok(past) => Ok(past),
+            Err(ahead) if ahead.duration() <= CORRECTED => Ok(Duration::ZERO),
+            Err(ahead) => Err(ahead.duration()),
+        }
+    }
+}
+
+/// A time as people read it, in UTC.
+pub(crate) fn spoken(at: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
+pub(crate) fn write<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_millis(*at))
+}
+
+pub(crate) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_rfc3339_weak(&text).map_err(|_| serde::de::Error::custom("write a time as 2027-01-31T08:00:00Z"))
+}
+
+fn write_up<S: Serializer>(up: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(up.as_millis() as u64)
+}
+
+fn read_up<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::UNIX_EPOCH;
+
+    fn moment(at: u64, boot: &str, up: u64) -> Moment {
+        let up = Duration::from_secs(up);
+        Moment { at: UNIX_EPOCH + Duration::from_secs(at), boot: boot.to_owned(), up }
+    }
+
+    #[test]
+    fn within_a_boot_the_wall_clock_does_not_matter() {
+        let before = moment(1_000_000, "a", 50);
+        for wall in [0, 1_000_000, 9_000_000] {
+            assert_eq!(moment(wall, "a", 80).since(&before), Ok(Duration::from_secs(30)));
+        }
+    }
+
+    #[test]
+    fn over_a_reboot_the_wall_clock_tells_unless_it_was_set_back() {
+        let before = moment(1_000_000, "a", 50);
+        assert_eq!(moment(1_000_600, "b", 5).since(&before), Ok(Duration::from_secs(600)));
+        assert_eq!(moment(999_995, "b", 5).since(&before), Ok(Duration::ZERO));
+        assert_eq!(moment(990_000, "b", 5).since(&before), Err(Duration::from_secs(10_000)));
+        assert_eq!(moment(1_000_600, "", 5).since(&moment(1_000_000, "", 1)), Ok(Duration::from_secs(600)));
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_read_as_it_was_written(at in 0u64..200_000_000_000, up in 0u64..1_000_000_000) {
+            let written = Moment { at: UNIX_EPOCH + Duration::from_millis(at), ..moment(0, "a", up) };
+            let text = serde_json::to_string(&written).expect("it is plain");
+            let read: Moment = serde_json::from_str(&text).expect("it was just written");
+            prop_assert_eq!(read.since(&written), Ok(Duration::ZERO));
+            prop_assert_eq!(read.at, written.at);
+        }
+    }
+}
