@@ -35,6 +35,9 @@ pub(super) struct CheckFlags {
     /// Stop at the first check that is not well
     #[arg(long)]
     failfast: bool,
+    /// Fail for a warning, too
+    #[arg(long)]
+    strict: bool,
     /// Give no check more time than this
     #[arg(long, value_name = "TIME", value_parser = duration::parse_some)]
     timeout: Option<Duration>,
@@ -93,6 +96,9 @@ impl Selection {
         if suite.checks().is_empty() {
             return Err(Error::Usage("no check is left: --tag and --exclude leave out every one".to_owned()));
         }
+        if let Some((check, fault)) = suite.fault() {
+            return Err(Error::Usage(format!("--exclude: {} {fault}: exclude both or none", check.id)));
+        }
         Ok(suite)
     }
 }
@@ -101,6 +107,7 @@ impl Selection {
 pub(super) fn run(flags: &CheckFlags, given: &Given) -> Result<ExitCode, Error> {
     descriptors::close_all_on_exec().map_err(|error| Error::Boot(format!("cannot tidy up descriptors: {error}")))?;
     let suite = match flags.selection.read(given).and_then(|sources| flags.selection.select(&sources)) {
+        Ok(suite) if flags.strict => suite.strict(),
         Ok(suite) => suite,
         Err(error) => return refuse(error, flags.format),
     };

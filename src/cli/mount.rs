@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use super::serve;
 use crate::collect::{Sources, Surroundings};
 use crate::config::Given;
-use crate::daemon::generation::{disclosure, endpoint_settings, verify_maintenance_file};
+use crate::daemon::generation::{as_strict, disclosure, endpoint_settings, verify_maintenance_file};
 use crate::error::Error;
 use crate::functions::app::App;
 use crate::mount::{Limits, Service};
@@ -23,6 +23,7 @@ pub(crate) fn service(app: App, mut argv: Vec<OsString>) -> Result<Service, Erro
     let state = settings.process.state_dir.as_deref().map(StateDir::open).transpose()?;
     let surroundings = Surroundings { own, environment: configuration.environment, state };
     let sources = Sources::read_in(surroundings, configuration.names, configuration.origin)?;
+    let sources = as_strict(settings, sources)?;
     for note in sources.notes() {
         tracing::warn!("{note}");
     }

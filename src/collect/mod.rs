@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::functions::registry;
 use crate::model::check::Check;
 use crate::model::id;
+use crate::model::needs::Fault;
 use crate::model::suite::Suite;
 use crate::model::text;
 use crate::os::stamp::Stamp;
@@ -65,7 +66,7 @@ pub fn in_file(text: &str) -> Result<Suite, Error> {
     let mut collector = Collector::new(&surroundings, "the file");
     file::collect(Path::new("checks.toml"), text, &mut collector)?;
     collector.secrets.complete();
-    unique(collector.found)
+    without_fault(unique(collector.found)?)
 }
 
 /// A check, and where it was found.
@@ -110,7 +111,7 @@ impl<'a> Collector<'a> {
         let Collector { found, stamps, notes, secrets, .. } = collector;
         secrets.complete();
         let notes = notes.iter().map(|note| text::line(note).into_owned()).collect();
-        Collected { suite: result.and_then(|()| unique(found)), stamps, notes }
+        Collected { suite: result.and_then(|()| unique(found)).and_then(without_fault), stamps, notes }
     }
 
     fn add_all(&mut self, names: &[String]) -> Result<(), Error> {
@@ -271,6 +272,20 @@ fn unique(found: Vec<CollectedCheck>) -> Result<Suite, Error> {
         .into_iter()
         .map(|CollectedCheck { check, from, .. }| Arc::new(Check { origin: text::line(&from).into_owned(), ..check }))
         .collect())
+}
+
+/// The suite, if each check in it can be run.
+fn without_fault(suite: Suite) -> Result<Suite, Error> {
+    let Some((check, fault)) = suite.fault() else { return Ok(suite) };
+    let Check { id, origin, .. } = check;
+    let why = match fault {
+        Fault::Missing(name) => {
+            let name = secrets::quotable(name);
+            format!("needs {name:?}, but no check is collected there (known: {})", suite.known())
+        }
+        Fault::Itself(_) | Fault::Circle(_) | Fault::Excluded(_) => format!("{fault}: leave one of these needs out"),
+    };
+    Err(Error::Usage(format!("{origin}: the check {id:?} {why}")))
 }
 
 #[cfg(test)]

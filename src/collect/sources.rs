@@ -30,6 +30,8 @@ pub struct Sources {
     suite: Suite,
     stamps: Vec<Stamp>,
     notes: Vec<String>,
+    /// Whether a warning of any check makes its report fail.
+    is_strict: bool,
 }
 
 impl Sources {
@@ -46,7 +48,12 @@ impl Sources {
     /// The same in these surroundings.
     pub(crate) fn read_in(surroundings: Surroundings, names: Vec<String>, origin: &str) -> Result<Sources, Error> {
         let Collected { suite, stamps, notes } = Collector::read(&surroundings, &names, origin);
-        Ok(Sources { surroundings, names, origin: origin.to_owned(), suite: suite?, stamps, notes })
+        Ok(Sources { surroundings, names, origin: origin.to_owned(), suite: suite?, stamps, notes, is_strict: false })
+    }
+
+    /// The same checks, of which a warning makes a report fail.
+    pub fn strict(self) -> Sources {
+        Sources { suite: self.suite.strict(), is_strict: true, ..self }
     }
 
     /// The collected suite.
@@ -114,6 +121,7 @@ impl Sources {
             tracing::warn!("{note}");
         }
         self.suite = match suite {
+            Ok(suite) if self.is_strict => suite.strict(),
             Ok(suite) => suite,
             Err(error) => {
                 tracing::error!("the last change of the healthchecks is not in use: {error}");
@@ -133,6 +141,7 @@ impl From<Suite> for Sources {
             suite,
             stamps: Vec::new(),
             notes: Vec::new(),
+            is_strict: false,
         }
     }
 }

@@ -179,6 +179,12 @@ pub(crate) struct Answers {
     /// The status code of a report that does not pass
     #[arg(long, value_name = "CODE", default_value_t = 500, value_parser = clap::value_parser!(u16).range(400..=599))]
     pub(crate) fail_status: u16,
+    /// The status code of a report that passes with a warning
+    #[arg(long, value_name = "CODE", default_value_t = 200, value_parser = clap::value_parser!(u16).range(200..=599))]
+    pub(crate) warn_status: u16,
+    /// Let a report with a warning fail: on or off
+    #[arg(long, value_name = "SWITCH", default_value = "off", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "on", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub(crate) strict: bool,
     /// Bytes in a request line
     #[arg(long, value_name = "BYTES", default_value_t = 4094, value_parser = clap::value_parser!(u32).range(64..=32_768))]
     pub(crate) limit_request_line: u32,

@@ -84,6 +84,7 @@ impl GenerationConfig {
                 error => error,
             })?;
         let disclosure = disclosure(settings)?;
+        let sources = as_strict(settings, sources)?;
         let jobs = round::affordable(settings.fleet.jobs.into(), settings.fleet.workers.into());
         let state_lock = None;
         Ok(GenerationConfig { configuration, sources, identity, disclosure, jobs, state, state_lock, directory })
@@ -136,6 +137,22 @@ impl Directory {
     }
 }
 
+/// The checks, of which a warning makes a report fail if that is wished.
+///
+/// # Errors
+///
+/// [`Error::Usage`] when a warning is to have a status code, too.
+pub(crate) fn as_strict(settings: &Settings, sources: Sources) -> Result<Sources, Error> {
+    match (settings.answers.strict, settings.answers.warn_status) {
+        (false, _) => Ok(sources),
+        (true, 200) => Ok(sources.strict()),
+        (true, _) => Err(Error::Usage(
+            "--strict lets a report with a warning fail, so --warn-status means nothing: leave one of them out"
+                .to_owned(),
+        )),
+    }
+}
+
 /// Who may see what; the token is read from its file.
 ///
 /// # Errors
@@ -159,6 +176,7 @@ pub(crate) fn endpoint_settings(settings: Settings, disclosure: Disclosure, gene
         prefix: settings.answers.prefix,
         disclosure,
         fail_status: settings.answers.fail_status,
+        warn_status: settings.answers.warn_status,
         lifetime: settings.answers.cache,
         generation,
     }

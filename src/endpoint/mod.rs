@@ -31,6 +31,7 @@ pub use reply::Reply;
 
 use crate::collect::FileState;
 use crate::model::check::Check;
+use crate::model::needs::Fault;
 use crate::model::report::Report;
 use crate::model::startup;
 use crate::model::suite::Suite;
@@ -55,6 +56,8 @@ pub struct EndpointSettings {
     pub disclosure: Disclosure,
     /// The status code of a report that does not pass.
     pub fail_status: u16,
+    /// The status code of a report that passes with a warning, in formats that leave it open.
+    pub warn_status: u16,
     /// How old a report may become that answers further requests.
     pub lifetime: Duration,
     /// The number of the configuration, for `?verbose`.
@@ -68,6 +71,7 @@ impl Default for EndpointSettings {
             prefix: String::new(),
             disclosure: Disclosure::Always,
             fail_status: 500,
+            warn_status: 200,
             lifetime: Duration::ZERO,
             generation: 1,
         }
@@ -350,6 +354,11 @@ impl Endpoint {
         let selected = part.select(&query.tags, &query.excluded);
         if selected.checks().is_empty() {
             return Break(AtOnce::Error(404, "?tag= and ?exclude= leave out every check".to_owned()));
+        }
+        if let Some((check, fault)) = selected.fault().filter(|(_, fault)| matches!(fault, Fault::Excluded(_))) {
+            let what =
+                if disclosed { format!("{} {fault}", check.id) } else { "what is left out is needed".to_owned() };
+            return Break(AtOnce::Error(400, format!("?exclude=: {what}: exclude both or none")));
         }
         Continue(selected)
     }

@@ -94,22 +94,35 @@ impl Reply {
         let starting = if matches!(presentation.dialect, Dialect::Startup) { starting() } else { Vec::new() };
         let hidden = (!presentation.disclosed).then(|| report.anonymous());
         let report = hidden.as_ref().unwrap_or(report);
-        let (label, success, media_type) = match &presentation.dialect {
-            Dialect::Format(format) => (RouteLabel::Checks, (format.is_success)(report), format.media_type),
-            Dialect::Page(_) => (RouteLabel::Checks, report.passes(), html::MEDIA_TYPE),
-            Dialect::Ready => (RouteLabel::Ready, report.passes(), TEXT),
-            Dialect::Startup => (RouteLabel::Startup, !starting.contains(&true), TEXT),
+        let (label, success, warn_status, media_type) = match &presentation.dialect {
+            Dialect::Format(format) => {
+                (RouteLabel::Checks, (format.is_success)(report), format.warn_status, format.media_type)
+            }
+            Dialect::Page(_) => (RouteLabel::Checks, report.passes(), true, html::MEDIA_TYPE),
+            // For a kubelet, anything but a success takes the service out of use.
+            Dialect::Ready => (RouteLabel::Ready, report.passes(), false, TEXT),
+            Dialect::Startup => (RouteLabel::Startup, !starting.contains(&true), false, TEXT),
+        };
+        let is_degraded = success && report.passes() && report.warns();
+        let status = match (success, is_degraded && warn_status) {
+            (true, false) => 200,
+            (true, true) => settings.warn_status,
+            (false, _) if label == RouteLabel::Startup => 503,
+            (false, _) => settings.fail_status,
         };
         let is_personal = settings.disclosure.is_personal();
         let caching = age.map_or("no-store".into(), |_| freshness(settings.lifetime, is_personal).into());
-        let bad = if label == RouteLabel::Startup { 503 } else { settings.fail_status };
-        self.begin(label, if success { 200 } else { bad }, media_type, caching);
+        self.begin(label, status, media_type, caching);
         if let Some(age) = age {
             // Rounded so that it never seems fresher than it is.
             let seconds = age.as_secs() + u64::from(age.subsec_nanos() > 0);
             self.fields.push(("Age", seconds.to_string().into()));
         }
         self.vary(is_personal);
+        if is_degraded {
+            // Envoy's health checks look for it: such an upstream is used while too few others are well.
+            self.fields.push(("X-Envoy-Degraded", "1".into()));
+        }
         match &presentation.dialect {
             Dialect::Format(format) => self.fill(|body| (format.write)(report, body)),
             Dialect::Page(choice) => {

@@ -40,16 +40,31 @@ pub(crate) struct Circumstances {
 pub(crate) fn judge(check: &Check, found: Finding, known: Circumstances) -> (Finding, Option<Box<Judgement>>) {
     let raw = found.status;
     let finding = severity(check, found);
+    if finding.status == raw && known.blocked_by.is_empty() && !known.as_needed {
+        return (finding, None);
+    }
     let judgement = Judgement {
         raw: (finding.status != raw).then_some(raw),
         blocked_by: known.blocked_by,
         as_needed: known.as_needed,
     };
-    let is_judged = judgement != Judgement::default();
-    (finding, is_judged.then(|| Box::new(judgement)))
+    (finding, Some(Box::new(judgement)))
 }
 
-/// The first step. What blocks a check is a bad finding of it, too.
+/// The finding of a check that is not run because of these causes and what they have found.
+pub(crate) fn blocked<'a>(causes: impl IntoIterator<Item = (&'a Check, &'a Finding)>) -> Finding {
+    let mut context = "blocked by ".to_owned();
+    for (index, (check, finding)) in causes.into_iter().enumerate() {
+        let why = finding.context.as_deref().and_then(|context| context.lines().next());
+        match index {
+            0 => context += &format!("{}: {}", check.id, why.unwrap_or(finding.status.word())),
+            _ => context += &format!(", and by {}", check.id),
+        }
+    }
+    Finding::error(context)
+}
+
+/// The first step. That a check is blocked is a bad finding of it, too.
 fn severity(check: &Check, found: Finding) -> Finding {
     match check.on_fail {
         Severity::Warn if found.status.is_bad() => Finding { status: Status::Warn, ..found },

@@ -7,6 +7,7 @@ pub(crate) mod host;
 pub(crate) mod id;
 pub mod judgement;
 pub(crate) mod moment;
+pub(crate) mod needs;
 pub(crate) mod panics;
 pub mod perfdata;
 pub mod report;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::check::{Check, Finding, Status};
 use super::judgement::{self, Circumstances, Judgement};
+use super::needs::Known;
 use super::startup::{self, Start};
 use crate::model::suite::Suite;
 
@@ -56,6 +57,36 @@ impl Outcome {
     /// Whether a report with this in it fails.
     pub fn is_bad(&self) -> bool {
         self.finding.status.is_bad() || (self.check.strict && self.finding.status == Status::Warn)
+    }
+
+    /// Whether what needs this check is not run.
+    pub(crate) fn blocks(&self) -> bool {
+        self.finding.status.is_bad()
+    }
+
+    /// What this means for what needs the check.
+    pub(crate) fn known(&self) -> Known {
+        match (self.blocks(), self.blocked_by().is_empty()) {
+            (false, _) => Known::Fine,
+            (true, true) => Known::Bad,
+            (true, false) => Known::Blocked,
+        }
+    }
+
+    /// The same outcome in another selection, which may have this check only because another needs it.
+    pub(crate) fn marked_as_needed(mut self, as_needed: bool) -> Outcome {
+        match &mut self.judgement {
+            Some(judgement) => judgement.as_needed = as_needed,
+            None if as_needed => self.judgement = Some(Box::new(Judgement { as_needed, ..Judgement::default() })),
+            None => {}
+        }
+        self.judgement = self.judgement.filter(|judgement| **judgement != Judgement::default());
+        self
+    }
+
+    /// Whether it was not selected, but something that was needs it.
+    pub fn is_as_needed(&self) -> bool {
+        self.judgement.as_ref().is_some_and(|judgement| judgement.as_needed)
     }
 
     /// What the check found itself, whatever the report says.
@@ -164,13 +195,13 @@ impl Report {
         let all = &self.outcomes;
         // The search starts after the last match and mostly ends there: both are in the order of the suite.
         let mut place = 0;
-        let find = |check: &Arc<Check>| {
+        let find = |(index, check): (usize, &Arc<Check>)| {
             let found =
                 (0..all.len()).map(|step| (place + step) % all.len()).find(|&at| all[at].check.id == check.id)?;
             place = found + 1;
-            Some(all[found].clone())
+            Some(all[found].clone().marked_as_needed(part.is_as_needed(index)))
         };
-        Report { outcomes: part.checks().iter().filter_map(find).collect() }
+        Report { outcomes: part.checks().iter().enumerate().filter_map(find).collect() }
     }
 
     /// The report for strangers: nothing in it says which checks there are or what they found.

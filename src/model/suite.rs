@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use super::check::Check;
 use super::id;
+use super::needs::{Fault, Needs};
 
 /// The checks collected for one request, each id once, in the order in which they were named.
 #[derive(Clone, Debug, Default)]
 pub struct Suite {
     checks: Arc<[Arc<Check>]>,
+    /// `None`: no check needs another.
+    needs: Option<Arc<Needs>>,
     has_grace: bool,
 }
 
@@ -24,9 +27,9 @@ impl Suite {
         self.has_grace
     }
 
-    /// The checks that fulfil a condition.
+    /// The checks that fulfil a condition, and what they need.
     pub(crate) fn filtered(&self, wanted: impl Fn(&Check) -> bool) -> Suite {
-        self.checks.iter().filter(|check| wanted(check)).cloned().collect()
+        self.part(|place| wanted(&self.checks[place]), |_| false)
     }
 
     /// Whether it is the very same suite, from the same collection.
@@ -34,23 +37,66 @@ impl Suite {
         Arc::ptr_eq(&self.checks, &other.checks)
     }
 
-    /// The part of the suite at or under a dotted path; empty when nothing is there.
+    /// The part of the suite at or under a dotted path, and what that needs; empty when nothing is there.
     pub fn at(&self, path: &str) -> Suite {
-        let dotted = id::dotted(path);
-        // An address may contain `::`, and means it literally.
-        let wanted = |it: &str| id::is_at(it, &dotted) || id::is_at(it, path);
-        self.filtered(|check| wanted(&check.id))
+        self.filtered(is_at(path))
     }
 
-    /// The part of the suite that has one of these tags, if there are any, and is not at or under one of these names.
+    /// The part of the suite that has one of these tags, if there are any, and is not at or under one of these names; and
+    /// what that needs.
     pub fn select(&self, tags: &[String], excluded: &[String]) -> Suite {
         if tags.is_empty() && excluded.is_empty() {
             return self.clone();
         }
         let tagged = |check: &Check| tags.is_empty() || check.tags.iter().any(|tag| tags.contains(tag));
-        let excluded: Vec<_> = excluded.iter().map(|name| self.at(name)).collect();
-        let excluded: HashSet<_> = excluded.iter().flat_map(Suite::checks).map(|check| &check.id).collect();
-        self.filtered(|check| tagged(check) && !excluded.contains(&check.id))
+        let left_out: Vec<_> = excluded.iter().map(|name| is_at(name)).collect();
+        let left_out: HashSet<usize> = match left_out.is_empty() {
+            true => HashSet::new(),
+            false => (0..self.checks.len())
+                .filter(|&place| left_out.iter().any(|is_at| is_at(&self.checks[place])))
+                .collect(),
+        };
+        // What is only there because it is needed was not selected before, and is not now.
+        let was_selected = |place| !self.is_as_needed(place);
+        let wanted = |place: usize| tagged(&self.checks[place]) && !left_out.contains(&place) && was_selected(place);
+        self.part(wanted, |place| left_out.contains(&place))
+    }
+
+    /// The checks that are `wanted`, and what they need, except what is `excluded`.
+    fn part(&self, wanted: impl Fn(usize) -> bool, excluded: impl Fn(usize) -> bool) -> Suite {
+        let places = (0..self.checks.len()).filter(|&place| wanted(place));
+        let Some(needs) = &self.needs else {
+            return Suite::with(places.map(|place| self.checks[place].clone()).collect(), None);
+        };
+        let (places, needs) = needs.part(&places.collect::<Vec<_>>(), excluded, &self.checks);
+        Suite::with(places.iter().map(|&place| self.checks[place].clone()).collect(), needs)
+    }
+
+    fn with(checks: Arc<[Arc<Check>]>, needs: Option<Needs>) -> Suite {
+        let has_grace = checks.iter().any(|check| check.grace.is_some());
+        Suite { checks, needs: needs.map(Arc::new), has_grace }
+    }
+
+    /// What the checks need of each other; `None` if they need nothing.
+    pub(crate) fn needs(&self) -> Option<&Needs> {
+        self.needs.as_deref()
+    }
+
+    /// Whether the check at this place was not selected, but something that was needs it.
+    pub(crate) fn is_as_needed(&self, place: usize) -> bool {
+        self.needs.as_ref().is_some_and(|needs| needs.is_as_needed(place))
+    }
+
+    /// The first check that can never be run, because something is wrong with what it needs.
+    pub(crate) fn fault(&self) -> Option<(&Check, &Fault)> {
+        let needs = self.needs.as_ref()?;
+        self.checks.iter().enumerate().find_map(|(place, check)| Some((&**check, needs.fault(place)?)))
+    }
+
+    /// The same checks, of which a warning makes a report fail.
+    pub(crate) fn strict(self) -> Suite {
+        let strict = |check: &Arc<Check>| Arc::new(Check { strict: true, ..Check::clone(check) });
+        Suite { checks: self.checks.iter().map(strict).collect(), ..self }
     }
 
     /// The ids, joined for a message.
@@ -64,6 +110,13 @@ impl FromIterator<Arc<Check>> for Suite {
     fn from_iter<I: IntoIterator<Item = Arc<Check>>>(checks: I) -> Suite {
         let mut seen = HashSet::new();
         let checks: Arc<[_]> = checks.into_iter().filter(|check| seen.insert(check.id.clone())).collect();
-        Suite { has_grace: checks.iter().any(|check| check.grace.is_some()), checks }
+        Suite::with(checks.clone(), Needs::of(&checks))
     }
+}
+
+/// Whether a check is at or under a path.
+fn is_at(path: &str) -> impl Fn(&Check) -> bool {
+    let dotted = id::dotted(path);
+    // An address may contain `::`, and means it literally.
+    move |check| id::is_at(&check.id, &dotted) || id::is_at(&check.id, path)
 }

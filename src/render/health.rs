@@ -17,6 +17,7 @@ pub(super) const FORMAT: Format = Format {
     write,
     exit_code,
     is_success: Report::passes,
+    warn_status: false,
     timeless: false,
     verbose: None,
     refusal: None,

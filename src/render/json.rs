@@ -21,6 +21,7 @@ const VERBOSE_ROW: Format = Format {
     write: verbose_report,
     exit_code,
     is_success: Report::passes,
+    warn_status: true,
     timeless: false,
     verbose: None,
     refusal: None,

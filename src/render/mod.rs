@@ -30,6 +30,9 @@ pub struct Format {
     pub exit_code: fn(&Report) -> u8,
     /// Whether an HTTP answer is a success: [`Report::passes`] unless the format has a rule of its own.
     pub is_success: fn(&Report) -> bool,
+    /// Whether a success with a warning may have a status code of its own: not where the format's source or its readers want
+    /// that of a success.
+    pub(crate) warn_status: bool,
     /// Whether reports that say the same are written identically, without times and figures.
     pub(crate) timeless: bool,
     /// The same format with all that is known about each check, if it has room for that.

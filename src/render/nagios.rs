@@ -17,6 +17,7 @@ pub(super) const FORMAT: Format = Format {
     write: |report, out| appended(out, |text| write(report, text)),
     exit_code: |report| PluginState::of(report) as u8,
     is_success: Report::passes,
+    warn_status: true,
     timeless: false,
     verbose: None,
     refusal: Some(refusal),

@@ -16,6 +16,7 @@ pub(super) const FORMAT: Format = Format {
     write: |report, out| appended(out, |text| checks(&report.outcomes, &mut Exposition::new(Syntax::Text, text))),
     exit_code,
     is_success: |_| true,
+    warn_status: false,
     timeless: false,
     verbose: None,
     refusal: None,

@@ -12,6 +12,7 @@ pub(super) const FORMAT: Format = Format {
     write: |report, out| appended(out, |text| write(report, text)),
     exit_code,
     is_success: Report::passes,
+    warn_status: true,
     timeless: false,
     verbose: None,
     refusal: None,

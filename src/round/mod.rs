@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use crate::model::check::{Check, Deadline, Finding};
 use crate::model::duration;
+use crate::model::judgement::{self, Circumstances};
+use crate::model::needs::{Known, Needs};
 use crate::model::report::{Outcome, Report};
 use crate::model::suite::Suite;
 use crate::os::cgroup;
@@ -77,6 +79,8 @@ pub struct Round {
     /// The suspects that wait for their turn, and the one whose turn it is.
     suspects: VecDeque<usize>,
     turn: Option<usize>,
+    /// The checks that wait for what they need.
+    held: Vec<usize>,
     /// The checks that have an outcome, in the order of completion.
     finished: Vec<usize>,
 }
@@ -140,6 +144,7 @@ impl Runner {
         round.states.extend(suite.checks().iter().map(|_| RoundState::Waiting));
         round.finished.clear();
         round.suspects.clear();
+        round.held.clear();
         (round.serial, round.suite) = (self.rounds, suite);
         (round.began, round.end) = (now, now + limit.min(duration::LONGEST));
         (round.next, round.turn) = (0, None);
@@ -181,6 +186,10 @@ impl Runner {
             && !(self.failfast && round.is_bad())
             && let Some((index, is_its_turn)) = round.next()
         {
+            if let Some(why) = round.hindrance(index) {
+                round.finish(index, why, now, Duration::ZERO);
+                continue;
+            }
             let check = round.suite.checks()[index].clone();
             match self.observer.permission(&check, now) {
                 Permission::Quarantined(quarantine) => {
@@ -260,6 +269,7 @@ impl Round {
             is_interrupted: false,
             suspects: VecDeque::new(),
             turn: None,
+            held: Vec::new(),
             finished: Vec::new(),
         }
     }
@@ -276,41 +286,91 @@ impl Round {
 
     /// The next check to look at, and whether it is a suspect whose turn has come.
     fn next(&mut self) -> Option<(usize, bool)> {
-        if self.next < self.states.len() {
+        while self.next < self.states.len() {
             self.next += 1;
-            return Some((self.next - 1, false));
+            let Some(needs) = self.suite.needs() else { return Some((self.next - 1, false)) };
+            let index = needs.order()[self.next - 1];
+            if self.knows_what_it_needs(needs, index) {
+                return Some((index, false));
+            }
+            self.held.push(index);
+        }
+        if let Some(needs) = self.suite.needs()
+            && let Some(place) = self.held.iter().position(|&index| self.knows_what_it_needs(needs, index))
+        {
+            return Some((self.held.remove(place), false));
         }
         let is_free = self.turn.is_none_or(|index| matches!(self.states[index], RoundState::Over { .. }));
         let index = is_free.then(|| self.suspects.pop_front())??;
         Some((index, true))
     }
 
+    /// Whether all that a check needs has its outcome.
+    fn knows_what_it_needs(&self, needs: &Needs, index: usize) -> bool {
+        needs.parents(index).iter().all(|&parent| self.outcome(parent).is_some())
+    }
+
+    fn outcome(&self, index: usize) -> Option<&Outcome> {
+        match &self.states[index] {
+            RoundState::Over { outcome, .. } => Some(outcome),
+            RoundState::Waiting | RoundState::Running { .. } => None,
+        }
+    }
+
+    /// Why a check is not run, if it needs something that is bad or not there.
+    fn hindrance(&self, index: usize) -> Option<Finding> {
+        let needs = self.suite.needs()?;
+        match needs.fault(index) {
+            Some(fault) => Some(Finding::error(fault.to_string())),
+            None => blocked(&causes(needs, index, |place| self.outcome(place))),
+        }
+    }
+
     fn finish(&mut self, index: usize, finding: Finding, began: Instant, elapsed: Duration) {
         let check = self.suite.checks()[index].clone();
-        self.states[index] = RoundState::Over { outcome: Outcome::of(check, finding, elapsed, elapsed), began };
+        let outcome = match self.suite.needs() {
+            None => Outcome::of(check, finding, elapsed, elapsed),
+            Some(needs) => {
+                let known = circumstances(needs, index, &causes(needs, index, |place| self.outcome(place)));
+                Outcome::judged(check, finding, known, elapsed, elapsed)
+            }
+        };
+        self.states[index] = RoundState::Over { outcome, began };
         self.finished.push(index);
     }
 
     /// Makes an outcome of each check that is late.
     fn give_up(&mut self, now: Instant) {
         for index in 0..self.states.len() {
-            match self.states[index] {
-                RoundState::Running { since, deadline } if deadline <= now => {
-                    self.finish(index, timed_out(deadline - since), since, now.duration_since(since));
-                }
-                RoundState::Waiting if self.end <= now => {
-                    self.next = self.next.max(index + 1);
-                    let context = if self.suspects.contains(&index) {
-                        "not started in time: what ran when a worker died runs one at a time"
-                    } else {
-                        "not started in time: too many others were still running"
-                    };
-                    self.finish(index, Finding::error(context), now, Duration::ZERO);
-                }
-                RoundState::Waiting | RoundState::Running { .. } | RoundState::Over { .. } => {}
+            if let RoundState::Running { since, deadline } = self.states[index]
+                && deadline <= now
+            {
+                self.finish(index, timed_out(deadline - since), since, now.duration_since(since));
             }
         }
+        if self.end <= now {
+            // What is late blocks what needs it.
+            for place in 0..self.states.len() {
+                let index = self.suite.needs().map_or(place, |needs| needs.order()[place]);
+                if matches!(self.states[index], RoundState::Waiting) {
+                    let finding = self.hindrance(index).unwrap_or_else(|| self.not_started(index));
+                    self.finish(index, finding, now, Duration::ZERO);
+                }
+            }
+            self.next = self.states.len();
+            self.held.clear();
+        }
         self.suspects.retain(|&index| matches!(self.states[index], RoundState::Waiting));
+    }
+
+    fn not_started(&self, index: usize) -> Finding {
+        Finding::error(if self.suspects.contains(&index) {
+            "not started in time: what ran when a worker died runs one at a time"
+        } else if self.held.contains(&index) {
+            "not started in time: what it needs had only just passed"
+        } else {
+            "not started in time: too many others were still running"
+        })
     }
 
     /// When to call [`Runner::advance`] at the latest: at the next deadline of a running check, or at once. `None` when
@@ -355,15 +415,30 @@ impl Round {
 
     /// The report at `now`, for a reader that cannot wait for the rest, while the round goes on.
     pub fn report_at(&self, now: Instant) -> Report {
-        let outcome = |(check, state): (&Arc<Check>, &RoundState)| {
-            let began = match state {
+        let checks = self.suite.checks();
+        let outcome = |index: usize| {
+            let began = match &self.states[index] {
                 RoundState::Over { outcome, began } => return outcome.clone().aged(*began, now),
                 RoundState::Running { since, .. } => *since,
                 RoundState::Waiting => self.began,
             };
-            Outcome::late(check, now.saturating_duration_since(began))
+            Outcome::late(&checks[index], now.saturating_duration_since(began))
         };
-        Report { outcomes: self.suite.checks().iter().zip(&self.states).map(outcome).collect() }
+        let mut outcomes: Vec<_> = (0..checks.len()).map(outcome).collect();
+        if let Some(needs) = self.suite.needs() {
+            for &index in needs.order() {
+                if self.outcome(index).is_some() {
+                    continue;
+                }
+                // What is late blocks what waits for it.
+                let causes = causes(needs, index, |place| Some(&outcomes[place]));
+                let (known, found) = (circumstances(needs, index, &causes), blocked(&causes));
+                let Outcome { elapsed, age, .. } = outcomes[index];
+                let found = found.unwrap_or_else(|| timed_out(age));
+                outcomes[index] = Outcome::judged(checks[index].clone(), found, known, elapsed, age);
+            }
+        }
+        Report::of_outcomes(outcomes)
     }
 
     /// The report as of `now`, in the order of the suite, of a round that is over.
@@ -396,6 +471,26 @@ impl Outcome {
     /// The outcome of a check that is not waited for any longer.
     pub(crate) fn late(check: &Arc<Check>, after: Duration) -> Outcome {
         Outcome::of(check.clone(), timed_out(after), after, after)
+    }
+}
+
+/// Because of what a check is not run.
+fn causes<'a>(needs: &Needs, index: usize, outcome: impl Fn(usize) -> Option<&'a Outcome>) -> Vec<&'a Outcome> {
+    let places = needs.causes(index, |place| outcome(place).map_or(Known::Fine, Outcome::known));
+    places.into_iter().filter_map(outcome).collect()
+}
+
+/// What is found of a check that is not run because of these; `None` if there are none.
+fn blocked(causes: &[&Outcome]) -> Option<Finding> {
+    let found = || judgement::blocked(causes.iter().map(|cause| (&*cause.check, &cause.finding)));
+    (!causes.is_empty()).then(found)
+}
+
+/// What is known of a check in a suite where some need others, and that is not run because of these.
+fn circumstances(needs: &Needs, index: usize, causes: &[&Outcome]) -> Circumstances {
+    Circumstances {
+        blocked_by: causes.iter().map(|cause| cause.check.id.clone()).collect(),
+        as_needed: needs.is_as_needed(index),
     }
 }
 

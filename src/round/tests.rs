@@ -1,7 +1,7 @@
 //! Rounds: side by side, late, stuck, bounded.
 
 use super::*;
-use crate::model::check::{Code, Status};
+use crate::model::check::{Code, Severity, Status};
 use std::sync::{Mutex, mpsc};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -388,4 +388,197 @@ fn a_kind_is_not_interrupted_by_signals_and_a_function_passes_none_on_as_blocked
     });
     let term = 1 << (nix::libc::SIGTERM - 1);
     assert_eq!((function, kind & term), (0, term));
+}
+
+/// What each check is told, by its id.
+fn told(report: &Report) -> std::collections::BTreeMap<&str, String> {
+    let told =
+        |o: &Outcome| format!("{} {}", o.finding.status.word(), o.finding.context.as_deref().unwrap_or_default());
+    report.outcomes.iter().map(|o| (o.check.id.as_str(), told(o))).collect()
+}
+
+#[test]
+fn what_needs_something_bad_is_not_run_and_names_the_cause() {
+    let run = Arc::new(Mutex::new(Vec::new()));
+    let noting = |id: &'static str, finding: Finding| {
+        let run = run.clone();
+        Check::new(id, move |_| {
+            run.lock().expect("no check panics").push(id);
+            finding.clone()
+        })
+    };
+    let fine = || Finding::PASS;
+    let all = [
+        noting("shop", fine()).needs(["api", "mail"]),
+        noting("api", fine()).needs(["db"]),
+        noting("mail", Finding::warn("slow")).needs(["dns"]),
+        noting("db", Finding::fail("connection refused\nmore")),
+        noting("dns", Finding::new(Status::Skip, "not here")),
+        noting("beside", fine()).needs(["mail"]),
+    ];
+    for in_place in [false, true] {
+        run.lock().expect("no check panics").clear();
+        let checks = all.iter().cloned().map(|check| if in_place { check.in_place() } else { check });
+        let report = Runner::run(checks.map(Arc::new).collect(), LONG);
+        let told = told(&report);
+        assert_eq!(told["shop"], "error blocked by db: connection refused");
+        assert_eq!(told["api"], "error blocked by db: connection refused");
+        assert_eq!((told["mail"].as_str(), told["beside"].as_str()), ("warn slow", "pass "));
+        let blocked: Vec<_> = report.outcomes.iter().map(|outcome| outcome.blocked_by().join(" ")).collect();
+        assert_eq!(blocked, ["db", "db", "", "", "", ""]);
+        let mut run = run.lock().expect("no check panics").clone();
+        run.sort_unstable();
+        assert_eq!(run, ["beside", "db", "dns", "mail"]);
+    }
+}
+
+#[test]
+fn all_causes_are_named_and_the_first_is_told_why() {
+    let bad = |id: &str, finding: Finding| Arc::new(Check::new(id, move |_| finding.clone()));
+    let both = Arc::new(Check::new("both", |_| Finding::PASS).needs(["b", "all"]));
+    let checks = [
+        both,
+        bad("all.a", Finding::error("no route")),
+        bad("b", Finding::fail("closed")),
+        bad("all.c", Finding::PASS),
+    ];
+    let report = Runner::run(suite(checks), LONG);
+    assert_eq!(told(&report)["both"], "error blocked by b: closed, and by all.a");
+    assert_eq!(report.outcomes[0].blocked_by(), ["b", "all.a"]);
+}
+
+#[test]
+fn a_check_waits_for_what_it_needs_and_everything_else_runs_at_once() {
+    let (slow, release) = stuck("db", LONG);
+    let (sender, receiver) = mpsc::channel();
+    let mut runner = Runner::new(move || sender.send(()).unwrap_or_default());
+    let needing = Arc::new(Check::new("shop", |_| Finding::PASS).needs(["db"]));
+    let t0 = Instant::now();
+    let mut round = runner.begin(suite([needing, slow, check("beside", LONG, |_| Finding::PASS)]), LONG, t0);
+    while round.finished().count() < 1 {
+        receiver.recv_timeout(LONG).expect("what needs nothing comes back");
+        runner.advance(&mut round, t0);
+    }
+    let running: Vec<_> = round.running().map(|(check, _)| check.id.clone()).collect();
+    assert_eq!(running, ["db"]);
+    let hurried = round.report_at(t0 + Duration::from_secs(3));
+    assert_eq!(told(&hurried)["shop"], "error blocked by db: timed out after 3s");
+    drop(release);
+    while !round.is_over() {
+        receiver.recv_timeout(LONG).expect("it comes back");
+        runner.advance(&mut round, t0);
+    }
+    assert!(round.into_report(t0).passes());
+}
+
+#[test]
+fn what_is_late_blocks_what_waits_for_it() {
+    let (slow, _release) = stuck("db", LONG);
+    let needing = |id: &str, needs: &str| Arc::new(Check::new(id, |_| Finding::PASS).needs([needs]));
+    let mut runner = Runner::new(|| ());
+    let t0 = Instant::now();
+    let mut round =
+        runner.begin(suite([needing("shop", "api"), needing("api", "db"), slow]), Duration::from_secs(2), t0);
+    assert_eq!(round.next_deadline(), Some(t0 + Duration::from_secs(2)));
+    runner.advance(&mut round, t0 + Duration::from_secs(2));
+    assert!(round.is_over());
+    let report = round.into_report(t0);
+    assert_eq!(told(&report)["shop"], "error blocked by db: timed out after 2s");
+    assert_eq!(told(&report)["api"], "error blocked by db: timed out after 2s");
+}
+
+#[test]
+fn a_bad_finding_that_is_only_a_warning_blocks_nothing_on_any_path() {
+    let mild = |check: Check| Arc::new(check.on_fail(Severity::Warn));
+    let (slow, _release) = stuck("late", Duration::from_millis(20));
+    let slow = mild(Check::clone(&slow));
+    let needing = |needs: &str| Arc::new(Check::new(format!("needs {needs}"), |_| Finding::PASS).needs([needs]));
+    let panics = mild(Check::new("panics", |_| -> Finding { panic!("oh") }));
+    let report = Runner::run(suite([needing("late"), slow, needing("panics"), panics]), LONG);
+    let told = told(&report);
+    assert_eq!(told["late"], "warn timed out after 20ms");
+    assert!(told["panics"].starts_with("warn oh (at "), "{told:?}");
+    assert_eq!((told["needs late"].as_str(), told["needs panics"].as_str()), ("pass ", "pass "));
+    assert_eq!((report.outcomes[1].raw(), report.outcomes[3].raw()), (Status::Error, Status::Fail));
+
+    let blocked = Arc::new(Check::new("blocked", |_| Finding::PASS).needs(["bad"]).on_fail(Severity::Warn));
+    let quarantined = |_: &Check| {
+        Permission::Quarantined(Quarantine { deaths: 3, cause: DeathCause::Hang, left: Duration::from_secs(7) })
+    };
+    let suite = suite([blocked, check("bad", LONG, |_| Finding::PASS), mild(Check::new("mild", |_| Finding::PASS))]);
+    let (_, report) = accused(quarantined, suite, LONG);
+    let told = self::told(&report);
+    assert_eq!(told["blocked"], "warn blocked by bad: killed its worker 3 times (it hung), next try in 7s");
+    assert_eq!(told["mild"], "warn killed its worker 3 times (it hung), next try in 7s");
+}
+
+#[test]
+fn a_circle_that_nobody_refused_is_an_error_and_ends() {
+    let needing = |id: &str, needs: &str| Arc::new(Check::new(id, |_| Finding::PASS).needs([needs]));
+    let report =
+        Runner::run(suite([needing("a", "b"), needing("b", "a"), needing("c", "a"), needing("d", "none")]), LONG);
+    let told = told(&report);
+    assert_eq!(told["a"], "error needs itself: a needs b needs a");
+    assert_eq!(told["c"], "error blocked by a: needs itself: a needs b needs a");
+    assert_eq!(told["d"], "error needs none, which is not collected");
+}
+
+#[test]
+fn a_suspect_that_waits_for_its_turn_holds_only_what_needs_it() {
+    let suspect = |check: &Check| if check.id.starts_with('s') { Permission::RunAlone } else { Permission::Run };
+    let needing = |id: &str, needs: &str| Arc::new(Check::new(id, |_| Finding::PASS).needs([needs]));
+    let plain = |id: &str| Arc::new(Check::new(id, |_| Finding::PASS));
+    let (_, report) =
+        accused(suspect, suite([needing("a", "s2"), needing("s1", "s2"), plain("s2"), plain("s3")]), LONG);
+    assert!(report.passes(), "{report:?}");
+    assert_eq!(report.outcomes.len(), 4);
+}
+
+mod verdicts {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// How bad a report is.
+    fn badness(report: &Report) -> u8 {
+        match (report.passes(), report.warns()) {
+            (true, false) => 0,
+            (true, true) => 1,
+            (false, _) => 2,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_verdict_is_better_than_without_needs(
+            found in proptest::collection::vec((proptest::sample::select(&Status::ALL[..]), any::<bool>()), 1..8),
+            links in proptest::collection::vec((0..8usize, 0..8usize), 0..12),
+            selected in 0..8usize,
+            strict: bool,
+        ) {
+            let check = |(n, (status, mild)): (usize, &(Status, bool))| {
+                let finding = Finding::new(*status, "why");
+                let check = Check::new(format!("c{n}"), move |_| finding.clone()).in_place();
+                Check { strict, ..check.on_fail(if *mild { Severity::Warn } else { Severity::Fail }) }
+            };
+            let plain: Vec<_> = found.iter().enumerate().map(check).collect();
+            let needing = plain.iter().enumerate().map(|(n, check)| {
+                let parents = links.iter().filter(|(child, parent)| *child == n && parent < child);
+                check.clone().needs(parents.map(|(_, parent)| format!("c{parent}")))
+            });
+            let needing: Suite = needing.map(Arc::new).collect();
+            let plain: Suite = plain.into_iter().map(Arc::new).collect();
+            let path = format!("c{}", selected % found.len());
+            for (with, without) in [(needing.clone(), plain.clone()), (needing.at(&path), plain.at(&path))] {
+                let (with, without) = (Runner::run(with, LONG), Runner::run(without, LONG));
+                prop_assert!(badness(&with) >= badness(&without), "{with:?} is better than {without:?}");
+                // What is blocked is so by something that is in the report and bad itself.
+                for outcome in with.outcomes.iter().filter(|outcome| !outcome.blocked_by().is_empty()) {
+                    for cause in outcome.blocked_by() {
+                        let cause = with.outcomes.iter().find(|other| other.check.id == *cause);
+                        prop_assert!(cause.is_some_and(|cause| cause.blocks() && cause.blocked_by().is_empty()));
+                    }
+                }
+            }
+        }
+    }
 }

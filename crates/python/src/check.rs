@@ -18,7 +18,7 @@ pub(crate) struct Reply {
 
 #[pymethods]
 impl Reply {
-    /// The status is one of `pass`, `fail`, `error` and `skip`.
+    /// The status is one of `pass`, `fail`, `error`, `skip` and `warn`.
     #[pyo3(signature = (status, context=None))]
     fn __call__(&self, status: &str, context: Option<String>) -> PyResult<()> {
         let found = match status {
@@ -26,6 +26,7 @@ impl Reply {
             "fail" => Status::Fail,
             "error" => Status::Error,
             "skip" => Status::Skip,
+            "warn" => Status::Warn,
             _ => return Err(PyValueError::new_err(format!("{status:?} is not a status that a check may have"))),
         };
         let mut finding = Finding::PASS;

@@ -26,6 +26,7 @@ pub(super) const FORMAT: Format = Format {
     write: |report, out| page(report, &View::default(), out),
     exit_code,
     is_success: Report::passes,
+    warn_status: true,
     timeless: false,
     verbose: None,
     refusal: None,

@@ -45,7 +45,7 @@ class HealthCheckTextResult(unittest.TextTestResult):
     def addSkip(self, test: unittest.TestCase, reason: str) -> None:
         if not isinstance(reason, WarningReason):
             return super().addSkip(test, reason)
-        self.warned.append((test, reason))
+        self.warned.append((test, f'{reason}\n'))
         self.stream.write(f'warning {reason!r}\n' if self.showAll else 'w')
         self.stream.flush()
 

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import unittest
-from typing import Any, NoReturn, TypeVar
+from datetime import timedelta
+from typing import Any, Callable, Iterable, NoReturn, TypeVar, Union, overload
 
 _Test = TypeVar('_Test')
 
@@ -24,7 +25,11 @@ def is_healthcheck(obj: Any) -> bool:
         return False
 
 
-def healthcheck(test: _Test) -> _Test:
+@overload
+def healthcheck(test: _Test) -> _Test: ...
+@overload
+def healthcheck(*, timeout: Union[float, timedelta, None] = ..., tags: Iterable[str] = ...) -> Callable[[_Test], _Test]: ...
+def healthcheck(test: Any = None, *, timeout: Any = None, tags: Any = None) -> Any:
     """Make `test` a healthcheck, and return it: a function, a class of tests, or a method of one.
 
     >>> import unittest
@@ -35,9 +40,28 @@ def healthcheck(test: _Test) -> _Test:
     >>> is_healthcheck(DummyTestCase)
     True
 
+    The endpoint also knows how long it may take, in seconds or as a `timedelta`, and its tags. A method's own count more than
+    those of its class.
+
+    >>> @healthcheck(timeout=2, tags=['readiness'])
+    ... def test_database():
+    ...     pass
+    >>> is_healthcheck(test_database)
+    True
+
     """
-    setattr(test, 'is_healthcheck', True)
-    return test
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float, timedelta, type(None))):
+        raise TypeError(f'a timeout is a number of seconds, or a timedelta: not {timeout!r}')
+
+    def mark(test: Any) -> Any:
+        setattr(test, 'is_healthcheck', True)
+        if timeout is not None:
+            test.timeout = timeout
+        if tags is not None:
+            test.tags = [tags] if isinstance(tags, str) else list(tags)
+        return test
+
+    return mark if test is None else mark(test)
 
 
 @healthcheck
@@ -48,12 +72,16 @@ class HealthCheck(unittest.TestCase):
 class WarningReason(str):
     """Why a check warns. It distinguishes a warning from a skipped test where a result is told the reason alone."""
 
+    is_healthcheck_warning = True
+
 
 class Warn(unittest.SkipTest):
     """Raised by `warn`.
 
     Test runners know nothing of warnings. To them it is a skipped test with a reason, which is not a failure either.
     """
+
+    is_healthcheck_warning = True
 
     def __str__(self) -> str:
         return WarningReason(super().__str__())

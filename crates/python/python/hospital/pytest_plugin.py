@@ -1,7 +1,8 @@
 """The marker `healthcheck` of pytest: ``pytest -m healthcheck`` runs healthchecks, ``-m 'not healthcheck'`` leaves them out."""
 from __future__ import annotations
 
-from typing import Any, List
+import inspect
+from typing import Any, List, Optional
 
 import pytest
 
@@ -10,6 +11,14 @@ from hospital.core import is_healthcheck
 
 def pytest_configure(config: pytest.Config) -> None:
     register_healthcheck_marker(config)
+
+
+def pytest_pycollect_makeitem(collector: Any, name: str, obj: Any) -> Optional[pytest.Item]:
+    """Collect functions that are healthchecks, whatever they are called."""
+    is_ours = isinstance(collector, pytest.Module) and inspect.isfunction(obj) and is_healthcheck(obj)
+    if not is_ours or collector.funcnamefilter(name):
+        return None
+    return pytest.Function.from_parent(collector, name=name)
 
 
 @pytest.hookimpl(tryfirst=True)  # `-m` selects by the markers that are there by then.

@@ -173,8 +173,8 @@ class HealthCheckApp(HealthCheckProgram):
     def __call__(self, environ: Dict[str, Any], start_response: Any) -> Iterable[bytes]:
         method = environ.get('REQUEST_METHOD', 'GET')
         if method not in ('GET', 'HEAD'):
-            start_response('405 Method Not Allowed', [('Allow', 'GET, HEAD'), ('Content-Length', '0')])
-            return []
+            start_response('405 Method Not Allowed', [('Allow', 'GET, HEAD'), ('Content-Type', 'text/plain')])
+            return [b'ask with GET or HEAD\n']
         result = self.run_tests(self.load_tests())
         report = {
             'status': self.title(result),

@@ -83,19 +83,20 @@ impl Contents {
     /// The outcomes for this part of the suite, at `now`; `None` if any is missing.
     pub(super) fn report(&self, part: &Suite, now: Duration) -> Option<Report> {
         let outcomes = self.outcomes.as_ref()?;
-        let outcome = |check: &Arc<Check>| {
+        let outcome = |(place, check): (usize, &Arc<Check>)| {
             let SharedOutcome { status, context, figures, elapsed, began, judgement } = outcomes.get(&check.id)?;
             let perfdata =
                 figures.iter().map(|figure| Perfdata::new(&figure.label, f64::from_bits(figure.value), &figure.unit));
-            Some(Outcome {
+            let outcome = Outcome {
                 check: check.clone(),
                 finding: Finding { status: *status, context: context.clone(), perfdata: perfdata.collect() },
                 elapsed: *elapsed,
                 age: now.saturating_sub(*began),
                 judgement: judgement.clone(),
-            })
+            };
+            Some(outcome.marked_as_needed(part.is_as_needed(place)))
         };
-        part.checks().iter().map(outcome).collect::<Option<_>>().map(|outcomes| Report { outcomes })
+        part.checks().iter().enumerate().map(outcome).collect::<Option<_>>().map(|outcomes| Report { outcomes })
     }
 }
 
