@@ -100,7 +100,8 @@ impl Learner {
         seen.programs.retain(|path| !seen::is_tool(path));
         seen.locals.retain(|path| !bound.contains(path));
         seen.streams.retain(|peer| !(peer.ip().is_loopback() && bound_ports.contains(&peer.port())));
-        // What it made itself it does not look at, but what was there before it does.
+        // Shells look for a program in one folder after the other.
+        seen.absent.retain(|path| !own.iter().any(|program| program.file_name() == path.file_name()));
         seen
     }
 
@@ -109,7 +110,9 @@ impl Learner {
             self.seen.processes |= self.tasks.is_foreign(pid);
             return;
         }
-        if !self.tasks.is_claim(task, path) || self.seen.written.contains(path) {
+        // Where a program is started says nothing.
+        let is_here = self.tasks.program(task).is_some() && task.link("cwd").is_some_and(|here| here == path);
+        if is_here || !self.tasks.is_claim(task, path) || self.seen.written.contains(path) {
             return;
         }
         self.seen.files.insert(path.to_owned());
@@ -192,6 +195,10 @@ impl Follower for Learner {
         }
     }
 
+    fn ends(&mut self, task: &Task, is_well: bool) {
+        self.seen.failures += usize::from(!is_well && self.tasks.program(task).is_some());
+    }
+
     fn enters(&mut self, task: &Task, call: &Call) -> Then {
         if !self.tasks.counts(task) {
             return Then::Run;
@@ -233,6 +240,7 @@ impl Follower for Learner {
 
     fn leaves(&mut self, task: &Task, call: &Call, result: io::Result<i64>) -> Option<Reply> {
         let is_done = result.is_ok();
+        let is_missing = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         match &call.what {
             What::Open { path, changes } if is_done => {
                 if *changes {
@@ -246,6 +254,11 @@ impl Follower for Learner {
                     if let Some(own) = own.filter(|own| own != path && own.is_absolute()) {
                         self.found(task, &own, true);
                     }
+                }
+            }
+            What::Open { path, .. } | What::Look { path } | What::Stat { of: StatOf::Path(path) } if is_missing => {
+                if self.tasks.is_claim(task, path) && seen::process_of(path).is_none() {
+                    self.seen.absent.insert(path.clone());
                 }
             }
             What::Look { path } | What::Stat { of: StatOf::Path(path) } if is_done => self.found(task, path, false),

@@ -193,7 +193,7 @@ impl Drill {
                 if let Some(problem) = came.problem {
                     return self.end(index, Verdict::NotDrilled(problem), watcher);
                 }
-                trials.push(Trial::new(sabotage, came.end(), *good));
+                trials.push(Trial::new(sabotage, came.end(), *good, came.failures > seen.failures));
                 if trials.len() == *expected {
                     trials.sort_by_key(|trial| trial.sabotage);
                     let promise = Promise::of(&check);

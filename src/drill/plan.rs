@@ -16,6 +16,8 @@ pub(crate) struct Promise {
     pub(crate) redirects: bool,
     /// It says how old a file may be.
     pub(crate) age: bool,
+    /// It says that there must be none.
+    pub(crate) none: bool,
 }
 
 impl Promise {
@@ -26,6 +28,7 @@ impl Promise {
             content: ["match", "json", "min_size"].into_iter().any(|name| option(name).is_some()),
             redirects: option("redirects").is_some_and(|most| most != "0"),
             age: option("max_age").is_some(),
+            none: option("max") == Some("0"),
         }
     }
 }
@@ -56,11 +59,20 @@ pub(crate) fn plan(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
         plan.push(Sabotage::Rubbish(Rubbish::Bytes));
         return plan;
     }
-    if seen.processes {
-        plan.push(Sabotage::Gone(Gone::Processes));
+    if seen.processes && !promise.none {
+        plan.extend([Gone::Processes, Gone::AllProcesses].map(Sabotage::Gone));
+    }
+    if !seen.measured.is_empty() || (!seen.written.is_empty() && seen.files.is_empty()) {
+        plan.push(Sabotage::Full);
+    }
+    if !plan.is_empty() && seen.plain_files().next().is_some() {
+        plan.push(Sabotage::Gone(Gone::Files));
     }
     if seen.looks() && !(seen.processes && seen.files.is_empty()) {
         plan.push(Sabotage::Gone(Gone::Missing));
+    }
+    if !seen.looks() && !seen.absent.is_empty() {
+        plan.push(Sabotage::Gone(Gone::Back));
     }
     if !seen.opened.is_empty() {
         plan.push(Sabotage::Gone(Gone::Unreadable));
@@ -72,9 +84,6 @@ pub(crate) fn plan(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
     if promise.age && !seen.files.is_empty() {
         plan.push(Sabotage::Gone(Gone::Old));
     }
-    if !seen.measured.is_empty() || (!seen.written.is_empty() && seen.files.is_empty()) {
-        plan.push(Sabotage::Full);
-    }
     plan
 }
 
@@ -85,18 +94,20 @@ pub(crate) struct Trial {
     pub(crate) end: End,
     /// Whether the check has seen that something is wrong.
     pub(crate) is_noticed: bool,
+    /// Whether a program failed that did not fail in the good run, and the check passed.
+    pub(crate) is_ignored: bool,
 }
 
 impl Trial {
     /// A run that came to this, where the good run was this.
-    pub(crate) fn new(sabotage: Sabotage, end: End, good: Status) -> Trial {
+    pub(crate) fn new(sabotage: Sabotage, end: End, good: Status, more_fail: bool) -> Trial {
         let is_noticed = match &end {
             // What is skipped is as green in a report as what passes.
             End::Found { status, .. } => status.is_bad() || (*status == Status::Warn && good != Status::Warn),
             End::Lost(_) => true,
             End::Trusted => false,
         };
-        Trial { sabotage, end, is_noticed }
+        Trial { sabotage, end, is_noticed, is_ignored: more_fail && !is_noticed }
     }
 }
 
@@ -141,15 +152,32 @@ impl Verdict {
 /// The sabotages that a check should have noticed and did not.
 pub(crate) fn fooled_by(trials: &[Trial], seen: &Seen, promise: Promise) -> Vec<Sabotage> {
     let passed = |sabotage: Sabotage| trials.iter().any(|trial| trial.sabotage == sabotage && !trial.is_noticed);
+    let noticed = |sabotage: Sabotage| trials.iter().any(|trial| trial.sabotage == sabotage && trial.is_noticed);
     let status = passed(Sabotage::Stranger(Stranger::Failing));
     let body = passed(Sabotage::Stranger(Stranger::OtherBody));
     // Who looks at the status alone has claimed no body, and the other way round; but one of them has to matter.
     let claims_body = promise.content || seen.passes_on || (status && body);
+    // Of files, processes and room, what it does not mind it has looked at by the way, unless it minds nothing.
+    let minds_files = noticed(Sabotage::Gone(Gone::Files));
+    let minds_processes = noticed(Sabotage::Gone(Gone::Processes));
+    let minds_room = noticed(Sabotage::Full);
+    let misses_all = passed(Sabotage::Gone(Gone::Missing)) && !minds_files && !minds_processes && !minds_room;
+    // Who finds nothing wrong with no processes at all may want there to be few: then no program of it has noticed, either.
+    let finds_itself = noticed(Sabotage::Gone(Gone::AllProcesses)) && !minds_processes;
+    let ignores = trials.iter().any(|trial| trial.sabotage == Sabotage::Gone(Gone::Processes) && trial.is_ignored);
     let counts = |sabotage: &Sabotage| match sabotage {
         Sabotage::Stranger(Stranger::Failing) => body,
         Sabotage::Stranger(Stranger::OtherBody) => claims_body,
         Sabotage::Stranger(Stranger::Login) => claims_body || promise.redirects,
-        _ => true,
+        Sabotage::Gone(Gone::Processes) => !minds_files && !minds_room && (finds_itself || ignores),
+        Sabotage::Gone(Gone::Files | Gone::AllProcesses) => false,
+        Sabotage::Gone(Gone::Missing) => misses_all && (!seen.processes || ignores || promise.none),
+        Sabotage::Full => !minds_files && !minds_processes,
+        Sabotage::Gone(Gone::Unreadable) | Sabotage::Starved(_) if !seen.talks() => misses_all && !seen.processes,
+        Sabotage::Gone(_) | Sabotage::Starved(_) | Sabotage::Refused | Sabotage::BlackHole | Sabotage::Rubbish(_) => {
+            true
+        }
+        Sabotage::Stranger(Stranger::Certificate) => true,
     };
     let passed = trials.iter().filter(|trial| !trial.is_noticed).map(|trial| trial.sabotage);
     passed.filter(counts).collect()
@@ -172,7 +200,11 @@ pub(crate) fn verdict(trials: &[Trial], fooled: &[Sabotage], allowed: &[&str]) -
     let noticed = trials.iter().any(|trial| trial.is_noticed);
     let counted = fooled.iter().filter(|sabotage| !allowed.contains(&sabotage.word())).count();
     match (noticed, counted) {
-        (_, 0) if !trials.is_empty() => Verdict::Sound,
+        (false, 0) if fooled.is_empty() => Verdict::NotDrilled(
+            "nothing that it looks at can be broken so that it would have to notice: it may want little of something, or none"
+                .to_owned(),
+        ),
+        (_, 0) => Verdict::Sound,
         (true, _) => Verdict::Fooled,
         (false, _) => Verdict::CannotFail,
     }
@@ -188,7 +220,7 @@ mod tests {
     }
 
     fn trial(sabotage: Sabotage, status: Status) -> Trial {
-        Trial::new(sabotage, End::Found { status, context: String::new() }, Status::Pass)
+        Trial::new(sabotage, End::Found { status, context: String::new() }, Status::Pass, true)
     }
 
     fn trials(plan: &[Sabotage], passes: impl Fn(&Sabotage) -> bool) -> Vec<Trial> {
@@ -250,7 +282,7 @@ mod tests {
     #[test]
     fn a_warning_is_noticed_unless_it_was_there_before() {
         let warns =
-            |good| Trial::new(Sabotage::Full, End::Found { status: Status::Warn, context: String::new() }, good);
+            |good| Trial::new(Sabotage::Full, End::Found { status: Status::Warn, context: String::new() }, good, false);
         assert!(warns(Status::Pass).is_noticed && !warns(Status::Warn).is_noticed);
         assert!(!trial(Sabotage::Full, Status::Skip).is_noticed);
     }

@@ -54,6 +54,8 @@ pub(super) struct Came {
     pub(super) seen: Option<Seen>,
     /// Whether a run under sabotage tried to talk to somebody.
     pub(super) attempted: bool,
+    /// How many of the programs of such a run ended badly.
+    pub(super) failures: usize,
     /// Whether it trusted the certificate of a stranger.
     trusted: bool,
 }
@@ -201,7 +203,7 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
             let mut saboteur = Saboteur::new(*sabotage, seen, as_program);
             saboteur.confined(ready.forgets_users, ready.writable);
             let status = tracer::follow(runner, begin, &mut saboteur);
-            came.attempted = saboteur.attempted;
+            (came.attempted, came.failures) = (saboteur.attempted, saboteur.failures);
             status
         }
     };

@@ -33,6 +33,8 @@ pub(super) struct Saboteur<'a> {
     bound: HashSet<PathBuf>,
     /// Whether it tried to talk to somebody over a network.
     pub(super) attempted: bool,
+    /// How many of the programs that it ran ended badly.
+    pub(super) failures: usize,
 }
 
 impl<'a> Saboteur<'a> {
@@ -45,6 +47,7 @@ impl<'a> Saboteur<'a> {
             writable: Vec::new(),
             bound: HashSet::new(),
             attempted: false,
+            failures: 0,
         }
     }
 
@@ -63,19 +66,32 @@ impl<'a> Saboteur<'a> {
         self.seen.files.contains(path) || self.seen.measured.contains(path) || self.seen.programs.contains(path)
     }
 
-    fn is_gone(&self, path: &Path) -> bool {
+    fn is_gone(&self, task: &Task, path: &Path) -> bool {
         match self.sabotage {
             Sabotage::Gone(Gone::Missing) => self.is_target(path),
+            Sabotage::Gone(Gone::Files) => self.seen.plain_files().any(|file| file == path),
+            Sabotage::Gone(Gone::AllProcesses) => {
+                seen::process_of(path).is_some_and(|pid| pid != task.tid && pid != task.process())
+            }
             Sabotage::Gone(Gone::Processes) => seen::process_of(path).is_some_and(|pid| self.tasks.is_foreign(pid)),
             _ => false,
         }
     }
 
-    fn opens(&self, path: &Path) -> Then {
+    fn hides_processes(&self) -> bool {
+        matches!(self.sabotage, Sabotage::Gone(Gone::Processes | Gone::AllProcesses))
+    }
+
+    fn is_back(&self, path: &Path) -> bool {
+        self.sabotage == Sabotage::Gone(Gone::Back) && self.seen.absent.contains(path)
+    }
+
+    fn opens(&self, task: &Task, path: &Path) -> Then {
         match self.sabotage {
             Sabotage::Gone(Gone::Unreadable) if self.seen.opened.contains(path) => Then::Refuse(Refusal::Forbidden),
             Sabotage::Starved(why) if self.seen.opened.contains(path) => Then::Refuse(starved(why)),
-            _ if self.is_gone(path) => Then::Refuse(Refusal::Missing),
+            _ if self.is_gone(task, path) => Then::Refuse(Refusal::Missing),
+            _ if self.is_back(path) => Then::Lead("/"),
             _ => Then::Run,
         }
     }
@@ -103,6 +119,10 @@ fn starved(why: Starved) -> Refusal {
 impl Follower for Saboteur<'_> {
     fn starts(&mut self, task: &Task, is_program: bool) {
         self.tasks.starts(task, is_program);
+    }
+
+    fn ends(&mut self, task: &Task, is_well: bool) {
+        self.failures += usize::from(!is_well && self.tasks.program(task).is_some());
     }
 
     fn enters(&mut self, task: &Task, call: &Call) -> Then {
@@ -134,12 +154,13 @@ impl Follower for Saboteur<'_> {
             return if sees_owner { Then::Watch } else { Then::Run };
         }
         match &call.what {
-            What::Open { path, .. } => self.opens(path),
-            What::Look { path } | What::Execute { path } if self.is_gone(path) => Then::Refuse(Refusal::Missing),
-            What::Stat { of: StatOf::Path(path) } if self.is_gone(path) => Then::Refuse(Refusal::Missing),
+            What::Open { path, .. } => self.opens(task, path),
+            What::Look { path } | What::Stat { of: StatOf::Path(path) } if self.is_back(path) => Then::Lead("/"),
+            What::Look { path } | What::Execute { path } if self.is_gone(task, path) => Then::Refuse(Refusal::Missing),
+            What::Stat { of: StatOf::Path(path) } if self.is_gone(task, path) => Then::Refuse(Refusal::Missing),
             What::Measure { path } => match self.sabotage {
                 Sabotage::Full => Then::Watch,
-                _ if self.is_gone(path) => Then::Refuse(Refusal::Missing),
+                _ if self.is_gone(task, path) => Then::Refuse(Refusal::Missing),
                 _ => Then::Run,
             },
             What::Stat { .. } if sees_owner || self.sabotage == Sabotage::Gone(Gone::Old) => Then::Watch,
@@ -151,8 +172,8 @@ impl Follower for Saboteur<'_> {
                 self.attempted = true;
                 Then::Run
             }
-            What::Signal { pid, .. } if self.sabotage == Sabotage::Gone(Gone::Processes) => {
-                if self.tasks.is_foreign(*pid) { Then::Refuse(Refusal::NoProcess) } else { Then::Run }
+            What::Signal { pid, .. } if self.hides_processes() && self.tasks.is_foreign(*pid) => {
+                Then::Refuse(Refusal::NoProcess)
             }
             _ => Then::Run,
         }

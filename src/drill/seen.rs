@@ -23,6 +23,10 @@ pub(crate) struct Seen {
     pub(crate) files: BTreeSet<PathBuf>,
     /// Of these, what it opened.
     pub(crate) opened: BTreeSet<PathBuf>,
+    /// What it looked for and did not find.
+    pub(crate) absent: BTreeSet<PathBuf>,
+    /// How many of the programs that it ran ended badly.
+    pub(crate) failures: usize,
     /// File systems whose room it asked for.
     pub(crate) measured: BTreeSet<PathBuf>,
     /// Whether it looked at processes that it did not start.
@@ -75,6 +79,12 @@ impl Seen {
     /// Whether it looks at anything of this host.
     pub(crate) fn looks(&self) -> bool {
         !self.files.is_empty() || !self.measured.is_empty() || self.processes || !self.programs.is_empty()
+    }
+
+    /// The files that are neither the kernel's nor part of a measurement.
+    pub(crate) fn plain_files(&self) -> impl Iterator<Item = &PathBuf> {
+        let is_of_the_kernel = |path: &&PathBuf| ["/proc", "/sys"].iter().any(|mount| path.starts_with(mount));
+        self.files.iter().filter(move |path| !is_of_the_kernel(path) && !self.measured.contains(*path))
     }
 
     /// The ports at which somebody has to listen in place of its peers.

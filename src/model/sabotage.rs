@@ -42,10 +42,16 @@ pub(crate) enum Stranger {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Gone {
     Missing,
+    /// Only the files that are neither the kernel's nor part of a measurement.
+    Files,
     Unreadable,
     Empty,
     Old,
     Processes,
+    /// The processes that the check started are hidden from each other, too.
+    AllProcesses,
+    /// What it found missing is there.
+    Back,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,10 +92,13 @@ impl Sabotage {
             Sabotage::Stranger(Stranger::OtherBody) => "HTTP 200 with another body",
             Sabotage::Stranger(Stranger::Login) => "a redirect to a login page",
             Sabotage::Gone(Gone::Missing) => "what it looks at is not there",
+            Sabotage::Gone(Gone::Files) => "the files that it looks at are not there",
             Sabotage::Gone(Gone::Unreadable) => "what it reads may not be read",
             Sabotage::Gone(Gone::Empty) => "what it reads is empty",
             Sabotage::Gone(Gone::Old) => "what it looks at is a year old",
             Sabotage::Gone(Gone::Processes) => "no process runs but its own",
+            Sabotage::Gone(Gone::AllProcesses) => "no process runs but the one that looks",
+            Sabotage::Gone(Gone::Back) => "what it wants to be missing is there",
             Sabotage::Full => "no room is left",
             Sabotage::Starved(Starved::Descriptors) => "no descriptors are left",
             Sabotage::Starved(Starved::Memory) => "no memory is left",
@@ -110,12 +119,15 @@ impl Sabotage {
             Sabotage::Stranger(Stranger::OtherBody | Stranger::Login) => {
                 "it takes any answer: say with match= or json= what has to be in it"
             }
-            Sabotage::Gone(Gone::Missing | Gone::Unreadable) => {
+            Sabotage::Gone(Gone::Missing | Gone::Files | Gone::Unreadable) => {
                 "it goes on without what it looks at: let that be its failure"
             }
             Sabotage::Gone(Gone::Empty) => "it takes an empty file: say with match= or min_size= what has to be in it",
             Sabotage::Gone(Gone::Old) => "it takes an old file: say with max_age= how old it may be",
-            Sabotage::Gone(Gone::Processes) => "it finds itself, or nothing: name the program by its file",
+            Sabotage::Gone(Gone::Processes | Gone::AllProcesses) => {
+                "it finds its own processes, or goes on without any: name the program by its file"
+            }
+            Sabotage::Gone(Gone::Back) => "it does not mind what it looks for: let that be its failure",
             Sabotage::Full => "it does not look at how much room there is: say with free= how much there has to be",
             Sabotage::Starved(_) => "it passes although it could not look: let that be an error",
         }

@@ -282,6 +282,21 @@ impl Call {
         bytes
     }
 
+    /// Which argument is the path that it looks at.
+    pub(super) fn path_argument(&self) -> Option<usize> {
+        match (&self.what, self.number) {
+            (What::Open { .. } | What::Look { .. } | What::Stat { of: StatOf::Path(_) }, number) => {
+                #[rustfmt::skip]
+                let is_second = [
+                    libc::SYS_openat, libc::SYS_openat2, libc::SYS_faccessat, libc::SYS_faccessat2, libc::SYS_readlinkat,
+                    libc::SYS_newfstatat, libc::SYS_statx,
+                ].contains(&number);
+                Some(usize::from(is_second))
+            }
+            _ => None,
+        }
+    }
+
     /// The error of an earlier connect, if a call has asked for it.
     pub(crate) fn socket_error(&self, task: &Task) -> i32 {
         let bytes = task.read(self.arguments[3], 4);

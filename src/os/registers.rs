@@ -43,9 +43,18 @@ mod known {
             Registers(libc::user_regs_struct { rsi: place, rdx: length, ..self.0 })
         }
 
+        /// The first or second argument is another.
+        pub(in crate::os) fn with_argument(&self, index: usize, value: u64) -> Registers {
+            match index {
+                0 => Registers(libc::user_regs_struct { rdi: value, ..self.0 }),
+                _ => Registers(libc::user_regs_struct { rsi: value, ..self.0 }),
+            }
+        }
+
         /// The arguments are these again, after the call.
         pub(in crate::os) fn with_result_of(&self, after: &Registers) -> Registers {
-            Registers(libc::user_regs_struct { rsi: self.0.rsi, rdx: self.0.rdx, ..after.0 })
+            let Registers(libc::user_regs_struct { rdi, rsi, rdx, .. }) = *self;
+            Registers(libc::user_regs_struct { rdi, rsi, rdx, ..after.0 })
         }
     }
 
@@ -87,6 +96,10 @@ mod known {
         }
 
         pub(in crate::os) fn with_address(&self, _place: u64, _length: u64) -> Registers {
+            Registers
+        }
+
+        pub(in crate::os) fn with_argument(&self, _index: usize, _value: u64) -> Registers {
             Registers
         }
 

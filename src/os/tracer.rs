@@ -28,6 +28,8 @@ pub(crate) enum Then {
     Refuse(Refusal),
     /// It connects to this abstract unix socket instead.
     Divert(&'static str),
+    /// It looks at this path instead.
+    Lead(&'static str),
 }
 
 /// Who decides.
@@ -37,6 +39,9 @@ pub(crate) trait Follower {
 
     /// A watched call has returned. The answer replaces what the kernel has written, if there is one.
     fn leaves(&mut self, task: &Task, call: &Call, result: Result<i64, io::Error>) -> Option<Reply>;
+
+    /// A task has ended, well if with exit code 0.
+    fn ends(&mut self, task: &Task, is_well: bool);
 
     /// A task is new, or runs another program now.
     fn starts(&mut self, task: &Task, is_program: bool);
@@ -184,6 +189,7 @@ pub(crate) fn follow(root: i32, go: impl FnOnce() -> io::Result<()>, follower: &
             let _ = step(&task, status, &mut pending, follower);
         } else {
             pending.remove(&tid);
+            follower.ends(&task, libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0);
             if tid == root {
                 return Ok(status);
             }
@@ -235,6 +241,15 @@ fn step(
                 Then::Run => {}
                 Then::Watch => {
                     pending.insert(task.tid, Pending { call, before: None });
+                }
+                Then::Lead(path) => {
+                    let place = (registers.stack() - 8192) & !15;
+                    if let Some(argument) = call.path_argument()
+                        && task.write(place, &[path.as_bytes(), b"\0"].concat()).is_ok()
+                    {
+                        registers::set(task.tid, &registers.with_argument(argument, place))?;
+                        pending.insert(task.tid, Pending { call, before: Some(registers) });
+                    }
                 }
                 Then::Refuse(why) => registers::set(task.tid, &registers.refused(why.errno()))?,
                 Then::Divert(name) => {
