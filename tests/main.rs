@@ -32,6 +32,10 @@ mod checks {
     mod kinds_net;
     mod mounts;
     mod plugins;
+    #[cfg(all(feature = "dns", feature = "postgres", feature = "tls"))]
+    mod postgres;
+    #[cfg(all(feature = "dns", feature = "tls"))]
+    mod protocols;
     mod terminals;
     mod trust;
     #[cfg(all(feature = "dns", feature = "tls"))]

@@ -11,10 +11,14 @@ pub mod file;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod load;
+pub mod memcached;
 pub mod memory;
 pub mod ping;
 pub mod plugin;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod process;
+pub mod redis;
 pub(crate) mod support;
 pub mod tcp;
 pub mod unix;
@@ -111,6 +115,10 @@ pub static BUILTINS: &[Kind] = &[
     http::KIND_HTTPS,
     #[cfg(feature = "dns")]
     dns::KIND,
+    redis::KIND,
+    #[cfg(feature = "postgres")]
+    postgres::KIND,
+    memcached::KIND,
     ping::KIND,
     #[cfg(feature = "tls")]
     cert::KIND,
@@ -122,6 +130,14 @@ pub static BUILTINS: &[Kind] = &[
     memory::KIND,
     process::KIND,
     beat::KIND,
+];
+
+/// The kinds that a feature of Cargo adds: their schemes, the feature, and whether it is there.
+pub(crate) const FEATURES: &[(&[&str], &str, bool)] = &[
+    (&["dns"], "dns", cfg!(feature = "dns")),
+    (&["http"], "http", cfg!(feature = "http")),
+    (&["https", "cert"], "tls", cfg!(feature = "tls")),
+    (&["postgres"], "postgres", cfg!(feature = "postgres")),
 ];
 
 /// The kind of a program without a scheme, such as one in a folder: by their custom, plugins are named `check_*`.

@@ -20,8 +20,10 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::checks::FEATURES;
 use crate::config::{Given, one_line};
 use crate::error::Error;
 use crate::functions::app::App;
@@ -64,13 +66,25 @@ pub(crate) fn run(app: App, argv: Vec<OsString>) -> ExitCode {
         Ok((command, matches)) => dispatch(given, command, matches),
         Err(error) if error.use_stderr() => Err(Error::Usage(advice::on(&error).unwrap_or_else(|| one_line(&error)))),
         // --help and --version
-        Err(text) => print(text.to_string()).map(|()| ExitCode::SUCCESS),
+        Err(text) => print(shown(&text, &given.argv)).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         // Standard error may be closed; the exit code still tells.
         let _ = writeln!(io::stderr(), "hospital: {}", text::line(&error.to_string()));
         ExitCode::from(&error)
     })
+}
+
+/// The text of `--help` or `--version`; with `-v`, the latter tells what is in this build.
+fn shown(text: &clap::Error, argv: &[OsString]) -> String {
+    let mut shown = text.to_string();
+    if text.kind() == ErrorKind::DisplayVersion && argv.iter().any(|arg| arg == "-v" || arg == "--verbose") {
+        for (schemes, feature, is_there) in FEATURES {
+            let state = if *is_there { "in this build" } else { "left out" };
+            shown += &format!("feature {feature}: {state} ({})\n", schemes.join(", "));
+        }
+    }
+    shown
 }
 
 /// The whole command line.

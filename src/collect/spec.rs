@@ -6,7 +6,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 
 use crate::checks::support::secrets::{self, Secrets};
-use crate::checks::{BUILTINS, Kind, Opt, Options};
+use crate::checks::{BUILTINS, FEATURES, Kind, Opt, Options};
 use crate::model::check::{Check, Expect, Severity};
 use crate::model::duration;
 use crate::model::id::listed;
@@ -73,7 +73,13 @@ impl Spec {
     pub(super) fn kind(&self) -> Result<&'static Kind, String> {
         self.known_kind().ok_or_else(|| match self.target.parse::<u16>() {
             Ok(port) => format!("a port is checked by tcp: write tcp://{}:{port}", self.scheme),
-            Err(_) => format!("there is no kind of check {:?} (known: {})", self.scheme, schemes()),
+            Err(_) => match FEATURES.iter().find(|(schemes, ..)| schemes.contains(&self.scheme.as_str())) {
+                Some((_, feature, _)) => format!(
+                    "the kind {:?} is not in this build: build hospital with `--features {feature}`, or take a release, which has all",
+                    self.scheme
+                ),
+                None => format!("there is no kind of check {:?} (known: {})", self.scheme, schemes()),
+            },
         })
     }
 

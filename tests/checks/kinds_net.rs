@@ -206,29 +206,31 @@ fn a_resolver_that_hangs_costs_an_http_check_one_thread() {
     assert_eq!(threads(), before);
 }
 
-fn run(names: &[String]) -> Report {
+pub(super) fn run(names: &[String]) -> Report {
     let suite = collect(names, "the test").expect("the names are good");
     Runner::run(suite, Duration::from_secs(10))
 }
 
-fn statuses(report: &Report) -> Vec<Status> {
+pub(super) fn statuses(report: &Report) -> Vec<Status> {
     report.outcomes.iter().map(|outcome| outcome.finding.status).collect()
 }
 
 /// A server that ends with the test.
-struct Server(Child);
+pub(super) struct Server(pub(super) Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // KILL would leave the children of the server behind.
-        let _ = kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM);
+        // KILL would leave the children of the server behind. A test may have stopped it.
+        for signal in [Signal::SIGTERM, Signal::SIGCONT] {
+            let _ = kill(Pid::from_raw(self.0.id() as i32), signal);
+        }
         let _ = self.0.wait();
     }
 }
 
 /// Starts a server that can only be given a port, and waits until it accepts. If another process takes the port first,
 /// the server ends and is started again on another port.
-fn start(command: impl Fn(u16) -> Command) -> (Server, u16) {
+pub(super) fn start(command: impl Fn(u16) -> Command) -> (Server, u16) {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");

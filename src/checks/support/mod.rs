@@ -1,7 +1,9 @@
 //! What several kinds share.
 
+pub(super) mod dialogue;
 mod environment;
 pub(super) mod exchange;
+pub(super) mod login;
 pub(super) mod options;
 pub(crate) mod ownership;
 pub(super) mod pattern;
@@ -15,3 +17,5 @@ pub(super) mod timed;
 pub(super) mod tls;
 #[cfg(feature = "tls")]
 pub(super) mod tls_roots;
+#[cfg(feature = "postgres")]
+pub(super) mod value;

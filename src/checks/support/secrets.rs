@@ -263,7 +263,6 @@ pub(crate) fn is_ambiguous(name: &str) -> bool {
 }
 
 /// Splits a target from its `user:password`, if it has that.
-#[cfg(feature = "http")]
 pub(crate) fn without_user(target: &str) -> (String, Option<&str>) {
     let Parts { slashes, user, head, query, fragment } = Parts::of(target);
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();

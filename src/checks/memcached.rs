@@ -1,0 +1,124 @@
+//! `memcached://HOST[:PORT]`: a memcached answers with its statistics.
+//! The protocol: <https://github.com/memcached/memcached/blob/master/doc/protocol.txt>
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use super::support::dialogue::Dialogue;
+use super::support::target::{Target, authority};
+use super::support::timed::{self, reason, spoken};
+use super::{Action, Kind, Opt, Options, Runs, excerpt, since, tcp};
+use crate::checks::support::secrets::Secrets;
+use crate::model::amount::{self, Amount};
+use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::perfdata::Perfdata;
+
+pub(super) const KIND: Kind = Kind {
+    scheme: "memcached",
+    options: &[Opt::Text("max_memory"), Opt::Text("max_connections")],
+    runs: Runs::OnThread,
+    title: "memcached at {target} answers",
+    build,
+};
+
+const PORT: u16 = 11211;
+
+struct MemcachedProbe {
+    server: Target,
+    max_memory: Option<Amount>,
+    max_connections: Option<u64>,
+    hidden: Secrets,
+}
+
+fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
+    let probe = MemcachedProbe {
+        server: Target::parse(authority(target), Some(PORT))
+            .ok_or("the target is not HOST[:PORT], as in memcached://cache:11211")?,
+        max_memory: options.parse("max_memory", Amount::of_bytes)?,
+        max_connections: options.parse("max_connections", str::parse)?,
+        hidden: options.hidden(),
+    };
+    Ok(Box::new(move |deadline| probe.run(deadline)))
+}
+
+impl MemcachedProbe {
+    fn run(&self, deadline: Deadline) -> Finding {
+        let began = Instant::now();
+        let told = |why| format!("expected memcached at {} to be well: {why} ({})", self.server, since(began));
+        match self.ask(timed::before(deadline)) {
+            Ok(stats) => {
+                let verdict = self.verdict(&stats).map_err(|reason| reason.told(told));
+                Finding { perfdata: stats.perfdata(), ..Finding::from(verdict) }
+            }
+            Err(reason) => Finding::from(Err(reason.told(told))),
+        }
+    }
+
+    fn ask(&self, deadline: Deadline) -> Result<Stats> {
+        let stream = tcp::connect(&self.server, deadline)?;
+        let mut dialogue = Dialogue::new(stream);
+        let failed = |error| reason(&error, spoken(&error));
+        dialogue.send(b"stats\r\n").map_err(failed)?;
+        let mut stats = HashMap::new();
+        loop {
+            let line = dialogue.line().map_err(failed)?;
+            let text = String::from_utf8_lossy(&line);
+            let mut words = text.split(' ');
+            match (words.next(), words.next(), words.next()) {
+                (Some("STAT"), Some(name), Some(value)) => drop(stats.insert(name.to_owned(), value.to_owned())),
+                (Some("END"), None, None) => break,
+                _ => {
+                    let got = excerpt(&line, line.len(), &self.hidden);
+                    return Err(Reason::Fail(format!("it does not answer as memcached does: got {got}")));
+                }
+            }
+        }
+        let figure = |name: &str| {
+            let value = stats.get(name).and_then(|value| value.parse().ok());
+            value.ok_or_else(|| Reason::Fail(format!("there is no {name} in its statistics")))
+        };
+        Ok(Stats {
+            used: figure("bytes")?,
+            memory: figure("limit_maxbytes")?,
+            connections: figure("curr_connections")?,
+            most_connections: stats.get("max_connections").and_then(|value| value.parse().ok()),
+        })
+    }
+
+    fn verdict(&self, stats: &Stats) -> Result {
+        if let Some(most) = self.max_memory
+            && most.is_reached_by(stats.used, stats.memory)
+        {
+            let (used, of) = (amount::spoken(stats.used), amount::spoken(stats.memory));
+            return Err(Reason::Fail(format!("it has to use less than {most} of its memory, and uses {used} of {of}")));
+        }
+        if let Some(most) = self.max_connections
+            && stats.connections > most
+        {
+            let connections = stats.connections;
+            return Err(Reason::Fail(format!("at most {most} clients may be connected, and there are {connections}")));
+        }
+        Ok(())
+    }
+}
+
+/// What is read of its statistics: bytes, and numbers of clients.
+struct Stats {
+    used: u64,
+    memory: u64,
+    connections: u64,
+    /// Where it says so.
+    most_connections: Option<u64>,
+}
+
+impl Stats {
+    fn perfdata(&self) -> Vec<Perfdata> {
+        let mut figures = vec![
+            Perfdata::new("used", self.used as f64, "B"),
+            Perfdata::new("memory", self.memory as f64, "B"),
+            Perfdata::new("connections", self.connections as f64, ""),
+        ];
+        figures.extend(self.most_connections.map(|most| Perfdata::new("max_connections", most as f64, "")));
+        figures
+    }
+}

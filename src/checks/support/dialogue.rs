@@ -1,0 +1,96 @@
+//! A dialogue by lines, as most protocols of servers have it. What is read of it is bounded.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+
+/// How much a server may say in one dialogue.
+const MOST: u64 = 256 * 1024;
+
+/// A connection on which both sides speak in lines that end with CR LF.
+pub(in crate::checks) struct Dialogue<S> {
+    reader: io::Take<BufReader<S>>,
+}
+
+impl<S: Read + Write> Dialogue<S> {
+    pub(in crate::checks) fn new(stream: S) -> Dialogue<S> {
+        Dialogue { reader: BufReader::new(stream).take(MOST) }
+    }
+
+    /// Sends bytes as they are.
+    pub(in crate::checks) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let stream = self.reader.get_mut().get_mut();
+        stream.write_all(bytes)?;
+        stream.flush()
+    }
+
+    /// The next line, without its end. It is an error of ours if it is too long to be read, and of the server's if it ends
+    /// the connection first.
+    pub(in crate::checks) fn line(&mut self) -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        self.reader.read_until(b'\n', &mut line)?;
+        if line.pop() != Some(b'\n') {
+            return Err(self.ended());
+        }
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        Ok(line)
+    }
+
+    /// As many bytes, whatever they are.
+    pub(in crate::checks) fn bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        (&mut self.reader).take(count as u64).read_to_end(&mut bytes)?;
+        if bytes.len() < count { Err(self.ended()) } else { Ok(bytes) }
+    }
+
+    fn ended(&self) -> io::Error {
+        match self.reader.limit() {
+            0 => io::Error::new(io::ErrorKind::Unsupported, "it says more than 256 KiB, and no more is read"),
+            _ => io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that has said all it says, and hears nothing.
+    struct Said(&'static [u8]);
+
+    impl Read for Said {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.read(buffer)
+        }
+    }
+
+    impl Write for Said {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_and_bytes_are_read_until_the_connection_ends() {
+        let mut dialogue = Dialogue::new(Said(b"+OK\r\nplain\n\r\nfour\0half"));
+        for line in ["+OK", "plain", ""] {
+            assert_eq!(dialogue.line().expect("it is there"), line.as_bytes());
+        }
+        assert_eq!(dialogue.bytes(5).expect("they are there"), b"four\0");
+        let kind = dialogue.line().expect_err("it does not end").kind();
+        assert_eq!(kind, io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_server_that_talks_without_end_is_not_listened_to() {
+        let long: &'static [u8] = Box::leak(vec![b'x'; 1 << 20].into_boxed_slice());
+        let kind = Dialogue::new(Said(long)).line().expect_err("it does not end").kind();
+        assert_eq!(kind, io::ErrorKind::Unsupported);
+        let kind = Dialogue::new(Said(long)).bytes(usize::MAX).expect_err("it is too much").kind();
+        assert_eq!(kind, io::ErrorKind::Unsupported);
+    }
+}

@@ -1,0 +1,89 @@
+//! The kind `postgres`, against a real server on loopback.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::kinds_net::{Server, start};
+use super::protocols::{PASSWORD, assert_found, found, signal};
+use hospital::model::check::Status::{Error, Fail, Pass};
+use nix::sys::signal::Signal;
+use nix::unistd::User;
+
+#[test]
+#[ignore = "needs root, postgres"]
+fn postgres_is_well_frozen_stopped_or_not_what_it_should_be() {
+    let nobody = User::from_name("nobody").expect("users can be looked up").expect("there is nobody");
+    let (uid, gid) = (nobody.uid.as_raw(), nobody.gid.as_raw());
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let secret = folder.path().join("password");
+    fs::write(&secret, PASSWORD).expect("there is room");
+    for path in [folder.path(), &secret] {
+        chown(path, Some(uid), Some(gid)).expect("we are root");
+    }
+    let programs =
+        fs::read_dir("/usr/lib/postgresql").expect("it is installed").last().expect("a version").expect("readable");
+    let program = |name: &str| {
+        let mut command = Command::new(programs.path().join("bin").join(name));
+        command.uid(uid).gid(gid).current_dir(folder.path());
+        command
+    };
+    let data = folder.path().join("data");
+    let mut initdb = program("initdb");
+    initdb.args(["--auth=scram-sha-256", "--username=anna", "--no-sync", "--encoding=UTF8", "--locale=C"]);
+    initdb.arg(format!("--pwfile={}", secret.display())).arg("--pgdata").arg(&data);
+    let made = initdb.output().expect("it is installed");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let (postgres, port) = start(|port| {
+        let mut postgres = program("postgres");
+        postgres.args(["-k", "", "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-p"]).arg(port.to_string());
+        postgres.arg("-D").arg(&data);
+        postgres
+    });
+    // It accepts before it answers.
+    let at = format!("postgres://anna:{PASSWORD}@127.0.0.1:{port}/postgres");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while found(std::slice::from_ref(&at))[0].0 != Pass {
+        assert!(Instant::now() < deadline, "it does not answer");
+    }
+    assert_found(
+        &at,
+        &[
+            ("#role=primary&lag=1s", Pass, ""),
+            ("#role=replica", Fail, "it is a primary, and has to be a replica"),
+            ("#query=select%2041%2B1&equals=42&match=^4&min=42&max=42", Pass, ""),
+            ("#query=select%201&min=2", Fail, "at least 2, and gives 1"),
+            ("#query=select%20null&min=2", Fail, "gives NULL"),
+            ("#query=select%201%20where%20false", Fail, "gives no row"),
+            ("#query=select%20generate_series(1,1000000)&equals=1", Pass, ""),
+            ("#query=select%20repeat('x',1000000)&match=x", Error, "longer than 256 KiB"),
+            ("#query=select%20'\\x00ff'::bytea&equals=\\x00ff", Pass, ""),
+            ("#query=selekt", Error, "(42601)"),
+            ("#query=select%20pg_sleep(60)&timeout=2s", Fail, "nothing came in time"),
+            ("#query=copy%20(select%201)%20to%20stdout", Error, "a COPY"),
+        ],
+    );
+    assert_found(
+        "postgres://",
+        &[
+            (&format!("anna:wrong@127.0.0.1:{port}/postgres"), Error, "(28P01)"),
+            (&format!("anna@127.0.0.1:{port}/postgres"), Error, "it wants a password"),
+            (&format!("anna:{PASSWORD}@127.0.0.1:{port}/nowhere"), Error, "(3D000)"),
+        ],
+    );
+    signal(&postgres, Signal::SIGSTOP);
+    assert_found(&at, &[("#timeout=2s", Fail, "nothing came in time")]);
+    signal(&postgres, Signal::SIGCONT);
+    end(postgres, &data);
+    assert_found(&at, &[("", Fail, "Connection refused")]);
+}
+
+/// Ends a PostgreSQL with all of its processes.
+fn end(mut postgres: Server, data: &Path) {
+    signal(&postgres, Signal::SIGINT); // a fast shutdown
+    postgres.0.wait().expect("it is our child");
+    assert!(!data.join("postmaster.pid").exists(), "it ended by itself");
+}

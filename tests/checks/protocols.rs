@@ -1,0 +1,114 @@
+//! The kinds that speak a protocol of their own, against real servers on loopback.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::kinds_net::{Server, run, start, statuses};
+use hospital::model::check::Status::{Error, Fail, Pass};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A password that must not be in anything that we print.
+pub(super) const PASSWORD: &str = "hunter2hunter2";
+
+/// Runs these checks; none says the password, and none takes longer than it may.
+#[track_caller]
+pub(super) fn found(names: &[String]) -> Vec<(hospital::model::check::Status, String)> {
+    let began = Instant::now();
+    let report = run(names);
+    let said = format!("{report:?}");
+    assert!(!said.contains(PASSWORD), "{said}");
+    // Each has 2 seconds, and all run at once: a machine under load starts them late.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    let contexts = report.outcomes.iter().map(|outcome| outcome.finding.context.clone().unwrap_or_default());
+    statuses(&report).into_iter().zip(contexts).collect()
+}
+
+#[track_caller]
+pub(super) fn assert_found(server: &str, expected: &[(&str, hospital::model::check::Status, &str)]) {
+    let names: Vec<_> = (0..).zip(expected).map(|(number, (rest, ..))| format!("c{number}={server}{rest}")).collect();
+    for ((status, context), (rest, wanted, text)) in found(&names).into_iter().zip(expected) {
+        assert!(status == *wanted && context.contains(text), "{rest}: {status:?}: {context}");
+    }
+}
+
+pub(super) fn signal(server: &Server, signal: Signal) {
+    kill(Pid::from_raw(server.0.id() as i32), signal).expect("it runs");
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn redis_is_well_frozen_stopped_or_not_what_it_should_be() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let redis = |port: u16| {
+        let mut redis = Command::new("redis-server");
+        redis.args(["--bind", "127.0.0.1", "--save", "", "--requirepass", PASSWORD, "--masterauth", PASSWORD]);
+        redis.args(["--maxmemory", "1gb", "--repl-diskless-sync-delay", "0"]);
+        redis.arg("--port").arg(port.to_string()).current_dir(folder.path());
+        redis
+    };
+    let (primary, port) = start(redis);
+    let (_replica, replica) = start(|own| {
+        let mut replica = redis(own);
+        replica.arg("--replicaof").arg(format!("127.0.0.1 {port}"));
+        replica
+    });
+    let secret = folder.path().join("password");
+    fs::write(&secret, PASSWORD).expect("there is room");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("it is ours");
+    let at = |port| format!("redis://:{PASSWORD}@127.0.0.1:{port}");
+    // The replica needs a moment to find its primary.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while found(&[format!("{}#role=replica", at(replica))])[0].0 != Pass {
+        assert!(Instant::now() < deadline, "the replica does not find its primary");
+    }
+    assert_found(
+        &at(port),
+        &[
+            ("", Pass, ""),
+            ("#role=primary&replicas=1&lag=1m&max_memory=90%25", Pass, ""),
+            ("#role=replica", Fail, "it is a primary, and has to be a replica"),
+            ("#replicas=2", Fail, "at least 2 replicas"),
+            ("#max_memory=1kB", Fail, "less than"),
+        ],
+    );
+    assert_found(&at(replica), &[("#lag=1m", Pass, ""), ("#role=primary", Fail, "it is a replica")]);
+    assert_found(
+        "redis://",
+        &[
+            (&format!("127.0.0.1:{port}"), Error, "give a password"),
+            (&format!(":wrong@127.0.0.1:{port}"), Error, "WRONGPASS"),
+        ],
+    );
+    signal(&primary, Signal::SIGSTOP);
+    assert_found(&at(port), &[("#timeout=2s", Fail, "nothing came in time")]);
+    signal(&primary, Signal::SIGCONT);
+    drop(primary);
+    assert_found(&at(port), &[("", Fail, "Connection refused")]);
+}
+
+#[test]
+#[ignore = "needs memcached"]
+fn memcached_is_well_frozen_or_stopped() {
+    let (memcached, port) = start(|port| {
+        let mut memcached = Command::new("memcached");
+        memcached.args(["-l", "127.0.0.1", "-u", "nobody", "-p"]).arg(port.to_string());
+        memcached
+    });
+    let at = format!("memcached://127.0.0.1:{port}");
+    assert_found(
+        &at,
+        &[
+            ("", Pass, ""),
+            ("#max_connections=1000&max_memory=90%25", Pass, ""),
+            ("#max_connections=0", Fail, "at most 0 clients"),
+        ],
+    );
+    signal(&memcached, Signal::SIGSTOP);
+    assert_found(&at, &[("#timeout=2s", Fail, "nothing came in time")]);
+    signal(&memcached, Signal::SIGCONT);
+    drop(memcached);
+    assert_found(&at, &[("", Fail, "Connection refused")]);
+}
