@@ -256,10 +256,10 @@ impl Follower for Learner {
                     }
                 }
             }
-            What::Open { path, .. } | What::Look { path } | What::Stat { of: StatOf::Path(path) } if is_missing => {
-                if self.tasks.is_claim(task, path) && seen::process_of(path).is_none() {
-                    self.seen.absent.insert(path.clone());
-                }
+            What::Open { path, .. } | What::Look { path } | What::Stat { of: StatOf::Path(path) }
+                if is_missing && self.tasks.is_claim(task, path) && seen::process_of(path).is_none() =>
+            {
+                self.seen.absent.insert(path.clone());
             }
             What::Look { path } | What::Stat { of: StatOf::Path(path) } if is_done => self.found(task, path, false),
             What::Measure { path } if is_done && filesystem::has_room_of_its_own(path) => {
