@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::seen::{self, Seen};
 use super::writing;
 use crate::os::calls::{Call, Peer, Reply, StatOf, What};
-use crate::os::tracer::{Descriptor, Flow, Follower, Task, Then};
+use crate::os::tracer::{self, Descriptor, Flow, Follower, Task, Then};
 use crate::os::{descriptors, filesystem};
 
 /// How much of an answer is kept.
@@ -76,6 +76,8 @@ pub(super) struct Learner {
     spoken: HashMap<String, Vec<u8>>,
     /// What came from peers.
     heard: Vec<u8>,
+    /// Files and folders that were not there before.
+    made: Vec<PathBuf>,
 }
 
 impl Learner {
@@ -89,6 +91,16 @@ impl Learner {
             sockets: HashMap::new(),
             spoken: HashMap::new(),
             heard: Vec::new(),
+            made: Vec::new(),
+        }
+    }
+
+    /// Removes what the run has made and had no time to remove, after an interruption.
+    pub(super) fn tidy_up(&mut self) {
+        tracer::kill_all(self.tasks.seen.iter().copied());
+        for path in self.made.drain(..).rev() {
+            // What is not empty, or not there any more, is no concern of ours.
+            let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
         }
     }
 
@@ -103,6 +115,14 @@ impl Learner {
         // Shells look for a program in one folder after the other.
         seen.absent.retain(|path| !own.iter().any(|program| program.file_name() == path.file_name()));
         seen
+    }
+
+    /// Something may be made there.
+    fn makes(&mut self, paths: &[PathBuf]) -> Then {
+        let missing =
+            |path: &&PathBuf| path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        self.made.extend(paths.iter().filter(missing).cloned());
+        Then::Watch
     }
 
     fn found(&mut self, task: &Task, path: &Path, is_opened: bool) {
@@ -234,6 +254,8 @@ impl Follower for Learner {
                 Then::Run
             }
             What::Bind { to: Peer::Other } => Then::Run,
+            What::Open { path, changes: true } => self.makes(std::slice::from_ref(path)),
+            What::Change { paths } => self.makes(paths),
             _ => Then::Watch,
         }
     }

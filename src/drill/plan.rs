@@ -200,6 +200,7 @@ pub(crate) fn verdict(trials: &[Trial], fooled: &[Sabotage], allowed: &[&str]) -
     let noticed = trials.iter().any(|trial| trial.is_noticed);
     let counted = fooled.iter().filter(|sabotage| !allowed.contains(&sabotage.word())).count();
     match (noticed, counted) {
+        _ if trials.is_empty() => Verdict::CannotFail,
         (false, 0) if fooled.is_empty() => Verdict::NotDrilled(
             "nothing that it looks at can be broken so that it would have to notice: it may want little of something, or none"
                 .to_owned(),
@@ -249,7 +250,7 @@ mod tests {
         let file = Seen { files: ["/x".into()].into(), opened: ["/x".into()].into(), ..Seen::default() };
         assert_eq!(words(&file), ["gone", "starved"]);
         let disk = Seen { measured: ["/".into()].into(), ..Seen::default() };
-        assert_eq!(words(&disk), ["gone", "full"]);
+        assert_eq!(words(&disk), ["full", "gone"]);
         let both = Seen { files: file.files.clone(), ..talker() };
         assert_eq!(words(&both), words(&talker()), "what it opens by the way is no claim");
         let absent = Seen { refused: talker().streams, ..Seen::default() };

@@ -96,7 +96,8 @@ impl Running {
         descriptors::set_nonblocking(&pipe)?;
         match process::fork()? {
             Forked::Child { parent } => {
-                let came = match process::die_with(parent) {
+                // Blocked until there is something to kill.
+                let came = match process::be_told_with(parent) {
                     Ok(true) => supervise(order, prepare),
                     Ok(false) | Err(_) => process::leave(1),
                 };
@@ -130,7 +131,7 @@ impl Running {
                 Ok(length) => self.told.extend_from_slice(&buffer[..length]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && now < self.deadline => return None,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    tracer::put_down(self.pid);
+                    tracer::end(self.pid);
                     let lost = format!("it did not end within {}", humantime::format_duration(self.limit));
                     return Some(Came { lost: Some(lost), ..Came::default() });
                 }
@@ -181,6 +182,7 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
         }
         Forked::Parent(pid) => pid,
     };
+    signals::kill_when_told(runner)?;
     drop((ready_writer, go_reader, found_writer, trusted_writer));
     let mut told = Vec::new();
     read_line(&mut ready, &mut told)?;
@@ -196,6 +198,9 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
         None => {
             let mut learner = Learner::new(as_program);
             let status = tracer::follow(runner, begin, &mut learner);
+            if signals::was_told() {
+                learner.tidy_up();
+            }
             came.seen = Some(learner.into_seen());
             status
         }

@@ -99,6 +99,12 @@ pub(crate) fn die_with(parent: i32) -> io::Result<bool> {
     Ok(getppid().as_raw() == parent)
 }
 
+/// The same, but it is a TERM that we get: there is something to tidy up.
+pub(crate) fn be_told_with(parent: i32) -> io::Result<bool> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
+    Ok(getppid().as_raw() == parent)
+}
+
 /// Waits until our parent is dead. Signals must still be blocked, so that none ends us.
 pub(super) fn outlive(parent: i32) -> io::Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;

@@ -296,6 +296,25 @@ fn resume(tid: i32, request: libc::c_uint, signal: i32) -> nix::Result<()> {
     Errno::result(unsafe { libc::ptrace(request, tid, 0, libc::c_long::from(signal)) }).map(drop)
 }
 
+/// Tells a child of ours to end, and waits for it.
+pub(crate) fn end(pid: i32) {
+    let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    // SAFETY: no status is asked for.
+    let _ = retry(|| Ok(Errno::result(unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) })?));
+}
+
+/// Kills these tasks, which are ours to follow, and waits until each has ended.
+pub(crate) fn kill_all(tasks: impl Iterator<Item = i32>) {
+    for tid in tasks {
+        // A task that has ended already is reaped, and no other is followed by us.
+        let is_ours = std::fs::read_to_string(format!("/proc/{tid}/status"))
+            .is_ok_and(|status| status.lines().any(|line| line == format!("TracerPid:\t{}", std::process::id())));
+        if is_ours {
+            put_down(tid);
+        }
+    }
+}
+
 /// Kills a child of ours and waits for it.
 pub(crate) fn put_down(pid: i32) {
     let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
