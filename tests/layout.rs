@@ -23,6 +23,7 @@ const ORDER: [&str; 20] = [
     "round",
     "render",
     "collect",
+    "python",
     "checks",
     "state",
     "functions",

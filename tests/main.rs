@@ -28,6 +28,7 @@ mod checks {
     mod exec;
     mod folders;
     mod hidden;
+    mod host;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod kinds_net;
     mod mounts;
@@ -36,6 +37,7 @@ mod checks {
     mod postgres;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod protocols;
+    mod python;
     mod terminals;
     mod trust;
     #[cfg(all(feature = "dns", feature = "tls"))]
@@ -65,6 +67,7 @@ mod daemon {
     mod pid1;
     mod pressure;
     mod process;
+    mod python;
     mod reload;
     mod signals;
     mod sockets;

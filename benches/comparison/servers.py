@@ -36,7 +36,7 @@ class Server:
 
     name: str
     command: Callable
-    checks: str = "hospital.healthchecks.predictable"
+    checks: str = "hospital.healthchecks.predictable.collected"
 
 
 def hospital(binary):

@@ -221,11 +221,12 @@ mod tests {
 
     #[test]
     fn only_a_file_system_that_can_be_written_to_is_mounted_rw() {
-        let read_only = Mount { is_here: true, is_read_only: true };
+        let mount = |is_here, is_read_only| Mount { is_here, is_read_only, ..Mount::default() };
+        let read_only = mount(true, true);
         assert_eq!(Mounted::Writable.allows(&read_only), Err("and to be writable, but it is read-only"));
         assert_eq!(Mounted::Here.allows(&read_only), Ok(()));
-        assert_eq!(Mounted::Writable.allows(&Mount { is_here: true, is_read_only: false }), Ok(()));
-        assert_eq!(Mounted::Here.allows(&Mount { is_here: false, is_read_only: false }), Err("and none is"));
+        assert_eq!(Mounted::Writable.allows(&mount(true, false)), Ok(()));
+        assert_eq!(Mounted::Here.allows(&mount(false, false)), Err("and none is"));
     }
 
     #[test]

@@ -1,13 +1,16 @@
-//! `file:/path#max_age=1h`: a file exists and is as expected, or does not exist.
+//! `file:/path#max_age=1h`: a file exists and is as expected, or does not exist. Of a pattern, the newest file counts.
 
 use std::fmt::Write;
 use std::fs::{self, Metadata};
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+use sha2::{Digest, Sha256};
 
 use super::support::pattern::Pattern;
+use super::support::wildcard::Wildcard;
 use super::{Action, Kind, Opt, Options, Runs, default_deadline};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
@@ -23,6 +26,9 @@ pub(super) const KIND: Kind = Kind {
         Opt::Text("match"),
         Opt::Text("owner"),
         Opt::Text("mode"),
+        Opt::Text("type"),
+        Opt::Text("target"),
+        Opt::Text("sha256"),
         Opt::Text("absent"),
     ],
     // A network file system whose server is down only answers when that comes back.
@@ -49,16 +55,71 @@ pub struct Expected {
     pub owner: Option<u32>,
     /// It has exactly these permissions, as in `0o640`.
     pub mode: Option<u32>,
+    /// It is a `file`, `folder`, `link`, `socket`, `fifo` or `device`. Unless a link is expected, that is what it leads to.
+    pub kind: Option<FileKind>,
+    /// It is a symbolic link with this text, which need not lead anywhere.
+    pub target: Option<PathBuf>,
+    /// What is in it has this SHA-256.
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// What stands at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Folder,
+    /// A symbolic link.
+    Link,
+    /// A unix socket.
+    Socket,
+    /// A pipe with a name.
+    Fifo,
+    /// A block or character device.
+    Device,
+}
+
+impl FileKind {
+    const ALL: [(&str, FileKind); 6] = [
+        ("file", FileKind::File),
+        ("folder", FileKind::Folder),
+        ("link", FileKind::Link),
+        ("socket", FileKind::Socket),
+        ("fifo", FileKind::Fifo),
+        ("device", FileKind::Device),
+    ];
+
+    fn parse(text: &str) -> std::result::Result<FileKind, String> {
+        let found = FileKind::ALL.into_iter().find(|(name, _)| *name == text);
+        found.map(|(_, kind)| kind).ok_or_else(|| format!("write {}", FileKind::ALL.map(|(name, _)| name).join(", ")))
+    }
+
+    fn of(found: &Metadata) -> FileKind {
+        match found.file_type() {
+            kind if kind.is_dir() => FileKind::Folder,
+            kind if kind.is_symlink() => FileKind::Link,
+            kind if kind.is_socket() => FileKind::Socket,
+            kind if kind.is_fifo() => FileKind::Fifo,
+            kind if kind.is_block_device() || kind.is_char_device() => FileKind::Device,
+            _ => FileKind::File,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        FileKind::ALL.into_iter().find(|(_, kind)| *kind == self).map(|(name, _)| name).expect("all are in it")
+    }
 }
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     if !target.starts_with('/') {
         return Err("the target is not an absolute path, as in file:/run/shop.lock".to_owned());
     }
-    if target.contains(['*', '?', '[']) {
-        return Err("the target looks like a pattern, and file is for one path: name each, or use exec".to_owned());
-    }
-    let path = PathBuf::from(target);
+    let place = match Wildcard::of(target) {
+        Some(wildcard) => Place::NewestOf(wildcard, target.to_owned()),
+        None => Place::At(PathBuf::from(target)),
+    };
     let absent = options.flag("absent")?;
     let expected = Expected {
         max_age: options.parse("max_age", duration::parse)?,
@@ -67,6 +128,9 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         content: options.parse("match", str::parse)?,
         owner: options.parse("owner", owner)?,
         mode: options.parse("mode", mode)?,
+        kind: options.parse("type", FileKind::parse)?,
+        target: options.take("target")?.map(PathBuf::from),
+        sha256: options.parse("sha256", digest)?,
     };
     if absent && !expected.accepts_all() {
         return Err("absent=true goes with no other option: there is no file to look at".to_owned());
@@ -76,10 +140,48 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     {
         return Err(format!("no size is at least {min} and at most {max} bytes"));
     }
-    Ok(Box::new(move |deadline| match absent {
-        true => assert_no_file(&path).into(),
-        false => expected.find(&path, SystemTime::now(), Some(deadline)),
+    if expected.target.is_some() && expected.kind.is_some_and(|kind| kind != FileKind::Link) {
+        return Err("only a link has a target".to_owned());
+    }
+    Ok(Box::new(move |deadline| match (absent, &place) {
+        (true, Place::At(path)) => assert_no_file(path).into(),
+        (true, Place::NewestOf(wildcard, written)) => match wildcard.paths() {
+            Ok(paths) => match paths.first() {
+                Some(path) => Finding::fail(format!("expected nothing at {written}, got {}", path.display())),
+                None => Finding::PASS,
+            },
+            Err(error) => Finding::from(Err(cannot("look at", Path::new(written), &error))),
+        },
+        (false, Place::At(path)) => expected.find(path, SystemTime::now(), Some(deadline)),
+        (false, Place::NewestOf(wildcard, written)) => match newest(wildcard, written) {
+            Ok(path) => expected.find(&path, SystemTime::now(), Some(deadline)),
+            Err(reason) => Finding::from(Err(reason)),
+        },
     }))
+}
+
+/// Where the file is.
+enum Place {
+    At(PathBuf),
+    /// The one of them that was changed last; with the pattern as it was written.
+    NewestOf(Wildcard, String),
+}
+
+fn newest(wildcard: &Wildcard, written: &str) -> Result<PathBuf> {
+    let mut newest: Option<(SystemTime, PathBuf)> = None;
+    for path in wildcard.paths().map_err(|error| cannot("look at", Path::new(written), &error))? {
+        match fs::metadata(&path).and_then(|found| found.modified()) {
+            Ok(changed) if newest.as_ref().is_none_or(|(latest, _)| changed > *latest) => {
+                newest = Some((changed, path))
+            }
+            Ok(_) => {}
+            // It has gone since it was listed, or leads nowhere.
+            Err(error) if is_missing(&error) => {}
+            Err(error) => return Err(cannot("look at", &path, &error)),
+        }
+    }
+    let none = || Reason::Fail(format!("expected a file at {written}, and there is none"));
+    newest.map(|(_, path)| path).ok_or_else(none)
 }
 
 /// Asserts that there is a file at `path`, of any type, that is as expected. Symbolic links are followed.
@@ -115,12 +217,15 @@ pub fn assert_no_file(path: impl AsRef<Path>) -> Result {
 
 impl Expected {
     fn accepts_all(&self) -> bool {
-        let Expected { max_age, min_size, max_size, content, owner, mode } = self;
-        max_age.is_none() && min_size.or(*max_size).is_none() && content.is_none() && owner.is_none() && mode.is_none()
+        let Expected { max_age, min_size, max_size, content, owner, mode, kind, target, sha256 } = self;
+        let sizes = min_size.or(*max_size);
+        let of_file = max_age.is_none() && sizes.is_none() && owner.is_none() && mode.is_none() && kind.is_none();
+        of_file && content.is_none() && target.is_none() && sha256.is_none()
     }
 
     fn find(&self, path: &Path, now: SystemTime, deadline: Option<Deadline>) -> Finding {
-        match fs::metadata(path) {
+        let is_link = self.kind == Some(FileKind::Link) || self.target.is_some();
+        match if is_link { fs::symlink_metadata(path) } else { fs::metadata(path) } {
             Ok(found) => {
                 let mut perfdata = vec![Perfdata::new("size", found.len() as f64, "B")];
                 let age = age(&found, now);
@@ -159,6 +264,24 @@ impl Expected {
         if let Some(mode) = self.mode.filter(|mode| found.mode() & 0o7777 != *mode) {
             differs(format!("the mode {mode:04o}"), format!("{:04o}", found.mode() & 0o7777));
         }
+        let kind = FileKind::of(found);
+        let is_link = self.target.is_some().then_some(FileKind::Link);
+        if let Some(expected) = self.kind.or(is_link).filter(|expected| *expected != kind) {
+            differs(format!("a {}", expected.word()), format!("a {}", kind.word()));
+        } else if let Some(target) = &self.target {
+            let got = fs::read_link(path).map_err(|error| cannot("read", path, &error))?;
+            if got != *target {
+                differs(format!("a link to {}", target.display()), format!("one to {}", got.display()));
+            }
+        }
+        if let Some(expected) = &self.sha256 {
+            let file = filesystem::open_regular(path).map_err(|error| cannot("read", path, &error))?;
+            let got = sha256(file, deadline.unwrap_or_else(default_deadline));
+            let got = got.map_err(|error| cannot("read", path, &error))?;
+            if got != *expected {
+                differs(format!("the SHA-256 {}", hex(expected)), hex(&got));
+            }
+        }
         if let Some(pattern) = &self.content {
             let file = filesystem::open_regular(path).map_err(|error| cannot("read", path, &error))?;
             let found_in = pattern.is_in_all_of(file, deadline.unwrap_or_else(default_deadline));
@@ -183,6 +306,40 @@ fn age(found: &Metadata, now: SystemTime) -> io::Result<Duration> {
         Ok(_) => Ok(Duration::ZERO),
         Err(past) => Ok(past.duration()),
     }
+}
+
+/// The SHA-256 of all that a reader has, if there is time to read it.
+fn sha256(mut reader: impl Read, deadline: Deadline) -> io::Result<[u8; 32]> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        if deadline.remaining(Instant::now()).is_zero() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it is too long to be read in time"));
+        }
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finalize().into()),
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn hex(bytes: &[u8; 32]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads a SHA-256 as sha256sum prints it.
+fn digest(text: &str) -> std::result::Result<[u8; 32], &'static str> {
+    const WRONG: &str = "write 64 hexadecimal digits, as sha256sum prints them";
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(WRONG);
+    }
+    let mut bytes = [0; 32];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).map_err(|_| WRONG)?;
+    }
+    Ok(bytes)
 }
 
 fn type_of(found: &Metadata) -> &'static str {
@@ -313,9 +470,45 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_of_names_is_not_taken_for_a_file_that_is_absent() {
-        let error = build("/srv/x*", &mut Options::of(&[("absent", "true")])).err().unwrap_or_default();
-        assert!(error.contains("looks like a pattern"), "{error}");
+    fn of_a_pattern_the_newest_file_counts_and_where_none_is_it_fails() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let pattern = folder.path().join("*.tar.gz");
+        says(&found(&pattern, &[]), Status::Fail, "*.tar.gz, and there is none");
+        assert_eq!(found(&pattern, &[("absent", "true")]), Finding::PASS);
+        for (name, hours, text) in [("a.tar.gz", 30, "old"), ("b.tar.gz", 2, "newest"), ("c.tar", 0, "other")] {
+            let path = folder.path().join(name);
+            fs::write(&path, text).expect("there is room");
+            let changed = SystemTime::now() - Duration::from_secs(hours * 3600);
+            fs::File::options()
+                .append(true)
+                .open(&path)
+                .and_then(|file| file.set_modified(changed))
+                .expect("it is ours");
+        }
+        std::os::unix::fs::symlink("/no/where", folder.path().join("d.tar.gz")).expect("it can be made");
+        assert_eq!(found(&pattern, &[("max_age", "3h"), ("match", "^newest$")]).status, Status::Pass);
+        says(&found(&pattern, &[("max_age", "1h")]), Status::Fail, "/b.tar.gz");
+        says(&found(&pattern, &[("absent", "true")]), Status::Fail, "a.tar.gz");
+    }
+
+    #[test]
+    fn its_type_its_target_and_its_digest_are_compared() {
+        let file = sample();
+        let sum = "2a9fb2e1ec0a8f35fba5bbce1cd7eb1b2e6e1a62a3d8b4ae4a9f6d2a1a1d6c52";
+        says(&found(file.path(), &[("sha256", sum)]), Status::Fail, &format!("expected the SHA-256 {sum}, got "));
+        let told = found(file.path(), &[("sha256", sum)]).context.unwrap_or_default();
+        let got = told.split("got ").nth(1).and_then(|rest| rest.split(':').next()).expect("it is told");
+        assert_eq!(found(file.path(), &[("sha256", got), ("type", "file")]).status, Status::Pass);
+        says(&found(file.path(), &[("type", "folder")]), Status::Fail, "expected a folder, got a file");
+        says(&found(Path::new("/dev/null"), &[("type", "file")]), Status::Fail, "expected a file, got a device");
+        assert_eq!(found(Path::new("/dev/null"), &[("type", "device")]).status, Status::Pass);
+        let folder = tempfile::tempdir().expect("there is room");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("no/where", &link).expect("it can be made");
+        assert_eq!(found(&link, &[("target", "no/where"), ("type", "link")]).status, Status::Pass);
+        says(&found(&link, &[("target", "/x")]), Status::Fail, "expected a link to /x, got one to no/where");
+        says(&found(file.path(), &[("target", "/x")]), Status::Fail, "expected a link, got a file");
+        says(&found(&link, &[("type", "file")]), Status::Fail, "expected a file at");
     }
 
     #[test]
@@ -355,6 +548,8 @@ mod tests {
             (("owner", "no-such-user"), "option owner: there is no such user"),
             (("mode", "rw"), "option mode: write a mode in octal"),
             (("absent", "yes"), "option absent: "),
+            (("type", "dir"), "option type: write file, folder, link, socket, fifo, device"),
+            (("sha256", "abc"), "option sha256: write 64 hexadecimal digits"),
         ] {
             let error = build("/x", &mut Options::of(&[pair])).err().unwrap_or_default();
             assert!(error.starts_with(text) && !error.contains('\n'), "{error}");
@@ -362,6 +557,7 @@ mod tests {
         assert!(build("x", &mut Options::of(&[])).is_err());
         assert!(build("/x", &mut Options::of(&[("absent", "true"), ("mode", "600")])).is_err());
         assert!(build("/x", &mut Options::of(&[("min_size", "2"), ("max_size", "1")])).is_err());
+        assert!(build("/x", &mut Options::of(&[("type", "file"), ("target", "/y")])).is_err());
         assert_eq!(owner("root"), Ok(0));
     }
 }

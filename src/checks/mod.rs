@@ -3,25 +3,36 @@
 mod beat;
 #[cfg(feature = "tls")]
 pub mod cert;
+#[cfg(feature = "tls")]
+mod certificate;
 pub mod disk;
 #[cfg(feature = "dns")]
 pub mod dns;
 pub mod exec;
 pub mod file;
+mod group;
 #[cfg(feature = "http")]
 pub mod http;
+mod interface;
 pub mod load;
 pub mod memcached;
 pub mod memory;
+mod mount;
+mod package;
 pub mod ping;
 pub mod plugin;
+mod port;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod pressure;
 pub mod process;
 pub mod redis;
+mod service;
 pub(crate) mod support;
+mod sysctl;
 pub mod tcp;
 pub mod unix;
+mod user;
 
 pub use crate::model::check::Action;
 pub use support::options::Options;
@@ -87,20 +98,22 @@ pub enum Runs {
     OnThread,
     /// On a thread that waits for a program, which is the target.
     AsProgram,
+    /// On a thread that may ask a program of this host.
+    ByProgram,
 }
 
 impl Runs {
     pub(crate) fn blocks(self) -> bool {
         match self {
             Runs::Inline => false,
-            Runs::OnThread | Runs::AsProgram => true,
+            Runs::OnThread | Runs::AsProgram | Runs::ByProgram => true,
         }
     }
 
     pub(crate) fn code(self) -> Code {
         match self {
             Runs::Inline | Runs::OnThread => Code::BuiltIn,
-            Runs::AsProgram => Code::Program,
+            Runs::AsProgram | Runs::ByProgram => Code::Program,
         }
     }
 }
@@ -130,13 +143,24 @@ pub static BUILTINS: &[Kind] = &[
     memory::KIND,
     process::KIND,
     beat::KIND,
+    service::KIND,
+    package::KIND,
+    #[cfg(feature = "tls")]
+    certificate::KIND,
+    mount::KIND,
+    port::KIND,
+    pressure::KIND,
+    user::KIND,
+    group::KIND,
+    interface::KIND,
+    sysctl::KIND,
 ];
 
 /// The kinds that a feature of Cargo adds: their schemes, the feature, and whether it is there.
 pub(crate) const FEATURES: &[(&[&str], &str, bool)] = &[
     (&["dns"], "dns", cfg!(feature = "dns")),
     (&["http"], "http", cfg!(feature = "http")),
-    (&["https", "cert"], "tls", cfg!(feature = "tls")),
+    (&["https", "cert", "certificate"], "tls", cfg!(feature = "tls")),
     (&["postgres"], "postgres", cfg!(feature = "postgres")),
 ];
 

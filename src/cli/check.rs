@@ -16,7 +16,9 @@ use crate::error::Error;
 use crate::model::duration;
 use crate::model::report::Report;
 use crate::model::suite::Suite;
+use crate::os::identity::Identity;
 use crate::os::{descriptors, process, tree};
+use crate::python::Python;
 use crate::render::{self, Format};
 use crate::round::{MOST_AT_ONCE, Runner, affordable};
 
@@ -57,6 +59,9 @@ pub(super) struct Selection {
     /// Not those at or under this name; repeatable
     #[arg(long, value_name = "NAME")]
     exclude: Vec<String>,
+    /// Run checks in Python with this interpreter, as `serve` does
+    #[arg(long, value_name = "PROGRAM")]
+    python: Option<PathBuf>,
     /// Read variables from this file, as `serve` does; -FILE: if it is there
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     env_file: Option<PathBuf>,
@@ -73,7 +78,11 @@ impl Selection {
         // The programs that checks start inherit them.
         process::change_environment(variables.iter().map(|(name, value)| (name.as_str(), value.as_str())), []);
         let state = given.state_dir(self.state_dir.as_deref())?;
-        let surroundings = Surroundings { own: given.app.checks.clone(), state, ..Surroundings::default() };
+        let python = self.python.clone().map(|path| (path, "--python")).or_else(|| given.python());
+        let python =
+            python.map(|(path, origin)| Python::found(&path, origin, Vec::new(), Identity::default(), "hospital"));
+        let python = python.unwrap_or_default();
+        let surroundings = Surroundings { own: given.app.checks.clone(), state, python, ..Surroundings::default() };
         match self.names.is_empty() {
             true => Sources::read_in(surroundings, given.healthchecks(), "HEALTHCHECKS"),
             false => Sources::read_in(surroundings, self.names.clone(), "the command line"),

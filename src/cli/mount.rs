@@ -9,6 +9,7 @@ use crate::daemon::generation::{as_strict, disclosure, endpoint_settings, verify
 use crate::error::Error;
 use crate::functions::app::App;
 use crate::mount::{Limits, Service};
+use crate::python::Python;
 use crate::round;
 use crate::state::StateDir;
 
@@ -21,7 +22,9 @@ pub(crate) fn service(app: App, mut argv: Vec<OsString>) -> Result<Service, Erro
     settings.answers.maintenance_file.as_deref().map_or(Ok(()), verify_maintenance_file)?;
     let own = configuration.app.checks.clone();
     let state = settings.process.state_dir.as_deref().map(StateDir::open).transpose()?;
-    let surroundings = Surroundings { own, environment: configuration.environment, state };
+    // What a program in Python mounts, it gives: no interpreter is started.
+    let python = Python::default();
+    let surroundings = Surroundings { own, environment: configuration.environment, state, python };
     let sources = Sources::read_in(surroundings, configuration.names, configuration.origin)?;
     let sources = as_strict(settings, sources)?;
     for note in sources.notes() {

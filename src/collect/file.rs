@@ -5,6 +5,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::python::{self, MEMORY};
 use super::spec::{COMMON, Common, Spec, is_label, schemes};
 use super::{CollectedCheck, Collector};
 use crate::checks::support::secrets;
@@ -73,9 +74,33 @@ impl File<'_> {
         };
         let name = table.get("name").map(|name| self.label(name)).transpose()?;
         match Spec::parse(self.string(used)?).map_err(|why| self.wrong_at(used, &why))? {
+            Some(spec) if spec.is_of_python() => self.python(table, used, spec, name, collector),
             Some(spec) => Ok(vec![self.built_in(table, used, spec, name, collector)?]),
-            None => self.registered(table, used, name),
+            None => self.dotted(table, used, name, collector),
         }
+    }
+
+    fn python(
+        &self,
+        table: &DeTable<'_>,
+        used: &Value<'_>,
+        spec: Spec,
+        name: Option<&str>,
+        collector: &mut Collector<'_>,
+    ) -> Result<Vec<CollectedCheck>, Error> {
+        if spec.label.is_some() {
+            return Err(self.wrong_at(used, "a label has no place here: write name = \"…\""));
+        }
+        let mut options = spec.options;
+        options.extend(self.options(table, &[MEMORY], None)?);
+        let found =
+            python::collect(&collector.surroundings.python, &spec.target, name, options, &mut collector.secrets)
+                .map_err(|refusal| refusal.error(|why| self.wrong_at(used, why)))?;
+        let from = self.place(used.span().start);
+        collector.notes.extend(found.notes.iter().map(|note| format!("{from}: {note}")));
+        let registered = found.are_unchanged;
+        let checks = found.checks.into_iter();
+        Ok(checks.map(|check| CollectedCheck { check, from: from.clone(), registered }).collect())
     }
 
     fn built_in(
@@ -91,7 +116,8 @@ impl File<'_> {
         }
         let kind = spec.kind().map_err(|why| self.wrong_at(used, &why))?;
         spec.label = name.map(str::to_owned);
-        spec.options.extend(self.options(table, Some(kind))?);
+        let own: Vec<_> = kind.options.iter().map(Opt::name).collect();
+        spec.options.extend(self.options(table, &own, Some(kind))?);
         super::verify_program(&spec)?;
         let (check, noted) = collector.build(spec).map_err(|why| self.wrong_at(used, &why))?;
         let from = self.place(used.span().start);
@@ -99,15 +125,19 @@ impl File<'_> {
         Ok(CollectedCheck { check, from, registered: false })
     }
 
-    /// Registered checks, with the changes that the table makes.
-    fn registered(
+    /// Registered checks, or tests in Python, with the changes that the table makes.
+    fn dotted(
         &self,
         table: &DeTable<'_>,
         used: &Value<'_>,
         name: Option<&str>,
+        collector: &mut Collector<'_>,
     ) -> Result<Vec<CollectedCheck>, Error> {
         let path = self.string(used)?;
         let mut checks: Vec<_> = registry::at(path, self.own).collect();
+        if checks.is_empty() && id::is_dotted(path) && collector.surroundings.python.path().is_some() {
+            return self.python(table, used, Spec::of_python(path), name, collector);
+        }
         if checks.is_empty() {
             let why = match id::is_dotted(path) {
                 true => {
@@ -118,7 +148,8 @@ impl File<'_> {
             };
             return Err(self.wrong_at(used, &why));
         }
-        let mut options = Options::new(self.options(table, None)?);
+        collector.compiled_in.push(path.to_owned());
+        let mut options = Options::new(self.options(table, &[], None)?);
         if checks.len() > 1 && (name.is_some() || options.names().any(|name| name == "title")) {
             let why = format!("{path:?} has {} checks, which cannot share a name or a title", checks.len());
             return Err(self.wrong_at(used, &why));
@@ -139,15 +170,19 @@ impl File<'_> {
     }
 
     /// The keys that are options, in the words of the grammar: `tags` is a repeated `tag`.
-    fn options(&self, table: &DeTable<'_>, kind: Option<&Kind>) -> Result<Vec<(String, String)>, Error> {
-        let own = kind.map_or(&[][..], |kind| kind.options).iter().map(Opt::name);
+    fn options(
+        &self,
+        table: &DeTable<'_>,
+        own: &[&'static str],
+        kind: Option<&Kind>,
+    ) -> Result<Vec<(String, String)>, Error> {
         let mut pairs = Vec::new();
         for (key, value) in table {
             let name = key.get_ref().as_ref();
             if ["name", "use"].contains(&name) {
                 continue;
             }
-            let known = || KEYS.into_iter().chain(COMMON).chain(own.clone());
+            let known = || KEYS.into_iter().chain(COMMON).chain(own.iter().copied());
             if !known().any(|known| known == name) {
                 let name = secrets::quotable_name(name, known());
                 let known = known().collect::<Vec<_>>().join(", ");
@@ -263,8 +298,8 @@ mod tests {
 
     #[test]
     fn a_registered_check_can_be_named_and_changed() {
-        let checks =
-            read("[[check]]\nuse = 'hospital::healthchecks'\nname = 'known'\ntimeout = 1").expect("it is good");
+        let text = "[[check]]\nuse = 'hospital::healthchecks::predictable::collected'\nname = 'known'\ntimeout = 1";
+        let checks = read(text).expect("it is good");
         assert_eq!((checks[0].id.as_str(), checks[0].timeout), ("known", Duration::from_secs(1)));
     }
 

@@ -1,10 +1,11 @@
 //! Names → suite: the grammar of HEALTHCHECKS and the command line.
 //!
 //! A name is, in the order in which this is tried: the dotted path of registered checks; `scheme:target` of a built-in
-//! kind; the path of a folder or file.
+//! kind; the path of a folder or file; a dotted name in Python, where one is set.
 
 mod file;
 mod folder;
+mod python;
 mod refresher;
 mod sources;
 mod spec;
@@ -14,9 +15,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::checks::Runs;
 use crate::checks::support::ownership::{self, Distrust};
 use crate::checks::support::secrets::{self, Secrets};
+use crate::checks::{Options, Runs};
 use crate::error::Error;
 use crate::functions::registry;
 use crate::model::check::Check;
@@ -75,7 +76,7 @@ struct CollectedCheck {
     check: Check,
     /// The name, or the place in a file, that it came from.
     from: String,
-    /// Whether it is a registered check without changes.
+    /// Whether it is a registered check, or a test in Python, without changes.
     registered: bool,
 }
 
@@ -88,6 +89,8 @@ struct Collector<'a> {
     notes: Vec<String>,
     /// Those of all checks, and of the environment.
     secrets: Secrets,
+    /// The dotted names that have collected registered checks.
+    compiled_in: Vec<String>,
 }
 
 /// What the names came to.
@@ -102,12 +105,21 @@ struct Collected {
 impl<'a> Collector<'a> {
     fn new(surroundings: &'a Surroundings, origin: &'a str) -> Collector<'a> {
         let secrets = Secrets::of_environment(&surroundings.environment);
-        Collector { surroundings, origin, found: Vec::new(), stamps: Vec::new(), notes: Vec::new(), secrets }
+        Collector {
+            surroundings,
+            origin,
+            found: Vec::new(),
+            stamps: Vec::new(),
+            notes: Vec::new(),
+            secrets,
+            compiled_in: Vec::new(),
+        }
     }
 
     fn read(surroundings: &'a Surroundings, names: &[String], origin: &'a str) -> Collected {
         let mut collector = Collector::new(surroundings, origin);
         let result = collector.add_all(names);
+        collector.note_namesakes();
         let Collector { found, stamps, notes, secrets, .. } = collector;
         secrets.complete();
         let notes = notes.iter().map(|note| text::line(note).into_owned()).collect();
@@ -139,14 +151,22 @@ impl<'a> Collector<'a> {
         if !registered.is_empty() {
             let found = |check| CollectedCheck { check, from: name.to_owned(), registered: true };
             self.found.extend(registered.into_iter().map(found));
+            self.compiled_in.push(name.to_owned());
             return Ok(());
         }
         let unclear = |why| Error::Usage(format!("{}: {why}", self.origin));
         match Spec::parse(name).map_err(unclear)? {
+            Some(spec) if spec.is_of_python() => {
+                let Spec { label, target, options, .. } = spec;
+                self.add_python(name, &target, label.as_deref(), options)
+            }
             Some(spec) => self.add_spec(spec),
             None if is_path(name) => self.add_path(name),
             None if is_host_and_port(name) => {
                 Err(self.wrong(name, &format!("a port is checked by tcp: write tcp://{name}")))
+            }
+            None if id::is_dotted(name) && self.surroundings.python.path().is_some() => {
+                self.add_python(name, name, None, Options::default())
             }
             None if id::is_dotted(name) => Err(self.wrong(
                 name,
@@ -159,6 +179,28 @@ impl<'a> Collector<'a> {
                 );
                 Err(self.wrong(secrets::quotable(name), &why))
             }
+        }
+    }
+
+    fn add_python(&mut self, name: &str, target: &str, label: Option<&str>, options: Options) -> Result<(), Error> {
+        let found = python::collect(&self.surroundings.python, target, label, options, &mut self.secrets);
+        let found = found.map_err(|refusal| refusal.error(|why| self.wrong(name, why)))?;
+        self.notes.extend(found.notes);
+        let registered = found.are_unchanged;
+        let checks = found.checks.into_iter();
+        self.found.extend(checks.map(|check| CollectedCheck { check, from: name.to_owned(), registered }));
+        Ok(())
+    }
+
+    /// A name that means one thing here, and another in Python. No Python is started to find out.
+    fn note_namesakes(&mut self) {
+        // What we ship ourselves is the same in both.
+        let names = self.compiled_in.iter().map(|name| id::dotted(name)).filter(|name| !id::is_at(name, "hospital"));
+        for name in names.filter(|name| self.surroundings.python.is_started() && self.surroundings.python.has(name)) {
+            self.notes.push(format!(
+                "{name} is compiled in, and there is such a module in Python: the compiled-in checks are used, \
+                 and python:{name} names the others"
+            ));
         }
     }
 
@@ -249,7 +291,7 @@ fn is_host_and_port(name: &str) -> bool {
 /// The checks, if their ids are unique and the endpoint can be asked for each. A registered check that several paths
 /// collect is one check.
 fn unique(found: Vec<CollectedCheck>) -> Result<Suite, Error> {
-    let mut first: HashMap<String, (String, bool)> = HashMap::new();
+    let mut first: HashMap<String, (String, Option<&str>)> = HashMap::new();
     for CollectedCheck { check, from, registered } in &found {
         if id::RESERVED.contains(&check.id.as_str()) {
             return Err(Error::Usage(format!(
@@ -257,8 +299,10 @@ fn unique(found: Vec<CollectedCheck>) -> Result<Suite, Error> {
                 check.id
             )));
         }
-        match first.insert(check.id.clone(), (from.clone(), *registered)) {
-            Some((before, was_registered)) if !(was_registered && *registered) => {
+        // The same check again, by another name.
+        let kind = registered.then_some(check.kind);
+        match first.insert(check.id.clone(), (from.clone(), kind)) {
+            Some((before, former)) if kind.is_none() || former != kind => {
                 return Err(Error::Usage(format!(
                     "two checks have the id {:?}: {before} and {from}: \
                      give one another label, as in other=scheme:target, or another name in its file",
@@ -300,9 +344,10 @@ mod tests {
 
     #[test]
     fn a_dotted_path_collects_what_is_at_and_under_it() {
-        for name in [PREDICTABLE, "hospital", "hospital.healthchecks.predictable.collected"] {
+        let both = ["hospital.healthchecks.predictable.collected", "hospital.healthchecks.predictable.skipped"];
+        for (name, expected) in [(PREDICTABLE, &both[..]), ("hospital", &both), (both[0], &both[..1])] {
             let suite = collect(&[name], "HEALTHCHECKS").expect("it is registered");
-            assert_eq!(ids(&suite), ["hospital.healthchecks.predictable.collected"], "{name}");
+            assert_eq!(ids(&suite), expected, "{name}");
         }
     }
 
@@ -332,7 +377,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "HEALTHCHECKS names \"hospital.health\", but no check is registered there \
-             (known: hospital.healthchecks.predictable.collected)"
+             (known: hospital.healthchecks.predictable.collected, hospital.healthchecks.predictable.skipped)"
         );
         assert_eq!(error.code(), 2);
     }
@@ -340,13 +385,14 @@ mod tests {
     #[test]
     fn overlapping_names_collect_a_check_once() {
         let suite = collect(&["hospital", PREDICTABLE], "HEALTHCHECKS").expect("both are registered");
-        assert_eq!(suite.checks().len(), 1);
+        assert_eq!(suite.checks().len(), 2);
     }
 
     #[test]
     fn a_part_of_a_suite_is_selected_by_path() {
         let suite = collect(&["hospital"], "HEALTHCHECKS").expect("it is registered");
-        assert_eq!(suite.at(PREDICTABLE).checks().len(), 1);
+        assert_eq!(suite.at(PREDICTABLE).checks().len(), 2);
+        assert_eq!(suite.at("hospital.healthchecks.predictable.skipped").checks().len(), 1);
         assert_eq!(suite.at("hospital.nothing").checks().len(), 0);
     }
 

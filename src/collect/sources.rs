@@ -8,6 +8,7 @@ use super::{Collected, Collector, Suite};
 use crate::error::Error;
 use crate::model::check::{Check, Code, Finding};
 use crate::os::stamp::Stamp;
+use crate::python::Python;
 use crate::state::StateDir;
 
 /// What checks are collected in, besides the names.
@@ -19,6 +20,8 @@ pub(crate) struct Surroundings {
     pub(crate) environment: Vec<(String, String)>,
     /// Where beats are found.
     pub(crate) state: Option<StateDir>,
+    /// What runs tests in Python.
+    pub(crate) python: Python,
 }
 
 /// Names, what they collect, and the state of the files that were read.
@@ -59,6 +62,11 @@ impl Sources {
     /// The collected suite.
     pub fn suite(&self) -> &Suite {
         &self.suite
+    }
+
+    /// The Python whose tests are among them.
+    pub(crate) fn python(&self) -> &Python {
+        &self.surroundings.python
     }
 
     /// A line for each file of a folder that was left out, and for each thing that looks like a mistake.

@@ -15,6 +15,9 @@ use crate::model::{sabotage, startup, text};
 /// The options that every kind of check has.
 pub(crate) const COMMON: [&str; 8] = ["timeout", "tag", "title", "expect", "on_fail", "needs", "grace", "drill_allow"];
 
+/// The scheme of tests in Python. It is no kind: one name may hold many.
+pub(super) const PYTHON: &str = "python";
+
 /// A name split into its parts; nothing is verified yet.
 #[derive(Clone, Debug)]
 pub(super) struct Spec {
@@ -67,6 +70,16 @@ impl Spec {
             target: target.to_owned(),
             options: Options::of_bytes(pairs.collect()),
         })
+    }
+
+    /// Whether it names tests in Python.
+    pub(super) fn is_of_python(&self) -> bool {
+        self.scheme == PYTHON
+    }
+
+    /// The same as a dotted name that nobody has registered.
+    pub(super) fn of_python(name: &str) -> Spec {
+        Spec { label: None, scheme: PYTHON.to_owned(), target: name.to_owned(), options: Options::default() }
     }
 
     /// The kind of check that the scheme names.
@@ -246,7 +259,7 @@ fn accepted(text: &str) -> Result<Vec<(&'static str, String)>, String> {
 
 /// All schemes, for a message.
 pub(super) fn schemes() -> String {
-    listed(BUILTINS.iter().map(|kind| kind.scheme.to_owned()))
+    listed(BUILTINS.iter().map(|kind| kind.scheme).chain([PYTHON]).map(str::to_owned))
 }
 
 /// Whether this can be the name of a check: it will be in URLs and in lists.
@@ -274,6 +287,7 @@ pub fn without_secrets(name: &str) -> String {
         Ok(None) if Path::new(name).exists() => name.to_owned(),
         Ok(None) => secrets::quotable(name).to_owned(),
         Err(_) => "***".to_owned(),
+        Ok(Some(spec)) if spec.is_of_python() => name.to_owned(),
         Ok(Some(spec)) if spec.clone().build(&mut Secrets::default()).is_err() => {
             let label = spec.label.as_ref().map(|label| format!("{label}=")).unwrap_or_default();
             let options = if spec.options.names().next().is_some() { "#***" } else { "" };

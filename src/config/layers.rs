@@ -32,6 +32,9 @@ const GUNICORN: &str = "GUNICORN_CMD_ARGS";
 /// The variables with other names that are also read.
 const OTHERS: [&str; 5] = ["HEALTHCHECKS", "WEB_CONCURRENCY", "PORT", "STATE_DIRECTORY", GUNICORN];
 
+/// The variable that an active virtual environment of Python sets.
+const VIRTUAL_ENV: &str = "VIRTUAL_ENV";
+
 /// The variable that tells a new master what it takes over from the former one. It is not a setting.
 pub(crate) const SUCCESSION: &str = "HOSPITAL_SUCCESSION";
 
@@ -59,6 +62,8 @@ pub(crate) struct Configuration {
     pub(crate) origin: &'static str,
     /// Variables that the workers get in addition to the environment.
     pub(crate) environment: Vec<(String, String)>,
+    /// The virtual environment of Python that these have, or the environment.
+    pub(crate) virtual_env: Option<String>,
     /// A sentence for each variable that is not obeyed, as it is another program's.
     pub(crate) unheeded: Vec<String>,
     /// A sentence for each variable that looks like a setting and is not one.
@@ -75,6 +80,7 @@ pub(crate) struct Resolved<'a> {
     names: Vec<String>,
     origin: &'static str,
     environment: Vec<(String, String)>,
+    virtual_env: Option<String>,
     unheeded: Vec<String>,
     unknown: Vec<String>,
     app: App,
@@ -132,9 +138,13 @@ impl Given {
     /// The names in HEALTHCHECKS.
     pub(crate) fn healthchecks(&self) -> Vec<String> {
         let own = self.app.variables();
-        let all = own.iter().chain(&self.environment);
-        let value = all.rev().find(|(name, _)| name == "HEALTHCHECKS").map(|(_, value)| value.as_str());
-        split(value.unwrap_or_default())
+        split(last("HEALTHCHECKS", own.iter().chain(&self.environment)).unwrap_or_default())
+    }
+
+    /// The interpreter that the environment names, for commands that have no other settings, and the variable that does.
+    pub(crate) fn python(&self) -> Option<(PathBuf, &'static str)> {
+        let set = last("HOSPITAL_PYTHON", self.environment.iter()).map(|path| (path.into(), "HOSPITAL_PYTHON"));
+        set.or_else(|| Some((in_virtual_env(last(VIRTUAL_ENV, self.environment.iter())?), VIRTUAL_ENV)))
     }
 
     /// The state dir that was given to a command that runs once, or that HOSPITAL_STATE_DIR names.
@@ -188,7 +198,8 @@ impl Given {
         if !chosen.is_empty() {
             matches = self.merge(command, subcommand, &chosen)?;
         }
-        let environment = from_file.into_iter().chain(from_flags).collect();
+        let environment: Vec<_> = from_file.into_iter().chain(from_flags).collect();
+        let virtual_env = last(VIRTUAL_ENV, self.environment.iter().chain(&environment)).map(str::to_owned);
         Ok(Resolved {
             command,
             subcommand,
@@ -197,6 +208,7 @@ impl Given {
             names,
             origin,
             environment,
+            virtual_env,
             unheeded,
             unknown,
             app: self.app.clone(),
@@ -236,7 +248,22 @@ impl Given {
     }
 }
 
+/// The last value of a variable, unless that is empty.
+fn last<'a>(name: &str, variables: impl DoubleEndedIterator<Item = &'a (String, String)>) -> Option<&'a str> {
+    variables.rev().find(|(other, _)| other == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+}
+
+fn in_virtual_env(folder: &str) -> PathBuf {
+    Path::new(folder).join("bin/python")
+}
+
 impl Configuration {
+    /// The interpreter for checks in Python, and the setting that names it.
+    pub(crate) fn python(&self) -> Option<(PathBuf, &'static str)> {
+        let set = self.settings.process.python.clone().map(|path| (path, "--python"));
+        set.or_else(|| Some((in_virtual_env(self.virtual_env.as_deref()?), VIRTUAL_ENV)))
+    }
+
     /// Logs the variables that look like settings and are not.
     pub(crate) fn warn_of_unheeded(&self) {
         for sentence in self.unheeded.iter().chain(&self.unknown) {
@@ -254,6 +281,7 @@ impl Resolved<'_> {
             names: self.names,
             origin: self.origin,
             environment: self.environment,
+            virtual_env: self.virtual_env,
             unheeded: self.unheeded,
             unknown: self.unknown,
             app: self.app,

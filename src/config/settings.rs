@@ -128,6 +128,9 @@ pub(crate) struct Process {
     /// Set a variable for the workers and their checks; repeatable
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
     pub(crate) env: Vec<(String, String)>,
+    /// Run checks in Python with this interpreter; unless given, $VIRTUAL_ENV/bin/python
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) python: Option<PathBuf>,
     /// Read variables from this file, at the start and at each reload; -FILE: if it is there
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Option<PathBuf>,

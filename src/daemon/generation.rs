@@ -13,6 +13,7 @@ use crate::endpoint::{Disclosure, EndpointSettings};
 use crate::error::Error;
 use crate::os::filesystem::{enter, open_directory};
 use crate::os::identity::Identity;
+use crate::python::Python;
 use crate::round;
 use crate::state::StateDir;
 
@@ -67,6 +68,11 @@ impl GenerationConfig {
         let flags: Vec<_> = flags.iter().filter_map(|(flag, name)| Some(format!("{flag} {}", (*name)?))).collect();
         let flags = flags.join(" ");
         let own = configuration.app.checks.clone();
+        let python = configuration.python().map(|(path, origin)| {
+            let environment = configuration.environment.clone();
+            Python::found(&path, origin, environment, identity.clone(), &settings.process.name)
+        });
+        let python = python.unwrap_or_default();
         // With the rights of those who will run them and read them again: what only root can read would be good here
         // and an error there.
         let (state, sources) = identity
@@ -74,7 +80,7 @@ impl GenerationConfig {
                 settings.answers.maintenance_file.as_deref().map_or(Ok(()), verify_maintenance_file)?;
                 let state = settings.process.state_dir.as_deref().map(StateDir::open_own).transpose()?;
                 let environment = configuration.environment.clone();
-                let surroundings = Surroundings { own, environment, state: state.clone() };
+                let surroundings = Surroundings { own, environment, state: state.clone(), python: python.clone() };
                 let sources = Sources::read_in(surroundings, configuration.names.clone(), configuration.origin)?;
                 Ok((state, sources))
             })

@@ -180,6 +180,11 @@ pub(crate) fn mute() -> io::Result<()> {
     Ok(())
 }
 
+/// Standard error once more, for a program that shall not write to our standard output.
+pub(crate) fn standard_error() -> io::Result<OwnedFd> {
+    io::stderr().as_fd().try_clone_to_owned()
+}
+
 /// Takes over an open descriptor above 2 that the parent left for us to write to.
 pub(crate) fn left_for_writing(fd: i32) -> io::Result<File> {
     use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};

@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -73,11 +73,21 @@ pub(crate) fn enter(directory: &File) -> io::Result<()> {
 }
 
 /// The mount that a path lies on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Mount {
-    /// Whether it is mounted at this very path, or at what it links to.
+    /// Where it is mounted.
+    pub(crate) point: PathBuf,
+    /// Whether that is this very path, or what it links to.
     pub(crate) is_here: bool,
-    /// Whether its file system can only be read. That this mount of it can only be read may be for us alone.
+    /// The type of its file system, such as `ext4`.
+    pub(crate) kind: String,
+    /// What is mounted, such as `/dev/sda1`.
+    pub(crate) source: String,
+    /// Its options, of this mount and of its file system.
+    pub(crate) options: Vec<String>,
+    /// Whether this mount of it can only be read.
+    pub(crate) is_read_only_here: bool,
+    /// Whether its file system can only be read, in whichever mount. That this mount can only be read may be for us alone.
     pub(crate) is_read_only: bool,
 }
 
@@ -99,12 +109,77 @@ impl Mount {
     fn in_table(table: &[u8], id: &str, path: &Path) -> Option<Mount> {
         let mut lines = table.split(|&byte| byte == b'\n').map(|line| line.split(|&byte| byte == b' '));
         let mut fields = lines.find_map(|mut fields| (fields.next()? == id.as_bytes()).then_some(fields))?;
-        let point = fields.nth(3)?;
+        let (point, own) = (fields.nth(3)?, fields.next()?);
         let mut fields = fields.skip_while(|&field| field != b"-").skip(1);
-        let (kind, _source, options) = (fields.next()?, fields.next()?, fields.next()?);
-        // autofs only waits for somebody to mount something.
-        let is_here = point == escaped(path) && kind != b"autofs";
-        Some(Mount { is_here, is_read_only: options.split(|&byte| byte == b',').any(|option| option == b"ro") })
+        let (kind, source, options) = (fields.next()?, fields.next()?, fields.next()?);
+        let text = |field: &[u8]| String::from_utf8_lossy(&unescaped(field)).into_owned();
+        Some(Mount {
+            // autofs only waits for somebody to mount something.
+            is_here: point == escaped(path) && kind != b"autofs",
+            point: PathBuf::from(std::ffi::OsString::from_vec(unescaped(point))),
+            kind: text(kind),
+            source: text(source),
+            options: [own, options].into_iter().flat_map(listed).map(text).collect(),
+            is_read_only_here: listed(own).any(|option| option == b"ro"),
+            is_read_only: listed(options).any(|option| option == b"ro"),
+        })
+    }
+
+    /// Whether what process 1 has mounted at the same place can only be read; `None` if it has nothing mounted there. Only
+    /// root may look.
+    pub(crate) fn is_read_only_for_others(&self) -> io::Result<Option<bool>> {
+        Ok(Mount::is_read_only_in(&fs::read("/proc/1/mountinfo").map_err(name_proc)?, &self.point))
+    }
+
+    fn is_read_only_in(table: &[u8], point: &Path) -> Option<bool> {
+        let point = escaped(point);
+        let lines = table.split(|&byte| byte == b'\n').map(|line| line.split(|&byte| byte == b' ').skip(4));
+        // The last one covers those before.
+        let mut own = lines.filter_map(|mut fields| (fields.next()? == point).then(|| fields.next())?);
+        own.next_back().map(|own| listed(own).any(|option| option == b"ro"))
+    }
+}
+
+fn listed(options: &[u8]) -> impl Iterator<Item = &[u8]> {
+    options.split(|&byte| byte == b',')
+}
+
+/// What stands for a field of mountinfo.
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = field;
+    while let Some((&byte, after)) = rest.split_first() {
+        let code = rest.get(1..4).filter(|_| byte == b'\\').and_then(|digits| str::from_utf8(digits).ok());
+        match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(code) => {
+                bytes.push(code);
+                rest = &rest[4..];
+            }
+            None => {
+                bytes.push(byte);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}
+
+/// Whether an error says that a file system is broken: its program has died, its server knows it no more, or its device fails.
+pub(crate) fn is_of_a_dead_one(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOTCONN | libc::ESTALE | libc::EIO | libc::ESHUTDOWN))
+}
+
+/// Whether a process reads from a fifo. Nothing is written.
+pub(crate) fn has_reader(path: &Path) -> io::Result<bool> {
+    let held = File::options().read(true).custom_flags(libc::O_PATH).open(path)?;
+    if !held.metadata()?.file_type().is_fifo() {
+        return Ok(false);
+    }
+    let path = format!("/proc/self/fd/{}", held.as_raw_fd());
+    match File::options().write(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(name_proc) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -141,7 +216,6 @@ fn reopen(held: &File) -> io::Result<File> {
 }
 
 /// Reads a small regular file, which others may control: see [`open_regular`].
-#[cfg(feature = "tls")]
 pub(crate) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     read_all(open_regular(path)?)
 }
@@ -285,13 +359,22 @@ mod tests {
             22 21 8:2 / /srv ro,relatime shared:2 - ext4 /dev/sdb1 rw,errors=remount-ro\n\
             23 21 8:3 / /my\\040data#1 rw,relatime - ext4 /dev/sdc1 ro\n\
             24 21 0:9 / /net rw,relatime shared:3 master:4 - autofs systemd-1 rw,fd=5\n";
-        let of = |id, path| Mount::in_table(TABLE, id, Path::new(path));
-        let mount = |is_here, is_read_only| Some(Mount { is_here, is_read_only });
+        let of = |id, path| {
+            let found = Mount::in_table(TABLE, id, Path::new(path))?;
+            Some((found.is_here, found.is_read_only))
+        };
+        let mount = |is_here, is_read_only| Some((is_here, is_read_only));
         assert_eq!(of("22", "/srv"), mount(true, false), "as with ProtectSystem=strict");
         assert_eq!(of("22", "/srv/www"), mount(false, false));
         assert_eq!(of("23", "/my data#1"), mount(true, true), "as after an error");
         assert_eq!(of("24", "/net"), mount(false, false), "nothing is mounted there yet");
         assert_eq!(of("25", "/x"), None);
+        let data = Mount::in_table(TABLE, "23", Path::new("/my data#1/x")).expect("it is in the table");
+        assert_eq!((data.point.as_path(), &*data.source, &*data.kind), (Path::new("/my data#1"), "/dev/sdc1", "ext4"));
+        assert_eq!(data.options, ["rw", "relatime", "ro"]);
+        assert_eq!(Mount::is_read_only_in(TABLE, Path::new("/srv")), Some(true));
+        assert_eq!(Mount::is_read_only_in(TABLE, Path::new("/my data#1")), Some(false));
+        assert_eq!(Mount::is_read_only_in(TABLE, Path::new("/none")), None);
     }
 
     #[test]

@@ -32,6 +32,13 @@ impl Identity {
         Ok(())
     }
 
+    /// The same in a fork of a process that only acts as this user and group.
+    pub(super) fn assume_whole(&self) -> io::Result<()> {
+        unistd::seteuid(Uid::current())?;
+        unistd::setegid(Gid::current())?;
+        self.assume()
+    }
+
     /// Does something with the rights of this user and group, and takes our own back afterwards. Call this while there
     /// is one thread.
     pub(crate) fn act<T>(&self, act: impl FnOnce() -> T) -> io::Result<T> {

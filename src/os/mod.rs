@@ -1,6 +1,7 @@
 //! The rim: the only home of `unsafe`, raw descriptors, nix and libc. It runs no checks, reads no requests and decides
 //! nothing.
 
+pub(crate) mod accounts;
 pub(crate) mod bell;
 pub(crate) mod calls;
 pub(crate) mod cgroup;
@@ -13,6 +14,8 @@ pub(crate) mod folder;
 pub(crate) mod foreground;
 pub(crate) mod identity;
 pub(crate) mod memory;
+pub(crate) mod network;
+pub(crate) mod packets;
 mod pidfd;
 pub(crate) mod process;
 pub(crate) mod procfs;

@@ -14,7 +14,9 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{ForkResult, Pid, getpid, getppid};
 
 use super::descriptors::retry;
+use super::identity::Identity;
 use super::pidfd::PidFd;
+use super::procfs::Stat;
 use super::signals;
 
 /// How many threads this process has.
@@ -141,6 +143,19 @@ pub(crate) fn reap() -> Option<(i32, ExitStatus)> {
     reaped.ok().filter(|pid| *pid > 0).map(|pid| (pid, ExitStatus::from_raw(status)))
 }
 
+/// Waits for a child of ours to end. If somebody has reaped it already, that is an error.
+pub(crate) fn wait_for(pid: i32) -> io::Result<ExitStatus> {
+    let mut status = 0;
+    // SAFETY: status is a live, writable int.
+    retry(|| Ok(Errno::result(unsafe { libc::waitpid(pid, &raw mut status, 0) })?))?;
+    Ok(ExitStatus::from_raw(status))
+}
+
+/// Whether a process is gone, or dead and not reaped yet.
+pub(crate) fn has_ended(pid: i32) -> bool {
+    Stat::of(pid).is_none_or(|stat| stat.is_dead())
+}
+
 /// Lets us live on when our parent dies, by whom we were started with [`start_program`].
 pub(crate) fn outlive_parent() {
     // It only fails for signals that there are not.
@@ -154,10 +169,29 @@ pub(crate) fn outlive_parent() {
 ///
 /// When it cannot be executed; then there is no child.
 pub(crate) fn start_program(command: &mut Command, fds: &[BorrowedFd<'_>]) -> io::Result<i32> {
+    start(command, fds, || Ok(()))
+}
+
+/// The same for an interpreter that runs as another user, and adopts the orphans of what it forks.
+pub(crate) fn start_interpreter(command: &mut Command, fds: &[BorrowedFd<'_>], identity: &Identity) -> io::Result<i32> {
+    let identity = identity.clone();
+    start(command, fds, move || {
+        identity.assume_whole()?;
+        Ok(nix::sys::prctl::set_child_subreaper(true)?)
+    })
+}
+
+fn start(
+    command: &mut Command,
+    fds: &[BorrowedFd<'_>],
+    mut prepare: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+) -> io::Result<i32> {
     let own: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     let mut moved = vec![-1; own.len()];
     let parent = getpid();
     let arrange = move || {
+        // First: a change of the user clears what is asked for next.
+        prepare()?;
         nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
         if getppid() != parent {
             return Err(Errno::ESRCH.into());

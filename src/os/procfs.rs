@@ -116,6 +116,12 @@ pub(crate) fn arguments(pid: i32) -> io::Result<Vec<String>> {
     }
 }
 
+/// The control groups that a process is in, in each hierarchy, as far as our control-group namespace shows them.
+pub(crate) fn control_groups(pid: i32) -> io::Result<Vec<String>> {
+    let text = String::from_utf8_lossy(&read(pid, "cgroup")?).into_owned();
+    Ok(text.lines().filter_map(|line| Some(line.splitn(3, ':').nth(2)?.to_owned())).collect())
+}
+
 /// The environment that a process was started with; empty if we may not see it.
 pub(crate) fn environment(pid: i32) -> Vec<String> {
     strings(&read(pid, "environ").unwrap_or_default())
@@ -126,6 +132,19 @@ pub(crate) fn realtime_limit(pid: i32) -> Option<u64> {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max realtime timeout"))?;
     line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// The sockets that a process holds, by their inodes. Other users' are only shown to those who may trace them.
+pub(crate) fn sockets(pid: i32) -> io::Result<Vec<u64>> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?;
+    let target = |entry: io::Result<fs::DirEntry>| match fs::read_link(entry?.path()) {
+        Ok(target) => Ok(Some(target)),
+        // It was closed since it was listed.
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let inode = |target: PathBuf| target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+    descriptors.map(target).filter_map(|target| target.map(|target| target.and_then(inode)).transpose()).collect()
 }
 
 /// The file that a process runs. Other users' are only shown to those who may trace them.

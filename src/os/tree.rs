@@ -38,7 +38,7 @@ static CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// A unique number for a process tree: the family, the process that started it, and a serial number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Mark(u64);
+pub(crate) struct Mark(u64);
 
 /// The bits of a mark that tell the pid and the serial number. Linux has no larger pids.
 const PID: u32 = 22;
@@ -62,7 +62,7 @@ impl Mark {
     /// # Errors
     ///
     /// When this process is about to end: whatever it starts now would outlive it.
-    pub(super) fn new() -> io::Result<Mark> {
+    pub(crate) fn new() -> io::Result<Mark> {
         let serial = STARTED.fetch_add(1, Ordering::SeqCst);
         if CLOSED.load(Ordering::SeqCst) {
             return Err(io::Error::other("hospital is about to end"));
@@ -83,11 +83,16 @@ impl Mark {
     }
 
     /// The value of [`MARKER`] for the root of the tree.
-    pub(super) fn value(self) -> String {
+    pub(crate) fn value(self) -> String {
         match std::env::var(MARKER) {
             Ok(around) => format!("{around} {:x}", self.0),
             Err(_) => format!("{:x}", self.0),
         }
+    }
+
+    /// The limit that marks the root of the tree, where that sets it itself.
+    pub(crate) fn number(self) -> u64 {
+        self.0
     }
 
     /// Marks the root of the tree, and all that it starts from now on.
@@ -121,7 +126,7 @@ pub(super) fn kill_group(leader: i32) {
 /// Kills the tree of a child that is not reaped yet, and waits until none of its processes is alive.
 ///
 /// Returns the pids of those that we may not kill, for example because they changed their user.
-pub(super) fn kill(root: i32, mark: Mark) -> BTreeSet<i32> {
+pub(crate) fn kill(root: i32, mark: Mark) -> BTreeSet<i32> {
     // It does nothing more until its turn comes, and its parents stay known.
     let _ = killpg(Pid::from_raw(root), Signal::SIGSTOP);
     let spared = SWEEPS.kill(Tree { root, mark });

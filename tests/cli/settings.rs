@@ -117,7 +117,7 @@ fn what_kubernetes_says_of_a_service_named_hospital_is_no_setting() {
 fn names_of_variables_are_told_apart_by_case() {
     let launch = || serve(&[]).env("Healthchecks", "nonsense").env("port", "88").env("PORT", "99");
     assert_set(launch(), "HOSPITAL_PORT", "99", "PORT in the environment");
-    assert_set(launch(), "HEALTHCHECKS", "hospital.healthchecks.predictable", "HEALTHCHECKS");
+    assert_set(launch(), "HEALTHCHECKS", "hospital.healthchecks.predictable.collected", "HEALTHCHECKS");
 }
 
 #[test]

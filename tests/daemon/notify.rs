@@ -129,7 +129,7 @@ fn the_status_follows_the_number_of_workers() {
 
 #[test]
 fn the_status_says_how_many_checks_failed() {
-    let checks = "file:/no/such/file hospital.healthchecks.predictable";
+    let checks = "file:/no/such/file hospital.healthchecks.predictable.collected";
     let (server, manager) = Manager::start(&["--timeout", "1"], &[("HEALTHCHECKS", checks)]);
     assert!(!manager.hear("READY=1").contains("failed"), "none has run");
     assert_eq!(get(&server.at, "/").status, 500);

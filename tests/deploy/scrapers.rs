@@ -17,7 +17,7 @@ use crate::harness::*;
 fn a_scraper_is_answered_before_it_leaves_and_the_round_goes_on_for_the_others() {
     let launch = Launch::serve(["-w", "1", "--request-timeout", "60s"]);
     let gate = launch.path("gate");
-    let checks = format!("hospital.healthchecks.predictable {}", gated(&gate));
+    let checks = format!("hospital.healthchecks.predictable.collected {}", gated(&gate));
     let server = launch.env("HEALTHCHECKS", &checks).start();
     let mut patient = Client::to(&server.at);
     patient.ask("/");
@@ -52,7 +52,7 @@ fn a_scraper_hears_what_its_round_knows_by_then() {
     for cache in ["0s", "5s"] {
         let launch = Launch::serve(["-w", "1", "--request-timeout", "60s", "--cache", cache]);
         let gate = launch.path("gate");
-        let checks = format!("hospital.healthchecks.predictable {}", gated(&gate));
+        let checks = format!("hospital.healthchecks.predictable.collected {}", gated(&gate));
         let server = launch.env("HEALTHCHECKS", &checks).start();
         let mut scraper = Client::to(&server.at);
         scraper.send("GET /?verbose HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 1\r\n\r\n");
@@ -81,7 +81,7 @@ fn hostile() -> Launch {
         args = ['-c', '''echo "OK|'C:\\ \"free\"'=5.5% load=1e-7;;;0 size=3000000000B load=2"''']
     "#;
     std::fs::write(&file, check).expect("the directory is ours");
-    launch.env("HEALTHCHECKS", &format!("{} hospital.healthchecks.predictable {DOWN}", file.display()))
+    launch.env("HEALTHCHECKS", &format!("{} hospital.healthchecks.predictable.collected {DOWN}", file.display()))
 }
 
 /// A check that fails and has the worst possible id.

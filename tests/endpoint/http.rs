@@ -255,7 +255,7 @@ fn what_fails_has_the_status_that_was_chosen_whatever_the_method() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let port = free.local_addr().expect("it is bound").port();
     drop(free);
-    let names = format!("hospital.healthchecks.predictable tcp://127.0.0.1:{port}");
+    let names = format!("hospital.healthchecks.predictable.collected tcp://127.0.0.1:{port}");
     for (args, status) in [(&[][..], 500), (&["--fail-status", "503"], 503)] {
         let server = Launch::serve(args).env("HEALTHCHECKS", &names).start();
         let answer = get(&server.at, "/");

@@ -90,7 +90,7 @@ fn a_quick_check_did_not_run_until_the_slowest_of_its_round_was_over() {
     let launch = Launch::serve([""; 0]);
     let (began, gate) = (launch.path("began"), launch.path("gate"));
     let script = format!("touch%20{};%20until%20test%20-e%20{};%20do%20:;%20done", began.display(), gate.display());
-    let checks = format!("hospital.healthchecks.predictable slow=exec:/bin/sh#args=-c&args={script}");
+    let checks = format!("hospital.healthchecks.predictable.collected slow=exec:/bin/sh#args=-c&args={script}");
     let server = launch.env("HEALTHCHECKS", &checks).start();
     let mut client = Client::to(&server.at);
     client.ask("/");
@@ -243,7 +243,7 @@ fn what_is_no_longer_configured_disappears() {
     let check = |name: &str| format!("[[check]]\nname = '{name}'\nuse = 'memory:#available=0%'\n");
     std::fs::write(&file, check("one") + &check("two")).expect("the directory is ours");
     let names = |more: &str| format!("HEALTHCHECKS=\"{} {more}\"\n", file.display());
-    std::fs::write(&env, names("hospital.healthchecks.predictable")).expect("the directory is ours");
+    std::fs::write(&env, names("hospital.healthchecks.predictable.collected")).expect("the directory is ours");
     let server = launch.args(["--env-file".as_ref(), env.as_os_str()]).start();
     let shown = || {
         let samples = scrape(&server);
@@ -294,7 +294,7 @@ fn a_refused_reload_is_seen_until_a_good_one_comes() {
 fn strangers_see_numbers_instead_of_names() {
     let token = tempfile::NamedTempFile::new().expect("there is room");
     std::fs::write(token.path(), "s3cret\n").expect("it is ours");
-    let checks = "secret-db=plugin:/bin/echo#args=OK|users=5 hospital.healthchecks.predictable";
+    let checks = "secret-db=plugin:/bin/echo#args=OK|users=5 hospital.healthchecks.predictable.collected";
     let token_file = token.path().to_str().expect("a plain path");
     for (args, field, open) in [
         (&["--details", "never"][..], "", false),

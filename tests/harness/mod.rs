@@ -18,6 +18,7 @@ pub(crate) mod metrics;
 pub(crate) mod once;
 pub(crate) mod processes;
 pub(crate) mod programs;
+pub(crate) mod python;
 pub(crate) mod site;
 
 use std::net::{Ipv4Addr, TcpListener};
@@ -217,7 +218,7 @@ impl Server {
 
     /// The pids of the workers, in order.
     pub(crate) fn workers(&self) -> Vec<i32> {
-        let is_worker = |pid: &i32| processes::name(*pid) != "hospital:reaper";
+        let is_worker = |pid: &i32| !["hospital:reaper", "hospital:python"].contains(&&*processes::name(*pid));
         processes::children(self.master()).into_iter().filter(is_worker).collect()
     }
 
@@ -305,7 +306,7 @@ fn clean(mut command: Command) -> Command {
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HEALTHCHECKS", "hospital.healthchecks.predictable");
+        .env("HEALTHCHECKS", "hospital.healthchecks.predictable.collected");
     command
 }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use super::{DEADLINE, HOSPITAL, Signal, send};
 
 /// A check with a known answer.
-pub(crate) const PREDICTABLE: &str = "hospital.healthchecks.predictable";
+pub(crate) const PREDICTABLE: &str = "hospital.healthchecks.predictable.collected";
 
 /// The result of a command.
 pub(crate) struct Run {

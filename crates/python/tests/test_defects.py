@@ -128,14 +128,13 @@ def test_collecting_nothing_was_green(ask, module, shell, text):
     name = module(text)
     answer = ask(HealthCheckApp(discover=[name, 'hospital.healthchecks.predictable']))
     assert answer.status == 500
-    assert answer.found[name] == 'error'
+    why = f'there is no healthcheck in {name}: mark what is one with @healthcheck'
+    assert answer.report['details'][0] == {'test': name, 'status': 'error', 'context': why}
     assert ask(HealthCheckApp()).status == 500
 
     told = shell('python', '-m', 'hospital.cli', name)
     assert (told.returncode, told.stdout) == (2, '')
-    assert told.stderr == (
-        f'python -m hospital.cli: {name}: there is no healthcheck in {name}: mark what is one with @healthcheck\n'
-    )
+    assert told.stderr == f'python -m hospital.cli: {name}: {why}\n'
 
 
 def test_a_name_of_nothing_ended_in_a_traceback(module, shell):

@@ -22,7 +22,7 @@ pub(super) const KIND: Kind = Kind {
     build,
 };
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How many days a certificate must last unless the option `days` says otherwise.
 const DAYS: u32 = 14;
@@ -85,7 +85,7 @@ impl CertProbe {
                 let required = self.days;
                 Reason::Fail(format!(
                     "it has to last for {required} more days, and {subject} ends in {}, at {end}",
-                    days(left)
+                    spoken(left)
                 ))
             }
         };
@@ -178,7 +178,7 @@ impl Witness {
     }
 }
 
-fn days(left: Duration) -> String {
+pub(super) fn spoken(left: Duration) -> String {
     match left.as_secs() / DAY.as_secs() {
         0 => "less than a day".to_owned(),
         1 => "1 day".to_owned(),

@@ -1,4 +1,4 @@
-//! `process:nginx#min=1&max=4`, `process:#pidfile=/run/x.pid`: a program runs.
+//! `process:nginx#min=1&max=4`, `process:python3#args=worker`, `process:#pidfile=/run/x.pid`: a program runs.
 
 mod script;
 
@@ -7,8 +7,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Action, Kind, Opt, Options, Runs};
-use crate::model::check::{Finding, Reason, Result};
+use super::support::pattern::Pattern;
+use super::{Action, Kind, Opt, Options, Runs, default_deadline};
+use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
 use crate::os::filesystem;
 use crate::os::procfs::{self, Stat};
@@ -16,7 +17,7 @@ use crate::os::walk;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "process",
-    options: &[Opt::Text("min"), Opt::Text("max"), Opt::Text("pidfile")],
+    options: &[Opt::Text("min"), Opt::Text("max"), Opt::Text("args"), Opt::Text("cgroup"), Opt::Text("pidfile")],
     // The arguments of a process lie in its own memory, for which the kernel may have to wait.
     runs: Runs::OnThread,
     title: "{target} runs",
@@ -26,14 +27,24 @@ pub(super) const KIND: Kind = Kind {
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let name = target.to_owned();
     let max = options.parse("max", number)?;
+    let args: Option<Pattern> = options.parse("args", str::parse)?;
+    let cgroup = options.parse("cgroup", |text| match text.starts_with('/') && text.len() > 1 {
+        true => Ok(text.trim_end_matches('/').to_owned()),
+        false => Err("write the path of a control group, as in /system.slice/nginx.service"),
+    })?;
     if let Some(pidfile) = options.parse("pidfile", absolute)? {
-        if max.is_some() || options.names().any(|name| name == "min") {
-            return Err("pidfile names one process: it goes without min and max".to_owned());
+        let is_one = max.is_none() && args.is_none() && cgroup.is_none();
+        if !is_one || options.names().any(|name| name == "min") {
+            return Err("pidfile names one process: it goes without min, max, args and cgroup".to_owned());
         }
         let name = Some(name).filter(|name| !name.is_empty());
         return Ok(Box::new(move |_| assert_pidfile(&pidfile, name.as_deref()).into()));
     }
-    if name.is_empty() {
+    // Whoever asks for certain arguments has them among its own.
+    if name.is_empty() && args.is_some() {
+        return Err("name the program too whose arguments are meant, as in process:python3#args=worker".to_owned());
+    }
+    if name.is_empty() && cgroup.is_none() {
         return Err("name a program or a pidfile, as in process:nginx or process:#pidfile=/run/nginx.pid".to_owned());
     }
     // max=0 alone means that it must not run.
@@ -41,10 +52,11 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     if let Some(max) = max.filter(|max| min > *max) {
         return Err(format!("no number is at least {min} and at most {max}"));
     }
-    Ok(Box::new(move |_| match count(&name) {
+    let wanted = Wanted { name: Some(name).filter(|name| !name.is_empty()), args, cgroup };
+    Ok(Box::new(move |deadline| match count(&wanted, deadline) {
         Ok(count) => Finding {
             perfdata: count.exact().map(|found| Perfdata::new("processes", found as f64, "")).into_iter().collect(),
-            ..Finding::from(count.verdict(&name, min, max))
+            ..Finding::from(count.verdict(&wanted, min, max))
         },
         Err(reason) => Finding::from(Err(reason)),
     }))
@@ -58,7 +70,8 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 /// `Fail` when there are fewer or more, `Error` when they cannot be counted, or those that we may not see would decide.
 #[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_process(name: &str, min: usize, max: Option<usize>) -> Result {
-    count(name)?.verdict(name, min, max)
+    let wanted = Wanted { name: Some(name.to_owned()), args: None, cgroup: None };
+    count(&wanted, default_deadline())?.verdict(&wanted, min, max)
 }
 
 /// Asserts that the process whose pid is in a file runs. With a name, that it is this program: the pid of a dead
@@ -107,6 +120,78 @@ pub fn assert_pidfile(pidfile: impl AsRef<Path>, name: Option<&str>) -> Result {
     }
 }
 
+/// Which processes count: what is not set does not matter.
+struct Wanted {
+    name: Option<String>,
+    /// It is in the arguments, with spaces between them.
+    args: Option<Pattern>,
+    /// They are in this control group, or in one below it.
+    cgroup: Option<String>,
+}
+
+impl Wanted {
+    /// Whether a process is one; `None` where that cannot be seen.
+    fn is(&self, stat: &Stat, deadline: Deadline) -> Result<Option<bool>> {
+        let mut verdict = Some(true);
+        let mut and = |seen: Option<bool>| {
+            verdict = match (verdict, seen) {
+                (Some(false), _) | (_, Some(false)) => Some(false),
+                (None, _) | (_, None) => None,
+                (Some(true), Some(true)) => Some(true),
+            };
+            verdict != Some(false)
+        };
+        if let Some(cgroup) = &self.cgroup {
+            let groups = match procfs::control_groups(stat.pid) {
+                Err(error) if procfs::is_gone(&error) => Some(Vec::new()),
+                groups => groups.ok(),
+            };
+            let is_under = |group: &String| {
+                group.strip_prefix(cgroup.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            if !and(groups.map(|groups| groups.iter().any(is_under))) {
+                return Ok(Some(false));
+            }
+        }
+        if let Some(name) = &self.name
+            && !and(is_called(stat, name))
+        {
+            return Ok(Some(false));
+        }
+        if let Some(pattern) = &self.args {
+            let seen = match procfs::arguments(stat.pid) {
+                Ok(arguments) => Some(has_arguments(&arguments, pattern, deadline)?),
+                Err(_) => None,
+            };
+            and(seen);
+        }
+        Ok(verdict)
+    }
+
+    fn described(&self) -> String {
+        let mut text = String::new();
+        if let Some(name) = &self.name {
+            text.push_str(&format!(" called {name:?}"));
+        }
+        if let Some(args) = &self.args {
+            text.push_str(&format!(" with arguments that match {:?}", args.as_str()));
+        }
+        if let Some(cgroup) = &self.cgroup {
+            text.push_str(&format!(" in the control group {cgroup}"));
+        }
+        text
+    }
+}
+
+fn has_arguments(arguments: &[String], pattern: &Pattern, deadline: Deadline) -> Result<bool> {
+    let line = arguments.join(" ");
+    // A command line with this very option is that of who asks, as of a shell around `hospital check`.
+    if line.is_empty() || line.contains(&format!("args={}", pattern.as_str())) {
+        return Ok(false);
+    }
+    Ok(pattern.is_in(line.as_bytes(), deadline)?)
+}
+
 /// How many processes run a program: those that do, and those of which we may not see whether they do.
 #[derive(Debug, PartialEq)]
 struct Counted {
@@ -114,14 +199,14 @@ struct Counted {
     unseen: usize,
 }
 
-fn count(name: &str) -> Result<Counted> {
+fn count(wanted: &Wanted, deadline: Deadline) -> Result<Counted> {
     let cannot = |error: io::Error| Reason::Error(format!("cannot list processes in /proc: {error}"));
     // Any number is left out.
     let mut count = Counted { seen: 0, unseen: if procfs::leaves_out().map_err(cannot)? { usize::MAX } else { 0 } };
     for stat in procfs::listed().map_err(cannot)? {
         match stat {
             Ok(stat) if stat.is_dead() => {}
-            Ok(stat) => match is_called(&stat, name) {
+            Ok(stat) => match wanted.is(&stat, deadline)? {
                 Some(true) => count.seen += 1,
                 Some(false) => {}
                 None => count.unseen = count.unseen.saturating_add(1),
@@ -138,7 +223,7 @@ impl Counted {
     }
 
     /// Decides only what those that we may not see could not change.
-    fn verdict(&self, name: &str, min: usize, max: Option<usize>) -> Result {
+    fn verdict(&self, wanted: &Wanted, min: usize, max: Option<usize>) -> Result {
         let expected = match max {
             Some(max) if max == min => format!("{min}"),
             Some(max) => format!("{min} to {max}"),
@@ -149,7 +234,7 @@ impl Counted {
         if seen >= min && max.is_none_or(|max| most <= max) {
             return Ok(());
         }
-        let got = format!("expected {expected} running processes called {name:?}, got {seen} in /proc");
+        let got = format!("expected {expected} running processes{}, got {seen} in /proc", wanted.described());
         if most < min || max.is_some_and(|max| seen > max) {
             return Err(Reason::Fail(got));
         }
@@ -160,7 +245,7 @@ impl Counted {
 }
 
 /// Whether a process is this program; `None` when only its file or its arguments would tell, and they cannot be seen.
-fn is_called(stat: &Stat, name: &str) -> Option<bool> {
+pub(super) fn is_called(stat: &Stat, name: &str) -> Option<bool> {
     // The cheap test first: the others read more of each process.
     if stat.name == name {
         return Some(true);
@@ -257,13 +342,14 @@ fn number(text: &str) -> std::result::Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::check::{Deadline, Status};
+    use crate::model::check::Status;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::process::{Child, Command, Stdio};
     use std::time::{Duration, Instant};
 
     fn found(target: &str, pairs: &[(&str, &str)]) -> Finding {
-        build(target, &mut Options::of(pairs)).expect("it is well formed")(Deadline::at(Instant::now()))
+        let action = build(target, &mut Options::of(pairs)).expect("it is well formed");
+        action(Deadline::at(Instant::now() + Duration::from_secs(60)))
     }
 
     fn says(finding: &Finding, status: Status, text: &str) {
@@ -339,6 +425,40 @@ mod tests {
         ] {
             assert!(!names(path, name), "{path} {name}");
         }
+    }
+
+    #[test]
+    fn arguments_and_the_control_group_tell_processes_of_one_program_apart() {
+        let sleeper = Sleeper::start();
+        assert_eq!(found(&sleeper.name, &[("args", " 6[01]$")]).status, Status::Pass);
+        says(
+            &found(&sleeper.name, &[("args", "^worker")]),
+            Status::Fail,
+            "with arguments that match \"^worker\", got 0",
+        );
+        let pid = i32::try_from(sleeper.child.0.id()).expect("pids are small");
+        let groups = procfs::control_groups(pid).expect("it is ours");
+        if let Some(group) = groups.iter().find(|group| group.len() > 1) {
+            assert_eq!(found(&sleeper.name, &[("cgroup", group)]).status, Status::Pass);
+            assert_eq!(found("", &[("cgroup", group), ("min", "2")]).status, Status::Pass);
+        }
+        let other = found(&sleeper.name, &[("cgroup", "/no/such")]);
+        says(&other, Status::Fail, "in the control group /no/such, got 0");
+    }
+
+    #[test]
+    fn who_asks_for_arguments_is_not_found_by_them() {
+        let pattern: Pattern = "worker".parse().expect("it is one");
+        let deadline = Deadline::at(Instant::now() + Duration::from_secs(60));
+        let has = |line: &[&str]| {
+            let line: Vec<_> = line.iter().map(|&word| word.to_owned()).collect();
+            has_arguments(&line, &pattern, deadline)
+        };
+        assert_eq!(has(&["python3", "worker.py"]), Ok(true));
+        assert_eq!(has(&["sh", "-c", "hospital check 'process:sh#args=worker'"]), Ok(false));
+        assert_eq!(has(&[]), Ok(false), "a thread of the kernel");
+        let error = build("", &mut Options::of(&[("args", "worker")])).err().unwrap_or_default();
+        assert!(error.starts_with("name the program too"), "{error}");
     }
 
     #[test]
@@ -462,7 +582,8 @@ mod tests {
 
     #[test]
     fn what_may_not_be_seen_decides_nothing() {
-        let verdict = |seen, unseen, min, max| match (Counted { seen, unseen }).verdict("x", min, max) {
+        let wanted = Wanted { name: Some("x".into()), args: None, cgroup: None };
+        let verdict = |seen, unseen, min, max| match (Counted { seen, unseen }).verdict(&wanted, min, max) {
             Ok(()) => "pass",
             Err(Reason::Fail(_)) => "fail",
             Err(_) => "error",

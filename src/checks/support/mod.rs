@@ -1,13 +1,13 @@
 //! What several kinds share.
 
 pub(super) mod dialogue;
-mod environment;
+pub(crate) mod environment;
 pub(super) mod exchange;
 pub(super) mod login;
 pub(super) mod options;
 pub(crate) mod ownership;
 pub(super) mod pattern;
-pub(super) mod program;
+pub(crate) mod program;
 pub(crate) mod secrets;
 pub(super) mod target;
 #[cfg(all(test, feature = "http"))]
@@ -19,3 +19,4 @@ pub(super) mod tls;
 pub(super) mod tls_roots;
 #[cfg(feature = "postgres")]
 pub(super) mod value;
+pub(super) mod wildcard;

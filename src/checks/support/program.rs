@@ -9,7 +9,7 @@ use super::environment::is_ours_alone;
 use super::ownership::{self, Distrust};
 use super::secrets::Secrets;
 use crate::checks::{Opt, Options};
-use crate::model::check::{CONTEXT_LIMIT, Deadline, Finding};
+use crate::model::check::{self, CONTEXT_LIMIT, Deadline, Finding, Reason};
 use crate::os::child::{self, Bounds, End, Run};
 use crate::os::filesystem;
 
@@ -133,13 +133,37 @@ impl Program {
     }
 }
 
+/// What a program of this host said, with its exit code.
+pub(in crate::checks) struct Said {
+    pub(in crate::checks) code: i32,
+    pub(in crate::checks) stdout: String,
+    pub(in crate::checks) stderr: String,
+}
+
+/// Asks the first of these programs that there is.
+pub(in crate::checks) fn ask(paths: &[&str], args: &[&str], deadline: Deadline) -> check::Result<Said> {
+    let path = paths.iter().map(Path::new).find(|path| path.exists());
+    let path = path.ok_or_else(|| Reason::Error(format!("there is no {} to ask", paths[0])))?;
+    let program = Program::at(path).map_err(|why| Reason::Error(format!("{}: {why}", path.display())))?.with(args);
+    let mut said = None;
+    let finding = program.run(deadline, |ran| match &ran.end {
+        Ok(end) => {
+            let (stdout, stderr) = (ran.stdout.clone(), ran.stderr.clone());
+            said = end.code().map(|code| Said { code, stdout, stderr });
+            Finding::error(format!("{} was killed", path.display()))
+        }
+        Err(killed) => Finding::error(killed.clone()),
+    });
+    said.ok_or_else(|| Reason::Error(finding.context.unwrap_or_default()))
+}
+
 /// How long before the round gives up on it the program is killed: by then it is gone, and the reason is known.
-fn time_to_kill(limit: Duration) -> Duration {
+pub(crate) fn time_to_kill(limit: Duration) -> Duration {
     (limit / 20).min(Duration::from_millis(50))
 }
 
 /// A duration in steps of 50 ms, a short one in steps of 1 ms: what was lost before the start does not matter.
-fn spoken(duration: Duration) -> humantime::FormattedDuration {
+pub(crate) fn spoken(duration: Duration) -> humantime::FormattedDuration {
     let step = if duration < Duration::from_millis(100) { 1u32 } else { 50 };
     let steps = (duration.as_secs_f64() * 1000.0 / f64::from(step)).round() as u64;
     humantime::format_duration(Duration::from_millis(steps * u64::from(step)))

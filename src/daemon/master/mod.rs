@@ -7,6 +7,7 @@ pub(crate) mod fleet;
 pub(crate) mod handled;
 mod orphan_reaper;
 mod pidfile;
+mod pythons;
 mod state;
 mod status;
 pub(crate) mod succession;
@@ -30,6 +31,7 @@ use crate::os::cgroup::OomKills;
 use crate::os::process::{self, Forked};
 use crate::os::signals::{self, Inbox, Signal};
 use crate::os::{descriptors, memory, systemd, tree};
+use crate::python;
 use command::Command;
 use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing, WorkerEnd};
 use pidfile::PidFile;
@@ -171,7 +173,10 @@ impl Master {
     fn wait(&mut self) -> io::Result<Vec<Event>> {
         let mut fds = vec![self.signals.as_fd(), self.bell.0.as_fd()];
         fds.extend(self.succession.as_ref().map(AsFd::as_fd));
-        descriptors::wait_readable(&fds, self.supervision.deadline(self.fleet.next_deadline()))?;
+        let pythons = self.configs.values().filter_map(|config| config.sources.python().next_deadline());
+        let deadline = self.fleet.next_deadline().into_iter().chain(pythons).min();
+        descriptors::wait_readable(&fds, self.supervision.deadline(deadline))?;
+        self.revive_pythons();
         let mut rung = [0; 64];
         // The scoreboard tells which worker rang; the pipe only wakes us, and is emptied.
         while matches!(self.bell.0.read(&mut rung), Ok(1..)) {}
@@ -324,6 +329,7 @@ impl Master {
                 {
                     tracing::warn!("what the checks of worker {slot} were running may go on: {error}");
                 }
+            } else if self.python_died(pid, status) {
             } else if self.orphan_reaper == Some(pid) {
                 self.orphan_reaper_died(status);
             } else if self.fleet.successor() == Some(pid) {
@@ -375,7 +381,10 @@ impl Master {
             let mut config = (self.load)(&self.given)?;
             config.lock_state(self.configs.values()).map(|()| config)
         };
-        match process::can_be_done_within(DEFAULT_TIMEOUT, || drop(read())) {
+        match process::can_be_done_within(DEFAULT_TIMEOUT, || {
+            python::import_nothing();
+            drop(read());
+        }) {
             Ok(false) => Err(Error::Boot(format!(
                 "reading it took longer than {DEFAULT_TIMEOUT:?}: does a mount not answer that its files are on?"
             ))),

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import unittest
-from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence, TextIO, Type
+from typing import Any, Callable, Iterable, Iterator, List, NoReturn, Optional, Sequence, TextIO, Type
 
 from hospital.core import WarningReason
 from hospital.loading import HealthCheckLoader, NotCollected, NotFound
@@ -118,16 +118,17 @@ class HealthCheckProgram:
         for case in self.test_cases:
             suite.addTest(self._load(case.__qualname__, lambda: loader.loadTestsFromTestCase(case)))
         if not (self.discover or self.names or self.modules or self.test_cases):
-            suite.addTest(NotCollected('hospital', LookupError('no healthchecks are named')))
+            suite.addTest(NotCollected('hospital', NotFound('no healthchecks are named')))
         return suite
 
     def _load(self, name: str, load: Callable[[], unittest.TestSuite]) -> unittest.TestSuite:
         try:
             suite = load()
         except Exception as error:
-            return NotCollected(name, error)
+            return unittest.TestSuite([NotCollected(name, error)])
         if not suite.countTestCases():
-            return NotCollected(name, LookupError(f'there is no healthcheck in {name}: mark what is one with @healthcheck'))
+            why = NotFound(f'there is no healthcheck in {name}: mark what is one with @healthcheck')
+            return unittest.TestSuite([NotCollected(name, why)])
         return suite
 
     def run_tests(self, test_suite: unittest.TestSuite) -> Any:
@@ -153,7 +154,7 @@ def import_from_working_directory() -> None:
 
 def refuse_unknown_names(parser: argparse.ArgumentParser, suite: unittest.TestSuite) -> None:
     """Exit with 2 and a line for each name that collected nothing."""
-    unknown = [test for test in _flat(suite) if isinstance(test, NotCollected) and isinstance(test.why, (NotFound, LookupError))]
+    unknown = [test for test in _flat(suite) if isinstance(test, NotCollected) and isinstance(test.why, NotFound)]
     if unknown:
         parser.exit(2, ''.join(f'{parser.prog}: {test}: {test.why}\n' for test in unknown))
 

@@ -221,7 +221,8 @@ class HealthCheckLoader(unittest.TestLoader):
 
     def _discover_package(self, path: str) -> Any:
         """A folder in a package: its modules are imported by their whole names, or they could not import one another."""
-        above, names = path, []
+        above = path
+        names: List[str] = []
         while os.path.isfile(os.path.join(above, '__init__.py')):
             above, name = os.path.split(above)
             names.insert(0, name)

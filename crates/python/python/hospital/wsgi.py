@@ -24,6 +24,7 @@ from hospital.cli import (
     refuse_unknown_names,
 )
 from hospital.core import WarningReason
+from hospital.loading import NotFound
 
 DEFAULT_PORT = 1515
 
@@ -170,7 +171,9 @@ class HealthCheckApp(HealthCheckProgram):
                 detail['context'] = _context(found)
             yield detail
 
-    def __call__(self, environ: Dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def __call__(  # type: ignore[override]
+        self, environ: Dict[str, Any], start_response: Any
+    ) -> Iterable[bytes]:
         method = environ.get('REQUEST_METHOD', 'GET')
         if method not in ('GET', 'HEAD'):
             start_response('405 Method Not Allowed', [('Allow', 'GET, HEAD'), ('Content-Type', 'text/plain')])
@@ -197,7 +200,7 @@ def _context(found: Any) -> str:
         return str(found)
     kind, value, trace = found
     text = str(value).strip()
-    if not issubclass(kind, AssertionError):
+    if not issubclass(kind, (AssertionError, NotFound)):
         text = ''.join(traceback.format_exception_only(kind, value)).strip()
     elif not text:
         # Of a bare `assert` the source says more than the exception.

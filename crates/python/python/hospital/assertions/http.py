@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import errno
-from typing import Optional
+from typing import Any, Optional
 from urllib.parse import urlsplit, urlunsplit
 
 #: What tells of the other side. Everything else, such as a name that cannot be looked up, is an error of our own.
@@ -40,7 +40,7 @@ def _get(url: str, timeout: float) -> tuple[Optional[int], str]:
     site = urlsplit(url)[:2]
 
     class Redirects(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, *args):
+        def redirect_request(self, *args: Any) -> Optional[urllib.request.Request]:
             request = super().redirect_request(*args)
             if request and user and urlsplit(request.full_url)[:2] == site:
                 request.add_unredirected_header('Authorization', user)

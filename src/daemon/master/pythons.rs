@@ -1,0 +1,33 @@
+//! The zygotes of Python's checks, one for each generation that has such: one that dies is replaced.
+
+use std::process::ExitStatus;
+use std::time::Instant;
+
+use super::Master;
+use super::fleet::Pid;
+use crate::daemon::generation::GenerationConfig;
+use crate::model::duration;
+
+impl Master {
+    /// Whether that was a zygote; then another is due.
+    pub(super) fn python_died(&self, pid: Pid, status: ExitStatus) -> bool {
+        let died = |config: &GenerationConfig| config.sources.python().died(pid, Instant::now());
+        let Some(wait) = self.configs.values().find_map(died) else { return false };
+        let wait = duration::spoken(wait);
+        tracing::error!(
+            "Python (pid {pid}) ended: {status}: its checks are errors until another has imported them, from {wait} on"
+        );
+        true
+    }
+
+    /// Starts those that are due.
+    pub(super) fn revive_pythons(&self) {
+        for python in self.configs.values().map(|config| config.sources.python()) {
+            match python.revive(Instant::now()) {
+                Some(Ok(pid)) => tracing::info!("Python is started again (pid {pid})"),
+                Some(Err(why)) => tracing::error!("{why}"),
+                None => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! Healthchecks in Python: a zygote imports them, once for a generation, and forks for each run.
+//!
+//! ```text
+//!   who collects ── {"collect": "shop"} ──▶ zygote imports ──▶ tests
+//!   a worker ────── {"run": "shop.db", …} and a socket ──▶ zygote ── fork ──▶ the run
+//!      ◀──────────────── pid, finding (from the run), how it died (from the zygote) ──┘
+//! ```
+//!
+//! Whoever starts the zygote keeps both ends of the socket that it serves: where it dies, as for lack of memory, another
+//! takes its place at the same socket, and what was asked meanwhile is answered. It ends when nobody is left who could ask.
+//!
+//! Its code is in `zygote.py`, which forks, and `tests.py`, which knows unittest; `package.py` stands in for our package where
+//! that is not installed.
+
+mod run;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::checks::support::environment::is_ours_alone;
+use crate::checks::support::ownership::{self, Distrust};
+use crate::error::Error;
+use crate::model::duration;
+use crate::os::filesystem::absolute;
+use crate::os::identity::Identity;
+use crate::os::packets::{Packets, Received};
+use crate::os::signals::Signal;
+use crate::os::{descriptors, process};
+pub(crate) use run::Runs;
+
+/// How long an interpreter may take to start, and how long each name may take to be imported.
+const IMPORT_LIMIT: Duration = Duration::from_secs(60);
+
+/// The oldest Python that will do.
+const OLDEST: (u32, u32) = (3, 9);
+
+/// How long after the death of a zygote another is started, first and at most.
+const FIRST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// What any Python understands: it tells its version, and then becomes what it is sent.
+const BOOTSTRAP: &str = "\
+import os, sys
+os.write(4, ('%d.%d.%d' % sys.version_info[:3]).encode())
+import json
+SETUP = json.loads(os.read(4, 1 << 20).decode())
+os.close(4)
+exec(compile(SETUP['zygote'], 'hospital/zygote.py', 'exec'))
+";
+
+/// What it ends with when a module has closed its socket: the same number is in `zygote.py`.
+const CLOSED: i32 = 86;
+
+/// Set in a process that only tries whether files can be read.
+static IS_TRIAL: AtomicBool = AtomicBool::new(false);
+
+/// From now on this process imports nothing: what it collects is thrown away.
+pub(crate) fn import_nothing() {
+    IS_TRIAL.store(true, Ordering::Relaxed);
+}
+
+/// The Python of a configuration, if one is set. It is started when a name needs it.
+#[derive(Clone, Default)]
+pub(crate) struct Python(Option<Arc<Zygote>>);
+
+/// How the interpreter is started.
+#[derive(Debug)]
+struct Interpreter {
+    path: PathBuf,
+    /// The setting that names it.
+    origin: &'static str,
+    /// Variables besides those of this process.
+    environment: Vec<(String, String)>,
+    identity: Identity,
+    /// What the process is called.
+    name: String,
+}
+
+/// One test, as Python tells of it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Test {
+    pub(crate) id: String,
+    pub(crate) title: String,
+    pub(crate) timeout: Option<f64>,
+    pub(crate) tags: Vec<String>,
+}
+
+/// Why a name could not be collected.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// There is no such thing in this Python.
+    Missing(String),
+    /// It is there, and cannot be used.
+    Refused(String),
+    /// Others may change the interpreter.
+    Unsafe(Error),
+}
+
+struct Zygote {
+    interpreter: Interpreter,
+    started: Mutex<Option<Started>>,
+}
+
+/// What there is once it was started.
+struct Started {
+    /// Who started it, and alone may do so again.
+    owner: u32,
+    requests: Arc<Packets>,
+    served: Packets,
+    /// It reads what it is to be from the other end.
+    setup: Packets,
+    life: Life,
+    /// What was collected from each name, in this order.
+    collected: BTreeMap<String, Vec<Test>>,
+    order: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Life {
+    Running {
+        pid: i32,
+        since: Instant,
+        wait: Duration,
+    },
+    /// It died, and another is due.
+    Dead {
+        again: Instant,
+        wait: Duration,
+    },
+}
+
+#[derive(Serialize)]
+struct Setup<'a> {
+    zygote: &'a str,
+    tests: &'a str,
+    package: &'a str,
+    name: &'a str,
+    names: &'a [String],
+}
+
+/// What the zygote is asked while names are collected.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Request<'a> {
+    /// Import what a name needs, and tell which tests there are.
+    Collect(&'a str),
+    /// Whether there is a module of this name, which is not imported.
+    Find(&'a str),
+}
+
+/// A part of the answer to a [`Request`].
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Part {
+    tests: Vec<Test>,
+    done: bool,
+    notes: Vec<String>,
+    refused: Option<String>,
+    missing: bool,
+}
+
+impl Python {
+    /// The one at this path, or of this name where it has no `/`.
+    pub(crate) fn found(
+        path: &Path,
+        origin: &'static str,
+        environment: Vec<(String, String)>,
+        identity: Identity,
+        name: &str,
+    ) -> Python {
+        let path = if path.components().count() > 1 { absolute(path) } else { in_path(path) };
+        Python::at(Interpreter { path, origin, environment, identity, name: format!("{name}:python") })
+    }
+
+    fn at(interpreter: Interpreter) -> Python {
+        Python(Some(Arc::new(Zygote { interpreter, started: Mutex::new(None) })))
+    }
+
+    /// The interpreter, for messages; `None` if no Python is set.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.0.as_deref().map(|zygote| zygote.interpreter.path.as_path())
+    }
+
+    /// Whether names have needed it.
+    pub(crate) fn is_started(&self) -> bool {
+        self.0.as_deref().is_some_and(|zygote| zygote.lock().is_some())
+    }
+
+    /// The tests at a name, and notes on what importing it did.
+    pub(crate) fn collect(&self, name: &str) -> Result<(Vec<Test>, Vec<String>), Refusal> {
+        let Some(zygote) = self.0.as_deref() else {
+            return Err(Refusal::Missing(
+                "no Python is set to look for it in: give --python, or set HOSPITAL_PYTHON or VIRTUAL_ENV".to_owned(),
+            ));
+        };
+        if IS_TRIAL.load(Ordering::Relaxed) {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        zygote.collect(name)
+    }
+
+    /// Whether there is a module of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let Some(zygote) = self.0.as_deref() else { return false };
+        let guard = zygote.lock();
+        guard.as_ref().is_some_and(|started| zygote.ask(started, &Request::Find(name), name).is_ok())
+    }
+
+    /// What runs the tests. There is none until something was collected.
+    pub(crate) fn runs(&self) -> Option<Runs> {
+        let zygote = self.0.as_deref()?;
+        let requests = zygote.lock().as_ref()?.requests.clone();
+        Some(Runs::new(requests, zygote.interpreter.path.clone()))
+    }
+
+    /// If this was our zygote, another is due. Returns when, and what to log.
+    pub(crate) fn died(&self, pid: i32, now: Instant) -> Option<Duration> {
+        let mut guard = self.0.as_deref()?.lock();
+        let started = guard.as_mut()?;
+        let Life::Running { pid: ours, since, wait } = started.life else { return None };
+        if ours != pid {
+            return None;
+        }
+        // One that lived for long did not die of what the last one died of.
+        let wait = if now.duration_since(since) > LONGEST { FIRST } else { (wait * 2).clamp(FIRST, LONGEST) };
+        started.life = Life::Dead { again: now + wait, wait };
+        Some(wait)
+    }
+
+    /// When [`Python::revive`] has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        match self.0.as_deref()?.lock().as_ref()?.life {
+            Life::Dead { again, .. } => Some(again),
+            Life::Running { .. } => None,
+        }
+    }
+
+    /// Starts another in the place of one that has died, once it is due. It is not waited for.
+    pub(crate) fn revive(&self, now: Instant) -> Option<Result<i32, String>> {
+        let zygote = self.0.as_deref()?;
+        let mut guard = zygote.lock();
+        let started = guard.as_mut()?;
+        let Life::Dead { again, wait } = started.life else { return None };
+        if now < again {
+            return None;
+        }
+        let spawned = zygote.spawn(&started.served, &started.order);
+        Some(
+            spawned
+                .map(|(setup, pid)| {
+                    started.setup = setup;
+                    started.life = Life::Running { pid, since: now, wait };
+                    pid
+                })
+                .inspect_err(|_| {
+                    let wait = (wait * 2).clamp(FIRST, LONGEST);
+                    started.life = Life::Dead { again: now + wait, wait };
+                }),
+        )
+    }
+}
+
+impl fmt::Debug for Python {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Python").field(&self.path()).finish()
+    }
+}
+
+impl Zygote {
+    fn lock(&self) -> MutexGuard<'_, Option<Started>> {
+        // What is there was put there whole.
+        self.started.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn collect(&self, name: &str) -> Result<(Vec<Test>, Vec<String>), Refusal> {
+        let mut guard = self.lock();
+        let started = match &mut *guard {
+            Some(started) => started,
+            none => none.insert(self.start()?),
+        };
+        if let Some(tests) = started.collected.get(name) {
+            return Ok((tests.clone(), Vec::new()));
+        }
+        if started.owner != std::process::id() {
+            return Err(Refusal::Refused(
+                "Python imports at the start and at a reload: reload hospital (HUP) to use this name".to_owned(),
+            ));
+        }
+        let found = self.ask(started, &Request::Collect(name), name);
+        if found.is_err()
+            && let Life::Running { pid, .. } = started.life
+            && process::has_ended(pid)
+        {
+            *guard = None;
+        }
+        let (tests, notes) = found?;
+        let started = guard.as_mut().expect("it was started above");
+        started.collected.insert(name.to_owned(), tests.clone());
+        started.order.push(name.to_owned());
+        Ok((tests, notes))
+    }
+
+    fn ask(&self, started: &Started, request: &Request<'_>, name: &str) -> Result<(Vec<Test>, Vec<String>), Refusal> {
+        let deadline = Instant::now() + IMPORT_LIMIT;
+        let packet = serde_json::to_vec(request).expect("text can be written");
+        let cannot = |error: io::Error| Refusal::Refused(format!("Python cannot be asked for it: {error}"));
+        let (ours, theirs) = Packets::pair().map_err(cannot)?;
+        started.requests.send(&packet, Some(theirs.as_fd()), deadline).map_err(cannot)?;
+        drop(theirs);
+        let mut tests = Vec::new();
+        loop {
+            match ours.receive(deadline).map_err(cannot)? {
+                Received::Packet(packet) => {
+                    let part: Part = serde_json::from_slice(&packet).map_err(|error| cannot(error.into()))?;
+                    tests.extend(part.tests);
+                    match part {
+                        Part { refused: Some(why), missing: true, .. } => return Err(Refusal::Missing(why)),
+                        Part { refused: Some(why), .. } => return Err(Refusal::Refused(why)),
+                        Part { done: true, notes, .. } => return Ok((tests, notes)),
+                        Part { .. } => {}
+                    }
+                }
+                Received::End => {
+                    return Err(Refusal::Refused(self.end_of(started, &format!("while it imported {name:?}"))));
+                }
+                Received::Nothing => {
+                    started.kill();
+                    let limit = duration::spoken(IMPORT_LIMIT);
+                    return Err(Refusal::Refused(format!("importing it takes longer than {limit}")));
+                }
+            }
+        }
+    }
+
+    /// How the interpreter has ended, as a sentence.
+    fn end_of(&self, started: &Started, when: &str) -> String {
+        let Life::Running { pid, .. } = started.life else { return "Python has ended".to_owned() };
+        let path = self.interpreter.path.display();
+        match process::wait_for(pid) {
+            Ok(status) if status.code() == Some(CLOSED) => {
+                format!("{path} had to end {when}: a module closes descriptors that it has not opened")
+            }
+            Ok(status) => format!("{path} ended {when}: {status}"),
+            Err(_) => format!("{path} ended {when}"),
+        }
+    }
+
+    /// Starts the interpreter, and waits until it has shown that it is Python.
+    fn start(&self) -> Result<Started, Refusal> {
+        let (origin, path) = (self.interpreter.origin, self.interpreter.path.display());
+        let named = format!("{origin} names {path}");
+        match ownership::open(&self.interpreter.path) {
+            Ok(_) => {}
+            Err(Distrust::Unsafe(why)) => return Err(Refusal::Unsafe(ownership::refusal(&named, &why))),
+            Err(Distrust::Unseen(error)) => {
+                return Err(Refusal::Refused(format!("{named}, but that cannot be run: {error}")));
+            }
+        }
+        let cannot = |error: io::Error| Refusal::Refused(format!("{path} cannot be started: {error}"));
+        let (requests, served) = Packets::pair().map_err(cannot)?;
+        let (setup, pid) = self.spawn(&served, &[]).map_err(Refusal::Refused)?;
+        let started = Started {
+            owner: std::process::id(),
+            requests: Arc::new(requests),
+            served,
+            setup,
+            life: Life::Running { pid, since: Instant::now(), wait: Duration::ZERO },
+            collected: BTreeMap::new(),
+            order: Vec::new(),
+        };
+        let said = match started.setup.receive(Instant::now() + IMPORT_LIMIT).map_err(cannot)? {
+            Received::Packet(version) => String::from_utf8_lossy(&version).into_owned(),
+            Received::End => {
+                return Err(Refusal::Refused(format!(
+                    "{named}: {}",
+                    self.end_of(&started, "at its start: is it a Python?")
+                )));
+            }
+            Received::Nothing => {
+                started.kill();
+                let limit = duration::spoken(IMPORT_LIMIT);
+                return Err(Refusal::Refused(format!("{named}, but that has not begun in {limit}: is it a Python?")));
+            }
+        };
+        if !is_new_enough(&said) {
+            started.kill();
+            let (major, minor) = OLDEST;
+            let said: String = said.chars().filter(|c| !c.is_control()).take(20).collect();
+            return Err(Refusal::Refused(format!(
+                "{named}, but that is Python {said}: {major}.{minor} or newer is needed"
+            )));
+        }
+        Ok(started)
+    }
+
+    /// Starts the interpreter, sends it what it is to be, and does not wait.
+    fn spawn(&self, served: &Packets, names: &[String]) -> Result<(Packets, i32), String> {
+        let cannot = |error: io::Error| format!("{} cannot be started: {error}", self.interpreter.path.display());
+        let (setup, theirs) = Packets::pair().map_err(cannot)?;
+        let packet = serde_json::to_vec(&Setup {
+            zygote: include_str!("zygote.py"),
+            tests: include_str!("tests.py"),
+            package: include_str!("package.py"),
+            name: &self.interpreter.name,
+            names,
+        });
+        let packet = packet.expect("text can be written");
+        setup.send(&packet, None, Instant::now() + IMPORT_LIMIT).map_err(cannot)?;
+        let mut command = Command::new(&self.interpreter.path);
+        command.args(["-c", BOOTSTRAP]);
+        std::env::vars_os().filter(|(name, _)| is_ours_alone(name)).for_each(|(name, _)| {
+            command.env_remove(name);
+        });
+        command.envs(self.interpreter.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(descriptors::null().map_err(cannot)?);
+        // Standard output may be a report.
+        command.stdout(descriptors::standard_error().map_or_else(|_| Stdio::null(), Stdio::from));
+        let fds = [served.as_fd(), theirs.as_fd()];
+        let pid = process::start_interpreter(&mut command, &fds, &self.interpreter.identity).map_err(cannot)?;
+        Ok((setup, pid))
+    }
+}
+
+impl Started {
+    /// Ends it, and waits for its end.
+    fn kill(&self) {
+        if let Life::Running { pid, .. } = self.life {
+            // It may be gone by now.
+            let _ = process::send(pid, Signal::SIGKILL);
+            let _ = process::wait_for(pid);
+        }
+    }
+}
+
+/// The program of this name that a shell would run.
+fn in_path(name: &Path) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| name.to_owned())
+}
+
+fn is_new_enough(version: &str) -> bool {
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
+    matches!((parts.next().flatten(), parts.next().flatten()), (Some(major), Some(minor)) if (major, minor) >= OLDEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_compared_as_numbers() {
+        for (version, is_new) in [
+            ("3.9.0", true),
+            ("3.11.7", true),
+            ("3.8.20", false),
+            ("2.7.18", false),
+            ("4.0.0", true),
+            ("Ruby", false),
+            ("", false),
+        ] {
+            assert_eq!(is_new_enough(version), is_new, "{version}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+"""What healthchecks import of the package `hospital`, where that is not installed: marks, and a status of its own."""
+
+import unittest
+
+
+def is_healthcheck(obj):
+    return getattr(obj, "is_healthcheck", None) is True
+
+
+def healthcheck(test):
+    test.is_healthcheck = True
+    return test
+
+
+@healthcheck
+class HealthCheck(unittest.TestCase):
+    """A `unittest.TestCase` that is a healthcheck, as are the classes that inherit from it."""
+
+
+class WarningReason(str):
+    """Distinguishes a warning from a skipped test where a result is told the reason alone."""
+
+
+class Warn(unittest.SkipTest):
+    def __str__(self):
+        return WarningReason(super().__str__())
+
+
+def warn(reason):
+    """Ends a check that passes for now, though somebody should look."""
+    raise Warn(reason)

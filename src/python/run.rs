@@ -1,0 +1,157 @@
+//! One run of a test: asked for, waited for, and ended with all that it has started.
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::checks::support::program;
+use crate::model::check::{Deadline, Finding, Status};
+use crate::os::packets::{Packets, Received};
+use crate::os::tree::{self, MARKER, Mark};
+
+/// Runs tests in forks of a zygote.
+#[derive(Clone, Debug)]
+pub(crate) struct Runs {
+    requests: Arc<Packets>,
+    interpreter: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    run: &'a str,
+    mark: u64,
+    variable: &'a str,
+    marker: &'a str,
+    memory: Option<u64>,
+}
+
+/// What comes back: from the run its pid and its finding, from the zygote how it died.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Said {
+    Found {
+        status: Word,
+        #[serde(default)]
+        message: String,
+        #[serde(default)]
+        trace: String,
+    },
+    Ended {
+        ended: HowEnded,
+        pid: i32,
+    },
+    Began {
+        pid: i32,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    Pass,
+    Warn,
+    Fail,
+    Error,
+    Skip,
+    ExpectedFailure,
+    UnexpectedSuccess,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum HowEnded {
+    Exit(i32),
+    Signal(String),
+}
+
+impl Runs {
+    pub(super) fn new(requests: Arc<Packets>, interpreter: PathBuf) -> Runs {
+        Runs { requests, interpreter }
+    }
+
+    /// Runs a test, which may use this much memory more than what is imported.
+    pub(crate) fn run(&self, test: &str, memory: Option<u64>, deadline: Deadline) -> Finding {
+        let limit = deadline.remaining(Instant::now());
+        let until = deadline.instant() - program::time_to_kill(limit);
+        self.follow(test, memory, limit, until)
+            .unwrap_or_else(|error| Finding::error(format!("{} cannot be asked: {error}", self.interpreter.display())))
+    }
+
+    fn follow(&self, test: &str, memory: Option<u64>, limit: Duration, until: Instant) -> std::io::Result<Finding> {
+        let mark = Mark::new()?;
+        let (ours, theirs) = Packets::pair()?;
+        let request = Request { run: test, mark: mark.number(), variable: MARKER, marker: &mark.value(), memory };
+        let request = serde_json::to_vec(&request).expect("text can be written");
+        match self.requests.send(&request, Some(theirs.as_fd()), until) {
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Ok(self.late(None, limit)),
+            sent => sent?,
+        }
+        drop(theirs);
+        let mut running = None;
+        loop {
+            let packet = match ours.receive(until)? {
+                Received::Packet(packet) => packet,
+                Received::End => {
+                    return Ok(Finding::error(format!(
+                        "{} was killed while the check ran",
+                        self.interpreter.display()
+                    )));
+                }
+                Received::Nothing => {
+                    // Nobody reaps it before our socket is closed.
+                    let spared = running.map(|pid| tree::kill(pid, mark)).unwrap_or_default();
+                    let mut late = self.late(running, limit);
+                    if let (Some(context), false) = (&mut late.context, spared.is_empty()) {
+                        context.push_str(&format!(" (its processes {spared:?} may not be killed by this user)"));
+                    }
+                    return Ok(late);
+                }
+            };
+            match serde_json::from_slice(&packet).map_err(std::io::Error::other)? {
+                Said::Began { pid } => running = Some(pid),
+                // Our socket is closed by that, and the zygote kills what is left.
+                Said::Found { status, message, trace } => return Ok(finding(status, message, &trace)),
+                Said::Ended { ended, pid } => {
+                    // What it has started may have left its group, and its marks tell.
+                    let _ = tree::kill(pid, mark);
+                    return Ok(Finding::error(match ended {
+                        HowEnded::Exit(code) => format!("the check ended its process with exit code {code}"),
+                        HowEnded::Signal(name) => format!("the check was killed by {name}"),
+                    }));
+                }
+            }
+        }
+    }
+
+    fn late(&self, running: Option<i32>, limit: Duration) -> Finding {
+        let limit = program::spoken(limit);
+        Finding::error(match running {
+            Some(_) => format!("timed out after {limit} and was killed"),
+            None => format!(
+                "not started in {limit}: {} is busy, stopped, or still imports after it was killed",
+                self.interpreter.display()
+            ),
+        })
+    }
+}
+
+fn finding(status: Word, message: String, trace: &str) -> Finding {
+    let context = match (message.as_str(), trace.trim_end()) {
+        ("", "") => None,
+        (_, "") => Some(message),
+        (_, trace) => Some(format!("{message}\n\n{trace}")),
+    };
+    let status = match status {
+        Word::Pass => Status::Pass,
+        Word::Warn => Status::Warn,
+        Word::Fail => Status::Fail,
+        Word::Error => Status::Error,
+        Word::Skip => Status::Skip,
+        Word::ExpectedFailure => Status::ExpectedFailure,
+        Word::UnexpectedSuccess => Status::UnexpectedSuccess,
+    };
+    Finding { status, context, ..Finding::PASS }
+}

@@ -1,0 +1,422 @@
+"""Finds the healthchecks at a name, and runs one of them.
+
+The zygote is given this file as text: it needs nothing but Python 3.9. Our package and django-health-check may be there or
+not, so what is theirs is known by its attributes and names.
+"""
+
+import asyncio
+import importlib
+import inspect
+import os
+import pkgutil
+import sys
+import threading
+import traceback
+import types
+import unittest
+
+# As much of a context as a report keeps, with the message first and the end of the traceback.
+LONGEST = 7000
+
+
+class Refused(Exception):
+    """A name that cannot be used, with the line that says why."""
+
+
+class NotFound(Refused):
+    """A name that is nothing in this Python."""
+
+
+def is_healthcheck(thing):
+    try:
+        return thing.is_healthcheck is True
+    except Exception:
+        # Also a proxy that stands for nothing now, such as Flask's `request`.
+        return False
+
+
+class Found:
+    """A healthcheck, and what is told of it."""
+
+    def __init__(self, test, id, title, marked):
+        self.test, self.id, self.title = test, id, title
+        self.timeout = seconds(first(marked, "timeout"))
+        tags = first(marked, "tags") or ()
+        self.tags = [tags] if isinstance(tags, str) else sorted(str(tag) for tag in tags)
+
+
+def first(things, attribute):
+    return next((value for value in (getattr(thing, attribute, None) for thing in things) if value is not None), None)
+
+
+def seconds(timeout):
+    if hasattr(timeout, "total_seconds"):
+        timeout = timeout.total_seconds()
+    is_time = isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and timeout > 0
+    return timeout if is_time else None
+
+
+# --- finding ------------------------------------------------------------------------------------------
+
+
+def find(name):
+    """The healthchecks at a name: of a folder, package, module, class, or one that is a method or a function."""
+    try:
+        found = list(in_folder(name) if name.startswith(("./", "../", "/")) else named(name))
+    except unittest.SkipTest as skipped:
+        found = [broken(name, skipped)]
+    by_id = {}
+    for check in found:
+        by_id.setdefault(check.id, check)
+    if not by_id:
+        raise Refused(f"{name!r} holds no healthcheck: mark classes, methods or functions with @healthcheck")
+    return list(by_id.values())
+
+
+def named(name):
+    module, rest = import_longest(name.split("."))
+    parent, thing = None, module
+    for number, part in enumerate(rest):
+        parent = thing
+        try:
+            thing = getattr(thing, part)
+        except AttributeError:
+            known = ".".join([module.__name__, *rest[:number]])
+            raise NotFound(f"{known!r} has no {part!r}") from None
+    if isinstance(thing, types.ModuleType):
+        return in_package(thing)
+    if isinstance(thing, type) and issubclass(thing, unittest.TestCase):
+        return in_class(thing)
+    if is_of_django(thing):
+        return [of_django(thing)]
+    if isinstance(parent, type) and issubclass(parent, unittest.TestCase):
+        check = of_test(parent(rest[-1]))
+        return [check] if check else []
+    if callable(thing):
+        return [of_function(thing)] if is_healthcheck(thing) else []
+    raise Refused(f"{name!r} is neither a module, nor a class, nor a function, but {type(thing).__name__}")
+
+
+def import_longest(parts):
+    for end in range(len(parts), 0, -1):
+        wanted = ".".join(parts[:end])
+        try:
+            return import_module(wanted), parts[end:]
+        except ModuleNotFoundError as error:
+            if error.name is None or not (wanted + ".").startswith(error.name + "."):
+                raise
+    raise NotFound(f"there is no module {parts[0]!r}")
+
+
+def import_module(name):
+    try:
+        return importlib.import_module(name)
+    except SystemExit as exit:
+        raise Refused(f"{name} calls sys.exit({exit.code!r}) when it is imported: guard that by if __name__ == '__main__'") from None
+
+
+def in_package(module):
+    """The healthchecks of a module, and of all modules in it."""
+    yield from in_module(module)
+    for info in pkgutil.iter_modules(getattr(module, "__path__", []), module.__name__ + "."):
+        if not info.name.endswith(".__main__"):
+            yield from in_submodule(info.name)
+
+
+def in_submodule(name, file=None):
+    """The same for a module that nobody named: one that cannot be imported is an error in the report."""
+    try:
+        module = import_module(name)
+    except BaseException as error:
+        yield broken(name, error)
+        return
+    if file and not os.path.samefile(module.__file__ or os.devnull, file):
+        raise Refused(f"two modules are called {name!r}: {module.__file__} and {file}: rename one, or make packages of their folders")
+    yield from in_package(module)
+
+
+def in_folder(path):
+    folder = os.path.realpath(path)
+    if not os.path.isdir(folder):
+        raise NotFound(f"there is no folder {path!r}")
+    top = folder
+    while os.path.isfile(os.path.join(top, "__init__.py")):
+        top = os.path.dirname(top)
+    if top not in sys.path:
+        sys.path.insert(0, top)
+    package = os.path.relpath(folder, top).replace(os.sep, ".")
+    if package != ".":
+        return in_submodule(package, os.path.join(folder, "__init__.py"))
+    return in_files(folder)
+
+
+def in_files(folder):
+    for entry in sorted(os.listdir(folder)):
+        path = os.path.join(folder, entry)
+        name, extension = os.path.splitext(entry)
+        package = os.path.join(path, "__init__.py")
+        if os.path.isfile(package) and entry.isidentifier():
+            yield from in_submodule(entry, package)
+        elif extension == ".py" and name.isidentifier() and name not in ("setup", "conftest", "__main__"):
+            yield from in_submodule(name, path)
+
+
+def in_module(module):
+    for test in flat(unittest.TestLoader().loadTestsFromModule(module)):
+        check = of_test(test)
+        if check:
+            yield check
+    for value in list(vars(module).values()):
+        if inspect.isfunction(value) and is_healthcheck(value):
+            yield of_function(value)
+        elif is_of_django(value) and value.__module__ == module.__name__ and needs_nothing(value):
+            yield of_django(value)
+
+
+def in_class(cls):
+    tests = flat(unittest.TestLoader().loadTestsFromTestCase(cls))
+    return [check for check in map(of_test, tests) if check]
+
+
+def flat(suite):
+    if not isinstance(suite, unittest.TestSuite):
+        return [suite]
+    return [test for part in suite for test in flat(part)]
+
+
+def of_test(test):
+    """A test of unittest, if it is marked: itself, its class, or its method."""
+    method = getattr(test, getattr(test, "_testMethodName", ""), None)
+    failed = getattr(test, "_exception", None)
+    if failed is not None:
+        # What unittest makes of a load_tests() that fails.
+        return broken(test.id(), failed)
+    if not (is_healthcheck(test) or is_healthcheck(method)):
+        return None
+    return Found(test, test.id(), test.shortDescription() or str(test), [method, test])
+
+
+def of_function(function):
+    """A function as a test, with the fixtures of its module."""
+    id = f"{function.__module__}.{function.__qualname__}"
+
+    def run(self):
+        outcome = function()
+        if inspect.isawaitable(outcome):
+            outcome = asyncio.run(finish(outcome))
+        if inspect.isgenerator(outcome) or inspect.isasyncgen(outcome):
+            raise TypeError(f"{id} is a generator, so nothing of it has run")
+        if outcome is False:
+            raise AssertionError("it returned False")
+
+    return Found(test_of(id, function.__module__, run), id, title(function) or id, [function])
+
+
+def broken(id, error):
+    def run(self):
+        raise error
+
+    # A module skips itself where it is not meant for this machine.
+    if not isinstance(error, (Refused, unittest.SkipTest)):
+        error = Refused(f"{id} cannot be imported: {told(error)}")
+    return Found(test_of(id, __name__, run), id, f"{id} can be imported", [])
+
+
+def test_of(id, module, run):
+    members = {"__module__": module, "runTest": run, "id": lambda self: id, "__str__": lambda self: id}
+    return type("Check", (unittest.TestCase,), members)()
+
+
+async def finish(awaitable):
+    return await awaitable
+
+
+def title(thing):
+    return next(iter((inspect.getdoc(thing) or "").splitlines()), "").strip()
+
+
+# --- django-health-check -------------------------------------------------------------------------------
+
+
+def is_of_django(thing):
+    bases = (("health_check.base", "HealthCheck"), ("health_check.backends", "BaseHealthCheckBackend"))
+    is_base = lambda cls: (cls.__module__, cls.__name__) in bases
+    return isinstance(thing, type) and any(map(is_base, thing.__mro__[1:])) and not inspect.isabstract(thing)
+
+
+def needs_nothing(cls):
+    """Whether one can be made without arguments."""
+    try:
+        parameters = inspect.signature(cls).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    varied = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return all(p.default is not p.empty or p.kind in varied for p in parameters)
+
+
+def of_django(cls):
+    id = f"{cls.__module__}.{cls.__qualname__}"
+
+    def run(self):
+        check = cls()
+        if hasattr(check, "run_check"):
+            check.run_check()
+            for error in check.errors:
+                raise error
+        else:
+            outcome = check.run()
+            if inspect.isawaitable(outcome):
+                asyncio.run(finish(outcome))
+
+    doc = title(cls)
+    # The documentation that dataclasses write is the signature.
+    doc = "" if doc.startswith(cls.__name__ + "(") else doc
+    return Found(test_of(id, cls.__module__, run), id, doc or id, [cls])
+
+
+def status_of(error):
+    """What an exception means that is not a failure of unittest."""
+    names = {cls.__name__ for cls in type(error).__mro__ if cls.__module__ == "health_check.exceptions"}
+    if "ServiceWarning" in names:
+        return "warn"
+    return "fail" if names else "error"
+
+
+# --- running -------------------------------------------------------------------------------------------
+
+
+class Result(unittest.TestResult):
+    """What one test has come to: a status, a message and a traceback for each thing that it reported."""
+
+    WORST = ("error", "fail", "unexpected_success", "warn")
+    BEST = ("pass", "expected_failure", "skip")
+
+    def __init__(self):
+        super().__init__()
+        self.reported = []
+
+    def report(self, status, message="", trace=""):
+        self.reported.append((status, message, trace))
+
+    def addSuccess(self, test):
+        self.report("pass")
+
+    def addError(self, test, err):
+        self.report(status_of(err[1]), self.fixture(test) + told(err[1]), trace(err))
+
+    def addFailure(self, test, err):
+        self.report("fail", told(err[1]), trace(err))
+
+    def addSkip(self, test, reason):
+        # `hospital.warn` is a skip to whoever does not know better.
+        self.report("warn" if type(reason).__name__ == "WarningReason" else "skip", str(reason))
+
+    def addExpectedFailure(self, test, err):
+        self.report("expected_failure", told(err[1]))
+
+    def addUnexpectedSuccess(self, test):
+        self.report("unexpected_success", "it passed, though it was expected to fail")
+
+    def addSubTest(self, test, subtest, err):
+        if err is None:
+            return
+        is_failure = isinstance(err[1], test.failureException)
+        described = subtest._subDescription()
+        self.report("fail" if is_failure else status_of(err[1]), f"{described}: {told(err[1])}", trace(err))
+
+    @staticmethod
+    def fixture(test):
+        """Where it is not the test itself: `setUpClass (shop.Orders): `."""
+        is_test = isinstance(test, unittest.TestCase)
+        return "" if is_test else f"{test}: "
+
+    def sum(self):
+        statuses = [status for status, _, _ in self.reported]
+        status = next((status for status in self.WORST + self.BEST if status in statuses), None)
+        if status is None:
+            return {"status": "error", "message": "the test ended without a result"}
+        is_told = (lambda each: each != "pass") if status in self.WORST else (lambda each: each == status)
+        reported = [each for each in self.reported if is_told(each[0])]
+        message = "\n".join(message for _, message, _ in reported if message)
+        room = max(LONGEST - len(message), 0) if status in ("error", "fail") else 0
+        trace = "\n".join(trace for _, _, trace in reported if trace)
+        return {"status": status, "message": message[:LONGEST], "trace": trace[-room:] if room else ""}
+
+
+def told(error):
+    """An exception in the words of a person: of a failed assertion its message alone."""
+    text = str(error).strip()
+    if isinstance(error, (AssertionError, Refused)) or status_of(error) != "error":
+        return text or type(error).__name__
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def trace(err):
+    kind, error, tb = err
+    if isinstance(error, Refused):
+        return ""
+    lines = traceback.TracebackException(kind, error, tb)
+    ours = ("hospital/", os.path.dirname(unittest.__file__), os.path.dirname(asyncio.__file__))
+    shown = [frame for frame in lines.stack if not frame.filename.startswith(ours)]
+    lines.stack = traceback.StackSummary.from_list(shown)
+    return "".join(lines.format())
+
+
+def run(test):
+    """Runs one test with the fixtures of its class and module."""
+    result = Result()
+    try:
+        unittest.TestSuite([test]).run(result)
+    except BaseException as error:
+        result.addError(test, (type(error), error, error.__traceback__))
+    found = result.sum()
+    left = left_running()
+    if left and found["status"] not in ("error", "fail"):
+        found = {"status": "error", "message": f"it leaves {left} running: end that in the check, or in addCleanup"}
+    return found
+
+
+def left_running():
+    """What Python would wait for at its end, or would leave behind."""
+    # The threads of executors are ended by Python.
+    executors = getattr(sys.modules.get("concurrent.futures.thread"), "_threads_queues", {})
+    threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    for thread in threads:
+        if not thread.daemon and thread not in executors:
+            thread.join(0.1)
+            if thread.is_alive():
+                return f"the thread {thread.name!r}"
+    helper = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
+    for pid in children():
+        if pid != getattr(helper, "_pid", None) and is_alive(pid):
+            return f"the process {pid} ({command(pid)})"
+    return None
+
+
+def children():
+    """The pids of the processes that this one has started."""
+    found = []
+    try:
+        for thread in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{thread}/children") as file:
+                found += map(int, file.read().split())
+    except OSError:
+        # A kernel that does not tell, or a thread that has just ended.
+        pass
+    return found
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def command(pid):
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().strip()
+    except OSError:
+        return "gone"

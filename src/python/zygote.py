@@ -1,0 +1,437 @@
+"""The zygote: it imports the modules of healthchecks once, and forks for each run.
+
+It serves packets on one socket until the last process that can send any is gone. Each comes with a socket for its answer:
+
+    {"collect": name}       -> {"tests": [...]} ..., {"done": true, "notes": [...]}, or {"refused": why}
+    {"find": name}          -> {"done": true} if there is such a module, or {"refused": why}
+    {"run": id, "mark": n}  -> {"pid": n}, {"status": ..., "message": ..., "trace": ...} from the fork,
+                               {"ended": how} when that has died
+
+A run belongs to who asked: once that has closed its socket, whatever is left of the run is killed, and then reaped.
+"""
+
+import errno
+import fcntl
+import gc
+import importlib.util
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import threading
+import types
+import warnings
+
+# Ended because a module has closed our socket.
+CLOSED = 86
+# RLIMIT_RTTIME, which the module resource does not name: the marks of our process trees.
+MARKS = 15
+LARGEST = 48 * 1024
+# Who serves is ended by the end of its socket, whatever signals reach its group.
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def load(source, file, name):
+    """A module made of text."""
+    module = types.ModuleType(name)
+    module.__file__ = file
+    # Where it is asked for by its name, as by what unittest finds the fixtures of a module with.
+    sys.modules[name] = module
+    exec(compile(source, file, "exec"), module.__dict__)
+    return module
+
+
+class Run:
+    def __init__(self, pid, reply, mark):
+        self.pid, self.reply, self.mark = pid, reply, mark
+        self.ended = False
+        try:
+            self.watch = os.pidfd_open(pid)
+        except (AttributeError, OSError):
+            # Linux before 5.3, or a filter of system calls: it is looked at again and again.
+            self.watch = None
+
+
+class Zygote:
+    def __init__(self, requests, tests):
+        self.requests, self.tests = requests, tests
+        self.pid = os.getpid()
+        self.identity = os.fstat(requests.fileno()).st_ino
+        self.found = {}
+        self.noted = set()
+        self.runs = {}
+        self.settled = False
+        self.is_set_up = False
+        self.poll = select.poll()
+        self.poll.register(requests.fileno(), select.POLLIN)
+
+    def serve(self):
+        while True:
+            blind = any(run.watch is None and not run.ended for run in self.runs.values())
+            for fd, event in self.poll.poll(10 if blind else None):
+                if fd == self.requests.fileno():
+                    if not self.take():
+                        return
+                elif fd in self.runs and event & (select.POLLHUP | select.POLLERR):
+                    self.finish(fd)
+            self.look()
+
+    def take(self):
+        """Takes one request; False at the end."""
+        data, fds, _, _ = socket.recv_fds(self.requests, 1 << 16, 1, socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            return False
+        reply = socket.socket(fileno=out_of_reach(fds[0]))
+        request = json.loads(data)
+        if "collect" in request:
+            self.collect(request["collect"], reply)
+            reply.close()
+        elif "find" in request:
+            found = find_spec(request["find"])
+            answer(reply, {"done": True} if found else {"refused": "there is no such module", "missing": True})
+            reply.close()
+        else:
+            self.run(request, reply)
+        return True
+
+    # --- importing ---------------------------------------------------------------------------------
+
+    def collect(self, name, reply):
+        try:
+            found, notes = self.imported(name)
+        except self.tests.Refused as error:
+            answer(reply, {"refused": str(error), "missing": isinstance(error, self.tests.NotFound)})
+            return
+        tests = [{"id": c.id, "title": c.title, "timeout": c.timeout, "tags": c.tags} for c in found]
+        while tests:
+            part, size = [], 0
+            while tests and (size < LARGEST or not part):
+                size += len(json.dumps(tests[0]))
+                part.append(tests.pop(0))
+            answer(reply, {"tests": part})
+        answer(reply, {"done": True, "notes": notes})
+
+    def imported(self, name):
+        """Imports what a name needs. Whatever that does to this process is undone, or told."""
+        where = os.getcwd()
+        before = set(self.tests.children())
+        self.settled = False
+        try:
+            self.set_up()
+            found = self.tests.find(name)
+        except self.tests.Refused:
+            raise
+        except BaseException as error:
+            raise self.tests.Refused(f"importing {name!r} failed: {self.tests.told(error)}{place(error)}") from None
+        finally:
+            if os.getpid() != self.pid:
+                # A module has forked, and this is the fork.
+                os._exit(0)
+            self.keep()
+        notes = []
+        if os.getcwd() != where:
+            notes.append(f"{name} changes the directory to {os.getcwd()} when it is imported: that was undone")
+            os.chdir(where)
+        started = [pid for pid in self.tests.children() if pid not in before and self.tests.is_alive(pid)]
+        notes += [f"{name} starts a process when it is imported, which stays: {self.tests.command(pid)}, pid {pid}" for pid in started]
+        notes += self.threads(name)
+        for check in found:
+            self.found.setdefault(check.id, check)
+        return found, notes
+
+    def set_up(self):
+        """Django has to be told of its settings before its models are imported."""
+        settings = os.environ.get("DJANGO_SETTINGS_MODULE")
+        if self.is_set_up or not settings:
+            return
+        self.is_set_up = True
+        try:
+            import django
+        except ModuleNotFoundError:
+            return
+        try:
+            django.setup()
+        except BaseException as error:
+            why = f"{self.tests.told(error)}{place(error)}"
+            raise self.tests.Refused(f"django.setup() with DJANGO_SETTINGS_MODULE={settings} failed: {why}") from None
+
+    def threads(self, name):
+        """A fork takes along no thread but the one that forks."""
+        count = len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else threading.active_count()
+        others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+        if count < 2 or (count, *others) in self.noted:
+            return []
+        self.noted.add((count, *others))
+        named = ", ".join(others) if others else "none of Python's own: of a library"
+        return [
+            f"after importing {name}, Python has {count - 1} other thread{'s' * (count > 2)} ({named}), and a check has none of them: "
+            "what waits for one times out, so start threads in the check, or where it is first used"
+        ]
+
+    def keep(self):
+        """What modules may not take from us: our signals, our standard output, our socket."""
+        for number in IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        try:
+            intact = os.fstat(self.requests.fileno()).st_ino == self.identity
+        except OSError:
+            intact = False
+        if not intact:
+            os._exit(CLOSED)
+
+    # --- running -----------------------------------------------------------------------------------
+
+    def settle(self):
+        """What is imported is not looked at by the collector in the forks: each page stays shared."""
+        if self.settled:
+            return
+        self.settled = True
+        database = sys.modules.get("django.db")
+        if database:
+            # One connection cannot be used by several processes.
+            database.connections.close_all()
+        gc.collect()
+        gc.freeze()
+
+    def run(self, request, reply):
+        if is_closed(reply):
+            # Who asked has given up.
+            reply.close()
+            return
+        check = self.found.get(request["run"])
+        if check is None:
+            answer(reply, {"status": "error", "message": "there is no such check in the code any more: reload"})
+            reply.close()
+            return
+        self.settle()
+        for stream in (sys.stdout, sys.stderr):
+            flush(stream)
+        try:
+            with warnings.catch_warnings():
+                # Of threads, which we have told ourselves.
+                warnings.simplefilter("ignore")
+                pid = os.fork()
+        except OSError as error:
+            answer(reply, {"status": "error", "message": f"Python cannot be forked for it: {error.strerror}"})
+            reply.close()
+            return
+        if pid == 0:
+            self.become(check, request, reply)
+        run = Run(pid, reply, request["mark"])
+        self.runs[reply.fileno()] = run
+        self.poll.register(reply.fileno(), 0)
+        if run.watch is not None:
+            self.poll.register(run.watch, select.POLLIN)
+
+    def become(self, check, request, reply):
+        """In the fork: runs the check, tells what it found, and ends."""
+        try:
+            os.setpgid(0, 0)
+            answer(reply, {"pid": os.getpid()})
+            self.requests.close()
+            for run in self.runs.values():
+                run.reply.close()
+                if run.watch is not None:
+                    os.close(run.watch)
+            for number in IGNORED:
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.environ[request["variable"]] = request["marker"]
+            limit(MARKS, request["mark"])
+            if request.get("memory"):
+                limit(resource.RLIMIT_AS, used() + request["memory"])
+            found = self.tests.run(check.test)
+            for stream in (sys.stdout, sys.stderr):
+                flush(stream)
+            answer(reply, found)
+        except BaseException as error:
+            answer(reply, {"status": "error", "message": self.tests.told(error)})
+        finally:
+            os._exit(0)
+
+    def look(self):
+        """Tells of each run that has died, how."""
+        for fd, run in list(self.runs.items()):
+            if run.ended:
+                continue
+            died = os.waitid(os.P_PID, run.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if died is None:
+                continue
+            run.ended = True
+            if run.watch is not None:
+                self.poll.unregister(run.watch)
+                os.close(run.watch)
+                run.watch = None
+            answer(run.reply, {"ended": how(died), "pid": run.pid})
+
+    def finish(self, fd):
+        """Who asked for a run has closed its socket: nothing may be left of it."""
+        run = self.runs.pop(fd)
+        self.poll.unregister(fd)
+        run.reply.close()
+        for end in (os.killpg, os.kill):
+            try:
+                end(run.pid, signal.SIGKILL)
+            except OSError:
+                pass
+        if run.watch is not None:
+            self.poll.unregister(run.watch)
+            os.close(run.watch)
+        os.waitpid(run.pid, 0)
+        self.end_orphans()
+
+    def end_orphans(self):
+        """What a run has left came to us when its parents died, as we adopt orphans."""
+        known = {run.pid for run in self.runs.values()}
+        marks = {run.mark for run in self.runs.values()}
+        for _ in range(1000):
+            orphans = [pid for pid in self.tests.children() if pid not in known and is_orphan(pid, marks)]
+            if not orphans:
+                return
+            for pid in orphans:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+                except OSError:
+                    # Of another user: it is not ours to end.
+                    known.add(pid)
+
+    def end(self):
+        for fd in list(self.runs):
+            self.finish(fd)
+
+
+def is_orphan(pid, marks):
+    """Whether a child of ours is left of a run that is over. What modules have started has no mark."""
+    try:
+        mark = resource.prlimit(pid, MARKS)[0]
+    except OSError:
+        return False
+    return mark >= 1 << 62 and mark not in marks and mark != OWN_MARK
+
+
+OWN_MARK = resource.getrlimit(MARKS)[0]
+
+
+def limit(kind, soft):
+    _, hard = resource.getrlimit(kind)
+    try:
+        resource.setrlimit(kind, (soft, hard))
+    except (OSError, ValueError):
+        # A stricter one is in force.
+        pass
+
+
+def used():
+    """How much address space this process has."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def how(died):
+    if died.si_code == os.CLD_EXITED:
+        return {"exit": died.si_status}
+    try:
+        name = signal.Signals(died.si_status).name
+    except ValueError:
+        name = f"signal {died.si_status}"
+    return {"signal": name}
+
+
+def place(error):
+    """Where an exception came from: the last line that is not of Python itself."""
+    found, tb = "", error.__traceback__
+    while tb:
+        file = tb.tb_frame.f_code.co_filename
+        if not file.startswith("<") and file not in OWN_FILES:
+            found = f" ({file}:{tb.tb_lineno})"
+        tb = tb.tb_next
+    return found
+
+
+OWN_FILES = ("hospital/zygote.py", "hospital/tests.py")
+
+
+def flush(stream):
+    try:
+        stream.flush()
+    except (AttributeError, OSError, ValueError):
+        # Closed, replaced, or its reader is gone.
+        pass
+
+
+def answer(reply, message):
+    try:
+        reply.send(json.dumps(message).encode())
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            os._exit(CLOSED)
+        # Nobody listens any more.
+
+
+def is_closed(reply):
+    poll = select.poll()
+    poll.register(reply.fileno(), 0)
+    return bool(poll.poll(0))
+
+
+def out_of_reach(fd):
+    """The same descriptor under a number that nobody closes by chance."""
+    for number in (1000, 400, 100, 10):
+        try:
+            moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, number)
+        except OSError:
+            # The limit on descriptors is lower.
+            continue
+        os.close(fd)
+        return moved
+    return fd
+
+
+def main(setup):
+    requests = socket.socket(fileno=out_of_reach(3))
+    # Standard output may be a report.
+    os.dup2(2, 1)
+    try:
+        with open("/proc/self/comm", "w") as file:
+            file.write(setup["name"])
+    except OSError:
+        # A name is only for people.
+        pass
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path[0:1] = [os.getcwd()]
+    sys.argv = ["hospital"]
+    load_package(setup)
+    tests = load(setup["tests"], "hospital/tests.py", "hospital_tests")
+    zygote = Zygote(requests, tests)
+    zygote.keep()
+    for name in setup["names"]:
+        try:
+            zygote.imported(name)
+        except tests.Refused as error:
+            print(f"hospital: {error}", file=sys.stderr)
+    zygote.serve()
+    zygote.end()
+    os._exit(0)
+
+
+def find_spec(name):
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        # One of the packages that it would be in is not there.
+        return None
+
+
+def load_package(setup):
+    """What checks import of our package, where that is not installed."""
+    if find_spec("hospital") is None:
+        load(setup["package"], "hospital/package.py", "hospital")
+
+
+main(SETUP)  # noqa: F821

@@ -1,0 +1,308 @@
+//! Checks in Python, run by the binary with the Python of this machine.
+
+use crate::harness::once;
+use crate::harness::programs::with;
+use crate::harness::python::{hospital, modules, write};
+use crate::harness::{eventually, write_program};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Each check by the last part of its id: its status and its context.
+fn found(report: &Value) -> Vec<(String, String, String)> {
+    let text = |detail: &Value, key: &str| detail[key].as_str().unwrap_or_default().to_owned();
+    let details = report["details"].as_array().expect("a report has details");
+    let last = |id: String| id.rsplit('.').next().unwrap_or_default().to_owned();
+    details.iter().map(|one| (last(text(one, "id")), text(one, "status"), text(one, "context"))).collect()
+}
+
+#[track_caller]
+fn assert_found(report: &Value, expected: &[(&str, &str, &str)]) {
+    let found = found(report);
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for ((id, status, context), (name, was, said)) in found.iter().zip(expected) {
+        assert_eq!((id.as_str(), status.as_str()), (*name, *was), "{context}");
+        assert!(context.contains(said), "{id}: {context}");
+    }
+}
+
+fn check(folder: &TempDir, args: &[&str]) -> Value {
+    let run = hospital("check", folder, &[&["--format", "json", "-v"], args].concat());
+    serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", run.stdout, run.stderr))
+}
+
+/// A refusal: exit code 2, and one line.
+#[track_caller]
+fn refused(folder: &TempDir, args: &[&str]) -> String {
+    let run = hospital("list", folder, args);
+    assert_eq!(run.code, Some(2), "{}{}", run.stdout, run.stderr);
+    let line = run.stderr.lines().last().unwrap_or_default().to_owned();
+    assert!(line.starts_with("hospital: "), "{}", run.stderr);
+    line
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn all_that_unittest_has_is_collected_and_reported() {
+    let folder = modules(&[
+        ("shop/__init__.py", ""),
+        (
+            "shop/healthchecks.py",
+            "import unittest\nfrom hospital import HealthCheck, healthcheck, warn\n\
+             def setUpModule():\n    global module\n    module = 'up'\n\
+             @healthcheck\nclass Orders(unittest.TestCase):\n\
+             \x20   timeout = 2\n    tags = ['readiness']\n\
+             \x20   @classmethod\n    def setUpClass(cls):\n        cls.ready = module\n\
+             \x20   def test_a_fixture(self):\n        '''Fixtures run.\n\n        Twice.'''\n        self.assertEqual(self.ready, 'up')\n\
+             \x20   def test_b_fails(self):\n        self.assertEqual(1, 2, 'rows')\n\
+             \x20   def test_c_errs(self):\n        {}['x']\n\
+             \x20   def test_d_skips(self):\n        self.skipTest('not here')\n\
+             \x20   @unittest.expectedFailure\n    def test_e_expected(self):\n        self.fail('known')\n\
+             \x20   @unittest.expectedFailure\n    def test_f_unexpected(self):\n        pass\n\
+             \x20   def test_g_parts(self):\n        for part in 'ab':\n            with self.subTest('part', name=part):\n                self.assertEqual(part, 'a')\n\
+             \x20   def test_h_warns(self):\n        warn('90 % full')\n\
+             class Plain(unittest.TestCase):\n    @healthcheck\n    def test_marked(self):\n        pass\n    def test_other(self):\n        self.fail('never run')\n\
+             class Async(HealthCheck, unittest.IsolatedAsyncioTestCase):\n    async def test_waits(self):\n        pass\n\
+             class Broken(HealthCheck):\n    @classmethod\n    def setUpClass(cls):\n        raise OSError('no database')\n    def test_it(self):\n        pass\n\
+             @healthcheck\ndef function():\n    '''A function.'''\n    assert module == 'up'\n\
+             @healthcheck\nasync def coroutine():\n    assert False, 'it was awaited'\n",
+        ),
+        ("shop/broken.py", "import no_such_module\n"),
+        ("setup.py", "raise SystemExit('it is not to be imported')\n"),
+    ]);
+    let list = hospital("list", &folder, &["shop"]);
+    for row in [
+        "shop.healthchecks.Orders.test_a_fixture     Fixtures run.  ",
+        "  python  readiness  2s  ",
+        "A function.  ",
+        "test_marked (shop.healthchecks.Plain.test_marked)  ",
+    ] {
+        assert!(list.stdout.contains(row), "{row}: {}{}", list.stdout, list.stderr);
+    }
+    assert!(!list.stdout.contains("test_other"), "{}", list.stdout);
+    assert_found(
+        &check(&folder, &["shop"]),
+        &[
+            (
+                "broken",
+                "error",
+                "shop.broken cannot be imported: ModuleNotFoundError: No module named 'no_such_module'",
+            ),
+            ("test_waits", "pass", ""),
+            ("test_it", "error", "setUpClass (shop.healthchecks.Broken): OSError: no database"),
+            ("test_a_fixture", "pass", ""),
+            ("test_b_fails", "fail", "1 != 2 : rows\n\nTraceback (most recent call last):\n"),
+            ("test_c_errs", "error", "KeyError: 'x'\n\nTraceback"),
+            ("test_d_skips", "skip", "not here"),
+            ("test_e_expected", "expected_failure", "known"),
+            ("test_f_unexpected", "unexpected_success", "it passed"),
+            ("test_g_parts", "fail", "[part] (name='b'): 'b' != 'a'"),
+            ("test_h_warns", "warn", "90 % full"),
+            ("test_marked", "pass", ""),
+            ("function", "pass", ""),
+            ("coroutine", "fail", "it was awaited"),
+        ],
+    );
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn a_module_a_class_a_method_a_function_and_a_folder_are_named() {
+    let text = "from hospital import HealthCheck, healthcheck\nclass Db(HealthCheck):\n    def test_up(self):\n        pass\n    \
+                def test_new(self):\n        pass\n@healthcheck\ndef ready():\n    pass\n";
+    let folder = modules(&[("shop/__init__.py", ""), ("shop/checks.py", text), ("more/other.py", text)]);
+    for (name, ids) in [
+        ("shop", &["test_new", "test_up", "ready"][..]),
+        ("shop.checks", &["test_new", "test_up", "ready"]),
+        ("shop::checks", &["test_new", "test_up", "ready"]),
+        ("python:shop.checks.Db", &["test_new", "test_up"]),
+        ("shop.checks.Db.test_up", &["test_up"]),
+        ("python:shop.checks.ready", &["ready"]),
+        ("python:./more", &["test_new", "test_up", "ready"]),
+    ] {
+        let found: Vec<_> = found(&check(&folder, &[name])).into_iter().map(|(id, ..)| id).collect();
+        assert_eq!(found, ids, "{name}");
+    }
+    let both = check(&folder, &["shop.checks", "shop.checks.Db", "python:./more"]);
+    assert_eq!(found(&both).len(), 6, "a check that two names collect is one");
+    let labelled =
+        check(&folder, &["db=python:shop.checks.Db.test_up#timeout=7s&tag=x&title=The%20database&memory=1GiB"]);
+    assert_eq!(
+        (labelled["details"][0]["id"].as_str(), labelled["details"][0]["test"].as_str()),
+        (Some("db"), Some("The database"))
+    );
+    write(
+        folder.path(),
+        "c.toml",
+        "[[check]]\nuse = 'python:shop.checks.ready'\nname = 'ready'\nmemory = '1GiB'\n[[check]]\nuse = 'shop.checks.Db'\ntags = ['y']\n",
+    );
+    let listed = hospital("list", &folder, &["-v", "./c.toml"]).stdout;
+    assert!(listed.contains("memory=1 GiB") && listed.contains("shop.checks.Db.test_up"), "{listed}");
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn what_dies_hangs_or_leaks_costs_its_own_check_and_leaves_nothing() {
+    let folder = modules(&[(
+        "wild.py",
+        "import ctypes, os, signal, socket, subprocess, sys, threading, time\nfrom hospital import healthcheck\nkept = []\n\
+         @healthcheck\ndef segfaults():\n    ctypes.string_at(0)\n\
+         @healthcheck\ndef exits():\n    os._exit(3)\n\
+         @healthcheck\ndef raises():\n    sys.exit(4)\n\
+         @healthcheck\ndef loops():\n    subprocess.Popen(['sleep', '98761'], start_new_session=True)\n    while True: pass\nloops.timeout = 1\n\
+         @healthcheck\ndef stops():\n    os.kill(os.getpid(), signal.SIGSTOP)\nstops.timeout = 1\n\
+         @healthcheck\ndef leaks_a_thread():\n    threading.Thread(target=time.sleep, args=(1000,), name='lost').start()\n\
+         @healthcheck\ndef leaks_a_child():\n    subprocess.Popen(['sleep', '98762'], start_new_session=True)\n\
+         @healthcheck\ndef leaks_an_orphan():\n    subprocess.run(['sh', '-c', 'setsid sleep 98763 >/dev/null 2>&1 &'])\n\
+         @healthcheck\ndef leaks_a_socket():\n    kept.append(socket.socket())\n\
+         @healthcheck\ndef eats():\n    bytearray(600 << 20)\n",
+    )]);
+    let report = check(&folder, &["python:wild#memory=200MiB"]);
+    assert_found(
+        &report,
+        &[
+            ("segfaults", "error", "the check was killed by SIGSEGV"),
+            ("exits", "error", "the check ended its process with exit code 3"),
+            ("raises", "error", "SystemExit: 4"),
+            ("loops", "error", "timed out after 1s"),
+            ("stops", "error", "timed out after 1s"),
+            ("leaks_a_thread", "error", "it leaves the thread 'lost' running"),
+            ("leaks_a_child", "error", "(sleep) running"),
+            ("leaks_an_orphan", "pass", ""),
+            ("leaks_a_socket", "pass", ""),
+            ("eats", "error", "MemoryError"),
+        ],
+    );
+    eventually("nothing is left", || ["98761", "98762", "98763"].into_iter().all(|word| with(word) == 0));
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn what_cannot_be_imported_is_refused_with_a_line() {
+    let checks = "from hospital import healthcheck\n@healthcheck\ndef ok():\n    pass\n";
+    let folder = modules(&[
+        ("good.py", checks),
+        ("broken.py", "import no_such_module\n"),
+        ("wrong.py", "def f(:\n"),
+        ("leaves.py", "import sys\nsys.exit(3)\n"),
+        ("vanishes.py", "import os\nos._exit(7)\n"),
+        ("closes.py", "import os\nos.closerange(3, 4096)\n"),
+        ("nothing.py", "import unittest\nclass T(unittest.TestCase):\n    def test_it(self):\n        pass\n"),
+        ("needs.py", "import os\nos.environ['SHOP_DATABASE']\n"),
+        ("a/same.py", checks),
+        ("b/same.py", checks),
+    ]);
+    for (names, why) in [
+        ("no_such", "names \"no_such\", but there is no module 'no_such'"),
+        ("good.missing", "names \"good.missing\", but 'good' has no 'missing'"),
+        ("python:./no_such", "but there is no folder './no_such'"),
+        ("broken", "but importing 'broken' failed: ModuleNotFoundError: No module named 'no_such_module' ("),
+        ("wrong", "but importing 'wrong' failed: SyntaxError: invalid syntax"),
+        ("leaves", "but leaves calls sys.exit(3) when it is imported: guard that by if __name__ == '__main__'"),
+        ("vanishes", "python3 ended while it imported \"vanishes\": exit status: 7"),
+        ("closes", "had to end while it imported \"closes\": a module closes descriptors that it has not opened"),
+        ("nothing", "but 'nothing' holds no healthcheck: mark classes, methods or functions with @healthcheck"),
+        ("needs", "but importing 'needs' failed: KeyError: 'SHOP_DATABASE' ("),
+        ("python:good#tiemout=1", "but the kind \"python\" has no option \"tiemout\" (known: timeout, "),
+        ("python:good#memory=much", "but option memory: write a size as 5GiB"),
+        ("ok=python:./a python:./a#title=Good python:./b", "but two modules are called 'same': "),
+    ] {
+        let line = refused(&folder, &names.split(' ').collect::<Vec<_>>());
+        assert!(line.contains(why), "{names}: {line}");
+    }
+    let listed = hospital("list", &folder, &["--env-file", "shop.env", "needs"]);
+    assert_eq!(listed.code, Some(2), "{}", listed.stderr);
+    write(folder.path(), "shop.env", "SHOP_DATABASE=here\n");
+    write(folder.path(), "needs.py", &format!("import os\nos.environ['SHOP_DATABASE']\n{checks}"));
+    let listed = hospital("list", &folder, &["--env-file", "shop.env", "needs"]);
+    assert!(listed.stdout.contains("needs.ok"), "{}", listed.stderr);
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn what_a_module_does_when_it_is_imported_is_undone_or_told() {
+    let checks = "from hospital import healthcheck\n@healthcheck\ndef ok():\n    pass\n";
+    let folder = modules(&[
+        (
+            "closes.py",
+            &format!("import os\nfor fd in 3, 4, 5: \n    try: os.close(fd)\n    except OSError: pass\n{checks}"),
+        ),
+        ("prints.py", &format!("import os\nprint('hello')\nos.write(1, b'hello')\n{checks}")),
+        ("moves.py", &format!("import os\nos.chdir('/')\n{checks}")),
+        ("forks.py", &format!("import os, time\nif os.fork() == 0:\n    time.sleep(0.1)\n{checks}")),
+        ("starts.py", &format!("import subprocess\nsubprocess.Popen(['sleep', '5'])\n{checks}")),
+        (
+            "threads.py",
+            &format!(
+                "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True, name='beat').start()\n{checks}"
+            ),
+        ),
+        ("handles.py", &format!("import signal\nsignal.signal(signal.SIGTERM, lambda *_: exit(9))\n{checks}")),
+    ]);
+    for (name, note) in [
+        ("closes", ""),
+        ("prints", ""),
+        ("moves", "moves changes the directory to / when it is imported: that was undone"),
+        ("forks", "forks starts a process when it is imported, which stays: hospital:python"),
+        ("starts", "starts starts a process when it is imported, which stays: sleep, pid "),
+        ("threads", "after importing threads, Python has 1 other thread (beat), and a check has none of them"),
+        ("handles", ""),
+    ] {
+        let listed = hospital("list", &folder, &[name]);
+        assert!(listed.code == Some(0) && listed.stdout.contains(note), "{name}: {}{}", listed.stdout, listed.stderr);
+        assert_eq!(listed.stdout.lines().count(), if note.is_empty() { 2 } else { 4 }, "{}", listed.stdout);
+        assert_found(&check(&folder, &[name]), &[("ok", "pass", "")]);
+    }
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn an_interpreter_that_will_not_do_is_refused_with_a_line() {
+    let folder = modules(&[("good.py", "from hospital import healthcheck\n@healthcheck\ndef ok():\n    pass\n")]);
+    let old = "#!/bin/sh\nexec python3 -c 'import os; os.write(4, b\"3.6.9\"); import time; time.sleep(60)'\n";
+    let loud = "#!/bin/sh\necho hello\necho hello >&2\nexec python3 \"$@\"\n";
+    for (name, program, why) in [
+        ("missing", None, "/missing, but that cannot be run: No such file or directory"),
+        ("old", Some(old), "/old, but that is Python 3.6.9: 3.9 or newer is needed"),
+        ("ends", Some("#!/bin/sh\nexit 3\n"), "/ends: "),
+        ("loud", Some(loud), ""),
+    ] {
+        let path = folder.path().join(name);
+        if let Some(text) = program {
+            write_program(&path, text);
+        }
+        let listed = hospital("list", &folder, &["--python", path.to_str().expect("a plain path"), "good"]);
+        let is_good = why.is_empty();
+        assert_eq!(listed.code, Some(if is_good { 0 } else { 2 }), "{name}: {}", listed.stderr);
+        let line = if is_good { listed.stdout.clone() } else { listed.stderr.clone() };
+        assert!(line.contains(why), "{name}: {line}");
+        assert!(is_good || listed.stderr.lines().count() == 1, "{}", listed.stderr);
+        assert!(!is_good || !listed.stdout.contains("hello"), "{}", listed.stdout);
+    }
+    let path = folder.path().join("loud");
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("it is ours");
+    let listed = hospital("list", &folder, &["--python", path.to_str().expect("a plain path"), "good"]);
+    assert_eq!(listed.code, Some(5), "{}", listed.stderr);
+    let mut without = once::hospital("list");
+    without.current_dir(folder.path()).arg("python:good");
+    let without = once::run(without);
+    assert!(without.code == Some(2) && without.stderr.contains("no Python is set"), "{}", without.stderr);
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn an_active_virtual_environment_changes_nothing_until_a_name_needs_it() {
+    let folder = modules(&[("good.py", "from hospital import healthcheck\n@healthcheck\ndef ok():\n    pass\n")]);
+    let list = |venv: &str, name: &str| {
+        let mut command = once::hospital("list");
+        command.current_dir(folder.path()).env("VIRTUAL_ENV", venv).arg(name);
+        once::run(command)
+    };
+    assert_eq!(list("/no/such", once::PREDICTABLE).code, Some(0));
+    let refused = list("/no/such", "good").stderr;
+    assert!(refused.contains("VIRTUAL_ENV names /no/such/bin/python, but that cannot be run: "), "{refused}");
+    let bin = folder.path().join("bin");
+    std::fs::create_dir(&bin).expect("the folder is ours");
+    write_program(&bin.join("python"), "#!/bin/sh\nexec python3 \"$@\"\n");
+    let listed = list(folder.path().to_str().expect("a plain path"), "good");
+    assert!(listed.stdout.contains("good.ok"), "{}", listed.stderr);
+}
