@@ -58,7 +58,11 @@ pub(super) fn run(flags: &DrillFlags, given: &Given) -> Result<ExitCode, Error> 
     let sources = flags.selection.read(given)?;
     let suite = flags.selection.select(&sources)?;
     let began = Instant::now();
-    let drilled = watch(&suite, flags, given)
+    let prepare = || {
+        sources.python().take_own()?;
+        given.app.prepare()
+    };
+    let drilled = watch(&suite, flags, &prepare)
         .map_err(|error| Error::Boot(format!("no process can be started to drill in: {error}")))?;
     match flags.format {
         Some(Written::Drill) => print(report::json(&drilled))?,
@@ -75,15 +79,14 @@ pub(super) fn run(flags: &DrillFlags, given: &Given) -> Result<ExitCode, Error> 
     Ok(ExitCode::from(u8::from(!drilled.iter().all(Drilled::is_well))))
 }
 
-fn watch(suite: &Suite, flags: &DrillFlags, given: &Given) -> std::io::Result<Vec<Drilled>> {
+fn watch(suite: &Suite, flags: &DrillFlags, prepare: drill::Prepare<'_>) -> std::io::Result<Vec<Drilled>> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = flags.jobs.map_or(8 * processors, |jobs| jobs as usize);
     let options = Options { jobs, even_writing: flags.even_writing };
     let terminal = Some(Term::stderr()).filter(|_| flags.format.is_none()).filter(Term::is_term);
     let mut shown =
         Shown { is_silent: flags.format.is_some(), terminal, checks: suite.checks().len(), done: 0, is_dirty: false };
-    let prepare = || given.app.prepare();
-    let drilled = drill::drill(suite.checks(), options, &prepare, &mut shown);
+    let drilled = drill::drill(suite.checks(), options, prepare, &mut shown);
     shown.erase();
     drilled
 }

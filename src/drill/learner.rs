@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::seen::{self, Seen};
 use super::writing;
 use crate::os::calls::{Call, Peer, Reply, StatOf, What};
-use crate::os::tracer::{self, Descriptor, Flow, Follower, Task, Then};
+use crate::os::tracer::{Descriptor, Flow, Follower, Task, Then};
 use crate::os::{descriptors, filesystem};
 
 /// How much of an answer is kept.
@@ -97,7 +97,6 @@ impl Learner {
 
     /// Removes what the run has made and had no time to remove, after an interruption.
     pub(super) fn tidy_up(&mut self) {
-        tracer::kill_all(self.tasks.seen.iter().copied());
         for path in self.made.drain(..).rev() {
             // What is not empty, or not there any more, is no concern of ours.
             let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));

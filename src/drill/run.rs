@@ -166,6 +166,7 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
     if !registers::ARE_KNOWN {
         return Err(registers::unknown());
     }
+    process::adopt_orphans()?;
     let (mut ready, ready_writer) = io::pipe()?;
     let (go_reader, go) = io::pipe()?;
     let (found, found_writer) = io::pipe()?;

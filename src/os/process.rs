@@ -101,6 +101,11 @@ pub(crate) fn die_with(parent: i32) -> io::Result<bool> {
     Ok(getppid().as_raw() == parent)
 }
 
+/// The orphans among our descendants become our children.
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_child_subreaper(true)?)
+}
+
 /// The same, but it is a TERM that we get: there is something to tidy up.
 pub(crate) fn be_told_with(parent: i32) -> io::Result<bool> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;

@@ -1,7 +1,7 @@
 //! Follows a process and all that it starts, and stops each of them at the system calls that matter (ptrace(2), with a
 //! filter of seccomp(2) so that all other calls run at full speed). What is traced dies with the tracer, whatever ends it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -179,22 +179,36 @@ pub(crate) fn follow(root: i32, go: impl FnOnce() -> io::Result<()>, follower: &
     follower.starts(&Task { tid: root }, false);
     go()?;
     let mut pending: HashMap<i32, Pending> = HashMap::new();
+    let mut alive = BTreeSet::from([root]);
     loop {
         let mut status = 0;
         // SAFETY: status is a live, writable int.
         let tid = retry(|| Ok(Errno::result(unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL) })?))?;
         let task = Task { tid };
         if libc::WIFSTOPPED(status) {
+            alive.insert(tid);
             // A task that was killed meanwhile will be reported as ended.
             let _ = step(&task, status, &mut pending, follower);
         } else {
             pending.remove(&tid);
+            alive.remove(&tid);
             follower.ends(&task, libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0);
             if tid == root {
+                bury(&alive);
                 return Ok(status);
             }
         }
     }
+}
+
+/// Kills what is left, and reaps all that has come to us from its parents: init may be one that reaps nothing.
+fn bury(alive: &BTreeSet<i32>) {
+    for &tid in alive {
+        // Not reaped yet, so it is no other by now.
+        let _ = kill(Pid::from_raw(tid), Signal::SIGKILL);
+    }
+    // SAFETY: no status is asked for.
+    while retry(|| Ok(Errno::result(unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) })?)).is_ok() {}
 }
 
 /// A call that is under way.
@@ -301,18 +315,6 @@ pub(crate) fn end(pid: i32) {
     let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
     // SAFETY: no status is asked for.
     let _ = retry(|| Ok(Errno::result(unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) })?));
-}
-
-/// Kills these tasks, which are ours to follow, and waits until each has ended.
-pub(crate) fn kill_all(tasks: impl Iterator<Item = i32>) {
-    for tid in tasks {
-        // A task that has ended already is reaped, and no other is followed by us.
-        let is_ours = std::fs::read_to_string(format!("/proc/{tid}/status"))
-            .is_ok_and(|status| status.lines().any(|line| line == format!("TracerPid:\t{}", std::process::id())));
-        if is_ours {
-            put_down(tid);
-        }
-    }
 }
 
 /// Kills a child of ours and waits for it.
