@@ -62,7 +62,7 @@ impl Live {
                 self.erase();
                 say(&format!("{} ... {word}\n", unittest::description(&outcome.check)));
             }
-            Shown::Dot => self.dot(&style.apply_to(unittest::letter(outcome.finding.status)).to_string()),
+            Shown::Dot => self.dot(&style.apply_to(unittest::letter(outcome)).to_string()),
         }
     }
 

@@ -12,8 +12,9 @@ const DOUBLE: &str = "==========================================================
 const SINGLE: &str = "----------------------------------------------------------------------";
 
 /// The letter for an outcome in the line of dots.
-pub(super) fn letter(status: Status) -> char {
-    match status {
+pub(super) fn letter(outcome: &Outcome) -> char {
+    match outcome.finding.status {
+        _ if !outcome.blocked_by().is_empty() => 'b',
         Status::Pass => '.',
         Status::Warn => 'w',
         Status::Fail => 'F',
@@ -26,7 +27,15 @@ pub(super) fn letter(status: Status) -> char {
 
 /// The word that `-v` prints after a check's name.
 pub(super) fn word(outcome: &Outcome) -> String {
-    match outcome.finding.status {
+    let as_needed = if outcome.is_as_needed() { " (as needed)" } else { "" };
+    let raw = match outcome.raw() {
+        raw if raw == outcome.finding.status => String::new(),
+        raw => format!(" (it found {})", raw.word().replace('_', " ")),
+    };
+    let word = match outcome.finding.status {
+        _ if !outcome.blocked_by().is_empty() => {
+            return format!("BLOCKED by {}{as_needed}", outcome.blocked_by().join(", "));
+        }
         Status::Warn => "WARN".to_owned(),
         Status::Pass => match outcome.finding.context.as_deref() {
             Some(context) => format!("ok ({})", one_line(context)),
@@ -37,7 +46,8 @@ pub(super) fn word(outcome: &Outcome) -> String {
         Status::Skip => format!("skipped {}", quoted(outcome.finding.context.as_deref().unwrap_or_default())),
         Status::ExpectedFailure => "expected failure".to_owned(),
         Status::UnexpectedSuccess => "unexpected success".to_owned(),
-    }
+    };
+    word + &raw + as_needed
 }
 
 /// The description of a check: its id, and below it its title, if it has one.
@@ -47,10 +57,11 @@ pub(super) fn description(check: &Check) -> String {
 
 /// Everything between the dots and the verdict.
 pub(super) fn body(report: &Report, elapsed: Duration) -> String {
-    let of = |status| report.outcomes.iter().filter(move |outcome| outcome.finding.status == status);
+    let causes = || report.outcomes.iter().filter(|outcome| outcome.blocked_by().is_empty());
+    let of = |status| causes().filter(move |outcome| outcome.finding.status == status);
     let mut text = String::new();
     for (title, status) in [("ERROR", Status::Error), ("FAIL", Status::Fail), ("WARN", Status::Warn)] {
-        of(status).for_each(|outcome| text += &section(title, outcome));
+        of(status).for_each(|outcome| text += &section(title, outcome, report));
     }
     let mut surprises = of(Status::UnexpectedSuccess).peekable();
     if surprises.peek().is_some() {
@@ -62,15 +73,21 @@ pub(super) fn body(report: &Report, elapsed: Duration) -> String {
     text + &format!("{SINGLE}\nRan {total} test{plural} in {:.3}s\n\n", elapsed.as_secs_f64())
 }
 
-fn section(title: &str, outcome: &Outcome) -> String {
+fn section(title: &str, outcome: &Outcome, report: &Report) -> String {
+    let blocked: Vec<_> = report
+        .blocked()
+        .filter(|blocked| blocked.blocked_by().first() == Some(&outcome.check.id))
+        .map(|blocked| blocked.check.id.as_str())
+        .collect();
+    let blocks = if blocked.is_empty() { String::new() } else { format!("blocks {}\n", blocked.join(", ")) };
     let context = outcome.finding.context.as_deref().map(|context| format!("{context}\n"));
     let description = description(&outcome.check);
-    format!("{DOUBLE}\n{title}: {description}\n{SINGLE}\n{}\n", context.unwrap_or_default())
+    format!("{DOUBLE}\n{title}: {description}\n{SINGLE}\n{}{blocks}\n", context.unwrap_or_default())
 }
 
 /// The last line.
 pub(super) fn verdict(report: &Report) -> String {
-    let Summary { skip, expected_failure, error, fail, unexpected_success, warn, .. } = report.summary();
+    let Summary { skip, expected_failure, error, fail, unexpected_success, warn, blocked, .. } = report.causes();
     let counts: Vec<_> = [
         ("failures", fail),
         ("errors", error),
@@ -78,6 +95,7 @@ pub(super) fn verdict(report: &Report) -> String {
         ("expected failures", expected_failure),
         ("unexpected successes", unexpected_success),
         ("warnings", warn),
+        ("blocked", blocked),
     ]
     .into_iter()
     .filter(|(_, count)| *count > 0)
@@ -103,7 +121,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::report::tests::report as sample;
+    use crate::model::report::tests::{blocking, report as sample};
 
     #[test]
     fn it_is_the_report_of_unittest() {
@@ -127,6 +145,32 @@ mod tests {
         ----------------------------------------------------------------------
         Ran 5 tests in 1.234s
         "#);
+    }
+
+    #[test]
+    fn a_cause_names_what_it_blocks_which_is_counted_apart() {
+        let report = blocking(&[Status::Error, Status::Fail, Status::Error, Status::Warn], &[(0, &[1]), (2, &[1])]);
+        insta::assert_snapshot!(body(&report, Duration::from_millis(1234)), @r#"
+        ======================================================================
+        FAIL: check.1
+        Check 1.
+        ----------------------------------------------------------------------
+        it was fail
+        blocks check.0, check.2
+
+        ======================================================================
+        WARN: check.3
+        Check 3.
+        ----------------------------------------------------------------------
+        it was warn
+
+        ----------------------------------------------------------------------
+        Ran 4 tests in 1.234s
+        "#);
+        assert_eq!(verdict(&report), "FAILED (failures=1, warnings=1, blocked=2)");
+        assert_eq!(report.outcomes.iter().map(letter).collect::<String>(), "bFbw");
+        assert_eq!(word(&report.outcomes[0]), "BLOCKED by check.1");
+        assert_eq!(verdict(&sample(&[Status::Pass, Status::Warn])), "OK (warnings=1)");
     }
 
     #[test]

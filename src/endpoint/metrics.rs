@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::counters::{Counters, RestartReason, RouteLabel, StatusClass, WorkerState};
 use super::observer::Observer;
 use crate::model::check::Finding;
+use crate::model::judgement::Judgement;
 use crate::model::report::Outcome;
 use crate::model::suite::Suite;
 use crate::render::exposition::{Exposition, Family, MetricKind, Syntax};
@@ -94,7 +95,12 @@ pub(super) fn figures(suite: &Suite, disclosed: bool, observer: &dyn Observer) -
         let Some(last) = observer.last_run(&check.id) else { continue };
         let finding = Finding { status: last.status, context: None, perfdata: last.figures };
         let age = last.at.elapsed().unwrap_or_default() + last.elapsed;
-        let outcome = Outcome { check: check.clone(), finding, elapsed: last.elapsed, age, judgement: None };
+        // Which of what it needs is the cause is not remembered.
+        let blocked_by = if last.is_blocked { check.needs.clone() } else { Vec::new() };
+        let is_judged = last.is_blocked || last.raw.is_some();
+        let judged = || Box::new(Judgement { raw: last.raw, blocked_by, ..Judgement::default() });
+        let judgement = is_judged.then(judged);
+        let outcome = Outcome { check: check.clone(), finding, elapsed: last.elapsed, age, judgement };
         figures.outcomes.push(if disclosed { outcome } else { outcome.anonymous(number) });
         figures.ran.push(last.at);
     }
@@ -159,7 +165,7 @@ fn seconds(moment: SystemTime) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::check::Status;
+    use crate::model::check::{Check, Severity, Status};
     use crate::model::perfdata::Perfdata;
     use crate::model::report::tests::report as sample;
     use crate::render::tests::{ALL, hostile, promtool_accepts};
@@ -232,7 +238,10 @@ mod tests {
 
     #[test]
     fn each_family_is_written_once_and_is_in_the_tables() {
-        let text = written(&figures(sample(&ALL).outcomes), Syntax::Text);
+        let mut outcomes = sample(&ALL).outcomes;
+        let needing = Check::new("needing", |_| Finding::PASS).needs(["db"]).on_fail(Severity::Warn);
+        outcomes.push(Outcome::of(needing.into(), Finding::fail("no"), Duration::ZERO, Duration::ZERO));
+        let text = written(&figures(outcomes), Syntax::Text);
         let begun = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
         let mut begun: Vec<_> = begun.collect();
         let mut known: Vec<_> = prometheus::FAMILIES.iter().chain(&FAMILIES).map(|family| family.name).collect();

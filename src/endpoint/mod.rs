@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 pub use disclosure::Disclosure;
 use disclosure::Visitor;
 pub use hospital_http::{Method, Request};
+pub(crate) use observer::{Before, log_change, log_maintenance};
 pub use observer::{LastRun, Observer, Unobserved};
-pub(crate) use observer::{log_change, log_maintenance};
 pub use reply::Reply;
 
 use crate::collect::FileState;

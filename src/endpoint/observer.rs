@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::counters::{Counters, RouteLabel};
 use crate::model::check::Status;
 use crate::model::perfdata::Perfdata;
-use crate::model::report::{Outcome, Since};
+use crate::model::report::{Outcome, Report, Since};
 use crate::model::startup::Start;
 use crate::render::line::one_line;
 
@@ -58,6 +58,19 @@ pub struct LastRun {
     pub elapsed: Duration,
     /// When it was over.
     pub at: SystemTime,
+    /// The status that the check found itself, if it was judged to be another.
+    pub raw: Option<Status>,
+    /// Whether it was not run because of others.
+    pub is_blocked: bool,
+}
+
+/// What was known of a check before it changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Before {
+    /// The status that it had.
+    pub(crate) status: Status,
+    /// Whether it had not been run because of others.
+    pub(crate) was_blocked: bool,
 }
 
 /// An observer that does nothing.
@@ -66,16 +79,31 @@ pub struct Unobserved;
 
 impl Observer for Unobserved {}
 
-/// Logs a check whose status has changed. `before`: the one that it had, if it has run before; `request`: the number of
-/// the reply that will show it.
-pub(crate) fn log_change(outcome: &Outcome, before: Option<Status>, request: Option<u64>) {
+/// Logs a check of a report that has changed: one line for a cause, none for what it blocks. `before`: what was known of it,
+/// if it has run before; `request`: the number of the reply that will show it.
+pub(crate) fn log_change(outcome: &Outcome, report: &Report, before: Option<Before>, request: Option<u64>) {
     let Outcome { check, finding, .. } = outcome;
     let (id, status) = (&check.id, finding.status);
     let context = one_line(finding.context.as_deref().unwrap_or_default());
+    if !outcome.blocked_by().is_empty() {
+        return tracing::debug!(request, "check {id}: {context}");
+    }
+    let is_its = |blocked: &&Outcome| blocked.blocked_by().first() == Some(id);
     match (outcome.is_bad() || status == Status::Warn, before) {
-        (true, _) => tracing::warn!(request, "check {id}: {}: {context}", status.word()),
-        (false, None) => tracing::debug!(request, "check {id}: {}", status.word()),
-        (false, Some(_)) => tracing::info!(request, "check {id}: {} again", status.word()),
+        (true, _) => {
+            let blocks = match report.blocked().filter(is_its).count() {
+                0 => String::new(),
+                1 => "; it blocks 1 other".to_owned(),
+                blocked => format!("; it blocks {blocked} others"),
+            };
+            tracing::warn!(request, "check {id}: {}: {context}{blocks}", status.word());
+        }
+        (false, None | Some(Before { was_blocked: true, .. })) => {
+            tracing::debug!(request, "check {id}: {}", status.word());
+        }
+        (false, Some(Before { was_blocked: false, .. })) => {
+            tracing::info!(request, "check {id}: {} again", status.word());
+        }
     }
 }
 

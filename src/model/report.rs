@@ -1,5 +1,6 @@
 //! What a round found: its outcomes, and whether the report passes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -102,7 +103,9 @@ impl Outcome {
     /// The same outcome under a number, with nothing that says which check it is or what it found.
     pub fn anonymous(&self, number: usize) -> Outcome {
         let check = Check::new(format!("check-{number}"), |_| Finding::PASS).title(format!("check {number}"));
-        let check = Check { kind: "check", strict: self.check.strict, ..check };
+        // That it needs something shows what is missing in the metrics; what it is does not.
+        let needs = self.check.needs.iter().map(|_| String::new()).collect();
+        let check = Check { kind: "check", strict: self.check.strict, needs, ..check };
         let finding = Finding { status: self.finding.status, ..Finding::PASS };
         Outcome { check: Arc::new(check), finding, elapsed: self.elapsed, age: self.age, judgement: None }
     }
@@ -141,6 +144,9 @@ pub struct Summary {
     /// Checks that passed with a warning. In JSON it is left out if there are none, as Python's hospital knows none.
     #[serde(skip_serializing_if = "is_none")]
     pub warn: usize,
+    /// Checks that were not run because of others. They are counted by their status, too; left out like `warn`.
+    #[serde(skip_serializing_if = "is_none")]
+    pub blocked: usize,
 }
 
 fn is_none(count: &usize) -> bool {
@@ -206,26 +212,80 @@ impl Report {
 
     /// The report for strangers: nothing in it says which checks there are or what they found.
     pub fn anonymous(&self) -> Report {
-        Report { outcomes: (1..).zip(&self.outcomes).map(|(number, outcome)| outcome.anonymous(number)).collect() }
+        let mut report =
+            Report { outcomes: (1..).zip(&self.outcomes).map(|(number, outcome)| outcome.anonymous(number)).collect() };
+        if self.blocked().next().is_some() {
+            let numbers: HashMap<_, _> = (1..).zip(&self.outcomes).map(|(n, outcome)| (&outcome.check.id, n)).collect();
+            for (hidden, outcome) in report.outcomes.iter_mut().zip(&self.outcomes) {
+                let number = |id| numbers.get(id).map_or_else(String::new, |n| format!("check-{n}"));
+                let blocked_by: Vec<_> = outcome.blocked_by().iter().map(number).collect();
+                hidden.judgement =
+                    (!blocked_by.is_empty()).then(|| Box::new(Judgement { blocked_by, ..Judgement::default() }));
+            }
+        }
+        report
+    }
+
+    /// The outcomes of the checks that were not run because of others.
+    pub fn blocked(&self) -> impl Iterator<Item = &Outcome> {
+        self.outcomes.iter().filter(|outcome| !outcome.blocked_by().is_empty())
+    }
+
+    /// The outcomes in the order of the suite, but each that is blocked after its cause.
+    pub fn causes_first(&self) -> impl Iterator<Item = &Outcome> {
+        let order = self.order();
+        (0..self.outcomes.len()).map(move |index| &self.outcomes[order.get(index).copied().unwrap_or(index)])
+    }
+
+    /// The places of [`Report::causes_first`]; none if they are those of the suite.
+    fn order(&self) -> Vec<usize> {
+        if self.blocked().next().is_none() {
+            return Vec::new();
+        }
+        let places: HashMap<_, _> =
+            self.outcomes.iter().enumerate().map(|(place, outcome)| (&outcome.check.id, place)).collect();
+        let mut under: HashMap<Option<usize>, Vec<usize>> = HashMap::new();
+        for (place, outcome) in self.outcomes.iter().enumerate() {
+            let cause = outcome.blocked_by().first().and_then(|id| places.get(id).copied());
+            under.entry(cause).or_default().push(place);
+        }
+        let mut its = |place| under.remove(&place).unwrap_or_default();
+        let causes = its(None);
+        let mut order: Vec<_> = causes.into_iter().flat_map(|place| [vec![place], its(Some(place))].concat()).collect();
+        // A cause that is blocked itself is none, yet nothing may be left out.
+        order.extend(under.into_values().flatten());
+        order
     }
 
     /// The counts.
     pub fn summary(&self) -> Summary {
-        let mut summary = Summary { total: self.outcomes.len(), ..Summary::default() };
-        for outcome in &self.outcomes {
-            let count = match outcome.finding.status {
-                Status::Pass => &mut summary.pass,
-                Status::Warn => &mut summary.warn,
-                Status::Fail => &mut summary.fail,
-                Status::Error => &mut summary.error,
-                Status::Skip => &mut summary.skip,
-                Status::ExpectedFailure => &mut summary.expected_failure,
-                Status::UnexpectedSuccess => &mut summary.unexpected_success,
-            };
-            *count += 1;
-        }
-        summary
+        summary(self.outcomes.iter())
     }
+
+    /// The counts of what is not blocked, and how many are.
+    pub fn causes(&self) -> Summary {
+        let unblocked = self.outcomes.iter().filter(|outcome| outcome.blocked_by().is_empty());
+        Summary { total: self.outcomes.len(), blocked: self.blocked().count(), ..summary(unblocked) }
+    }
+}
+
+fn summary<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Summary {
+    let mut summary = Summary::default();
+    for outcome in outcomes {
+        summary.total += 1;
+        summary.blocked += usize::from(!outcome.blocked_by().is_empty());
+        let count = match outcome.finding.status {
+            Status::Pass => &mut summary.pass,
+            Status::Warn => &mut summary.warn,
+            Status::Fail => &mut summary.fail,
+            Status::Error => &mut summary.error,
+            Status::Skip => &mut summary.skip,
+            Status::ExpectedFailure => &mut summary.expected_failure,
+            Status::UnexpectedSuccess => &mut summary.unexpected_success,
+        };
+        *count += 1;
+    }
+    summary
 }
 
 #[cfg(test)]
@@ -286,6 +346,31 @@ pub(crate) mod tests {
             (hidden.outcomes[1].check.id.as_str(), hidden.outcomes[1].check.title.as_str()),
             ("check-2", "check 2")
         );
+    }
+
+    /// A report with these statuses, in which some checks are blocked by others, for tests.
+    pub(crate) fn blocking(statuses: &[Status], blocked: &[(usize, &[usize])]) -> Report {
+        let mut report = report(statuses);
+        for &(place, causes) in blocked {
+            let blocked_by = causes.iter().map(|cause| format!("check.{cause}")).collect();
+            report.outcomes[place].judgement = Some(Box::new(Judgement { blocked_by, ..Judgement::default() }));
+            report.outcomes[place].finding.context = Some(format!("blocked by check.{}: it was fail", causes[0]));
+        }
+        report
+    }
+
+    #[test]
+    fn what_is_blocked_follows_its_cause_and_is_counted_apart() {
+        let bad = [Status::Error, Status::Pass, Status::Error, Status::Fail, Status::Error];
+        let report = blocking(&bad, &[(0, &[3]), (2, &[4, 3]), (1, &[7])]);
+        let ids = |report: &Report| report.causes_first().map(|o| o.check.id.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(&report), ["check.1", "check.3", "check.0", "check.4", "check.2"]);
+        let (all, causes) = (report.summary(), report.causes());
+        assert_eq!((all.error, all.pass, all.blocked, all.total), (3, 1, 3, 5));
+        assert_eq!((causes.error, causes.pass, causes.fail, causes.blocked, causes.total), (1, 0, 1, 3, 5));
+        let hidden = report.anonymous();
+        assert_eq!(hidden.outcomes[2].blocked_by(), ["check-5", "check-4"]);
+        assert_eq!(ids(&hidden), ["check-2", "check-4", "check-1", "check-5", "check-3"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::endpoint::counters::{Counters, RouteLabel, StatusClass};
-use crate::endpoint::{LastRun, Observer, log_change, log_maintenance};
+use crate::endpoint::{Before, LastRun, Observer, log_change, log_maintenance};
 use crate::model::check::Status;
 use crate::model::report::{LONG_UNWATCHED, Report, Since};
 use crate::model::startup::Start;
@@ -39,22 +39,32 @@ impl MountObserver {
             let status = outcome.finding.status;
             // A check that runs in place has only just ended.
             let at = clock::before(now, outcome.age.saturating_sub(outcome.elapsed));
-            let run = LastRun { status, figures: outcome.finding.perfdata.clone(), elapsed: outcome.elapsed, at };
+            let run = LastRun {
+                status,
+                figures: outcome.finding.perfdata.clone(),
+                elapsed: outcome.elapsed,
+                at,
+                raw: Some(outcome.raw()).filter(|raw| *raw != status),
+                is_blocked: !outcome.blocked_by().is_empty(),
+            };
+            let is_blocked = run.is_blocked;
             match notes.checks.entry(outcome.check.id.clone()) {
                 Entry::Occupied(mut known) => {
                     let (last, since) = known.get_mut();
                     let is_long = at.duration_since(last.at).is_ok_and(|time| time >= LONG_UNWATCHED);
                     let gap = is_long.then_some((last.at, at));
-                    let before = std::mem::replace(last, run).status;
+                    let LastRun { status: before, is_blocked: was_blocked, .. } = std::mem::replace(last, run);
                     if before != status {
                         *since = Since { at, unwatched: None };
-                        log_change(outcome, Some(before), None);
+                    }
+                    if before != status || was_blocked != is_blocked {
+                        log_change(outcome, report, Some(Before { status: before, was_blocked }), None);
                     }
                     since.unwatched = gap.or(since.unwatched);
                 }
                 Entry::Vacant(unknown) => {
                     unknown.insert((run, Since { at, unwatched: None }));
-                    log_change(outcome, None, None);
+                    log_change(outcome, report, None, None);
                 }
             }
         }

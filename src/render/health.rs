@@ -52,19 +52,23 @@ fn write(report: &Report, out: &mut Vec<u8>) {
     struct Document<'a> {
         status: Health,
         description: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        notes: Option<[String; 1]>,
         #[serde(serialize_with = "checks")]
-        checks: &'a [Outcome],
+        checks: &'a Report,
     }
+    let blocked = report.blocked().count();
     let worst = report.outcomes.iter().map(Health::of).max();
     let document = Document {
         status: worst.unwrap_or(Health::Pass),
         description: "healthchecks run by hospital",
-        checks: &report.outcomes,
+        notes: (blocked > 0).then(|| [format!("{blocked} of {} checks are blocked by others", report.outcomes.len())]),
+        checks: report,
     };
     json::write(&document, out);
 }
 
-fn checks<S: Serializer>(outcomes: &&[Outcome], serializer: S) -> Result<S::Ok, S::Error> {
+fn checks<S: Serializer>(report: &&Report, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Component<'a> {
@@ -72,6 +76,8 @@ fn checks<S: Serializer>(outcomes: &&[Outcome], serializer: S) -> Result<S::Ok, 
         status: Health,
         #[serde(skip_serializing_if = "Option::is_none")]
         output: Option<String>,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        blocked_by: &'a [String],
     }
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -82,12 +88,17 @@ fn checks<S: Serializer>(outcomes: &&[Outcome], serializer: S) -> Result<S::Ok, 
         observed_unit: &'a str,
     }
     let mut checks = serializer.serialize_map(None)?;
-    for outcome in *outcomes {
+    for outcome in report.causes_first() {
         let Outcome { check, finding, elapsed, .. } = outcome;
         let key = check.id.replace('%', "%25").replace(':', "%3A");
         let said = finding.context.as_deref();
         let output = said.map(|said| format!("{}: {said}", check.title));
-        let component = Component { component_id: &check.id, status: Health::of(outcome), output };
+        let component = Component {
+            component_id: &check.id,
+            status: Health::of(outcome),
+            output,
+            blocked_by: outcome.blocked_by(),
+        };
         checks.serialize_entry(&key, &[component])?;
 
         let measured =
@@ -109,7 +120,7 @@ mod tests {
     use super::super::tests::{ALL, HOSTILE, hostile, written};
     use super::*;
     use crate::model::perfdata::Perfdata;
-    use crate::model::report::tests::report as sample;
+    use crate::model::report::tests::{blocking, report as sample};
     use serde_json::{Value, json};
 
     fn json(report: &Report) -> Value {
@@ -157,6 +168,14 @@ mod tests {
         assert_eq!(json(&report)["status"], "warn");
         assert_eq!(json(&sample(&[Status::Pass, Status::Skip]))["status"], "pass");
         verify(&json(&Report::default()));
+    }
+
+    #[test]
+    fn what_is_blocked_names_its_causes_and_is_counted() {
+        let document = json(&blocking(&[Status::Error, Status::Fail, Status::Pass], &[(0, &[1])]));
+        verify(&document);
+        assert_eq!(document["checks"]["check.0"][0]["blockedBy"], json!(["check.1"]));
+        assert_eq!(document["notes"], json!(["1 of 3 checks are blocked by others"]));
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub const MEDIA_TYPE: &str = "application/json; charset=utf-8";
 
 pub(super) const FORMAT: Format = Format { write: report, timeless: true, verbose: Some(&VERBOSE), ..VERBOSE_ROW };
 
-/// With `id`, `seconds`, `tags`, `options` and `age` in each detail.
+/// With `id`, `seconds`, `tags`, `options`, `age`, `raw` and, if it has any, `blocked_by` in each detail.
 static VERBOSE: Format = VERBOSE_ROW;
 
 const VERBOSE_ROW: Format = Format {
@@ -35,7 +35,7 @@ pub fn report(report: &Report, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\n    \"status\": \"");
     out.extend_from_slice(report.status().word().as_bytes());
     out.extend_from_slice(b"\",\n    \"details\": [");
-    for (index, Outcome { check, finding, .. }) in report.outcomes.iter().enumerate() {
+    for (index, Outcome { check, finding, .. }) in report.causes_first().enumerate() {
         out.extend_from_slice(if index == 0 { b"" } else { b"," });
         out.extend_from_slice(b"\n        {\n            \"test\": ");
         scalar(&check.title, out);
@@ -50,7 +50,8 @@ pub fn report(report: &Report, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(if report.outcomes.is_empty() { b"]" } else { b"\n    ]" });
     out.extend_from_slice(b",\n    \"summary\": {");
-    let Summary { skip, pass, expected_failure, error, fail, total, unexpected_success, warn } = report.summary();
+    let Summary { skip, pass, expected_failure, error, fail, total, unexpected_success, warn, blocked } =
+        report.summary();
     for (key, count) in [
         ("\n        \"skip\": ", skip),
         (",\n        \"pass\": ", pass),
@@ -63,9 +64,11 @@ pub fn report(report: &Report, out: &mut Vec<u8>) {
         out.extend_from_slice(key.as_bytes());
         scalar(count, out);
     }
-    if warn > 0 {
-        out.extend_from_slice(b",\n        \"warn\": ");
-        scalar(warn, out);
+    for (key, count) in [(",\n        \"warn\": ", warn), (",\n        \"blocked\": ", blocked)] {
+        if count > 0 {
+            out.extend_from_slice(key.as_bytes());
+            scalar(count, out);
+        }
     }
     out.extend_from_slice(b"\n    }\n}\n");
 }
@@ -85,7 +88,7 @@ fn document(report: &Report, verbose: bool, out: &mut Vec<u8>) {
         details: DetailList<'a>,
         summary: Summary,
     }
-    let details = DetailList { outcomes: &report.outcomes, verbose };
+    let details = DetailList { report, verbose };
     write(&Document { status: report.status(), details, summary: report.summary() }, out);
 }
 
@@ -101,7 +104,7 @@ pub fn error(code: u16, message: &str, out: &mut Vec<u8>) {
 }
 
 struct DetailList<'a> {
-    outcomes: &'a [Outcome],
+    report: &'a Report,
     verbose: bool,
 }
 
@@ -123,6 +126,11 @@ struct More<'a> {
     #[serde(serialize_with = "object", skip_serializing_if = "<[_]>::is_empty")]
     options: &'a [(String, String)],
     age: f64,
+    raw: Status,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    blocked_by: &'a [String],
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    as_needed: bool,
 }
 
 /// Pairs as an object.
@@ -132,18 +140,23 @@ fn object<S: Serializer>(pairs: &&[(String, String)], serializer: S) -> Result<S
 
 impl Serialize for DetailList<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.outcomes.iter().map(|Outcome { check, finding, elapsed, age, .. }| Detail {
-            test: &check.title,
-            status: finding.status,
-            context: finding.context.as_deref(),
-            more: self.verbose.then(|| More {
-                id: &check.id,
-                seconds: elapsed.as_secs_f64(),
-                tags: &check.tags,
-                options: &check.options,
-                age: age.as_secs_f64(),
-            }),
-        }))
+        serializer.collect_seq(self.report.causes_first().map(
+            |outcome @ Outcome { check, finding, elapsed, age, .. }| Detail {
+                test: &check.title,
+                status: finding.status,
+                context: finding.context.as_deref(),
+                more: self.verbose.then(|| More {
+                    id: &check.id,
+                    seconds: elapsed.as_secs_f64(),
+                    tags: &check.tags,
+                    options: &check.options,
+                    age: age.as_secs_f64(),
+                    raw: outcome.raw(),
+                    blocked_by: outcome.blocked_by(),
+                    as_needed: outcome.is_as_needed(),
+                }),
+            },
+        ))
     }
 }
 
@@ -161,7 +174,7 @@ mod tests {
     use proptest::option;
     use proptest::prelude::*;
 
-    use crate::model::report::tests::report as sample;
+    use crate::model::report::tests::{blocking, report as sample};
 
     fn text(write: impl Fn(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();
@@ -199,8 +212,9 @@ mod tests {
     proptest! {
         #[test]
         fn its_layout_is_that_of_a_serializer(words in vec((".*", option::of(".*")), 0..4)) {
-            let statuses = vec![Status::Fail; words.len()];
-            let mut made = sample(&statuses);
+            let statuses = vec![Status::Warn; words.len()];
+            let blocked: &[(usize, &[usize])] = if words.len() > 2 { &[(0, &[1])] } else { &[] };
+            let mut made = blocking(&statuses, blocked);
             for (outcome, (title, context)) in made.outcomes.iter_mut().zip(words) {
                 std::sync::Arc::get_mut(&mut outcome.check).expect("not shared").title = title;
                 outcome.finding.context = context;
@@ -223,9 +237,19 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
         let expected = serde_json::json!({
             "test": "Check 0.", "status": "fail", "context": "it was fail",
-            "id": "check.0", "seconds": 0.001, "tags": [], "age": 0.002,
+            "id": "check.0", "seconds": 0.001, "tags": [], "age": 0.002, "raw": "fail",
         });
         assert_eq!(json["details"][0], expected);
+    }
+
+    #[test]
+    fn what_is_blocked_follows_its_cause_and_is_counted_apart() {
+        let text = text(|out| (VERBOSE.write)(&blocking(&[Status::Error, Status::Fail], &[(0, &[1])]), out));
+        let json: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+        let ids = [&json["details"][0]["id"], &json["details"][1]["id"]];
+        assert_eq!(ids, ["check.1", "check.0"]);
+        assert_eq!(json["details"][1]["blocked_by"], serde_json::json!(["check.1"]));
+        assert_eq!((&json["summary"]["error"], &json["summary"]["blocked"]), (&1.into(), &1.into()));
     }
 
     #[test]

@@ -35,7 +35,11 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     );
     writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
     writeln!(out, "<testsuites {totals}>\n  <testsuite {totals}>")?;
-    for outcome in &report.outcomes {
+    let blocked = report.blocked().count();
+    if blocked > 0 {
+        writeln!(out, "    <properties><property name=\"blocked\" value=\"{blocked}\"/></properties>")?;
+    }
+    for outcome in report.causes_first() {
         case(outcome, out)?;
     }
     writeln!(out, "  </testsuite>\n</testsuites>")
@@ -65,7 +69,8 @@ fn case(outcome: &Outcome, out: &mut String) -> fmt::Result {
         };
     };
     let message = XmlText(context.lines().next().unwrap_or(finding.status.word()));
-    let (word, context) = (finding.status.word(), XmlText(context));
+    let word = if outcome.blocked_by().is_empty() { finding.status.word() } else { "blocked" };
+    let context = XmlText(context);
     writeln!(out, "><{element} type=\"{word}\" message=\"{message}\">{context}</{element}></testcase>")
 }
 
@@ -95,7 +100,7 @@ impl fmt::Display for XmlText<'_> {
 mod tests {
     use super::super::tests::{ALL, HOSTILE, hostile, written};
     use super::*;
-    use crate::model::report::tests::report as sample;
+    use crate::model::report::tests::{blocking, report as sample};
     use proptest::prelude::*;
     use roxmltree::{Document, Node};
 
@@ -124,6 +129,16 @@ mod tests {
         assert_eq!(failed.attribute("time"), Some("0.001000"));
         let failure = failed.first_element_child().expect("it failed");
         assert_eq!((failure.attribute("message"), failure.text()), (Some("it was fail"), Some("it was fail")));
+    }
+
+    #[test]
+    fn what_is_blocked_is_an_error_of_its_own_type() {
+        let text = written(&FORMAT, &blocking(&[Status::Error, Status::Fail, Status::Pass], &[(0, &[1])]));
+        let document = Document::parse(&text).expect("it is XML");
+        let types = cases(&document).into_iter().map(|case| case.first_element_child()?.attribute("type"));
+        assert_eq!(types.collect::<Vec<_>>(), [Some("fail"), Some("blocked"), None]);
+        let property = document.descendants().find(|node| node.has_tag_name("property")).expect("there is one");
+        assert_eq!((property.attribute("name"), property.attribute("value")), (Some("blocked"), Some("1")));
     }
 
     #[test]

@@ -8,22 +8,23 @@ use crate::model::report::{Outcome, Report};
 
 /// The answer of an endpoint such as `readyz`; it names each check when something is wrong or `verbose` is requested.
 pub fn answer(endpoint: &str, report: &Report, verbose: bool) -> String {
-    written(endpoint, verbose, report.outcomes.iter().map(|outcome| (outcome, outcome.is_bad())))
+    written(endpoint, verbose, &report.causes_first().map(|outcome| (outcome, outcome.is_bad())).collect::<Vec<_>>())
 }
 
 /// The answer of `startupz`, where `starting` says of each check whether its start is not over.
 pub(crate) fn startup(report: &Report, verbose: bool, starting: &[bool]) -> String {
-    written("startupz", verbose, report.outcomes.iter().zip(starting.iter().copied()))
+    let outcomes: Vec<_> = report.outcomes.iter().zip(starting.iter().copied()).collect();
+    written("startupz", verbose, &outcomes)
 }
 
 /// `outcomes`: with each, whether the answer is no for it.
-fn written<'a>(endpoint: &str, verbose: bool, outcomes: impl Iterator<Item = (&'a Outcome, bool)> + Clone) -> String {
-    let passes = !outcomes.clone().any(|(_, is_bad)| is_bad);
+fn written(endpoint: &str, verbose: bool, outcomes: &[(&Outcome, bool)]) -> String {
+    let passes = !outcomes.iter().any(|(_, is_bad)| *is_bad);
     let mut text = String::new();
     if verbose || !passes {
         for (outcome, is_bad) in outcomes {
             let id = &outcome.check.id;
-            if is_bad { writeln!(text, "[-]{id} failed: reason withheld") } else { writeln!(text, "[+]{id} ok") }
+            if *is_bad { writeln!(text, "[-]{id} failed: reason withheld") } else { writeln!(text, "[+]{id} ok") }
                 .expect("a string takes all");
         }
     }

@@ -38,7 +38,7 @@ enum PluginState {
 
 impl PluginState {
     fn of(report: &Report) -> PluginState {
-        let summary = report.summary();
+        let summary = report.causes();
         if summary.fail > 0 {
             PluginState::Critical
         } else if summary.error > 0 {
@@ -62,20 +62,24 @@ impl PluginState {
 
 fn write(report: &Report, out: &mut String) -> fmt::Result {
     let total = report.outcomes.len();
-    let bad: Vec<&Outcome> = report.outcomes.iter().filter(|outcome| outcome.is_bad()).collect();
+    // What is blocked is told by its cause.
+    let causes = || report.outcomes.iter().filter(|outcome| outcome.blocked_by().is_empty());
+    let bad: Vec<&Outcome> = causes().filter(|outcome| outcome.is_bad()).collect();
+    let blocked = report.blocked().count();
+    let blocks = if blocked > 0 { format!(" and block {blocked} more") } else { String::new() };
     write!(out, "HOSPITAL {} - ", PluginState::of(report).word())?;
     let warned: Vec<&Outcome> =
-        report.outcomes.iter().filter(|outcome| outcome.finding.status == Status::Warn && !outcome.is_bad()).collect();
+        causes().filter(|outcome| outcome.finding.status == Status::Warn && !outcome.is_bad()).collect();
     match (&bad[..], &warned[..]) {
         ([], []) => write!(out, "{total} of {total} checks are well")?,
         // Pagers show only the first line: one bad check, and how many there are.
-        ([first, ..], _) => write!(out, "{} of {total} checks are bad: {}", bad.len(), described(first))?,
+        ([first, ..], _) => write!(out, "{} of {total} checks are bad{blocks}: {}", bad.len(), described(first))?,
         ([], [first, ..]) => {
             write!(out, "{} of {total} checks pass with a warning: {}", warned.len(), described(first))?
         }
     }
     write!(out, " |")?;
-    let counts = [("checks", total), ("bad", bad.len()), ("warn", warned.len())]
+    let counts = [("checks", total), ("bad", bad.len()), ("warn", warned.len()), ("blocked", blocked)]
         .map(|(label, count)| Perfdata::new(label, count as f64, ""));
     counts.iter().try_for_each(|figure| write!(out, " {figure}"))?;
     for Outcome { check, finding, elapsed, .. } in &report.outcomes {
@@ -87,8 +91,9 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
         }
     }
     writeln!(out)?;
-    for outcome in &report.outcomes {
-        writeln!(out, "{}: {}", outcome.finding.status.word(), described(outcome))?;
+    for outcome in report.causes_first() {
+        let word = if outcome.blocked_by().is_empty() { outcome.finding.status.word() } else { "  blocked" };
+        writeln!(out, "{word}: {}", described(outcome))?;
     }
     Ok(())
 }
@@ -116,14 +121,14 @@ mod tests {
     use super::super::tests::{hostile, written};
     use super::*;
     use crate::model::perfdata::split;
-    use crate::model::report::tests::report as sample;
+    use crate::model::report::tests::{blocking, report as sample};
 
     #[test]
     fn a_report_becomes_the_output_of_a_plugin() {
         let mut report = sample(&[Status::Pass, Status::Fail, Status::Skip]);
         report.outcomes[0].finding.perfdata = vec![Perfdata::new("load1", 0.31, "")];
         insta::assert_snapshot!(written(&FORMAT, &report), @r"
-        HOSPITAL CRITICAL - 1 of 3 checks are bad: Check 1. (it was fail) | 'checks'=3 'bad'=1 'warn'=0 'check.0::time'=0.001s 'check.0::load1'=0.31 'check.1::time'=0.001s 'check.2::time'=0.001s
+        HOSPITAL CRITICAL - 1 of 3 checks are bad: Check 1. (it was fail) | 'checks'=3 'bad'=1 'warn'=0 'blocked'=0 'check.0::time'=0.001s 'check.0::load1'=0.31 'check.1::time'=0.001s 'check.2::time'=0.001s
         pass: Check 0.
         fail: Check 1. (it was fail)
         skip: Check 2. (it was skip)
@@ -133,6 +138,17 @@ mod tests {
         let warned = written(&FORMAT, &sample(&[Status::Pass, Status::Warn]));
         let expected = "HOSPITAL WARNING - 1 of 2 checks pass with a warning: Check 1. (it was warn) |";
         assert!(warned.starts_with(expected), "{warned}");
+    }
+
+    #[test]
+    fn the_first_line_names_a_cause_and_counts_what_that_blocks() {
+        let report = blocking(&[Status::Error, Status::Pass, Status::Fail, Status::Error], &[(0, &[2]), (3, &[2])]);
+        let text = written(&FORMAT, &report);
+        let expected = "HOSPITAL CRITICAL - 1 of 4 checks are bad and block 2 more: Check 2. (it was fail) | 'checks'=4 'bad'=1 'warn'=0 'blocked'=2 ";
+        assert!(text.starts_with(expected), "{text}");
+        assert!(text.contains("\nfail: Check 2. (it was fail)\n  blocked: Check 0. (blocked by check.2"), "{text}");
+        let report = blocking(&[Status::Fail, Status::Error], &[(0, &[1])]);
+        assert_eq!((FORMAT.exit_code)(&report), 3, "the cause could not decide");
     }
 
     #[test]
@@ -158,7 +174,7 @@ mod tests {
         assert_eq!(text.lines().count(), 2, "{text}");
         assert_eq!(text.matches('|').count(), 1, "{text}");
         let (_, figures) = split(&text);
-        assert_eq!(figures.len(), 5, "{text}");
-        assert!(figures[4].label.ends_with("::a_b_c'd_"), "{figures:?}");
+        assert_eq!(figures.len(), 6, "{text}");
+        assert!(figures[5].label.ends_with("::a_b_c'd_"), "{figures:?}");
     }
 }

@@ -25,7 +25,7 @@ pub(super) const FORMAT: Format = Format {
 
 /// The families of a report.
 #[cfg(test)]
-pub(crate) static FAMILIES: [Family; 4] = [SUCCESS, STATUS, DURATION, PERFDATA];
+pub(crate) static FAMILIES: [Family; 6] = [SUCCESS, STATUS, RAW, BLOCKED, DURATION, PERFDATA];
 
 const SUCCESS: Family = Family {
     name: "hospital_check_success",
@@ -38,6 +38,18 @@ const STATUS: Family = Family {
     kind: MetricKind::Gauge,
     labels: &["check", "status"],
     help: "The status of the check: 1 for its status, 0 for all others.",
+};
+const RAW: Family = Family {
+    name: "hospital_check_raw_status",
+    kind: MetricKind::Gauge,
+    labels: &["check", "status"],
+    help: "1 for the status that the check found itself, where that was judged to be another.",
+};
+const BLOCKED: Family = Family {
+    name: "hospital_check_blocked",
+    kind: MetricKind::Gauge,
+    labels: &["check"],
+    help: "Whether the check was not run because something that it needs is bad (1), of those that need anything.",
 };
 const DURATION: Family = Family {
     name: "hospital_check_duration_seconds",
@@ -65,6 +77,20 @@ pub(crate) fn checks(outcomes: &[Outcome], out: &mut Exposition<'_>) -> fmt::Res
             let is = u8::from(status == outcome.finding.status);
             out.sample(&STATUS, &[&outcome.check.id, status.word()], is)?;
         }
+    }
+    let judged = || outcomes.iter().filter(|outcome| outcome.raw() != outcome.finding.status);
+    if judged().next().is_some() {
+        out.family(&RAW)?;
+    }
+    for outcome in judged() {
+        out.sample(&RAW, &[&outcome.check.id, outcome.raw().word()], 1)?;
+    }
+    let needing = || outcomes.iter().filter(|outcome| !outcome.check.needs.is_empty());
+    if needing().next().is_some() {
+        out.family(&BLOCKED)?;
+    }
+    for outcome in needing() {
+        out.sample(&BLOCKED, &[&outcome.check.id], u8::from(!outcome.blocked_by().is_empty()))?;
     }
     out.family(&DURATION)?;
     for outcome in outcomes {

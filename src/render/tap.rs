@@ -25,7 +25,7 @@ pub(super) const FORMAT: Format = Format {
 
 fn write(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(out, "TAP version 13\n1..{}", report.outcomes.len())?;
-    for (index, outcome) in report.outcomes.iter().enumerate() {
+    for (index, outcome) in report.causes_first().enumerate() {
         let finding = &outcome.finding;
         let context = finding.context.as_deref().unwrap_or_default();
         let (result, directive) = match finding.status {
@@ -42,6 +42,10 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
         }
         // A diagnostic block in YAML, which includes JSON.
         writeln!(out, "  ---\n  id: {}\n  status: {}", quoted(&outcome.check.id), finding.status.word())?;
+        if !outcome.blocked_by().is_empty() {
+            let causes: Vec<_> = outcome.blocked_by().iter().map(|id| quoted(id)).collect();
+            writeln!(out, "  blocked_by: [{}]", causes.join(", "))?;
+        }
         if !context.is_empty() {
             writeln!(out, "  message: {}", quoted(context))?;
         }
@@ -50,7 +54,10 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
             writeln!(out, "# warn: {}", one_line(context))?;
         }
     }
-    Ok(())
+    match report.blocked().count() {
+        0 => Ok(()),
+        blocked => writeln!(out, "# blocked: {blocked} of {}", report.outcomes.len()),
+    }
 }
 
 /// A description: an unescaped `#` would begin a directive.
@@ -74,7 +81,7 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::super::tests::{ALL, HOSTILE, hostile, written};
     use super::*;
-    use crate::model::report::tests::report as sample;
+    use crate::model::report::tests::{blocking, report as sample};
 
     /// One test point as a TAP 14 parser sees it.
     #[derive(Debug, PartialEq)]
@@ -143,6 +150,15 @@ mod tests {
         assert_eq!(points[2].description, "Check 2.");
         let expected = [("id", "check.2"), ("status", "fail"), ("message", "it was fail"), ("duration_ms", "1.000")];
         assert_eq!(points[2].diagnostics, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn what_is_blocked_names_its_causes_and_is_counted() {
+        let text = written(&FORMAT, &blocking(&[Status::Error, Status::Fail, Status::Pass], &[(0, &[1])]));
+        let [cause, blocked, _] = &read(&text)[..] else { panic!("there are three checks") };
+        assert_eq!((cause.description.as_str(), blocked.ok), ("Check 1.", false));
+        assert!(blocked.diagnostics.contains(&("blocked_by".to_owned(), "[\"check.1\"]".to_owned())), "{blocked:?}");
+        assert!(text.ends_with("# blocked: 1 of 3\n"), "{text}");
     }
 
     #[test]

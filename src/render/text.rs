@@ -20,13 +20,26 @@ pub(super) const FORMAT: Format = Format {
 };
 
 fn write(report: &Report, out: &mut String) -> std::fmt::Result {
-    for outcome in &report.outcomes {
-        writeln!(out, "{}: {}", outcome.finding.status.word(), one_line(&outcome.check.title))?;
+    for outcome in report.causes_first() {
+        let title = one_line(&outcome.check.title);
+        let as_needed = if outcome.is_as_needed() { " (as needed)" } else { "" };
+        match outcome.blocked_by() {
+            [] => writeln!(out, "{}: {title}{as_needed}", outcome.finding.status.word())?,
+            // It stands under its cause, which has told why.
+            [_] => {
+                writeln!(out, "    blocked: {title}{as_needed}")?;
+                continue;
+            }
+            [_, others @ ..] => {
+                writeln!(out, "    blocked: {title}{as_needed}, and by {}", one_line(&others.join(", ")))?;
+                continue;
+            }
+        }
         for line in outcome.finding.context.iter().flat_map(|context| context.lines()) {
             writeln!(out, "    {}", one_line(line))?;
         }
     }
-    let summary = report.summary();
+    let summary = report.causes();
     write!(out, "\n{}: {} of {} pass", report.status().word(), summary.pass, summary.total)?;
     for (word, count) in [
         ("fail", summary.fail),
@@ -35,6 +48,7 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
         ("expected_failure", summary.expected_failure),
         ("unexpected_success", summary.unexpected_success),
         ("warn", summary.warn),
+        ("blocked", summary.blocked),
     ] {
         if count > 0 {
             write!(out, ", {word}: {count}")?;
@@ -48,7 +62,7 @@ mod tests {
     use super::super::tests::{hostile, written};
     use super::*;
     use crate::model::check::Status;
-    use crate::model::report::tests::report as sample;
+    use crate::model::report::tests::{blocking, report as sample};
 
     #[test]
     fn it_lists_the_checks_and_counts_them() {
@@ -61,6 +75,21 @@ mod tests {
             it was unexpected_success
 
         fail: 1 of 3 pass, fail: 1, unexpected_success: 1
+        ");
+    }
+
+    #[test]
+    fn what_is_blocked_stands_under_its_cause() {
+        let report = blocking(&[Status::Error, Status::Fail, Status::Error, Status::Error], &[(0, &[1]), (3, &[1, 2])]);
+        insta::assert_snapshot!(written(&FORMAT, &report), @r"
+        fail: Check 1.
+            it was fail
+            blocked: Check 0.
+            blocked: Check 3., and by check.2
+        error: Check 2.
+            it was error
+
+        fail: 0 of 4 pass, fail: 1, error: 1, blocked: 2
         ");
     }
 

@@ -25,7 +25,7 @@ impl ScoreboardObserver {
     pub(super) fn found(&self, report: &Report, suite: &Suite, request: u64) {
         self.scoreboard.count_round(self.slot, report.passes());
         for (outcome, before) in self.scoreboard.note(report, suite, clock::wall()) {
-            log_change(outcome, before, Some(request));
+            log_change(outcome, report, before, Some(request));
         }
     }
 }
@@ -52,7 +52,14 @@ impl Observer for ScoreboardObserver {
 
     fn last_run(&self, id: &str) -> Option<LastRun> {
         let last = self.scoreboard.last(id)?;
-        Some(LastRun { status: last.status, figures: last.figures, elapsed: last.elapsed, at: last.at })
+        Some(LastRun {
+            status: last.status,
+            figures: last.figures,
+            elapsed: last.elapsed,
+            at: last.at,
+            raw: last.judged.raw,
+            is_blocked: last.judged.is_blocked,
+        })
     }
 
     fn start(&self, id: &str) -> Start {

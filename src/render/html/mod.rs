@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
@@ -32,6 +32,10 @@ pub(super) const FORMAT: Format = Format {
     refusal: None,
     is_page: true,
 };
+
+/// What stands in place of the status of a check that was not run because of another.
+const BLOCKED: &str = "blocked";
+const BLOCKED_MARK: char = '⊘';
 
 /// Which part of the suite a page shows, and to whom.
 #[derive(Clone, Copy)]
@@ -135,6 +139,11 @@ struct Row {
     since: Option<Moment>,
     unwatched: Option<(Moment, Moment)>,
     tags: Vec<String>,
+    /// What it found itself, if it was judged to be something else.
+    raw: Option<String>,
+    as_needed: bool,
+    /// The checks that were not run because of it, but for others.
+    blocked: Vec<Row>,
 }
 
 /// A moment for machines and for people, and its age.
@@ -156,7 +165,7 @@ impl Page {
             mark: mark(status),
             icon: icon(status),
             summary: report.summary(),
-            counts: counts(report.summary()),
+            counts: counts(report.causes()),
             tags: view.tags.iter().map(|name| Tag::of(name, view)).collect(),
             groups: if view.disclosed { groups(report, view) } else { Vec::new() },
             at: view.at.map(|at| Moment::of(at, None)),
@@ -167,8 +176,8 @@ impl Page {
 }
 
 /// Bad statuses first.
-fn counts(summary: Summary) -> Vec<Count> {
-    let Summary { skip, pass, expected_failure, error, fail, total: _, unexpected_success, warn } = summary;
+fn counts(causes: Summary) -> Vec<Count> {
+    let Summary { skip, pass, expected_failure, error, fail, total: _, unexpected_success, warn, blocked } = causes;
     let numbers = [
         (Status::Fail, fail),
         (Status::Error, error),
@@ -179,16 +188,33 @@ fn counts(summary: Summary) -> Vec<Count> {
         (Status::ExpectedFailure, expected_failure),
     ];
     let count = |(status, number)| Count { status: spoken(status), class: status.word(), mark: mark(status), number };
-    numbers.into_iter().filter(|(_, number)| *number > 0).map(count).collect()
+    let blocked = Count { status: BLOCKED.to_owned(), class: BLOCKED, mark: BLOCKED_MARK, number: blocked };
+    let mut counts: Vec<_> = numbers.into_iter().map(count).collect();
+    // After what is bad or nearly so.
+    counts.insert(4, blocked);
+    counts.retain(|count| count.number > 0);
+    counts
 }
 
-/// Bad checks first, then those with a warning.
+/// Bad checks first, then those with a warning; each that is blocked under its cause.
 fn groups(report: &Report, view: &View<'_>) -> Vec<Group> {
+    let is_there: HashSet<_> = report.outcomes.iter().map(|outcome| &outcome.check.id).collect();
+    let stands_under_its_cause =
+        |outcome: &Outcome| outcome.blocked_by().first().is_some_and(|id| is_there.contains(id));
+    let mut blocked: HashMap<&String, Vec<&Outcome>> = HashMap::new();
+    for outcome in report.blocked() {
+        blocked.entry(&outcome.blocked_by()[0]).or_default().push(outcome);
+    }
     let warns = |outcome: &Outcome| outcome.finding.status == Status::Warn && !outcome.is_bad();
     let rows = |bad| {
-        let wanted = report.outcomes.iter().filter(|outcome| (outcome.is_bad() || warns(outcome)) == bad);
+        let of_group = |outcome: &&Outcome| (outcome.is_bad() || warns(outcome)) == bad;
+        let wanted = report.outcomes.iter().filter(|outcome| !stands_under_its_cause(outcome)).filter(of_group);
         let (milder, worse): (Vec<_>, Vec<_>) = wanted.partition(|outcome| warns(outcome));
-        worse.into_iter().chain(milder).map(|outcome| Row::of(outcome, view)).collect()
+        let row = |outcome: &Outcome| {
+            let its = blocked.get(&outcome.check.id).into_iter().flatten();
+            Row { blocked: its.map(|outcome| Row::of(outcome, view)).collect(), ..Row::of(outcome, view) }
+        };
+        worse.into_iter().chain(milder).map(row).collect()
     };
     let rest = if report.passes() && !report.warns() { "Healthchecks" } else { "The rest" };
     let groups = [
@@ -217,14 +243,17 @@ impl Tag {
 }
 
 impl Row {
-    fn of(Outcome { check, finding, elapsed, .. }: &Outcome, view: &View<'_>) -> Row {
+    fn of(outcome: &Outcome, view: &View<'_>) -> Row {
+        let Outcome { check, finding, elapsed, .. } = outcome;
+        let is_blocked = !outcome.blocked_by().is_empty();
+        let raw = outcome.raw();
         let since = (view.since)(&check.id, finding.status);
         Row {
             id: printable(&check.id),
             title: printable(&check.title),
-            status: spoken(finding.status),
-            class: finding.status.word(),
-            mark: mark(finding.status),
+            status: if is_blocked { BLOCKED.to_owned() } else { spoken(finding.status) },
+            class: if is_blocked { BLOCKED } else { finding.status.word() },
+            mark: if is_blocked { BLOCKED_MARK } else { mark(finding.status) },
             context: finding.context.as_deref().map(printable),
             took: took(*elapsed),
             since: since.map(|since| Moment::of(since.at, view.at)),
@@ -232,6 +261,9 @@ impl Row {
                 .and_then(|since| since.unwatched)
                 .map(|(from, to)| (Moment::of(from, None), Moment::of(to, None))),
             tags: check.tags.iter().map(|tag| printable(tag)).collect(),
+            raw: (raw != finding.status && !is_blocked).then(|| spoken(raw)),
+            as_needed: outcome.is_as_needed(),
+            blocked: Vec::new(),
         }
     }
 }

@@ -1,6 +1,6 @@
 use super::super::tests::{ALL, HOSTILE, hostile, written};
 use super::*;
-use crate::model::report::tests::report as sample;
+use crate::model::report::tests::{blocking, report as sample};
 use roxmltree::{Document, Node};
 
 const NOW: u64 = 1_800_000_000;
@@ -46,6 +46,25 @@ fn what_is_wrong_comes_first() {
     assert_eq!(headings, ["Needs attention", "The rest"]);
     assert_eq!(text(checks[0]), "✗ fail Check 2. it was fail check.2 took 1.0 ms");
     assert_eq!(text(classed(&document, "choice")[0]), "all 7");
+}
+
+#[test]
+fn what_is_blocked_is_folded_under_its_cause() {
+    let report = blocking(&[Status::Error, Status::Fail, Status::Error, Status::Pass], &[(0, &[1]), (2, &[1])]);
+    let body = strict(&written(&FORMAT, &report));
+    let document = Document::parse(&body).expect("it is well formed");
+    let ids = |class| classed(&document, class).iter().filter_map(|row| row.attribute("data-id")).collect::<Vec<_>>();
+    assert_eq!((ids("check"), ids("consequence")), (vec!["check.1", "check.3"], vec!["check.0", "check.2"]));
+    let details = document.descendants().find(|node| node.has_tag_name("details")).expect("there is one");
+    assert_eq!(details.parent().and_then(|cause| cause.attribute("data-id")), Some("check.1"));
+    assert!(text(details).starts_with("blocks 2 others ⊘ blocked Check 0. blocked by check.1: it was fail"));
+    let counts: Vec<_> = classed(&document, "choice").into_iter().map(text).collect();
+    assert_eq!(counts, ["all 4", "✗ fail 1", "⊘ blocked 2", "✓ pass 1"]);
+
+    let lonely = blocking(&[Status::Error], &[(0, &[7])]);
+    let body = strict(&written(&FORMAT, &lonely));
+    let document = Document::parse(&body).expect("it is well formed");
+    assert_eq!(classed(&document, "check").len(), 1, "nothing is left out");
 }
 
 #[test]

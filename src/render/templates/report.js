@@ -44,11 +44,14 @@ function show(page) {
   search();
 }
 
+// Whether the reader has unfolded it is not the page's business.
+const isTheReaders = (attribute) => attribute === "open";
+
 // Makes a node like another one, and leaves alone whatever is alike already.
 function match(old, fresh) {
   if (old.isEqualNode(fresh)) return;
   if (old.nodeName !== fresh.nodeName || old.nodeType !== Node.ELEMENT_NODE) return old.replaceWith(fresh);
-  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && !isTheReaders(name)) old.removeAttribute(name);
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   const key = (node) => node.dataset?.id;
   const keyed = (node) => new Map([...node.children].filter(key).map((child) => [key(child), child]));

@@ -8,10 +8,11 @@ use std::time::{Duration, SystemTime};
 use zerocopy::FromBytes;
 
 use super::Scoreboard;
-use super::outcome::{self, Last, millis};
+use super::outcome::{self, Judged, Last, millis};
 use crate::daemon::shared::Flag;
 use crate::daemon::shared::sealed::Sealed;
 use crate::daemon::shared::table::{Table, key};
+use crate::endpoint::Before;
 use crate::model::check::Status;
 use crate::model::perfdata::{self, Perfdata};
 use crate::model::report::{Outcome, Report, Since};
@@ -48,6 +49,7 @@ pub(crate) struct Noted {
     pub(crate) at: SystemTime,
     /// As many figures as there was room for.
     pub(crate) figures: Vec<Perfdata>,
+    pub(crate) judged: Judged,
 }
 
 /// The places for an outcome and its figures.
@@ -55,6 +57,15 @@ struct Places<'a> {
     outcome: Option<&'a outcome::OutcomeCell>,
     figures: Option<&'a SealedFigures>,
     is_enough: bool,
+}
+
+impl Judged {
+    fn of(outcome: &Outcome) -> Judged {
+        match &outcome.judgement {
+            None => Judged::default(),
+            Some(judgement) => Judged { raw: judgement.raw, is_blocked: !judgement.blocked_by.is_empty() },
+        }
+    }
 }
 
 impl Scoreboard {
@@ -65,7 +76,7 @@ impl Scoreboard {
         report: &'a Report,
         suite: &Suite,
         now: SystemTime,
-    ) -> Vec<(&'a Outcome, Option<Status>)> {
+    ) -> Vec<(&'a Outcome, Option<Before>)> {
         let mut changed = Vec::new();
         let mut has_tidied = false;
         for outcome in &report.outcomes {
@@ -92,9 +103,11 @@ impl Scoreboard {
                 figures.write_among_others(text.as_bytes());
             }
             let status = finding.status;
+            let judged = Judged::of(outcome);
+            let was_blocked = place.note_judged(judged).is_blocked;
             let before = place.note(Last { status, elapsed: *elapsed, at, has_figures: room.figures.is_some() });
-            if before != Some(status) {
-                changed.push((outcome, before));
+            if before != Some(status) || was_blocked != judged.is_blocked {
+                changed.push((outcome, before.map(|status| Before { status, was_blocked })));
             }
         }
         changed
@@ -131,10 +144,11 @@ impl Scoreboard {
     /// The last outcome of a check.
     pub(crate) fn last(&self, id: &str) -> Option<Noted> {
         let (key, Checks { outcomes, figures, .. }) = (key(id), &self.board.checks);
-        let Last { status, elapsed, at, has_figures } = outcomes.find(key)?.last()?;
+        let place = outcomes.find(key)?;
+        let (judged, Last { status, elapsed, at, has_figures }) = (place.judged(), place.last()?);
         let text = has_figures.then(|| figures.find(key)?.read_among_others()).flatten();
         let figures = text.map(|text| perfdata::split(&String::from_utf8_lossy(&text)).1).unwrap_or_default();
-        Some(Noted { status, elapsed, at, figures })
+        Some(Noted { status, elapsed, at, figures, judged })
     }
 }
 
@@ -157,6 +171,7 @@ fn written(figures: &[Perfdata]) -> String {
 mod tests {
     use super::*;
     use crate::model::check::{Check, Finding};
+    use crate::model::judgement::Judgement;
     use std::sync::Arc;
     use std::time::Instant;
 
@@ -166,7 +181,8 @@ mod tests {
 
     fn noted(status: Status, figures: &[Perfdata]) -> Noted {
         let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_123);
-        Noted { status, elapsed: Duration::from_micros(51_230), at, figures: figures.to_vec() }
+        let judged = Judged::default();
+        Noted { status, elapsed: Duration::from_micros(51_230), at, figures: figures.to_vec(), judged }
     }
 
     fn outcome(id: &str, noted: &Noted) -> Outcome {
@@ -178,7 +194,7 @@ mod tests {
     fn note(board: &Scoreboard, id: &str, noted: &Noted) -> Option<Option<Status>> {
         let report = Report { outcomes: vec![outcome(id, noted)] };
         let changed = board.note(&report, &Suite::default(), noted.at);
-        changed.first().map(|&(_, before)| before)
+        changed.first().map(|&(_, before)| before.map(|before| before.status))
     }
 
     #[test]
@@ -190,6 +206,28 @@ mod tests {
         assert_eq!(note("mail", Status::Pass), Some(None));
         assert_eq!(note("db", Status::Error), Some(Some(Status::Pass)));
         assert_eq!(note("db", Status::Error), None);
+    }
+
+    #[test]
+    fn how_it_was_judged_is_remembered_and_a_change_of_that_is_one() {
+        let board = board();
+        let blocked = Judged { raw: Some(Status::Error), is_blocked: true };
+        let note = |judged: Judged| {
+            let mut made = outcome("shop", &noted(Status::Warn, &[]));
+            let blocked_by = judged.is_blocked.then(|| "db".to_owned()).into_iter().collect();
+            made.judgement = Some(Box::new(Judgement::default()));
+            if let Some(judgement) = &mut made.judgement {
+                (judgement.raw, judgement.blocked_by) = (judged.raw, blocked_by);
+            }
+            let report = Report::of_outcomes(vec![made]);
+            let at = noted(Status::Warn, &[]).at;
+            let changed = board.note(&report, &Suite::default(), at);
+            (changed.first().map(|&(_, before)| before), board.last("shop").map(|noted| noted.judged))
+        };
+        assert_eq!(note(blocked), (Some(None), Some(blocked)));
+        assert_eq!(note(blocked), (None, Some(blocked)));
+        let before = Before { status: Status::Warn, was_blocked: true };
+        assert_eq!(note(Judged::default()), (Some(Some(before)), Some(Judged::default())));
     }
 
     #[test]

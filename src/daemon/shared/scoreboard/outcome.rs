@@ -21,6 +21,9 @@ const LAST: Word<5> = Word([WHEN, 4, 14, 1, 3]);
 /// Since when it has had its status, and the status, from 1.
 const SINCE: Word<2> = Word([WHEN, 3]);
 
+/// The status that the check found itself, from 1, if it was judged to be another; whether it was not run because of others.
+const JUDGED: Word<2> = Word([3, 1]);
+
 /// The seconds since 1970 between which nobody looked.
 const UNWATCHED: Word<2> = Word([32, 32]);
 
@@ -31,6 +34,8 @@ pub(super) struct OutcomeCell {
     last: AtomicU64,
     since: AtomicU64,
     unwatched: AtomicU64,
+    /// As short-lived as `last`, and a moment older or newer: what is read here says how, not whether.
+    judged: AtomicU64,
 }
 
 /// The last outcome of a check.
@@ -44,9 +49,32 @@ pub(super) struct Last {
     pub(super) has_figures: bool,
 }
 
+/// What judging a finding has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Judged {
+    /// The status that the check found itself, if it was judged to be another.
+    pub(crate) raw: Option<Status>,
+    /// Whether it was not run because of others.
+    pub(crate) is_blocked: bool,
+}
+
 impl OutcomeCell {
     pub(super) fn last(&self) -> Option<Last> {
         Last::from_word(self.last.load(Relaxed))
+    }
+
+    pub(super) fn judged(&self) -> Judged {
+        let [raw, is_blocked] = JUDGED.unpack(self.judged.load(Relaxed));
+        Judged { raw: status(raw), is_blocked: is_blocked == 1 }
+    }
+
+    /// Notes how the next outcome was judged, and returns how the last one was.
+    pub(super) fn note_judged(&self, judged: Judged) -> Judged {
+        let before = self.judged();
+        if before != judged {
+            self.judged.store(JUDGED.pack([judged.raw.map_or(0, number), judged.is_blocked.into()]), Relaxed);
+        }
+        before
     }
 
     /// Notes another outcome, and returns the status before.
@@ -79,6 +107,7 @@ impl Clear for OutcomeCell {
         self.last.clear();
         self.since.clear();
         self.unwatched.clear();
+        self.judged.clear();
     }
 }
 
