@@ -76,6 +76,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
+#[cfg(feature = "tower")]
+pub use cli::mount::ServicePlan;
 pub use functions::answer::Answer;
 pub use functions::app::App;
 pub use functions::registry::{Registered, is_healthcheck, registered};
@@ -163,28 +165,30 @@ impl App {
         cli::run(self, arguments.into_iter().map(Into::into).collect())
     }
 
-    /// The endpoint for a mount, as `hospital serve` with these arguments, of which the first is the name of the program,
-    /// would answer in this environment: HEALTHCHECKS, HOSPITAL_DETAILS, HOSPITAL_CACHE and whatever else is about answers
-    /// and the time that they take. Sockets, workers and the log are the other program's business.
+    /// Plans the endpoint for a mount, as `hospital serve` with these arguments, of which the first is the name of the
+    /// program, would answer in this environment: HEALTHCHECKS, HOSPITAL_DETAILS, HOSPITAL_CACHE and whatever else is
+    /// about answers and the time that they take. Sockets, workers and the log are the other program's business.
+    ///
+    /// Where that program forks, plan before and start after the fork.
     ///
     /// # Errors
     ///
-    /// What would keep the daemon from starting.
+    /// What would keep the daemon from starting, but for the names of checks, which are looked up when it starts.
     ///
     /// ```
     /// use hospital::App;
     ///
-    /// let arguments = ["shop", "--fail-status=503", "hospital.healthchecks.predictable"];
-    /// let health: hospital::mount::Service = App::new().service_with(arguments)?;
-    /// assert!(App::new().service_with(["shop", "--fail-status=200"]).is_err());
+    /// let plan = App::new().plan_service(["shop", "--fail-status=503", "hospital.healthchecks.predictable"])?;
+    /// let health: hospital::mount::Service = plan.start()?;
+    /// assert!(App::new().plan_service(["shop", "--fail-status=200"]).is_err());
     /// # Ok::<(), hospital::error::Error>(())
     /// ```
     #[cfg(feature = "tower")]
-    pub fn service_with<A: Into<OsString>>(
+    pub fn plan_service<A: Into<OsString>>(
         self,
         arguments: impl IntoIterator<Item = A>,
-    ) -> std::result::Result<mount::Service, Error> {
-        cli::mount::service(self, arguments.into_iter().map(Into::into).collect())
+    ) -> std::result::Result<ServicePlan, Error> {
+        ServicePlan::make(self, arguments.into_iter().map(Into::into).collect())
     }
 
     /// Collects the checks that its names select, or its own, for a mount or another runner.

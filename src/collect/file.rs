@@ -135,7 +135,7 @@ impl File<'_> {
     ) -> Result<Vec<CollectedCheck>, Error> {
         let path = self.string(used)?;
         let mut checks: Vec<_> = registry::at(path, self.own).collect();
-        if checks.is_empty() && id::is_dotted(path) && collector.surroundings.python.path().is_some() {
+        if checks.is_empty() && id::is_dotted(path) && collector.surroundings.python.is_set() {
             return self.python(table, used, Spec::of_python(path), name, collector);
         }
         if checks.is_empty() {

@@ -165,7 +165,7 @@ impl<'a> Collector<'a> {
             None if is_host_and_port(name) => {
                 Err(self.wrong(name, &format!("a port is checked by tcp: write tcp://{name}")))
             }
-            None if id::is_dotted(name) && self.surroundings.python.path().is_some() => {
+            None if id::is_dotted(name) && self.surroundings.python.is_set() => {
                 self.add_python(name, name, None, Options::default())
             }
             None if id::is_dotted(name) => Err(self.wrong(

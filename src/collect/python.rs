@@ -52,13 +52,16 @@ pub(super) fn collect(
     let common = Common::take(&mut options).map_err(refused)?;
     let memory = options.parse(MEMORY, amount::size).map_err(Refusal::Refused)?;
     let name = if name.starts_with(['.', '/']) { name.to_owned() } else { id::dotted(name) };
-    let (tests, notes) = python.collect(&name)?;
+    let (tests, mut notes) = python.collect(&name)?;
     if tests.len() > 1 && (label.is_some() || is_titled) {
         return Err(Refusal::Refused(format!("it has {} checks, which cannot share a name or a title", tests.len())));
     }
     let Some(runs) = python.runs() else {
         return Ok(CollectedTests { checks: Vec::new(), notes, are_unchanged });
     };
+    if memory.is_some() && runs.code() == Code::Function {
+        notes.push(format!("{name}: {MEMORY} limits a process of its own, and here is none, so it is not heeded"));
+    }
     let hidden = Secrets::default().within(secrets);
     let check = |test: Test| {
         let mut check = check(test, runs.clone(), memory, hidden.clone());
@@ -75,6 +78,7 @@ fn check(test: Test, runs: Runs, memory: Option<u64>, hidden: Secrets) -> Check 
     let Test { id, title, timeout, tags } = test;
     let timeout = timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let test = id.clone();
+    let code = runs.code();
     let action = move |deadline| {
         let mut finding = runs.run(&test, memory, deadline);
         if !hidden.is_empty() {
@@ -84,5 +88,5 @@ fn check(test: Test, runs: Runs, memory: Option<u64>, hidden: Secrets) -> Check 
     };
     let check = Check::new(id, action).title(title).tags(tags).timeout(timeout.unwrap_or(DEFAULT_TIMEOUT));
     let options = memory.map(|bytes| (MEMORY.to_owned(), amount::spoken(bytes)));
-    Check { kind: PYTHON, code: Code::Program, options: options.into_iter().collect(), ..check }
+    Check { kind: PYTHON, code, options: options.into_iter().collect(), ..check }
 }

@@ -118,9 +118,11 @@ impl Given {
     pub(crate) fn from_process(app: App, argv: Vec<OsString>) -> Given {
         let text = |text: OsString| text.to_string_lossy().into_owned();
         let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+        let started = || (program(argv.first()), argv.iter().skip(1).cloned().collect());
+        let (program, arguments) = app.command_line.clone().unwrap_or_else(started);
         Given {
-            program: program(argv.first()),
-            arguments: argv.iter().skip(1).cloned().collect(),
+            program,
+            arguments,
             directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
             environment: variables.filter(|(name, _)| name != SUCCESSION).collect(),
             argv,

@@ -1,6 +1,8 @@
 //! A program that is more than its healthchecks: checks of its own state, settings from code, what to do before checks.
 
+use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::model::check::{Check, Reason};
@@ -46,6 +48,8 @@ pub struct App {
     names: Option<String>,
     settings: Vec<(String, String)>,
     hooks: Vec<Hook>,
+    /// How to start it again, where that is not by its own program and arguments.
+    pub(crate) command_line: Option<(PathBuf, Vec<OsString>)>,
 }
 
 impl App {
@@ -83,6 +87,16 @@ impl App {
     pub fn before_checks(mut self, hook: impl Fn() -> crate::Result + Send + Sync + 'static) -> App {
         self.hooks.push(Arc::new(hook));
         self
+    }
+
+    /// The same program, which an upgrade starts by this command line: where an interpreter runs us, its own.
+    pub fn started_by<A: Into<OsString>>(
+        self,
+        program: impl Into<PathBuf>,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> App {
+        let command_line = Some((program.into(), arguments.into_iter().map(Into::into).collect()));
+        App { command_line, ..self }
     }
 
     /// Its settings and names, as variables.

@@ -47,6 +47,7 @@ use crate::endpoint::{self, CheckRequest, Endpoint, EndpointSettings, Findings, 
 use crate::error::Error;
 use crate::model::report::Report;
 use crate::os::clock;
+pub use crate::python::{HostedInterpreter as Interpreter, Test};
 use crate::round::{MOST_AT_ONCE, Runner};
 use observer::MountObserver;
 

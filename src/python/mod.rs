@@ -12,6 +12,8 @@
 //! Its code is in `zygote.py`, which forks, and `tests.py`, which knows unittest; `package.py` stands in for our package where
 //! that is not installed.
 
+#[cfg_attr(not(feature = "tower"), expect(unreachable_pub, reason = "what mounts alone have"))]
+mod here;
 mod run;
 
 use std::collections::BTreeMap;
@@ -35,6 +37,8 @@ use crate::os::identity::Identity;
 use crate::os::packets::{Packets, Received};
 use crate::os::signals::Signal;
 use crate::os::{descriptors, process};
+#[cfg_attr(not(feature = "tower"), expect(unreachable_pub, reason = "what mounts alone have"))]
+pub use here::{Interpreter as HostedInterpreter, Test};
 pub(crate) use run::Runs;
 
 /// How long an interpreter may take to start, and how long each name may take to be imported.
@@ -70,7 +74,15 @@ pub(crate) fn import_nothing() {
 
 /// The Python of a configuration, if one is set. It is started when a name needs it.
 #[derive(Clone, Default)]
-pub(crate) struct Python(Option<Arc<Zygote>>);
+pub(crate) struct Python(Option<Place>);
+
+/// Where tests run.
+#[derive(Clone)]
+enum Place {
+    Forks(Arc<Zygote>),
+    #[cfg_attr(not(feature = "tower"), expect(dead_code, reason = "mounts alone have it"))]
+    Here(Arc<dyn HostedInterpreter>),
+}
 
 /// How the interpreter is started.
 #[derive(Debug)]
@@ -83,15 +95,6 @@ struct Interpreter {
     identity: Identity,
     /// What the process is called.
     name: String,
-}
-
-/// One test, as Python tells of it.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Test {
-    pub(crate) id: String,
-    pub(crate) title: String,
-    pub(crate) timeout: Option<f64>,
-    pub(crate) tags: Vec<String>,
 }
 
 /// Why a name could not be collected.
@@ -182,22 +185,35 @@ impl Python {
     }
 
     fn at(interpreter: Interpreter) -> Python {
-        Python(Some(Arc::new(Zygote { interpreter, started: Mutex::new(None) })))
+        Python(Some(Place::Forks(Arc::new(Zygote { interpreter, started: Mutex::new(None) }))))
     }
 
-    /// The interpreter, for messages; `None` if no Python is set.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        self.0.as_deref().map(|zygote| zygote.interpreter.path.as_path())
+    /// That of our own process.
+    #[cfg(feature = "tower")]
+    pub(crate) fn here(interpreter: Arc<dyn HostedInterpreter>) -> Python {
+        Python(Some(Place::Here(interpreter)))
+    }
+
+    fn zygote(&self) -> Option<&Zygote> {
+        match self.0.as_ref()? {
+            Place::Forks(zygote) => Some(zygote),
+            Place::Here(_) => None,
+        }
+    }
+
+    /// Whether there is one, to look in for names that are not registered.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Whether names have needed it.
     pub(crate) fn is_started(&self) -> bool {
-        self.0.as_deref().is_some_and(|zygote| zygote.lock().is_some())
+        self.zygote().is_some_and(|zygote| zygote.lock().is_some())
     }
 
     /// The tests at a name, and notes on what importing it did.
     pub(crate) fn collect(&self, name: &str) -> Result<(Vec<Test>, Vec<String>), Refusal> {
-        let Some(zygote) = self.0.as_deref() else {
+        let Some(place) = &self.0 else {
             return Err(Refusal::Missing(
                 "no Python is set to look for it in: give --python, or set HOSPITAL_PYTHON or VIRTUAL_ENV".to_owned(),
             ));
@@ -205,21 +221,28 @@ impl Python {
         if IS_TRIAL.load(Ordering::Relaxed) {
             return Ok((Vec::new(), Vec::new()));
         }
-        zygote.collect(name)
+        match place {
+            Place::Forks(zygote) => zygote.collect(name),
+            Place::Here(interpreter) => Ok((interpreter.collect(name).map_err(Refusal::Refused)?, Vec::new())),
+        }
     }
 
     /// Whether there is a module of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
-        let Some(zygote) = self.0.as_deref() else { return false };
+        let Some(zygote) = self.zygote() else { return false };
         let guard = zygote.lock();
         guard.as_ref().is_some_and(|started| zygote.ask(started, &Request::Find(name), name).is_ok())
     }
 
     /// What runs the tests. There is none until something was collected.
     pub(crate) fn runs(&self) -> Option<Runs> {
-        let zygote = self.0.as_deref()?;
-        let requests = zygote.lock().as_ref()?.requests.clone();
-        Some(Runs::new(requests, zygote.interpreter.path.clone()))
+        match self.0.as_ref()? {
+            Place::Forks(zygote) => {
+                let requests = zygote.lock().as_ref()?.requests.clone();
+                Some(Runs::in_forks(requests, zygote.interpreter.path.clone()))
+            }
+            Place::Here(interpreter) => Some(Runs::Here(interpreter.clone())),
+        }
     }
 
     /// In a forked process: a zygote of its own takes the place of the one that it shares with its parent, for whatever was
@@ -243,7 +266,7 @@ impl Python {
 
     /// If this was our zygote, another is due. Returns when, and what to log.
     pub(crate) fn died(&self, pid: i32, now: Instant) -> Option<Duration> {
-        let mut guard = self.0.as_deref()?.lock();
+        let mut guard = self.zygote()?.lock();
         let started = guard.as_mut()?;
         let Life::Running { pid: ours, since, wait } = started.life else { return None };
         if ours != pid {
@@ -257,7 +280,7 @@ impl Python {
 
     /// When [`Python::revive`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        match self.0.as_deref()?.lock().as_ref()?.life {
+        match self.zygote()?.lock().as_ref()?.life {
             Life::Dead { again, .. } => Some(again),
             Life::Running { .. } => None,
         }
@@ -265,7 +288,7 @@ impl Python {
 
     /// Starts another in the place of one that has died, once it is due. It is not waited for.
     pub(crate) fn revive(&self, now: Instant) -> Option<Result<i32, String>> {
-        let zygote = self.0.as_deref()?;
+        let zygote = self.zygote()?;
         let mut guard = zygote.lock();
         let started = guard.as_mut()?;
         let Life::Dead { again, wait } = started.life else { return None };
@@ -290,7 +313,7 @@ impl Python {
 
 impl fmt::Debug for Python {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Python").field(&self.path()).finish()
+        f.debug_tuple("Python").field(&self.zygote().map(|zygote| &zygote.interpreter.path)).finish()
     }
 }
 

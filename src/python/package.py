@@ -7,9 +7,16 @@ def is_healthcheck(obj):
     return getattr(obj, "is_healthcheck", None) is True
 
 
-def healthcheck(test):
-    test.is_healthcheck = True
-    return test
+def healthcheck(test=None, *, timeout=None, tags=None):
+    def mark(test):
+        test.is_healthcheck = True
+        if timeout is not None:
+            test.timeout = timeout
+        if tags is not None:
+            test.tags = tags
+        return test
+
+    return mark if test is None else mark(test)
 
 
 @healthcheck

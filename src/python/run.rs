@@ -7,14 +7,22 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::HostedInterpreter;
 use crate::checks::support::program;
-use crate::model::check::{Deadline, Finding, Status};
+use crate::model::check::{Code, Deadline, Finding, Status};
 use crate::os::packets::{Packets, Received};
 use crate::os::tree::{self, MARKER, Mark};
 
-/// Runs tests in forks of a zygote.
+/// Runs tests.
+#[derive(Clone)]
+pub(crate) enum Runs {
+    InForks(Forks),
+    Here(Arc<dyn HostedInterpreter>),
+}
+
+/// Runs them in forks of a zygote.
 #[derive(Clone, Debug)]
-pub(crate) struct Runs {
+pub(crate) struct Forks {
     requests: Arc<Packets>,
     interpreter: PathBuf,
 }
@@ -68,12 +76,29 @@ enum HowEnded {
 }
 
 impl Runs {
-    pub(super) fn new(requests: Arc<Packets>, interpreter: PathBuf) -> Runs {
-        Runs { requests, interpreter }
+    pub(super) fn in_forks(requests: Arc<Packets>, interpreter: PathBuf) -> Runs {
+        Runs::InForks(Forks { requests, interpreter })
     }
 
-    /// Runs a test, which may use this much memory more than what is imported.
+    /// What a run of a test calls.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Runs::InForks(_) => Code::Program,
+            Runs::Here(_) => Code::Function,
+        }
+    }
+
+    /// Runs a test, which may use this much memory more than what is imported, unless that is in our own process.
     pub(crate) fn run(&self, test: &str, memory: Option<u64>, deadline: Deadline) -> Finding {
+        match self {
+            Runs::InForks(forks) => forks.run(test, memory, deadline),
+            Runs::Here(interpreter) => interpreter.run(test),
+        }
+    }
+}
+
+impl Forks {
+    fn run(&self, test: &str, memory: Option<u64>, deadline: Deadline) -> Finding {
         let limit = deadline.remaining(Instant::now());
         let until = deadline.instant() - program::time_to_kill(limit);
         self.follow(test, memory, limit, until)

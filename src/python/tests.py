@@ -18,6 +18,9 @@ import unittest
 # As much of a context as a report keeps, with the message first and the end of the traceback.
 LONGEST = 7000
 
+# Whose lines in a traceback say nothing.
+OURS = ("hospital/", __file__, "<frozen importlib", *(os.path.dirname(module.__file__) for module in (unittest, asyncio, importlib)))
+
 
 class Refused(Exception):
     """A name that cannot be used, with the line that says why."""
@@ -37,6 +40,9 @@ def is_healthcheck(thing):
 
 class Found:
     """A healthcheck, and what is told of it."""
+
+    # Why it could not be imported, if that is what it stands for.
+    error = None
 
     def __init__(self, test, id, title, marked):
         self.test, self.id, self.title = test, id, title
@@ -93,7 +99,7 @@ def named(name):
         check = of_test(parent(rest[-1]))
         return [check] if check else []
     if callable(thing):
-        return [of_function(thing)] if is_healthcheck(thing) else []
+        return [of_function(thing, parent.__name__, rest[-1])] if is_healthcheck(thing) else []
     raise Refused(f"{name!r} is neither a module, nor a class, nor a function, but {type(thing).__name__}")
 
 
@@ -118,6 +124,9 @@ def import_module(name):
 def in_package(module):
     """The healthchecks of a module, and of all modules in it."""
     yield from in_module(module)
+    if hasattr(module, "load_tests"):
+        # It has decided, as with unittest.
+        return
     for info in pkgutil.iter_modules(getattr(module, "__path__", []), module.__name__ + "."):
         if not info.name.endswith(".__main__"):
             yield from in_submodule(info.name)
@@ -166,9 +175,9 @@ def in_module(module):
         check = of_test(test)
         if check:
             yield check
-    for value in list(vars(module).values()):
+    for name, value in list(vars(module).items()):
         if inspect.isfunction(value) and is_healthcheck(value):
-            yield of_function(value)
+            yield of_function(value, module.__name__, name)
         elif is_of_django(value) and value.__module__ == module.__name__ and needs_nothing(value):
             yield of_django(value)
 
@@ -196,9 +205,12 @@ def of_test(test):
     return Found(test, test.id(), test.shortDescription() or str(test), [method, test])
 
 
-def of_function(function):
-    """A function as a test, with the fixtures of its module."""
-    id = f"{function.__module__}.{function.__qualname__}"
+def of_function(function, module, name):
+    """A function that was found in a module by this name, as a test with the fixtures of its own module."""
+    home = sys.modules.get(function.__module__)
+    # A decorator may have taken the place of what it decorates, under its own name.
+    is_at_home = getattr(home, function.__qualname__, None) is function
+    id = f"{function.__module__}.{function.__qualname__}" if is_at_home else f"{module}.{name}"
 
     def run(self):
         outcome = function()
@@ -219,7 +231,9 @@ def broken(id, error):
     # A module skips itself where it is not meant for this machine.
     if not isinstance(error, (Refused, unittest.SkipTest)):
         error = Refused(f"{id} cannot be imported: {told(error)}")
-    return Found(test_of(id, __name__, run), id, f"{id} can be imported", [])
+    found = Found(test_of(id, __name__, run), id, f"{id} can be imported", [])
+    found.error = error
+    return found
 
 
 def test_of(id, module, run):
@@ -308,8 +322,9 @@ class Result(unittest.TestResult):
         self.report("fail", told(err[1]), trace(err))
 
     def addSkip(self, test, reason):
-        # `hospital.warn` is a skip to whoever does not know better.
-        self.report("warn" if type(reason).__name__ == "WarningReason" else "skip", str(reason))
+        # To other runners of tests, a warning is a skip.
+        is_warning = getattr(reason, "is_healthcheck_warning", None) is True
+        self.report("warn" if is_warning else "skip", str(reason))
 
     def addExpectedFailure(self, test, err):
         self.report("expected_failure", told(err[1]))
@@ -356,8 +371,7 @@ def trace(err):
     if isinstance(error, Refused):
         return ""
     lines = traceback.TracebackException(kind, error, tb)
-    ours = ("hospital/", os.path.dirname(unittest.__file__), os.path.dirname(asyncio.__file__))
-    shown = [frame for frame in lines.stack if not frame.filename.startswith(ours)]
+    shown = [frame for frame in lines.stack if not frame.filename.startswith(OURS)]
     lines.stack = traceback.StackSummary.from_list(shown)
     return "".join(lines.format())
 

@@ -1,17 +1,19 @@
 //! The endpoint: requests of any gateway to Python are answered as the daemon answers its own.
 
+use std::ffi::OsString;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use hospital::App;
+use hospital::error::Error;
 use hospital::mount::{ResponseFuture, Service};
+use hospital::{App, ServicePlan};
 use http_body_util::BodyExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::check::{Told, check};
+use crate::interpreter::Tests;
 use crate::log;
 
 /// The status, the header fields and the body of a response.
@@ -19,7 +21,13 @@ type Answer<'py> = (u16, Vec<(String, String)>, Bound<'py, PyBytes>);
 
 type Answered = <ResponseFuture as Future>::Output;
 
-/// The endpoint for these checks of Python, with the settings that `hospital serve` would have with these arguments.
+/// The settings that `hospital serve` would have with these arguments in this environment, verified.
+#[pyclass(frozen, module = "hospital._native")]
+pub(crate) struct Plan {
+    plan: ServicePlan,
+}
+
+/// The endpoint, with tests in Python.
 ///
 /// It has threads: make it in the process that uses it, after any fork.
 #[pyclass(frozen, module = "hospital._native")]
@@ -37,18 +45,22 @@ pub(crate) struct Pending {
 struct Done(Py<PyAny>);
 
 #[pymethods]
-impl Endpoint {
+impl Plan {
     #[new]
-    #[pyo3(signature = (arguments, checks))]
-    fn new(py: Python<'_>, arguments: Vec<String>, checks: Vec<Told>) -> PyResult<Endpoint> {
+    fn new(arguments: Vec<OsString>) -> PyResult<Plan> {
+        let arguments = [OsString::from("hospital")].into_iter().chain(arguments);
+        Ok(Plan { plan: App::new().plan_service(arguments).map_err(refused)? })
+    }
+}
+
+#[pymethods]
+impl Endpoint {
+    /// `tests` is asked for tests at a name by `collect(name)`, and to run one by `run(id, reply)`.
+    #[new]
+    fn new(py: Python<'_>, plan: &Plan, tests: Py<PyAny>) -> PyResult<Endpoint> {
         log::to_python(py)?;
-        let mut app = App::new();
-        for told in checks {
-            app = app.check(check(told)?);
-        }
-        let arguments = ["hospital".to_owned()].into_iter().chain(arguments);
-        let service = py.detach(|| app.service_with(arguments));
-        Ok(Endpoint { service: service.map_err(|error| PyValueError::new_err(error.to_string()))? })
+        let service = py.detach(|| plan.plan.start_in(Arc::new(Tests(tests))));
+        Ok(Endpoint { service: service.map_err(refused)? })
     }
 
     /// Answers a request, once its round is over. Other threads of Python run meanwhile.
@@ -122,4 +134,8 @@ fn answer(py: Python<'_>, answered: Answered) -> Answer<'_> {
     // It is there already, in one piece.
     let body = pollster::block_on(body.collect()).unwrap_or_else(|never| match never {}).to_bytes();
     (head.status.as_u16(), fields.collect(), PyBytes::new(py, &body))
+}
+
+fn refused(error: Error) -> PyErr {
+    PyValueError::new_err(error.to_string())
 }

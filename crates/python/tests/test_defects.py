@@ -188,14 +188,34 @@ def test_marked_functions_were_not_collected(ask, module):
     told = {detail['test']: (detail['status'], detail.get('context')) for detail in answer.report['details']}
     assert told == {
         'The database answers.': ('pass', None),
-        f'orders ({name})': ('fail', 'no orders'),
-        f'waits ({name})': ('error', 'OSError: nobody is there'),
-        f'says_no ({name})': ('fail', 'it returned False'),
-        f'generates ({name})': ('error', f'TypeError: {name}.generates is a generator, so nothing of it has run'),
-        f'bare ({name})': ('fail', 'assert 1 == 2'),
+        f'{name}.orders': ('fail', 'no orders'),
+        f'{name}.waits': ('error', 'OSError: nobody is there'),
+        f'{name}.says_no': ('fail', 'it returned False'),
+        f'{name}.generates': ('error', f'TypeError: {name}.generates is a generator, so nothing of it has run'),
+        f'{name}.bare': ('fail', 'assert 1 == 2'),
     }
     assert list(ask(HealthCheckApp(discover=[f'{name}.database'])).found) == ['The database answers.']
-    assert list(ask(HealthCheckApp(names=[f'{name}.orders'])).found) == [f'orders ({name})']
+    assert list(ask(HealthCheckApp(names=[f'{name}.orders'])).found) == [f'{name}.orders']
+
+
+def test_a_decorated_function_is_known_by_its_own_name(ask, module):
+    module('def forgetful(function):\n    def wrapper():\n        return function()\n    return wrapper\n', 'decorators')
+    name = module(
+        '''
+        from decorators import forgetful
+
+        @healthcheck
+        @forgetful
+        def database():
+            pass
+
+        @healthcheck
+        @forgetful
+        def orders():
+            pass
+        '''
+    )
+    assert set(ask(HealthCheckApp(discover=[name])).found) == {f'{name}.database', f'{name}.orders'}
 
 
 def test_marked_methods_of_unmarked_classes_were_not_collected(ask, module):
@@ -421,7 +441,7 @@ def test_the_healthchecks_of_a_package_itself_were_not_collected(ask, module, tm
     }
 
 
-def test_load_tests_has_the_last_word(ask, module):
+def test_load_tests_has_the_last_word_on_classes(ask, module):
     name = module(
         '''
         @healthcheck
@@ -444,7 +464,7 @@ def test_load_tests_has_the_last_word(ask, module):
             return unittest.TestSuite([Each('North'), Each('South')])
         '''
     )
-    assert set(ask(HealthCheckApp(discover=[name])).found) == {'North is open.', 'South is open.'}
+    assert set(ask(HealthCheckApp(discover=[name])).found) == {'North is open.', 'South is open.', 'One.'}
     name = module('def load_tests(loader, tests, pattern):\n    raise OSError("no list of shops")\n')
     answer = ask(HealthCheckApp(discover=[name]))
     assert 'OSError: no list of shops' in answer.report['details'][0]['context']

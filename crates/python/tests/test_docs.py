@@ -73,7 +73,7 @@ class Session:
         with said.open('w') as file:
             self.server = subprocess.Popen(
                 ['/bin/sh', '-c', line], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
-                stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
+                stdout=file, stderr=subprocess.DEVNULL, start_new_session=True,
             )
         until = time.monotonic() + 60
         while '...' not in said.read_text():

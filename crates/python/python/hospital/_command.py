@@ -1,18 +1,35 @@
 """The command line: what the scripts ``hospital``, ``hospital-cli`` and ``hospital-serve`` call."""
 
 import os
+import signal
 import sys
+import threading
 
 from hospital import _native
 
 
 def main(argv=None):
     """Run the command line with these arguments, or those of the process, and return its exit code."""
-    # Checks in Python run in this interpreter, unless another is asked for.
-    os.environ.setdefault('HOSPITAL_PYTHON', sys.executable)
-    sys.stdout.flush()
-    return _native.main(list(sys.argv if argv is None else argv))
+    if sys.executable:
+        # Checks in Python run in this interpreter, unless another is asked for.
+        os.environ.setdefault('HOSPITAL_PYTHON', sys.executable)
+    is_main = threading.current_thread() is threading.main_thread()
+    # Python's own handler only notes the signal, and nobody would look at the note.
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL) if is_main else None
+    try:
+        return _native.main(list(sys.argv if argv is None else argv), again())
+    finally:
+        if handler:
+            signal.signal(signal.SIGINT, handler)
 
 
-if __name__ == '__main__':
-    sys.exit(main())
+def again():
+    """Return the command line that starts this process anew, as an upgrade does."""
+    if not sys.executable:
+        return []
+    given = getattr(sys, 'orig_argv', None)
+    if given is None:
+        # Python 3.9.
+        with open('/proc/self/cmdline', 'rb') as file:
+            given = [os.fsdecode(argument) for argument in file.read().split(b'\0')[:-1]]
+    return [sys.executable, *given[1:]]

@@ -3,8 +3,7 @@
 import asyncio
 from urllib.parse import quote
 
-from hospital._mount import Mount
-from hospital._wsgi import SAFE
+from hospital._mount import SAFE, Mount
 
 
 class Application:
@@ -32,7 +31,7 @@ class Application:
 
     async def _ask(self, method, target, fields):
         loop = asyncio.get_running_loop()
-        endpoint = await loop.run_in_executor(None, self.mount.endpoint)
+        endpoint = self.mount.made() or await loop.run_in_executor(None, self.mount.endpoint)
         changed = asyncio.Event()
         pending = endpoint.begin(method, target, fields, lambda: loop.call_soon_threadsafe(changed.set))
         while True:

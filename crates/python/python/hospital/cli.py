@@ -46,7 +46,7 @@ class HealthCheckTextResult(unittest.TextTestResult):
         if not isinstance(reason, WarningReason):
             return super().addSkip(test, reason)
         self.warned.append((test, f'{reason}\n'))
-        self.stream.write(f'warning {reason!r}\n' if self.showAll else 'w')
+        self.stream.write('WARN\n' if self.showAll else 'w')
         self.stream.flush()
 
     def printErrors(self) -> None:

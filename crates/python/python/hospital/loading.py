@@ -1,8 +1,8 @@
 """From names to tests: modules, packages, classes, methods, functions and folders.
 
 What counts is what unittest's own loader takes, as far as it is a healthcheck: the classes of tests in a module's namespace,
-defined there or imported. The functions there count likewise. The `load_tests` of a module or package has the last word.
-In one discovery, a class or function that is found in several modules counts once.
+defined there or imported. The functions there count likewise. What `load_tests` says of classes counts, and that of a package decides for its modules,
+too. In one discovery, a class or function that is found in several modules counts once.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import sys
 import unittest
 import unittest.loader
 from types import ModuleType
-from typing import Any, Callable, Iterator, List, NoReturn, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Iterable, Iterator, List, NoReturn, Optional, Sequence, Set, Tuple
 
 from hospital.core import is_healthcheck
 
@@ -44,16 +44,19 @@ class HealthCheckFunction(unittest.FunctionTestCase):
 
     is_healthcheck = True
 
-    def __init__(self, function: Callable[[], Any]) -> None:
+    def __init__(self, function: Callable[[], Any], module: Optional[str] = None, name: Optional[str] = None) -> None:
+        """`module` and `name` say where it was found."""
         super().__init__(function)
         self._function = function
-        self._name: str = getattr(function, '__qualname__', None) or type(function).__qualname__
+        # Where it is at home, unless a decorator has taken the place of what it decorates, and has another name.
+        home, own = getattr(function, '__module__', None), getattr(function, '__qualname__', None)
+        is_at_home = own and getattr(sys.modules.get(home or ''), own, None) is function
+        self._module, self._name = (home, own) if is_at_home else (module or home, name or own)
 
     def id(self) -> str:
-        return f'{self._function.__module__}.{self._name}'
+        return f'{self._module}.{self._name}'
 
-    def __str__(self) -> str:
-        return f'{self._name} ({self._function.__module__})'
+    __str__ = id
 
     def shortDescription(self) -> Optional[str]:
         return (self._function.__doc__ or '').strip().split('\n')[0].strip() or None
@@ -123,24 +126,30 @@ class HealthCheckLoader(unittest.TestLoader):
         return self.filter_suite(super().loadTestsFromTestCase(testCaseClass))
 
     def loadTestsFromModule(self, module: ModuleType, *args: Any, **kwargs: Any) -> Any:
-        """Load the healthchecks of a module: its classes and functions, or what its `load_tests` makes of these."""
+        """Load the healthchecks of a module: its classes, or what its `load_tests` makes of these, and its functions."""
         load_tests = getattr(module, 'load_tests', None)
-        found = None if load_tests else self._found
-        tests = self.suiteClass()
         # Not `vars`: a module may have a `__dir__` and a `__getattr__` of its own. Classes first, as unittest has them.
-        values = [getattr(module, name, None) for name in dir(module)]
-        for is_wanted, load in ((_is_class_of_tests, self.loadTestsFromTestCase), (self._is_function, HealthCheckFunction)):
-            for value in filter(is_wanted, values):
-                if found is None or value not in found:
-                    tests.addTest(load(value))
-                    if found is not None:
-                        found.add(value)
-        if load_tests:
-            try:
-                tests = load_tests(self, tests, kwargs.get('pattern'))
-            except Exception as error:
-                return self._not_collected(module.__name__, f'load_tests of {module.__name__} fails', error)
-        return self.filter_suite(tests)
+        values = [(name, getattr(module, name, None)) for name in dir(module)]
+        classes: List[Tuple[Any, Any]] = [(value, self.loadTestsFromTestCase(value)) for _, value in values if _is_class_of_tests(value)]
+        functions: List[Tuple[Any, Any]] = [
+            (value, HealthCheckFunction(value, module.__name__, name)) for name, value in values if self._is_function(value)
+        ]
+        if not load_tests:
+            return self.filter_suite(self.suiteClass(self._new(classes + functions)))
+        try:
+            tests = load_tests(self, self.suiteClass(test for _, test in classes), kwargs.get('pattern'))
+        except Exception as error:
+            tests = self._not_collected(module.__name__, f'load_tests of {module.__name__} fails', error)
+        return self.filter_suite(self.suiteClass([tests, *self._new(functions)]))
+
+    def _new(self, tests: Iterable[Tuple[Any, Any]]) -> Iterator[Any]:
+        """The tests of the classes and functions that this discovery has not found before."""
+        for value, test in tests:
+            if self._found is None:
+                yield test
+            elif value not in self._found:
+                self._found.add(value)
+                yield test
 
     def _is_function(self, value: Any) -> bool:
         others = (type, unittest.TestCase, unittest.TestSuite, unittest.TestLoader)
@@ -154,7 +163,7 @@ class HealthCheckLoader(unittest.TestLoader):
             except (Exception, SystemExit) as error:
                 return self._not_collected(name, f'{name} cannot be loaded', error)
             if self._is_function(value) and not isinstance(parent, type):
-                return self.suiteClass([HealthCheckFunction(value)])
+                return self.suiteClass([HealthCheckFunction(value, parent.__name__, name.rpartition('.')[2])])
         return self.filter_suite(super().loadTestsFromName(name, module))
 
     def loadTestsFromNames(self, names: Sequence[str], module: Optional[ModuleType] = None) -> Any:

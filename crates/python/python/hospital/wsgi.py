@@ -243,7 +243,7 @@ def _application() -> Any:
     except ImportError:
         # A checkout without the compiled part.
         return HealthCheckApp(discover=HEALTHCHECKS)
-    from hospital._wsgi import application
+    from hospital._mount import application
 
     return application
 

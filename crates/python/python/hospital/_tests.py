@@ -1,0 +1,1 @@
+../../../../src/python/tests.py
