@@ -7,10 +7,11 @@ use clap::Args;
 use serde::Serialize;
 
 use super::check::Selection;
-use super::{live, print};
+use super::{lint, live, print};
 use crate::config::Given;
 use crate::error::Error;
 use crate::model::check::Check;
+use crate::model::suite::Suite;
 
 #[derive(Debug, Args)]
 pub(super) struct ListFlags {
@@ -22,6 +23,9 @@ pub(super) struct ListFlags {
     /// Write JSON, one array
     #[arg(long)]
     json: bool,
+    /// Show which checks cannot mean what they say, instead
+    #[arg(long)]
+    lint: bool,
 }
 
 #[derive(Serialize)]
@@ -55,6 +59,9 @@ impl<'a> Listed<'a> {
 pub(super) fn run(flags: &ListFlags, given: &Given) -> Result<ExitCode, Error> {
     let sources = flags.selection.read(given)?;
     let suite = flags.selection.select(&sources)?;
+    if flags.lint {
+        return linted(&suite, flags, given);
+    }
     let rows: Vec<Listed<'_>> = suite.checks().iter().map(|check| Listed::of(check, flags.verbose)).collect();
     if flags.json {
         let json = serde_json::to_string_pretty(&rows).expect("writing plain structs to memory cannot fail");
@@ -64,6 +71,18 @@ pub(super) fn run(flags: &ListFlags, given: &Given) -> Result<ExitCode, Error> {
         print(table(&rows, flags.verbose) + &paragraph(sources.notes()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what is wrong with checks; the exit code is 1 if there is something.
+fn linted(suite: &Suite, flags: &ListFlags, given: &Given) -> Result<ExitCode, Error> {
+    let found = lint::lint(suite, given.request_timeout());
+    if flags.json {
+        let json = serde_json::to_string_pretty(&found).expect("writing plain structs to memory cannot fail");
+        print(format!("{json}\n"))?;
+    } else {
+        print(found.iter().map(|lint| format!("{}: {}\n", lint.id, lint.why)).collect::<String>())?;
+    }
+    Ok(ExitCode::from(u8::from(!found.is_empty())))
 }
 
 /// Lines below the table, if there are any.

@@ -7,6 +7,7 @@ mod check;
 mod docs;
 mod drill;
 mod interrupt;
+mod lint;
 mod list;
 mod live;
 #[cfg(feature = "tower")]

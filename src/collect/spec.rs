@@ -174,6 +174,7 @@ impl Spec {
             kind: kind.scheme,
             code: kind.runs.code(),
             options: shown,
+            target: target.clone(),
             ..Check::new(id, scrubbed).title(title)
         };
         common.apply(&mut check);

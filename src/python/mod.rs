@@ -248,7 +248,7 @@ impl Python {
     /// In a forked process: a zygote of its own takes the place of the one that it shares with its parent, for whatever was
     /// collected. It has imported all that when this returns.
     pub(crate) fn take_own(&self) -> Result<(), String> {
-        let Some(zygote) = self.0.as_deref() else { return Ok(()) };
+        let Some(zygote) = self.zygote() else { return Ok(()) };
         let mut guard = zygote.lock();
         let Some(started) = guard.as_mut() else { return Ok(()) };
         let pair = Packets::pair().and_then(|(requests, served)| {
