@@ -109,6 +109,9 @@ pub use functions::registry::{Registered, is_healthcheck, registered};
 /// | `expect = "failure"` | failing is good (`expected_failure`), passing is bad (`unexpected_success`) | `"success"` |
 /// | `on_fail = "warn"` | a bad finding is no more than a warning | `"fail"` |
 /// | `needs = ["shop.db"]` | run it only if these are not bad: ids of other checks, or paths that they are under | none |
+/// | `every = "10m"` | a daemon runs it on this schedule, once for all its workers, instead of in each round | in each round |
+/// | `fall = 3`, `rise = 2` | so many runs in a row make it bad, or good again | 1 |
+/// | `grace = "60s"` | until it passes for the first time, and for that long at most, what it finds wrong is a `skip` | none |
 /// | `blocking = false` | it never waits, so it needs no thread | `true` |
 ///
 /// # An async function

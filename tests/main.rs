@@ -70,6 +70,7 @@ mod daemon {
     mod process;
     mod python;
     mod reload;
+    mod schedules;
     mod signals;
     mod sockets;
     mod starting;

@@ -46,7 +46,7 @@ fn judge(found: &Route<'_>, method: Method, prefix: &str) {
         Route::Malformed => return,
     };
     assert_ne!(method, Method::Other);
-    let Query { tags, excluded, verbose: _, signin: _, format } = query;
+    let Query { tags, excluded, verbose: _, signin: _, format, max_age: _ } = query;
     for text in [&path].into_iter().chain(tags).chain(excluded).chain(format) {
         assert!(!text.contains(char::is_control), "{text:?} would break a line of the log");
     }
@@ -55,12 +55,15 @@ fn judge(found: &Route<'_>, method: Method, prefix: &str) {
     assert_eq!(&route(method, &again, prefix), found, "{again}");
 }
 
-fn written(path: &str, Query { tags, excluded, verbose, signin, format }: &Query, prefix: &str) -> String {
+fn written(path: &str, Query { tags, excluded, verbose, signin, format, max_age }: &Query, prefix: &str) -> String {
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let mut target = format!("{prefix}/{}?", encoded(path));
     let values = tags.iter().map(|tag| ("tag", tag)).chain(excluded.iter().map(|name| ("exclude", name)));
     for (name, value) in values.chain(format.iter().map(|format| ("format", format))) {
         write!(target, "{name}={}&", encoded(value)).expect("a string takes all");
+    }
+    if let Some(age) = max_age {
+        write!(target, "max_age={}&", age.as_secs()).expect("a string takes all");
     }
     for (name, _) in [("verbose", verbose), ("signin", signin)].into_iter().filter(|(_, is_on)| **is_on) {
         write!(target, "{name}&").expect("a string takes all");

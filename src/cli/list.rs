@@ -11,6 +11,7 @@ use super::{lint, live, print};
 use crate::config::Given;
 use crate::error::Error;
 use crate::model::check::Check;
+use crate::model::schedule::Schedule;
 use crate::model::suite::Suite;
 
 #[derive(Debug, Args)]
@@ -35,9 +36,20 @@ struct Listed<'a> {
     kind: &'a str,
     tags: &'a [String],
     timeout: String,
+    #[serde(flatten)]
+    schedule: Option<ListedSchedule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grace: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     options: Option<BTreeMap<&'a str, &'a str>>,
     origin: &'a str,
+}
+
+#[derive(Serialize)]
+struct ListedSchedule {
+    every: String,
+    fall: u32,
+    rise: u32,
 }
 
 impl<'a> Listed<'a> {
@@ -49,6 +61,12 @@ impl<'a> Listed<'a> {
             kind: check.kind,
             tags: &check.tags,
             timeout: humantime::format_duration(check.timeout).to_string(),
+            schedule: check.schedule.map(|Schedule { every, fall, rise }| ListedSchedule {
+                every: humantime::format_duration(every).to_string(),
+                fall,
+                rise,
+            }),
+            grace: check.grace.map(|grace| humantime::format_duration(grace).to_string()),
             options: verbose.then(|| options.collect()),
             origin: &check.origin,
         }

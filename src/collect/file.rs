@@ -156,7 +156,7 @@ impl File<'_> {
         }
         let common = Common::take(&mut options).map_err(|why| self.wrong_at(used, &why))?;
         for check in &mut checks {
-            common.apply(check);
+            common.apply(check).map_err(|why| self.wrong_at(used, &why))?;
             if let Some(name) = name {
                 check.id = name.to_owned();
             }

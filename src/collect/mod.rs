@@ -23,6 +23,7 @@ use crate::functions::registry;
 use crate::model::check::Check;
 use crate::model::id;
 use crate::model::needs::Fault;
+use crate::model::schedule;
 use crate::model::suite::Suite;
 use crate::model::text;
 use crate::os::stamp::Stamp;
@@ -311,6 +312,13 @@ fn unique(found: Vec<CollectedCheck>) -> Result<Suite, Error> {
             }
             Some(_) | None => {}
         }
+    }
+    let scheduled = found.iter().filter(|found| found.check.schedule.is_some()).count();
+    if scheduled > schedule::MOST {
+        let most = schedule::MOST;
+        return Err(Error::Usage(format!(
+            "{scheduled} checks have a schedule (every), and {most} can: let the others run in each round"
+        )));
     }
     Ok(found
         .into_iter()

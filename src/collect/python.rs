@@ -65,13 +65,14 @@ pub(super) fn collect(
     let hidden = Secrets::default().within(secrets);
     let check = |test: Test| {
         let mut check = check(test, runs.clone(), memory, hidden.clone());
-        common.apply(&mut check);
+        common.apply(&mut check).map_err(Refusal::Refused)?;
         if let Some(label) = label {
             check.id = label.to_owned();
         }
-        check
+        Ok(check)
     };
-    Ok(CollectedTests { checks: tests.into_iter().map(check).collect(), notes, are_unchanged })
+    let checks = tests.into_iter().map(check).collect::<Result<_, Refusal>>()?;
+    Ok(CollectedTests { checks, notes, are_unchanged })
 }
 
 fn check(test: Test, runs: Runs, memory: Option<u64>, hidden: Secrets) -> Check {

@@ -1,5 +1,6 @@
 //! `[label=]scheme:target[#options]` → a check of a built-in kind.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,13 +8,15 @@ use percent_encoding::percent_decode_str;
 
 use crate::checks::support::secrets::{self, Secrets};
 use crate::checks::{BUILTINS, FEATURES, Kind, Opt, Options};
-use crate::model::check::{Check, Expect, Severity};
+use crate::model::check::{Check, DEFAULT_TIMEOUT, Expect, Severity};
 use crate::model::duration;
 use crate::model::id::listed;
+use crate::model::schedule::{self, Schedule};
 use crate::model::{sabotage, startup, text};
 
 /// The options that every kind of check has.
-pub(crate) const COMMON: [&str; 8] = ["timeout", "tag", "title", "expect", "on_fail", "needs", "grace", "drill_allow"];
+pub(crate) const COMMON: [&str; 11] =
+    ["timeout", "tag", "title", "expect", "on_fail", "needs", "every", "fall", "rise", "grace", "drill_allow"];
 
 /// The scheme of tests in Python. It is no kind: one name may hold many.
 pub(super) const PYTHON: &str = "python";
@@ -147,6 +150,7 @@ impl Spec {
             return Err(format!("the kind {:?} has no option {unknown:?} (known: {known})", kind.scheme));
         }
         let common = Common::take(&mut self.options)?;
+        let definition = hash(&(&self.scheme, &self.target, self.options.pairs()));
         let hidden = self.secrets().within(suite);
         self.options.hide(hidden.clone());
         let action = (kind.build)(&self.plain_target(), &mut self.options).map_err(|error| hidden.scrub(&error))?;
@@ -177,7 +181,8 @@ impl Spec {
             target: target.clone(),
             ..Check::new(id, scrubbed).title(title)
         };
-        common.apply(&mut check);
+        check.definition = definition;
+        common.apply(&mut check)?;
         Ok((check, notes))
     }
 }
@@ -190,6 +195,9 @@ pub(super) struct Common {
     title: Option<String>,
     expect: Option<Expect>,
     grace: Option<Duration>,
+    every: Option<Duration>,
+    fall: Option<u32>,
+    rise: Option<u32>,
     on_fail: Option<Severity>,
     needs: Vec<String>,
     drill_allow: Vec<(&'static str, String)>,
@@ -203,6 +211,14 @@ impl Common {
             "failure" => Ok(Expect::Failure),
             _ => Err("write success or failure"),
         })?;
+        let every = options.parse("every", duration::parse_some)?;
+        let in_a_row = |text: &str| match text.parse() {
+            Ok(runs) if (1..=schedule::MOST_IN_A_ROW).contains(&runs) => Ok(runs),
+            Ok(_) | Err(_) => {
+                Err(format!("write how many runs in a row it takes, from 1 to {}", schedule::MOST_IN_A_ROW))
+            }
+        };
+        let (fall, rise) = (options.parse("fall", in_a_row)?, options.parse("rise", in_a_row)?);
         let grace = options.parse("grace", |text| match duration::parse_some(text)? {
             grace if grace > startup::LONGEST => Err(format!(
                 "write {} at most: until then, nobody learns what is wrong",
@@ -229,14 +245,37 @@ impl Common {
         match tags.iter().find(|tag| !is_label(tag)) {
             Some(_) => Err("option tag: write letters, digits, '_', '-' and '.'".to_owned()),
             None => {
-                Ok(Common { timeout, tags, title, expect, on_fail, needs, grace, drill_allow: drill_allow.concat() })
+                let drill_allow = drill_allow.concat();
+                Ok(Common { timeout, tags, title, expect, on_fail, needs, every, fall, rise, grace, drill_allow })
             }
         }
     }
 
     /// Given options replace those of the check, except tags and needs, which are added.
-    pub(super) fn apply(&self, check: &mut Check) {
+    ///
+    /// # Errors
+    ///
+    /// When the schedule and the timeout do not go together, or there is no schedule to count on.
+    pub(super) fn apply(&self, check: &mut Check) -> Result<(), String> {
         check.timeout = self.timeout.unwrap_or(check.timeout);
+        let before = check.schedule.map(|Schedule { every, fall, rise }| (every, Some(fall), Some(rise)));
+        let (every, fall, rise) = before.map_or((None, None, None), |(every, fall, rise)| (Some(every), fall, rise));
+        let (fall, rise) = (self.fall.or(fall), self.rise.or(rise));
+        check.schedule = match self.every.or(every) {
+            Some(every) => Some(Schedule { every, fall: fall.unwrap_or(1), rise: rise.unwrap_or(1) }),
+            None if fall.is_some() => return Err(uncounted("fall")),
+            None if rise.is_some() => return Err(uncounted("rise")),
+            None => None,
+        };
+        if let Some(Schedule { every, .. }) = check.schedule
+            && every < check.timeout
+        {
+            if self.timeout.is_some() || check.timeout != DEFAULT_TIMEOUT {
+                let (every, timeout) = (duration::spoken(every), duration::spoken(check.timeout));
+                return Err(format!("option every: {every} is shorter than the timeout of {timeout}: write no less"));
+            }
+            check.timeout = every;
+        }
         check.expect = self.expect.unwrap_or(check.expect);
         check.grace = self.grace.or(check.grace);
         check.on_fail = self.on_fail.unwrap_or(check.on_fail);
@@ -244,6 +283,9 @@ impl Common {
         check.title = self.title.clone().unwrap_or_else(|| std::mem::take(&mut check.title));
         check.drill_allow.extend(self.drill_allow.iter().cloned());
         check.tags.extend(self.tags.iter().filter(|tag| !check.tags.contains(tag)).cloned().collect::<Vec<_>>());
+        let every = check.schedule.map(|schedule| schedule.every);
+        check.definition = hash(&(check.definition, check.timeout, every, check.expect == Expect::Failure));
+        Ok(())
     }
 }
 
@@ -256,6 +298,16 @@ fn accepted(text: &str) -> Result<Vec<(&'static str, String)>, String> {
         sabotage::word(word.trim()).map(|word| (word, reason.clone())).ok_or_else(known)
     };
     words.split(',').map(word).collect()
+}
+
+fn uncounted(option: &str) -> String {
+    format!("option {option}: it counts the runs of a schedule: write every=TIME, too")
+}
+
+fn hash(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// All schemes, for a message.
@@ -421,6 +473,12 @@ mod tests {
             ("tcp://db:5432#tiemout=2s", "the kind \"tcp\" has no option \"tiemout\" (known: "),
             ("tcp://db:5432#timeout=2parsec", "option timeout: write a time as 30, 30s, 500ms or 2m"),
             ("tcp://db:5432#timeout=0", "option timeout: it has to be longer than 0"),
+            ("tcp://db:5432#every=0", "option every: it has to be longer than 0"),
+            ("tcp://db:5432#every=2s&timeout=3s", "option every: 2s is shorter than the timeout of 3s: write no less"),
+            ("tcp://db:5432#every=10s&fall=0", "option fall: write how many runs in a row it takes, from 1 to 1000"),
+            ("tcp://db:5432#every=10s&rise=many", "option rise: write how many runs in a row"),
+            ("tcp://db:5432#rise=2", "option rise: it counts the runs of a schedule: write every=TIME, too"),
+            ("tcp://db:5432#fall=2", "option fall: it counts the runs of a schedule: write every=TIME, too"),
             ("tcp://db:5432#grace=0", "option grace: it has to be longer than 0"),
             ("tcp://db:5432#grace=1y", "option grace: write 1day at most: until then, nobody learns"),
             ("tcp://db:5432#expect=luck", "option expect: write success or failure"),

@@ -193,6 +193,11 @@ impl Drill {
                 if let Some(problem) = came.problem {
                     return self.end(index, Verdict::NotDrilled(problem), watcher);
                 }
+                if came.asked_again && !seen.talks() {
+                    // So it looks at a peer after all, when it has forgotten the answer.
+                    *expected += 1;
+                    self.todo.push_back((index, Some(Sabotage::Refused)));
+                }
                 trials.push(Trial::new(sabotage, came.end(), *good, came.failures > seen.failures));
                 if trials.len() == *expected {
                     trials.sort_by_key(|trial| trial.sabotage);

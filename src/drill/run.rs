@@ -20,7 +20,7 @@ use super::impostor::Impostor;
 use super::learner::Learner;
 use super::plan::End;
 use super::saboteur::Saboteur;
-use super::seen::Seen;
+use super::seen::{self, Seen};
 use crate::model::check::{Check, Code, Severity, Status};
 use crate::model::sabotage::{Gone, Sabotage};
 use crate::os::confinement::{self, Denied};
@@ -52,8 +52,8 @@ pub(super) struct Came {
     pub(super) problem: Option<String>,
     /// What a good run did.
     pub(super) seen: Option<Seen>,
-    /// Whether a run under sabotage tried to talk to somebody.
-    pub(super) attempted: bool,
+    /// Whether a run under sabotage found its own memory of an answer missing, and tried to ask again.
+    pub(super) asked_again: bool,
     /// How many of the programs of such a run ended badly.
     pub(super) failures: usize,
     /// Whether it trusted the certificate of a stranger.
@@ -209,7 +209,9 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
             let mut saboteur = Saboteur::new(*sabotage, seen, as_program);
             saboteur.confined(ready.forgets_users, ready.writable);
             let status = tracer::follow(runner, begin, &mut saboteur);
-            (came.attempted, came.failures) = (saboteur.attempted, saboteur.failures);
+            came.asked_again =
+                saboteur.attempted && (saboteur.renewed || seen.files.iter().any(|path| seen::is_cache(path)));
+            came.failures = saboteur.failures;
             status
         }
     };
@@ -276,7 +278,13 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
     let found = match prepare() {
         Ok(()) => {
             // What it finds is of interest, and not what is made of that.
-            let check = Check { on_fail: Severity::Fail, needs: Vec::new(), grace: None, ..(*order.check).clone() };
+            let check = Check {
+                on_fail: Severity::Fail,
+                needs: Vec::new(),
+                grace: None,
+                schedule: None,
+                ..(*order.check).clone()
+            };
             let suite = std::iter::once(Arc::new(check)).collect();
             let outcome = Runner::run(suite, Duration::MAX).outcomes.pop();
             outcome.map(|outcome| (outcome.finding.status, outcome.finding.context.unwrap_or_default()))

@@ -31,8 +31,10 @@ pub(super) struct Saboteur<'a> {
     /// Folders that may be written to, since nothing of that lasts.
     writable: Vec<PathBuf>,
     bound: HashSet<PathBuf>,
-    /// Whether it tried to talk to somebody over a network.
+    /// Whether it tried to talk to somebody over a network, and to make anew what it looks at: that is its own memory of an
+    /// answer.
     pub(super) attempted: bool,
+    pub(super) renewed: bool,
     /// How many of the programs that it ran ended badly.
     pub(super) failures: usize,
 }
@@ -47,6 +49,7 @@ impl<'a> Saboteur<'a> {
             writable: Vec::new(),
             bound: HashSet::new(),
             attempted: false,
+            renewed: false,
             failures: 0,
         }
     }
@@ -126,6 +129,9 @@ impl Follower for Saboteur<'_> {
     }
 
     fn enters(&mut self, task: &Task, call: &Call) -> Then {
+        if let What::Open { path, changes: true } = &call.what {
+            self.renewed |= self.seen.files.contains(path);
+        }
         match &call.what {
             // Nothing of what is outside is touched, whoever does it.
             What::Open { path, changes: true } if !self.may_write(path) => return Then::Refuse(Refusal::ReadOnly),

@@ -110,6 +110,11 @@ pub(crate) fn helps(path: &Path) -> bool {
     HELPERS.iter().any(|helper| path.starts_with(helper))
 }
 
+/// Whether a path is called what programs call their memory of answers.
+pub(crate) fn is_cache(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| path.contains("cache"))
+}
+
 /// Whether a path is one that every program may need to run at all: libraries, modules, the terminal. Without it the
 /// program would break, which tells nothing about the check.
 pub(crate) fn is_needed_to_run(path: &Path) -> bool {

@@ -7,6 +7,7 @@ use super::counters::{Counters, RestartReason, RouteLabel, StatusClass, WorkerSt
 use super::observer::Observer;
 use crate::model::check::Finding;
 use crate::model::judgement::Judgement;
+use crate::model::patience::Flips;
 use crate::model::report::Outcome;
 use crate::model::suite::Suite;
 use crate::render::exposition::{Exposition, Family, MetricKind, Syntax};
@@ -14,14 +15,38 @@ use crate::render::{appended, prometheus};
 
 /// The families in addition to those of a report. `docs/ENDPOINT.md` is compared with both by a test.
 #[cfg(test)]
-pub(crate) static FAMILIES: [Family; 10] =
-    [LAST_RUN, LOST, ROUNDS, REQUESTS, WORKERS, RESTARTS, RELOAD_SUCCESSFUL, RELOADED, GENERATION, BUILD];
+pub(crate) static FAMILIES: [Family; 12] = [
+    LAST_RUN,
+    FLIPS,
+    FLAPPING,
+    LOST,
+    ROUNDS,
+    REQUESTS,
+    WORKERS,
+    RESTARTS,
+    RELOAD_SUCCESSFUL,
+    RELOADED,
+    GENERATION,
+    BUILD,
+];
 
 const LAST_RUN: Family = Family {
     name: "hospital_check_last_run_timestamp_seconds",
     kind: MetricKind::Gauge,
     labels: &["check"],
     help: "When the last run of the check ended.",
+};
+const FLIPS: Family = Family {
+    name: "hospital_check_flips_total",
+    kind: MetricKind::Counter,
+    labels: &["check"],
+    help: "How often a check with a schedule has become bad, or good again.",
+};
+const FLAPPING: Family = Family {
+    name: "hospital_check_flapping",
+    kind: MetricKind::Gauge,
+    labels: &["check"],
+    help: "Whether a check with a schedule has done so often within the last hour (1), or not (0).",
 };
 const LOST: Family = Family {
     name: "hospital_outcomes_lost_total",
@@ -84,13 +109,16 @@ pub(crate) struct Figures {
     pub(crate) outcomes: Vec<Outcome>,
     /// When they ran, in the same order.
     pub(crate) ran: Vec<SystemTime>,
+    /// How often what is said of checks has changed, by their ids.
+    pub(crate) flips: Vec<(String, Flips)>,
     pub(crate) counters: Counters,
 }
 
 /// What the observer knows about the checks in the suite and about the service. Strangers see a number instead of the name
 /// of a check.
 pub(super) fn figures(suite: &Suite, disclosed: bool, observer: &dyn Observer) -> Figures {
-    let mut figures = Figures { outcomes: Vec::new(), ran: Vec::new(), counters: observer.counters() };
+    let counters = observer.counters();
+    let mut figures = Figures { outcomes: Vec::new(), ran: Vec::new(), flips: Vec::new(), counters };
     for (number, check) in (1..).zip(suite.checks()) {
         let Some(last) = observer.last_run(&check.id) else { continue };
         let finding = Finding { status: last.status, context: None, perfdata: last.figures };
@@ -101,7 +129,9 @@ pub(super) fn figures(suite: &Suite, disclosed: bool, observer: &dyn Observer) -
         let judged = || Box::new(Judgement { raw: last.raw, blocked_by, ..Judgement::default() });
         let judgement = is_judged.then(judged);
         let outcome = Outcome { check: check.clone(), finding, elapsed: last.elapsed, age, judgement };
-        figures.outcomes.push(if disclosed { outcome } else { outcome.anonymous(number) });
+        let outcome = if disclosed { outcome } else { outcome.anonymous(number) };
+        figures.flips.extend(observer.flips(check).map(|flips| (outcome.check.id.clone(), flips)));
+        figures.outcomes.push(outcome);
         figures.ran.push(last.at);
     }
     figures
@@ -113,6 +143,7 @@ pub(crate) fn write(figures: &Figures, syntax: Syntax, out: &mut Vec<u8>) {
         let mut out = Exposition::new(syntax, text);
         prometheus::checks(&figures.outcomes, &mut out)?;
         last_runs(figures, &mut out)?;
+        flips(figures, &mut out)?;
         service(&figures.counters, &mut out)?;
         out.end()
     });
@@ -122,6 +153,18 @@ fn last_runs(figures: &Figures, out: &mut Exposition<'_>) -> fmt::Result {
     out.family(&LAST_RUN)?;
     for (outcome, ran) in figures.outcomes.iter().zip(&figures.ran) {
         out.sample(&LAST_RUN, &[&outcome.check.id], seconds(*ran))?;
+    }
+    Ok(())
+}
+
+fn flips(figures: &Figures, out: &mut Exposition<'_>) -> fmt::Result {
+    out.family(&FLIPS)?;
+    for (id, flips) in &figures.flips {
+        out.sample(&FLIPS, &[id], flips.total)?;
+    }
+    out.family(&FLAPPING)?;
+    for (id, flips) in &figures.flips {
+        out.sample(&FLAPPING, &[id], u8::from(flips.is_flapping()))?;
     }
     Ok(())
 }
@@ -189,7 +232,8 @@ mod tests {
             reloaded: ran,
             lost: 5,
         };
-        Figures { ran: vec![ran; outcomes.len()], outcomes, counters }
+        let flips = vec![("check.0".to_owned(), Flips { total: 9, within_the_hour: 7 })];
+        Figures { ran: vec![ran; outcomes.len()], outcomes, flips, counters }
     }
 
     fn written(figures: &Figures, syntax: Syntax) -> String {
@@ -213,6 +257,8 @@ mod tests {
         let before: HashSet<_> = text.lines().collect();
         let new: Vec<_> = open.lines().filter(|line| !before.contains(line)).collect();
         insta::assert_snapshot!(new.join("\n"), @r"
+        # HELP hospital_check_flips How often a check with a schedule has become bad, or good again.
+        # TYPE hospital_check_flips counter
         # HELP hospital_outcomes_lost Outcomes that there was no room to remember: their checks or figures are missing here.
         # TYPE hospital_outcomes_lost counter
         # HELP hospital_rounds Rounds of checks that have ended, by outcome.

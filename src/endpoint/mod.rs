@@ -86,6 +86,7 @@ pub struct CheckRequest {
     whole: Suite,
     presentation: Presentation,
     pub(crate) limit: Option<Duration>,
+    max_age: Option<Duration>,
 }
 
 /// How checks are reported.
@@ -154,12 +155,17 @@ impl CheckRequest {
     /// A request for these checks that no client has made.
     pub(crate) fn for_all(suite: Suite) -> CheckRequest {
         let presentation = Presentation { dialect: Dialect::Format(&FORMATS[0]), disclosed: true, verbose: false };
-        CheckRequest { part: suite.clone(), whole: suite, presentation, limit: None }
+        CheckRequest { part: suite.clone(), whole: suite, presentation, limit: None, max_age: None }
     }
 
     /// The checks to run.
     pub fn suite(&self) -> &Suite {
         &self.part
+    }
+
+    /// How old what a check with a schedule has found may be, if the client says so.
+    pub(crate) fn max_age(&self) -> Option<Duration> {
+        self.max_age
     }
 
     /// How long the client waits, if that is known.
@@ -268,6 +274,21 @@ impl Endpoint {
         {
             self.admit(visitor, query)?;
         }
+        let max_age = match &route {
+            Route::Checks(_, query) | Route::Ready(_, query) if disclosed && self.files.suite.has_schedule() => {
+                let field = request.cache_control.and_then(max_age);
+                query.max_age.into_iter().chain(field).min()
+            }
+            // Strangers do not decide when checks run.
+            Route::Checks(..)
+            | Route::Ready(..)
+            | Route::Live(_)
+            | Route::Startup(_)
+            | Route::Metrics(_)
+            | Route::Elsewhere
+            | Route::NotAllowed
+            | Route::Malformed => None,
+        };
         let (part, presentation) = match route {
             Route::Checks(path, query) => {
                 let format = format(&query, request.accept)?;
@@ -311,7 +332,7 @@ impl Endpoint {
             }
             Route::Malformed => return Break(AtOnce::Error(400, "the request target cannot be read".to_owned())),
         };
-        Continue(CheckRequest { part, whole: self.files.suite.clone(), presentation, limit: limit(request) })
+        Continue(CheckRequest { part, whole: self.files.suite.clone(), presentation, limit: limit(request), max_age })
     }
 
     /// Refuses whoever thinks to be trusted and is not: with the answer for strangers, nobody would notice.
@@ -375,6 +396,12 @@ impl Endpoint {
 /// How long the client of a request waits, if that is known.
 pub(crate) fn limit(request: &Request<'_>) -> Option<Duration> {
     request.scrape_timeout.and_then(scraper::limit)
+}
+
+/// The age that a Cache-Control field allows (RFC 9111, 5.2.1.1).
+fn max_age(field: &str) -> Option<Duration> {
+    let seconds = field.split(',').find_map(|directive| directive.trim().strip_prefix("max-age="))?;
+    seconds.trim_matches('"').parse().ok().map(Duration::from_secs)
 }
 
 /// The format that the query names, else the one that Accept asks for.

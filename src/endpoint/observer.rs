@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use super::counters::{Counters, RouteLabel};
-use crate::model::check::Status;
+use crate::model::check::{Check, Status};
+use crate::model::patience::Flips;
 use crate::model::perfdata::Perfdata;
 use crate::model::report::{Outcome, Report, Since};
 use crate::model::startup::Start;
@@ -40,6 +41,11 @@ pub trait Observer {
 
     /// The check with this id, which has a grace, has passed.
     fn started(&self, _id: &str) {}
+
+    /// How often what is said of this check, which has a schedule, has changed.
+    fn flips(&self, _check: &Check) -> Option<Flips> {
+        None
+    }
 
     /// What was counted.
     fn counters(&self) -> Counters {

@@ -20,7 +20,7 @@ pub(super) struct Choice {
 impl Choice {
     /// What a query selects from these checks.
     pub(super) fn of(query: Query, checks: &Suite) -> Choice {
-        let Query { tags: chosen, excluded, verbose: _, signin: _, format } = query;
+        let Query { tags: chosen, excluded, verbose: _, signin: _, format, max_age: _ } = query;
         let excluded = excluded.into_iter().map(|name| ("exclude", name));
         let others = excluded.chain(format.map(|name| ("format", name))).collect();
         let tags = checks.checks().iter().flat_map(|check| &check.tags).cloned().collect();

@@ -220,13 +220,20 @@ impl Rounds {
 }
 
 fn excuse_starts(report: &mut Report, observer: &dyn Observer) {
+    let mut excused = Vec::new();
     for outcome in &mut report.outcomes {
         let Some(grace) = outcome.check.grace else { continue };
         let start = observer.start(&outcome.check.id);
         if startup::has_passed(outcome.raw()) && start != Start::Over {
             observer.started(&outcome.check.id);
         }
-        outcome.excuse(grace, start);
+        if outcome.excuse(grace, start) {
+            excused.push(outcome.check.id.clone());
+        }
+    }
+    // Nor does what only waits for those.
+    if !excused.is_empty() {
+        report.outcomes.iter_mut().for_each(|outcome| outcome.excuse_blocked_by(&excused));
     }
 }
 

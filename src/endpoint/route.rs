@@ -1,6 +1,7 @@
 //! What a request asks for: requests can select checks, never define them. Pure.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
@@ -56,6 +57,8 @@ pub struct Query {
     pub signin: bool,
     /// In this format, whatever Accept says.
     pub format: Option<String>,
+    /// No finding of a check with a schedule may be older.
+    pub max_age: Option<Duration>,
 }
 
 /// The methods that are answered, for the Allow field of a 405.
@@ -145,6 +148,7 @@ impl Query {
                 "signin" => query.signin = is_on(&value()?),
                 // `health+json` is a name: nobody means a space by its plus sign.
                 "format" => query.format = Some(value()?.replace(' ', "+")),
+                "max_age" => query.max_age = value()?.parse().ok().map(Duration::from_secs),
                 _ => {}
             }
         }
@@ -208,12 +212,14 @@ mod tests {
 
     #[test]
     fn a_query_selects() {
-        let Route::Checks(_, query) = get("/?tag=a&tag=b+c&exclude=x.y&verbose&format=health+json&unknown=1") else {
+        let Route::Checks(_, query) = get("/?tag=a&tag=b+c&exclude=x.y&verbose&format=health+json&unknown=1&max_age=5")
+        else {
             panic!("it is a path")
         };
         assert_eq!(query.tags, ["a", "b c"]);
         assert_eq!(query.excluded, ["x.y"]);
         assert!(query.verbose);
+        assert_eq!(query.max_age, Some(Duration::from_secs(5)));
         assert_eq!(query.format.as_deref(), Some("health+json"));
     }
 

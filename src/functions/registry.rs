@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::model::check::{Check, DEFAULT_TIMEOUT, Deadline, Expect, Finding, Severity};
 use crate::model::id::{dotted, is_at, listed};
+use crate::model::schedule::Schedule;
 
 /// One compiled-in healthcheck, as written by [`#[healthcheck]`](crate::healthcheck) and gathered by the linker.
 #[derive(Debug)]
@@ -24,6 +25,10 @@ pub struct Registered {
     pub on_fail: Severity,
     /// The checks without which it is not run.
     pub needs: &'static [&'static str],
+    /// When it runs on its own.
+    pub schedule: Option<Schedule>,
+    /// How long what it finds wrong does not count at the start.
+    pub grace: Option<Duration>,
     /// Whether it may block.
     pub blocking: bool,
     /// The function to call, with the moment by which it has to return.
@@ -48,6 +53,9 @@ impl From<&'static Registered> for Check {
             .expect(registered.expect)
             .on_fail(registered.on_fail)
             .needs(registered.needs.iter().copied());
+        // A schedule that is shorter than the time that any check may take leaves it no more.
+        let longest = registered.schedule.map_or(check.timeout, |schedule| schedule.every.min(check.timeout));
+        let check = Check { schedule: registered.schedule, grace: registered.grace, timeout: longest, ..check };
         if registered.blocking { check } else { check.in_place() }
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::panics;
 use super::perfdata::Perfdata;
+use super::schedule::Schedule;
 use super::text;
 
 /// How long a check may take unless it says otherwise.
@@ -317,6 +318,10 @@ pub struct Check {
     pub needs: Vec<String>,
     /// Whether a warning of it makes its report fail.
     pub strict: bool,
+    /// When it runs on its own; `None`: in each round.
+    pub schedule: Option<Schedule>,
+    /// Differs between checks that are called the same and verify different things.
+    pub(crate) definition: u64,
     /// Whether it may block. If not, it runs in the worker's loop, without a thread.
     pub blocking: bool,
     /// Its kind: `function`, or a scheme such as `tcp`.
@@ -350,6 +355,8 @@ impl Check {
             timeout: DEFAULT_TIMEOUT,
             expect: Expect::Success,
             grace: None,
+            schedule: None,
+            definition: 0,
             on_fail: Severity::Fail,
             needs: Vec::new(),
             strict: false,
@@ -382,6 +389,11 @@ impl Check {
     /// The same check, of which this is a healthy answer.
     pub fn expect(self, expect: Expect) -> Check {
         Check { expect, ..self }
+    }
+
+    /// The same check. A daemon runs it on this schedule, once for all its workers, instead of in each round.
+    pub fn schedule(self, schedule: Schedule) -> Check {
+        Check { schedule: Some(schedule), ..self }
     }
 
     /// The same check. Until it has passed for the first time, and for this long at most, what it finds wrong is a

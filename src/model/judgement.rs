@@ -10,9 +10,14 @@
 //!
 //! What the check found itself stays visible in the [`Judgement`].
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::check::{Check, Finding, Severity, Status};
+use super::duration;
+use super::patience::Patience;
+use super::schedule::Schedule;
 
 /// What the steps have made of a finding, for those whom they have changed something for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,13 +39,26 @@ pub(crate) struct Circumstances {
     pub(crate) blocked_by: Vec<String>,
     /// Whether it was not selected, but something that was needs it.
     pub(crate) as_needed: bool,
+    /// What is known of its runs, if it was run on a schedule.
+    pub(crate) scheduled: Option<Scheduled>,
+}
+
+/// What is known of the runs of a check that has a schedule.
+#[derive(Clone, Debug)]
+pub(crate) struct Scheduled {
+    /// How long ago the last one began.
+    pub(crate) age: Duration,
+    pub(crate) patience: Patience,
+    /// The present second, by the clock of its changes.
+    pub(crate) second: u64,
 }
 
 /// Takes a finding through the steps. `None`: they have changed nothing.
 pub(crate) fn judge(check: &Check, found: Finding, known: Circumstances) -> (Finding, Option<Box<Judgement>>) {
     let raw = found.status;
-    let finding = severity(check, found);
-    if finding.status == raw && known.blocked_by.is_empty() && !known.as_needed {
+    let is_blocked = !known.blocked_by.is_empty();
+    let finding = severity(check, timely(check, found, known.scheduled.filter(|_| !is_blocked)));
+    if finding.status == raw && !is_blocked && !known.as_needed {
         return (finding, None);
     }
     let judgement = Judgement {
@@ -64,6 +82,31 @@ pub(crate) fn blocked<'a>(causes: impl IntoIterator<Item = (&'a Check, &'a Findi
     Finding::error(context)
 }
 
+/// The third and the fourth step, for a check with a schedule. What is bad is judged before it is made milder: that changes
+/// nothing of what is told, but a warning counts as good otherwise.
+fn timely(check: &Check, found: Finding, scheduled: Option<Scheduled>) -> Finding {
+    let (Some(schedule), Some(Scheduled { age, patience, second })) = (check.schedule, scheduled) else { return found };
+    match schedule.is_stale(check.timeout, age) {
+        true => stale(schedule, &found, age),
+        false => patience.judged(schedule, found, second),
+    }
+}
+
+/// What is told of a check whose last run, which began so long ago, says nothing any more.
+fn stale(Schedule { every, .. }: Schedule, found: &Finding, age: Duration) -> Finding {
+    let ago = duration::spoken(Duration::from_secs(age.as_secs().max(1)));
+    Finding::error(format!(
+        "stale, last run {ago} ago, not {}: it was {}",
+        duration::spoken(every),
+        found.status.word()
+    ))
+}
+
+/// What is told of a check that has not run yet.
+pub(crate) fn not_run_yet(Schedule { every, .. }: Schedule) -> Finding {
+    Finding::error(format!("it has not run yet, and does so every {}", duration::spoken(every)))
+}
+
 /// The first step. That a check is blocked is a bad finding of it, too.
 fn severity(check: &Check, found: Finding) -> Finding {
     match check.on_fail {
@@ -75,6 +118,36 @@ fn severity(check: &Check, found: Finding) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_schedule_has_found_is_told_until_it_is_stale_and_then_it_is_an_error() {
+        let second = Duration::from_secs(1);
+        let schedule = Schedule { every: 10 * second, fall: 2, rise: 1 };
+        let check = Check::new("db", |_| Finding::PASS).schedule(schedule).timeout(5 * second);
+        let patience = Patience::default().after(schedule, &Finding::PASS, false, 0);
+        let told = |check: &Check, found: Finding, patience: &Patience, age| {
+            let scheduled = Some(Scheduled { age, patience: patience.clone(), second: 100 });
+            let (told, judgement) = judge(check, found, Circumstances { scheduled, ..Circumstances::default() });
+            (told.status, told.context.unwrap_or_default(), judgement.and_then(|judgement| judgement.raw))
+        };
+        assert_eq!(told(&check, Finding::PASS, &patience, 15 * second), (Status::Pass, String::new(), None));
+        let stale = "stale, last run 25s ago, not 10s: it was pass".to_owned();
+        let late = Duration::from_millis(25_300);
+        assert_eq!(told(&check, Finding::PASS, &patience, late), (Status::Error, stale.clone(), Some(Status::Pass)));
+        let mild = check.clone().on_fail(Severity::Warn);
+        assert_eq!(told(&mild, Finding::PASS, &patience, late), (Status::Warn, stale, Some(Status::Pass)));
+
+        // Two bad runs are needed, of a check whose bad findings are warnings, too.
+        for (check, bad) in [(&check, Status::Fail), (&mild, Status::Warn)] {
+            let found = || Finding::fail("refused");
+            let once = patience.clone().after(schedule, &found(), false, 1);
+            let first = (Status::Pass, "1 of 2 failures: refused".to_owned(), Some(Status::Fail));
+            assert_eq!(told(check, found(), &once, second), first);
+            let twice = once.after(schedule, &found(), false, 2);
+            let (status, context, _) = told(check, found(), &twice, second);
+            assert_eq!((status, context.as_str()), (bad, "refused"));
+        }
+    }
 
     #[test]
     fn a_bad_finding_may_be_no_more_than_a_warning() {

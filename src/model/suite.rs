@@ -14,6 +14,7 @@ pub struct Suite {
     /// `None`: no check needs another.
     needs: Option<Arc<Needs>>,
     has_grace: bool,
+    has_schedule: bool,
 }
 
 impl Suite {
@@ -25,6 +26,11 @@ impl Suite {
     /// Whether a check has a grace.
     pub(crate) fn has_grace(&self) -> bool {
         self.has_grace
+    }
+
+    /// Whether a check has a schedule.
+    pub(crate) fn has_schedule(&self) -> bool {
+        self.has_schedule
     }
 
     /// The checks that fulfil a condition, and what they need.
@@ -74,7 +80,8 @@ impl Suite {
 
     fn with(checks: Arc<[Arc<Check>]>, needs: Option<Needs>) -> Suite {
         let has_grace = checks.iter().any(|check| check.grace.is_some());
-        Suite { checks, needs: needs.map(Arc::new), has_grace }
+        let has_schedule = checks.iter().any(|check| check.schedule.is_some());
+        Suite { checks, needs: needs.map(Arc::new), has_grace, has_schedule }
     }
 
     /// What the checks need of each other; `None` if they need nothing.

@@ -144,7 +144,8 @@ fn a_check_that_is_stuck_is_late_and_not_started_again() {
     assert!(status == 500 && late.contains("timed out after 10ms"), "{late}");
     let (status, _, still) = get(&service, "/", &[]);
     assert!(status == 500 && still.contains("still running after"), "{still}");
-    assert_eq!(runs.load(Ordering::SeqCst), 1);
+    // On a busy machine, its thread may not have begun yet.
+    assert!(runs.load(Ordering::SeqCst) <= 1);
 }
 
 #[test]

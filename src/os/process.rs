@@ -40,7 +40,7 @@ pub(crate) fn fork() -> io::Result<Forked> {
     family();
     let before = signals::block_all()?;
     let parent = getpid().as_raw();
-    // SAFETY: the master never starts a thread, so no lock is held by a thread that the child lacks.
+    // SAFETY: who forks never starts a thread before, so no lock is held by a thread that the child lacks.
     let forked = unsafe { nix::unistd::fork() };
     match forked {
         Ok(ForkResult::Child) => Ok(Forked::Child { parent }),

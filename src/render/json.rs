@@ -126,6 +126,8 @@ struct More<'a> {
     #[serde(serialize_with = "object", skip_serializing_if = "<[_]>::is_empty")]
     options: &'a [(String, String)],
     age: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    every: Option<f64>,
     raw: Status,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     blocked_by: &'a [String],
@@ -151,6 +153,7 @@ impl Serialize for DetailList<'_> {
                     tags: &check.tags,
                     options: &check.options,
                     age: age.as_secs_f64(),
+                    every: check.schedule.map(|schedule| schedule.every.as_secs_f64()),
                     raw: outcome.raw(),
                     blocked_by: outcome.blocked_by(),
                     as_needed: outcome.is_as_needed(),

@@ -23,7 +23,7 @@ use crate::model::report::{Outcome, Report};
 use crate::model::suite::Suite;
 use crate::os::cgroup;
 use crate::os::signals;
-use isolation::{DeathCause, Permission, Quarantine, RunObserver};
+use isolation::{DeathCause, Permission, Quarantine, RunObserver, ScheduledFinding};
 use pool::{Job, Pool};
 
 /// The most checks that a round runs at once, not counting those that it has given up on.
@@ -139,6 +139,22 @@ impl Runner {
 
     /// Begins a round in place of a finished one, reusing its memory.
     pub(crate) fn begin_in(&mut self, round: &mut Round, suite: Suite, limit: Duration, now: Instant) {
+        self.prepare(round, suite, limit, now);
+        // Stuck checks may have returned while there was no round.
+        self.take_in(std::slice::from_mut(round));
+        self.start(round, now);
+    }
+
+    /// Begins one more of several rounds that run at once.
+    pub(crate) fn begin_among(&mut self, rounds: &mut Vec<Round>, suite: Suite, limit: Duration, now: Instant) {
+        let mut round = Round::empty(now);
+        self.prepare(&mut round, suite, limit, now);
+        self.take_in(rounds);
+        self.start(&mut round, now);
+        rounds.push(round);
+    }
+
+    fn prepare(&mut self, round: &mut Round, suite: Suite, limit: Duration, now: Instant) {
         self.rounds += 1;
         round.states.clear();
         round.states.extend(suite.checks().iter().map(|_| RoundState::Waiting));
@@ -148,19 +164,23 @@ impl Runner {
         (round.serial, round.suite) = (self.rounds, suite);
         (round.began, round.end) = (now, now + limit.min(duration::LONGEST));
         (round.next, round.turn) = (0, None);
-        // Stuck checks may have returned while there was no round.
-        self.take_in(round);
-        self.start(round, now);
     }
 
     /// Takes in what has finished, gives up on what is late, and starts what was waiting for that.
     pub fn advance(&mut self, round: &mut Round, now: Instant) {
-        self.take_in(round);
-        round.give_up(now);
-        self.start(round, now);
+        self.advance_all(std::slice::from_mut(round), now);
     }
 
-    fn take_in(&mut self, round: &mut Round) {
+    /// The same for all rounds that run at once.
+    pub(crate) fn advance_all(&mut self, rounds: &mut [Round], now: Instant) {
+        self.take_in(rounds);
+        for round in rounds {
+            round.give_up(now);
+            self.start(round, now);
+        }
+    }
+
+    fn take_in(&mut self, rounds: &mut [Round]) {
         if self.under_way.is_empty() {
             return;
         }
@@ -168,7 +188,7 @@ impl Runner {
             self.under_way.remove(&done.check.id);
             self.observer.ends(&done.check);
             // A result that comes after its deadline, or from an earlier round, was already reported as late.
-            if done.round == round.serial
+            if let Some(round) = rounds.iter_mut().find(|round| round.serial == done.round)
                 && let Some(&RoundState::Running { since, .. }) = round.states.get(done.index)
             {
                 round.finish(done.index, done.finding, since, done.elapsed);
@@ -191,6 +211,12 @@ impl Runner {
                 continue;
             }
             let check = round.suite.checks()[index].clone();
+            if check.schedule.is_some()
+                && let Some(known) = self.observer.known(&check)
+            {
+                round.finish_known(index, known, now);
+                continue;
+            }
             match self.observer.permission(&check, now) {
                 Permission::Quarantined(quarantine) => {
                     round.finish(index, quarantined(quarantine), now, Duration::ZERO);
@@ -239,6 +265,11 @@ impl Runner {
     /// Whether a check of any round still occupies a thread.
     pub fn is_busy(&self) -> bool {
         !self.under_way.is_empty()
+    }
+
+    /// Whether a check with this id occupies a thread.
+    pub(crate) fn is_running(&self, id: &str) -> bool {
+        self.under_way.contains_key(id)
     }
 
     /// Runs a suite and waits for the report.
@@ -336,6 +367,15 @@ impl Round {
             }
         };
         self.states[index] = RoundState::Over { outcome, began };
+        self.finished.push(index);
+    }
+
+    /// Finishes a check that is not run, since it has a schedule.
+    fn finish_known(&mut self, index: usize, known: ScheduledFinding, now: Instant) {
+        let ScheduledFinding { found, mut circumstances, elapsed, age } = known;
+        circumstances.as_needed = self.suite.is_as_needed(index);
+        let outcome = Outcome::judged(self.suite.checks()[index].clone(), found, circumstances, elapsed, age);
+        self.states[index] = RoundState::Over { outcome, began: now.checked_sub(age).unwrap_or(now) };
         self.finished.push(index);
     }
 
@@ -491,6 +531,7 @@ fn circumstances(needs: &Needs, index: usize, causes: &[&Outcome]) -> Circumstan
     Circumstances {
         blocked_by: causes.iter().map(|cause| cause.check.id.clone()).collect(),
         as_needed: needs.is_as_needed(index),
+        scheduled: None,
     }
 }
 

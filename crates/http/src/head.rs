@@ -105,6 +105,7 @@ pub(crate) struct Head {
     accept: Option<Range<usize>>,
     authorization: Option<Range<usize>>,
     scrape_timeout: Option<Range<usize>>,
+    cache_control: Option<Range<usize>>,
 }
 
 /// The parts of a request that matter to the answer.
@@ -120,13 +121,16 @@ pub struct Request<'a> {
     pub authorization: Option<&'a str>,
     /// The X-Prometheus-Scrape-Timeout-Seconds field.
     pub scrape_timeout: Option<&'a str>,
+    /// The Cache-Control field; the last, if there are several.
+    pub cache_control: Option<&'a str>,
 }
 
 impl<'a> Request<'a> {
     /// A request that another server has read, with all its header fields or those of which it knows.
     pub fn new(method: &str, target: &'a str, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Request<'a> {
         let method = known_method(method).unwrap_or(Method::Other);
-        let mut request = Request { method, target, accept: None, authorization: None, scrape_timeout: None };
+        let (accept, authorization, scrape_timeout, cache_control) = (None, None, None, None);
+        let mut request = Request { method, target, accept, authorization, scrape_timeout, cache_control };
         let mut accepts = 0;
         for (name, value) in fields {
             if name.eq_ignore_ascii_case("accept") {
@@ -136,6 +140,8 @@ impl<'a> Request<'a> {
                 request.authorization = Some(value);
             } else if name.eq_ignore_ascii_case(SCRAPE_TIMEOUT) {
                 request.scrape_timeout = Some(value);
+            } else if name.eq_ignore_ascii_case("cache-control") {
+                request.cache_control = Some(value);
             }
         }
         request
@@ -157,6 +163,7 @@ impl Head {
             accept: self.accept.as_ref().and_then(text),
             authorization: self.authorization.as_ref().and_then(text),
             scrape_timeout: self.scrape_timeout.as_ref().and_then(text),
+            cache_control: self.cache_control.as_ref().and_then(text),
         }
     }
 }
@@ -284,6 +291,7 @@ pub(crate) fn parse(input: &[u8], scanned: usize, limits: &Limits, number: u64) 
         accept: fields.accept.filter(|_| fields.accepts == 1).map(range),
         authorization: fields.authorization.map(range),
         scrape_timeout: fields.scrape_timeout.map(range),
+        cache_control: fields.cache_control.map(range),
     }))
 }
 
@@ -342,6 +350,7 @@ struct Fields<'a> {
     accepts: usize,
     authorization: Option<&'a [u8]>,
     scrape_timeout: Option<&'a [u8]>,
+    cache_control: Option<&'a [u8]>,
 }
 
 impl<'a> Fields<'a> {
@@ -359,6 +368,7 @@ impl<'a> Fields<'a> {
                     fields.accept = Some(header.value);
                 }
                 13 if header.name.eq_ignore_ascii_case("authorization") => fields.authorization = Some(header.value),
+                13 if header.name.eq_ignore_ascii_case("cache-control") => fields.cache_control = Some(header.value),
                 10 if header.name.eq_ignore_ascii_case("connection") => fields.connection(header.value),
                 14 if header.name.eq_ignore_ascii_case("content-length") => fields.length(header.value)?,
                 17 if header.name.eq_ignore_ascii_case("transfer-encoding") => fields.encoding(header.value)?,

@@ -1,5 +1,7 @@
 //! What is added to the function: its entry in the registry, and an ignored test.
 
+use std::time::Duration;
+
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 
@@ -36,13 +38,12 @@ fn entry(function: &Function, options: &Options) -> TokenStream {
     let title = options.title.as_ref().map_or_else(|| function.title(), |title| title.value());
     let tags = options.tags.iter().flatten();
     let blocking = options.blocking.as_ref().is_none_or(|blocking| blocking.value);
-    let timeout = match options.timeout {
-        Some(timeout) => {
-            let (seconds, nanos) = (timeout.as_secs(), timeout.subsec_nanos());
-            quote!(::core::option::Option::Some(::core::time::Duration::new(#seconds, #nanos)))
-        }
-        None => quote!(::core::option::Option::None),
-    };
+    let timeout = optional(options.timeout.map(duration));
+    let schedule = optional(options.every.map(|every| {
+        let (every, fall, rise) = (duration(every), options.fall.unwrap_or(1), options.rise.unwrap_or(1));
+        quote!(::hospital::model::schedule::Schedule { every: #every, fall: #fall, rise: #rise })
+    }));
+    let grace = optional(options.grace.map(duration));
     let expect = match options.expect.unwrap_or(Expect::Success) {
         Expect::Success => quote!(Success),
         Expect::Failure => quote!(Failure),
@@ -63,10 +64,24 @@ fn entry(function: &Function, options: &Options) -> TokenStream {
             expect: ::hospital::model::check::Expect::#expect,
             on_fail: ::hospital::model::check::Severity::#on_fail,
             needs: &[#(#needs),*],
+            schedule: #schedule,
+            grace: #grace,
             blocking: #blocking,
             run: #run,
         }
     }
+}
+
+fn optional(value: Option<TokenStream>) -> TokenStream {
+    match value {
+        Some(value) => quote!(::core::option::Option::Some(#value)),
+        None => quote!(::core::option::Option::None),
+    }
+}
+
+fn duration(time: Duration) -> TokenStream {
+    let (seconds, nanos) = (time.as_secs(), time.subsec_nanos());
+    quote!(::core::time::Duration::new(#seconds, #nanos))
 }
 
 /// A closure that calls the function. A wrong return type is reported where it is written.

@@ -6,12 +6,13 @@ use std::time::Duration;
 use proc_macro2::Ident;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
-use syn::{Error, LitBool, LitStr, Result, Token, bracketed};
+use syn::{Error, LitBool, LitInt, LitStr, Result, Token, bracketed};
 
 /// The longest timeout that is allowed, a hundred years: no deadline can overflow with it.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-const KNOWN: &str = "`timeout`, `tags`, `title`, `expect`, `on_fail`, `needs` and `blocking`";
+const KNOWN: &str =
+    "`timeout`, `tags`, `title`, `expect`, `on_fail`, `needs`, `every`, `fall`, `rise`, `grace` and `blocking`";
 
 /// The options of one healthcheck, each validated; `None` if it was not given.
 #[derive(Default)]
@@ -22,6 +23,10 @@ pub(crate) struct Options {
     pub(crate) expect: Option<Expect>,
     pub(crate) on_fail: Option<Severity>,
     pub(crate) needs: Option<Vec<LitStr>>,
+    pub(crate) every: Option<Duration>,
+    pub(crate) fall: Option<u32>,
+    pub(crate) rise: Option<u32>,
+    pub(crate) grace: Option<Duration>,
     pub(crate) blocking: Option<LitBool>,
 }
 
@@ -41,7 +46,7 @@ pub(crate) enum Severity {
 
 impl Parse for Options {
     fn parse(input: ParseStream) -> Result<Options> {
-        let mut options = Options::default();
+        let (mut options, mut every) = (Options::default(), None);
         while !input.is_empty() {
             let key: Ident = input
                 .parse()
@@ -53,6 +58,13 @@ impl Parse for Options {
                 "expect" => set(&mut options.expect, &key, input, expect)?,
                 "on_fail" => set(&mut options.on_fail, &key, input, on_fail)?,
                 "needs" => set(&mut options.needs, &key, input, needs)?,
+                "every" => {
+                    set(&mut options.every, &key, input, timeout)?;
+                    every = Some(key);
+                }
+                "fall" => set(&mut options.fall, &key, input, in_a_row)?,
+                "rise" => set(&mut options.rise, &key, input, in_a_row)?,
+                "grace" => set(&mut options.grace, &key, input, timeout)?,
                 "blocking" => set(&mut options.blocking, &key, input, blocking)?,
                 _ => return Err(Error::new(key.span(), format!("there is no option `{key}`: known are {KNOWN}"))),
             }
@@ -60,7 +72,15 @@ impl Parse for Options {
                 input.parse::<Token![,]>()?;
             }
         }
-        Ok(options)
+        match (every, &options) {
+            (None, Options { fall: Some(_), .. } | Options { rise: Some(_), .. }) => {
+                Err(input.error("`fall` and `rise` count the runs of a schedule: write `every`, too"))
+            }
+            (Some(key), Options { every: Some(every), timeout: Some(timeout), .. }) if every < timeout => {
+                Err(Error::new(key.span(), "it runs more often than it may take: write no less than its timeout"))
+            }
+            _ => Ok(options),
+        }
     }
 }
 
@@ -138,6 +158,14 @@ fn expect(input: ParseStream) -> Result<Expect> {
         "failure" => Ok(Expect::Failure),
         "success" => Ok(Expect::Success),
         other => Err(Error::new(text.span(), format!("cannot expect {other:?}: write \"failure\" or \"success\""))),
+    }
+}
+
+fn in_a_row(input: ParseStream) -> Result<u32> {
+    let number = literal::<LitInt>(input, "a number of runs in a row, as in `fall = 3`")?;
+    match number.base10_parse() {
+        Ok(runs @ 1..=1000) => Ok(runs),
+        Ok(_) | Err(_) => Err(Error::new(number.span(), "write how many runs in a row it takes, from 1 to 1000")),
     }
 }
 

@@ -80,6 +80,11 @@ impl Options {
         self.pairs.iter().filter(move |(name, _)| name == key).filter_map(|(_, value)| str::from_utf8(value).ok())
     }
 
+    /// Those that were not taken out.
+    pub(crate) fn pairs(&self) -> &[(String, Vec<u8>)] {
+        &self.pairs
+    }
+
     /// Whether all values are text, except those of options that may be `any` bytes.
     pub(crate) fn are_text_but_for(&self, any: impl Fn(&str) -> bool) -> bool {
         self.pairs.iter().all(|(name, value)| any(name) || str::from_utf8(value).is_ok())

@@ -329,6 +329,8 @@ impl Master {
                 {
                     tracing::warn!("what the checks of worker {slot} were running may go on: {error}");
                 }
+                // Only now: what it was running is not to run beside itself.
+                self.kept.kept.schedules().bury(pid.unsigned_abs());
             } else if self.python_died(pid, status) {
             } else if self.orphan_reaper == Some(pid) {
                 self.orphan_reaper_died(status);

@@ -94,7 +94,7 @@ impl Master {
             self.fleet.next_generation(),
             &self.listeners,
             self.pidfile.as_ref(),
-            &self.kept.file,
+            self.kept.file.as_ref(),
             state_lock,
         ) {
             Ok((pid, succession)) => {
@@ -202,7 +202,7 @@ impl Succession {
         generation: Generation,
         listeners: &[Listener],
         pidfile: Option<&PidFile>,
-        kept: &File,
+        kept: Option<&File>,
         state_lock: Option<&File>,
     ) -> io::Result<(Pid, Succession)> {
         let (reader, writer) = descriptors::pipe()?;
@@ -217,7 +217,7 @@ impl Succession {
             sockets,
             pidfile: pidfile.map(|file| (file.path().to_owned(), place(file.as_fd()))),
             readiness: place(writer.as_fd()),
-            kept: Some(place(kept.as_fd())),
+            kept: kept.map(|file| place(file.as_fd())),
             state_lock: state_lock.map(|file| place(file.as_fd())),
         };
         let mut command = Command::new(&given.program);

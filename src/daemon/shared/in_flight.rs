@@ -395,7 +395,7 @@ mod tests {
         for round in 0..3 {
             (0..RECORDS).for_each(|n| assert!(change(format!("{round}.{n}"), 0, 5)));
             assert!(!change("one too many".into(), 0, 5));
-            assert_eq!((table.record(key("one too many")), table.record(key(&format!("{round}.17")))), (0, 5));
+            assert_eq!((table.record(key("one too many")), table.record(key(format!("{round}.17")))), (0, 5));
             (0..RECORDS).for_each(|n| assert!(change(format!("{round}.{n}"), 5, 0)));
         }
     }

@@ -10,14 +10,17 @@ use std::time::Duration;
 
 use zerocopy::FromBytes;
 
+use super::schedule::ScheduleTable;
 use super::table::{Table, key};
 use super::word::Word;
+use crate::model::check::Check;
+use crate::model::schedule;
 use crate::model::startup::Start;
 use crate::model::suite::Suite;
 use crate::os::{clock, shared};
 
 /// Changes with the meaning of the memory: what another version of the program has left is not misunderstood.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 
 /// How many checks can have a start; for any more, what they find counts at once.
 const STARTS: usize = 4096;
@@ -33,7 +36,8 @@ pub(crate) struct Kept {
 
 /// The memory and its file, which the master holds.
 pub(crate) struct KeptFile {
-    pub(crate) file: File,
+    /// `None`: there can be none, so an upgrade begins anew.
+    pub(crate) file: Option<File>,
     pub(crate) kept: Kept,
 }
 
@@ -41,8 +45,11 @@ pub(crate) struct KeptFile {
 #[repr(C)]
 pub(super) struct KeptMemory {
     layout: AtomicU64,
+    /// What tells this daemon from others.
+    seed: AtomicU64,
     /// Under the keys of their checks.
     starts: Table<AtomicU64, STARTS>,
+    schedules: ScheduleTable,
 }
 
 impl KeptFile {
@@ -52,16 +59,42 @@ impl KeptFile {
             && let Ok(memory) = shared::map_file::<KeptMemory>(&file)
             && memory.layout.load(Relaxed) == LAYOUT
         {
-            return Ok(KeptFile { file, kept: Kept { memory } });
+            return Ok(KeptFile { file: Some(file), kept: Kept { memory } });
         }
-        let file = shared::file::<KeptMemory>()?;
-        let memory = shared::map_file::<KeptMemory>(&file)?;
+        let made = shared::file::<KeptMemory>().and_then(|file| Ok((shared::map_file(&file)?, file)));
+        let (memory, file): (&KeptMemory, _) = match made {
+            Ok((memory, file)) => (memory, Some(file)),
+            // Under a limit on the size of files, for one.
+            Err(error) => {
+                tracing::warn!(
+                    "an upgrade will begin anew what is remembered of checks: it has no file in memory: {error}"
+                );
+                (shared::map()?, None)
+            }
+        };
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        memory.seed.store(schedule::seed(&host, std::process::id()), Relaxed);
         memory.layout.store(LAYOUT, Relaxed);
         Ok(KeptFile { file, kept: Kept { memory } })
     }
 }
 
 impl Kept {
+    /// What tells this daemon from others.
+    pub(crate) fn seed(&self) -> u64 {
+        self.memory.seed.load(Relaxed)
+    }
+
+    /// The checks that run on a schedule.
+    pub(crate) fn schedules(&self) -> &'static ScheduleTable {
+        &self.memory.schedules
+    }
+
+    /// The key of a check among them: what another check of the same name has found is not its own.
+    pub(crate) fn key(check: &Check) -> u64 {
+        key((&check.id, check.definition))
+    }
+
     /// The starts of these checks begin now, unless they have before.
     pub(crate) fn begin_starts(&self, suite: &Suite) {
         for check in suite.checks().iter().filter(|check| check.grace.is_some()) {
@@ -94,6 +127,13 @@ fn millis(time: Duration) -> u64 {
     time.as_millis() as u64
 }
 
+/// Changes words as another process could.
+#[cfg(test)]
+pub(super) fn scribble(kept: Kept, change: &mut impl FnMut(u64) -> u64) {
+    shared::scribble(&kept.memory.starts, &mut *change);
+    kept.memory.schedules.scribble(change);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,7 +144,7 @@ mod tests {
         assert!(matches!(kept.start("db"), Start::Ago(time) if time < Duration::from_secs(60)));
         kept.end_start("db");
         assert_eq!(kept.start("db"), Start::Over);
-        let successor = KeptFile::new(Some(file)).expect("memory can be mapped").kept;
+        let successor = KeptFile::new(file).expect("memory can be mapped").kept;
         assert_eq!(successor.start("db"), Start::Over, "an upgrade begins no other start");
         assert_ne!(successor.start("mail"), Start::Over);
     }
@@ -114,7 +154,7 @@ mod tests {
         let before = KeptFile::new(None).expect("memory can be had");
         before.kept.end_start("db");
         before.kept.memory.layout.store(LAYOUT + 1, Relaxed);
-        let after = KeptFile::new(Some(before.file)).expect("memory can be had").kept;
+        let after = KeptFile::new(before.file).expect("memory can be had").kept;
         assert_ne!(after.start("db"), Start::Over);
         let short = shared::file::<AtomicU64>().expect("memory can be had");
         assert_ne!(KeptFile::new(Some(short)).expect("memory can be had").kept.start("db"), Start::Over);

@@ -5,6 +5,7 @@
 
 pub(crate) mod in_flight;
 pub(crate) mod kept;
+pub(crate) mod schedule;
 pub(crate) mod scoreboard;
 mod sealed;
 pub(crate) mod snapshot;

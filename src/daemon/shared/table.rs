@@ -67,6 +67,11 @@ impl<T: Clear, const ENTRIES: usize> Table<T, ENTRIES> {
         None
     }
 
+    /// All values that were claimed.
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().filter(|entry| entry.key.load(Relaxed) > RELEASED).map(|entry| &entry.value)
+    }
+
     /// Releases the values that need not be kept.
     pub(super) fn retain(&self, keep: impl Fn(u64, &T) -> bool) {
         for Entry { key: place, value } in &self.entries {
@@ -87,7 +92,7 @@ impl<T: Clear, const ENTRIES: usize> Table<T, ENTRIES> {
 }
 
 /// The key of a name, never one of the two that mean a free entry.
-pub(super) fn key(name: &str) -> u64 {
+pub(super) fn key(name: impl Hash) -> u64 {
     // The fastest hash: each run of a check computes three. No outsider chooses the names, so collisions cannot be
     // forced.
     let mut hasher = FxHasher::default();

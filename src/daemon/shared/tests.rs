@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use proptest::prelude::*;
 
 use super::in_flight::InFlightTable;
+use super::kept::{self, Kept, KeptFile};
 use super::scoreboard::{SLOTS, Scoreboard};
 use super::snapshot::{CAPACITY, Snapshot};
 use super::table::key;
@@ -72,7 +73,8 @@ fn read_scoreboard(board: Scoreboard, now: Instant) {
     let suite: Suite = report.outcomes.iter().map(|outcome| outcome.check.clone()).collect();
     let _ = board.note(&report, &suite, clock::wall());
     let ran = vec![clock::wall(); report.outcomes.len()];
-    metrics::write(&Figures { outcomes: report.outcomes, ran, counters }, Syntax::Text, &mut Vec::new());
+    let figures = Figures { outcomes: report.outcomes, ran, flips: Vec::new(), counters };
+    metrics::write(&figures, Syntax::Text, &mut Vec::new());
 }
 
 fn read_in_flight(table: InFlightTable, now: Instant) {
@@ -102,6 +104,27 @@ fn read_snapshot(snapshot: &Snapshot, now: Instant) {
     }
 }
 
+fn read_kept(kept: Kept) {
+    for id in IDS {
+        let check = Check::new(id, |_| Finding::PASS);
+        let (table, key) = (kept.schedules(), Kept::key(&check));
+        let _ = (kept.start(id), table.has_record(key));
+        if let Some(lease) = table.plan(key, || SECOND).and_then(|_| table.take(key, 7, SECOND, SECOND * 2)) {
+            assert!(table.leave(&lease, SECOND, &mut Noted { what: 1 }, |_| false));
+            assert_eq!(table.record::<Noted>(key).map(|noted| noted.what), Some(1));
+            table.give_back(lease);
+        }
+        kept.end_start(id);
+    }
+    kept.schedules().bury(7);
+    kept.schedules().retain(|key| key % 2 == 0);
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Noted {
+    what: u64,
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
@@ -111,15 +134,19 @@ proptest! {
         let board = Scoreboard::new(now).expect("memory can be mapped");
         let table = InFlightTable::new(now).expect("memory can be mapped");
         let snapshot = Snapshot::new(now).expect("memory can be mapped");
+        let memory = KeptFile::new(None).expect("memory can be mapped").kept;
         board.set_worker_state(0, Some(WorkerState::Idle));
         read_scoreboard(board, now);
         read_in_flight(table, now);
+        read_kept(memory);
         let mut scribble = scribbler(seed, kept);
         shared::scribble(board.board, &mut scribble);
         shared::scribble(table.memory, &mut scribble);
         shared::scribble(snapshot.memory, &mut scribble);
+        kept::scribble(memory, &mut scribble);
         read_scoreboard(board, now + SECOND);
         read_in_flight(table, now + SECOND);
         read_snapshot(&snapshot, now + SECOND);
+        read_kept(memory);
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! The way of a request: accept → read → wait for the files of checks, if there are any → ask the endpoint → the shared
 //! report, if there is one → the queue of rounds → the endpoint makes a reply of what was found → write.
+//!
+//! It is one role, however long: in which order a turn of the loop serves what can wake it.
 
 mod acceptor;
 mod access;
@@ -9,6 +11,7 @@ mod clients;
 mod files;
 mod observer;
 mod responder;
+mod scheduler;
 mod shared_report;
 
 use std::io::{self, PipeReader, Write};
@@ -40,6 +43,7 @@ use files::Files;
 use hospital_http::{Limits, Patience, Reader, Rejection, Step};
 use observer::ScoreboardObserver;
 use responder::Responder;
+use scheduler::{Records, Scheduler};
 use shared_report::SharedReport;
 
 const SIGNALS: Token = Token(0);
@@ -104,6 +108,8 @@ struct Worker {
     /// `None`: each answer is from a round of this worker.
     shared_report: Option<SharedReport>,
     rounds: Rounds,
+    /// Runs the checks that have a schedule.
+    scheduler: Scheduler,
     observer: ScoreboardObserver,
     responder: Responder,
     /// Clients that have used up their turn and are not done.
@@ -150,6 +156,7 @@ impl Worker {
                 self.serve_client(key);
             }
             self.serve_lookers();
+            self.serve_schedules();
             self.serve_waiters();
             self.expire();
             self.update_acceptor();
@@ -172,7 +179,9 @@ impl Worker {
         }
         let shared = self.shared_report.as_ref().and_then(|shared| shared.next_deadline(self.rounds.is_running()));
         let ours = [self.clients.next_timer(), self.acceptor.next_deadline(), self.files.next_deadline()];
-        let next = ours.into_iter().chain([self.rounds.next_deadline(), shared]);
+        let is_idle = self.scheduler.is_idle();
+        let scheduled = if is_idle { None } else { self.scheduler.next_deadline(!self.is_draining(), self.now) };
+        let next = ours.into_iter().chain([self.rounds.next_deadline(), shared, scheduled]);
         next.flatten().min().map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
@@ -289,6 +298,15 @@ impl Worker {
             },
         };
         let waiter = Waiter { key, request, since };
+        self.scheduler.see(self.endpoint.suite(), self.now);
+        if let Some(waiter) = self.scheduler.take_unless_known(waiter) {
+            self.enqueue(waiter);
+        }
+        false
+    }
+
+    /// Lets a client wait for what checks find in a round, or have found in one for all.
+    fn enqueue(&mut self, waiter: Waiter) {
         if let Some(shared) = &mut self.shared_report
             && let Some(whole) = self.endpoint.whole()
         {
@@ -296,7 +314,20 @@ impl Worker {
         } else {
             self.rounds.ask(waiter);
         }
-        false
+    }
+
+    /// Runs the checks whose time has come, and goes on with the clients who have waited for them.
+    fn serve_schedules(&mut self) {
+        if self.scheduler.is_idle() {
+            return;
+        }
+        let found = self.scheduler.advance(!self.is_draining(), self.now);
+        if !found.is_empty() {
+            self.observer.found_by_schedule(found, self.endpoint.suite());
+        }
+        while let Some(waiter) = self.scheduler.next_ready(self.now) {
+            self.enqueue(waiter);
+        }
     }
 
     /// Goes on with the clients who have waited for the files of checks.
@@ -520,11 +551,16 @@ impl Worker {
         let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
         // If waking fails, the round ends at its deadline; there is nobody to report it to here.
         let files_waker = waker.clone();
-        let runner = Runner::new(move || drop(waker.wake())).observed_by(in_flight.observer(slot)).with_at_once(jobs);
+        let runner = |waker: Arc<Waker>| {
+            let records = Records { runs: in_flight.observer(slot), kept };
+            Runner::new(move || drop(waker.wake())).observed_by(records).with_at_once(jobs)
+        };
         let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
         let observer = ScoreboardObserver { scoreboard, slot, kept };
         kept.begin_starts(sources.suite());
-        let rounds = Rounds::new(runner, limit, observer);
+        let rounds = Rounds::new(runner(waker.clone()), limit, observer);
+        let mut scheduler = Scheduler::new(kept, std::process::id(), runner(waker), jobs, limit);
+        scheduler.see(sources.suite(), Instant::now());
         let shared_report =
             (!lifetime.is_zero()).then(|| SharedReport::new(snapshot, std::process::id(), lifetime, limit, jobs));
         if let Some(shared) = &shared_report {
@@ -552,6 +588,7 @@ impl Worker {
             behind_proxy: settings.sockets.proxy_protocol,
             shared_report,
             rounds,
+            scheduler,
             observer,
             responder: Responder::new(settings.log.access_logformat),
             again: Vec::new(),

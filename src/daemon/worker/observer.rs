@@ -1,11 +1,13 @@
 //! What a worker notes on the scoreboard about its replies and its rounds, and what all workers have noted there.
 
+use super::scheduler;
 use crate::daemon::shared::kept::Kept;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::endpoint::counters::{Counters, RouteLabel};
 use crate::endpoint::{LastRun, Observer, log_change, log_maintenance};
-use crate::model::check::Status;
-use crate::model::report::{Report, Since};
+use crate::model::check::{Check, Status};
+use crate::model::patience::Flips;
+use crate::model::report::{Outcome, Report, Since};
 use crate::model::startup::Start;
 use crate::model::suite::Suite;
 use crate::os::clock;
@@ -26,6 +28,14 @@ impl ScoreboardObserver {
         self.scoreboard.count_round(self.slot, report.passes());
         for (outcome, before) in self.scoreboard.note(report, suite, clock::wall()) {
             log_change(outcome, report, before, Some(request));
+        }
+    }
+
+    /// Notes what checks have found that ran on their schedule, in the same way.
+    pub(super) fn found_by_schedule(&self, outcomes: Vec<Outcome>, suite: &Suite) {
+        let report = Report { outcomes };
+        for (outcome, before) in self.scoreboard.note(&report, suite, clock::wall()) {
+            log_change(outcome, &report, before, None);
         }
     }
 }
@@ -68,6 +78,10 @@ impl Observer for ScoreboardObserver {
 
     fn started(&self, id: &str) {
         self.kept.end_start(id);
+    }
+
+    fn flips(&self, check: &Check) -> Option<Flips> {
+        scheduler::flips(self.kept, check)
     }
 
     fn counters(&self) -> Counters {

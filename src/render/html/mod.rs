@@ -14,7 +14,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 use super::{Format, appended, exit_code};
-use crate::model::check::Status;
+use crate::model::check::{Check, Status};
 use crate::model::report::{Outcome, Report, Since, Summary};
 
 /// The media type of this format.
@@ -244,7 +244,7 @@ impl Tag {
 
 impl Row {
     fn of(outcome: &Outcome, view: &View<'_>) -> Row {
-        let Outcome { check, finding, elapsed, .. } = outcome;
+        let Outcome { check, finding, elapsed, age, .. } = outcome;
         let is_blocked = !outcome.blocked_by().is_empty();
         let raw = outcome.raw();
         let since = (view.since)(&check.id, finding.status);
@@ -255,7 +255,7 @@ impl Row {
             class: if is_blocked { BLOCKED } else { finding.status.word() },
             mark: if is_blocked { BLOCKED_MARK } else { mark(finding.status) },
             context: finding.context.as_deref().map(printable),
-            took: took(*elapsed),
+            took: took(*elapsed) + &schedule(check, *age),
             since: since.map(|since| Moment::of(since.at, view.at)),
             unwatched: since
                 .and_then(|since| since.unwatched)
@@ -283,6 +283,12 @@ fn took(time: Duration) -> String {
         0 => format!("{:.1} ms", time.as_secs_f64() * 1000.0),
         _ => format!("{:.1} s", time.as_secs_f64()),
     }
+}
+
+/// When it ran last and how often it does, if it is on a schedule.
+fn schedule(check: &Check, ago: Duration) -> String {
+    let Some(schedule) = check.schedule else { return String::new() };
+    format!(", {} ago, runs every {}", age(ago), humantime::format_duration(schedule.every))
 }
 
 /// A time as precise as people want it: the longer, the coarser.

@@ -17,7 +17,8 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
-use crate::model::check::Check;
+use crate::model::check::{Check, Finding};
+use crate::model::judgement::Circumstances;
 
 /// This many deaths lead to quarantine.
 const STRIKES: u8 = 3;
@@ -32,10 +33,24 @@ pub(crate) trait RunObserver {
     fn permission(&self, _check: &Check, _now: Instant) -> Permission {
         Permission::Run
     }
+    /// What a check with a schedule has found, which is told instead of running it.
+    fn known(&self, _check: &Check) -> Option<ScheduledFinding> {
+        None
+    }
     /// The check begins.
     fn begins(&self, _check: &Check, _now: Instant) {}
     /// The check has returned, late or not.
     fn ends(&self, _check: &Check) {}
+}
+
+/// What a check has found that runs on a schedule.
+#[derive(Debug)]
+pub(crate) struct ScheduledFinding {
+    pub(crate) found: Finding,
+    pub(crate) circumstances: Circumstances,
+    pub(crate) elapsed: Duration,
+    /// How long ago it began.
+    pub(crate) age: Duration,
 }
 
 /// How a check may run.

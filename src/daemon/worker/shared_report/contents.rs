@@ -27,13 +27,20 @@ pub(super) struct Contents {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct SharedOutcome {
-    status: Status,
-    context: Option<String>,
-    figures: Vec<Figure>,
+    #[serde(flatten)]
+    finding: SharedFinding,
     elapsed: Duration,
     began: Duration,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     judgement: Option<Box<Judgement>>,
+}
+
+/// What a check has found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::daemon::worker) struct SharedFinding {
+    status: Status,
+    context: Option<String>,
+    figures: Vec<Figure>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,15 +55,8 @@ impl Contents {
     /// The report at `now` of a round that began at `began`. Moments count from an epoch that all workers share.
     pub(super) fn of(report: &Report, edition: u64, began: Duration, suspended: Duration, now: Duration) -> Contents {
         let found = |Outcome { check, finding, elapsed, age, judgement }: &Outcome| {
-            let figure = |Perfdata { label, value, unit }: &Perfdata| Figure {
-                label: label.clone(),
-                value: value.to_bits(),
-                unit: unit.clone(),
-            };
             let found = SharedOutcome {
-                status: finding.status,
-                context: finding.context.clone(),
-                figures: finding.perfdata.iter().map(figure).collect(),
+                finding: SharedFinding::of(finding),
                 elapsed: *elapsed,
                 began: now.saturating_sub(*age),
                 judgement: judgement.clone(),
@@ -84,19 +84,54 @@ impl Contents {
     pub(super) fn report(&self, part: &Suite, now: Duration) -> Option<Report> {
         let outcomes = self.outcomes.as_ref()?;
         let outcome = |(place, check): (usize, &Arc<Check>)| {
-            let SharedOutcome { status, context, figures, elapsed, began, judgement } = outcomes.get(&check.id)?;
-            let perfdata =
-                figures.iter().map(|figure| Perfdata::new(&figure.label, f64::from_bits(figure.value), &figure.unit));
+            let SharedOutcome { finding, elapsed, began, judgement } = outcomes.get(&check.id)?;
+            let age = now.saturating_sub(*began);
+            // What is too old by now is told by a round.
+            if check.schedule.is_some_and(|schedule| schedule.is_stale(check.timeout, age)) {
+                return None;
+            }
             let outcome = Outcome {
                 check: check.clone(),
-                finding: Finding { status: *status, context: context.clone(), perfdata: perfdata.collect() },
+                finding: finding.finding(),
                 elapsed: *elapsed,
-                age: now.saturating_sub(*began),
+                age,
                 judgement: judgement.clone(),
             };
             Some(outcome.marked_as_needed(part.is_as_needed(place)))
         };
         part.checks().iter().enumerate().map(outcome).collect::<Option<_>>().map(|outcomes| Report { outcomes })
+    }
+}
+
+impl SharedFinding {
+    pub(in crate::daemon::worker) fn of(finding: &Finding) -> SharedFinding {
+        let figure = |Perfdata { label, value, unit }: &Perfdata| Figure {
+            label: label.clone(),
+            value: value.to_bits(),
+            unit: unit.clone(),
+        };
+        SharedFinding {
+            status: finding.status,
+            context: finding.context.clone(),
+            figures: finding.perfdata.iter().map(figure).collect(),
+        }
+    }
+
+    pub(in crate::daemon::worker) fn finding(&self) -> Finding {
+        let SharedFinding { status, context, figures } = self;
+        let figures =
+            figures.iter().map(|figure| Perfdata::new(&figure.label, f64::from_bits(figure.value), &figure.unit));
+        Finding { status: *status, context: context.clone(), perfdata: figures.collect() }
+    }
+
+    /// Leaves out the figures, or else half of the context; false if nothing is left.
+    pub(in crate::daemon::worker) fn shorten(&mut self) -> bool {
+        match &mut self.context {
+            _ if !self.figures.is_empty() => self.figures.clear(),
+            Some(context) if !context.is_empty() => context.truncate(context.floor_char_boundary(context.len() / 2)),
+            Some(_) | None => return false,
+        }
+        true
     }
 }
 

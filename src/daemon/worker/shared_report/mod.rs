@@ -5,7 +5,7 @@
 //! dies loses the lease at once; one that hangs loses it when its round should have been over. A request that has waited
 //! for the length of a round gets a round of its own.
 
-mod contents;
+pub(super) mod contents;
 #[cfg(test)]
 mod tests;
 
