@@ -53,7 +53,8 @@ impl ServicePlan {
 
     fn begin(&self, python: Python) -> Result<Service, Error> {
         let Configuration { settings, names, origin, environment, app, .. } = &self.configuration;
-        self.configuration.warn_of_unheeded();
+        // Others, such as gunicorn's own, are obeyed by whom they are for.
+        self.configuration.warn_of_unknown();
         let state = settings.process.state_dir.as_deref().map(StateDir::open).transpose()?;
         let surroundings = Surroundings { own: app.checks.clone(), environment: environment.clone(), state, python };
         let sources = as_strict(settings, Sources::read_in(surroundings, names.clone(), origin)?)?;

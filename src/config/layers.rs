@@ -275,12 +275,20 @@ impl Configuration {
         set.or_else(|| Some((in_virtual_env(self.virtual_env.as_deref()?), VIRTUAL_ENV)))
     }
 
-    /// Logs the variables that look like settings and are not.
+    /// Logs the variables that are another program's, and those that look like settings and are not.
     pub(crate) fn warn_of_unheeded(&self) {
-        for sentence in self.unheeded.iter().chain(&self.unknown) {
-            tracing::warn!("{sentence}: see `hospital serve --print-config`");
-        }
+        self.unheeded.iter().for_each(|sentence| warn(sentence));
+        self.warn_of_unknown();
     }
+
+    /// Logs the variables that look like settings and are not.
+    pub(crate) fn warn_of_unknown(&self) {
+        self.unknown.iter().for_each(|sentence| warn(sentence));
+    }
+}
+
+fn warn(sentence: &str) {
+    tracing::warn!("{sentence}: see `hospital serve --print-config`");
 }
 
 impl Resolved<'_> {

@@ -27,6 +27,8 @@ class HealthCheck(unittest.TestCase):
 class WarningReason(str):
     """Distinguishes a warning from a skipped test where a result is told the reason alone."""
 
+    is_healthcheck_warning = True
+
 
 class Warn(unittest.SkipTest):
     def __str__(self):

@@ -144,6 +144,10 @@ def test_a_name_of_nothing_ended_in_a_traceback(module, shell):
         (f'{name}.Database.test_order', f'{name}.Database has no test_order; it has test_orders'),
         ('no_such_shop.checks', 'there is no module no_such_shop on the path of this Python'),
         ('/no/such/folder', 'there is no file or folder /no/such/folder'),
+        ('no-such-folder', "'no-such-folder' is neither a dotted name, nor a folder"),
+        ('shop..checks', "'shop..checks' is neither a dotted name, nor a folder"),
+        ('', "'' is neither a dotted name, nor a folder"),
+        ('tcp://db:5432', 'it is of a kind that is built in: `hospital check` and `hospital serve` know those'),
     ]:
         for program in ('hospital.cli', 'hospital.wsgi'):
             told = shell('python', '-m', program, wrong)
@@ -468,6 +472,29 @@ def test_load_tests_has_the_last_word_on_classes(ask, module):
     name = module('def load_tests(loader, tests, pattern):\n    raise OSError("no list of shops")\n')
     answer = ask(HealthCheckApp(discover=[name]))
     assert 'OSError: no list of shops' in answer.report['details'][0]['context']
+
+
+def test_a_class_of_which_no_test_can_be_made_spoils_no_other(ask, module):
+    text = '''
+        class Helper(unittest.TestCase):
+            def __init__(self, shop, street):
+                super().__init__('test_open')
+            def test_open(self): pass
+
+        @healthcheck
+        class Odd(unittest.TestCase):
+            def __init__(self, shop, street):
+                super().__init__('test_open')
+            def test_open(self): pass
+
+        @healthcheck
+        def good():
+            """Good."""
+        '''
+    name = module(text)
+    assert ask(HealthCheckApp(discover=[name])).found == {'Good.': 'pass', f'{name}.Odd': 'error'}
+    names = {detail['test'] for detail in ask(HealthCheckApp(discover=['hospital'])).report['details']}
+    assert len(names) == 3 and 'Health checks are collected.' in names
 
 
 def test_a_module_that_skips_itself_is_skipped(ask, module):

@@ -210,6 +210,7 @@ def headers(answer):
     ({'cache': 'long'}, '--cache'),
     ({'details': 'token'}, '--token-file'),
     ({'nonsense': 1}, '--nonsense'),
+    ({'prefix': 'health'}, '--prefix'),
 ])
 def test_a_setting_that_is_wrong_is_refused_before_anything_is_served(mounted, settings, told):
     with pytest.raises(ValueError, match=told) as refused:
@@ -217,10 +218,21 @@ def test_a_setting_that_is_wrong_is_refused_before_anything_is_served(mounted, s
     assert '\n' not in str(refused.value)
 
 
-def test_a_name_that_is_no_name_is_refused_with_a_line(ask, mounted):
-    with pytest.raises(ValueError, match='tpc') as refused:
-        ask(mounted('tpc://db:1'))
-    assert '\n' not in str(refused.value)
+def test_names_that_cannot_be_collected_are_an_error_until_they_can(ask, mounted, tmp_path):
+    file = tmp_path / 'checks.toml'
+    file.write_text("[[check]]\nname = 'root'\nuse = 'fiel:/'\n")
+    app = mounted(str(file))
+    answer = ask(app)
+    assert (answer.status, answer.found) == (500, {'Healthchecks can be collected': 'error'})
+    assert 'there is no kind of check "fiel"' in contexts(answer).pop()
+    assert ask(app, PATH_INFO='/livez').status == 200
+    file.write_text("[[check]]\nname = 'root'\nuse = 'file:/'\n")
+    until(lambda: ask(app, PATH_INFO='/root').status == 200)
+
+
+def test_no_names_at_all_are_refused(mounted):
+    with pytest.raises(ValueError, match='nothing to check'):
+        mounted()
 
 
 @pytest.mark.parametrize('environ, status', [

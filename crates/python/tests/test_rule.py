@@ -49,6 +49,9 @@ LAYOUTS = {
         '{0}.skips': 'raise unittest.SkipTest("not here")',
         '{0}.__main__': 'raise SystemExit("it was run")',
     },
+    'a class that is no healthcheck, and wants more than the name of a method': {
+        '{0}': CHECKS + 'class Helper(unittest.TestCase):\n    def __init__(self, shop, street): pass\n    def test_it(self): pass',
+    },
     'load_tests': {
         '{0}': CHECKS + 'def load_tests(loader, tests, pattern): return unittest.TestSuite([Marked("test_two")])',
     },

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import functools
 import importlib
+import logging
 import os
 import sys
 import threading
@@ -56,11 +57,14 @@ class Mount:
     """
 
     def __init__(self, names=None, **settings):
-        arguments = [f'--{name.replace("_", "-")}={value}' for name, value in settings.items()]
-        if names is not None:
-            arguments += ['--', *(names.split() if isinstance(names, str) else names)]
+        settings = [f'--{name.replace("_", "-")}={value}' for name, value in settings.items()]
+        if names is None:
+            names = []
+        elif not names:
+            raise ValueError('there is nothing to check: no names are given')
         # What is wrong with the settings is said before anything is served.
-        self._plan = _native.Plan(arguments)
+        self._plan = _native.Plan([*settings, '--', *(names.split() if isinstance(names, str) else names)])
+        self._plan_of_refusal = _native.Plan([*settings, '--', f'python:{Refusal.NAME}'])
         self._forget()
         os.register_at_fork(after_in_child=self._forget)
 
@@ -81,7 +85,12 @@ class Mount:
         with self._lock:
             if not self.made():
                 tests = Tests()
-                self._made = tests, _native.Endpoint(self._plan, tests)
+                try:
+                    self._made = tests, _native.Endpoint(self._plan, tests)
+                except ValueError as error:
+                    logging.getLogger('hospital').error('%s', error)
+                    refusal = Refusal(error)
+                    self._made = refusal, _native.Endpoint(self._plan_of_refusal, refusal)
             return self._made[1]
 
     def drain(self):
@@ -138,6 +147,29 @@ class Tests:
         if database:
             # The connections of this thread, which ends.
             database.connections.close_all()
+
+
+class Refusal:
+    """In the place of tests, where nothing can be collected: one that is an error. Soon after, it is tried again."""
+
+    NAME = 'hospital.sources'
+
+    def __init__(self, error):
+        self._error = str(error)
+        self._again = time.monotonic() + 1
+
+    @property
+    def is_outdated(self):
+        """Whether it is to be tried again."""
+        return time.monotonic() >= self._again
+
+    def collect(self, name):
+        """Return the one."""
+        return [(name, 'Healthchecks can be collected', None, [])]
+
+    def run(self, id, reply):
+        """Say what is wrong."""
+        reply('error', self._error)
 
 
 class Later(unittest.TestCase):

@@ -13,6 +13,7 @@ import importlib
 import inspect
 import os
 import pkgutil
+import re
 import sys
 import unittest
 import unittest.loader
@@ -23,6 +24,9 @@ from hospital.core import is_healthcheck
 
 #: What does something when it is imported, and holds no healthchecks.
 _NOT_BY_CHANCE = ('__main__.py', 'conftest.py', 'setup.py')
+
+#: How the name of a check begins that the command line `hospital` knows, maybe with a label: `db=tcp://db:5432`.
+_SCHEME = re.compile(r'([\w.-]+=)?[a-z]+:')
 
 
 def is_package(module: ModuleType) -> bool:
@@ -42,11 +46,10 @@ def is_package(module: ModuleType) -> bool:
 class HealthCheckFunction(unittest.FunctionTestCase):
     """The test that a function is, if it is marked as a healthcheck."""
 
-    is_healthcheck = True
-
     def __init__(self, function: Callable[[], Any], module: Optional[str] = None, name: Optional[str] = None) -> None:
         """`module` and `name` say where it was found."""
         super().__init__(function)
+        self.is_healthcheck = True  # Not of the class, which itself is not to be collected.
         self._function = function
         # Where it is at home, unless a decorator has taken the place of what it decorates, and has another name.
         home, own = getattr(function, '__module__', None), getattr(function, '__qualname__', None)
@@ -74,10 +77,9 @@ class HealthCheckFunction(unittest.FunctionTestCase):
 class NotCollected(unittest.TestCase):
     """Stands in a suite for what could not be collected. Running it is an error: without it, an empty suite would pass."""
 
-    is_healthcheck = True
-
     def __init__(self, name: str, why: BaseException) -> None:
         super().__init__()
+        self.is_healthcheck = True
         self._name = name
         #: What running it raises.
         self.why = why
@@ -123,7 +125,16 @@ class HealthCheckLoader(unittest.TestLoader):
 
     def loadTestsFromTestCase(self, testCaseClass: Any) -> Any:
         """Load the healthchecks of a class of tests."""
-        return self.filter_suite(super().loadTestsFromTestCase(testCaseClass))
+        methods = [getattr(testCaseClass, name, None) for name in self.getTestCaseNames(testCaseClass)]
+        if not any(map(self.is_healthcheck, [testCaseClass, *methods])):
+            # Nor are tests made of it, for which it may want more than the name of a method.
+            return self.suiteClass()
+        try:
+            tests = super().loadTestsFromTestCase(testCaseClass)
+        except Exception as error:
+            name = f'{testCaseClass.__module__}.{testCaseClass.__qualname__}'
+            tests = self._not_collected(name, f'no tests can be made of {name}', error)
+        return self.filter_suite(tests)
 
     def loadTestsFromModule(self, module: ModuleType, *args: Any, **kwargs: Any) -> Any:
         """Load the healthchecks of a module: its classes, or what its `load_tests` makes of these, and its functions."""
@@ -203,6 +214,8 @@ class HealthCheckLoader(unittest.TestLoader):
         suite instead, as an error.
         """
         with self._each_once():
+            if _SCHEME.match(start_dir):
+                raise NotFound('it is of a kind that is built in: `hospital check` and `hospital serve` know those')
             if start_dir.startswith('.') or os.sep in start_dir or os.path.isfile(start_dir):
                 return self._discover_path(start_dir, pattern, top_level_dir)
             try:
@@ -265,6 +278,8 @@ def _is_class_of_tests(value: Any) -> bool:
 def _find(name: str) -> Tuple[Any, Any]:
     """What is at a dotted name, and what that is an attribute of."""
     parts = name.split('.')
+    if not all(map(str.isidentifier, parts)):
+        raise NotFound(f'{name!r} is neither a dotted name, nor a folder')
     parent: Any = None
     for count in range(len(parts), 0, -1):
         prefix = '.'.join(parts[:count])
