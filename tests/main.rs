@@ -20,6 +20,7 @@ mod cli {
     mod list;
     mod readers;
     mod settings;
+    mod silence;
     mod wait;
 }
 
@@ -39,6 +40,7 @@ mod checks {
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod protocols;
     mod python;
+    mod services;
     mod terminals;
     mod trust;
     #[cfg(all(feature = "dns", feature = "tls"))]
@@ -74,6 +76,7 @@ mod daemon {
     mod signals;
     mod sockets;
     mod starting;
+    mod state_dir;
     mod upgrade;
 }
 
@@ -108,6 +111,7 @@ mod project {
     mod docs;
     mod fuzz_seeds;
     mod operations;
+    mod schema;
 }
 /// The tree itself: where its code lies.
 mod layout;

@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use super::{Action, Kind, Opt, Options, Runs};
+use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::Finding;
+use crate::model::clocks::{self, Clocks};
 use crate::model::duration;
-use crate::model::moment::{self, Moment};
 use crate::model::perfdata::Perfdata;
 use crate::state::{self, Beat};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "beat",
-    options: &[Opt::Text("within")],
+    options: &[Opt::new("within", Value::Time, "The last beat has to be this new").or("26h")],
     // The state dir may be on a network file system.
     runs: Runs::OnThread,
     title: "{target} is done in time",
+    passes: "a job has said in time that it is done",
+    examples: &["beat:backup#within=26h"],
     build,
 };
 
@@ -37,7 +39,7 @@ fn build(target: &str, options: &mut Options) -> Result<Action, String> {
     }))
 }
 
-fn find(name: &str, beat: &Beat, within: Duration, now: &Moment) -> Finding {
+fn find(name: &str, beat: &Beat, within: Duration, now: &Clocks) -> Finding {
     let told = told(beat);
     let age = match now.since(&beat.when) {
         Ok(age) => age,
@@ -66,7 +68,7 @@ fn told(beat: &Beat) -> String {
     let code = beat.code.map(|code| format!(", exit code {code}")).unwrap_or_default();
     let seconds = beat.seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let took = seconds.map(|took| format!(" after {}", duration::spoken(took))).unwrap_or_default();
-    format!("the last at {} by {}{code}{took}", moment::spoken(beat.when.at), beat.by)
+    format!("the last at {} by {}{code}{took}", clocks::spoken(beat.when.at), beat.by)
 }
 
 fn said(duration: Duration) -> String {
@@ -81,12 +83,12 @@ mod tests {
 
     const HOUR: u64 = 3600;
 
-    fn moment(hour: u64, boot: &str, up: u64) -> Moment {
+    fn moment(hour: u64, boot: &str, up: u64) -> Clocks {
         let at = UNIX_EPOCH + Duration::from_secs(500_000 * HOUR + hour * HOUR);
-        Moment { at, boot: boot.to_owned(), up: Duration::from_secs(up * HOUR) }
+        Clocks { at, boot: boot.to_owned(), up: Duration::from_secs(up * HOUR) }
     }
 
-    fn found(fail: Option<&str>, now: &Moment) -> Finding {
+    fn found(fail: Option<&str>, now: &Clocks) -> Finding {
         let fail = fail.map(str::to_owned);
         let beat = Beat { when: moment(0, "a", 10), by: "backup".to_owned(), fail, code: None, seconds: Some(90.0) };
         find("night", &beat, Duration::from_secs(26 * HOUR), now)
@@ -106,7 +108,7 @@ mod tests {
     fn over_a_reboot_the_clock_tells_and_one_that_is_behind_is_an_error() {
         assert_eq!(found(None, &moment(26, "b", 0)).status, Status::Pass);
         assert_eq!(found(None, &moment(27, "b", 0)).status, Status::Fail);
-        let now = Moment { at: UNIX_EPOCH, ..moment(0, "b", 0) };
+        let now = Clocks { at: UNIX_EPOCH, ..moment(0, "b", 0) };
         let finding = found(None, &now);
         assert_eq!(finding.status, Status::Error);
         assert!(finding.context.is_some_and(|told| told.contains("set the clock")));

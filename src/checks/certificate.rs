@@ -11,17 +11,19 @@ use rustls::pki_types::pem::PemObject;
 use super::cert::{DAY, spoken};
 use super::support::tls_roots::Life;
 use super::support::wildcard::Wildcard;
-use super::{Action, Kind, Opt, Options, Runs};
+use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
 use crate::os::{clock, filesystem};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "certificate",
-    options: &[Opt::Text("days")],
+    options: &[Opt::new("days", Value::Number, "For so many days each has to last").or("14")],
     // A network file system whose server is down only answers when that comes back.
     runs: Runs::OnThread,
     title: "The certificates in {target} are valid",
+    passes: "the certificates in files do not expire soon",
+    examples: &["certificate:/etc/ssl/certs/*.pem#days=30"],
     build,
 };
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Action, Kind, Opt, Options, Runs};
+use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::amount::{self, Amount};
 use crate::model::check::{Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
@@ -10,10 +10,20 @@ use crate::os::filesystem::{self, Mount, Room};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "disk",
-    options: &[Opt::Text("free"), Opt::Text("inodes"), Opt::Text("mounted")],
+    options: &[
+        Opt::new("free", Value::Amount, "So much has to be free").or("10%"),
+        Opt::new("inodes", Value::Amount, "So many inodes have to be free, as a share or as a number above 100"),
+        Opt::new(
+            "mounted",
+            Value::Word(&["true", "rw", "false"]),
+            "It has to be mounted at this very path, and with rw, not read-only",
+        ),
+    ],
     // A network file system whose server is down only answers when that comes back.
     runs: Runs::OnThread,
     title: "{target} has room",
+    passes: "enough of a file system is free",
+    examples: &["disk:/var#free=5GiB&inodes=5%"],
     build,
 };
 

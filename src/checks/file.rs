@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::support::pattern::Pattern;
 use super::support::wildcard::Wildcard;
-use super::{Action, Kind, Opt, Options, Runs, default_deadline};
+use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
 use crate::model::{amount, duration};
@@ -20,20 +20,22 @@ use crate::os::{filesystem, identity};
 pub(super) const KIND: Kind = Kind {
     scheme: "file",
     options: &[
-        Opt::Text("max_age"),
-        Opt::Text("min_size"),
-        Opt::Text("max_size"),
-        Opt::Text("match"),
-        Opt::Text("owner"),
-        Opt::Text("mode"),
-        Opt::Text("type"),
-        Opt::Text("target"),
-        Opt::Text("sha256"),
-        Opt::Text("absent"),
+        Opt::new("max_age", Value::Time, "It was changed at most this long ago"),
+        Opt::new("min_size", Value::Size, "It has at least this size"),
+        Opt::new("max_size", Value::Size, "It has at most this size"),
+        Opt::new("match", Value::Pattern, "What has to be in it"),
+        Opt::new("owner", Value::Text, "The user that owns it, by name or number"),
+        Opt::new("mode", Value::Text, "Its permissions in octal, as in 0640"),
+        Opt::new("type", Value::Word(&["file", "folder", "link", "socket", "fifo", "device"]), "What it is"),
+        Opt::new("target", Value::Text, "The text of the link that it is"),
+        Opt::new("sha256", Value::Text, "The SHA-256 of what is in it, as sha256sum prints it"),
+        Opt::new("absent", Value::Flag, "There must be nothing"),
     ],
     // A network file system whose server is down only answers when that comes back.
     runs: Runs::OnThread,
     title: "{target} is as it should be",
+    passes: "a file exists and is as expected",
+    examples: &["file:/etc/passwd#match=^root:"],
     build,
 };
 

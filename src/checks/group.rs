@@ -1,16 +1,21 @@
 //! `group:docker#member=alice`: there is a group, and it is as expected.
 
 use super::user::number;
-use super::{Action, Kind, Opt, Options, Runs};
+use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Finding, Reason, Result};
 use crate::os::accounts;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "group",
-    options: &[Opt::Text("gid"), Opt::Text("member")],
+    options: &[
+        Opt::new("gid", Value::Number, "The number that it has to have"),
+        Opt::new("member", Value::Text, "A user that has to be in it").repeatable(),
+    ],
     // The directory of a company may have to be asked.
     runs: Runs::OnThread,
     title: "There is the group {target}",
+    passes: "there is a group",
+    examples: &["group:adm#member=syslog"],
     build,
 };
 

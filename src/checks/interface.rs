@@ -3,15 +3,25 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::{Action, Kind, Opt, Options, Runs};
+use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Finding, Reason, Result};
 use crate::os::network::{self, Interface, NetworkNamespace};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "interface",
-    options: &[Opt::Text("address"), Opt::Text("mtu")],
+    options: &[
+        Opt::new(
+            "address",
+            Value::Text,
+            "An address that it has to have, or a network that one of them is in, as in 10.0.0.0/8",
+        )
+        .repeatable(),
+        Opt::new("mtu", Value::Number, "Its largest packet, in bytes"),
+    ],
     runs: Runs::OnThread,
     title: "The interface {target} is up",
+    passes: "a network interface is up and connected",
+    examples: &["interface:lo#address=127.0.0.0/8"],
     build,
 };
 

@@ -3,15 +3,17 @@
 use std::fs;
 use std::thread::available_parallelism;
 
-use super::{Action, Kind, Opt, Options, Runs, nothing_behind};
+use super::{Action, Kind, Opt, Options, Runs, Value, nothing_behind};
 use crate::model::check::{Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "load",
-    options: &[Opt::Text("max")],
+    options: &[Opt::new("max", Value::Number, "The load average per core may be so high").or("1.5")],
     runs: Runs::Inline,
     title: "The load of this host is bearable",
+    passes: "the load average per core is not above a limit",
+    examples: &["load:#max=2"],
     build,
 };
 

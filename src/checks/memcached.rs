@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::support::dialogue::Dialogue;
 use super::support::target::{Target, authority};
 use super::support::timed::{self, reason, spoken};
-use super::{Action, Kind, Opt, Options, Runs, excerpt, since, tcp};
+use super::{Action, Kind, Opt, Options, Runs, Value, excerpt, since, tcp};
 use crate::checks::support::secrets::Secrets;
 use crate::model::amount::{self, Amount};
 use crate::model::check::{Deadline, Finding, Reason, Result};
@@ -15,9 +15,14 @@ use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "memcached",
-    options: &[Opt::Text("max_memory"), Opt::Text("max_connections")],
+    options: &[
+        Opt::new("max_memory", Value::Amount, "So much memory may be used"),
+        Opt::new("max_connections", Value::Amount, "So many connections may be used"),
+    ],
     runs: Runs::OnThread,
     title: "memcached at {target} answers",
+    passes: "a memcached gives its statistics",
+    examples: &["memcached://localhost#max_memory=90%"],
     build,
 };
 

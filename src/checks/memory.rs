@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{Action, Kind, Opt, Options, Runs, nothing_behind};
+use super::{Action, Kind, Opt, Options, Runs, Value, nothing_behind};
 use crate::model::amount::{self, Amount};
 use crate::model::check::{Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
@@ -12,9 +12,11 @@ use crate::os::cgroup::{self, Version};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "memory",
-    options: &[Opt::Text("available")],
+    options: &[Opt::new("available", Value::Amount, "So much has to be available without swapping").or("10%")],
     runs: Runs::Inline,
     title: "Enough memory is available",
+    passes: "enough memory is available",
+    examples: &["memory:#available=500MiB"],
     build,
 };
 

@@ -31,10 +31,13 @@ mod service;
 pub(crate) mod support;
 mod sysctl;
 pub mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
 pub mod unix;
 mod user;
 
 pub use crate::model::check::Action;
+pub use support::opt::{Opt, Value};
 pub use support::options::Options;
 
 use std::time::Instant;
@@ -54,6 +57,10 @@ pub struct Kind {
     pub runs: Runs,
     /// What it verifies, for the title: `{target}` is replaced.
     pub title: &'static str,
+    /// When it passes, as the end of "it passes when …".
+    pub passes: &'static str,
+    /// Names of such checks.
+    pub examples: &'static [&'static str],
     /// Builds a check from what follows the scheme. The error is one line, without the name.
     pub build: fn(target: &str, options: &mut Options) -> Result<Action, String>,
 }
@@ -62,30 +69,6 @@ impl Kind {
     /// The option with this name.
     pub fn option(&self, name: &str) -> Option<Opt> {
         self.options.iter().copied().find(|option| option.name() == name)
-    }
-}
-
-/// An option of a kind, by what its value is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opt {
-    /// Text, which may be shown.
-    Text(&'static str),
-    /// Any bytes.
-    Bytes(&'static str),
-    /// Arguments of a program, separated by commas when there is one value.
-    List(&'static str),
-    /// `Name: value`, a header field whose value is a secret.
-    Field(&'static str),
-    /// `NAME=VALUE`, a variable whose value is a secret.
-    Variable(&'static str),
-}
-
-impl Opt {
-    /// Its name, as in `free`.
-    pub const fn name(&self) -> &'static str {
-        match *self {
-            Opt::Text(name) | Opt::Bytes(name) | Opt::List(name) | Opt::Field(name) | Opt::Variable(name) => name,
-        }
     }
 }
 
@@ -134,6 +117,8 @@ pub static BUILTINS: &[Kind] = &[
     memcached::KIND,
     ping::KIND,
     #[cfg(feature = "tls")]
+    tls::KIND,
+    #[cfg(feature = "tls")]
     cert::KIND,
     exec::KIND,
     plugin::KIND,
@@ -160,7 +145,7 @@ pub static BUILTINS: &[Kind] = &[
 pub(crate) const FEATURES: &[(&[&str], &str, bool)] = &[
     (&["dns"], "dns", cfg!(feature = "dns")),
     (&["http"], "http", cfg!(feature = "http")),
-    (&["https", "cert", "certificate"], "tls", cfg!(feature = "tls")),
+    (&["https", "tls", "cert", "certificate"], "tls", cfg!(feature = "tls")),
     (&["postgres"], "postgres", cfg!(feature = "postgres")),
 ];
 

@@ -3,16 +3,23 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Action, Kind, Opt, Options, Runs};
+use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Finding, Reason, Result};
 use crate::os::filesystem::{self, Mount};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "mount",
-    options: &[Opt::Text("type"), Opt::Text("source"), Opt::Text("option"), Opt::Text("rw")],
+    options: &[
+        Opt::new("type", Value::Text, "The type of the file system, or several with commas"),
+        Opt::new("source", Value::Text, "What has to be mounted, as in /dev/sda1"),
+        Opt::new("option", Value::Text, "An option that it has to be mounted with, as in noexec").repeatable(),
+        Opt::new("rw", Value::Flag, "It must not be read-only"),
+    ],
     // A network file system whose server is down only answers when that comes back.
     runs: Runs::OnThread,
     title: "A file system is mounted at {target}",
+    passes: "a file system is mounted at the path, and answers",
+    examples: &["mount:/#option=rw", "mount:/srv#type=ext4,xfs&rw"],
     build,
 };
 

@@ -6,15 +6,20 @@ use std::path::Path;
 
 use super::support::pattern::Pattern;
 use super::support::program;
-use super::{Action, Kind, Opt, Options, Runs};
+use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::os::filesystem;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "package",
-    options: &[Opt::Text("version"), Opt::Text("match")],
+    options: &[
+        Opt::new("version", Value::Text, "The version that has to be installed"),
+        Opt::new("match", Value::Pattern, "What the version has to match"),
+    ],
     runs: Runs::ByProgram,
     title: "The package {target} is installed",
+    passes: "a package of dpkg, apk or rpm is installed",
+    examples: &["package:nginx#match=^1\\.22"],
     build,
 };
 

@@ -9,15 +9,20 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::support::target::{Target, authority};
 use super::support::timed::{self, Timed, is_ours, spoken};
-use super::{Action, Kind, Opt, Options, Runs, default_deadline, since};
+use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline, since};
 use crate::model::check::{Deadline, Finding, Reason, Result, Status};
 use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "ping",
-    options: &[Opt::Text("count"), Opt::Text("loss")],
+    options: &[
+        Opt::new("count", Value::Number, "How many requests are sent").or("1"),
+        Opt::new("loss", Value::Share, "So many of them may be lost").or("0%"),
+    ],
     runs: Runs::OnThread,
     title: "{target} answers a ping",
+    passes: "an echo returns",
+    examples: &["ping:localhost#count=3&loss=40%"],
     build,
 };
 

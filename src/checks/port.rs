@@ -6,17 +6,23 @@ use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::process::is_called;
-use super::{Action, Kind, Opt, Options, Runs};
+use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Finding, Reason, Result};
 use crate::os::network::NetworkNamespace;
 use crate::os::procfs;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "port",
-    options: &[Opt::Text("address"), Opt::Text("process"), Opt::Text("protocol")],
+    options: &[
+        Opt::new("address", Value::Address, "An address at which somebody has to listen, literally").repeatable(),
+        Opt::new("process", Value::Text, "The program that has to listen, as for the kind process"),
+        Opt::new("protocol", Value::Word(&["tcp", "udp"]), "The protocol").or("tcp"),
+    ],
     // The kernel walks through all of its sockets.
     runs: Runs::OnThread,
     title: "Somebody listens on port {target} of this host",
+    passes: "somebody listens on a port of this host",
+    examples: &["port:22#address=0.0.0.0&process=sshd"],
     build,
 };
 

@@ -16,7 +16,7 @@ use super::support::login::{Login, PASSWORD_FILE};
 use super::support::secrets::Secrets;
 use super::support::timed::{self, Timed, reason, spoken};
 use super::support::value::ExpectedValue;
-use super::{Action, Kind, Opt, Options, Runs, excerpt, since, tcp};
+use super::{Action, Kind, Opt, Options, Runs, Value, excerpt, since, tcp};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::duration;
 
@@ -24,16 +24,18 @@ pub(super) const KIND: Kind = Kind {
     scheme: "postgres",
     options: &[
         PASSWORD_FILE,
-        Opt::Text("query"),
-        Opt::Text("equals"),
-        Opt::Text("match"),
-        Opt::Text("min"),
-        Opt::Text("max"),
-        Opt::Text("role"),
-        Opt::Text("lag"),
+        Opt::new("query", Value::Text, "What is asked once connected"),
+        Opt::new("equals", Value::Text, "The first value of the answer has to be this"),
+        Opt::new("match", Value::Pattern, "The first value of the answer has to match"),
+        Opt::new("min", Value::Number, "The first value of the answer has to be at least this"),
+        Opt::new("max", Value::Number, "The first value of the answer has to be at most this"),
+        Opt::new("role", Value::Word(&["primary", "replica"]), "What it has to be"),
+        Opt::new("lag", Value::Time, "A replica may be so far behind"),
     ],
     runs: Runs::OnThread,
     title: "postgres://{target} answers",
+    passes: "a PostgreSQL lets us in and carries out a statement",
+    examples: &["postgres://anna@localhost/shop#query=select%201"],
     build,
 };
 

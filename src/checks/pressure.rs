@@ -4,17 +4,28 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Action, Kind, Opt, Options, Runs};
+use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
 use crate::os::cgroup;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "pressure",
-    options: &[Opt::Text("some"), Opt::Text("full"), Opt::Text("window"), Opt::Text("cgroup")],
+    options: &[
+        Opt::new("some", Value::Share, "For so much of the time some task may wait, unless full is given").or("10%"),
+        Opt::new("full", Value::Share, "For so much of the time all tasks may wait"),
+        Opt::new("window", Value::Word(&["10s", "60s", "300s"]), "The time that is looked at").or("60s"),
+        Opt::new(
+            "cgroup",
+            Value::Text,
+            "The control group that is meant: own, or a path as in /system.slice/nginx.service",
+        ),
+    ],
     // The kernel adds up the figures of a group's tasks when they are read.
     runs: Runs::OnThread,
     title: "Tasks do not wait too long for {target}",
+    passes: "tasks do not wait too long for cpu, memory, io or irq",
+    examples: &["pressure:memory#some=10%", "pressure:io#full=5%&cgroup=own"],
     build,
 };
 

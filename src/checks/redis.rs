@@ -10,7 +10,7 @@ use super::support::login::{Login, PASSWORD_FILE};
 use super::support::secrets::Secrets;
 use super::support::target::Target;
 use super::support::timed::{self, Timed, reason, spoken};
-use super::{Action, Kind, Opt, Options, Runs, excerpt, since, tcp};
+use super::{Action, Kind, Opt, Options, Runs, Value, excerpt, since, tcp};
 use crate::model::amount::{self, Amount};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::duration;
@@ -20,14 +20,16 @@ pub(super) const KIND: Kind = Kind {
     scheme: "redis",
     options: &[
         PASSWORD_FILE,
-        Opt::Text("role"),
-        Opt::Text("replicas"),
-        Opt::Text("lag"),
-        Opt::Text("max_memory"),
-        Opt::Text("sentinel"),
+        Opt::new("role", Value::Word(&["primary", "replica"]), "What it has to be"),
+        Opt::new("replicas", Value::Number, "So many replicas have to follow it"),
+        Opt::new("lag", Value::Time, "A replica may be so far behind"),
+        Opt::new("max_memory", Value::Amount, "So much memory may be used"),
+        Opt::new("sentinel", Value::Text, "The name of the primary that a sentinel has to know"),
     ],
     runs: Runs::OnThread,
     title: "redis://{target} answers",
+    passes: "a Redis or Valkey answers PING, and is what it should be",
+    examples: &["redis://:secret@localhost#role=primary&replicas=1"],
     build,
 };
 

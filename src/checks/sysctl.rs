@@ -4,15 +4,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::support::pattern::Pattern;
-use super::{Action, Kind, Opt, Options, Runs};
+use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "sysctl",
-    options: &[Opt::Text("value"), Opt::Text("match"), Opt::Text("min"), Opt::Text("max")],
+    options: &[
+        Opt::new("value", Value::Text, "The value that it has to have"),
+        Opt::new("match", Value::Pattern, "What the value has to match"),
+        Opt::new("min", Value::Number, "The value has to be at least this"),
+        Opt::new("max", Value::Number, "The value has to be at most this"),
+    ],
     runs: Runs::OnThread,
     title: "The kernel's {target} is as it should be",
+    passes: "a parameter of the kernel has a value",
+    examples: &["sysctl:vm.swappiness#max=60"],
     build,
 };
 

@@ -12,9 +12,11 @@ use crate::model::check::{Deadline, Finding, Reason, Result};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "tcp",
-    options: Exchange::OPTIONS,
+    options: &Exchange::OPTIONS,
     runs: Runs::OnThread,
     title: "{target} accepts connections",
+    passes: "a connection can be made; each address of a host is tried",
+    examples: &["tcp://localhost:22#match=^SSH-"],
     build,
 };
 
@@ -47,8 +49,9 @@ pub fn assert_tcp(address: &str) -> Result {
 fn check(endpoint: &Target, exchange: &Exchange, deadline: Deadline) -> Result {
     let began = Instant::now();
     let told = |why| format!("expected {endpoint} to accept a connection: {why} ({})", since(began));
-    let stream = connect(endpoint, timed::before(deadline)).map_err(|reason| reason.told(told))?;
-    exchange.run(stream, &endpoint.to_string())
+    let deadline = timed::before(deadline);
+    let stream = connect(endpoint, deadline).map_err(|reason| reason.told(told))?;
+    exchange.run(stream, deadline, &endpoint.to_string())
 }
 
 /// Connects to the first address of a host that accepts. The reason says why none does, and no more.

@@ -15,9 +15,11 @@ use crate::os::descriptors::is_of_another_type;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "unix",
-    options: Exchange::OPTIONS,
+    options: &Exchange::OPTIONS,
     runs: Runs::OnThread,
     title: "{target} accepts connections",
+    passes: "the same, for a unix socket",
+    examples: &["unix:/run/docker.sock", "unix:@name"],
     build,
 };
 
@@ -48,7 +50,16 @@ fn check(name: &str, exchange: &Exchange, deadline: Deadline) -> Result {
     if kind == Type::DGRAM && exchange.wants_answer() {
         return Err(Reason::Error(format!("{name} takes datagrams: no answer comes back to match")));
     }
-    exchange.run(Timed::new(socket, deadline)?, name)
+    exchange.run(Timed::new(socket, deadline)?, deadline, name)
+}
+
+/// Connects to a socket for streams at a path. The reason says why it cannot be done, and no more.
+#[cfg(feature = "http")]
+pub(super) fn connect_to(path: &str, deadline: Deadline) -> Result<Timed<Socket>> {
+    let address = address(path).map_err(Reason::Error)?;
+    let (socket, _) = connect_as(Type::STREAM, &address, deadline)
+        .map_err(|error| reason(&error, format!("at {path}: {}", spoken(&error))))?;
+    Ok(Timed::new(socket, deadline)?)
 }
 
 /// Connects as the server wants it: most take streams, a few, such as /dev/log, datagrams.

@@ -1,15 +1,23 @@
 //! `user:postgres#uid=104&group=ssl-cert`: there is a user, and it is as expected.
 
-use super::{Action, Kind, Opt, Options, Runs};
+use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Finding, Reason, Result};
 use crate::os::accounts::{self, Account};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "user",
-    options: &[Opt::Text("uid"), Opt::Text("gid"), Opt::Text("group"), Opt::Text("home"), Opt::Text("shell")],
+    options: &[
+        Opt::new("uid", Value::Number, "The number that it has to have"),
+        Opt::new("gid", Value::Number, "The number that its group has to have"),
+        Opt::new("group", Value::Text, "A group that it has to be in").repeatable(),
+        Opt::new("home", Value::Path, "The folder that it has to have"),
+        Opt::new("shell", Value::Path, "The shell that it has to have"),
+    ],
     // The directory of a company may have to be asked.
     runs: Runs::OnThread,
     title: "There is the user {target}",
+    passes: "there is a user",
+    examples: &["user:root#uid=0&shell=/bin/bash"],
     build,
 };
 

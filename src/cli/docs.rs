@@ -82,7 +82,7 @@ fn every_kind_and_option_is_in_checks_md() {
     let rows = rows("CHECKS.md");
     let row = |kind: &Kind| {
         let options: Vec<_> = kind.options.iter().map(Opt::name).collect();
-        let start = format!("| `{}` | ", kind.scheme);
+        let start = format!("| `{}` | {} | `{}` | ", kind.scheme, kind.passes, kind.examples.join("`, `"));
         let end = if options.is_empty() { " | |".to_owned() } else { format!(" | `{}` |", options.join("`, `")) };
         (start, end)
     };
@@ -96,20 +96,15 @@ fn every_kind_and_option_is_in_checks_md() {
 }
 
 #[test]
-fn every_default_is_in_checks_md() {
+fn every_default_is_in_its_row_and_in_checks_md() {
     let rows = rows("CHECKS.md");
     let folder = tempfile::tempdir().expect("a folder for the test");
     let state = StateDir::open(folder.path()).expect("it is ours");
     for kind in BUILTINS {
-        let start = format!("| `{}` | ", kind.scheme);
-        let shows_example = |row: &&String| row.starts_with(&start) && row.contains(&format!("`{}:", kind.scheme));
-        let described = rows.iter().find(shows_example);
-        let described =
-            described.unwrap_or_else(|| panic!("docs/CHECKS.md lacks a row {start}… | `{}:…` | …", kind.scheme));
-        let example = described.split('`').nth(3).and_then(|example| example.split('#').next()).unwrap_or_default();
+        let example = kind.examples[0];
         let name = match kind.runs {
             Runs::AsProgram => format!("{}:/bin/true", kind.scheme),
-            Runs::Inline | Runs::OnThread | Runs::ByProgram => example.to_owned(),
+            Runs::Inline | Runs::OnThread | Runs::ByProgram => example.split('#').next().unwrap_or_default().to_owned(),
         };
         let read = |name: &str| {
             let surroundings = Surroundings { state: Some(state.clone()), ..Surroundings::default() };
@@ -117,15 +112,22 @@ fn every_default_is_in_checks_md() {
         };
         let Ok(sources) = read(&name) else {
             // It has to be told what to look for.
-            read(described.split('`').nth(3).unwrap_or_default())
-                .unwrap_or_else(|error| panic!("{described}: {error}"));
+            read(example).unwrap_or_else(|error| panic!("{example}: {error}"));
             continue;
         };
-        let shown: Vec<_> =
-            sources.suite().checks()[0].options.iter().map(|(name, value)| format!("`{name}={value}`")).collect();
-        let is_default = |row: &&String| *row != described && row.contains(&format!("`{}`", kind.scheme));
-        let has = |option: &String| rows.iter().filter(is_default).any(|row| row.contains(option));
-        assert!(shown.iter().all(has), "docs/CHECKS.md lacks {shown:?} for {}", kind.scheme);
+        let given = sources.suite().checks()[0].options.clone();
+        let defaults =
+            kind.options.iter().filter_map(|option| Some((option.name.to_owned(), option.default?.to_owned())));
+        let mut defaults: Vec<_> = defaults.collect();
+        let mut found = given.clone();
+        defaults.sort();
+        found.sort();
+        assert_eq!(found, defaults, "the rows of {} should have its defaults", kind.scheme);
+        let is_default = |row: &&String| !row.contains(example) && row.contains(&format!("`{}`", kind.scheme));
+        let has = |(name, value): &(String, String)| {
+            rows.iter().filter(is_default).any(|row| row.contains(&format!("`{name}={value}`")))
+        };
+        assert!(given.iter().all(has), "docs/CHECKS.md lacks {given:?} for {}", kind.scheme);
     }
 }
 

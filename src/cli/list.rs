@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::check::Selection;
-use super::{lint, live, print};
+use super::{explain, lint, live, print};
 use crate::config::Given;
 use crate::error::Error;
 use crate::model::check::Check;
@@ -21,6 +21,9 @@ pub(super) struct ListFlags {
     /// Show the options of each check too, with the defaults of those that are not given
     #[arg(short, long)]
     verbose: bool,
+    /// Show the kinds of checks that there are instead, each with an example
+    #[arg(long, conflicts_with_all = ["names", "verbose"])]
+    kinds: bool,
     /// Write JSON, one array
     #[arg(long)]
     json: bool,
@@ -75,6 +78,10 @@ impl<'a> Listed<'a> {
 
 /// Shows the selected checks.
 pub(super) fn run(flags: &ListFlags, given: &Given) -> Result<ExitCode, Error> {
+    if flags.kinds {
+        print(if flags.json { explain::json() } else { explain::table() })?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let sources = flags.selection.read(given)?;
     let suite = flags.selection.select(&sources)?;
     if flags.lint {

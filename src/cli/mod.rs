@@ -6,6 +6,7 @@ mod check;
 #[cfg(test)]
 mod docs;
 mod drill;
+mod explain;
 mod interrupt;
 mod lint;
 mod list;
@@ -13,6 +14,7 @@ mod live;
 #[cfg(feature = "tower")]
 pub(crate) mod mount;
 mod serve;
+mod silence;
 mod unittest;
 mod wait;
 
@@ -49,8 +51,12 @@ enum Verb {
     List(list::ListFlags),
     /// Sabotage the healthchecks, to see whether they can fail
     Drill(drill::DrillFlags),
+    /// Tell what a kind of check decides, its options and an example
+    Explain(explain::ExplainFlags),
     /// Run the healthchecks until all of them pass
     Wait(wait::WaitFlags),
+    /// Let what a check finds not count for a while, or show or end such silences
+    Silence(silence::SilenceFlags),
     /// Say that a job is done, or run it and say how it ended, for the check beat:NAME
     Beat(beat::BeatFlags),
 }
@@ -90,7 +96,8 @@ fn shown(text: &clap::Error, argv: &[OsString]) -> String {
 
 /// The whole command line.
 pub(crate) fn command() -> Command {
-    Invocation::command()
+    // So the manual page has them too.
+    Invocation::command().mut_subcommand("explain", |command| command.after_long_help(explain::all()))
 }
 
 fn parse(given: &Given) -> Result<(Command, ArgMatches), clap::Error> {
@@ -109,7 +116,9 @@ fn dispatch(given: Given, command: Command, matches: ArgMatches) -> Result<ExitC
         Verb::Check(flags) => check::run(&flags, &given),
         Verb::List(flags) => list::run(&flags, &given),
         Verb::Drill(flags) => drill::run(&flags, &given),
+        Verb::Explain(flags) => explain::run(&flags),
         Verb::Wait(flags) => wait::run(&flags, &given),
+        Verb::Silence(flags) => silence::run(&flags, &given),
         Verb::Beat(flags) => beat::run(&flags, &given),
     }
 }

@@ -81,13 +81,17 @@ fn section(title: &str, outcome: &Outcome, report: &Report) -> String {
         .collect();
     let blocks = if blocked.is_empty() { String::new() } else { format!("blocks {}\n", blocked.join(", ")) };
     let context = outcome.finding.context.as_deref().map(|context| format!("{context}\n"));
+    let silence = outcome.silence().map(|silence| format!("{silence}\n")).unwrap_or_default();
+    let silenced = if outcome.is_silenced() { "SILENCED " } else { "" };
     let description = description(&outcome.check);
-    format!("{DOUBLE}\n{title}: {description}\n{SINGLE}\n{}{blocks}\n", context.unwrap_or_default())
+    let context = context.unwrap_or_default();
+    format!("{DOUBLE}\n{silenced}{title}: {description}\n{SINGLE}\n{silence}{context}{blocks}\n")
 }
 
 /// The last line.
 pub(super) fn verdict(report: &Report) -> String {
-    let Summary { skip, expected_failure, error, fail, unexpected_success, warn, blocked, .. } = report.causes();
+    let Summary { skip, expected_failure, error, fail, unexpected_success, warn, blocked, silenced, .. } =
+        report.causes();
     let counts: Vec<_> = [
         ("failures", fail),
         ("errors", error),
@@ -95,6 +99,7 @@ pub(super) fn verdict(report: &Report) -> String {
         ("expected failures", expected_failure),
         ("unexpected successes", unexpected_success),
         ("warnings", warn),
+        ("silenced", silenced),
         ("blocked", blocked),
     ]
     .into_iter()

@@ -41,7 +41,7 @@ pub(super) fn run(flags: &WaitFlags, given: &Given) -> Result<ExitCode, Error> {
     let began = Instant::now();
     let until = began + flags.limit;
     descriptors::close_all_on_exec().map_err(|error| Error::Boot(format!("cannot tidy up descriptors: {error}")))?;
-    let suite = flags.selection.read(given).and_then(|sources| flags.selection.select(&sources))?;
+    let suite = flags.selection.read(given).and_then(|sources| flags.selection.select(&sources))?.silenced(&[]);
     given.app.prepare().map_err(|why| Error::Boot(format!("the program cannot run its checks: {why}")))?;
     let interrupts =
         Interrupts::listen().map_err(|error| Error::Boot(format!("cannot listen for signals: {error}")))?;

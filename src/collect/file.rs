@@ -9,7 +9,7 @@ use super::python::{self, MEMORY};
 use super::spec::{COMMON, Common, Spec, is_label, schemes};
 use super::{CollectedCheck, Collector};
 use crate::checks::support::secrets;
-use crate::checks::{Kind, Opt, Options};
+use crate::checks::{Kind, Opt, Options, Value as OptionValue};
 use crate::error::Error;
 use crate::functions::registry;
 use crate::model::check::Check;
@@ -191,7 +191,8 @@ impl File<'_> {
             let option = if name == "tags" { "tag" } else { name };
             let mut texts = self.texts(value)?;
             let option_of_kind = kind.and_then(|kind| kind.option(name));
-            if let (Some(Opt::List(_)), DeValue::Array(_), [only]) = (option_of_kind, value.get_ref(), &mut texts[..]) {
+            let is_list = option_of_kind.is_some_and(|option| option.value == OptionValue::List);
+            if let (true, DeValue::Array(_), [only]) = (is_list, value.get_ref(), &mut texts[..]) {
                 // A single value is split at its commas; the only value in an array must not be.
                 *only = only.replace(',', "\\,");
             }

@@ -28,7 +28,6 @@ use crate::model::suite::Suite;
 use crate::model::text;
 use crate::os::stamp::Stamp;
 use crate::os::walk::Place;
-#[cfg(test)]
 pub(crate) use spec::COMMON;
 use spec::Spec;
 #[doc(hidden)]

@@ -19,6 +19,7 @@ use super::sources::{Sources, with_error};
 use crate::model::duration;
 use crate::os::filesystem::read_file;
 use crate::os::signals;
+use crate::state;
 
 /// The files of checks, as they were when they were looked at.
 #[derive(Clone, Debug)]
@@ -29,12 +30,19 @@ pub struct FileState {
     pub edition: Option<u64>,
     /// What the file of maintenance says, if there is one.
     pub maintenance: Option<String>,
+    /// The silences in force, for people; the checks of the suite have theirs.
+    pub silences: Arc<[String]>,
 }
 
 impl FileState {
     /// What was read when these were read, before any look for maintenance.
     pub fn of(sources: &Sources) -> FileState {
-        FileState { suite: sources.suite().clone(), edition: sources.edition(), maintenance: None }
+        FileState {
+            suite: sources.suite().clone(),
+            edition: sources.edition(),
+            maintenance: None,
+            silences: sources.silences(),
+        }
     }
 }
 
@@ -136,10 +144,16 @@ impl Refresher {
                 "the files of healthchecks and of maintenance could not be looked at in {}: what they last said is in use",
                 duration::spoken(waited)
             );
-            let FileState { suite, maintenance, .. } = &**state;
-            Arc::new(FileState { suite: with_error(suite, why), edition: None, maintenance: maintenance.clone() })
+            Arc::new(FileState { suite: with_error(&state.suite, why), edition: None, ..(**state).clone() })
         };
-        overdue.get_or_insert_with(last).clone()
+        let overdue = overdue.get_or_insert_with(last);
+        // What cannot be looked at ends all the same.
+        if overdue.suite.has_silences()
+            && let Some(suite) = overdue.suite.without_ended(&state::now())
+        {
+            *overdue = Arc::new(FileState { suite, ..(**overdue).clone() });
+        }
+        overdue.clone()
     }
 }
 
@@ -228,8 +242,12 @@ mod tests {
         let (answer, answers) = channel();
         let (begin, begun) = channel();
         let (wake, woken) = channel();
-        let state =
-            |text: &str| FileState { suite: Suite::default(), edition: Some(1), maintenance: Some(text.into()) };
+        let state = |text: &str| FileState {
+            suite: Suite::default(),
+            edition: Some(1),
+            maintenance: Some(text.into()),
+            silences: Arc::default(),
+        };
         let look = move || {
             begin.send(()).expect("the test goes on");
             state(answers.recv().expect("the test goes on"))

@@ -9,7 +9,10 @@ use crate::error::Error;
 use crate::model::check::{Check, Code, Finding};
 use crate::os::stamp::Stamp;
 use crate::python::Python;
-use crate::state::StateDir;
+use crate::state::{self, Silences, StateDir};
+
+/// The check that is an error while some silences cannot be read.
+const SILENCES: &str = "hospital.silences";
 
 /// What checks are collected in, besides the names.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +21,7 @@ pub(crate) struct Surroundings {
     pub(crate) own: Vec<Check>,
     /// Variables that programs will get besides those of this process.
     pub(crate) environment: Vec<(String, String)>,
-    /// Where beats are found.
+    /// Where beats are found, and silences.
     pub(crate) state: Option<StateDir>,
     /// What runs tests in Python.
     pub(crate) python: Python,
@@ -30,6 +33,9 @@ pub struct Sources {
     surroundings: Surroundings,
     names: Vec<String>,
     origin: String,
+    /// Without silences.
+    collected: Suite,
+    silences: Option<Silences>,
     suite: Suite,
     stamps: Vec<Stamp>,
     notes: Vec<String>,
@@ -51,12 +57,16 @@ impl Sources {
     /// The same in these surroundings.
     pub(crate) fn read_in(surroundings: Surroundings, names: Vec<String>, origin: &str) -> Result<Sources, Error> {
         let Collected { suite, stamps, notes } = Collector::read(&surroundings, &names, origin);
-        Ok(Sources { surroundings, names, origin: origin.to_owned(), suite: suite?, stamps, notes, is_strict: false })
+        let (collected, silences) = (suite?, surroundings.state.clone().map(Silences::of));
+        let (suite, origin, is_strict) = (collected.clone(), origin.to_owned(), false);
+        let mut sources = Sources { surroundings, names, origin, collected, silences, suite, stamps, notes, is_strict };
+        sources.look_at_silences(false);
+        Ok(sources)
     }
 
     /// The same checks, of which a warning makes a report fail.
     pub fn strict(self) -> Sources {
-        Sources { suite: self.suite.strict(), is_strict: true, ..self }
+        Sources { collected: self.collected.strict(), suite: self.suite.strict(), is_strict: true, ..self }
     }
 
     /// The collected suite.
@@ -95,6 +105,9 @@ impl Sources {
             }
             stamp.hash(&mut hasher);
         }
+        if let Some(silences) = &self.silences {
+            silences.hash(&mut hasher);
+        }
         Some(hasher.finish())
     }
 
@@ -105,7 +118,7 @@ impl Sources {
 
     /// Whether there is a file or folder to look at.
     pub(super) fn names_files(&self) -> bool {
-        !self.stamps.is_empty()
+        !self.stamps.is_empty() || self.silences.is_some()
     }
 
     /// Looks at the files, and reads everything again if one has changed.
@@ -116,6 +129,8 @@ impl Sources {
                 tracing::info!("the files of healthchecks have changed: reading them again");
             }
             self.refresh();
+        } else {
+            self.look_at_silences(false);
         }
     }
 
@@ -128,14 +143,34 @@ impl Sources {
         for note in self.notes.iter().filter(|note| !before.contains(note)) {
             tracing::warn!("{note}");
         }
-        self.suite = match suite {
+        self.collected = match suite {
             Ok(suite) if self.is_strict => suite.strict(),
             Ok(suite) => suite,
             Err(error) => {
                 tracing::error!("the last change of the healthchecks is not in use: {error}");
-                with_error(&self.suite, format!("the last change is not in use: {error}"))
+                with_error(&self.collected, format!("the last change is not in use: {error}"))
             }
         };
+        self.suite = self.collected.clone();
+        self.look_at_silences(true);
+    }
+
+    /// Looks which silences are in force.
+    fn look_at_silences(&mut self, is_new: bool) {
+        let Some(silences) = &mut self.silences else { return };
+        if silences.look(&state::now()) || is_new {
+            let suite = self.collected.silenced(silences.in_force());
+            self.suite = match silences.problem() {
+                None => suite,
+                Some(why) => with_check(&suite, SILENCES, "All silences are known", why.to_owned()),
+            };
+        }
+    }
+
+    /// A line for each silence that is in force.
+    pub(crate) fn silences(&self) -> Arc<[String]> {
+        let in_force = self.silences.as_ref().map_or(&[][..], Silences::in_force);
+        in_force.iter().map(|silence| format!("{}: {silence}", silence.covered)).collect()
     }
 }
 
@@ -146,6 +181,8 @@ impl From<Suite> for Sources {
             surroundings: Surroundings::default(),
             names: Vec::new(),
             origin: String::new(),
+            collected: suite.clone(),
+            silences: None,
             suite,
             stamps: Vec::new(),
             notes: Vec::new(),
@@ -156,10 +193,14 @@ impl From<Suite> for Sources {
 
 /// The same checks and one that is an error: what is wrong with their files.
 pub(super) fn with_error(suite: &Suite, why: String) -> Suite {
-    let check = Check::new("hospital.sources", move |_| Finding::error(why.clone()));
+    with_check(suite, "hospital.sources", "The files of healthchecks can be used", why)
+}
+
+fn with_check(suite: &Suite, id: &str, title: &str, why: String) -> Suite {
+    let check = Check::new(id, move |_| Finding::error(why.clone()));
     // Whatever is asked for by a tag might be in what we cannot see.
     let tags = suite.checks().iter().flat_map(|check| &check.tags).cloned().collect::<BTreeSet<_>>();
-    let check = Arc::new(check.title("The files of healthchecks can be used").tags(tags).in_place());
+    let check = Arc::new(check.title(title).tags(tags).in_place());
     let good = suite.checks().iter().filter(|good| good.id != check.id).cloned();
     good.chain([check.clone()]).collect()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 
 use crate::checks::support::secrets::{self, Secrets};
-use crate::checks::{BUILTINS, FEATURES, Kind, Opt, Options};
+use crate::checks::{BUILTINS, FEATURES, Kind, Opt, Options, Value};
 use crate::model::check::{Check, DEFAULT_TIMEOUT, Expect, Severity};
 use crate::model::duration;
 use crate::model::id::listed;
@@ -53,7 +53,9 @@ impl Spec {
         // A URL stays encoded.
         let is_url = self.target.strip_prefix("//").is_some_and(|rest| !rest.starts_with('/'));
         (is_url || percent_decode_str(&self.target).decode_utf8().is_ok())
-            && self.options.are_text_but_for(|name| matches!(self.option(name), Some(Opt::Bytes(_))))
+            && self
+                .options
+                .are_text_but_for(|name| self.option(name).is_some_and(|option| option.value == Value::Bytes))
     }
 
     fn split(name: &str) -> Option<Spec> {
@@ -121,10 +123,10 @@ impl Spec {
     /// Its secrets, which must not be shown.
     fn secrets(&self) -> Secrets {
         let options = self.known_kind().map_or(&[][..], |kind| kind.options);
-        options.iter().fold(Secrets::of(&self.target), |secrets, option| match option {
-            Opt::Field(name) => secrets.and_fields(self.options.values(name)),
-            Opt::Variable(name) => secrets.and_variables(self.options.values(name)),
-            Opt::Text(_) | Opt::Bytes(_) | Opt::List(_) => secrets,
+        options.iter().fold(Secrets::of(&self.target), |secrets, option| match option.value {
+            Value::Field => secrets.and_fields(self.options.values(option.name)),
+            Value::Variable => secrets.and_variables(self.options.values(option.name)),
+            _ => secrets,
         })
     }
 
@@ -157,7 +159,7 @@ impl Spec {
         if let Some(unused) = self.options.left_over() {
             return Err(format!("the option {unused:?} means nothing for this target"));
         }
-        let is_shown = |name: &str| matches!(kind.option(name), Some(Opt::Text(_)));
+        let is_shown = |name: &str| kind.option(name).is_some_and(|option| option.value.is_public());
         let shown = self.options.taken().iter().filter(|(name, _)| is_shown(name));
         let shown: Vec<_> =
             shown.map(|(name, value)| (name.clone(), text::line(&hidden.scrub(value)).into_owned())).collect();

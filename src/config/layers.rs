@@ -354,7 +354,8 @@ impl Layer {
             unheeded: unheeded.into_iter().collect(),
             unknown: Vec::new(),
         };
-        let first = |folders: String| folders.split(':').next().unwrap_or_default().to_owned();
+        // A path may hold a colon, as those of units with addresses in their names do.
+        let first = |folders: String| folders.split(":/").next().unwrap_or_default().to_owned();
         let conventional = [
             ("WEB_CONCURRENCY", "workers", conventions.web_concurrency),
             ("PORT", "port", conventions.port),

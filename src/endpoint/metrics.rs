@@ -211,13 +211,18 @@ mod tests {
     use crate::model::check::{Check, Severity, Status};
     use crate::model::perfdata::Perfdata;
     use crate::model::report::tests::report as sample;
+    use crate::model::silence::Covered;
+    use crate::model::silence::tests::silence;
     use crate::render::tests::{ALL, hostile, promtool_accepts};
     use std::collections::HashSet;
+    use std::sync::Arc;
     use std::time::Duration;
 
     fn figures(mut outcomes: Vec<Outcome>) -> Figures {
         if let Some(outcome) = outcomes.first_mut() {
             outcome.finding.perfdata = vec![Perfdata::new("a\"b\\c\nd", 1e22, "B")];
+            let silence = Some(Arc::new(silence(Covered::Check("db".to_owned()))));
+            outcome.check = Arc::new(Check { silence, ..Check::clone(&outcome.check) });
         }
         let ran = SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_250);
         let mut requests = [[0; 3]; 6];

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 pub use disclosure::Disclosure;
 use disclosure::Visitor;
 pub use hospital_http::{Method, Request};
-pub(crate) use observer::{Before, log_change, log_maintenance};
+pub(crate) use observer::{Before, log_change, log_maintenance, log_silences};
 pub use observer::{LastRun, Observer, Unobserved};
 pub use reply::Reply;
 
@@ -181,6 +181,8 @@ pub struct Endpoint {
     observer: Box<dyn Observer + Send>,
     /// The last one, whose memory is used again.
     reply: Reply,
+    /// Whether the files were looked at since the start.
+    has_seen: bool,
     /// When a wrong token was logged last.
     complained: Option<Instant>,
 }
@@ -193,7 +195,7 @@ impl Endpoint {
         observer: impl Observer + Send + 'static,
     ) -> Endpoint {
         let (observer, reply) = (Box::new(observer), Reply::default());
-        Endpoint { files, settings, observer, reply, complained: None }
+        Endpoint { files, settings, observer, reply, has_seen: false, complained: None }
     }
 
     /// Whether a request must wait until the files of checks were looked at: /livez waits for nothing.
@@ -207,6 +209,10 @@ impl Endpoint {
 
     /// Takes in the files as they were when they were last looked at.
     pub fn see(&mut self, files: Arc<FileState>) {
+        let is_first = !std::mem::replace(&mut self.has_seen, true);
+        if is_first || self.files.silences != files.silences {
+            self.observer.saw_silences(&self.files.silences, &files.silences);
+        }
         self.files = files;
     }
 
@@ -235,7 +241,8 @@ impl Endpoint {
 
     /// The reply to a request for which this was found.
     pub fn report(&mut self, request: &Arc<CheckRequest>, findings: &Findings<'_>) -> &Reply {
-        self.reply.report(request, findings, &self.settings, &*self.observer);
+        let maintenance = self.files.maintenance.as_deref();
+        self.reply.report(request, findings, &self.settings, maintenance, &*self.observer);
         self.counted()
     }
 

@@ -19,6 +19,9 @@ pub trait Observer {
     /// Somebody wants to know whether the service is ready. `reason`: not while it is maintained.
     fn saw_maintenance(&self, _reason: Option<&str>) {}
 
+    /// These silences are in force; before, maybe others.
+    fn saw_silences(&self, _before: &[String], _now: &[String]) {}
+
     /// Whether the service is about to end, and takes no requests any more.
     fn is_leaving(&self) -> bool {
         false
@@ -110,6 +113,16 @@ pub(crate) fn log_change(outcome: &Outcome, report: &Report, before: Option<Befo
         (false, Some(Before { was_blocked: false, .. })) => {
             tracing::info!(request, "check {id}: {} again", status.word());
         }
+    }
+}
+
+/// Logs which silences have begun, and which have ended.
+pub(crate) fn log_silences(before: &[String], now: &[String]) {
+    for silence in now.iter().filter(|silence| !before.contains(silence)) {
+        tracing::info!("{silence}");
+    }
+    for silence in before.iter().filter(|silence| !now.contains(silence)) {
+        tracing::info!("no more: {silence}");
     }
 }
 

@@ -31,10 +31,11 @@ impl Choice {
         &'a self,
         at: SystemTime,
         since: &'a dyn Fn(&str, Status) -> Option<Since>,
+        maintenance: Option<&'a str>,
         disclosed: bool,
         can_sign_in: bool,
     ) -> View<'a> {
         let Choice { tags, chosen, others } = self;
-        View { at: Some(at), since, tags, chosen, others, disclosed, can_sign_in }
+        View { at: Some(at), since, tags, chosen, others, maintenance, disclosed, can_sign_in }
     }
 }

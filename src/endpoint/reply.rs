@@ -75,12 +75,15 @@ impl Reply {
         request: &Arc<CheckRequest>,
         findings: &Findings<'_>,
         settings: &EndpointSettings,
+        maintenance: Option<&str>,
         observer: &dyn Observer,
     ) {
         let Findings { report, number, revision, age } = findings;
         let CheckRequest { presentation, .. } = &**request;
         let number = match presentation.dialect {
             Dialect::Format(format) if format.timeless => revision.or(*number),
+            // It tells of maintenance, whatever the report is.
+            Dialect::Page(_) if maintenance.is_some() => None,
             Dialect::Format(_) | Dialect::Page(_) | Dialect::Ready | Dialect::Startup => *number,
         };
         let is_same = |(there, its): &(u64, _)| Some(*there) == number && Arc::ptr_eq(its, request);
@@ -130,7 +133,7 @@ impl Reply {
                 let since = |id: &str, status: Status| observer.since(id, status);
                 let at = clock::before(clock::wall(), age.unwrap_or_default());
                 let disclosed = presentation.disclosed;
-                let view = choice.view(at, &since, disclosed, is_personal && !disclosed);
+                let view = choice.view(at, &since, maintenance, disclosed, is_personal && !disclosed);
                 self.fill(|body| html::page(report, &view, body));
             }
             Dialect::Ready => {

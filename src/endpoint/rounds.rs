@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{CheckRequest, Findings, Observer};
+use crate::model::check::Check;
 use crate::model::report::{Outcome, Report};
 use crate::model::startup::{self, Start};
 use crate::model::suite::Suite;
 use crate::round::{Round, Runner};
+use crate::state;
 
 /// A client that waits for what checks find.
 #[derive(Debug)]
@@ -140,6 +142,9 @@ impl Rounds {
         if self.round.suite().has_grace() {
             excuse_starts(&mut self.report, &*self.observer);
         }
+        if self.round.suite().has_silences() {
+            lift_silences(&mut self.report);
+        }
         if !self.report.says_the_same(&self.before) {
             self.revision = self.number;
         }
@@ -204,6 +209,7 @@ impl Rounds {
     /// The same report, where what is wrong with a check that is still starting does not count.
     pub(crate) fn excused(&self, mut report: Report) -> Report {
         excuse_starts(&mut report, &*self.observer);
+        lift_silences(&mut report);
         report
     }
 
@@ -216,6 +222,19 @@ impl Rounds {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let round = if self.is_running() { self.round.next_deadline() } else { None };
         [round, self.look_at].into_iter().flatten().min()
+    }
+}
+
+/// A silence that has ended since the round began does not hold any more.
+fn lift_silences(report: &mut Report) {
+    if report.outcomes.iter().all(|outcome| outcome.check.silence.is_none()) {
+        return;
+    }
+    let now = state::now();
+    for Outcome { check, .. } in &mut report.outcomes {
+        if check.silence.as_ref().is_some_and(|silence| !silence.is_in_force(&now)) {
+            *check = Arc::new(Check { silence: None, ..(**check).clone() });
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::panics;
 use super::perfdata::Perfdata;
 use super::schedule::Schedule;
+use super::silence::Silence;
 use super::text;
 
 /// How long a check may take unless it says otherwise.
@@ -318,6 +319,8 @@ pub struct Check {
     pub needs: Vec<String>,
     /// Whether a warning of it makes its report fail.
     pub strict: bool,
+    /// The silence in force: what it finds is shown and does not count.
+    pub(crate) silence: Option<Arc<Silence>>,
     /// When it runs on its own; `None`: in each round.
     pub schedule: Option<Schedule>,
     /// Differs between checks that are called the same and verify different things.
@@ -360,6 +363,7 @@ impl Check {
             on_fail: Severity::Fail,
             needs: Vec::new(),
             strict: false,
+            silence: None,
             blocking: true,
             kind: "function",
             code: Code::Function,

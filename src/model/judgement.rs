@@ -18,6 +18,7 @@ use super::check::{Check, Finding, Severity, Status};
 use super::duration;
 use super::patience::Patience;
 use super::schedule::Schedule;
+use super::silence::Silence;
 
 /// What the steps have made of a finding, for those whom they have changed something for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +114,12 @@ fn severity(check: &Check, found: Finding) -> Finding {
         Severity::Warn if found.status.is_bad() => Finding { status: Status::Warn, ..found },
         Severity::Warn | Severity::Fail => found,
     }
+}
+
+/// The last step: the silence of a check whose finding would count without it.
+pub(super) fn silence<'a>(check: &'a Check, finding: &Finding) -> Option<&'a Silence> {
+    let counts = finding.status.is_bad() || finding.status == Status::Warn;
+    check.silence.as_deref().filter(|_| counts)
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 pub mod amount;
 pub mod check;
+pub(crate) mod clocks;
 pub(crate) mod duration;
 pub(crate) mod host;
 pub(crate) mod id;
 pub mod judgement;
-pub(crate) mod moment;
 pub(crate) mod needs;
 pub(crate) mod panics;
 pub mod patience;
@@ -14,6 +14,7 @@ pub mod perfdata;
 pub mod report;
 pub(crate) mod sabotage;
 pub mod schedule;
+pub(crate) mod silence;
 pub mod startup;
 pub mod suite;
 pub(crate) mod text;

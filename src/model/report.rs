@@ -68,12 +68,28 @@ impl Outcome {
 
     /// Whether a report with this in it fails.
     pub fn is_bad(&self) -> bool {
-        self.finding.status.is_bad() || (self.check.strict && self.finding.status == Status::Warn)
+        let is_bad = self.finding.status.is_bad() || (self.check.strict && self.finding.status == Status::Warn);
+        is_bad && !self.is_silenced()
+    }
+
+    /// Whether it is shown, but does not count.
+    pub fn is_silenced(&self) -> bool {
+        judgement::silence(&self.check, &self.finding).is_some()
+    }
+
+    /// Whether it passes with a warning that counts.
+    pub fn warns(&self) -> bool {
+        self.finding.status == Status::Warn && !self.is_bad() && !self.is_silenced()
+    }
+
+    /// What is said of the silence of the check, if there is one: until when, by whom and why.
+    pub fn silence(&self) -> Option<String> {
+        self.check.silence.as_ref().map(|silence| silence.to_string())
     }
 
     /// Whether what needs this check is not run.
     pub(crate) fn blocks(&self) -> bool {
-        self.finding.status.is_bad()
+        self.finding.status.is_bad() && !self.is_silenced()
     }
 
     /// What this means for what needs the check.
@@ -114,9 +130,10 @@ impl Outcome {
     /// The same outcome under a number, with nothing that says which check it is or what it found.
     pub fn anonymous(&self, number: usize) -> Outcome {
         let check = Check::new(format!("check-{number}"), |_| Finding::PASS).title(format!("check {number}"));
+        let silence = self.check.silence.as_ref().map(|silence| Arc::new(silence.anonymous()));
         // That it needs something shows what is missing in the metrics; what it is does not.
         let needs = self.check.needs.iter().map(|_| String::new()).collect();
-        let check = Check { kind: "check", strict: self.check.strict, needs, ..check };
+        let check = Check { kind: "check", strict: self.check.strict, needs, silence, ..check };
         let finding = Finding { status: self.finding.status, ..Finding::PASS };
         Outcome { check: Arc::new(check), finding, elapsed: self.elapsed, age: self.age, judgement: None }
     }
@@ -155,6 +172,9 @@ pub struct Summary {
     /// Checks that passed with a warning. In JSON it is left out if there are none, as Python's hospital knows none.
     #[serde(skip_serializing_if = "is_none")]
     pub warn: usize,
+    /// Checks whose findings do not count, as they are silenced; they are in no other count. Left out in JSON as `warn` is.
+    #[serde(skip_serializing_if = "is_none")]
+    pub silenced: usize,
     /// Checks that were not run because of others. They are counted by their status, too; left out like `warn`.
     #[serde(skip_serializing_if = "is_none")]
     pub blocked: usize,
@@ -191,7 +211,7 @@ impl Report {
 
     /// Whether something in it passes with a warning.
     pub fn warns(&self) -> bool {
-        self.outcomes.iter().any(|outcome| outcome.finding.status == Status::Warn)
+        self.outcomes.iter().any(|outcome| outcome.finding.status == Status::Warn && !outcome.is_silenced())
     }
 
     /// Whether both have the same checks with the same status and context, whatever their times and figures.
@@ -286,6 +306,7 @@ fn summary<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Summary {
         summary.total += 1;
         summary.blocked += usize::from(!outcome.blocked_by().is_empty());
         let count = match outcome.finding.status {
+            _ if outcome.is_silenced() => &mut summary.silenced,
             Status::Pass => &mut summary.pass,
             Status::Warn => &mut summary.warn,
             Status::Fail => &mut summary.fail,

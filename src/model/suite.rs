@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::check::Check;
+use super::clocks::Clocks;
 use super::id;
 use super::needs::{Fault, Needs};
+use super::silence::Silence;
 
 /// The checks collected for one request, each id once, in the order in which they were named.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +16,7 @@ pub struct Suite {
     /// `None`: no check needs another.
     needs: Option<Arc<Needs>>,
     has_grace: bool,
+    has_silences: bool,
     has_schedule: bool,
 }
 
@@ -26,6 +29,37 @@ impl Suite {
     /// Whether a check has a grace.
     pub(crate) fn has_grace(&self) -> bool {
         self.has_grace
+    }
+
+    /// Whether a check is silenced.
+    pub(crate) fn has_silences(&self) -> bool {
+        self.has_silences
+    }
+
+    /// The same checks, silenced by these and no others. Where several cover one, that which ends last.
+    pub(crate) fn silenced(&self, silences: &[Arc<Silence>]) -> Suite {
+        if silences.is_empty() && !self.has_silences {
+            return self.clone();
+        }
+        let silenced = |check: &Arc<Check>| {
+            let silence = silences
+                .iter()
+                .filter(|silence| silence.covers(&check.id, &check.tags))
+                .max_by_key(|silence| silence.until);
+            match silence == check.silence.as_ref() {
+                true => check.clone(),
+                false => Arc::new(Check { silence: silence.cloned(), ..(**check).clone() }),
+            }
+        };
+        let checks: Arc<[_]> = self.checks.iter().map(silenced).collect();
+        Suite { has_silences: checks.iter().any(|check| check.silence.is_some()), checks, ..self.clone() }
+    }
+
+    /// The same checks without the silences that have ended; `None`: all are in force.
+    pub(crate) fn without_ended(&self, now: &Clocks) -> Option<Suite> {
+        let silences: Vec<_> = self.checks.iter().filter_map(|check| check.silence.clone()).collect();
+        let in_force: Vec<_> = silences.iter().filter(|silence| silence.is_in_force(now)).cloned().collect();
+        (in_force.len() < silences.len()).then(|| self.silenced(&in_force))
     }
 
     /// Whether a check has a schedule.
@@ -80,8 +114,9 @@ impl Suite {
 
     fn with(checks: Arc<[Arc<Check>]>, needs: Option<Needs>) -> Suite {
         let has_grace = checks.iter().any(|check| check.grace.is_some());
+        let has_silences = checks.iter().any(|check| check.silence.is_some());
         let has_schedule = checks.iter().any(|check| check.schedule.is_some());
-        Suite { checks, needs: needs.map(Arc::new), has_grace, has_schedule }
+        Suite { checks, needs: needs.map(Arc::new), has_grace, has_silences, has_schedule }
     }
 
     /// What the checks need of each other; `None` if they need nothing.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::endpoint::counters::{Counters, RouteLabel, StatusClass};
-use crate::endpoint::{Before, LastRun, Observer, log_change, log_maintenance};
+use crate::endpoint::{Before, LastRun, Observer, log_change, log_maintenance, log_silences};
 use crate::model::check::Status;
 use crate::model::report::{LONG_UNWATCHED, Report, Since};
 use crate::model::startup::Start;
@@ -93,6 +93,10 @@ impl Observer for MountObserver {
         if std::mem::replace(&mut self.notes().is_maintained, reason.is_some()) != reason.is_some() {
             log_maintenance(reason);
         }
+    }
+
+    fn saw_silences(&self, before: &[String], now: &[String]) {
+        log_silences(before, now);
     }
 
     fn is_leaving(&self) -> bool {

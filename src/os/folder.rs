@@ -16,7 +16,6 @@ use super::identity::{effective_user, is_root};
 use super::walk::Place;
 
 /// The longest file that is read.
-#[allow(dead_code)]
 const MOST: u64 = 1 << 20;
 
 /// How soon a lock that another process holds is tried again.
@@ -149,7 +148,6 @@ impl Folder {
     }
 
     /// Reads a small regular file; `None` if it is missing.
-    #[allow(dead_code)]
     pub(crate) fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         let file = match self.open_file(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -180,6 +178,11 @@ impl Folder {
         // The file system decides when it becomes lasting, where it cannot be told.
         let _ = self.readable().and_then(|folder| folder.sync_all());
         Ok(())
+    }
+
+    /// Removes a file.
+    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
+        Ok(unlinkat(&self.file, name, UnlinkatFlags::NoRemoveDir)?)
     }
 
     /// Locks a file, which is made if it is missing, and waits until this moment for a process that holds it. Only its

@@ -91,8 +91,9 @@ fn checks<S: Serializer>(report: &&Report, serializer: S) -> Result<S::Ok, S::Er
     for outcome in report.causes_first() {
         let Outcome { check, finding, elapsed, .. } = outcome;
         let key = check.id.replace('%', "%25").replace(':', "%3A");
-        let said = finding.context.as_deref();
-        let output = said.map(|said| format!("{}: {said}", check.title));
+        let said = finding.context.as_deref().map(str::to_owned).into_iter().chain(outcome.silence());
+        let said: Vec<_> = said.collect();
+        let output = (!said.is_empty()).then(|| format!("{}: {}", check.title, said.join("; ")));
         let component = Component {
             component_id: &check.id,
             status: Health::of(outcome),

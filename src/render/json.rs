@@ -35,7 +35,8 @@ pub fn report(report: &Report, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\n    \"status\": \"");
     out.extend_from_slice(report.status().word().as_bytes());
     out.extend_from_slice(b"\",\n    \"details\": [");
-    for (index, Outcome { check, finding, .. }) in report.causes_first().enumerate() {
+    for (index, outcome) in report.causes_first().enumerate() {
+        let Outcome { check, finding, .. } = outcome;
         out.extend_from_slice(if index == 0 { b"" } else { b"," });
         out.extend_from_slice(b"\n        {\n            \"test\": ");
         scalar(&check.title, out);
@@ -46,11 +47,15 @@ pub fn report(report: &Report, out: &mut Vec<u8>) {
             out.extend_from_slice(b",\n            \"context\": ");
             scalar(context, out);
         }
+        if let Some(silence) = outcome.silence() {
+            out.extend_from_slice(b",\n            \"silence\": ");
+            scalar(&silence, out);
+        }
         out.extend_from_slice(b"\n        }");
     }
     out.extend_from_slice(if report.outcomes.is_empty() { b"]" } else { b"\n    ]" });
     out.extend_from_slice(b",\n    \"summary\": {");
-    let Summary { skip, pass, expected_failure, error, fail, total, unexpected_success, warn, blocked } =
+    let Summary { skip, pass, expected_failure, error, fail, total, unexpected_success, warn, silenced, blocked } =
         report.summary();
     for (key, count) in [
         ("\n        \"skip\": ", skip),
@@ -64,7 +69,11 @@ pub fn report(report: &Report, out: &mut Vec<u8>) {
         out.extend_from_slice(key.as_bytes());
         scalar(count, out);
     }
-    for (key, count) in [(",\n        \"warn\": ", warn), (",\n        \"blocked\": ", blocked)] {
+    for (key, count) in [
+        (",\n        \"warn\": ", warn),
+        (",\n        \"silenced\": ", silenced),
+        (",\n        \"blocked\": ", blocked),
+    ] {
         if count > 0 {
             out.extend_from_slice(key.as_bytes());
             scalar(count, out);
@@ -114,6 +123,8 @@ struct Detail<'a> {
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silence: Option<String>,
     #[serde(flatten)]
     more: Option<More<'a>>,
 }
@@ -147,6 +158,7 @@ impl Serialize for DetailList<'_> {
                 test: &check.title,
                 status: finding.status,
                 context: finding.context.as_deref(),
+                silence: outcome.silence(),
                 more: self.verbose.then(|| More {
                     id: &check.id,
                     seconds: elapsed.as_secs_f64(),

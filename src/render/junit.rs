@@ -31,7 +31,7 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
         summary.total,
         report.outcomes.iter().filter(|outcome| element(outcome) == Some("failure")).count(),
         summary.error,
-        summary.skip + summary.expected_failure,
+        summary.skip + summary.expected_failure + summary.silenced,
     );
     writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
     writeln!(out, "<testsuites {totals}>\n  <testsuite {totals}>")?;
@@ -48,6 +48,7 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
 /// What tells that a case did not pass.
 fn element(outcome: &Outcome) -> Option<&'static str> {
     match outcome.finding.status {
+        _ if outcome.is_silenced() => Some("skipped"),
         Status::Pass => None,
         Status::Warn => outcome.is_bad().then_some("failure"),
         Status::Fail | Status::UnexpectedSuccess => Some("failure"),
@@ -60,7 +61,9 @@ fn case(outcome: &Outcome, out: &mut String) -> fmt::Result {
     let Outcome { check, finding, elapsed, .. } = outcome;
     let (id, title) = (XmlText(&check.id), XmlText(&check.title));
     write!(out, "    <testcase classname=\"{id}\" name=\"{title}\" time=\"{:.6}\"", elapsed.as_secs_f64())?;
-    let context = finding.context.as_deref().unwrap_or_default();
+    let said = finding.context.as_deref().unwrap_or_default();
+    let silenced = outcome.silence().map(|silence| format!("{silence}: {said}"));
+    let context = silenced.as_deref().unwrap_or(said);
     let Some(element) = element(outcome) else {
         return match finding.status {
             Status::Warn => writeln!(out, "><system-out>warn: {}</system-out></testcase>", XmlText(context)),

@@ -7,7 +7,6 @@ use std::fmt::{self, Write};
 
 use super::line::one_line;
 use super::{Format, appended};
-use crate::model::check::Status;
 use crate::model::perfdata::Perfdata;
 use crate::model::report::{Outcome, Report};
 
@@ -68,15 +67,21 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     let blocked = report.blocked().count();
     let blocks = if blocked > 0 { format!(" and block {blocked} more") } else { String::new() };
     write!(out, "HOSPITAL {} - ", PluginState::of(report).word())?;
-    let warned: Vec<&Outcome> =
-        causes().filter(|outcome| outcome.finding.status == Status::Warn && !outcome.is_bad()).collect();
+    let warned: Vec<&Outcome> = causes().filter(|outcome| outcome.warns()).collect();
     match (&bad[..], &warned[..]) {
-        ([], []) => write!(out, "{total} of {total} checks are well")?,
+        ([], []) => {
+            let well = total - report.summary().silenced;
+            write!(out, "{well} of {total} checks are well")?;
+        }
         // Pagers show only the first line: one bad check, and how many there are.
         ([first, ..], _) => write!(out, "{} of {total} checks are bad{blocks}: {}", bad.len(), described(first))?,
         ([], [first, ..]) => {
             write!(out, "{} of {total} checks pass with a warning: {}", warned.len(), described(first))?
         }
+    }
+    let silenced = report.summary().silenced;
+    if silenced > 0 {
+        write!(out, " ({silenced} silenced)")?;
     }
     write!(out, " |")?;
     let counts = [("checks", total), ("bad", bad.len()), ("warn", warned.len()), ("blocked", blocked)]
@@ -109,10 +114,13 @@ fn refusal(error: &str) -> (String, u8) {
 /// A check and its context, without any `|`, after which Nagios would look for figures.
 fn described(outcome: &Outcome) -> String {
     let title = one_line(&outcome.check.title);
-    let text = match outcome.finding.context.as_deref() {
+    let mut text = match outcome.finding.context.as_deref() {
         Some(context) => format!("{title} ({})", one_line(context)),
         None => title,
     };
+    if let Some(silence) = outcome.silence() {
+        text += &format!(" [{}]", one_line(&silence));
+    }
     text.replace('|', "\u{a6}")
 }
 
@@ -120,6 +128,7 @@ fn described(outcome: &Outcome) -> String {
 mod tests {
     use super::super::tests::{hostile, written};
     use super::*;
+    use crate::model::check::Status;
     use crate::model::perfdata::split;
     use crate::model::report::tests::{blocking, report as sample};
 

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::time::UNIX_EPOCH;
 
 use super::exposition::{Exposition, Family, MetricKind, Syntax};
 use super::{Format, appended, exit_code};
@@ -25,7 +26,7 @@ pub(super) const FORMAT: Format = Format {
 
 /// The families of a report.
 #[cfg(test)]
-pub(crate) static FAMILIES: [Family; 6] = [SUCCESS, STATUS, RAW, BLOCKED, DURATION, PERFDATA];
+pub(crate) static FAMILIES: [Family; 7] = [SUCCESS, STATUS, RAW, BLOCKED, DURATION, SILENCED, PERFDATA];
 
 const SUCCESS: Family = Family {
     name: "hospital_check_success",
@@ -56,6 +57,12 @@ const DURATION: Family = Family {
     kind: MetricKind::Gauge,
     labels: &["check"],
     help: "How long the last run of the check took.",
+};
+const SILENCED: Family = Family {
+    name: "hospital_check_silenced_until_timestamp_seconds",
+    kind: MetricKind::Gauge,
+    labels: &["check"],
+    help: "When the silence of the check ends, if there is one: until then its findings do not count.",
 };
 const PERFDATA: Family = Family {
     name: "hospital_check_perfdata",
@@ -95,6 +102,15 @@ pub(crate) fn checks(outcomes: &[Outcome], out: &mut Exposition<'_>) -> fmt::Res
     out.family(&DURATION)?;
     for outcome in outcomes {
         out.sample(&DURATION, &[&outcome.check.id], outcome.elapsed.as_secs_f64())?;
+    }
+    let mut silenced =
+        outcomes.iter().filter_map(|outcome| Some((outcome, outcome.check.silence.as_ref()?))).peekable();
+    if silenced.peek().is_some() {
+        out.family(&SILENCED)?;
+    }
+    for (outcome, silence) in silenced {
+        let until = silence.until.duration_since(UNIX_EPOCH).unwrap_or_default();
+        out.sample(&SILENCED, &[&outcome.check.id], until.as_secs_f64())?;
     }
     if outcomes.iter().any(|outcome| !outcome.finding.perfdata.is_empty()) {
         perfdata(outcomes, out)?;

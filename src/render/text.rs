@@ -35,6 +35,9 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
                 continue;
             }
         }
+        if let Some(silence) = outcome.silence() {
+            writeln!(out, "    {}", one_line(&silence))?;
+        }
         for line in outcome.finding.context.iter().flat_map(|context| context.lines()) {
             writeln!(out, "    {}", one_line(line))?;
         }
@@ -48,6 +51,7 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
         ("expected_failure", summary.expected_failure),
         ("unexpected_success", summary.unexpected_success),
         ("warn", summary.warn),
+        ("silenced", summary.silenced),
         ("blocked", summary.blocked),
     ] {
         if count > 0 {

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::{PATIENCE, StateDir};
 use crate::error::Error;
-use crate::model::moment::Moment;
+use crate::model::clocks::Clocks;
 use crate::os::folder::{self, Lock};
 use crate::os::identity;
 
@@ -32,7 +32,7 @@ const LONGEST: usize = 1024;
 /// What a job has said of itself.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub(crate) struct Beat {
-    pub(crate) when: Moment,
+    pub(crate) when: Clocks,
     /// Who beat.
     pub(crate) by: String,
     /// Why it is not well, unless it is.
@@ -185,7 +185,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     fn beat(second: u64) -> Beat {
-        let when = Moment { at: UNIX_EPOCH + Duration::from_secs(second), boot: "a".to_owned(), up: Duration::ZERO };
+        let when = Clocks { at: UNIX_EPOCH + Duration::from_secs(second), boot: "a".to_owned(), up: Duration::ZERO };
         Beat { when, by: "root".to_owned(), fail: None, code: Some(0), seconds: Some(1.5) }
     }
 

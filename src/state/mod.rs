@@ -4,6 +4,7 @@
 //! in it is reached from a descriptor, without following links.
 
 mod beats;
+mod silences;
 
 use std::fs::File;
 use std::io;
@@ -13,13 +14,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::model::moment::Moment;
+use crate::model::clocks::Clocks;
 use crate::os::clock;
 use crate::os::filesystem::absolute;
 use crate::os::folder::{Folder, Lock, may_act_for};
 use crate::os::identity::{self, effective_user};
 use crate::os::walk::{Place, walk};
 pub(crate) use beats::{Beat, is_name};
+pub(crate) use silences::Silences;
 
 /// The file that a daemon locks, so that there is one for each state dir.
 const LOCK: &str = "lock";
@@ -35,8 +37,8 @@ pub(crate) struct StateDir {
 }
 
 /// What both clocks say now.
-pub(crate) fn now() -> Moment {
-    Moment { at: clock::wall(), boot: clock::boot().to_owned(), up: clock::up() }
+pub(crate) fn now() -> Clocks {
+    Clocks { at: clock::wall(), boot: clock::boot().to_owned(), up: clock::up() }
 }
 
 impl StateDir {
@@ -115,7 +117,8 @@ impl StateDir {
     /// [`Error::Usage`] when another daemon holds it.
     pub(crate) fn lock(&self) -> Result<Option<File>, Error> {
         let path = self.path.display();
-        match self.folder.lock(LOCK, Instant::now()) {
+        // A process that the last holder left may be about to end.
+        match self.folder.lock(LOCK, Instant::now() + Duration::from_secs(1)) {
             Lock::Held(file) => {
                 self.warn_if_it_cannot_be_written();
                 Ok(Some(file))
@@ -144,15 +147,17 @@ impl StateDir {
         if let Err(error) = self.folder.replace(PROBE, &[b'\n'; 4096], 0o600) {
             tracing::warn!("--state-dir {}: nothing can be kept there: {error}", self.path.display());
         }
+        let _ = self.folder.remove(PROBE);
     }
 
     /// The error of a file in it that cannot be written.
     fn unwritable(&self, name: &str, error: &io::Error) -> Error {
         let path = self.path.join(name);
         let advice = match error.kind() {
-            io::ErrorKind::PermissionDenied if !may_act_for(self.folder.owner()) => {
-                format!(": do it as root or as the user {}", identity::user_name(self.folder.owner()))
-            }
+            io::ErrorKind::PermissionDenied if !may_act_for(self.folder.owner()) => match self.folder.owner() {
+                0 => ": do it as root".to_owned(),
+                owner => format!(": do it as root or as the user {}", identity::user_name(owner)),
+            },
             _ => String::new(),
         };
         Error::Write(format!("cannot write {}: {error}{advice}", path.display()))

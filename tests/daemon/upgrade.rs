@@ -297,3 +297,15 @@ fn a_server_that_was_called_by_its_name_of_old_can_be_upgraded() {
     assert_eq!(server.wait(), Some(0));
     assert_eq!(get(&server.at, "/").status, 200);
 }
+
+#[test]
+fn the_lock_of_the_state_dir_goes_over_to_the_new_master() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let state = folder.path().to_str().expect("a plain path");
+    let site = Site::open(Way::Tcp, &["--state-dir", state]);
+    for _ in 0..2 {
+        site.upgrade();
+        let (code, stderr) = Launch::serve(["--state-dir", state]).refused();
+        assert!(code == 2 && stderr.contains("a running server keeps its state there"), "{stderr}");
+    }
+}

@@ -315,3 +315,23 @@ fn axe() -> String {
         .find_map(|path| fs::read_to_string(path).ok());
     script.expect("axe-core is installed")
 }
+
+#[test]
+fn the_page_says_that_there_is_maintenance_and_why() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let file = folder.path().join("maintenance");
+    let path = file.to_str().expect("a plain path");
+    for cache in ["0", "1h"] {
+        let server = Server::start(["--maintenance-file", path, "--cache", cache]);
+        let says = || {
+            get(&server.at, "/?format=html")
+                .body
+                .contains("In maintenance, so this host takes no requests: disk &#38; fan")
+        };
+        assert!(!says());
+        std::fs::write(&file, "disk & fan\n").expect("the folder is ours");
+        assert!(says());
+        std::fs::remove_file(&file).expect("the folder is ours");
+        assert!(!says());
+    }
+}

@@ -7,18 +7,32 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
+use super::support::starttls::StartTls;
 use super::support::target::{Target, authority};
 use super::support::timed;
 use super::support::tls::{self, Verifier};
 use super::support::tls_roots::{Life, Trusted};
-use super::{Action, Kind, Opt, Options, Runs, default_deadline, since, tcp};
+use super::support::tls_settings::server_name;
+use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline, since, tcp};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "cert",
-    options: &[Opt::Text("days"), Opt::Text("servername"), Opt::Text("ca")],
+    options: &[
+        Opt::new("days", Value::Number, "For so many days it has to last").or("14"),
+        Opt::new(
+            "starttls",
+            Value::Word(StartTls::NAMES),
+            "The protocol in which it is asked for, on port 25, 143 or 110 unless given",
+        ),
+        Opt::new("servername", Value::Text, "The name that the certificate is for, if it is not the host"),
+        Opt::new("ca", Value::Path, "A file of certificates to trust instead of the system's"),
+    ],
     runs: Runs::OnThread,
     title: "The certificate of {target} is good",
+    passes: "a certificate is trusted and the server has its key, and it does not expire soon",
+    examples: &["cert:localhost:443#days=30"],
     build,
 };
 
@@ -30,18 +44,19 @@ const DAYS: u32 = 14;
 /// A server, and what is expected of its certificate.
 struct CertProbe {
     server: Target,
+    starttls: Option<StartTls>,
     name: ServerName<'static>,
     days: u32,
     trusted: Trusted,
 }
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
-    let mut probe = CertProbe::new(target)?;
+    let starttls = options.parse("starttls", StartTls::parse)?;
+    let mut probe = CertProbe::new(target, starttls)?;
     probe.days = options.parse_or("days", "14", str::parse)?;
-    let name = |text: &str| ServerName::try_from(text.to_owned()).map_err(|_| "write a host, as in shop.example");
-    probe.name = options.parse("servername", name)?.unwrap_or(probe.name);
+    probe.name = options.parse("servername", server_name)?.unwrap_or(probe.name);
     probe.trusted = Trusted::take(options)?;
-    Ok(Box::new(move |deadline| Finding::from(probe.run(deadline))))
+    Ok(Box::new(move |deadline| probe.run(deadline)))
 }
 
 /// Asserts that the certificate of `HOST[:PORT]` (port 443 unless given) is trusted by the system, is for that host,
@@ -53,26 +68,48 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
 /// this system trusts no authority.
 #[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_cert(host: &str) -> Result {
-    CertProbe::new(host).map_err(Reason::Error)?.run(default_deadline())
+    let finding = CertProbe::new(host, None).map_err(Reason::Error)?.run(default_deadline());
+    super::result(finding)
 }
 
 impl CertProbe {
-    fn new(target: &str) -> std::result::Result<CertProbe, String> {
+    fn new(target: &str, starttls: Option<StartTls>) -> std::result::Result<CertProbe, String> {
         let wrong = || "the target is not HOST[:PORT], as in cert:shop.example".to_owned();
-        let server = Target::parse(authority(target), Some(443)).ok_or_else(wrong)?;
+        let server = Target::parse(authority(target), Some(starttls.map_or(443, StartTls::port))).ok_or_else(wrong)?;
         let name = ServerName::try_from(server.name().to_owned()).map_err(|_| wrong())?;
-        Ok(CertProbe { server, name, days: DAYS, trusted: Trusted::System })
+        Ok(CertProbe { server, starttls, name, days: DAYS, trusted: Trusted::System })
     }
 
-    fn run(&self, deadline: Deadline) -> Result {
+    fn run(&self, deadline: Deadline) -> Finding {
+        let seen = Mutex::default();
+        let found = Finding::from(self.look(deadline, &seen));
+        let end = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let days = |end: Duration| {
+            let left = end.as_secs_f64() - UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
+            Perfdata::new("days_left", (left / DAY.as_secs_f64()).floor(), "")
+        };
+        Finding { perfdata: end.map(days).into_iter().collect(), ..found }
+    }
+
+    /// Tells too when the first of the certificates that are needed ends, if they were shown.
+    fn look(&self, deadline: Deadline, end: &Mutex<Option<Duration>>) -> Result {
         let (began, deadline) = (Instant::now(), timed::before(deadline));
         let told =
             |why: String| format!("expected the certificate of {} to be good: {why} ({})", self.server, since(began));
         let roots = self.trusted.roots().map_err(Reason::Error)?;
-        let witness =
-            Arc::new(Witness { inner: Verifier { roots }, ahead: DAY * self.days, seen: Mutex::new(Seen::Nothing) });
-        let stream = tcp::connect(&self.server, deadline).map_err(|reason| reason.told(told))?;
-        let handshake = tls::shake_hands(stream, self.name.clone(), witness.clone());
+        let witness = Arc::new(Witness {
+            inner: Verifier { roots },
+            ahead: DAY * self.days,
+            seen: Mutex::new(Seen::Nothing),
+            end: Mutex::default(),
+        });
+        let mut stream = tcp::connect(&self.server, deadline).map_err(|reason| reason.told(told))?;
+        if let Some(starttls) = self.starttls {
+            starttls.ask(&mut stream).map_err(|reason| reason.told(told))?;
+        }
+        let handshake = tls::shake_hands(stream, self.name.clone(), witness.clone(), None);
+        *end.lock().unwrap_or_else(PoisonError::into_inner) =
+            witness.end.lock().unwrap_or_else(PoisonError::into_inner).take();
         let seen = std::mem::replace(&mut *witness.seen(), Seen::Nothing);
         // What the server demands after it has proven that the certificate is its own does not matter here.
         let reason = match (seen, handshake) {
@@ -112,6 +149,8 @@ struct Witness {
     inner: Verifier,
     ahead: Duration,
     seen: Mutex<Seen>,
+    /// When the first of the certificates that are needed ends.
+    end: Mutex<Option<Duration>>,
 }
 
 impl ServerCertVerifier for Witness {
@@ -127,10 +166,18 @@ impl ServerCertVerifier for Witness {
         let verdict = self.inner.verify(leaf, chain, name, now);
         *self.seen() = match &verdict {
             Err(error) => Seen::Bad(tls::verdict(error)),
-            Ok(()) => match self.inner.ends_first(leaf, chain, name, now, then) {
-                Some(life) => Seen::EndsSoon(life),
-                None => Seen::Unproven,
-            },
+            Ok(()) => {
+                // One that has ended is not valid, so this one ends first unless another that is needed does.
+                let own = Life::of(leaf);
+                let after =
+                    own.as_ref().map_or(then, |own| UnixTime::since_unix_epoch(own.end + Duration::from_secs(1)));
+                let first = self.inner.ends_first(leaf, chain, name, now, after).or(own);
+                *self.end.lock().unwrap_or_else(PoisonError::into_inner) = first.as_ref().map(|life| life.end);
+                match first.filter(|life| life.end.as_secs() < then.as_secs()) {
+                    Some(life) => Seen::EndsSoon(life),
+                    None => Seen::Unproven,
+                }
+            }
         };
         verdict.map(|()| ServerCertVerified::assertion())
     }

@@ -10,8 +10,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use tempfile::TempPath;
 
+/// What is found, without its figures.
 fn run(address: SocketAddr, pairs: &[(&str, &str)]) -> Finding {
-    build(&address.to_string(), &mut Options::of(pairs)).expect("it is well formed")(default_deadline())
+    let action = build(&address.to_string(), &mut Options::of(pairs)).expect("it is well formed");
+    Finding { perfdata: Vec::new(), ..action(default_deadline()) }
 }
 
 fn text(found: Finding) -> String {
@@ -177,4 +179,51 @@ fn what_is_no_host_is_refused_at_once() {
     }
     let Err(error) = build("shop", &mut Options::of(&[("days", "soon")])) else { panic!("no number") };
     assert!(error.starts_with("option days: "), "{error}");
+}
+
+#[test]
+fn how_many_days_are_left_is_told_whether_they_are_enough_or_not() {
+    let authority = Authority::new();
+    for (until, status) in [(30, Status::Pass), (2, Status::Fail)] {
+        let address = server(&authority, -1, until).to_string();
+        let action = build(&address, &mut Options::of(&[("ca", authority.path())])).expect("it is well formed");
+        let found = action(default_deadline());
+        assert_eq!((found.status, found.perfdata), (status, vec![Perfdata::new("days_left", until as f64, "")]));
+    }
+    let ending = Authority::valid(-1, 20);
+    let address = server(&ending, -1, 30).to_string();
+    let action = build(&address, &mut Options::of(&[("ca", ending.path())])).expect("it is well formed");
+    assert_eq!(action(default_deadline()).perfdata, [Perfdata::new("days_left", 20.0, "")], "its authority ends first");
+}
+
+#[test]
+fn the_certificate_of_a_mail_server_is_seen_after_starttls() {
+    let authority = Authority::new();
+    let config = authority.certify(-1, 100);
+    let server = |greeting: &'static str| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let config = config.clone();
+        thread::spawn(move || {
+            let (mut client, _) = listener.accept()?;
+            client.write_all(greeting.as_bytes())?;
+            let mut reader = std::io::BufReader::new(client.try_clone()?);
+            for answer in ["250-mail\r\n250 STARTTLS\r\n", "220 go ahead\r\n"] {
+                std::io::BufRead::read_line(&mut reader, &mut String::new())?;
+                client.write_all(answer.as_bytes())?;
+            }
+            let mut connection = rustls::ServerConnection::new(config).map_err(std::io::Error::other)?;
+            while connection.is_handshaking() {
+                connection.complete_io(&mut client)?;
+            }
+            Ok::<_, std::io::Error>(())
+        });
+        address
+    };
+    let pairs = [("ca", authority.path()), ("starttls", "smtp")];
+    assert_eq!(run(server("220 mail ESMTP\r\n"), &pairs), Finding::PASS);
+    let found = text(run(server("554 go away\r\n"), &pairs));
+    assert!(found.contains("to be good: its greeting is \"554 go away\""), "{found}");
+    let error = build("mail", &mut Options::of(&[("starttls", "ldap")])).err();
+    assert_eq!(error.as_deref(), Some("option starttls: write smtp, imap or pop3"));
 }

@@ -10,15 +10,25 @@ use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, Question, RCODE, TYPE};
 
 use super::support::target::{Target, authority};
 use super::support::timed::{self, Timed, spoken};
-use super::{Action, Kind, Opt, Options, Runs, default_deadline, since, tcp};
+use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline, since, tcp};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::os::descriptors::Ready;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "dns",
-    options: &[Opt::Text("server"), Opt::Text("type"), Opt::Text("address")],
+    options: &[
+        Opt::new("server", Value::Text, "The name server to ask instead of the system's resolver, as in 10.0.0.1:53"),
+        Opt::new(
+            "type",
+            Value::Word(&["A", "AAAA", "CAA", "CNAME", "MX", "NAPTR", "NS", "PTR", "SOA", "SRV", "TXT"]),
+            "The type of the records",
+        ),
+        Opt::new("address", Value::Address, "An address that has to be among those found").repeatable(),
+    ],
     runs: Runs::OnThread,
     title: "{target} resolves",
+    passes: "a name resolves",
+    examples: &["dns:localhost#address=127.0.0.1"],
     build,
 };
 

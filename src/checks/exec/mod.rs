@@ -21,6 +21,8 @@ pub(super) const KIND: Kind = Kind {
     options: &[program::ARGS, program::ENV, program::CWD],
     runs: Runs::AsProgram,
     title: "{target} succeeds",
+    passes: "a program ends with exit code 0",
+    examples: &["exec:/usr/bin/systemctl#args=is-active,nginx"],
     build,
 };
 

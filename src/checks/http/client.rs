@@ -4,6 +4,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 
+use super::super::support::target::Target;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 
@@ -20,11 +21,31 @@ pub(super) trait ServerConnection: Read + Write {}
 
 impl<T: Read + Write> ServerConnection for T {}
 
-/// Sends a request without a body, and reads the answer to the end of its head. What is wrong with that is `InvalidData`,
+/// Asks a proxy for a connection to a server (RFC 9110, 9.3.6). What it says instead is the error.
+pub(super) fn tunnel(stream: &mut (impl Read + Write), server: &Target) -> io::Result<()> {
+    stream.write_all(format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n\r\n").as_bytes())?;
+    // Byte by byte: what follows its head is of the server.
+    let answer = read_head(&mut BufReader::with_capacity(1, stream))?;
+    match answer.status() {
+        status if status.is_success() => Ok(()),
+        status => Err(io::Error::other(format!("it does not connect to {server}: {status}"))),
+    }
+}
+
+/// Sends a request, and reads the answer to the end of its head. What is wrong with that is `InvalidData`,
 /// and what is beyond our limits `Unsupported`.
-pub(super) fn exchange(mut connection: Box<dyn ServerConnection>, request: &Request<()>) -> io::Result<Response<Body>> {
-    connection.write_all(&head(request))?;
-    connection.flush()?;
+pub(super) fn exchange(
+    mut connection: Box<dyn ServerConnection>,
+    request: &Request<()>,
+    body: &[u8],
+    is_proxied: bool,
+) -> io::Result<Response<Body>> {
+    connection.write_all(&head(request, is_proxied))?;
+    match connection.write_all(body).and_then(|()| connection.flush()) {
+        // Who does not want the body may answer before its end, and read no more.
+        Err(error) if !body.is_empty() && is_of_a_reader_gone(&error) => {}
+        sent => sent?,
+    }
     let mut reader = BufReader::new(connection);
     loop {
         let answer = read_head(&mut reader)?;
@@ -36,8 +57,15 @@ pub(super) fn exchange(mut connection: Box<dyn ServerConnection>, request: &Requ
     }
 }
 
-fn head(request: &Request<()>) -> Vec<u8> {
+fn is_of_a_reader_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+/// A proxy is told the whole URL.
+fn head(request: &Request<()>, is_proxied: bool) -> Vec<u8> {
     let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let server = request.uri().authority().filter(|_| is_proxied).map(|server| format!("http://{server}"));
+    let server = server.unwrap_or_default();
     let host = request.uri().authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default());
     let usual = [
         (header::HOST, host.unwrap_or_default()),
@@ -45,7 +73,7 @@ fn head(request: &Request<()>) -> Vec<u8> {
         (header::ACCEPT, "*/*"),
         (header::CONNECTION, "close"),
     ];
-    let mut head = format!("{} {path} HTTP/1.1\r\n", request.method()).into_bytes();
+    let mut head = format!("{} {server}{path} HTTP/1.1\r\n", request.method()).into_bytes();
     let fields = request.headers();
     for (name, value) in usual.iter().filter(|(name, _)| !fields.contains_key(name)) {
         head.extend(format!("{name}: {value}\r\n").into_bytes());
@@ -240,7 +268,7 @@ mod tests {
 
     fn ask(method: Method, said: &str) -> io::Result<(u16, String, Response<()>)> {
         let request = Request::builder().method(method).uri("http://shop/").body(()).expect("it is one");
-        let answer = exchange(Box::new(Script(Cursor::new(said.as_bytes().to_vec()))), &request)?;
+        let answer = exchange(Box::new(Script(Cursor::new(said.as_bytes().to_vec()))), &request, b"", false)?;
         let (parts, mut body) = answer.into_parts();
         let mut text = String::new();
         body.read_to_string(&mut text)?;

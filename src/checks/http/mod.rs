@@ -3,6 +3,7 @@
 mod client;
 mod expected;
 mod redirect;
+mod sent;
 mod text;
 
 use std::io::{self, Read};
@@ -12,54 +13,74 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use percent_encoding::percent_decode_str;
-#[cfg(feature = "tls")]
-use rustls::pki_types::ServerName;
 
-use super::support::secrets;
+use super::support::opt::{Opt, Value, joined};
+use super::support::secrets::{self, Secrets};
 use super::support::target::Target;
 use super::support::timed::{self, reason, spoken};
 #[cfg(feature = "tls")]
 use super::support::tls;
 #[cfg(feature = "tls")]
-use super::support::tls_roots::Trusted;
-use super::{Action, Kind, Opt, Options, Runs, default_deadline, since, tcp};
+use super::support::tls_settings::{self, TlsSettings};
+use super::{Action, Kind, Options, Runs, default_deadline, since, tcp, unix};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use client::{Body, ServerConnection};
 use expected::{ExpectedAnswer, Judged, LONGEST_BODY, Statuses};
+use sent::{Authorization, Sent, Way};
+
+const OPTIONS: [Opt; 16] = [
+    Opt::new("status", Value::Text, "Status codes and ranges that are good, as in 200,3xx,200-299")
+        .or("2xx")
+        .repeatable(),
+    Opt::new("method", Value::Text, "The method of the request; with a body, POST").or("GET"),
+    Opt::new("header", Value::Field, "A field of the request, as in X-Token: abc").repeatable(),
+    Opt::new("body", Value::Bytes, "What is sent as the body of the request"),
+    Opt::new("body_file", Value::Path, "The file that is sent as the body of the request"),
+    Opt::new("basic", Value::Path, "The file with USER:PASSWORD for the server, which others may not read"),
+    Opt::new("bearer", Value::Path, "The file with a token for the server, which others may not read"),
+    Opt::new("match", Value::Pattern, "What the body has to match"),
+    Opt::new("not_match", Value::Pattern, "What the body must not match"),
+    Opt::new("match_header", Value::Text, "A field of the answer and what it has to match, as in Server: ^nginx")
+        .repeatable(),
+    Opt::new(
+        "json",
+        Value::Text,
+        "A place in the JSON of the body, and what has to be there, as in /status=pass or /lag<5",
+    )
+    .repeatable(),
+    Opt::new("redirects", Value::Number, "How many redirects are followed").or("0"),
+    Opt::new("slow", Value::Time, "An answer that takes longer fails"),
+    Opt::new("resolve", Value::Address, "The address to connect to, instead of those that the host has"),
+    Opt::new(
+        "proxy",
+        Value::Text,
+        "The proxy to go through, as in http://proxy:3128; that of the environment is not used",
+    ),
+    Opt::new("socket", Value::Path, "The unix socket to connect to, instead of the host"),
+];
 
 pub(super) const KIND: Kind = Kind {
     scheme: "http",
-    options: &[
-        Opt::Text("status"),
-        Opt::Text("method"),
-        Opt::Field("header"),
-        Opt::Text("match"),
-        Opt::Text("json"),
-        Opt::Text("redirects"),
-        Opt::Text("slow"),
-    ],
+    options: &OPTIONS,
     runs: Runs::OnThread,
     title: "http://{target} answers as it should",
+    passes: "the answer is as expected",
+    examples: &["http://localhost:1515/livez"],
     build: |target, options| build("http", target, options),
 };
 
 #[cfg(feature = "tls")]
+const HTTPS_OPTIONS: [Opt; 21] = joined(OPTIONS, tls_settings::OPTIONS);
+
+#[cfg(feature = "tls")]
 pub(super) const KIND_HTTPS: Kind = Kind {
     scheme: "https",
-    options: &[
-        Opt::Text("status"),
-        Opt::Text("method"),
-        Opt::Field("header"),
-        Opt::Text("match"),
-        Opt::Text("json"),
-        Opt::Text("redirects"),
-        Opt::Text("slow"),
-        Opt::Text("ca"),
-        Opt::Text("insecure"),
-    ],
-    runs: Runs::OnThread,
+    options: &HTTPS_OPTIONS,
     title: "https://{target} answers as it should",
+    passes: "the same, and the certificate is trusted",
+    examples: &["https://localhost/#status=2xx,301"],
     build: |target, options| build("https", target, options),
+    ..KIND
 };
 
 /// The schemes that a URL may have.
@@ -98,12 +119,12 @@ struct Probe {
     shown: String,
     method: Method,
     headers: Vec<(HeaderName, HeaderValue)>,
+    sent: Sent,
+    way: Way,
     expected: ExpectedAnswer,
     redirects: u32,
     #[cfg(feature = "tls")]
-    trusted: Trusted,
-    #[cfg(feature = "tls")]
-    insecure: bool,
+    tls: TlsSettings,
 }
 
 impl Probe {
@@ -126,12 +147,12 @@ impl Probe {
             shown,
             method: Method::GET,
             headers,
+            sent: Sent::default(),
+            way: Way::Direct,
             expected,
             redirects: 0,
             #[cfg(feature = "tls")]
-            trusted: Trusted::System,
-            #[cfg(feature = "tls")]
-            insecure: false,
+            tls: TlsSettings::default(),
         })
     }
 
@@ -141,33 +162,55 @@ impl Probe {
             true => text.parse().map_err(|_| "write a method, as in HEAD"),
             false => Err("write a method in capitals, as in HEAD"),
         };
-        self.method = options.parse_or("method", "GET", method)?;
+        self.sent = Sent::take(options)?;
+        self.way = Way::take(options)?;
+        self.method = options.parse_or("method", if self.sent.has_body() { "POST" } else { "GET" }, method)?;
         self.redirects = options.parse_or("redirects", "0", str::parse)?;
         for header in options.take_all("header") {
             self.headers.push(parse_header(&header)?);
         }
+        if self.sent.authorizes() && self.headers.iter().any(|(name, _)| *name == header::AUTHORIZATION) {
+            return Err("the user is given twice: by the URL or a header, and by basic or bearer".to_owned());
+        }
         #[cfg(feature = "tls")]
-        {
-            self.trusted = Trusted::take(options)?;
-            self.insecure = options.flag("insecure")?;
+        if self.uri.scheme_str() == Some("https") {
+            self.tls = TlsSettings::take(options)?;
         }
         Ok(self)
     }
 
     fn run(&self, deadline: Deadline) -> Result {
+        let authorization = self.sent.authorization().map_err(Reason::Error)?;
+        let hidden = self.expected.hidden();
+        let hidden = authorization.as_ref().map_or(hidden.clone(), |given| hidden.with(given.secrets()));
+        // Servers repeat what they were told.
+        let told = |why: String| if authorization.is_some() { hidden.scrub(&why) } else { why };
+        self.ask(authorization.as_ref(), &hidden, deadline).map_err(|reason| reason.told(told))
+    }
+
+    fn ask(&self, authorization: Option<&Authorization>, hidden: &Secrets, deadline: Deadline) -> Result {
         let (began, deadline) = (Instant::now(), timed::before(deadline));
+        let body = self.sent.body().map_err(Reason::Error)?;
         let (mut method, mut uri) = (self.method.clone(), self.uri.clone());
         let mut cookies = redirect::Cookies::default();
         let mut followed = 0;
         loop {
-            let request = self.request(&method, &uri, &cookies)?;
+            let body = if method == self.method { body.as_slice() } else { &[] };
+            if !body.is_empty() && !redirect::is_same_origin(&self.uri, &uri) {
+                return Err(Reason::Error(
+                    self.told("it redirected to another server, which is not sent the body", began),
+                ));
+            }
+            let request = self.request(&method, &uri, &cookies, authorization, body.len())?;
             let connection =
                 self.connect(&uri, deadline).map_err(|reason| reason.told(|why| self.told(&why, began)))?;
-            let answer = client::exchange(connection, &request).map_err(|error| self.unanswered(&error, began))?;
+            let is_proxied = self.way.rewrites(&uri);
+            let answer = client::exchange(connection, &request, body, is_proxied);
+            let answer = answer.map_err(|error| self.unanswered(&error, began))?;
             let location = match redirect::location(&answer) {
                 Some(location) if self.redirects > 0 => location,
                 // Without redirects, the first answer is the answer.
-                Some(_) | None => return self.judge(answer, deadline, began),
+                Some(_) | None => return self.judge(answer, hidden, deadline, began),
             };
             if followed == self.redirects {
                 return Err(self.failed(&format!("it redirected more than {} times", self.redirects), began));
@@ -181,18 +224,26 @@ impl Probe {
     }
 
     /// Our header fields, which may be secrets, are for the server that was named and for no other.
-    fn request(&self, method: &Method, uri: &Uri, cookies: &redirect::Cookies) -> Result<Request<()>> {
+    fn request(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        cookies: &redirect::Cookies,
+        authorization: Option<&Authorization>,
+        length: usize,
+    ) -> Result<Request<()>> {
         let mut request = Request::builder().method(method).uri(uri).body(())?;
         let fields = request.headers_mut();
         if redirect::is_same_origin(&self.uri, uri) {
             for (name, value) in &self.headers {
                 fields.append(name, value.clone());
             }
+            fields.extend(authorization.map(|given| (header::AUTHORIZATION, given.value())));
         }
         cookies.send(uri, fields);
-        if [Method::POST, Method::PUT, Method::PATCH].contains(method) {
+        if length > 0 || [Method::POST, Method::PUT, Method::PATCH].contains(method) {
             // Or the server would wait for a body.
-            fields.entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(0));
+            fields.entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(length));
         }
         Ok(request)
     }
@@ -204,34 +255,39 @@ impl Probe {
             true => self.server.clone(),
             false => other(uri).ok_or_else(|| Reason::Fail(format!("{} names no host", shown(&uri.to_string()))))?,
         };
-        let stream = tcp::connect(&server, deadline)?;
-        #[cfg(feature = "tls")]
-        if uri.scheme_str() == Some("https") {
-            let name = ServerName::try_from(server.name().to_owned());
-            let name = name.map_err(|_| Reason::Error(format!("{} is not a name that TLS knows", server.name())))?;
-            return Ok(Box::new(tls::shake_hands(stream, name, self.verifier()?)?));
-        }
-        Ok(Box::new(stream))
-    }
-
-    #[cfg(feature = "tls")]
-    fn verifier(&self) -> Result<std::sync::Arc<dyn rustls::client::danger::ServerCertVerifier>> {
-        match self.insecure {
-            true => Ok(std::sync::Arc::new(tls::Insecure)),
-            false => {
-                let roots = self.trusted.roots().map_err(Reason::Error)?;
-                Ok(std::sync::Arc::new(tls::Verifier { roots }))
+        let is_named = redirect::is_same_origin(&self.uri, uri);
+        let is_https = uri.scheme_str() == Some("https");
+        let stream: Box<dyn ServerConnection> = match &self.way {
+            Way::Socket(path) if is_named => Box::new(unix::connect_to(path, deadline)?),
+            Way::At(address) if is_named => Box::new(tcp::connect_to(&[(*address, server.port).into()], deadline)?),
+            // What is wrong with the proxy tells nothing of the server.
+            Way::By(proxy) => {
+                let ours = |reason: Reason| Reason::Error(format!("by the proxy {proxy}: {reason}"));
+                let mut stream = tcp::connect(proxy, deadline).map_err(ours)?;
+                if is_https {
+                    client::tunnel(&mut stream, &server).map_err(|error| ours(Reason::Error(spoken(&error))))?;
+                }
+                Box::new(stream)
             }
+            Way::Direct | Way::Socket(_) | Way::At(_) => Box::new(tcp::connect(&server, deadline)?),
+        };
+        #[cfg(feature = "tls")]
+        if is_https {
+            return Ok(Box::new(self.tls.shake_hands(stream, server.name(), is_named)?));
         }
+        Ok(stream)
     }
 
-    fn judge(&self, answer: Response<Body>, deadline: Deadline, began: Instant) -> Result {
+    fn judge(&self, answer: Response<Body>, hidden: &Secrets, deadline: Deadline, began: Instant) -> Result {
         let url = &self.shown;
         let status = answer.status();
         if !self.expected.statuses.contains(status.as_u16()) {
             return Err(self.failed(&format!("got {}", described(&self.uri, &answer, status)), began));
         }
-        self.judge_body(answer, deadline, began)?;
+        if let Some(objection) = self.expected.judge_fields(answer.headers(), hidden, deadline)? {
+            return fail(format!("the answer of {url} {objection}"), began);
+        }
+        self.judge_body(answer, hidden, deadline, began)?;
         match self.expected.slow {
             Some(slow) if began.elapsed() > slow => {
                 let limit = humantime::format_duration(slow);
@@ -242,7 +298,7 @@ impl Probe {
     }
 
     /// The body is read even where nothing is expected of it: a part of an answer is none.
-    fn judge_body(&self, answer: Response<Body>, deadline: Deadline, began: Instant) -> Result {
+    fn judge_body(&self, answer: Response<Body>, hidden: &Secrets, deadline: Deadline, began: Instant) -> Result {
         let url = &self.shown;
         let undecided =
             |why: &str| Err(Reason::Error(format!("cannot judge the body of {url}: {why} ({})", since(began))));
@@ -252,7 +308,7 @@ impl Probe {
         let verdict = match self.expected.wants_body() {
             false => Ok(Judged::Good),
             true => match text::decode(&mut body, &parts.headers) {
-                Ok(text) => self.expected.judge(text, deadline),
+                Ok(text) => self.expected.judge(text, hidden, deadline),
                 Err(why) => return undecided(&why),
             },
         };

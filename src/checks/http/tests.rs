@@ -421,3 +421,136 @@ mod tls {
         }
     }
 }
+
+/// A file of ours with this mode.
+fn secret(text: &str, mode: u32) -> tempfile::NamedTempFile {
+    use std::os::unix::fs::PermissionsExt;
+    let file = tempfile::NamedTempFile::new().expect("there is room");
+    std::fs::write(&file, text).expect("it is ours");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+    file
+}
+
+fn path(file: &tempfile::NamedTempFile) -> &str {
+    file.path().to_str().expect("a plain path")
+}
+
+#[test]
+fn a_body_is_posted_with_its_length() {
+    let file = secret("12345", 0o644);
+    for (pairs, head) in [
+        (&[("body", "{}")][..], "POST /ping HTTP/1.1\r\n.*content-length: 2\r\n"),
+        (&[("body_file", path(&file))][..], "POST /ping HTTP/1.1\r\n.*content-length: 5\r\n"),
+        (&[("body", "x"), ("method", "PUT")][..], "PUT /ping HTTP/1.1\r\n.*content-length: 1\r\n"),
+    ] {
+        let (address, heads) = http("127.0.0.1", vec![answer("200 OK", "")]);
+        assert_eq!(get(address, pairs), Finding::PASS);
+        let got = heads.recv().expect("it was asked");
+        let (begin, end) = head.split_once(".*").expect("it has two parts");
+        assert!(got.starts_with(begin) && got.to_lowercase().contains(end), "{got}");
+    }
+    let found = run("http", "//127.0.0.1:1/", &[("body_file", "/no/such")]);
+    assert!(found.status == Status::Error && found.context.is_some_and(|why| why.contains("body_file: /no/such")));
+}
+
+#[test]
+fn credentials_come_from_a_file_that_others_may_not_read_and_are_not_shown() {
+    let (user, token) = (secret("anna:hunter2\n", 0o600), secret("s3same0pen", 0o640));
+    for (option, file, field) in [
+        ("basic", &user, "authorization: Basic YW5uYTpodW50ZXIy"),
+        ("bearer", &token, "authorization: Bearer s3same0pen"),
+    ] {
+        let echo = format!("you said hunter2, YW5uYTpodW50ZXIy and s3same0pen {}", "s3same0pen".repeat(20));
+        let (address, heads) = http("127.0.0.1", vec![answer("200 OK", &echo)]);
+        let text = text(get(address, &[(option, path(file)), ("match", "^no$")]));
+        assert!(heads.recv().expect("it was asked").contains(field), "{field}");
+        let shown = if option == "basic" { ["hunter2", "YW5u"] } else { ["s3same0pen", "s3same"] };
+        assert!(shown.iter().all(|secret| !text.contains(secret)) && text.contains("***"), "{text}");
+    }
+    let open = secret("anna:hunter2", 0o644);
+    let found = run("http", "//127.0.0.1:1/", &[("basic", path(&open))]);
+    let why = found.context.unwrap_or_default();
+    assert!(
+        found.status == Status::Error && why.contains("everybody may read it") && !why.contains("hunter2"),
+        "{why}"
+    );
+    for text in ["hunter2", "", "a:b\nc"] {
+        let found = run("http", "//127.0.0.1:1/", &[("basic", path(&secret(text, 0o600)))]);
+        assert!(found.status == Status::Error && found.context.is_some_and(|why| !why.contains("hunter2")), "{text}");
+    }
+}
+
+#[test]
+fn a_server_is_reached_at_a_given_address_by_a_proxy_or_at_a_socket() {
+    let (address, heads) = http("127.0.0.1", vec![answer("200 OK", "")]);
+    let url = format!("//shop.invalid:{}/ping", address.port());
+    assert_eq!(run("http", &url, &[("resolve", "127.0.0.1")]), Finding::PASS);
+    let head = heads.recv().expect("it was asked").to_lowercase();
+    assert!(head.starts_with("get /ping ") && head.contains("host: shop.invalid:"), "{head}");
+
+    let (address, heads) = http("127.0.0.1", vec![answer("200 OK", "")]);
+    assert_eq!(run("http", "//shop.invalid/ping", &[("proxy", &format!("http://{address}"))]), Finding::PASS);
+    assert!(heads.recv().expect("it was asked").starts_with("GET http://shop.invalid/ping HTTP/1.1\r\n"));
+    let found = run("http", "//shop.invalid/", &[("proxy", "127.0.0.1:1")]);
+    assert!(
+        found.status == Status::Error && found.context.is_some_and(|why| why.contains("by the proxy 127.0.0.1:1: "))
+    );
+
+    let folder = tempfile::tempdir().expect("there is room");
+    let socket = folder.path().join("socket");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).expect("the folder is ours");
+    std::thread::spawn(move || {
+        let (mut client, _) = listener.accept()?;
+        client.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
+        client.read_to_end(&mut Vec::new())
+    });
+    let socket = socket.to_str().expect("a plain path");
+    assert_eq!(run("http", "//shop.invalid/ping", &[("socket", socket)]), Finding::PASS);
+    let text = text(run("http", "//shop.invalid/ping", &[("socket", "/no/such")]));
+    assert!(text.contains("at /no/such: No such file"), "{text}");
+}
+
+#[test]
+fn what_must_not_be_there_fails_and_so_does_a_server_that_is_down() {
+    let found = |body: &str| get(http("127.0.0.1", vec![answer("200 OK", body)]).0, &[("not_match", "^error")]);
+    assert_eq!(found("all is well, no error"), Finding::PASS);
+    assert!(text(found("x\nerror: 7")).contains("not to match \"^error\", and it does"));
+    assert_eq!(found(&"x".repeat(2 << 20)).status, Status::Error, "not all of it is read");
+    assert_eq!(run("http", "//127.0.0.1:1/", &[("not_match", "x")]).status, Status::Fail);
+    let both = |body: &str| {
+        get(http("127.0.0.1", vec![answer("200 OK", body)]).0, &[("match", "^ok"), ("not_match", "error")]).status
+    };
+    assert_eq!((both("ok"), both("ok, error"), both("no")), (Status::Pass, Status::Fail, Status::Fail));
+}
+
+#[test]
+fn a_field_of_the_answer_is_matched() {
+    let found = |pair: &str| {
+        let answer = "HTTP/1.1 200 OK\r\nServer: nginx/1.22\r\nVary: a\r\nVary: b\r\nContent-Length: 0\r\n\r\n";
+        get(http("127.0.0.1", vec![answer.to_owned()]).0, &[("match_header", pair)])
+    };
+    assert_eq!(found("server: ^nginx/"), Finding::PASS);
+    assert_eq!(found("Vary: ^b$"), Finding::PASS);
+    assert!(text(found("Server: ^Apache")).contains("a field server that matches \"^Apache\": got \"nginx/1.22\""));
+    assert!(text(found("X-Cache: HIT")).contains("got no such field"));
+}
+
+#[test]
+fn what_is_sent_has_to_make_sense() {
+    for (target, pairs, told) in [
+        ("//shop/", &[("body", "x"), ("body_file", "/x")][..], "body and body_file exclude each other"),
+        ("//shop/", &[("basic", "/x"), ("bearer", "/x")][..], "basic and bearer exclude each other"),
+        ("//us:er@shop/", &[("basic", "/x")][..], "the user is given twice"),
+        ("//shop/", &[("resolve", "::1"), ("socket", "/x")][..], "resolve, proxy and socket exclude each other"),
+        ("//shop/", &[("resolve", "localhost")][..], "option resolve: write an IP address"),
+        ("//shop/", &[("proxy", "http://us:er@proxy:1")][..], "option proxy: a proxy that wants a user"),
+        ("//shop/", &[("proxy", "ftp://proxy")][..], "option proxy: write a host and port"),
+        ("//shop/", &[("socket", "x.sock")][..], "option socket: write an absolute path"),
+        ("//shop/", &[("not_match", "(")][..], "option not_match: "),
+        ("//shop/", &[("match_header", "Server")][..], "option match_header: write a field"),
+        ("//shop/", &[("match_header", "Server: (")][..], "option match_header: "),
+    ] {
+        let error = build("http", target, &mut Options::of(pairs)).err().unwrap_or_default();
+        assert!(error.starts_with(told) && !error.contains("us:er"), "{error}");
+    }
+}

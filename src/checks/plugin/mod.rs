@@ -16,15 +16,22 @@ use std::path::Path;
 use std::process::ExitStatus;
 
 use super::support::program::{self, Program, Ran};
-use super::{Action, Kind, Opt, Options, Runs};
+use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Deadline, Finding, Reason, Result, Status};
 use crate::model::perfdata;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "plugin",
-    options: &[program::ARGS, program::ENV, program::CWD, Opt::Text("warning")],
+    options: &[
+        program::ARGS,
+        program::ENV,
+        program::CWD,
+        Opt::new("warning", Value::Word(&["pass", "fail", "warn"]), "What exit code 1 means").or("warn"),
+    ],
     runs: Runs::AsProgram,
     title: "{target} reports no problem",
+    passes: "a plugin of Nagios ends with exit code 0",
+    examples: &["plugin:/usr/lib/nagios/plugins/check_load#args=-w,5,-c,9"],
     build,
 };
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::support::pattern::Pattern;
-use super::{Action, Kind, Opt, Options, Runs, default_deadline};
+use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
 use crate::os::filesystem;
@@ -17,10 +17,18 @@ use crate::os::walk;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "process",
-    options: &[Opt::Text("min"), Opt::Text("max"), Opt::Text("args"), Opt::Text("cgroup"), Opt::Text("pidfile")],
+    options: &[
+        Opt::new("min", Value::Number, "So many have to run").or("1"),
+        Opt::new("max", Value::Number, "At most so many may run; 0 means that it must not run"),
+        Opt::new("args", Value::Pattern, "What its arguments have to match"),
+        Opt::new("cgroup", Value::Path, "The control group that it is in, as in /system.slice/nginx.service"),
+        Opt::new("pidfile", Value::Path, "The file that has the pid of the one process that is meant"),
+    ],
     // The arguments of a process lie in its own memory, for which the kernel may have to wait.
     runs: Runs::OnThread,
     title: "{target} runs",
+    passes: "a program runs",
+    examples: &["process:nginx#max=20", "process:#pidfile=/run/x.pid"],
     build,
 };
 

@@ -10,7 +10,7 @@ mod systemd;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Action, Kind, Opt, Options, Runs};
+use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::duration;
 use crate::model::perfdata::Perfdata;
@@ -18,14 +18,20 @@ use crate::model::perfdata::Perfdata;
 pub(super) const KIND: Kind = Kind {
     scheme: "service",
     options: &[
-        Opt::Text("state"),
-        Opt::Text("enabled"),
-        Opt::Text("restarts"),
-        Opt::Text("within"),
-        Opt::Text("manager"),
+        Opt::new("state", Value::Word(&["active", "not-failed"]), "What it has to be").or("active"),
+        Opt::new("enabled", Value::Flag, "It has to start with the host"),
+        Opt::new("restarts", Value::Number, "So often it may have been restarted without anybody's doing"),
+        Opt::new("within", Value::Time, "Only restarts in this time count"),
+        Opt::new(
+            "manager",
+            Value::Word(&["systemd", "openrc", "runit", "s6"]),
+            "Who looks after it; by default, whoever runs here",
+        ),
     ],
     runs: Runs::ByProgram,
     title: "The service {target} runs",
+    passes: "a service of systemd, OpenRC, runit or s6 is active",
+    examples: &["service:nginx#enabled&restarts=0&within=1h"],
     build,
 };
 

@@ -1,19 +1,20 @@
 //! Where a server is, and who we are there: `//USER:PASSWORD@HOST:PORT/PATH`, or the password in a file of its own.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
 
 use super::ownership::{self, Distrust};
 use super::secrets;
 use super::target::Target;
-use crate::checks::{Opt, Options};
+use crate::checks::{Opt, Options, Value};
 use crate::model::check::{Reason, Result};
 use crate::os::filesystem::read_place;
 
 /// The option that names the file of a password.
-pub(in crate::checks) const PASSWORD_FILE: Opt = Opt::Text("password_file");
+pub(in crate::checks) const PASSWORD_FILE: Opt =
+    Opt::new("password_file", Value::Path, "The file with the password, which others may not read");
 
 /// A server and an account on it.
 #[derive(Debug)]
@@ -76,17 +77,22 @@ impl Login {
             Password::Given(password) => return Ok(Some(password.clone())),
             Password::In(path) => path,
         };
-        let wrong = |why: String| Reason::Error(format!("cannot take the password from {}: {why}", path.display()));
-        let place = ownership::open(path).map_err(|distrust| match distrust {
-            Distrust::Unseen(error) => wrong(error.to_string()),
-            Distrust::Unsafe(why) => wrong(why),
-        })?;
-        if place.metadata.mode() & 0o004 != 0 {
-            return Err(wrong("everybody may read it: `chmod o-r` it".to_owned()));
-        }
-        let text = read_place(&place).map_err(|error| wrong(error.to_string()))?;
-        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+        let wrong = |why| Reason::Error(format!("cannot take the password from {}: {why}", path.display()));
+        secret(path).map(Some).map_err(wrong)
     }
+}
+
+/// What a file holds that others may neither read nor change, without the end of its last line. The error says why it is not read.
+pub(in crate::checks) fn secret(path: &Path) -> std::result::Result<String, String> {
+    let place = ownership::open(path).map_err(|distrust| match distrust {
+        Distrust::Unseen(error) => error.to_string(),
+        Distrust::Unsafe(why) => why,
+    })?;
+    if place.metadata.mode() & 0o004 != 0 {
+        return Err("everybody may read it: `chmod o-r` it".to_owned());
+    }
+    let text = read_place(&place).map_err(|error| error.to_string())?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 #[cfg(test)]

@@ -4,11 +4,14 @@ pub(super) mod dialogue;
 pub(crate) mod environment;
 pub(super) mod exchange;
 pub(super) mod login;
+pub(super) mod opt;
 pub(super) mod options;
 pub(crate) mod ownership;
 pub(super) mod pattern;
 pub(crate) mod program;
 pub(crate) mod secrets;
+#[cfg(feature = "tls")]
+pub(super) mod starttls;
 pub(super) mod target;
 #[cfg(all(test, feature = "http"))]
 pub(super) mod testing;
@@ -17,6 +20,8 @@ pub(super) mod timed;
 pub(super) mod tls;
 #[cfg(feature = "tls")]
 pub(super) mod tls_roots;
+#[cfg(feature = "tls")]
+pub(super) mod tls_settings;
 #[cfg(feature = "postgres")]
 pub(super) mod value;
 pub(super) mod wildcard;

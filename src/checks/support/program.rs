@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 use super::environment::is_ours_alone;
 use super::ownership::{self, Distrust};
 use super::secrets::Secrets;
-use crate::checks::{Opt, Options};
+use crate::checks::{Opt, Options, Value};
 use crate::model::check::{self, CONTEXT_LIMIT, Deadline, Finding, Reason};
 use crate::os::child::{self, Bounds, End, Run};
 use crate::os::filesystem;
 
 /// The options that say how it is started.
-pub(in crate::checks) const ARGS: Opt = Opt::List("args");
-pub(in crate::checks) const ENV: Opt = Opt::Variable("env");
-pub(in crate::checks) const CWD: Opt = Opt::Text("cwd");
+pub(in crate::checks) const ARGS: Opt =
+    Opt::new("args", Value::List, "The arguments, with commas between them, or one each").repeatable();
+pub(in crate::checks) const ENV: Opt =
+    Opt::new("env", Value::Variable, "A variable of its environment, as in NAME=VALUE").repeatable();
+pub(in crate::checks) const CWD: Opt = Opt::new("cwd", Value::Path, "The folder that it starts in");
 
 /// How much a program may print before it is killed.
 const MOST_PRINTED: usize = 1 << 20;

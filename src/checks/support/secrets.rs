@@ -191,6 +191,14 @@ impl Secrets {
         }
     }
 
+    /// These and others, which came to be known in a run.
+    #[cfg(feature = "http")]
+    pub(crate) fn with<'a>(&self, others: impl Iterator<Item = &'a str>) -> Secrets {
+        let mut all = Secrets { own: self.in_force().to_vec(), ..Secrets::default() };
+        others.for_each(|secret| all.add(secret));
+        all
+    }
+
     /// The same for a check of this suite, which learns them.
     pub(crate) fn within(mut self, suite: &mut Secrets) -> Secrets {
         self.own.iter().for_each(|form| suite.insert(form.clone()));

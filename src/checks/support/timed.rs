@@ -32,10 +32,6 @@ impl<S: AsFd> Timed<S> {
         Ok(Timed { stream, deadline })
     }
 
-    pub(in crate::checks) fn deadline(&self) -> Deadline {
-        self.deadline
-    }
-
     pub(in crate::checks) fn is_over(&self) -> bool {
         self.deadline.remaining(Instant::now()).is_zero()
     }

@@ -1,14 +1,13 @@
 //! A TLS connection to a server whose certificate is verified as the contract of `https` and `cert` has it.
 
-use std::io;
-use std::net::TcpStream;
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, InvalidMessage,
@@ -17,12 +16,15 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
-use super::timed::{Timed, reason, spoken};
+use super::timed::{reason, spoken};
 use super::tls_roots::{Life, Roots};
 use crate::model::check::Reason;
 
-/// A connection, once its handshake is done.
-pub(in crate::checks) type TlsStream = StreamOwned<ClientConnection, Timed<TcpStream>>;
+/// Our own certificate with its chain, and the key of it.
+pub(in crate::checks) struct Identity {
+    pub(in crate::checks) chain: Vec<CertificateDer<'static>>,
+    pub(in crate::checks) key: PrivateKeyDer<'static>,
+}
 
 /// The cryptography of every TLS connection.
 pub(in crate::checks) fn provider() -> Arc<CryptoProvider> {
@@ -34,16 +36,22 @@ const KNOWN: &str =
     "hospital knows TLS 1.2 and 1.3 with AES-GCM or ChaCha20, RSA, ECDSA on P-256 and P-384, and Ed25519";
 
 /// Shakes hands. The error says why it could not be done, and whether the server is to blame.
-pub(in crate::checks) fn shake_hands(
-    mut stream: Timed<TcpStream>,
+pub(in crate::checks) fn shake_hands<S: Read + Write>(
+    mut stream: S,
     name: ServerName<'static>,
     verifier: Arc<dyn ServerCertVerifier>,
-) -> Result<TlsStream, Reason> {
+    identity: Option<Identity>,
+) -> Result<StreamOwned<ClientConnection, S>, Reason> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .dangerous() // It is the verifier that decides.
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(verifier);
+    let config = match identity {
+        None => config.with_no_client_auth(),
+        Some(Identity { chain, key }) => config
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| Reason::Error(format!("client_cert and client_key cannot be used: {error}")))?,
+    };
     let mut tls = ClientConnection::new(Arc::new(config), name)?;
     while tls.is_handshaking() {
         tls.complete_io(&mut stream).map_err(|error| objection(&error))?;
@@ -485,7 +493,7 @@ mod tests {
         let endpoint = Target::parse(&address.to_string(), None).expect("it is one");
         let stream = tcp::connect(&endpoint, default_deadline()).expect("it listens");
         let name = ServerName::try_from("localhost").expect("it is one");
-        let found = shake_hands(stream, name, Arc::new(verifier(&[&Authority::new()])));
+        let found = shake_hands(stream, name, Arc::new(verifier(&[&Authority::new()])), None);
         assert!(matches!(found, Err(Reason::Error(text)) if text.contains("accepts nothing")));
     }
 }

@@ -25,6 +25,7 @@ use crate::daemon::shared::in_flight::InFlightTable;
 use crate::daemon::shared::kept::KeptFile;
 use crate::daemon::shared::scoreboard::{SLOTS, Scoreboard};
 use crate::daemon::shared::snapshot::Snapshot;
+use crate::endpoint::log_silences;
 use crate::error::Error;
 use crate::model::check::DEFAULT_TIMEOUT;
 use crate::os::cgroup::OomKills;
@@ -116,6 +117,8 @@ impl Master {
         let predecessor = inheritance.map(|inheritance| inheritance.readiness()).transpose();
         let scoreboard = Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?;
         scoreboard.set_reloaded(true);
+        scoreboard.note_silences(&config.sources.silences());
+        log_silences(&[], &config.sources.silences());
         Ok(Master {
             fleet: Fleet::new(generation, settings.fleet.workers.into(), SLOTS, timing(&config), now),
             listeners,

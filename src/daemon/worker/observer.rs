@@ -4,7 +4,7 @@ use super::scheduler;
 use crate::daemon::shared::kept::Kept;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::endpoint::counters::{Counters, RouteLabel};
-use crate::endpoint::{LastRun, Observer, log_change, log_maintenance};
+use crate::endpoint::{LastRun, Observer, log_change, log_maintenance, log_silences};
 use crate::model::check::{Check, Status};
 use crate::model::patience::Flips;
 use crate::model::report::{Outcome, Report, Since};
@@ -49,6 +49,13 @@ impl Observer for ScoreboardObserver {
     fn saw_maintenance(&self, reason: Option<&str>) {
         if self.scoreboard.note_maintenance(reason.is_some()) {
             log_maintenance(reason);
+        }
+    }
+
+    /// Logged once, by the worker that is asked first.
+    fn saw_silences(&self, before: &[String], now: &[String]) {
+        if self.scoreboard.note_silences(now) {
+            log_silences(before, now);
         }
     }
 

@@ -50,6 +50,8 @@ pub struct View<'a> {
     pub chosen: &'a [String],
     /// The rest of the query, as names and values: the links to tags keep it.
     pub others: &'a [(&'static str, String)],
+    /// Why the service is in maintenance, if it is.
+    pub maintenance: Option<&'a str>,
     /// Whether the reader may know more than the counts.
     pub disclosed: bool,
     /// Whether the reader may know more after signing in.
@@ -65,6 +67,7 @@ impl Default for View<'_> {
             tags: &NO_TAGS,
             chosen: &[],
             others: &[],
+            maintenance: None,
             disclosed: true,
             can_sign_in: false,
         }
@@ -103,6 +106,7 @@ struct Page {
     tags: Vec<Tag>,
     groups: Vec<Group>,
     at: Option<Moment>,
+    maintenance: Option<String>,
     disclosed: bool,
     can_sign_in: bool,
 }
@@ -135,6 +139,7 @@ struct Row {
     class: &'static str,
     mark: char,
     context: Option<String>,
+    silence: Option<String>,
     took: String,
     since: Option<Moment>,
     unwatched: Option<(Moment, Moment)>,
@@ -169,6 +174,7 @@ impl Page {
             tags: view.tags.iter().map(|name| Tag::of(name, view)).collect(),
             groups: if view.disclosed { groups(report, view) } else { Vec::new() },
             at: view.at.map(|at| Moment::of(at, None)),
+            maintenance: view.maintenance.map(printable),
             disclosed: view.disclosed,
             can_sign_in: view.can_sign_in,
         }
@@ -177,7 +183,8 @@ impl Page {
 
 /// Bad statuses first.
 fn counts(causes: Summary) -> Vec<Count> {
-    let Summary { skip, pass, expected_failure, error, fail, total: _, unexpected_success, warn, blocked } = causes;
+    let Summary { skip, pass, expected_failure, error, fail, total: _, unexpected_success, warn, blocked, silenced } =
+        causes;
     let numbers = [
         (Status::Fail, fail),
         (Status::Error, error),
@@ -189,9 +196,11 @@ fn counts(causes: Summary) -> Vec<Count> {
     ];
     let count = |(status, number)| Count { status: spoken(status), class: status.word(), mark: mark(status), number };
     let blocked = Count { status: BLOCKED.to_owned(), class: BLOCKED, mark: BLOCKED_MARK, number: blocked };
+    let silenced = Count { status: SILENCED.to_owned(), class: SILENCED, mark: SILENCED_MARK, number: silenced };
     let mut counts: Vec<_> = numbers.into_iter().map(count).collect();
     // After what is bad or nearly so.
     counts.insert(4, blocked);
+    counts.push(silenced);
     counts.retain(|count| count.number > 0);
     counts
 }
@@ -205,9 +214,9 @@ fn groups(report: &Report, view: &View<'_>) -> Vec<Group> {
     for outcome in report.blocked() {
         blocked.entry(&outcome.blocked_by()[0]).or_default().push(outcome);
     }
-    let warns = |outcome: &Outcome| outcome.finding.status == Status::Warn && !outcome.is_bad();
+    let warns = Outcome::warns;
     let rows = |bad| {
-        let of_group = |outcome: &&Outcome| (outcome.is_bad() || warns(outcome)) == bad;
+        let of_group = |outcome: &&Outcome| !outcome.is_silenced() && (outcome.is_bad() || warns(outcome)) == bad;
         let wanted = report.outcomes.iter().filter(|outcome| !stands_under_its_cause(outcome)).filter(of_group);
         let (milder, worse): (Vec<_>, Vec<_>) = wanted.partition(|outcome| warns(outcome));
         let row = |outcome: &Outcome| {
@@ -216,9 +225,12 @@ fn groups(report: &Report, view: &View<'_>) -> Vec<Group> {
         };
         worse.into_iter().chain(milder).map(row).collect()
     };
+    let silenced = report.outcomes.iter().filter(|outcome| outcome.is_silenced() && !stands_under_its_cause(outcome));
+    let silenced = silenced.map(|outcome| Row::of(outcome, view)).collect();
     let rest = if report.passes() && !report.warns() { "Healthchecks" } else { "The rest" };
     let groups = [
         Group { id: "wrong", heading: "Needs attention", rows: rows(true) },
+        Group { id: "silenced", heading: "Silenced", rows: silenced },
         Group { id: "rest", heading: rest, rows: rows(false) },
     ];
     groups.into_iter().filter(|group| !group.rows.is_empty()).collect()
@@ -247,13 +259,19 @@ impl Row {
         let Outcome { check, finding, elapsed, age, .. } = outcome;
         let is_blocked = !outcome.blocked_by().is_empty();
         let raw = outcome.raw();
+        let (status, class, mark) = match finding.status {
+            _ if is_blocked => (BLOCKED.to_owned(), BLOCKED, BLOCKED_MARK),
+            status if outcome.is_silenced() => (spoken(status), SILENCED, SILENCED_MARK),
+            status => (spoken(status), status.word(), mark(status)),
+        };
         let since = (view.since)(&check.id, finding.status);
         Row {
             id: printable(&check.id),
             title: printable(&check.title),
-            status: if is_blocked { BLOCKED.to_owned() } else { spoken(finding.status) },
-            class: if is_blocked { BLOCKED } else { finding.status.word() },
-            mark: if is_blocked { BLOCKED_MARK } else { mark(finding.status) },
+            status,
+            class,
+            mark,
+            silence: outcome.silence().map(|silence| printable(&silence)),
             context: finding.context.as_deref().map(printable),
             took: took(*elapsed) + &schedule(check, *age),
             since: since.map(|since| Moment::of(since.at, view.at)),
@@ -310,6 +328,10 @@ fn printable(text: &str) -> String {
 fn spoken(status: Status) -> String {
     status.word().replace('_', " ")
 }
+
+/// The class and the mark of what does not count.
+const SILENCED: &str = "silenced";
+const SILENCED_MARK: char = '~';
 
 /// For people who do not see colours.
 fn mark(status: Status) -> char {

@@ -7,6 +7,7 @@ mod checks;
 mod counts;
 mod outcome;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -34,6 +35,8 @@ pub(crate) struct Scoreboard {
 pub(super) struct Board {
     leaving: Flag,
     maintained: Flag,
+    /// A number for the silences in force; 0: there is none.
+    silences: AtomicU64,
     slots: [SlotCell; SLOTS],
     master: counts::MasterCounts,
     workers: [counts::WorkerCounts; SLOTS],
@@ -128,6 +131,14 @@ impl Scoreboard {
     /// Notes whether the service is in maintenance. True for the one worker that is the first to note a change.
     pub(crate) fn note_maintenance(&self, maintained: bool) -> bool {
         self.board.maintained.change(maintained)
+    }
+
+    /// Notes which silences are in force. True for the one process that is the first to note a change.
+    pub(crate) fn note_silences(&self, silences: &[String]) -> bool {
+        let mut hasher = DefaultHasher::new();
+        silences.hash(&mut hasher);
+        let number = if silences.is_empty() { 0 } else { hasher.finish() | 1 };
+        self.board.silences.swap(number, Relaxed) != number
     }
 }
 

@@ -11,7 +11,7 @@ pub(crate) const CORRECTED: Duration = Duration::from_secs(10);
 /// What the clocks say.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Moment {
+pub(crate) struct Clocks {
     /// The wall clock.
     #[serde(serialize_with = "write", deserialize_with = "read")]
     pub(crate) at: SystemTime,
@@ -23,14 +23,14 @@ pub(crate) struct Moment {
     pub(crate) up: Duration,
 }
 
-impl Moment {
+impl Clocks {
     /// How long ago an earlier moment was, whatever the wall clock was set to since. Over a reboot only the wall clock can
     /// tell.
     ///
     /// # Errors
     ///
     /// By how much the moment lies ahead by the wall clock, which was set back, or is not set yet.
-    pub(crate) fn since(&self, earlier: &Moment) -> Result<Duration, Duration> {
+    pub(crate) fn since(&self, earlier: &Clocks) -> Result<Duration, Duration> {
         // In another time namespace the same boot began at another time.
         if !self.boot.is_empty() && self.boot == earlier.boot && self.up >= earlier.up {
             return Ok(self.up - earlier.up);
@@ -71,9 +71,9 @@ mod tests {
     use proptest::prelude::*;
     use std::time::UNIX_EPOCH;
 
-    fn moment(at: u64, boot: &str, up: u64) -> Moment {
+    fn moment(at: u64, boot: &str, up: u64) -> Clocks {
         let up = Duration::from_secs(up);
-        Moment { at: UNIX_EPOCH + Duration::from_secs(at), boot: boot.to_owned(), up }
+        Clocks { at: UNIX_EPOCH + Duration::from_secs(at), boot: boot.to_owned(), up }
     }
 
     #[test]
@@ -96,9 +96,9 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_read_as_it_was_written(at in 0u64..200_000_000_000, up in 0u64..1_000_000_000) {
-            let written = Moment { at: UNIX_EPOCH + Duration::from_millis(at), ..moment(0, "a", up) };
+            let written = Clocks { at: UNIX_EPOCH + Duration::from_millis(at), ..moment(0, "a", up) };
             let text = serde_json::to_string(&written).expect("it is plain");
-            let read: Moment = serde_json::from_str(&text).expect("it was just written");
+            let read: Clocks = serde_json::from_str(&text).expect("it was just written");
             prop_assert_eq!(read.since(&written), Ok(Duration::ZERO));
             prop_assert_eq!(read.at, written.at);
         }
