@@ -247,3 +247,13 @@ fn checks_of_django_health_check_run_as_they_are() {
     ];
     assert_eq!(found, expected.map(|(id, status, context)| (id.to_owned(), status.to_owned(), context.to_owned())));
 }
+
+#[test]
+#[ignore = "needs python3"]
+fn code_that_is_broken_when_the_interpreter_is_started_again_is_told_as_such() {
+    let folder = modules(&[("shop.py", &module(None))]);
+    let server = serve(&folder, "shop").start();
+    write(folder.path(), "shop.py", "import no_such_module\n");
+    send(zygotes(&server)[0], Signal::SIGKILL);
+    eventually("it says why", || says(&server, "was started again, and importing 'shop' failed: ModuleNotFoundError"));
+}
