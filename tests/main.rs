@@ -18,6 +18,7 @@ mod cli {
     mod check;
     mod check_ends;
     mod list;
+    mod needs;
     mod readers;
     mod settings;
     mod silence;

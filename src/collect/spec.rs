@@ -344,6 +344,7 @@ pub fn without_secrets(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::check::Status;
 
     fn build(name: &str) -> Result<Check, String> {
         Spec::split(name).expect("it has a scheme").build(&mut Secrets::default()).map(|(check, _)| check)
@@ -378,6 +379,39 @@ mod tests {
     fn an_address_of_colons_is_a_target() {
         let spec = Spec::split("me=ping:::1").expect("it has a scheme");
         assert_eq!((spec.label.as_deref(), spec.target.as_str()), (Some("me"), "::1"));
+    }
+
+    #[test]
+    fn a_milder_threshold_warns_and_one_that_never_would_is_refused() {
+        let now = std::time::Instant::now() + Duration::from_secs(60);
+        let run = |name: &str| build(name).expect(name).run(crate::model::check::Deadline::at(now));
+        for name in [
+            "disk:/#free=0%&warn_free=100%",
+            "memory:#available=0%&warn_available=100%",
+            "file:/etc/passwd#max_age=50y&warn_max_age=1ms",
+            "file:/etc/passwd#min_size=1&warn_min_size=1GiB",
+            "file:/etc/passwd#warn_max_size=1",
+        ] {
+            let found = run(name);
+            assert_eq!((found.status, found.perfdata.is_empty()), (Status::Warn, false), "{name}: {found:?}");
+        }
+        assert_eq!(run("disk:/#free=0%&warn_free=0.0001%").status, Status::Pass);
+        for (name, error) in [
+            ("disk:/#warn_free=5%", "option warn_free: it has to be more than free=10%, or it would never warn"),
+            ("disk:/#inodes=5%&warn_inodes=5%", "option warn_inodes: it has to be more than inodes=5%"),
+            ("memory:#available=10%&warn_available=5%", "option warn_available: it has to be more"),
+            ("load:#max=1&warn_max=2", "option warn_max: it has to be less than max=1"),
+            ("cert:shop#warn_days=7", "option warn_days: it has to be more than days=14"),
+            ("http://shop/#slow=1s&warn_slow=2s", "option warn_slow: it has to be less than slow=1s"),
+            ("file:/x#max_age=1h&warn_max_age=2h", "option warn_max_age: it has to be less than max_age=1h"),
+            ("file:/x#min_size=2kB&warn_min_size=1kB", "option warn_min_size: it has to be more than min_size="),
+            ("ping:db#loss=10%&warn_loss=20%", "option warn_loss: it has to be less than loss=10%"),
+            ("process:nginx#max=4&warn_max=5", "option warn_max: it has to be less than max=4"),
+            ("pressure:memory#warn_some=20%", "option warn_some: it has to be less than some=10%"),
+        ] {
+            let refused = build(name).expect_err(name);
+            assert!(refused.starts_with(error), "{name}: {refused}");
+        }
     }
 
     #[test]

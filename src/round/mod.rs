@@ -51,6 +51,10 @@ struct Nobody;
 
 impl RunObserver for Nobody {}
 
+/// What is judged by more than a round knows, such as how far a check has got that is starting. It is done as soon as a check
+/// has its outcome: what needs the check goes by it.
+pub(crate) type LastSteps = Arc<dyn Fn(&mut Outcome) + Send + Sync>;
+
 /// Runs rounds, one after the other, and remembers between them which checks are stuck.
 pub struct Runner {
     pool: Pool,
@@ -61,10 +65,10 @@ pub struct Runner {
     /// Each check that occupies a thread, and since when.
     under_way: HashMap<String, Instant>,
     observer: Box<dyn RunObserver + Send>,
+    last_steps: Option<LastSteps>,
 }
 
 /// One run of a suite.
-#[derive(Debug)]
 pub struct Round {
     serial: u64,
     suite: Suite,
@@ -85,6 +89,14 @@ pub struct Round {
     joined: Vec<usize>,
     /// The checks that have an outcome, in the order of completion.
     finished: Vec<usize>,
+    /// `None`: no check of the suite is judged so.
+    last_steps: Option<LastSteps>,
+}
+
+impl std::fmt::Debug for Round {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Round").field("suite", &self.suite).field("states", &self.states).finish_non_exhaustive()
+    }
 }
 
 /// How far a round is with one check.
@@ -107,7 +119,13 @@ impl Runner {
             rounds: 0,
             under_way: HashMap::new(),
             observer: Box::new(Nobody),
+            last_steps: None,
         }
+    }
+
+    /// The same runner, whose outcomes are judged by this, too.
+    pub(crate) fn judged_by(self, last_steps: LastSteps) -> Runner {
+        Runner { last_steps: Some(last_steps), ..self }
     }
 
     /// The same runner with an observer.
@@ -165,6 +183,7 @@ impl Runner {
         round.suspects.clear();
         round.held.clear();
         round.joined.clear();
+        round.last_steps = if suite.has_grace() { self.last_steps.clone() } else { None };
         (round.serial, round.suite) = (self.rounds, suite);
         (round.began, round.end) = (now, now + limit.min(duration::LONGEST));
         (round.next, round.turn) = (0, None);
@@ -317,6 +336,7 @@ impl Round {
             held: Vec::new(),
             joined: Vec::new(),
             finished: Vec::new(),
+            last_steps: None,
         }
     }
 
@@ -392,15 +412,24 @@ impl Round {
                 Outcome::judged(check, finding, known, elapsed, elapsed)
             }
         };
+        let outcome = self.judged(outcome);
         self.states[index] = RoundState::Over { outcome, began };
         self.finished.push(index);
+    }
+
+    fn judged(&self, mut outcome: Outcome) -> Outcome {
+        if let Some(last_steps) = &self.last_steps {
+            last_steps(&mut outcome);
+        }
+        outcome
     }
 
     /// Finishes a check that is not run, since it has a schedule.
     fn finish_known(&mut self, index: usize, known: ScheduledFinding, now: Instant) {
         let ScheduledFinding { found, mut circumstances, elapsed, age } = known;
         circumstances.as_needed = self.suite.is_as_needed(index);
-        let outcome = Outcome::judged(self.suite.checks()[index].clone(), found, circumstances, elapsed, age);
+        let outcome =
+            self.judged(Outcome::judged(self.suite.checks()[index].clone(), found, circumstances, elapsed, age));
         self.states[index] = RoundState::Over { outcome, began: now.checked_sub(age).unwrap_or(now) };
         self.finished.push(index);
     }
@@ -488,7 +517,7 @@ impl Round {
                 RoundState::Running { since, .. } => *since,
                 RoundState::Waiting => self.began,
             };
-            Outcome::late(&checks[index], now.saturating_duration_since(began))
+            self.judged(Outcome::late(&checks[index], now.saturating_duration_since(began)))
         };
         let mut outcomes: Vec<_> = (0..checks.len()).map(outcome).collect();
         if let Some(needs) = self.suite.needs() {
@@ -501,7 +530,7 @@ impl Round {
                 let (known, found) = (circumstances(needs, index, &causes), blocked(&causes));
                 let Outcome { elapsed, age, .. } = outcomes[index];
                 let found = found.unwrap_or_else(|| timed_out(age));
-                outcomes[index] = Outcome::judged(checks[index].clone(), found, known, elapsed, age);
+                outcomes[index] = self.judged(Outcome::judged(checks[index].clone(), found, known, elapsed, age));
             }
         }
         Report::of_outcomes(outcomes)

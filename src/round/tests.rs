@@ -557,6 +557,22 @@ fn a_suspect_that_waits_for_its_turn_holds_only_what_needs_it() {
     assert_eq!(report.outcomes.len(), 4);
 }
 
+#[test]
+fn what_is_excused_as_soon_as_it_is_found_blocks_nothing() {
+    let db = Check { grace: Some(LONG), ..Check::new("db", |_| Finding::fail("no")) };
+    let shop = Check::new("shop", |_| Finding::PASS).needs(["db"]);
+    let excuse = |outcome: &mut Outcome| {
+        if outcome.check.grace.is_some() {
+            outcome.finding.status = Status::Skip;
+        }
+    };
+    let mut runner = Runner::new(|| ()).judged_by(Arc::new(excuse));
+    let t0 = Instant::now();
+    let round = runner.begin(suite([shop.in_place(), db.in_place()].map(Arc::new)), LONG, t0);
+    assert!(round.is_over());
+    assert_eq!(contexts(&round.into_report(t0)), [("shop", Status::Pass, None), ("db", Status::Skip, Some("no"))]);
+}
+
 mod verdicts {
     use super::*;
     use proptest::prelude::*;

@@ -137,3 +137,23 @@ fn an_assertion_on_a_dead_target_fails_the_check_that_makes_it() {
     );
     assert_eq!(report.outcomes[0].finding.status, Status::Fail);
 }
+
+mod scheduled {
+    use hospital::healthcheck;
+
+    #[healthcheck(every = "2s", fall = 3, grace = "1m")]
+    fn rarely() {}
+
+    #[healthcheck(every = "10m", timeout = "7s", rise = 2)]
+    fn more_rarely() {}
+}
+
+#[test]
+fn a_schedule_is_taken_with_the_time_that_it_leaves_a_check() {
+    let check = |name: &str| Check::from(registered(&format!("integration.library.functions.scheduled.{name}")));
+    let (rarely, more_rarely) = (check("rarely"), check("more_rarely"));
+    let told = |check: &Check| check.schedule.map(|schedule| (schedule.every.as_secs(), schedule.fall, schedule.rise));
+    assert_eq!((told(&rarely), told(&more_rarely)), (Some((2, 3, 1)), Some((600, 1, 2))));
+    assert_eq!((rarely.timeout, more_rarely.timeout), (Duration::from_secs(2), Duration::from_secs(7)));
+    assert_eq!((rarely.grace, more_rarely.grace), (Some(Duration::from_secs(60)), None));
+}
