@@ -27,6 +27,7 @@ mod cli {
 
 /// The kinds of checks, against what is real.
 mod checks {
+    mod drill;
     mod exec;
     mod folders;
     mod hidden;

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::check::Selection;
-use super::{explain, live, print};
+use super::{explain, lint, live, print};
 use crate::config::Given;
 use crate::error::Error;
 use crate::model::check::Check;
@@ -27,6 +27,9 @@ pub(super) struct ListFlags {
     /// Write JSON, one array
     #[arg(long)]
     json: bool,
+    /// Show which checks cannot mean what they say, instead
+    #[arg(long)]
+    lint: bool,
     /// Show what needs what: each check under what it needs
     #[arg(long, conflicts_with_all = ["json", "verbose"])]
     tree: bool,
@@ -87,6 +90,9 @@ pub(super) fn run(flags: &ListFlags, given: &Given) -> Result<ExitCode, Error> {
     }
     let sources = flags.selection.read(given)?;
     let suite = flags.selection.select(&sources)?;
+    if flags.lint {
+        return linted(&suite, flags, given);
+    }
     let rows: Vec<Listed<'_>> = suite.checks().iter().map(|check| Listed::of(check, flags.verbose)).collect();
     if flags.tree {
         print(tree(&suite) + &paragraph(sources.notes()))?;
@@ -98,6 +104,18 @@ pub(super) fn run(flags: &ListFlags, given: &Given) -> Result<ExitCode, Error> {
         print(table(&rows, flags.verbose) + &paragraph(sources.notes()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what is wrong with checks; the exit code is 1 if there is something.
+fn linted(suite: &Suite, flags: &ListFlags, given: &Given) -> Result<ExitCode, Error> {
+    let found = lint::lint(suite, given.request_timeout());
+    if flags.json {
+        let json = serde_json::to_string_pretty(&found).expect("writing plain structs to memory cannot fail");
+        print(format!("{json}\n"))?;
+    } else {
+        print(found.iter().map(|lint| format!("{}: {}\n", lint.id, lint.why)).collect::<String>())?;
+    }
+    Ok(ExitCode::from(u8::from(!found.is_empty())))
 }
 
 /// Each check under the first thing that it needs, with whatever else it needs beside it.

@@ -12,11 +12,11 @@ use crate::model::check::{Check, DEFAULT_TIMEOUT, Expect, Severity};
 use crate::model::duration;
 use crate::model::id::listed;
 use crate::model::schedule::{self, Schedule};
-use crate::model::{startup, text};
+use crate::model::{sabotage, startup, text};
 
 /// The options that every kind of check has.
-pub(crate) const COMMON: [&str; 10] =
-    ["timeout", "tag", "title", "expect", "on_fail", "needs", "every", "fall", "rise", "grace"];
+pub(crate) const COMMON: [&str; 11] =
+    ["timeout", "tag", "title", "expect", "on_fail", "needs", "every", "fall", "rise", "grace", "drill_allow"];
 
 /// The scheme of tests in Python. It is no kind: one name may hold many.
 pub(super) const PYTHON: &str = "python";
@@ -180,6 +180,7 @@ impl Spec {
             kind: kind.scheme,
             code: kind.runs.code(),
             options: shown,
+            target: target.clone(),
             ..Check::new(id, scrubbed).title(title)
         };
         check.definition = definition;
@@ -201,6 +202,7 @@ pub(super) struct Common {
     rise: Option<u32>,
     on_fail: Option<Severity>,
     needs: Vec<String>,
+    drill_allow: Vec<(&'static str, String)>,
 }
 
 impl Common {
@@ -239,10 +241,15 @@ impl Common {
             true => Err("a title is one line of text"),
             false => Ok(text.to_owned()),
         })?;
+        let drill_allow =
+            options.take_all("drill_allow").iter().map(|text| accepted(text)).collect::<Result<Vec<_>, _>>()?;
         let tags = options.take_all("tag");
         match tags.iter().find(|tag| !is_label(tag)) {
             Some(_) => Err("option tag: write letters, digits, '_', '-' and '.'".to_owned()),
-            None => Ok(Common { timeout, tags, title, expect, on_fail, needs, every, fall, rise, grace }),
+            None => {
+                let drill_allow = drill_allow.concat();
+                Ok(Common { timeout, tags, title, expect, on_fail, needs, every, fall, rise, grace, drill_allow })
+            }
         }
     }
 
@@ -276,11 +283,23 @@ impl Common {
         check.on_fail = self.on_fail.unwrap_or(check.on_fail);
         check.needs.extend(self.needs.iter().filter(|name| !check.needs.contains(name)).cloned().collect::<Vec<_>>());
         check.title = self.title.clone().unwrap_or_else(|| std::mem::take(&mut check.title));
+        check.drill_allow.extend(self.drill_allow.iter().cloned());
         check.tags.extend(self.tags.iter().filter(|tag| !check.tags.contains(tag)).cloned().collect::<Vec<_>>());
         let every = check.schedule.map(|schedule| schedule.every);
         check.definition = hash(&(check.definition, check.timeout, every, check.expect == Expect::Failure));
         Ok(())
     }
+}
+
+/// Reads `stranger,rubbish: the reason`: sabotages that a check need not notice.
+fn accepted(text: &str) -> Result<Vec<(&'static str, String)>, String> {
+    let (words, reason) = text.split_once(':').unwrap_or((text, ""));
+    let reason = text::line(reason.trim()).into_owned();
+    let word = |word: &str| {
+        let known = || format!("option drill_allow: write one of {}", sabotage::WORDS.join(", "));
+        sabotage::word(word.trim()).map(|word| (word, reason.clone())).ok_or_else(known)
+    };
+    words.split(',').map(word).collect()
 }
 
 fn uncounted(option: &str) -> String {

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::io;
 use std::num::{IntErrorKind, ParseIntError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
@@ -22,6 +23,7 @@ use crate::checks::support::secrets::quotable;
 use crate::collect::without_secrets;
 use crate::error::Error;
 use crate::functions::app::App;
+use crate::model::duration;
 use crate::state::StateDir;
 
 const PREFIX: &str = "HOSPITAL_";
@@ -147,6 +149,13 @@ impl Given {
     pub(crate) fn python(&self) -> Option<(PathBuf, &'static str)> {
         let set = last("HOSPITAL_PYTHON", self.environment.iter()).map(|path| (path.into(), "HOSPITAL_PYTHON"));
         set.or_else(|| Some((in_virtual_env(last(VIRTUAL_ENV, self.environment.iter())?), VIRTUAL_ENV)))
+    }
+
+    /// How long a round of `serve` takes at most, for commands that have no other settings: HOSPITAL_REQUEST_TIMEOUT, or its
+    /// default.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        let set = last("HOSPITAL_REQUEST_TIMEOUT", self.environment.iter());
+        set.and_then(|text| duration::parse_some(text).ok()).unwrap_or(Duration::from_secs(10))
     }
 
     /// The state dir that was given to a command that runs once, or that HOSPITAL_STATE_DIR names.

@@ -40,6 +40,13 @@ impl Packets {
         Ok((Packets(one), Packets(other)))
     }
 
+    /// Under its number there is another end from now on.
+    pub(crate) fn turn_into(&self, other: &Packets) -> io::Result<()> {
+        // SAFETY: both are open; the kernel closes what ours was, and everybody who has its number means the new one.
+        let result = unsafe { libc::dup3(other.0.as_raw_fd(), self.0.as_raw_fd(), libc::O_CLOEXEC) };
+        Ok(Errno::result(result).map(drop)?)
+    }
+
     /// Sends a packet, and a descriptor with it, as soon as there is room.
     ///
     /// # Errors

@@ -245,6 +245,25 @@ impl Python {
         }
     }
 
+    /// In a forked process: a zygote of its own takes the place of the one that it shares with its parent, for whatever was
+    /// collected. It has imported all that when this returns.
+    pub(crate) fn take_own(&self) -> Result<(), String> {
+        let Some(zygote) = self.zygote() else { return Ok(()) };
+        let mut guard = zygote.lock();
+        let Some(started) = guard.as_mut() else { return Ok(()) };
+        let pair = Packets::pair().and_then(|(requests, served)| {
+            started.requests.turn_into(&requests)?;
+            started.served.turn_into(&served)
+        });
+        pair.map_err(|error| format!("Python cannot be asked: {error}"))?;
+        let (setup, pid) = zygote.spawn(&started.served, &started.order)?;
+        started.setup = setup;
+        started.life = Life::Running { pid, since: Instant::now(), wait: Duration::ZERO };
+        // Whatever it answers, it has imported the rest by then; if it cannot, the check that needs it says so.
+        let _ = zygote.ask(started, &Request::Find("sys"), "sys");
+        Ok(())
+    }
+
     /// If this was our zygote, another is due. Returns when, and what to log.
     pub(crate) fn died(&self, pid: i32, now: Instant) -> Option<Duration> {
         let mut guard = self.zygote()?.lock();
