@@ -80,6 +80,8 @@ def find(name):
 
 
 def named(name):
+    if not all(name.split(".")):
+        raise Refused(f"{name!r} is no name of a module: write it as shop.healthchecks, and a folder as ./checks")
     module, rest = import_longest(name.split("."))
     parent, thing = None, module
     for number, part in enumerate(rest):

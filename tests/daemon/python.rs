@@ -116,3 +116,13 @@ fn a_name_in_a_file_that_is_new_needs_a_reload() {
     server.signal(Signal::SIGHUP);
     eventually("it is there", || get(&server.at, "/more.state").status == 200);
 }
+
+#[test]
+#[ignore = "needs python3"]
+fn code_that_is_broken_when_the_interpreter_is_started_again_is_told_as_such() {
+    let folder = modules(&[("shop.py", &module(None))]);
+    let server = serve(&folder, "shop").start();
+    write(folder.path(), "shop.py", "import no_such_module\n");
+    send(zygotes(&server)[0], Signal::SIGKILL);
+    eventually("it says why", || says(&server, "was started again, and importing 'shop' failed: ModuleNotFoundError"));
+}
