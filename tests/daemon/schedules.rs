@@ -122,7 +122,7 @@ fn a_reload_and_an_upgrade_keep_what_is_fresh() {
 
 #[test]
 fn what_was_blocked_when_somebody_asked_for_a_run_is_tried_again_soon() {
-    let launch = Launch::serve(&["-w", "2"]);
+    let launch = Launch::serve(["-w", "2"]);
     let flag = launch.path("flag");
     let checks = format!("db=file:{} shop=disk:/#free=1MB&needs=db&every=1h", flag.display());
     let server = launch.env("HEALTHCHECKS", &checks).start();
@@ -140,7 +140,7 @@ fn what_was_blocked_when_somebody_asked_for_a_run_is_tried_again_soon() {
 #[test]
 fn many_that_need_the_same_slow_check_are_not_blocked_by_its_running_for_one_of_them() {
     let checks = "db=exec:/bin/sleep#args=0.3 a=disk:/#free=1MB&needs=db&every=1h b=disk:/#free=1MB&needs=db&every=1h";
-    let server = Launch::serve(&["-w", "2"]).env("HEALTHCHECKS", checks).start();
+    let server = Launch::serve(["-w", "2"]).env("HEALTHCHECKS", checks).start();
     let answer = get(&server.at, "/");
     assert_eq!(answer.status, 200, "{}", answer.body);
 }
