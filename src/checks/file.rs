@@ -165,6 +165,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     // Of a link, both look at the link itself.
     let milder =
         (!milder.accepts_all()).then(|| Expected { kind: expected.kind, target: expected.target.clone(), ..milder });
+    let folders_count = expected.kind == Some(FileKind::Folder);
     let find = move |path: &Path, deadline| {
         let find = |expected: &Expected| expected.find(path, SystemTime::now(), Some(deadline));
         thresholds::judged(find(&expected), || milder.as_ref().map_or(Ok(()), |milder| super::result(find(milder))))
@@ -179,7 +180,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
             Err(error) => Finding::from(Err(cannot("look at", Path::new(written), &error))),
         },
         (false, Place::At(path)) => find(path, deadline),
-        (false, Place::NewestOf(wildcard, written)) => match newest(wildcard, written) {
+        (false, Place::NewestOf(wildcard, written)) => match newest(wildcard, written, folders_count) {
             Ok(path) => find(&path, deadline),
             Err(reason) => Finding::from(Err(reason)),
         },
@@ -193,10 +194,15 @@ enum Place {
     NewestOf(Wildcard, String),
 }
 
-fn newest(wildcard: &Wildcard, written: &str) -> Result<PathBuf> {
+/// A folder changes with what is in it, and would stand for a file that is old.
+fn newest(wildcard: &Wildcard, written: &str, folders_count: bool) -> Result<PathBuf> {
     let mut newest: Option<(SystemTime, PathBuf)> = None;
     for path in wildcard.paths().map_err(|error| cannot("look at", Path::new(written), &error))? {
-        match fs::metadata(&path).and_then(|found| found.modified()) {
+        let found = fs::metadata(&path);
+        if found.as_ref().is_ok_and(|found| found.is_dir() && !folders_count) {
+            continue;
+        }
+        match found.and_then(|found| found.modified()) {
             Ok(changed) if newest.as_ref().is_none_or(|(latest, _)| changed > *latest) => {
                 newest = Some((changed, path))
             }
@@ -493,6 +499,17 @@ mod tests {
         assert_eq!(searched(&format!("{filler}red\r\nend"), "red\r\nend").status, Status::Pass);
         says(&searched(&"x".repeat(2 << 20), "y"), Status::Fail, "got none in 2 MiB");
         assert_eq!(searched("", "^$").status, Status::Pass);
+    }
+
+    #[test]
+    fn a_new_folder_does_not_hide_that_the_files_of_a_pattern_are_old() {
+        let folder = tempfile::tempdir().expect("there is room for temporary files");
+        let file = fs::File::create(folder.path().join("backup")).expect("it is ours");
+        file.set_modified(SystemTime::now() - Duration::from_secs(7200)).expect("it is ours");
+        fs::create_dir(folder.path().join("new")).expect("it is ours");
+        let pattern = folder.path().join("*");
+        says(&found(&pattern, &[("max_age", "1h")]), Status::Fail, "/backup");
+        assert_eq!(found(&pattern, &[("max_age", "1h"), ("type", "folder")]).status, Status::Pass);
     }
 
     #[test]

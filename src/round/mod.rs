@@ -24,7 +24,7 @@ use crate::model::suite::Suite;
 use crate::os::cgroup;
 use crate::os::signals;
 use isolation::{DeathCause, Permission, Quarantine, RunObserver, ScheduledFinding};
-use pool::{Job, Pool};
+use pool::{Done, Job, Pool};
 
 /// The most checks that a round runs at once, not counting those that it has given up on.
 pub const MOST_AT_ONCE: usize = 256;
@@ -85,6 +85,8 @@ pub struct Round {
     turn: Option<usize>,
     /// The checks that wait for what they need.
     held: Vec<usize>,
+    /// The checks that another round runs, whose outcome is theirs here, too.
+    joined: Vec<usize>,
     /// The checks that have an outcome, in the order of completion.
     finished: Vec<usize>,
     /// `None`: no check of the suite is judged so.
@@ -160,7 +162,7 @@ impl Runner {
         self.prepare(round, suite, limit, now);
         // Stuck checks may have returned while there was no round.
         self.take_in(std::slice::from_mut(round));
-        self.start(round, now);
+        self.start(std::slice::from_mut(round), 0, now);
     }
 
     /// Begins one more of several rounds that run at once.
@@ -168,8 +170,9 @@ impl Runner {
         let mut round = Round::empty(now);
         self.prepare(&mut round, suite, limit, now);
         self.take_in(rounds);
-        self.start(&mut round, now);
+        let place = rounds.len();
         rounds.push(round);
+        self.start(rounds, place, now);
     }
 
     fn prepare(&mut self, round: &mut Round, suite: Suite, limit: Duration, now: Instant) {
@@ -179,6 +182,7 @@ impl Runner {
         round.finished.clear();
         round.suspects.clear();
         round.held.clear();
+        round.joined.clear();
         round.last_steps = if suite.has_grace() { self.last_steps.clone() } else { None };
         (round.serial, round.suite) = (self.rounds, suite);
         (round.began, round.end) = (now, now + limit.min(duration::LONGEST));
@@ -193,9 +197,9 @@ impl Runner {
     /// The same for all rounds that run at once.
     pub(crate) fn advance_all(&mut self, rounds: &mut [Round], now: Instant) {
         self.take_in(rounds);
-        for round in rounds {
-            round.give_up(now);
-            self.start(round, now);
+        for place in 0..rounds.len() {
+            rounds[place].give_up(now);
+            self.start(rounds, place, now);
         }
     }
 
@@ -207,16 +211,20 @@ impl Runner {
             self.under_way.remove(&done.check.id);
             self.observer.ends(&done.check);
             // A result that comes after its deadline, or from an earlier round, was already reported as late.
-            if let Some(round) = rounds.iter_mut().find(|round| round.serial == done.round)
-                && let Some(&RoundState::Running { since, .. }) = round.states.get(done.index)
-            {
-                round.finish(done.index, done.finding, since, done.elapsed);
+            for round in rounds.iter_mut() {
+                if let Some(index) = round.place_of(&done)
+                    && let Some(&RoundState::Running { since, .. }) = round.states.get(index)
+                {
+                    round.finish(index, done.finding.clone(), since, done.elapsed);
+                }
             }
         }
     }
 
-    /// Starts as many checks as may run at once.
-    fn start(&mut self, round: &mut Round, now: Instant) {
+    /// Starts as many checks of the round at that place as may run at once.
+    fn start(&mut self, rounds: &mut [Round], place: usize, now: Instant) {
+        let (before, rest) = rounds.split_at_mut(place);
+        let Some((round, after)) = rest.split_first_mut() else { return };
         let mut jobs = Vec::new();
         let mut running = round.running().count();
         let mut spent = Duration::ZERO;
@@ -262,6 +270,12 @@ impl Runner {
                 spent += elapsed;
                 round.finish(index, finding, began, elapsed);
             } else if let Some(&since) = self.under_way.get(&check.id) {
+                if before.iter().chain(after.iter()).any(|other| other.waits_for(&check)) {
+                    running += 1;
+                    round.states[index] = RoundState::Running { since: now, deadline };
+                    round.joined.push(index);
+                    continue;
+                }
                 let elapsed = now.duration_since(since);
                 round.finish(
                     index,
@@ -320,6 +334,7 @@ impl Round {
             suspects: VecDeque::new(),
             turn: None,
             held: Vec::new(),
+            joined: Vec::new(),
             finished: Vec::new(),
             last_steps: None,
         }
@@ -359,6 +374,17 @@ impl Round {
     /// Whether all that a check needs has its outcome.
     fn knows_what_it_needs(&self, needs: &Needs, index: usize) -> bool {
         needs.parents(index).iter().all(|&parent| self.outcome(parent).is_some())
+    }
+
+    /// Whether this check is running for it, and it has not given up on that.
+    fn waits_for(&self, check: &Arc<Check>) -> bool {
+        self.running().any(|(its, _)| Arc::ptr_eq(its, check))
+    }
+
+    /// The place of a check that has run, for this round or for one that it has joined in that.
+    fn place_of(&self, done: &Done) -> Option<usize> {
+        let is_it = |index: &usize| Arc::ptr_eq(&self.suite.checks()[*index], &done.check);
+        if self.serial == done.round { Some(done.index) } else { self.joined.iter().copied().find(is_it) }
     }
 
     fn outcome(&self, index: usize) -> Option<&Outcome> {
