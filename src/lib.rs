@@ -20,6 +20,7 @@ mod cli;
 pub mod collect;
 mod config;
 mod daemon;
+mod drill;
 pub mod endpoint;
 pub mod error;
 mod functions;

@@ -18,6 +18,7 @@ mod cli {
     mod check;
     mod check_ends;
     mod list;
+    mod needs;
     mod readers;
     mod settings;
     mod silence;
@@ -26,6 +27,7 @@ mod cli {
 
 /// The kinds of checks, against what is real.
 mod checks {
+    mod drill;
     mod exec;
     mod folders;
     mod hidden;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::support::thresholds::{self, Good};
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::amount::{self, Amount};
 use crate::model::check::{Finding, Reason, Result};
@@ -12,7 +13,9 @@ pub(super) const KIND: Kind = Kind {
     scheme: "disk",
     options: &[
         Opt::new("free", Value::Amount, "So much has to be free").or("10%"),
+        Opt::new("warn_free", Value::Amount, "With less free than this, it warns"),
         Opt::new("inodes", Value::Amount, "So many inodes have to be free, as a share or as a number above 100"),
+        Opt::new("warn_inodes", Value::Amount, "With fewer inodes free than this, it warns"),
         Opt::new(
             "mounted",
             Value::Word(&["true", "rw", "false"]),
@@ -34,11 +37,18 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     let path = PathBuf::from(target);
     let free = options.parse_or("free", "10%", Amount::of_bytes)?;
     let inodes = options.parse("inodes", Amount::of_things)?;
+    let warn_free = options.parse("warn_free", Amount::of_bytes)?;
+    let warn_inodes = options.parse("warn_inodes", Amount::of_things)?;
+    let told = |amount: &Amount| amount.to_string();
+    thresholds::verify(Good::Above, "free", Some((&free, told(&free))), warn_free.as_ref())?;
+    thresholds::verify(Good::Above, "inodes", inodes.as_ref().map(|it| (it, told(it))), warn_inodes.as_ref())?;
+    let warn_free = warn_free.unwrap_or(Amount::Bytes(0));
     let mounted = options.parse("mounted", Mounted::parse)?.unwrap_or(Mounted::Any);
     Ok(Box::new(move |_| match Disk::of(&path) {
         Ok(disk) => {
             let verdict = mounted.verdict(&path).and_then(|()| disk.verdict(free, inodes));
-            Finding { perfdata: disk.perfdata(), ..Finding::from(verdict) }
+            let finding = Finding { perfdata: disk.perfdata(), ..Finding::from(verdict) };
+            thresholds::judged(finding, || disk.verdict(warn_free, warn_inodes))
         }
         Err(reason) => Finding::from(Err(reason)),
     }))

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use sha2::{Digest, Sha256};
 
 use super::support::pattern::Pattern;
+use super::support::thresholds::{self, Good};
 use super::support::wildcard::Wildcard;
 use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline};
 use crate::model::check::{Deadline, Finding, Reason, Result};
@@ -21,6 +22,9 @@ pub(super) const KIND: Kind = Kind {
     scheme: "file",
     options: &[
         Opt::new("max_age", Value::Time, "It was changed at most this long ago"),
+        Opt::new("warn_max_age", Value::Time, "If it was changed longer ago than this, it warns"),
+        Opt::new("warn_min_size", Value::Size, "If it is smaller than this, it warns"),
+        Opt::new("warn_max_size", Value::Size, "If it is larger than this, it warns"),
         Opt::new("min_size", Value::Size, "It has at least this size"),
         Opt::new("max_size", Value::Size, "It has at most this size"),
         Opt::new("match", Value::Pattern, "What has to be in it"),
@@ -134,7 +138,20 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         target: options.take("target")?.map(PathBuf::from),
         sha256: options.parse("sha256", digest)?,
     };
-    if absent && !expected.accepts_all() {
+    let milder = Expected {
+        max_age: options.parse("warn_max_age", duration::parse)?,
+        min_size: options.parse("warn_min_size", amount::size)?,
+        max_size: options.parse("warn_max_size", amount::size)?,
+        ..Expected::default()
+    };
+    let hard = expected.max_age.as_ref().map(|age| (age, spoken(*age).to_string()));
+    thresholds::verify(Good::Below, "max_age", hard, milder.max_age.as_ref())?;
+    let size = |size: &Option<u64>| size.map(amount::spoken);
+    let hard = expected.min_size.as_ref().zip(size(&expected.min_size));
+    thresholds::verify(Good::Above, "min_size", hard, milder.min_size.as_ref())?;
+    let hard = expected.max_size.as_ref().zip(size(&expected.max_size));
+    thresholds::verify(Good::Below, "max_size", hard, milder.max_size.as_ref())?;
+    if absent && !(expected.accepts_all() && milder.accepts_all()) {
         return Err("absent=true goes with no other option: there is no file to look at".to_owned());
     }
     if let (Some(min), Some(max)) = (expected.min_size, expected.max_size)
@@ -145,6 +162,14 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     if expected.target.is_some() && expected.kind.is_some_and(|kind| kind != FileKind::Link) {
         return Err("only a link has a target".to_owned());
     }
+    // Of a link, both look at the link itself.
+    let milder =
+        (!milder.accepts_all()).then(|| Expected { kind: expected.kind, target: expected.target.clone(), ..milder });
+    let folders_count = expected.kind == Some(FileKind::Folder);
+    let find = move |path: &Path, deadline| {
+        let find = |expected: &Expected| expected.find(path, SystemTime::now(), Some(deadline));
+        thresholds::judged(find(&expected), || milder.as_ref().map_or(Ok(()), |milder| super::result(find(milder))))
+    };
     Ok(Box::new(move |deadline| match (absent, &place) {
         (true, Place::At(path)) => assert_no_file(path).into(),
         (true, Place::NewestOf(wildcard, written)) => match wildcard.paths() {
@@ -154,9 +179,9 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
             },
             Err(error) => Finding::from(Err(cannot("look at", Path::new(written), &error))),
         },
-        (false, Place::At(path)) => expected.find(path, SystemTime::now(), Some(deadline)),
-        (false, Place::NewestOf(wildcard, written)) => match newest(wildcard, written) {
-            Ok(path) => expected.find(&path, SystemTime::now(), Some(deadline)),
+        (false, Place::At(path)) => find(path, deadline),
+        (false, Place::NewestOf(wildcard, written)) => match newest(wildcard, written, folders_count) {
+            Ok(path) => find(&path, deadline),
             Err(reason) => Finding::from(Err(reason)),
         },
     }))
@@ -169,10 +194,15 @@ enum Place {
     NewestOf(Wildcard, String),
 }
 
-fn newest(wildcard: &Wildcard, written: &str) -> Result<PathBuf> {
+/// A folder changes with what is in it, and would stand for a file that is old.
+fn newest(wildcard: &Wildcard, written: &str, folders_count: bool) -> Result<PathBuf> {
     let mut newest: Option<(SystemTime, PathBuf)> = None;
     for path in wildcard.paths().map_err(|error| cannot("look at", Path::new(written), &error))? {
-        match fs::metadata(&path).and_then(|found| found.modified()) {
+        let found = fs::metadata(&path);
+        if found.as_ref().is_ok_and(|found| found.is_dir() && !folders_count) {
+            continue;
+        }
+        match found.and_then(|found| found.modified()) {
             Ok(changed) if newest.as_ref().is_none_or(|(latest, _)| changed > *latest) => {
                 newest = Some((changed, path))
             }
@@ -469,6 +499,17 @@ mod tests {
         assert_eq!(searched(&format!("{filler}red\r\nend"), "red\r\nend").status, Status::Pass);
         says(&searched(&"x".repeat(2 << 20), "y"), Status::Fail, "got none in 2 MiB");
         assert_eq!(searched("", "^$").status, Status::Pass);
+    }
+
+    #[test]
+    fn a_new_folder_does_not_hide_that_the_files_of_a_pattern_are_old() {
+        let folder = tempfile::tempdir().expect("there is room for temporary files");
+        let file = fs::File::create(folder.path().join("backup")).expect("it is ours");
+        file.set_modified(SystemTime::now() - Duration::from_secs(7200)).expect("it is ours");
+        fs::create_dir(folder.path().join("new")).expect("it is ours");
+        let pattern = folder.path().join("*");
+        says(&found(&pattern, &[("max_age", "1h")]), Status::Fail, "/backup");
+        assert_eq!(found(&pattern, &[("max_age", "1h"), ("type", "folder")]).status, Status::Pass);
     }
 
     #[test]

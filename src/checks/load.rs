@@ -3,13 +3,17 @@
 use std::fs;
 use std::thread::available_parallelism;
 
+use super::support::thresholds::{self, Good};
 use super::{Action, Kind, Opt, Options, Runs, Value, nothing_behind};
 use crate::model::check::{Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "load",
-    options: &[Opt::new("max", Value::Number, "The load average per core may be so high").or("1.5")],
+    options: &[
+        Opt::new("max", Value::Number, "The load average per core may be so high").or("1.5"),
+        Opt::new("warn_max", Value::Number, "Above this, it warns"),
+    ],
     runs: Runs::Inline,
     title: "The load of this host is bearable",
     passes: "the load average per core is not above a limit",
@@ -23,8 +27,13 @@ const ONLINE: &str = "/sys/devices/system/cpu/online";
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     nothing_behind("load", target)?;
     let max = options.parse_or("max", "1.5", limit)?;
+    let warn = options.parse("warn_max", limit)?;
+    thresholds::verify(Good::Below, "max", Some((&max, max.to_string())), warn.as_ref())?;
     Ok(Box::new(move |_| match Load::now() {
-        Ok(load) => Finding { perfdata: load.perfdata(), ..Finding::from(load.verdict(max)) },
+        Ok(load) => {
+            let finding = Finding { perfdata: load.perfdata(), ..Finding::from(load.verdict(max)) };
+            thresholds::judged(finding, || warn.map_or(Ok(()), |max| load.verdict(max)))
+        }
         Err(reason) => Finding::from(Err(reason)),
     }))
 }

@@ -36,11 +36,14 @@ struct MemcachedProbe {
 }
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
+    let server = authority(target);
     let probe = MemcachedProbe {
-        server: Target::parse(authority(target), Some(PORT))
+        // Its text protocol knows no users.
+        server: Target::parse(server, Some(PORT))
+            .filter(|_| !server.contains('@'))
             .ok_or("the target is not HOST[:PORT], as in memcached://cache:11211")?,
         max_memory: options.parse("max_memory", Amount::of_bytes)?,
-        max_connections: options.parse("max_connections", str::parse)?,
+        max_connections: options.parse("max_connections", |text| text.parse().map_err(|_| "write a whole number"))?,
         hidden: options.hidden(),
     };
     Ok(Box::new(move |deadline| probe.run(deadline)))
@@ -125,5 +128,21 @@ impl Stats {
         ];
         figures.extend(self.most_connections.map(|most| Perfdata::new("max_connections", most as f64, "")));
         figures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_memcached_has_no_notion_of_is_refused() {
+        for (target, pairs, why) in [
+            ("//anna:secret@localhost", &[][..], "the target is not HOST[:PORT]"),
+            ("//localhost", &[("max_connections", "9%")][..], "option max_connections: write a whole number"),
+        ] {
+            let error = build(target, &mut Options::of(pairs)).err();
+            assert!(error.as_ref().is_some_and(|error| error.starts_with(why)), "{error:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::support::thresholds::{self, Good};
 use super::{Action, Kind, Opt, Options, Runs, Value, nothing_behind};
 use crate::model::amount::{self, Amount};
 use crate::model::check::{Finding, Reason, Result};
@@ -12,7 +13,10 @@ use crate::os::cgroup::{self, Version};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "memory",
-    options: &[Opt::new("available", Value::Amount, "So much has to be available without swapping").or("10%")],
+    options: &[
+        Opt::new("available", Value::Amount, "So much has to be available without swapping").or("10%"),
+        Opt::new("warn_available", Value::Amount, "With less available than this, it warns"),
+    ],
     runs: Runs::Inline,
     title: "Enough memory is available",
     passes: "enough memory is available",
@@ -25,8 +29,13 @@ const MEMINFO: &str = "/proc/meminfo";
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     nothing_behind("memory", target)?;
     let least = options.parse_or("available", "10%", Amount::of_bytes)?;
+    let warn = options.parse("warn_available", Amount::of_bytes)?;
+    thresholds::verify(Good::Above, "available", Some((&least, least.to_string())), warn.as_ref())?;
     Ok(Box::new(move |_| match Memory::now() {
-        Ok(memory) => Finding { perfdata: memory.perfdata(), ..Finding::from(memory.verdict(least)) },
+        Ok(memory) => {
+            let finding = Finding { perfdata: memory.perfdata(), ..Finding::from(memory.verdict(least)) };
+            thresholds::judged(finding, || warn.map_or(Ok(()), |least| memory.verdict(least)))
+        }
         Err(reason) => Finding::from(Err(reason)),
     }))
 }

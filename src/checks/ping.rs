@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::support::target::{Target, authority};
+use super::support::thresholds::{self, Good};
 use super::support::timed::{self, Timed, is_ours, spoken};
 use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline, since};
 use crate::model::check::{Deadline, Finding, Reason, Result, Status};
@@ -18,6 +19,7 @@ pub(super) const KIND: Kind = Kind {
     options: &[
         Opt::new("count", Value::Number, "How many requests are sent").or("1"),
         Opt::new("loss", Value::Share, "So many of them may be lost").or("0%"),
+        Opt::new("warn_loss", Value::Share, "If more are lost than this, it warns"),
     ],
     runs: Runs::OnThread,
     title: "{target} answers a ping",
@@ -32,6 +34,9 @@ struct Terms {
     loss: f64,
 }
 
+/// The figure of how many were lost.
+const LOST: &str = "pl";
+
 const ONE: Terms = Terms { count: 1, loss: 0.0 };
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
@@ -40,13 +45,28 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         Ok(count @ 1..=100) => Ok(count),
         _ => Err("write a number from 1 to 100"),
     })?;
-    let loss = options.parse_or("loss", "0%", |text| match text.strip_suffix('%').unwrap_or(text).parse() {
+    let percentage = |text: &str| match text.strip_suffix('%').unwrap_or(text).parse() {
         Ok(loss) if (0.0..100.0).contains(&loss) => Ok(loss),
         _ => Err("write a percentage below 100, as in 20%"),
-    })?;
+    };
+    let loss = options.parse_or("loss", "0%", percentage)?;
+    let warn_loss = options.parse("warn_loss", percentage)?;
+    thresholds::verify(Good::Below, "loss", Some((&loss, format!("{loss}%"))), warn_loss.as_ref())?;
     let terms = Terms { count, loss };
     Ok(Box::new(move |deadline| match ping(&host, &terms, deadline) {
-        Ok(perfdata) => Finding { status: Status::Pass, context: None, perfdata },
+        Ok(perfdata) => {
+            let lost = perfdata.iter().find(|figure| figure.label == LOST).map_or(0.0, |figure| figure.value);
+            let finding = Finding { status: Status::Pass, context: None, perfdata };
+            thresholds::judged(finding, || match warn_loss {
+                Some(most) if lost > most => Err(Reason::Fail(format!(
+                    "expected {} to lose at most {most}% of {} pings, it lost {}%",
+                    host.host,
+                    terms.count,
+                    tenths(lost)
+                ))),
+                Some(_) | None => Ok(()),
+            })
+        }
         Err(reason) => Finding::from(Err::<(), _>(reason)),
     }))
 }
@@ -168,7 +188,7 @@ impl Pinger {
             return Err(Lost { why, is_ours: times.is_empty() && is_ours(&error) });
         }
         let mean = times.iter().sum::<Duration>().as_secs_f64() / times.len() as f64;
-        Ok(vec![Perfdata::new("rta", mean, "s"), Perfdata::new("pl", lost, "%")])
+        Ok(vec![Perfdata::new("rta", mean, "s"), Perfdata::new(LOST, lost, "%")])
     }
 
     fn echo(&mut self, sequence: u16, until: Deadline) -> io::Result<Duration> {

@@ -2,7 +2,7 @@
 //! The protocol, version 3.0: <https://www.postgresql.org/docs/current/protocol.html>
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -19,6 +19,7 @@ use super::support::value::ExpectedValue;
 use super::{Action, Kind, Opt, Options, Runs, Value, excerpt, since, tcp};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::duration;
+use crate::os::descriptors::Ready;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "postgres",
@@ -44,6 +45,9 @@ const PORT: u16 = 5432;
 /// How much of its answers is read. A query may give a million rows; the first one counts.
 const MOST: usize = 256 * 1024;
 
+/// How long it may take to connect once more, when our time is over.
+const TO_CANCEL: Duration = Duration::from_millis(50);
+
 /// How far a replica is behind. Where nothing new comes, it is not behind as long as somebody sends; `pg_stat_wal_receiver`
 /// shows to everybody that there is a receiver, and no more.
 const LAG: &str = "select case \
@@ -61,8 +65,12 @@ struct PostgresProbe {
 }
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
+    let login = Login::take(target, PORT, options)?;
+    if login.path.contains('?') {
+        return Err("the target is not [USER:PASSWORD@]HOST[:PORT][/DATABASE]: it takes no parameters".to_owned());
+    }
     let probe = PostgresProbe {
-        login: Login::take(target, PORT, options)?,
+        login,
         value: ExpectedValue::take(options)?,
         role: options.parse("role", |text| match text {
             "primary" => Ok("primary"),
@@ -125,6 +133,21 @@ struct Session<'a> {
     /// What has come and is not read yet.
     come: BytesMut,
     hidden: &'a Secrets,
+    /// Where a statement is cancelled, with which key, and whether one is under way.
+    server: SocketAddr,
+    key: Option<(i32, i32)>,
+    is_asking: bool,
+}
+
+impl Drop for Session<'_> {
+    /// A server does not see that nobody waits any more: what it works at would pile up, round by round.
+    fn drop(&mut self) {
+        let (true, Some((process, key))) = (self.is_asking, self.key) else { return };
+        let mut request = BytesMut::new();
+        frontend::cancel_request(process, key, &mut request);
+        // Whether that arrives does not matter to the answer.
+        let _ = TcpStream::connect_timeout(&self.server, TO_CANCEL).and_then(|mut server| server.write_all(&request));
+    }
 }
 
 /// The first value of the first row, `None` for NULL, if there is a row.
@@ -134,14 +157,19 @@ impl Session<'_> {
     fn open<'a>(login: &Login, deadline: Deadline, hidden: &'a Secrets) -> Result<Session<'a>> {
         let user = login.user.as_deref().unwrap_or("postgres");
         let database = if login.path.is_empty() { user } else { &login.path };
-        let stream = tcp::connect(&login.server, deadline)?;
-        let mut session = Session { stream, out: BytesMut::new(), come: BytesMut::new(), hidden };
+        let mut stream = tcp::connect(&login.server, deadline)?;
+        let server = stream
+            .retry(Ready::ToWrite, |stream| stream.peer_addr())
+            .map_err(|error| reason(&error, spoken(&error)))?;
+        let (out, come) = (BytesMut::new(), BytesMut::new());
+        let mut session = Session { stream, out, come, hidden, server, key: None, is_asking: false };
         let parameters = [("user", user), ("database", database), ("application_name", "hospital")];
         frontend::startup_message(parameters, &mut session.out)?;
         session.sign_in(user, login)?;
         loop {
             match session.next()? {
                 Message::ReadyForQuery(_) => return Ok(session),
+                Message::BackendKeyData(body) => session.key = Some((body.process_id(), body.secret_key())),
                 Message::ErrorResponse(body) => return Err(session.objection(&body)),
                 _ => {}
             }
@@ -198,6 +226,7 @@ impl Session<'_> {
     /// Asks, and reads to the end of the answer, or as much of it as is read at all.
     fn query(&mut self, query: &str) -> Result<FirstValue> {
         frontend::query(query, &mut self.out)?;
+        self.is_asking = true;
         let (mut first, mut size) = (None, 0);
         loop {
             match self.next()? {
@@ -211,8 +240,14 @@ impl Session<'_> {
                         return Ok(first);
                     }
                 }
-                Message::ErrorResponse(body) => return Err(self.objection(&body)),
-                Message::ReadyForQuery(_) => return Ok(first),
+                Message::ErrorResponse(body) => {
+                    self.is_asking = false;
+                    return Err(self.objection(&body));
+                }
+                Message::ReadyForQuery(_) => {
+                    self.is_asking = false;
+                    return Ok(first);
+                }
                 Message::CopyInResponse(_) | Message::CopyOutResponse(_) => {
                     return Err(Reason::Error("the query is a COPY, which gives no value".to_owned()));
                 }
@@ -325,6 +360,32 @@ mod tests {
         for end in 0..whole.len() {
             assert_eq!(find(whole[..end].to_vec(), ANSWER).status, Status::Fail, "the first {end} bytes");
         }
+    }
+
+    #[test]
+    fn a_statement_that_is_late_does_not_go_on_in_the_server() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let server = thread::spawn(move || {
+            let (mut client, _) = listener.accept()?;
+            client.write_all(&[SAID[0], b"K\0\0\0\x0c\0\0\0\x07\0\0\0\x09", SAID[1]].concat())?;
+            let mut said = Vec::new();
+            listener.accept()?.0.read_to_end(&mut said)?;
+            io::Result::Ok(said)
+        });
+        let action = build(&format!("//anna@{address}/shop"), &mut Options::of(ANSWER)).expect("it is well formed");
+        let found = action(Deadline::at(Instant::now() + Duration::from_secs(1)));
+        assert_eq!(found.status, Status::Fail, "{found:?}");
+        // Where it has not, this ends the server.
+        let _ = TcpStream::connect(address);
+        let said = server.join().expect("the server does not panic").expect("its sockets work");
+        assert_eq!(said, b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x07\0\0\0\x09");
+    }
+
+    #[test]
+    fn parameters_are_not_taken_for_the_name_of_a_database() {
+        let refused = build("//anna@localhost/shop?sslmode=require", &mut Options::of(&[])).err();
+        assert!(refused.is_some_and(|why| why.contains("it takes no parameters")));
     }
 
     #[test]

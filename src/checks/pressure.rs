@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::support::thresholds::{self, Good};
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
@@ -13,6 +14,8 @@ pub(super) const KIND: Kind = Kind {
     scheme: "pressure",
     options: &[
         Opt::new("some", Value::Share, "For so much of the time some task may wait, unless full is given").or("10%"),
+        Opt::new("warn_some", Value::Share, "Above this share of some, it warns"),
+        Opt::new("warn_full", Value::Share, "Above this share of full, it warns"),
         Opt::new("full", Value::Share, "For so much of the time all tasks may wait"),
         Opt::new("window", Value::Word(&["10s", "60s", "300s"]), "The time that is looked at").or("60s"),
         Opt::new(
@@ -55,6 +58,11 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         None | Some(_) => options.parse("some", percentage)?,
     };
     let limits = Limits { some, full };
+    let milder =
+        Limits { some: options.parse("warn_some", percentage)?, full: options.parse("warn_full", percentage)? };
+    let told = |share: &f64| format!("{share}%");
+    thresholds::verify(Good::Below, "some", some.as_ref().map(|it| (it, told(it))), milder.some.as_ref())?;
+    thresholds::verify(Good::Below, "full", full.as_ref().map(|it| (it, told(it))), milder.full.as_ref())?;
     let window = options.parse_or("window", "60s", |text| {
         WINDOWS.into_iter().find(|window| *window == text).ok_or("write 10s, 60s or 300s")
     })?;
@@ -76,10 +84,11 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
             Ok((file, shares))
         });
         match found {
-            Ok((file, shares)) => Finding {
-                perfdata: shares.perfdata(),
-                ..Finding::from(shares.verdict(limits, resource, window, &file))
-            },
+            Ok((file, shares)) => {
+                let verdict = |limits| shares.verdict(limits, resource, window, &file);
+                let finding = Finding { perfdata: shares.perfdata(), ..Finding::from(verdict(limits)) };
+                thresholds::judged(finding, || verdict(milder))
+            }
             Err(reason) => Finding::from(Err(reason)),
         }
     }))

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use clap::Arg;
 
-use super::command;
+use super::{command, unittest};
 use crate::checks::{BUILTINS, Kind, Opt, Runs};
 use crate::collect::{COMMON, Sources, Surroundings};
 use crate::daemon::master::handled::SIGNALS;
 use crate::endpoint::metrics;
+use crate::model::check::{Check, Finding, Severity, Status};
+use crate::model::report::{Outcome, Report};
 use crate::render::exposition::{Family, MetricKind};
 use crate::render::{FORMATS, prometheus};
+use crate::round::Runner;
 use crate::state::StateDir;
 
 /// The rows of the table in a file, below its head.
@@ -240,4 +243,78 @@ fn every_signal_is_in_signals_md() {
         assert!(rows.iter().any(|row| row.starts_with(&cells)), "docs/SIGNALS.md lacks a row {cells:?}");
     }
     assert_eq!(rows.len(), SIGNALS.len(), "docs/SIGNALS.md has rows for signals that are not handled");
+}
+
+/// What each format says of the check at this place of a report.
+fn said(report: &Report, place: usize) -> String {
+    let outcome = &report.outcomes[place];
+    let written = |name: &str| {
+        let format = crate::render::named(name).expect("there is such a format");
+        let mut out = Vec::new();
+        (format.write)(report, &mut out);
+        (String::from_utf8(out).expect("each format is text"), (format.exit_code)(report))
+    };
+    let json = |name| serde_json::from_str::<serde_json::Value>(&written(name).0).expect("it is JSON");
+    let word = |value: &serde_json::Value| value.as_str().expect("a word").to_owned();
+    let at = report.causes_first().position(|other| other.check.id == outcome.check.id).expect("it is in the report");
+    let (nagios, state) = written("nagios");
+    let state = format!("{} {state}", nagios.split(' ').nth(1).expect("a state"));
+    let line = |text: &str, is_its: &dyn Fn(&str) -> bool| text.lines().find(|line| is_its(line)).map(str::to_owned);
+    let (junit, tap, text) = (written("junit").0, written("tap").0, written("text").0);
+    let its_title = |line: &str| line.contains(&outcome.check.title);
+    let junit = line(&junit, &|line| its_title(line) && line.contains("<testcase")).expect("a case");
+    let junit =
+        ["failure", "error", "skipped", "system-out"].into_iter().find(|name| junit.contains(&format!("<{name}")));
+    let tap = line(&tap, &|line| its_title(line)).expect("a point");
+    let tap = format!("{}{}", if tap.starts_with("not") { "not ok" } else { "ok" }, {
+        let directive = ["# SKIP", "# TODO"].into_iter().find(|directive| tap.contains(directive));
+        directive.map_or(String::new(), |directive| format!(" {directive}"))
+    });
+    let text = line(&text, &its_title).expect("a line");
+    let ready = crate::render::kubernetes::answer("readyz", report, true);
+    let ready = line(&ready, &|line| line[3..].starts_with(&outcome.check.id)).expect("a line");
+    let cells = [
+        word(&json("json")["status"]),
+        word(&json("json")["details"][at]["status"]),
+        word(&json("health+json")["checks"][&outcome.check.id][0]["status"]),
+        state,
+        junit.unwrap_or("passed").to_owned(),
+        tap,
+        text.trim().split(':').next().expect("a word").to_owned(),
+        unittest::letter(outcome).to_string(),
+        ready[..3].to_owned(),
+        u8::from(!outcome.is_bad()).to_string(),
+    ];
+    cells.map(|cell| format!("`{cell}`")).join(" | ")
+}
+
+/// All that a finding can be judged to be, and what each format says of it. A step that is added has its rows here.
+#[test]
+fn judgement_md_says_what_every_format_says() {
+    let check = |id: &str| Check::new(id, |_| Finding::PASS).title(format!("Title of {id}"));
+    let found =
+        |status| Finding { status, context: (status != Status::Pass).then(|| "why".to_owned()), perfdata: Vec::new() };
+    let of = |check: Check, finding| Outcome::of(check.into(), finding, Duration::ZERO, Duration::ZERO);
+    let mut expected = Vec::new();
+    let mut row = |status: Status, judged: &str, report: &Report, place: usize| {
+        expected.push(format!("| `{}` | {judged} | {} |", status.word(), said(report, place)));
+    };
+    for status in Status::ALL {
+        row(status, "", &Report::of_outcomes(vec![of(check("it"), found(status))]), 0);
+    }
+    for status in Status::ALL.into_iter().filter(|status| status.is_bad()) {
+        let mild = of(check("it").on_fail(Severity::Warn), found(status));
+        row(status, "`on_fail=warn`", &Report::of_outcomes(vec![mild]), 0);
+    }
+    let strict = of(Check { strict: true, ..check("it") }, found(Status::Warn));
+    row(Status::Warn, "`--strict`", &Report::of_outcomes(vec![strict]), 0);
+    for (severity, judged) in
+        [(Severity::Fail, "blocked by a `fail`"), (Severity::Warn, "the same, with `on_fail=warn`")]
+    {
+        let cause = Check::new("cause", |_| Finding::fail("why")).title("Title of cause");
+        let it = check("it").needs(["cause"]).on_fail(severity);
+        let report = Runner::run([cause, it].map(Into::into).into_iter().collect(), Duration::from_secs(60));
+        row(Status::Error, judged, &report, 1);
+    }
+    compare("JUDGEMENT.md", &expected);
 }

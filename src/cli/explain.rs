@@ -241,6 +241,7 @@ const COMMON_VALUES: &[Opt] = &[
     Opt::new("fall", Value::Number, "So many scheduled runs have to be bad in a row before it is bad").or("1"),
     Opt::new("rise", Value::Number, "So many have to be good in a row before it is good again").or("1"),
     Opt::new("grace", Value::Time, "How long it may be bad before it has passed for the first time"),
+    Opt::new("drill_allow", Value::Text, "What a drill need not see noticed, with the reason").repeatable(),
 ];
 
 #[cfg(test)]

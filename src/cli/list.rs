@@ -1,17 +1,18 @@
 //! `hospital list`: which checks would run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::check::Selection;
-use super::{explain, live, print};
+use super::{explain, lint, live, print};
 use crate::config::Given;
 use crate::error::Error;
 use crate::model::check::Check;
 use crate::model::schedule::Schedule;
+use crate::model::suite::Suite;
 
 #[derive(Debug, Args)]
 pub(super) struct ListFlags {
@@ -26,6 +27,12 @@ pub(super) struct ListFlags {
     /// Write JSON, one array
     #[arg(long)]
     json: bool,
+    /// Show which checks cannot mean what they say, instead
+    #[arg(long)]
+    lint: bool,
+    /// Show what needs what: each check under what it needs
+    #[arg(long, conflicts_with_all = ["json", "verbose"])]
+    tree: bool,
 }
 
 #[derive(Serialize)]
@@ -42,6 +49,8 @@ struct Listed<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     options: Option<BTreeMap<&'a str, &'a str>>,
     origin: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    needs: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -68,6 +77,7 @@ impl<'a> Listed<'a> {
             grace: check.grace.map(|grace| humantime::format_duration(grace).to_string()),
             options: verbose.then(|| options.collect()),
             origin: &check.origin,
+            needs: &check.needs,
         }
     }
 }
@@ -80,8 +90,13 @@ pub(super) fn run(flags: &ListFlags, given: &Given) -> Result<ExitCode, Error> {
     }
     let sources = flags.selection.read(given)?;
     let suite = flags.selection.select(&sources)?;
+    if flags.lint {
+        return linted(&suite, flags, given);
+    }
     let rows: Vec<Listed<'_>> = suite.checks().iter().map(|check| Listed::of(check, flags.verbose)).collect();
-    if flags.json {
+    if flags.tree {
+        print(tree(&suite) + &paragraph(sources.notes()))?;
+    } else if flags.json {
         let json = serde_json::to_string_pretty(&rows).expect("writing plain structs to memory cannot fail");
         print(format!("{json}\n"))?;
         sources.notes().iter().for_each(|note| live::say(&format!("{note}\n")));
@@ -89,6 +104,42 @@ pub(super) fn run(flags: &ListFlags, given: &Given) -> Result<ExitCode, Error> {
         print(table(&rows, flags.verbose) + &paragraph(sources.notes()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what is wrong with checks; the exit code is 1 if there is something.
+fn linted(suite: &Suite, flags: &ListFlags, given: &Given) -> Result<ExitCode, Error> {
+    let found = lint::lint(suite, given.request_timeout());
+    if flags.json {
+        let json = serde_json::to_string_pretty(&found).expect("writing plain structs to memory cannot fail");
+        print(format!("{json}\n"))?;
+    } else {
+        print(found.iter().map(|lint| format!("{}: {}\n", lint.id, lint.why)).collect::<String>())?;
+    }
+    Ok(ExitCode::from(u8::from(!found.is_empty())))
+}
+
+/// Each check under the first thing that it needs, with whatever else it needs beside it.
+fn tree(suite: &Suite) -> String {
+    let ids: Vec<_> = suite.checks().iter().map(|check| check.id.as_str()).collect();
+    let parents = |place| suite.needs().map_or(&[][..], |needs| needs.parents(place));
+    let mut under: HashMap<Option<usize>, Vec<usize>> = HashMap::new();
+    for place in 0..ids.len() {
+        under.entry(parents(place).first().copied()).or_default().push(place);
+    }
+    let mut lines = String::new();
+    // The next last; with each, how deep it is.
+    let mut next: Vec<(usize, usize)> =
+        under.remove(&None).into_iter().flatten().rev().map(|place| (place, 0)).collect();
+    while let Some((place, depth)) = next.pop() {
+        let others: Vec<_> = parents(place).iter().skip(1).map(|&parent| ids[parent]).collect();
+        let others = if others.is_empty() { String::new() } else { format!("  (also needs {})", others.join(", ")) };
+        let as_needed = if suite.is_as_needed(place) { "  (as needed)" } else { "" };
+        let branch = if depth == 0 { "" } else { "└─ " };
+        let indent = "   ".repeat(depth.saturating_sub(1));
+        lines += &format!("{indent}{branch}{}{others}{as_needed}\n", ids[place]);
+        next.extend(under.remove(&Some(place)).into_iter().flatten().rev().map(|child| (child, depth + 1)));
+    }
+    lines
 }
 
 /// Lines below the table, if there are any.
@@ -114,4 +165,30 @@ fn table(rows: &[Listed<'_>], verbose: bool) -> String {
         format!("{}\n", padded.join("  ").trim_end())
     };
     cells.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::check::Finding;
+
+    #[test]
+    fn each_check_stands_under_what_it_needs() {
+        let needing =
+            |(id, needs): (&str, &[&str])| Check::new(id, |_| Finding::PASS).needs(needs.iter().copied()).into();
+        let all: [(&str, &[&str]); 5] =
+            [("shop", &["api", "dns"]), ("mail", &["dns"]), ("api", &["db"]), ("db", &[]), ("dns", &[])];
+        let suite: Suite = all.into_iter().map(needing).collect();
+        insta::assert_snapshot!(tree(&suite), @r"
+        db
+        └─ api
+           └─ shop  (also needs dns)
+        dns
+        └─ mail
+        ");
+        insta::assert_snapshot!(tree(&suite.at("mail")), @r"
+        dns  (as needed)
+        └─ mail
+        ");
+    }
 }

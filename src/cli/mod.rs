@@ -5,8 +5,10 @@ mod beat;
 mod check;
 #[cfg(test)]
 mod docs;
+mod drill;
 mod explain;
 mod interrupt;
+mod lint;
 mod list;
 mod live;
 #[cfg(feature = "tower")]
@@ -47,6 +49,8 @@ enum Verb {
     Check(check::CheckFlags),
     /// Show which healthchecks would run
     List(list::ListFlags),
+    /// Sabotage the healthchecks, to see whether they can fail
+    Drill(drill::DrillFlags),
     /// Tell what a kind of check decides, its options and an example
     Explain(explain::ExplainFlags),
     /// Run the healthchecks until all of them pass
@@ -111,6 +115,7 @@ fn dispatch(given: Given, command: Command, matches: ArgMatches) -> Result<ExitC
         Verb::Serve(flags) => serve::run(given, command, matches, &flags),
         Verb::Check(flags) => check::run(&flags, &given),
         Verb::List(flags) => list::run(&flags, &given),
+        Verb::Drill(flags) => drill::run(&flags, &given),
         Verb::Explain(flags) => explain::run(&flags),
         Verb::Wait(flags) => wait::run(&flags, &given),
         Verb::Silence(flags) => silence::run(&flags, &given),

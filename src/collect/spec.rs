@@ -12,11 +12,11 @@ use crate::model::check::{Check, DEFAULT_TIMEOUT, Expect, Severity};
 use crate::model::duration;
 use crate::model::id::listed;
 use crate::model::schedule::{self, Schedule};
-use crate::model::{startup, text};
+use crate::model::{sabotage, startup, text};
 
 /// The options that every kind of check has.
-pub(crate) const COMMON: [&str; 10] =
-    ["timeout", "tag", "title", "expect", "on_fail", "needs", "every", "fall", "rise", "grace"];
+pub(crate) const COMMON: [&str; 11] =
+    ["timeout", "tag", "title", "expect", "on_fail", "needs", "every", "fall", "rise", "grace", "drill_allow"];
 
 /// The scheme of tests in Python. It is no kind: one name may hold many.
 pub(super) const PYTHON: &str = "python";
@@ -180,6 +180,7 @@ impl Spec {
             kind: kind.scheme,
             code: kind.runs.code(),
             options: shown,
+            target: target.clone(),
             ..Check::new(id, scrubbed).title(title)
         };
         check.definition = definition;
@@ -201,6 +202,7 @@ pub(super) struct Common {
     rise: Option<u32>,
     on_fail: Option<Severity>,
     needs: Vec<String>,
+    drill_allow: Vec<(&'static str, String)>,
 }
 
 impl Common {
@@ -239,10 +241,15 @@ impl Common {
             true => Err("a title is one line of text"),
             false => Ok(text.to_owned()),
         })?;
+        let drill_allow =
+            options.take_all("drill_allow").iter().map(|text| accepted(text)).collect::<Result<Vec<_>, _>>()?;
         let tags = options.take_all("tag");
         match tags.iter().find(|tag| !is_label(tag)) {
             Some(_) => Err("option tag: write letters, digits, '_', '-' and '.'".to_owned()),
-            None => Ok(Common { timeout, tags, title, expect, on_fail, needs, every, fall, rise, grace }),
+            None => {
+                let drill_allow = drill_allow.concat();
+                Ok(Common { timeout, tags, title, expect, on_fail, needs, every, fall, rise, grace, drill_allow })
+            }
         }
     }
 
@@ -276,11 +283,23 @@ impl Common {
         check.on_fail = self.on_fail.unwrap_or(check.on_fail);
         check.needs.extend(self.needs.iter().filter(|name| !check.needs.contains(name)).cloned().collect::<Vec<_>>());
         check.title = self.title.clone().unwrap_or_else(|| std::mem::take(&mut check.title));
+        check.drill_allow.extend(self.drill_allow.iter().cloned());
         check.tags.extend(self.tags.iter().filter(|tag| !check.tags.contains(tag)).cloned().collect::<Vec<_>>());
         let every = check.schedule.map(|schedule| schedule.every);
         check.definition = hash(&(check.definition, check.timeout, every, check.expect == Expect::Failure));
         Ok(())
     }
+}
+
+/// Reads `stranger,rubbish: the reason`: sabotages that a check need not notice.
+fn accepted(text: &str) -> Result<Vec<(&'static str, String)>, String> {
+    let (words, reason) = text.split_once(':').unwrap_or((text, ""));
+    let reason = text::line(reason.trim()).into_owned();
+    let word = |word: &str| {
+        let known = || format!("option drill_allow: write one of {}", sabotage::WORDS.join(", "));
+        sabotage::word(word.trim()).map(|word| (word, reason.clone())).ok_or_else(known)
+    };
+    words.split(',').map(word).collect()
 }
 
 fn uncounted(option: &str) -> String {
@@ -344,6 +363,7 @@ pub fn without_secrets(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::check::Status;
 
     fn build(name: &str) -> Result<Check, String> {
         Spec::split(name).expect("it has a scheme").build(&mut Secrets::default()).map(|(check, _)| check)
@@ -378,6 +398,39 @@ mod tests {
     fn an_address_of_colons_is_a_target() {
         let spec = Spec::split("me=ping:::1").expect("it has a scheme");
         assert_eq!((spec.label.as_deref(), spec.target.as_str()), (Some("me"), "::1"));
+    }
+
+    #[test]
+    fn a_milder_threshold_warns_and_one_that_never_would_is_refused() {
+        let now = std::time::Instant::now() + Duration::from_secs(60);
+        let run = |name: &str| build(name).expect(name).run(crate::model::check::Deadline::at(now));
+        for name in [
+            "disk:/#free=0%&warn_free=100%",
+            "memory:#available=0%&warn_available=100%",
+            "file:/etc/passwd#max_age=50y&warn_max_age=1ms",
+            "file:/etc/passwd#min_size=1&warn_min_size=1GiB",
+            "file:/etc/passwd#warn_max_size=1",
+        ] {
+            let found = run(name);
+            assert_eq!((found.status, found.perfdata.is_empty()), (Status::Warn, false), "{name}: {found:?}");
+        }
+        assert_eq!(run("disk:/#free=0%&warn_free=0.0001%").status, Status::Pass);
+        for (name, error) in [
+            ("disk:/#warn_free=5%", "option warn_free: it has to be more than free=10%, or it would never warn"),
+            ("disk:/#inodes=5%&warn_inodes=5%", "option warn_inodes: it has to be more than inodes=5%"),
+            ("memory:#available=10%&warn_available=5%", "option warn_available: it has to be more"),
+            ("load:#max=1&warn_max=2", "option warn_max: it has to be less than max=1"),
+            ("cert:shop#warn_days=7", "option warn_days: it has to be more than days=14"),
+            ("http://shop/#slow=1s&warn_slow=2s", "option warn_slow: it has to be less than slow=1s"),
+            ("file:/x#max_age=1h&warn_max_age=2h", "option warn_max_age: it has to be less than max_age=1h"),
+            ("file:/x#min_size=2kB&warn_min_size=1kB", "option warn_min_size: it has to be more than min_size="),
+            ("ping:db#loss=10%&warn_loss=20%", "option warn_loss: it has to be less than loss=10%"),
+            ("process:nginx#max=4&warn_max=5", "option warn_max: it has to be less than max=4"),
+            ("pressure:memory#warn_some=20%", "option warn_some: it has to be less than some=10%"),
+        ] {
+            let refused = build(name).expect_err(name);
+            assert!(refused.starts_with(error), "{name}: {refused}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::io;
 use std::num::{IntErrorKind, ParseIntError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
@@ -22,6 +23,8 @@ use crate::checks::support::secrets::quotable;
 use crate::collect::without_secrets;
 use crate::error::Error;
 use crate::functions::app::App;
+use crate::model::duration;
+use crate::python::Python;
 use crate::state::StateDir;
 
 const PREFIX: &str = "HOSPITAL_";
@@ -51,6 +54,8 @@ pub(crate) struct Given {
     pub(crate) environment: Vec<(String, String)>,
     /// What the program adds.
     pub(crate) app: App,
+    /// For a reload: a Python that has imported already.
+    pub(crate) prepared: Option<Python>,
 }
 
 /// The result of all layers together.
@@ -64,6 +69,8 @@ pub(crate) struct Configuration {
     pub(crate) environment: Vec<(String, String)>,
     /// The virtual environment of Python that these have, or the environment.
     pub(crate) virtual_env: Option<String>,
+    /// For a reload: a Python that has imported already.
+    pub(crate) prepared: Option<Python>,
     /// A sentence for each variable that is not obeyed, as it is another program's.
     pub(crate) unheeded: Vec<String>,
     /// A sentence for each variable that looks like a setting and is not one.
@@ -81,6 +88,7 @@ pub(crate) struct Resolved<'a> {
     origin: &'static str,
     environment: Vec<(String, String)>,
     virtual_env: Option<String>,
+    prepared: Option<Python>,
     unheeded: Vec<String>,
     unknown: Vec<String>,
     app: App,
@@ -127,6 +135,7 @@ impl Given {
             environment: variables.filter(|(name, _)| name != SUCCESSION).collect(),
             argv,
             app,
+            prepared: None,
         }
     }
 
@@ -147,6 +156,13 @@ impl Given {
     pub(crate) fn python(&self) -> Option<(PathBuf, &'static str)> {
         let set = last("HOSPITAL_PYTHON", self.environment.iter()).map(|path| (path.into(), "HOSPITAL_PYTHON"));
         set.or_else(|| Some((in_virtual_env(last(VIRTUAL_ENV, self.environment.iter())?), VIRTUAL_ENV)))
+    }
+
+    /// How long a round of `serve` takes at most, for commands that have no other settings: HOSPITAL_REQUEST_TIMEOUT, or its
+    /// default.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        let set = last("HOSPITAL_REQUEST_TIMEOUT", self.environment.iter());
+        set.and_then(|text| duration::parse_some(text).ok()).unwrap_or(Duration::from_secs(10))
     }
 
     /// The state dir that was given to a command that runs once, or that HOSPITAL_STATE_DIR names.
@@ -211,6 +227,7 @@ impl Given {
             origin,
             environment,
             virtual_env,
+            prepared: self.prepared.clone(),
             unheeded,
             unknown,
             app: self.app.clone(),
@@ -292,6 +309,7 @@ impl Resolved<'_> {
             origin: self.origin,
             environment: self.environment,
             virtual_env: self.virtual_env,
+            prepared: self.prepared,
             unheeded: self.unheeded,
             unknown: self.unknown,
             app: self.app,

@@ -28,7 +28,7 @@ pub(crate) struct Waiter {
 pub(crate) struct Rounds {
     runner: Runner,
     /// Knows how far checks have got that have a grace.
-    observer: Box<dyn Observer + Send>,
+    observer: Arc<dyn Observer + Send + Sync>,
     limit: Duration,
     /// The one that runs, or what is left of the last one.
     round: Round,
@@ -63,10 +63,12 @@ impl Waiter {
 }
 
 impl Rounds {
-    pub(crate) fn new(runner: Runner, limit: Duration, observer: impl Observer + Send + 'static) -> Rounds {
+    pub(crate) fn new(runner: Runner, limit: Duration, observer: impl Observer + Send + Sync + 'static) -> Rounds {
+        let observer = Arc::new(observer);
+        let judge = observer.clone();
         Rounds {
-            runner,
-            observer: Box::new(observer),
+            runner: runner.judged_by(Arc::new(move |outcome| excuse_start(outcome, &*judge))),
+            observer,
             limit,
             round: Round::empty(Instant::now()),
             lasted: false,
@@ -139,9 +141,6 @@ impl Rounds {
         self.waiters.reverse();
         std::mem::swap(&mut self.report, &mut self.before);
         self.round.move_into(&mut self.report, now);
-        if self.round.suite().has_grace() {
-            excuse_starts(&mut self.report, &*self.observer);
-        }
         if self.round.suite().has_silences() {
             lift_silences(&mut self.report);
         }
@@ -188,7 +187,8 @@ impl Rounds {
             && let Some(place) = self.waiters.iter().position(is_late)
         {
             let waiter = self.waiters.remove(place);
-            let report = self.excused(self.round.report_at(now).of(waiter.request.suite()));
+            let mut report = self.round.report_at(now).of(waiter.request.suite());
+            lift_silences(&mut report);
             return Some((waiter, report));
         }
         if let Some(place) = self.next.iter().position(is_late) {
@@ -203,12 +203,16 @@ impl Rounds {
     /// What the round for this key has found so far, if it is running.
     pub(crate) fn found_for(&self, key: usize, now: Instant) -> Option<Report> {
         let is_its = self.is_running() && self.waiters.iter().any(|waiter| waiter.key == key);
-        is_its.then(|| self.excused(self.round.report_at(now)))
+        is_its.then(|| {
+            let mut report = self.round.report_at(now);
+            lift_silences(&mut report);
+            report
+        })
     }
 
     /// The same report, where what is wrong with a check that is still starting does not count.
     pub(crate) fn excused(&self, mut report: Report) -> Report {
-        excuse_starts(&mut report, &*self.observer);
+        report.outcomes.iter_mut().for_each(|outcome| excuse_start(outcome, &*self.observer));
         lift_silences(&mut report);
         report
     }
@@ -238,22 +242,13 @@ fn lift_silences(report: &mut Report) {
     }
 }
 
-fn excuse_starts(report: &mut Report, observer: &dyn Observer) {
-    let mut excused = Vec::new();
-    for outcome in &mut report.outcomes {
-        let Some(grace) = outcome.check.grace else { continue };
-        let start = observer.start(&outcome.check.id);
-        if startup::has_passed(outcome.raw()) && start != Start::Over {
-            observer.started(&outcome.check.id);
-        }
-        if outcome.excuse(grace, start) {
-            excused.push(outcome.check.id.clone());
-        }
+fn excuse_start(outcome: &mut Outcome, observer: &dyn Observer) {
+    let Some(grace) = outcome.check.grace else { return };
+    let start = observer.start(&outcome.check.id);
+    if startup::has_passed(outcome.raw()) && start != Start::Over {
+        observer.started(&outcome.check.id);
     }
-    // Nor does what only waits for those.
-    if !excused.is_empty() {
-        report.outcomes.iter_mut().for_each(|outcome| outcome.excuse_blocked_by(&excused));
-    }
+    outcome.excuse(grace, start);
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Amounts as people write them: `10%`, `5GiB`, `200MB`, `1000`.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 /// How much of something there must be.
@@ -63,6 +64,19 @@ impl Amount {
         match self {
             Amount::Percent(percent) => share(part, whole) >= percent,
             Amount::Bytes(least) | Amount::Count(least) => part >= least,
+        }
+    }
+}
+
+impl PartialOrd for Amount {
+    /// Amounts in different units cannot be compared.
+    fn partial_cmp(&self, other: &Amount) -> Option<Ordering> {
+        match (self, other) {
+            (Amount::Percent(one), Amount::Percent(other)) => one.partial_cmp(other),
+            (Amount::Bytes(one), Amount::Bytes(other)) | (Amount::Count(one), Amount::Count(other)) => {
+                Some(one.cmp(other))
+            }
+            (Amount::Percent(_) | Amount::Bytes(_) | Amount::Count(_), _) => None,
         }
     }
 }

@@ -333,8 +333,12 @@ pub struct Check {
     pub code: Code,
     /// What its kind was told, with the defaults of what it was not told; nothing in it is secret.
     pub options: Vec<(String, String)>,
+    /// What its kind looks at, without secrets; empty for a function.
+    pub target: String,
     /// The name, or the place in a file, that it was collected from; empty until it is collected.
     pub origin: String,
+    /// The sabotages of a drill that it need not notice, each with the reason, if one is given.
+    pub drill_allow: Vec<(&'static str, String)>,
     /// What to call.
     pub(crate) action: Arc<dyn Fn(Deadline) -> Finding + Send + Sync>,
 }
@@ -364,7 +368,9 @@ impl Check {
             kind: "function",
             code: Code::Function,
             options: Vec::new(),
+            target: String::new(),
             origin: String::new(),
+            drill_allow: Vec::new(),
             action: Arc::new(move |deadline| action(deadline).into()),
         }
     }

@@ -12,6 +12,7 @@ pub(crate) mod panics;
 pub mod patience;
 pub mod perfdata;
 pub mod report;
+pub(crate) mod sabotage;
 pub mod schedule;
 pub(crate) mod silence;
 pub mod startup;

@@ -46,22 +46,11 @@ impl Outcome {
         Outcome { check, finding, elapsed, age, judgement }
     }
 
-    /// Makes what is wrong with a check that is still starting a `skip`. True if something is.
-    pub(crate) fn excuse(&mut self, grace: Duration, start: Start) -> bool {
+    /// Makes what is wrong with a check that is still starting a `skip`.
+    pub(crate) fn excuse(&mut self, grace: Duration, start: Start) {
         let (raw, before) = (self.raw(), self.finding.status);
         self.finding = startup::judged(std::mem::replace(&mut self.finding, Finding::PASS), raw, grace, start);
         if self.finding.status != before {
-            self.judgement.get_or_insert_default().raw = Some(raw);
-        }
-        self.finding.status != before
-    }
-
-    /// The same for a check that was not run because of these, and no others.
-    pub(crate) fn excuse_blocked_by(&mut self, starting: &[String]) {
-        let causes = self.blocked_by();
-        if !causes.is_empty() && causes.iter().all(|id| starting.contains(id)) {
-            let raw = self.raw();
-            self.finding.status = Status::Skip;
             self.judgement.get_or_insert_default().raw = Some(raw);
         }
     }

@@ -82,7 +82,7 @@ pub(crate) fn pipe() -> io::Result<(PipeReader, io::PipeWriter)> {
     Ok((reader, writer))
 }
 
-pub(super) fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
+pub(crate) fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
     fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
@@ -134,6 +134,11 @@ pub(crate) fn in_flight(socket: &impl AsRawFd) -> usize {
     if result == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 
+/// Whether an error says that a connection is being made.
+pub(crate) fn is_connecting(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINPROGRESS)
+}
+
 /// Whether an error says that a descriptor is not open.
 pub(crate) fn is_closed(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EBADF)
@@ -164,6 +169,15 @@ pub(crate) fn adopt(fd: i32) -> io::Result<OwnedFd> {
 pub(crate) fn null() -> io::Result<File> {
     const NULL: &str = "/dev/null";
     File::open(NULL).map_err(|error| io::Error::new(error.kind(), format!("{NULL}: {error}")))
+}
+
+/// From now on nothing is read from the standard streams, and what is written to them is lost.
+pub(crate) fn mute() -> io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    nix::unistd::dup2_stdin(&null)?;
+    nix::unistd::dup2_stdout(&null)?;
+    nix::unistd::dup2_stderr(&null)?;
+    Ok(())
 }
 
 /// Standard error once more, for a program that shall not write to our standard output.

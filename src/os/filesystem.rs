@@ -47,6 +47,16 @@ pub(crate) fn room(path: &Path) -> io::Result<Room> {
     })
 }
 
+/// Whether a path is on a file system that can be full: those of the kernel have no blocks.
+pub(crate) fn has_room_of_its_own(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|found| found.blocks() > 0)
+}
+
+/// Whether a program runs as its owner or group, and not as who starts it.
+pub(crate) fn changes_user(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o6000 != 0)
+}
+
 /// A path from the root on, which stays the same if the directory changes.
 pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())

@@ -147,12 +147,16 @@ impl Folder {
         self.open(name, OFlag::O_RDWR | OFlag::O_CREAT, mode)
     }
 
-    /// Reads a small regular file; `None` if it is missing.
+    /// Reads a small regular file, unless everybody may write to it; `None` if it is missing.
     pub(crate) fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         let file = match self.open_file(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };
+        let mode = file.metadata()?.mode() & 0o7777;
+        if mode & 0o002 != 0 {
+            return Err(io::Error::other(format!("everybody may write to it (its mode is {mode:o}): `chmod o-w` it")));
+        }
         let mut bytes = Vec::new();
         if file.take(MOST + 1).read_to_end(&mut bytes)? as u64 > MOST {
             return Err(io::Error::other("it is larger than 1 MiB"));

@@ -3,9 +3,11 @@
 
 pub(crate) mod accounts;
 pub(crate) mod bell;
+pub(crate) mod calls;
 pub(crate) mod cgroup;
 pub(crate) mod child;
 pub(crate) mod clock;
+pub(crate) mod confinement;
 pub(crate) mod descriptors;
 pub(crate) mod filesystem;
 pub(crate) mod folder;
@@ -14,13 +16,15 @@ pub(crate) mod identity;
 pub(crate) mod memory;
 pub(crate) mod network;
 pub(crate) mod packets;
-mod pidfd;
+pub(crate) mod pidfd;
 pub(crate) mod process;
 pub(crate) mod procfs;
+pub(crate) mod registers;
 pub(crate) mod shared;
 pub(crate) mod signals;
 pub(crate) mod sockets;
 pub(crate) mod stamp;
 pub(crate) mod systemd;
+pub(crate) mod tracer;
 pub(crate) mod tree;
 pub(crate) mod walk;

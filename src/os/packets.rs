@@ -10,6 +10,7 @@ use nix::sys::socket::{
 };
 
 use super::descriptors::{Ready, retry, wait};
+use super::pidfd::PidFd;
 
 /// The longest packet that is read.
 const LONGEST: usize = 64 * 1024;
@@ -38,6 +39,13 @@ impl Packets {
             SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
         )?;
         Ok((Packets(one), Packets(other)))
+    }
+
+    /// Under its number there is another end from now on.
+    pub(crate) fn turn_into(&self, other: &Packets) -> io::Result<()> {
+        // SAFETY: both are open; the kernel closes what ours was, and everybody who has its number means the new one.
+        let result = unsafe { libc::dup3(other.0.as_raw_fd(), self.0.as_raw_fd(), libc::O_CLOEXEC) };
+        Ok(Errno::result(result).map(drop)?)
     }
 
     /// Sends a packet, and a descriptor with it, as soon as there is room.
@@ -77,6 +85,21 @@ impl Packets {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
                 Err(_) if Instant::now() >= deadline => return Ok(Received::Nothing),
                 Err(_) => wait(&self.0, Ready::ToRead, deadline)?,
+            }
+        }
+    }
+}
+
+impl Packets {
+    /// The next packet of what that process answers: it may die before it has taken over the other end.
+    pub(crate) fn receive_from(&self, process: &PidFd, deadline: Instant) -> io::Result<Received> {
+        loop {
+            // Asked before the packets are: if it has ended by now, all that it sent is there.
+            let has_ended = process.has_ended();
+            match self.receive(Instant::now())? {
+                Received::Nothing if has_ended => return Ok(Received::End),
+                Received::Nothing if Instant::now() < deadline => process.wait_with(vec![self.0.as_fd()], deadline)?,
+                received => return Ok(received),
             }
         }
     }

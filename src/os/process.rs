@@ -16,7 +16,6 @@ use nix::unistd::{ForkResult, Pid, getpid, getppid};
 use super::descriptors::retry;
 use super::identity::Identity;
 use super::pidfd::PidFd;
-use super::procfs::Stat;
 use super::signals;
 
 /// How many threads this process has.
@@ -40,7 +39,7 @@ pub(crate) fn fork() -> io::Result<Forked> {
     family();
     let before = signals::block_all()?;
     let parent = getpid().as_raw();
-    // SAFETY: the master never starts a thread, so no lock is held by a thread that the child lacks.
+    // SAFETY: who forks never starts a thread before, so no lock is held by a thread that the child lacks.
     let forked = unsafe { nix::unistd::fork() };
     match forked {
         Ok(ForkResult::Child) => Ok(Forked::Child { parent }),
@@ -78,6 +77,15 @@ pub(super) fn family() -> u128 {
     *FOUNDED.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos())
 }
 
+/// How a process ended, as waitpid(2) tells it.
+pub(crate) fn ending(status: i32) -> String {
+    let status = ExitStatus::from_raw(status);
+    match status.signal() {
+        Some(signal) => format!("its process was killed by {}", signals::name(signal as u8)),
+        None => format!("its process ended by itself, with {status}"),
+    }
+}
+
 /// Ends a forked child at once: none of the destructors and exit handlers inherited from its parent run.
 pub(crate) fn leave(code: u8) -> ! {
     // SAFETY: _exit only ends the process.
@@ -89,6 +97,17 @@ pub(crate) fn leave(code: u8) -> ! {
 /// Call this after changing the user, which clears the request (prctl(2)).
 pub(crate) fn die_with(parent: i32) -> io::Result<bool> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    Ok(getppid().as_raw() == parent)
+}
+
+/// The orphans among our descendants become our children.
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_child_subreaper(true)?)
+}
+
+/// The same, but it is a TERM that we get: there is something to tidy up.
+pub(crate) fn be_told_with(parent: i32) -> io::Result<bool> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
     Ok(getppid().as_raw() == parent)
 }
 
@@ -136,11 +155,6 @@ pub(crate) fn wait_for(pid: i32) -> io::Result<ExitStatus> {
     Ok(ExitStatus::from_raw(status))
 }
 
-/// Whether a process is gone, or dead and not reaped yet.
-pub(crate) fn has_ended(pid: i32) -> bool {
-    Stat::of(pid).is_none_or(|stat| stat.is_dead())
-}
-
 /// Lets us live on when our parent dies, by whom we were started with [`start_program`].
 pub(crate) fn outlive_parent() {
     // It only fails for signals that there are not.
@@ -158,12 +172,17 @@ pub(crate) fn start_program(command: &mut Command, fds: &[BorrowedFd<'_>]) -> io
 }
 
 /// The same for an interpreter that runs as another user, and adopts the orphans of what it forks.
-pub(crate) fn start_interpreter(command: &mut Command, fds: &[BorrowedFd<'_>], identity: &Identity) -> io::Result<i32> {
+pub(crate) fn start_interpreter(
+    command: &mut Command,
+    fds: &[BorrowedFd<'_>],
+    identity: &Identity,
+) -> io::Result<PidFd> {
     let identity = identity.clone();
-    start(command, fds, move || {
+    let pid = start(command, fds, move || {
         identity.assume_whole()?;
         Ok(nix::sys::prctl::set_child_subreaper(true)?)
-    })
+    })?;
+    PidFd::open(pid)
 }
 
 fn start(

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 pub(crate) use nix::sys::signal::Signal;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, sigaction, sigprocmask};
@@ -79,6 +80,33 @@ pub(crate) fn before_ending(last: impl FnOnce() + Send + 'static) -> io::Result<
         }
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
+}
+
+/// The process that [`kill_when_told`] kills, 0 before there is one.
+static DOOMED: AtomicI32 = AtomicI32::new(0);
+
+/// When this process is told to end (TERM), a child of it is killed, and it goes on: whoever waits for the child learns of
+/// that.
+pub(crate) fn kill_when_told(child: i32) -> io::Result<()> {
+    extern "C" fn kill(_: libc::c_int) {
+        WAS_TOLD.store(true, Ordering::SeqCst);
+        // SAFETY: kill(2) may be called in a handler, and takes two numbers. The child is not reaped yet.
+        unsafe { libc::kill(DOOMED.load(Ordering::SeqCst), libc::SIGKILL) };
+    }
+    DOOMED.store(child, Ordering::SeqCst);
+    let action = SigAction::new(SigHandler::Handler(kill), SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler only does what a handler may.
+    unsafe { sigaction(Signal::SIGTERM, &action) }?;
+    let mut told = SigSet::empty();
+    told.add(Signal::SIGTERM);
+    Ok(sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&told), None)?)
+}
+
+static WAS_TOLD: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process was told to end, after [`kill_when_told`].
+pub(crate) fn was_told() -> bool {
+    WAS_TOLD.load(Ordering::SeqCst)
 }
 
 /// Lets a write beyond the limit on file sizes fail, as on a full disk, instead of ending the process.

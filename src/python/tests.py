@@ -80,6 +80,8 @@ def find(name):
 
 
 def named(name):
+    if not all(name.split(".")):
+        raise Refused(f"{name!r} is no name of a module: write it as shop.healthchecks, and a folder as ./checks")
     module, rest = import_longest(name.split("."))
     parent, thing = None, module
     for number, part in enumerate(rest):
@@ -403,7 +405,9 @@ def left_running():
     """What Python would wait for at its end, or would leave behind."""
     # The threads of executors are ended by Python.
     executors = getattr(sys.modules.get("concurrent.futures.thread"), "_threads_queues", {})
-    threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    # With eventlet, the current one is not the main one.
+    ours = (threading.main_thread(), threading.current_thread())
+    threads = [thread for thread in threading.enumerate() if thread not in ours]
     for thread in threads:
         if not thread.daemon and thread not in executors:
             thread.join(0.1)

@@ -29,6 +29,8 @@ import warnings
 CLOSED = 86
 # RLIMIT_RTTIME, which the module resource does not name: the marks of our process trees.
 MARKS = 15
+# eventlet takes it out of its module.
+Poll = select.poll
 LARGEST = 48 * 1024
 # Who serves is ended by the end of its socket, whatever signals reach its group.
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -61,11 +63,12 @@ class Zygote:
         self.pid = os.getpid()
         self.identity = os.fstat(requests.fileno()).st_ino
         self.found = {}
+        self.refused = []
         self.noted = set()
         self.runs = {}
         self.settled = False
         self.is_set_up = False
-        self.poll = select.poll()
+        self.poll = Poll()
         self.poll.register(requests.fileno(), select.POLLIN)
 
     def serve(self):
@@ -205,7 +208,8 @@ class Zygote:
             return
         check = self.found.get(request["run"])
         if check is None:
-            answer(reply, {"status": "error", "message": "there is no such check in the code any more: reload"})
+            why = "there is no such check in the code any more: reload"
+            answer(reply, {"status": "error", "message": "; ".join(self.refused) or why})
             reply.close()
             return
         self.settle()
@@ -232,7 +236,8 @@ class Zygote:
         """In the fork: runs the check, tells what it found, and ends."""
         try:
             os.setpgid(0, 0)
-            answer(reply, {"pid": os.getpid()})
+            pid = os.getpid()
+            answer(reply, {"pid": pid})
             self.requests.close()
             for run in self.runs.values():
                 run.reply.close()
@@ -246,6 +251,9 @@ class Zygote:
             if request.get("memory"):
                 limit(resource.RLIMIT_AS, used() + request["memory"])
             found = self.tests.run(check.test)
+            if os.getpid() != pid:
+                # The check has forked, and this is the fork: it has nothing to say.
+                os._exit(0)
             for stream in (sys.stdout, sys.stderr):
                 flush(stream)
             answer(reply, found)
@@ -304,6 +312,13 @@ class Zygote:
     def end(self):
         for fd in list(self.runs):
             self.finish(fd)
+        # What modules have started when they were imported: the next zygote has its own.
+        for pid in self.tests.children():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                # It belongs to another user, or is gone.
+                pass
 
 
 def is_orphan(pid, marks):
@@ -348,13 +363,13 @@ def place(error):
     found, tb = "", error.__traceback__
     while tb:
         file = tb.tb_frame.f_code.co_filename
-        if not file.startswith("<") and file not in OWN_FILES:
+        if not file.startswith(OWN_FILES):
             found = f" ({file}:{tb.tb_lineno})"
         tb = tb.tb_next
     return found
 
 
-OWN_FILES = ("hospital/zygote.py", "hospital/tests.py")
+OWN_FILES = ("<", "hospital/zygote.py", "hospital/tests.py", os.path.dirname(importlib.__file__))
 
 
 def flush(stream):
@@ -367,7 +382,8 @@ def flush(stream):
 
 def answer(reply, message):
     try:
-        reply.send(json.dumps(message).encode())
+        # Text of a file system may hold what is no text, and would be no JSON.
+        reply.send(json.dumps(message, ensure_ascii=False).encode(errors="replace"))
     except OSError as error:
         if error.errno == errno.EBADF:
             os._exit(CLOSED)
@@ -375,7 +391,7 @@ def answer(reply, message):
 
 
 def is_closed(reply):
-    poll = select.poll()
+    poll = Poll()
     poll.register(reply.fileno(), 0)
     return bool(poll.poll(0))
 
@@ -415,6 +431,7 @@ def main(setup):
             zygote.imported(name)
         except tests.Refused as error:
             print(f"hospital: {error}", file=sys.stderr)
+            zygote.refused.append(f"Python was started again, and {error}")
     zygote.serve()
     zygote.end()
     os._exit(0)

@@ -24,7 +24,7 @@ use crate::model::suite::Suite;
 use crate::os::cgroup;
 use crate::os::signals;
 use isolation::{DeathCause, Permission, Quarantine, RunObserver, ScheduledFinding};
-use pool::{Job, Pool};
+use pool::{Done, Job, Pool};
 
 /// The most checks that a round runs at once, not counting those that it has given up on.
 pub const MOST_AT_ONCE: usize = 256;
@@ -51,6 +51,10 @@ struct Nobody;
 
 impl RunObserver for Nobody {}
 
+/// What is judged by more than a round knows, such as how far a check has got that is starting. It is done as soon as a check
+/// has its outcome: what needs the check goes by it.
+pub(crate) type LastSteps = Arc<dyn Fn(&mut Outcome) + Send + Sync>;
+
 /// Runs rounds, one after the other, and remembers between them which checks are stuck.
 pub struct Runner {
     pool: Pool,
@@ -61,10 +65,10 @@ pub struct Runner {
     /// Each check that occupies a thread, and since when.
     under_way: HashMap<String, Instant>,
     observer: Box<dyn RunObserver + Send>,
+    last_steps: Option<LastSteps>,
 }
 
 /// One run of a suite.
-#[derive(Debug)]
 pub struct Round {
     serial: u64,
     suite: Suite,
@@ -81,8 +85,18 @@ pub struct Round {
     turn: Option<usize>,
     /// The checks that wait for what they need.
     held: Vec<usize>,
+    /// The checks that another round runs, whose outcome is theirs here, too.
+    joined: Vec<usize>,
     /// The checks that have an outcome, in the order of completion.
     finished: Vec<usize>,
+    /// `None`: no check of the suite is judged so.
+    last_steps: Option<LastSteps>,
+}
+
+impl std::fmt::Debug for Round {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Round").field("suite", &self.suite).field("states", &self.states).finish_non_exhaustive()
+    }
 }
 
 /// How far a round is with one check.
@@ -105,7 +119,13 @@ impl Runner {
             rounds: 0,
             under_way: HashMap::new(),
             observer: Box::new(Nobody),
+            last_steps: None,
         }
+    }
+
+    /// The same runner, whose outcomes are judged by this, too.
+    pub(crate) fn judged_by(self, last_steps: LastSteps) -> Runner {
+        Runner { last_steps: Some(last_steps), ..self }
     }
 
     /// The same runner with an observer.
@@ -142,7 +162,7 @@ impl Runner {
         self.prepare(round, suite, limit, now);
         // Stuck checks may have returned while there was no round.
         self.take_in(std::slice::from_mut(round));
-        self.start(round, now);
+        self.start(std::slice::from_mut(round), 0, now);
     }
 
     /// Begins one more of several rounds that run at once.
@@ -150,8 +170,9 @@ impl Runner {
         let mut round = Round::empty(now);
         self.prepare(&mut round, suite, limit, now);
         self.take_in(rounds);
-        self.start(&mut round, now);
+        let place = rounds.len();
         rounds.push(round);
+        self.start(rounds, place, now);
     }
 
     fn prepare(&mut self, round: &mut Round, suite: Suite, limit: Duration, now: Instant) {
@@ -161,6 +182,8 @@ impl Runner {
         round.finished.clear();
         round.suspects.clear();
         round.held.clear();
+        round.joined.clear();
+        round.last_steps = if suite.has_grace() { self.last_steps.clone() } else { None };
         (round.serial, round.suite) = (self.rounds, suite);
         (round.began, round.end) = (now, now + limit.min(duration::LONGEST));
         (round.next, round.turn) = (0, None);
@@ -174,9 +197,9 @@ impl Runner {
     /// The same for all rounds that run at once.
     pub(crate) fn advance_all(&mut self, rounds: &mut [Round], now: Instant) {
         self.take_in(rounds);
-        for round in rounds {
-            round.give_up(now);
-            self.start(round, now);
+        for place in 0..rounds.len() {
+            rounds[place].give_up(now);
+            self.start(rounds, place, now);
         }
     }
 
@@ -188,16 +211,20 @@ impl Runner {
             self.under_way.remove(&done.check.id);
             self.observer.ends(&done.check);
             // A result that comes after its deadline, or from an earlier round, was already reported as late.
-            if let Some(round) = rounds.iter_mut().find(|round| round.serial == done.round)
-                && let Some(&RoundState::Running { since, .. }) = round.states.get(done.index)
-            {
-                round.finish(done.index, done.finding, since, done.elapsed);
+            for round in rounds.iter_mut() {
+                if let Some(index) = round.place_of(&done)
+                    && let Some(&RoundState::Running { since, .. }) = round.states.get(index)
+                {
+                    round.finish(index, done.finding.clone(), since, done.elapsed);
+                }
             }
         }
     }
 
-    /// Starts as many checks as may run at once.
-    fn start(&mut self, round: &mut Round, now: Instant) {
+    /// Starts as many checks of the round at that place as may run at once.
+    fn start(&mut self, rounds: &mut [Round], place: usize, now: Instant) {
+        let (before, rest) = rounds.split_at_mut(place);
+        let Some((round, after)) = rest.split_first_mut() else { return };
         let mut jobs = Vec::new();
         let mut running = round.running().count();
         let mut spent = Duration::ZERO;
@@ -243,6 +270,12 @@ impl Runner {
                 spent += elapsed;
                 round.finish(index, finding, began, elapsed);
             } else if let Some(&since) = self.under_way.get(&check.id) {
+                if before.iter().chain(after.iter()).any(|other| other.waits_for(&check)) {
+                    running += 1;
+                    round.states[index] = RoundState::Running { since: now, deadline };
+                    round.joined.push(index);
+                    continue;
+                }
                 let elapsed = now.duration_since(since);
                 round.finish(
                     index,
@@ -301,7 +334,9 @@ impl Round {
             suspects: VecDeque::new(),
             turn: None,
             held: Vec::new(),
+            joined: Vec::new(),
             finished: Vec::new(),
+            last_steps: None,
         }
     }
 
@@ -341,6 +376,17 @@ impl Round {
         needs.parents(index).iter().all(|&parent| self.outcome(parent).is_some())
     }
 
+    /// Whether this check is running for it, and it has not given up on that.
+    fn waits_for(&self, check: &Arc<Check>) -> bool {
+        self.running().any(|(its, _)| Arc::ptr_eq(its, check))
+    }
+
+    /// The place of a check that has run, for this round or for one that it has joined in that.
+    fn place_of(&self, done: &Done) -> Option<usize> {
+        let is_it = |index: &usize| Arc::ptr_eq(&self.suite.checks()[*index], &done.check);
+        if self.serial == done.round { Some(done.index) } else { self.joined.iter().copied().find(is_it) }
+    }
+
     fn outcome(&self, index: usize) -> Option<&Outcome> {
         match &self.states[index] {
             RoundState::Over { outcome, .. } => Some(outcome),
@@ -366,15 +412,24 @@ impl Round {
                 Outcome::judged(check, finding, known, elapsed, elapsed)
             }
         };
+        let outcome = self.judged(outcome);
         self.states[index] = RoundState::Over { outcome, began };
         self.finished.push(index);
+    }
+
+    fn judged(&self, mut outcome: Outcome) -> Outcome {
+        if let Some(last_steps) = &self.last_steps {
+            last_steps(&mut outcome);
+        }
+        outcome
     }
 
     /// Finishes a check that is not run, since it has a schedule.
     fn finish_known(&mut self, index: usize, known: ScheduledFinding, now: Instant) {
         let ScheduledFinding { found, mut circumstances, elapsed, age } = known;
         circumstances.as_needed = self.suite.is_as_needed(index);
-        let outcome = Outcome::judged(self.suite.checks()[index].clone(), found, circumstances, elapsed, age);
+        let outcome =
+            self.judged(Outcome::judged(self.suite.checks()[index].clone(), found, circumstances, elapsed, age));
         self.states[index] = RoundState::Over { outcome, began: now.checked_sub(age).unwrap_or(now) };
         self.finished.push(index);
     }
@@ -462,7 +517,7 @@ impl Round {
                 RoundState::Running { since, .. } => *since,
                 RoundState::Waiting => self.began,
             };
-            Outcome::late(&checks[index], now.saturating_duration_since(began))
+            self.judged(Outcome::late(&checks[index], now.saturating_duration_since(began)))
         };
         let mut outcomes: Vec<_> = (0..checks.len()).map(outcome).collect();
         if let Some(needs) = self.suite.needs() {
@@ -475,7 +530,7 @@ impl Round {
                 let (known, found) = (circumstances(needs, index, &causes), blocked(&causes));
                 let Outcome { elapsed, age, .. } = outcomes[index];
                 let found = found.unwrap_or_else(|| timed_out(age));
-                outcomes[index] = Outcome::judged(checks[index].clone(), found, known, elapsed, age);
+                outcomes[index] = self.judged(Outcome::judged(checks[index].clone(), found, known, elapsed, age));
             }
         }
         Report::of_outcomes(outcomes)

@@ -472,6 +472,29 @@ fn a_check_waits_for_what_it_needs_and_everything_else_runs_at_once() {
 }
 
 #[test]
+fn two_rounds_at_once_that_need_the_same_check_share_its_run_and_neither_is_blocked() {
+    let (db, release) = stuck("db", Duration::from_secs(3));
+    let (sender, receiver) = mpsc::channel();
+    let mut runner = Runner::new(move || sender.send(()).unwrap_or_default());
+    let needing = |id: &str| suite([Arc::new(Check::new(id, |_| Finding::PASS).needs(["db"])), db.clone()]);
+    let (t0, mut rounds) = (Instant::now(), Vec::new());
+    ["shop", "mail"].into_iter().for_each(|id| runner.begin_among(&mut rounds, needing(id), LONG, t0));
+    // Whoever comes later waits on, when the first has given up.
+    runner.begin_among(&mut rounds, needing("late"), LONG, t0 + Duration::from_secs(2));
+    runner.advance_all(&mut rounds, t0 + Duration::from_secs(4));
+    assert_eq!(rounds.iter().map(Round::is_over).collect::<Vec<_>>(), [true, true, false]);
+    drop(release);
+    while !rounds.iter().all(Round::is_over) {
+        receiver.recv_timeout(LONG).expect("it comes back");
+        runner.advance_all(&mut rounds, t0 + Duration::from_secs(4));
+    }
+    let reports: Vec<_> = rounds.into_iter().map(|round| round.into_report(t0)).collect();
+    assert_eq!(told(&reports[0])["shop"], "error blocked by db: timed out after 3s");
+    assert_eq!(told(&reports[1])["mail"], "error blocked by db: timed out after 3s");
+    assert!(reports[2].passes(), "{:?}", reports[2]);
+}
+
+#[test]
 fn what_is_late_blocks_what_waits_for_it() {
     let (slow, _release) = stuck("db", LONG);
     let needing = |id: &str, needs: &str| Arc::new(Check::new(id, |_| Finding::PASS).needs([needs]));
@@ -532,6 +555,22 @@ fn a_suspect_that_waits_for_its_turn_holds_only_what_needs_it() {
         accused(suspect, suite([needing("a", "s2"), needing("s1", "s2"), plain("s2"), plain("s3")]), LONG);
     assert!(report.passes(), "{report:?}");
     assert_eq!(report.outcomes.len(), 4);
+}
+
+#[test]
+fn what_is_excused_as_soon_as_it_is_found_blocks_nothing() {
+    let db = Check { grace: Some(LONG), ..Check::new("db", |_| Finding::fail("no")) };
+    let shop = Check::new("shop", |_| Finding::PASS).needs(["db"]);
+    let excuse = |outcome: &mut Outcome| {
+        if outcome.check.grace.is_some() {
+            outcome.finding.status = Status::Skip;
+        }
+    };
+    let mut runner = Runner::new(|| ()).judged_by(Arc::new(excuse));
+    let t0 = Instant::now();
+    let round = runner.begin(suite([shop.in_place(), db.in_place()].map(Arc::new)), LONG, t0);
+    assert!(round.is_over());
+    assert_eq!(contexts(&round.into_report(t0)), [("shop", Status::Pass, None), ("db", Status::Skip, Some("no"))]);
 }
 
 mod verdicts {

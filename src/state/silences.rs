@@ -186,6 +186,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_everybody_may_write_to_silences_nothing() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let state = StateDir::open(folder.path()).expect("it is ours");
+        let made = silence(Covered::Check("db".to_owned()));
+        keep(&state, &made);
+        let mut silences = Silences::of(state);
+        assert!(silences.look(&made.from) && silences.in_force().len() == 1);
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        fs::set_permissions(folder.path().join(FILE), open).expect("it is ours");
+        assert!(silences.look(&made.from) && silences.in_force().is_empty());
+        assert!(silences.problem().is_some_and(|why| why.contains("everybody may write to it (its mode is 666)")));
+    }
+
+    #[test]
     fn what_cannot_be_read_silences_nothing() {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let state = StateDir::open(folder.path()).expect("it is ours");

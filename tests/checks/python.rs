@@ -193,10 +193,12 @@ fn what_cannot_be_imported_is_refused_with_a_line() {
     ]);
     for (names, why) in [
         ("no_such", "names \"no_such\", but there is no module 'no_such'"),
+        ("python:", "but '' is no name of a module: write it as shop.healthchecks"),
+        ("python:good..ok", "but 'good..ok' is no name of a module: "),
         ("good.missing", "names \"good.missing\", but 'good' has no 'missing'"),
         ("python:./no_such", "but there is no folder './no_such'"),
         ("broken", "but importing 'broken' failed: ModuleNotFoundError: No module named 'no_such_module' ("),
-        ("wrong", "but importing 'wrong' failed: SyntaxError: invalid syntax"),
+        ("wrong", "but importing 'wrong' failed: SyntaxError: invalid syntax (wrong.py, line 1)"),
         ("leaves", "but leaves calls sys.exit(3) when it is imported: guard that by if __name__ == '__main__'"),
         ("vanishes", "python3 ended while it imported \"vanishes\": exit status: 7"),
         ("closes", "had to end while it imported \"closes\": a module closes descriptors that it has not opened"),
@@ -263,7 +265,7 @@ fn an_interpreter_that_will_not_do_is_refused_with_a_line() {
     for (name, program, why) in [
         ("missing", None, "/missing, but that cannot be run: No such file or directory"),
         ("old", Some(old), "/old, but that is Python 3.6.9: 3.9 or newer is needed"),
-        ("ends", Some("#!/bin/sh\nexit 3\n"), "/ends: "),
+        ("ends", Some("#!/bin/sh\nexit 3\n"), "/ends ended at its start: exit status: 3: is it a Python?"),
         ("loud", Some(loud), ""),
     ] {
         let path = folder.path().join(name);
@@ -305,4 +307,46 @@ fn an_active_virtual_environment_changes_nothing_until_a_name_needs_it() {
     write_program(&bin.join("python"), "#!/bin/sh\nexec python3 \"$@\"\n");
     let listed = list(folder.path().to_str().expect("a plain path"), "good");
     assert!(listed.stdout.contains("good.ok"), "{}", listed.stderr);
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn a_name_of_a_file_that_is_no_text_does_not_turn_a_failure_into_an_error() {
+    let folder = modules(&[(
+        "names.py",
+        "import os\nfrom hospital import healthcheck\n@healthcheck\ndef odd():\n    assert False, os.fsdecode(b'left: \\xff')\n",
+    )]);
+    assert_found(&check(&folder, &["names"]), &[("odd", "fail", "left: ?")]);
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn a_fork_that_returns_from_a_check_does_not_pass_in_its_place() {
+    let folder = modules(&[(
+        "forks.py",
+        "import os\nfrom hospital import healthcheck\n@healthcheck\ndef twice():\n    child = os.fork()\n    if child == 0:\n        \
+         return\n    os.waitpid(child, 0)\n    assert False, 'of the check itself'\n",
+    )]);
+    assert_found(&check(&folder, &["forks"]), &[("twice", "fail", "of the check itself")]);
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn a_process_that_a_module_starts_does_not_outlive_the_interpreter() {
+    let folder = modules(&[(
+        "starts.py",
+        "import subprocess\nfrom hospital import healthcheck\nsubprocess.Popen(['sleep', '98765'])\n@healthcheck\ndef ok():\n    pass\n",
+    )]);
+    assert_found(&check(&folder, &["starts"]), &[("ok", "pass", "")]);
+    eventually("it has ended", || with("98765") == 0);
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn a_module_that_takes_poll_out_of_select_does_not_end_the_interpreter() {
+    let folder = modules(&[(
+        "green.py",
+        "import select\nfrom hospital import healthcheck\ndel select.poll\n@healthcheck\ndef ok():\n    pass\n",
+    )]);
+    assert_found(&check(&folder, &["green"]), &[("ok", "pass", "")]);
 }

@@ -121,6 +121,31 @@ fn a_reload_and_an_upgrade_keep_what_is_fresh() {
 }
 
 #[test]
+fn what_was_blocked_when_somebody_asked_for_a_run_is_tried_again_soon() {
+    let launch = Launch::serve(["-w", "2"]);
+    let flag = launch.path("flag");
+    let checks = format!("db=file:{} shop=disk:/#free=1MB&needs=db&every=1h", flag.display());
+    let server = launch.env("HEALTHCHECKS", &checks).start();
+    let blocked = get(&server.at, "/shop?max_age=0");
+    assert!(blocked.body.contains("blocked by db"), "{}", blocked.body);
+    fs::write(&flag, "").expect("it can be written");
+    within(Duration::from_secs(30), "it runs when the cause is gone", || get(&server.at, "/shop").status == 200);
+    fs::remove_file(&flag).expect("it can be removed");
+    let blocked = get(&server.at, "/shop?max_age=0");
+    assert!(blocked.body.contains("blocked by db"), "{}", blocked.body);
+    fs::write(&flag, "").expect("it can be written");
+    within(Duration::from_secs(30), "it does so again", || get(&server.at, "/shop").status == 200);
+}
+
+#[test]
+fn many_that_need_the_same_slow_check_are_not_blocked_by_its_running_for_one_of_them() {
+    let checks = "db=exec:/bin/sleep#args=0.3 a=disk:/#free=1MB&needs=db&every=1h b=disk:/#free=1MB&needs=db&every=1h";
+    let server = Launch::serve(["-w", "2"]).env("HEALTHCHECKS", checks).start();
+    let answer = get(&server.at, "/");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+#[test]
 fn who_may_see_details_may_have_it_run_at_once() {
     let (server, directory) = serve(&["-w", "2"], "&every=1h");
     let count = || runs(&directory).len();

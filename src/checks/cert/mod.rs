@@ -9,6 +9,7 @@ use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
 use super::support::starttls::StartTls;
 use super::support::target::{Target, authority};
+use super::support::thresholds::{self, Good};
 use super::support::timed;
 use super::support::tls::{self, Verifier};
 use super::support::tls_roots::{Life, Trusted};
@@ -21,6 +22,7 @@ pub(super) const KIND: Kind = Kind {
     scheme: "cert",
     options: &[
         Opt::new("days", Value::Number, "For so many days it has to last").or("14"),
+        Opt::new("warn_days", Value::Number, "If it does not last for so many days, it warns"),
         Opt::new(
             "starttls",
             Value::Word(StartTls::NAMES),
@@ -47,6 +49,8 @@ struct CertProbe {
     starttls: Option<StartTls>,
     name: ServerName<'static>,
     days: u32,
+    /// The same, but less only warns.
+    warn_days: Option<u32>,
     trusted: Trusted,
 }
 
@@ -54,6 +58,9 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     let starttls = options.parse("starttls", StartTls::parse)?;
     let mut probe = CertProbe::new(target, starttls)?;
     probe.days = options.parse_or("days", "14", str::parse)?;
+    probe.warn_days = options.parse("warn_days", str::parse)?;
+    let days = Some((&probe.days, probe.days.to_string()));
+    thresholds::verify(Good::Above, "days", days, probe.warn_days.as_ref())?;
     probe.name = options.parse("servername", server_name)?.unwrap_or(probe.name);
     probe.trusted = Trusted::take(options)?;
     Ok(Box::new(move |deadline| probe.run(deadline)))
@@ -77,7 +84,7 @@ impl CertProbe {
         let wrong = || "the target is not HOST[:PORT], as in cert:shop.example".to_owned();
         let server = Target::parse(authority(target), Some(starttls.map_or(443, StartTls::port))).ok_or_else(wrong)?;
         let name = ServerName::try_from(server.name().to_owned()).map_err(|_| wrong())?;
-        Ok(CertProbe { server, starttls, name, days: DAYS, trusted: Trusted::System })
+        Ok(CertProbe { server, starttls, name, days: DAYS, warn_days: None, trusted: Trusted::System })
     }
 
     fn run(&self, deadline: Deadline) -> Finding {
@@ -99,7 +106,7 @@ impl CertProbe {
         let roots = self.trusted.roots().map_err(Reason::Error)?;
         let witness = Arc::new(Witness {
             inner: Verifier { roots },
-            ahead: DAY * self.days,
+            ahead: DAY * self.warn_days.unwrap_or(self.days),
             seen: Mutex::new(Seen::Nothing),
             end: Mutex::default(),
         });
@@ -119,8 +126,11 @@ impl CertProbe {
             (Seen::EndsSoon(Life { subject, end, .. }), _) => {
                 let left = end.saturating_sub(UNIX_EPOCH.elapsed().unwrap_or_default());
                 let end = humantime::format_rfc3339_seconds(UNIX_EPOCH + end);
-                let required = self.days;
-                Reason::Fail(format!(
+                let (required, reason): (_, fn(String) -> Reason) = match self.warn_days {
+                    Some(days) if left >= DAY * self.days => (days, Reason::Warn),
+                    Some(_) | None => (self.days, Reason::Fail),
+                };
+                reason(format!(
                     "it has to last for {required} more days, and {subject} ends in {}, at {end}",
                     spoken(left)
                 ))

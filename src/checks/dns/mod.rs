@@ -8,9 +8,11 @@ use std::time::Instant;
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, Question, RCODE, TYPE};
 
+use super::support::pattern::Pattern;
+use super::support::secrets::Secrets;
 use super::support::target::{Target, authority};
 use super::support::timed::{self, Timed, spoken};
-use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline, since, tcp};
+use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline, excerpt, since, tcp};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::os::descriptors::Ready;
 
@@ -23,6 +25,12 @@ pub(super) const KIND: Kind = Kind {
             Value::Word(&["A", "AAAA", "CAA", "CNAME", "MX", "NAPTR", "NS", "PTR", "SOA", "SRV", "TXT"]),
             "The type of the records",
         ),
+        Opt::new(
+            "match",
+            Value::Pattern,
+            "What one of the records has to match, as in ^10 mail; each is as dig +short prints it",
+        ),
+        Opt::new("tcp", Value::Flag, "The server is asked by TCP"),
         Opt::new("address", Value::Address, "An address that has to be among those found").repeatable(),
     ],
     runs: Runs::OnThread,
@@ -57,10 +65,11 @@ struct Lookup {
     /// `None`: an address of either family.
     record: Option<(&'static str, TYPE)>,
     addresses: Vec<IpAddr>,
+    matching: Option<Pattern>,
+    tcp: bool,
 }
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
-    let name = parse(target)?;
     let server = options.parse("server", |text| {
         Target::parse(text, Some(53)).ok_or("write an address, as in 10.0.0.1, [fd00::1]:5353 or ns:53")
     })?;
@@ -68,6 +77,16 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         let found = TYPES.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
         found.ok_or_else(|| format!("unknown type (known: {})", TYPES.map(|(name, _)| name).join(", ")))
     })?;
+    let is_pointer = record.is_some_and(|(_, record)| record == TYPE::PTR);
+    let name = match authority(target).parse::<IpAddr>() {
+        Ok(address) if is_pointer => reverse(address),
+        Ok(_) | Err(_) => parse(target)?,
+    };
+    let matching = options.parse("match", str::parse)?;
+    let tcp = options.flag("tcp")?;
+    if tcp && server.is_none() {
+        return Err("tcp needs a server=: the system's resolver asks as it likes".to_owned());
+    }
     let addresses = options.take_all("address");
     let addresses = addresses
         .iter()
@@ -83,8 +102,22 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         }
         Some(_) | None => {}
     }
-    let query = Lookup { name, server, record, addresses };
+    let query = Lookup { name, server, record, addresses, matching, tcp };
     Ok(Box::new(move |deadline| Finding::from(query.run(deadline))))
+}
+
+/// The name that has the names of an address (RFC 1035, 3.5, and RFC 3596, 2.5).
+fn reverse(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(address) => {
+            let digits = address.octets().into_iter().rev().flat_map(|byte| [byte & 15, byte >> 4]);
+            digits.map(|digit| format!("{digit:x}.")).collect::<String>() + "ip6.arpa"
+        }
+    }
 }
 
 fn parse(target: &str) -> std::result::Result<String, String> {
@@ -108,7 +141,8 @@ fn parse(target: &str) -> std::result::Result<String, String> {
 #[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_dns(name: &str) -> Result {
     let name = parse(name).map_err(Reason::Error)?;
-    Lookup { name, server: None, record: None, addresses: Vec::new() }.run(default_deadline())
+    Lookup { name, server: None, record: None, addresses: Vec::new(), matching: None, tcp: false }
+        .run(default_deadline())
 }
 
 impl Lookup {
@@ -131,6 +165,19 @@ impl Lookup {
             let got = listed(&found.addresses.iter().collect::<Vec<_>>());
             return Err(fail(format!("expected {} among them, got {got}", listed(&missing))));
         }
+        if let (Some(pattern), 1..) = (&self.matching, found.count) {
+            let mut is_there = false;
+            for value in &found.values {
+                is_there |= pattern
+                    .is_in(value.as_bytes(), deadline)
+                    .map_err(|error| Reason::Error(told(error.to_string())))?;
+            }
+            if !is_there {
+                let values = found.values.join(", ");
+                let got = excerpt(values.as_bytes(), values.len(), &Secrets::default());
+                return Err(fail(format!("expected one that matches {:?}, got {got}", pattern.as_str())));
+            }
+        }
         match found.count {
             0 => Err(fail("it knows the name, and has no such record".to_owned())),
             _ => Ok(()),
@@ -146,7 +193,7 @@ impl Lookup {
         })?;
         let wanted = |ip: &IpAddr| self.record.is_none_or(|(_, record)| is_of(*ip, record));
         let addresses: Vec<_> = addresses.iter().map(SocketAddr::ip).filter(wanted).collect();
-        Ok(Found { count: addresses.len(), addresses })
+        Ok(Found { count: addresses.len(), values: addresses.iter().map(IpAddr::to_string).collect(), addresses })
     }
 
     /// Asks at each address of the server until one knows all that is asked for. The reason says why none does, and no more.
@@ -177,6 +224,9 @@ impl Lookup {
     fn ask_at(&self, server: SocketAddr, deadline: Deadline) -> Result<Found> {
         let records = self.record.map_or(vec![TYPE::A, TYPE::AAAA], |(_, record)| vec![record]);
         let questions = Asked::each(&self.name, &records)?;
+        if self.tcp {
+            return self.ask_by_tcp(server, questions, deadline);
+        }
         let mut open = Open::new(server, questions, deadline).map_err(because)?;
         let mut all = Found::default();
         let mut failure = None;
@@ -202,9 +252,32 @@ impl Lookup {
         }
     }
 
+    fn ask_by_tcp(&self, server: SocketAddr, questions: Vec<Asked>, deadline: Deadline) -> Result<Found> {
+        let mut all = Found::default();
+        let mut failure = None;
+        let count = questions.len();
+        for (asked, question) in questions.into_iter().enumerate() {
+            let share = deadline.remaining(Instant::now()) / (count - asked) as u32;
+            let answer = question.by_tcp(server, Deadline::at(Instant::now() + share), |why| why);
+            match answer.and_then(|bytes| question.read(&bytes).map_err(Reason::Fail)) {
+                Ok(found) => all.add(found),
+                Err(reason) => failure = failure.or(Some(reason)),
+            }
+            if self.is_content(&all) {
+                return Ok(all);
+            }
+        }
+        failure.map_or(Ok(all), Err)
+    }
+
     /// Whether all is found that is asked for: then it does not matter what becomes of the other questions.
     fn is_content(&self, found: &Found) -> bool {
-        found.count > 0 && self.addresses.iter().all(|address| found.addresses.contains(address))
+        // What no time is left for now is looked at again in the end.
+        let far = Deadline::at(Instant::now() + crate::model::check::DEFAULT_TIMEOUT);
+        let is_one =
+            |pattern: &Pattern| found.values.iter().any(|it| pattern.is_in(it.as_bytes(), far).unwrap_or(false));
+        let is_matched = self.matching.as_ref().is_none_or(is_one);
+        found.count > 0 && is_matched && self.addresses.iter().all(|address| found.addresses.contains(address))
     }
 }
 
@@ -212,12 +285,15 @@ impl Lookup {
 #[derive(Debug, Default)]
 struct Found {
     count: usize,
+    /// Each record, as dig +short prints it.
+    values: Vec<String>,
     addresses: Vec<IpAddr>,
 }
 
 impl Found {
     fn add(&mut self, more: Found) {
         self.count += more.count;
+        self.values.extend(more.values);
         self.addresses.extend(more.addresses);
     }
 }
@@ -310,14 +386,14 @@ impl Asked {
     /// What an answer by UDP says, or the one by TCP where it is cut.
     fn understand(&self, mut bytes: Vec<u8>, server: SocketAddr, deadline: Deadline) -> Result<Found> {
         if is_cut(&bytes) {
-            bytes = self.by_tcp(server, deadline)?;
+            let cut = |why: String| format!("its answer by UDP is cut off, and by TCP {why}");
+            bytes = self.by_tcp(server, deadline, cut)?;
         }
         self.read(&bytes).map_err(Reason::Fail)
     }
 
-    fn by_tcp(&self, server: SocketAddr, deadline: Deadline) -> Result<Vec<u8>> {
-        let cut = |why: String| format!("its answer by UDP is cut off, and by TCP {why}");
-        let mut stream = tcp::connect_to(&[server], deadline).map_err(|reason| reason.told(cut))?;
+    fn by_tcp(&self, server: SocketAddr, deadline: Deadline, cut: impl Fn(String) -> String) -> Result<Vec<u8>> {
+        let mut stream = tcp::connect_to(&[server], deadline).map_err(|reason| reason.told(&cut))?;
         let mut exchange = || {
             stream.write_all(&[&(self.bytes.len() as u16).to_be_bytes()[..], &self.bytes].concat())?;
             let mut length = [0; 2];
@@ -373,6 +449,7 @@ impl Asked {
                 continue;
             }
             found.count += 1;
+            found.values.push(spoken_record(&answer.rdata));
             match &answer.rdata {
                 RData::A(a) => found.addresses.push(Ipv4Addr::from(a.address).into()),
                 RData::AAAA(aaaa) => found.addresses.push(Ipv6Addr::from(aaaa.address).into()),
@@ -399,6 +476,33 @@ impl Asked {
             }
         }
         names
+    }
+}
+
+/// A record as dig +short prints it, but for the dot at the end of names and the quotes around texts.
+fn spoken_record(data: &RData<'_>) -> String {
+    match data {
+        RData::A(a) => Ipv4Addr::from(a.address).to_string(),
+        RData::AAAA(aaaa) => Ipv6Addr::from(aaaa.address).to_string(),
+        RData::CNAME(name) => name.0.to_string(),
+        RData::NS(name) => name.0.to_string(),
+        RData::PTR(name) => name.0.to_string(),
+        RData::MX(mx) => format!("{} {}", mx.preference, mx.exchange),
+        RData::SRV(srv) => format!("{} {} {} {}", srv.priority, srv.weight, srv.port, srv.target),
+        RData::CAA(caa) => format!("{} {} {}", caa.flag, caa.tag, String::from_utf8_lossy(&caa.value)),
+        RData::TXT(txt) => {
+            // A long text is cut into several.
+            let parts = txt.iter_raw().map(|(key, value)| match value {
+                Some(value) => [key, b"=", value].concat(),
+                None => key.to_vec(),
+            });
+            String::from_utf8_lossy(&parts.collect::<Vec<_>>().concat()).into_owned()
+        }
+        RData::SOA(soa) => format!(
+            "{} {} {} {} {} {} {}",
+            soa.mname, soa.rname, soa.serial, soa.refresh, soa.retry, soa.expire, soa.minimum
+        ),
+        other => format!("{other:?}"),
     }
 }
 

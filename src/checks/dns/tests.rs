@@ -291,3 +291,58 @@ fn wrong_options_are_named() {
         assert!(build(target, &mut Options::default()).is_err(), "{target}");
     }
 }
+
+#[test]
+fn records_are_matched_as_dig_prints_them() {
+    use simple_dns::rdata::{CAA, MX, PTR, SOA, SRV};
+    let name = || Name::new_unchecked("mail.test");
+    let txt = TXT::new().with_string("v=spf1 ").and_then(|txt| txt.with_string("-all")).expect("they are short");
+    let tag = "issue".try_into().expect("it is short");
+    let soa = SOA { mname: name(), rname: name(), serial: 7, refresh: 1, retry: 2, expire: 3, minimum: 4 };
+    for (data, text) in [
+        (RData::MX(MX { preference: 10, exchange: name() }), "10 mail.test"),
+        (RData::SRV(SRV { priority: 1, weight: 2, port: 389, target: name() }), "1 2 389 mail.test"),
+        (RData::CAA(CAA { flag: 0, tag, value: b"letsencrypt.org"[..].into() }), "0 issue letsencrypt.org"),
+        (RData::TXT(txt), "v=spf1 -all"),
+        (RData::PTR(PTR(name())), "mail.test"),
+        (RData::SOA(soa), "mail.test mail.test 7 1 2 3 4"),
+        (RData::A(A { address: 0x7f00_0001 }), "127.0.0.1"),
+    ] {
+        assert_eq!(spoken_record(&data), text);
+    }
+    let server = server("127.0.0.1");
+    assert_eq!(ask("shop.test", server, &[("type", "TXT"), ("match", "^v=spf1")]), Finding::PASS);
+    let found = text(ask("shop.test", server, &[("type", "TXT"), ("match", "^v=DMARC")]));
+    assert!(found.contains("expected one that matches \"^v=DMARC\", got \"v=spf1\""), "{found}");
+    assert_eq!(ask("shop.test", server, &[("match", "^192\\.")]), Finding::PASS);
+}
+
+#[test]
+fn an_address_is_asked_for_by_the_name_that_has_its_names() {
+    let reverse = |address: &str| reverse(address.parse().expect("it is one"));
+    assert_eq!(reverse("192.0.2.7"), "7.2.0.192.in-addr.arpa");
+    assert_eq!(reverse("2001:db8::7"), "7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa");
+    assert!(build("192.0.2.7", &mut Options::of(&[("type", "PTR"), ("server", "::1")])).is_ok());
+    assert!(build("2001:db8::7", &mut Options::of(&[("type", "PTR"), ("server", "::1")])).is_ok());
+    let error = build("shop.test", &mut Options::of(&[("tcp", "")])).err().unwrap_or_default();
+    assert!(error.starts_with("tcp needs a server="), "{error}");
+}
+
+#[test]
+fn a_server_can_be_asked_by_tcp_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    thread::spawn(move || {
+        let (mut client, _) = listener.accept()?;
+        let mut length = [0; 2];
+        client.read_exact(&mut length)?;
+        let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+        client.read_exact(&mut question)?;
+        let reply = reply(&question);
+        client.write_all(&[&(reply.len() as u16).to_be_bytes()[..], &reply].concat())?;
+        client.read_to_end(&mut Vec::new())
+    });
+    assert_eq!(ask("shop.test", address, &[("type", "A"), ("tcp", ""), ("address", "192.0.2.7")]), Finding::PASS);
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    assert!(text(ask("shop.test", free, &[("type", "A"), ("tcp", "")])).contains("Connection refused"));
+}

@@ -15,6 +15,7 @@ use super::super::support::pattern::Pattern;
 use super::super::{Options, excerpt};
 use super::text::Utf8Check;
 use crate::checks::support::secrets::Secrets;
+use crate::checks::support::thresholds::{self, Good};
 use crate::model::check::Deadline;
 use crate::model::duration;
 
@@ -29,6 +30,7 @@ const KEPT: usize = 16 * 1024;
 pub(super) struct ExpectedAnswer {
     pub(super) statuses: Statuses,
     pub(super) slow: Option<Duration>,
+    pub(super) warn_slow: Option<Duration>,
     matching: Option<Pattern>,
     not_matching: Option<Pattern>,
     fields: Vec<(HeaderName, Pattern)>,
@@ -42,6 +44,7 @@ impl ExpectedAnswer {
         ExpectedAnswer {
             statuses,
             slow: None,
+            warn_slow: None,
             matching: None,
             not_matching: None,
             fields: Vec::new(),
@@ -55,9 +58,14 @@ impl ExpectedAnswer {
         let statuses = Statuses::parse(&written)
             .ok_or("option status: write status codes as 200, 3xx or 200-299, with ',' between them")?;
         let json = options.take_all("json").iter().map(|text| Pointed::parse(text)).collect::<Result<_, _>>()?;
+        let slow = options.parse("slow", duration::parse)?;
+        let warn_slow = options.parse("warn_slow", duration::parse)?;
+        let hard = slow.as_ref().map(|slow| (slow, duration::spoken(*slow)));
+        thresholds::verify(Good::Below, "slow", hard, warn_slow.as_ref())?;
         Ok(ExpectedAnswer {
             statuses,
-            slow: options.parse("slow", duration::parse)?,
+            slow,
+            warn_slow,
             matching: options.parse("match", str::parse)?,
             not_matching: options.parse("not_match", str::parse)?,
             fields: options.take_all("match_header").iter().map(|text| field(text)).collect::<Result<_, _>>()?,

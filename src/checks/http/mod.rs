@@ -28,7 +28,7 @@ use client::{Body, ServerConnection};
 use expected::{ExpectedAnswer, Judged, LONGEST_BODY, Statuses};
 use sent::{Authorization, Sent, Way};
 
-const OPTIONS: [Opt; 16] = [
+const OPTIONS: [Opt; 17] = [
     Opt::new("status", Value::Text, "Status codes and ranges that are good, as in 200,3xx,200-299")
         .or("2xx")
         .repeatable(),
@@ -50,6 +50,7 @@ const OPTIONS: [Opt; 16] = [
     .repeatable(),
     Opt::new("redirects", Value::Number, "How many redirects are followed").or("0"),
     Opt::new("slow", Value::Time, "An answer that takes longer fails"),
+    Opt::new("warn_slow", Value::Time, "An answer that takes longer than this warns"),
     Opt::new("resolve", Value::Address, "The address to connect to, instead of those that the host has"),
     Opt::new(
         "proxy",
@@ -70,7 +71,7 @@ pub(super) const KIND: Kind = Kind {
 };
 
 #[cfg(feature = "tls")]
-const HTTPS_OPTIONS: [Opt; 21] = joined(OPTIONS, tls_settings::OPTIONS);
+const HTTPS_OPTIONS: [Opt; 22] = joined(OPTIONS, tls_settings::OPTIONS);
 
 #[cfg(feature = "tls")]
 pub(super) const KIND_HTTPS: Kind = Kind {
@@ -288,12 +289,15 @@ impl Probe {
             return fail(format!("the answer of {url} {objection}"), began);
         }
         self.judge_body(answer, hidden, deadline, began)?;
-        match self.expected.slow {
-            Some(slow) if began.elapsed() > slow => {
-                let limit = humantime::format_duration(slow);
-                fail(format!("{url} to answer within {limit}: it took longer"), began)
-            }
-            Some(_) | None => Ok(()),
+        let took = began.elapsed();
+        let late = |slow: std::time::Duration| {
+            let limit = humantime::format_duration(slow);
+            fail(format!("{url} to answer within {limit}: it took longer"), began)
+        };
+        match (self.expected.slow, self.expected.warn_slow) {
+            (Some(slow), _) if took > slow => late(slow),
+            (_, Some(slow)) if took > slow => late(slow).map_err(|reason| Reason::Warn(reason.to_string())),
+            _ => Ok(()),
         }
     }
 

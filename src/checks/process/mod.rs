@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::support::pattern::Pattern;
+use super::support::thresholds::{self, Good};
 use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
@@ -19,6 +20,8 @@ pub(super) const KIND: Kind = Kind {
     scheme: "process",
     options: &[
         Opt::new("min", Value::Number, "So many have to run").or("1"),
+        Opt::new("warn_min", Value::Number, "If fewer run than this, it warns"),
+        Opt::new("warn_max", Value::Number, "If more run than this, it warns"),
         Opt::new("max", Value::Number, "At most so many may run; 0 means that it must not run"),
         Opt::new("args", Value::Pattern, "What its arguments have to match"),
         Opt::new("cgroup", Value::Path, "The control group that it is in, as in /system.slice/nginx.service"),
@@ -35,13 +38,14 @@ pub(super) const KIND: Kind = Kind {
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let name = target.to_owned();
     let max = options.parse("max", number)?;
+    let (warn_min, warn_max) = (options.parse("warn_min", number)?, options.parse("warn_max", number)?);
     let args: Option<Pattern> = options.parse("args", str::parse)?;
     let cgroup = options.parse("cgroup", |text| match text.starts_with('/') && text.len() > 1 {
         true => Ok(text.trim_end_matches('/').to_owned()),
         false => Err("write the path of a control group, as in /system.slice/nginx.service"),
     })?;
     if let Some(pidfile) = options.parse("pidfile", absolute)? {
-        let is_one = max.is_none() && args.is_none() && cgroup.is_none();
+        let is_one = max.or(warn_min).or(warn_max).is_none() && args.is_none() && cgroup.is_none();
         if !is_one || options.names().any(|name| name == "min") {
             return Err("pidfile names one process: it goes without min, max, args and cgroup".to_owned());
         }
@@ -60,12 +64,20 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     if let Some(max) = max.filter(|max| min > *max) {
         return Err(format!("no number is at least {min} and at most {max}"));
     }
+    thresholds::verify(Good::Above, "min", Some((&min, min.to_string())), warn_min.as_ref())?;
+    thresholds::verify(Good::Below, "max", max.as_ref().map(|max| (max, max.to_string())), warn_max.as_ref())?;
     let wanted = Wanted { name: Some(name).filter(|name| !name.is_empty()), args, cgroup };
     Ok(Box::new(move |deadline| match count(&wanted, deadline) {
-        Ok(count) => Finding {
-            perfdata: count.exact().map(|found| Perfdata::new("processes", found as f64, "")).into_iter().collect(),
-            ..Finding::from(count.verdict(&wanted, min, max))
-        },
+        Ok(count) => {
+            let finding = Finding {
+                perfdata: count.exact().map(|found| Perfdata::new("processes", found as f64, "")).into_iter().collect(),
+                ..Finding::from(count.verdict(&wanted, min, max))
+            };
+            thresholds::judged(finding, || match (warn_min, warn_max) {
+                (None, None) => Ok(()),
+                _ => count.verdict(&wanted, warn_min.unwrap_or(min), warn_max.or(max)),
+            })
+        }
         Err(reason) => Finding::from(Err(reason)),
     }))
 }

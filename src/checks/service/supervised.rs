@@ -24,15 +24,30 @@ fn folder(name: &str) -> Result<PathBuf> {
         return Ok(PathBuf::from(name));
     }
     let mut paths = FOLDERS.iter().map(|folder| Path::new(folder).join(name));
-    let fail = || Reason::Fail(format!("expected a service {name}, and there is none in {}", FOLDERS.join(", ")));
+    let missing = || {
+        let folders = FOLDERS.join(", ");
+        match FOLDERS.iter().any(|folder| supervises(Path::new(folder))) {
+            true => Reason::Fail(format!("expected a service {name}, and there is none in {folders}")),
+            // An empty folder, which a package has made, tells nothing.
+            false => {
+                Reason::Error(format!("cannot look at the service {name}: nobody supervises anything in {folders}"))
+            }
+        }
+    };
     match paths.find_map(|path| match path.symlink_metadata() {
         Ok(_) => Some(Ok(path)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
         Err(error) => Some(Err(Reason::Error(format!("cannot look at {}: {error}", path.display())))),
     }) {
         Some(found) => found,
-        None => Err(fail()),
+        None => Err(missing()),
     }
+}
+
+/// Whether somebody has supervised a service in this folder.
+fn supervises(folder: &Path) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path().join("supervise")).any(|folder| folder.is_dir())
 }
 
 fn see_in(folder: &Path, now: SystemTime) -> io::Result<Result<Seen>> {

@@ -15,6 +15,7 @@ pub(super) mod starttls;
 pub(super) mod target;
 #[cfg(all(test, feature = "http"))]
 pub(super) mod testing;
+pub(super) mod thresholds;
 pub(super) mod timed;
 #[cfg(feature = "tls")]
 pub(super) mod tls;

@@ -162,6 +162,13 @@ impl ScheduleTable {
         true
     }
 
+    /// Says that the next run is due no later than that, if the lease is still good.
+    pub(crate) fn hasten(&self, lease: &RunLease, due: Duration) {
+        if let Some(plan) = self.plans.find(lease.key).filter(|plan| plan.lease.load(SeqCst) == lease.word) {
+            plan.due.fetch_min(millis(due), Relaxed);
+        }
+    }
+
     /// What the last run has found.
     pub(crate) fn record<T: for<'de> Deserialize<'de>>(&self, key: u64) -> Option<T> {
         let cells = self.records.find(key)?;
@@ -269,6 +276,21 @@ mod tests {
         let again = table.take(KEY, 2, SECOND * 9, SECOND * 12).expect("it was given back");
         assert!(leave(table, &again, "second") && leave(table, &again, "third"));
         assert_eq!(told(table).as_deref(), Some("third"));
+    }
+
+    #[test]
+    fn what_is_tried_again_sooner_is_so_only_by_who_runs_it() {
+        let table = table();
+        let late = table.take(KEY, 1, SECOND, SECOND * 3).expect("nobody runs it");
+        assert!(leave(table, &late, "blocked"));
+        let due = || table.plan(KEY, || panic!("there is one")).map(|plan| plan.due);
+        table.hasten(&late, SECOND * 20);
+        assert_eq!(due(), Some(SECOND * 9));
+        table.hasten(&late, SECOND * 5);
+        assert_eq!(due(), Some(SECOND * 5));
+        let _next = table.take(KEY, 2, SECOND * 4, SECOND * 6).expect("its time is over");
+        table.hasten(&late, SECOND * 2);
+        assert_eq!(due(), Some(SECOND * 5));
     }
 
     #[test]

@@ -326,14 +326,15 @@ impl Scheduler {
             true => before.after(schedule, &outcome.finding, is_starting, began.as_secs()),
             false => before,
         };
-        let mut record = Record::new(outcome, began, patience);
-        // What was blocked has not run: it is tried again soon.
-        let due = match is_planned {
-            true if is_blocked => schedule.next(shift, began).min(began + RETRY),
-            true => schedule.next(shift, began),
-            false => Duration::ZERO,
-        };
+        // What it needs ran first, and may have taken long: its own age counts from its own beginning.
+        let own = clock::since_boot().saturating_sub(outcome.age).max(began);
+        let mut record = Record::new(outcome, own, patience);
+        let due = if is_planned { schedule.next(shift, began) } else { Duration::ZERO };
         let is_left = table.leave(&lease, due, &mut record, Record::shorten);
+        // What was blocked has not run: it is tried again soon, whoever asked for it.
+        if is_left && is_blocked {
+            table.hasten(&lease, began + RETRY);
+        }
         let boot = clock::since_boot();
         if self.runner.is_running(&check.id) {
             // Until this worker would run it again, at least.

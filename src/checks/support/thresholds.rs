@@ -1,0 +1,74 @@
+//! Thresholds in pairs: what is beyond one of them is a `fail`, what is beyond the milder one, `warn_…`, a `warn`.
+
+use std::cmp::Ordering;
+
+use crate::model::check::{Finding, Reason, Result, Status};
+
+/// Which side of a threshold is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::checks) enum Good {
+    /// That much, or more.
+    Above,
+    /// That much, or less.
+    Below,
+}
+
+/// Refuses a milder threshold that would never warn, as what is beyond it fails already. `name`: of the hard one, whose
+/// value comes with a text for people. Amounts in different units cannot be compared before anything is measured.
+pub(in crate::checks) fn verify<T: PartialOrd>(
+    good: Good,
+    name: &str,
+    hard: Option<(&T, String)>,
+    milder: Option<&T>,
+) -> std::result::Result<(), String> {
+    let (Some((hard, shown)), Some(milder)) = (hard, milder) else { return Ok(()) };
+    let (wrong, wanted) = match good {
+        Good::Above => (Ordering::Less, "more"),
+        Good::Below => (Ordering::Greater, "less"),
+    };
+    match milder.partial_cmp(hard) {
+        Some(order) if order == wrong || order == Ordering::Equal => {
+            Err(format!("option warn_{name}: it has to be {wanted} than {name}={shown}, or it would never warn"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The finding by the hard thresholds, unless only the `milder` ones are exceeded.
+pub(in crate::checks) fn judged(finding: Finding, milder: impl FnOnce() -> Result) -> Finding {
+    if finding.status != Status::Pass {
+        return finding;
+    }
+    match milder() {
+        Ok(()) => finding,
+        Err(Reason::Fail(why)) => Finding { perfdata: finding.perfdata, ..Finding::warn(why) },
+        Err(reason) => Finding { perfdata: finding.perfdata, ..Finding::from(Err(reason)) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_milder_threshold_lies_on_the_good_side_of_the_other() {
+        let refused = |good, milder: u32| verify(good, "free", Some((&10, "10%".to_owned())), Some(&milder)).is_err();
+        assert_eq!([9, 10, 11].map(|milder| refused(Good::Above, milder)), [true, true, false]);
+        assert_eq!([9, 10, 11].map(|milder| refused(Good::Below, milder)), [false, true, true]);
+        assert_eq!(
+            verify(Good::Above, "free", Some((&10, "10%".to_owned())), Some(&9)),
+            Err("option warn_free: it has to be more than free=10%, or it would never warn".to_owned())
+        );
+        assert_eq!(verify(Good::Above, "free", None, Some(&9)), Ok(()));
+    }
+
+    #[test]
+    fn only_what_passes_can_warn() {
+        let milder = || Err(Reason::Fail("nearly full".to_owned()));
+        assert_eq!(judged(Finding::PASS, milder), Finding::warn("nearly full"));
+        assert_eq!(judged(Finding::fail("full"), milder), Finding::fail("full"));
+        assert_eq!(judged(Finding::PASS, || Ok(())), Finding::PASS);
+        let cannot = || Err(Reason::Error("no".to_owned()));
+        assert_eq!(judged(Finding::PASS, cannot), Finding::error("no"));
+    }
+}

@@ -1,0 +1,337 @@
+//! Follows a good run, and learns what it looks at.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::seen::{self, Seen};
+use super::writing;
+use crate::os::calls::{Call, Peer, Reply, StatOf, What};
+use crate::os::tracer::{Descriptor, Flow, Follower, Task, Then};
+use crate::os::{descriptors, filesystem};
+
+/// How much of an answer is kept.
+const MOST_KEPT: usize = 64 * 1024;
+
+/// Which tasks belong to the check, and which to us who run it.
+pub(super) struct Tasks {
+    /// What counts is done by programs; else the check is a function, or a built-in kind, in our own process.
+    as_program: bool,
+    ours: Option<PathBuf>,
+    seen: HashSet<i32>,
+    programs: HashMap<i32, PathBuf>,
+}
+
+impl Tasks {
+    pub(super) fn new(as_program: bool) -> Tasks {
+        Tasks { as_program, ours: std::env::current_exe().ok(), seen: HashSet::new(), programs: HashMap::new() }
+    }
+
+    /// Takes note of a new task, or of a program. Returns the program.
+    pub(super) fn starts(&mut self, task: &Task, is_program: bool) -> Option<&Path> {
+        self.seen.insert(task.tid);
+        let program = task.link("exe")?;
+        if is_program || Some(&program) != self.ours.as_ref() {
+            self.programs.insert(task.tid, program);
+        }
+        self.programs.get(&task.tid).map(PathBuf::as_path)
+    }
+
+    /// Whether it is a process that the check did not start.
+    pub(super) fn is_foreign(&self, pid: i32) -> bool {
+        pid > 0 && !self.seen.contains(&pid)
+    }
+
+    /// The program that a task runs, if it is not ours.
+    pub(super) fn program(&self, task: &Task) -> Option<&PathBuf> {
+        self.programs.get(&task.tid)
+    }
+
+    /// Whether what a task does is done by the check.
+    pub(super) fn counts(&self, task: &Task) -> bool {
+        !self.as_program || self.programs.contains_key(&task.tid)
+    }
+
+    /// Whether a path says something about the check when this task looks at it.
+    pub(super) fn is_claim(&self, task: &Task, path: &Path) -> bool {
+        match self.programs.get(&task.tid) {
+            Some(program) => path != program && !seen::is_needed_to_run(path),
+            None => !seen::is_plain_device(path),
+        }
+    }
+}
+
+pub(super) struct Learner {
+    tasks: Tasks,
+    seen: Seen,
+    /// Files that are parts of the check: its programs and scripts.
+    own: HashSet<PathBuf>,
+    /// Addresses at which the check itself listens.
+    bound: HashSet<PathBuf>,
+    bound_ports: HashSet<u16>,
+    /// The sockets of streams, and whom they talk to.
+    sockets: HashMap<String, SocketAddr>,
+    /// Sockets that have been spoken to.
+    spoken: HashMap<String, Vec<u8>>,
+    /// What came from peers.
+    heard: Vec<u8>,
+    /// Files and folders that were not there before.
+    made: Vec<PathBuf>,
+}
+
+impl Learner {
+    pub(super) fn new(as_program: bool) -> Learner {
+        Learner {
+            tasks: Tasks::new(as_program),
+            seen: Seen::default(),
+            own: HashSet::new(),
+            bound: HashSet::new(),
+            bound_ports: HashSet::new(),
+            sockets: HashMap::new(),
+            spoken: HashMap::new(),
+            heard: Vec::new(),
+            made: Vec::new(),
+        }
+    }
+
+    /// Removes what the run has made and had no time to remove, after an interruption.
+    pub(super) fn tidy_up(&mut self) {
+        for path in self.made.drain(..).rev() {
+            // What is not empty, or not there any more, is no concern of ours.
+            let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
+        }
+    }
+
+    pub(super) fn into_seen(self) -> Seen {
+        let Learner { mut seen, own, bound, bound_ports, .. } = self;
+        let is_own = |path: &PathBuf| own.contains(path);
+        seen.files.retain(|path| !is_own(path));
+        seen.opened.retain(|path| !is_own(path));
+        seen.programs.retain(|path| !seen::is_tool(path));
+        seen.locals.retain(|path| !bound.contains(path));
+        seen.streams.retain(|peer| !(peer.ip().is_loopback() && bound_ports.contains(&peer.port())));
+        // Shells look for a program in one folder after the other.
+        seen.absent.retain(|path| !own.iter().any(|program| program.file_name() == path.file_name()));
+        seen
+    }
+
+    /// Something may be made there.
+    fn makes(&mut self, paths: &[PathBuf]) -> Then {
+        let missing =
+            |path: &&PathBuf| path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        self.made.extend(paths.iter().filter(missing).cloned());
+        Then::Watch
+    }
+
+    fn found(&mut self, task: &Task, path: &Path, is_opened: bool) {
+        if let Some(pid) = seen::process_of(path) {
+            self.seen.processes |= self.tasks.is_foreign(pid);
+            return;
+        }
+        // Where a program is started says nothing.
+        let is_here = self.tasks.program(task).is_some() && task.link("cwd").is_some_and(|here| here == path);
+        if is_here || !self.tasks.is_claim(task, path) || self.seen.written.contains(path) {
+            return;
+        }
+        self.seen.files.insert(path.to_owned());
+        if is_opened && path.is_file() {
+            self.seen.opened.insert(path.to_owned());
+        }
+    }
+
+    /// The first file that an interpreter is given is its script.
+    fn learn_script(&mut self, task: &Task, program: &Path) {
+        self.own.insert(program.to_owned());
+        if !seen::is_interpreter(program) {
+            return;
+        }
+        let line = std::fs::read(format!("/proc/{}/cmdline", task.tid)).unwrap_or_default();
+        let arguments = line.split(|&byte| byte == 0).skip(1).map(|part| String::from_utf8_lossy(part).into_owned());
+        let script = arguments
+            .filter(|text| !text.is_empty())
+            .take_while(|text| text != "-c")
+            .find(|text| !text.starts_with('-'));
+        if let (Some(script), Some(here)) = (script, task.link("cwd")) {
+            let path = here.join(script);
+            self.own.extend(path.canonicalize().ok());
+            self.own.insert(path);
+        }
+    }
+
+    fn said(&mut self, socket: String, bytes: &[u8]) {
+        let begins = bytes.len().min(512);
+        if writing::is_http(bytes) {
+            self.seen.speaks_http = true;
+        }
+        // A handshake: RFC 8446, 5.1.
+        if matches!(bytes, [0x16, 0x03, ..]) && !self.spoken.contains_key(&socket) {
+            self.seen.speaks_tls = true;
+        }
+        if self.seen.changes.is_none() {
+            self.seen.changes = writing::what_it_changes(bytes);
+        }
+        self.spoken.entry(socket).or_default().extend_from_slice(&bytes[..begins]);
+    }
+
+    fn heard(&mut self, task: &Task, fd: i32, socket: &str, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        match task.flow(fd) {
+            Some(Flow::Datagram) => self.seen.datagrams.extend(task.peer(fd)),
+            Some(Flow::Stream) => {
+                if let Some(peer) = self.sockets.get(socket) {
+                    let answer = self.seen.answers.entry(peer.port()).or_default();
+                    let room = MOST_KEPT.saturating_sub(answer.len());
+                    answer.extend_from_slice(&bytes[..room.min(bytes.len())]);
+                }
+                let room = MOST_KEPT.saturating_sub(self.heard.len());
+                self.heard.extend_from_slice(&bytes[..room.min(bytes.len())]);
+            }
+            Some(Flow::Raw) | None => {}
+        }
+    }
+
+    /// A program reads what another has written: was it what came from a peer?
+    fn passed(&mut self, task: &Task, bytes: &[u8]) {
+        let is_filter = self.tasks.program(task).is_some_and(|program| !seen::is_shell(program));
+        let part = &bytes[..bytes.len().min(64)];
+        if is_filter && part.len() >= 4 && self.heard.windows(part.len()).any(|window| window == part) {
+            self.seen.passes_on = true;
+        }
+    }
+}
+
+impl Follower for Learner {
+    fn starts(&mut self, task: &Task, is_program: bool) {
+        let program = self.tasks.starts(task, is_program).map(Path::to_owned);
+        if let Some(program) = program.filter(|_| is_program) {
+            if filesystem::changes_user(&program) {
+                self.seen.changes_user = Some(program.clone());
+            }
+            self.learn_script(task, &program);
+        }
+    }
+
+    fn ends(&mut self, task: &Task, is_well: bool) {
+        self.seen.failures += usize::from(!is_well && self.tasks.program(task).is_some());
+    }
+
+    fn enters(&mut self, task: &Task, call: &Call) -> Then {
+        if !self.tasks.counts(task) {
+            return Then::Run;
+        }
+        match &call.what {
+            What::Signal { pid, signal } => {
+                if self.tasks.is_foreign(*pid) {
+                    match signal {
+                        0 => return Then::Watch,
+                        _ => self.seen.changes = Some(format!("it sends signal {signal} to process {pid}")),
+                    }
+                }
+                Then::Run
+            }
+            What::Socket { .. } => Then::Run,
+            What::Send { fd, to, bytes } => {
+                if let Descriptor::Socket(socket) = task.descriptor(*fd) {
+                    if task.flow(*fd) == Some(Flow::Raw) {
+                        self.seen.pings = true;
+                    } else if let Some(Peer::Path(path)) = to {
+                        self.seen.locals.insert(path.clone());
+                    }
+                    self.said(socket, bytes);
+                }
+                Then::Run
+            }
+            What::Bind { to: Peer::Path(path) } => {
+                self.bound.insert(path.clone());
+                Then::Run
+            }
+            What::Bind { to: Peer::Internet(address) } => {
+                self.bound_ports.insert(address.port());
+                Then::Run
+            }
+            What::Bind { to: Peer::Other } => Then::Run,
+            What::Open { path, changes: true } => self.makes(std::slice::from_ref(path)),
+            What::Change { paths } => self.makes(paths),
+            _ => Then::Watch,
+        }
+    }
+
+    fn leaves(&mut self, task: &Task, call: &Call, result: io::Result<i64>) -> Option<Reply> {
+        let is_done = result.is_ok();
+        let is_missing = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        match &call.what {
+            What::Open { path, changes } if is_done => {
+                if *changes {
+                    if self.tasks.is_claim(task, path) {
+                        self.seen.written.insert(path.clone());
+                    }
+                } else {
+                    self.found(task, path, true);
+                    // The same file by its own name, if links led to it.
+                    let own = result.ok().and_then(|fd| task.link(&format!("fd/{fd}")));
+                    if let Some(own) = own.filter(|own| own != path && own.is_absolute()) {
+                        self.found(task, &own, true);
+                    }
+                }
+            }
+            What::Open { path, .. } | What::Look { path } | What::Stat { of: StatOf::Path(path) }
+                if is_missing && self.tasks.is_claim(task, path) && seen::process_of(path).is_none() =>
+            {
+                self.seen.absent.insert(path.clone());
+            }
+            What::Look { path } | What::Stat { of: StatOf::Path(path) } if is_done => self.found(task, path, false),
+            What::Measure { path } if is_done && filesystem::has_room_of_its_own(path) => {
+                self.seen.measured.insert(path.clone());
+            }
+            What::Change { paths } if is_done => self.seen.written.extend(paths.iter().cloned()),
+            What::Execute { path } if is_done => {
+                self.own.insert(path.clone());
+                self.seen.programs.insert(path.clone());
+            }
+            What::Connect { fd, to } => {
+                let begun = result.as_ref().err().is_none_or(descriptors::is_connecting);
+                match to {
+                    Peer::Internet(peer) if task.flow(*fd) == Some(Flow::Stream) => {
+                        if begun {
+                            if let Descriptor::Socket(socket) = task.descriptor(*fd) {
+                                self.sockets.insert(socket, *peer);
+                            }
+                            self.seen.streams.insert(*peer);
+                        } else {
+                            self.seen.refused.insert(*peer);
+                        }
+                    }
+                    Peer::Path(path) if begun => {
+                        self.seen.locals.insert(path.clone());
+                    }
+                    Peer::Internet(_) | Peer::Path(_) | Peer::Other => {}
+                }
+            }
+            What::SocketError { fd } if is_done && call.socket_error(task) != 0 => {
+                if let Descriptor::Socket(socket) = task.descriptor(*fd)
+                    && let Some(peer) = self.sockets.remove(&socket)
+                    && !self.sockets.values().any(|other| *other == peer)
+                {
+                    self.seen.streams.remove(&peer);
+                    self.seen.refused.insert(peer);
+                }
+            }
+            What::Receive { fd } => {
+                let Ok(length) = result else { return None };
+                match task.descriptor(*fd) {
+                    Descriptor::Socket(socket) => self.heard(task, *fd, &socket, &call.received(task, length)),
+                    Descriptor::Pipe(_) if !self.seen.passes_on && !self.heard.is_empty() => {
+                        self.passed(task, &call.received(task, length));
+                    }
+                    Descriptor::Pipe(_) | Descriptor::File(_) | Descriptor::Other => {}
+                }
+            }
+            What::Signal { .. } if is_done => self.seen.processes = true,
+            _ => {}
+        }
+        None
+    }
+}

@@ -1,0 +1,312 @@
+//! Which sabotages a check has to notice, given what its good run did, and what their runs come to.
+//!
+//! No check is accused for what it never claimed. It claims to look at what it talks to, if it talks to anybody; else at
+//! what it looks at on this host. All of that is broken at once, so what it passes by the way is no claim.
+
+use super::seen::Seen;
+use crate::model::check::{Check, Status};
+use crate::model::sabotage::{Gone, Rubbish, Sabotage, Starved, Stranger};
+
+/// What a check promises by its options.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Promise {
+    /// It says what has to be in an answer or a file.
+    pub(crate) content: bool,
+    /// It follows redirects.
+    pub(crate) redirects: bool,
+    /// It says how old a file may be.
+    pub(crate) age: bool,
+    /// It says that there must be none.
+    pub(crate) none: bool,
+}
+
+impl Promise {
+    pub(crate) fn of(check: &Check) -> Promise {
+        let option =
+            |name: &str| check.options.iter().find(|(option, _)| option == name).map(|(_, value)| value.as_str());
+        Promise {
+            content: ["match", "json", "min_size"].into_iter().any(|name| option(name).is_some()),
+            redirects: option("redirects").is_some_and(|most| most != "0"),
+            age: option("max_age").is_some(),
+            none: option("max") == Some("0"),
+        }
+    }
+}
+
+/// The sabotages that apply.
+pub(crate) fn plan(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
+    let starved = [Starved::Descriptors, Starved::Memory].map(Sabotage::Starved);
+    let mut plan = Vec::new();
+    if seen.talks() {
+        plan.extend([Sabotage::Refused, Sabotage::BlackHole]);
+        if !seen.streams.is_empty() || seen.talks_locally() {
+            let all = [Rubbish::Bytes, Rubbish::Nothing, Rubbish::Endless, Rubbish::Drip];
+            plan.extend(all.map(Sabotage::Rubbish));
+        } else if !seen.datagrams.is_empty() {
+            plan.push(Sabotage::Rubbish(Rubbish::Bytes));
+        }
+        if seen.speaks_tls && cfg!(feature = "tls") {
+            plan.push(Sabotage::Stranger(Stranger::Certificate));
+        }
+        if seen.speaks_http {
+            plan.extend([Stranger::Failing, Stranger::OtherBody, Stranger::Login].map(Sabotage::Stranger));
+        }
+        plan.extend(starved);
+        return plan;
+    }
+    if seen.only_was_refused() {
+        // It is well because nobody answers there: then somebody does.
+        plan.push(Sabotage::Rubbish(Rubbish::Bytes));
+        return plan;
+    }
+    if seen.processes && !promise.none {
+        plan.extend([Gone::Processes, Gone::AllProcesses].map(Sabotage::Gone));
+    }
+    if !seen.measured.is_empty() || (!seen.written.is_empty() && seen.files.is_empty()) {
+        plan.push(Sabotage::Full);
+    }
+    if !plan.is_empty() && seen.plain_files().next().is_some() {
+        plan.push(Sabotage::Gone(Gone::Files));
+    }
+    if seen.looks() && !(seen.processes && seen.files.is_empty()) {
+        plan.push(Sabotage::Gone(Gone::Missing));
+    }
+    if !seen.looks() && !seen.absent.is_empty() {
+        plan.push(Sabotage::Gone(Gone::Back));
+    }
+    if !seen.opened.is_empty() {
+        plan.push(Sabotage::Gone(Gone::Unreadable));
+        plan.extend(starved);
+    }
+    if promise.content && !seen.files.is_empty() {
+        plan.push(Sabotage::Gone(Gone::Empty));
+    }
+    if promise.age && !seen.files.is_empty() {
+        plan.push(Sabotage::Gone(Gone::Old));
+    }
+    plan
+}
+
+/// What one run under sabotage came to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Trial {
+    pub(crate) sabotage: Sabotage,
+    pub(crate) end: End,
+    /// Whether the check has seen that something is wrong.
+    pub(crate) is_noticed: bool,
+    /// Whether a program failed that did not fail in the good run, and the check passed.
+    pub(crate) is_ignored: bool,
+}
+
+impl Trial {
+    /// A run that came to this, where the good run was this.
+    pub(crate) fn new(sabotage: Sabotage, end: End, good: Status, more_fail: bool) -> Trial {
+        let is_noticed = match &end {
+            // What is skipped is as green in a report as what passes.
+            End::Found { status, .. } => status.is_bad() || (*status == Status::Warn && good != Status::Warn),
+            End::Lost(_) => true,
+            End::Trusted => false,
+        };
+        Trial { sabotage, end, is_noticed, is_ignored: more_fail && !is_noticed }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum End {
+    /// With a finding.
+    Found { status: Status, context: String },
+    /// It killed itself, or its parent, or took longer than it may.
+    Lost(String),
+    /// It trusted a certificate that nobody vouches for.
+    Trusted,
+}
+
+/// What a drill says of a check.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Verdict {
+    /// It noticed all that applies.
+    Sound,
+    /// It passed under sabotage.
+    Fooled,
+    /// It noticed nothing.
+    CannotFail,
+    /// It was not well to begin with.
+    Unwell(String),
+    /// It was not drilled, or not to the end.
+    NotDrilled(String),
+}
+
+impl Verdict {
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Verdict::Sound => "sound",
+            Verdict::Fooled => "fooled",
+            Verdict::CannotFail => "cannot_fail",
+            Verdict::Unwell(_) => "unwell",
+            Verdict::NotDrilled(_) => "not_drilled",
+        }
+    }
+}
+
+/// The sabotages that a check should have noticed and did not.
+pub(crate) fn fooled_by(trials: &[Trial], seen: &Seen, promise: Promise) -> Vec<Sabotage> {
+    let passed = |sabotage: Sabotage| trials.iter().any(|trial| trial.sabotage == sabotage && !trial.is_noticed);
+    let noticed = |sabotage: Sabotage| trials.iter().any(|trial| trial.sabotage == sabotage && trial.is_noticed);
+    let status = passed(Sabotage::Stranger(Stranger::Failing));
+    let body = passed(Sabotage::Stranger(Stranger::OtherBody));
+    // Who looks at the status alone has claimed no body, and the other way round; but one of them has to matter.
+    let claims_body = promise.content || seen.passes_on || (status && body);
+    // Of files, processes and room, what it does not mind it has looked at by the way, unless it minds nothing.
+    let minds_files = noticed(Sabotage::Gone(Gone::Files));
+    let minds_processes = noticed(Sabotage::Gone(Gone::Processes));
+    let minds_room = noticed(Sabotage::Full);
+    let misses_all = passed(Sabotage::Gone(Gone::Missing)) && !minds_files && !minds_processes && !minds_room;
+    // Who finds nothing wrong with no processes at all may want there to be few: then no program of it has noticed, either.
+    let finds_itself = noticed(Sabotage::Gone(Gone::AllProcesses)) && !minds_processes;
+    let ignores = trials.iter().any(|trial| trial.sabotage == Sabotage::Gone(Gone::Processes) && trial.is_ignored);
+    let counts = |sabotage: &Sabotage| match sabotage {
+        Sabotage::Stranger(Stranger::Failing) => body,
+        Sabotage::Stranger(Stranger::OtherBody) => claims_body,
+        Sabotage::Stranger(Stranger::Login) => claims_body || promise.redirects,
+        Sabotage::Gone(Gone::Processes) => !minds_files && !minds_room && (finds_itself || ignores),
+        Sabotage::Gone(Gone::Files | Gone::AllProcesses) => false,
+        Sabotage::Gone(Gone::Missing) => misses_all && (!seen.processes || ignores || promise.none),
+        Sabotage::Full => !minds_files && !minds_processes,
+        Sabotage::Gone(Gone::Unreadable) | Sabotage::Starved(_) if !seen.talks() => misses_all && !seen.processes,
+        Sabotage::Gone(_) | Sabotage::Starved(_) | Sabotage::Refused | Sabotage::BlackHole | Sabotage::Rubbish(_) => {
+            true
+        }
+        Sabotage::Stranger(Stranger::Certificate) => true,
+    };
+    let passed = trials.iter().filter(|trial| !trial.is_noticed).map(|trial| trial.sabotage);
+    passed.filter(counts).collect()
+}
+
+/// The words of the sabotages that were noticed in each of their runs, as far as the check had to.
+pub(crate) fn noticed(trials: &[Trial], fooled: &[Sabotage]) -> Vec<&'static str> {
+    let mut words = Vec::new();
+    for trial in trials.iter().filter(|trial| trial.is_noticed) {
+        let word = trial.sabotage.word();
+        if !words.contains(&word) && !fooled.iter().any(|sabotage| sabotage.word() == word) {
+            words.push(word);
+        }
+    }
+    words
+}
+
+/// The verdict on a check that was well; `allowed` are the words of what its configuration accepts.
+pub(crate) fn verdict(trials: &[Trial], fooled: &[Sabotage], allowed: &[&str]) -> Verdict {
+    let noticed = trials.iter().any(|trial| trial.is_noticed);
+    let counted = fooled.iter().filter(|sabotage| !allowed.contains(&sabotage.word())).count();
+    match (noticed, counted) {
+        _ if trials.is_empty() => Verdict::CannotFail,
+        (false, 0) if fooled.is_empty() => Verdict::NotDrilled(
+            "nothing that it looks at can be broken so that it would have to notice: it may want little of something, or none"
+                .to_owned(),
+        ),
+        (_, 0) => Verdict::Sound,
+        (true, _) => Verdict::Fooled,
+        (false, _) => Verdict::CannotFail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn talker() -> Seen {
+        Seen { streams: ["127.0.0.1:80".parse().expect("it is one")].into(), ..Seen::default() }
+    }
+
+    fn trial(sabotage: Sabotage, status: Status) -> Trial {
+        Trial::new(sabotage, End::Found { status, context: String::new() }, Status::Pass, true)
+    }
+
+    fn trials(plan: &[Sabotage], passes: impl Fn(&Sabotage) -> bool) -> Vec<Trial> {
+        let status = |sabotage: &Sabotage| if passes(sabotage) { Status::Pass } else { Status::Fail };
+        plan.iter().map(|sabotage| trial(*sabotage, status(sabotage))).collect()
+    }
+
+    fn judged(seen: &Seen, promise: Promise, passes: impl Fn(&Sabotage) -> bool) -> (Verdict, Vec<&'static str>) {
+        let trials = trials(&plan(seen, promise), passes);
+        let fooled = fooled_by(&trials, seen, promise);
+        let verdict = verdict(&trials, &fooled, &[]);
+        (verdict, fooled.iter().map(|sabotage| sabotage.word()).collect())
+    }
+
+    #[test]
+    fn what_it_looks_at_decides_what_is_sabotaged() {
+        let words = |seen: &Seen| {
+            let mut words: Vec<_> = plan(seen, Promise::default()).iter().map(|sabotage| sabotage.word()).collect();
+            words.dedup();
+            words
+        };
+        assert_eq!(words(&Seen::default()), [""; 0]);
+        assert_eq!(words(&talker()), ["refused", "black_hole", "rubbish", "starved"]);
+        let http = Seen { speaks_http: true, ..talker() };
+        assert_eq!(words(&http), ["refused", "black_hole", "rubbish", "stranger", "starved"]);
+        let file = Seen { files: ["/x".into()].into(), opened: ["/x".into()].into(), ..Seen::default() };
+        assert_eq!(words(&file), ["gone", "starved"]);
+        let disk = Seen { measured: ["/".into()].into(), ..Seen::default() };
+        assert_eq!(words(&disk), ["full", "gone"]);
+        let both = Seen { files: file.files.clone(), ..talker() };
+        assert_eq!(words(&both), words(&talker()), "what it opens by the way is no claim");
+        let absent = Seen { refused: talker().streams, ..Seen::default() };
+        assert_eq!(words(&absent), ["rubbish"]);
+    }
+
+    #[test]
+    fn who_looks_at_the_status_or_at_the_body_is_sound_and_who_looks_at_neither_is_not() {
+        let http = Seen { speaks_http: true, ..talker() };
+        let (failing, other) = (Sabotage::Stranger(Stranger::Failing), Sabotage::Stranger(Stranger::OtherBody));
+        let none = Promise::default();
+        assert_eq!(judged(&http, none, |sabotage| *sabotage == other).0, Verdict::Sound);
+        assert_eq!(judged(&http, none, |sabotage| *sabotage == failing).0, Verdict::Sound);
+        assert_eq!(judged(&http, none, |sabotage| [failing, other].contains(sabotage)).0, Verdict::Fooled);
+        let promise = Promise { content: true, ..none };
+        assert_eq!(judged(&http, promise, |sabotage| *sabotage == other), (Verdict::Fooled, vec!["stranger"]));
+        let filter = Seen { passes_on: true, ..http };
+        assert_eq!(judged(&filter, none, |sabotage| *sabotage == other).0, Verdict::Fooled);
+    }
+
+    #[test]
+    fn what_the_configuration_accepts_is_sound() {
+        let trials = trials(&plan(&talker(), Promise::default()), |sabotage| sabotage.word() == "rubbish");
+        let fooled = fooled_by(&trials, &talker(), Promise::default());
+        assert_eq!(verdict(&trials, &fooled, &[]), Verdict::Fooled);
+        assert_eq!(verdict(&trials, &fooled, &["stranger"]), Verdict::Fooled);
+        assert_eq!(verdict(&trials, &fooled, &["rubbish"]), Verdict::Sound);
+    }
+
+    #[test]
+    fn a_warning_is_noticed_unless_it_was_there_before() {
+        let warns =
+            |good| Trial::new(Sabotage::Full, End::Found { status: Status::Warn, context: String::new() }, good, false);
+        assert!(warns(Status::Pass).is_noticed && !warns(Status::Warn).is_noticed);
+        assert!(!trial(Sabotage::Full, Status::Skip).is_noticed);
+    }
+
+    proptest! {
+        #[test]
+        fn a_check_that_notices_all_is_sound_and_one_that_notices_nothing_cannot_fail(
+            talks in any::<bool>(), http in any::<bool>(), tls in any::<bool>(), file in any::<bool>(),
+            processes in any::<bool>(), measured in any::<bool>(), content in any::<bool>(), age in any::<bool>(),
+        ) {
+            let seen = Seen {
+                speaks_http: talks && http,
+                speaks_tls: talks && tls,
+                files: if file { ["/x".into()].into() } else { [].into() },
+                measured: if measured { ["/".into()].into() } else { [].into() },
+                processes,
+                ..if talks { talker() } else { Seen::default() }
+            };
+            let promise = Promise { content, age, ..Promise::default() };
+            prop_assert_eq!(plan(&seen, promise).is_empty(), !(seen.talks() || seen.looks()));
+            let expected = if plan(&seen, promise).is_empty() { Verdict::CannotFail } else { Verdict::Sound };
+            prop_assert_eq!(judged(&seen, promise, |_| false).0, expected);
+            prop_assert_eq!(judged(&seen, promise, |_| true).0, Verdict::CannotFail);
+        }
+    }
+}

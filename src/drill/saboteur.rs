@@ -1,0 +1,213 @@
+//! Follows a run under sabotage: refuses, diverts and forges what the sabotage is about, and keeps the run from touching
+//! anything outside.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::learner::Tasks;
+use super::seen::{self, Seen};
+use crate::model::sabotage::{Gone, Sabotage, Starved};
+use crate::os::calls::{Call, Peer, Refusal, Reply, StatOf, What};
+use crate::os::tracer::{Follower, Task, Then};
+
+/// Who answers in place of unix sockets.
+pub(super) const IMPOSTOR: &str = "hospital-drill-impostor";
+
+/// How old an old file is, in seconds.
+const OLD: u64 = 366 * 24 * 3600;
+
+/// The user whom the kernel shows in place of one that a user namespace does not know.
+const UNKNOWN_USER: u32 = 65534;
+
+pub(super) struct Saboteur<'a> {
+    sabotage: Sabotage,
+    seen: &'a Seen,
+    tasks: Tasks,
+    /// Whether other users than our own have no name.
+    forgets_users: bool,
+    /// Folders that may be written to, since nothing of that lasts.
+    writable: Vec<PathBuf>,
+    bound: HashSet<PathBuf>,
+    /// Whether it tried to talk to somebody over a network, and to make anew what it looks at: that is its own memory of an
+    /// answer.
+    pub(super) attempted: bool,
+    pub(super) renewed: bool,
+    /// How many of the programs that it ran ended badly.
+    pub(super) failures: usize,
+}
+
+impl<'a> Saboteur<'a> {
+    pub(super) fn new(sabotage: Sabotage, seen: &'a Seen, as_program: bool) -> Saboteur<'a> {
+        Saboteur {
+            sabotage,
+            seen,
+            tasks: Tasks::new(as_program),
+            forgets_users: false,
+            writable: Vec::new(),
+            bound: HashSet::new(),
+            attempted: false,
+            renewed: false,
+            failures: 0,
+        }
+    }
+
+    /// Says how the run is confined.
+    pub(super) fn confined(&mut self, forgets_users: bool, writable: Vec<PathBuf>) {
+        (self.forgets_users, self.writable) = (forgets_users, writable);
+    }
+
+    fn may_write(&self, path: &Path) -> bool {
+        self.writable.iter().any(|folder| path.starts_with(folder))
+            || ["/dev", "/proc"].iter().any(|kernel| path.starts_with(kernel))
+    }
+
+    /// Whether a path is among those that the sabotage is about.
+    fn is_target(&self, path: &Path) -> bool {
+        self.seen.files.contains(path) || self.seen.measured.contains(path) || self.seen.programs.contains(path)
+    }
+
+    fn is_gone(&self, task: &Task, path: &Path) -> bool {
+        match self.sabotage {
+            Sabotage::Gone(Gone::Missing) => self.is_target(path),
+            Sabotage::Gone(Gone::Files) => self.seen.plain_files().any(|file| file == path),
+            Sabotage::Gone(Gone::AllProcesses) => {
+                seen::process_of(path).is_some_and(|pid| pid != task.tid && pid != task.process())
+            }
+            Sabotage::Gone(Gone::Processes) => seen::process_of(path).is_some_and(|pid| self.tasks.is_foreign(pid)),
+            _ => false,
+        }
+    }
+
+    fn hides_processes(&self) -> bool {
+        matches!(self.sabotage, Sabotage::Gone(Gone::Processes | Gone::AllProcesses))
+    }
+
+    fn is_back(&self, path: &Path) -> bool {
+        self.sabotage == Sabotage::Gone(Gone::Back) && self.seen.absent.contains(path)
+    }
+
+    fn opens(&self, task: &Task, path: &Path) -> Then {
+        match self.sabotage {
+            Sabotage::Gone(Gone::Unreadable) if self.seen.opened.contains(path) => Then::Refuse(Refusal::Forbidden),
+            Sabotage::Starved(why) if self.seen.opened.contains(path) => Then::Refuse(starved(why)),
+            _ if self.is_gone(task, path) => Then::Refuse(Refusal::Missing),
+            _ if self.is_back(path) => Then::Lead("/"),
+            _ => Then::Run,
+        }
+    }
+
+    fn connects_locally(&self, path: &Path) -> Then {
+        if self.bound.contains(path) {
+            return Then::Run;
+        }
+        match self.sabotage {
+            Sabotage::BlackHole | Sabotage::Rubbish(_) | Sabotage::Stranger(_) if !seen::helps(path) => {
+                Then::Divert(IMPOSTOR)
+            }
+            _ => Then::Refuse(Refusal::Refused),
+        }
+    }
+}
+
+fn starved(why: Starved) -> Refusal {
+    match why {
+        Starved::Descriptors => Refusal::NoDescriptor,
+        Starved::Memory => Refusal::NoMemory,
+    }
+}
+
+impl Follower for Saboteur<'_> {
+    fn starts(&mut self, task: &Task, is_program: bool) {
+        self.tasks.starts(task, is_program);
+    }
+
+    fn ends(&mut self, task: &Task, is_well: bool) {
+        self.failures += usize::from(!is_well && self.tasks.program(task).is_some());
+    }
+
+    fn enters(&mut self, task: &Task, call: &Call) -> Then {
+        if let What::Open { path, changes: true } = &call.what {
+            self.renewed |= self.seen.files.contains(path);
+        }
+        match &call.what {
+            // Nothing of what is outside is touched, whoever does it.
+            What::Open { path, changes: true } if !self.may_write(path) => return Then::Refuse(Refusal::ReadOnly),
+            What::Change { paths } if !paths.iter().all(|path| self.may_write(path)) => {
+                return Then::Refuse(Refusal::ReadOnly);
+            }
+            What::Signal { pid, signal } if *signal != 0 && *pid != 0 => {
+                // Of a group, its leader tells.
+                return match self.tasks.is_foreign(pid.abs()) || *pid == -1 {
+                    true => Then::Refuse(Refusal::NotPermitted),
+                    false => Then::Run,
+                };
+            }
+            What::Connect { to: Peer::Path(path), .. } => return self.connects_locally(path),
+            What::Send { to: Some(Peer::Path(path)), .. } if !self.bound.contains(path) => {
+                return Then::Refuse(Refusal::Refused);
+            }
+            What::Bind { to: Peer::Path(path) } => {
+                self.bound.insert(path.clone());
+                return if self.may_write(path) { Then::Run } else { Then::Refuse(Refusal::ReadOnly) };
+            }
+            _ => {}
+        }
+        let sees_owner = matches!(&call.what, What::Stat { .. }) && self.forgets_users;
+        if !self.tasks.counts(task) {
+            return if sees_owner { Then::Watch } else { Then::Run };
+        }
+        match &call.what {
+            What::Open { path, .. } => self.opens(task, path),
+            What::Look { path } | What::Stat { of: StatOf::Path(path) } if self.is_back(path) => Then::Lead("/"),
+            What::Look { path } | What::Execute { path } if self.is_gone(task, path) => Then::Refuse(Refusal::Missing),
+            What::Stat { of: StatOf::Path(path) } if self.is_gone(task, path) => Then::Refuse(Refusal::Missing),
+            What::Measure { path } => match self.sabotage {
+                Sabotage::Full => Then::Watch,
+                _ if self.is_gone(task, path) => Then::Refuse(Refusal::Missing),
+                _ => Then::Run,
+            },
+            What::Stat { .. } if sees_owner || self.sabotage == Sabotage::Gone(Gone::Old) => Then::Watch,
+            What::Socket { .. } => match self.sabotage {
+                Sabotage::Starved(why) => Then::Refuse(starved(why)),
+                _ => Then::Run,
+            },
+            What::Connect { to: Peer::Internet(_), .. } => {
+                self.attempted = true;
+                Then::Run
+            }
+            What::Signal { pid, .. } if self.hides_processes() && self.tasks.is_foreign(*pid) => {
+                Then::Refuse(Refusal::NoProcess)
+            }
+            _ => Then::Run,
+        }
+    }
+
+    fn leaves(&mut self, task: &Task, call: &Call, result: io::Result<i64>) -> Option<Reply> {
+        result.ok()?;
+        match &call.what {
+            What::Measure { .. } => Some(Reply::Full),
+            What::Stat { of } => {
+                let (path, seen) = match of {
+                    StatOf::Path(path) => (format!("/proc/{}/root{}", task.tid, path.display()), Some(path.clone())),
+                    StatOf::Descriptor(fd) => {
+                        let link = format!("fd/{fd}");
+                        (format!("/proc/{}/{link}", task.tid), task.link(&link))
+                    }
+                };
+                if self.sabotage == Sabotage::Gone(Gone::Old) && seen.is_some_and(|path| self.is_target(&path)) {
+                    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                    return Some(Reply::Changed(i64::try_from(now - OLD).unwrap_or_default()));
+                }
+                if self.forgets_users && call.owner(task) == Some(UNKNOWN_USER) {
+                    let metadata = std::fs::metadata(&path).ok()?;
+                    return Some(Reply::Owner { user: metadata.uid(), group: metadata.gid() });
+                }
+                None
+            }
+            _ => None,
+        }
+    }
+}

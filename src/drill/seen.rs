@@ -1,0 +1,280 @@
+//! What a run was seen to do, and what of that it looks at: a check claims nothing about what only its interpreter needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// What a run did, as its system calls told.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    /// Peers to which it was connected.
+    pub(crate) streams: BTreeSet<SocketAddr>,
+    /// Peers that refused it.
+    pub(crate) refused: BTreeSet<SocketAddr>,
+    /// Peers from which a datagram came.
+    pub(crate) datagrams: BTreeSet<SocketAddr>,
+    /// Unix sockets to which it was connected.
+    pub(crate) locals: BTreeSet<PathBuf>,
+    /// Whether it sent packets of its own making, as ping does.
+    pub(crate) pings: bool,
+    /// What it found by its path.
+    pub(crate) files: BTreeSet<PathBuf>,
+    /// Of these, what it opened.
+    pub(crate) opened: BTreeSet<PathBuf>,
+    /// What it looked for and did not find.
+    pub(crate) absent: BTreeSet<PathBuf>,
+    /// How many of the programs that it ran ended badly.
+    pub(crate) failures: usize,
+    /// File systems whose room it asked for.
+    pub(crate) measured: BTreeSet<PathBuf>,
+    /// Whether it looked at processes that it did not start.
+    pub(crate) processes: bool,
+    /// Programs that it ran, besides the check itself and the tools of a shell.
+    pub(crate) programs: BTreeSet<PathBuf>,
+    /// What it wrote to, made or removed.
+    pub(crate) written: BTreeSet<PathBuf>,
+    /// The first thing that it said to a peer which changes something there.
+    pub(crate) changes: Option<String>,
+    /// Whether it spoke HTTP in plain text, and TLS.
+    pub(crate) speaks_http: bool,
+    pub(crate) speaks_tls: bool,
+    /// Whether a program was given what came from a peer, to look at.
+    pub(crate) passes_on: bool,
+    /// The answers of HTTP servers in plain text, by port.
+    pub(crate) answers: BTreeMap<u16, Vec<u8>>,
+    /// A program that changes the user, which it cannot do while it is followed.
+    pub(crate) changes_user: Option<PathBuf>,
+}
+
+/// The port of name servers.
+pub(crate) const DNS: u16 = 53;
+
+impl Seen {
+    /// The peers by stream that a run is about: a name server only helps to find them, unless there is nothing else.
+    pub(crate) fn talks(&self) -> bool {
+        !self.streams.is_empty()
+            || !self.datagrams.is_empty()
+            || self.pings
+            || self.locals.iter().any(|path| !helps(path))
+    }
+
+    /// Whether it talks to more than name servers.
+    pub(crate) fn talks_beyond_names(&self) -> bool {
+        let is_beyond = |peer: &SocketAddr| peer.port() != DNS;
+        self.streams.iter().chain(&self.datagrams).any(is_beyond) || self.pings || self.talks_locally()
+    }
+
+    /// Whether it talks to a unix socket that does more than help the C library.
+    pub(crate) fn talks_locally(&self) -> bool {
+        self.locals.iter().any(|path| !helps(path))
+    }
+
+    /// Whether all that it tried to talk to refused it.
+    pub(crate) fn only_was_refused(&self) -> bool {
+        !self.talks() && !self.refused.is_empty()
+    }
+
+    /// Whether it looks at anything of this host.
+    pub(crate) fn looks(&self) -> bool {
+        !self.files.is_empty() || !self.measured.is_empty() || self.processes || !self.programs.is_empty()
+    }
+
+    /// The files that are neither the kernel's nor part of a measurement.
+    pub(crate) fn plain_files(&self) -> impl Iterator<Item = &PathBuf> {
+        let is_of_the_kernel = |path: &&PathBuf| ["/proc", "/sys"].iter().any(|mount| path.starts_with(mount));
+        self.files.iter().filter(move |path| !is_of_the_kernel(path) && !self.measured.contains(*path))
+    }
+
+    /// The ports at which somebody has to listen in place of its peers.
+    pub(crate) fn ports(&self) -> BTreeSet<(u16, bool)> {
+        let streams = self.streams.iter().chain(&self.refused).map(|peer| (peer.port(), true));
+        streams.chain(self.datagrams.iter().map(|peer| (peer.port(), false))).collect()
+    }
+}
+
+/// Whether a unix socket belongs to the services behind the C library: names, users, the log. Whoever uses them does not
+/// know it.
+pub(crate) fn helps(path: &Path) -> bool {
+    const HELPERS: [&str; 8] = [
+        "/dev/log",
+        "/run/nscd",
+        "/run/systemd/journal",
+        "/run/systemd/resolve",
+        "/run/systemd/userdb",
+        "/var/lib/sss",
+        "/var/run/nscd",
+        "/run/avahi-daemon",
+    ];
+    HELPERS.iter().any(|helper| path.starts_with(helper))
+}
+
+/// Whether a path is called what programs call their memory of answers.
+pub(crate) fn is_cache(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| path.contains("cache"))
+}
+
+/// Whether a path is one that every program may need to run at all: libraries, modules, the terminal. Without it the
+/// program would break, which tells nothing about the check.
+pub(crate) fn is_needed_to_run(path: &Path) -> bool {
+    const FOLDERS: [&str; 12] = [
+        "/lib",
+        "/lib32",
+        "/lib64",
+        "/usr/lib",
+        "/usr/lib32",
+        "/usr/lib64",
+        "/usr/local/lib",
+        "/usr/share/locale",
+        "/usr/share/zoneinfo",
+        "/usr/share/perl",
+        "/usr/share/perl5",
+        "/nix/store",
+    ];
+    const ENDINGS: [&str; 20] = [
+        "py", "pyc", "pyd", "pth", "pm", "pl", "rb", "js", "mjs", "node", "php", "jar", "lua", "sh", "bash", "so",
+        "mo", "a", "zip", "cfg",
+    ];
+    let is_module = path.components().any(|part| {
+        let part = part.as_os_str().to_str().unwrap_or_default();
+        part.starts_with("python3") || ["site-packages", "dist-packages", "node_modules", "gems"].contains(&part)
+    });
+    let is_library = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.contains(".so."));
+    is_plain_device(path)
+        || FOLDERS.iter().any(|folder| path.starts_with(folder))
+        || ENDINGS.iter().any(|ending| path.extension().is_some_and(|extension| extension == *ending))
+        || is_module
+        || is_library
+        || path.starts_with("/etc/ld.so.cache")
+        || path.starts_with("/etc/ld.so.preload")
+}
+
+/// Whether a path is part of every process: devices without a device, its own descriptors.
+pub(crate) fn is_plain_device(path: &Path) -> bool {
+    const DEVICES: [&str; 13] = [
+        "/dev/null",
+        "/dev/zero",
+        "/dev/full",
+        "/dev/random",
+        "/dev/urandom",
+        "/dev/tty",
+        "/dev/ptmx",
+        "/dev/pts",
+        "/dev/fd",
+        "/dev/stdin",
+        "/dev/stdout",
+        "/dev/stderr",
+        "/dev/console",
+    ];
+    path.parent().is_none()
+        || ["/dev", "/proc"].iter().any(|mount| path == Path::new(mount))
+        || DEVICES.iter().any(|device| path.starts_with(device))
+        || ["/proc/self", "/proc/thread-self"]
+            .iter()
+            .any(|own| path.starts_with(own) && !path.ends_with("mountinfo") && !path.ends_with("mounts"))
+}
+
+/// The number of the process whose entry in /proc this is.
+pub(crate) fn process_of(path: &Path) -> Option<i32> {
+    path.strip_prefix("/proc").ok()?.components().next()?.as_os_str().to_str()?.parse().ok()
+}
+
+/// Whether a program is a plain tool of the shell, which tells nothing by being there.
+pub(crate) fn is_tool(path: &Path) -> bool {
+    const TOOLS: [&str; 76] = [
+        "[",
+        "ash",
+        "awk",
+        "base64",
+        "basename",
+        "bash",
+        "bc",
+        "busybox",
+        "cat",
+        "chmod",
+        "chown",
+        "cksum",
+        "cmp",
+        "comm",
+        "cp",
+        "cut",
+        "dash",
+        "date",
+        "dd",
+        "df",
+        "diff",
+        "dirname",
+        "du",
+        "echo",
+        "egrep",
+        "env",
+        "expr",
+        "false",
+        "fgrep",
+        "find",
+        "flock",
+        "fold",
+        "free",
+        "gawk",
+        "getent",
+        "grep",
+        "head",
+        "hostname",
+        "id",
+        "jq",
+        "ksh",
+        "ln",
+        "ls",
+        "mawk",
+        "md5sum",
+        "mkdir",
+        "mktemp",
+        "mv",
+        "nice",
+        "od",
+        "perl",
+        "pgrep",
+        "pidof",
+        "printf",
+        "ps",
+        "pwd",
+        "readlink",
+        "realpath",
+        "rm",
+        "sed",
+        "seq",
+        "sh",
+        "sha256sum",
+        "sleep",
+        "sort",
+        "stat",
+        "tail",
+        "tee",
+        "test",
+        "timeout",
+        "touch",
+        "tr",
+        "true",
+        "uname",
+        "uniq",
+        "wc",
+    ];
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    TOOLS.contains(&name) || is_interpreter(path) || name == "xargs" || name == "uptime"
+}
+
+/// Whether a program runs scripts: the first file that it is given is part of the check.
+pub(crate) fn is_interpreter(path: &Path) -> bool {
+    const NAMES: [&str; 12] =
+        ["sh", "ash", "bash", "dash", "ksh", "zsh", "python", "pypy", "perl", "ruby", "node", "php"];
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    NAMES.contains(&name) || name == "lua"
+}
+
+/// Whether a program only passes a text on, or runs commands: what it is given it does not look at.
+pub(crate) fn is_shell(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    ["sh", "ash", "bash", "dash", "ksh", "zsh", "cat", "tee", "curl", "wget", "logger"].contains(&name)
+}

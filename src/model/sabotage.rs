@@ -1,0 +1,149 @@
+//! The sabotages: what each does to the world of a check, and what cures a check that it fools.
+
+/// One thing that is broken for one run of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Sabotage {
+    /// An empty network: every connect is refused, every lookup fails.
+    Refused,
+    /// Packets vanish.
+    BlackHole,
+    /// Whatever it connects to is answered by bytes of no protocol.
+    Rubbish(Rubbish),
+    /// It is answered well, but by somebody else, or something else.
+    Stranger(Stranger),
+    /// What it looks at on this host is not there, or not as it was.
+    Gone(Gone),
+    /// The file systems that it measures have no room.
+    Full,
+    /// It cannot have what it needs to look.
+    Starved(Starved),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Rubbish {
+    Bytes,
+    Nothing,
+    Endless,
+    Drip,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Stranger {
+    /// TLS with another certificate.
+    Certificate,
+    /// HTTP 500 with the same body.
+    Failing,
+    /// HTTP 200 with another body.
+    OtherBody,
+    /// A redirect to a login page.
+    Login,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Gone {
+    Missing,
+    /// Only the files that are neither the kernel's nor part of a measurement.
+    Files,
+    Unreadable,
+    Empty,
+    Old,
+    Processes,
+    /// The processes that the check started are hidden from each other, too.
+    AllProcesses,
+    /// What it found missing is there.
+    Back,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Starved {
+    Descriptors,
+    Memory,
+}
+
+/// The words for the sabotages, in reports and in the option `drill_allow`.
+pub(crate) const WORDS: [&str; 7] = ["refused", "black_hole", "rubbish", "stranger", "gone", "full", "starved"];
+
+impl Sabotage {
+    /// Its word.
+    pub(crate) fn word(self) -> &'static str {
+        let place = match self {
+            Sabotage::Refused => 0,
+            Sabotage::BlackHole => 1,
+            Sabotage::Rubbish(_) => 2,
+            Sabotage::Stranger(_) => 3,
+            Sabotage::Gone(_) => 4,
+            Sabotage::Full => 5,
+            Sabotage::Starved(_) => 6,
+        };
+        WORDS[place]
+    }
+
+    /// What it does, for people.
+    pub(crate) fn does(self) -> &'static str {
+        match self {
+            Sabotage::Refused => "every connection is refused",
+            Sabotage::BlackHole => "packets vanish",
+            Sabotage::Rubbish(Rubbish::Bytes) => "bytes of no protocol answer",
+            Sabotage::Rubbish(Rubbish::Nothing) => "an empty answer",
+            Sabotage::Rubbish(Rubbish::Endless) => "an endless answer",
+            Sabotage::Rubbish(Rubbish::Drip) => "one byte a second",
+            Sabotage::Stranger(Stranger::Certificate) => "another certificate",
+            Sabotage::Stranger(Stranger::Failing) => "HTTP 500 with the same body",
+            Sabotage::Stranger(Stranger::OtherBody) => "HTTP 200 with another body",
+            Sabotage::Stranger(Stranger::Login) => "a redirect to a login page",
+            Sabotage::Gone(Gone::Missing) => "what it looks at is not there",
+            Sabotage::Gone(Gone::Files) => "the files that it looks at are not there",
+            Sabotage::Gone(Gone::Unreadable) => "what it reads may not be read",
+            Sabotage::Gone(Gone::Empty) => "what it reads is empty",
+            Sabotage::Gone(Gone::Old) => "what it looks at is a year old",
+            Sabotage::Gone(Gone::Processes) => "no process runs but its own",
+            Sabotage::Gone(Gone::AllProcesses) => "no process runs but the one that looks",
+            Sabotage::Gone(Gone::Back) => "what it wants to be missing is there",
+            Sabotage::Full => "no room is left",
+            Sabotage::Starved(Starved::Descriptors) => "no descriptors are left",
+            Sabotage::Starved(Starved::Memory) => "no memory is left",
+        }
+    }
+
+    /// What a check needs that it fools.
+    pub(crate) fn cure(self) -> &'static str {
+        match self {
+            Sabotage::Refused | Sabotage::BlackHole => {
+                "it goes on after a connection that failed: let that be its failure"
+            }
+            Sabotage::Rubbish(_) => "it does not look at the answer: say with match= what has to come",
+            Sabotage::Stranger(Stranger::Certificate) => {
+                "it takes any certificate: leave out insecure, or name its ca="
+            }
+            Sabotage::Stranger(Stranger::Failing) => "it does not look at the status: say with status= which is well",
+            Sabotage::Stranger(Stranger::OtherBody | Stranger::Login) => {
+                "it takes any answer: say with match= or json= what has to be in it"
+            }
+            Sabotage::Gone(Gone::Missing | Gone::Files | Gone::Unreadable) => {
+                "it goes on without what it looks at: let that be its failure"
+            }
+            Sabotage::Gone(Gone::Empty) => "it takes an empty file: say with match= or min_size= what has to be in it",
+            Sabotage::Gone(Gone::Old) => "it takes an old file: say with max_age= how old it may be",
+            Sabotage::Gone(Gone::Processes | Gone::AllProcesses) => {
+                "it finds its own processes, or goes on without any: name the program by its file"
+            }
+            Sabotage::Gone(Gone::Back) => "it does not mind what it looks for: let that be its failure",
+            Sabotage::Full => "it does not look at how much room there is: say with free= how much there has to be",
+            Sabotage::Starved(_) => "it passes although it could not look: let that be an error",
+        }
+    }
+
+    /// Whether a network of its own takes part in it.
+    pub(crate) fn is_of_the_network(self) -> bool {
+        match self {
+            Sabotage::Refused | Sabotage::BlackHole | Sabotage::Rubbish(_) | Sabotage::Stranger(_) => true,
+            Sabotage::Gone(_) | Sabotage::Full | Sabotage::Starved(_) => false,
+        }
+    }
+}
+
+/// The word for a sabotage, however it is spelt.
+pub(crate) fn word(text: &str) -> Option<&'static str> {
+    let text = text.replace(['-', ' '], "_");
+    WORDS.into_iter().find(|word| *word == text)
+}

@@ -1,0 +1,345 @@
+//! Follows a process and all that it starts, and stops each of them at the system calls that matter (ptrace(2), with a
+//! filter of seccomp(2) so that all other calls run at full speed). What is traced dies with the tracer, whatever ends it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::calls::{self, Call, Refusal, Reply};
+use super::descriptors::retry;
+use super::registers::{self, Registers};
+
+/// What becomes of a call.
+#[derive(Clone, Debug)]
+pub(crate) enum Then {
+    /// It runs, and nobody looks at what came of it.
+    Run,
+    /// It runs, and then [`Follower::leaves`] is called.
+    Watch,
+    /// It does not run: it fails with this error.
+    Refuse(Refusal),
+    /// It connects to this abstract unix socket instead.
+    Divert(&'static str),
+    /// It looks at this path instead.
+    Lead(&'static str),
+}
+
+/// Who decides.
+pub(crate) trait Follower {
+    /// A task is about to make a call.
+    fn enters(&mut self, task: &Task, call: &Call) -> Then;
+
+    /// A watched call has returned. The answer replaces what the kernel has written, if there is one.
+    fn leaves(&mut self, task: &Task, call: &Call, result: Result<i64, io::Error>) -> Option<Reply>;
+
+    /// A task has ended, well if with exit code 0.
+    fn ends(&mut self, task: &Task, is_well: bool);
+
+    /// A task is new, or runs another program now.
+    fn starts(&mut self, task: &Task, is_program: bool);
+}
+
+/// A stopped task of the tree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Task {
+    /// Its number, which for the first thread of a process is the pid.
+    pub(crate) tid: i32,
+}
+
+/// What a descriptor of a task is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Descriptor {
+    Socket(String),
+    Pipe(String),
+    File(PathBuf),
+    Other,
+}
+
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Stream,
+    Datagram,
+    /// ICMP, raw and packet sockets.
+    Raw,
+}
+
+impl Task {
+    /// Reads its memory; less where that ends.
+    pub(crate) fn read(&self, at: u64, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        let memory = File::open(format!("/proc/{}/mem", self.tid));
+        let read = memory.and_then(|memory| memory.read_at(&mut bytes, at)).unwrap_or_default();
+        bytes.truncate(read);
+        bytes
+    }
+
+    pub(super) fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        File::options().write(true).open(format!("/proc/{}/mem", self.tid))?.write_all_at(bytes, at)
+    }
+
+    /// Reads a text that ends with a NUL.
+    pub(super) fn text(&self, at: u64) -> Vec<u8> {
+        const PAGE: u64 = 4096;
+        let mut text = Vec::new();
+        while text.len() < libc::PATH_MAX as usize {
+            let from = at + text.len() as u64;
+            let part = self.read(from, (PAGE - from % PAGE) as usize);
+            match part.iter().position(|&byte| byte == 0) {
+                Some(end) => {
+                    text.extend_from_slice(&part[..end]);
+                    break;
+                }
+                None if part.is_empty() => break,
+                None => text.extend(part),
+            }
+        }
+        text
+    }
+
+    /// What one of its links in /proc leads to: `cwd`, `exe`, `fd/3`.
+    pub(crate) fn link(&self, name: &str) -> Option<PathBuf> {
+        std::fs::read_link(format!("/proc/{}/{name}", self.tid)).ok()
+    }
+
+    pub(crate) fn descriptor(&self, fd: i32) -> Descriptor {
+        let Some(path) = self.link(&format!("fd/{fd}")) else { return Descriptor::Other };
+        match path.to_str() {
+            Some(text) if text.starts_with("socket:") => Descriptor::Socket(text.to_owned()),
+            Some(text) if text.starts_with("pipe:") => Descriptor::Pipe(text.to_owned()),
+            Some(text) if !text.starts_with('/') => Descriptor::Other,
+            Some(_) | None => Descriptor::File(path),
+        }
+    }
+
+    /// The process that it is a thread of.
+    pub(crate) fn process(&self) -> i32 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.tid)).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+        line.and_then(|number| number.trim().parse().ok()).unwrap_or(self.tid)
+    }
+
+    /// What a socket of it is for.
+    pub(crate) fn flow(&self, fd: i32) -> Option<Flow> {
+        let socket = self.duplicate(fd).ok()?;
+        let socket = socket2::Socket::from(socket);
+        let domain = socket.domain().ok()?;
+        Some(match socket.r#type().ok()? {
+            socket2::Type::STREAM | socket2::Type::SEQPACKET => Flow::Stream,
+            socket2::Type::DGRAM if domain == socket2::Domain::UNIX => Flow::Datagram,
+            socket2::Type::DGRAM => match socket.protocol().ok()? {
+                Some(protocol) if protocol != socket2::Protocol::UDP => Flow::Raw,
+                Some(_) | None => Flow::Datagram,
+            },
+            _ => Flow::Raw,
+        })
+    }
+
+    /// The peer that a socket of it is connected to.
+    pub(crate) fn peer(&self, fd: i32) -> Option<std::net::SocketAddr> {
+        socket2::Socket::from(self.duplicate(fd).ok()?).peer_addr().ok()?.as_socket()
+    }
+
+    fn duplicate(&self, fd: i32) -> io::Result<OwnedFd> {
+        // SAFETY: the call takes two numbers and touches no memory of ours.
+        let process = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, self.process(), 0) })? as i32;
+        // SAFETY: the kernel has just made it, for us alone.
+        let process = unsafe { OwnedFd::from_raw_fd(process) };
+        let raw = std::os::fd::AsRawFd::as_raw_fd(&process);
+        // SAFETY: as above.
+        let copy = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_getfd, raw, fd, 0) })? as i32;
+        // SAFETY: as above.
+        Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+    }
+}
+
+/// Follows a child of ours, which is stopped until then, until it has ended. Returns the status that it ended with, as
+/// waitpid(2) tells it.
+///
+/// # Errors
+///
+/// When it cannot be traced.
+pub(crate) fn follow(root: i32, go: impl FnOnce() -> io::Result<()>, follower: &mut impl Follower) -> io::Result<i32> {
+    let options = Options::PTRACE_O_EXITKILL
+        | Options::PTRACE_O_TRACECLONE
+        | Options::PTRACE_O_TRACEFORK
+        | Options::PTRACE_O_TRACEVFORK
+        | Options::PTRACE_O_TRACEEXEC
+        | Options::PTRACE_O_TRACESECCOMP
+        | Options::PTRACE_O_TRACESYSGOOD;
+    ptrace::seize(Pid::from_raw(root), options)?;
+    follower.starts(&Task { tid: root }, false);
+    go()?;
+    let mut pending: HashMap<i32, Pending> = HashMap::new();
+    let mut alive = BTreeSet::from([root]);
+    loop {
+        let mut status = 0;
+        // SAFETY: status is a live, writable int.
+        let tid = retry(|| Ok(Errno::result(unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL) })?))?;
+        let task = Task { tid };
+        if libc::WIFSTOPPED(status) {
+            alive.insert(tid);
+            // A task that was killed meanwhile will be reported as ended.
+            let _ = step(&task, status, &mut pending, follower);
+        } else {
+            pending.remove(&tid);
+            alive.remove(&tid);
+            follower.ends(&task, libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0);
+            if tid == root {
+                bury(&alive);
+                return Ok(status);
+            }
+        }
+    }
+}
+
+/// Kills what is left, and reaps all that has come to us from its parents: init may be one that reaps nothing.
+fn bury(alive: &BTreeSet<i32>) {
+    for &tid in alive {
+        // Not reaped yet, so it is no other by now.
+        let _ = kill(Pid::from_raw(tid), Signal::SIGKILL);
+    }
+    // SAFETY: no status is asked for.
+    while retry(|| Ok(Errno::result(unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) })?)).is_ok() {}
+}
+
+/// A call that is under way.
+struct Pending {
+    call: Call,
+    /// What its registers were, if they were changed for the call.
+    before: Option<Registers>,
+}
+
+fn step(
+    task: &Task,
+    status: i32,
+    pending: &mut HashMap<i32, Pending>,
+    follower: &mut impl Follower,
+) -> nix::Result<()> {
+    let pid = Pid::from_raw(task.tid);
+    let resume = |pending: &HashMap<i32, Pending>, signal: i32| {
+        let request = if pending.contains_key(&task.tid) { libc::PTRACE_SYSCALL } else { libc::PTRACE_CONT };
+        resume(task.tid, request, signal)
+    };
+    let (signal, event) = (libc::WSTOPSIG(status), status >> 16);
+    match event {
+        0 if signal == libc::SIGTRAP | 0x80 => {
+            let Some(Pending { call, before }) = pending.remove(&task.tid) else { return resume(pending, 0) };
+            let after = registers::get(task.tid)?;
+            if let Some(before) = before {
+                registers::set(task.tid, &before.with_result_of(&after))?;
+            }
+            let result = match after.result() {
+                error @ -4095..=-1 => Err(io::Error::from_raw_os_error(-error as i32)),
+                result => Ok(result),
+            };
+            if let Some(reply) = follower.leaves(task, &call, result) {
+                // A buffer that cannot be written keeps what the kernel wrote.
+                let _ = calls::rewrite(task, &call, reply);
+            }
+            resume(pending, 0)
+        }
+        0 => resume(pending, signal),
+        libc::PTRACE_EVENT_SECCOMP => {
+            let registers = registers::get(task.tid)?;
+            let Some(call) = calls::read(task, &registers) else { return resume(pending, 0) };
+            match follower.enters(task, &call) {
+                Then::Run => {}
+                Then::Watch => {
+                    pending.insert(task.tid, Pending { call, before: None });
+                }
+                Then::Lead(path) => {
+                    let place = (registers.stack() - 8192) & !15;
+                    if let Some(argument) = call.path_argument()
+                        && task.write(place, &[path.as_bytes(), b"\0"].concat()).is_ok()
+                    {
+                        registers::set(task.tid, &registers.with_argument(argument, place))?;
+                        pending.insert(task.tid, Pending { call, before: Some(registers) });
+                    }
+                }
+                Then::Refuse(why) => registers::set(task.tid, &registers.refused(why.errno()))?,
+                Then::Divert(name) => {
+                    let address = calls::abstract_address(name);
+                    // Below what a function may use under its stack pointer.
+                    let place = (registers.stack() - 4096) & !15;
+                    if task.write(place, &address).is_ok() {
+                        registers::set(task.tid, &registers.with_address(place, address.len() as u64))?;
+                        pending.insert(task.tid, Pending { call, before: Some(registers) });
+                    }
+                }
+            }
+            resume(pending, 0)
+        }
+        libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK => {
+            if let Ok(new) = ptrace::getevent(pid) {
+                follower.starts(&Task { tid: new as i32 }, false);
+            }
+            resume(pending, 0)
+        }
+        libc::PTRACE_EVENT_EXEC => {
+            // Another thread of the process may have made the call, whose number is gone now.
+            if let Ok(former) = ptrace::getevent(pid)
+                && former as i32 != task.tid
+                && let Some(call) = pending.remove(&(former as i32))
+            {
+                pending.insert(task.tid, call);
+            }
+            follower.starts(task, true);
+            resume(pending, 0)
+        }
+        libc::PTRACE_EVENT_STOP => match signal {
+            libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => {
+                self::resume(task.tid, libc::PTRACE_LISTEN, 0)
+            }
+            _ => resume(pending, 0),
+        },
+        _ => resume(pending, 0),
+    }
+}
+
+fn resume(tid: i32, request: libc::c_uint, signal: i32) -> nix::Result<()> {
+    // SAFETY: these requests take a number and touch no memory of ours.
+    Errno::result(unsafe { libc::ptrace(request, tid, 0, libc::c_long::from(signal)) }).map(drop)
+}
+
+/// Tells a child of ours to end, and waits for it.
+pub(crate) fn end(pid: i32) {
+    let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    // SAFETY: no status is asked for.
+    let _ = retry(|| Ok(Errno::result(unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) })?));
+}
+
+/// Kills a child of ours and waits for it.
+pub(crate) fn put_down(pid: i32) {
+    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    // SAFETY: no status is asked for.
+    let _ = retry(|| Ok(Errno::result(unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) })?));
+}
+
+/// From now on, this process and all that it starts stop at the calls that matter, for the tracer that is there already.
+pub(crate) fn stop_at_calls(with_data: bool) -> io::Result<()> {
+    let program = calls::filter(with_data);
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).expect("it is short"),
+        filter: program.as_ptr().cast_mut(),
+    };
+    let install = || {
+        // SAFETY: the program is live for the call, which copies it.
+        Errno::result(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) })
+    };
+    // Root needs not give up the programs that change the user.
+    if install().is_err() {
+        // SAFETY: the call takes numbers.
+        Errno::result(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
+        install()?;
+    }
+    Ok(())
+}

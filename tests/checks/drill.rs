@@ -1,0 +1,337 @@
+//! `hospital drill`, with checks that can fail and such as cannot, and with the host as it was before.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread;
+
+use crate::harness::once::{self, Run, hospital};
+use crate::harness::{Signal, eventually, send};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Peers to look at: one that speaks HTTP, one that speaks like Redis, on a port and at a unix socket.
+struct Peers {
+    http: u16,
+    redis: u16,
+    folder: TempDir,
+}
+
+impl Peers {
+    fn start() -> Peers {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+        let http = serve(|mut stream| {
+            let mut head = BufReader::new(stream.try_clone().expect("it is open")).lines();
+            while head.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let body = r#"{"status": "ok"}"#;
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).unwrap_or_default();
+        });
+        let redis = serve(|stream| pong(stream.try_clone().expect("it is open"), stream));
+        let unix = UnixListener::bind(folder.path().join("redis.sock")).expect("the folder is ours");
+        thread::spawn(move || {
+            for stream in unix.incoming().flatten() {
+                thread::spawn(move || pong(stream.try_clone().expect("it is open"), stream));
+            }
+        });
+        Peers { http, redis, folder }
+    }
+
+    /// A file with this content.
+    fn file(&self, name: &str, text: &str, mode: u32) -> String {
+        let path = self.folder.path().join(name);
+        fs::write(&path, text).expect("the folder is ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");
+        path.display().to_string()
+    }
+
+    /// A folder of scripts, in which `HTTP` and `REDIS` stand for the ports and `HERE` for the folder.
+    fn scripts(&self, name: &str, scripts: &[(&str, &str)]) -> String {
+        let folder = self.folder.path().join(name);
+        fs::create_dir(&folder).expect("the folder is ours");
+        for (script, text) in scripts {
+            let text = text.replace("HTTP", &self.http.to_string()).replace("REDIS", &self.redis.to_string());
+            let text = text.replace("HERE", &self.folder.path().display().to_string());
+            self.file(&format!("{name}/{script}"), &text, 0o755);
+        }
+        folder.display().to_string()
+    }
+}
+
+fn serve(answer: impl Fn(TcpStream) + Clone + Send + 'static) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    let port = listener.local_addr().expect("it is bound").port();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let answer = answer.clone();
+            thread::spawn(move || answer(stream));
+        }
+    });
+    port
+}
+
+fn pong(from: impl Read, mut to: impl Write) {
+    for line in BufReader::new(from).lines().map_while(Result::ok) {
+        if line == "PING" && to.write_all(b"+PONG\r\n").is_err() {
+            return;
+        }
+    }
+}
+
+#[track_caller]
+fn drill(args: &[&str]) -> (Run, Vec<Value>) {
+    let mut command = hospital("drill");
+    command.args(["--format", "json"]).args(args);
+    let run = once::run(command);
+    let json: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{}{}", run.stdout, run.stderr));
+    let checks = json["checks"].as_array().expect("it is a list").clone();
+    (run, checks)
+}
+
+/// The checks whose verdict is not this one.
+fn others<'a>(checks: &'a [Value], verdicts: &[&str]) -> Vec<&'a Value> {
+    checks.iter().filter(|check| !verdicts.contains(&check["verdict"].as_str().expect("it is text"))).collect()
+}
+
+/// In a shell: how a request is made without curl.
+const GET: &str = "exec 3<>/dev/tcp/127.0.0.1/HTTP || exit 2\nprintf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3\n";
+
+#[test]
+#[ignore = "takes long, needs root"]
+fn sound_checks_are_sound() {
+    let peers = Peers::start();
+    let get = |rest: &str| format!("#!/bin/bash\n{GET}{rest}");
+    let folder = peers.scripts(
+        "sound",
+        &[
+            ("status", &get("read -t 2 -r line <&3 || exit 2\n[[ $line == *' 200 '* ]]")),
+            ("body", &get("timeout 2 cat <&3 | grep -q '\"status\": \"ok\"'")),
+            ("redis", "#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/REDIS || exit 2\nprintf 'PING\\r\\n' >&3\nread -t 2 -r line <&3 || exit 2\n[[ $line == +PONG* ]]"),
+            ("closed", "#!/bin/bash\n! (exec 3<>/dev/tcp/127.0.0.1/1) 2>/dev/null"),
+            ("grep", "#!/bin/sh\ngrep -q ^root: /etc/passwd"),
+            ("log", "#!/bin/sh\n[ -r HERE/log ] || exit 2\nif grep -q ERROR HERE/log; then exit 2; fi"),
+            ("room", "#!/bin/sh\nuse=$(df -P / | awk 'NR==2 {sub(\"%\", \"\", $5); print $5}')\n[ -n \"$use\" ] && [ \"$use\" -lt 100 ]"),
+            ("temporary", "#!/bin/sh\nt=$(mktemp) || exit 2\ntrap 'rm -f \"$t\"' EXIT\ncat /etc/passwd >\"$t\" && grep -q ^root: \"$t\""),
+            ("maintenance", "#!/bin/sh\n[ ! -e HERE/maintenance ]"),
+            ("load", "#!/bin/sh\nread one rest </proc/loadavg || exit 2\n[ \"${one%.*}\" -lt 10000 ]"),
+        ],
+    );
+    peers.file("log", "all is well\n", 0o644);
+    let (http, redis, here) = (peers.http, peers.redis, peers.folder.path().display().to_string());
+    let kinds = [
+        format!("http=http://127.0.0.1:{http}/"),
+        format!("json=http://127.0.0.1:{http}/#json=/status=ok"),
+        format!("tcp=tcp://127.0.0.1:{redis}#send=PING%0D%0A&match=PONG"),
+        format!("unix=unix:{here}/redis.sock#send=PING%0D%0A&match=PONG"),
+        "ping=ping:127.0.0.1".to_owned(),
+        "dns=dns:localhost".to_owned(),
+        "disk=disk:/#free=1MB".to_owned(),
+        "file=file:/etc/passwd#match=^root:&min_size=1".to_owned(),
+        format!("absent=file:{here}/maintenance#absent"),
+        format!("age=file:{here}/log#max_age=10d"),
+        "loadavg=load:#max=10000".to_owned(),
+        "memory=memory:#available=1MB".to_owned(),
+        "process=process:hospital".to_owned(),
+        "none=process:no-such-program#max=0".to_owned(),
+        format!("accepted=tcp://127.0.0.1:{redis}#drill_allow=rubbish:%20it%20says%20nothing"),
+    ];
+    let names: Vec<&str> = kinds.iter().map(String::as_str).chain([folder.as_str()]).collect();
+    let (run, checks) = drill(&names);
+    let wrong = others(&checks, &["sound"]);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!((run.code, checks.len()), (Some(0), kinds.len() + 10));
+    // What lies with this host is never blamed on others.
+    for check in checks
+        .iter()
+        .filter(|check| check["id"].as_str().is_some_and(|id| ["http", "tcp", "unix", "file"].contains(&id)))
+    {
+        let trials = check["trials"].as_array().expect("it is a list");
+        for trial in trials.iter().filter(|trial| trial["sabotage"] == "starved") {
+            assert_eq!(trial["status"], "error", "{check:#}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "takes long, needs root"]
+fn checks_that_cannot_fail_are_found() {
+    let peers = Peers::start();
+    let get = |rest: &str| format!("#!/bin/bash\n{GET}{rest}");
+    let folder = peers.scripts(
+        "vacuous",
+        &[
+            ("always", "#!/bin/sh\necho fine"),
+            ("or-true", &get("grep -q ok <&3").replace("|| exit 2", "|| true").replace("<&3", "<&3 || true")),
+            ("swallowed", &format!("#!/bin/bash\n(\n{GET}) 2>/dev/null\necho checked")),
+            ("anything", &get("cat <&3 | grep -q ''")),
+            ("itself", "#!/bin/bash\nget() { (exec 3<>/dev/tcp/127.0.0.1/HTTP && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3) 2>/dev/null; }\n[ \"$(get)\" = \"$(get)\" ]"),
+            ("cached", &format!("#!/bin/bash\nif [ ! -s HERE/cache ]; then\n{GET}cat <&3 >HERE/cache\nfi\ngrep -q ok HERE/cache")),
+            ("database-answers", "#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/REDIS || exit 2"),
+            ("finds-itself", "#!/bin/sh\nps ax | grep -q importantd"),
+            ("room-or-not", "#!/bin/sh\ndf / >/dev/null"),
+            ("file-or-not", "#!/bin/sh\ngrep -q root /etc/passwd || echo 'not there'"),
+            ("background", "#!/bin/sh\ngrep -q root /etc/passwd &"),
+            ("last-command", "#!/bin/sh\ntest -s HERE/log\necho checked"),
+        ],
+    );
+    peers.file("log", "all is well\n", 0o644);
+    let port = format!("database=tcp://127.0.0.1:{}", peers.redis);
+    let match_all = format!("match-all=http://127.0.0.1:{}/#match=.*", peers.http);
+    let (run, checks) = drill(&["true=exec:/bin/true", &port, &match_all, &folder]);
+    let missed = others(&checks, &["fooled", "cannot_fail"]);
+    assert!(missed.is_empty(), "{missed:#?}");
+    assert_eq!((run.code, checks.len()), (Some(1), 15));
+    assert!(checks.iter().all(|check| check["why"].as_str().is_some_and(|why| why.len() > 20)), "{checks:#?}");
+}
+
+#[test]
+#[ignore = "takes long, needs root"]
+fn a_user_other_than_root_finds_the_same() {
+    let peers = Peers::start();
+    let file = peers.file("log", "all is well\n", 0o644);
+    let program = peers.folder.path().join("hospital");
+    fs::copy(crate::harness::HOSPITAL, &program).expect("the folder is ours");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let mut command = std::process::Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&program)
+        .args(["drill", "--format", "json"]);
+    command.args([
+        &format!("file=file:{file}#match=well&owner=root"),
+        "true=exec:/bin/true",
+        "grep=exec:/bin/grep#args=-q,root,/etc/passwd",
+    ]);
+    command.arg(format!("http=http://127.0.0.1:{}/#json=/status=ok", peers.http)).current_dir("/");
+    let run = once::run(command);
+    let json: Value = serde_json::from_str(&run.stdout).expect(&run.stderr);
+    let verdicts: Vec<_> =
+        json["checks"].as_array().expect("it is a list").iter().map(|check| &check["verdict"]).collect();
+    assert_eq!(verdicts, ["sound", "cannot_fail", "sound", "sound"], "{json:#}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_changes_something_elsewhere_is_not_drilled_unless_that_is_asked_for() {
+    let peers = Peers::start();
+    let post = format!("post=http://127.0.0.1:{}/#method=POST", peers.http);
+    let (run, checks) = drill(&[&post]);
+    assert_eq!((run.code, checks[0]["verdict"].as_str()), (Some(1), Some("not_drilled")), "{checks:#?}");
+    assert!(checks[0]["why"].as_str().is_some_and(|why| why.contains("POST") && why.contains("--even-writing")));
+    let (run, checks) = drill(&[&post, "--even-writing"]);
+    assert_eq!((run.code, checks[0]["verdict"].as_str()), (Some(0), Some("sound")), "{checks:#?}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_was_not_well_to_begin_with_is_unwell() {
+    let (run, checks) = drill(&["tcp://127.0.0.1:1", "closed=tcp://127.0.0.1:1#expect=failure"]);
+    assert_eq!(run.code, Some(1));
+    assert_eq!(checks[0]["verdict"], "unwell");
+    assert_eq!(checks[1]["verdict"], "not_drilled");
+}
+
+#[test]
+#[ignore = "needs root, unshare"]
+fn without_namespaces_it_says_what_would_allow_them() {
+    let mut command = std::process::Command::new("unshare");
+    let script =
+        "echo 0 >/proc/sys/user/max_user_namespaces && echo 0 >/proc/sys/user/max_net_namespaces && exec \"$@\"";
+    command.args([
+        "-Ur",
+        "sh",
+        "-c",
+        script,
+        "sh",
+        crate::harness::HOSPITAL,
+        "drill",
+        "--format",
+        "json",
+        "exec:/bin/true",
+    ]);
+    let run = once::run(command);
+    let json: Value = serde_json::from_str(&run.stdout).expect(&run.stderr);
+    assert_eq!((run.code, json["checks"][0]["verdict"].as_str()), (Some(1), Some("not_drilled")), "{json:#}");
+    assert!(json["checks"][0]["why"].as_str().is_some_and(|why| why.contains("max_user_namespaces")), "{json:#}");
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn who_is_followed_already_is_not_drilled() {
+    let mut command = std::process::Command::new("strace");
+    command.args([
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=none",
+        crate::harness::HOSPITAL,
+        "drill",
+        "--format",
+        "json",
+        "exec:/bin/true",
+    ]);
+    let run = once::run(command);
+    let json: Value = serde_json::from_str(&run.stdout).expect(&run.stderr);
+    assert_eq!(json["checks"][0]["verdict"], "not_drilled", "{json:#}");
+}
+
+#[test]
+fn what_a_drill_may_accept_is_known() {
+    let mut command = hospital("drill");
+    command.arg("tcp://127.0.0.1:1#drill_allow=ghosts");
+    let run = once::run(command);
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("refused, black_hole, rubbish, stranger, gone, full, starved"), "{}", run.stderr);
+}
+
+/// What a drill could leave behind: processes of these checks, mounts, routes, files.
+fn traces(folder: &Path, word: &str) -> (BTreeSet<String>, String, String, BTreeSet<String>) {
+    let names = |path: &Path| -> BTreeSet<String> {
+        fs::read_dir(path).expect("it is a folder").flatten().map(|entry| entry.path().display().to_string()).collect()
+    };
+    let line = |process: &String| fs::read(format!("{process}/cmdline")).unwrap_or_default();
+    let is_ours = |process: &String| String::from_utf8_lossy(&line(process)).contains(word);
+    let processes = names(Path::new("/proc")).into_iter().filter(is_ours).collect();
+    let read = |path: &str| fs::read_to_string(path).expect("it can be read");
+    (processes, read("/proc/self/mounts"), read("/proc/net/route"), names(folder))
+}
+
+#[test]
+#[ignore = "takes long, needs root"]
+fn a_drill_that_is_interrupted_at_any_moment_leaves_nothing() {
+    let peers = Peers::start();
+    let temporary = tempfile::tempdir().expect("a folder for the test");
+    let script = format!(
+        "#!/bin/sh\nt=$(mktemp -p {}) || exit 2\ntrap 'rm -f \"$t\"' EXIT\nsleep 0.05\ncat /etc/passwd >\"$t\" && grep -q root \"$t\"",
+        temporary.path().display()
+    );
+    let folder = peers.scripts(
+        "interrupted",
+        &[
+            ("temporary", &script),
+            ("daemon", "#!/bin/sh\nsetsid sleep 60 >/dev/null 2>&1 </dev/null &\ngrep -q root /etc/passwd"),
+        ],
+    );
+    let http = format!("http=http://127.0.0.1:{}/#json=/status=ok", peers.http);
+    let before = traces(temporary.path(), &folder);
+    assert_eq!(before.0, BTreeSet::new());
+    for (round, signal) in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL].into_iter().cycle().take(30).enumerate() {
+        let mut command = hospital("drill");
+        let mut child =
+            command.args([&folder, &http]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        // Not a wait for anything: each round is interrupted somewhere else.
+        thread::sleep(std::time::Duration::from_millis(round as u64 * 17));
+        send(child.id() as i32, signal);
+        child.wait().expect("it is our child");
+        eventually("nothing is left", || traces(temporary.path(), &folder) == before);
+    }
+}
