@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-const SUBCOMMANDS: [&str; 6] = ["serve", "check", "list", "explain", "wait", "beat"];
+const SUBCOMMANDS: [&str; 8] = ["serve", "check", "list", "drill", "explain", "wait", "silence", "beat"];
 
 #[test]
 fn each_subcommand_has_a_page_with_every_flag_of_its_help() {

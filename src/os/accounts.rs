@@ -1,6 +1,7 @@
 //! The users and groups of this host, as its C library finds them (nsswitch.conf(5)).
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
 
 use nix::errno::Errno;
@@ -49,6 +50,8 @@ fn known<T>(found: nix::Result<Option<T>>, database: &str) -> io::Result<Option<
         Ok(None) if cfg!(target_env = "musl") && has_directory(database) => Err(io::Error::other(
             "it is in no file, and this build of hospital asks no directory, as nsswitch.conf wants",
         )),
+        // It says so of a file that it could not read, too, if a directory does not know the name.
+        Ok(None) => File::open(format!("/etc/{database}")).map(|_| None),
         found => Ok(found?),
     }
 }

@@ -59,7 +59,7 @@ fn check_load_decides_by_its_thresholds() {
     assert_eq!(well.perfdata.len(), 3);
     // Above every threshold: even an idle host has a load of 0.
     says(&found("check_load", "args=-w,0,-c,9999&warning=fail"), Status::Fail, "LOAD WARNING - ");
-    says(&found("check_load", "args=-w,0,-c,9999"), Status::Pass, "LOAD WARNING - ");
+    says(&found("check_load", "args=-w,0,-c,9999"), Status::Warn, "LOAD WARNING - ");
     says(&found("check_load", "args=-w,0,-c,0"), Status::Fail, "LOAD CRITICAL - ");
 }
 

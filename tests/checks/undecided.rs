@@ -34,12 +34,14 @@ fn an_error_of_ours_satisfies_nobody() {
     let sockets = ["-e", "inject=socket:error=EMFILE"];
     let authorities =
         ["-P", "/etc/ssl/certs/ca-certificates.crt", "-P", "/etc/ssl/certs", "-e", "inject=openat,statx:error=EACCES"];
+    let emfile = "inject=openat,openat2:error=EMFILE";
     let plain = |name: &str| format!("{name}#expect=failure");
     let rows = [
         row("tcp", &sockets, &["tcp://shop.invalid:1#expect=failure"]),
         row("unix", &["-e", "inject=connect:error=EACCES"], &[&plain(&format!("unix:{}", socket.display()))]),
         row("http", &[], &[&format!("http://{}/#json=/status=pass&expect=failure", too_long())]),
         row("https", &sockets, &["https://127.0.0.1:1/#expect=failure"]),
+        row("tls", &sockets, &["tls://127.0.0.1:1#expect=failure"]),
         row("dns", &sockets, &["dns:shop.invalid#server=ns.invalid&expect=failure"]),
         row("ping", &["-e", "inject=socket:error=EACCES"], &["ping:127.0.0.1#expect=failure"]),
         row("cert", &authorities, &["cert:127.0.0.1:1#expect=failure"]),
@@ -66,6 +68,17 @@ fn an_error_of_ours_satisfies_nobody() {
             &["-P", "/proc/1/cmdline", "-e", "inject=openat:error=EIO"],
             &["process:no-such-program#expect=failure", "none=process:no-such-program#max=0"],
         ),
+        row("service", &[], &["service:no-such#manager=systemd&expect=failure"]),
+        row("mount", &["-P", "/proc/self/mountinfo", "-e", emfile], &["mount:/proc#expect=failure"]),
+        row("port", &["-P", "/proc/self/net/tcp", "-e", emfile], &["port:1#expect=failure"]),
+        row("pressure", &["-P", "/proc/pressure/memory", "-e", emfile], &["pressure:memory#expect=failure"]),
+        row("certificate", &authorities, &["certificate:/etc/ssl/certs/ca-certificates.crt#expect=failure"]),
+        row("user", &["-P", "/etc/passwd", "-e", emfile], &["user:no-such-user#expect=failure"]),
+        row("group", &["-P", "/etc/group", "-e", emfile], &["group:no-such-group#expect=failure"]),
+        row("interface", &sockets, &["interface:no-such#expect=failure"]),
+        row("sysctl", &["-P", "/proc/sys/kernel/ostype", "-e", emfile], &["sysctl:kernel.ostype#value=x&expect=failure"]),
+        row("package", &["-P", "/var/lib/dpkg/status", "-e", emfile], &["package:no-such-package#expect=failure"]),
+        row("beat", &["-P", &beat, "-e", emfile], &["beat:backup#within=1h&expect=failure"]),
         row("memory", &["-P", "/proc/self/cgroup", "-e", "inject=openat:error=EIO"], &["memory:#expect=failure"]),
     ];
     for kind in BUILTINS {

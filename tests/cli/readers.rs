@@ -63,7 +63,7 @@ print(x.tests, x.failures, x.errors, x.skipped, [c.system_out for s in x for c i
     let mut python = Command::new(python_program("python"));
     python.args(["-c", script]);
     let read = read_by(python, &report("junit", &[&WELL[..], &[FAILS, ERROR]].concat()));
-    assert_eq!(read.stdout.trim(), "5 1 1 1 ['WARNING - hm']", "{}", read.stderr);
+    assert_eq!(read.stdout.trim(), "5 1 1 1 ['warn: WARNING - hm']", "{}", read.stderr);
 }
 
 #[test]
