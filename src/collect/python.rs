@@ -91,3 +91,44 @@ fn check(test: Test, runs: Runs, memory: Option<u64>, hidden: Secrets) -> Check 
     let options = memory.map(|bytes| (MEMORY.to_owned(), amount::spoken(bytes)));
     Check { kind: PYTHON, code, options: options.into_iter().collect(), ..check }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collect::{Sources, Surroundings};
+    use crate::os::identity::Identity;
+    use std::path::Path;
+
+    /// What these names collect where `shop.db` is compiled in and in Python, too.
+    fn read(names: &[&str]) -> Result<Sources, Error> {
+        let folder = tempfile::tempdir().expect("there is room for temporary files");
+        let text = "def db(): pass\ndb.is_healthcheck = True\n";
+        for name in ["shop.py", "more.py"] {
+            std::fs::write(folder.path().join(name), text).expect("the folder is ours");
+        }
+        let path = folder.path().to_str().expect("a plain path").to_owned();
+        let environment = vec![("PYTHONPATH".to_owned(), path)];
+        let python = Python::found(Path::new("python3"), "--python", environment, Identity::default(), "hospital");
+        let own = vec![Check::new("shop.db", |_| ()), Check::new("shop", |_| ())];
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        Sources::read_in(Surroundings { own, python, ..Surroundings::default() }, names, "HEALTHCHECKS")
+    }
+
+    #[test]
+    #[ignore = "needs python3"]
+    fn a_name_that_is_compiled_in_and_in_python_means_the_first_and_is_noted() {
+        let sources = read(&["shop", "more"]).expect("all are good");
+        let kinds: Vec<_> = sources.suite().checks().iter().map(|check| (check.id.as_str(), check.kind)).collect();
+        assert_eq!(kinds, [("shop.db", "function"), ("shop", "function"), ("more.db", "python")]);
+        let [note] = sources.notes() else { panic!("{:?}", sources.notes()) };
+        assert!(note.starts_with("shop is compiled in, and there is such a module in Python: "), "{note}");
+        assert!(read(&["shop"]).expect("it is good").notes().is_empty(), "no Python is started to find that out");
+    }
+
+    #[test]
+    #[ignore = "needs python3"]
+    fn an_id_that_both_have_is_refused() {
+        let error = read(&["shop", "python:shop"]).expect_err("one id").to_string();
+        assert!(error.starts_with("two checks have the id \"shop.db\": shop and python:shop: "), "{error}");
+    }
+}

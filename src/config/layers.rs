@@ -24,6 +24,7 @@ use crate::collect::without_secrets;
 use crate::error::Error;
 use crate::functions::app::App;
 use crate::model::duration;
+use crate::python::Python;
 use crate::state::StateDir;
 
 const PREFIX: &str = "HOSPITAL_";
@@ -53,6 +54,8 @@ pub(crate) struct Given {
     pub(crate) environment: Vec<(String, String)>,
     /// What the program adds.
     pub(crate) app: App,
+    /// For a reload: a Python that has imported already.
+    pub(crate) prepared: Option<Python>,
 }
 
 /// The result of all layers together.
@@ -66,6 +69,8 @@ pub(crate) struct Configuration {
     pub(crate) environment: Vec<(String, String)>,
     /// The virtual environment of Python that these have, or the environment.
     pub(crate) virtual_env: Option<String>,
+    /// For a reload: a Python that has imported already.
+    pub(crate) prepared: Option<Python>,
     /// A sentence for each variable that is not obeyed, as it is another program's.
     pub(crate) unheeded: Vec<String>,
     /// A sentence for each variable that looks like a setting and is not one.
@@ -83,6 +88,7 @@ pub(crate) struct Resolved<'a> {
     origin: &'static str,
     environment: Vec<(String, String)>,
     virtual_env: Option<String>,
+    prepared: Option<Python>,
     unheeded: Vec<String>,
     unknown: Vec<String>,
     app: App,
@@ -129,6 +135,7 @@ impl Given {
             environment: variables.filter(|(name, _)| name != SUCCESSION).collect(),
             argv,
             app,
+            prepared: None,
         }
     }
 
@@ -220,6 +227,7 @@ impl Given {
             origin,
             environment,
             virtual_env,
+            prepared: self.prepared.clone(),
             unheeded,
             unknown,
             app: self.app.clone(),
@@ -301,6 +309,7 @@ impl Resolved<'_> {
             origin: self.origin,
             environment: self.environment,
             virtual_env: self.virtual_env,
+            prepared: self.prepared,
             unheeded: self.unheeded,
             unknown: self.unknown,
             app: self.app,

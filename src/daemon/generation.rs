@@ -72,7 +72,7 @@ impl GenerationConfig {
             let environment = configuration.environment.clone();
             Python::found(&path, origin, environment, identity.clone(), &settings.process.name)
         });
-        let python = python.unwrap_or_default();
+        let python = python.unwrap_or_default().or_prepared(configuration.prepared.as_ref());
         // With the rights of those who will run them and read them again: what only root can read would be good here
         // and an error there.
         let (state, sources) = identity

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::unistd::{self, Gid, Group, Uid, User};
 
 /// The user and group that the workers run as; by default those that we run as.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Identity {
     user: Option<User>,
     group: Option<Gid>,

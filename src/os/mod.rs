@@ -16,7 +16,7 @@ pub(crate) mod identity;
 pub(crate) mod memory;
 pub(crate) mod network;
 pub(crate) mod packets;
-mod pidfd;
+pub(crate) mod pidfd;
 pub(crate) mod process;
 pub(crate) mod procfs;
 pub(crate) mod registers;

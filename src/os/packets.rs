@@ -10,6 +10,7 @@ use nix::sys::socket::{
 };
 
 use super::descriptors::{Ready, retry, wait};
+use super::pidfd::PidFd;
 
 /// The longest packet that is read.
 const LONGEST: usize = 64 * 1024;
@@ -84,6 +85,21 @@ impl Packets {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
                 Err(_) if Instant::now() >= deadline => return Ok(Received::Nothing),
                 Err(_) => wait(&self.0, Ready::ToRead, deadline)?,
+            }
+        }
+    }
+}
+
+impl Packets {
+    /// The next packet of what that process answers: it may die before it has taken over the other end.
+    pub(crate) fn receive_from(&self, process: &PidFd, deadline: Instant) -> io::Result<Received> {
+        loop {
+            // Asked before the packets are: if it has ended by now, all that it sent is there.
+            let has_ended = process.has_ended();
+            match self.receive(Instant::now())? {
+                Received::Nothing if has_ended => return Ok(Received::End),
+                Received::Nothing if Instant::now() < deadline => process.wait_with(vec![self.0.as_fd()], deadline)?,
+                received => return Ok(received),
             }
         }
     }

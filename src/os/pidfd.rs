@@ -18,14 +18,15 @@ use super::procfs::Stat;
 const AGAIN: Duration = Duration::from_millis(10);
 
 /// A process; its descriptor, if there is one, becomes readable when the process has ended.
-pub(super) struct PidFd {
+#[derive(Debug)]
+pub(crate) struct PidFd {
     pid: i32,
     fd: Option<OwnedFd>,
 }
 
 impl PidFd {
     /// Opens the process that has this pid now.
-    pub(super) fn open(pid: i32) -> io::Result<PidFd> {
+    pub(crate) fn open(pid: i32) -> io::Result<PidFd> {
         // SAFETY: the call takes two numbers and touches no memory of ours.
         match Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }) {
             Ok(fd) => {
@@ -38,8 +39,13 @@ impl PidFd {
         }
     }
 
+    /// Its pid.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
     /// Sends it a signal. If the process is already gone, that is not an error.
-    pub(super) fn send(&self, signal: Signal) -> io::Result<()> {
+    pub(crate) fn send(&self, signal: Signal) -> io::Result<()> {
         let sent = match &self.fd {
             Some(fd) => {
                 let (fd, info) = (fd.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
@@ -56,7 +62,7 @@ impl PidFd {
     }
 
     /// Whether it has ended, with all its threads; reaped or not.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         match &self.fd {
             // A call that fails counts as "still running": the caller looks again.
             Some(fd) => is_readable(fd),
@@ -64,8 +70,13 @@ impl PidFd {
         }
     }
 
+    /// Its descriptor, which becomes readable when it has ended, if there is one.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().map(AsFd::as_fd)
+    }
+
     /// Waits until it has ended, one of the others is readable, or the deadline has passed; or for a shorter time.
-    pub(super) fn wait_with<'a>(&'a self, mut others: Vec<BorrowedFd<'a>>, deadline: Instant) -> io::Result<()> {
+    pub(crate) fn wait_with<'a>(&'a self, mut others: Vec<BorrowedFd<'a>>, deadline: Instant) -> io::Result<()> {
         others.extend(self.fd.as_ref().map(AsFd::as_fd));
         let until = if self.fd.is_some() { deadline } else { deadline.min(Instant::now() + AGAIN) };
         wait_readable(&others, Some(until))

@@ -16,7 +16,6 @@ use nix::unistd::{ForkResult, Pid, getpid, getppid};
 use super::descriptors::retry;
 use super::identity::Identity;
 use super::pidfd::PidFd;
-use super::procfs::Stat;
 use super::signals;
 
 /// How many threads this process has.
@@ -156,11 +155,6 @@ pub(crate) fn wait_for(pid: i32) -> io::Result<ExitStatus> {
     Ok(ExitStatus::from_raw(status))
 }
 
-/// Whether a process is gone, or dead and not reaped yet.
-pub(crate) fn has_ended(pid: i32) -> bool {
-    Stat::of(pid).is_none_or(|stat| stat.is_dead())
-}
-
 /// Lets us live on when our parent dies, by whom we were started with [`start_program`].
 pub(crate) fn outlive_parent() {
     // It only fails for signals that there are not.
@@ -178,12 +172,17 @@ pub(crate) fn start_program(command: &mut Command, fds: &[BorrowedFd<'_>]) -> io
 }
 
 /// The same for an interpreter that runs as another user, and adopts the orphans of what it forks.
-pub(crate) fn start_interpreter(command: &mut Command, fds: &[BorrowedFd<'_>], identity: &Identity) -> io::Result<i32> {
+pub(crate) fn start_interpreter(
+    command: &mut Command,
+    fds: &[BorrowedFd<'_>],
+    identity: &Identity,
+) -> io::Result<PidFd> {
     let identity = identity.clone();
-    start(command, fds, move || {
+    let pid = start(command, fds, move || {
         identity.assume_whole()?;
         Ok(nix::sys::prctl::set_child_subreaper(true)?)
-    })
+    })?;
+    PidFd::open(pid)
 }
 
 fn start(

@@ -19,7 +19,7 @@ mod run;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +35,7 @@ use crate::model::duration;
 use crate::os::filesystem::absolute;
 use crate::os::identity::Identity;
 use crate::os::packets::{Packets, Received};
+use crate::os::pidfd::PidFd;
 use crate::os::signals::Signal;
 use crate::os::{descriptors, process};
 #[cfg_attr(not(feature = "tower"), expect(unreachable_pub, reason = "what mounts alone have"))]
@@ -42,7 +43,7 @@ pub use here::{Interpreter as HostedInterpreter, Test};
 pub(crate) use run::Runs;
 
 /// How long an interpreter may take to start, and how long each name may take to be imported.
-const IMPORT_LIMIT: Duration = Duration::from_secs(60);
+const IMPORT_LIMIT: Duration = Duration::from_secs(30);
 
 /// The oldest Python that will do.
 const OLDEST: (u32, u32) = (3, 9);
@@ -85,7 +86,7 @@ enum Place {
 }
 
 /// How the interpreter is started.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Interpreter {
     path: PathBuf,
     /// The setting that names it.
@@ -121,16 +122,18 @@ struct Started {
     served: Packets,
     /// It reads what it is to be from the other end.
     setup: Packets,
+    /// Whether it has told its version.
+    is_known: bool,
     life: Life,
     /// What was collected from each name, in this order.
     collected: BTreeMap<String, Vec<Test>>,
     order: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Life {
     Running {
-        pid: i32,
+        process: PidFd,
         since: Instant,
         wait: Duration,
     },
@@ -139,6 +142,15 @@ enum Life {
         again: Instant,
         wait: Duration,
     },
+}
+
+/// A Python that imports what the names of a reload are expected to need, while its master goes on.
+pub(crate) struct Preparation {
+    python: Python,
+    answers: Packets,
+    process: PidFd,
+    until: Instant,
+    names: String,
 }
 
 #[derive(Serialize)]
@@ -245,6 +257,32 @@ impl Python {
         }
     }
 
+    /// Begins to import anew what this one has imported: the code may be another by now. `None`: it has imported nothing, or
+    /// another cannot be started; whoever asks that for something is told why.
+    pub(crate) fn prepare_anew(&self, now: Instant) -> Option<Preparation> {
+        let zygote = self.zygote()?;
+        let names = zygote.lock().as_ref()?.order.clone();
+        let python = Python::at(zygote.interpreter.clone());
+        let anew = python.zygote()?;
+        let started = anew.start(&names).ok()?;
+        // It is answered once everything is imported.
+        let until = now + IMPORT_LIMIT;
+        let answers = started.send(&Request::Find("sys"), until).ok()?;
+        let Life::Running { process, .. } = &started.life else { return None };
+        let process = PidFd::open(process.pid()).ok()?;
+        *anew.lock() = Some(started);
+        Some(Preparation { python, answers, process, until, names: names.join(", ") })
+    }
+
+    /// This one, unless the one that was prepared is started just as this one would be.
+    pub(crate) fn or_prepared(self, prepared: Option<&Python>) -> Python {
+        let interpreter = |python: &Python| python.zygote().map(|zygote| zygote.interpreter.clone());
+        match prepared {
+            Some(prepared) if interpreter(prepared) == interpreter(&self) => prepared.clone(),
+            Some(_) | None => self,
+        }
+    }
+
     /// In a forked process: a zygote of its own takes the place of the one that it shares with its parent, for whatever was
     /// collected. It has imported all that when this returns.
     pub(crate) fn take_own(&self) -> Result<(), String> {
@@ -256,9 +294,9 @@ impl Python {
             started.served.turn_into(&served)
         });
         pair.map_err(|error| format!("Python cannot be asked: {error}"))?;
-        let (setup, pid) = zygote.spawn(&started.served, &started.order)?;
+        let (setup, process) = zygote.spawn(&started.served, &started.order)?;
         started.setup = setup;
-        started.life = Life::Running { pid, since: Instant::now(), wait: Duration::ZERO };
+        started.life = Life::Running { process, since: Instant::now(), wait: Duration::ZERO };
         // Whatever it answers, it has imported the rest by then; if it cannot, the check that needs it says so.
         let _ = zygote.ask(started, &Request::Find("sys"), "sys");
         Ok(())
@@ -268,8 +306,8 @@ impl Python {
     pub(crate) fn died(&self, pid: i32, now: Instant) -> Option<Duration> {
         let mut guard = self.zygote()?.lock();
         let started = guard.as_mut()?;
-        let Life::Running { pid: ours, since, wait } = started.life else { return None };
-        if ours != pid {
+        let Life::Running { ref process, since, wait } = started.life else { return None };
+        if process.pid() != pid {
             return None;
         }
         // One that lived for long did not die of what the last one died of.
@@ -298,9 +336,10 @@ impl Python {
         let spawned = zygote.spawn(&started.served, &started.order);
         Some(
             spawned
-                .map(|(setup, pid)| {
+                .map(|(setup, process)| {
+                    let pid = process.pid();
                     started.setup = setup;
-                    started.life = Life::Running { pid, since: now, wait };
+                    started.life = Life::Running { process, since: now, wait };
                     pid
                 })
                 .inspect_err(|_| {
@@ -327,7 +366,7 @@ impl Zygote {
         let mut guard = self.lock();
         let started = match &mut *guard {
             Some(started) => started,
-            none => none.insert(self.start()?),
+            none => none.insert(self.start(&[])?),
         };
         if let Some(tests) = started.collected.get(name) {
             return Ok((tests.clone(), Vec::new()));
@@ -337,11 +376,8 @@ impl Zygote {
                 "Python imports at the start and at a reload: reload hospital (HUP) to use this name".to_owned(),
             ));
         }
-        let found = self.ask(started, &Request::Collect(name), name);
-        if found.is_err()
-            && let Life::Running { pid, .. } = started.life
-            && process::has_ended(pid)
-        {
+        let found = started.greet(&self.interpreter).and_then(|()| self.ask(started, &Request::Collect(name), name));
+        if found.is_err() && started.has_ended() {
             *guard = None;
         }
         let (tests, notes) = found?;
@@ -353,14 +389,14 @@ impl Zygote {
 
     fn ask(&self, started: &Started, request: &Request<'_>, name: &str) -> Result<(Vec<Test>, Vec<String>), Refusal> {
         let deadline = Instant::now() + IMPORT_LIMIT;
-        let packet = serde_json::to_vec(request).expect("text can be written");
         let cannot = |error: io::Error| Refusal::Refused(format!("Python cannot be asked for it: {error}"));
-        let (ours, theirs) = Packets::pair().map_err(cannot)?;
-        started.requests.send(&packet, Some(theirs.as_fd()), deadline).map_err(cannot)?;
-        drop(theirs);
+        let Life::Running { process, .. } = &started.life else {
+            return Err(Refusal::Refused("Python has ended".to_owned()));
+        };
+        let answers = started.send(request, deadline).map_err(cannot)?;
         let mut tests = Vec::new();
         loop {
-            match ours.receive(deadline).map_err(cannot)? {
+            match answers.receive_from(process, deadline).map_err(cannot)? {
                 Received::Packet(packet) => {
                     let part: Part = serde_json::from_slice(&packet).map_err(|error| cannot(error.into()))?;
                     tests.extend(part.tests);
@@ -372,10 +408,11 @@ impl Zygote {
                     }
                 }
                 Received::End => {
-                    return Err(Refusal::Refused(self.end_of(started, &format!("while it imported {name:?}"))));
+                    let when = format!("while it imported {name:?}");
+                    return Err(Refusal::Refused(end_of(process, &self.interpreter, &when)));
                 }
                 Received::Nothing => {
-                    started.kill();
+                    kill(process);
                     let limit = duration::spoken(IMPORT_LIMIT);
                     return Err(Refusal::Refused(format!("importing it takes longer than {limit}")));
                 }
@@ -383,23 +420,9 @@ impl Zygote {
         }
     }
 
-    /// How the interpreter has ended, as a sentence.
-    fn end_of(&self, started: &Started, when: &str) -> String {
-        let Life::Running { pid, .. } = started.life else { return "Python has ended".to_owned() };
-        let path = self.interpreter.path.display();
-        match process::wait_for(pid) {
-            Ok(status) if status.code() == Some(CLOSED) => {
-                format!("{path} had to end {when}: a module closes descriptors that it has not opened")
-            }
-            Ok(status) => format!("{path} ended {when}: {status}"),
-            Err(_) => format!("{path} ended {when}"),
-        }
-    }
-
-    /// Starts the interpreter, and waits until it has shown that it is Python.
-    fn start(&self) -> Result<Started, Refusal> {
-        let (origin, path) = (self.interpreter.origin, self.interpreter.path.display());
-        let named = format!("{origin} names {path}");
+    /// Starts the interpreter, which imports what these names need; it is not waited for.
+    fn start(&self, names: &[String]) -> Result<Started, Refusal> {
+        let named = self.interpreter.named();
         match ownership::open(&self.interpreter.path) {
             Ok(_) => {}
             Err(Distrust::Unsafe(why)) => return Err(Refusal::Unsafe(ownership::refusal(&named, &why))),
@@ -407,45 +430,23 @@ impl Zygote {
                 return Err(Refusal::Refused(format!("{named}, but that cannot be run: {error}")));
             }
         }
-        let cannot = |error: io::Error| Refusal::Refused(format!("{path} cannot be started: {error}"));
+        let cannot = |error: io::Error| Refusal::Refused(format!("{named}, but that cannot be started: {error}"));
         let (requests, served) = Packets::pair().map_err(cannot)?;
-        let (setup, pid) = self.spawn(&served, &[]).map_err(Refusal::Refused)?;
-        let started = Started {
+        let (setup, process) = self.spawn(&served, names).map_err(Refusal::Refused)?;
+        Ok(Started {
             owner: std::process::id(),
             requests: Arc::new(requests),
             served,
             setup,
-            life: Life::Running { pid, since: Instant::now(), wait: Duration::ZERO },
+            is_known: false,
+            life: Life::Running { process, since: Instant::now(), wait: Duration::ZERO },
             collected: BTreeMap::new(),
             order: Vec::new(),
-        };
-        let said = match started.setup.receive(Instant::now() + IMPORT_LIMIT).map_err(cannot)? {
-            Received::Packet(version) => String::from_utf8_lossy(&version).into_owned(),
-            Received::End => {
-                return Err(Refusal::Refused(format!(
-                    "{named}: {}",
-                    self.end_of(&started, "at its start: is it a Python?")
-                )));
-            }
-            Received::Nothing => {
-                started.kill();
-                let limit = duration::spoken(IMPORT_LIMIT);
-                return Err(Refusal::Refused(format!("{named}, but that has not begun in {limit}: is it a Python?")));
-            }
-        };
-        if !is_new_enough(&said) {
-            started.kill();
-            let (major, minor) = OLDEST;
-            let said: String = said.chars().filter(|c| !c.is_control()).take(20).collect();
-            return Err(Refusal::Refused(format!(
-                "{named}, but that is Python {said}: {major}.{minor} or newer is needed"
-            )));
-        }
-        Ok(started)
+        })
     }
 
     /// Starts the interpreter, sends it what it is to be, and does not wait.
-    fn spawn(&self, served: &Packets, names: &[String]) -> Result<(Packets, i32), String> {
+    fn spawn(&self, served: &Packets, names: &[String]) -> Result<(Packets, PidFd), String> {
         let cannot = |error: io::Error| format!("{} cannot be started: {error}", self.interpreter.path.display());
         let (setup, theirs) = Packets::pair().map_err(cannot)?;
         let packet = serde_json::to_vec(&Setup {
@@ -467,19 +468,108 @@ impl Zygote {
         // Standard output may be a report.
         command.stdout(descriptors::standard_error().map_or_else(|_| Stdio::null(), Stdio::from));
         let fds = [served.as_fd(), theirs.as_fd()];
-        let pid = process::start_interpreter(&mut command, &fds, &self.interpreter.identity).map_err(cannot)?;
-        Ok((setup, pid))
+        let process = process::start_interpreter(&mut command, &fds, &self.interpreter.identity).map_err(cannot)?;
+        Ok((setup, process))
+    }
+}
+
+impl Interpreter {
+    fn named(&self) -> String {
+        format!("{} names {}", self.origin, self.path.display())
     }
 }
 
 impl Started {
-    /// Ends it, and waits for its end.
-    fn kill(&self) {
-        if let Life::Running { pid, .. } = self.life {
-            // It may be gone by now.
-            let _ = process::send(pid, Signal::SIGKILL);
-            let _ = process::wait_for(pid);
+    /// Waits until it has shown that it is a Python that will do.
+    fn greet(&mut self, interpreter: &Interpreter) -> Result<(), Refusal> {
+        let Life::Running { process, .. } = &self.life else { return Ok(()) };
+        if self.is_known {
+            return Ok(());
         }
+        let named = interpreter.named();
+        let refused = |why: String| Err(Refusal::Refused(format!("{named}, but {why}")));
+        let said = match self.setup.receive_from(process, Instant::now() + IMPORT_LIMIT) {
+            Ok(Received::Packet(version)) => String::from_utf8_lossy(&version).into_owned(),
+            Ok(Received::End) => {
+                return refused(format!("{}: is it a Python?", end_of(process, interpreter, "at its start")));
+            }
+            Ok(Received::Nothing) => {
+                kill(process);
+                return refused(format!("nothing came from it in {}: is it a Python?", duration::spoken(IMPORT_LIMIT)));
+            }
+            Err(error) => return refused(format!("it cannot be asked: {error}")),
+        };
+        if !is_new_enough(&said) {
+            kill(process);
+            let (major, minor) = OLDEST;
+            let said: String = said.chars().filter(|c| !c.is_control()).take(20).collect();
+            return refused(format!("that is Python {said}: {major}.{minor} or newer is needed"));
+        }
+        self.is_known = true;
+        Ok(())
+    }
+
+    /// Sends a request; the answers come from the other end of what it returns.
+    fn send(&self, request: &Request<'_>, deadline: Instant) -> io::Result<Packets> {
+        let (ours, theirs) = Packets::pair()?;
+        let packet = serde_json::to_vec(request).expect("text can be written");
+        self.requests.send(&packet, Some(theirs.as_fd()), deadline)?;
+        Ok(ours)
+    }
+
+    fn has_ended(&self) -> bool {
+        match &self.life {
+            Life::Running { process, .. } => process.has_ended(),
+            Life::Dead { .. } => true,
+        }
+    }
+}
+
+/// Ends it, and waits for its end.
+fn kill(process: &PidFd) {
+    // It may be gone by now.
+    let _ = process.send(Signal::SIGKILL);
+    let _ = process::wait_for(process.pid());
+}
+
+/// How the interpreter has ended, as a sentence.
+fn end_of(process: &PidFd, interpreter: &Interpreter, when: &str) -> String {
+    let path = interpreter.path.display();
+    // It ends now, or does not answer any more.
+    if !process.has_ended() && process.wait_with(Vec::new(), Instant::now() + FIRST).is_ok() {
+        let _ = process.send(Signal::SIGKILL);
+    }
+    match process::wait_for(process.pid()) {
+        Ok(status) if status.code() == Some(CLOSED) => {
+            format!("{path} had to end {when}: a module closes descriptors that it has not opened")
+        }
+        Ok(status) => format!("{path} ended {when}: {status}"),
+        Err(_) => format!("{path} ended {when}"),
+    }
+}
+
+impl Preparation {
+    /// What becomes readable when it is over.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [self.answers.as_fd()].into_iter().chain(self.process.descriptor())
+    }
+
+    /// When it is over at the latest.
+    pub(crate) fn until(&self) -> Instant {
+        self.until
+    }
+
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        descriptors::is_readable(&self.answers) || self.process.has_ended() || now >= self.until
+    }
+
+    /// The Python that has imported, or why it has not in time. One that has died is asked, and tells why.
+    pub(crate) fn end(self, now: Instant) -> Result<Python, Error> {
+        if now < self.until || descriptors::is_readable(&self.answers) {
+            return Ok(self.python);
+        }
+        kill(&self.process);
+        Err(Error::Boot(format!("Python has not imported {} in {}", self.names, duration::spoken(IMPORT_LIMIT))))
     }
 }
 

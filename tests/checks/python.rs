@@ -265,7 +265,7 @@ fn an_interpreter_that_will_not_do_is_refused_with_a_line() {
     for (name, program, why) in [
         ("missing", None, "/missing, but that cannot be run: No such file or directory"),
         ("old", Some(old), "/old, but that is Python 3.6.9: 3.9 or newer is needed"),
-        ("ends", Some("#!/bin/sh\nexit 3\n"), "/ends: "),
+        ("ends", Some("#!/bin/sh\nexit 3\n"), "/ends ended at its start: exit status: 3: is it a Python?"),
         ("loud", Some(loud), ""),
     ] {
         let path = folder.path().join(name);

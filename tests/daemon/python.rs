@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::python::{modules, serve, write};
-use crate::harness::{Launch, Server, Signal, eventually, get, processes, send};
+use crate::harness::{Launch, Server, Signal, eventually, get, processes, send, within};
 
 /// A module whose one check passes, or fails and says this.
 fn module(says: Option<&str>) -> String {
@@ -85,7 +85,7 @@ fn a_virtual_environment_that_is_moved_away_is_missed_only_by_what_needs_it() {
     server.logs("python cannot be started: No such file or directory");
     eventually("that is told", || get(&server.at, "/").body.contains("\"error\""));
     std::fs::rename(folder.path().join("moved"), &program).expect("the folder is ours");
-    crate::harness::within(Duration::from_secs(60), "it comes back", || get(&server.at, "/").status == 200);
+    within(Duration::from_secs(60), "it comes back", || get(&server.at, "/").status == 200);
 }
 
 #[test]
@@ -115,6 +115,137 @@ fn a_name_in_a_file_that_is_new_needs_a_reload() {
     eventually("that is told", || says(&server, "reload hospital (HUP) to use this name"));
     server.signal(Signal::SIGHUP);
     eventually("it is there", || get(&server.at, "/more.state").status == 200);
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn the_master_goes_on_while_a_reload_imports() {
+    let folder = modules(&[("shop.py", &module(None))]);
+    let server = serve(&folder, "shop").start();
+    let waits = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\n";
+    write(folder.path(), "shop.py", &format!("{waits}{}", module(Some("the second edition"))));
+    server.signal(Signal::SIGHUP);
+    eventually("it imports", || zygotes(&server).len() == 2);
+    let worker = server.workers()[0];
+    send(worker, Signal::SIGKILL);
+    eventually("another takes its place", || server.workers().first().is_some_and(|pid| *pid != worker));
+    assert_eq!(get(&server.at, "/").status, 200);
+    write(folder.path(), "go", "");
+    eventually("the new code is in use", || says(&server, "the second edition"));
+}
+
+#[test]
+#[ignore = "takes long, needs python3"]
+fn a_module_that_hangs_when_it_is_imported_is_refused_with_a_line() {
+    let folder = modules(&[("shop.py", &module(None))]);
+    let server = serve(&folder, "shop").start();
+    write(folder.path(), "shop.py", "import time\ntime.sleep(1000)\n");
+    let started = Launch::binding(["--port", "0", "--python", "python3", "shop"]).current_dir(folder.path()).spawn();
+    server.signal(Signal::SIGHUP);
+    within(Duration::from_secs(60), "the reload is refused", || {
+        server
+            .stderr()
+            .contains("reload refused, the old configuration goes on serving: Python has not imported shop in 30s")
+    });
+    let why = "the command line names \"shop\", but importing it takes longer than 30s";
+    within(Duration::from_secs(60), "the start is refused", || started.stderr().contains(why));
+    assert_eq!(get(&server.at, "/").status, 200);
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn checks_that_leak_leave_memory_descriptors_and_processes_as_they_were() {
+    let leaks = "import socket, threading, time\nfrom hospital import healthcheck\nkept = []\n\
+                 def leaks():\n    kept.append((bytearray(1 << 20), socket.socket()))\n\
+                 \x20   threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n\
+                 for number in range(20):\n    exec(f'@healthcheck\\ndef leaks_{number}():\\n    leaks()')\n";
+    let folder = modules(&[("leaky.py", leaks)]);
+    let server = serve(&folder, "leaky").start();
+    let round = || assert_eq!(get(&server.at, "/").status, 200, "{}", get(&server.at, "/").body);
+    let (zygote, worker) = (zygotes(&server)[0], server.workers()[0]);
+    let descriptors = || [zygote, worker].map(|pid| processes::descriptors(pid).len());
+    let memory = || [zygote, worker].map(|pid| processes::number(pid, "VmRSS"));
+    let before = descriptors();
+    let settled =
+        || eventually("all runs are over", || processes::children(zygote).is_empty() && descriptors() == before);
+    (0..5).for_each(|_| round());
+    settled();
+    let memory_before = memory();
+    (0..20).for_each(|_| round());
+    settled();
+    for (now, then) in memory().into_iter().zip(memory_before) {
+        assert!(now < then + 4096, "{then} kB became {now} kB");
+    }
+}
+
+/// A Django project, whose settings are found by `DJANGO_SETTINGS_MODULE`.
+const SETTINGS: &str = "SECRET_KEY = 'x'\nINSTALLED_APPS = ['django.contrib.contenttypes', 'shop']\nUSE_TZ = True\n\
+                        DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': ':memory:'}}\n";
+
+fn django(names: &str, more: &[(&str, &str)]) -> (tempfile::TempDir, Launch) {
+    let folder = modules(&[("site_settings.py", SETTINGS), ("shop/__init__.py", "")]);
+    more.iter().for_each(|(name, text)| write(folder.path(), name, text));
+    let python = crate::harness::family::python_program("python");
+    let launch = Launch::serve(["--python", python.to_str().expect("a plain path")])
+        .env("HEALTHCHECKS", names)
+        .env("DJANGO_SETTINGS_MODULE", "site_settings")
+        .current_dir(folder.path());
+    (folder, launch)
+}
+
+#[test]
+#[ignore = "needs Python's django"]
+fn django_is_set_up_before_its_models_are_imported() {
+    let models = "from django.db import models\nclass Order(models.Model):\n    name = models.TextField()\n";
+    let checks = "from django.db import connection\nfrom hospital import healthcheck\nfrom shop.models import Order\n\
+                  @healthcheck\ndef database():\n    with connection.cursor() as cursor:\n        cursor.execute('select 1')\n\
+                  @healthcheck\ndef model():\n    assert Order._meta.app_label == 'shop'\n";
+    let (_folder, launch) =
+        django("shop.healthchecks", &[("shop/models.py", models), ("shop/healthchecks.py", checks)]);
+    let server = launch.start();
+    let answer = get(&server.at, "/");
+    assert!(answer.status == 200 && answer.json()["summary"]["pass"] == 2, "{}", answer.body);
+}
+
+#[test]
+#[ignore = "needs Python's django"]
+fn settings_of_django_that_are_missing_are_named() {
+    let (_folder, launch) = django("shop", &[]);
+    let (code, line) = launch.env("DJANGO_SETTINGS_MODULE", "no_settings").refused();
+    let why = "django.setup() with DJANGO_SETTINGS_MODULE=no_settings failed: ModuleNotFoundError: No module named 'no_settings'";
+    assert!(code == 2 && line.contains(why), "{line}");
+}
+
+#[test]
+#[ignore = "needs Python's health_check"]
+fn checks_of_django_health_check_run_as_they_are() {
+    let own = "import dataclasses\nfrom health_check.base import HealthCheck\n\
+               from health_check.exceptions import ServiceUnavailable, ServiceWarning\n\
+               @dataclasses.dataclass\nclass Full(HealthCheck):\n    '''The disk has room.'''\n    async def run(self):\n        raise ServiceWarning('90 % full')\n\
+               @dataclasses.dataclass\nclass Gone(HealthCheck):\n    def run(self):\n        raise ServiceUnavailable('no answer')\n\
+               @dataclasses.dataclass\nclass Needs(HealthCheck):\n    url: str\n    def run(self):\n        pass\n";
+    let names = "python:health_check.checks.Database python:health_check.checks.Cache python:own";
+    let (_folder, launch) = django(names, &[("own.py", own)]);
+    let server = launch.spawn();
+    // It imports all that this package can check.
+    within(Duration::from_secs(60), "it serves", || server.stdout().contains("Serving on "));
+    let report = get(&server.at, "/?verbose").json();
+    let found: Vec<_> = report["details"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|one| {
+            let text = |key: &str| one[key].as_str().unwrap_or_default().to_owned();
+            (text("id"), text("status"), text("context").lines().next().unwrap_or_default().to_owned())
+        })
+        .collect();
+    let expected = [
+        ("health_check.checks.Database", "pass", ""),
+        ("health_check.checks.Cache", "pass", ""),
+        ("own.Full", "warn", "Warning: 90 % full"),
+        ("own.Gone", "fail", "Unavailable: no answer"),
+    ];
+    assert_eq!(found, expected.map(|(id, status, context)| (id.to_owned(), status.to_owned(), context.to_owned())));
 }
 
 #[test]

@@ -32,7 +32,7 @@ use crate::os::cgroup::OomKills;
 use crate::os::process::{self, Forked};
 use crate::os::signals::{self, Inbox, Signal};
 use crate::os::{descriptors, memory, systemd, tree};
-use crate::python;
+use crate::python::{self, Preparation, Python};
 use command::Command;
 use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing, WorkerEnd};
 use pidfile::PidFile;
@@ -75,6 +75,8 @@ pub(crate) struct Master {
     supervision: Supervision,
     /// The new master that will take over from us, and where the one that we take over from waits for our status.
     succession: Option<Succession>,
+    /// The Python that a reload waits for.
+    preparation: Option<Preparation>,
     predecessor: Option<PipeWriter>,
 }
 
@@ -134,6 +136,7 @@ impl Master {
             pidfile,
             supervision,
             succession: None,
+            preparation: None,
             predecessor: predecessor.map_err(cannot("cannot reach the former master"))?,
             fixed: settings.fixed(),
             configs: BTreeMap::from([(generation, config)]),
@@ -177,7 +180,9 @@ impl Master {
         let mut fds = vec![self.signals.as_fd(), self.bell.0.as_fd()];
         fds.extend(self.succession.as_ref().map(AsFd::as_fd));
         let pythons = self.configs.values().filter_map(|config| config.sources.python().next_deadline());
-        let deadline = self.fleet.next_deadline().into_iter().chain(pythons).min();
+        let prepared = self.preparation.as_ref().map(Preparation::until);
+        let deadline = self.fleet.next_deadline().into_iter().chain(pythons).chain(prepared).min();
+        fds.extend(self.preparation.iter().flat_map(Preparation::descriptors));
         descriptors::wait_readable(&fds, self.supervision.deadline(deadline))?;
         self.revive_pythons();
         let mut rung = [0; 64];
@@ -185,6 +190,7 @@ impl Master {
         while matches!(self.bell.0.read(&mut rung), Ok(1..)) {}
         let mut events = self.newly_ready();
         events.extend(self.succession_event());
+        events.extend(self.python_prepared());
         for received in self.signals.take() {
             let Some(command) = handled::command(received) else { continue };
             if command != Command::Reap {
@@ -218,7 +224,7 @@ impl Master {
             Action::Exit(code) => return Flow::Stop(code),
             Action::Reap => return Flow::On(self.reap()),
             Action::Inspect => return Flow::On(self.inspect()),
-            Action::Load => return Flow::On(vec![self.load()]),
+            Action::Load => return Flow::On(self.begin_load().into_iter().collect()),
             Action::Term(pid) => self.dismiss(pid, Signal::SIGTERM),
             Action::TooLate { slot, pid, after } => deaths::too_late(slot, pid, after),
             Action::Kill(pid) => self.dismiss(pid, Signal::SIGKILL),
@@ -357,9 +363,36 @@ impl Master {
 
     // --- the configuration -------------------------------------------------------------------------
 
-    fn load(&mut self) -> Event {
+    /// Reads the configuration, unless its files do not answer: a child of ours reads it before. With checks in Python,
+    /// that is done later: an interpreter imports them first, and we go on meanwhile.
+    fn begin_load(&mut self) -> Option<Event> {
         self.reloading();
-        match self.read_in_time() {
+        let tried = process::can_be_done_within(DEFAULT_TIMEOUT, || {
+            python::import_nothing();
+            drop(self.read(None));
+        });
+        match tried {
+            Ok(false) => Some(self.loaded(Err(Error::Boot(format!(
+                "reading it took longer than {DEFAULT_TIMEOUT:?}: does a mount not answer that its files are on?"
+            ))))),
+            // Where there can be no child, as descriptors have run out, workers will say so.
+            Ok(true) | Err(_) => match self.prepare_python() {
+                true => None,
+                false => {
+                    let read = self.read(None);
+                    Some(self.loaded(read))
+                }
+            },
+        }
+    }
+
+    fn read(&self, prepared: Option<Python>) -> Result<GenerationConfig, Error> {
+        let mut config = (self.load)(&Given { prepared, ..self.given.clone() })?;
+        config.lock_state(self.configs.values()).map(|()| config)
+    }
+
+    fn loaded(&mut self, read: Result<GenerationConfig, Error>) -> Event {
+        match read {
             Ok(config) => {
                 self.warn_of_what_stays(&config);
                 let event = Event::Loaded {
@@ -377,24 +410,6 @@ impl Master {
                 self.reloaded(&format!("reload refused: {error}"));
                 Event::Refused
             }
-        }
-    }
-
-    /// Reads the configuration, unless its files do not answer: a child of ours has read it just before.
-    fn read_in_time(&self) -> Result<GenerationConfig, Error> {
-        let read = || {
-            let mut config = (self.load)(&self.given)?;
-            config.lock_state(self.configs.values()).map(|()| config)
-        };
-        match process::can_be_done_within(DEFAULT_TIMEOUT, || {
-            python::import_nothing();
-            drop(read());
-        }) {
-            Ok(false) => Err(Error::Boot(format!(
-                "reading it took longer than {DEFAULT_TIMEOUT:?}: does a mount not answer that its files are on?"
-            ))),
-            // Where there can be no child, as descriptors have run out, workers will say so.
-            Ok(true) | Err(_) => read(),
         }
     }
 

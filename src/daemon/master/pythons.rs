@@ -4,7 +4,7 @@ use std::process::ExitStatus;
 use std::time::Instant;
 
 use super::Master;
-use super::fleet::Pid;
+use super::fleet::{Event, Pid};
 use crate::daemon::generation::GenerationConfig;
 use crate::model::duration;
 
@@ -18,6 +18,22 @@ impl Master {
             "Python (pid {pid}) ended: {status}: its checks are errors until another has imported them, from {wait} on"
         );
         true
+    }
+
+    /// For a reload: begins to import anew what the present generation has imported, if it has.
+    pub(super) fn prepare_python(&mut self) -> bool {
+        let present = self.configs.get(&self.fleet.generation()).map(|config| config.sources.python());
+        // One that was prepared before this reload came is not needed any more.
+        self.preparation = present.and_then(|python| python.prepare_anew(Instant::now()));
+        self.preparation.is_some()
+    }
+
+    /// Goes on with the reload once that has imported.
+    pub(super) fn python_prepared(&mut self) -> Option<Event> {
+        let now = Instant::now();
+        let preparation = self.preparation.take_if(|preparation| preparation.is_over(now))?;
+        let read = preparation.end(now).and_then(|python| self.read(Some(python)));
+        Some(self.loaded(read))
     }
 
     /// Starts those that are due.
