@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::counters::{Counters, RestartReason, RouteLabel, StatusClass, WorkerState};
 use super::observer::Observer;
-use crate::model::check::Finding;
+use crate::model::check::{Finding, Severity, Status};
 use crate::model::judgement::Judgement;
 use crate::model::patience::Flips;
 use crate::model::report::Outcome;
@@ -120,7 +120,12 @@ pub(super) fn figures(suite: &Suite, disclosed: bool, observer: &dyn Observer) -
     let counters = observer.counters();
     let mut figures = Figures { outcomes: Vec::new(), ran: Vec::new(), flips: Vec::new(), counters };
     for (number, check) in (1..).zip(suite.checks()) {
-        let Some(last) = observer.last_run(&check.id) else { continue };
+        let Some(mut last) = observer.last_run(&check.id) else { continue };
+        // Nobody may have asked since it was told.
+        if !last.status.is_bad() && observer.is_stale(check) {
+            last.raw.get_or_insert(last.status);
+            last.status = if check.on_fail == Severity::Warn { Status::Warn } else { Status::Error };
+        }
         let finding = Finding { status: last.status, context: None, perfdata: last.figures };
         let age = last.at.elapsed().unwrap_or_default() + last.elapsed;
         // Which of what it needs is the cause is not remembered.
@@ -208,7 +213,8 @@ fn seconds(moment: SystemTime) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::check::{Check, Severity, Status};
+    use crate::endpoint::observer::LastRun;
+    use crate::model::check::Check;
     use crate::model::perfdata::Perfdata;
     use crate::model::report::tests::report as sample;
     use crate::model::silence::Covered;
@@ -277,6 +283,25 @@ mod tests {
         # EOF
         ");
         assert!(open.ends_with("\n# EOF\n"), "{open}");
+    }
+
+    #[test]
+    fn a_check_whose_last_run_is_stale_is_no_success_even_if_nobody_has_asked_for_it() {
+        struct Stale;
+        impl Observer for Stale {
+            fn last_run(&self, _id: &str) -> Option<LastRun> {
+                let (at, elapsed) = (SystemTime::UNIX_EPOCH, Duration::ZERO);
+                let figures = Vec::new();
+                Some(LastRun { status: Status::Pass, figures, elapsed, at, raw: None, is_blocked: false })
+            }
+
+            fn is_stale(&self, _check: &Check) -> bool {
+                true
+            }
+        }
+        let suite: Suite = [Arc::new(Check::new("db", |_| Finding::PASS))].into_iter().collect();
+        let outcome = super::figures(&suite, true, &Stale).outcomes.remove(0);
+        assert_eq!((outcome.finding.status, outcome.raw()), (Status::Error, Status::Pass));
     }
 
     #[test]

@@ -45,6 +45,11 @@ pub trait Observer {
     /// The check with this id, which has a grace, has passed.
     fn started(&self, _id: &str) {}
 
+    /// Whether the last run of this check, if it has a schedule, is too long ago to say anything.
+    fn is_stale(&self, _check: &Check) -> bool {
+        false
+    }
+
     /// How often what is said of this check, which has a schedule, has changed.
     fn flips(&self, _check: &Check) -> Option<Flips> {
         None

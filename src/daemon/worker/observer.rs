@@ -87,6 +87,10 @@ impl Observer for ScoreboardObserver {
         self.kept.end_start(id);
     }
 
+    fn is_stale(&self, check: &Check) -> bool {
+        scheduler::is_stale(self.kept, check)
+    }
+
     fn flips(&self, check: &Check) -> Option<Flips> {
         scheduler::flips(self.kept, check)
     }

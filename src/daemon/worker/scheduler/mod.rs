@@ -352,6 +352,14 @@ impl Scheduler {
     }
 }
 
+/// Whether a check has a schedule, and its last run says nothing any more.
+pub(super) fn is_stale(kept: Kept, check: &Check) -> bool {
+    check.schedule.is_some_and(|schedule| {
+        let record = kept.schedules().record::<Record>(Kept::key(check));
+        record.is_some_and(|it| schedule.is_stale(check.timeout, clock::since_boot().saturating_sub(it.began)))
+    })
+}
+
 /// How often what is said of a check has changed.
 pub(super) fn flips(kept: Kept, check: &Check) -> Option<Flips> {
     let record = check.schedule.and_then(|_| kept.schedules().record::<Record>(Kept::key(check)))?;
