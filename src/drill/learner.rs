@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use super::seen::{self, Seen};
 use super::writing;
 use crate::os::calls::{Call, Peer, Reply, StatOf, What};
-use crate::os::tracer::{Descriptor, Flow, Follower, Task, Then};
+use crate::os::task::{Descriptor, Flow, Task};
+use crate::os::tracer::{Follower, Then};
 use crate::os::{descriptors, filesystem};
 
 /// How much of an answer is kept.

@@ -11,7 +11,8 @@ use super::learner::Tasks;
 use super::seen::{self, Seen};
 use crate::model::sabotage::{Gone, Sabotage, Starved};
 use crate::os::calls::{Call, Peer, Refusal, Reply, StatOf, What};
-use crate::os::tracer::{Follower, Task, Then};
+use crate::os::task::Task;
+use crate::os::tracer::{Follower, Then};
 
 /// Who answers in place of unix sockets.
 pub(super) const IMPOSTOR: &str = "hospital-drill-impostor";

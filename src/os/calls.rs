@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use super::registers::{ARCHITECTURE, Registers};
-use super::tracer::Task;
+use super::task::Task;
 
 /// How much of what is sent or received is read.
 const SHOWN: usize = 64 * 1024;

@@ -25,6 +25,7 @@ pub(crate) mod signals;
 pub(crate) mod sockets;
 pub(crate) mod stamp;
 pub(crate) mod systemd;
+pub(crate) mod task;
 pub(crate) mod tracer;
 pub(crate) mod tree;
 pub(crate) mod walk;

@@ -2,11 +2,7 @@
 //! filter of seccomp(2) so that all other calls run at full speed). What is traced dies with the tracer, whatever ends it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
@@ -16,6 +12,7 @@ use nix::unistd::Pid;
 use super::calls::{self, Call, Refusal, Reply};
 use super::descriptors::retry;
 use super::registers::{self, Registers};
+use super::task::Task;
 
 /// What becomes of a call.
 #[derive(Clone, Debug)]
@@ -45,120 +42,6 @@ pub(crate) trait Follower {
 
     /// A task is new, or runs another program now.
     fn starts(&mut self, task: &Task, is_program: bool);
-}
-
-/// A stopped task of the tree.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Task {
-    /// Its number, which for the first thread of a process is the pid.
-    pub(crate) tid: i32,
-}
-
-/// What a descriptor of a task is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Descriptor {
-    Socket(String),
-    Pipe(String),
-    File(PathBuf),
-    Other,
-}
-
-/// What a socket is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
-    Stream,
-    Datagram,
-    /// ICMP, raw and packet sockets.
-    Raw,
-}
-
-impl Task {
-    /// Reads its memory; less where that ends.
-    pub(crate) fn read(&self, at: u64, length: usize) -> Vec<u8> {
-        let mut bytes = vec![0; length];
-        let memory = File::open(format!("/proc/{}/mem", self.tid));
-        let read = memory.and_then(|memory| memory.read_at(&mut bytes, at)).unwrap_or_default();
-        bytes.truncate(read);
-        bytes
-    }
-
-    pub(super) fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        File::options().write(true).open(format!("/proc/{}/mem", self.tid))?.write_all_at(bytes, at)
-    }
-
-    /// Reads a text that ends with a NUL.
-    pub(super) fn text(&self, at: u64) -> Vec<u8> {
-        const PAGE: u64 = 4096;
-        let mut text = Vec::new();
-        while text.len() < libc::PATH_MAX as usize {
-            let from = at + text.len() as u64;
-            let part = self.read(from, (PAGE - from % PAGE) as usize);
-            match part.iter().position(|&byte| byte == 0) {
-                Some(end) => {
-                    text.extend_from_slice(&part[..end]);
-                    break;
-                }
-                None if part.is_empty() => break,
-                None => text.extend(part),
-            }
-        }
-        text
-    }
-
-    /// What one of its links in /proc leads to: `cwd`, `exe`, `fd/3`.
-    pub(crate) fn link(&self, name: &str) -> Option<PathBuf> {
-        std::fs::read_link(format!("/proc/{}/{name}", self.tid)).ok()
-    }
-
-    pub(crate) fn descriptor(&self, fd: i32) -> Descriptor {
-        let Some(path) = self.link(&format!("fd/{fd}")) else { return Descriptor::Other };
-        match path.to_str() {
-            Some(text) if text.starts_with("socket:") => Descriptor::Socket(text.to_owned()),
-            Some(text) if text.starts_with("pipe:") => Descriptor::Pipe(text.to_owned()),
-            Some(text) if !text.starts_with('/') => Descriptor::Other,
-            Some(_) | None => Descriptor::File(path),
-        }
-    }
-
-    /// The process that it is a thread of.
-    pub(crate) fn process(&self) -> i32 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.tid)).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
-        line.and_then(|number| number.trim().parse().ok()).unwrap_or(self.tid)
-    }
-
-    /// What a socket of it is for.
-    pub(crate) fn flow(&self, fd: i32) -> Option<Flow> {
-        let socket = self.duplicate(fd).ok()?;
-        let socket = socket2::Socket::from(socket);
-        let domain = socket.domain().ok()?;
-        Some(match socket.r#type().ok()? {
-            socket2::Type::STREAM | socket2::Type::SEQPACKET => Flow::Stream,
-            socket2::Type::DGRAM if domain == socket2::Domain::UNIX => Flow::Datagram,
-            socket2::Type::DGRAM => match socket.protocol().ok()? {
-                Some(protocol) if protocol != socket2::Protocol::UDP => Flow::Raw,
-                Some(_) | None => Flow::Datagram,
-            },
-            _ => Flow::Raw,
-        })
-    }
-
-    /// The peer that a socket of it is connected to.
-    pub(crate) fn peer(&self, fd: i32) -> Option<std::net::SocketAddr> {
-        socket2::Socket::from(self.duplicate(fd).ok()?).peer_addr().ok()?.as_socket()
-    }
-
-    fn duplicate(&self, fd: i32) -> io::Result<OwnedFd> {
-        // SAFETY: the call takes two numbers and touches no memory of ours.
-        let process = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, self.process(), 0) })? as i32;
-        // SAFETY: the kernel has just made it, for us alone.
-        let process = unsafe { OwnedFd::from_raw_fd(process) };
-        let raw = std::os::fd::AsRawFd::as_raw_fd(&process);
-        // SAFETY: as above.
-        let copy = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_getfd, raw, fd, 0) })? as i32;
-        // SAFETY: as above.
-        Ok(unsafe { OwnedFd::from_raw_fd(copy) })
-    }
 }
 
 /// Follows a child of ours, which is stopped until then, until it has ended. Returns the status that it ended with, as

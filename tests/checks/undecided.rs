@@ -4,7 +4,9 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 
@@ -35,6 +37,11 @@ fn an_error_of_ours_satisfies_nobody() {
     let authorities =
         ["-P", "/etc/ssl/certs/ca-certificates.crt", "-P", "/etc/ssl/certs", "-e", "inject=openat,statx:error=EACCES"];
     let emfile = "inject=openat,openat2:error=EMFILE";
+    let beats = folder.path().join("beats");
+    std::fs::create_dir(&beats).expect("there is room");
+    std::fs::write(beats.join("backup"), "").expect("there is room");
+    // Anybody could have written it.
+    std::fs::set_permissions(beats.join("backup"), std::fs::Permissions::from_mode(0o666)).expect("it is ours");
     let plain = |name: &str| format!("{name}#expect=failure");
     let rows = [
         row("tcp", &sockets, &["tcp://shop.invalid:1#expect=failure"]),
@@ -76,16 +83,20 @@ fn an_error_of_ours_satisfies_nobody() {
         row("user", &["-P", "/etc/passwd", "-e", emfile], &["user:no-such-user#expect=failure"]),
         row("group", &["-P", "/etc/group", "-e", emfile], &["group:no-such-group#expect=failure"]),
         row("interface", &sockets, &["interface:no-such#expect=failure"]),
-        row("sysctl", &["-P", "/proc/sys/kernel/ostype", "-e", emfile], &["sysctl:kernel.ostype#value=x&expect=failure"]),
+        row(
+            "sysctl",
+            &["-P", "/proc/sys/kernel/ostype", "-e", emfile],
+            &["sysctl:kernel.ostype#value=x&expect=failure"],
+        ),
         row("package", &["-P", "/var/lib/dpkg/status", "-e", emfile], &["package:no-such-package#expect=failure"]),
-        row("beat", &["-P", &beat, "-e", emfile], &["beat:backup#within=1h&expect=failure"]),
+        row("beat", &[], &["beat:backup#within=1h&expect=failure"]),
         row("memory", &["-P", "/proc/self/cgroup", "-e", "inject=openat:error=EIO"], &["memory:#expect=failure"]),
     ];
     for kind in BUILTINS {
         assert!(rows.iter().any(|row| row.kind == kind.scheme), "there is no error for the kind {}", kind.scheme);
     }
     let is_built_in = |row: &&Row| BUILTINS.iter().any(|kind| kind.scheme == row.kind);
-    let wrong: Vec<String> = rows.iter().filter(is_built_in).flat_map(satisfied).collect();
+    let wrong: Vec<String> = rows.iter().filter(is_built_in).flat_map(|row| satisfied(row, folder.path())).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -103,13 +114,13 @@ fn too_long() -> SocketAddr {
 }
 
 /// What is said of the checks of a row that are anything but errors.
-fn satisfied(row: &Row) -> Vec<String> {
+fn satisfied(row: &Row, state_dir: &Path) -> Vec<String> {
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-o", "/dev/null"]).args(&row.injected).arg(HOSPITAL);
     if row.injected.is_empty() {
         command = Command::new(HOSPITAL);
     }
-    command.args(["check", "--format", "json", "-v"]).args(&row.names);
+    command.args(["check", "--format", "json", "-v", "--state-dir"]).arg(state_dir).args(&row.names);
     let ran = run(command);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}: {}", row.kind, ran.stderr));
     let details = report["details"].as_array().expect("there are details");
