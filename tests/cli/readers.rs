@@ -116,7 +116,7 @@ fn a_warning_of_a_plugin_is_read_in_every_format() {
         }
     }
     let told = check(&["-v", WELL[1]]);
-    assert!(told.stderr.contains(" ... ok (WARNING - hm)\n"), "{}", told.stderr);
+    assert!(told.stderr.contains(" ... WARN\n") && told.stderr.contains("\nWARNING - hm\n"), "{}", told.stderr);
 }
 
 #[test]

@@ -56,6 +56,8 @@ fn a_function_is_registered_by_its_path_and_can_still_be_called() {
     assert_eq!(
         ids,
         [
+            "integration.library.functions.scheduled.more_rarely",
+            "integration.library.functions.scheduled.rarely",
             "integration.library.functions.shop.documented",
             "integration.library.functions.shop.match",
             "integration.library.functions.shop.mod.panics",
