@@ -11,7 +11,7 @@ use super::print;
 use crate::collect::{Sources, Surroundings};
 use crate::config::Given;
 use crate::error::Error;
-use crate::model::silence::{Covered, LONGEST, Silence};
+use crate::model::silence::{Covered, LONGEST, LONGEST_REASON, Silence};
 use crate::model::{clocks, duration, text};
 use crate::os::identity;
 use crate::state::{self, StateDir};
@@ -90,6 +90,9 @@ pub(super) fn run(flags: &SilenceFlags, given: &Given) -> Result<ExitCode, Error
     let why = text::line(why.trim()).into_owned();
     if why.is_empty() {
         return Err(Error::Usage(format!("say why {covered} is silenced, as in {EXAMPLE}")));
+    }
+    if why.len() > LONGEST_REASON {
+        return Err(Error::Usage("the reason is longer than 1 KiB: say it in fewer words".to_owned()));
     }
     let silence = Silence { covered, until: now.at + length, from: now.clone(), by: caller(&given), why };
     verify_known(&silence, &given, &state)?;

@@ -189,6 +189,9 @@ impl Spec {
     }
 }
 
+/// How often a schedule may run a check. A worker looks at what is due a few times a second.
+const MOST_OFTEN: Duration = Duration::from_millis(100);
+
 /// The options of every kind, and of registered checks named in a file.
 #[derive(Debug)]
 pub(super) struct Common {
@@ -213,7 +216,10 @@ impl Common {
             "failure" => Ok(Expect::Failure),
             _ => Err("write success or failure"),
         })?;
-        let every = options.parse("every", duration::parse_some)?;
+        let every = options.parse("every", |text| match duration::parse_some(text)? {
+            every if every < MOST_OFTEN => Err(format!("write no less than {}", duration::spoken(MOST_OFTEN))),
+            every => Ok(every),
+        })?;
         let in_a_row = |text: &str| match text.parse() {
             Ok(runs) if (1..=schedule::MOST_IN_A_ROW).contains(&runs) => Ok(runs),
             Ok(_) | Err(_) => {
@@ -510,6 +516,7 @@ mod tests {
             ("tcp://db:5432#timeout=2parsec", "option timeout: write a time as 30, 30s, 500ms or 2m"),
             ("tcp://db:5432#timeout=0", "option timeout: it has to be longer than 0"),
             ("tcp://db:5432#every=0", "option every: it has to be longer than 0"),
+            ("tcp://db:5432#every=99ms", "option every: write no less than 100ms"),
             ("tcp://db:5432#every=2s&timeout=3s", "option every: 2s is shorter than the timeout of 3s: write no less"),
             ("tcp://db:5432#every=10s&fall=0", "option fall: write how many runs in a row it takes, from 1 to 1000"),
             ("tcp://db:5432#every=10s&rise=many", "option rise: write how many runs in a row"),

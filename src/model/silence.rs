@@ -12,6 +12,9 @@ use super::text;
 /// How long a silence may last. What is wrong for longer is to be mended, or not checked.
 pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// The longest reason, in bytes: it stands in every answer.
+pub(crate) const LONGEST_REASON: usize = 1024;
+
 /// Which checks are silenced.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -48,6 +51,7 @@ impl Silence {
         let silence = Silence { by: line(&silence.by), why: line(silence.why.trim()), ..silence };
         match silence.length() {
             _ if silence.why.is_empty() => Err("it gives no reason".to_owned()),
+            _ if silence.why.len() > LONGEST_REASON => Err("its reason is longer than 1 KiB".to_owned()),
             None | Some(Duration::ZERO) => Err("it ends before it begins".to_owned()),
             Some(length) if length > LONGEST => Err("it lasts longer than 30 days".to_owned()),
             Some(_) => Ok(silence),
@@ -128,6 +132,7 @@ pub(crate) mod tests {
             (by_hand.replace("T09", "T08"), "it ends before it begins"),
             (by_hand.replace("01-15T09", "03-15T09"), "it lasts longer than 30 days"),
             (by_hand.replace("\"x\"", "\" \""), "it gives no reason"),
+            (by_hand.replace("\"x\"", &format!("{:?}", "x".repeat(1025))), "its reason is longer than 1 KiB"),
             (by_hand.replace("\"check\"", "\"chekc\""), "no variant"),
             (by_hand.replace("2027-01-15T09:00:00Z", "soon"), "write a time as 2027-01-31T08:00:00Z"),
             ("db 30m".to_owned(), "expected"),

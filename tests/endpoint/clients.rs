@@ -36,7 +36,7 @@ fn thousands_of_half_sent_requests_hold_up_nobody() {
     let mut held = Vec::new();
     for n in 0..MANY {
         if n == FIRST {
-            resident = processes::number(worker, "VmRSS");
+            resident = processes::number(worker, "RssAnon");
         }
         let mut client = Client::to(&server.at);
         client.send(HALF);
@@ -49,7 +49,7 @@ fn thousands_of_half_sent_requests_hold_up_nobody() {
     for _ in 0..20 {
         assert_answers(&server, "while they wait");
     }
-    let grown = (processes::number(worker, "VmRSS") - resident) * 1024;
+    let grown = (processes::number(worker, "RssAnon") - resident) * 1024;
     let each = grown / (MANY - FIRST) as u64;
     assert!(each < BYTES_A_CONNECTION, "{each} bytes a connection");
 
@@ -103,7 +103,7 @@ fn a_client_that_never_reads_costs_little_and_is_let_go() {
     let worker = server.workers()[0];
     let open = processes::sockets(worker);
     assert_answers(&server, "before");
-    let resident = processes::number(worker, "VmRSS");
+    let resident = processes::number(worker, "RssAnon");
     let mut client = Client::to(&server.at);
     client.patience(Duration::from_millis(200));
     // Until the kernel's buffers are full on both sides and the server reads no more.
@@ -113,7 +113,7 @@ fn a_client_that_never_reads_costs_little_and_is_let_go() {
         assert!(sent < 1 << 30, "it is never held back");
     }
     assert_answers(&server, "beside it");
-    let grown = processes::number(worker, "VmRSS").saturating_sub(resident);
+    let grown = processes::number(worker, "RssAnon").saturating_sub(resident);
     assert!(grown < 1024, "{grown} KiB more for one client");
     within(Duration::from_secs(30), "the client is let go", || processes::sockets(worker) == open);
 }
@@ -193,10 +193,10 @@ fn a_busy_endpoint_does_not_leak_descriptors_or_memory() {
     };
     let open = processes::sockets(worker);
     visit(200);
-    let resident = processes::number(worker, "VmRSS");
+    let resident = processes::number(worker, "RssAnon");
     visit(2000);
     eventually("no connection is left", || processes::sockets(worker) == open);
-    let grown = processes::number(worker, "VmRSS").saturating_sub(resident);
+    let grown = processes::number(worker, "RssAnon").saturating_sub(resident);
     assert!(grown < 512, "{grown} KiB more after 2,000 requests");
 }
 
@@ -251,7 +251,7 @@ fn a_large_report_is_held_once_for_all_slow_clients_and_given_back() {
         let length = get(&server.at, "/").body.len();
         assert!(length > LARGE, "{length} bytes");
         std::fs::remove_file(&gate).expect("it was there");
-        let resident = || processes::number(worker, "VmRSS");
+        let resident = || processes::number(worker, "RssAnon");
         let before = resident();
 
         let mut slow: Vec<_> = (0..MANY).map(|_| Client::to(&server.at)).collect();
