@@ -188,7 +188,13 @@ fn step(
     }
 }
 
-fn resume(tid: i32, request: libc::c_uint, signal: i32) -> nix::Result<()> {
+/// The type of a request differs between C libraries.
+#[cfg(target_env = "gnu")]
+type Request = libc::c_uint;
+#[cfg(not(target_env = "gnu"))]
+type Request = libc::c_int;
+
+fn resume(tid: i32, request: Request, signal: i32) -> nix::Result<()> {
     // SAFETY: these requests take a number and touch no memory of ours.
     Errno::result(unsafe { libc::ptrace(request, tid, 0, libc::c_long::from(signal)) }).map(drop)
 }
