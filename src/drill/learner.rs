@@ -112,8 +112,11 @@ impl Learner {
         seen.programs.retain(|path| !seen::is_tool(path));
         seen.locals.retain(|path| !bound.contains(path));
         seen.streams.retain(|peer| !(peer.ip().is_loopback() && bound_ports.contains(&peer.port())));
-        // Shells look for a program in one folder after the other.
-        seen.absent.retain(|path| !own.iter().any(|program| program.file_name() == path.file_name()));
+        // Shells look for a program in one folder of PATH after the other. The same name elsewhere is another matter.
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        let is_searched = |path: &PathBuf| std::env::split_paths(&folders).any(|folder| path.parent() == Some(&folder));
+        let is_named = |path: &PathBuf| own.iter().any(|program| program.file_name() == path.file_name());
+        seen.absent.retain(|path| !(is_named(path) && is_searched(path)));
         seen
     }
 

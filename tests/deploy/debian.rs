@@ -42,7 +42,7 @@ fn a_new_user_has_an_endpoint_and_an_upgrade_loses_no_request() {
         "HEALTHCHECKS=\"hospital.healthchecks.predictable memory:#available=0%\"\nHOSPITAL_WORKERS=2\n",
     );
     machine.systemctl(&["reload", "hospital"]);
-    eventually("the new check runs", || get(&at, "/").body.contains("\"total\": 2"));
+    eventually("the new check runs", || get(&at, "/").body.contains("\"total\": 3"));
     machine.write(DEFAULTS, "HEALTHCHECKS=\"tpc://nobody\"\n");
     let refused = machine.run(&["systemctl", "reload", "hospital"]);
     assert_ne!(refused.code, Some(0), "{refused:?}");
