@@ -320,6 +320,7 @@ fn out_of_turn() -> Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks::support::dialogue::testing;
     use crate::model::check::Status;
     use proptest::prelude::*;
     use std::net::TcpListener;
@@ -335,20 +336,8 @@ mod tests {
         b"Z\0\0\0\x05I",
     ];
 
-    /// What a check finds at a server that says this and leaves.
     fn find(said: Vec<u8>, pairs: &[(&str, &str)]) -> Finding {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("it is bound");
-        let server = thread::spawn(move || {
-            let (mut client, _) = listener.accept()?;
-            client.write_all(&said)?;
-            client.shutdown(std::net::Shutdown::Write)?;
-            io::copy(&mut client, &mut io::sink())
-        });
-        let action = build(&format!("//anna@{address}/shop"), &mut Options::of(pairs)).expect("it is well formed");
-        let found = action(Deadline::at(Instant::now() + Duration::from_secs(20)));
-        let _ = server.join().expect("the server does not panic");
-        found
+        testing::find(&KIND, "//anna@{}/shop", said, pairs)
     }
 
     const ANSWER: &[(&str, &str)] = &[("query", "select 41 + 1"), ("equals", "42")];

@@ -325,26 +325,12 @@ impl Info {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks::support::dialogue::testing;
     use crate::model::check::Status;
     use proptest::prelude::*;
-    use std::io::{self, Write};
-    use std::net::TcpListener;
-    use std::thread;
 
-    /// What a check finds at a server that says this and leaves.
     fn find(said: Vec<u8>, pairs: &[(&str, &str)]) -> Finding {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("it is bound");
-        let server = thread::spawn(move || {
-            let (mut client, _) = listener.accept()?;
-            client.write_all(&said)?;
-            client.shutdown(std::net::Shutdown::Write)?;
-            io::copy(&mut client, &mut io::sink())
-        });
-        let action = build(&format!("//{address}"), &mut Options::of(pairs)).expect("it is well formed");
-        let found = action(Deadline::at(Instant::now() + Duration::from_secs(20)));
-        let _ = server.join().expect("the server does not panic");
-        found
+        testing::find(&KIND, "//{}", said, pairs)
     }
 
     /// The same at a server whose INFO says this.

@@ -52,6 +52,34 @@ impl<S: Read + Write> Dialogue<S> {
 }
 
 #[cfg(test)]
+pub(in crate::checks) mod testing {
+    use std::io::{self, Write};
+    use std::net::{Shutdown, TcpListener};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use crate::checks::{Kind, Options};
+    use crate::model::check::{Deadline, Finding};
+
+    /// What a check of this kind finds at a server that says this and leaves. In the target, `{}` is the server's address.
+    pub(in crate::checks) fn find(kind: &Kind, target: &str, said: Vec<u8>, pairs: &[(&str, &str)]) -> Finding {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        let server = thread::spawn(move || {
+            let (mut client, _) = listener.accept()?;
+            client.write_all(&said)?;
+            client.shutdown(Shutdown::Write)?;
+            io::copy(&mut client, &mut io::sink())
+        });
+        let target = target.replace("{}", &address);
+        let action = (kind.build)(&target, &mut Options::of(pairs)).expect("it is well formed");
+        let found = action(Deadline::at(Instant::now() + Duration::from_secs(20)));
+        let _ = server.join().expect("the server does not panic");
+        found
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
