@@ -1,6 +1,7 @@
 use super::super::tests::{ALL, HOSTILE, hostile, written};
 use super::*;
 use crate::model::report::tests::{blocking, report as sample};
+use crate::model::schedule::Schedule;
 use roxmltree::{Document, Node};
 
 const NOW: u64 = 1_800_000_000;
@@ -223,4 +224,27 @@ fn nothing_moves_and_nothing_is_fetched() {
     for word in ["http:", "https:", "src=\"", "//cdn"] {
         assert!(!page.contains(word), "{word}");
     }
+}
+
+#[test]
+fn it_says_when_a_check_runs_next_and_marks_what_is_flapping() {
+    let mut report = sample(&[Status::Pass, Status::Fail]);
+    let every = Duration::from_secs(90);
+    for outcome in &mut report.outcomes {
+        let check = std::sync::Arc::get_mut(&mut outcome.check).expect("not shared");
+        check.schedule = Some(Schedule { every, fall: 1, rise: 1 });
+        outcome.age = Duration::from_millis(8300);
+    }
+    let facts = |next: Option<Duration>| {
+        let (next_run, is_flapping) = (move |_: &Check| next, |check: &Check| check.id == "check.1");
+        let body = seen(&report, &View { next_run: &next_run, is_flapping: &is_flapping, ..View::default() });
+        let document = Document::parse(&body).expect("it is well formed");
+        classed(&document, "check").into_iter().map(text).collect::<Vec<_>>()
+    };
+    for (next, said) in [(4000, "8s ago, next in 4s"), (250, "8s ago, next in 250ms"), (0, "8s ago, due now")] {
+        let facts = facts(Some(Duration::from_millis(next)));
+        assert_eq!(facts[1], format!("✓ pass Check 0. check.0 took 1.0 ms {said}, every 1m 30s"));
+        assert!(facts[0].starts_with("✗ fail ⇅, flapping Check 1."), "{facts:?}");
+    }
+    assert_eq!(facts(None)[1], "✓ pass Check 0. check.0 took 1.0 ms", "nobody keeps a schedule there");
 }
