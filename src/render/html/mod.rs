@@ -147,7 +147,8 @@ struct Row {
     mark: char,
     context: Option<String>,
     silence: Option<String>,
-    took: String,
+    /// `None`: it was not run.
+    took: Option<String>,
     schedule: Option<String>,
     is_flapping: bool,
     since: Option<Moment>,
@@ -230,7 +231,7 @@ fn groups(report: &Report, view: &View<'_>) -> Vec<Group> {
         let (milder, worse): (Vec<_>, Vec<_>) = wanted.partition(|outcome| warns(outcome));
         let row = |outcome: &Outcome| {
             let its = blocked.get(&outcome.check.id).into_iter().flatten();
-            Row { blocked: its.map(|outcome| Row::of(outcome, view)).collect(), ..Row::of(outcome, view) }
+            Row { blocked: its.map(|outcome| Row::consequence(outcome, view)).collect(), ..Row::of(outcome, view) }
         };
         worse.into_iter().chain(milder).map(row).collect()
     };
@@ -282,7 +283,7 @@ impl Row {
             mark,
             silence: outcome.silence().map(|silence| printable(&silence)),
             context: finding.context.as_deref().map(printable),
-            took: took(*elapsed),
+            took: (!is_blocked).then(|| took(*elapsed)),
             schedule: (view.next_run)(check).and_then(|next| schedule(check, *age, next)),
             is_flapping: (view.is_flapping)(check),
             since: since.map(|since| Moment::of(since.at, view.at)),
@@ -294,6 +295,13 @@ impl Row {
             as_needed: outcome.is_as_needed(),
             blocked: Vec::new(),
         }
+    }
+
+    /// Of a check that stands under its cause, which tells why it is blocked.
+    fn consequence(outcome: &Outcome, view: &View<'_>) -> Row {
+        let others = outcome.blocked_by().get(1..).filter(|others| !others.is_empty());
+        let context = others.map(|others| printable(&format!("and by {}", others.join(", "))));
+        Row { context, ..Row::of(outcome, view) }
     }
 }
 

@@ -51,14 +51,15 @@ fn what_is_wrong_comes_first() {
 
 #[test]
 fn what_is_blocked_is_folded_under_its_cause() {
-    let report = blocking(&[Status::Error, Status::Fail, Status::Error, Status::Pass], &[(0, &[1]), (2, &[1])]);
+    let report = blocking(&[Status::Error, Status::Fail, Status::Error, Status::Pass], &[(0, &[1]), (2, &[1, 3])]);
     let body = strict(&written(&FORMAT, &report));
     let document = Document::parse(&body).expect("it is well formed");
     let ids = |class| classed(&document, class).iter().filter_map(|row| row.attribute("data-id")).collect::<Vec<_>>();
     assert_eq!((ids("check"), ids("consequence")), (vec!["check.1", "check.3"], vec!["check.0", "check.2"]));
     let details = document.descendants().find(|node| node.has_tag_name("details")).expect("there is one");
     assert_eq!(details.parent().and_then(|cause| cause.attribute("data-id")), Some("check.1"));
-    assert!(text(details).starts_with("blocks 2 others ⊘ blocked Check 0. blocked by check.1: it was fail"));
+    let said = "blocks 2 others ⊘ blocked Check 0. check.0 ⊘ blocked Check 2. and by check.3 check.2";
+    assert_eq!(text(details), said, "the cause has told why");
     let counts: Vec<_> = classed(&document, "choice").into_iter().map(text).collect();
     assert_eq!(counts, ["all 4", "✗ fail 1", "⊘ blocked 2", "✓ pass 1"]);
 
