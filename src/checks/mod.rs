@@ -18,6 +18,8 @@ pub mod load;
 pub mod memcached;
 pub mod memory;
 mod mount;
+#[cfg(feature = "mysql")]
+mod mysql;
 mod package;
 pub mod ping;
 pub mod plugin;
@@ -116,6 +118,8 @@ pub static BUILTINS: &[Kind] = &[
     redis::KIND_REDISS,
     #[cfg(feature = "postgres")]
     postgres::KIND,
+    #[cfg(feature = "mysql")]
+    mysql::KIND,
     memcached::KIND,
     ping::KIND,
     #[cfg(feature = "tls")]
@@ -148,6 +152,7 @@ pub(crate) const FEATURES: &[(&[&str], &str, bool)] = &[
     (&["dns"], "dns", cfg!(feature = "dns")),
     (&["http"], "http", cfg!(feature = "http")),
     (&["https", "rediss", "tls", "cert", "certificate"], "tls", cfg!(feature = "tls")),
+    (&["mysql"], "mysql", cfg!(feature = "mysql")),
     (&["postgres"], "postgres", cfg!(feature = "postgres")),
 ];
 

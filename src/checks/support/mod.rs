@@ -24,6 +24,6 @@ pub(super) mod tls;
 pub(super) mod tls_roots;
 #[cfg(feature = "tls")]
 pub(super) mod tls_settings;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(super) mod value;
 pub(super) mod wildcard;
