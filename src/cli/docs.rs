@@ -293,7 +293,7 @@ fn said(report: &Report, place: usize) -> String {
 fn judgement_md_says_what_every_format_says() {
     let check = |id: &str| Check::new(id, |_| Finding::PASS).title(format!("Title of {id}"));
     let found =
-        |status| Finding { status, context: (status != Status::Pass).then(|| "why".to_owned()), perfdata: Vec::new() };
+        |status| Finding { status, context: (status != Status::Pass).then(|| "why".to_owned()), ..Finding::PASS };
     let of = |check: Check, finding| Outcome::of(check.into(), finding, Duration::ZERO, Duration::ZERO);
     let mut expected = Vec::new();
     let mut row = |status: Status, judged: &str, report: &Report, place: usize| {

@@ -102,7 +102,7 @@ impl Patience {
                     false => with(format!("{} of {fall} failures", self.against), found.context.as_deref()),
                     true => with(format!("{} of {rise} successes, after", self.against), standing.context.as_deref()),
                 };
-                Finding { status: standing.status, context: Some(context), perfdata: found.perfdata }
+                Finding { status: standing.status, context: Some(context), ..found }
             }
             Some(_) | None => found,
         };
