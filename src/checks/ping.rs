@@ -11,7 +11,7 @@ use super::support::target::{Target, authority};
 use super::support::thresholds::{self, Good};
 use super::support::timed::{self, Timed, is_ours, spoken};
 use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline, since};
-use crate::model::check::{Deadline, Finding, Reason, Result, Status};
+use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
@@ -56,7 +56,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     Ok(Box::new(move |deadline| match ping(&host, &terms, deadline) {
         Ok(perfdata) => {
             let lost = perfdata.iter().find(|figure| figure.label == LOST).map_or(0.0, |figure| figure.value);
-            let finding = Finding { status: Status::Pass, context: None, perfdata };
+            let finding = Finding { perfdata, ..Finding::PASS };
             thresholds::judged(finding, || match warn_loss {
                 Some(most) if lost > most => Err(Reason::Fail(format!(
                     "expected {} to lose at most {most}% of {} pings, it lost {}%",
