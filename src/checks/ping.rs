@@ -246,6 +246,7 @@ fn is_reply(bytes: &[u8], ip: IpAddr, raw: bool, sequence: u16, token: [u8; 8]) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::check::Status;
 
     const V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     const TOKEN: [u8; 8] = *b"hospital";
