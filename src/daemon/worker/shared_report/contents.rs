@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::blame::Blame;
-use crate::model::check::{Check, Finding, Status};
+use crate::model::check::{Check, Finding, Part, Status};
 use crate::model::judgement::Judgement;
 use crate::model::perfdata::Perfdata;
 use crate::model::report::{Outcome, Report};
@@ -47,6 +47,8 @@ pub(in crate::daemon::worker) struct SharedFinding {
     blame: Option<Blame>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     transcript: Option<Box<Transcript>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<Part>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,11 +124,12 @@ impl SharedFinding {
             figures: finding.perfdata.iter().map(figure).collect(),
             blame: finding.blame,
             transcript: finding.transcript.clone(),
+            parts: finding.parts.clone(),
         }
     }
 
     pub(in crate::daemon::worker) fn finding(&self) -> Finding {
-        let SharedFinding { status, context, figures, blame, transcript } = self;
+        let SharedFinding { status, context, figures, blame, transcript, parts } = self;
         let figures =
             figures.iter().map(|figure| Perfdata::new(&figure.label, f64::from_bits(figure.value), &figure.unit));
         Finding {
@@ -135,14 +138,16 @@ impl SharedFinding {
             perfdata: figures.collect(),
             blame: *blame,
             transcript: transcript.clone(),
+            parts: parts.clone(),
         }
     }
 
-    /// Leaves out the transcript, the figures, or else half of the context; false if nothing is left.
+    /// Leaves out the transcript, the figures, or else the parts, or else half of the context; false if nothing is left.
     pub(in crate::daemon::worker) fn shorten(&mut self) -> bool {
         match &mut self.context {
             _ if self.transcript.is_some() => self.transcript = None,
             _ if !self.figures.is_empty() => self.figures.clear(),
+            _ if !self.parts.is_empty() => self.parts.clear(),
             Some(context) if !context.is_empty() => context.truncate(context.floor_char_boundary(context.len() / 2)),
             Some(_) | None => return false,
         }
