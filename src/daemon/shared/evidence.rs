@@ -433,9 +433,11 @@ mod tests {
 
     const STATUSES: [Status; 4] = [Status::Pass, Status::Fail, Status::Error, Status::Skip];
 
+    type Expected = (Option<u64>, Option<u64>, Option<u64>, u64, Vec<(u64, Status)>, [u64; 3]);
+
     /// What should be remembered of a history, worked out from the whole of it: the last good run, the first and the last bad
     /// one of the last episode, how many bad runs that had, the changes, and the seconds that were seen.
-    fn naive(history: &[(u64, Status)]) -> (Option<u64>, Option<u64>, Option<u64>, u64, Vec<(u64, Status)>, [u64; 3]) {
+    fn naive(history: &[(u64, Status)]) -> Expected {
         let is_bad = |status: &Status| matches!(status, Status::Fail | Status::Error);
         let last = |wanted: &dyn Fn(&Status) -> bool| {
             history.iter().rev().find(|(_, status)| wanted(status)).map(|(at, _)| *at)
