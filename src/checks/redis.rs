@@ -29,6 +29,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "redis://{target} answers",
     passes: "a Redis or Valkey answers PING, and is what it should be",
+    notices: &["refused", "black_hole", "rubbish", "starved"],
     examples: &["redis://:secret@localhost#role=primary&replicas=1"],
     build,
 };

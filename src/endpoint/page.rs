@@ -17,6 +17,13 @@ pub(super) struct Choice {
     others: Vec<(&'static str, String)>,
 }
 
+/// What the files tell besides the checks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told<'a> {
+    pub(super) maintenance: Option<&'a str>,
+    pub(super) drilled: Option<&'a str>,
+}
+
 impl Choice {
     /// What a query selects from these checks.
     pub(super) fn of(query: Query, checks: &Suite) -> Choice {
@@ -31,11 +38,12 @@ impl Choice {
         &'a self,
         at: SystemTime,
         since: &'a dyn Fn(&str, Status) -> Option<Since>,
-        maintenance: Option<&'a str>,
+        told: Told<'a>,
         disclosed: bool,
         can_sign_in: bool,
     ) -> View<'a> {
         let Choice { tags, chosen, others } = self;
-        View { at: Some(at), since, tags, chosen, others, maintenance, disclosed, can_sign_in }
+        let Told { maintenance, drilled } = told;
+        View { at: Some(at), since, tags, chosen, others, maintenance, drilled, disclosed, can_sign_in }
     }
 }

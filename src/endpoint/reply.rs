@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use super::counters::RouteLabel;
 use super::metrics::{self, Figures};
+use super::page::Told;
 use super::route;
 use super::{CheckRequest, Dialect, EndpointSettings, Findings, Observer};
+use crate::collect::FileState;
 use crate::model::check::Status;
 use crate::model::startup;
 use crate::os::clock;
@@ -75,7 +77,7 @@ impl Reply {
         request: &Arc<CheckRequest>,
         findings: &Findings<'_>,
         settings: &EndpointSettings,
-        maintenance: Option<&str>,
+        files: &FileState,
         observer: &dyn Observer,
     ) {
         let Findings { report, number, revision, age } = findings;
@@ -83,7 +85,7 @@ impl Reply {
         let number = match presentation.dialect {
             Dialect::Format(format) if format.timeless => revision.or(*number),
             // It tells of maintenance, whatever the report is.
-            Dialect::Page(_) if maintenance.is_some() => None,
+            Dialect::Page(_) if files.maintenance.is_some() => None,
             Dialect::Format(_) | Dialect::Page(_) | Dialect::Ready | Dialect::Startup => *number,
         };
         let is_same = |(there, its): &(u64, _)| Some(*there) == number && Arc::ptr_eq(its, request);
@@ -133,7 +135,9 @@ impl Reply {
                 let since = |id: &str, status: Status| observer.since(id, status);
                 let at = clock::before(clock::wall(), age.unwrap_or_default());
                 let disclosed = presentation.disclosed;
-                let view = choice.view(at, &since, maintenance, disclosed, is_personal && !disclosed);
+                let drilled = files.drills.of(report.outcomes.iter().map(|outcome| &*outcome.check.id), clock::wall());
+                let told = Told { maintenance: files.maintenance.as_deref(), drilled: drilled.as_deref() };
+                let view = choice.view(at, &since, told, disclosed, is_personal && !disclosed);
                 self.fill(|body| html::page(report, &view, body));
             }
             Dialect::Ready => {

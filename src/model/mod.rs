@@ -3,6 +3,7 @@
 pub mod amount;
 pub mod check;
 pub(crate) mod clocks;
+pub(crate) mod drills;
 pub(crate) mod duration;
 pub(crate) mod host;
 pub(crate) mod id;
