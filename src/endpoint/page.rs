@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use crate::endpoint::route::Query;
-use crate::model::check::Status;
-use crate::model::report::Since;
 use crate::model::suite::Suite;
 use crate::render::html::View;
 
@@ -15,13 +13,6 @@ pub(super) struct Choice {
     tags: BTreeSet<String>,
     chosen: Vec<String>,
     others: Vec<(&'static str, String)>,
-}
-
-/// What the files tell besides the checks.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Told<'a> {
-    pub(super) maintenance: Option<&'a str>,
-    pub(super) drilled: Option<&'a str>,
 }
 
 impl Choice {
@@ -37,13 +28,11 @@ impl Choice {
     pub(super) fn view<'a>(
         &'a self,
         at: SystemTime,
-        since: &'a dyn Fn(&str, Status) -> Option<Since>,
-        told: Told<'a>,
+        maintenance: Option<&'a str>,
         disclosed: bool,
         can_sign_in: bool,
     ) -> View<'a> {
         let Choice { tags, chosen, others } = self;
-        let Told { maintenance, drilled } = told;
-        View { at: Some(at), since, tags, chosen, others, maintenance, drilled, disclosed, can_sign_in }
+        View { at: Some(at), tags, chosen, others, maintenance, disclosed, can_sign_in, ..View::default() }
     }
 }

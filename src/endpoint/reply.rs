@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use super::counters::RouteLabel;
 use super::metrics::{self, Figures};
-use super::page::Told;
 use super::route;
 use super::{CheckRequest, Dialect, EndpointSettings, Findings, Observer};
 use crate::collect::FileState;
-use crate::model::check::Status;
+use crate::model::check::{Check, Status};
+use crate::model::patience::Flips;
 use crate::model::startup;
 use crate::os::clock;
 use crate::render::exposition::Syntax;
-use crate::render::{html, json, kubernetes};
+use crate::render::html::{self, View};
+use crate::render::{json, kubernetes};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -84,8 +85,8 @@ impl Reply {
         let CheckRequest { presentation, .. } = &**request;
         let number = match presentation.dialect {
             Dialect::Format(format) if format.timeless => revision.or(*number),
-            // It tells of maintenance, whatever the report is.
-            Dialect::Page(_) if files.maintenance.is_some() => None,
+            // It tells of maintenance and of the next runs, whatever the report is.
+            Dialect::Page(_) if files.maintenance.is_some() || request.part.has_schedule() => None,
             Dialect::Format(_) | Dialect::Page(_) | Dialect::Ready | Dialect::Startup => *number,
         };
         let is_same = |(there, its): &(u64, _)| Some(*there) == number && Arc::ptr_eq(its, request);
@@ -135,9 +136,18 @@ impl Reply {
                 let since = |id: &str, status: Status| observer.since(id, status);
                 let at = clock::before(clock::wall(), age.unwrap_or_default());
                 let disclosed = presentation.disclosed;
+                let maintenance = files.maintenance.as_deref();
                 let drilled = files.drills.of(report.outcomes.iter().map(|outcome| &*outcome.check.id), clock::wall());
-                let told = Told { maintenance: files.maintenance.as_deref(), drilled: drilled.as_deref() };
-                let view = choice.view(at, &since, told, disclosed, is_personal && !disclosed);
+                let next_run = |check: &Check| observer.next_run(check);
+                let is_flapping = |check: &Check| observer.flips(check).is_some_and(Flips::is_flapping);
+                let view = choice.view(at, maintenance, disclosed, is_personal && !disclosed);
+                let view = View {
+                    since: &since,
+                    next_run: &next_run,
+                    is_flapping: &is_flapping,
+                    drilled: drilled.as_deref(),
+                    ..view
+                };
                 self.fill(|body| html::page(report, &view, body));
             }
             Dialect::Ready => {
