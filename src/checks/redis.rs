@@ -52,6 +52,7 @@ pub(super) const KIND_REDISS: Kind = Kind {
     passes: "the same, and the certificate is trusted",
     examples: &["rediss://:secret@localhost#ca=/etc/ssl/redis.pem"],
     build: |target, options| build(Transport::Tls(TlsSettings::take(options)?), target, options),
+    notices: &["refused", "black_hole", "rubbish", "stranger: another certificate", "starved"],
     ..KIND
 };
 
