@@ -5,6 +5,7 @@
 
 mod beats;
 mod drills;
+mod records;
 mod silences;
 
 use std::fs::File;
