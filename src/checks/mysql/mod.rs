@@ -36,6 +36,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "mysql://{target} answers",
     passes: "a MySQL or MariaDB lets us in and carries out a statement",
+    notices: &["refused", "black_hole", "rubbish", "starved"],
     examples: &["mysql://anna@localhost/shop#query=select%201"],
     build,
 };
