@@ -90,19 +90,13 @@ impl MysqlProbe {
         if self.role.is_some() || self.lag.is_some() {
             self.judge_replication(&mut session)?;
         }
-        match &self.value {
-            Some(value) => {
-                let answer = session.query(&value.query)?;
-                let first = answer.rows.first().and_then(|row| row.first());
-                value.verdict(first.map(Option::as_deref), deadline, &self.hidden)?;
-            }
+        if let Some(value) = &self.value {
+            let answer = session.query(&value.query)?;
+            let first = answer.rows.first().and_then(|row| row.first());
+            value.verdict(first.map(Option::as_deref), deadline, &self.hidden)?;
+        } else if self.role.is_none() && self.lag.is_none() && session.query("select 1")?.rows.is_empty() {
             // That a session begins does not show that a statement is carried out.
-            None if self.role.is_none() && self.lag.is_none() => {
-                if session.query("select 1")?.rows.is_empty() {
-                    return Err(Reason::Fail("it gives no row for `select 1`".to_owned()));
-                }
-            }
-            None => {}
+            return Err(Reason::Fail("it gives no row for `select 1`".to_owned()));
         }
         session.end();
         Ok(())

@@ -123,7 +123,7 @@ impl Session<'_> {
             AuthPlugin::Ed25519 => Vec::new(),
             _ => account.response(&plugin, &nonce)?,
         };
-        let database = (!login.path.is_empty()).then(|| login.path.as_bytes());
+        let database = (!login.path.is_empty()).then_some(login.path.as_bytes());
         let user = login.user.as_deref().unwrap_or("root").as_bytes();
         let proposed = capabilities.contains(CapabilityFlags::CLIENT_PLUGIN_AUTH).then(|| plugin.borrow());
         let response = HandshakeResponse::new(
