@@ -138,6 +138,9 @@ fn a_silent_peer_is_a_failure_in_each_kind_each_time() {
             format!("https{number}=https://{address}/#ca={ca}"),
             format!("cert{number}=cert:{address}#ca={ca}"),
             format!("dns{number}=dns:shop.test#server={server}"),
+            format!("smtp{number}=smtp://{address}"),
+            format!("imap{number}=imap://{address}#starttls&ca={ca}"),
+            format!("pop3s{number}=pop3s://{address}#ca={ca}"),
         ]
     };
     for outcome in run(&(0..20).flat_map(each).collect::<Vec<_>>()).outcomes {
@@ -251,7 +254,7 @@ pub(super) fn start(command: impl Fn(u16) -> Command) -> (Server, u16) {
 }
 
 /// An authority, a certificate signed by it and the key of that, in PEM, valid for this many days.
-fn certificate_for_days(days: i64) -> (String, String, String) {
+pub(super) fn certificate_for_days(days: i64) -> (String, String, String) {
     let key = rcgen::KeyPair::generate().expect("a key");
     let mut params = rcgen::CertificateParams::new(Vec::new()).expect("no names are good names");
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
