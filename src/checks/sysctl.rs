@@ -43,7 +43,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         max: options.parse("max", number)?,
     };
     if expected.value.is_none() && expected.content.is_none() && expected.min.or(expected.max).is_none() {
-        return Err(format!("say what it has to be, as in sysctl:{target}#value=1, or with match, min or max"));
+        return Err("say what it has to be, as in sysctl:vm.swappiness#max=60: by value, match, min or max".to_owned());
     }
     if let (Some(min), Some(max)) = (expected.min, expected.max)
         && min > max

@@ -1,5 +1,6 @@
 //! The tables in `docs/`, compared with the code that they describe.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Arg;
@@ -10,7 +11,13 @@ use crate::collect::{COMMON, Sources, Surroundings};
 use crate::daemon::master::handled::SIGNALS;
 use crate::endpoint::metrics;
 use crate::model::check::{Check, Finding, Severity, Status};
+use crate::model::judgement::{Circumstances, Scheduled, not_run_yet};
+use crate::model::patience::Patience;
 use crate::model::report::{Outcome, Report};
+use crate::model::schedule::Schedule;
+use crate::model::silence::Covered;
+use crate::model::silence::tests::silence;
+use crate::model::startup::Start;
 use crate::render::exposition::{Family, MetricKind};
 use crate::render::{FORMATS, prometheus};
 use crate::round::Runner;
@@ -273,6 +280,10 @@ fn said(report: &Report, place: usize) -> String {
     let text = line(&text, &its_title).expect("a line");
     let ready = crate::render::kubernetes::answer("readyz", report, true);
     let ready = line(&ready, &|line| line[3..].starts_with(&outcome.check.id)).expect("a line");
+    let page = written("html").0;
+    let (_, page) = page.split_once(&format!("data-id=\"{}\"", outcome.check.id)).expect("it is on the page");
+    let (_, page) = page.split_once("<span aria-hidden=\"true\">").expect("it has a mark");
+    let page = page.split_once("</span> <span class=\"title\">").expect("it has a title").0.replace("</span>", "");
     let cells = [
         word(&json("json")["status"]),
         word(&json("json")["details"][at]["status"]),
@@ -282,39 +293,106 @@ fn said(report: &Report, place: usize) -> String {
         tap,
         text.trim().split(':').next().expect("a word").to_owned(),
         unittest::letter(outcome).to_string(),
+        page,
         ready[..3].to_owned(),
-        u8::from(!outcome.is_bad()).to_string(),
+        measured(&written("prometheus").0, &outcome.check.id),
     ];
     cells.map(|cell| format!("`{cell}`")).join(" | ")
+}
+
+/// What the metrics say of a check: whether it is a success, and what stands beside that.
+fn measured(metrics: &str, id: &str) -> String {
+    let series = |name: &str| {
+        let start = format!("hospital_check_{name}{{check=\"{id}\"");
+        metrics.lines().find(|line| line.starts_with(&start) && !line.ends_with(" 0"))
+    };
+    let raw = series("raw_status").and_then(|line| line.split_once("status=\"")?.1.split('"').next());
+    let mut told = vec![u8::from(series("success").is_some()).to_string()];
+    told.extend(raw.map(|raw| format!("raw {raw}")));
+    told.extend(series("blocked").map(|_| "blocked".to_owned()));
+    told.extend(series("silenced_until_timestamp_seconds").map(|_| "silenced".to_owned()));
+    told.join(", ")
 }
 
 /// All that a finding can be judged to be, and what each format says of it. A step that is added has its rows here.
 #[test]
 fn judgement_md_says_what_every_format_says() {
+    const SECOND: Duration = Duration::from_secs(1);
     let check = |id: &str| Check::new(id, |_| Finding::PASS).title(format!("Title of {id}"));
     let found =
         |status| Finding { status, context: (status != Status::Pass).then(|| "why".to_owned()), perfdata: Vec::new() };
     let of = |check: Check, finding| Outcome::of(check.into(), finding, Duration::ZERO, Duration::ZERO);
+    let cells = |outcome: Outcome| said(&Report::of_outcomes(vec![outcome]), 0);
     let mut expected = Vec::new();
-    let mut row = |status: Status, judged: &str, report: &Report, place: usize| {
-        expected.push(format!("| `{}` | {judged} | {} |", status.word(), said(report, place)));
+    let mut row = |status: Status, judged: &str, cells: &str| {
+        expected.push(format!("| `{}` | {judged} | {cells} |", status.word()));
     };
     for status in Status::ALL {
-        row(status, "", &Report::of_outcomes(vec![of(check("it"), found(status))]), 0);
+        row(status, "", &cells(of(check("it"), found(status))));
     }
-    for status in Status::ALL.into_iter().filter(|status| status.is_bad()) {
-        let mild = of(check("it").on_fail(Severity::Warn), found(status));
-        row(status, "`on_fail=warn`", &Report::of_outcomes(vec![mild]), 0);
+    let bad = || Status::ALL.into_iter().filter(|status| status.is_bad());
+    for status in bad() {
+        row(status, "`on_fail=warn`", &cells(of(check("it").on_fail(Severity::Warn), found(status))));
     }
-    let strict = of(Check { strict: true, ..check("it") }, found(Status::Warn));
-    row(Status::Warn, "`--strict`", &Report::of_outcomes(vec![strict]), 0);
+    let strict = |is_strict| Check { strict: is_strict, ..check("it") };
     for (severity, judged) in
         [(Severity::Fail, "blocked by a `fail`"), (Severity::Warn, "the same, with `on_fail=warn`")]
     {
         let cause = Check::new("cause", |_| Finding::fail("why")).title("Title of cause");
         let it = check("it").needs(["cause"]).on_fail(severity);
-        let report = Runner::run([cause, it].map(Into::into).into_iter().collect(), Duration::from_secs(60));
-        row(Status::Error, judged, &report, 1);
+        let report = Runner::run([cause, it].map(Into::into).into_iter().collect(), 60 * SECOND);
+        row(Status::Error, judged, &said(&report, 1));
+    }
+
+    // The check runs every 10 seconds, has found each of these, and did so last so long ago.
+    let scheduled = |schedule: Schedule, history: &[Status], age: u64| {
+        let it = check("it").schedule(schedule).timeout(SECOND);
+        let patience = history
+            .iter()
+            .fold(Patience::default(), |before, status| before.after(schedule, &found(*status), false, 0));
+        let last = history.last().expect("it has run");
+        let scheduled = Some(Scheduled { age: SECOND * age as u32, patience, second: 0 });
+        let known = Circumstances { scheduled, ..Circumstances::default() };
+        cells(Outcome::judged(it.into(), found(*last), known, Duration::ZERO, SECOND * age as u32))
+    };
+    let schedule = |fall, rise| Schedule { every: 10 * SECOND, fall, rise };
+    let not_run = check("it").schedule(schedule(1, 1));
+    row(Status::Error, "`every=10s`, before its first run", &cells(of(not_run, not_run_yet(schedule(1, 1)))));
+    for status in [Status::Pass, Status::Fail] {
+        row(status, "`every=10s`, 10 s ago", &scheduled(schedule(1, 1), &[status], 10));
+        row(status, "`every=10s`, longer ago than this and `timeout`", &scheduled(schedule(1, 1), &[status], 20));
+    }
+    for (fall, rise, history, judged) in [
+        (2, 1, [Status::Pass, Status::Fail].as_slice(), "`fall=2`, the first after a `pass`"),
+        (2, 1, &[Status::Pass, Status::Fail, Status::Fail], "`fall=2`, the second"),
+        (1, 2, &[Status::Fail, Status::Pass], "`rise=2`, the first after a `fail`"),
+        (1, 2, &[Status::Fail, Status::Pass, Status::Pass], "`rise=2`, the second"),
+    ] {
+        row(*history.last().expect("there is one"), judged, &scheduled(schedule(fall, rise), history, 0));
+    }
+    for status in bad() {
+        let mut starting = of(check("it"), found(status));
+        starting.excuse(60 * SECOND, Start::Ago(SECOND));
+        row(status, "`grace=60s`, while it lasts", &cells(starting));
+    }
+
+    // Each status, strict and silenced or not: rows that are as those without are left out.
+    let silenced = |check: Check| {
+        let silence = silence(Covered::Check("it".to_owned()));
+        Check { silence: Some(Arc::new(silence)), ..check }
+    };
+    let without_metrics = |cells: &str| cells.rsplit_once('|').map(|(rest, _)| rest.to_owned());
+    for status in Status::ALL {
+        let [plain, only_strict] = [false, true].map(|is_strict| cells(of(strict(is_strict), found(status))));
+        let [quiet, both] = [false, true].map(|is_strict| cells(of(silenced(strict(is_strict)), found(status))));
+        if only_strict != plain {
+            row(status, "`--strict`", &only_strict);
+        }
+        // That there is a silence is told of what passes, too.
+        if without_metrics(&quiet) != without_metrics(&plain) {
+            row(status, "silenced", &quiet);
+        }
+        assert_eq!(both, quiet, "what is silenced does not count, strict or not");
     }
     compare("JUDGEMENT.md", &expected);
 }

@@ -50,6 +50,11 @@ pub trait Observer {
         false
     }
 
+    /// In how long this check, which has a schedule, runs next.
+    fn next_run(&self, _check: &Check) -> Option<Duration> {
+        None
+    }
+
     /// How often what is said of this check, which has a schedule, has changed.
     fn flips(&self, _check: &Check) -> Option<Flips> {
         None

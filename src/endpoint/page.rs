@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use crate::endpoint::route::Query;
-use crate::model::check::Status;
-use crate::model::report::Since;
 use crate::model::suite::Suite;
 use crate::render::html::View;
 
@@ -30,12 +28,11 @@ impl Choice {
     pub(super) fn view<'a>(
         &'a self,
         at: SystemTime,
-        since: &'a dyn Fn(&str, Status) -> Option<Since>,
         maintenance: Option<&'a str>,
         disclosed: bool,
         can_sign_in: bool,
     ) -> View<'a> {
         let Choice { tags, chosen, others } = self;
-        View { at: Some(at), since, tags, chosen, others, maintenance, disclosed, can_sign_in }
+        View { at: Some(at), tags, chosen, others, maintenance, disclosed, can_sign_in, ..View::default() }
     }
 }

@@ -8,11 +8,13 @@ use super::counters::RouteLabel;
 use super::metrics::{self, Figures};
 use super::route;
 use super::{CheckRequest, Dialect, EndpointSettings, Findings, Observer};
-use crate::model::check::Status;
+use crate::model::check::{Check, Status};
+use crate::model::patience::Flips;
 use crate::model::startup;
 use crate::os::clock;
 use crate::render::exposition::Syntax;
-use crate::render::{html, json, kubernetes};
+use crate::render::html::{self, View};
+use crate::render::{json, kubernetes};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -82,8 +84,8 @@ impl Reply {
         let CheckRequest { presentation, .. } = &**request;
         let number = match presentation.dialect {
             Dialect::Format(format) if format.timeless => revision.or(*number),
-            // It tells of maintenance, whatever the report is.
-            Dialect::Page(_) if maintenance.is_some() => None,
+            // It tells of maintenance and of the next runs, whatever the report is.
+            Dialect::Page(_) if maintenance.is_some() || request.part.has_schedule() => None,
             Dialect::Format(_) | Dialect::Page(_) | Dialect::Ready | Dialect::Startup => *number,
         };
         let is_same = |(there, its): &(u64, _)| Some(*there) == number && Arc::ptr_eq(its, request);
@@ -133,7 +135,10 @@ impl Reply {
                 let since = |id: &str, status: Status| observer.since(id, status);
                 let at = clock::before(clock::wall(), age.unwrap_or_default());
                 let disclosed = presentation.disclosed;
-                let view = choice.view(at, &since, maintenance, disclosed, is_personal && !disclosed);
+                let next_run = |check: &Check| observer.next_run(check);
+                let is_flapping = |check: &Check| observer.flips(check).is_some_and(Flips::is_flapping);
+                let view = choice.view(at, maintenance, disclosed, is_personal && !disclosed);
+                let view = View { since: &since, next_run: &next_run, is_flapping: &is_flapping, ..view };
                 self.fill(|body| html::page(report, &view, body));
             }
             Dialect::Ready => {

@@ -94,12 +94,18 @@ pub(crate) fn quotable_name(name: &str, mut known: impl Iterator<Item = &'static
 fn shown_items(items: &str, separators: &[char]) -> String {
     let shown = items.split_inclusive(separators).map(|piece| {
         let item = piece.trim_end_matches(separators);
-        match item.split_once('=') {
-            Some((key, value)) if is_secret(key, value) => format!("{key}={HIDDEN}{}", &piece[item.len()..]),
-            Some(_) | None => piece.to_owned(),
+        match secret_value(item) {
+            Some(value) => format!("{}{HIDDEN}{}", &item[..item.len() - value.len()], &piece[item.len()..]),
+            None => piece.to_owned(),
         }
     });
     shown.collect()
+}
+
+/// The end of `key=value` that is secret: the value, or that of a query in it, as in `next=/login?token=…`.
+fn secret_value(item: &str) -> Option<&str> {
+    let (key, value) = item.split_once('=')?;
+    if is_secret(key, value) { Some(value) } else { secret_value(value.split_once('?')?.1) }
 }
 
 /// The secrets of a check, to be kept out of every text about it. Once its suite is complete, they are those of all checks
@@ -117,8 +123,7 @@ impl Secrets {
         // A user without a password may well be a token.
         let user = parts.user.map(|user| user.split_once(':').map_or(user, |(_, password)| password));
         let items = parts.query.into_iter().chain(parts.fragment).flat_map(|items| items.split('&'));
-        let items = items.chain(parts.head.split(IN_PATH)).filter_map(|item| item.split_once('='));
-        let tokens = items.filter(|(key, value)| is_secret(key, value)).map(|(_, value)| value);
+        let tokens = items.chain(parts.head.split(IN_PATH)).filter_map(secret_value);
         let mut secrets = Secrets::default();
         for secret in user.into_iter().chain(parts.user).chain(tokens) {
             secrets.add_with_url(secret);
@@ -353,6 +358,8 @@ mod tests {
             ("//shop/?db=postgres://user:pw@db/shop&x=http://db/", "//shop/?db=***&x=http://db/"),
             ("//shop/?db=postgres%3A%2F%2Fuser:pw%40db", "//shop/?db=***"),
             ("//shop/?db=jdbc:postgresql://db/shop?password=abc", "//shop/?db=***"),
+            ("//shop/?next=/login?token=abc&x=1", "//shop/?next=/login?token=***&x=1"),
+            ("//shop/?token=abc?x=1", "//shop/?token=***"),
             (
                 "//shop/?to=me@shop.example&next=http://shop/?page=2",
                 "//shop/?to=me@shop.example&next=http://shop/?page=2",

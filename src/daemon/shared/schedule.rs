@@ -95,6 +95,12 @@ impl ScheduleTable {
         })
     }
 
+    /// When a check runs next, if somebody has planned it.
+    pub(crate) fn due(&self, key: u64) -> Option<Duration> {
+        let due = self.plans.find(key)?.due.load(Relaxed);
+        (due != 0).then(|| Duration::from_millis(due))
+    }
+
     /// Takes the lease for a process, if nobody holds it or its holder has exceeded its time.
     pub(crate) fn take(&self, key: u64, pid: u32, now: Duration, until: Duration) -> Option<RunLease> {
         let lease = &self.plans.find(key)?.lease;

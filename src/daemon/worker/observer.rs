@@ -1,5 +1,7 @@
 //! What a worker notes on the scoreboard about its replies and its rounds, and what all workers have noted there.
 
+use std::time::Duration;
+
 use super::scheduler;
 use crate::daemon::shared::kept::Kept;
 use crate::daemon::shared::scoreboard::Scoreboard;
@@ -89,6 +91,10 @@ impl Observer for ScoreboardObserver {
 
     fn is_stale(&self, check: &Check) -> bool {
         scheduler::is_stale(self.kept, check)
+    }
+
+    fn next_run(&self, check: &Check) -> Option<Duration> {
+        scheduler::next_run(self.kept, check)
     }
 
     fn flips(&self, check: &Check) -> Option<Flips> {

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Format, appended, exit_code};
 use crate::model::check::{Check, Status};
+use crate::model::duration;
 use crate::model::report::{Outcome, Report, Since, Summary};
 
 /// The media type of this format.
@@ -44,6 +45,10 @@ pub struct View<'a> {
     pub at: Option<SystemTime>,
     /// Since when the check with this id has had this status, if that is known.
     pub since: &'a dyn Fn(&str, Status) -> Option<Since>,
+    /// In how long a check runs next, where somebody keeps its schedule.
+    pub next_run: &'a dyn Fn(&Check) -> Option<Duration>,
+    /// Whether what is said of a check changes often.
+    pub is_flapping: &'a dyn Fn(&Check) -> bool,
     /// All tags that can be chosen.
     pub tags: &'a BTreeSet<String>,
     /// The tags that are chosen.
@@ -64,6 +69,8 @@ impl Default for View<'_> {
         View {
             at: None,
             since: &|_, _| None,
+            next_run: &|_| None,
+            is_flapping: &|_| false,
             tags: &NO_TAGS,
             chosen: &[],
             others: &[],
@@ -140,7 +147,10 @@ struct Row {
     mark: char,
     context: Option<String>,
     silence: Option<String>,
-    took: String,
+    /// `None`: it was not run.
+    took: Option<String>,
+    schedule: Option<String>,
+    is_flapping: bool,
     since: Option<Moment>,
     unwatched: Option<(Moment, Moment)>,
     tags: Vec<String>,
@@ -221,7 +231,7 @@ fn groups(report: &Report, view: &View<'_>) -> Vec<Group> {
         let (milder, worse): (Vec<_>, Vec<_>) = wanted.partition(|outcome| warns(outcome));
         let row = |outcome: &Outcome| {
             let its = blocked.get(&outcome.check.id).into_iter().flatten();
-            Row { blocked: its.map(|outcome| Row::of(outcome, view)).collect(), ..Row::of(outcome, view) }
+            Row { blocked: its.map(|outcome| Row::consequence(outcome, view)).collect(), ..Row::of(outcome, view) }
         };
         worse.into_iter().chain(milder).map(row).collect()
     };
@@ -273,7 +283,9 @@ impl Row {
             mark,
             silence: outcome.silence().map(|silence| printable(&silence)),
             context: finding.context.as_deref().map(printable),
-            took: took(*elapsed) + &schedule(check, *age),
+            took: (!is_blocked).then(|| took(*elapsed)),
+            schedule: (view.next_run)(check).and_then(|next| schedule(check, *age, next)),
+            is_flapping: (view.is_flapping)(check),
             since: since.map(|since| Moment::of(since.at, view.at)),
             unwatched: since
                 .and_then(|since| since.unwatched)
@@ -283,6 +295,13 @@ impl Row {
             as_needed: outcome.is_as_needed(),
             blocked: Vec::new(),
         }
+    }
+
+    /// Of a check that stands under its cause, which tells why it is blocked.
+    fn consequence(outcome: &Outcome, view: &View<'_>) -> Row {
+        let others = outcome.blocked_by().get(1..).filter(|others| !others.is_empty());
+        let context = others.map(|others| printable(&format!("and by {}", others.join(", "))));
+        Row { context, ..Row::of(outcome, view) }
     }
 }
 
@@ -303,10 +322,12 @@ fn took(time: Duration) -> String {
     }
 }
 
-/// When it ran last and how often it does, if it is on a schedule.
-fn schedule(check: &Check, ago: Duration) -> String {
-    let Some(schedule) = check.schedule else { return String::new() };
-    format!(", {} ago, runs every {}", age(ago), humantime::format_duration(schedule.every))
+/// When a check on a schedule ran last, and when it runs next.
+fn schedule(check: &Check, ago: Duration, next: Duration) -> Option<String> {
+    let every = duration::spoken(check.schedule?.every);
+    let spoken = |time: Duration| if time.as_secs() == 0 { duration::spoken(time) } else { age(time) };
+    let next = if next.is_zero() { "due now".to_owned() } else { format!("next in {}", spoken(next)) };
+    Some(format!("{} ago, {next}, every {every}", spoken(ago)))
 }
 
 /// A time as precise as people want it: the longer, the coarser.

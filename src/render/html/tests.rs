@@ -1,6 +1,7 @@
 use super::super::tests::{ALL, HOSTILE, hostile, written};
 use super::*;
 use crate::model::report::tests::{blocking, report as sample};
+use crate::model::schedule::Schedule;
 use roxmltree::{Document, Node};
 
 const NOW: u64 = 1_800_000_000;
@@ -50,14 +51,15 @@ fn what_is_wrong_comes_first() {
 
 #[test]
 fn what_is_blocked_is_folded_under_its_cause() {
-    let report = blocking(&[Status::Error, Status::Fail, Status::Error, Status::Pass], &[(0, &[1]), (2, &[1])]);
+    let report = blocking(&[Status::Error, Status::Fail, Status::Error, Status::Pass], &[(0, &[1]), (2, &[1, 3])]);
     let body = strict(&written(&FORMAT, &report));
     let document = Document::parse(&body).expect("it is well formed");
     let ids = |class| classed(&document, class).iter().filter_map(|row| row.attribute("data-id")).collect::<Vec<_>>();
     assert_eq!((ids("check"), ids("consequence")), (vec!["check.1", "check.3"], vec!["check.0", "check.2"]));
     let details = document.descendants().find(|node| node.has_tag_name("details")).expect("there is one");
     assert_eq!(details.parent().and_then(|cause| cause.attribute("data-id")), Some("check.1"));
-    assert!(text(details).starts_with("blocks 2 others ⊘ blocked Check 0. blocked by check.1: it was fail"));
+    let said = "blocks 2 others ⊘ blocked Check 0. check.0 ⊘ blocked Check 2. and by check.3 check.2";
+    assert_eq!(text(details), said, "the cause has told why");
     let counts: Vec<_> = classed(&document, "choice").into_iter().map(text).collect();
     assert_eq!(counts, ["all 4", "✗ fail 1", "⊘ blocked 2", "✓ pass 1"]);
 
@@ -223,4 +225,27 @@ fn nothing_moves_and_nothing_is_fetched() {
     for word in ["http:", "https:", "src=\"", "//cdn"] {
         assert!(!page.contains(word), "{word}");
     }
+}
+
+#[test]
+fn it_says_when_a_check_runs_next_and_marks_what_is_flapping() {
+    let mut report = sample(&[Status::Pass, Status::Fail]);
+    let every = Duration::from_secs(90);
+    for outcome in &mut report.outcomes {
+        let check = std::sync::Arc::get_mut(&mut outcome.check).expect("not shared");
+        check.schedule = Some(Schedule { every, fall: 1, rise: 1 });
+        outcome.age = Duration::from_millis(8300);
+    }
+    let facts = |next: Option<Duration>| {
+        let (next_run, is_flapping) = (move |_: &Check| next, |check: &Check| check.id == "check.1");
+        let body = seen(&report, &View { next_run: &next_run, is_flapping: &is_flapping, ..View::default() });
+        let document = Document::parse(&body).expect("it is well formed");
+        classed(&document, "check").into_iter().map(text).collect::<Vec<_>>()
+    };
+    for (next, said) in [(4000, "8s ago, next in 4s"), (250, "8s ago, next in 250ms"), (0, "8s ago, due now")] {
+        let facts = facts(Some(Duration::from_millis(next)));
+        assert_eq!(facts[1], format!("✓ pass Check 0. check.0 took 1.0 ms {said}, every 1m 30s"));
+        assert!(facts[0].starts_with("✗ fail ⇅, flapping Check 1."), "{facts:?}");
+    }
+    assert_eq!(facts(None)[1], "✓ pass Check 0. check.0 took 1.0 ms", "nobody keeps a schedule there");
 }

@@ -360,6 +360,12 @@ pub(super) fn is_stale(kept: Kept, check: &Check) -> bool {
     })
 }
 
+/// In how long a check with a schedule runs next; zero if it is about to.
+pub(super) fn next_run(kept: Kept, check: &Check) -> Option<Duration> {
+    let due = check.schedule.and_then(|_| kept.schedules().due(Kept::key(check)))?;
+    Some(due.saturating_sub(clock::since_boot()))
+}
+
 /// How often what is said of a check has changed.
 pub(super) fn flips(kept: Kept, check: &Check) -> Option<Flips> {
     let record = check.schedule.and_then(|_| kept.schedules().record::<Record>(Kept::key(check)))?;
