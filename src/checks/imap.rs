@@ -15,7 +15,7 @@ pub(super) const KIND: Kind = Kind {
     build: |target, options| IMAP.build(target, options),
 };
 
-pub(super) const KIND_TLS: Kind = Kind {
+pub(super) const KIND_IMAPS: Kind = Kind {
     scheme: "imaps",
     options: &mail::TLS_OPTIONS,
     title: "imaps://{target} answers",

@@ -118,21 +118,23 @@ pub static BUILTINS: &[Kind] = &[
     #[cfg(feature = "dns")]
     dns::KIND,
     redis::KIND,
+    #[cfg(feature = "tls")]
+    redis::KIND_REDISS,
     #[cfg(feature = "postgres")]
     postgres::KIND,
     memcached::KIND,
     #[cfg(feature = "tls")]
     smtp::KIND,
     #[cfg(feature = "tls")]
-    smtp::KIND_TLS,
+    smtp::KIND_SMTPS,
     #[cfg(feature = "tls")]
     imap::KIND,
     #[cfg(feature = "tls")]
-    imap::KIND_TLS,
+    imap::KIND_IMAPS,
     #[cfg(feature = "tls")]
     pop3::KIND,
     #[cfg(feature = "tls")]
-    pop3::KIND_TLS,
+    pop3::KIND_POP3S,
     ping::KIND,
     #[cfg(feature = "tls")]
     tls::KIND,
@@ -164,7 +166,7 @@ pub(crate) const FEATURES: &[(&[&str], &str, bool)] = &[
     (&["dns"], "dns", cfg!(feature = "dns")),
     (&["http"], "http", cfg!(feature = "http")),
     (
-        &["https", "tls", "cert", "certificate", "smtp", "smtps", "imap", "imaps", "pop3", "pop3s"],
+        &["https", "rediss", "tls", "cert", "certificate", "smtp", "smtps", "imap", "imaps", "pop3", "pop3s"],
         "tls",
         cfg!(feature = "tls"),
     ),

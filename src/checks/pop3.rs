@@ -16,7 +16,7 @@ pub(super) const KIND: Kind = Kind {
     build: |target, options| POP3.build(target, options),
 };
 
-pub(super) const KIND_TLS: Kind = Kind {
+pub(super) const KIND_POP3S: Kind = Kind {
     scheme: "pop3s",
     options: &mail::TLS_OPTIONS,
     title: "pop3s://{target} answers",

@@ -19,7 +19,7 @@ pub(super) const KIND: Kind = Kind {
     build: |target, options| SMTP.build(target, options),
 };
 
-pub(super) const KIND_TLS: Kind = Kind {
+pub(super) const KIND_SMTPS: Kind = Kind {
     scheme: "smtps",
     options: &mail::TLS_OPTIONS,
     title: "smtps://{target} answers",

@@ -243,7 +243,8 @@ pub(super) fn start(command: impl Fn(u16) -> Command) -> (Server, u16) {
         let child = command.stdin(Stdio::null()).stdout(log).stderr(error).spawn();
         let mut server = Server(child.unwrap_or_else(|error| panic!("{command:?}: {error}")));
         while server.0.try_wait().expect("it is our child").is_none() {
-            if TcpStream::connect(free).is_ok() {
+            // Where nobody listens yet, the kernel may connect us to ourselves.
+            if TcpStream::connect(free).is_ok_and(|stream| stream.local_addr().is_ok_and(|own| own != free)) {
                 return (server, free.port());
             }
             assert!(Instant::now() < deadline, "{command:?} does not accept");

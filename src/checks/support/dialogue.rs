@@ -5,11 +5,6 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 /// How much a server may say in one dialogue.
 const MOST: u64 = 256 * 1024;
 
-/// A connection in plain text or with TLS.
-pub(in crate::checks) trait Stream: Read + Write {}
-
-impl<S: Read + Write> Stream for S {}
-
 /// A connection on which both sides speak in lines that end with CR LF.
 pub(in crate::checks) struct Dialogue<S> {
     reader: io::Take<BufReader<S>>,

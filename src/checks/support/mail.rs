@@ -6,13 +6,13 @@ use std::time::Instant;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::dialogue::{Dialogue, Stream};
+use super::connection::{Connection, broken};
+use super::dialogue::Dialogue;
 use super::login::{Login, PASSWORD_FILE};
 use super::opt::{Opt, Value, joined};
 use super::secrets::Secrets;
 use super::starttls::StartTls;
 use super::timed;
-use super::tls;
 use super::tls_settings::{self, TlsSettings};
 use crate::checks::{Action, Options, excerpt, since, tcp};
 use crate::model::check::{Deadline, Finding, Reason, Result};
@@ -161,7 +161,7 @@ impl MailProbe {
         if self.security == Security::StartTls {
             self.protocol.starttls.ask(&mut stream)?;
         }
-        let stream: Box<dyn Stream> = match self.security {
+        let stream: Box<dyn Connection> = match self.security {
             Security::Plain => Box::new(stream),
             Security::StartTls | Security::Tls => {
                 let secured = self.tls.shake_hands(stream, self.login.server.name(), true);
@@ -196,7 +196,7 @@ impl MailProbe {
 
 /// A dialogue with a mail server.
 pub(in crate::checks) struct Session {
-    dialogue: Dialogue<Box<dyn Stream>>,
+    dialogue: Dialogue<Box<dyn Connection>>,
     /// Before TLS began, and it does not do it again.
     pub(in crate::checks) has_greeted: bool,
     is_signing_in: bool,
@@ -213,7 +213,7 @@ impl Session {
     }
 
     pub(in crate::checks) fn say(&mut self, line: &str) -> Result {
-        self.dialogue.send(format!("{line}\r\n").as_bytes()).map_err(|error| tls::objection(&error))
+        self.dialogue.send(format!("{line}\r\n").as_bytes()).map_err(|error| broken(&error))
     }
 
     /// The next line of its greeting, or whatever we wait for.
@@ -223,7 +223,7 @@ impl Session {
             io::ErrorKind::TimedOut if self.is_signing_in => Reason::Error(format!(
                 "waiting for {awaited}: nothing came in time, as where a wrong password is answered late: try a longer timeout"
             )),
-            _ => tls::objection(&error).told(|why| format!("waiting for {awaited}: {why}")),
+            _ => broken(&error).told(|why| format!("waiting for {awaited}: {why}")),
         })?;
         Ok(String::from_utf8_lossy(&line).into_owned())
     }
