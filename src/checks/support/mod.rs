@@ -7,6 +7,7 @@ pub(super) mod exchange;
 pub(super) mod login;
 #[cfg(feature = "tls")]
 pub(super) mod mail;
+pub(super) mod noted;
 pub(super) mod opt;
 pub(super) mod options;
 pub(crate) mod ownership;
