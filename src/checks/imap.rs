@@ -11,6 +11,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "imap://{target} answers",
     passes: "a server of mailboxes greets, lets us sign in if there is an account, and says goodbye",
+    notices: &["refused", "black_hole", "rubbish", "starved"],
     examples: &["imap://anna:secret@localhost#starttls"],
     build: |target, options| IMAP.build(target, options),
 };
@@ -20,6 +21,7 @@ pub(super) const KIND_IMAPS: Kind = Kind {
     options: &mail::TLS_OPTIONS,
     title: "imaps://{target} answers",
     passes: "the same with TLS from the first byte on, and the certificate is trusted",
+    notices: &["refused", "black_hole", "rubbish", "stranger: another certificate", "starved"],
     examples: &["imaps://localhost"],
     build: |target, options| IMAP.build_with_tls(target, options),
     ..KIND

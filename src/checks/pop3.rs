@@ -12,6 +12,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "pop3://{target} answers",
     passes: "a server of mailboxes greets, lets us sign in if there is an account, and says goodbye",
+    notices: &["refused", "black_hole", "rubbish", "starved"],
     examples: &["pop3://anna:secret@localhost#starttls"],
     build: |target, options| POP3.build(target, options),
 };
@@ -21,6 +22,7 @@ pub(super) const KIND_POP3S: Kind = Kind {
     options: &mail::TLS_OPTIONS,
     title: "pop3s://{target} answers",
     passes: "the same with TLS from the first byte on, and the certificate is trusted",
+    notices: &["refused", "black_hole", "rubbish", "stranger: another certificate", "starved"],
     examples: &["pop3s://localhost"],
     build: |target, options| POP3.build_with_tls(target, options),
     ..KIND

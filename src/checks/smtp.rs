@@ -15,6 +15,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "smtp://{target} answers",
     passes: "a mail server greets, lets us sign in if there is an account, and says goodbye",
+    notices: &["refused", "black_hole", "rubbish", "starved"],
     examples: &["smtp://localhost#starttls", "smtp://anna:secret@localhost:587#starttls&auth=plain"],
     build: |target, options| SMTP.build(target, options),
 };
@@ -24,6 +25,7 @@ pub(super) const KIND_SMTPS: Kind = Kind {
     options: &mail::TLS_OPTIONS,
     title: "smtps://{target} answers",
     passes: "the same with TLS from the first byte on, and the certificate is trusted",
+    notices: &["refused", "black_hole", "rubbish", "stranger: another certificate", "starved"],
     examples: &["smtps://localhost"],
     build: |target, options| SMTP.build_with_tls(target, options),
     ..KIND
