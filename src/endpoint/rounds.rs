@@ -58,7 +58,7 @@ impl Waiter {
     /// What it is told when nothing is known by then.
     pub(crate) fn late(&self, now: Instant) -> Report {
         let waited = now.saturating_duration_since(self.since);
-        Report { outcomes: self.request.suite().checks().iter().map(|check| Outcome::late(check, waited)).collect() }
+        Report::of_outcomes(self.request.suite().checks().iter().map(|check| Outcome::late(check, waited)).collect())
     }
 }
 

@@ -179,12 +179,14 @@ fn is_none(count: &usize) -> bool {
 pub struct Report {
     /// One outcome for each check.
     pub outcomes: Vec<Outcome>,
+    /// Why the host takes no requests, if it does not: `--maintenance-file`. It does not count either.
+    pub maintenance: Option<String>,
 }
 
 impl Report {
     /// The report with these outcomes.
     pub fn of_outcomes(outcomes: Vec<Outcome>) -> Report {
-        Report { outcomes }
+        Report { outcomes, maintenance: None }
     }
 
     /// `Pass` when nothing in it is bad (`fail`, `error` or `unexpected_success`; where the checks are strict, `warn`),
@@ -227,13 +229,14 @@ impl Report {
             place = found + 1;
             Some(all[found].clone().marked_as_needed(part.is_as_needed(index)))
         };
-        Report { outcomes: part.checks().iter().enumerate().filter_map(find).collect() }
+        let outcomes = part.checks().iter().enumerate().filter_map(find).collect();
+        Report { outcomes, maintenance: self.maintenance.clone() }
     }
 
     /// The report for strangers: nothing in it says which checks there are or what they found.
     pub fn anonymous(&self) -> Report {
-        let mut report =
-            Report { outcomes: (1..).zip(&self.outcomes).map(|(number, outcome)| outcome.anonymous(number)).collect() };
+        let outcomes = (1..).zip(&self.outcomes).map(|(number, outcome)| outcome.anonymous(number)).collect();
+        let mut report = Report { outcomes, maintenance: self.maintenance.clone() };
         if self.blocked().next().is_some() {
             let numbers: HashMap<_, _> = (1..).zip(&self.outcomes).map(|(n, outcome)| (&outcome.check.id, n)).collect();
             for (hidden, outcome) in report.outcomes.iter_mut().zip(&self.outcomes) {
@@ -329,7 +332,7 @@ pub(crate) mod tests {
             };
             Outcome::of(Arc::new(check), finding, Duration::from_millis(1), Duration::from_millis(2))
         };
-        Report { outcomes: statuses.iter().enumerate().map(outcome).collect() }
+        Report::of_outcomes(statuses.iter().enumerate().map(outcome).collect())
     }
 
     #[test]
