@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::check::{Check, Finding, Status};
+use super::duration;
 use super::judgement::{self, Circumstances, Judgement};
 use super::needs::Known;
 use super::startup::{self, Start};
@@ -53,6 +54,18 @@ impl Outcome {
         if self.finding.status != before {
             self.judgement.get_or_insert_default().raw = Some(raw);
         }
+    }
+
+    /// Makes it an error that the last run, whatever it has found, is too long ago for who asks.
+    pub(crate) fn forget(&mut self) {
+        if !self.blocked_by().is_empty() {
+            return;
+        }
+        let ago = duration::spoken(self.age);
+        let what = format!("not run in time, as was asked: the last run was {ago} ago");
+        let as_needed = self.is_as_needed();
+        let known = Circumstances { as_needed, ..Circumstances::default() };
+        *self = Outcome::judged(self.check.clone(), Finding::error(what), known, self.elapsed, self.age);
     }
 
     /// Whether a report with this in it fails.
