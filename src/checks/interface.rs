@@ -27,7 +27,10 @@ pub(super) const KIND: Kind = Kind {
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     // The kernel takes no longer ones.
-    if target.is_empty() || target.len() > 15 || target.contains(|c: char| c == '/' || c.is_whitespace()) {
+    if ["", ".", ".."].contains(&target)
+        || target.len() > 15
+        || target.contains(|c: char| c == '/' || c.is_whitespace())
+    {
         return Err("the target is not the name of an interface, as in interface:eth0".to_owned());
     }
     let name = target.to_owned();
@@ -182,6 +185,7 @@ mod tests {
             ("lo", ("address", "eth0"), "option address: write an IP address or a network"),
             ("lo", ("mtu", "big"), "option mtu: write a number of bytes"),
             ("", ("mtu", "1"), "the target is not the name of an interface"),
+            ("..", ("mtu", "1"), "the target is not the name of an interface"),
             ("a/b", ("mtu", "1"), "the target is not the name of an interface"),
         ] {
             let error = build(target, &mut Options::of(&[pair])).err().unwrap_or_default();

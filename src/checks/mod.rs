@@ -112,6 +112,8 @@ pub static BUILTINS: &[Kind] = &[
     #[cfg(feature = "dns")]
     dns::KIND,
     redis::KIND,
+    #[cfg(feature = "tls")]
+    redis::KIND_REDISS,
     #[cfg(feature = "postgres")]
     postgres::KIND,
     memcached::KIND,
@@ -145,7 +147,7 @@ pub static BUILTINS: &[Kind] = &[
 pub(crate) const FEATURES: &[(&[&str], &str, bool)] = &[
     (&["dns"], "dns", cfg!(feature = "dns")),
     (&["http"], "http", cfg!(feature = "http")),
-    (&["https", "tls", "cert", "certificate"], "tls", cfg!(feature = "tls")),
+    (&["https", "rediss", "tls", "cert", "certificate"], "tls", cfg!(feature = "tls")),
     (&["postgres"], "postgres", cfg!(feature = "postgres")),
 ];
 

@@ -11,7 +11,7 @@ use super::support::target::{Target, authority};
 use super::support::thresholds::{self, Good};
 use super::support::timed::{self, Timed, is_ours, spoken};
 use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline, since};
-use crate::model::check::{Deadline, Finding, Reason, Result, Status};
+use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
@@ -56,7 +56,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     Ok(Box::new(move |deadline| match ping(&host, &terms, deadline) {
         Ok(perfdata) => {
             let lost = perfdata.iter().find(|figure| figure.label == LOST).map_or(0.0, |figure| figure.value);
-            let finding = Finding { status: Status::Pass, context: None, perfdata };
+            let finding = Finding { perfdata, ..Finding::PASS };
             thresholds::judged(finding, || match warn_loss {
                 Some(most) if lost > most => Err(Reason::Fail(format!(
                     "expected {} to lose at most {most}% of {} pings, it lost {}%",
@@ -246,6 +246,7 @@ fn is_reply(bytes: &[u8], ip: IpAddr, raw: bool, sequence: u16, token: [u8; 8]) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::check::Status;
 
     const V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     const TOKEN: [u8; 8] = *b"hospital";

@@ -12,27 +12,36 @@ use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, Scr
 use postgres_protocol::message::backend::{ErrorResponseBody, Header, Message};
 use postgres_protocol::message::frontend;
 
+use super::support::connection::{Connection, broken};
 use super::support::login::{Login, PASSWORD_FILE};
+use super::support::opt::joined;
 use super::support::secrets::Secrets;
-use super::support::timed::{self, Timed, reason, spoken};
+use super::support::timed;
+use super::support::tls_settings::{self, TlsSettings};
 use super::support::value::ExpectedValue;
 use super::{Action, Kind, Opt, Options, Runs, Value, excerpt, since, tcp};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::duration;
 use crate::os::descriptors::Ready;
 
-pub(super) const KIND: Kind = Kind {
-    scheme: "postgres",
-    options: &[
+const OPTIONS: [Opt; 14] = joined(
+    [
         PASSWORD_FILE,
         Opt::new("query", Value::Text, "What is asked once connected"),
-        Opt::new("equals", Value::Text, "The first value of the answer has to be this"),
+        Opt::new("equals", Value::Text, "The first value of the answer has to be this").or_empty(),
         Opt::new("match", Value::Pattern, "The first value of the answer has to match"),
         Opt::new("min", Value::Number, "The first value of the answer has to be at least this"),
         Opt::new("max", Value::Number, "The first value of the answer has to be at most this"),
         Opt::new("role", Value::Word(&["primary", "replica"]), "What it has to be"),
         Opt::new("lag", Value::Time, "A replica may be so far behind"),
+        tls_settings::TLS,
     ],
+    tls_settings::OPTIONS,
+);
+
+pub(super) const KIND: Kind = Kind {
+    scheme: "postgres",
+    options: &OPTIONS,
     runs: Runs::OnThread,
     title: "postgres://{target} answers",
     passes: "a PostgreSQL lets us in and carries out a statement",
@@ -58,6 +67,7 @@ const LAG: &str = "select case \
 
 struct PostgresProbe {
     login: Login,
+    tls: Option<TlsSettings>,
     value: Option<ExpectedValue>,
     role: Option<&'static str>,
     lag: Option<Duration>,
@@ -71,6 +81,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     }
     let probe = PostgresProbe {
         login,
+        tls: TlsSettings::take_if_asked(options)?,
         value: ExpectedValue::take(options)?,
         role: options.parse("role", |text| match text {
             "primary" => Ok("primary"),
@@ -91,7 +102,7 @@ impl PostgresProbe {
     }
 
     fn ask(&self, deadline: Deadline) -> Result {
-        let mut session = Session::open(&self.login, deadline, &self.hidden)?;
+        let mut session = Session::open(&self.login, self.tls.as_ref(), deadline, &self.hidden)?;
         if let Some(role) = self.role {
             let found = match session.query("select pg_is_in_recovery()")?.flatten().as_deref() {
                 Some(b"t") => "replica",
@@ -127,7 +138,7 @@ impl PostgresProbe {
 
 /// A session with a server.
 struct Session<'a> {
-    stream: Timed<TcpStream>,
+    stream: Box<dyn Connection>,
     /// What is to be sent.
     out: BytesMut,
     /// What has come and is not read yet.
@@ -154,13 +165,23 @@ impl Drop for Session<'_> {
 type FirstValue = Option<Option<Vec<u8>>>;
 
 impl Session<'_> {
-    fn open<'a>(login: &Login, deadline: Deadline, hidden: &'a Secrets) -> Result<Session<'a>> {
+    fn open<'a>(
+        login: &Login,
+        tls: Option<&TlsSettings>,
+        deadline: Deadline,
+        hidden: &'a Secrets,
+    ) -> Result<Session<'a>> {
         let user = login.user.as_deref().unwrap_or("postgres");
         let database = if login.path.is_empty() { user } else { &login.path };
         let mut stream = tcp::connect(&login.server, deadline)?;
-        let server = stream
-            .retry(Ready::ToWrite, |stream| stream.peer_addr())
-            .map_err(|error| reason(&error, spoken(&error)))?;
+        let server = stream.retry(Ready::ToWrite, |stream| stream.peer_addr()).map_err(|error| broken(&error))?;
+        let stream: Box<dyn Connection> = match tls {
+            None => Box::new(stream),
+            Some(settings) => {
+                ask_for_tls(&mut stream)?;
+                Box::new(settings.shake_hands(stream, login.server.name(), true)?)
+            }
+        };
         let (out, come) = (BytesMut::new(), BytesMut::new());
         let mut session = Session { stream, out, come, hidden, server, key: None, is_asking: false };
         let parameters = [("user", user), ("database", database), ("application_name", "hospital")];
@@ -264,7 +285,7 @@ impl Session<'_> {
 
     /// Sends what is to be sent, and waits for the next message.
     fn next(&mut self) -> Result<Message> {
-        let failed = |error: io::Error| reason(&error, spoken(&error));
+        let failed = |error: io::Error| broken(&error);
         if !self.out.is_empty() {
             let out = self.out.split();
             self.stream.write_all(&out).map_err(failed)?;
@@ -306,6 +327,22 @@ impl Session<'_> {
             Some("28" | "3D" | "42" | "25" | "0A" | "22") => Reason::Error(why),
             _ => Reason::Fail(why),
         }
+    }
+}
+
+/// Asks whether it goes on with TLS. Nothing of what follows is read: it is for TLS.
+fn ask_for_tls(stream: &mut (impl Read + Write)) -> Result {
+    let mut request = BytesMut::new();
+    frontend::ssl_request(&mut request);
+    let mut answer = [0];
+    let asked = stream.write_all(&request).and_then(|()| stream.read_exact(&mut answer));
+    asked.map_err(|error| broken(&error))?;
+    match answer {
+        [b'S'] => Ok(()),
+        [b'N'] => Err(Reason::Fail("it does not offer TLS".to_owned())),
+        _ => Err(Reason::Fail(
+            "it does not speak PostgreSQL's protocol: it answers neither yes nor no to TLS".to_owned(),
+        )),
     }
 }
 
@@ -369,6 +406,24 @@ mod tests {
         let _ = TcpStream::connect(address);
         let said = server.join().expect("the server does not panic").expect("its sockets work");
         assert_eq!(said, b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x07\0\0\0\x09");
+    }
+
+    #[test]
+    fn tls_is_asked_for_and_what_is_for_tls_is_refused_without_it() {
+        for (said, why) in [
+            (&b"N"[..], "it does not offer TLS"),
+            (b"E", "answers neither yes nor no to TLS"),
+            (b"", "it closed the connection"),
+            (b"Snot TLS", "does not speak TLS"),
+        ] {
+            let found = find(said.to_vec(), &[("tls", ""), ("insecure", "")]);
+            assert!(
+                found.status == Status::Fail && found.context.as_ref().is_some_and(|it| it.contains(why)),
+                "{found:?}"
+            );
+        }
+        let refused = build("//anna@localhost", &mut Options::of(&[("ca", "/x")])).err();
+        assert_eq!(refused.as_deref(), Some("option ca: it is for TLS: give tls, too"));
     }
 
     #[test]

@@ -1,42 +1,64 @@
-//! `redis://[USER:PASSWORD@]HOST[:PORT]`: a Redis or Valkey answers, and is what it should be.
+//! `redis://[USER:PASSWORD@]HOST[:PORT]`, `rediss://` with TLS: a Redis or Valkey answers, and is what it should be.
 //! The protocol, RESP2: <https://redis.io/docs/latest/develop/reference/protocol-spec/>
 
 use std::collections::HashMap;
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use super::support::connection::{Connection, Transport, broken};
 use super::support::dialogue::Dialogue;
 use super::support::login::{Login, PASSWORD_FILE};
 use super::support::secrets::Secrets;
 use super::support::target::Target;
-use super::support::timed::{self, Timed, reason, spoken};
-use super::{Action, Kind, Opt, Options, Runs, Value, excerpt, since, tcp};
+use super::support::timed;
+#[cfg(feature = "tls")]
+use super::support::{
+    opt::joined,
+    tls_settings::{self, TlsSettings},
+};
+use super::{Action, Kind, Opt, Options, Runs, Value, excerpt, since};
 use crate::model::amount::{self, Amount};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::duration;
 use crate::model::perfdata::Perfdata;
 
+const OPTIONS: [Opt; 6] = [
+    PASSWORD_FILE,
+    Opt::new("role", Value::Word(&["primary", "replica"]), "What it has to be"),
+    Opt::new("replicas", Value::Number, "So many replicas have to follow it"),
+    Opt::new("lag", Value::Time, "A replica may be so far behind"),
+    Opt::new("max_memory", Value::Amount, "So much memory may be used"),
+    Opt::new("sentinel", Value::Text, "The name of the primary that a sentinel has to know"),
+];
+
 pub(super) const KIND: Kind = Kind {
     scheme: "redis",
-    options: &[
-        PASSWORD_FILE,
-        Opt::new("role", Value::Word(&["primary", "replica"]), "What it has to be"),
-        Opt::new("replicas", Value::Number, "So many replicas have to follow it"),
-        Opt::new("lag", Value::Time, "A replica may be so far behind"),
-        Opt::new("max_memory", Value::Amount, "So much memory may be used"),
-        Opt::new("sentinel", Value::Text, "The name of the primary that a sentinel has to know"),
-    ],
+    options: &OPTIONS,
     runs: Runs::OnThread,
     title: "redis://{target} answers",
     passes: "a Redis or Valkey answers PING, and is what it should be",
     examples: &["redis://:secret@localhost#role=primary&replicas=1"],
-    build,
+    build: |target, options| build(Transport::Tcp, target, options),
+};
+
+#[cfg(feature = "tls")]
+const TLS_OPTIONS: [Opt; 11] = joined(OPTIONS, tls_settings::OPTIONS);
+
+#[cfg(feature = "tls")]
+pub(super) const KIND_REDISS: Kind = Kind {
+    scheme: "rediss",
+    options: &TLS_OPTIONS,
+    title: "rediss://{target} answers",
+    passes: "the same, and the certificate is trusted",
+    examples: &["rediss://:secret@localhost#ca=/etc/ssl/redis.pem"],
+    build: |target, options| build(Transport::Tls(TlsSettings::take(options)?), target, options),
+    ..KIND
 };
 
 const PORT: u16 = 6379;
 
 struct RedisProbe {
     login: Login,
+    transport: Transport,
     /// The name under which a sentinel, which the target is then, knows the master.
     sentinel: Option<String>,
     role: Option<Role>,
@@ -69,9 +91,10 @@ impl Role {
     }
 }
 
-fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
+fn build(transport: Transport, target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let probe = RedisProbe {
         login: Login::take(target, PORT, options)?,
+        transport,
         sentinel: options.take("sentinel")?,
         role: options.parse("role", Role::parse)?,
         replicas: options.parse("replicas", str::parse)?,
@@ -80,7 +103,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         hidden: options.hidden(),
     };
     if !probe.login.path.is_empty() {
-        return Err("a database has no state of its own: write redis://HOST:PORT".to_owned());
+        return Err("a database has no state of its own: write HOST:PORT".to_owned());
     }
     Ok(Box::new(move |deadline| probe.run(deadline)))
 }
@@ -122,8 +145,7 @@ impl RedisProbe {
     }
 
     fn connect(&self, server: &Target, deadline: Deadline) -> Result<Redis<'_>> {
-        let stream = tcp::connect(server, deadline)?;
-        let mut redis = Redis { dialogue: Dialogue::new(stream), hidden: &self.hidden };
+        let mut redis = self.open(server, deadline)?;
         if let Some(password) = self.login.password()? {
             let user = self.login.user.as_deref();
             let words: Vec<_> = ["AUTH"].into_iter().chain(user).chain([password.as_str()]).collect();
@@ -135,10 +157,14 @@ impl RedisProbe {
         Ok(redis)
     }
 
+    fn open(&self, server: &Target, deadline: Deadline) -> Result<Redis<'_>> {
+        let connection = self.transport.connect(server, deadline)?;
+        Ok(Redis { dialogue: Dialogue::new(connection), hidden: &self.hidden })
+    }
+
     /// Where the master is, as the sentinel has it.
     fn master(&self, name: &str, deadline: Deadline) -> Result<Target> {
-        let sentinel = tcp::connect(&self.login.server, deadline)?;
-        let mut sentinel = Redis { dialogue: Dialogue::new(sentinel), hidden: &self.hidden };
+        let mut sentinel = self.open(&self.login.server, deadline)?;
         match sentinel.ask(&["SENTINEL", "get-master-addr-by-name", name])? {
             Reply::Array(items) if items.len() == 2 => {
                 let port = items[1].parse().map_err(|_| Reason::Fail(format!("{:?} is not a port", items[1])))?;
@@ -194,7 +220,7 @@ impl RedisProbe {
 
 /// A connection to a server that speaks RESP2.
 struct Redis<'a> {
-    dialogue: Dialogue<Timed<TcpStream>>,
+    dialogue: Dialogue<Box<dyn Connection>>,
     hidden: &'a Secrets,
 }
 
@@ -214,7 +240,7 @@ impl Redis<'_> {
         let mut command = format!("*{}\r\n", words.len());
         words.iter().for_each(|word| command += &format!("${}\r\n{word}\r\n", word.len()));
         let answer = self.dialogue.send(command.as_bytes()).and_then(|()| self.reply());
-        answer.map_err(|error| reason(&error, spoken(&error)))
+        answer.map_err(|error| broken(&error))
     }
 
     fn reply(&mut self) -> std::io::Result<Reply> {

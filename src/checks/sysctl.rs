@@ -11,7 +11,7 @@ use crate::model::perfdata::Perfdata;
 pub(super) const KIND: Kind = Kind {
     scheme: "sysctl",
     options: &[
-        Opt::new("value", Value::Text, "The value that it has to have"),
+        Opt::new("value", Value::Text, "The value that it has to have").or_empty(),
         Opt::new("match", Value::Pattern, "What the value has to match"),
         Opt::new("min", Value::Number, "The value has to be at least this"),
         Opt::new("max", Value::Number, "The value has to be at most this"),

@@ -320,7 +320,7 @@ fn judgement_md_says_what_every_format_says() {
     const SECOND: Duration = Duration::from_secs(1);
     let check = |id: &str| Check::new(id, |_| Finding::PASS).title(format!("Title of {id}"));
     let found =
-        |status| Finding { status, context: (status != Status::Pass).then(|| "why".to_owned()), perfdata: Vec::new() };
+        |status| Finding { status, context: (status != Status::Pass).then(|| "why".to_owned()), ..Finding::PASS };
     let of = |check: Check, finding| Outcome::of(check.into(), finding, Duration::ZERO, Duration::ZERO);
     let cells = |outcome: Outcome| said(&Report::of_outcomes(vec![outcome]), 0);
     let mut expected = Vec::new();

@@ -84,6 +84,10 @@ fn check(test: Test, runs: Runs, memory: Option<u64>, hidden: Secrets) -> Check 
         let mut finding = runs.run(&test, memory, deadline);
         if !hidden.is_empty() {
             finding.context = finding.context.map(|context| hidden.scrub(&context));
+            for part in &mut finding.parts {
+                part.title = hidden.scrub(&part.title);
+                part.context = part.context.take().map(|context| hidden.scrub(&context));
+            }
         }
         finding
     };

@@ -151,6 +151,10 @@ impl Spec {
             let known = known().collect::<Vec<_>>().join(", ");
             return Err(format!("the kind {:?} has no option {unknown:?} (known: {known})", kind.scheme));
         }
+        let lacks_value = |option: &&Opt| self.options.values(option.name).any(|value| option.is_missing(value));
+        if let Some(option) = kind.options.iter().find(lacks_value) {
+            return Err(format!("option {}: it has no value: give it one, or leave it out", option.name));
+        }
         let common = Common::take(&mut self.options)?;
         let definition = hash(&(&self.scheme, &self.target, self.options.pairs()));
         let hidden = self.secrets().within(suite);
@@ -525,6 +529,10 @@ mod tests {
             ("tcp://db:5432#grace=0", "option grace: it has to be longer than 0"),
             ("tcp://db:5432#grace=1y", "option grace: write 1day at most: until then, nobody learns"),
             ("tcp://db:5432#expect=luck", "option expect: write success or failure"),
+            ("package:nginx#version=", "option version: it has no value: give it one, or leave it out"),
+            ("user:root#group=adm&group=", "option group: it has no value: give it one, or leave it out"),
+            ("user:root#home", "option home: it has no value: give it one, or leave it out"),
+            ("mount:/#option=", "option option: it has no value: give it one, or leave it out"),
             ("tcp://db:5432#timeout=1&timeout=2", "option \"timeout\" is given 2 times: give it once"),
             ("tcp://db:5432#tag=a b", "option tag: write letters, digits, '_', '-' and '.'"),
             ("tcp://db", "the target is not HOST:PORT, as in tcp://db:5432"),

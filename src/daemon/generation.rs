@@ -1,5 +1,6 @@
 //! What a generation of workers is made of.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,8 @@ use crate::checks::support::ownership;
 use crate::collect::{Sources, Surroundings};
 use crate::config::identity::identity;
 use crate::config::{Configuration, Details, Settings};
+use crate::daemon::shared::evidence::EvidenceTable;
+use crate::daemon::shared::kept::Kept;
 use crate::endpoint::{Disclosure, EndpointSettings};
 use crate::error::Error;
 use crate::os::filesystem::{enter, open_directory};
@@ -94,6 +97,35 @@ impl GenerationConfig {
         let jobs = round::affordable(settings.fleet.jobs.into(), settings.fleet.workers.into());
         let state_lock = None;
         Ok(GenerationConfig { configuration, sources, identity, disclosure, jobs, state, state_lock, directory })
+    }
+
+    /// Takes over what its state dir remembers of its checks, unless the memory knows more. What cannot be read is said, and
+    /// is begun anew.
+    pub(crate) fn remember(&self, kept: Kept) {
+        let keys: HashSet<u64> =
+            self.sources.suite().checks().iter().map(|check| EvidenceTable::key(&check.id)).collect();
+        kept.evidence().make_room(|key| keys.contains(&key));
+        let Some(state) = &self.state else { return };
+        let read = || {
+            let warn = |why: String| tracing::warn!("{why}: what it remembered is begun anew");
+            match state.happenings() {
+                Ok(all) => kept.events().fill(&all),
+                Err(why) => warn(why),
+            }
+            for check in self.sources.suite().checks() {
+                let key = EvidenceTable::key(&check.id);
+                if !kept.evidence().has(key) {
+                    let record = state.record(&check.id).unwrap_or_else(|why| {
+                        warn(why);
+                        None
+                    });
+                    kept.evidence().fill(key, &record.unwrap_or_default());
+                }
+            }
+        };
+        if let Err(error) = self.identity.act(read) {
+            tracing::warn!("what the state dir remembers cannot be read: {error}");
+        }
     }
 
     /// Locks the state dir, if there is one, or shares the lock of one of these generations.

@@ -127,7 +127,7 @@ pub(super) fn figures(suite: &Suite, disclosed: bool, is_maintained: bool, obser
             last.raw.get_or_insert(last.status);
             last.status = if check.on_fail == Severity::Warn { Status::Warn } else { Status::Error };
         }
-        let finding = Finding { status: last.status, context: None, perfdata: last.figures };
+        let finding = Finding { status: last.status, perfdata: last.figures, ..Finding::PASS };
         let age = last.at.elapsed().unwrap_or_default() + last.elapsed;
         // Which of what it needs is the cause is not remembered.
         let blocked_by = if last.is_blocked { check.needs.clone() } else { Vec::new() };

@@ -188,15 +188,28 @@ pub struct Finding {
     pub context: Option<String>,
     /// Figures that the check measured on the way.
     pub perfdata: Vec<Perfdata>,
+    /// What each part of it has found, if it tells that of parts, such as the subtests of a test in Python.
+    pub parts: Vec<Part>,
+}
+
+/// What a part of a check has found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// What distinguishes it, in one line that follows the title of the check. Empty: all that belongs to no part.
+    pub title: String,
+    /// One of those of a [`Finding`].
+    pub status: Status,
+    /// What it has to say, if anything.
+    pub context: Option<String>,
 }
 
 impl Finding {
     /// The check passed and has nothing to say.
-    pub const PASS: Finding = Finding { status: Status::Pass, context: None, perfdata: Vec::new() };
+    pub const PASS: Finding = Finding { status: Status::Pass, context: None, perfdata: Vec::new(), parts: Vec::new() };
 
     /// The check ended with this status and has this to say.
     pub fn new(status: Status, context: impl Into<String>) -> Finding {
-        Finding { status, context: Some(context.into()), perfdata: Vec::new() }
+        Finding { status, context: Some(context.into()), ..Finding::PASS }
     }
 
     /// The check decided that something is wrong, for this reason.
@@ -214,16 +227,24 @@ impl Finding {
         Finding::new(Status::Error, context)
     }
 
-    /// The finding after the expectation is applied; the context is cut to [`CONTEXT_LIMIT`], and what a terminal would obey
-    /// is escaped in it.
+    /// The finding after the expectation, which is one of the whole, is applied; the context is cut to [`CONTEXT_LIMIT`], and
+    /// what a terminal would obey is escaped in it.
     pub fn judged(mut self, expect: Expect) -> Finding {
+        if expect == Expect::Failure {
+            self.parts.clear();
+        }
         self.status = match (expect, self.status) {
             (Expect::Failure, Status::Fail) => Status::ExpectedFailure,
             // A warning is not the failure that was expected.
             (Expect::Failure, Status::Pass | Status::Warn) => Status::UnexpectedSuccess,
             (Expect::Success | Expect::Failure, status) => status,
         };
-        self.context = self.context.map(|context| bounded(text::lines(&context).into_owned()));
+        let shown = |context: String| bounded(text::lines(&context).into_owned());
+        self.context = self.context.map(shown);
+        for part in &mut self.parts {
+            part.title = text::line(&part.title).into_owned();
+            part.context = part.context.take().map(shown);
+        }
         for figure in &mut self.perfdata {
             figure.label = text::line(&figure.label).into_owned();
             figure.unit = text::line(&figure.unit).into_owned();

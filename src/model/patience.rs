@@ -102,7 +102,7 @@ impl Patience {
                     false => with(format!("{} of {fall} failures", self.against), found.context.as_deref()),
                     true => with(format!("{} of {rise} successes, after", self.against), standing.context.as_deref()),
                 };
-                Finding { status: standing.status, context: Some(context), perfdata: found.perfdata }
+                Finding { status: standing.status, context: Some(context), parts: Vec::new(), ..found }
             }
             Some(_) | None => found,
         };
@@ -110,6 +110,7 @@ impl Patience {
         if flips.is_flapping() {
             let changes = format!("flapping: {} changes in the last hour", flips.within_the_hour);
             told.context = Some(told.context.map_or(changes.clone(), |context| format!("{context}; {changes}")));
+            told.parts.clear();
         }
         told
     }

@@ -1,12 +1,13 @@
 //! What a round found: its outcomes, and whether the report passes.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::check::{Check, Finding, Status};
+use super::check::{Check, Finding, Part, Status};
 use super::duration;
 use super::judgement::{self, Circumstances, Judgement};
 use super::needs::Known;
@@ -119,6 +120,21 @@ impl Outcome {
         self.judgement.as_ref().is_some_and(|judgement| judgement.as_needed)
     }
 
+    /// The outcome of each of its parts; none if it does not tell of parts. They have the id, the times and the options of
+    /// the check, and its figures stay with the first.
+    fn parts(&self) -> impl Iterator<Item = Outcome> {
+        self.finding.parts.iter().enumerate().map(|(place, Part { title, status, context })| {
+            let mut check = self.check.clone();
+            if !title.is_empty() {
+                check = Arc::new(Check { title: format!("{} {title}", check.title), ..(*check).clone() });
+            }
+            let perfdata = if place == 0 { self.finding.perfdata.clone() } else { Vec::new() };
+            let finding = Finding { status: *status, context: context.clone(), perfdata, parts: Vec::new() };
+            let known = Circumstances { as_needed: self.is_as_needed(), ..Circumstances::default() };
+            Outcome::judged(check, finding, known, self.elapsed, self.age)
+        })
+    }
+
     /// What the check found itself, whatever the report says.
     pub fn raw(&self) -> Status {
         self.judgement.as_ref().and_then(|judgement| judgement.raw).unwrap_or(self.finding.status)
@@ -136,7 +152,13 @@ impl Outcome {
         // That it needs something shows what is missing in the metrics; what it is does not.
         let needs = self.check.needs.iter().map(|_| String::new()).collect();
         let check = Check { kind: "check", strict: self.check.strict, needs, silence, ..check };
-        let finding = Finding { status: self.finding.status, ..Finding::PASS };
+        let part = |(number, part): (usize, Outcome)| Part {
+            title: format!("part {number}"),
+            status: part.finding.status,
+            context: None,
+        };
+        let parts = (1..).zip(self.parts()).map(part).collect();
+        let finding = Finding { status: self.finding.status, parts, ..Finding::PASS };
         Outcome { check: Arc::new(check), finding, elapsed: self.elapsed, age: self.age, judgement: None }
     }
 }
@@ -225,6 +247,7 @@ impl Report {
             Arc::ptr_eq(&ours.check, &theirs.check)
                 && found.status == other.status
                 && found.context == other.context
+                && found.parts == other.parts
                 && ours.judgement == theirs.judgement
         };
         self.outcomes.len() == other.outcomes.len() && self.outcomes.iter().zip(&other.outcomes).all(same)
@@ -244,6 +267,21 @@ impl Report {
         };
         let outcomes = part.checks().iter().enumerate().filter_map(find).collect();
         Report { outcomes, maintenance: self.maintenance.clone() }
+    }
+
+    /// The same report for formats in which each part of a check is told as a check.
+    pub(crate) fn in_parts(&self) -> Cow<'_, Report> {
+        if self.outcomes.iter().all(|outcome| outcome.finding.parts.is_empty()) {
+            return Cow::Borrowed(self);
+        }
+        let mut outcomes = Vec::new();
+        for outcome in &self.outcomes {
+            match outcome.finding.parts.is_empty() {
+                true => outcomes.push(outcome.clone()),
+                false => outcomes.extend(outcome.parts()),
+            }
+        }
+        Cow::Owned(Report { outcomes, maintenance: self.maintenance.clone() })
     }
 
     /// The report for strangers: nothing in it says which checks there are or what they found.
@@ -328,6 +366,7 @@ fn summary<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Summary {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::model::check::Severity;
     use proptest::prelude::*;
 
     /// An outcome for tests.
@@ -408,6 +447,33 @@ pub(crate) mod tests {
         let hidden = report.anonymous();
         assert_eq!(hidden.outcomes[2].blocked_by(), ["check-5", "check-4"]);
         assert_eq!(ids(&hidden), ["check-2", "check-4", "check-1", "check-5", "check-3"]);
+    }
+
+    #[test]
+    fn parts_are_told_as_checks_with_the_id_and_the_severity_of_theirs() {
+        let part = |title: &str, status| Part { title: title.into(), status, context: Some("why".into()) };
+        let parts = vec![part("(n=1)", Status::Pass), part("(n=2)", Status::Fail), part("", Status::Skip)];
+        let check = Check::new("shop", |_| Finding::PASS).title("Shop.").on_fail(Severity::Warn);
+        let whole = outcome(Arc::new(check), Finding { parts, ..Finding::fail("(n=2): why") });
+        let mut report = report(&[Status::Pass]);
+        assert!(matches!(report.in_parts(), Cow::Borrowed(_)));
+        report.outcomes.push(whole);
+        let told = |report: &Report| {
+            let told = |outcome: &Outcome| (outcome.check.title.clone(), outcome.finding.status, outcome.raw());
+            report.in_parts().outcomes.iter().map(told).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told(&report)[1..],
+            [
+                ("Shop. (n=1)".to_owned(), Status::Pass, Status::Pass),
+                ("Shop. (n=2)".to_owned(), Status::Warn, Status::Fail),
+                ("Shop.".to_owned(), Status::Skip, Status::Skip),
+            ]
+        );
+        assert!(report.in_parts().outcomes[1..].iter().all(|outcome| outcome.check.id == "shop"));
+        let hidden = report.anonymous();
+        assert_eq!(hidden.in_parts().summary(), report.in_parts().summary());
+        assert_eq!(told(&hidden)[2], ("check 2 part 2".to_owned(), Status::Warn, Status::Warn));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::HostedInterpreter;
 use crate::checks::support::program;
-use crate::model::check::{Code, Deadline, Finding, Status};
+use crate::model::check::{Code, Deadline, Finding, Part, Status};
 use crate::os::packets::{Packets, Received};
 use crate::os::tree::{self, MARKER, Mark};
 
@@ -40,8 +40,12 @@ struct Request<'a> {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Said {
+    /// Before the finding: what the parts of the test have found.
+    Parts {
+        parts: Vec<Part>,
+    },
     Found {
-        status: Word,
+        status: Status,
         #[serde(default)]
         message: String,
         #[serde(default)]
@@ -54,18 +58,6 @@ enum Said {
     Began {
         pid: i32,
     },
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Word {
-    Pass,
-    Warn,
-    Fail,
-    Error,
-    Skip,
-    ExpectedFailure,
-    UnexpectedSuccess,
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,7 +107,7 @@ impl Forks {
             sent => sent?,
         }
         drop(theirs);
-        let mut running = None;
+        let (mut running, mut parts) = (None, Vec::new());
         loop {
             let packet = match ours.receive(until)? {
                 Received::Packet(packet) => packet,
@@ -137,8 +129,9 @@ impl Forks {
             };
             match serde_json::from_slice(&packet).map_err(std::io::Error::other)? {
                 Said::Began { pid } => running = Some(pid),
+                Said::Parts { parts: more } => parts.extend(more),
                 // Our socket is closed by that, and the zygote kills what is left.
-                Said::Found { status, message, trace } => return Ok(finding(status, message, &trace)),
+                Said::Found { status, message, trace } => return Ok(finding(status, message, &trace, parts)),
                 Said::Ended { ended, pid } => {
                     // What it has started may have left its group, and its marks tell.
                     let _ = tree::kill(pid, mark);
@@ -163,20 +156,11 @@ impl Forks {
     }
 }
 
-fn finding(status: Word, message: String, trace: &str) -> Finding {
+fn finding(status: Status, message: String, trace: &str, parts: Vec<Part>) -> Finding {
     let context = match (message.as_str(), trace.trim_end()) {
         ("", "") => None,
         (_, "") => Some(message),
         (_, trace) => Some(format!("{message}\n\n{trace}")),
     };
-    let status = match status {
-        Word::Pass => Status::Pass,
-        Word::Warn => Status::Warn,
-        Word::Fail => Status::Fail,
-        Word::Error => Status::Error,
-        Word::Skip => Status::Skip,
-        Word::ExpectedFailure => Status::ExpectedFailure,
-        Word::UnexpectedSuccess => Status::UnexpectedSuccess,
-    };
-    Finding { status, context, ..Finding::PASS }
+    Finding { status, context, parts, ..Finding::PASS }
 }

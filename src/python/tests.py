@@ -18,6 +18,11 @@ import unittest
 # As much of a context as a report keeps, with the message first and the end of the traceback.
 LONGEST = 7000
 
+# As many parts of a test as a report tells apart, and as much as all of them may say, or the description of one.
+MOST_PARTS = 500
+MOST_OF_PARTS = 4 * LONGEST
+LONGEST_TITLE = 200
+
 # Whose lines in a traceback say nothing.
 OURS = ("hospital/", __file__, "<frozen importlib", *(os.path.dirname(module.__file__) for module in (unittest, asyncio, importlib)))
 
@@ -310,6 +315,23 @@ def status_of(error):
 # --- running -------------------------------------------------------------------------------------------
 
 
+class Reported:
+    """One thing that a test reported, of a part of it or of the whole."""
+
+    def __init__(self, status, message, trace, part):
+        self.status, self.message, self.trace, self.part = status, message, trace, part
+
+    def context(self, longest):
+        message = self.message[:longest]
+        room = max(min(longest, LONGEST) - len(message), 0)
+        trace = self.trace[-room:] if room else ""
+        return "\n\n".join(filter(None, (message, trace.rstrip()))) or None
+
+
+def described(subtest):
+    return subtest._subDescription()[:LONGEST_TITLE]
+
+
 class Result(unittest.TestResult):
     """What one test has come to: a status, a message and a traceback for each thing that it reported."""
 
@@ -320,8 +342,8 @@ class Result(unittest.TestResult):
         super().__init__()
         self.reported = []
 
-    def report(self, status, message="", trace=""):
-        self.reported.append((status, message, trace))
+    def report(self, status, message="", trace="", part=""):
+        self.reported.append(Reported(status, message, trace, part))
 
     def addSuccess(self, test):
         self.report("pass")
@@ -335,7 +357,8 @@ class Result(unittest.TestResult):
     def addSkip(self, test, reason):
         # To other runners of tests, a warning is a skip.
         is_warning = getattr(reason, "is_healthcheck_warning", None) is True
-        self.report("warn" if is_warning else "skip", str(reason))
+        part = described(test) if isinstance(test, unittest.case._SubTest) else ""
+        self.report("warn" if is_warning else "skip", str(reason), part=part)
 
     def addExpectedFailure(self, test, err):
         self.report("expected_failure", told(err[1]))
@@ -345,10 +368,10 @@ class Result(unittest.TestResult):
 
     def addSubTest(self, test, subtest, err):
         if err is None:
+            self.report("pass", part=described(subtest))
             return
         is_failure = isinstance(err[1], test.failureException)
-        described = subtest._subDescription()
-        self.report("fail" if is_failure else status_of(err[1]), f"{described}: {told(err[1])}", trace(err))
+        self.report("fail" if is_failure else status_of(err[1]), told(err[1]), trace(err), described(subtest))
 
     @staticmethod
     def fixture(test):
@@ -357,16 +380,33 @@ class Result(unittest.TestResult):
         return "" if is_test else f"{test}: "
 
     def sum(self):
-        statuses = [status for status, _, _ in self.reported]
+        parts = [each.status for each in self.reported if each.part]
+        # With parts, that the test itself passes says no more than that it has ended.
+        own = [each.status for each in self.reported if not each.part and not (parts and each.status == "pass")]
+        statuses = own + [status for status in parts if not own or status in self.WORST]
         status = next((status for status in self.WORST + self.BEST if status in statuses), None)
         if status is None:
             return {"status": "error", "message": "the test ended without a result"}
         is_told = (lambda each: each != "pass") if status in self.WORST else (lambda each: each == status)
-        reported = [each for each in self.reported if is_told(each[0])]
-        message = "\n".join(message for _, message, _ in reported if message)
+        reported = [each for each in self.reported if is_told(each.status)]
+        message = "\n".join(filter(None, (f"{each.part}: {each.message}" if each.part else each.message for each in reported)))
         room = max(LONGEST - len(message), 0) if status in ("error", "fail") else 0
-        trace = "\n".join(trace for _, _, trace in reported if trace)
-        return {"status": status, "message": message[:LONGEST], "trace": trace[-room:] if room else ""}
+        trace = "\n".join(each.trace for each in reported if each.trace)
+        found = {"status": status, "message": message[:LONGEST], "trace": trace[-room:] if room else ""}
+        return {**found, "parts": self.parts()}
+
+    def parts(self):
+        """What each subtest came to, and all that belongs to none."""
+        if not any(each.part for each in self.reported):
+            return []
+        # That the test itself passes is that of its parts.
+        parts = [each for each in self.reported if each.part or each.status != "pass"]
+        parts, more = parts[:MOST_PARTS], parts[MOST_PARTS:]
+        if more:
+            worst = next(status for status in self.WORST + self.BEST if status in [each.status for each in more])
+            parts.append(Reported(worst, "", "", f"(and {len(more)} more)"))
+        share = MOST_OF_PARTS // max(sum(bool(each.message or each.trace) for each in parts), 1)
+        return [{"title": each.part, "status": each.status, "context": each.context(share)} for each in parts]
 
 
 def told(error):
@@ -394,11 +434,10 @@ def run(test):
         unittest.TestSuite([test]).run(result)
     except BaseException as error:
         result.addError(test, (type(error), error, error.__traceback__))
-    found = result.sum()
     left = left_running()
-    if left and found["status"] not in ("error", "fail"):
-        found = {"status": "error", "message": f"it leaves {left} running: end that in the check, or in addCleanup"}
-    return found
+    if left and not any(each.status in ("error", "fail") for each in result.reported):
+        result.report("error", f"it leaves {left} running: end that in the check, or in addCleanup")
+    return result.sum()
 
 
 def left_running():

@@ -4,7 +4,7 @@ It serves packets on one socket until the last process that can send any is gone
 
     {"collect": name}       -> {"tests": [...]} ..., {"done": true, "notes": [...]}, or {"refused": why}
     {"find": name}          -> {"done": true} if there is such a module, or {"refused": why}
-    {"run": id, "mark": n}  -> {"pid": n}, {"status": ..., "message": ..., "trace": ...} from the fork,
+    {"run": id, "mark": n}  -> {"pid": n}, {"parts": [...]} ..., {"status": ..., "message": ..., "trace": ...} from the fork,
                                {"ended": how} when that has died
 
 A run belongs to who asked: once that has closed its socket, whatever is left of the run is killed, and then reaped.
@@ -32,6 +32,8 @@ MARKS = 15
 # eventlet takes it out of its module.
 Poll = select.poll
 LARGEST = 48 * 1024
+# How many seconds a reader may take for what does not fit into its socket.
+READER = 30
 # Who serves is ended by the end of its socket, whatever signals reach its group.
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -109,12 +111,10 @@ class Zygote:
             answer(reply, {"refused": str(error), "missing": isinstance(error, self.tests.NotFound)})
             return
         tests = [{"id": c.id, "title": c.title, "timeout": c.timeout, "tags": c.tags} for c in found]
-        while tests:
-            part, size = [], 0
-            while tests and (size < LARGEST or not part):
-                size += len(json.dumps(tests[0]))
-                part.append(tests.pop(0))
-            answer(reply, {"tests": part})
+        # Whoever asks, waits for it.
+        reply.settimeout(READER)
+        for packet in in_packets(tests):
+            answer(reply, {"tests": packet})
         answer(reply, {"done": True, "notes": notes})
 
     def imported(self, name):
@@ -256,6 +256,9 @@ class Zygote:
                 os._exit(0)
             for stream in (sys.stdout, sys.stderr):
                 flush(stream)
+            reply.settimeout(READER)
+            for packet in in_packets(found.pop("parts", [])):
+                answer(reply, {"parts": packet})
             answer(reply, found)
         except BaseException as error:
             answer(reply, {"status": "error", "message": self.tests.told(error)})
@@ -388,6 +391,19 @@ def answer(reply, message):
         if error.errno == errno.EBADF:
             os._exit(CLOSED)
         # Nobody listens any more.
+
+
+def in_packets(things):
+    """The same in lists of which each fits into a packet."""
+    packet, size = [], 0
+    for thing in things:
+        size += len(json.dumps(thing))
+        if packet and size > LARGEST:
+            yield packet
+            packet, size = [], len(json.dumps(thing))
+        packet.append(thing)
+    if packet:
+        yield packet
 
 
 def is_closed(reply):

@@ -24,6 +24,7 @@ pub(super) const FORMAT: Format = Format {
 };
 
 fn write(report: &Report, out: &mut String) -> fmt::Result {
+    let report = &*report.in_parts();
     let summary = report.summary();
     let seconds: f64 = report.outcomes.iter().map(|outcome| outcome.elapsed.as_secs_f64()).sum();
     let totals = format!(

@@ -24,6 +24,7 @@ pub(super) const FORMAT: Format = Format {
 };
 
 fn write(report: &Report, out: &mut String) -> fmt::Result {
+    let report = &*report.in_parts();
     writeln!(out, "TAP version 13\n1..{}", report.outcomes.len())?;
     for (index, outcome) in report.causes_first().enumerate() {
         let finding = &outcome.finding;

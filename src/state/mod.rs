@@ -4,6 +4,7 @@
 //! in it is reached from a descriptor, without following links.
 
 mod beats;
+mod records;
 mod silences;
 
 use std::fs::File;

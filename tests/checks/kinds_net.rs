@@ -240,7 +240,8 @@ pub(super) fn start(command: impl Fn(u16) -> Command) -> (Server, u16) {
         let child = command.stdin(Stdio::null()).stdout(log).stderr(error).spawn();
         let mut server = Server(child.unwrap_or_else(|error| panic!("{command:?}: {error}")));
         while server.0.try_wait().expect("it is our child").is_none() {
-            if TcpStream::connect(free).is_ok() {
+            // Where nobody listens yet, the kernel may connect us to ourselves.
+            if TcpStream::connect(free).is_ok_and(|stream| stream.local_addr().is_ok_and(|own| own != free)) {
                 return (server, free.port());
             }
             assert!(Instant::now() < deadline, "{command:?} does not accept");
@@ -251,7 +252,7 @@ pub(super) fn start(command: impl Fn(u16) -> Command) -> (Server, u16) {
 }
 
 /// An authority, a certificate signed by it and the key of that, in PEM, valid for this many days.
-fn certificate_for_days(days: i64) -> (String, String, String) {
+pub(super) fn certificate_for_days(days: i64) -> (String, String, String) {
     let key = rcgen::KeyPair::generate().expect("a key");
     let mut params = rcgen::CertificateParams::new(Vec::new()).expect("no names are good names");
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

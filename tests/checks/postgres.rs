@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::kinds_net::{Server, start};
-use super::protocols::{PASSWORD, assert_found, found, signal};
+use super::protocols::{Keys, PASSWORD, assert_found, found, signal};
 use hospital::model::check::Status::{Error, Fail, Pass};
 use nix::sys::signal::Signal;
 use nix::unistd::User;
@@ -21,7 +21,8 @@ fn postgres_is_well_frozen_stopped_or_not_what_it_should_be() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let secret = folder.path().join("password");
     fs::write(&secret, PASSWORD).expect("there is room");
-    for path in [folder.path(), &secret] {
+    let keys = Keys::new();
+    for path in [folder.path(), &secret, keys.folder.path(), keys.key.as_ref()] {
         chown(path, Some(uid), Some(gid)).expect("we are root");
     }
     let programs =
@@ -40,7 +41,9 @@ fn postgres_is_well_frozen_stopped_or_not_what_it_should_be() {
     let (postgres, port) = start(|port| {
         let mut postgres = program("postgres");
         postgres.args(["-k", "", "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-p"]).arg(port.to_string());
-        postgres.arg("-D").arg(&data);
+        postgres.arg("-D").arg(&data).args(["-c", "ssl=on"]);
+        postgres.arg("-c").arg(format!("ssl_cert_file={}", keys.cert));
+        postgres.arg("-c").arg(format!("ssl_key_file={}", keys.key));
         postgres
     });
     // It accepts before it answers.
@@ -74,8 +77,21 @@ fn postgres_is_well_frozen_stopped_or_not_what_it_should_be() {
             (&format!("anna:{PASSWORD}@127.0.0.1:{port}/nowhere"), Error, "(3D000)"),
         ],
     );
+    let ca = &keys.ca;
+    assert_found(
+        &format!("{at}#tls&ca={ca}"),
+        &[
+            ("&query=select%20ssl%20from%20pg_stat_ssl%20where%20pid%3Dpg_backend_pid()&equals=t", Pass, ""),
+            ("&servername=other.example", Fail, "not valid for name"),
+            ("&query=select%20pg_sleep(60)&timeout=2s", Fail, "nothing came in time"),
+        ],
+    );
+    assert_found(&at, &[("#tls", Fail, "nobody that is trusted"), ("#tls&insecure", Pass, "")]);
     signal(&postgres, Signal::SIGSTOP);
-    assert_found(&at, &[("#timeout=2s", Fail, "nothing came in time")]);
+    assert_found(
+        &at,
+        &[("#timeout=2s", Fail, "nothing came in time"), ("#tls&insecure&timeout=2s", Fail, "nothing came in time")],
+    );
     signal(&postgres, Signal::SIGCONT);
     end(postgres, &data);
     assert_found(&at, &[("", Fail, "Connection refused")]);

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::kinds_net::{Server, run, start, statuses};
+use super::kinds_net::{Server, certificate_for_days, run, start, statuses};
 use hospital::model::check::Status::{Error, Fail, Pass};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -34,6 +34,29 @@ pub(super) fn assert_found(server: &str, expected: &[(&str, hospital::model::che
     }
 }
 
+/// What a server shows with TLS, and who vouches for that, in files.
+pub(super) struct Keys {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) ca: String,
+    pub(super) cert: String,
+    pub(super) key: String,
+}
+
+impl Keys {
+    pub(super) fn new() -> Keys {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let (ca, cert, key) = certificate_for_days(2);
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).expect("there is room");
+            path.display().to_string()
+        };
+        let (ca, cert, key) = (write("ca.pem", &ca), write("cert.pem", &cert), write("key.pem", &key));
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("it is ours");
+        Keys { folder, ca, cert, key }
+    }
+}
+
 pub(super) fn signal(server: &Server, signal: Signal) {
     kill(Pid::from_raw(server.0.id() as i32), signal).expect("it runs");
 }
@@ -59,9 +82,10 @@ fn redis_is_well_frozen_stopped_or_not_what_it_should_be() {
     fs::write(&secret, PASSWORD).expect("there is room");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("it is ours");
     let at = |port| format!("redis://:{PASSWORD}@127.0.0.1:{port}");
-    // The replica needs a moment to find its primary.
+    // They need a moment to find each other.
     let deadline = Instant::now() + Duration::from_secs(30);
-    while found(&[format!("{}#role=replica", at(replica))])[0].0 != Pass {
+    let follows = [format!("{}#role=replica", at(replica)), format!("{}#replicas=1&lag=1m", at(port))];
+    while found(&follows).iter().any(|(status, _)| *status != Pass) {
         assert!(Instant::now() < deadline, "the replica does not find its primary");
     }
     assert_found(
@@ -87,6 +111,38 @@ fn redis_is_well_frozen_stopped_or_not_what_it_should_be() {
     signal(&primary, Signal::SIGCONT);
     drop(primary);
     assert_found(&at(port), &[("", Fail, "Connection refused")]);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn redis_with_tls_is_who_it_says_and_may_want_to_know_us() {
+    let keys = Keys::new();
+    let (_redis, port) = start(|port| {
+        let mut redis = Command::new("redis-server");
+        redis.args(["--bind", "127.0.0.1", "--save", "", "--requirepass", PASSWORD, "--port", "0"]);
+        redis.arg("--tls-port").arg(port.to_string()).current_dir(keys.folder.path());
+        redis.args(["--tls-cert-file", &keys.cert, "--tls-key-file", &keys.key, "--tls-ca-cert-file", &keys.ca]);
+        redis
+    });
+    let at = format!("rediss://:{PASSWORD}@127.0.0.1:{port}#ca={}", keys.ca);
+    let own = format!("&client_cert={}&client_key={}", keys.cert, keys.key);
+    assert_found(
+        &at,
+        &[
+            (&own, Pass, ""),
+            (&format!("{own}&role=primary&servername=localhost"), Pass, ""),
+            (&format!("{own}&servername=other.example"), Fail, "not valid for name"),
+            ("", Error, "the server demands a certificate of the client"),
+        ],
+    );
+    assert_found(
+        "",
+        &[
+            (&format!("rediss://:{PASSWORD}@127.0.0.1:{port}"), Fail, "nobody that is trusted"),
+            (&format!("redis://:{PASSWORD}@127.0.0.1:{port}"), Fail, ""),
+            (&format!("rediss://:wrong@127.0.0.1:{port}#insecure{own}"), Error, "WRONGPASS"),
+        ],
+    );
 }
 
 #[test]

@@ -25,6 +25,47 @@ fn assert_found(report: &Value, expected: &[(&str, &str, &str)]) {
     }
 }
 
+#[test]
+#[ignore = "needs python3"]
+fn each_part_of_a_test_is_a_detail_of_its_own() {
+    let folder = modules(&[(
+        "shop.py",
+        "from hospital import HealthCheck, warn\n\
+         class Shop(HealthCheck):\n\
+         \x20   def test_shelves(self):\n        '''Shelves.'''\n        for shelf in range(4):\n            with self.subTest(shelf=shelf):\n\
+         \x20               if shelf == 1: self.fail('it is empty')\n                if shelf == 2: self.skipTest('not here')\n\
+         \x20               if shelf == 3: warn('it is dusty')\n        raise OSError('the door is shut')\n\
+         \x20   def test_nowhere(self):\n        '''Nowhere.'''\n        with self.subTest('all'): self.skipTest('not here')\n\
+         \x20   def test_many(self):\n        '''Many.'''\n        for n in range(3000):\n            with self.subTest(n=n): self.assertTrue(n % 2, 'x' * 5000)\n",
+    )]);
+    let details = |report: &Value| {
+        let text = |detail: &Value, key: &str| detail[key].as_str().unwrap_or_default().to_owned();
+        let first = |text: String| text.lines().next().unwrap_or_default().to_owned();
+        let detail = |detail: &Value| (text(detail, "test"), text(detail, "status"), first(text(detail, "context")));
+        report["details"].as_array().into_iter().flatten().map(detail).collect::<Vec<_>>()
+    };
+    let report = check(&folder, &["shop.Shop.test_nowhere", "shop.Shop.test_shelves"]);
+    let expected = [
+        ("Nowhere. [all]", "skip", "not here"),
+        ("Shelves. (shelf=0)", "pass", ""),
+        ("Shelves. (shelf=1)", "fail", "it is empty"),
+        ("Shelves. (shelf=2)", "skip", "not here"),
+        ("Shelves. (shelf=3)", "warn", "it is dusty"),
+        ("Shelves.", "error", "OSError: the door is shut"),
+    ];
+    let expected = expected.map(|(test, status, context)| (test.to_owned(), status.to_owned(), context.to_owned()));
+    assert_eq!(details(&report), expected);
+    assert_eq!((&report["summary"]["total"], &report["summary"]["skip"]), (&6.into(), &2.into()));
+    assert_eq!(report["details"][5]["id"], "shop.Shop.test_shelves");
+    let text = hospital("check", &folder, &["shop.Shop.test_nowhere", "shop.Shop.test_shelves"]).stderr;
+    assert!(text.contains("(shelf=1): it is empty\n(shelf=2): not here\n(shelf=3): it is dusty\nOSError: "), "{text}");
+    assert!(text.contains("\nRan 2 tests in "), "{text}");
+
+    let many = details(&check(&folder, &["shop.Shop.test_many"]));
+    assert_eq!(many.len(), 501);
+    assert_eq!((many[500].0.as_str(), many[500].1.as_str()), ("Many. (and 2500 more)", "fail"));
+}
+
 fn check(folder: &TempDir, args: &[&str]) -> Value {
     let run = hospital("check", folder, &[&["--format", "json", "-v"], args].concat());
     serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", run.stdout, run.stderr))
@@ -95,7 +136,8 @@ fn all_that_unittest_has_is_collected_and_reported() {
             ("test_d_skips", "skip", "not here"),
             ("test_e_expected", "expected_failure", "known"),
             ("test_f_unexpected", "unexpected_success", "it passed"),
-            ("test_g_parts", "fail", "[part] (name='b'): 'b' != 'a'"),
+            ("test_g_parts", "pass", ""),
+            ("test_g_parts", "fail", "'b' != 'a'"),
             ("test_h_warns", "warn", "90 % full"),
             ("test_marked", "pass", ""),
             ("function", "pass", ""),

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Sender, channel};
 
-use hospital::model::check::{Finding, Status};
+use hospital::model::check::{Finding, Part, Status};
 use hospital::mount::{Interpreter, Test};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -18,16 +18,17 @@ pub(crate) struct Tests(pub(crate) Py<PyAny>);
 
 type Told = (String, String, Option<f64>, Vec<String>);
 
+/// What distinguishes a part of a test, its status, and what it has to say.
+type ToldPart = (String, String, Option<String>);
+
 #[pymethods]
 impl Reply {
-    #[pyo3(signature = (status, context=None))]
-    fn __call__(&self, status: &str, context: Option<String>) -> PyResult<()> {
-        let known = |known: &&Status| known.word() == status;
-        let Some(status) = Status::ALL.iter().find(known) else {
-            return Err(PyValueError::new_err(format!("{status:?} is not a status")));
-        };
+    #[pyo3(signature = (status, context=None, parts=Vec::new()))]
+    fn __call__(&self, status: &str, context: Option<String>, parts: Vec<ToldPart>) -> PyResult<()> {
+        let part = |(title, word, context): ToldPart| Ok(Part { title, status: status_of(&word)?, context });
         let mut finding = Finding::PASS;
-        (finding.status, finding.context) = (*status, context);
+        finding.parts = parts.into_iter().map(part).collect::<PyResult<_>>()?;
+        (finding.status, finding.context) = (status_of(status)?, context);
         // Nobody waits for what is said twice.
         let _ = self.sender.send(finding);
         Ok(())
@@ -58,6 +59,11 @@ impl Interpreter for Tests {
             Some(Ok(())) => receiver.recv().unwrap_or_else(|_| Finding::error("it has ended without an answer")),
         }
     }
+}
+
+fn status_of(word: &str) -> PyResult<Status> {
+    let known = Status::ALL.into_iter().find(|known| known.word() == word);
+    known.ok_or_else(|| PyValueError::new_err(format!("{word:?} is not a status")))
 }
 
 const ENDED: &str = "Python has ended";

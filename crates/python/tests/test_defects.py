@@ -8,6 +8,7 @@ import threading
 import pytest
 
 import hospital
+from hospital import _mount
 from hospital.cli import HealthCheckProgram
 from hospital.loading import HealthCheckLoader
 from hospital.wsgi import HealthCheckApp, wsgi_parser
@@ -259,17 +260,18 @@ def test_subtests_were_lost(ask, module):
                     pass
         '''
     )
-    answer = ask(HealthCheckApp(discover=[name]))
-    assert answer.status == 500
-    assert answer.found == {
-        "Each shop is open. (shop='north')": 'pass',
-        "Each shop is open. (shop='south')": 'fail',
-        "Each shop is open. (shop='west')": 'error',
-        "Each shop is open. (shop='east')": 'skip',
-        "Some are. (shop='north')": 'pass',
-    }
-    summary = answer.report['summary']
-    assert (summary['total'], summary['pass'], summary['fail'], summary['error'], summary['skip']) == (5, 2, 1, 1, 1)
+    for app in (HealthCheckApp(discover=[name]), _mount.Application([name])):
+        answer = ask(app, SCRIPT_NAME='', PATH_INFO='/')
+        assert answer.status == 500
+        assert answer.found == {
+            "Each shop is open. (shop='north')": 'pass',
+            "Each shop is open. (shop='south')": 'fail',
+            "Each shop is open. (shop='west')": 'error',
+            "Each shop is open. (shop='east')": 'skip',
+            "Some are. (shop='north')": 'pass',
+        }
+        summary = answer.report['summary']
+        assert (summary['total'], summary['pass'], summary['fail'], summary['error'], summary['skip']) == (5, 2, 1, 1, 1)
 
 
 def test_fixtures_that_fail_were_not_counted(ask, module):

@@ -4,6 +4,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 
+use super::super::support::connection::Connection;
 use super::super::support::target::Target;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -16,10 +17,6 @@ const MOST_FIELDS: usize = 1024;
 
 /// The longest line before a chunk.
 const LONGEST_LINE: u64 = 4096;
-
-pub(super) trait ServerConnection: Read + Write {}
-
-impl<T: Read + Write> ServerConnection for T {}
 
 /// Asks a proxy for a connection to a server (RFC 9110, 9.3.6). What it says instead is the error.
 pub(super) fn tunnel(stream: &mut (impl Read + Write), server: &Target) -> io::Result<()> {
@@ -35,7 +32,7 @@ pub(super) fn tunnel(stream: &mut (impl Read + Write), server: &Target) -> io::R
 /// Sends a request, and reads the answer to the end of its head. What is wrong with that is `InvalidData`,
 /// and what is beyond our limits `Unsupported`.
 pub(super) fn exchange(
-    mut connection: Box<dyn ServerConnection>,
+    mut connection: Box<dyn Connection>,
     request: &Request<()>,
     body: &[u8],
     is_proxied: bool,
@@ -146,7 +143,7 @@ fn beyond(what: &str) -> io::Error {
 
 /// The body of an answer. One that ends before its time is `UnexpectedEof`.
 pub(super) struct Body {
-    reader: BufReader<Box<dyn ServerConnection>>,
+    reader: BufReader<Box<dyn Connection>>,
     length: Length,
 }
 

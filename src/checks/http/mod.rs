@@ -14,6 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use percent_encoding::percent_decode_str;
 
+use super::support::connection::Connection;
 use super::support::opt::{Opt, Value, joined};
 use super::support::secrets::{self, Secrets};
 use super::support::target::Target;
@@ -24,7 +25,7 @@ use super::support::tls;
 use super::support::tls_settings::{self, TlsSettings};
 use super::{Action, Kind, Options, Runs, default_deadline, since, tcp, unix};
 use crate::model::check::{Deadline, Finding, Reason, Result};
-use client::{Body, ServerConnection};
+use client::Body;
 use expected::{ExpectedAnswer, Judged, LONGEST_BODY, Statuses};
 use sent::{Authorization, Sent, Way};
 
@@ -250,7 +251,7 @@ impl Probe {
     }
 
     /// The reason says why it cannot be done, and no more.
-    fn connect(&self, uri: &Uri, deadline: Deadline) -> Result<Box<dyn ServerConnection>> {
+    fn connect(&self, uri: &Uri, deadline: Deadline) -> Result<Box<dyn Connection>> {
         let other = |uri: &Uri| server(uri.scheme_str()?, uri.authority()?.as_str());
         let server = match redirect::is_same_origin(&self.uri, uri) {
             true => self.server.clone(),
@@ -258,7 +259,7 @@ impl Probe {
         };
         let is_named = redirect::is_same_origin(&self.uri, uri);
         let is_https = uri.scheme_str() == Some("https");
-        let stream: Box<dyn ServerConnection> = match &self.way {
+        let stream: Box<dyn Connection> = match &self.way {
             Way::Socket(path) if is_named => Box::new(unix::connect_to(path, deadline)?),
             Way::At(address) if is_named => Box::new(tcp::connect_to(&[(*address, server.port).into()], deadline)?),
             // What is wrong with the proxy tells nothing of the server.

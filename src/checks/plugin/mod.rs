@@ -60,7 +60,7 @@ fn find(program: &Program, warning: Status, deadline: Deadline) -> Finding {
             Ok(exit) => verdict(program, *exit, text, warning),
             Err(killed) => (Status::Error, Some(killed.clone())),
         };
-        Finding { status, context, perfdata }
+        Finding { status, context, perfdata, ..Finding::PASS }
     })
 }
 

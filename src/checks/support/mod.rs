@@ -1,5 +1,6 @@
 //! What several kinds share.
 
+pub(super) mod connection;
 pub(super) mod dialogue;
 pub(crate) mod environment;
 pub(super) mod exchange;

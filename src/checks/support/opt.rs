@@ -15,6 +15,8 @@ pub struct Opt {
     pub default: Option<&'static str>,
     /// Whether it may be given more than once.
     pub is_repeatable: bool,
+    /// Whether a text may be empty: to most, that is a value that somebody forgot.
+    pub may_be_empty: bool,
 }
 
 /// What the value of an option is.
@@ -56,7 +58,7 @@ pub enum Value {
 impl Opt {
     /// An option that is given once, or not at all.
     pub const fn new(name: &'static str, value: Value, help: &'static str) -> Opt {
-        Opt { name, value, help, default: None, is_repeatable: false }
+        Opt { name, value, help, default: None, is_repeatable: false, may_be_empty: false }
     }
 
     /// The same with a default.
@@ -67,6 +69,16 @@ impl Opt {
     /// The same, which may be given more than once.
     pub const fn repeatable(self) -> Opt {
         Opt { is_repeatable: true, ..self }
+    }
+
+    /// The same, whose text may be empty.
+    pub const fn or_empty(self) -> Opt {
+        Opt { may_be_empty: true, ..self }
+    }
+
+    /// Whether this value says nothing. What is not text is refused where it is read.
+    pub(crate) fn is_missing(&self, value: &str) -> bool {
+        value.is_empty() && !self.may_be_empty && matches!(self.value, Value::Text | Value::Path)
     }
 
     /// Its name, as in `free`.

@@ -30,6 +30,11 @@ pub(in crate::checks) const OPTIONS: [Opt; 5] = [
     Opt::new("client_key", Value::Path, "The file with the key of that, which others may not read"),
 ];
 
+/// The row of the option that asks for TLS, where a port is for both.
+#[cfg(feature = "postgres")]
+pub(in crate::checks) const TLS: Opt =
+    Opt::new("tls", Value::Flag, "The connection is encrypted, and the certificate verified");
+
 /// How a TLS connection is made.
 #[derive(Debug)]
 pub(in crate::checks) struct TlsSettings {
@@ -65,6 +70,18 @@ impl TlsSettings {
             name: options.parse("servername", server_name)?,
             client,
         })
+    }
+
+    /// Reads [`TLS`] and these options, which mean nothing without it.
+    #[cfg(feature = "postgres")]
+    pub(in crate::checks) fn take_if_asked(options: &mut Options) -> std::result::Result<Option<TlsSettings>, String> {
+        if options.flag(TLS.name())? {
+            return TlsSettings::take(options).map(Some);
+        }
+        match OPTIONS.iter().map(Opt::name).find(|name| options.names().any(|given| given == *name)) {
+            Some(name) => Err(format!("option {name}: it is for TLS: give tls, too")),
+            None => Ok(None),
+        }
     }
 
     /// Shakes hands with a server of this host name. The reason says why it cannot be done, and no more. Only who is `named` by the

@@ -47,6 +47,9 @@ impl Master {
             in_flight: self.in_flight.in_flight(slot),
         };
         report.log(slot, pid, state);
+        if !report.is_well() {
+            self.happened(&format!("worker {slot} (pid {pid}) died: {status}{}", report.in_flight));
+        }
         if matches!(state, Slot::Dying { .. }) {
             // Killed by us: no check is to blame.
             return WorkerEnd::Crash;

@@ -31,7 +31,7 @@ use crate::model::check::DEFAULT_TIMEOUT;
 use crate::os::cgroup::OomKills;
 use crate::os::process::{self, Forked};
 use crate::os::signals::{self, Inbox, Signal};
-use crate::os::{descriptors, memory, systemd, tree};
+use crate::os::{clock, descriptors, memory, systemd, tree};
 use crate::python::{self, Preparation, Python};
 use command::Command;
 use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing, WorkerEnd};
@@ -116,6 +116,10 @@ impl Master {
         process::set_name(&format!("{}:master", settings.process.name));
         let generation = inheritance.as_ref().map_or(0, |inheritance| inheritance.generation);
         let kept = inheritance.as_ref().map_or(Ok(None), Inheritance::kept).and_then(KeptFile::new);
+        let kept = kept.map_err(cannot("cannot map what is kept"))?;
+        let begins = if inheritance.is_some() { "upgraded" } else { "started" };
+        config.remember(kept.kept);
+        kept.kept.events().note(clock::wall(), &format!("{begins}: hospital {}", env!("CARGO_PKG_VERSION")));
         let predecessor = inheritance.map(|inheritance| inheritance.readiness()).transpose();
         let scoreboard = Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?;
         scoreboard.set_reloaded(true);
@@ -128,7 +132,7 @@ impl Master {
             scoreboard,
             orphan_reaper: None,
             in_flight: InFlightTable::new(now).map_err(cannot("cannot map the in-flight table"))?,
-            kept: kept.map_err(cannot("cannot map what is kept"))?,
+            kept,
             oom_kills: OomKills::watch(),
             signals,
             lifeline: descriptors::pipe().map_err(cannot("cannot make a pipe"))?,
@@ -276,6 +280,11 @@ impl Master {
 
     // --- workers -----------------------------------------------------------------------------------
 
+    /// Something has happened that may be the reason why checks change.
+    fn happened(&self, what: &str) {
+        self.kept.kept.events().note(clock::wall(), what);
+    }
+
     fn fork(&mut self, slot: usize, generation: Generation) -> Flow {
         self.ensure_orphan_reaper(generation);
         self.scoreboard.clear(slot);
@@ -388,7 +397,9 @@ impl Master {
 
     fn read(&self, prepared: Option<Python>) -> Result<GenerationConfig, Error> {
         let mut config = (self.load)(&Given { prepared, ..self.given.clone() })?;
-        config.lock_state(self.configs.values()).map(|()| config)
+        config.lock_state(self.configs.values())?;
+        config.remember(self.kept.kept);
+        Ok(config)
     }
 
     fn loaded(&mut self, read: Result<GenerationConfig, Error>) -> Event {

@@ -77,6 +77,7 @@ impl Master {
 
     /// The result of a reload or an upgrade stays in the status until the next one.
     pub(super) fn came_to(&mut self, outcome: &str) {
+        self.happened(outcome);
         self.supervision.outcome =
             Some(format!("{} ({})", text::line(outcome), httpdate::fmt_http_date(clock::wall())));
     }

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use zerocopy::FromBytes;
 
+use super::events::EventRing;
+use super::evidence::EvidenceTable;
 use super::schedule::ScheduleTable;
 use super::table::{Table, key};
 use super::word::Word;
@@ -20,7 +22,7 @@ use crate::model::suite::Suite;
 use crate::os::{clock, shared};
 
 /// Changes with the meaning of the memory: what another version of the program has left is not misunderstood.
-const LAYOUT: u64 = 2;
+const LAYOUT: u64 = 3;
 
 /// How many checks can have a start; for any more, what they find counts at once.
 const STARTS: usize = 4096;
@@ -50,6 +52,8 @@ pub(super) struct KeptMemory {
     /// Under the keys of their checks.
     starts: Table<AtomicU64, STARTS>,
     schedules: ScheduleTable,
+    evidence: EvidenceTable,
+    events: EventRing,
 }
 
 impl KeptFile {
@@ -90,7 +94,17 @@ impl Kept {
         &self.memory.schedules
     }
 
-    /// The key of a check among them: what another check of the same name has found is not its own.
+    /// What is remembered of checks over time.
+    pub(crate) fn evidence(&self) -> &'static EvidenceTable {
+        &self.memory.evidence
+    }
+
+    /// What has happened to the service itself.
+    pub(crate) fn events(&self) -> &'static EventRing {
+        &self.memory.events
+    }
+
+    /// The key of a check among those with a schedule: what another check of the same name has found is not its own.
     pub(crate) fn key(check: &Check) -> u64 {
         key((&check.id, check.definition))
     }
@@ -131,7 +145,9 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 pub(super) fn scribble(kept: Kept, change: &mut impl FnMut(u64) -> u64) {
     shared::scribble(&kept.memory.starts, &mut *change);
-    kept.memory.schedules.scribble(change);
+    kept.memory.schedules.scribble(&mut *change);
+    kept.memory.evidence.scribble(&mut *change);
+    shared::scribble(&kept.memory.events, change);
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! It is written by workers, which run other people's code: whatever stands there is input. Any bytes are a value of
 //! each type here, which [`crate::os::shared::map`] demands, and each reader makes the best of any value.
 
+pub(crate) mod events;
+pub(crate) mod evidence;
 pub(crate) mod in_flight;
 pub(crate) mod kept;
 pub(crate) mod schedule;

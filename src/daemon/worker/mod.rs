@@ -10,6 +10,7 @@ mod access;
 mod clients;
 mod files;
 mod observer;
+mod recorder;
 mod responder;
 mod scheduler;
 mod shared_report;
@@ -42,6 +43,7 @@ use clients::Clients;
 use files::Files;
 use hospital_http::{Limits, Patience, Reader, Rejection, Step};
 use observer::ScoreboardObserver;
+use recorder::Recorder;
 use responder::Responder;
 use scheduler::{Records, Scheduler};
 use shared_report::SharedReport;
@@ -111,6 +113,7 @@ struct Worker {
     /// Runs the checks that have a schedule.
     scheduler: Scheduler,
     observer: ScoreboardObserver,
+    recorder: Recorder,
     responder: Responder,
     /// Clients that have used up their turn and are not done.
     again: Vec<usize>,
@@ -164,6 +167,7 @@ impl Worker {
                 self.drain();
             }
         }
+        self.recorder.finish(self.endpoint.suite());
         Ok(())
     }
 
@@ -326,6 +330,7 @@ impl Worker {
         let found = self.scheduler.advance(!self.is_draining(), self.now);
         if !found.is_empty() {
             self.scheduler.free(&found, self.now);
+            self.recorder.found_by_schedule(&found);
             self.observer.found_by_schedule(found, self.endpoint.suite());
         }
         while let Some(waiter) = self.scheduler.next_ready(self.now) {
@@ -372,6 +377,7 @@ impl Worker {
     fn answer_waiters(&mut self) {
         if let Some(report) = self.rounds.advance(self.exact_time()) {
             self.scheduler.free(&report.outcomes, self.now);
+            self.recorder.found(&report.outcomes);
             self.observer.found(report, self.endpoint.suite(), self.responder.number());
         }
         let now = self.exact_time();
@@ -527,6 +533,7 @@ impl Worker {
             identity,
             disclosure,
             jobs,
+            state,
             ..
         } = config;
         // The handlers first: a TERM since the fork is still blocked, and would be lost if it were unblocked before.
@@ -595,6 +602,7 @@ impl Worker {
             rounds,
             scheduler,
             observer,
+            recorder: Recorder::start(kept, generation, state),
             responder: Responder::new(settings.log.access_logformat),
             again: Vec::new(),
             now: Instant::now(),

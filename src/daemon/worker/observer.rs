@@ -58,6 +58,9 @@ impl Observer for ScoreboardObserver {
     fn saw_silences(&self, before: &[String], now: &[String]) {
         if self.scoreboard.note_silences(now) {
             log_silences(before, now);
+            for silence in now.iter().filter(|silence| !before.contains(silence)) {
+                self.kept.events().note(clock::wall(), silence);
+            }
         }
     }
 

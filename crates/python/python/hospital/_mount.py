@@ -138,11 +138,11 @@ class Tests:
             with contextlib.ExitStack() as held:
                 for owner in owners_of_fixtures(test):
                     held.enter_context(self._locks[owner])
-                status, context = run(test)
+                found = run(test)
         except BaseException as error:
             # Whatever it is, somebody waits for an answer.
-            status, context = 'error', repr(error)
-        reply(status, context)
+            found = 'error', repr(error)
+        reply(*found)
         database = sys.modules.get('django.db')
         if database:
             # The connections of this thread, which ends.
@@ -248,11 +248,12 @@ def owners_of_fixtures(test):
 
 
 def run(test):
-    """Run a test with the fixtures of its class and module, and return its status and what there is to say."""
+    """Run a test with the fixtures of its class and module, and return its status, what there is to say, and its parts."""
     result = _tests.Result()
     unittest.TestSuite([test]).run(result)
     found = result.sum()
-    return found['status'], '\n\n'.join(filter(None, (found.get('message'), found.get('trace')))) or None
+    context = '\n\n'.join(filter(None, (found.get('message'), found.get('trace')))) or None
+    return found['status'], context, [(part['title'], part['status'], part['context']) for part in found.get('parts', [])]
 
 
 application = Application()

@@ -74,6 +74,8 @@ class HealthCheckResult(unittest.TestResult):
         else:
             super().addSkip(test, reason)
             self.results.append((STATUS.SKIP, test, reason))
+        if isinstance(test, unittest.case._SubTest):
+            self._has_subtests = test.test_case
 
     def addFailure(self, test: Any, err: Any) -> None:
         super().addFailure(test, err)

@@ -186,7 +186,7 @@ mod tests {
     }
 
     fn outcome(id: &str, noted: &Noted) -> Outcome {
-        let finding = Finding { status: noted.status, context: None, perfdata: noted.figures.clone() };
+        let finding = Finding { status: noted.status, perfdata: noted.figures.clone(), ..Finding::PASS };
         let check = Arc::new(Check::new(id, |_| Finding::PASS));
         Outcome::of(check, finding, noted.elapsed, noted.elapsed)
     }

@@ -5,7 +5,7 @@
 
 mod checks;
 mod counts;
-mod outcome;
+pub(super) mod outcome;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;

@@ -12,7 +12,7 @@ use crate::model::check::Status;
 use crate::model::report::{LONG_UNWATCHED, Since};
 
 /// The width of a time in milliseconds since 1970: it ends in 2109.
-const WHEN: u32 = 42;
+pub(in crate::daemon::shared) const WHEN: u32 = 42;
 
 /// When it ended; how long it took, as four digits and the power of ten to multiply them by, in nanoseconds; whether
 /// there are figures beside it; the status, from 1.
@@ -125,20 +125,22 @@ impl Last {
 }
 
 /// A moment, as milliseconds since 1970.
-pub(super) fn millis(moment: SystemTime) -> u64 {
+pub(in crate::daemon::shared) fn millis(moment: SystemTime) -> u64 {
     moment.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 /// The moment so many milliseconds after 1970, before 2110.
-pub(super) fn moment(millis: u64) -> SystemTime {
+pub(in crate::daemon::shared) fn moment(millis: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(millis.min((1 << WHEN) - 1))
 }
 
-fn number(status: Status) -> u64 {
+/// Its number from 1, for a word.
+pub(in crate::daemon::shared) fn number(status: Status) -> u64 {
     status as u64 + 1
 }
 
-fn status(number: u64) -> Option<Status> {
+/// The status with this number, if there is one.
+pub(in crate::daemon::shared) fn status(number: u64) -> Option<Status> {
     Status::ALL.get((number as usize).checked_sub(1)?).copied()
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::check::{Check, Finding, Status};
+use crate::model::check::{Check, Finding, Part, Status};
 use crate::model::judgement::Judgement;
 use crate::model::perfdata::Perfdata;
 use crate::model::report::{Outcome, Report};
@@ -41,6 +41,8 @@ pub(in crate::daemon::worker) struct SharedFinding {
     status: Status,
     context: Option<String>,
     figures: Vec<Figure>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<Part>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,20 +116,22 @@ impl SharedFinding {
             status: finding.status,
             context: finding.context.clone(),
             figures: finding.perfdata.iter().map(figure).collect(),
+            parts: finding.parts.clone(),
         }
     }
 
     pub(in crate::daemon::worker) fn finding(&self) -> Finding {
-        let SharedFinding { status, context, figures } = self;
+        let SharedFinding { status, context, figures, parts } = self;
         let figures =
             figures.iter().map(|figure| Perfdata::new(&figure.label, f64::from_bits(figure.value), &figure.unit));
-        Finding { status: *status, context: context.clone(), perfdata: figures.collect() }
+        Finding { status: *status, context: context.clone(), perfdata: figures.collect(), parts: parts.clone() }
     }
 
-    /// Leaves out the figures, or else half of the context; false if nothing is left.
+    /// Leaves out the figures, or else the parts, or else half of the context; false if nothing is left.
     pub(in crate::daemon::worker) fn shorten(&mut self) -> bool {
         match &mut self.context {
             _ if !self.figures.is_empty() => self.figures.clear(),
+            _ if !self.parts.is_empty() => self.parts.clear(),
             Some(context) if !context.is_empty() => context.truncate(context.floor_char_boundary(context.len() / 2)),
             Some(_) | None => return false,
         }
@@ -143,7 +147,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn outcome(id: &str, status: Status, context: Option<String>, value: f64) -> Outcome {
-        let finding = Finding { status, context, perfdata: vec![Perfdata::new("a 'label'", value, "s")] };
+        let finding =
+            Finding { status, context, perfdata: vec![Perfdata::new("a 'label'", value, "s")], ..Finding::PASS };
         Outcome::of(Arc::new(Check::new(id, |_| Finding::PASS)), finding, SECOND, SECOND * 2)
     }
 

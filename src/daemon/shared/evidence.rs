@@ -1,0 +1,513 @@
+//! Shared memory of what is remembered of checks over time: the last good run of each, the first and the last bad one of
+//! its episode, its changes, and how long it was seen to be what.
+//!
+//! Any worker writes, at any time, and may be killed or stopped while it does. There is no lock: what is counted is in words
+//! that are each written whole, and a run is sealed and written beside the one before. The order of writing is such that
+//! who is killed in between leaves at most a look that is written down again: first the run that begins an episode, then the
+//! change, then that this was the last look.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::{Duration, SystemTime};
+
+use zerocopy::FromBytes;
+
+use super::Flag;
+use super::scoreboard::outcome::{WHEN, millis, moment, number, status};
+use super::sealed::Sealed;
+use super::table::{Clear, Table, key};
+use super::word::Word;
+use crate::model::check::Status;
+use crate::model::episode::{
+    self, COARSE, Change, CheckRecord, FINE, Grain, Known, MOST_CHANGES, RecordedRun, Seen, Verdict,
+};
+
+/// How many checks can be remembered.
+const MOST: usize = 4096;
+
+/// A look: when it was, and the status, from 1.
+const LOOK: Word<2> = Word([WHEN, 3]);
+
+/// A change: when it was, the status, from 1, and for how many seconds nobody had looked before.
+const CHANGE: Word<3> = Word([WHEN, 3, 19]);
+
+/// What was seen in a period: its number, and for how long it was good, bad and undecided.
+const SEEN: Word<4> = Word([24, 13, 13, 13]);
+
+type SealedRun = Sealed<384>;
+
+/// The checks that are remembered. All zeroes are none.
+#[derive(FromBytes)]
+#[repr(C)]
+pub(crate) struct EvidenceTable {
+    cells: Table<EvidenceCell, MOST>,
+    is_full: Flag,
+}
+
+#[derive(FromBytes)]
+#[repr(C)]
+struct EvidenceCell {
+    /// The last look that was written down.
+    last: AtomicU64,
+    /// When it was good last, in milliseconds.
+    good_at: AtomicU64,
+    /// The bad runs of the episode.
+    bad_runs: AtomicU64,
+    /// When it was written to a file last, in milliseconds.
+    saved: AtomicU64,
+    /// How many changes were written, of which the last are there.
+    pushed: AtomicU64,
+    changes: [AtomicU64; MOST_CHANGES],
+    fine: [AtomicU64; FINE.most],
+    coarse: [AtomicU64; COARSE.most],
+    good: RunCells,
+    first_bad: RunCells,
+    last_bad: RunCells,
+}
+
+/// A run, and the one before it: the later one holds.
+#[derive(FromBytes)]
+#[repr(C)]
+struct RunCells {
+    /// Which of them is the next to be written over, if it is even or odd: who is killed while writing leaves the other.
+    next: AtomicU64,
+    cells: [SealedRun; 2],
+}
+
+/// One run of a check, as far as it is known before it is written down.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    pub(crate) at: SystemTime,
+    pub(crate) status: Status,
+    /// The present time.
+    pub(crate) now: SystemTime,
+    /// How long a finding of the check stands at most.
+    pub(crate) stands: Duration,
+}
+
+impl EvidenceTable {
+    /// The key of a check here: what it verifies may change, and its history goes on.
+    pub(crate) fn key(id: &str) -> u64 {
+        key(id)
+    }
+
+    /// Whether there is a place for a check, or no room for any more.
+    pub(crate) fn has(&self, key: u64) -> bool {
+        self.cells.find(key).is_some() || self.is_full.get()
+    }
+
+    /// Notes a run. `None`: nothing was written down, for the same was just now. Else whether it has changed.
+    pub(crate) fn note(&self, key: u64, look: Look, run: impl Fn() -> RecordedRun) -> Option<bool> {
+        let Some(cell) = self.cells.claim(key) else {
+            if self.is_full.change(true) {
+                tracing::error!("too many checks: what happens to more than {MOST} is not remembered");
+            }
+            return None;
+        };
+        cell.note(look, run)
+    }
+
+    /// All that is remembered of a check.
+    pub(crate) fn record(&self, key: u64) -> Option<CheckRecord> {
+        self.cells
+            .find(key)
+            .map(EvidenceCell::record)
+            .filter(|record| record.last.is_some() || record.is_bad().is_some())
+    }
+
+    /// Takes over what was remembered elsewhere, unless something is remembered here.
+    pub(crate) fn fill(&self, key: u64, record: &CheckRecord) {
+        if !self.has(key)
+            && let Some(cell) = self.cells.claim(key)
+        {
+            cell.fill(record);
+        }
+    }
+
+    /// True for one process, if the last look is not in the file yet and that was written so long ago.
+    pub(crate) fn claim_saving(&self, key: u64, now: SystemTime, after: Duration) -> bool {
+        let Some(cell) = self.cells.find(key) else { return false };
+        let (saved, now) = (cell.saved.load(Relaxed), millis(now));
+        let is_due = saved > now || now - saved >= after.as_millis() as u64;
+        let is_behind = LOOK.unpack(cell.last.load(Relaxed))[0] >= saved;
+        is_due && is_behind && cell.saved.compare_exchange(saved, now, SeqCst, SeqCst).is_ok()
+    }
+
+    /// How many changes of a check were written.
+    pub(crate) fn changes(&self, key: u64) -> u64 {
+        self.cells.find(key).map_or(0, |cell| cell.pushed.load(SeqCst))
+    }
+
+    /// Forgets all but these, if there is no room.
+    pub(crate) fn make_room(&self, keep: impl Fn(u64) -> bool) {
+        if self.is_full.change(false) {
+            self.cells.retain(|key, _| keep(key));
+        }
+    }
+}
+
+#[cfg(test)]
+impl EvidenceTable {
+    /// Changes words of some checks as another process could; all would take long.
+    pub(super) fn scribble(&'static self, mut change: impl FnMut(u64) -> u64) {
+        self.cells.values().for_each(|cell| crate::os::shared::scribble(cell, &mut change));
+    }
+}
+
+impl EvidenceCell {
+    fn note(&self, look: Look, run: impl Fn() -> RecordedRun) -> Option<bool> {
+        let Look { at, status: found, now, stands } = look;
+        let verdict = Verdict::of(found);
+        let before = self.last.load(SeqCst);
+        let known = Known { last: read_look(before), good_at: read_moment(&self.good_at) };
+        let first_bad = || self.first_bad.newest().map(|run| run.at);
+        let steps = episode::next(known, at, found, now, stands, first_bad);
+        if steps.is_none_or(|steps| !steps.begins) && verdict == Verdict::Bad {
+            self.bad_runs.fetch_add(1, Relaxed);
+        }
+        let steps = steps?;
+        if steps.begins {
+            self.first_bad.keep(run());
+            self.bad_runs.store(1, Relaxed);
+        }
+        match verdict {
+            Verdict::Good => {
+                self.good.keep(run());
+                // A later time that has not come yet is that of a clock which was set back.
+                let later = |there| (there < millis(at) || there > millis(now)).then_some(millis(at));
+                let _ = self.good_at.fetch_update(SeqCst, SeqCst, later);
+            }
+            Verdict::Bad => self.last_bad.keep(run()),
+            Verdict::Neither => {}
+        }
+        if let Some(change) = steps.change {
+            self.push(change);
+        }
+        let last = LOOK.pack([millis(at), number(found)]);
+        // Whoever else has found something meanwhile has counted the time up to that.
+        if steps.is_last
+            && self.last.compare_exchange(before, last, SeqCst, SeqCst).is_ok()
+            && let Some((from, to, stood)) = steps.stood
+        {
+            see(&self.fine, FINE, FINE.divided(from, to, stood));
+            see(&self.coarse, COARSE, COARSE.divided(from, to, stood));
+        }
+        Some(steps.change.is_some() || steps.begins)
+    }
+
+    fn push(&self, Change { at, status, unwatched }: Change) {
+        let place = self.pushed.fetch_add(1, SeqCst) as usize % MOST_CHANGES;
+        self.changes[place].store(CHANGE.pack([millis(at), number(status), unwatched.as_secs()]), SeqCst);
+    }
+
+    fn record(&self) -> CheckRecord {
+        let mut changes: Vec<Change> = self.changes.iter().filter_map(|word| read_change(word.load(SeqCst))).collect();
+        changes.sort_by_key(|change| change.at);
+        let last = read_look(self.last.load(SeqCst));
+        CheckRecord {
+            good: self.good.newest(),
+            first_bad: self.first_bad.newest(),
+            last_bad: self.last_bad.newest(),
+            bad_runs: self.bad_runs.load(Relaxed),
+            good_at: read_moment(&self.good_at),
+            last: last.map(|(at, status)| Change { at, status, unwatched: Duration::ZERO }),
+            changes,
+            fine: seen(&self.fine, FINE),
+            coarse: seen(&self.coarse, COARSE),
+        }
+    }
+
+    fn fill(&self, record: &CheckRecord) {
+        let CheckRecord { good, first_bad, last_bad, bad_runs, good_at, last, changes, fine, coarse } = record;
+        for (cells, run) in [(&self.good, good), (&self.first_bad, first_bad), (&self.last_bad, last_bad)] {
+            if let Some(run) = run {
+                cells.keep(run.clone());
+            }
+        }
+        self.bad_runs.store(*bad_runs, Relaxed);
+        self.good_at.store(good_at.map_or(0, millis), SeqCst);
+        changes.iter().for_each(|change| self.push(*change));
+        see(&self.fine, FINE, fine.iter().copied());
+        see(&self.coarse, COARSE, coarse.iter().copied());
+        if let Some(last) = last {
+            self.last.store(LOOK.pack([millis(last.at), number(last.status)]), SeqCst);
+        }
+    }
+}
+
+impl Clear for EvidenceCell {
+    fn clear(&self) {
+        for word in [&self.last, &self.good_at, &self.bad_runs, &self.saved, &self.pushed] {
+            word.clear();
+        }
+        self.changes.iter().chain(&self.fine).chain(&self.coarse).for_each(Clear::clear);
+        for RunCells { next: _, cells } in [&self.good, &self.first_bad, &self.last_bad] {
+            cells.iter().for_each(Clear::clear);
+        }
+    }
+}
+
+impl RunCells {
+    fn newest(&self) -> Option<RecordedRun> {
+        // A date of more than four digits could not be written.
+        let sane = |run: &RecordedRun| millis(run.at) < 1 << WHEN;
+        let read = |cell: &SealedRun| serde_json::from_slice(&cell.read_among_others()?).ok().filter(sane);
+        self.cells.iter().filter_map(read).max_by_key(|run| run.at)
+    }
+
+    /// Writes a run in place of the older one of the two.
+    fn keep(&self, mut run: RecordedRun) {
+        let bytes = loop {
+            let Ok(bytes) = serde_json::to_vec(&run) else { return };
+            if bytes.len() <= SealedRun::ROOM {
+                break bytes;
+            }
+            if !run.shorten() {
+                return;
+            }
+        };
+        let next = self.next.load(SeqCst);
+        self.cells[next as usize % 2].write_among_others(&bytes);
+        self.next.store(next.wrapping_add(1), SeqCst);
+    }
+}
+
+/// Adds what was seen.
+fn see(periods: &[AtomicU64], grain: Grain, added: impl Iterator<Item = Seen>) {
+    for seen in added {
+        let Some(word) = periods.get(seen.period as usize % grain.most) else { continue };
+        let sum = |there| {
+            let before = read_seen(there, grain).filter(|before| before.period == seen.period);
+            let Seen { period, good, bad, undecided } =
+                before.unwrap_or(Seen { period: seen.period, ..Seen::default() }).and(seen, grain);
+            Some(SEEN.pack([period, good, bad, undecided]))
+        };
+        // It always changes something.
+        let _ = word.fetch_update(Relaxed, Relaxed, sum);
+    }
+}
+
+fn seen(periods: &[AtomicU64], grain: Grain) -> Vec<Seen> {
+    let mut all: Vec<_> = periods.iter().filter_map(|word| read_seen(word.load(Relaxed), grain)).collect();
+    all.sort_by_key(|seen| seen.period);
+    all
+}
+
+fn read_seen(word: u64, grain: Grain) -> Option<Seen> {
+    let [period, good, bad, undecided] = SEEN.unpack(word);
+    let seen = Seen { period, good, bad, undecided };
+    (word != 0 && [good, bad, undecided].iter().all(|parts| *parts <= grain.parts())).then_some(seen)
+}
+
+fn read_look(word: u64) -> Option<(SystemTime, Status)> {
+    let [at, found] = LOOK.unpack(word);
+    Some((moment(at), status(found)?))
+}
+
+fn read_change(word: u64) -> Option<Change> {
+    let [at, found, unwatched] = CHANGE.unpack(word);
+    Some(Change { at: moment(at), status: status(found)?, unwatched: Duration::from_secs(unwatched) })
+}
+
+fn read_moment(word: &AtomicU64) -> Option<SystemTime> {
+    Some(word.load(SeqCst)).filter(|&at| at != 0).map(moment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::shared;
+    use proptest::prelude::*;
+    use std::time::UNIX_EPOCH;
+
+    const STANDS: Duration = Duration::from_secs(300);
+    const DB: u64 = 77;
+
+    fn at(millis: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_790_000_000) + Duration::from_millis(millis)
+    }
+
+    fn run(at: SystemTime, status: Status, what: &str) -> RecordedRun {
+        RecordedRun::new(
+            at,
+            status,
+            Some(what),
+            Duration::from_millis(3),
+            1,
+            vec![("address".to_owned(), "::1".to_owned())],
+        )
+    }
+
+    fn note(table: &EvidenceTable, millis: u64, status: Status) -> Option<bool> {
+        let look = Look { at: at(millis), status, now: at(millis), stands: STANDS };
+        table.note(DB, look, || run(at(millis), status, &millis.to_string()))
+    }
+
+    fn table() -> &'static EvidenceTable {
+        shared::map().expect("memory can be mapped")
+    }
+
+    #[test]
+    fn a_million_later_passes_evict_no_failure() {
+        let table = table();
+        note(table, 0, Status::Pass);
+        for n in 0..40 {
+            note(table, 1000 * n + 1000, Status::Fail);
+        }
+        let first_pass = 60_000;
+        for n in 0..1_000_000 {
+            note(table, first_pass + 100 * n, Status::Pass);
+        }
+        let record = table.record(DB).expect("it is remembered");
+        assert_eq!(record.first_bad.as_ref().map(|run| run.at), Some(at(1000)));
+        assert_eq!(record.last_bad.as_ref().map(|run| run.at), Some(at(40_000)));
+        assert_eq!(record.bad_runs, 40);
+        let episodes = record.episodes();
+        assert_eq!(episodes.len(), 1, "{episodes:?}");
+        assert_eq!((episodes[0].from, episodes[0].to), (at(1000), Some(at(first_pass))));
+        let now = at(first_pass + 100 * 999_990);
+        assert_eq!(record.good.map(|run| run.at), Some(now));
+        let uptime = CheckRecord { good: None, ..record }.uptime(now, Duration::from_secs(3600));
+        assert!(uptime.ratio() == Some(1.0) && uptime.observed_ratio() > 0.9, "{uptime:?}");
+    }
+
+    #[test]
+    fn what_is_full_of_changes_keeps_the_last() {
+        let table = table();
+        for n in 0..1000 {
+            note(table, 10_000 * n, if n % 2 == 0 { Status::Pass } else { Status::Error });
+        }
+        let record = table.record(DB).expect("it is remembered");
+        assert_eq!(record.changes.len(), MOST_CHANGES);
+        assert!(record.episodes().len() >= 100);
+        assert_eq!(record.changes.last().map(|change| change.at), Some(at(9_990_000)));
+    }
+
+    #[test]
+    fn what_is_too_long_is_shortened_and_what_was_written_halfway_is_none() {
+        let table = table();
+        note(table, 0, Status::Pass);
+        let notes = vec![("n".to_owned(), "\"".repeat(900)); 9];
+        let look = Look { at: at(5000), status: Status::Fail, now: at(5000), stands: STANDS };
+        let large = || RecordedRun { notes: notes.clone(), ..run(at(5000), Status::Fail, "x") };
+        assert_eq!(table.note(DB, look, large), Some(true));
+        let record = table.record(DB).expect("it is remembered");
+        assert_eq!(record.first_bad.map(|run| run.notes.len()), Some(1));
+        let cell = table.cells.find(DB).expect("it is there");
+        cell.first_bad.cells.iter().for_each(Clear::clear);
+        note(table, 9000, Status::Fail);
+        let record = table.record(DB).expect("it is remembered");
+        assert_eq!(record.first_bad.as_ref().map(|run| run.at), Some(at(9000)), "the next one takes its place");
+        assert_eq!(record.episodes().len(), 1);
+    }
+
+    #[test]
+    fn what_was_remembered_is_taken_over() {
+        let (table, other) = (table(), self::table());
+        for (second, status) in
+            [(0, Status::Pass), (10, Status::Fail), (20, Status::Error), (30, Status::Pass), (40, Status::Fail)]
+        {
+            note(table, second * 1000, status);
+        }
+        let record = table.record(DB).expect("it is remembered");
+        other.fill(DB, &record);
+        assert_eq!(other.record(DB).as_ref(), Some(&record));
+        note(other, 50_000, Status::Fail);
+        other.fill(DB, &record);
+        let later = other.record(DB).expect("it is remembered");
+        assert_eq!((later.first_bad, later.bad_runs), (record.first_bad, record.bad_runs + 1));
+        assert_eq!(later.last_bad.map(|run| run.at), Some(at(50_000)));
+    }
+
+    #[test]
+    fn one_process_saves_what_is_new_and_not_too_often() {
+        let (table, minute) = (table(), Duration::from_secs(60));
+        note(table, 0, Status::Pass);
+        assert!(table.claim_saving(DB, at(1), minute));
+        assert!(!table.claim_saving(DB, at(2), Duration::ZERO), "nothing is new");
+        note(table, 10_000, Status::Pass);
+        assert!(!table.claim_saving(DB, at(10_001), minute));
+        assert!(table.claim_saving(DB, at(60_002), minute));
+        assert!(!table.claim_saving(1, at(60_002), minute));
+    }
+
+    const STATUSES: [Status; 4] = [Status::Pass, Status::Fail, Status::Error, Status::Skip];
+
+    type Expected = (Option<u64>, Option<u64>, Option<u64>, u64, Vec<(u64, Status)>, [u64; 3]);
+
+    /// What should be remembered of a history, worked out from the whole of it: the last good run, the first and the last bad
+    /// one of the last episode, how many bad runs that had, the changes, and the seconds that were seen.
+    fn naive(history: &[(u64, Status)]) -> Expected {
+        let is_bad = |status: &Status| matches!(status, Status::Fail | Status::Error);
+        let last = |wanted: &dyn Fn(&Status) -> bool| {
+            history.iter().rev().find(|(_, status)| wanted(status)).map(|(at, _)| *at)
+        };
+        let (good, last_bad) = (last(&|status| *status == Status::Pass), last(&is_bad));
+        let until = last_bad.unwrap_or(0);
+        let good_before =
+            history.iter().rev().find(|(at, status)| *at < until && *status == Status::Pass).map(|(at, _)| *at);
+        let of_episode = |at: u64| good_before.is_none_or(|good| at > good);
+        let bad = || history.iter().filter(|(at, status)| is_bad(status) && of_episode(*at));
+        let mut changes = history.to_vec();
+        changes.dedup_by_key(|(_, status)| *status);
+        let mut seen = [0; 3];
+        for pair in history.windows(2) {
+            let ((from, status), (to, _)) = (pair[0], pair[1]);
+            if to - from < STANDS.as_secs()
+                && let Some(place) = STATUSES.iter().position(|it| *it == status).filter(|place| *place < 3)
+            {
+                seen[place] += to - from;
+            }
+        }
+        (good, bad().next().map(|(at, _)| *at), last_bad, bad().count() as u64, changes, seen)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_is_remembered_of_any_history_is_what_a_naive_second_implementation_finds_in_it(
+            steps in proptest::collection::vec((1..400_u64, 0..4_usize), 1..60),
+        ) {
+            let mut second = 0;
+            let history: Vec<(u64, Status)> = steps.iter().map(|&(step, status)| {
+                second += step;
+                (second, STATUSES[status])
+            }).collect();
+            let table = table();
+            for &(second, status) in &history {
+                note(table, second * 1000, status);
+            }
+            let record = table.record(DB).expect("something was noted");
+            let (good, first_bad, last_bad, bad_runs, changes, seen) = naive(&history);
+            let time = |run: &Option<RecordedRun>| run.as_ref().map(|run| run.at);
+            let moment = |second: Option<u64>| second.map(|second| at(second * 1000));
+            prop_assert_eq!(time(&record.good), moment(good));
+            prop_assert_eq!(record.good_at, moment(good));
+            prop_assert_eq!(time(&record.first_bad), moment(first_bad));
+            prop_assert_eq!(time(&record.last_bad), moment(last_bad));
+            prop_assert_eq!(record.bad_runs, bad_runs);
+            let told: Vec<_> = record.history().iter().map(|change| (change.at, change.status)).collect();
+            let expected: Vec<_> = changes.iter().map(|&(second, status)| (at(second * 1000), status)).collect();
+            prop_assert_eq!(told, expected);
+            let sum = |of: fn(&Seen) -> u64| record.coarse.iter().map(of).sum::<u64>() / 2;
+            prop_assert_eq!([sum(|seen| seen.good), sum(|seen| seen.bad), sum(|seen| seen.undecided)], seen);
+        }
+
+        #[test]
+        fn two_who_find_the_same_at_once_lose_nothing(seed in 0..1000_u64) {
+            let table = table();
+            note(table, 0, Status::Pass);
+            let writers: Vec<_> = (0..3_u64).map(|writer| std::thread::spawn(move || {
+                for n in 0..20 {
+                    note(table, 2000 + 1000 * n + seed % 7 + writer, Status::Fail);
+                }
+            })).collect();
+            writers.into_iter().for_each(|writer| writer.join().expect("it only writes"));
+            let record = table.record(DB).expect("it is remembered");
+            let first = record.first_bad.as_ref().map(|run| run.at).expect("one was first");
+            prop_assert!(first >= at(2000) && first < at(3010));
+            prop_assert_eq!(record.episodes().len(), 1);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Remembers what checks find over time: at once in shared memory, and in the state dir on a thread of its own, so that a
+//! disk that does not answer holds up nobody.
+//!
+//! A change is written to its file at once, and what has not changed every minute and at the end. Whichever worker has found
+//! it does so; what another finds meanwhile is written with it or after it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::daemon::shared::evidence::{EvidenceTable, Look};
+use crate::daemon::shared::kept::Kept;
+use crate::model::check::Status;
+use crate::model::episode::{self, RecordedRun};
+use crate::model::report::Outcome;
+use crate::model::suite::Suite;
+use crate::os::{clock, signals};
+use crate::state::StateDir;
+
+/// How often what has not changed is written to a file.
+const SAVED_EVERY: Duration = Duration::from_secs(60);
+
+/// How long the end of a worker waits for the disk.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What a worker writes down.
+pub(super) struct Recorder {
+    kept: Kept,
+    generation: u32,
+    /// `None`: there is no state dir.
+    saver: Option<Arc<Saver>>,
+}
+
+/// The thread's work.
+struct Saver {
+    work: Mutex<Work>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Work {
+    /// The ids of the checks to look after.
+    waiting: BTreeSet<String>,
+    /// Whether one of them is being looked after.
+    is_busy: bool,
+}
+
+impl Recorder {
+    pub(super) fn start(kept: Kept, generation: u32, state: Option<StateDir>) -> Recorder {
+        let saver = state.and_then(|state| match Saver::start(kept, state) {
+            Ok(saver) => Some(saver),
+            Err(error) => {
+                tracing::warn!("what checks find is not written to files: no thread can be started: {error}");
+                None
+            }
+        });
+        Recorder { kept, generation, saver }
+    }
+
+    /// Takes in what checks have found that a round has run. Those with a schedule are not among them: it only tells of
+    /// their last run.
+    pub(super) fn found(&self, outcomes: &[Outcome]) {
+        self.take_in(outcomes.iter().filter(|outcome| outcome.check.schedule.is_none()));
+    }
+
+    /// Takes in what checks have found that ran on their schedule.
+    pub(super) fn found_by_schedule(&self, outcomes: &[Outcome]) {
+        self.take_in(outcomes.iter());
+    }
+
+    fn take_in<'a>(&self, outcomes: impl Iterator<Item = &'a Outcome>) {
+        let (now, table) = (clock::wall(), self.kept.evidence());
+        // What is blocked was not run.
+        for outcome in outcomes.filter(|outcome| outcome.blocked_by().is_empty()) {
+            let Outcome { check, finding, elapsed, age, .. } = outcome;
+            let key = EvidenceTable::key(&check.id);
+            if let Some(saver) = self.saver.as_ref().filter(|_| !table.has(key)) {
+                // It was collected since the start: its file is read first.
+                saver.look_after(&check.id);
+                continue;
+            }
+            // What is wrong while it starts does not count; whatever else it is judged to be, it has found this.
+            let status = if finding.status == Status::Skip { Status::Skip } else { outcome.raw() };
+            let at = clock::before(now, age.saturating_sub(*elapsed));
+            let look = Look { at, status, now, stands: episode::stands(check) };
+            let run = || {
+                let context = finding.context.as_deref();
+                RecordedRun::new(at, status, context, *elapsed, self.generation, Vec::new())
+            };
+            let Some(has_changed) = table.note(key, look, run) else { continue };
+            if let Some(saver) = &self.saver
+                && (has_changed || table.claim_saving(key, now, SAVED_EVERY))
+            {
+                saver.look_after(&check.id);
+            }
+        }
+    }
+
+    /// Writes what is not in the files yet, as long as the disk answers.
+    pub(super) fn finish(&self, suite: &Suite) {
+        let Some(saver) = &self.saver else { return };
+        let (now, table) = (clock::wall(), self.kept.evidence());
+        for check in suite.checks() {
+            if table.claim_saving(EvidenceTable::key(&check.id), now, Duration::ZERO) {
+                saver.look_after(&check.id);
+            }
+        }
+        let is_at_it = |work: &mut Work| work.is_busy || !work.waiting.is_empty();
+        drop(saver.changed.wait_timeout_while(saver.lock(), LAST_WORDS, is_at_it));
+    }
+}
+
+impl Saver {
+    fn start(kept: Kept, state: StateDir) -> std::io::Result<Arc<Saver>> {
+        let saver = Arc::new(Saver { work: Mutex::default(), changed: Condvar::new() });
+        let work = saver.clone();
+        std::thread::Builder::new().name("history".to_owned()).spawn(move || {
+            let mut is_failing = false;
+            loop {
+                let id = work.next();
+                let done = signals::undisturbed(|| look_after(kept, &state, &id));
+                work.end();
+                let place = || state.history().display().to_string();
+                match done {
+                    Err(why) if !std::mem::replace(&mut is_failing, true) => {
+                        tracing::warn!("{}: what checks find is kept in memory only: {why}", place());
+                    }
+                    Ok(()) if std::mem::replace(&mut is_failing, false) => {
+                        tracing::info!("{}: what checks find is kept there again", place());
+                    }
+                    Ok(()) | Err(_) => {}
+                }
+            }
+        })?;
+        Ok(saver)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        // No file is written under the lock.
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look_after(&self, id: &str) {
+        self.lock().waiting.insert(id.to_owned());
+        self.changed.notify_all();
+    }
+
+    fn next(&self) -> String {
+        let mut work = self.lock();
+        loop {
+            if let Some(id) = work.waiting.pop_first() {
+                work.is_busy = true;
+                return id;
+            }
+            work = self.changed.wait(work).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn end(&self) {
+        self.lock().is_busy = false;
+        self.changed.notify_all();
+    }
+}
+
+/// Reads the file of a check that is new, or writes what is known of it.
+fn look_after(kept: Kept, state: &StateDir, id: &str) -> Result<(), String> {
+    let (table, key) = (kept.evidence(), EvidenceTable::key(id));
+    if !table.has(key) {
+        let record = state.record(id).unwrap_or_else(|why| {
+            tracing::warn!("{why}: what was known of {id} is forgotten");
+            None
+        });
+        table.fill(key, &record.unwrap_or_default());
+        return Ok(());
+    }
+    loop {
+        let changes = table.changes(key);
+        if let Some(record) = table.record(key) {
+            state.keep_record(id, &record).map_err(|error| error.to_string())?;
+        }
+        if kept.events().claim_saving() {
+            state.keep_happenings(&kept.events().all()).map_err(|error| error.to_string())?;
+        }
+        // Another worker may have written what it knew after we had looked and before we wrote.
+        if table.changes(key) == changes {
+            return Ok(());
+        }
+    }
+}

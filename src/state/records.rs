@@ -1,0 +1,136 @@
+//! What is remembered of checks over time, one file each, and of the service itself.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+
+use super::{PATIENCE, StateDir};
+use crate::model::episode::{CheckRecord, Happening};
+use crate::model::record_file;
+use crate::os::folder::Lock;
+
+/// The folder of the files.
+const HISTORY: &str = "history";
+
+/// What is locked while one of them is replaced.
+const HISTORY_LOCK: &str = "lock";
+
+/// The file of what has happened to the service.
+const HAPPENINGS: &str = "service";
+
+/// For the user of the service and its group: what checks have found is not for everybody on the host.
+const MODE: u32 = 0o640;
+
+impl StateDir {
+    /// What is remembered of the check with this id; `None` if nothing is.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be told.
+    pub(crate) fn record(&self, id: &str) -> Result<Option<CheckRecord>, String> {
+        let name = name(id);
+        let Some(bytes) = self.read_history(&name)? else { return Ok(None) };
+        let decoded = record_file::decode(&bytes, Some(id));
+        decoded.map(|(_, record)| Some(record)).map_err(|why| self.disbelieved(&name, why))
+    }
+
+    /// All that is remembered, by the ids of the checks; what cannot be read is left out.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the command that shows it is to come"))]
+    pub(crate) fn records(&self) -> Vec<(String, CheckRecord)> {
+        let names = fs::read_dir(self.path.join(HISTORY)).into_iter().flatten().flatten();
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        let read = |name: String| record_file::decode(&self.read_history(&name).ok()??, None).ok();
+        let mut all: Vec<_> = names.filter_map(read).collect();
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        all
+    }
+
+    /// Keeps what is remembered of a check, in place of what was before.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be kept; then what was before is still there.
+    pub(crate) fn keep_record(&self, id: &str, record: &CheckRecord) -> io::Result<()> {
+        self.keep_history(&name(id), &record_file::encode(id, record))
+    }
+
+    /// What has happened to the service.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be told.
+    pub(crate) fn happenings(&self) -> Result<Vec<Happening>, String> {
+        let Some(bytes) = self.read_history(HAPPENINGS)? else { return Ok(Vec::new()) };
+        record_file::decode_happenings(&bytes).map_err(|why| self.disbelieved(HAPPENINGS, why))
+    }
+
+    /// Keeps what has happened to the service.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be kept.
+    pub(crate) fn keep_happenings(&self, all: &[Happening]) -> io::Result<()> {
+        self.keep_history(HAPPENINGS, &record_file::encode_happenings(all))
+    }
+
+    /// The folder of what is remembered, for messages.
+    pub(crate) fn history(&self) -> PathBuf {
+        self.path.join(HISTORY)
+    }
+
+    fn read_history(&self, name: &str) -> Result<Option<Vec<u8>>, String> {
+        match self.folder.folder(HISTORY).and_then(|folder| folder.read(name)) {
+            Ok(bytes) => Ok(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("{} cannot be read: {error}", self.history().join(name).display())),
+        }
+    }
+
+    fn keep_history(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let folder = self.folder.make(HISTORY, 0o750)?;
+        // Other workers write here, too. Where there are no locks, one of two at once may fail, and is written again later.
+        let lock = folder.lock(HISTORY_LOCK, Instant::now() + PATIENCE);
+        if matches!(lock, Lock::Taken) {
+            return Err(io::Error::other("another process does not finish writing there"));
+        }
+        folder.replace(name, bytes, MODE)
+    }
+
+    fn disbelieved(&self, name: &str, why: &str) -> String {
+        format!("{} {why}", self.history().join(name).display())
+    }
+}
+
+/// The name of the file of a check: its id may be anything.
+fn name(id: &str) -> String {
+    Sha256::digest(id.as_bytes())[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_there_by_its_id_and_what_is_damaged_is_said() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let state = StateDir::open(folder.path()).expect("it is ours");
+        assert_eq!((state.record("db"), state.records()), (Ok(None), Vec::new()));
+        let record = CheckRecord { bad_runs: 3, ..CheckRecord::default() };
+        for id in ["db", "../../etc/passwd", "disk:/"] {
+            state.keep_record(id, &record).expect("there is room");
+            assert_eq!(state.record(id), Ok(Some(record.clone())));
+        }
+        assert_eq!(state.records().len(), 3);
+        let path = folder.path().join(HISTORY).join(name("db"));
+        fs::write(&path, "x").expect("it is ours");
+        let why = state.record("db").expect_err("it is damaged");
+        assert!(why.ends_with(" is damaged") && why.starts_with('/'), "{why}");
+        assert_eq!(state.records().len(), 2);
+        let happened = [Happening { at: std::time::UNIX_EPOCH, what: "started".to_owned() }];
+        state.keep_happenings(&happened).expect("there is room");
+        assert_eq!(state.happenings().as_deref(), Ok(&happened[..]));
+    }
+}
