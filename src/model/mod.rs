@@ -1,6 +1,7 @@
 //! The domain: what a check is, what it found, and what a report says. No operating system, no clock.
 
 pub mod amount;
+pub mod blame;
 pub mod check;
 pub(crate) mod clocks;
 pub(crate) mod duration;
@@ -20,3 +21,4 @@ pub(crate) mod silence;
 pub mod startup;
 pub mod suite;
 pub(crate) mod text;
+pub mod transcript;
