@@ -8,6 +8,7 @@ use super::counters::RouteLabel;
 use super::metrics::{self, Figures};
 use super::route;
 use super::{CheckRequest, Dialect, EndpointSettings, Findings, Observer};
+use crate::collect::FileState;
 use crate::model::check::{Check, Status};
 use crate::model::patience::Flips;
 use crate::model::report::Report;
@@ -78,10 +79,11 @@ impl Reply {
         request: &Arc<CheckRequest>,
         findings: &Findings<'_>,
         settings: &EndpointSettings,
-        maintenance: Option<&str>,
+        files: &FileState,
         observer: &dyn Observer,
     ) {
         let Findings { report, number, revision, age } = findings;
+        let maintenance = files.maintenance.as_deref();
         let CheckRequest { presentation, .. } = &**request;
         let number = match presentation.dialect {
             // It is told of, whatever the report is.
@@ -141,10 +143,17 @@ impl Reply {
                 let since = |id: &str, status: Status| observer.since(id, status);
                 let at = clock::before(clock::wall(), age.unwrap_or_default());
                 let disclosed = presentation.disclosed;
+                let drilled = files.drills.of(report.outcomes.iter().map(|outcome| &*outcome.check.id), clock::wall());
                 let next_run = |check: &Check| observer.next_run(check);
                 let is_flapping = |check: &Check| observer.flips(check).is_some_and(Flips::is_flapping);
                 let view = choice.view(at, disclosed, is_personal && !disclosed);
-                let view = View { since: &since, next_run: &next_run, is_flapping: &is_flapping, ..view };
+                let view = View {
+                    since: &since,
+                    next_run: &next_run,
+                    is_flapping: &is_flapping,
+                    drilled: drilled.as_deref(),
+                    ..view
+                };
                 self.fill(|body| html::page(report, &view, body));
             }
             Dialect::Ready => {

@@ -4,6 +4,7 @@ pub mod amount;
 pub mod blame;
 pub mod check;
 pub(crate) mod clocks;
+pub(crate) mod drills;
 pub(crate) mod duration;
 pub mod episode;
 pub(crate) mod host;

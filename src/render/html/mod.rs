@@ -55,6 +55,8 @@ pub struct View<'a> {
     pub chosen: &'a [String],
     /// The rest of the query, as names and values: the links to tags keep it.
     pub others: &'a [(&'static str, String)],
+    /// What is known of the last drills of these checks.
+    pub drilled: Option<&'a str>,
     /// Whether the reader may know more than the counts.
     pub disclosed: bool,
     /// Whether the reader may know more after signing in.
@@ -72,6 +74,7 @@ impl Default for View<'_> {
             tags: &NO_TAGS,
             chosen: &[],
             others: &[],
+            drilled: None,
             disclosed: true,
             can_sign_in: false,
         }
@@ -111,6 +114,7 @@ struct Page {
     groups: Vec<Group>,
     at: Option<Moment>,
     maintenance: Option<String>,
+    drilled: Option<String>,
     disclosed: bool,
     can_sign_in: bool,
 }
@@ -182,6 +186,7 @@ impl Page {
             groups: if view.disclosed { groups(report, view) } else { Vec::new() },
             at: view.at.map(|at| Moment::of(at, None)),
             maintenance: report.maintenance.as_deref().map(printable),
+            drilled: view.drilled.filter(|_| view.disclosed).map(printable),
             disclosed: view.disclosed,
             can_sign_in: view.can_sign_in,
         }
