@@ -34,6 +34,8 @@ mod checks {
     mod host;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod kinds_net;
+    #[cfg(all(feature = "dns", feature = "tls"))]
+    mod mail;
     mod mounts;
     #[cfg(all(feature = "dns", feature = "mysql", feature = "tls"))]
     mod mysql;

@@ -13,6 +13,8 @@ pub mod file;
 mod group;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "tls")]
+mod imap;
 mod interface;
 pub mod load;
 pub mod memcached;
@@ -23,6 +25,8 @@ mod mysql;
 mod package;
 pub mod ping;
 pub mod plugin;
+#[cfg(feature = "tls")]
+mod pop3;
 mod port;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -30,6 +34,8 @@ mod pressure;
 pub mod process;
 pub mod redis;
 mod service;
+#[cfg(feature = "tls")]
+mod smtp;
 pub(crate) mod support;
 mod sysctl;
 pub mod tcp;
@@ -125,6 +131,18 @@ pub static BUILTINS: &[Kind] = &[
     #[cfg(feature = "mysql")]
     mysql::KIND,
     memcached::KIND,
+    #[cfg(feature = "tls")]
+    smtp::KIND,
+    #[cfg(feature = "tls")]
+    smtp::KIND_SMTPS,
+    #[cfg(feature = "tls")]
+    imap::KIND,
+    #[cfg(feature = "tls")]
+    imap::KIND_IMAPS,
+    #[cfg(feature = "tls")]
+    pop3::KIND,
+    #[cfg(feature = "tls")]
+    pop3::KIND_POP3S,
     ping::KIND,
     #[cfg(feature = "tls")]
     tls::KIND,
@@ -155,7 +173,11 @@ pub static BUILTINS: &[Kind] = &[
 pub(crate) const FEATURES: &[(&[&str], &str, bool)] = &[
     (&["dns"], "dns", cfg!(feature = "dns")),
     (&["http"], "http", cfg!(feature = "http")),
-    (&["https", "rediss", "tls", "cert", "certificate"], "tls", cfg!(feature = "tls")),
+    (
+        &["https", "rediss", "tls", "cert", "certificate", "smtp", "smtps", "imap", "imaps", "pop3", "pop3s"],
+        "tls",
+        cfg!(feature = "tls"),
+    ),
     (&["mysql"], "mysql", cfg!(feature = "mysql")),
     (&["postgres"], "postgres", cfg!(feature = "postgres")),
 ];

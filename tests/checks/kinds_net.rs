@@ -142,6 +142,9 @@ fn a_silent_peer_is_a_failure_in_each_kind_each_time() {
             format!("rediss{number}=rediss://{address}#ca={ca}"),
             format!("mysql{number}=mysql://{address}"),
             format!("postgres{number}=postgres://{address}#tls&ca={ca}"),
+            format!("smtp{number}=smtp://{address}"),
+            format!("imap{number}=imap://{address}#starttls&ca={ca}"),
+            format!("pop3s{number}=pop3s://{address}#ca={ca}"),
         ]
     };
     let is_here = |name: &String| {
