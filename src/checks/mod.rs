@@ -1,5 +1,6 @@
 //! The built-in kinds of check: one file each, one row each in [`BUILTINS`].
 
+mod amqp;
 mod beat;
 #[cfg(feature = "tls")]
 pub mod cert;
@@ -131,6 +132,9 @@ pub static BUILTINS: &[Kind] = &[
     #[cfg(feature = "mysql")]
     mysql::KIND,
     memcached::KIND,
+    amqp::KIND,
+    #[cfg(feature = "tls")]
+    amqp::KIND_AMQPS,
     #[cfg(feature = "tls")]
     smtp::KIND,
     #[cfg(feature = "tls")]
@@ -174,7 +178,7 @@ pub(crate) const FEATURES: &[(&[&str], &str, bool)] = &[
     (&["dns"], "dns", cfg!(feature = "dns")),
     (&["http"], "http", cfg!(feature = "http")),
     (
-        &["https", "rediss", "tls", "cert", "certificate", "smtp", "smtps", "imap", "imaps", "pop3", "pop3s"],
+        &["https", "rediss", "amqps", "tls", "cert", "certificate", "smtp", "smtps", "imap", "imaps", "pop3", "pop3s"],
         "tls",
         cfg!(feature = "tls"),
     ),

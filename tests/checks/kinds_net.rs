@@ -141,6 +141,8 @@ fn a_silent_peer_is_a_failure_in_each_kind_each_time() {
             format!("redis{number}=redis://{address}"),
             format!("rediss{number}=rediss://{address}#ca={ca}"),
             format!("mysql{number}=mysql://{address}"),
+            format!("amqp{number}=amqp://{address}"),
+            format!("amqps{number}=amqps://{address}#ca={ca}"),
             format!("postgres{number}=postgres://{address}#tls&ca={ca}"),
             format!("smtp{number}=smtp://{address}"),
             format!("imap{number}=imap://{address}#starttls&ca={ca}"),
