@@ -33,7 +33,7 @@ pub(super) const KIND: Kind = Kind {
     title: "amqp://{target} opens a channel",
     passes: "a RabbitMQ or another broker of AMQP 0-9-1 lets us in and opens a channel",
     notices: &["refused", "black_hole", "rubbish", "starved"],
-    examples: &["amqp://anna:secret@localhost/shop#queue=orders&max_messages=1000&min_consumers=1"],
+    examples: &["amqp://anna:secret@localhost/shop#queue=orders&min_consumers=1"],
     build: |target, options| build(Transport::Tcp, 5672, target, options),
 };
 
