@@ -19,6 +19,7 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::FILES,
     title: "{target} is done in time",
     passes: "a job has said in time that it is done",
+    notices: &["gone", "starved"],
     examples: &["beat:backup#within=26h"],
     build,
 };

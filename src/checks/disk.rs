@@ -28,6 +28,7 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::HOST,
     title: "{target} has room",
     passes: "enough of a file system is free",
+    notices: &["gone", "full"],
     examples: &["disk:/var#free=5GiB&inodes=5%"],
     build,
 };

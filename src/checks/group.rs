@@ -17,6 +17,7 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::HOST,
     title: "There is the group {target}",
     passes: "there is a group",
+    notices: &["gone", "starved"],
     examples: &["group:adm#member=syslog"],
     build,
 };

@@ -23,6 +23,7 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::HOST,
     title: "The interface {target} is up",
     passes: "a network interface is up and connected",
+    notices: &["gone", "starved"],
     examples: &["interface:lo#address=127.0.0.0/8"],
     build,
 };

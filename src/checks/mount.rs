@@ -21,6 +21,7 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::HOST,
     title: "A file system is mounted at {target}",
     passes: "a file system is mounted at the path, and answers",
+    notices: &["gone", "starved"],
     examples: &["mount:/#option=rw", "mount:/srv#type=ext4,xfs&rw"],
     build,
 };

@@ -28,6 +28,7 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::NETWORK,
     title: "{target} answers a ping",
     passes: "an echo returns",
+    notices: &["refused", "black_hole", "starved"],
     examples: &["ping:localhost#count=3&loss=40%"],
     build,
 };

@@ -47,6 +47,7 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::NETWORK,
     title: "postgres://{target} answers",
     passes: "a PostgreSQL lets us in and carries out a statement",
+    notices: &["refused", "black_hole", "rubbish", "starved"],
     examples: &["postgres://anna@localhost/shop#query=select%201"],
     build,
 };

@@ -21,6 +21,7 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::HOST,
     title: "The kernel's {target} is as it should be",
     passes: "a parameter of the kernel has a value",
+    notices: &["gone", "starved"],
     examples: &["sysctl:vm.swappiness#max=60"],
     build,
 };

@@ -20,6 +20,7 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::NETWORK,
     title: "{target} accepts connections",
     passes: "a connection can be made; each address of a host is tried",
+    notices: &["refused", "black_hole", "rubbish: with match", "starved"],
     examples: &["tcp://localhost:22#match=^SSH-"],
     build,
 };

@@ -50,7 +50,7 @@ pub(crate) fn attributed(found: Finding, code: Code, failing: Option<&str>) -> F
         Status::Error => match (errors(&found).last(), code) {
             // Somebody who knows has said so.
             (Some(UNKNOWN_NAME), _) => Some(Blame::Theirs),
-            (Some(_), _) | (None, Code::BuiltIn) => Some(Blame::Ours),
+            (Some(_), _) | (None, Code::BuiltIn | Code::BuiltInAndProgram) => Some(Blame::Ours),
             (None, Code::Function | Code::Program) => None,
         },
         Status::Pass | Status::Warn | Status::Skip | Status::ExpectedFailure => None,

@@ -317,8 +317,17 @@ pub enum Code {
     Function,
     /// A built-in kind.
     BuiltIn,
-    /// A built-in kind that starts a program.
+    /// A built-in kind that starts a program, which is the check.
     Program,
+    /// A built-in kind that may ask a program.
+    BuiltInAndProgram,
+}
+
+impl Code {
+    /// Whether it may start a program.
+    pub(crate) fn may_start_programs(self) -> bool {
+        matches!(self, Code::Program | Code::BuiltInAndProgram)
+    }
 }
 
 /// One thing to verify.

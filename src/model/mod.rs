@@ -6,6 +6,7 @@ pub mod blame;
 pub mod check;
 pub(crate) mod clocks;
 pub mod control;
+pub(crate) mod drills;
 pub(crate) mod duration;
 pub mod episode;
 pub(crate) mod host;

@@ -119,7 +119,7 @@ impl Shared {
             let (finding, elapsed) = match check.code {
                 // It may start programs, which would inherit the blocked signals.
                 Code::Function => run(),
-                Code::BuiltIn | Code::Program => signals::undisturbed(run),
+                Code::BuiltIn | Code::Program | Code::BuiltInAndProgram => signals::undisturbed(run),
             };
             let mut queue = self.lock();
             // Counted before the round can learn of the result: a new round would otherwise start a thread too many.

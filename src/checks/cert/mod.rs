@@ -36,6 +36,7 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::NETWORK_AND_CLOCK,
     title: "The certificate of {target} is good",
     passes: "a certificate is trusted and the server has its key, and it does not expire soon",
+    notices: &["refused", "black_hole", "rubbish", "stranger: another certificate", "starved"],
     examples: &["cert:localhost:443#days=30"],
     build,
 };

@@ -40,6 +40,7 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::NETWORK,
     title: "{target} resolves",
     passes: "a name resolves",
+    notices: &["refused", "black_hole", "rubbish", "gone: of a name that no name server is asked for", "starved"],
     examples: &["dns:localhost#address=127.0.0.1"],
     build,
 };

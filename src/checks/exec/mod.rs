@@ -24,6 +24,7 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::PROGRAMS,
     title: "{target} succeeds",
     passes: "a program ends with exit code 0",
+    notices: &[],
     examples: &["exec:/usr/bin/systemctl#args=is-active,nginx"],
     build,
 };

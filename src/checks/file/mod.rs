@@ -46,6 +46,10 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::FILES,
     title: "{target} is as it should be",
     passes: "a file exists and is as expected",
+    notices: &[
+        "gone: with match or min_size what is empty, with max_age what is old, with absent what is there",
+        "starved",
+    ],
     examples: &["file:/etc/passwd#match=^root:"],
     build,
 };

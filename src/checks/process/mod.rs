@@ -35,6 +35,7 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::HOST,
     title: "{target} runs",
     passes: "a program runs",
+    notices: &["gone", "starved"],
     examples: &["process:nginx#max=20", "process:#pidfile=/run/x.pid"],
     build,
 };

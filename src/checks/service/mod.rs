@@ -33,6 +33,7 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::LOCAL,
     title: "The service {target} runs",
     passes: "a service of systemd, OpenRC, runit or s6 is active",
+    notices: &["refused", "black_hole", "rubbish", "gone", "starved"],
     examples: &["service:nginx#enabled&restarts=0&within=1h"],
     build,
 };
