@@ -261,6 +261,18 @@ impl Transcript {
         self.notes().filter(move |(name, _)| *name == field.name()).map(|(_, value)| value)
     }
 
+    /// Each field once, with all its values, in the order in which they came.
+    pub fn grouped(&self) -> Vec<(&str, Vec<&str>)> {
+        let mut fields: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (name, value) in self.notes() {
+            match fields.iter_mut().find(|(field, _)| *field == name) {
+                Some((_, values)) => values.push(value),
+                None => fields.push((name, vec![value])),
+            }
+        }
+        fields
+    }
+
     /// Whether nothing was noted.
     pub fn is_empty(&self) -> bool {
         self.notes.is_empty()

@@ -276,7 +276,7 @@ impl Runner {
                 self.observer.ends(&check);
                 let elapsed = began.elapsed();
                 let finding = self.controls.examined(&check, finding, elapsed, round.serial);
-                spent += began.elapsed();
+                spent += elapsed;
                 round.finish(index, finding, began, elapsed);
             } else if let Some(&since) = self.under_way.get(&check.id) {
                 if before.iter().chain(after.iter()).any(|other| other.waits_for(&check)) {

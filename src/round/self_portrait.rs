@@ -1,7 +1,6 @@
 //! What a transcript says of ourselves at that moment.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::model::check::{Finding, Status};
@@ -12,12 +11,13 @@ use crate::os::ourselves;
 const FOR_GOOD: Duration = Duration::from_secs(30);
 const FOR_BAD: Duration = Duration::from_millis(100);
 
-/// The number of the configuration; 0: there is only one.
-static GENERATION: AtomicU32 = AtomicU32::new(0);
+/// The number of the configuration, once it is known.
+static GENERATION: OnceLock<u32> = OnceLock::new();
 
 /// This process has the configuration of this number.
 pub(crate) fn is_of_generation(number: u32) {
-    GENERATION.store(number, Ordering::Relaxed);
+    // A worker has one for life.
+    let _ = GENERATION.set(number);
 }
 
 /// A look at ourselves.
@@ -57,10 +57,7 @@ pub(super) fn note(found: &mut Finding) {
     look.pressure.into_iter().for_each(|share| transcript.add(Field::OurPressureCpu, share));
     look.load.into_iter().for_each(|load| transcript.add(Field::OurLoad, format_args!("{load:.2}")));
     transcript.add(Field::OurClock, look.clock);
-    match GENERATION.load(Ordering::Relaxed) {
-        0 => {}
-        number => transcript.add(Field::OurGeneration, number),
-    }
+    GENERATION.get().into_iter().for_each(|number| transcript.add(Field::OurGeneration, number));
 }
 
 /// The last look, or another if that is too old.
