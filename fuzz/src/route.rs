@@ -63,7 +63,11 @@ fn written(path: &str, Query { tags, excluded, verbose, signin, format, max_age 
         write!(target, "{name}={}&", encoded(value)).expect("a string takes all");
     }
     if let Some(age) = max_age {
-        write!(target, "max_age={}&", age.as_secs()).expect("a string takes all");
+        let age = match age {
+            Ok(age) => format!("{}s%20{}ns", age.as_secs(), age.subsec_nanos()),
+            Err(_) => "no%20time".to_owned(),
+        };
+        write!(target, "max_age={age}&").expect("a string takes all");
     }
     write!(target, "verbose={verbose}&").expect("a string takes all");
     if *signin {

@@ -17,7 +17,7 @@ pub(super) const KIND: Kind = Kind {
     scheme: "tls",
     options: &OPTIONS,
     runs: Runs::OnThread,
-    controls: Control::NETWORK_AND_CLOCK,
+    controls: Control::NETWORK,
     title: "{target} accepts TLS connections",
     passes: "a TLS connection can be made, and the certificate is trusted",
     notices: &["refused", "black_hole", "rubbish", "stranger: another certificate", "starved"],

@@ -46,16 +46,6 @@ impl Control {
         Control::Name,
         Control::CpuTime,
         Control::Output,
-    ];
-
-    /// Those of a kind that looks at certificates there.
-    pub const NETWORK_AND_CLOCK: &[Control] = &[
-        Control::Descriptor,
-        Control::Loopback,
-        Control::ClosedPort,
-        Control::Name,
-        Control::CpuTime,
-        Control::Output,
         Control::Clock,
     ];
 

@@ -87,7 +87,11 @@ fn write(report: &Report, detailed: Detailed, out: &mut String) -> std::fmt::Res
             write!(out, ", {word}: {count}")?;
         }
     }
-    writeln!(out)
+    writeln!(out)?;
+    match &report.maintenance {
+        Some(reason) => writeln!(out, "in maintenance: {}", one_line(reason)),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

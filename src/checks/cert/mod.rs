@@ -33,7 +33,7 @@ pub(super) const KIND: Kind = Kind {
         Opt::new("ca", Value::Path, "A file of certificates to trust instead of the system's"),
     ],
     runs: Runs::OnThread,
-    controls: Control::NETWORK_AND_CLOCK,
+    controls: Control::NETWORK,
     title: "The certificate of {target} is good",
     passes: "a certificate is trusted and the server has its key, and it does not expire soon",
     notices: &["refused", "black_hole", "rubbish", "stranger: another certificate", "starved"],

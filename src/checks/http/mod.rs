@@ -87,7 +87,6 @@ const HTTPS_OPTIONS: [Opt; 22] = joined(OPTIONS, tls_settings::OPTIONS);
 #[cfg(feature = "tls")]
 pub(super) const KIND_HTTPS: Kind = Kind {
     scheme: "https",
-    controls: Control::NETWORK_AND_CLOCK,
     options: &HTTPS_OPTIONS,
     title: "https://{target} answers as it should",
     passes: "the same, and the certificate is trusted",
