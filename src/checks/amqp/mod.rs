@@ -16,6 +16,7 @@ use super::support::{
 };
 use super::{Action, Kind, Opt, Options, Runs, Value, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::perfdata::Perfdata;
 use session::{LONGEST_NAME, Queue, Session};
 
@@ -30,6 +31,7 @@ pub(super) const KIND: Kind = Kind {
     scheme: "amqp",
     options: &OPTIONS,
     runs: Runs::OnThread,
+    controls: Control::NETWORK,
     title: "amqp://{target} opens a channel",
     passes: "a RabbitMQ or another broker of AMQP 0-9-1 lets us in and opens a channel",
     notices: &["refused", "black_hole", "rubbish", "starved"],

@@ -12,6 +12,7 @@ use super::support::tls_settings::{self, TlsSettings};
 use super::support::value::ExpectedValue;
 use super::{Action, Kind, Opt, Options, Runs, Value, excerpt, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::duration;
 use session::{Answer, SYNTAX, Session};
 
@@ -34,6 +35,7 @@ pub(super) const KIND: Kind = Kind {
     scheme: "mysql",
     options: &OPTIONS,
     runs: Runs::OnThread,
+    controls: Control::NETWORK,
     title: "mysql://{target} answers",
     passes: "a MySQL or MariaDB lets us in and carries out a statement",
     notices: &["refused", "black_hole", "rubbish", "starved"],
