@@ -32,6 +32,7 @@ use crate::error::Error;
 use crate::functions::app::App;
 use crate::model::text;
 use crate::os::signals;
+use crate::round::controls;
 
 /// Collect healthchecks and run them on demand.
 #[derive(Debug, Parser)]
@@ -41,9 +42,7 @@ pub(crate) struct Invocation {
     verb: Verb,
 }
 
-/// The flags of a verb, and what its help lists, are made when it is asked for.
 #[derive(Debug, Subcommand)]
-#[command(defer = true)]
 enum Verb {
     /// Answer HTTP requests with the report of the healthchecks
     Serve(Box<serve::ServeFlags>),
@@ -67,6 +66,7 @@ enum Verb {
 pub(crate) fn run(app: App, argv: Vec<OsString>) -> ExitCode {
     signals::survive_size_limit();
     signals::heed_children();
+    controls::is_program();
     let mut given = Given::from_process(app, argv);
     if let Some((_, verb)) = former_name(&given.argv) {
         given.argv.insert(1, verb.into());
@@ -104,7 +104,9 @@ fn shown(text: &clap::Error, given: &Given) -> String {
 
 /// The whole command line.
 pub(crate) fn command() -> Command {
-    Invocation::command()
+    // So the manual page has them too. To format them takes a fifth of the start, so it waits until they are asked for.
+    let with_kinds = |command: Command| command.after_long_help(explain::all());
+    Invocation::command().mut_subcommand("explain", |command| command.defer(with_kinds))
 }
 
 fn parse(given: &Given) -> Result<(Command, ArgMatches), clap::Error> {
