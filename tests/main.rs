@@ -66,6 +66,7 @@ mod daemon {
     mod cache;
     mod deaths;
     mod endurance;
+    mod evidence;
     mod mounts;
     mod notify;
     mod pid1;

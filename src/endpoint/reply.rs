@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counters::RouteLabel;
+use super::evidence::Told;
 use super::metrics::{self, Figures};
 use super::route;
 use super::{CheckRequest, Dialect, EndpointSettings, Findings, Observer};
@@ -62,6 +63,15 @@ impl Reply {
             _ => {}
         }
         self.fill(|body| json::error(status, message, body));
+    }
+
+    pub(super) fn told(&mut self, told: Told, is_personal: bool) {
+        self.begin(told.label, 200, told.media_type, "no-store".into());
+        self.vary(is_personal);
+        if told.is_page {
+            self.fields.extend(html::headers().map(|(name, value)| (name, value.into())));
+        }
+        self.fill(|body| body.extend_from_slice(&told.body));
     }
 
     pub(super) fn metrics(&mut self, figures: &Figures, syntax: Syntax, is_personal: bool) {
@@ -138,7 +148,10 @@ impl Reply {
                 let next_run = |check: &Check| observer.next_run(check);
                 let is_flapping = |check: &Check| observer.flips(check).is_some_and(Flips::is_flapping);
                 let view = choice.view(at, maintenance, disclosed, is_personal && !disclosed);
-                let view = View { since: &since, next_run: &next_run, is_flapping: &is_flapping, ..view };
+                let history = |id: &str| observer.history(id);
+                let (prefix, history) = (settings.prefix.as_str(), &history);
+                let view =
+                    View { since: &since, next_run: &next_run, is_flapping: &is_flapping, history, prefix, ..view };
                 self.fill(|body| html::page(report, &view, body));
             }
             Dialect::Ready => {

@@ -101,6 +101,9 @@ pub struct CheckRecord {
     /// A good run, one of the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub good: Option<RecordedRun>,
+    /// The last good run before the present episode, or before the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub good_before: Option<RecordedRun>,
     /// The first bad run of the present episode, or of the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_bad: Option<RecordedRun>,

@@ -20,3 +20,4 @@ pub(crate) mod silence;
 pub mod startup;
 pub mod suite;
 pub(crate) mod text;
+pub mod why;

@@ -38,7 +38,7 @@ pub fn decode(bytes: &[u8], id: Option<&str>) -> Result<(String, CheckRecord), &
         let fits = |seen: &Seen| [seen.good, seen.bad, seen.undecided].iter().all(|parts| *parts <= grain.parts());
         seen.len() <= grain.most && seen.iter().all(fits)
     };
-    let runs = [&record.good, &record.first_bad, &record.last_bad];
+    let runs = [&record.good, &record.good_before, &record.first_bad, &record.last_bad];
     let notes = runs.into_iter().flatten().map(|run| run.notes.len()).max().unwrap_or_default();
     let are_few = record.changes.len() <= MOST_CHANGES && notes <= MOST;
     match are_few && is_sane(&record.fine, FINE) && is_sane(&record.coarse, COARSE) {
@@ -66,9 +66,12 @@ const DAMAGED: &str = "is damaged";
 
 fn sealed<T: Serialize>(id: &str, content: &T) -> Vec<u8> {
     let content = Versioned { version: VERSION, id: id.to_owned(), content };
-    let line = serde_json::to_string(&content).expect("it is plain");
-    let hash = hashed(&line);
-    (line + "\n" + &hash + "\n").into_bytes()
+    seal(&serde_json::to_string(&content).expect("it is plain"))
+}
+
+/// A line and its hash.
+pub fn seal(line: &str) -> Vec<u8> {
+    format!("{line}\n{}\n", hashed(line)).into_bytes()
 }
 
 fn opened<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<(String, T), &'static str> {
@@ -114,6 +117,7 @@ mod tests {
         let change = |second, status| Change { at: at(second), status, unwatched: Duration::from_secs(second) };
         CheckRecord {
             good: Some(run(0, Status::Pass)),
+            good_before: None,
             first_bad: Some(run(1, Status::Fail)),
             last_bad: Some(run(9, Status::Error)),
             bad_runs: 7,

@@ -11,6 +11,7 @@ pub(crate) mod nagios;
 pub(crate) mod prometheus;
 mod tap;
 mod text;
+pub(crate) mod why;
 
 use std::fmt;
 

@@ -61,6 +61,8 @@ struct EvidenceCell {
     fine: [AtomicU64; FINE.most],
     coarse: [AtomicU64; COARSE.most],
     good: RunCells,
+    /// The good run before the episode.
+    good_before: RunCells,
     first_bad: RunCells,
     last_bad: RunCells,
 }
@@ -115,6 +117,11 @@ impl EvidenceTable {
             .filter(|record| record.last.is_some() || record.is_bad().is_some())
     }
 
+    /// The same without its runs, which are most of it.
+    pub(crate) fn history(&self, key: u64) -> Option<CheckRecord> {
+        self.cells.find(key).map(EvidenceCell::history).filter(|record| record.last.is_some())
+    }
+
     /// Takes over what was remembered elsewhere, unless something is remembered here.
     pub(crate) fn fill(&self, key: u64, record: &CheckRecord) {
         if !self.has(key)
@@ -167,6 +174,9 @@ impl EvidenceCell {
         }
         let steps = steps?;
         if steps.begins {
+            if let Some(good) = self.good.newest() {
+                self.good_before.keep(good);
+            }
             self.first_bad.keep(run());
             self.bad_runs.store(1, Relaxed);
         }
@@ -201,25 +211,41 @@ impl EvidenceCell {
     }
 
     fn record(&self) -> CheckRecord {
+        CheckRecord {
+            good: self.good.newest(),
+            good_before: self.good_before.newest(),
+            first_bad: self.first_bad.newest(),
+            last_bad: self.last_bad.newest(),
+            ..self.history()
+        }
+    }
+
+    /// Without the runs.
+    fn history(&self) -> CheckRecord {
         let mut changes: Vec<Change> = self.changes.iter().filter_map(|word| read_change(word.load(SeqCst))).collect();
         changes.sort_by_key(|change| change.at);
         let last = read_look(self.last.load(SeqCst));
         CheckRecord {
-            good: self.good.newest(),
-            first_bad: self.first_bad.newest(),
-            last_bad: self.last_bad.newest(),
             bad_runs: self.bad_runs.load(Relaxed),
             good_at: read_moment(&self.good_at),
             last: last.map(|(at, status)| Change { at, status, unwatched: Duration::ZERO }),
             changes,
             fine: seen(&self.fine, FINE),
             coarse: seen(&self.coarse, COARSE),
+            ..CheckRecord::default()
         }
     }
 
     fn fill(&self, record: &CheckRecord) {
-        let CheckRecord { good, first_bad, last_bad, bad_runs, good_at, last, changes, fine, coarse } = record;
-        for (cells, run) in [(&self.good, good), (&self.first_bad, first_bad), (&self.last_bad, last_bad)] {
+        let CheckRecord { good, good_before, first_bad, last_bad, bad_runs, good_at, last, changes, fine, coarse } =
+            record;
+        let runs = [
+            (&self.good, good),
+            (&self.good_before, good_before),
+            (&self.first_bad, first_bad),
+            (&self.last_bad, last_bad),
+        ];
+        for (cells, run) in runs {
             if let Some(run) = run {
                 cells.keep(run.clone());
             }
@@ -241,7 +267,7 @@ impl Clear for EvidenceCell {
             word.clear();
         }
         self.changes.iter().chain(&self.fine).chain(&self.coarse).for_each(Clear::clear);
-        for RunCells { next: _, cells } in [&self.good, &self.first_bad, &self.last_bad] {
+        for RunCells { next: _, cells } in [&self.good, &self.good_before, &self.first_bad, &self.last_bad] {
             cells.iter().for_each(Clear::clear);
         }
     }

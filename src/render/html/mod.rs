@@ -1,5 +1,6 @@
 //! A page for people: `report.html`, in which all inserted text is escaped.
 
+mod evidence;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +17,10 @@ use sha2::{Digest, Sha256};
 use super::{Format, appended, exit_code};
 use crate::model::check::{Check, Status};
 use crate::model::duration;
+use crate::model::episode::CheckRecord;
 use crate::model::report::{Outcome, Report, Since, Summary};
+use evidence::Strip;
+pub use evidence::{Evidence, evidence};
 
 /// The media type of this format.
 pub const MEDIA_TYPE: &str = "text/html; charset=utf-8";
@@ -49,6 +53,10 @@ pub struct View<'a> {
     pub next_run: &'a dyn Fn(&Check) -> Option<Duration>,
     /// Whether what is said of a check changes often.
     pub is_flapping: &'a dyn Fn(&Check) -> bool,
+    /// What is remembered of the check with this id over time, if anything is.
+    pub history: &'a dyn Fn(&str) -> Option<CheckRecord>,
+    /// What stands before each path of the endpoint.
+    pub prefix: &'a str,
     /// All tags that can be chosen.
     pub tags: &'a BTreeSet<String>,
     /// The tags that are chosen.
@@ -71,6 +79,8 @@ impl Default for View<'_> {
             since: &|_, _| None,
             next_run: &|_| None,
             is_flapping: &|_| false,
+            history: &|_| None,
+            prefix: "",
             tags: &NO_TAGS,
             chosen: &[],
             others: &[],
@@ -157,6 +167,9 @@ struct Row {
     /// What it found itself, if it was judged to be something else.
     raw: Option<String>,
     as_needed: bool,
+    /// The page about it, if anything is remembered of it.
+    why: Option<String>,
+    strip: Option<Strip>,
     /// The checks that were not run because of it, but for others.
     blocked: Vec<Row>,
 }
@@ -275,6 +288,7 @@ impl Row {
             status => (spoken(status), status.word(), mark(status)),
         };
         let since = (view.since)(&check.id, finding.status);
+        let history = view.at.and_then(|at| Some((at, (view.history)(&check.id)?)));
         Row {
             id: printable(&check.id),
             title: printable(&check.title),
@@ -293,6 +307,8 @@ impl Row {
             tags: check.tags.iter().map(|tag| printable(tag)).collect(),
             raw: (raw != finding.status && !is_blocked).then(|| spoken(raw)),
             as_needed: outcome.is_as_needed(),
+            why: history.is_some().then(|| evidence::path(view.prefix, &check.id)),
+            strip: history.map(|(at, record)| Strip::of(&record, at)),
             blocked: Vec::new(),
         }
     }
