@@ -33,7 +33,8 @@ fn why_tells_since_when_a_check_fails_and_what_else_happened_while_it_runs_and_a
     let mut server = launch.start();
     says_where_it_serves(&state);
     let never = told("why", state.path(), &["db"]);
-    assert_eq!(never.stdout, "db: it has not run yet, as far as is remembered\n", "{}", never.stderr);
+    let text = "db: it has not run yet, as far as is remembered\n";
+    assert!(never.stdout.starts_with(text), "{}{}", never.stdout, never.stderr);
     assert_eq!(get(&server.at, "/db").status, 200);
     let well = told("why", state.path(), &["db"]).stdout;
     assert!(well.starts_with("db: well since 2") && well.contains("it was never seen bad"), "{well}");
@@ -81,6 +82,8 @@ fn what_is_remembered_survives_a_restart_an_upgrade_and_a_kill() {
     assert_eq!(first["status"], "fail", "{first}");
     eventually("the change is in its file", || {
         let names = fs::read_dir(state.path().join("history")).into_iter().flatten().flatten();
+        // One whose name begins with a dot is still being written.
+        let names = names.filter(|name| !name.file_name().to_string_lossy().starts_with('.'));
         names.filter_map(|name| fs::read_to_string(name.path()).ok()).any(|text| text.contains("\"first_bad\""))
     });
     server.signal(Signal::SIGKILL);
