@@ -16,6 +16,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "{target} is done in time",
     passes: "a job has said in time that it is done",
+    notices: &["gone", "starved"],
     examples: &["beat:backup#within=26h"],
     build,
 };

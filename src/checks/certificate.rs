@@ -23,6 +23,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "The certificates in {target} are valid",
     passes: "the certificates in files do not expire soon",
+    notices: &["gone", "starved"],
     examples: &["certificate:/etc/ssl/certs/*.pem#days=30"],
     build,
 };

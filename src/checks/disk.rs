@@ -26,6 +26,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "{target} has room",
     passes: "enough of a file system is free",
+    notices: &["gone", "full"],
     examples: &["disk:/var#free=5GiB&inodes=5%"],
     build,
 };

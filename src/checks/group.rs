@@ -15,6 +15,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "There is the group {target}",
     passes: "there is a group",
+    notices: &["gone", "starved"],
     examples: &["group:adm#member=syslog"],
     build,
 };

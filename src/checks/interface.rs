@@ -21,6 +21,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "The interface {target} is up",
     passes: "a network interface is up and connected",
+    notices: &["gone", "starved"],
     examples: &["interface:lo#address=127.0.0.0/8"],
     build,
 };

@@ -17,6 +17,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::Inline,
     title: "The load of this host is bearable",
     passes: "the load average per core is not above a limit",
+    notices: &["gone", "starved"],
     examples: &["load:#max=2"],
     build,
 };

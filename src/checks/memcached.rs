@@ -22,6 +22,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "memcached at {target} answers",
     passes: "a memcached gives its statistics",
+    notices: &["refused", "black_hole", "rubbish", "starved"],
     examples: &["memcached://localhost#max_memory=90%"],
     build,
 };

@@ -20,6 +20,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::Inline,
     title: "Enough memory is available",
     passes: "enough memory is available",
+    notices: &["gone", "starved"],
     examples: &["memory:#available=500MiB"],
     build,
 };

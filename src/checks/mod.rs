@@ -59,6 +59,9 @@ pub struct Kind {
     pub title: &'static str,
     /// When it passes, as the end of "it passes when …".
     pub passes: &'static str,
+    /// What its checks notice in a drill, as `word` or `word: where`; a check of it is not asked about anything else. Nothing,
+    /// if that depends on the program that it runs.
+    pub notices: &'static [&'static str],
     /// Names of such checks.
     pub examples: &'static [&'static str],
     /// Builds a check from what follows the scheme. The error is one line, without the name.
@@ -96,7 +99,8 @@ impl Runs {
     pub(crate) fn code(self) -> Code {
         match self {
             Runs::Inline | Runs::OnThread => Code::BuiltIn,
-            Runs::AsProgram | Runs::ByProgram => Code::Program,
+            Runs::AsProgram => Code::Program,
+            Runs::ByProgram => Code::BuiltInAndProgram,
         }
     }
 }

@@ -19,6 +19,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "A file system is mounted at {target}",
     passes: "a file system is mounted at the path, and answers",
+    notices: &["gone", "starved"],
     examples: &["mount:/#option=rw", "mount:/srv#type=ext4,xfs&rw"],
     build,
 };

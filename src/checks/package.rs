@@ -19,6 +19,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::ByProgram,
     title: "The package {target} is installed",
     passes: "a package of dpkg, apk or rpm is installed",
+    notices: &["gone", "starved"],
     examples: &["package:nginx#match=^1\\.22"],
     build,
 };

@@ -24,6 +24,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "{target} answers a ping",
     passes: "an echo returns",
+    notices: &["refused", "black_hole", "starved"],
     examples: &["ping:localhost#count=3&loss=40%"],
     build,
 };

@@ -22,6 +22,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "Somebody listens on port {target} of this host",
     passes: "somebody listens on a port of this host",
+    notices: &["gone", "starved"],
     examples: &["port:22#address=0.0.0.0&process=sshd"],
     build,
 };

@@ -45,6 +45,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "postgres://{target} answers",
     passes: "a PostgreSQL lets us in and carries out a statement",
+    notices: &["refused", "black_hole", "rubbish", "starved"],
     examples: &["postgres://anna@localhost/shop#query=select%201"],
     build,
 };

@@ -28,6 +28,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "Tasks do not wait too long for {target}",
     passes: "tasks do not wait too long for cpu, memory, io or irq",
+    notices: &["gone", "starved"],
     examples: &["pressure:memory#some=10%", "pressure:io#full=5%&cgroup=own"],
     build,
 };

@@ -36,6 +36,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "redis://{target} answers",
     passes: "a Redis or Valkey answers PING, and is what it should be",
+    notices: &["refused", "black_hole", "rubbish", "starved"],
     examples: &["redis://:secret@localhost#role=primary&replicas=1"],
     build: |target, options| build(Transport::Tcp, target, options),
 };
@@ -51,6 +52,7 @@ pub(super) const KIND_REDISS: Kind = Kind {
     passes: "the same, and the certificate is trusted",
     examples: &["rediss://:secret@localhost#ca=/etc/ssl/redis.pem"],
     build: |target, options| build(Transport::Tls(TlsSettings::take(options)?), target, options),
+    notices: &["refused", "black_hole", "rubbish", "stranger: another certificate", "starved"],
     ..KIND
 };
 

@@ -19,6 +19,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "The kernel's {target} is as it should be",
     passes: "a parameter of the kernel has a value",
+    notices: &["gone", "starved"],
     examples: &["sysctl:vm.swappiness#max=60"],
     build,
 };

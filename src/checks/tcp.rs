@@ -5,10 +5,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::support::exchange::Exchange;
+use super::support::noted::{errno, millis};
 use super::support::target::{Target, authority};
 use super::support::timed::{self, Timed, is_ours, spoken};
 use super::{Action, Kind, Options, Runs, default_deadline, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::transcript::{Field, note};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "tcp",
@@ -16,6 +18,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "{target} accepts connections",
     passes: "a connection can be made; each address of a host is tried",
+    notices: &["refused", "black_hole", "rubbish: with match", "starved"],
     examples: &["tcp://localhost:22#match=^SSH-"],
     build,
 };
@@ -63,12 +66,23 @@ pub(super) fn connect(endpoint: &Target, deadline: Deadline) -> Result<Timed<Tcp
 pub(super) fn connect_to(addresses: &[SocketAddr], deadline: Deadline) -> Result<Timed<TcpStream>> {
     let mut failures = Vec::new();
     for (tried, address) in addresses.iter().enumerate() {
+        let began = Instant::now();
+        note(Field::Address, address);
         let share = deadline.remaining(Instant::now()) / (addresses.len() - tried) as u32;
         // Zero is not a time to wait.
         let share = share.max(Duration::from_millis(1));
         match TcpStream::connect_timeout(address, share).and_then(with_another) {
-            Ok(stream) => return Ok(Timed::new(stream, deadline)?),
-            Err(error) => failures.push((*address, error)),
+            Ok(stream) => {
+                note(Field::ConnectMs, millis(began));
+                if let Ok(ours) = stream.local_addr() {
+                    note(Field::From, ours.ip());
+                }
+                return Ok(Timed::new(stream, deadline)?);
+            }
+            Err(error) => {
+                note(Field::Errno, errno(&error));
+                failures.push((*address, error));
+            }
         }
     }
     let tried: Vec<_> = failures.iter().map(|(address, error)| format!("{address}: {}", spoken(error))).collect();

@@ -18,6 +18,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "{target} accepts TLS connections",
     passes: "a TLS connection can be made, and the certificate is trusted",
+    notices: &["refused", "black_hole", "rubbish", "stranger: another certificate", "starved"],
     examples: &["tls://localhost:636", "tls://localhost:6380#send=PING%0D%0A&match=PONG"],
     build,
 };

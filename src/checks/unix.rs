@@ -19,6 +19,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "{target} accepts connections",
     passes: "the same, for a unix socket",
+    notices: &["refused", "black_hole", "rubbish: with match", "starved"],
     examples: &["unix:/run/docker.sock", "unix:@name"],
     build,
 };

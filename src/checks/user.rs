@@ -17,6 +17,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "There is the user {target}",
     passes: "there is a user",
+    notices: &["gone", "starved"],
     examples: &["user:root#uid=0&shell=/bin/bash"],
     build,
 };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Arg;
 
+use super::explain::noticed;
 use super::{command, unittest};
 use crate::checks::{BUILTINS, Kind, Opt, Runs};
 use crate::collect::{COMMON, Sources, Surroundings};
@@ -14,6 +15,7 @@ use crate::model::check::{Check, Finding, Severity, Status};
 use crate::model::judgement::{Circumstances, Scheduled, not_run_yet};
 use crate::model::patience::Patience;
 use crate::model::report::{Outcome, Report};
+use crate::model::sabotage;
 use crate::model::schedule::Schedule;
 use crate::model::silence::Covered;
 use crate::model::silence::tests::silence;
@@ -103,6 +105,18 @@ fn every_kind_and_option_is_in_checks_md() {
     };
     let missing: Vec<_> = expected.filter(|row| !is_there(row)).map(|(start, end)| format!("{start}…{end}")).collect();
     assert!(missing.is_empty(), "docs/CHECKS.md lacks these rows:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn what_every_kind_notices_is_in_drill_md() {
+    let rows = rows("DRILL.md");
+    let row = |kind: &Kind| format!("| `{}` | {} |", kind.scheme, noticed(kind));
+    let missing: Vec<_> = BUILTINS.iter().map(row).filter(|row| !rows.contains(row)).collect();
+    assert!(missing.is_empty(), "docs/DRILL.md lacks these rows:\n{}", missing.join("\n"));
+    for word in BUILTINS.iter().flat_map(|kind| kind.notices) {
+        let (word, _) = word.split_once(": ").unwrap_or((word, ""));
+        assert!(sabotage::WORDS.contains(&word), "{word}");
+    }
 }
 
 #[test]

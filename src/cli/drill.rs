@@ -73,6 +73,11 @@ pub(super) fn run(flags: &DrillFlags, given: &Given) -> Result<ExitCode, Error> 
         }
         None => live::say(&report::summary(&drilled, began.elapsed())),
     }
+    if let Some(state) = sources.state() {
+        state.keep_drills(
+            drilled.iter().filter(|one| one.was_drilled()).map(|one| (one.check.id.as_str(), one.is_well())),
+        )?;
+    }
     if flags.in_ci {
         live::say(&report::annotations(&drilled));
     }

@@ -72,7 +72,7 @@ pub(super) fn json() -> String {
     };
     let kind = |kind: &Kind| {
         json!({
-            "kind": kind.scheme, "passes": kind.passes, "examples": kind.examples,
+            "kind": kind.scheme, "passes": kind.passes, "notices": kind.notices, "examples": kind.examples,
             "options": kind.options.iter().map(option).collect::<Vec<_>>(),
         })
     };
@@ -83,6 +83,9 @@ pub(super) fn json() -> String {
 /// What a kind is, on lines of 80 columns.
 pub(super) fn explained(kind: &Kind) -> String {
     let mut text = format!("{}:\n{}\n", kind.scheme, wrapped("  ", "", &format!("passes when {}", kind.passes)));
+    if !kind.notices.is_empty() {
+        text.push_str(&wrapped("  ", "", &format!("notices in a drill: {}", noticed(kind))));
+    }
     for example in kind.examples {
         text.push_str(&format!("    {example}\n"));
     }
@@ -98,6 +101,18 @@ pub(super) fn explained(kind: &Kind) -> String {
     let file = in_file(kind.examples[0], kind);
     let _ = write!(text, "\n    [[check]]\n{file}");
     text
+}
+
+/// What its checks notice in a drill, in one line.
+pub(super) fn noticed(kind: &Kind) -> String {
+    let spoken = |noticed: &&str| match noticed.split_once(':') {
+        Some((word, when)) => format!("{}:{when}", word.replace('_', " ")),
+        None => noticed.replace('_', " "),
+    };
+    match kind.notices {
+        [] => "what the program looks at".to_owned(),
+        all => all.iter().map(spoken).collect::<Vec<_>>().join("; "),
+    }
 }
 
 fn described(option: &Opt) -> String {

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::model::amount;
 use crate::model::check::{Check, Code, DEFAULT_TIMEOUT};
 use crate::model::id;
+use crate::model::transcript;
 use crate::python::{Python, Refusal, Runs, Test};
 use std::time::Duration;
 
@@ -89,6 +90,7 @@ fn check(test: Test, runs: Runs, memory: Option<u64>, hidden: Secrets) -> Check 
                 part.context = part.context.take().map(|context| hidden.scrub(&context));
             }
         }
+        finding.transcript = transcript::take(|text| hidden.scrub_cut(text));
         finding
     };
     let check = Check::new(id, action).title(title).tags(tags).timeout(timeout.unwrap_or(DEFAULT_TIMEOUT));

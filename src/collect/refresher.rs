@@ -16,6 +16,7 @@ use std::{fmt, io};
 
 use super::Suite;
 use super::sources::{Sources, with_error};
+use crate::model::drills::Drills;
 use crate::model::duration;
 use crate::os::filesystem::read_file;
 use crate::os::signals;
@@ -32,6 +33,8 @@ pub struct FileState {
     pub maintenance: Option<String>,
     /// The silences in force, for people; the checks of the suite have theirs.
     pub silences: Arc<[String]>,
+    /// What is known of drills.
+    pub(crate) drills: Arc<Drills>,
 }
 
 impl FileState {
@@ -42,6 +45,7 @@ impl FileState {
             edition: sources.edition(),
             maintenance: None,
             silences: sources.silences(),
+            drills: sources.drills(),
         }
     }
 }
@@ -247,6 +251,7 @@ mod tests {
             edition: Some(1),
             maintenance: Some(text.into()),
             silences: Arc::default(),
+            drills: Arc::default(),
         };
         let look = move || {
             begin.send(()).expect("the test goes on");

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::{Collected, Collector, Suite};
 use crate::error::Error;
-use crate::model::check::{Check, Code, Finding};
+use crate::model::check::{Check, Finding};
+use crate::model::drills::Drills;
 use crate::os::stamp::Stamp;
 use crate::python::Python;
-use crate::state::{self, Silences, StateDir};
+use crate::state::{self, KnownDrills, Silences, StateDir};
 
 /// The check that is an error while some silences cannot be read.
 const SILENCES: &str = "hospital.silences";
@@ -36,6 +37,7 @@ pub struct Sources {
     /// Without silences.
     collected: Suite,
     silences: Option<Silences>,
+    drills: KnownDrills,
     suite: Suite,
     stamps: Vec<Stamp>,
     notes: Vec<String>,
@@ -59,8 +61,11 @@ impl Sources {
         let Collected { suite, stamps, notes } = Collector::read(&surroundings, &names, origin);
         let (collected, silences) = (suite?, surroundings.state.clone().map(Silences::of));
         let (suite, origin, is_strict) = (collected.clone(), origin.to_owned(), false);
-        let mut sources = Sources { surroundings, names, origin, collected, silences, suite, stamps, notes, is_strict };
+        let drills = KnownDrills::default();
+        let mut sources =
+            Sources { surroundings, names, origin, collected, silences, drills, suite, stamps, notes, is_strict };
         sources.look_at_silences(false);
+        sources.look_at_drills();
         Ok(sources)
     }
 
@@ -86,7 +91,7 @@ impl Sources {
 
     /// Whether there are checks that start programs, or can be once their files have changed.
     pub(crate) fn may_start_programs(&self) -> bool {
-        !self.stamps.is_empty() || self.suite.checks().iter().any(|check| check.code == Code::Program)
+        !self.stamps.is_empty() || self.suite.checks().iter().any(|check| check.code.may_start_programs())
     }
 
     /// Whether a file or folder looks different from when it was read, or may do so unseen. Costs one system call for each, and nothing if
@@ -123,6 +128,7 @@ impl Sources {
 
     /// Looks at the files, and reads everything again if one has changed.
     pub(crate) fn refresh_if_changed(&mut self) {
+        self.look_at_drills();
         if self.changed() {
             // What is read again only because it was so new at the start has not changed.
             if self.differs() {
@@ -167,6 +173,22 @@ impl Sources {
         }
     }
 
+    fn look_at_drills(&mut self) {
+        if let Some(state) = &self.surroundings.state {
+            self.drills.look(state);
+        }
+    }
+
+    /// Where beats are found, silences, and drills.
+    pub(crate) fn state(&self) -> Option<&StateDir> {
+        self.surroundings.state.as_ref()
+    }
+
+    /// What is known of drills.
+    pub(crate) fn drills(&self) -> Arc<Drills> {
+        self.drills.drills()
+    }
+
     /// A line for each silence that is in force.
     pub(crate) fn silences(&self) -> Arc<[String]> {
         let in_force = self.silences.as_ref().map_or(&[][..], Silences::in_force);
@@ -183,6 +205,7 @@ impl From<Suite> for Sources {
             origin: String::new(),
             collected: suite.clone(),
             silences: None,
+            drills: KnownDrills::default(),
             suite,
             stamps: Vec::new(),
             notes: Vec::new(),

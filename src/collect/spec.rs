@@ -12,7 +12,7 @@ use crate::model::check::{Check, DEFAULT_TIMEOUT, Expect, Severity};
 use crate::model::duration;
 use crate::model::id::listed;
 use crate::model::schedule::{self, Schedule};
-use crate::model::{sabotage, startup, text};
+use crate::model::{sabotage, startup, text, transcript};
 
 /// The options that every kind of check has.
 pub(crate) const COMMON: [&str; 11] =
@@ -177,6 +177,7 @@ impl Spec {
             if !hidden.is_empty() {
                 finding.context = finding.context.map(|context| hidden.scrub(&context));
             }
+            finding.transcript = transcript::take(|text| hidden.scrub_cut(text));
             finding
         };
         let mut check = Check {

@@ -193,7 +193,7 @@ impl Learner {
                 let room = MOST_KEPT.saturating_sub(self.heard.len());
                 self.heard.extend_from_slice(&bytes[..room.min(bytes.len())]);
             }
-            Some(Flow::Raw) | None => {}
+            Some(Flow::Raw | Flow::Kernel) | None => {}
         }
     }
 
@@ -239,10 +239,14 @@ impl Follower for Learner {
             What::Socket { .. } => Then::Run,
             What::Send { fd, to, bytes } => {
                 if let Descriptor::Socket(socket) = task.descriptor(*fd) {
-                    if task.flow(*fd) == Some(Flow::Raw) {
-                        self.seen.pings = true;
-                    } else if let Some(Peer::Path(path)) = to {
-                        self.seen.locals.insert(path.clone());
+                    match (task.flow(*fd), to) {
+                        (Some(Flow::Kernel), _) => {
+                            self.seen.interfaces = true;
+                            return Then::Run;
+                        }
+                        (Some(Flow::Raw), _) => self.seen.pings = true,
+                        (_, Some(Peer::Path(path))) => _ = self.seen.locals.insert(path.clone()),
+                        _ => {}
                     }
                     self.said(socket, bytes);
                 }

@@ -294,6 +294,14 @@ impl Drilled {
         self.verdict == Verdict::Sound
     }
 
+    /// Whether it is known whether it can fail.
+    pub(crate) fn was_drilled(&self) -> bool {
+        match self.verdict {
+            Verdict::Sound | Verdict::Fooled | Verdict::CannotFail => true,
+            Verdict::Unwell(_) | Verdict::NotDrilled(_) => false,
+        }
+    }
+
     /// Why it has this verdict, and what would cure it.
     pub(crate) fn why(&self) -> String {
         match &self.verdict {

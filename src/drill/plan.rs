@@ -4,6 +4,7 @@
 //! what it looks at on this host. All of that is broken at once, so what it passes by the way is no claim.
 
 use super::seen::Seen;
+use crate::checks::BUILTINS;
 use crate::model::check::{Check, Status};
 use crate::model::sabotage::{Gone, Rubbish, Sabotage, Starved, Stranger};
 
@@ -18,6 +19,8 @@ pub(crate) struct Promise {
     pub(crate) age: bool,
     /// It says that there must be none.
     pub(crate) none: bool,
+    /// What its kind answers for, if that does not depend on the check.
+    pub(crate) notices: &'static [&'static str],
 }
 
 impl Promise {
@@ -29,12 +32,24 @@ impl Promise {
             redirects: option("redirects").is_some_and(|most| most != "0"),
             age: option("max_age").is_some(),
             none: option("max") == Some("0"),
+            notices: BUILTINS.iter().find(|kind| kind.scheme == check.kind).map_or(&[], |kind| kind.notices),
         }
+    }
+
+    /// Whether such a check can be asked about a sabotage.
+    fn answers_for(self, sabotage: Sabotage) -> bool {
+        self.notices.is_empty() || self.notices.iter().any(|noticed| noticed.split(':').next() == Some(sabotage.word()))
     }
 }
 
 /// The sabotages that apply.
 pub(crate) fn plan(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
+    let mut plan = applicable(seen, promise);
+    plan.retain(|sabotage| promise.answers_for(*sabotage));
+    plan
+}
+
+fn applicable(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
     let starved = [Starved::Descriptors, Starved::Memory].map(Sabotage::Starved);
     let mut plan = Vec::new();
     if seen.talks() {
@@ -70,6 +85,9 @@ pub(crate) fn plan(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
     }
     if seen.looks() && !(seen.processes && seen.files.is_empty()) {
         plan.push(Sabotage::Gone(Gone::Missing));
+    }
+    if seen.interfaces {
+        plan.push(Sabotage::Gone(Gone::Interfaces));
     }
     if !seen.looks() && !seen.absent.is_empty() {
         plan.push(Sabotage::Gone(Gone::Back));
@@ -161,7 +179,9 @@ pub(crate) fn fooled_by(trials: &[Trial], seen: &Seen, promise: Promise) -> Vec<
     let minds_files = noticed(Sabotage::Gone(Gone::Files));
     let minds_processes = noticed(Sabotage::Gone(Gone::Processes));
     let minds_room = noticed(Sabotage::Full);
-    let misses_all = passed(Sabotage::Gone(Gone::Missing)) && !minds_files && !minds_processes && !minds_room;
+    let minds_interfaces = noticed(Sabotage::Gone(Gone::Interfaces));
+    let minds = minds_files || minds_processes || minds_room;
+    let misses_all = passed(Sabotage::Gone(Gone::Missing)) && !minds && !minds_interfaces;
     // Who finds nothing wrong with no processes at all may want there to be few: then no program of it has noticed, either.
     let finds_itself = noticed(Sabotage::Gone(Gone::AllProcesses)) && !minds_processes;
     let ignores = trials.iter().any(|trial| trial.sabotage == Sabotage::Gone(Gone::Processes) && trial.is_ignored);
@@ -171,6 +191,7 @@ pub(crate) fn fooled_by(trials: &[Trial], seen: &Seen, promise: Promise) -> Vec<
         Sabotage::Stranger(Stranger::Login) => claims_body || promise.redirects,
         Sabotage::Gone(Gone::Processes) => !minds_files && !minds_room && (finds_itself || ignores),
         Sabotage::Gone(Gone::Files | Gone::AllProcesses) => false,
+        Sabotage::Gone(Gone::Interfaces) => !minds && !noticed(Sabotage::Gone(Gone::Missing)),
         Sabotage::Gone(Gone::Missing) => misses_all && (!seen.processes || ignores || promise.none),
         Sabotage::Full => !minds_files && !minds_processes,
         Sabotage::Gone(Gone::Unreadable) | Sabotage::Starved(_) if !seen.talks() => misses_all && !seen.processes,
@@ -292,7 +313,7 @@ mod tests {
         #[test]
         fn a_check_that_notices_all_is_sound_and_one_that_notices_nothing_cannot_fail(
             talks in any::<bool>(), http in any::<bool>(), tls in any::<bool>(), file in any::<bool>(),
-            processes in any::<bool>(), measured in any::<bool>(), content in any::<bool>(), age in any::<bool>(),
+            processes in any::<bool>(), measured in any::<bool>(), interfaces in any::<bool>(), content in any::<bool>(), age in any::<bool>(),
         ) {
             let seen = Seen {
                 speaks_http: talks && http,
@@ -300,10 +321,11 @@ mod tests {
                 files: if file { ["/x".into()].into() } else { [].into() },
                 measured: if measured { ["/".into()].into() } else { [].into() },
                 processes,
+                interfaces,
                 ..if talks { talker() } else { Seen::default() }
             };
             let promise = Promise { content, age, ..Promise::default() };
-            prop_assert_eq!(plan(&seen, promise).is_empty(), !(seen.talks() || seen.looks()));
+            prop_assert_eq!(plan(&seen, promise).is_empty(), !(seen.talks() || seen.looks() || seen.interfaces));
             let expected = if plan(&seen, promise).is_empty() { Verdict::CannotFail } else { Verdict::Sound };
             prop_assert_eq!(judged(&seen, promise, |_| false).0, expected);
             prop_assert_eq!(judged(&seen, promise, |_| true).0, Verdict::CannotFail);

@@ -19,6 +19,8 @@ pub(crate) struct Seen {
     pub(crate) locals: BTreeSet<PathBuf>,
     /// Whether it sent packets of its own making, as ping does.
     pub(crate) pings: bool,
+    /// Whether it asked the kernel about network interfaces, addresses and routes.
+    pub(crate) interfaces: bool,
     /// What it found by its path.
     pub(crate) files: BTreeSet<PathBuf>,
     /// Of these, what it opened.
@@ -167,12 +169,14 @@ pub(crate) fn is_plain_device(path: &Path) -> bool {
         "/dev/stderr",
         "/dev/console",
     ];
+    // What these tell is not about the process alone.
+    const OF_THE_HOST: [&str; 4] = ["mountinfo", "mounts", "mountstats", "net"];
     path.parent().is_none()
         || ["/dev", "/proc"].iter().any(|mount| path == Path::new(mount))
         || DEVICES.iter().any(|device| path.starts_with(device))
         || ["/proc/self", "/proc/thread-self"]
             .iter()
-            .any(|own| path.starts_with(own) && !path.ends_with("mountinfo") && !path.ends_with("mounts"))
+            .any(|own| path.strip_prefix(own).is_ok_and(|rest| !OF_THE_HOST.iter().any(|part| rest.starts_with(part))))
 }
 
 /// The number of the process whose entry in /proc this is.

@@ -246,8 +246,7 @@ impl Endpoint {
 
     /// The reply to a request for which this was found.
     pub fn report(&mut self, request: &Arc<CheckRequest>, findings: &Findings<'_>) -> &Reply {
-        let maintenance = self.files.maintenance.as_deref();
-        self.reply.report(request, findings, &self.settings, maintenance, &*self.observer);
+        self.reply.report(request, findings, &self.settings, &self.files, &*self.observer);
         self.counted()
     }
 

@@ -9,6 +9,7 @@ use super::evidence::Told;
 use super::metrics::{self, Figures};
 use super::route;
 use super::{CheckRequest, Dialect, EndpointSettings, Findings, Observer};
+use crate::collect::FileState;
 use crate::model::check::{Check, Status};
 use crate::model::patience::Flips;
 use crate::model::startup;
@@ -87,7 +88,7 @@ impl Reply {
         request: &Arc<CheckRequest>,
         findings: &Findings<'_>,
         settings: &EndpointSettings,
-        maintenance: Option<&str>,
+        files: &FileState,
         observer: &dyn Observer,
     ) {
         let Findings { report, number, revision, age } = findings;
@@ -95,7 +96,7 @@ impl Reply {
         let number = match presentation.dialect {
             Dialect::Format(format) if format.timeless => revision.or(*number),
             // It tells of maintenance and of the next runs, whatever the report is.
-            Dialect::Page(_) if maintenance.is_some() || request.part.has_schedule() => None,
+            Dialect::Page(_) if files.maintenance.is_some() || request.part.has_schedule() => None,
             Dialect::Format(_) | Dialect::Page(_) | Dialect::Ready | Dialect::Startup => *number,
         };
         let is_same = |(there, its): &(u64, _)| Some(*there) == number && Arc::ptr_eq(its, request);
@@ -145,13 +146,21 @@ impl Reply {
                 let since = |id: &str, status: Status| observer.since(id, status);
                 let at = clock::before(clock::wall(), age.unwrap_or_default());
                 let disclosed = presentation.disclosed;
+                let maintenance = files.maintenance.as_deref();
+                let drilled = files.drills.of(report.outcomes.iter().map(|outcome| &*outcome.check.id), clock::wall());
                 let next_run = |check: &Check| observer.next_run(check);
                 let is_flapping = |check: &Check| observer.flips(check).is_some_and(Flips::is_flapping);
                 let view = choice.view(at, maintenance, disclosed, is_personal && !disclosed);
                 let history = |id: &str| observer.history(id);
-                let (prefix, history) = (settings.prefix.as_str(), &history);
-                let view =
-                    View { since: &since, next_run: &next_run, is_flapping: &is_flapping, history, prefix, ..view };
+                let view = View {
+                    since: &since,
+                    next_run: &next_run,
+                    is_flapping: &is_flapping,
+                    drilled: drilled.as_deref(),
+                    history: &history,
+                    prefix: &settings.prefix,
+                    ..view
+                };
                 self.fill(|body| html::page(report, &view, body));
             }
             Dialect::Ready => {

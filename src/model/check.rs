@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::blame::Blame;
 use super::panics;
 use super::perfdata::Perfdata;
 use super::schedule::Schedule;
 use super::silence::Silence;
 use super::text;
+use super::transcript::{self, Transcript};
 
 /// How long a check may take unless it says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -188,6 +190,10 @@ pub struct Finding {
     pub context: Option<String>,
     /// Figures that the check measured on the way.
     pub perfdata: Vec<Perfdata>,
+    /// Whose fault it is, if it is bad and that is known.
+    pub blame: Option<Blame>,
+    /// What the run did, if it noted anything.
+    pub transcript: Option<Box<Transcript>>,
     /// What each part of it has found, if it tells that of parts, such as the subtests of a test in Python.
     pub parts: Vec<Part>,
 }
@@ -205,7 +211,14 @@ pub struct Part {
 
 impl Finding {
     /// The check passed and has nothing to say.
-    pub const PASS: Finding = Finding { status: Status::Pass, context: None, perfdata: Vec::new(), parts: Vec::new() };
+    pub const PASS: Finding = Finding {
+        status: Status::Pass,
+        context: None,
+        perfdata: Vec::new(),
+        blame: None,
+        transcript: None,
+        parts: Vec::new(),
+    };
 
     /// The check ended with this status and has this to say.
     pub fn new(status: Status, context: impl Into<String>) -> Finding {
@@ -303,8 +316,17 @@ pub enum Code {
     Function,
     /// A built-in kind.
     BuiltIn,
-    /// A built-in kind that starts a program.
+    /// A built-in kind that starts a program, which is the check.
     Program,
+    /// A built-in kind that may ask a program.
+    BuiltInAndProgram,
+}
+
+impl Code {
+    /// Whether it may start a program.
+    pub(crate) fn may_start_programs(self) -> bool {
+        matches!(self, Code::Program | Code::BuiltInAndProgram)
+    }
 }
 
 /// One thing to verify.
@@ -445,9 +467,25 @@ impl Check {
     /// Runs the check and judges what it found. A panic is contained and counts as `fail`, as in a test; its context is
     /// the message, and the file and line.
     pub fn run(&self, deadline: Deadline) -> Finding {
-        panics::contain(|| (self.action)(deadline))
-            .unwrap_or_else(|told| Finding::new(Status::Fail, told))
-            .judged(self.expect)
+        transcript::open();
+        let mut found =
+            panics::contain(|| (self.action)(deadline)).unwrap_or_else(|told| Finding::new(Status::Fail, told));
+        // Whoever knows secrets has taken the notes and hidden those.
+        if self.code == Code::Function
+            && let Some(noted) = transcript::take(str::to_owned)
+        {
+            found.transcript = Some(noted);
+        }
+        transcript::close();
+        let mut found = found.judged(self.expect);
+        let Finding { perfdata, transcript, .. } = &mut found;
+        if !perfdata.is_empty() {
+            let transcript = transcript.get_or_insert_default();
+            perfdata.iter().for_each(|Perfdata { label, value, unit }| {
+                transcript.add_figure(label, format_args!("{value}{unit}"));
+            });
+        }
+        found
     }
 }
 

@@ -1,8 +1,10 @@
 //! The domain: what a check is, what it found, and what a report says. No operating system, no clock.
 
 pub mod amount;
+pub mod blame;
 pub mod check;
 pub(crate) mod clocks;
+pub(crate) mod drills;
 pub(crate) mod duration;
 pub mod episode;
 pub(crate) mod host;
@@ -20,4 +22,5 @@ pub(crate) mod silence;
 pub mod startup;
 pub mod suite;
 pub(crate) mod text;
+pub mod transcript;
 pub mod why;

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::episode::{COARSE, CheckRecord, FINE, Grain, Happening, MOST_CHANGES, Seen};
+use super::episode::{COARSE, CheckRecord, FINE, Grain, Happening, MOST_CHANGES, RecordedRun, Seen};
+use super::transcript::LIMIT;
 
 /// Changes with the meaning of what is written.
 const VERSION: u32 = 1;
 
-/// How many runs, notes of a run and happenings there can be: what has more is not ours.
+/// How many happenings there can be: what has more is not ours.
 const MOST: usize = 4096;
 
 #[derive(Serialize, Deserialize)]
@@ -39,8 +40,8 @@ pub fn decode(bytes: &[u8], id: Option<&str>) -> Result<(String, CheckRecord), &
         seen.len() <= grain.most && seen.iter().all(fits)
     };
     let runs = [&record.good, &record.good_before, &record.first_bad, &record.last_bad];
-    let notes = runs.into_iter().flatten().map(|run| run.notes.len()).max().unwrap_or_default();
-    let are_few = record.changes.len() <= MOST_CHANGES && notes <= MOST;
+    let is_short = |run: &RecordedRun| run.transcript.encode().len() <= LIMIT;
+    let are_few = record.changes.len() <= MOST_CHANGES && runs.into_iter().flatten().all(is_short);
     match are_few && is_sane(&record.fine, FINE) && is_sane(&record.coarse, COARSE) {
         true => Ok((its, record)),
         false => Err(DAMAGED),
@@ -101,7 +102,8 @@ fn hashed(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::check::Status;
-    use crate::model::episode::{Change, RecordedRun};
+    use crate::model::episode::StateChange;
+    use crate::model::transcript::{Field, Transcript};
     use proptest::prelude::*;
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -111,10 +113,11 @@ mod tests {
 
     pub(crate) fn record() -> CheckRecord {
         let run = |second, status| {
-            let notes = vec![("address".to_owned(), "::1".to_owned())];
-            RecordedRun::new(at(second), status, Some("refused\n\"x\""), Duration::from_millis(3), 2, notes)
+            let mut transcript = Transcript::default();
+            transcript.add(Field::Address, "::1");
+            RecordedRun::new(at(second), status, Some("refused\n\"x\""), Duration::from_millis(3), 2, transcript)
         };
-        let change = |second, status| Change { at: at(second), status, unwatched: Duration::from_secs(second) };
+        let change = |second, status| StateChange { at: at(second), status, unwatched: Duration::from_secs(second) };
         CheckRecord {
             good: Some(run(0, Status::Pass)),
             good_before: None,

@@ -116,7 +116,7 @@ impl Outcome {
                 check = Arc::new(Check { title: format!("{} {title}", check.title), ..(*check).clone() });
             }
             let perfdata = if place == 0 { self.finding.perfdata.clone() } else { Vec::new() };
-            let finding = Finding { status: *status, context: context.clone(), perfdata, parts: Vec::new() };
+            let finding = Finding { status: *status, context: context.clone(), perfdata, ..Finding::PASS };
             let known = Circumstances { as_needed: self.is_as_needed(), ..Circumstances::default() };
             Outcome::judged(check, finding, known, self.elapsed, self.age)
         })

@@ -50,6 +50,8 @@ pub(crate) enum Gone {
     Processes,
     /// The processes that the check started are hidden from each other, too.
     AllProcesses,
+    /// There is no network interface but a loopback that is switched off.
+    Interfaces,
     /// What it found missing is there.
     Back,
 }
@@ -98,6 +100,7 @@ impl Sabotage {
             Sabotage::Gone(Gone::Old) => "what it looks at is a year old",
             Sabotage::Gone(Gone::Processes) => "no process runs but its own",
             Sabotage::Gone(Gone::AllProcesses) => "no process runs but the one that looks",
+            Sabotage::Gone(Gone::Interfaces) => "no network interface is up",
             Sabotage::Gone(Gone::Back) => "what it wants to be missing is there",
             Sabotage::Full => "no room is left",
             Sabotage::Starved(Starved::Descriptors) => "no descriptors are left",
@@ -119,7 +122,7 @@ impl Sabotage {
             Sabotage::Stranger(Stranger::OtherBody | Stranger::Login) => {
                 "it takes any answer: say with match= or json= what has to be in it"
             }
-            Sabotage::Gone(Gone::Missing | Gone::Files | Gone::Unreadable) => {
+            Sabotage::Gone(Gone::Missing | Gone::Files | Gone::Unreadable | Gone::Interfaces) => {
                 "it goes on without what it looks at: let that be its failure"
             }
             Sabotage::Gone(Gone::Empty) => "it takes an empty file: say with match= or min_size= what has to be in it",

@@ -41,7 +41,7 @@ pub(crate) fn judged(finding: Finding, raw: Status, grace: Duration, start: Star
     }
     let why = finding.context.map(|context| format!(": {context}")).unwrap_or_default();
     let context = format!("starting, for {} at most{why}", duration::spoken(grace));
-    Finding { status: Status::Skip, context: Some(context), perfdata: finding.perfdata, parts: Vec::new() }
+    Finding { status: Status::Skip, context: Some(context), parts: Vec::new(), ..finding }
 }
 
 /// Whether the check has a grace, and its start is not over.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::clocks;
 use super::duration;
 use super::episode::{CheckRecord, Episode, Happening, RecordedRun, Verdict};
-use super::text;
+use super::transcript::{self, Change, Changes, Field};
 
 /// How long before something fails what happens may have to do with it.
 const BEFORE: Duration = Duration::from_secs(60);
@@ -46,7 +46,7 @@ pub struct Why {
     /// The last bad run of it.
     pub last_bad: Option<RecordedRun>,
     /// What was different between a good run and the first bad one.
-    pub changed: Vec<Difference>,
+    pub changed: Vec<Change>,
     /// What was not, by fields.
     pub same: Vec<(String, String)>,
     /// What else happened around its beginning, in its order.
@@ -62,17 +62,6 @@ pub enum WhyState {
     Well,
     /// It was bad when it ran last.
     Failing,
-}
-
-/// A field that was different.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// Which.
-    pub field: String,
-    /// What it was in the good run; empty if it was not there.
-    pub before: String,
-    /// What it was in the bad run; empty if it was not there.
-    pub after: String,
 }
 
 impl WhyState {
@@ -176,34 +165,23 @@ pub(crate) fn whole(time: Duration) -> Duration {
 }
 
 /// What differs between two runs, and what does not.
-fn compared(good: &RecordedRun, bad: &RecordedRun) -> (Vec<Difference>, Vec<(String, String)>) {
+fn compared(good: &RecordedRun, bad: &RecordedRun) -> (Vec<Change>, Vec<(String, String)>) {
     let (mut changed, mut same) = (Vec::new(), Vec::new());
-    let mut compare = |field: &str, before: &str, after: &str| match before == after {
-        true => same.push((field.to_owned(), after.to_owned())),
-        false => changed.push(Difference {
-            field: field.to_owned(),
-            before: text::line(before).into_owned(),
-            after: text::line(after).into_owned(),
-        }),
+    let mut compare = |field: &str, before: String, after: String| match before == after {
+        true => same.push((field.to_owned(), after)),
+        false => changed.push(Change { field: field.to_owned(), before: Some(before), after: Some(after) }),
     };
-    compare("result", &told(good), &told(bad));
+    compare("result", told(good), told(bad));
     if bad.elapsed >= QUICK && bad.elapsed > good.elapsed.saturating_mul(SLOWER) {
-        compare("time", &duration::spoken(good.elapsed), &duration::spoken(bad.elapsed));
+        compare("time", duration::spoken(good.elapsed), duration::spoken(bad.elapsed));
     }
-    compare("configuration", &format!("generation {}", good.generation), &format!("generation {}", bad.generation));
-    let note = |run: &RecordedRun, field: &str| {
-        let found = run.notes.iter().find(|(name, _)| name == field);
-        found.map(|(_, value)| value.clone()).unwrap_or_default()
-    };
-    let mut fields: Vec<&String> = Vec::new();
-    for (field, _) in good.notes.iter().chain(&bad.notes) {
-        if !fields.contains(&field) {
-            fields.push(field);
-        }
-    }
-    for field in fields {
-        compare(field, &note(good, field), &note(bad, field));
-    }
+    let generation = |run: &RecordedRun| format!("generation {}", run.generation);
+    compare("our configuration", generation(good), generation(bad));
+    let Changes { changed: noted, same: kept } = transcript::changes(&good.transcript, &bad.transcript);
+    // It is said above, of runs without a transcript, too.
+    let is_new = |field: &str| field != Field::OurGeneration.name();
+    changed.extend(noted.into_iter().filter(|change| is_new(&change.field)));
+    same.extend(kept.into_iter().filter(|(field, _)| is_new(field)));
     (changed, same)
 }
 
@@ -242,21 +220,23 @@ fn around(
 mod tests {
     use super::*;
     use crate::model::check::Status;
-    use crate::model::episode::Change;
+    use crate::model::episode::StateChange;
+    use crate::model::transcript::Transcript;
     use std::time::UNIX_EPOCH;
 
     fn at(second: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(1_790_000_000 + second)
     }
 
-    fn run(second: u64, status: Status, notes: &[(&str, &str)]) -> RecordedRun {
-        let notes = notes.iter().map(|(field, value)| ((*field).to_owned(), (*value).to_owned())).collect();
+    fn run(second: u64, status: Status, notes: &[(Field, &str)]) -> RecordedRun {
+        let mut transcript = Transcript::default();
+        notes.iter().for_each(|(field, value)| transcript.add(*field, value));
         let context = (status != Status::Pass).then_some("refused");
-        RecordedRun::new(at(second), status, context, Duration::from_millis(3), 1, notes)
+        RecordedRun::new(at(second), status, context, Duration::from_millis(3), 1, transcript)
     }
 
-    fn changes(all: &[(u64, Status)]) -> Vec<Change> {
-        all.iter().map(|&(second, status)| Change { at: at(second), status, unwatched: Duration::ZERO }).collect()
+    fn changes(all: &[(u64, Status)]) -> Vec<StateChange> {
+        all.iter().map(|&(second, status)| StateChange { at: at(second), status, unwatched: Duration::ZERO }).collect()
     }
 
     fn record(all: &[(u64, Status)]) -> CheckRecord {
@@ -266,8 +246,12 @@ mod tests {
 
     fn failing() -> CheckRecord {
         CheckRecord {
-            good: Some(run(90, Status::Pass, &[("address", "10.0.0.1"), ("port", "5432"), ("issuer", "A")])),
-            first_bad: Some(run(100, Status::Fail, &[("address", "10.0.0.2"), ("port", "5432")])),
+            good: Some(run(
+                90,
+                Status::Pass,
+                &[(Field::Address, "10.0.0.1"), (Field::Status, "200"), (Field::Issuer, "A")],
+            )),
+            first_bad: Some(run(100, Status::Fail, &[(Field::Address, "10.0.0.2"), (Field::Status, "200")])),
             last_bad: Some(run(400, Status::Error, &[])),
             bad_runs: 12,
             good_at: Some(at(95)),
@@ -280,11 +264,15 @@ mod tests {
         let why = Why::of(("db", "The database"), failing(), &[], Vec::new(), at(520));
         assert_eq!((why.state, why.since), (WhyState::Failing, Some(at(100))));
         let changed: Vec<_> =
-            why.changed.iter().map(|it| (it.field.as_str(), it.before.as_str(), it.after.as_str())).collect();
-        let expected = [("result", "pass", "fail: refused"), ("address", "10.0.0.1", "10.0.0.2"), ("issuer", "A", "")];
+            why.changed.iter().map(|it| (it.field.as_str(), it.before.as_deref(), it.after.as_deref())).collect();
+        let expected = [
+            ("result", Some("pass"), Some("fail: refused")),
+            ("address", Some("10.0.0.1"), Some("10.0.0.2")),
+            ("issuer", Some("A"), None),
+        ];
         assert_eq!(changed, expected);
         let same: Vec<_> = why.same.iter().map(|(field, _)| field.as_str()).collect();
-        assert_eq!(same, ["configuration", "port"]);
+        assert_eq!(same, ["our configuration", "status"]);
         assert_eq!(
             why.headline(),
             "failing since 2026-09-21T14:15:00Z (7m ago), 12 bad runs; last good 2026-09-21T14:14:55Z (7m 5s ago)"

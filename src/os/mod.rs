@@ -9,6 +9,7 @@ pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod confinement;
 pub(crate) mod descriptors;
+pub(crate) mod errno;
 pub(crate) mod filesystem;
 pub(crate) mod folder;
 pub(crate) mod foreground;

@@ -31,6 +31,8 @@ pub(crate) enum Flow {
     Datagram,
     /// ICMP, raw and packet sockets.
     Raw,
+    /// To the kernel (netlink(7)).
+    Kernel,
 }
 
 impl Task {
@@ -93,6 +95,9 @@ impl Task {
         let socket = self.duplicate(fd).ok()?;
         let socket = socket2::Socket::from(socket);
         let domain = socket.domain().ok()?;
+        if domain == socket2::Domain::from(libc::AF_NETLINK) {
+            return Some(Flow::Kernel);
+        }
         Some(match socket.r#type().ok()? {
             socket2::Type::STREAM | socket2::Type::SEQPACKET => Flow::Stream,
             socket2::Type::DGRAM if domain == socket2::Domain::UNIX => Flow::Datagram,

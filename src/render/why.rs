@@ -11,6 +11,7 @@ use super::line::one_line;
 use crate::model::clocks::{self, spoken};
 use crate::model::duration;
 use crate::model::episode::{CheckRecord, Episode, Happening, Piece, RecordedRun, WINDOWS};
+use crate::model::transcript::{Change, Transcript};
 use crate::model::why::{Why, WhyState, ago, told, whole};
 
 /// In how many pieces a day is shown: a quarter of an hour each.
@@ -47,7 +48,7 @@ fn write_text(why: &Why, out: &mut dyn Write) -> fmt::Result {
         Some(good) => {
             writeln!(out, "\nchanged since the last good run before it, at {}:", spoken(good.at))?;
             for change in &why.changed {
-                let shown = |value: &str| if value.is_empty() { "(none)".to_owned() } else { one_line(value) };
+                let shown = |value: &Option<String>| value.as_deref().map_or("(none)".to_owned(), one_line);
                 writeln!(out, "  {}: {} → {}", one_line(&change.field), shown(&change.before), shown(&change.after))?;
             }
             if !why.same.is_empty() {
@@ -87,8 +88,8 @@ struct JsonRun<'a> {
     context: Option<&'a str>,
     seconds: f64,
     generation: u32,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    transcript: &'a [(String, String)],
+    #[serde(skip_serializing_if = "Transcript::is_empty")]
+    transcript: &'a Transcript,
 }
 
 /// A time in which a check was bad.
@@ -106,13 +107,6 @@ struct JsonEpisode {
 }
 
 #[derive(Serialize)]
-struct JsonDifference<'a> {
-    field: &'a str,
-    before: &'a str,
-    after: &'a str,
-}
-
-#[derive(Serialize)]
 struct JsonPair<'a> {
     field: &'a str,
     value: &'a str,
@@ -125,7 +119,7 @@ fn json_run(run: &Option<RecordedRun>) -> Option<JsonRun<'_>> {
         context: run.context.as_deref(),
         seconds: run.elapsed.as_secs_f64(),
         generation: run.generation,
-        transcript: &run.notes,
+        transcript: &run.transcript,
     })
 }
 
@@ -156,7 +150,7 @@ pub(crate) fn json(why: &Why, out: &mut Vec<u8>) {
         good: Option<JsonRun<'a>>,
         first_bad: Option<JsonRun<'a>>,
         last_bad: Option<JsonRun<'a>>,
-        changed: Vec<JsonDifference<'a>>,
+        changed: &'a [Change],
         same: Vec<JsonPair<'a>>,
         around: &'a [Happening],
     }
@@ -172,11 +166,7 @@ pub(crate) fn json(why: &Why, out: &mut Vec<u8>) {
         good: json_run(&why.good),
         first_bad: json_run(&why.first_bad),
         last_bad: json_run(&why.last_bad),
-        changed: why
-            .changed
-            .iter()
-            .map(|it| JsonDifference { field: &it.field, before: &it.before, after: &it.after })
-            .collect(),
+        changed: &why.changed,
         same: why.same.iter().map(|(field, value)| JsonPair { field, value }).collect(),
         around: &why.around,
     };

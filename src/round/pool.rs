@@ -111,7 +111,7 @@ impl Shared {
             let finding = match check.code {
                 // It may start programs, which would inherit the blocked signals.
                 Code::Function => check.run(deadline),
-                Code::BuiltIn | Code::Program => signals::undisturbed(|| check.run(deadline)),
+                Code::BuiltIn | Code::Program | Code::BuiltInAndProgram => signals::undisturbed(|| check.run(deadline)),
             };
             let mut queue = self.lock();
             // Counted before the round can learn of the result: a new round would otherwise start a thread too many.

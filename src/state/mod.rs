@@ -4,6 +4,7 @@
 //! in it is reached from a descriptor, without following links.
 
 mod beats;
+mod drills;
 mod records;
 mod silences;
 
@@ -22,6 +23,7 @@ use crate::os::folder::{Folder, Lock, may_act_for};
 use crate::os::identity::{self, effective_user};
 use crate::os::walk::{Place, walk};
 pub(crate) use beats::{Beat, is_name};
+pub(crate) use drills::KnownDrills;
 pub(crate) use records::ServerPlace;
 pub(crate) use silences::Silences;
 

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::thread;
 
 use crate::harness::once::{self, Run, hospital};
-use crate::harness::{Signal, eventually, send};
+use crate::harness::{Server, Signal, eventually, get, send};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -334,4 +334,18 @@ fn a_drill_that_is_interrupted_at_any_moment_leaves_nothing() {
         child.wait().expect("it is our child");
         eventually("nothing is left", || traces(temporary.path(), &folder) == before);
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_page_says_when_its_checks_were_drilled_and_how_many_were_sound() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let state = folder.path().to_str().expect("a plain path");
+    let names = ["accounts=file:/etc/passwd#match=^root:", "always=exec:/bin/true"];
+    let (run, _) = drill(&[&["--state-dir", state], &names[..]].concat());
+    assert_eq!(run.code, Some(1));
+    let server = Server::start([&["--state-dir", state], &names[..], &["load:"]].concat());
+    let said = |path: &str| get(&server.at, path).body.contains("drilled just now: 1 of 2 sound, 1 never drilled");
+    assert!(said("/?format=html"));
+    assert!(!get(&server.at, "/load:?format=html").body.contains("drilled"));
 }

@@ -47,7 +47,7 @@ fn why_tells_since_when_a_check_fails_and_what_else_happened_while_it_runs_and_a
         "db: failing since 2",
         " 1 bad run; last good 2",
         "  result: pass → fail: expected a file at ",
-        "  configuration: generation 0 → generation 1\n",
+        "  our configuration: generation 0 → generation 1\n",
         "reloaded: generation 1\n",
     ] {
         assert!(running.stdout.contains(part), "{part} is not in {}{}", running.stdout, running.stderr);

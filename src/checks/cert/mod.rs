@@ -34,6 +34,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "The certificate of {target} is good",
     passes: "a certificate is trusted and the server has its key, and it does not expire soon",
+    notices: &["refused", "black_hole", "rubbish", "stranger: another certificate", "starved"],
     examples: &["cert:localhost:443#days=30"],
     build,
 };

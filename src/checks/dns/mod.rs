@@ -8,6 +8,7 @@ use std::time::Instant;
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, Question, RCODE, TYPE};
 
+use super::support::noted;
 use super::support::pattern::Pattern;
 use super::support::secrets::Secrets;
 use super::support::target::{Target, authority};
@@ -36,6 +37,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "{target} resolves",
     passes: "a name resolves",
+    notices: &["refused", "black_hole", "rubbish", "gone: of a name that no name server is asked for", "starved"],
     examples: &["dns:localhost#address=127.0.0.1"],
     build,
 };
@@ -323,7 +325,8 @@ impl Open {
     fn next_answer(&mut self) -> io::Result<Option<(Asked, Vec<u8>)>> {
         let mut buffer = vec![0; usize::from(u16::MAX)];
         while !self.questions.is_empty() {
-            match Timed::new(&self.socket, self.again)?.retry(Ready::ToRead, |socket| socket.recv(&mut buffer)) {
+            let came = Timed::new(&self.socket, self.again)?.retry(Ready::ToRead, |socket| socket.recv(&mut buffer));
+            match came {
                 Ok(count) => {
                     let bytes = &buffer[..count];
                     if let Some(at) = self.questions.iter().position(|question| question.is_answer(bytes)) {
@@ -356,6 +359,7 @@ impl Open {
 
 /// Why a server has not answered.
 fn because(error: io::Error) -> Reason {
+    noted::error(&error);
     timed::reason(&error, spoken(&error))
 }
 

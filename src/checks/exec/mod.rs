@@ -22,6 +22,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::AsProgram,
     title: "{target} succeeds",
     passes: "a program ends with exit code 0",
+    notices: &[],
     examples: &["exec:/usr/bin/systemctl#args=is-active,nginx"],
     build,
 };

@@ -42,6 +42,10 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "{target} is as it should be",
     passes: "a file exists and is as expected",
+    notices: &[
+        "gone: with match or min_size what is empty, with max_age what is old, with absent what is there",
+        "starved",
+    ],
     examples: &["file:/etc/passwd#match=^root:"],
     build,
 };

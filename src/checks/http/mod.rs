@@ -67,6 +67,13 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "http://{target} answers as it should",
     passes: "the answer is as expected",
+    notices: &[
+        "refused",
+        "black_hole",
+        "rubbish",
+        "stranger: another status, and with match or json another body",
+        "starved",
+    ],
     examples: &["http://localhost:1515/livez"],
     build: |target, options| build("http", target, options),
 };
@@ -82,6 +89,13 @@ pub(super) const KIND_HTTPS: Kind = Kind {
     passes: "the same, and the certificate is trusted",
     examples: &["https://localhost/#status=2xx,301"],
     build: |target, options| build("https", target, options),
+    notices: &[
+        "refused",
+        "black_hole",
+        "rubbish",
+        "stranger: another certificate, another status, and with match or json another body",
+        "starved",
+    ],
     ..KIND
 };
 

@@ -31,6 +31,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::AsProgram,
     title: "{target} reports no problem",
     passes: "a plugin of Nagios ends with exit code 0",
+    notices: &[],
     examples: &["plugin:/usr/lib/nagios/plugins/check_load#args=-w,5,-c,9"],
     build,
 };

@@ -33,6 +33,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::OnThread,
     title: "{target} runs",
     passes: "a program runs",
+    notices: &["gone", "starved"],
     examples: &["process:nginx#max=20", "process:#pidfile=/run/x.pid"],
     build,
 };

@@ -31,6 +31,7 @@ pub(super) const KIND: Kind = Kind {
     runs: Runs::ByProgram,
     title: "The service {target} runs",
     passes: "a service of systemd, OpenRC, runit or s6 is active",
+    notices: &["refused", "black_hole", "rubbish", "gone", "starved"],
     examples: &["service:nginx#enabled&restarts=0&within=1h"],
     build,
 };

@@ -5,6 +5,7 @@ pub(super) mod dialogue;
 pub(crate) mod environment;
 pub(super) mod exchange;
 pub(super) mod login;
+pub(super) mod noted;
 pub(super) mod opt;
 pub(super) mod options;
 pub(crate) mod ownership;

@@ -1,9 +1,10 @@
 //! `HOST:PORT`, and its addresses.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::{fmt, io};
 
 use crate::model::host::{Malformed, split};
+use crate::model::transcript::{Field, note};
 
 /// A host, by name or address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +35,14 @@ impl Target {
     pub(in crate::checks) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let addresses = (self.host.as_str(), self.port).to_socket_addrs().map_err(|error| {
             let why = lookup_failure(&error).unwrap_or_else(|| error.to_string());
+            note(Field::Errno, &why);
             io::Error::new(error.kind(), format!("cannot look up {}: {why}", self.host))
         })?;
-        Ok(addresses.collect())
+        let addresses: Vec<_> = addresses.collect();
+        if self.host.parse::<IpAddr>().is_err() {
+            addresses.iter().for_each(|address| note(Field::Resolved, address.ip()));
+        }
+        Ok(addresses)
     }
 }
 

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use super::noted;
 use crate::model::check::{Deadline, Reason};
+use crate::model::transcript::{Field, note};
 use crate::os::descriptors::{self, Ready};
 
 /// When a kind stops waiting, if the round gives up on it at `deadline`. Asked for once, when a run begins.
@@ -24,12 +26,15 @@ pub(in crate::checks) fn before(deadline: Deadline) -> Deadline {
 pub(in crate::checks) struct Timed<S> {
     stream: S,
     deadline: Deadline,
+    began: Instant,
+    /// When the first and the last byte came.
+    came: Option<(Instant, Instant)>,
 }
 
 impl<S: AsFd> Timed<S> {
     pub(in crate::checks) fn new(stream: S, deadline: Deadline) -> io::Result<Timed<S>> {
         SockRef::from(&stream).set_nonblocking(true)?;
-        Ok(Timed { stream, deadline })
+        Ok(Timed { stream, deadline, began: Instant::now(), came: None })
     }
 
     pub(in crate::checks) fn is_over(&self) -> bool {
@@ -59,15 +64,29 @@ impl<S: AsFd> Timed<S> {
     }
 }
 
+impl<S> Drop for Timed<S> {
+    fn drop(&mut self) {
+        if let Some((first, last)) = self.came {
+            note(Field::FirstByteMs, noted::between(self.began, first));
+            note(Field::LastByteMs, noted::between(self.began, last));
+        }
+    }
+}
+
 impl<S: Read + AsFd> Read for Timed<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.retry(Ready::ToRead, |stream| stream.read(buffer))
+        let read = self.retry(Ready::ToRead, |stream| stream.read(buffer)).inspect_err(noted::error);
+        if let Ok(1..) = read {
+            let now = Instant::now();
+            self.came = Some((self.came.map_or(now, |(first, _)| first), now));
+        }
+        read
     }
 }
 
 impl<S: Write + AsFd> Write for Timed<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.retry(Ready::ToWrite, |stream| stream.write(bytes))
+        self.retry(Ready::ToWrite, |stream| stream.write(bytes)).inspect_err(noted::error)
     }
 
     fn flush(&mut self) -> io::Result<()> {

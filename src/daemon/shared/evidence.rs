@@ -19,7 +19,7 @@ use super::table::{Clear, Table, key};
 use super::word::Word;
 use crate::model::check::Status;
 use crate::model::episode::{
-    self, COARSE, Change, CheckRecord, FINE, Grain, Known, MOST_CHANGES, RecordedRun, Seen, Verdict,
+    self, COARSE, CheckRecord, FINE, Grain, Known, MOST_CHANGES, RecordedRun, Seen, StateChange, Verdict,
 };
 
 /// How many checks can be remembered.
@@ -205,7 +205,7 @@ impl EvidenceCell {
         Some(steps.change.is_some() || steps.begins)
     }
 
-    fn push(&self, Change { at, status, unwatched }: Change) {
+    fn push(&self, StateChange { at, status, unwatched }: StateChange) {
         let place = self.pushed.fetch_add(1, SeqCst) as usize % MOST_CHANGES;
         self.changes[place].store(CHANGE.pack([millis(at), number(status), unwatched.as_secs()]), SeqCst);
     }
@@ -222,13 +222,14 @@ impl EvidenceCell {
 
     /// Without the runs.
     fn history(&self) -> CheckRecord {
-        let mut changes: Vec<Change> = self.changes.iter().filter_map(|word| read_change(word.load(SeqCst))).collect();
+        let mut changes: Vec<StateChange> =
+            self.changes.iter().filter_map(|word| read_change(word.load(SeqCst))).collect();
         changes.sort_by_key(|change| change.at);
         let last = read_look(self.last.load(SeqCst));
         CheckRecord {
             bad_runs: self.bad_runs.load(Relaxed),
             good_at: read_moment(&self.good_at),
-            last: last.map(|(at, status)| Change { at, status, unwatched: Duration::ZERO }),
+            last: last.map(|(at, status)| StateChange { at, status, unwatched: Duration::ZERO }),
             changes,
             fine: seen(&self.fine, FINE),
             coarse: seen(&self.coarse, COARSE),
@@ -330,9 +331,9 @@ fn read_look(word: u64) -> Option<(SystemTime, Status)> {
     Some((moment(at), status(found)?))
 }
 
-fn read_change(word: u64) -> Option<Change> {
+fn read_change(word: u64) -> Option<StateChange> {
     let [at, found, unwatched] = CHANGE.unpack(word);
-    Some(Change { at: moment(at), status: status(found)?, unwatched: Duration::from_secs(unwatched) })
+    Some(StateChange { at: moment(at), status: status(found)?, unwatched: Duration::from_secs(unwatched) })
 }
 
 fn read_moment(word: &AtomicU64) -> Option<SystemTime> {
@@ -342,6 +343,7 @@ fn read_moment(word: &AtomicU64) -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::transcript::{Field, Transcript};
     use crate::os::shared;
     use proptest::prelude::*;
     use std::time::UNIX_EPOCH;
@@ -354,14 +356,9 @@ mod tests {
     }
 
     fn run(at: SystemTime, status: Status, what: &str) -> RecordedRun {
-        RecordedRun::new(
-            at,
-            status,
-            Some(what),
-            Duration::from_millis(3),
-            1,
-            vec![("address".to_owned(), "::1".to_owned())],
-        )
+        let mut transcript = Transcript::default();
+        transcript.add(Field::Address, "::1");
+        RecordedRun::new(at, status, Some(what), Duration::from_millis(3), 1, transcript)
     }
 
     fn note(table: &EvidenceTable, millis: u64, status: Status) -> Option<bool> {
@@ -413,12 +410,18 @@ mod tests {
     fn what_is_too_long_is_shortened_and_what_was_written_halfway_is_none() {
         let table = table();
         note(table, 0, Status::Pass);
-        let notes = vec![("n".to_owned(), "\"".repeat(900)); 9];
+        let mut transcript = Transcript::default();
+        (0..64).for_each(|n| transcript.add(Field::Body, n.to_string().repeat(100)));
         let look = Look { at: at(5000), status: Status::Fail, now: at(5000), stands: STANDS };
-        let large = || RecordedRun { notes: notes.clone(), ..run(at(5000), Status::Fail, "x") };
+        let large = || RecordedRun {
+            transcript: transcript.clone(),
+            context: Some("\u{1}".repeat(512)),
+            ..run(at(5000), Status::Fail, "x")
+        };
         assert_eq!(table.note(DB, look, large), Some(true));
         let record = table.record(DB).expect("it is remembered");
-        assert_eq!(record.first_bad.map(|run| run.notes.len()), Some(1));
+        let first = record.first_bad.expect("it was noted");
+        assert_eq!((first.context, first.transcript), (None, transcript));
         let cell = table.cells.find(DB).expect("it is there");
         cell.first_bad.cells.iter().for_each(Clear::clear);
         note(table, 9000, Status::Fail);

@@ -18,6 +18,7 @@ use crate::model::episode::RecordedRun;
 use crate::model::perfdata::Perfdata;
 use crate::model::report::{Outcome, Report};
 use crate::model::suite::Suite;
+use crate::model::transcript::Transcript;
 use crate::model::why::Why;
 use crate::os::{clock, shared};
 use crate::render::exposition::Syntax;
@@ -128,7 +129,7 @@ fn read_kept(kept: Kept) {
         crate::render::why::text(&why, &mut Vec::new());
         crate::render::why::history_json(id, id, &record, at, &mut Vec::new());
         html::evidence(&Evidence { why: &why, record: &record, prefix: "" }, &mut Vec::new());
-        let run = || RecordedRun::new(at, Status::Fail, None, SECOND, 1, Vec::new());
+        let run = || RecordedRun::new(at, Status::Fail, None, SECOND, 1, Transcript::default());
         let look = Look { at, status: Status::Fail, now: at, stands: SECOND * 300 };
         let _ = (table.note(key, look, run), table.claim_saving(key, at, SECOND));
     }

@@ -86,7 +86,8 @@ impl Recorder {
             let look = Look { at, status, now, stands: episode::stands(check) };
             let run = || {
                 let context = finding.context.as_deref();
-                RecordedRun::new(at, status, context, *elapsed, self.generation, Vec::new())
+                let transcript = finding.transcript.as_deref().cloned().unwrap_or_default();
+                RecordedRun::new(at, status, context, *elapsed, self.generation, transcript)
             };
             let Some(has_changed) = table.note(key, look, run) else { continue };
             if let Some(saver) = &self.saver

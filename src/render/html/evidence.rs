@@ -111,7 +111,7 @@ impl EvidencePage {
             run("last bad run", &last_bad),
             run("last good run before", &why.good),
         ];
-        let or_none = |text: &str| if text.is_empty() { "(none)".to_owned() } else { printable(text) };
+        let or_none = |text: &Option<String>| text.as_deref().map_or("(none)".to_owned(), printable);
         let unwatched = why.episode.map(|episode| episode.unwatched.0).filter(|time| !time.is_zero());
         EvidencePage {
             home: format!("{prefix}/"),

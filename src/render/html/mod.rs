@@ -65,6 +65,8 @@ pub struct View<'a> {
     pub others: &'a [(&'static str, String)],
     /// Why the service is in maintenance, if it is.
     pub maintenance: Option<&'a str>,
+    /// What is known of the last drills of these checks.
+    pub drilled: Option<&'a str>,
     /// Whether the reader may know more than the counts.
     pub disclosed: bool,
     /// Whether the reader may know more after signing in.
@@ -85,6 +87,7 @@ impl Default for View<'_> {
             chosen: &[],
             others: &[],
             maintenance: None,
+            drilled: None,
             disclosed: true,
             can_sign_in: false,
         }
@@ -124,6 +127,7 @@ struct Page {
     groups: Vec<Group>,
     at: Option<Moment>,
     maintenance: Option<String>,
+    drilled: Option<String>,
     disclosed: bool,
     can_sign_in: bool,
 }
@@ -198,6 +202,7 @@ impl Page {
             groups: if view.disclosed { groups(report, view) } else { Vec::new() },
             at: view.at.map(|at| Moment::of(at, None)),
             maintenance: view.maintenance.map(printable),
+            drilled: view.drilled.filter(|_| view.disclosed).map(printable),
             disclosed: view.disclosed,
             can_sign_in: view.can_sign_in,
         }

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::blame::Blame;
 use crate::model::check::{Check, Finding, Part, Status};
 use crate::model::judgement::Judgement;
 use crate::model::perfdata::Perfdata;
 use crate::model::report::{Outcome, Report};
 use crate::model::suite::Suite;
+use crate::model::transcript::Transcript;
 
 /// A round's report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +43,10 @@ pub(in crate::daemon::worker) struct SharedFinding {
     status: Status,
     context: Option<String>,
     figures: Vec<Figure>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blame: Option<Blame>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    transcript: Option<Box<Transcript>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     parts: Vec<Part>,
 }
@@ -116,20 +122,30 @@ impl SharedFinding {
             status: finding.status,
             context: finding.context.clone(),
             figures: finding.perfdata.iter().map(figure).collect(),
+            blame: finding.blame,
+            transcript: finding.transcript.clone(),
             parts: finding.parts.clone(),
         }
     }
 
     pub(in crate::daemon::worker) fn finding(&self) -> Finding {
-        let SharedFinding { status, context, figures, parts } = self;
+        let SharedFinding { status, context, figures, blame, transcript, parts } = self;
         let figures =
             figures.iter().map(|figure| Perfdata::new(&figure.label, f64::from_bits(figure.value), &figure.unit));
-        Finding { status: *status, context: context.clone(), perfdata: figures.collect(), parts: parts.clone() }
+        Finding {
+            status: *status,
+            context: context.clone(),
+            perfdata: figures.collect(),
+            blame: *blame,
+            transcript: transcript.clone(),
+            parts: parts.clone(),
+        }
     }
 
-    /// Leaves out the figures, or else the parts, or else half of the context; false if nothing is left.
+    /// Leaves out the transcript, the figures, or else the parts, or else half of the context; false if nothing is left.
     pub(in crate::daemon::worker) fn shorten(&mut self) -> bool {
         match &mut self.context {
+            _ if self.transcript.is_some() => self.transcript = None,
             _ if !self.figures.is_empty() => self.figures.clear(),
             _ if !self.parts.is_empty() => self.parts.clear(),
             Some(context) if !context.is_empty() => context.truncate(context.floor_char_boundary(context.len() / 2)),
@@ -147,8 +163,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn outcome(id: &str, status: Status, context: Option<String>, value: f64) -> Outcome {
-        let finding =
-            Finding { status, context, perfdata: vec![Perfdata::new("a 'label'", value, "s")], ..Finding::PASS };
+        let perfdata = vec![Perfdata::new("a 'label'", value, "s")];
+        let finding = Finding { status, context, perfdata, ..Finding::PASS };
         Outcome::of(Arc::new(Check::new(id, |_| Finding::PASS)), finding, SECOND, SECOND * 2)
     }
 
