@@ -129,15 +129,22 @@ pub(crate) struct Figures {
     pub(crate) flips: Vec<(String, Flips)>,
     /// How long checks were seen to be well, in each of [`WINDOWS`], by their ids.
     pub(crate) uptime: Vec<(String, [Uptime; WINDOWS.len()])>,
+    pub(crate) is_maintained: bool,
     pub(crate) counters: Counters,
 }
 
 /// What the observer knows about the checks in the suite and about the service. Strangers see a number instead of the name
 /// of a check.
-pub(super) fn figures(suite: &Suite, disclosed: bool, observer: &dyn Observer) -> Figures {
+pub(super) fn figures(suite: &Suite, disclosed: bool, is_maintained: bool, observer: &dyn Observer) -> Figures {
     let counters = observer.counters();
-    let mut figures =
-        Figures { outcomes: Vec::new(), ran: Vec::new(), flips: Vec::new(), uptime: Vec::new(), counters };
+    let mut figures = Figures {
+        outcomes: Vec::new(),
+        ran: Vec::new(),
+        flips: Vec::new(),
+        uptime: Vec::new(),
+        is_maintained,
+        counters,
+    };
     let now = clock::wall();
     for (number, check) in (1..).zip(suite.checks()) {
         let Some(mut last) = observer.last_run(&check.id) else { continue };
@@ -174,6 +181,7 @@ pub(crate) fn write(figures: &Figures, syntax: Syntax, out: &mut Vec<u8>) {
         last_runs(figures, &mut out)?;
         uptime(figures, &mut out)?;
         flips(figures, &mut out)?;
+        prometheus::maintenance(figures.is_maintained, &mut out)?;
         service(&figures.counters, &mut out)?;
         out.end()
     });
@@ -290,7 +298,7 @@ mod tests {
         };
         let uptime = vec![("check.0".to_owned(), [3600, 86_400, 2_592_000].map(window))];
         let flips = vec![("check.0".to_owned(), Flips { total: 9, within_the_hour: 7 })];
-        Figures { ran: vec![ran; outcomes.len()], outcomes, flips, uptime, counters }
+        Figures { ran: vec![ran; outcomes.len()], outcomes, flips, uptime, is_maintained: true, counters }
     }
 
     fn written(figures: &Figures, syntax: Syntax) -> String {
@@ -346,7 +354,7 @@ mod tests {
             }
         }
         let suite: Suite = [Arc::new(Check::new("db", |_| Finding::PASS))].into_iter().collect();
-        let outcome = super::figures(&suite, true, &Stale).outcomes.remove(0);
+        let outcome = super::figures(&suite, true, false, &Stale).outcomes.remove(0);
         assert_eq!((outcome.finding.status, outcome.raw()), (Status::Error, Status::Pass));
     }
 
