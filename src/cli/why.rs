@@ -66,9 +66,7 @@ fn remembered(flags: &WhyFlags, state: &StateDir) -> Result<Vec<u8>, String> {
     });
     let Some((name, record)) = found else {
         // It may be there and unreadable.
-        if let Err(why) = state.record(&flags.check) {
-            return Err(why);
-        }
+        state.record(&flags.check)?;
         let known = id::listed(all.iter().map(|(name, _)| name.clone()));
         return Err(format!("{} remembers nothing of {:?} (known: {known})", state.history().display(), flags.check));
     };

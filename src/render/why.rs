@@ -124,7 +124,7 @@ fn json_run(run: &Option<RecordedRun>) -> Option<JsonRun<'_>> {
 }
 
 fn json_episode(episode: &Episode) -> JsonEpisode {
-    let seconds = |time: std::time::Duration| (!time.is_zero()).then(|| time.as_secs_f64());
+    let seconds = |time: std::time::Duration| (!time.is_zero()).then_some(time.as_secs_f64());
     JsonEpisode {
         from: spoken(episode.from),
         to: episode.to.map(spoken),
@@ -224,7 +224,7 @@ pub(crate) fn history_json(id: &str, title: &str, record: &CheckRecord, now: Sys
     let changes = record.history().into_iter().map(|change| JsonChange {
         at: spoken(change.at),
         status: change.status.word(),
-        unwatched_before: (!change.unwatched.is_zero()).then(|| change.unwatched.as_secs_f64()),
+        unwatched_before: (!change.unwatched.is_zero()).then_some(change.unwatched.as_secs_f64()),
     });
     let document = Document {
         id,
