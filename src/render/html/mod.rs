@@ -15,6 +15,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 use super::{Format, appended, exit_code};
+use crate::model::blame::Blame;
 use crate::model::check::{Check, Status};
 use crate::model::duration;
 use crate::model::episode::CheckRecord;
@@ -167,6 +168,8 @@ struct Row {
     tags: Vec<String>,
     /// What it found itself, if it was judged to be something else.
     raw: Option<String>,
+    /// Whose fault it is, if that is known.
+    blame: Option<&'static str>,
     as_needed: bool,
     /// The page about it, if anything is remembered of it.
     why: Option<String>,
@@ -308,6 +311,7 @@ impl Row {
                 .map(|(from, to)| (Moment::of(from, None), Moment::of(to, None))),
             tags: check.tags.iter().map(|tag| printable(tag)).collect(),
             raw: (raw != finding.status && !is_blocked).then(|| spoken(raw)),
+            blame: finding.blame.map(Blame::word),
             as_needed: outcome.is_as_needed(),
             why: history.is_some().then(|| evidence::path(view.prefix, &check.id)),
             strip: history.map(|(at, record)| Strip::of(&record, at)),
