@@ -34,6 +34,7 @@ use crate::collect::FileState;
 use crate::model::check::Check;
 use crate::model::needs::Fault;
 use crate::model::report::Report;
+use crate::model::speaker::Speaker;
 use crate::model::startup;
 use crate::model::suite::Suite;
 use crate::render::exposition::Syntax;
@@ -64,6 +65,8 @@ pub struct EndpointSettings {
     pub lifetime: Duration,
     /// The number of the configuration, for `?verbose`.
     pub generation: u32,
+    /// Whom the answers name as who gives them.
+    pub speaker: Speaker,
 }
 
 impl Default for EndpointSettings {
@@ -76,6 +79,7 @@ impl Default for EndpointSettings {
             warn_status: 200,
             lifetime: Duration::ZERO,
             generation: 1,
+            speaker: Speaker::default(),
         }
     }
 }

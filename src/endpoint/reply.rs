@@ -147,7 +147,12 @@ impl Reply {
             self.fields.push(("X-Envoy-Degraded", "1".into()));
         }
         match &presentation.dialect {
-            Dialect::Format(format) => self.fill(|body| (format.write)(report, body)),
+            Dialect::Format(format) => self.fill(|body| {
+                (format.write)(report, body);
+                if presentation.disclosed {
+                    (format.signed)(&settings.speaker, body);
+                }
+            }),
             Dialect::Page(choice) => {
                 self.fields.extend(html::headers().map(|(name, value)| (name, value.into())));
                 let since = |id: &str, status: Status| observer.since(id, status);
@@ -165,6 +170,7 @@ impl Reply {
                     drilled: drilled.as_deref(),
                     history: &history,
                     prefix: &settings.prefix,
+                    speaker: Some(&settings.speaker).filter(|_| disclosed),
                     ..view
                 };
                 self.fill(|body| html::page(report, &view, body));

@@ -21,6 +21,7 @@ pub mod report;
 pub(crate) mod sabotage;
 pub mod schedule;
 pub(crate) mod silence;
+pub mod speaker;
 pub mod startup;
 pub mod suite;
 pub(crate) mod text;

@@ -344,9 +344,11 @@ fn read_moment(word: &AtomicU64) -> Option<SystemTime> {
 mod tests {
     use super::*;
     use crate::model::transcript::{Field, Transcript};
+    use crate::os::process::{self, Forked};
     use crate::os::shared;
+    use crate::os::signals::Signal;
     use proptest::prelude::*;
-    use std::time::UNIX_EPOCH;
+    use std::time::{Instant, UNIX_EPOCH};
 
     const STANDS: Duration = Duration::from_secs(300);
     const DB: u64 = 77;
@@ -458,6 +460,90 @@ mod tests {
         assert!(!table.claim_saving(DB, at(10_001), minute));
         assert!(table.claim_saving(DB, at(60_002), minute));
         assert!(!table.claim_saving(1, at(60_002), minute));
+    }
+
+    /// How far a writer has got that is killed now and then.
+    #[derive(FromBytes)]
+    #[repr(C)]
+    struct Progress {
+        began: AtomicU64,
+        done: AtomicU64,
+    }
+
+    /// Four good runs, four bad ones, and so on.
+    fn found(n: u64) -> Status {
+        if (n / 4).is_multiple_of(2) { Status::Pass } else { Status::Fail }
+    }
+
+    /// The number of a run, if it is whole.
+    #[track_caller]
+    fn whole(run: Option<&RecordedRun>) -> Option<u64> {
+        let run = run?;
+        let n = run.at.duration_since(at(0)).expect("it is later").as_secs();
+        assert_eq!((run.status, run.context.clone()), (found(n), Some(n.to_string().repeat(40))), "run {n}");
+        Some(n)
+    }
+
+    /// `KILLS=10000 cargo test …` kills more often.
+    #[test]
+    #[ignore = "takes long"]
+    fn who_is_killed_at_any_moment_leaves_no_torn_run_and_loses_no_first_bad_one() {
+        let kills = std::env::var("KILLS").map_or(1000, |kills| kills.parse().expect("it is a number"));
+        let (table, progress) = (table(), shared::map::<Progress>().expect("memory can be mapped"));
+        let write = |n: u64| {
+            progress.began.store(n, SeqCst);
+            let (at, status) = (at(n * 1000), found(n));
+            let look = Look { at, status, now: at, stands: STANDS };
+            table.note(DB, look, || run(at, status, &n.to_string().repeat(40)));
+            progress.done.store(n, SeqCst);
+        };
+        (0..4).for_each(write);
+        let (mut killed, mut random) = (std::collections::BTreeSet::new(), 77_u64);
+        for _ in 0..kills {
+            let start = progress.began.load(SeqCst) + 1;
+            let pid = match process::fork().expect("there is room") {
+                Forked::Child { .. } => {
+                    (start..start + 1_000_000).for_each(write);
+                    process::leave(0)
+                }
+                Forked::Parent(pid) => pid,
+            };
+            while progress.done.load(SeqCst) < start {
+                std::hint::spin_loop();
+            }
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let until = Instant::now() + Duration::from_nanos((random >> 33) % 300_000);
+            while Instant::now() < until {
+                std::hint::spin_loop();
+            }
+            process::send(pid, Signal::SIGKILL).expect("it is our child");
+            let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
+
+            let (began, done) = (progress.began.load(SeqCst), progress.done.load(SeqCst));
+            if began > done {
+                killed.insert(began);
+            }
+            let record = table.record(DB).expect("it is remembered");
+            let last = |wanted: Status| (0..=done).rev().find(|n| found(*n) == wanted && !killed.contains(n));
+            // Who was killed may have written all of it before.
+            let may = |n: Option<u64>, is: Option<u64>, wanted: Status| {
+                n == is || n > is && n.is_some_and(|n| killed.contains(&n) && found(n) == wanted)
+            };
+            assert!(may(whole(record.good.as_ref()), last(Status::Pass), Status::Pass), "{record:?}");
+            assert!(may(whole(record.last_bad.as_ref()), last(Status::Fail), Status::Fail), "{record:?}");
+            whole(record.good_before.as_ref());
+            // It began with the first one of its four, or with the next if that one was killed.
+            let Some(last_bad) = last(Status::Fail) else { continue };
+            let block = last_bad / 4 * 4;
+            let first = (block..block + 4).find(|n| !killed.contains(n)).expect("only every second one is killed");
+            let is_first = |n: u64| (block..=first).contains(&n) || n > last_bad && killed.contains(&n);
+            let first_bad = whole(record.first_bad.as_ref()).expect("one was bad");
+            assert!(is_first(first_bad), "{first_bad} is none of {block} to {first} ({began} {done}): {record:?}");
+            let episode = record.episodes().pop().expect("one was bad");
+            let from = episode.from.duration_since(at(0)).expect("it is later").as_secs();
+            assert!(is_first(from), "{from} is none of {block} to {first}: {episode:?}");
+        }
+        assert!(killed.len() as u64 > kills / 10, "only {} were killed while they wrote", killed.len());
     }
 
     const STATUSES: [Status; 4] = [Status::Pass, Status::Fail, Status::Error, Status::Skip];

@@ -14,12 +14,13 @@ use base64::Engine;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
-use super::{Format, appended, exit_code};
+use super::{Format, appended, exit_code, unsigned};
 use crate::model::blame::Blame;
 use crate::model::check::{Check, Status};
 use crate::model::duration;
 use crate::model::episode::CheckRecord;
 use crate::model::report::{Outcome, Report, Since, Summary};
+use crate::model::speaker::Speaker;
 use evidence::Strip;
 pub use evidence::{Evidence, evidence};
 
@@ -30,6 +31,7 @@ pub(super) const FORMAT: Format = Format {
     name: "html",
     media_type: MEDIA_TYPE,
     write: |report, out| page(report, &View::default(), out),
+    signed: unsigned,
     exit_code,
     is_success: Report::passes,
     warn_status: true,
@@ -58,6 +60,8 @@ pub struct View<'a> {
     pub history: &'a dyn Fn(&str) -> Option<CheckRecord>,
     /// What stands before each path of the endpoint.
     pub prefix: &'a str,
+    /// Who gives the answer, if somebody is named.
+    pub speaker: Option<&'a Speaker>,
     /// All tags that can be chosen.
     pub tags: &'a BTreeSet<String>,
     /// The tags that are chosen.
@@ -82,6 +86,7 @@ impl Default for View<'_> {
             is_flapping: &|_| false,
             history: &|_| None,
             prefix: "",
+            speaker: None,
             tags: &NO_TAGS,
             chosen: &[],
             others: &[],
@@ -123,6 +128,7 @@ struct Page {
     counts: Vec<Count>,
     tags: Vec<Tag>,
     groups: Vec<Group>,
+    speaker: Option<String>,
     at: Option<Moment>,
     maintenance: Option<String>,
     drilled: Option<String>,
@@ -200,6 +206,7 @@ impl Page {
             counts: counts(report.causes()),
             tags: view.tags.iter().map(|name| Tag::of(name, view)).collect(),
             groups: if view.disclosed { groups(report, view) } else { Vec::new() },
+            speaker: view.speaker.filter(|it| !it.is_nobody()).map(|it| printable(&it.to_string())),
             at: view.at.map(|at| Moment::of(at, None)),
             maintenance: report.maintenance.as_deref().map(printable),
             drilled: view.drilled.filter(|_| view.disclosed).map(printable),
