@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::blame::Blame;
 use super::check::{Check, Status};
 use super::clocks;
 use super::report::LONG_UNWATCHED;
@@ -41,6 +42,9 @@ pub struct RecordedRun {
     pub elapsed: Duration,
     /// The number of the configuration that it ran under.
     pub generation: u32,
+    /// Whose fault it was, if it was bad and that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blame: Option<Blame>,
     /// What it noted on its way.
     #[serde(default, skip_serializing_if = "Transcript::is_empty")]
     pub transcript: Transcript,
@@ -399,7 +403,7 @@ impl RecordedRun {
         transcript: Transcript,
     ) -> RecordedRun {
         let bounded = |context: &str| context[..context.floor_char_boundary(LONGEST_CONTEXT)].to_owned();
-        RecordedRun { at, status, context: context.map(bounded), elapsed, generation, transcript }
+        RecordedRun { at, status, context: context.map(bounded), elapsed, generation, blame: None, transcript }
     }
 
     /// Leaves out something; false if nothing is left to leave out.

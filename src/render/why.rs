@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::appended;
 use super::json;
 use super::line::one_line;
+use crate::model::blame::Blame;
 use crate::model::clocks::{self, spoken};
 use crate::model::duration;
 use crate::model::episode::{CheckRecord, Episode, Happening, Piece, RecordedRun, WINDOWS};
@@ -40,6 +41,9 @@ fn write_text(why: &Why, out: &mut dyn Write) -> fmt::Result {
         )?;
     }
     writeln!(out, "\nthe first bad run, at {}:\n  {}", spoken(first.at), one_line(&told(first)))?;
+    if let Some(blame) = first.blame {
+        writeln!(out, "  blame: {}", blame.word())?;
+    }
     if let Some(last) = why.last_bad.as_ref().filter(|last| last.at > first.at) {
         writeln!(out, "the last one, at {}{}:\n  {}", spoken(last.at), ago(last.at, why.now), one_line(&told(last)))?;
     }
@@ -88,6 +92,8 @@ struct JsonRun<'a> {
     context: Option<&'a str>,
     seconds: f64,
     generation: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blame: Option<Blame>,
     #[serde(skip_serializing_if = "Transcript::is_empty")]
     transcript: &'a Transcript,
 }
@@ -119,6 +125,7 @@ fn json_run(run: &Option<RecordedRun>) -> Option<JsonRun<'_>> {
         context: run.context.as_deref(),
         seconds: run.elapsed.as_secs_f64(),
         generation: run.generation,
+        blame: run.blame,
         transcript: &run.transcript,
     })
 }

@@ -1,7 +1,14 @@
 //! What is remembered of checks: why one fails, from the running service and from what it has left.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::harness::once::{Run, hospital, run};
 use crate::harness::*;
@@ -179,6 +186,137 @@ fn what_cannot_be_believed_is_begun_anew_and_said() {
         server.signal(Signal::SIGTERM);
         server.wait();
     }
+}
+
+/// A web server that answers otherwise once it is told to.
+struct Fickle {
+    port: u16,
+    is_bad: Arc<AtomicBool>,
+}
+
+impl Fickle {
+    fn start() -> Fickle {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let is_bad = Arc::new(AtomicBool::new(false));
+        let bad = is_bad.clone();
+        std::thread::spawn(move || {
+            let mut frozen = Vec::new();
+            for stream in listener.incoming().flatten() {
+                let mut head = [0; 4096];
+                let length = (&stream).read(&mut head).unwrap_or_default();
+                let head = String::from_utf8_lossy(&head[..length]).into_owned();
+                let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+                let (mut status, mut server, mut body, mut more) = ("200 OK", "shop/1.0", "ready".to_owned(), "");
+                match (&*path, bad.load(Ordering::SeqCst)) {
+                    ("/status", true) => status = "500 Internal Server Error",
+                    ("/body", true) => body = "sorry".to_owned(),
+                    ("/server", true) => (server, body) = ("shop/2.0", "sorry".to_owned()),
+                    ("/moved", true) => (status, more) = ("302 Found", "Location: /login\r\n"),
+                    ("/size", true) => body = "x".repeat(10_000),
+                    ("/frozen", true) => {
+                        frozen.push(stream);
+                        continue;
+                    }
+                    ("/slow", true) => std::thread::sleep(Duration::from_millis(700)),
+                    _ => {}
+                }
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nServer: {server}\r\n{more}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                );
+                let _ = (&stream).write_all(answer.as_bytes());
+            }
+        });
+        Fickle { port, is_bad }
+    }
+}
+
+/// Puts a program in place of the one at a path, if there is one: another file, as a package manager does.
+fn replace_program(path: &Path, script: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, format!("#!/bin/sh\n{script}\n")).expect("the folder is ours");
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    fs::rename(&new, path).expect("the folder is ours");
+}
+
+#[test]
+fn why_names_the_field_that_a_fault_has_changed() {
+    let web = Fickle::start();
+    let closed = TcpListener::bind("127.0.0.1:0").expect("there is a port");
+    let port = closed.local_addr().expect("it is bound").port();
+    let launch = Launch::serve(["-w", "1"]);
+    let path = |name: &str| launch.path(name);
+    let shown = |name: &str| launch.path(name).display().to_string();
+    for name in ["gone", "rotated", "emptied", "locked"] {
+        fs::write(path(name), "ready\n").expect("the folder is ours");
+    }
+    let socket = UnixListener::bind(path("socket")).expect("the folder is ours");
+    for name in ["exit", "killed", "plugin", "replaced"] {
+        replace_program(&path(name), "exit 0");
+    }
+    let url = |name: &str| format!("{name}=http://127.0.0.1:{}/{name}", web.port);
+    // Each check with what is done to it, and the field that this changes.
+    let faults: Vec<(String, &str)> = vec![
+        (url("status"), "status"),
+        (url("body") + "#match=ready", "body"),
+        (url("server") + "#match=ready", "server"),
+        (url("moved"), "location"),
+        (url("size") + "#match=ready", "size"),
+        (url("frozen") + "#timeout=600ms", "status"),
+        (url("slow") + "#slow=500ms", "first_byte_ms"),
+        (format!("port=tcp://127.0.0.1:{port}"), "errno"),
+        (format!("socket=unix:{}", shown("socket")), "errno"),
+        (format!("gone=file:{}", shown("gone")), "errno"),
+        (format!("rotated=file:{}#match=ready", shown("rotated")), "file"),
+        (format!("emptied=file:{}#min_size=1", shown("emptied")), "size"),
+        (format!("exit=exec:{}", shown("exit")), "exit"),
+        (format!("killed=exec:{}", shown("killed")), "signal"),
+        (format!("plugin=plugin:{}", shown("plugin")), "exit"),
+        (format!("replaced=exec:{}", shown("replaced")), "program"),
+    ];
+    let names: Vec<_> = faults.iter().map(|(name, _)| name.as_str()).collect();
+    let file = shown("env");
+    let suite = |names: &str| fs::write(&file, format!("HEALTHCHECKS='{names}'\n")).expect("the folder is ours");
+    suite(&names.join(" "));
+    let (gone, socket_file) = (path("gone"), path("socket"));
+    let (exit, killed, plugin, replaced) = (path("exit"), path("killed"), path("plugin"), path("replaced"));
+    let (rotated, emptied) = (path("rotated"), path("emptied"));
+    let server = launch.args(["--env-file", &file]).start();
+    let well = get(&server.at, "/?verbose");
+    assert_eq!(well.status, 200, "{}", well.body);
+
+    web.is_bad.store(true, Ordering::SeqCst);
+    drop((closed, socket));
+    for path in [&gone, &socket_file] {
+        fs::remove_file(path).expect("it is ours");
+    }
+    fs::write(rotated.with_extension("new"), "").expect("the folder is ours");
+    fs::rename(rotated.with_extension("new"), &rotated).expect("the folder is ours");
+    fs::write(&emptied, "").expect("it is ours");
+    replace_program(&exit, "exit 3");
+    replace_program(&killed, "kill -9 $$");
+    replace_program(&plugin, "echo 'CRITICAL - no'; exit 2");
+    replace_program(&replaced, "exit 1");
+    assert_eq!(get(&server.at, "/").status, 500);
+    for (name, field) in &faults {
+        let id = name.split('=').next().unwrap_or_default();
+        let why = get(&server.at, &format!("/why/{id}")).json();
+        let changed: Vec<_> = why["changed"].as_array().into_iter().flatten().map(|it| it["field"].as_str()).collect();
+        assert_eq!(why["state"], "failing", "{id}: {why}");
+        assert!(changed.contains(&Some(field)), "{id}: {field} is not in {changed:?}: {why:#}");
+        assert_ne!(why["first_bad"]["blame"], "ours", "{id}: {why:#}");
+    }
+}
+
+#[test]
+fn where_nothing_can_be_written_it_is_said_and_the_running_service_remembers() {
+    let (launch, _, state) = launch(&[]);
+    fs::write(state.path().join("history"), "in the way").expect("it is ours");
+    let server = launch.start();
+    get(&server.at, "/db");
+    server.logs("what checks find is kept in memory only: ");
+    assert_eq!(get(&server.at, "/why/db").json()["state"], "well");
 }
 
 fn sha256(text: &str) -> String {

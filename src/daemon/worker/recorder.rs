@@ -87,7 +87,8 @@ impl Recorder {
             let run = || {
                 let context = finding.context.as_deref();
                 let transcript = finding.transcript.as_deref().cloned().unwrap_or_default();
-                RecordedRun::new(at, status, context, *elapsed, self.generation, transcript)
+                let run = RecordedRun::new(at, status, context, *elapsed, self.generation, transcript);
+                RecordedRun { blame: finding.blame, ..run }
             };
             let Some(has_changed) = table.note(key, look, run) else { continue };
             if let Some(saver) = &self.saver

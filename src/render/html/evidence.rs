@@ -6,6 +6,7 @@ use askama::Template;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{Moment, Page, icon, mark, printable, spoken};
+use crate::model::blame::Blame;
 use crate::model::check::Status;
 use crate::model::episode::{CheckRecord, Piece, RecordedRun, WINDOWS};
 use crate::model::why::{Why, WhyState, told};
@@ -54,6 +55,7 @@ struct ShownRun {
     what: &'static str,
     at: Moment,
     told: String,
+    blame: Option<&'static str>,
 }
 
 /// The last day of a check, as pieces of the same kind side by side.
@@ -102,6 +104,7 @@ impl EvidencePage {
                 what,
                 at: Moment::of(run.at, Some(why.now)),
                 told: printable(&told(run)),
+                blame: run.blame.map(Blame::word),
             })
         };
         let last_bad =
