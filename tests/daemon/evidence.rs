@@ -248,8 +248,8 @@ fn why_names_the_field_that_a_fault_has_changed() {
     let launch = Launch::serve(["-w", "1"]);
     let path = |name: &str| launch.path(name);
     let shown = |name: &str| launch.path(name).display().to_string();
-    for name in ["gone", "rotated", "emptied", "locked"] {
-        fs::write(path(name), "ready\n").expect("the folder is ours");
+    for name in ["gone", "rotated", "emptied"] {
+        fs::write(path(name), "ready\n".repeat(100)).expect("the folder is ours");
     }
     let socket = UnixListener::bind(path("socket")).expect("the folder is ours");
     for name in ["exit", "killed", "plugin", "replaced"] {
