@@ -20,6 +20,7 @@ pub mod load;
 pub mod memcached;
 pub mod memory;
 mod mount;
+mod ntp;
 mod package;
 pub mod ping;
 pub mod plugin;
@@ -139,6 +140,7 @@ pub static BUILTINS: &[Kind] = &[
     pop3::KIND,
     #[cfg(feature = "tls")]
     pop3::KIND_POP3S,
+    ntp::KIND,
     ping::KIND,
     #[cfg(feature = "tls")]
     tls::KIND,

@@ -23,6 +23,18 @@ pub(crate) fn since_boot() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
 }
 
+/// Whether somebody, such as a time daemon, has told the kernel that the wall clock is right; `None` where we may not ask.
+pub(crate) fn is_synchronised() -> Option<bool> {
+    // SAFETY: it has numbers only, for which zero is a value.
+    let mut request: libc::timex = unsafe { std::mem::zeroed() };
+    // Modes are zero: nothing is adjusted.
+    // SAFETY: the kernel writes nothing but this.
+    match unsafe { libc::adjtimex(&mut request) } {
+        -1 => None,
+        state => Some(state != libc::TIME_ERROR),
+    }
+}
+
 /// How long the machine has been awake since it was booted, by the clock that systemd stamps with.
 pub(crate) fn awake() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
