@@ -193,7 +193,7 @@ impl Timestamp {
     }
 
     fn between(time: Duration) -> Timestamp {
-        Timestamp(time.as_secs() << 32 | (u64::from(time.subsec_nanos()) << 32) / 1_000_000_000)
+        Timestamp((time.as_secs() << 32) | ((u64::from(time.subsec_nanos()) << 32) / 1_000_000_000))
     }
 
     /// How many seconds this is after another, which is within 68 years of it: an era may end between them.
