@@ -11,6 +11,7 @@ use super::support::thresholds::{self, Good};
 use super::support::timed::{self, Timed, is_ours, spoken};
 use super::{Action, Kind, Opt, Options, Runs, Value, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::duration;
 use crate::model::perfdata::Perfdata;
 use crate::model::transcript::{Field, note};
@@ -24,6 +25,7 @@ pub(super) const KIND: Kind = Kind {
         Opt::new("warn_offset", Value::Time, "If its time is farther from ours than this, it warns"),
     ],
     runs: Runs::OnThread,
+    controls: Control::NETWORK,
     title: "ntp://{target} has the time",
     passes: "a time server says that its clock is set, and its time is ours",
     notices: &["refused", "black_hole", "rubbish", "starved"],
