@@ -37,6 +37,8 @@ mod checks {
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod mail;
     mod mounts;
+    #[cfg(all(feature = "dns", feature = "mysql", feature = "tls"))]
+    mod mysql;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod ntp;
     mod plugins;
