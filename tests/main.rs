@@ -27,6 +27,7 @@ mod cli {
 
 /// The kinds of checks, against what is real.
 mod checks {
+    mod blame;
     mod drill;
     mod exec;
     mod folders;
@@ -45,6 +46,7 @@ mod checks {
     mod python;
     mod services;
     mod terminals;
+    mod transcripts;
     mod trust;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod undecided;

@@ -27,7 +27,6 @@ struct Look {
     descriptors_free: Option<usize>,
     pressure: Option<f64>,
     load: Option<f64>,
-    clock: i64,
 }
 
 impl Look {
@@ -37,7 +36,6 @@ impl Look {
             descriptors_free: ourselves::free_descriptors(),
             pressure: ourselves::pressure(),
             load: ourselves::load(),
-            clock: ourselves::clock_step(),
         }
     }
 }
@@ -56,7 +54,7 @@ pub(super) fn note(found: &mut Finding) {
     look.descriptors_free.into_iter().for_each(|free| transcript.add(Field::OurDescriptorsFree, free));
     look.pressure.into_iter().for_each(|share| transcript.add(Field::OurPressureCpu, share));
     look.load.into_iter().for_each(|load| transcript.add(Field::OurLoad, format_args!("{load:.2}")));
-    transcript.add(Field::OurClock, look.clock);
+    transcript.add(Field::OurClock, ourselves::clock_step());
     GENERATION.get().into_iter().for_each(|number| transcript.add(Field::OurGeneration, number));
 }
 
