@@ -332,7 +332,7 @@ mod tests {
     fn scrubbed(secrets: &Secrets, text: &str) -> String {
         transcript::open();
         transcript::note(Field::Body, text);
-        let taken = transcript::take(|text| secrets.scrub_cut(text)).expect("it was noted");
+        let taken = transcript::take(|text| secrets.scrub_cut(&text)).expect("it was noted");
         let noted: Vec<_> = taken.values(Field::Body).collect();
         assert_eq!(noted, [crate::model::text::line(&secrets.scrub_cut(text))]);
         secrets.scrub(text)
