@@ -67,15 +67,6 @@ pub(crate) fn clock_step() -> i64 {
     (now - BEGINNING.get_or_init(|| now)) / 1000
 }
 
-/// Whether the kernel says that somebody keeps the clock right, as an NTP client does.
-pub(crate) fn is_clock_kept() -> bool {
-    // SAFETY: all zeroes are a value of this plain struct of C, and ask for nothing to be changed.
-    let mut state: libc::timex = unsafe { std::mem::zeroed() };
-    // SAFETY: it is ours for the call.
-    let result = unsafe { libc::adjtimex(&raw mut state) };
-    result >= 0 && state.status & libc::STA_UNSYNC == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

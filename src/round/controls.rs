@@ -21,7 +21,7 @@ use crate::model::duration;
 use crate::model::suite::Suite;
 use crate::model::transcript::Field;
 use crate::os::child::{self, Bounds, End};
-use crate::os::{descriptors, network, ourselves, shared};
+use crate::os::{clock, descriptors, network, ourselves, shared};
 
 /// How long what was tried for a good finding is believed.
 const EVERY: Duration = Duration::from_secs(10);
@@ -135,7 +135,7 @@ impl State {
             Control::Name => name(),
             Control::Start => start(),
             Control::File => file().err().map(|error| format!("no file can be written and read here: {error}")),
-            Control::Clock => self.clock(ourselves::clock_step(), ourselves::is_clock_kept(), now),
+            Control::Clock => self.clock(ourselves::clock_step(), clock::is_synchronised() == Some(true), now),
             Control::Output => self.output(),
             // It is of one run only.
             Control::CpuTime => None,
