@@ -177,7 +177,8 @@ impl Spec {
             if !hidden.is_empty() {
                 finding.context = finding.context.map(|context| hidden.scrub(&context));
             }
-            finding.transcript = transcript::take(|text| hidden.scrub_cut(text));
+            finding.transcript =
+                transcript::take(|text| if hidden.is_empty() { text } else { hidden.scrub_cut(&text) });
             finding
         };
         let mut check = Check {
