@@ -77,7 +77,7 @@ impl MemcachedProbe {
         let told = |why| format!("expected memcached at {} to be well: {why} ({})", self.server, since(began));
         match self.ask(timed::before(deadline)) {
             Ok(stats) => {
-                let verdict = |limits: &Limits| limits.verdict(&stats).map_err(|reason| reason.told(&told));
+                let verdict = |limits: &Limits| limits.verdict(&stats).map_err(|reason| reason.told(told));
                 let finding = Finding { perfdata: stats.perfdata(), ..Finding::from(verdict(&self.hard)) };
                 thresholds::judged(finding, || verdict(&self.milder))
             }

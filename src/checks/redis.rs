@@ -138,12 +138,12 @@ impl RedisProbe {
     fn run(&self, deadline: Deadline) -> Finding {
         let began = Instant::now();
         let told = |why| format!("expected redis at {} to be well: {why} ({})", self.login.server, since(began));
-        let finding = |verdict: Result| Finding::from(verdict.map_err(|reason| reason.told(&told)));
+        let finding = |verdict: Result| Finding::from(verdict.map_err(|reason| reason.told(told)));
         match self.ask(timed::before(deadline)) {
             Ok(None) => finding(Ok(())),
             Ok(Some(info)) => {
                 let verdict = self.verdict(&info).and_then(|()| self.hard.verdict(&info));
-                let milder = || self.milder.verdict(&info).map_err(|reason| reason.told(&told));
+                let milder = || self.milder.verdict(&info).map_err(|reason| reason.told(told));
                 thresholds::judged(Finding { perfdata: info.perfdata(), ..finding(verdict) }, milder)
             }
             Err(reason) => finding(Err(reason)),
