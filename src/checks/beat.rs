@@ -6,8 +6,10 @@ use super::support::thresholds::{self, Good};
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::Finding;
 use crate::model::clocks::{self, Clocks};
+use crate::model::control::Control;
 use crate::model::duration;
 use crate::model::perfdata::Perfdata;
+use crate::model::transcript::{Field, note};
 use crate::state::{self, Beat};
 
 pub(super) const KIND: Kind = Kind {
@@ -18,6 +20,7 @@ pub(super) const KIND: Kind = Kind {
     ],
     // The state dir may be on a network file system.
     runs: Runs::OnThread,
+    controls: Control::FILES,
     title: "{target} is done in time",
     passes: "a job has said in time that it is done",
     notices: &["gone", "starved"],
@@ -57,6 +60,7 @@ fn find(name: &str, beat: &Beat, within: Duration, warn: Option<Duration>, now: 
             ));
         }
     };
+    note(Field::AgeS, age.as_secs());
     let perfdata = [("age", Some(age.as_secs_f64()), "s"), ("duration", beat.seconds, "s")]
         .into_iter()
         .chain([("code", beat.code.map(f64::from), "")])

@@ -12,6 +12,7 @@ use super::{Action, Kind, Opt, Options, Runs, Value, excerpt, since, tcp};
 use crate::checks::support::secrets::Secrets;
 use crate::model::amount::{self, Amount};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
@@ -23,6 +24,7 @@ pub(super) const KIND: Kind = Kind {
         Opt::new("warn_max_connections", Value::Number, "If more connections than this are used, it warns"),
     ],
     runs: Runs::OnThread,
+    controls: Control::NETWORK,
     title: "memcached at {target} answers",
     passes: "a memcached gives its statistics",
     notices: &["refused", "black_hole", "rubbish", "starved"],

@@ -7,6 +7,7 @@ use super::support::pattern::Pattern;
 use super::support::thresholds::Range;
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
@@ -20,6 +21,7 @@ pub(super) const KIND: Kind = Kind {
         Opt::new("warn_max", Value::Number, "If the value is more than this, it warns"),
     ],
     runs: Runs::OnThread,
+    controls: Control::HOST,
     title: "The kernel's {target} is as it should be",
     passes: "a parameter of the kernel has a value",
     notices: &["gone", "starved"],

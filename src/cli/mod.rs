@@ -32,6 +32,7 @@ use crate::error::Error;
 use crate::functions::app::App;
 use crate::model::text;
 use crate::os::signals;
+use crate::round::controls;
 
 /// Collect healthchecks and run them on demand.
 #[derive(Debug, Parser)]
@@ -67,6 +68,7 @@ enum Verb {
 pub(crate) fn run(app: App, argv: Vec<OsString>) -> ExitCode {
     signals::survive_size_limit();
     signals::heed_children();
+    controls::is_program();
     let mut given = Given::from_process(app, argv);
     if let Some((_, verb)) = former_name(&given.argv) {
         given.argv.insert(1, verb.into());
