@@ -188,7 +188,7 @@ class Zygote:
         if os.getcwd() != where:
             notes.append(f"{name} changes the directory to {os.getcwd()} when it is imported: that was undone")
             os.chdir(where)
-        started = [pid for pid in self.tests.children() if pid not in before and self.tests.is_alive(pid)]
+        started = [pid for pid in self.tests.children() if pid not in before and self.tests.stays(pid)]
         notes += [f"{name} starts a process when it is imported, which stays: {self.tests.command(pid)}, pid {pid}" for pid in started]
         notes += self.threads(name)
         for check in found:

@@ -316,7 +316,7 @@ fn what_a_module_does_when_it_is_imported_is_undone_or_told() {
         ),
         ("prints.py", &format!("import os\nprint('hello')\nos.write(1, b'hello')\n{checks}")),
         ("moves.py", &format!("import os\nos.chdir('/')\n{checks}")),
-        ("forks.py", &format!("import os, time\nif os.fork() == 0:\n    time.sleep(0.1)\n{checks}")),
+        ("forks.py", &format!("import os, time\nif os.fork() == 0:\n    time.sleep(5)\n{checks}")),
         ("starts.py", &format!("import subprocess\nsubprocess.Popen(['sleep', '5'])\n{checks}")),
         (
             "threads.py",
