@@ -216,7 +216,7 @@ class Zygote:
         if id in self.whys:
             return self.whys[id]
         broken = [check.error for name, check in self.found.items() if check.error and id.startswith(f"{name}.")]
-        whys = list(map(str, broken or self.refused.values()))
+        whys = dict.fromkeys(map(str, broken or self.refused.values()))
         return f"Python was started again, and {'; '.join(whys)}" if whys else "there is no such check in the code any more: reload"
 
     def try_again(self, id):
