@@ -280,7 +280,9 @@ impl Follower for Learner {
                     self.found(task, path, true);
                     // The same file by its own name, if links led to it.
                     let own = result.ok().and_then(|fd| task.link(&format!("fd/{fd}")));
-                    if let Some(own) = own.filter(|own| own != path && own.is_absolute()) {
+                    if let Some(own) =
+                        own.filter(|own| own != path && own.is_absolute() && self.tasks.is_claim(task, path))
+                    {
                         self.found(task, &own, true);
                     }
                 }

@@ -316,7 +316,7 @@ impl Drilled {
                 };
                 format!("accepted: {}", self.allowed.iter().map(|word| reason(&word)).collect::<Vec<_>>().join("; "))
             }
-            Verdict::CannotFail if self.trials.is_empty() => {
+            Verdict::CannotFail if self.fooled_by.is_empty() => {
                 "it looks at nothing outside of itself, so that nothing could make it fail".to_owned()
             }
             Verdict::Fooled | Verdict::CannotFail => {

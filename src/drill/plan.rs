@@ -6,7 +6,7 @@
 use super::seen::Seen;
 use crate::checks::BUILTINS;
 use crate::model::check::{Check, Status};
-use crate::model::sabotage::{Gone, Rubbish, Sabotage, Starved, Stranger};
+use crate::model::sabotage::{Clock, Gone, Rubbish, Sabotage, Starved, Stranger};
 
 /// What a check promises by its options.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,11 @@ impl Promise {
         }
     }
 
+    /// Whether it is about what time it is, as its kind says.
+    fn is_about_the_clock(self) -> bool {
+        self.notices.iter().any(|noticed| noticed.starts_with("starved: ") && noticed.contains("clock"))
+    }
+
     /// Whether such a check can be asked about a sabotage.
     fn answers_for(self, sabotage: Sabotage) -> bool {
         self.notices.is_empty() || self.notices.iter().any(|noticed| noticed.split(':').next() == Some(sabotage.word()))
@@ -45,8 +50,21 @@ impl Promise {
 /// The sabotages that apply.
 pub(crate) fn plan(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
     let mut plan = applicable(seen, promise);
+    plan.extend([Clock::HourAhead, Clock::HourBehind].map(off));
+    if plan.iter().all(|sabotage| is_of_the_clock(*sabotage)) {
+        // It may look at nothing else, as who knows when something expires.
+        plan.extend([Clock::YearsAhead, Clock::YearsBehind].map(off));
+    }
     plan.retain(|sabotage| promise.answers_for(*sabotage));
     plan
+}
+
+fn off(clock: Clock) -> Sabotage {
+    Sabotage::Starved(Starved::Clock(clock))
+}
+
+fn is_of_the_clock(sabotage: Sabotage) -> bool {
+    matches!(sabotage, Sabotage::Starved(Starved::Clock(_)))
 }
 
 fn applicable(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
@@ -181,7 +199,8 @@ pub(crate) fn fooled_by(trials: &[Trial], seen: &Seen, promise: Promise) -> Vec<
     let minds_room = noticed(Sabotage::Full);
     let minds_interfaces = noticed(Sabotage::Gone(Gone::Interfaces));
     let minds = minds_files || minds_processes || minds_room;
-    let misses_all = passed(Sabotage::Gone(Gone::Missing)) && !minds && !minds_interfaces;
+    let minds_the_clock = trials.iter().any(|trial| trial.is_noticed && is_of_the_clock(trial.sabotage));
+    let misses_all = passed(Sabotage::Gone(Gone::Missing)) && !minds && !minds_interfaces && !minds_the_clock;
     // Who finds nothing wrong with no processes at all may want there to be few: then no program of it has noticed, either.
     let finds_itself = noticed(Sabotage::Gone(Gone::AllProcesses)) && !minds_processes;
     let ignores = trials.iter().any(|trial| trial.sabotage == Sabotage::Gone(Gone::Processes) && trial.is_ignored);
@@ -194,6 +213,7 @@ pub(crate) fn fooled_by(trials: &[Trial], seen: &Seen, promise: Promise) -> Vec<
         Sabotage::Gone(Gone::Interfaces) => !minds && !noticed(Sabotage::Gone(Gone::Missing)),
         Sabotage::Gone(Gone::Missing) => misses_all && (!seen.processes || ignores || promise.none),
         Sabotage::Full => !minds_files && !minds_processes,
+        Sabotage::Starved(Starved::Clock(_)) => promise.is_about_the_clock(),
         Sabotage::Gone(Gone::Unreadable) | Sabotage::Starved(_) if !seen.talks() => misses_all && !seen.processes,
         Sabotage::Gone(_) | Sabotage::Starved(_) | Sabotage::Refused | Sabotage::BlackHole | Sabotage::Rubbish(_) => {
             true
@@ -219,9 +239,10 @@ pub(crate) fn noticed(trials: &[Trial], fooled: &[Sabotage]) -> Vec<&'static str
 /// The verdict on a check that was well; `allowed` are the words of what its configuration accepts.
 pub(crate) fn verdict(trials: &[Trial], fooled: &[Sabotage], allowed: &[&str]) -> Verdict {
     let noticed = trials.iter().any(|trial| trial.is_noticed);
+    let is_all_of_the_clock = trials.iter().all(|trial| is_of_the_clock(trial.sabotage));
     let counted = fooled.iter().filter(|sabotage| !allowed.contains(&sabotage.word())).count();
     match (noticed, counted) {
-        _ if trials.is_empty() => Verdict::CannotFail,
+        (false, _) if is_all_of_the_clock => Verdict::CannotFail,
         (false, 0) if fooled.is_empty() => Verdict::NotDrilled(
             "nothing that it looks at can be broken so that it would have to notice: it may want little of something, or none"
                 .to_owned(),
@@ -264,18 +285,18 @@ mod tests {
             words.dedup();
             words
         };
-        assert_eq!(words(&Seen::default()), [""; 0]);
+        assert_eq!(words(&Seen::default()), ["starved"], "it may know the time");
         assert_eq!(words(&talker()), ["refused", "black_hole", "rubbish", "starved"]);
         let http = Seen { speaks_http: true, ..talker() };
         assert_eq!(words(&http), ["refused", "black_hole", "rubbish", "stranger", "starved"]);
         let file = Seen { files: ["/x".into()].into(), opened: ["/x".into()].into(), ..Seen::default() };
         assert_eq!(words(&file), ["gone", "starved"]);
         let disk = Seen { measured: ["/".into()].into(), ..Seen::default() };
-        assert_eq!(words(&disk), ["full", "gone"]);
+        assert_eq!(words(&disk), ["full", "gone", "starved"]);
         let both = Seen { files: file.files.clone(), ..talker() };
         assert_eq!(words(&both), words(&talker()), "what it opens by the way is no claim");
         let absent = Seen { refused: talker().streams, ..Seen::default() };
-        assert_eq!(words(&absent), ["rubbish"]);
+        assert_eq!(words(&absent), ["rubbish", "starved"]);
     }
 
     #[test]
@@ -325,9 +346,10 @@ mod tests {
                 ..if talks { talker() } else { Seen::default() }
             };
             let promise = Promise { content, age, ..Promise::default() };
-            prop_assert_eq!(plan(&seen, promise).is_empty(), !(seen.talks() || seen.looks() || seen.interfaces));
-            let expected = if plan(&seen, promise).is_empty() { Verdict::CannotFail } else { Verdict::Sound };
-            prop_assert_eq!(judged(&seen, promise, |_| false).0, expected);
+            let is_all_of_the_clock = plan(&seen, promise).into_iter().all(is_of_the_clock);
+            prop_assert_eq!(is_all_of_the_clock, !(seen.talks() || seen.looks() || seen.interfaces));
+            prop_assert_eq!(judged(&seen, promise, |_| false).0, Verdict::Sound);
+            prop_assert_eq!(judged(&seen, promise, |sabotage| is_of_the_clock(*sabotage)).0, if is_all_of_the_clock { Verdict::CannotFail } else { Verdict::Sound });
             prop_assert_eq!(judged(&seen, promise, |_| true).0, Verdict::CannotFail);
         }
     }

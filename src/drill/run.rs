@@ -22,7 +22,8 @@ use super::plan::End;
 use super::saboteur::Saboteur;
 use super::seen::{self, Seen};
 use crate::model::check::{Check, Code, Severity, Status};
-use crate::model::sabotage::{Gone, Sabotage};
+use crate::model::sabotage::{Gone, Sabotage, Starved};
+use crate::os::calls::Stops;
 use crate::os::confinement::{self, Denied};
 use crate::os::process::{self, Forked};
 use crate::os::{descriptors, registers, signals, tracer};
@@ -274,7 +275,11 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
     }
     pipes.go.read_exact(&mut [0])?;
     drop((pipes.ready, pipes.go));
-    tracer::stop_at_calls(order.sabotage.is_none())?;
+    tracer::stop_at_calls(match &order.sabotage {
+        None => Stops::Data,
+        Some((Sabotage::Starved(Starved::Clock(_)), _)) => Stops::Time,
+        Some(_) => Stops::Usual,
+    })?;
     let found = match prepare() {
         Ok(()) => {
             // What it finds is of interest, and not what is made of that.

@@ -150,6 +150,8 @@ pub(crate) fn is_needed_to_run(path: &Path) -> bool {
         || is_library
         || path.starts_with("/etc/ld.so.cache")
         || path.starts_with("/etc/ld.so.preload")
+        || path.starts_with("/etc/localtime")
+        || path.starts_with("/etc/timezone")
 }
 
 /// Whether a path is part of every process: devices without a device, its own descriptors.

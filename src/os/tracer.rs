@@ -9,7 +9,7 @@ use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::calls::{self, Call, Refusal, Reply};
+use super::calls::{self, Call, Refusal, Reply, Stops};
 use super::descriptors::retry;
 use super::registers::{self, Registers};
 use super::task::Task;
@@ -126,7 +126,9 @@ fn step(
             };
             if let Some(reply) = follower.leaves(task, &call, result) {
                 // A buffer that cannot be written keeps what the kernel wrote.
-                let _ = calls::rewrite(task, &call, reply);
+                if let Ok(Some(result)) = calls::rewrite(task, &call, reply, after.result()) {
+                    registers::set(task.tid, &after.returning(result))?;
+                }
             }
             resume(pending, 0)
         }
@@ -214,8 +216,8 @@ pub(crate) fn put_down(pid: i32) {
 }
 
 /// From now on, this process and all that it starts stop at the calls that matter, for the tracer that is there already.
-pub(crate) fn stop_at_calls(with_data: bool) -> io::Result<()> {
-    let program = calls::filter(with_data);
+pub(crate) fn stop_at_calls(stops: Stops) -> io::Result<()> {
+    let program = calls::filter(stops);
     let program = libc::sock_fprog {
         len: u16::try_from(program.len()).expect("it is short"),
         filter: program.as_ptr().cast_mut(),

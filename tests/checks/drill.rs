@@ -318,6 +318,8 @@ fn a_drill_that_is_interrupted_at_any_moment_leaves_nothing() {
         "interrupted",
         &[
             ("temporary", &script),
+            // clone(2) with CLONE_UNTRACED, so that no tracer would follow.
+            ("escapes", "#!/bin/sh\nperl -e 'exec(\"sleep\", 60) if syscall(56, 0x800000 | 17, 0, 0, 0, 0) == 0'\ngrep -q root /etc/passwd"),
             ("daemon", "#!/bin/sh\nsetsid sleep 60 >/dev/null 2>&1 </dev/null &\ngrep -q root /etc/passwd"),
         ],
     );
