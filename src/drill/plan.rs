@@ -37,7 +37,7 @@ impl Promise {
     }
 
     /// Whether it is about what time it is, as its kind says.
-    fn is_about_the_clock(self) -> bool {
+    pub(super) fn is_about_the_clock(self) -> bool {
         self.notices.iter().any(|noticed| noticed.starts_with("starved: ") && noticed.contains("clock"))
     }
 
@@ -50,7 +50,10 @@ impl Promise {
 /// The sabotages that apply.
 pub(crate) fn plan(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
     let mut plan = applicable(seen, promise);
-    plan.extend([Clock::HourAhead, Clock::HourBehind].map(off));
+    let talks = seen.talks() || seen.only_was_refused();
+    if !talks || promise.is_about_the_clock() {
+        plan.extend([Clock::HourAhead, Clock::HourBehind].map(off));
+    }
     if plan.iter().all(|sabotage| is_of_the_clock(*sabotage)) {
         // It may look at nothing else, as who knows when something expires.
         plan.extend([Clock::YearsAhead, Clock::YearsBehind].map(off));
@@ -296,7 +299,7 @@ mod tests {
         let both = Seen { files: file.files.clone(), ..talker() };
         assert_eq!(words(&both), words(&talker()), "what it opens by the way is no claim");
         let absent = Seen { refused: talker().streams, ..Seen::default() };
-        assert_eq!(words(&absent), ["rubbish", "starved"]);
+        assert_eq!(words(&absent), ["rubbish"]);
     }
 
     #[test]

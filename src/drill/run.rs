@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::impostor::Impostor;
 use super::learner::Learner;
-use super::plan::End;
+use super::plan::{End, Promise};
 use super::saboteur::Saboteur;
 use super::seen::{self, Seen};
 use crate::model::check::{Check, Code, Severity, Status};
@@ -98,7 +98,7 @@ impl Running {
         match process::fork()? {
             Forked::Child { parent } => {
                 // Blocked until there is something to kill.
-                let came = match process::be_told_with(parent) {
+                let came = match process::leave_group().and_then(|()| process::be_told_with(parent)) {
                     Ok(true) => supervise(order, prepare),
                     Ok(false) | Err(_) => process::leave(1),
                 };
@@ -200,7 +200,8 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
         None => {
             let mut learner = Learner::new(as_program);
             let status = tracer::follow(runner, begin, &mut learner);
-            if signals::was_told() {
+            // Whether it was told to end or was killed, it had no time.
+            if signals::was_told() || status.as_ref().is_ok_and(|status| process::was_killed(*status)) {
                 learner.tidy_up();
             }
             came.seen = Some(learner.into_seen());
@@ -258,11 +259,15 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
     if !process::die_with(parent)? {
         return Ok(());
     }
+    process::lead_group()?;
     signals::unblock_all()?;
     descriptors::mute()?;
     let ready = match &order.sabotage {
         None => Ok(Ready::default()),
-        Some((sabotage, seen)) => confine(*sabotage, seen, pipes.trusted),
+        Some((sabotage, seen)) => {
+            let asks_the_world = Promise::of(&order.check).is_about_the_clock();
+            confine(*sabotage, seen, asks_the_world, pipes.trusted)
+        }
     };
     // A change of rights clears the request.
     if !process::die_with(parent)? {
@@ -301,13 +306,17 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
 }
 
 /// Puts this process where the sabotage is. The error says what would allow it.
-fn confine(sabotage: Sabotage, seen: &Seen, trusted: PipeWriter) -> Result<Ready, String> {
-    let forgets_users = confinement::enter().map_err(|denied| unconfined(&denied))?;
+fn confine(sabotage: Sabotage, seen: &Seen, asks_the_world: bool, trusted: PipeWriter) -> Result<Ready, String> {
+    // What the time is elsewhere can only be asked elsewhere, as in the good run.
+    let keeps_network = asks_the_world && matches!(sabotage, Sabotage::Starved(Starved::Clock(_)));
+    let forgets_users = confinement::enter(!keeps_network).map_err(|denied| unconfined(&denied))?;
     let failed = |error: io::Error| format!("its network cannot be set up: {error}");
-    if sabotage != Sabotage::Gone(Gone::Interfaces) {
+    if sabotage != Sabotage::Gone(Gone::Interfaces) && !keeps_network {
         confinement::own_all_addresses().map_err(failed)?;
     }
-    confinement::answer_no_ping();
+    if !keeps_network {
+        confinement::answer_no_ping();
+    }
     let emptied: Vec<_> = match sabotage {
         Sabotage::Gone(Gone::Empty) => seen.files.iter().filter(|path| path.is_file()).cloned().collect(),
         _ => Vec::new(),
@@ -357,7 +366,7 @@ pub(super) fn probe() -> io::Result<Option<String>> {
     let pid = match process::fork()? {
         Forked::Child { parent } => {
             let told = match process::die_with(parent) {
-                Ok(true) => confinement::enter().err().map(|denied| unconfined(&denied)).unwrap_or_default(),
+                Ok(true) => confinement::enter(true).err().map(|denied| unconfined(&denied)).unwrap_or_default(),
                 Ok(false) | Err(_) => String::new(),
             };
             // A lost answer is no answer.

@@ -21,11 +21,12 @@ pub(crate) struct Denied {
     pub(crate) error: io::Error,
 }
 
-/// Enters new namespaces. As root, or whoever may, directly; everybody else through a user namespace. Returns whether
+/// Enters new namespaces, of the network too if that is wanted. As root, or whoever may, directly; everybody else through a user namespace. Returns whether
 /// users other than our own have no name in it.
-pub(crate) fn enter() -> Result<bool, Denied> {
+pub(crate) fn enter(with_network: bool) -> Result<bool, Denied> {
     let denied = |what: &'static str| move |error: Errno| Denied { what, error: error.into() };
-    let own = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC;
+    let network = if with_network { CloneFlags::CLONE_NEWNET } else { CloneFlags::empty() };
+    let own = network | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC;
     if unshare(own).is_ok() {
         return Ok(false);
     }

@@ -90,8 +90,14 @@ fn bury(alive: &BTreeSet<i32>) {
         // Not reaped yet, so it is no other by now.
         let _ = kill(Pid::from_raw(tid), Signal::SIGKILL);
     }
-    // SAFETY: no status is asked for.
-    while retry(|| Ok(Errno::result(unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) })?)).is_ok() {}
+    let mut status = 0;
+    // SAFETY: status is a live, writable int.
+    while let Ok(tid) = retry(|| Ok(Errno::result(unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL) })?)) {
+        if libc::WIFSTOPPED(status) {
+            // A child of one of them, which nobody knew yet.
+            let _ = kill(Pid::from_raw(tid), Signal::SIGKILL);
+        }
+    }
 }
 
 /// A call that is under way.
