@@ -154,7 +154,8 @@ fn sound_checks_are_sound() {
     {
         let trials = check["trials"].as_array().expect("it is a list");
         for trial in trials.iter().filter(|trial| trial["sabotage"] == "starved") {
-            assert_eq!(trial["status"], "error", "{check:#}");
+            let may_pass = trial["does"].as_str().is_some_and(|does| does.starts_with("the clock"));
+            assert!(trial["status"] == "error" || may_pass && trial["status"] == "pass", "{check:#}");
         }
     }
 }
@@ -189,6 +190,34 @@ fn checks_that_cannot_fail_are_found() {
     assert!(missed.is_empty(), "{missed:#?}");
     assert_eq!((run.code, checks.len()), (Some(1), 15));
     assert!(checks.iter().all(|check| check["why"].as_str().is_some_and(|why| why.len() > 20)), "{checks:#?}");
+}
+
+#[test]
+#[ignore = "needs root, python3"]
+fn a_check_of_the_clock_is_asked_about_the_clock() {
+    let peers = Peers::start();
+    let now = std::time::UNIX_EPOCH.elapsed().expect("it is later").as_secs();
+    let is_now = |time: &str| format!("[ $(({time} - {now})) -lt 1800 ] && [ $(({time} - {now})) -gt -1800 ]");
+    let folder = peers.scripts(
+        "clock",
+        &[
+            ("bash", &format!("#!/bin/bash\nprintf -v now '%(%s)T' -1\n{}", is_now("now"))),
+            ("date", &format!("#!/bin/sh\nnow=$(date +%s)\n{}", is_now("now"))),
+            // For three years.
+            ("expiry", &format!("#!/bin/sh\n[ $(($(date +%s) - {now})) -lt 94608000 ]")),
+            ("perl", &format!("#!/usr/bin/perl\nexit(abs(time() - {now}) < 1800 ? 0 : 2)")),
+            ("python", &format!("#!/usr/bin/env python3\nimport time\nassert abs(time.time() - {now}) < 1800")),
+            ("vacuous", "#!/bin/sh\n[ \"$(date +%Y)\" -gt 1969 ]"),
+        ],
+    );
+    let (_, checks) = drill(&[&folder]);
+    assert_eq!(others(&checks, &["sound"]).iter().map(|check| &check["id"]).collect::<Vec<_>>(), ["vacuous"]);
+    assert!(
+        checks
+            .iter()
+            .filter(|check| check["id"] != "vacuous")
+            .all(|check| check["noticed"][0] == "starved" || check["id"] == "python")
+    );
 }
 
 #[test]
