@@ -34,6 +34,8 @@ mod checks {
     mod host;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod kinds_net;
+    #[cfg(all(feature = "dns", feature = "tls"))]
+    mod mail;
     mod mounts;
     mod plugins;
     #[cfg(all(feature = "dns", feature = "postgres", feature = "tls"))]

@@ -63,7 +63,11 @@ fn written(path: &str, Query { tags, excluded, verbose, signin, format, max_age 
         write!(target, "{name}={}&", encoded(value)).expect("a string takes all");
     }
     if let Some(age) = max_age {
-        write!(target, "max_age={}&", age.as_secs()).expect("a string takes all");
+        let age = match age {
+            Ok(age) => format!("{}s%20{}ns", age.as_secs(), age.subsec_nanos()),
+            Err(_) => "no%20time".to_owned(),
+        };
+        write!(target, "max_age={age}&").expect("a string takes all");
     }
     for (name, _) in [("verbose", verbose), ("signin", signin)].into_iter().filter(|(_, is_on)| **is_on) {
         write!(target, "{name}&").expect("a string takes all");

@@ -13,6 +13,8 @@ pub mod file;
 mod group;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "tls")]
+mod imap;
 mod interface;
 pub mod load;
 pub mod memcached;
@@ -21,6 +23,8 @@ mod mount;
 mod package;
 pub mod ping;
 pub mod plugin;
+#[cfg(feature = "tls")]
+mod pop3;
 mod port;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -28,6 +32,8 @@ mod pressure;
 pub mod process;
 pub mod redis;
 mod service;
+#[cfg(feature = "tls")]
+mod smtp;
 pub(crate) mod support;
 mod sysctl;
 pub mod tcp;
@@ -121,6 +127,18 @@ pub static BUILTINS: &[Kind] = &[
     #[cfg(feature = "postgres")]
     postgres::KIND,
     memcached::KIND,
+    #[cfg(feature = "tls")]
+    smtp::KIND,
+    #[cfg(feature = "tls")]
+    smtp::KIND_SMTPS,
+    #[cfg(feature = "tls")]
+    imap::KIND,
+    #[cfg(feature = "tls")]
+    imap::KIND_IMAPS,
+    #[cfg(feature = "tls")]
+    pop3::KIND,
+    #[cfg(feature = "tls")]
+    pop3::KIND_POP3S,
     ping::KIND,
     #[cfg(feature = "tls")]
     tls::KIND,
@@ -151,7 +169,11 @@ pub static BUILTINS: &[Kind] = &[
 pub(crate) const FEATURES: &[(&[&str], &str, bool)] = &[
     (&["dns"], "dns", cfg!(feature = "dns")),
     (&["http"], "http", cfg!(feature = "http")),
-    (&["https", "rediss", "tls", "cert", "certificate"], "tls", cfg!(feature = "tls")),
+    (
+        &["https", "rediss", "tls", "cert", "certificate", "smtp", "smtps", "imap", "imaps", "pop3", "pop3s"],
+        "tls",
+        cfg!(feature = "tls"),
+    ),
     (&["postgres"], "postgres", cfg!(feature = "postgres")),
 ];
 

@@ -174,7 +174,7 @@ fn watch(suite: Suite, flags: &CheckFlags, interrupts: &Interrupts) -> Report {
             live.outcome(outcome);
             seen += 1;
             if flags.failfast && outcome.is_bad() {
-                break 'round Report { outcomes: round.finished().take(seen).cloned().collect() };
+                break 'round Report::of_outcomes(round.finished().take(seen).cloned().collect());
             }
         }
         let Some(deadline) = round.next_deadline() else { break round.into_report(Instant::now()) };

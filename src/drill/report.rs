@@ -126,7 +126,7 @@ pub(crate) fn report(drilled: &[Drilled]) -> Report {
         let finding = Finding::new(status, said);
         Outcome { check: Arc::clone(&one.check), finding, elapsed: one.elapsed, age: one.elapsed, judgement: None }
     };
-    Report { outcomes: drilled.iter().map(outcome).collect() }
+    Report::of_outcomes(drilled.iter().map(outcome).collect())
 }
 
 /// An annotation of a workflow of GitHub for each check that is not sound.

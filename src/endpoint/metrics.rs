@@ -111,14 +111,15 @@ pub(crate) struct Figures {
     pub(crate) ran: Vec<SystemTime>,
     /// How often what is said of checks has changed, by their ids.
     pub(crate) flips: Vec<(String, Flips)>,
+    pub(crate) is_maintained: bool,
     pub(crate) counters: Counters,
 }
 
 /// What the observer knows about the checks in the suite and about the service. Strangers see a number instead of the name
 /// of a check.
-pub(super) fn figures(suite: &Suite, disclosed: bool, observer: &dyn Observer) -> Figures {
+pub(super) fn figures(suite: &Suite, disclosed: bool, is_maintained: bool, observer: &dyn Observer) -> Figures {
     let counters = observer.counters();
-    let mut figures = Figures { outcomes: Vec::new(), ran: Vec::new(), flips: Vec::new(), counters };
+    let mut figures = Figures { outcomes: Vec::new(), ran: Vec::new(), flips: Vec::new(), is_maintained, counters };
     for (number, check) in (1..).zip(suite.checks()) {
         let Some(mut last) = observer.last_run(&check.id) else { continue };
         // Nobody may have asked since it was told.
@@ -149,6 +150,7 @@ pub(crate) fn write(figures: &Figures, syntax: Syntax, out: &mut Vec<u8>) {
         prometheus::checks(&figures.outcomes, &mut out)?;
         last_runs(figures, &mut out)?;
         flips(figures, &mut out)?;
+        prometheus::maintenance(figures.is_maintained, &mut out)?;
         service(&figures.counters, &mut out)?;
         out.end()
     });
@@ -244,7 +246,7 @@ mod tests {
             lost: 5,
         };
         let flips = vec![("check.0".to_owned(), Flips { total: 9, within_the_hour: 7 })];
-        Figures { ran: vec![ran; outcomes.len()], outcomes, flips, counters }
+        Figures { ran: vec![ran; outcomes.len()], outcomes, flips, is_maintained: true, counters }
     }
 
     fn written(figures: &Figures, syntax: Syntax) -> String {
@@ -300,7 +302,7 @@ mod tests {
             }
         }
         let suite: Suite = [Arc::new(Check::new("db", |_| Finding::PASS))].into_iter().collect();
-        let outcome = super::figures(&suite, true, &Stale).outcomes.remove(0);
+        let outcome = super::figures(&suite, true, false, &Stale).outcomes.remove(0);
         assert_eq!((outcome.finding.status, outcome.raw()), (Status::Error, Status::Pass));
     }
 

@@ -213,6 +213,9 @@ impl Endpoint {
         if is_first || self.files.silences != files.silences {
             self.observer.saw_silences(&self.files.silences, &files.silences);
         }
+        if is_first || self.files.maintenance != files.maintenance {
+            self.observer.saw_maintenance(files.maintenance.as_deref());
+        }
         self.files = files;
     }
 
@@ -225,7 +228,8 @@ impl Endpoint {
             Break(AtOnce::Text(status, text)) => self.reply.text(label, status, &text),
             Break(AtOnce::Error(status, message)) => self.reply.error(label, status, &message),
             Break(AtOnce::Metrics(syntax, disclosed)) => {
-                let figures = metrics::figures(&self.files.suite, disclosed, &*self.observer);
+                let figures =
+                    metrics::figures(&self.files.suite, disclosed, self.files.maintenance.is_some(), &*self.observer);
                 self.reply.metrics(&figures, syntax, self.settings.disclosure.is_personal());
             }
         }
@@ -279,11 +283,14 @@ impl Endpoint {
         if let Route::Checks(_, query) | Route::Ready(_, query) | Route::Startup(query) | Route::Metrics(query) = &route
         {
             self.admit(visitor, query)?;
+            if let Some(Err(why)) = &query.max_age {
+                return Break(AtOnce::Error(400, format!("max_age: {why}")));
+            }
         }
         let max_age = match &route {
             Route::Checks(_, query) | Route::Ready(_, query) if disclosed && self.files.suite.has_schedule() => {
                 let field = request.cache_control.and_then(max_age);
-                query.max_age.into_iter().chain(field).min()
+                query.max_age.iter().flatten().copied().chain(field).min()
             }
             // Strangers do not decide when checks run.
             Route::Checks(..)

@@ -16,7 +16,7 @@ pub trait Observer {
     /// A request was answered.
     fn replied(&self, _label: RouteLabel, _status: u16) {}
 
-    /// Somebody wants to know whether the service is ready. `reason`: not while it is maintained.
+    /// The service is ready, or is not for this reason while it is maintained; before, maybe otherwise.
     fn saw_maintenance(&self, _reason: Option<&str>) {}
 
     /// These silences are in force; before, maybe others.

@@ -25,14 +25,8 @@ impl Choice {
         Choice { tags, chosen, others }
     }
 
-    pub(super) fn view<'a>(
-        &'a self,
-        at: SystemTime,
-        maintenance: Option<&'a str>,
-        disclosed: bool,
-        can_sign_in: bool,
-    ) -> View<'a> {
+    pub(super) fn view<'a>(&'a self, at: SystemTime, disclosed: bool, can_sign_in: bool) -> View<'a> {
         let Choice { tags, chosen, others } = self;
-        View { at: Some(at), tags, chosen, others, maintenance, disclosed, can_sign_in, ..View::default() }
+        View { at: Some(at), tags, chosen, others, disclosed, can_sign_in, ..View::default() }
     }
 }

@@ -11,6 +11,7 @@ use super::{CheckRequest, Dialect, EndpointSettings, Findings, Observer};
 use crate::collect::FileState;
 use crate::model::check::{Check, Status};
 use crate::model::patience::Flips;
+use crate::model::report::Report;
 use crate::model::startup;
 use crate::os::clock;
 use crate::render::exposition::Syntax;
@@ -82,11 +83,14 @@ impl Reply {
         observer: &dyn Observer,
     ) {
         let Findings { report, number, revision, age } = findings;
+        let maintenance = files.maintenance.as_deref();
         let CheckRequest { presentation, .. } = &**request;
         let number = match presentation.dialect {
+            // It is told of, whatever the report is.
+            _ if maintenance.is_some() => None,
             Dialect::Format(format) if format.timeless => revision.or(*number),
-            // It tells of maintenance and of the next runs, whatever the report is.
-            Dialect::Page(_) if files.maintenance.is_some() || request.part.has_schedule() => None,
+            // It tells of the next runs, whatever the report is.
+            Dialect::Page(_) if request.part.has_schedule() => None,
             Dialect::Format(_) | Dialect::Page(_) | Dialect::Ready | Dialect::Startup => *number,
         };
         let is_same = |(there, its): &(u64, _)| Some(*there) == number && Arc::ptr_eq(its, request);
@@ -98,6 +102,9 @@ impl Reply {
             report.outcomes.iter().map(|outcome| startup::is_starting(&outcome.check, start)).collect()
         };
         let starting = if matches!(presentation.dialect, Dialect::Startup) { starting() } else { Vec::new() };
+        let maintained =
+            maintenance.map(|reason| Report { maintenance: Some(reason.to_owned()), ..Report::clone(report) });
+        let report = maintained.as_ref().unwrap_or(report);
         let hidden = (!presentation.disclosed).then(|| report.anonymous());
         let report = hidden.as_ref().unwrap_or(report);
         let (label, success, warn_status, media_type) = match &presentation.dialect {
@@ -136,11 +143,10 @@ impl Reply {
                 let since = |id: &str, status: Status| observer.since(id, status);
                 let at = clock::before(clock::wall(), age.unwrap_or_default());
                 let disclosed = presentation.disclosed;
-                let maintenance = files.maintenance.as_deref();
                 let drilled = files.drills.of(report.outcomes.iter().map(|outcome| &*outcome.check.id), clock::wall());
                 let next_run = |check: &Check| observer.next_run(check);
                 let is_flapping = |check: &Check| observer.flips(check).is_some_and(Flips::is_flapping);
-                let view = choice.view(at, maintenance, disclosed, is_personal && !disclosed);
+                let view = choice.view(at, disclosed, is_personal && !disclosed);
                 let view = View {
                     since: &since,
                     next_run: &next_run,

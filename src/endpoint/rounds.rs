@@ -10,7 +10,7 @@ use crate::model::check::Check;
 use crate::model::report::{Outcome, Report};
 use crate::model::startup::{self, Start};
 use crate::model::suite::Suite;
-use crate::round::{Round, Runner};
+use crate::round::{LastSteps, Round, Runner};
 use crate::state;
 
 /// A client that waits for what checks find.
@@ -22,6 +22,8 @@ pub(crate) struct Waiter {
     pub(crate) request: Arc<CheckRequest>,
     /// When it came in.
     pub(crate) since: Instant,
+    /// The ids of the checks on a schedule that could not be run, though the client wants to know no older finding.
+    pub(crate) not_run: Vec<String>,
 }
 
 /// The rounds of one worker, or of one mount.
@@ -50,6 +52,10 @@ pub(crate) struct Rounds {
 }
 
 impl Waiter {
+    pub(crate) fn new(key: usize, request: Arc<CheckRequest>, since: Instant) -> Waiter {
+        Waiter { key, request, since, not_run: Vec::new() }
+    }
+
     /// When it must be answered, whatever is known by then.
     pub(crate) fn limit(&self) -> Option<Instant> {
         self.request.limit().map(|limit| self.since + limit)
@@ -58,7 +64,15 @@ impl Waiter {
     /// What it is told when nothing is known by then.
     pub(crate) fn late(&self, now: Instant) -> Report {
         let waited = now.saturating_duration_since(self.since);
-        Report { outcomes: self.request.suite().checks().iter().map(|check| Outcome::late(check, waited)).collect() }
+        Report::of_outcomes(self.request.suite().checks().iter().map(|check| Outcome::late(check, waited)).collect())
+    }
+
+    /// The report without findings that are older than the client wants to know.
+    fn without_older(&self, mut report: Report) -> Report {
+        for outcome in report.outcomes.iter_mut().filter(|outcome| self.not_run.contains(&outcome.check.id)) {
+            outcome.forget();
+        }
+        report
     }
 }
 
@@ -67,7 +81,7 @@ impl Rounds {
         let observer = Arc::new(observer);
         let judge = observer.clone();
         Rounds {
-            runner: runner.judged_by(Arc::new(move |outcome| excuse_start(outcome, &*judge))),
+            runner: runner.judged_by(last_steps(judge)),
             observer,
             limit,
             round: Round::empty(Instant::now()),
@@ -173,6 +187,9 @@ impl Rounds {
     }
 
     fn findings(&self, waiter: &Waiter) -> Findings<'_> {
+        if !waiter.not_run.is_empty() {
+            return waiter.without_older(self.report.of(waiter.request.suite())).into();
+        }
         if waiter.request.suite().is(self.round.suite()) {
             let (number, revision) = (Some(self.number), Some(self.revision));
             return Findings { number, revision, ..Findings::from(&self.report) };
@@ -187,7 +204,7 @@ impl Rounds {
             && let Some(place) = self.waiters.iter().position(is_late)
         {
             let waiter = self.waiters.remove(place);
-            let mut report = self.round.report_at(now).of(waiter.request.suite());
+            let mut report = waiter.without_older(self.round.report_at(now).of(waiter.request.suite()));
             lift_silences(&mut report);
             return Some((waiter, report));
         }
@@ -242,6 +259,11 @@ fn lift_silences(report: &mut Report) {
     }
 }
 
+/// The steps of judgement that need to know how far checks have got.
+pub(crate) fn last_steps(observer: Arc<dyn Observer + Send + Sync>) -> LastSteps {
+    Arc::new(move |outcome| excuse_start(outcome, &*observer))
+}
+
 fn excuse_start(outcome: &mut Outcome, observer: &dyn Observer) {
     let Some(grace) = outcome.check.grace else { return };
     let start = observer.start(&outcome.check.id);
@@ -263,7 +285,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     fn waiter(key: usize, request: CheckRequest, since: Instant) -> Waiter {
-        Waiter { key, request: Arc::new(request), since }
+        Waiter::new(key, Arc::new(request), since)
     }
 
     /// Moves on, and returns the keys that this answers, with what they are told about all checks.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 
 use super::counters::RouteLabel;
+use crate::model::duration;
 use hospital_http::Method;
 
 /// What a request asks for.
@@ -58,7 +59,7 @@ pub struct Query {
     /// In this format, whatever Accept says.
     pub format: Option<String>,
     /// No finding of a check with a schedule may be older.
-    pub max_age: Option<Duration>,
+    pub max_age: Option<Result<Duration, String>>,
 }
 
 /// The methods that are answered, for the Allow field of a 405.
@@ -148,7 +149,7 @@ impl Query {
                 "signin" => query.signin = is_on(&value()?),
                 // `health+json` is a name: nobody means a space by its plus sign.
                 "format" => query.format = Some(value()?.replace(' ', "+")),
-                "max_age" => query.max_age = value()?.parse().ok().map(Duration::from_secs),
+                "max_age" => query.max_age = Some(duration::parse(&value()?)),
                 _ => {}
             }
         }
@@ -219,7 +220,7 @@ mod tests {
         assert_eq!(query.tags, ["a", "b c"]);
         assert_eq!(query.excluded, ["x.y"]);
         assert!(query.verbose);
-        assert_eq!(query.max_age, Some(Duration::from_secs(5)));
+        assert_eq!(query.max_age, Some(Ok(Duration::from_secs(5))));
         assert_eq!(query.format.as_deref(), Some("health+json"));
     }
 

@@ -108,6 +108,11 @@ pub(crate) fn not_run_yet(Schedule { every, .. }: Schedule) -> Finding {
     Finding::error(format!("it has not run yet, and does so every {}", duration::spoken(every)))
 }
 
+/// What is told of a check that was blocked when it was to run last, by one that is well now.
+pub(crate) fn not_run_since(cause: &str) -> Finding {
+    Finding::error(format!("it has not run yet since {cause} has recovered"))
+}
+
 /// The first step. That a check is blocked is a bad finding of it, too.
 fn severity(check: &Check, found: Finding) -> Finding {
     match check.on_fail {

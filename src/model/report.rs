@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::check::{Check, Finding, Part, Status};
+use super::duration;
 use super::judgement::{self, Circumstances, Judgement};
 use super::needs::Known;
 use super::startup::{self, Start};
@@ -54,6 +55,18 @@ impl Outcome {
         if self.finding.status != before {
             self.judgement.get_or_insert_default().raw = Some(raw);
         }
+    }
+
+    /// Makes it an error that the last run, whatever it has found, is too long ago for who asks.
+    pub(crate) fn forget(&mut self) {
+        if !self.blocked_by().is_empty() {
+            return;
+        }
+        let ago = duration::spoken(self.age);
+        let what = format!("not run in time, as was asked: the last run was {ago} ago");
+        let as_needed = self.is_as_needed();
+        let known = Circumstances { as_needed, ..Circumstances::default() };
+        *self = Outcome::judged(self.check.clone(), Finding::error(what), known, self.elapsed, self.age);
     }
 
     /// Whether a report with this in it fails.
@@ -201,12 +214,14 @@ fn is_none(count: &usize) -> bool {
 pub struct Report {
     /// One outcome for each check.
     pub outcomes: Vec<Outcome>,
+    /// Why the host takes no requests, if it does not: `--maintenance-file`. It does not count either.
+    pub maintenance: Option<String>,
 }
 
 impl Report {
     /// The report with these outcomes.
     pub fn of_outcomes(outcomes: Vec<Outcome>) -> Report {
-        Report { outcomes }
+        Report { outcomes, maintenance: None }
     }
 
     /// `Pass` when nothing in it is bad (`fail`, `error` or `unexpected_success`; where the checks are strict, `warn`),
@@ -250,7 +265,8 @@ impl Report {
             place = found + 1;
             Some(all[found].clone().marked_as_needed(part.is_as_needed(index)))
         };
-        Report { outcomes: part.checks().iter().enumerate().filter_map(find).collect() }
+        let outcomes = part.checks().iter().enumerate().filter_map(find).collect();
+        Report { outcomes, maintenance: self.maintenance.clone() }
     }
 
     /// The same report for formats in which each part of a check is told as a check.
@@ -265,13 +281,13 @@ impl Report {
                 false => outcomes.extend(outcome.parts()),
             }
         }
-        Cow::Owned(Report { outcomes })
+        Cow::Owned(Report { outcomes, maintenance: self.maintenance.clone() })
     }
 
     /// The report for strangers: nothing in it says which checks there are or what they found.
     pub fn anonymous(&self) -> Report {
-        let mut report =
-            Report { outcomes: (1..).zip(&self.outcomes).map(|(number, outcome)| outcome.anonymous(number)).collect() };
+        let outcomes = (1..).zip(&self.outcomes).map(|(number, outcome)| outcome.anonymous(number)).collect();
+        let mut report = Report { outcomes, maintenance: self.maintenance.clone() };
         if self.blocked().next().is_some() {
             let numbers: HashMap<_, _> = (1..).zip(&self.outcomes).map(|(n, outcome)| (&outcome.check.id, n)).collect();
             for (hidden, outcome) in report.outcomes.iter_mut().zip(&self.outcomes) {
@@ -368,7 +384,7 @@ pub(crate) mod tests {
             };
             Outcome::of(Arc::new(check), finding, Duration::from_millis(1), Duration::from_millis(2))
         };
-        Report { outcomes: statuses.iter().enumerate().map(outcome).collect() }
+        Report::of_outcomes(statuses.iter().enumerate().map(outcome).collect())
     }
 
     #[test]

@@ -265,12 +265,12 @@ impl State {
             }
             if self.next_edition.replace(edition) != Some(edition) {
                 let request = Arc::new(CheckRequest::for_all(suite));
-                self.rounds.ask(Waiter { key: EVERYBODY, request, since: now });
+                self.rounds.ask(Waiter::new(EVERYBODY, request, now));
             }
         }
         let (sender, receiver) = oneshot::channel();
         let key = self.clients.insert(sender);
-        self.rounds.ask(Waiter { key, request, since: now });
+        self.rounds.ask(Waiter::new(key, request, now));
         self.advance(now);
         if self.clients.contains(key) {
             // The deadline may be nearer than the one that the thread waits for.

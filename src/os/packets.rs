@@ -1,12 +1,13 @@
 //! Sockets that keep packets apart and take descriptors along: how we talk to a process that serves many of us.
 
-use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, recv, sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recv, recvmsg, sendmsg,
+    socketpair,
 };
 
 use super::descriptors::{Ready, retry, wait};
@@ -68,6 +69,25 @@ impl Packets {
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+
+    /// The end that came with the next packet, if there is a packet with one now.
+    pub(crate) fn take_enclosed(&self) -> io::Result<Option<Packets>> {
+        let mut buffer = vec![0; LONGEST];
+        let mut space = nix::cmsg_space!(RawFd);
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+        let received = match recvmsg::<UnixAddr>(self.0.as_raw_fd(), &mut parts, Some(&mut space), flags) {
+            Err(Errno::EAGAIN) => return Ok(None),
+            received => received?,
+        };
+        let fds = received.cmsgs()?.flat_map(|message| match message {
+            ControlMessageOwned::ScmRights(fds) => fds,
+            _ => Vec::new(),
+        });
+        // SAFETY: the kernel has just made these for us, and nothing else knows them.
+        let fds: Vec<_> = fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect();
+        Ok(fds.into_iter().next().map(Packets))
     }
 
     /// The next packet, when it is there.

@@ -135,6 +135,11 @@ pub(crate) fn kill(root: i32, mark: Mark) -> BTreeSet<i32> {
     spared
 }
 
+/// Kills what has this mark, where the root of the tree may have been reaped by another.
+pub(crate) fn kill_marked(mark: Mark) {
+    kill_all_of(&|stat| Mark::all_of(stat.pid).contains(&mark).then_some(0));
+}
+
 /// A tree that is to be killed.
 struct Tree {
     root: i32,

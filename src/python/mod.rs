@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Whoever starts the zygote keeps both ends of the socket that it serves: where it dies, as for lack of memory, another
-//! takes its place at the same socket, and what was asked meanwhile is answered. It ends when nobody is left who could ask.
+//! takes its place at the same socket, and what was asked meanwhile is answered. Where none can be started, the master answers
+//! in its place, with the cause. It ends when nobody is left who could ask.
 //!
 //! Its code is in `zygote.py`, which forks, and `tests.py`, which knows unittest; `package.py` stands in for our package where
 //! that is not installed.
@@ -21,7 +22,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,6 +42,7 @@ use crate::os::{descriptors, process};
 #[cfg_attr(not(feature = "tower"), expect(unreachable_pub, reason = "what mounts alone have"))]
 pub use here::{Interpreter as HostedInterpreter, Test};
 pub(crate) use run::Runs;
+use run::Said;
 
 /// How long an interpreter may take to start, and how long each name may take to be imported.
 const IMPORT_LIMIT: Duration = Duration::from_secs(30);
@@ -119,7 +121,7 @@ struct Started {
     /// Who started it, and alone may do so again.
     owner: u32,
     requests: Arc<Packets>,
-    served: Packets,
+    served: Arc<Packets>,
     /// It reads what it is to be from the other end.
     setup: Packets,
     /// Whether it has told its version.
@@ -133,7 +135,7 @@ struct Started {
 #[derive(Debug)]
 enum Life {
     Running {
-        process: PidFd,
+        process: Arc<PidFd>,
         since: Instant,
         wait: Duration,
     },
@@ -141,6 +143,8 @@ enum Life {
     Dead {
         again: Instant,
         wait: Duration,
+        /// What is told to those who ask meanwhile; `None`: they wait, as it will not take long.
+        why: Option<String>,
     },
 }
 
@@ -251,7 +255,7 @@ impl Python {
         match self.0.as_ref()? {
             Place::Forks(zygote) => {
                 let requests = zygote.lock().as_ref()?.requests.clone();
-                Some(Runs::in_forks(requests, zygote.interpreter.path.clone()))
+                Some(Runs::in_forks(requests, zygote.clone()))
             }
             Place::Here(interpreter) => Some(Runs::Here(interpreter.clone())),
         }
@@ -296,14 +300,14 @@ impl Python {
         pair.map_err(|error| format!("Python cannot be asked: {error}"))?;
         let (setup, process) = zygote.spawn(&started.served, &started.order)?;
         started.setup = setup;
-        started.life = Life::Running { process, since: Instant::now(), wait: Duration::ZERO };
+        started.life = Life::begun(process, Instant::now(), Duration::ZERO);
         // Whatever it answers, it has imported the rest by then; if it cannot, the check that needs it says so.
         let _ = zygote.ask(started, &Request::Find("sys"), "sys");
         Ok(())
     }
 
-    /// If this was our zygote, another is due. Returns when, and what to log.
-    pub(crate) fn died(&self, pid: i32, now: Instant) -> Option<Duration> {
+    /// If this was our zygote, which has ended like that, another is due. Returns when.
+    pub(crate) fn died(&self, pid: i32, status: ExitStatus, now: Instant) -> Option<Duration> {
         let mut guard = self.zygote()?.lock();
         let started = guard.as_mut()?;
         let Life::Running { ref process, since, wait } = started.life else { return None };
@@ -312,7 +316,9 @@ impl Python {
         }
         // One that lived for long did not die of what the last one died of.
         let wait = if now.duration_since(since) > LONGEST { FIRST } else { (wait * 2).clamp(FIRST, LONGEST) };
-        started.life = Life::Dead { again: now + wait, wait };
+        let why = (wait > FIRST)
+            .then(|| format!("Python ended ({status}), and is started again after {}", duration::spoken(wait)));
+        started.life = Life::Dead { again: now + wait, wait, why };
         Some(wait)
     }
 
@@ -324,12 +330,31 @@ impl Python {
         }
     }
 
+    /// Where questions arrive that nobody but us will answer; none as long as an interpreter does, or will soon.
+    pub(crate) fn unanswered(&self) -> Option<Arc<Packets>> {
+        let guard = self.zygote()?.lock();
+        let Started { served, life: Life::Dead { why: Some(_), .. }, .. } = guard.as_ref()? else { return None };
+        Some(served.clone())
+    }
+
+    /// Answers these, with the cause.
+    pub(crate) fn answer_in_its_place(&self) {
+        let Some(zygote) = self.zygote() else { return };
+        let guard = zygote.lock();
+        let Some(Started { served, life: Life::Dead { why: Some(why), .. }, .. }) = guard.as_ref() else { return };
+        let answer = serde_json::to_vec(&Said::error(why)).expect("text can be written");
+        while let Ok(Some(reply)) = served.take_enclosed() {
+            // Whoever does not take it has given up.
+            let _ = reply.send(&answer, None, Instant::now());
+        }
+    }
+
     /// Starts another in the place of one that has died, once it is due. It is not waited for.
     pub(crate) fn revive(&self, now: Instant) -> Option<Result<i32, String>> {
         let zygote = self.zygote()?;
         let mut guard = zygote.lock();
         let started = guard.as_mut()?;
-        let Life::Dead { again, wait } = started.life else { return None };
+        let Life::Dead { again, wait, .. } = started.life else { return None };
         if now < again {
             return None;
         }
@@ -339,12 +364,12 @@ impl Python {
                 .map(|(setup, process)| {
                     let pid = process.pid();
                     started.setup = setup;
-                    started.life = Life::Running { process, since: now, wait };
+                    started.life = Life::begun(process, now, wait);
                     pid
                 })
-                .inspect_err(|_| {
+                .inspect_err(|why| {
                     let wait = (wait * 2).clamp(FIRST, LONGEST);
-                    started.life = Life::Dead { again: now + wait, wait };
+                    started.life = Life::Dead { again: now + wait, wait, why: Some(why.clone()) };
                 }),
         )
     }
@@ -420,6 +445,32 @@ impl Zygote {
         }
     }
 
+    /// The process, if it is ours to replace: that of others is the business of their master.
+    fn own(&self) -> Option<Arc<PidFd>> {
+        match self.lock().as_ref()? {
+            Started { owner, life: Life::Running { process, .. }, .. } if *owner == std::process::id() => {
+                Some(process.clone())
+            }
+            Started { .. } => None,
+        }
+    }
+
+    /// Starts another at once in the place of this process, which has ended, unless somebody has done that.
+    fn replace(&self, ended: &PidFd) -> Result<(), String> {
+        let mut guard = self.lock();
+        let Some(started) = guard.as_mut() else { return Ok(()) };
+        match &started.life {
+            Life::Running { process, .. } if process.pid() == ended.pid() && process.has_ended() => {}
+            Life::Running { .. } | Life::Dead { .. } => return Ok(()),
+        }
+        // It may have been reaped.
+        let _ = process::wait_for(ended.pid());
+        let (setup, process) = self.spawn(&started.served, &started.order)?;
+        started.setup = setup;
+        started.life = Life::begun(process, Instant::now(), Duration::ZERO);
+        Ok(())
+    }
+
     /// Starts the interpreter, which imports what these names need; it is not waited for.
     fn start(&self, names: &[String]) -> Result<Started, Refusal> {
         let named = self.interpreter.named();
@@ -436,10 +487,10 @@ impl Zygote {
         Ok(Started {
             owner: std::process::id(),
             requests: Arc::new(requests),
-            served,
+            served: Arc::new(served),
             setup,
             is_known: false,
-            life: Life::Running { process, since: Instant::now(), wait: Duration::ZERO },
+            life: Life::begun(process, Instant::now(), Duration::ZERO),
             collected: BTreeMap::new(),
             order: Vec::new(),
         })
@@ -470,6 +521,12 @@ impl Zygote {
         let fds = [served.as_fd(), theirs.as_fd()];
         let process = process::start_interpreter(&mut command, &fds, &self.interpreter.identity).map_err(cannot)?;
         Ok((setup, process))
+    }
+}
+
+impl Life {
+    fn begun(process: PidFd, since: Instant, wait: Duration) -> Life {
+        Life::Running { process: Arc::new(process), since, wait }
     }
 }
 

@@ -1,17 +1,21 @@
 //! One run of a test: asked for, waited for, and ended with all that it has started.
 
+use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::HostedInterpreter;
+use super::{HostedInterpreter, Zygote};
 use crate::checks::support::program;
 use crate::model::check::{Code, Deadline, Finding, Part, Status};
 use crate::os::packets::{Packets, Received};
 use crate::os::tree::{self, MARKER, Mark};
+
+/// How often a run is asked for whose zygote dies before it has begun.
+const ATTEMPTS: usize = 3;
 
 /// Runs tests.
 #[derive(Clone)]
@@ -21,10 +25,10 @@ pub(crate) enum Runs {
 }
 
 /// Runs them in forks of a zygote.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Forks {
     requests: Arc<Packets>,
-    interpreter: PathBuf,
+    zygote: Arc<Zygote>,
 }
 
 #[derive(Serialize)]
@@ -37,9 +41,9 @@ struct Request<'a> {
 }
 
 /// What comes back: from the run its pid and its finding, from the zygote how it died.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Said {
+pub(super) enum Said {
     /// Before the finding: what the parts of the test have found.
     Parts {
         parts: Vec<Part>,
@@ -60,16 +64,16 @@ enum Said {
     },
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum HowEnded {
+pub(super) enum HowEnded {
     Exit(i32),
     Signal(String),
 }
 
 impl Runs {
-    pub(super) fn in_forks(requests: Arc<Packets>, interpreter: PathBuf) -> Runs {
-        Runs::InForks(Forks { requests, interpreter })
+    pub(super) fn in_forks(requests: Arc<Packets>, zygote: Arc<Zygote>) -> Runs {
+        Runs::InForks(Forks { requests, zygote })
     }
 
     /// What a run of a test calls.
@@ -93,30 +97,47 @@ impl Forks {
     fn run(&self, test: &str, memory: Option<u64>, deadline: Deadline) -> Finding {
         let limit = deadline.remaining(Instant::now());
         let until = deadline.instant() - program::time_to_kill(limit);
-        self.follow(test, memory, limit, until)
-            .unwrap_or_else(|error| Finding::error(format!("{} cannot be asked: {error}", self.interpreter.display())))
+        for _ in 0..ATTEMPTS {
+            match self.follow(test, memory, limit, until) {
+                Ok(Some(finding)) => return finding,
+                Ok(None) => {}
+                Err(error) => return Finding::error(format!("{} cannot be asked: {error}", self.path())),
+            }
+        }
+        self.killed()
     }
 
-    fn follow(&self, test: &str, memory: Option<u64>, limit: Duration, until: Instant) -> std::io::Result<Finding> {
+    /// What a run found; `None` if the zygote died before it had begun.
+    fn follow(&self, test: &str, memory: Option<u64>, limit: Duration, until: Instant) -> io::Result<Option<Finding>> {
         let mark = Mark::new()?;
         let (ours, theirs) = Packets::pair()?;
         let request = Request { run: test, mark: mark.number(), variable: MARKER, marker: &mark.value(), memory };
         let request = serde_json::to_vec(&request).expect("text can be written");
         match self.requests.send(&request, Some(theirs.as_fd()), until) {
-            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Ok(self.late(None, limit)),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(Some(self.late(None, limit))),
             sent => sent?,
         }
         drop(theirs);
         let (mut running, mut parts) = (None, Vec::new());
         loop {
-            let packet = match ours.receive(until)? {
+            // One that has begun does not need the zygote any more.
+            let own = self.zygote.own().filter(|_| running.is_none());
+            let received = match &own {
+                Some(process) => ours.receive_from(process, until)?,
+                None => ours.receive(until)?,
+            };
+            let packet = match received {
                 Received::Packet(packet) => packet,
-                Received::End => {
-                    return Ok(Finding::error(format!(
-                        "{} was killed while the check ran",
-                        self.interpreter.display()
-                    )));
-                }
+                Received::End => match own.filter(|process| process.has_ended()) {
+                    Some(process) => match self.zygote.replace(&process) {
+                        Ok(()) => continue,
+                        Err(why) => return Ok(Some(Finding::error(why))),
+                    },
+                    None => {
+                        tree::kill_marked(mark);
+                        return Ok(running.map(|_| self.killed()));
+                    }
+                },
                 Received::Nothing => {
                     // Nobody reaps it before our socket is closed.
                     let spared = running.map(|pid| tree::kill(pid, mark)).unwrap_or_default();
@@ -124,24 +145,32 @@ impl Forks {
                     if let (Some(context), false) = (&mut late.context, spared.is_empty()) {
                         context.push_str(&format!(" (its processes {spared:?} may not be killed by this user)"));
                     }
-                    return Ok(late);
+                    return Ok(Some(late));
                 }
             };
-            match serde_json::from_slice(&packet).map_err(std::io::Error::other)? {
+            match serde_json::from_slice(&packet).map_err(io::Error::other)? {
                 Said::Began { pid } => running = Some(pid),
                 Said::Parts { parts: more } => parts.extend(more),
                 // Our socket is closed by that, and the zygote kills what is left.
-                Said::Found { status, message, trace } => return Ok(finding(status, message, &trace, parts)),
+                Said::Found { status, message, trace } => return Ok(Some(finding(status, message, &trace, parts))),
                 Said::Ended { ended, pid } => {
                     // What it has started may have left its group, and its marks tell.
                     let _ = tree::kill(pid, mark);
-                    return Ok(Finding::error(match ended {
+                    return Ok(Some(Finding::error(match ended {
                         HowEnded::Exit(code) => format!("the check ended its process with exit code {code}"),
                         HowEnded::Signal(name) => format!("the check was killed by {name}"),
-                    }));
+                    })));
                 }
             }
         }
+    }
+
+    fn path(&self) -> Display<'_> {
+        self.zygote.interpreter.path.display()
+    }
+
+    fn killed(&self) -> Finding {
+        Finding::error(format!("{} was killed while the check ran", self.path()))
     }
 
     fn late(&self, running: Option<i32>, limit: Duration) -> Finding {
@@ -150,9 +179,16 @@ impl Forks {
             Some(_) => format!("timed out after {limit} and was killed"),
             None => format!(
                 "not started in {limit}: {} is busy, stopped, or still imports after it was killed",
-                self.interpreter.display()
+                self.path()
             ),
         })
+    }
+}
+
+impl Said {
+    /// What is said in the place of an interpreter that cannot be asked.
+    pub(super) fn error(message: &str) -> Said {
+        Said::Found { status: Status::Error, message: message.to_owned(), trace: String::new() }
     }
 }
 

@@ -11,6 +11,7 @@ import os
 import pkgutil
 import sys
 import threading
+import time
 import traceback
 import types
 import unittest
@@ -454,9 +455,19 @@ def left_running():
                 return f"the thread {thread.name!r}"
     helper = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
     for pid in children():
-        if pid != getattr(helper, "_pid", None) and is_alive(pid):
+        if pid != getattr(helper, "_pid", None) and stays(pid):
             return f"the process {pid} ({command(pid)})"
     return None
+
+
+def stays(pid):
+    """Whether a process is not about to end."""
+    until = time.monotonic() + 0.1
+    while is_alive(pid):
+        if time.monotonic() > until:
+            return True
+        time.sleep(0.005)
+    return False
 
 
 def children():

@@ -11,6 +11,7 @@ A run belongs to who asked: once that has closed its socket, whatever is left of
 """
 
 import errno
+import faulthandler
 import fcntl
 import gc
 import importlib.util
@@ -22,6 +23,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import types
 import warnings
 
@@ -34,6 +36,16 @@ Poll = select.poll
 LARGEST = 48 * 1024
 # How many seconds a reader may take for what does not fit into its socket.
 READER = 30
+# The longest wait, in milliseconds.
+LONG = 3600 * 1000
+# How many seconds importing a name may take where nobody waits for it.
+IMPORT = 30
+# How soon it is tried again to import what could not be, when that is asked for, first and at most.
+AGAIN, LATEST = 1, 30
+# Of how many it is told why they cannot: all that fits into a pipe.
+MOST_TOLD = 20
+# The mark of a fork that tries that: no run has it.
+TRIAL = 1 << 62
 # Who serves is ended by the end of its socket, whatever signals reach its group.
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -59,30 +71,66 @@ class Run:
             self.watch = None
 
 
+class Trial:
+    """A fork that tries to import something, and tells by a pipe what has become of that."""
+
+    def __init__(self, pid, told):
+        self.pid, self.told = pid, told
+        self.until = time.monotonic() + IMPORT
+
+    def has_ended(self):
+        return is_polled(self.told, select.POLLIN)
+
+    def end(self):
+        data = os.read(self.told, 1 << 16) if self.has_ended() else b""
+        for end in (os.killpg, os.kill):
+            try:
+                end(self.pid, signal.SIGKILL)
+            except OSError:
+                pass
+        os.waitpid(self.pid, 0)
+        return data
+
+
 class Zygote:
-    def __init__(self, requests, tests):
+    def __init__(self, requests, tests, names):
         self.requests, self.tests = requests, tests
+        # What another zygote has imported, whose place this one has taken.
+        self.names = names
         self.pid = os.getpid()
         self.identity = os.fstat(requests.fileno()).st_ino
         self.found = {}
-        self.refused = []
+        # Why names of those could not be imported.
+        self.refused = {}
+        # What was asked for and is not here, whether it can be imported by now, and why it could not when that was tried last.
+        self.wanted = set()
+        self.trial = None
+        self.whys = {}
+        self.wait, self.again = AGAIN, 0
         self.noted = set()
         self.runs = {}
         self.settled = False
         self.is_set_up = False
+        self.set_up_error = None
+        self.began = time.monotonic()
         self.poll = Poll()
         self.poll.register(requests.fileno(), select.POLLIN)
 
     def serve(self):
         while True:
             blind = any(run.watch is None and not run.ended for run in self.runs.values())
-            for fd, event in self.poll.poll(10 if blind else None):
+            limit = 10 if blind else None
+            if self.trial:
+                limit = min(limit or LONG, max(self.trial.until - time.monotonic(), 0) * 1000)
+            for fd, event in self.poll.poll(limit):
                 if fd == self.requests.fileno():
                     if not self.take():
                         return
                 elif fd in self.runs and event & (select.POLLHUP | select.POLLERR):
                     self.finish(fd)
             self.look()
+            if self.trial and (self.trial.has_ended() or self.trial.until < time.monotonic()):
+                self.end_trial()
 
     def take(self):
         """Takes one request; False at the end."""
@@ -145,9 +193,82 @@ class Zygote:
             self.found.setdefault(check.id, check)
         return found, notes
 
+    def import_anew(self):
+        """Imports what another has imported before, and nobody waits for that. An import that hangs ends this process."""
+        for name in self.names:
+            faulthandler.dump_traceback_later(IMPORT, exit=True, file=2)
+            try:
+                # The notes on it were told when it was imported first.
+                found, _ = self.imported(name)
+                self.found.update({check.id: check for check in found})
+                self.refused.pop(name, None)
+            except self.tests.Refused as error:
+                if self.refused.get(name) != str(error):
+                    print(f"hospital: {error}", file=sys.stderr)
+                self.refused[name] = str(error)
+            finally:
+                faulthandler.cancel_dump_traceback_later()
+
+    def why_missing(self, id):
+        """Why there is no check of this name."""
+        if id in self.whys:
+            return self.whys[id]
+        broken = [check.error for name, check in self.found.items() if check.error and id.startswith(f"{name}.")]
+        whys = list(map(str, broken or self.refused.values()))
+        return f"Python was started again, and {'; '.join(whys)}" if whys else "there is no such check in the code any more: reload"
+
+    def try_again(self, id):
+        """In a fork, which may hang, tries whether what cannot be imported can be by now."""
+        self.wanted.add(id)
+        if self.names and self.set_up_error and time.monotonic() > self.began + LATEST + 1:
+            # Django does that once in a process: in another, then.
+            os._exit(0)
+        if not self.names or self.trial or time.monotonic() < self.again:
+            return
+        told, tell = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(told)
+            os.close(tell)
+            return
+        if pid:
+            os.close(tell)
+            self.trial = Trial(pid, told)
+            self.poll.register(told, select.POLLIN)
+            return
+        try:
+            os.setpgid(0, 0)
+            self.pid, self.whys = os.getpid(), {}
+            limit(MARKS, TRIAL)
+            tell = out_of_reach(tell)
+            self.import_anew()
+            missing = sorted(self.wanted - self.found.keys())[:MOST_TOLD]
+            os.write(tell, json.dumps({id: self.why_missing(id)[:1000] for id in missing}).encode())
+        finally:
+            os._exit(0)
+
+    def end_trial(self):
+        trial, self.trial = self.trial, None
+        told = trial.end()
+        self.poll.unregister(trial.told)
+        os.close(trial.told)
+        self.end_orphans()
+        if told:
+            self.whys = json.loads(told)
+        if told and not self.whys:
+            self.import_anew()
+        if self.wanted - self.found.keys():
+            self.again, self.wait = time.monotonic() + self.wait, min(self.wait * 2, LATEST)
+        else:
+            self.wanted.clear()
+            self.again, self.wait = 0, AGAIN
+
     def set_up(self):
         """Django has to be told of its settings before its models are imported."""
         settings = os.environ.get("DJANGO_SETTINGS_MODULE")
+        if self.set_up_error:
+            raise self.set_up_error
         if self.is_set_up or not settings:
             return
         self.is_set_up = True
@@ -159,7 +280,9 @@ class Zygote:
             django.setup()
         except BaseException as error:
             why = f"{self.tests.told(error)}{place(error)}"
-            raise self.tests.Refused(f"django.setup() with DJANGO_SETTINGS_MODULE={settings} failed: {why}") from None
+            why = f"django.setup() with DJANGO_SETTINGS_MODULE={settings} failed: {why}"
+            self.set_up_error = self.tests.Refused(why)
+            raise self.set_up_error from None
 
     def threads(self, name):
         """A fork takes along no thread but the one that forks."""
@@ -202,15 +325,15 @@ class Zygote:
         gc.freeze()
 
     def run(self, request, reply):
-        if is_closed(reply):
+        if is_polled(reply.fileno(), 0):
             # Who asked has given up.
             reply.close()
             return
         check = self.found.get(request["run"])
         if check is None:
-            why = "there is no such check in the code any more: reload"
-            answer(reply, {"status": "error", "message": "; ".join(self.refused) or why})
+            answer(reply, {"status": "error", "message": self.why_missing(request["run"])})
             reply.close()
+            self.try_again(request["run"])
             return
         self.settle()
         for stream in (sys.stdout, sys.stderr):
@@ -236,6 +359,9 @@ class Zygote:
         """In the fork: runs the check, tells what it found, and ends."""
         try:
             os.setpgid(0, 0)
+            if PRCTL:
+                # What a check leaves running becomes a child of its process, not one of ours.
+                PRCTL(ADOPT_ORPHANS, 1, 0, 0, 0)
             pid = os.getpid()
             answer(reply, {"pid": pid})
             self.requests.close()
@@ -300,6 +426,9 @@ class Zygote:
         """What a run has left came to us when its parents died, as we adopt orphans."""
         known = {run.pid for run in self.runs.values()}
         marks = {run.mark for run in self.runs.values()}
+        if self.trial:
+            known.add(self.trial.pid)
+            marks.add(TRIAL)
         for _ in range(1000):
             orphans = [pid for pid in self.tests.children() if pid not in known and is_orphan(pid, marks)]
             if not orphans:
@@ -313,6 +442,8 @@ class Zygote:
                     known.add(pid)
 
     def end(self):
+        if self.trial:
+            self.trial.end()
         for fd in list(self.runs):
             self.finish(fd)
         # What modules have started when they were imported: the next zygote has its own.
@@ -333,6 +464,17 @@ def is_orphan(pid, marks):
     return mark >= 1 << 62 and mark not in marks and mark != OWN_MARK
 
 
+def system_calls():
+    """prctl(2), where Python can call it."""
+    try:
+        import ctypes
+
+        return ctypes.CDLL(None).prctl
+    except (ImportError, OSError, AttributeError):
+        return None
+
+
+PRCTL, ADOPT_ORPHANS = system_calls(), 36
 OWN_MARK = resource.getrlimit(MARKS)[0]
 
 
@@ -406,9 +548,9 @@ def in_packets(things):
         yield packet
 
 
-def is_closed(reply):
+def is_polled(fd, events):
     poll = Poll()
-    poll.register(reply.fileno(), 0)
+    poll.register(fd, events)
     return bool(poll.poll(0))
 
 
@@ -440,14 +582,9 @@ def main(setup):
     sys.argv = ["hospital"]
     load_package(setup)
     tests = load(setup["tests"], "hospital/tests.py", "hospital_tests")
-    zygote = Zygote(requests, tests)
+    zygote = Zygote(requests, tests, setup["names"])
     zygote.keep()
-    for name in setup["names"]:
-        try:
-            zygote.imported(name)
-        except tests.Refused as error:
-            print(f"hospital: {error}", file=sys.stderr)
-            zygote.refused.append(f"Python was started again, and {error}")
+    zygote.import_anew()
     zygote.serve()
     zygote.end()
     os._exit(0)

@@ -52,17 +52,19 @@ fn write(report: &Report, out: &mut Vec<u8>) {
     struct Document<'a> {
         status: Health,
         description: &'static str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        notes: Option<[String; 1]>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        notes: Vec<String>,
         #[serde(serialize_with = "checks")]
         checks: &'a Report,
     }
     let blocked = report.blocked().count();
+    let blocked = (blocked > 0).then(|| format!("{blocked} of {} checks are blocked by others", report.outcomes.len()));
+    let maintenance = report.maintenance.as_ref().map(|reason| format!("in maintenance: {reason}"));
     let worst = report.outcomes.iter().map(Health::of).max();
     let document = Document {
         status: worst.unwrap_or(Health::Pass),
         description: "healthchecks run by hospital",
-        notes: (blocked > 0).then(|| [format!("{blocked} of {} checks are blocked by others", report.outcomes.len())]),
+        notes: blocked.into_iter().chain(maintenance).collect(),
         checks: report,
     };
     json::write(&document, out);

@@ -80,7 +80,12 @@ pub fn report(report: &Report, out: &mut Vec<u8>) {
             scalar(count, out);
         }
     }
-    out.extend_from_slice(b"\n    }\n}\n");
+    out.extend_from_slice(b"\n    }");
+    if let Some(reason) = &report.maintenance {
+        out.extend_from_slice(b",\n    \"maintenance\": ");
+        scalar(reason, out);
+    }
+    out.extend_from_slice(b"\n}\n");
 }
 
 fn scalar(value: impl Serialize, out: &mut Vec<u8>) {
@@ -98,9 +103,12 @@ fn document(report: &Report, verbose: bool, out: &mut Vec<u8>) {
         status: Status,
         details: DetailList<'a>,
         summary: Summary,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        maintenance: Option<&'a str>,
     }
     let details = DetailList { report, verbose };
-    write(&Document { status: report.status(), details, summary: report.summary() }, out);
+    let maintenance = report.maintenance.as_deref();
+    write(&Document { status: report.status(), details, summary: report.summary(), maintenance }, out);
 }
 
 /// Appends an answer that is not a report, such as a 404, to `out`.

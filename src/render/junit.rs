@@ -37,8 +37,13 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
     writeln!(out, "<testsuites {totals}>\n  <testsuite {totals}>")?;
     let blocked = report.blocked().count();
-    if blocked > 0 {
-        writeln!(out, "    <properties><property name=\"blocked\" value=\"{blocked}\"/></properties>")?;
+    let blocked = (blocked > 0).then(|| ("blocked", blocked.to_string()));
+    let maintenance = report.maintenance.as_ref().map(|reason| ("maintenance", reason.clone()));
+    let properties = blocked.into_iter().chain(maintenance);
+    let property = |(name, value): (&str, String)| format!("<property name=\"{name}\" value=\"{}\"/>", XmlText(&value));
+    let properties: String = properties.map(property).collect();
+    if !properties.is_empty() {
+        writeln!(out, "    <properties>{properties}</properties>")?;
     }
     for outcome in report.causes_first() {
         case(outcome, out)?;

@@ -167,6 +167,26 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn that_the_host_is_in_maintenance_is_told_by_every_format_and_only_then() {
+        let plain = hostile();
+        let maintained = Report { maintenance: Some(HOSTILE.to_owned()), ..plain.clone() };
+        for format in FORMATS.iter().flat_map(|format| [format, format.verbose()]) {
+            let (with, without) = (written(format, &maintained), written(format, &plain));
+            let is_told = |text: &str| text.to_lowercase().contains("maintenance") || text.contains("id=\"maintenance");
+            assert!(is_told(&with.replace("#maintenance", "")), "{}: {with}", format.name);
+            assert!(!is_told(&without.replace("#maintenance", "")), "{}: {without}", format.name);
+            assert_eq!((format.exit_code)(&maintained), (format.exit_code)(&plain), "it does not count");
+            if format.name != "prometheus" {
+                assert_eq!(with.matches("pipe=1").count(), without.matches("pipe=1").count() + 1, "{with}");
+            }
+        }
+        let json = written(named("json").expect("it is one"), &maintained);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).expect("it is JSON")["maintenance"], HOSTILE);
+        let nagios = written(named("nagios").expect("it is one"), &maintained);
+        assert_eq!(nagios.matches('|').count(), 1, "{nagios}");
+    }
+
+    #[test]
     fn an_empty_report_is_a_document_too() {
         for format in FORMATS {
             assert!(!written(format, &Report::default()).is_empty(), "{}", format.name);

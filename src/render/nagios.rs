@@ -83,6 +83,9 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     if silenced > 0 {
         write!(out, " ({silenced} silenced)")?;
     }
+    if let Some(reason) = &report.maintenance {
+        write!(out, " (in maintenance: {})", one_line(reason).replace('|', "\u{a6}"))?;
+    }
     write!(out, " |")?;
     let counts = [("checks", total), ("bad", bad.len()), ("warn", warned.len()), ("blocked", blocked)]
         .map(|(label, count)| Perfdata::new(label, count as f64, ""));

@@ -14,7 +14,13 @@ use crate::model::report::Outcome;
 pub(super) const FORMAT: Format = Format {
     name: Syntax::Text.name(),
     media_type: Syntax::Text.media_type(),
-    write: |report, out| appended(out, |text| checks(&report.outcomes, &mut Exposition::new(Syntax::Text, text))),
+    write: |report, out| {
+        appended(out, |text| {
+            let mut out = Exposition::new(Syntax::Text, text);
+            checks(&report.outcomes, &mut out)?;
+            if report.maintenance.is_some() { maintenance(true, &mut out) } else { Ok(()) }
+        })
+    },
     exit_code,
     is_success: |_| true,
     warn_status: false,
@@ -26,7 +32,7 @@ pub(super) const FORMAT: Format = Format {
 
 /// The families of a report.
 #[cfg(test)]
-pub(crate) static FAMILIES: [Family; 7] = [SUCCESS, STATUS, RAW, BLOCKED, DURATION, SILENCED, PERFDATA];
+pub(crate) static FAMILIES: [Family; 8] = [SUCCESS, STATUS, RAW, BLOCKED, DURATION, SILENCED, PERFDATA, MAINTENANCE];
 
 const SUCCESS: Family = Family {
     name: "hospital_check_success",
@@ -70,6 +76,19 @@ const PERFDATA: Family = Family {
     labels: &["check", "label", "unit"],
     help: "A figure that the check measured, in the unit that it was measured in.",
 };
+
+const MAINTENANCE: Family = Family {
+    name: "hospital_maintenance",
+    kind: MetricKind::Gauge,
+    labels: &[],
+    help: "Whether the host takes no requests, as there is a --maintenance-file (1), or not (0).",
+};
+
+/// Writes whether the host is in maintenance.
+pub(crate) fn maintenance(is_maintained: bool, out: &mut Exposition<'_>) -> fmt::Result {
+    out.family(&MAINTENANCE)?;
+    out.sample(&MAINTENANCE, &[], u8::from(is_maintained))
+}
 
 /// Writes the outcomes of the checks.
 pub(crate) fn checks(outcomes: &[Outcome], out: &mut Exposition<'_>) -> fmt::Result {

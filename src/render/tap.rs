@@ -64,8 +64,12 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
         }
     }
     match report.blocked().count() {
-        0 => Ok(()),
-        blocked => writeln!(out, "# blocked: {blocked} of {}", report.outcomes.len()),
+        0 => {}
+        blocked => writeln!(out, "# blocked: {blocked} of {}", report.outcomes.len())?,
+    }
+    match &report.maintenance {
+        Some(reason) => writeln!(out, "# in maintenance: {}", one_line(reason)),
+        None => Ok(()),
     }
 }
 

@@ -58,7 +58,11 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
             write!(out, ", {word}: {count}")?;
         }
     }
-    writeln!(out)
+    writeln!(out)?;
+    match &report.maintenance {
+        Some(reason) => writeln!(out, "in maintenance: {}", one_line(reason)),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -426,12 +426,23 @@ impl Round {
 
     /// Finishes a check that is not run, since it has a schedule.
     fn finish_known(&mut self, index: usize, known: ScheduledFinding, now: Instant) {
-        let ScheduledFinding { found, mut circumstances, elapsed, age } = known;
+        let ScheduledFinding { mut found, mut circumstances, elapsed, age } = known;
         circumstances.as_needed = self.suite.is_as_needed(index);
+        if let [cause, ..] = &circumstances.blocked_by[..]
+            && circumstances.blocked_by.iter().all(|id| self.has_recovered(id))
+        {
+            found = judgement::not_run_since(cause);
+            circumstances.blocked_by.clear();
+        }
         let outcome =
             self.judged(Outcome::judged(self.suite.checks()[index].clone(), found, circumstances, elapsed, age));
         self.states[index] = RoundState::Over { outcome, began: now.checked_sub(age).unwrap_or(now) };
         self.finished.push(index);
+    }
+
+    /// Whether this round has found that a check blocks nothing.
+    fn has_recovered(&self, id: &str) -> bool {
+        self.finished().any(|outcome| outcome.check.id == id && !outcome.blocks())
     }
 
     /// Makes an outcome of each check that is late.

@@ -138,6 +138,9 @@ fn a_silent_peer_is_a_failure_in_each_kind_each_time() {
             format!("https{number}=https://{address}/#ca={ca}"),
             format!("cert{number}=cert:{address}#ca={ca}"),
             format!("dns{number}=dns:shop.test#server={server}"),
+            format!("smtp{number}=smtp://{address}"),
+            format!("imap{number}=imap://{address}#starttls&ca={ca}"),
+            format!("pop3s{number}=pop3s://{address}#ca={ca}"),
         ]
     };
     for outcome in run(&(0..20).flat_map(each).collect::<Vec<_>>()).outcomes {

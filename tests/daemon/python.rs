@@ -83,7 +83,7 @@ fn a_virtual_environment_that_is_moved_away_is_missed_only_by_what_needs_it() {
     assert_eq!(get(&server.at, "/").status, 200);
     send(zygotes(&server)[0], Signal::SIGKILL);
     server.logs("python cannot be started: No such file or directory");
-    eventually("that is told", || get(&server.at, "/").body.contains("\"error\""));
+    eventually("that is told", || says(&server, "python cannot be started: No such file or directory"));
     std::fs::rename(folder.path().join("moved"), &program).expect("the folder is ours");
     within(Duration::from_secs(60), "it comes back", || get(&server.at, "/").status == 200);
 }
@@ -256,4 +256,38 @@ fn code_that_is_broken_when_the_interpreter_is_started_again_is_told_as_such() {
     write(folder.path(), "shop.py", "import no_such_module\n");
     send(zygotes(&server)[0], Signal::SIGKILL);
     eventually("it says why", || says(&server, "was started again, and importing 'shop' failed: ModuleNotFoundError"));
+    write(folder.path(), "shop.py", "import no_other_module\n");
+    eventually("it is tried again", || says(&server, "No module named 'no_other_module'"));
+    write(folder.path(), "shop.py", &module(None));
+    within(Duration::from_secs(60), "it comes back", || get(&server.at, "/").status == 200);
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn a_submodule_that_is_broken_when_the_interpreter_is_started_again_costs_its_own_checks_until_it_is_mended() {
+    let folder = modules(&[("shop/__init__.py", ""), ("shop/db.py", &module(None)), ("shop/mail.py", &module(None))]);
+    let server = serve(&folder, "shop").start();
+    write(folder.path(), "shop/mail.py", "import no_such_module\n");
+    send(zygotes(&server)[0], Signal::SIGKILL);
+    eventually("it says why", || {
+        says(&server, "was started again, and shop.mail cannot be imported: ModuleNotFoundError")
+    });
+    assert_eq!(get(&server.at, "/shop.db.state").status, 200);
+    write(folder.path(), "shop/mail.py", &module(None));
+    within(Duration::from_secs(60), "it comes back", || get(&server.at, "/").status == 200);
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn an_interpreter_that_is_killed_each_time_answers_in_the_meantime() {
+    let kills =
+        "import os\nfrom hospital import healthcheck\n@healthcheck\ndef kills():\n    os.kill(os.getppid(), 9)\n";
+    let folder = modules(&[("shop.py", &module(None)), ("kills.py", kills)]);
+    let server = serve(&folder, "shop kills").start();
+    let told = "Python ended (signal: 9 (SIGKILL)), and is started again after ";
+    within(Duration::from_secs(60), "it is told", || {
+        get(&server.at, "/kills");
+        says(&server, told)
+    });
+    within(Duration::from_secs(60), "it comes back", || get(&server.at, "/shop").status == 200);
 }

@@ -165,6 +165,17 @@ fn who_may_see_details_may_have_it_run_at_once() {
     let ran: f64 = detail(&client.answer())["context"].as_str().and_then(|said| said.parse().ok()).expect("a time");
     assert!(ran >= asked - 0.01);
 
+    for (query, status) in [("max_age=x", 400), ("max_age=-1", 400), ("max_age=", 400), ("max_age=1h", 200)] {
+        assert_eq!(get(&server.at, &format!("/?{query}")).status, status, "{query}");
+    }
+
+    let (server, _directory) = serve(&["-w", "2", "--cache", "1h"], "&every=1h");
+    get(&server.at, "/");
+    let asked = wall();
+    let answer = get(&server.at, "/?max_age=0&verbose");
+    let ran: f64 = detail(&answer)["context"].as_str().and_then(|said| said.parse().ok()).expect("it is a time");
+    assert!(ran >= asked - 0.01, "what is cached is older: {}", answer.body);
+
     let (server, directory) = serve(&["-w", "1", "--details", "never"], "&every=1h");
     get(&server.at, "/");
     for _ in 0..5 {
@@ -172,6 +183,26 @@ fn who_may_see_details_may_have_it_run_at_once() {
     }
     // One for the first request, one at its own time.
     assert!(runs(&directory).len() <= 2, "strangers do not decide when checks run");
+}
+
+#[test]
+fn who_asks_for_a_run_that_cannot_be_had_in_time_is_told_no_older_pass() {
+    let launch = Launch::serve(["-w", "1", "-j", "1", "--request-timeout", "2s"]);
+    let hog = launch.path("hog");
+    let script = format!("test%20!%20-e%20{}%20||%20sleep%2050", hog.display());
+    let checks = format!(
+        "hog=exec:/bin/sh#args=-c&args={script}&every=1h&timeout=50s rare=exec:/bin/true#every=1h needing=file:/#needs=rare"
+    );
+    let server = launch.env("HEALTHCHECKS", &checks).start();
+    assert_eq!(get(&server.at, "/").status, 200);
+    fs::write(&hog, "").expect("the directory is ours");
+    let answer = get(&server.at, "/hog?max_age=0");
+    assert!(answer.status == 500 && answer.body.contains("not run in time, as was asked"), "{}", answer.body);
+    let answer = get(&server.at, "/rare?max_age=0&verbose");
+    let context = detail(&answer)["context"].as_str().unwrap_or_default().to_owned();
+    assert!(context.starts_with("not run in time, as was asked: the last run was "), "{}", answer.body);
+    assert_eq!((answer.status, detail(&answer)["status"].as_str()), (500, Some("error")));
+    assert_eq!(get(&server.at, "/").status, 200, "who does not ask for it is told what is known");
 }
 
 #[test]
@@ -365,10 +396,10 @@ fn a_parent_on_a_schedule_blocks_by_what_is_said_of_it_and_a_scheduled_child_is_
 
 #[test]
 fn what_waits_for_something_that_is_starting_is_not_bad_either() {
-    let server =
-        Launch::serve(["-w", "1"]).env("HEALTHCHECKS", "db=file:/no/such#grace=1h plain=file:/#needs=db").start();
+    let checks = "db=file:/no/such#grace=1h plain=file:/#needs=db rare=file:/#needs=db&every=1h";
+    let server = Launch::serve(["-w", "1"]).env("HEALTHCHECKS", checks).start();
     let answer = get(&server.at, "/");
     // What is starting blocks nothing.
     let count = |status: &str| answer.json()["summary"][status].as_u64();
-    assert_eq!((answer.status, count("skip"), count("pass")), (200, Some(1), Some(1)), "{}", answer.body);
+    assert_eq!((answer.status, count("skip"), count("pass")), (200, Some(1), Some(2)), "{}", answer.body);
 }

@@ -427,10 +427,14 @@ fn maintenance_leaves_a_line_in_the_log_as_it_begins_and_as_it_ends() {
         std::fs::write(&path, reason).expect("the directory is ours");
         for _ in 0..20 {
             assert_eq!(get(&server.at, "/readyz").status, 503);
+            assert!(get(&server.at, "/?format=tap").body.contains("\n# in maintenance: "), "every format says so");
+            assert!(get(&server.at, "/metrics").body.contains("\nhospital_maintenance 1\n"));
         }
         std::fs::remove_file(&path).expect("it is there");
         for _ in 0..20 {
+            assert_eq!(get(&server.at, "/").json()["maintenance"], serde_json::Value::Null);
             assert_eq!(get(&server.at, "/readyz").status, 200);
+            assert!(get(&server.at, "/metrics").body.contains("\nhospital_maintenance 0\n"));
         }
         let log = server.stderr();
         let told = |text: &str| log.lines().filter(|line| line.contains(text)).count();

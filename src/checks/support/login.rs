@@ -66,6 +66,15 @@ impl Login {
         Ok(Login { server, user, password, path: decoded(path) })
     }
 
+    /// Whether a password is given, or where it is.
+    #[cfg(feature = "tls")]
+    pub(in crate::checks) fn has_password(&self) -> bool {
+        match self.password {
+            Password::None => false,
+            Password::Given(_) | Password::In(_) => true,
+        }
+    }
+
     /// The password, if there is one.
     ///
     /// # Errors

@@ -5,6 +5,8 @@ pub(super) mod dialogue;
 pub(crate) mod environment;
 pub(super) mod exchange;
 pub(super) mod login;
+#[cfg(feature = "tls")]
+pub(super) mod mail;
 pub(super) mod noted;
 pub(super) mod opt;
 pub(super) mod options;

@@ -187,6 +187,8 @@ impl Master {
         let prepared = self.preparation.as_ref().map(Preparation::until);
         let deadline = self.fleet.next_deadline().into_iter().chain(pythons).chain(prepared).min();
         fds.extend(self.preparation.iter().flat_map(Preparation::descriptors));
+        let unanswered = self.unanswered();
+        fds.extend(unanswered.iter().map(AsFd::as_fd));
         descriptors::wait_readable(&fds, self.supervision.deadline(deadline))?;
         self.revive_pythons();
         let mut rung = [0; 64];

@@ -1,17 +1,19 @@
 //! The zygotes of Python's checks, one for each generation that has such: one that dies is replaced.
 
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Master;
 use super::fleet::{Event, Pid};
 use crate::daemon::generation::GenerationConfig;
 use crate::model::duration;
+use crate::os::packets::Packets;
 
 impl Master {
     /// Whether that was a zygote; then another is due.
     pub(super) fn python_died(&self, pid: Pid, status: ExitStatus) -> bool {
-        let died = |config: &GenerationConfig| config.sources.python().died(pid, Instant::now());
+        let died = |config: &GenerationConfig| config.sources.python().died(pid, status, Instant::now());
         let Some(wait) = self.configs.values().find_map(died) else { return false };
         let wait = duration::spoken(wait);
         tracing::error!(
@@ -36,9 +38,15 @@ impl Master {
         Some(self.loaded(read))
     }
 
-    /// Starts those that are due.
+    /// Where questions arrive to those that cannot be started now.
+    pub(super) fn unanswered(&self) -> Vec<Arc<Packets>> {
+        self.configs.values().filter_map(|config| config.sources.python().unanswered()).collect()
+    }
+
+    /// Starts those that are due, and answers what is asked those that cannot be started now.
     pub(super) fn revive_pythons(&self) {
         for python in self.configs.values().map(|config| config.sources.python()) {
+            python.answer_in_its_place();
             match python.revive(Instant::now()) {
                 Some(Ok(pid)) => tracing::info!("Python is started again (pid {pid})"),
                 Some(Err(why)) => tracing::error!("{why}"),

@@ -175,6 +175,13 @@ impl ScheduleTable {
         }
     }
 
+    /// Says that the next run is due no later than that, whoever runs it: at worst, it runs once more.
+    pub(crate) fn bring_forward(&self, key: u64, due: Duration) {
+        if let Some(plan) = self.plans.find(key) {
+            plan.due.fetch_min(millis(due).max(1), Relaxed);
+        }
+    }
+
     /// What the last run has found.
     pub(crate) fn record<T: for<'de> Deserialize<'de>>(&self, key: u64) -> Option<T> {
         let cells = self.records.find(key)?;

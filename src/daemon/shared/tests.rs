@@ -50,7 +50,7 @@ fn report() -> Report {
         let finding = Finding { status, perfdata: vec![Perfdata::new("load1", 0.31, "")], ..Finding::PASS };
         Outcome::of(Arc::new(Check::new(id, |_| Finding::PASS)), finding, SECOND, SECOND)
     };
-    Report { outcomes: IDS.into_iter().zip([Status::Pass, Status::Fail, Status::Error]).map(outcome).collect() }
+    Report::of_outcomes(IDS.into_iter().zip([Status::Pass, Status::Fail, Status::Error]).map(outcome).collect())
 }
 
 fn read_scoreboard(board: Scoreboard, now: Instant) {
@@ -73,7 +73,7 @@ fn read_scoreboard(board: Scoreboard, now: Instant) {
     let suite: Suite = report.outcomes.iter().map(|outcome| outcome.check.clone()).collect();
     let _ = board.note(&report, &suite, clock::wall());
     let ran = vec![clock::wall(); report.outcomes.len()];
-    let figures = Figures { outcomes: report.outcomes, ran, flips: Vec::new(), counters };
+    let figures = Figures { outcomes: report.outcomes, ran, flips: Vec::new(), is_maintained: false, counters };
     metrics::write(&figures, Syntax::Text, &mut Vec::new());
 }
 

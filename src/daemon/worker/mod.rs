@@ -32,7 +32,7 @@ use crate::daemon::shared::in_flight::InFlightTable;
 use crate::daemon::shared::kept::Kept;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::daemon::shared::snapshot::Snapshot;
-use crate::endpoint::rounds::{Rounds, Waiter};
+use crate::endpoint::rounds::{Rounds, Waiter, last_steps};
 use crate::endpoint::{CheckRequest, Endpoint};
 use crate::os::signals::{self, Inbox, Signal};
 use crate::os::sockets::Accepted;
@@ -301,7 +301,7 @@ impl Worker {
                 }
             },
         };
-        let waiter = Waiter { key, request, since };
+        let waiter = Waiter::new(key, request, since);
         self.scheduler.see(self.endpoint.suite(), self.now);
         if let Some(waiter) = self.scheduler.take_unless_known(waiter) {
             self.enqueue(waiter);
@@ -311,7 +311,9 @@ impl Worker {
 
     /// Lets a client wait for what checks find in a round, or have found in one for all.
     fn enqueue(&mut self, waiter: Waiter) {
+        // Who says how old the answer may be gets none that others have left.
         if let Some(shared) = &mut self.shared_report
+            && waiter.request.max_age().is_none()
             && let Some(whole) = self.endpoint.whole()
         {
             shared.ask(waiter, whole);
@@ -327,6 +329,7 @@ impl Worker {
         }
         let found = self.scheduler.advance(!self.is_draining(), self.now);
         if !found.is_empty() {
+            self.scheduler.free(&found, self.now);
             self.recorder.found_by_schedule(&found);
             self.observer.found_by_schedule(found, self.endpoint.suite());
         }
@@ -373,6 +376,7 @@ impl Worker {
 
     fn answer_waiters(&mut self) {
         if let Some(report) = self.rounds.advance(self.exact_time()) {
+            self.scheduler.free(&report.outcomes, self.now);
             self.recorder.found(&report.outcomes);
             self.observer.found(report, self.endpoint.suite(), self.responder.number());
         }
@@ -566,7 +570,8 @@ impl Worker {
         let observer = ScoreboardObserver { scoreboard, slot, kept };
         kept.begin_starts(sources.suite());
         let rounds = Rounds::new(runner(waker.clone()), limit, observer);
-        let mut scheduler = Scheduler::new(kept, std::process::id(), runner(waker), jobs, limit);
+        let scheduled = runner(waker).judged_by(last_steps(Arc::new(observer)));
+        let mut scheduler = Scheduler::new(kept, std::process::id(), scheduled, jobs, limit);
         scheduler.see(sources.suite(), Instant::now());
         let shared_report =
             (!lifetime.is_zero()).then(|| SharedReport::new(snapshot, std::process::id(), lifetime, limit, jobs));

@@ -35,7 +35,7 @@ impl ScoreboardObserver {
 
     /// Notes what checks have found that ran on their schedule, in the same way.
     pub(super) fn found_by_schedule(&self, outcomes: Vec<Outcome>, suite: &Suite) {
-        let report = Report { outcomes };
+        let report = Report::of_outcomes(outcomes);
         for (outcome, before) in self.scoreboard.note(&report, suite, clock::wall()) {
             log_change(outcome, &report, before, None);
         }

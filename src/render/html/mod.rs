@@ -55,8 +55,6 @@ pub struct View<'a> {
     pub chosen: &'a [String],
     /// The rest of the query, as names and values: the links to tags keep it.
     pub others: &'a [(&'static str, String)],
-    /// Why the service is in maintenance, if it is.
-    pub maintenance: Option<&'a str>,
     /// What is known of the last drills of these checks.
     pub drilled: Option<&'a str>,
     /// Whether the reader may know more than the counts.
@@ -76,7 +74,6 @@ impl Default for View<'_> {
             tags: &NO_TAGS,
             chosen: &[],
             others: &[],
-            maintenance: None,
             drilled: None,
             disclosed: true,
             can_sign_in: false,
@@ -188,7 +185,7 @@ impl Page {
             tags: view.tags.iter().map(|name| Tag::of(name, view)).collect(),
             groups: if view.disclosed { groups(report, view) } else { Vec::new() },
             at: view.at.map(|at| Moment::of(at, None)),
-            maintenance: view.maintenance.map(printable),
+            maintenance: report.maintenance.as_deref().map(printable),
             drilled: view.drilled.filter(|_| view.disclosed).map(printable),
             disclosed: view.disclosed,
             can_sign_in: view.can_sign_in,

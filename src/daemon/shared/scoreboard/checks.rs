@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn note(board: &Scoreboard, id: &str, noted: &Noted) -> Option<Option<Status>> {
-        let report = Report { outcomes: vec![outcome(id, noted)] };
+        let report = Report::of_outcomes(vec![outcome(id, noted)]);
         let changed = board.note(&report, &Suite::default(), noted.at);
         changed.first().map(|&(_, before)| before.map(|before| before.status))
     }
@@ -275,7 +275,7 @@ mod tests {
     fn round<'a>(names: impl Iterator<Item = &'a String>, figures: &[Perfdata]) -> (Report, Suite) {
         let outcomes: Vec<_> = names.map(|name| outcome(name, &noted(Status::Fail, figures))).collect();
         let suite = outcomes.iter().map(|outcome| outcome.check.clone()).collect();
-        (Report { outcomes }, suite)
+        (Report::of_outcomes(outcomes), suite)
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub(super) struct Scheduler {
     /// The suite as it was seen last, and those of its checks that have a schedule.
     suite: Suite,
     checks: Vec<ScheduledCheck>,
+    /// Whether one of them needs another check.
+    has_needs: bool,
     /// What runs here, and for each what it is.
     rounds: Vec<Round>,
     runs: Vec<ScheduledRun>,
@@ -98,6 +100,7 @@ impl Scheduler {
             limit,
             suite: Suite::default(),
             checks: Vec::new(),
+            has_needs: false,
             rounds: Vec::new(),
             runs: Vec::new(),
             stuck: HashMap::new(),
@@ -128,6 +131,7 @@ impl Scheduler {
             })
         };
         self.checks = suite.checks().iter().filter_map(scheduled).collect();
+        self.has_needs = self.checks.iter().any(|scheduled| !scheduled.check.needs.is_empty());
         self.next_look = (!self.checks.is_empty()).then_some(now);
     }
 
@@ -152,22 +156,43 @@ impl Scheduler {
             self.runner.advance_all(&mut self.rounds, now);
             found = self.take_ended(now);
         }
-        if may {
-            self.begin_wanted(now);
-            if self.next_look.is_some_and(|look| look <= now) {
-                self.begin_due(now);
-            }
-            // What cannot block is over by now.
-            found.extend(self.take_ended(now));
+        // Those who wait are answered, however soon this worker is to leave.
+        self.begin_wanted(now);
+        if may && self.next_look.is_some_and(|look| look <= now) {
+            self.begin_due(now);
         }
+        // What cannot block is over by now.
+        found.extend(self.take_ended(now));
         found
+    }
+
+    /// Has what was blocked by checks run again at once, once they block nothing any more.
+    pub(super) fn free(&mut self, found: &[Outcome], now: Instant) {
+        if !self.has_needs {
+            return;
+        }
+        let is_free = |id: &String| found.iter().any(|outcome| outcome.check.id == *id && !outcome.blocks());
+        let table = self.kept.schedules();
+        for scheduled in self.checks.iter().filter(|scheduled| !scheduled.check.needs.is_empty()) {
+            let record = table.record::<Record>(scheduled.key);
+            if record.is_some_and(|record| record.blocked_by.iter().any(is_free)) {
+                table.bring_forward(scheduled.key, clock::since_boot());
+                self.next_look = Some(now);
+            }
+        }
     }
 
     /// The next request that need wait no longer.
     pub(super) fn next_ready(&mut self, now: Instant) -> Option<Waiter> {
         let is_ready = |waiter: &Waiter| self.gives_up(waiter) <= now || self.missing(waiter).is_empty();
         let place = self.waiting.iter().position(is_ready)?;
-        Some(self.waiting.remove(place))
+        let mut waiter = self.waiting.remove(place);
+        // What was found before is older than it may be.
+        if waiter.request.max_age().is_some() {
+            waiter.not_run =
+                self.missing(&waiter).into_iter().map(|place| self.checks[place].check.id.clone()).collect();
+        }
+        Some(waiter)
     }
 
     /// When to call [`Scheduler::advance`] at the latest.
@@ -255,7 +280,9 @@ impl Scheduler {
     /// Runs a check, unless somebody does. False if it has to wait.
     fn begin(&mut self, place: usize, is_planned: bool, now: Instant) -> bool {
         let boot = clock::since_boot();
-        if self.rounds.len() >= self.at_once || self.plan(place, boot).is_none() {
+        // What cannot block is over at once.
+        let takes_room = self.checks[place].once.checks().iter().any(|check| check.blocking);
+        if (takes_room && self.rounds.len() >= self.at_once) || self.plan(place, boot).is_none() {
             return false;
         }
         if self.begins_parents(place, now) {

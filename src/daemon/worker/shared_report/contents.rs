@@ -107,7 +107,7 @@ impl Contents {
             };
             Some(outcome.marked_as_needed(part.is_as_needed(place)))
         };
-        part.checks().iter().enumerate().map(outcome).collect::<Option<_>>().map(|outcomes| Report { outcomes })
+        part.checks().iter().enumerate().map(outcome).collect::<Option<_>>().map(Report::of_outcomes)
     }
 }
 
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn ages_go_on_and_durations_do_not() {
-        let report = Report { outcomes: vec![outcome("db", Status::Fail, None, 1.0)] };
+        let report = Report::of_outcomes(vec![outcome("db", Status::Fail, None, 1.0)]);
         let contents = Contents::of(&report, 7, SECOND * 3, Duration::ZERO, SECOND * 5);
         assert_eq!((contents.edition, contents.began), (7, SECOND * 3));
         let later = contents.report(&suite(&report), SECOND * 9).expect("it is all there");
@@ -183,9 +183,9 @@ mod tests {
 
     #[test]
     fn a_check_that_is_not_there_leaves_no_report() {
-        let report = Report { outcomes: vec![outcome("db", Status::Pass, None, 1.0)] };
+        let report = Report::of_outcomes(vec![outcome("db", Status::Pass, None, 1.0)]);
         let contents = Contents::of(&report, 7, SECOND, SECOND, SECOND);
-        let more = Report { outcomes: vec![report.outcomes[0].clone(), outcome("new", Status::Pass, None, 1.0)] };
+        let more = Report::of_outcomes(vec![report.outcomes[0].clone(), outcome("new", Status::Pass, None, 1.0)]);
         assert!(contents.report(&suite(&more), SECOND).is_none());
         assert!(contents.without_outcomes().report(&suite(&report), SECOND).is_none());
         assert_eq!(Contents::decode(b"torn"), None);
@@ -201,7 +201,7 @@ mod tests {
             let outcomes = contexts.iter().enumerate().map(|(index, context)| {
                 outcome(&format!("check \"{index}\""), status, context.clone(), f64::from_bits(bits))
             });
-            let report = Report { outcomes: outcomes.collect() };
+            let report = Report::of_outcomes(outcomes.collect());
             let contents = Contents::of(&report, u64::MAX, SECOND, SECOND, SECOND);
             let decoded = Contents::decode(&contents.encode());
             prop_assert_eq!(decoded.as_ref(), Some(&contents));

@@ -175,7 +175,7 @@ impl SharedReport {
             let (began, suspended) = (self.looked, (self.suspended)());
             self.leading = Some(Leading { lease, began, suspended, edition: self.whole.edition });
             let request = Arc::new(CheckRequest::for_all(self.whole.suite.clone()));
-            rounds.ask(Waiter { key: EVERYBODY, request, since: began });
+            rounds.ask(Waiter::new(EVERYBODY, request, began));
             return None;
         }
     }

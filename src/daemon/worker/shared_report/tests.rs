@@ -84,7 +84,7 @@ impl Tree {
     }
 
     fn ask_with(&mut self, worker: usize, key: usize, request: CheckRequest, suite: &Suite, edition: u64) {
-        let waiter = Waiter { key, request: Arc::new(request), since: self.now };
+        let waiter = Waiter::new(key, Arc::new(request), self.now);
         self.workers[worker].shared.ask(waiter, Whole { suite: suite.clone(), edition });
     }
 
