@@ -41,7 +41,9 @@ pub(crate) struct Invocation {
     verb: Verb,
 }
 
+/// The flags of a verb, and what its help lists, are made when it is asked for.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Verb {
     /// Answer HTTP requests with the report of the healthchecks
     Serve(Box<serve::ServeFlags>),
@@ -96,8 +98,7 @@ fn shown(text: &clap::Error, argv: &[OsString]) -> String {
 
 /// The whole command line.
 pub(crate) fn command() -> Command {
-    // So the manual page has them too.
-    Invocation::command().mut_subcommand("explain", |command| command.after_long_help(explain::all()))
+    Invocation::command()
 }
 
 fn parse(given: &Given) -> Result<(Command, ArgMatches), clap::Error> {
