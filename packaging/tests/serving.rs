@@ -14,9 +14,10 @@ fn what_the_linker_puts_together_is_in_the_source() {
     for pattern in script.split(|c: char| c.is_whitespace() || "()*".contains(c)) {
         let Some((_, mangled)) = pattern.split_once("8hospital") else { continue };
         let names = names(mangled);
-        let items = names.iter().position(|name| name.starts_with(char::is_uppercase)).unwrap_or(names.len());
-        let (modules, items) = names.split_at(items);
-        let text = module(&packaging.join("../src").join(modules.join("/")));
+        let path = |depth: usize| packaging.join("../src").join(names[..depth].join("/"));
+        let depth = (1..=names.len()).rev().find(|depth| !module(&path(*depth)).is_empty()).unwrap_or(1);
+        let (modules, items) = names.split_at(depth);
+        let text = module(&path(depth));
         assert!(!text.is_empty(), "serving.ld names {pattern}, but there is no module {}", modules.join("::"));
         for item in items {
             let is_there = ["fn", "struct", "enum"].iter().any(|kind| text.contains(&format!("{kind} {item}")));
