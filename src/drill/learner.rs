@@ -77,6 +77,8 @@ pub(super) struct Learner {
     spoken: HashMap<String, Vec<u8>>,
     /// What came from peers.
     heard: Vec<u8>,
+    /// Pipes through which the head of an answer of HTTP goes: who reads that looks at the status.
+    heads: HashSet<String>,
     /// Files and folders that were not there before.
     made: Vec<PathBuf>,
 }
@@ -92,6 +94,7 @@ impl Learner {
             sockets: HashMap::new(),
             spoken: HashMap::new(),
             heard: Vec::new(),
+            heads: HashSet::new(),
             made: Vec::new(),
         }
     }
@@ -198,7 +201,14 @@ impl Learner {
     }
 
     /// A program reads what another has written: was it what came from a peer?
-    fn passed(&mut self, task: &Task, bytes: &[u8]) {
+    fn passed(&mut self, task: &Task, pipe: String, bytes: &[u8]) {
+        if bytes.starts_with(b"HTTP/") {
+            self.heads.insert(pipe);
+            return;
+        }
+        if self.heads.contains(&pipe) {
+            return;
+        }
         let is_filter = self.tasks.program(task).is_some_and(|program| !seen::is_shell(program));
         let part = &bytes[..bytes.len().min(64)];
         if is_filter && part.len() >= 4 && self.heard.windows(part.len()).any(|window| window == part) {
@@ -333,8 +343,8 @@ impl Follower for Learner {
                 let Ok(length) = result else { return None };
                 match task.descriptor(*fd) {
                     Descriptor::Socket(socket) => self.heard(task, *fd, &socket, &call.received(task, length)),
-                    Descriptor::Pipe(_) if !self.seen.passes_on && !self.heard.is_empty() => {
-                        self.passed(task, &call.received(task, length));
+                    Descriptor::Pipe(pipe) if !self.seen.passes_on && !self.heard.is_empty() => {
+                        self.passed(task, pipe, &call.received(task, length));
                     }
                     Descriptor::Pipe(_) | Descriptor::File(_) | Descriptor::Other => {}
                 }

@@ -211,8 +211,8 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
             let mut saboteur = Saboteur::new(*sabotage, seen, as_program);
             saboteur.confined(ready.forgets_users, ready.writable);
             let status = tracer::follow(runner, begin, &mut saboteur);
-            came.asked_again =
-                saboteur.attempted && (saboteur.renewed || seen.files.iter().any(|path| seen::is_cache(path)));
+            came.asked_again = saboteur.attempted
+                && (!saboteur.renewed.is_empty() || seen.files.iter().any(|path| seen::is_cache(path)));
             came.failures = saboteur.failures;
             status
         }
@@ -339,9 +339,10 @@ fn confine(sabotage: Sabotage, seen: &Seen, asks_the_world: bool, trusted: PipeW
     Ok(Ready { problem: None, forgets_users, writable })
 }
 
-/// The folders that a run may write to: the usual ones, and those that the good run wrote to.
+/// The folders that a run may write to: the usual ones, and those that the good run wrote to, or keeps an answer in.
 fn folders(seen: &Seen) -> Vec<PathBuf> {
-    let written = seen.written.iter().filter_map(|path| path.parent().map(Path::to_owned));
+    let caches = seen.files.iter().filter(|path| seen::is_cache(path));
+    let written = seen.written.iter().chain(caches).filter_map(|path| path.parent().map(Path::to_owned));
     let all: BTreeSet<PathBuf> =
         TEMPORARY.iter().map(PathBuf::from).chain(written).filter(|path| path.is_dir()).collect();
     let kernel = |path: &PathBuf| ["/proc", "/sys", "/dev/pts"].iter().any(|mount| path.starts_with(mount));

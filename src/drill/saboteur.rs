@@ -37,7 +37,7 @@ pub(super) struct Saboteur<'a> {
     /// Whether it tried to talk to somebody over a network, and to make anew what it looks at: that is its own memory of an
     /// answer.
     pub(super) attempted: bool,
-    pub(super) renewed: bool,
+    pub(super) renewed: HashSet<PathBuf>,
     /// How many of the programs that it ran ended badly.
     pub(super) failures: usize,
 }
@@ -53,7 +53,7 @@ impl<'a> Saboteur<'a> {
             writable: Vec::new(),
             bound: HashSet::new(),
             attempted: false,
-            renewed: false,
+            renewed: HashSet::new(),
             failures: 0,
         }
     }
@@ -80,7 +80,12 @@ impl<'a> Saboteur<'a> {
 
     fn is_gone(&self, task: &Task, path: &Path) -> bool {
         match self.sabotage {
-            Sabotage::Gone(Gone::Missing) => self.is_target(path),
+            // What it has made anew is there.
+            Sabotage::Gone(Gone::Missing) => self.is_target(path) && !self.renewed.contains(path),
+            // A name may be known without a name server, too.
+            Sabotage::Refused | Sabotage::BlackHole => {
+                !self.seen.talks_beyond_names() && path == Path::new("/etc/hosts")
+            }
             Sabotage::Gone(Gone::Files) => self.seen.plain_files().any(|file| file == path),
             Sabotage::Gone(Gone::AllProcesses) => {
                 seen::process_of(path).is_some_and(|pid| pid != task.tid && pid != task.process())
@@ -152,8 +157,10 @@ impl Follower for Saboteur<'_> {
     }
 
     fn enters(&mut self, task: &Task, call: &Call) -> Then {
-        if let What::Open { path, changes: true } = &call.what {
-            self.renewed |= self.seen.files.contains(path);
+        if let What::Open { path, changes: true } = &call.what
+            && self.seen.files.contains(path)
+        {
+            self.renewed.insert(path.clone());
         }
         match &call.what {
             What::Open { path, changes: true } if self.has_no_room_for(path) => return Then::Refuse(Refusal::NoRoom),
