@@ -69,8 +69,9 @@ fn written(path: &str, Query { tags, excluded, verbose, signin, format, max_age 
         };
         write!(target, "max_age={age}&").expect("a string takes all");
     }
-    for (name, _) in [("verbose", verbose), ("signin", signin)].into_iter().filter(|(_, is_on)| **is_on) {
-        write!(target, "{name}&").expect("a string takes all");
+    write!(target, "verbose={verbose}&").expect("a string takes all");
+    if *signin {
+        target.push_str("signin&");
     }
     target
 }

@@ -5,8 +5,10 @@ use std::time::Duration;
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::Finding;
 use crate::model::clocks::{self, Clocks};
+use crate::model::control::Control;
 use crate::model::duration;
 use crate::model::perfdata::Perfdata;
+use crate::model::transcript::{Field, note};
 use crate::state::{self, Beat};
 
 pub(super) const KIND: Kind = Kind {
@@ -14,6 +16,7 @@ pub(super) const KIND: Kind = Kind {
     options: &[Opt::new("within", Value::Time, "The last beat has to be this new").or("26h")],
     // The state dir may be on a network file system.
     runs: Runs::OnThread,
+    controls: Control::FILES,
     title: "{target} is done in time",
     passes: "a job has said in time that it is done",
     notices: &["gone", "starved"],
@@ -51,6 +54,7 @@ fn find(name: &str, beat: &Beat, within: Duration, now: &Clocks) -> Finding {
             ));
         }
     };
+    note(Field::AgeS, age.as_secs());
     let perfdata = [("age", Some(age.as_secs_f64()), "s"), ("duration", beat.seconds, "s")]
         .into_iter()
         .chain([("code", beat.code.map(f64::from), "")])

@@ -9,10 +9,12 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::cert::{DAY, spoken};
+use super::support::tls_noted::note_end;
 use super::support::tls_roots::Life;
 use super::support::wildcard::Wildcard;
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::perfdata::Perfdata;
 use crate::os::{clock, filesystem};
 
@@ -21,6 +23,7 @@ pub(super) const KIND: Kind = Kind {
     options: &[Opt::new("days", Value::Number, "For so many days each has to last").or("14")],
     // A network file system whose server is down only answers when that comes back.
     runs: Runs::OnThread,
+    controls: Control::FILES,
     title: "The certificates in {target} are valid",
     passes: "the certificates in files do not expire soon",
     notices: &["gone", "starved"],
@@ -40,6 +43,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     Ok(Box::new(move |_| match collect(&target) {
         Ok(found) => {
             let now = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+            found.iter().map(|found| found.life.end).min().into_iter().for_each(note_end);
             Finding { perfdata: perfdata(&found, now), ..Finding::from(verdict(&target, &found, days, now)) }
         }
         Err(reason) => Finding::from(Err(reason)),

@@ -6,6 +6,7 @@ use super::support::thresholds::{self, Good};
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::amount::{self, Amount};
 use crate::model::check::{Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::perfdata::Perfdata;
 use crate::os::filesystem::{self, Mount, Room};
 
@@ -24,6 +25,7 @@ pub(super) const KIND: Kind = Kind {
     ],
     // A network file system whose server is down only answers when that comes back.
     runs: Runs::OnThread,
+    controls: Control::HOST,
     title: "{target} has room",
     passes: "enough of a file system is free",
     notices: &["gone", "full"],

@@ -3,6 +3,7 @@
 use super::user::number;
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::os::accounts;
 
 pub(super) const KIND: Kind = Kind {
@@ -13,6 +14,7 @@ pub(super) const KIND: Kind = Kind {
     ],
     // The directory of a company may have to be asked.
     runs: Runs::OnThread,
+    controls: Control::HOST,
     title: "There is the group {target}",
     passes: "there is a group",
     notices: &["gone", "starved"],

@@ -4,11 +4,13 @@ use super::support::mail::{self, Account, Mechanism, Protocol, Session};
 use super::support::starttls::StartTls;
 use super::{Kind, Runs};
 use crate::model::check::{Reason, Result};
+use crate::model::control::Control;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "imap",
     options: &mail::OPTIONS,
     runs: Runs::OnThread,
+    controls: Control::NETWORK,
     title: "imap://{target} answers",
     passes: "a server of mailboxes greets, lets us sign in if there is an account, and says goodbye",
     notices: &["refused", "black_hole", "rubbish", "starved"],

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::os::network::{self, Interface, NetworkNamespace};
 
 pub(super) const KIND: Kind = Kind {
@@ -19,6 +20,7 @@ pub(super) const KIND: Kind = Kind {
         Opt::new("mtu", Value::Number, "Its largest packet, in bytes"),
     ],
     runs: Runs::OnThread,
+    controls: Control::HOST,
     title: "The interface {target} is up",
     passes: "a network interface is up and connected",
     notices: &["gone", "starved"],

@@ -6,6 +6,7 @@ use std::thread::available_parallelism;
 use super::support::thresholds::{self, Good};
 use super::{Action, Kind, Opt, Options, Runs, Value, nothing_behind};
 use crate::model::check::{Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
@@ -15,6 +16,7 @@ pub(super) const KIND: Kind = Kind {
         Opt::new("warn_max", Value::Number, "Above this, it warns"),
     ],
     runs: Runs::Inline,
+    controls: Control::HOST,
     title: "The load of this host is bearable",
     passes: "the load average per core is not above a limit",
     notices: &["gone", "starved"],

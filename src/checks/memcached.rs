@@ -11,6 +11,7 @@ use super::{Action, Kind, Opt, Options, Runs, Value, excerpt, since, tcp};
 use crate::checks::support::secrets::Secrets;
 use crate::model::amount::{self, Amount};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
@@ -20,6 +21,7 @@ pub(super) const KIND: Kind = Kind {
         Opt::new("max_connections", Value::Amount, "So many connections may be used"),
     ],
     runs: Runs::OnThread,
+    controls: Control::NETWORK,
     title: "memcached at {target} answers",
     passes: "a memcached gives its statistics",
     notices: &["refused", "black_hole", "rubbish", "starved"],

@@ -8,6 +8,7 @@ use super::support::thresholds::{self, Good};
 use super::{Action, Kind, Opt, Options, Runs, Value, nothing_behind};
 use crate::model::amount::{self, Amount};
 use crate::model::check::{Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::perfdata::Perfdata;
 use crate::os::cgroup::{self, Version};
 
@@ -18,6 +19,7 @@ pub(super) const KIND: Kind = Kind {
         Opt::new("warn_available", Value::Amount, "With less available than this, it warns"),
     ],
     runs: Runs::Inline,
+    controls: Control::HOST,
     title: "Enough memory is available",
     passes: "enough memory is available",
     notices: &["gone", "starved"],

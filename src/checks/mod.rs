@@ -49,6 +49,7 @@ pub use support::options::Options;
 use std::time::Instant;
 
 use crate::model::check::{Code, DEFAULT_TIMEOUT, Deadline, Finding, Reason, Status};
+use crate::model::control::Control;
 use support::secrets::Secrets;
 
 /// A kind of check: the scheme before the `:` of a name, and how a target becomes a check.
@@ -61,6 +62,8 @@ pub struct Kind {
     pub options: &'static [Opt],
     /// Where a run of it takes place.
     pub runs: Runs,
+    /// What has to work on our side for a finding of it to say anything.
+    pub controls: &'static [Control],
     /// What it verifies, for the title: `{target}` is replaced.
     pub title: &'static str,
     /// When it passes, as the end of "it passes when …".

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::os::filesystem::{self, Mount};
 
 pub(super) const KIND: Kind = Kind {
@@ -17,6 +18,7 @@ pub(super) const KIND: Kind = Kind {
     ],
     // A network file system whose server is down only answers when that comes back.
     runs: Runs::OnThread,
+    controls: Control::HOST,
     title: "A file system is mounted at {target}",
     passes: "a file system is mounted at the path, and answers",
     notices: &["gone", "starved"],

@@ -8,6 +8,7 @@ use super::support::pattern::Pattern;
 use super::support::program;
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::os::filesystem;
 
 pub(super) const KIND: Kind = Kind {
@@ -17,6 +18,7 @@ pub(super) const KIND: Kind = Kind {
         Opt::new("match", Value::Pattern, "What the version has to match"),
     ],
     runs: Runs::ByProgram,
+    controls: Control::HOST,
     title: "The package {target} is installed",
     passes: "a package of dpkg, apk or rpm is installed",
     notices: &["gone", "starved"],

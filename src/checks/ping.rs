@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::support::noted;
 use super::support::target::{Target, authority};
 use super::support::thresholds::{self, Good};
 use super::support::timed::{self, Timed, is_ours, spoken};
 use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::perfdata::Perfdata;
+use crate::model::transcript::{Field, note};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "ping",
@@ -22,6 +25,7 @@ pub(super) const KIND: Kind = Kind {
         Opt::new("warn_loss", Value::Share, "If more are lost than this, it warns"),
     ],
     runs: Runs::OnThread,
+    controls: Control::NETWORK,
     title: "{target} answers a ping",
     passes: "an echo returns",
     notices: &["refused", "black_hole", "starved"],
@@ -98,6 +102,8 @@ fn ping(host: &Target, terms: &Terms, deadline: Deadline) -> Result<Vec<Perfdata
     let mut ours = true;
     for (tried, address) in addresses.iter().enumerate() {
         let share = deadline.remaining(Instant::now()) / (addresses.len() - tried) as u32;
+        note(Field::Address, address.ip());
+        noted::route_to(*address);
         let mut pinger = match Pinger::open(*address) {
             Ok(pinger) => pinger,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -107,6 +113,7 @@ fn ping(host: &Target, terms: &Terms, deadline: Deadline) -> Result<Vec<Perfdata
                 )));
             }
             Err(error) => {
+                noted::error(&error);
                 ours &= is_ours(&error);
                 failures.push(format!("{}: {error}", address.ip()));
                 continue;
@@ -194,7 +201,7 @@ impl Pinger {
 
     fn echo(&mut self, sequence: u16, until: Deadline) -> io::Result<Duration> {
         let began = Instant::now();
-        self.socket.send(&request(self.ip, sequence, self.token))?;
+        self.socket.send(&request(self.ip, sequence, self.token)).inspect_err(noted::error)?;
         let mut replies = Timed::new(&self.socket, until)?;
         let mut buffer = [0; 512];
         loop {

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::process::is_called;
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::os::network::NetworkNamespace;
 use crate::os::procfs;
 
@@ -20,6 +21,7 @@ pub(super) const KIND: Kind = Kind {
     ],
     // The kernel walks through all of its sockets.
     runs: Runs::OnThread,
+    controls: Control::HOST,
     title: "Somebody listens on port {target} of this host",
     passes: "somebody listens on a port of this host",
     notices: &["gone", "starved"],

@@ -21,6 +21,7 @@ use super::support::tls_settings::{self, TlsSettings};
 use super::support::value::ExpectedValue;
 use super::{Action, Kind, Opt, Options, Runs, Value, excerpt, since, tcp};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::duration;
 use crate::os::descriptors::Ready;
 
@@ -43,6 +44,7 @@ pub(super) const KIND: Kind = Kind {
     scheme: "postgres",
     options: &OPTIONS,
     runs: Runs::OnThread,
+    controls: Control::NETWORK,
     title: "postgres://{target} answers",
     passes: "a PostgreSQL lets us in and carries out a statement",
     notices: &["refused", "black_hole", "rubbish", "starved"],

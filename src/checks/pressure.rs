@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::support::thresholds::{self, Good};
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::perfdata::Perfdata;
 use crate::os::cgroup;
 
@@ -26,6 +27,7 @@ pub(super) const KIND: Kind = Kind {
     ],
     // The kernel adds up the figures of a group's tasks when they are read.
     runs: Runs::OnThread,
+    controls: Control::HOST,
     title: "Tasks do not wait too long for {target}",
     passes: "tasks do not wait too long for cpu, memory, io or irq",
     notices: &["gone", "starved"],

@@ -18,6 +18,7 @@ use super::support::{
 use super::{Action, Kind, Opt, Options, Runs, Value, excerpt, since};
 use crate::model::amount::{self, Amount};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::duration;
 use crate::model::perfdata::Perfdata;
 
@@ -34,6 +35,7 @@ pub(super) const KIND: Kind = Kind {
     scheme: "redis",
     options: &OPTIONS,
     runs: Runs::OnThread,
+    controls: Control::NETWORK,
     title: "redis://{target} answers",
     passes: "a Redis or Valkey answers PING, and is what it should be",
     notices: &["refused", "black_hole", "rubbish", "starved"],

@@ -8,11 +8,13 @@ use super::support::mail::{self, Account, Mechanism, Protocol, Session};
 use super::support::starttls::StartTls;
 use super::{Kind, Runs};
 use crate::model::check::{Reason, Result};
+use crate::model::control::Control;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "smtp",
     options: &mail::OPTIONS,
     runs: Runs::OnThread,
+    controls: Control::NETWORK,
     title: "smtp://{target} answers",
     passes: "a mail server greets, lets us sign in if there is an account, and says goodbye",
     notices: &["refused", "black_hole", "rubbish", "starved"],

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::support::pattern::Pattern;
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
@@ -17,6 +18,7 @@ pub(super) const KIND: Kind = Kind {
         Opt::new("max", Value::Number, "The value has to be at most this"),
     ],
     runs: Runs::OnThread,
+    controls: Control::HOST,
     title: "The kernel's {target} is as it should be",
     passes: "a parameter of the kernel has a value",
     notices: &["gone", "starved"],

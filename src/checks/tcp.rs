@@ -5,17 +5,19 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::support::exchange::Exchange;
-use super::support::noted::{errno, millis};
+use super::support::noted;
 use super::support::target::{Target, authority};
 use super::support::timed::{self, Timed, is_ours, spoken};
 use super::{Action, Kind, Options, Runs, default_deadline, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::transcript::{Field, note};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "tcp",
     options: &Exchange::OPTIONS,
     runs: Runs::OnThread,
+    controls: Control::NETWORK,
     title: "{target} accepts connections",
     passes: "a connection can be made; each address of a host is tried",
     notices: &["refused", "black_hole", "rubbish: with match", "starved"],
@@ -73,14 +75,17 @@ pub(super) fn connect_to(addresses: &[SocketAddr], deadline: Deadline) -> Result
         let share = share.max(Duration::from_millis(1));
         match TcpStream::connect_timeout(address, share).and_then(with_another) {
             Ok(stream) => {
-                note(Field::ConnectMs, millis(began));
+                note(Field::ConnectMs, noted::millis(began));
                 if let Ok(ours) = stream.local_addr() {
                     note(Field::From, ours.ip());
                 }
                 return Ok(Timed::new(stream, deadline)?);
             }
             Err(error) => {
-                note(Field::Errno, errno(&error));
+                noted::error(&error);
+                if !is_ours(&error) {
+                    noted::route_to(*address);
+                }
                 failures.push((*address, error));
             }
         }

@@ -9,6 +9,7 @@ use super::support::timed;
 use super::support::tls_settings::{self, TlsSettings};
 use super::{Action, Kind, Options, Runs, since, tcp};
 use crate::model::check::{Deadline, Finding, Result};
+use crate::model::control::Control;
 
 const OPTIONS: [Opt; 7] = joined(Exchange::OPTIONS, tls_settings::OPTIONS);
 
@@ -16,6 +17,7 @@ pub(super) const KIND: Kind = Kind {
     scheme: "tls",
     options: &OPTIONS,
     runs: Runs::OnThread,
+    controls: Control::NETWORK,
     title: "{target} accepts TLS connections",
     passes: "a TLS connection can be made, and the certificate is trusted",
     notices: &["refused", "black_hole", "rubbish", "stranger: another certificate", "starved"],

@@ -7,16 +7,20 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::support::exchange::Exchange;
+use super::support::noted;
 use super::support::target::authority;
 use super::support::timed::{self, Timed, reason, spoken};
 use super::{Action, Kind, Options, Runs, default_deadline, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
+use crate::model::transcript::{Field, note};
 use crate::os::descriptors::is_of_another_type;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "unix",
     options: &Exchange::OPTIONS,
     runs: Runs::OnThread,
+    controls: Control::LOCAL,
     title: "{target} accepts connections",
     passes: "the same, for a unix socket",
     notices: &["refused", "black_hole", "rubbish: with match", "starved"],
@@ -79,17 +83,23 @@ fn connect_as(kind: Type, address: &SockAddr, deadline: Deadline) -> io::Result<
     // Connecting waits for a place in the queue for as long as the write timeout, and poll knows nothing of that queue. The
     // kernel is late by an eighth at most, which does not matter where the time is short.
     const SHORT: Duration = Duration::from_millis(200);
-    let socket = Socket::new(Domain::UNIX, kind, None)?;
+    let began = Instant::now();
+    let socket = Socket::new(Domain::UNIX, kind, None).inspect_err(noted::error)?;
     loop {
         let left = deadline.remaining(Instant::now());
         if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
+            return Err(io::Error::from(io::ErrorKind::TimedOut)).inspect_err(noted::error);
         }
         socket.set_write_timeout(Some(left.clamp(Duration::from_millis(1), SHORT)))?;
         match socket.connect(address) {
             // By a signal, or because the process was stopped and continued.
             Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
-            result => return result.map(|()| (socket, kind)),
+            Err(error) if is_of_another_type(&error) => return Err(error),
+            Ok(()) => {
+                note(Field::ConnectMs, noted::millis(began));
+                return Ok((socket, kind));
+            }
+            Err(error) => return Err(error).inspect_err(noted::error),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::os::accounts::{self, Account};
 
 pub(super) const KIND: Kind = Kind {
@@ -15,6 +16,7 @@ pub(super) const KIND: Kind = Kind {
     ],
     // The directory of a company may have to be asked.
     runs: Runs::OnThread,
+    controls: Control::HOST,
     title: "There is the user {target}",
     passes: "there is a user",
     notices: &["gone", "starved"],

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use super::interrupt::Interrupts;
 use super::live::{self, Live, Shown};
@@ -28,9 +28,9 @@ use crate::round::{MOST_AT_ONCE, Runner, affordable};
 pub(super) struct CheckFlags {
     #[command(flatten)]
     pub(super) selection: Selection,
-    /// Print the name of each check with its outcome; with --format, print more about each
-    #[arg(short, long)]
-    verbose: bool,
+    /// Print the name of each check with its outcome; with --format, print more about each. -vv: also what each run did
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
     /// Write the report to standard output in this format, instead of the one for people
     #[arg(long, value_name = "FORMAT", value_parser = render::named)]
     format: Option<&'static Format>,
@@ -128,12 +128,11 @@ pub(super) fn run(flags: &CheckFlags, given: &Given) -> Result<ExitCode, Error> 
     let elapsed = began.elapsed();
 
     let Some(format) = flags.format else {
-        live::report(&report, elapsed);
+        live::report(&report, elapsed, flags.verbose);
         return Ok(ExitCode::from(render::exit_code(&report)));
     };
     let mut text = Vec::new();
-    let written = if flags.verbose { format.verbose() } else { format };
-    (written.write)(&report, &mut text);
+    (format.verbose(flags.verbose).write)(&report, &mut text);
     if !text.ends_with(b"\n") {
         text.push(b'\n');
     }
@@ -156,8 +155,8 @@ fn refuse(error: Error, format: Option<&Format>) -> Result<ExitCode, Error> {
 fn watch(suite: Suite, flags: &CheckFlags, interrupts: &Interrupts) -> Report {
     let shown = match (flags.format, flags.verbose) {
         (Some(_), _) => Shown::Nothing,
-        (None, false) => Shown::Dot,
-        (None, true) => Shown::Name,
+        (None, 0) => Shown::Dot,
+        (None, _) => Shown::Name,
     };
     let mut live = Live::new(suite.checks().len(), shown);
     let (sender, receiver) = mpsc::channel();

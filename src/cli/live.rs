@@ -132,8 +132,8 @@ impl Live {
 }
 
 /// Writes everything below the dots.
-pub(super) fn report(report: &Report, elapsed: Duration) {
-    say(&unittest::body(report, elapsed));
+pub(super) fn report(report: &Report, elapsed: Duration, verbosity: u8) {
+    say(&unittest::body(report, elapsed, verbosity));
     let style = style(if report.passes() { Status::Pass } else { Status::Fail });
     say(&format!("{}\n", style.apply_to(unittest::verdict(report))));
 }

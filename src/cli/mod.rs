@@ -32,6 +32,7 @@ use crate::error::Error;
 use crate::functions::app::App;
 use crate::model::text;
 use crate::os::signals;
+use crate::round::controls;
 
 /// Collect healthchecks and run them on demand.
 #[derive(Debug, Parser)]
@@ -67,6 +68,7 @@ enum Verb {
 pub(crate) fn run(app: App, argv: Vec<OsString>) -> ExitCode {
     signals::survive_size_limit();
     signals::heed_children();
+    controls::is_program();
     let mut given = Given::from_process(app, argv);
     if let Some((_, verb)) = former_name(&given.argv) {
         given.argv.insert(1, verb.into());
@@ -75,7 +77,7 @@ pub(crate) fn run(app: App, argv: Vec<OsString>) -> ExitCode {
         Ok((command, matches)) => dispatch(given, command, matches),
         Err(error) if error.use_stderr() => Err(Error::Usage(advice::on(&error).unwrap_or_else(|| one_line(&error)))),
         // --help and --version
-        Err(text) => print(shown(&text, &given.argv)).map(|()| ExitCode::SUCCESS),
+        Err(text) => print(shown(&text, &given)).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         // Standard error may be closed; the exit code still tells.
@@ -85,9 +87,15 @@ pub(crate) fn run(app: App, argv: Vec<OsString>) -> ExitCode {
 }
 
 /// The text of `--help` or `--version`; with `-v`, the latter tells what is in this build.
-fn shown(text: &clap::Error, argv: &[OsString]) -> String {
+fn shown(text: &clap::Error, given: &Given) -> String {
     let mut shown = text.to_string();
-    if text.kind() == ErrorKind::DisplayVersion && argv.iter().any(|arg| arg == "-v" || arg == "--verbose") {
+    if text.kind() != ErrorKind::DisplayVersion {
+        return shown;
+    }
+    if let Some(package) = &given.app.package {
+        shown = format!("{} ({package})\n", shown.trim_end());
+    }
+    if given.argv.iter().any(|arg| arg == "-v" || arg == "--verbose") {
         for (schemes, feature, is_there) in FEATURES {
             let state = if *is_there { "in this build" } else { "left out" };
             shown += &format!("feature {feature}: {state} ({})\n", schemes.join(", "));

@@ -56,24 +56,46 @@ pub(super) fn description(check: &Check) -> String {
 }
 
 /// Everything between the dots and the verdict.
-pub(super) fn body(report: &Report, elapsed: Duration) -> String {
+/// -v adds whose fault something is, -vv what each run did.
+pub(super) fn body(report: &Report, elapsed: Duration, verbosity: u8) -> String {
     let causes = || report.outcomes.iter().filter(|outcome| outcome.blocked_by().is_empty());
     let of = |status| causes().filter(move |outcome| outcome.finding.status == status);
     let mut text = String::new();
     for (title, status) in [("ERROR", Status::Error), ("FAIL", Status::Fail), ("WARN", Status::Warn)] {
-        of(status).for_each(|outcome| text += &section(title, outcome, report));
+        of(status).for_each(|outcome| text += &section(title, outcome, report, verbosity));
     }
     let mut surprises = of(Status::UnexpectedSuccess).peekable();
     if surprises.peek().is_some() {
         text += &format!("{DOUBLE}\n");
     }
     surprises.for_each(|outcome| text += &format!("UNEXPECTED SUCCESS: {}\n", description(&outcome.check)));
+    if verbosity > 1 {
+        for outcome in causes().filter(|outcome| !is_told_above(outcome.finding.status)) {
+            let transcript = transcript(outcome);
+            if !transcript.is_empty() {
+                let description = description(&outcome.check);
+                text +=
+                    &format!("{DOUBLE}\n{}: {description}\n{SINGLE}\n{transcript}\n", outcome.finding.status.word());
+            }
+        }
+    }
     let total = report.outcomes.len();
     let plural = if total == 1 { "" } else { "s" };
     text + &format!("{SINGLE}\nRan {total} test{plural} in {:.3}s\n\n", elapsed.as_secs_f64())
 }
 
-fn section(title: &str, outcome: &Outcome, report: &Report) -> String {
+/// Whether such an outcome has a section of its own.
+fn is_told_above(status: Status) -> bool {
+    matches!(status, Status::Error | Status::Fail | Status::Warn)
+}
+
+/// What the run did, one line for each field.
+fn transcript(outcome: &Outcome) -> String {
+    let fields = outcome.finding.transcript.iter().flat_map(|transcript| transcript.grouped());
+    fields.map(|(field, values)| format!("{}: {}\n", one_line(field), one_line(&values.join(", ")))).collect()
+}
+
+fn section(title: &str, outcome: &Outcome, report: &Report, verbosity: u8) -> String {
     let blocked: Vec<_> = report
         .blocked()
         .filter(|blocked| blocked.blocked_by().first() == Some(&outcome.check.id))
@@ -85,7 +107,10 @@ fn section(title: &str, outcome: &Outcome, report: &Report) -> String {
     let silenced = if outcome.is_silenced() { "SILENCED " } else { "" };
     let description = description(&outcome.check);
     let context = context.unwrap_or_default();
-    format!("{DOUBLE}\n{silenced}{title}: {description}\n{SINGLE}\n{silence}{context}{blocks}\n")
+    let blame = outcome.finding.blame.filter(|_| verbosity > 0);
+    let blame = blame.map(|blame| format!("blame: {}\n", blame.word())).unwrap_or_default();
+    let transcript = if verbosity > 1 { transcript(outcome) } else { String::new() };
+    format!("{DOUBLE}\n{silenced}{title}: {description}\n{SINGLE}\n{silence}{context}{blocks}{blame}{transcript}\n")
 }
 
 /// The last line.
@@ -131,7 +156,7 @@ mod tests {
     #[test]
     fn it_is_the_report_of_unittest() {
         let all = [Status::Pass, Status::Fail, Status::Error, Status::Skip, Status::UnexpectedSuccess];
-        insta::assert_snapshot!(body(&sample(&all), Duration::from_millis(1234)), @r#"
+        insta::assert_snapshot!(body(&sample(&all), Duration::from_millis(1234), 0), @r#"
         ======================================================================
         ERROR: check.2
         Check 2.
@@ -155,7 +180,7 @@ mod tests {
     #[test]
     fn a_cause_names_what_it_blocks_which_is_counted_apart() {
         let report = blocking(&[Status::Error, Status::Fail, Status::Error, Status::Warn], &[(0, &[1]), (2, &[1])]);
-        insta::assert_snapshot!(body(&report, Duration::from_millis(1234)), @r#"
+        insta::assert_snapshot!(body(&report, Duration::from_millis(1234), 0), @r#"
         ======================================================================
         FAIL: check.1
         Check 1.

@@ -5,7 +5,7 @@ use crate::checks::Options;
 use crate::checks::support::secrets::{self, Secrets};
 use crate::error::Error;
 use crate::model::amount;
-use crate::model::check::{Check, Code, DEFAULT_TIMEOUT};
+use crate::model::check::{Check, DEFAULT_TIMEOUT};
 use crate::model::id;
 use crate::model::transcript;
 use crate::python::{Python, Refusal, Runs, Test};
@@ -13,6 +13,9 @@ use std::time::Duration;
 
 /// The option that these have beside the common ones: how much memory a run may take beside what is imported.
 pub(super) const MEMORY: &str = "memory";
+
+/// The least of it that is not a slip of the pen.
+const LEAST: u64 = 1 << 20;
 
 impl Refusal {
     /// As an error of the name that was to be collected.
@@ -51,18 +54,20 @@ pub(super) fn collect(
     let are_unchanged = label.is_none() && options.names().next().is_none();
     let is_titled = options.names().any(|name| name == "title");
     let common = Common::take(&mut options).map_err(refused)?;
-    let memory = options.parse(MEMORY, amount::size).map_err(Refusal::Refused)?;
+    let memory = options.parse(MEMORY, enough).map_err(refused)?;
+    if memory.is_some() && !python.runs_in_processes() {
+        return Err(Refusal::Refused(format!(
+            "option {MEMORY}: it limits a process, and here no check has one of its own: leave it out, or let hospital serve run it"
+        )));
+    }
     let name = if name.starts_with(['.', '/']) { name.to_owned() } else { id::dotted(name) };
-    let (tests, mut notes) = python.collect(&name)?;
+    let (tests, notes) = python.collect(&name)?;
     if tests.len() > 1 && (label.is_some() || is_titled) {
         return Err(Refusal::Refused(format!("it has {} checks, which cannot share a name or a title", tests.len())));
     }
     let Some(runs) = python.runs() else {
         return Ok(CollectedTests { checks: Vec::new(), notes, are_unchanged });
     };
-    if memory.is_some() && runs.code() == Code::Function {
-        notes.push(format!("{name}: {MEMORY} limits a process of its own, and here is none, so it is not heeded"));
-    }
     let hidden = Secrets::default().within(secrets);
     let check = |test: Test| {
         let mut check = check(test, runs.clone(), memory, hidden.clone());
@@ -74,6 +79,16 @@ pub(super) fn collect(
     };
     let checks = tests.into_iter().map(check).collect::<Result<_, Refusal>>()?;
     Ok(CollectedTests { checks, notes, are_unchanged })
+}
+
+/// A limit with which something can still be run.
+fn enough(text: &str) -> Result<u64, String> {
+    match amount::size(text)? {
+        bytes if bytes < LEAST => {
+            Err(format!("{} is less than any check needs: write it as 200MiB", amount::spoken(bytes)))
+        }
+        bytes => Ok(bytes),
+    }
 }
 
 fn check(test: Test, runs: Runs, memory: Option<u64>, hidden: Secrets) -> Check {

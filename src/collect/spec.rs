@@ -184,6 +184,7 @@ impl Spec {
             blocking: kind.runs.blocks(),
             kind: kind.scheme,
             code: kind.runs.code(),
+            controls: kind.controls,
             options: shown,
             target: target.clone(),
             ..Check::new(id, scrubbed).title(title)

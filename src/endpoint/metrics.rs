@@ -127,7 +127,7 @@ pub(super) fn figures(suite: &Suite, disclosed: bool, is_maintained: bool, obser
             last.raw.get_or_insert(last.status);
             last.status = if check.on_fail == Severity::Warn { Status::Warn } else { Status::Error };
         }
-        let finding = Finding { status: last.status, perfdata: last.figures, ..Finding::PASS };
+        let finding = Finding { status: last.status, perfdata: last.figures, blame: last.blame, ..Finding::PASS };
         let age = last.at.elapsed().unwrap_or_default() + last.elapsed;
         // Which of what it needs is the cause is not remembered.
         let blocked_by = if last.is_blocked { check.needs.clone() } else { Vec::new() };
@@ -216,6 +216,7 @@ fn seconds(moment: SystemTime) -> f64 {
 mod tests {
     use super::*;
     use crate::endpoint::observer::LastRun;
+    use crate::model::blame::Blame;
     use crate::model::check::Check;
     use crate::model::perfdata::Perfdata;
     use crate::model::report::tests::report as sample;
@@ -294,7 +295,7 @@ mod tests {
             fn last_run(&self, _id: &str) -> Option<LastRun> {
                 let (at, elapsed) = (SystemTime::UNIX_EPOCH, Duration::ZERO);
                 let figures = Vec::new();
-                Some(LastRun { status: Status::Pass, figures, elapsed, at, raw: None, is_blocked: false })
+                Some(LastRun { status: Status::Pass, figures, elapsed, at, raw: None, is_blocked: false, blame: None })
             }
 
             fn is_stale(&self, _check: &Check) -> bool {
@@ -319,6 +320,7 @@ mod tests {
         let mut outcomes = sample(&ALL).outcomes;
         let needing = Check::new("needing", |_| Finding::PASS).needs(["db"]).on_fail(Severity::Warn);
         outcomes.push(Outcome::of(needing.into(), Finding::fail("no"), Duration::ZERO, Duration::ZERO));
+        outcomes[0].finding.blame = Some(Blame::Ours);
         let text = written(&figures(outcomes), Syntax::Text);
         let begun = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
         let mut begun: Vec<_> = begun.collect();

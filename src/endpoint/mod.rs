@@ -306,7 +306,7 @@ impl Endpoint {
             Route::Checks(path, query) => {
                 let format = format(&query, request.accept)?;
                 let part = self.part(&path, &query, disclosed)?;
-                let verbose = query.verbose;
+                let verbose = query.verbose > 0;
                 let dialect = if format.is_page {
                     Dialect::Page(Choice::of(query, &self.at(&path)))
                 } else {
@@ -321,7 +321,7 @@ impl Endpoint {
                 let part = self.part(&path, &query, disclosed)?;
                 let readiness = part.select(&[READINESS.to_owned()], &[]);
                 let part = if path.is_empty() && !readiness.checks().is_empty() { readiness } else { part };
-                (part, Presentation { dialect: Dialect::Ready, disclosed, verbose: query.verbose })
+                (part, Presentation { dialect: Dialect::Ready, disclosed, verbose: query.verbose > 0 })
             }
             Route::Startup(query) => {
                 let is_starting = |check: &Check| startup::is_starting(check, |id| self.observer.start(id));
@@ -330,7 +330,7 @@ impl Endpoint {
                 if part.checks().is_empty() {
                     return Break(AtOnce::Text(200, "startupz check passed\n".to_owned()));
                 }
-                (part, Presentation { dialect: Dialect::Startup, disclosed, verbose: query.verbose })
+                (part, Presentation { dialect: Dialect::Startup, disclosed, verbose: query.verbose > 0 })
             }
             Route::Metrics(query) => return Break(AtOnce::Metrics(scraper::syntax(&query, request.accept), disclosed)),
             Route::Live(_) => return Break(AtOnce::Text(200, "livez check passed\n".to_owned())),
@@ -427,7 +427,7 @@ fn format(query: &Query, accept: Option<&str>) -> ControlFlow<AtOnce, &'static F
         }),
     };
     match chosen {
-        Ok(format) => Continue(if query.verbose { format.verbose() } else { format }),
+        Ok(format) => Continue(format.verbose(query.verbose)),
         Err(answer) => Break(answer),
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::counters::{Counters, RouteLabel};
+use crate::model::blame::Blame;
 use crate::model::check::{Check, Status};
 use crate::model::patience::Flips;
 use crate::model::perfdata::Perfdata;
@@ -81,6 +82,8 @@ pub struct LastRun {
     pub raw: Option<Status>,
     /// Whether it was not run because of others.
     pub is_blocked: bool,
+    /// Whose fault it is, if it is bad and that is known.
+    pub blame: Option<Blame>,
 }
 
 /// What was known of a check before it changed.

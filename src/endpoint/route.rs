@@ -52,8 +52,8 @@ pub struct Query {
     pub tags: Vec<String>,
     /// Without the checks at or under these names.
     pub excluded: Vec<String>,
-    /// With all that is known about each check.
-    pub verbose: bool,
+    /// With more about each check: 1 what is known of it, 2 what its run did, too.
+    pub verbose: u8,
     /// Ask for the token where there is one.
     pub signin: bool,
     /// In this format, whatever Accept says.
@@ -61,6 +61,9 @@ pub struct Query {
     /// No finding of a check with a schedule may be older.
     pub max_age: Option<Result<Duration, String>>,
 }
+
+/// The highest level of `?verbose`.
+const MOST_VERBOSE: u8 = 2;
 
 /// The methods that are answered, for the Allow field of a 405.
 pub(crate) const ALLOW: &str = "GET, HEAD, OPTIONS";
@@ -145,7 +148,10 @@ impl Query {
             match name {
                 "tag" => query.tags.push(value()?),
                 "exclude" => query.excluded.push(value()?),
-                "verbose" => query.verbose = is_on(&value()?),
+                "verbose" => {
+                    let value = value()?;
+                    query.verbose = if is_on(&value) { value.parse().unwrap_or(1).clamp(1, MOST_VERBOSE) } else { 0 };
+                }
                 "signin" => query.signin = is_on(&value()?),
                 // `health+json` is a name: nobody means a space by its plus sign.
                 "format" => query.format = Some(value()?.replace(' ', "+")),
@@ -219,7 +225,7 @@ mod tests {
         };
         assert_eq!(query.tags, ["a", "b c"]);
         assert_eq!(query.excluded, ["x.y"]);
-        assert!(query.verbose);
+        assert_eq!(query.verbose, 1);
         assert_eq!(query.max_age, Some(Ok(Duration::from_secs(5))));
         assert_eq!(query.format.as_deref(), Some("health+json"));
     }

@@ -50,6 +50,8 @@ pub struct App {
     hooks: Vec<Hook>,
     /// How to start it again, where that is not by its own program and arguments.
     pub(crate) command_line: Option<(PathBuf, Vec<OsString>)>,
+    /// What it came in, with the version of that.
+    pub(crate) package: Option<String>,
 }
 
 impl App {
@@ -97,6 +99,12 @@ impl App {
     ) -> App {
         let command_line = Some((program.into(), arguments.into_iter().map(Into::into).collect()));
         App { command_line, ..self }
+    }
+
+    /// The same program, which came in a package with a version of its own, such as `Python package 0.10.0`: `--version` tells
+    /// both.
+    pub fn packaged_in(self, package: impl Into<String>) -> App {
+        App { package: Some(package.into()), ..self }
     }
 
     /// Its settings and names, as variables.

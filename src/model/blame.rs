@@ -10,7 +10,7 @@ pub enum Blame {
     Ours,
     /// Theirs: it answered, and wrongly, or refused.
     Theirs,
-    /// Of what lies between: nothing came back, and whatever else is behind the same route is silent, too.
+    /// Of what lies between: nothing came back, and nothing else behind the same route has answered.
     Path,
 }
 

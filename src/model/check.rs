@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::blame::Blame;
+use super::control::Control;
 use super::panics;
 use super::perfdata::Perfdata;
 use super::schedule::Schedule;
@@ -374,6 +375,8 @@ pub struct Check {
     pub kind: &'static str,
     /// What a run of it calls.
     pub code: Code,
+    /// What has to work on our side for a finding of it to say anything.
+    pub controls: &'static [Control],
     /// What its kind was told, with the defaults of what it was not told; nothing in it is secret.
     pub options: Vec<(String, String)>,
     /// What its kind looks at, without secrets; empty for a function.
@@ -410,6 +413,7 @@ impl Check {
             blocking: true,
             kind: "function",
             code: Code::Function,
+            controls: Control::HOST,
             options: Vec::new(),
             target: String::new(),
             origin: String::new(),

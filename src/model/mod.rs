@@ -1,9 +1,11 @@
 //! The domain: what a check is, what it found, and what a report says. No operating system, no clock.
 
 pub mod amount;
+pub(crate) mod attribution;
 pub mod blame;
 pub mod check;
 pub(crate) mod clocks;
+pub mod control;
 pub(crate) mod drills;
 pub(crate) mod duration;
 pub mod episode;

@@ -15,6 +15,9 @@ use super::text;
 /// The longest transcript, in bytes of its JSON.
 pub const LIMIT: usize = 2048;
 
+/// What a lookup says of a name that those who were asked do not know.
+pub(crate) const UNKNOWN_NAME: &str = "EAI_NONAME";
+
 /// What is kept of it for what is noted last: figures, and what is said of ourselves.
 const KEPT_FOR_FIGURES: usize = 512;
 const KEPT_FOR_US: usize = 256;
@@ -45,6 +48,10 @@ pub enum Field {
     FirstByteMs,
     /// When the last byte came, after the connection was made.
     LastByteMs,
+    /// What took longer than it may, and how long that is.
+    LimitMs,
+    /// How old something is that may not be older than it says.
+    AgeS,
     /// What the system said instead, as in `ECONNREFUSED`.
     Errno,
     /// The SHA-256 of the certificate that the server has shown.
@@ -94,6 +101,8 @@ enum Rule {
     Exact,
     /// When they differ, whatever their order.
     Set,
+    /// When they differ. One that is missing says nothing.
+    Given,
     /// When one is so many times the other, and so far from it. One that is missing says nothing.
     Apart { times: f64, least: f64 },
     /// When only one of them is below this. One that is missing says nothing.
@@ -108,7 +117,7 @@ const FIGURE: Rule = Rule::Apart { times: 1.25, least: 0.0 };
 const FIGURES: &str = "perfdata.";
 
 impl Field {
-    const ALL: [Field; 28] = [
+    const ALL: [Field; 30] = [
         Field::Resolver,
         Field::Resolved,
         Field::Address,
@@ -117,6 +126,8 @@ impl Field {
         Field::TlsMs,
         Field::FirstByteMs,
         Field::LastByteMs,
+        Field::LimitMs,
+        Field::AgeS,
         Field::Errno,
         Field::Certificate,
         Field::Issuer,
@@ -155,6 +166,8 @@ impl Field {
             Field::TlsMs => ("tls_ms", TIME),
             Field::FirstByteMs => ("first_byte_ms", TIME),
             Field::LastByteMs => ("last_byte_ms", TIME),
+            Field::LimitMs => ("limit_ms", Rule::Exact),
+            Field::AgeS => ("age_s", Rule::Apart { times: 2.0, least: 60.0 }),
             Field::Errno => ("errno", Rule::Set),
             Field::Certificate => ("certificate", Rule::Exact),
             Field::Issuer => ("issuer", Rule::Exact),
@@ -163,7 +176,7 @@ impl Field {
             Field::Location => ("location", Rule::Exact),
             Field::Server => ("server", Rule::Exact),
             Field::Size => ("size", Rule::Apart { times: 1.25, least: 64.0 }),
-            Field::Body => ("body", Rule::Exact),
+            Field::Body => ("body", Rule::Given),
             Field::File => ("file", Rule::Exact),
             // What is written to is changed in each run.
             Field::Modified => ("modified", Rule::Apart { times: 1.0, least: f64::INFINITY }),
@@ -198,6 +211,7 @@ impl Rule {
         };
         match self {
             Rule::Exact => Some(good == bad),
+            Rule::Given => (!good.is_empty() && !bad.is_empty()).then_some(good == bad),
             Rule::Set => Some(BTreeSet::from_iter(good) == BTreeSet::from_iter(bad)),
             Rule::Apart { .. } | Rule::Below(_) if good.is_empty() || bad.is_empty() => None,
             Rule::Apart { times, least } => Some(match (number(good), number(bad)) {
@@ -245,6 +259,18 @@ impl Transcript {
     /// All values of a field.
     pub fn values(&self, field: Field) -> impl Iterator<Item = &str> {
         self.notes().filter(move |(name, _)| *name == field.name()).map(|(_, value)| value)
+    }
+
+    /// Each field once, with all its values, in the order in which they came.
+    pub fn grouped(&self) -> Vec<(&str, Vec<&str>)> {
+        let mut fields: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (name, value) in self.notes() {
+            match fields.iter_mut().find(|(field, _)| *field == name) {
+                Some((_, values)) => values.push(value),
+                None => fields.push((name, vec![value])),
+            }
+        }
+        fields
     }
 
     /// Whether nothing was noted.

@@ -46,6 +46,7 @@ impl MountObserver {
                 at,
                 raw: Some(outcome.raw()).filter(|raw| *raw != status),
                 is_blocked: !outcome.blocked_by().is_empty(),
+                blame: outcome.finding.blame,
             };
             let is_blocked = run.is_blocked;
             match notes.checks.entry(outcome.check.id.clone()) {

@@ -23,6 +23,12 @@ pub(crate) fn since_boot() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
 }
 
+/// The second of the wall clock at which the machine was booted: it changes when that is set.
+pub(crate) fn wall_at_boot() -> i64 {
+    let wall = clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |time| time.tv_sec());
+    wall - i64::try_from(since_boot().as_secs()).unwrap_or(i64::MAX)
+}
+
 /// How long the machine has been awake since it was booted, by the clock that systemd stamps with.
 pub(crate) fn awake() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()

@@ -16,6 +16,7 @@ pub(crate) mod foreground;
 pub(crate) mod identity;
 pub(crate) mod memory;
 pub(crate) mod network;
+pub(crate) mod ourselves;
 pub(crate) mod packets;
 pub(crate) mod pidfd;
 pub(crate) mod process;

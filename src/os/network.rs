@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::net::IpAddr;
-use std::os::fd::AsRawFd;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
-use nix::sys::socket::SockaddrStorage;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrStorage, bind, getsockname, socket};
 
 /// An interface, as the kernel shows it to us.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +39,14 @@ pub(crate) fn interface(name: &str) -> io::Result<Option<Interface>> {
 fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
     let v4 = address.as_sockaddr_in().map(|address| address.ip().into());
     v4.or_else(|| address.as_sockaddr_in6().map(|address| address.ip().into()))
+}
+
+/// A port of the loopback interface that is taken for as long as the first is kept, and where nobody listens.
+pub(crate) fn taken_port() -> io::Result<(OwnedFd, SocketAddr)> {
+    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0))?;
+    let address: SockaddrIn = getsockname(socket.as_raw_fd())?;
+    Ok((socket, SocketAddr::V4(address.into())))
 }
 
 /// The largest packet that an interface carries, in bytes.

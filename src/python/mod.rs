@@ -243,6 +243,11 @@ impl Python {
         }
     }
 
+    /// Whether each run has a process of its own.
+    pub(crate) fn runs_in_processes(&self) -> bool {
+        !matches!(self.0, Some(Place::Here(_)))
+    }
+
     /// Whether there is a module of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         let Some(zygote) = self.zygote() else { return false };

@@ -425,7 +425,10 @@ def trace(err):
     lines = traceback.TracebackException(kind, error, tb)
     shown = [frame for frame in lines.stack if not frame.filename.startswith(OURS)]
     lines.stack = traceback.StackSummary.from_list(shown)
-    return "".join(lines.format())
+    text, last = "".join(lines.format()), "".join(lines.format_exception_only())
+    # The message stands above it.
+    is_told = last.strip().endswith(told(error)) and text.endswith(last)
+    return text[: -len(last)] if is_told else text
 
 
 def run(test):

@@ -36,6 +36,8 @@ Poll = select.poll
 LARGEST = 48 * 1024
 # How many seconds a reader may take for what does not fit into its socket.
 READER = 30
+# What is more is no limit, and not all of it a number of the kernel.
+MOST_MEMORY = 1 << 62
 # The longest wait, in milliseconds.
 LONG = 3600 * 1000
 # How many seconds importing a name may take where nobody waits for it.
@@ -375,7 +377,7 @@ class Zygote:
             os.environ[request["variable"]] = request["marker"]
             limit(MARKS, request["mark"])
             if request.get("memory"):
-                limit(resource.RLIMIT_AS, used() + request["memory"])
+                limit(resource.RLIMIT_AS, min(used() + request["memory"], MOST_MEMORY))
             found = self.tests.run(check.test)
             if os.getpid() != pid:
                 # The check has forked, and this is the fork: it has nothing to say.

@@ -4,16 +4,21 @@ use serde::{Serialize, Serializer};
 use serde_json::ser::PrettyFormatter;
 
 use super::{Format, exit_code};
+use crate::model::blame::Blame;
 use crate::model::check::Status;
 use crate::model::report::{Outcome, Report, Summary};
+use crate::model::transcript::Transcript;
 
 /// The media type of this format.
 pub const MEDIA_TYPE: &str = "application/json; charset=utf-8";
 
 pub(super) const FORMAT: Format = Format { write: report, timeless: true, verbose: Some(&VERBOSE), ..VERBOSE_ROW };
 
-/// With `id`, `seconds`, `tags`, `options`, `age`, `raw` and, if it has any, `blocked_by` in each detail.
-static VERBOSE: Format = VERBOSE_ROW;
+/// With `id`, `seconds`, `tags`, `options`, `age`, `raw` and, if it has any, `blocked_by` and `blame` in each detail.
+static VERBOSE: Format = Format { verbose: Some(&MOST_VERBOSE), ..VERBOSE_ROW };
+
+/// With the transcript of each run, too.
+static MOST_VERBOSE: Format = Format { write: most_verbose_report, ..VERBOSE_ROW };
 
 const VERBOSE_ROW: Format = Format {
     name: "json",
@@ -93,10 +98,21 @@ fn scalar(value: impl Serialize, out: &mut Vec<u8>) {
 }
 
 fn verbose_report(report: &Report, out: &mut Vec<u8>) {
-    document(report, true, out);
+    document(report, Some(Detailed::Verbose), out);
 }
 
-fn document(report: &Report, verbose: bool, out: &mut Vec<u8>) {
+fn most_verbose_report(report: &Report, out: &mut Vec<u8>) {
+    document(report, Some(Detailed::WithTranscripts), out);
+}
+
+/// How much more than the usual there is in each detail.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Detailed {
+    Verbose,
+    WithTranscripts,
+}
+
+fn document(report: &Report, detailed: Option<Detailed>, out: &mut Vec<u8>) {
     let report = &*report.in_parts();
     #[derive(Serialize)]
     struct Document<'a> {
@@ -106,7 +122,7 @@ fn document(report: &Report, verbose: bool, out: &mut Vec<u8>) {
         #[serde(skip_serializing_if = "Option::is_none")]
         maintenance: Option<&'a str>,
     }
-    let details = DetailList { report, verbose };
+    let details = DetailList { report, detailed };
     let maintenance = report.maintenance.as_deref();
     write(&Document { status: report.status(), details, summary: report.summary(), maintenance }, out);
 }
@@ -124,7 +140,7 @@ pub fn error(code: u16, message: &str, out: &mut Vec<u8>) {
 
 struct DetailList<'a> {
     report: &'a Report,
-    verbose: bool,
+    detailed: Option<Detailed>,
 }
 
 #[derive(Serialize)]
@@ -154,6 +170,19 @@ struct More<'a> {
     blocked_by: &'a [String],
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     as_needed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blame: Option<Blame>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transcript: Option<Fields<'a>>,
+}
+
+/// A transcript as an object: each field with all its values, in the order in which they came.
+struct Fields<'a>(&'a Transcript);
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.grouped())
+    }
 }
 
 /// Pairs as an object.
@@ -169,7 +198,7 @@ impl Serialize for DetailList<'_> {
                 status: finding.status,
                 context: finding.context.as_deref(),
                 silence: outcome.silence(),
-                more: self.verbose.then(|| More {
+                more: self.detailed.map(|detailed| More {
                     id: &check.id,
                     seconds: elapsed.as_secs_f64(),
                     tags: &check.tags,
@@ -179,6 +208,9 @@ impl Serialize for DetailList<'_> {
                     raw: outcome.raw(),
                     blocked_by: outcome.blocked_by(),
                     as_needed: outcome.is_as_needed(),
+                    blame: finding.blame,
+                    transcript:
+                        finding.transcript.as_deref().filter(|_| detailed == Detailed::WithTranscripts).map(Fields),
                 }),
             },
         ))
@@ -244,7 +276,7 @@ mod tests {
                 std::sync::Arc::get_mut(&mut outcome.check).expect("not shared").title = title;
                 outcome.finding.context = context;
             }
-            prop_assert_eq!(text(|out| report(&made, out)), text(|out| document(&made, false, out)));
+            prop_assert_eq!(text(|out| report(&made, out)), text(|out| document(&made, None, out)));
         }
     }
 

@@ -35,7 +35,7 @@ pub struct Format {
     pub(crate) warn_status: bool,
     /// Whether reports that say the same are written identically, without times and figures.
     pub(crate) timeless: bool,
-    /// The same format with all that is known about each check, if it has room for that.
+    /// The same format with more about each check, if it has room for that.
     pub(crate) verbose: Option<&'static Format>,
     /// What `hospital check` writes and exits with when an error prevents a report; without it, standard error and the
     /// exit code of the error are to tell.
@@ -48,9 +48,12 @@ pub struct Format {
 type Refusal = fn(error: &str) -> (String, u8);
 
 impl Format {
-    /// The same format with all that is known about each check, if it has room for that.
-    pub fn verbose(&'static self) -> &'static Format {
-        self.verbose.unwrap_or(self)
+    /// The same format with more about each check, if it has room for that; the more, the higher the level. 0: as it is.
+    pub fn verbose(&'static self, level: u8) -> &'static Format {
+        match (level, self.verbose) {
+            (0, _) | (_, None) => self,
+            (_, Some(verbose)) => verbose.verbose(level - 1),
+        }
     }
 }
 
@@ -161,7 +164,7 @@ pub(crate) mod tests {
         finding.perfdata.push(Perfdata::new("load", 7.0, ""));
         (*elapsed, *age) = (Duration::from_secs(77), Duration::from_secs(777));
         assert!(early.says_the_same(&late));
-        for format in FORMATS.iter().flat_map(|format| [format, format.verbose()]).filter(|format| format.timeless) {
+        for format in FORMATS.iter().flat_map(|format| [format, format.verbose(1)]).filter(|format| format.timeless) {
             assert_eq!(written(format, &early), written(format, &late), "{}", format.name);
         }
     }
@@ -170,7 +173,7 @@ pub(crate) mod tests {
     fn that_the_host_is_in_maintenance_is_told_by_every_format_and_only_then() {
         let plain = hostile();
         let maintained = Report { maintenance: Some(HOSTILE.to_owned()), ..plain.clone() };
-        for format in FORMATS.iter().flat_map(|format| [format, format.verbose()]) {
+        for format in FORMATS.iter().flat_map(|format| [format, format.verbose(1), format.verbose(2)]) {
             let (with, without) = (written(format, &maintained), written(format, &plain));
             let is_told = |text: &str| text.to_lowercase().contains("maintenance") || text.contains("id=\"maintenance");
             assert!(is_told(&with.replace("#maintenance", "")), "{}: {with}", format.name);

@@ -32,7 +32,8 @@ pub(super) const FORMAT: Format = Format {
 
 /// The families of a report.
 #[cfg(test)]
-pub(crate) static FAMILIES: [Family; 8] = [SUCCESS, STATUS, RAW, BLOCKED, DURATION, SILENCED, PERFDATA, MAINTENANCE];
+pub(crate) static FAMILIES: [Family; 9] =
+    [SUCCESS, STATUS, RAW, BLOCKED, BLAME, DURATION, SILENCED, PERFDATA, MAINTENANCE];
 
 const SUCCESS: Family = Family {
     name: "hospital_check_success",
@@ -57,6 +58,12 @@ const BLOCKED: Family = Family {
     kind: MetricKind::Gauge,
     labels: &["check"],
     help: "Whether the check was not run because something that it needs is bad (1), of those that need anything.",
+};
+const BLAME: Family = Family {
+    name: "hospital_check_blame",
+    kind: MetricKind::Gauge,
+    labels: &["check", "blame"],
+    help: "1 for whose fault it is that the check is bad: ours, theirs or path, where that is known.",
 };
 const DURATION: Family = Family {
     name: "hospital_check_duration_seconds",
@@ -117,6 +124,13 @@ pub(crate) fn checks(outcomes: &[Outcome], out: &mut Exposition<'_>) -> fmt::Res
     }
     for outcome in needing() {
         out.sample(&BLOCKED, &[&outcome.check.id], u8::from(!outcome.blocked_by().is_empty()))?;
+    }
+    let blamed = || outcomes.iter().filter_map(|outcome| Some((outcome, outcome.finding.blame?)));
+    if blamed().next().is_some() {
+        out.family(&BLAME)?;
+    }
+    for (outcome, blame) in blamed() {
+        out.sample(&BLAME, &[&outcome.check.id, blame.word()], 1)?;
     }
     out.family(&DURATION)?;
     for outcome in outcomes {

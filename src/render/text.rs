@@ -6,10 +6,23 @@ use super::line::one_line;
 use super::{Format, appended, exit_code};
 use crate::model::report::Report;
 
-pub(super) const FORMAT: Format = Format {
+pub(super) const FORMAT: Format = Format { verbose: Some(&VERBOSE), ..ROW };
+
+/// With whose fault it is.
+static VERBOSE: Format = Format {
+    write: |report, out| appended(out, |text| write(report, Detailed::Blame, text)),
+    verbose: Some(&MOST_VERBOSE),
+    ..ROW
+};
+
+/// With the transcript of each run, too.
+static MOST_VERBOSE: Format =
+    Format { write: |report, out| appended(out, |text| write(report, Detailed::Transcript, text)), ..ROW };
+
+const ROW: Format = Format {
     name: "text",
     media_type: "text/plain; charset=utf-8",
-    write: |report, out| appended(out, |text| write(report, text)),
+    write: |report, out| appended(out, |text| write(report, Detailed::Plain, text)),
     exit_code,
     is_success: Report::passes,
     warn_status: true,
@@ -19,7 +32,15 @@ pub(super) const FORMAT: Format = Format {
     is_page: false,
 };
 
-fn write(report: &Report, out: &mut String) -> std::fmt::Result {
+/// How much is said of each check.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Detailed {
+    Plain,
+    Blame,
+    Transcript,
+}
+
+fn write(report: &Report, detailed: Detailed, out: &mut String) -> std::fmt::Result {
     for outcome in report.causes_first() {
         let title = one_line(&outcome.check.title);
         let as_needed = if outcome.is_as_needed() { " (as needed)" } else { "" };
@@ -40,6 +61,14 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
         }
         for line in outcome.finding.context.iter().flat_map(|context| context.lines()) {
             writeln!(out, "    {}", one_line(line))?;
+        }
+        if let Some(blame) = outcome.finding.blame.filter(|_| detailed >= Detailed::Blame) {
+            writeln!(out, "    blame: {}", blame.word())?;
+        }
+        if let Some(transcript) = outcome.finding.transcript.as_ref().filter(|_| detailed >= Detailed::Transcript) {
+            for (field, values) in transcript.grouped() {
+                writeln!(out, "    {}: {}", one_line(field), one_line(&values.join(", ")))?;
+            }
         }
     }
     let summary = report.causes();

@@ -6,8 +6,10 @@
 //! or not at all: see `isolation`.
 
 pub(crate) mod as_test;
+pub(crate) mod controls;
 pub(crate) mod isolation;
 mod pool;
+pub(crate) mod self_portrait;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +17,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::model::attribution::compare_routes;
 use crate::model::check::{Check, Deadline, Finding};
 use crate::model::duration;
 use crate::model::judgement::{self, Circumstances};
@@ -23,6 +26,7 @@ use crate::model::report::{Outcome, Report};
 use crate::model::suite::Suite;
 use crate::os::cgroup;
 use crate::os::signals;
+use controls::Controls;
 use isolation::{DeathCause, Permission, Quarantine, RunObserver, ScheduledFinding};
 use pool::{Done, Job, Pool};
 
@@ -66,6 +70,7 @@ pub struct Runner {
     under_way: HashMap<String, Instant>,
     observer: Box<dyn RunObserver + Send>,
     last_steps: Option<LastSteps>,
+    controls: Arc<Controls>,
 }
 
 /// One run of a suite.
@@ -111,8 +116,9 @@ impl Runner {
     /// A runner that calls `wake`, from any thread, when checks have finished. The owner then calls
     /// [`Runner::advance`]; only after that is `wake` called again.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Runner {
+        let controls = Arc::<Controls>::default();
         Runner {
-            pool: Pool::new(IDLE, wake),
+            pool: Pool::new(IDLE, controls.clone(), wake),
             at_once: MOST_AT_ONCE,
             longest: duration::LONGEST,
             failfast: false,
@@ -120,6 +126,7 @@ impl Runner {
             under_way: HashMap::new(),
             observer: Box::new(Nobody),
             last_steps: None,
+            controls,
         }
     }
 
@@ -177,6 +184,7 @@ impl Runner {
 
     fn prepare(&mut self, round: &mut Round, suite: Suite, limit: Duration, now: Instant) {
         self.rounds += 1;
+        self.controls.prepare(&suite);
         round.states.clear();
         round.states.extend(suite.checks().iter().map(|_| RoundState::Waiting));
         round.finished.clear();
@@ -267,6 +275,7 @@ impl Runner {
                 let finding = check.run(Deadline::at(deadline));
                 self.observer.ends(&check);
                 let elapsed = began.elapsed();
+                let finding = self.controls.examined(&check, finding, elapsed, round.serial);
                 spent += elapsed;
                 round.finish(index, finding, began, elapsed);
             } else if let Some(&since) = self.under_way.get(&check.id) {
@@ -544,6 +553,7 @@ impl Round {
                 outcomes[index] = self.judged(Outcome::judged(checks[index].clone(), found, known, elapsed, age));
             }
         }
+        compare_routes(&mut outcomes);
         Report::of_outcomes(outcomes)
     }
 
@@ -562,6 +572,7 @@ impl Round {
             RoundState::Over { outcome, began } => Some(outcome.aged(began, now)),
             RoundState::Waiting | RoundState::Running { .. } => None,
         }));
+        compare_routes(&mut report.outcomes);
     }
 }
 

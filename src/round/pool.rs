@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::controls::{self, Controls};
 use crate::model::check::{Check, Code, Deadline, Finding};
 use crate::os::{memory, signals};
 
@@ -34,6 +35,7 @@ struct Shared {
     changed: Condvar,
     wake: Box<dyn Fn() + Send + Sync>,
     idle: Duration,
+    controls: Arc<Controls>,
 }
 
 #[derive(Default)]
@@ -48,8 +50,8 @@ struct Queue {
 impl Pool {
     /// `wake` is called when there are results, but not again until they are taken. A thread that has had no job for
     /// `idle` ends.
-    pub(super) fn new(idle: Duration, wake: impl Fn() + Send + Sync + 'static) -> Pool {
-        let shared = Shared { queue: Mutex::default(), changed: Condvar::new(), wake: Box::new(wake), idle };
+    pub(super) fn new(idle: Duration, controls: Arc<Controls>, wake: impl Fn() + Send + Sync + 'static) -> Pool {
+        let shared = Shared { queue: Mutex::default(), changed: Condvar::new(), wake: Box::new(wake), idle, controls };
         Pool { shared: Arc::new(shared) }
     }
 
@@ -106,17 +108,23 @@ impl Shared {
     }
 
     fn work(&self) {
+        controls::thread_begins();
         while let Some(Job { round, index, check, deadline }) = self.next_job() {
             let began = Instant::now();
-            let finding = match check.code {
+            let run = || {
+                let found = check.run(deadline);
+                let elapsed = began.elapsed();
+                (self.controls.examined(&check, found, elapsed, round), elapsed)
+            };
+            let (finding, elapsed) = match check.code {
                 // It may start programs, which would inherit the blocked signals.
-                Code::Function => check.run(deadline),
-                Code::BuiltIn | Code::Program | Code::BuiltInAndProgram => signals::undisturbed(|| check.run(deadline)),
+                Code::Function => run(),
+                Code::BuiltIn | Code::Program | Code::BuiltInAndProgram => signals::undisturbed(run),
             };
             let mut queue = self.lock();
             // Counted before the round can learn of the result: a new round would otherwise start a thread too many.
             queue.free += 1;
-            self.put(queue, Done { round, index, check, finding, elapsed: began.elapsed() });
+            self.put(queue, Done { round, index, check, finding, elapsed });
         }
     }
 
@@ -159,7 +167,7 @@ mod tests {
     fn a_crowd_leaves_no_threads_behind() {
         const CROWD: usize = 50;
         let (tell, told) = mpsc::channel();
-        let pool = Pool::new(Duration::from_millis(1), move || tell.send(()).unwrap_or_default());
+        let pool = Pool::new(Duration::from_millis(1), Arc::default(), move || tell.send(()).unwrap_or_default());
         let submit = |count| {
             let job = |index| Job {
                 round: 0,

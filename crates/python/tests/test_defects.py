@@ -530,6 +530,9 @@ def test_a_check_that_warns_passes_and_says_so(ask, module, shell):
     assert told.returncode == 0
     assert told.stderr.startswith('w\n')
     assert 'WARN: ' in told.stderr and 'it ends in 9 days' in told.stderr
+    assert told.stderr.endswith('\nOK (warnings=1)\n')
+    told = shell('python', '-m', 'hospital.cli', name, 'hospital.healthchecks', module('@healthcheck\ndef down(): assert False'))
+    assert told.stderr.endswith('\nFAILED (failures=1, skipped=1, warnings=1)\n')
 
 
 def test_what_a_check_may_take_and_its_tags_are_kept():

@@ -1,6 +1,7 @@
 """The endpoint in a process of ours: what it collects, how it runs it, and what it is told by settings."""
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,7 @@ import time
 import pytest
 from conftest import BIN
 
+import hospital
 from hospital import _mount, asgi
 
 #: How long anything may take that must happen.
@@ -92,6 +94,8 @@ def test_a_name_takes_options(ask, mounted, module):
     answer = ask(app, QUERY_STRING='tag=slow')
     assert answer.status == 500 and answer.report['details'][0]['context'] == 'timed out after 50ms'
     assert ask(app, PATH_INFO='/quick').found == {'Quick': 'pass'}
+    (refused,) = ask(mounted(f'python:{name}#memory=1GiB')).report['details']
+    assert refused['status'] == 'error' and 'option memory: it limits a process, and here no check has one' in refused['context']
 
 
 def test_a_stuck_check_is_not_started_again_and_others_are_answered(ask, mounted, module):
@@ -324,6 +328,8 @@ def test_the_command_line_is_that_of_the_binary(shell, module, tmp_path, words):
     assert told.returncode == 0 and told.stdout.startswith('pass: It is good.\n'), told
     told = shell(*words, 'check', 'shopping.nothing')
     assert told.returncode == 2 and told.stderr.count('\n') == 1, told
+    told = shell(*words, '--version').stdout
+    assert re.fullmatch(r'hospital \d+\.\d+\.\d+ \(Python package (.*)\)\n', told).group(1) == hospital.__version__
 
 
 def test_a_program_that_ends_is_not_ready(ask, mounted):

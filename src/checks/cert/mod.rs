@@ -16,6 +16,7 @@ use super::support::tls_roots::{Life, Trusted};
 use super::support::tls_settings::server_name;
 use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline, since, tcp};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
@@ -32,6 +33,7 @@ pub(super) const KIND: Kind = Kind {
         Opt::new("ca", Value::Path, "A file of certificates to trust instead of the system's"),
     ],
     runs: Runs::OnThread,
+    controls: Control::NETWORK,
     title: "The certificate of {target} is good",
     passes: "a certificate is trusted and the server has its key, and it does not expire soon",
     notices: &["refused", "black_hole", "rubbish", "stranger: another certificate", "starved"],

@@ -15,6 +15,8 @@ use super::support::target::{Target, authority};
 use super::support::timed::{self, Timed, spoken};
 use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline, excerpt, since, tcp};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
+use crate::model::transcript::{Field, UNKNOWN_NAME, note};
 use crate::os::descriptors::Ready;
 
 pub(super) const KIND: Kind = Kind {
@@ -35,6 +37,7 @@ pub(super) const KIND: Kind = Kind {
         Opt::new("address", Value::Address, "An address that has to be among those found").repeatable(),
     ],
     runs: Runs::OnThread,
+    controls: Control::NETWORK,
     title: "{target} resolves",
     passes: "a name resolves",
     notices: &["refused", "black_hole", "rubbish", "gone: of a name that no name server is asked for", "starved"],
@@ -158,6 +161,9 @@ impl Lookup {
             None => self.ask_system().map_err(|reason| reason.told(told))?,
             Some(server) => self.ask(server, deadline).map_err(|reason| reason.told(told))?,
         };
+        if self.server.is_some() {
+            found.values.iter().for_each(|value| note(Field::Resolved, value));
+        }
         let missing: Vec<_> = self.addresses.iter().filter(|address| !found.addresses.contains(address)).collect();
         if !missing.is_empty() {
             let listed = |addresses: &[&IpAddr]| {
@@ -189,9 +195,9 @@ impl Lookup {
     fn ask_system(&self) -> Result<Found> {
         let endpoint = Target { host: self.name.clone(), port: 0 };
         let addresses = endpoint.addresses().map_err(|error| match error.to_string() {
-            // EAI_AGAIN in the words of glibc and of musl: no name server has answered, so nothing is known of the name.
-            why if why.contains("Temporary failure") || why.contains("Try again") => Reason::Error(why),
-            why => Reason::Fail(why),
+            why if noted::lookup_errno(&why) == UNKNOWN_NAME => Reason::Fail(why),
+            // No name server has answered, or we could not ask: nothing is known of the name.
+            why => Reason::Error(why),
         })?;
         let wanted = |ip: &IpAddr| self.record.is_none_or(|(_, record)| is_of(*ip, record));
         let addresses: Vec<_> = addresses.iter().map(SocketAddr::ip).filter(wanted).collect();
@@ -229,13 +235,16 @@ impl Lookup {
         if self.tcp {
             return self.ask_by_tcp(server, questions, deadline);
         }
+        note(Field::Address, server);
+        noted::route_to(server);
         let mut open = Open::new(server, questions, deadline).map_err(because)?;
-        let mut all = Found::default();
+        let (mut all, began) = (Found::default(), Instant::now());
         let mut failure = None;
         while !self.is_content(&all) {
             match open.next_answer() {
                 Ok(None) => break,
                 Ok(Some((question, bytes))) => {
+                    note(Field::FirstByteMs, noted::millis(began));
                     let share = deadline.remaining(Instant::now()) / (open.questions.len() + 1) as u32;
                     match question.understand(bytes, server, Deadline::at(Instant::now() + share)) {
                         Ok(found) => all.add(found),

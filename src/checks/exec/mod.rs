@@ -15,11 +15,13 @@ use std::path::Path;
 use super::support::program::{self, Program, Ran};
 use super::{Action, Kind, Options, Runs};
 use crate::model::check::{Deadline, Finding, Reason, Result, Status};
+use crate::model::control::Control;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "exec",
     options: &[program::ARGS, program::ENV, program::CWD],
     runs: Runs::AsProgram,
+    controls: Control::PROGRAMS,
     title: "{target} succeeds",
     passes: "a program ends with exit code 0",
     notices: &[],

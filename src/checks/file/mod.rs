@@ -12,12 +12,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
 
+use super::support::noted;
 use super::support::pattern::Pattern;
 use super::support::thresholds::{self, Good};
 use super::support::wildcard::Wildcard;
 use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::perfdata::Perfdata;
+use crate::model::transcript::{Field, note};
 use crate::model::{amount, duration};
 use crate::os::{filesystem, identity};
 
@@ -40,6 +43,7 @@ pub(super) const KIND: Kind = Kind {
     ],
     // A network file system whose server is down only answers when that comes back.
     runs: Runs::OnThread,
+    controls: Control::FILES,
     title: "{target} is as it should be",
     passes: "a file exists and is as expected",
     notices: &[
@@ -266,12 +270,14 @@ impl Expected {
         let is_link = self.kind == Some(FileKind::Link) || self.target.is_some();
         match if is_link { fs::symlink_metadata(path) } else { fs::metadata(path) } {
             Ok(found) => {
+                noted::file(&found);
                 let mut perfdata = vec![Perfdata::new("size", found.len() as f64, "B")];
                 let age = age(&found, now);
                 perfdata.extend(age.as_ref().ok().map(|age| Perfdata::new("age", age.as_secs_f64(), "s")));
                 Finding { perfdata, ..Finding::from(self.verdict(path, &found, age, deadline)) }
             }
             Err(error) if is_missing(&error) => {
+                noted::error(&error);
                 Finding::from(Err(Reason::Fail(format!("expected a file at {}: {error}", path.display()))))
             }
             Err(error) => Finding::from(Err(cannot("look at", path, &error))),
@@ -287,6 +293,7 @@ impl Expected {
         };
         if let Some(max) = self.max_age
             && let age = age.map_err(|error| cannot("tell the age of", path, &error))?
+            && let () = note(Field::AgeS, age.as_secs())
             && age > max
         {
             differs(format!("a change in the last {}", spoken(max)), format!("one {} ago", spoken(age)));
@@ -395,6 +402,7 @@ fn is_missing(error: &io::Error) -> bool {
 }
 
 fn cannot(act: &str, path: &Path, error: &io::Error) -> Reason {
+    noted::error(error);
     Reason::Error(format!("cannot {act} {}: {error}", path.display()))
 }
 

@@ -15,6 +15,9 @@ const LONGEST_HEAD: u64 = 256 * 1024;
 /// The most fields that a head may have.
 const MOST_FIELDS: usize = 1024;
 
+/// How much of a body is kept, so that its beginning can be shown.
+const BEGINNING: usize = 1024;
+
 /// The longest line before a chunk.
 const LONGEST_LINE: u64 = 4096;
 
@@ -49,7 +52,7 @@ pub(super) fn exchange(
         // What comes before the answer, as 103 Early Hints does, is not the answer.
         if !answer.status().is_informational() || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let length = Length::of(request.method(), &answer)?;
-            return Ok(answer.map(|()| Body { reader, length }));
+            return Ok(answer.map(|()| Body { reader, length, beginning: Vec::new() }));
         }
     }
 }
@@ -145,6 +148,14 @@ fn beyond(what: &str) -> io::Error {
 pub(super) struct Body {
     reader: BufReader<Box<dyn Connection>>,
     length: Length,
+    beginning: Vec<u8>,
+}
+
+impl Body {
+    /// The first bytes of it that were read.
+    pub(super) fn beginning(&self) -> &[u8] {
+        &self.beginning
+    }
 }
 
 /// How the end of a body is known (RFC 9112, 6.3): the bytes that are left of it, or of its present chunk.
@@ -179,6 +190,15 @@ impl Length {
 
 impl Read for Body {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.read_on(buffer)?;
+        let room = BEGINNING - self.beginning.len();
+        self.beginning.extend_from_slice(&buffer[..count.min(room)]);
+        Ok(count)
+    }
+}
+
+impl Body {
+    fn read_on(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.length == Length::Chunked(0) && !buffer.is_empty() {
             self.length = match next_chunk(&mut self.reader)? {
                 0 => Length::Known(0),

@@ -23,8 +23,10 @@ use super::support::timed::{self, reason, spoken};
 use super::support::tls;
 #[cfg(feature = "tls")]
 use super::support::tls_settings::{self, TlsSettings};
-use super::{Action, Kind, Options, Runs, default_deadline, since, tcp, unix};
+use super::{Action, Kind, Options, Runs, default_deadline, excerpt, since, tcp, unix};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
+use crate::model::transcript::{Field, note};
 use client::Body;
 use expected::{ExpectedAnswer, Judged, LONGEST_BODY, Statuses};
 use sent::{Authorization, Sent, Way};
@@ -65,6 +67,7 @@ pub(super) const KIND: Kind = Kind {
     scheme: "http",
     options: &OPTIONS,
     runs: Runs::OnThread,
+    controls: Control::NETWORK,
     title: "http://{target} answers as it should",
     passes: "the answer is as expected",
     notices: &[
@@ -223,6 +226,7 @@ impl Probe {
             let is_proxied = self.way.rewrites(&uri);
             let answer = client::exchange(connection, &request, body, is_proxied);
             let answer = answer.map_err(|error| self.unanswered(&error, began))?;
+            note_answer(&answer, hidden);
             let location = match redirect::location(&answer) {
                 Some(location) if self.redirects > 0 => location,
                 // Without redirects, the first answer is the answer.
@@ -306,6 +310,7 @@ impl Probe {
         self.judge_body(answer, hidden, deadline, began)?;
         let took = began.elapsed();
         let late = |slow: std::time::Duration| {
+            note(Field::LimitMs, slow.as_millis());
             let limit = humantime::format_duration(slow);
             fail(format!("{url} to answer within {limit}: it took longer"), began)
         };
@@ -333,6 +338,10 @@ impl Probe {
         };
         let verdict = verdict.and_then(|verdict| io::copy(&mut body, &mut io::sink()).map(|_| verdict));
         let count = LONGEST_BODY + 1 - body.limit();
+        note(Field::Size, count);
+        if !parts.headers.contains_key(header::CONTENT_ENCODING) && count > 0 {
+            note(Field::Body, excerpt(body.get_ref().beginning(), count as usize, hidden));
+        }
         match verdict {
             Ok(Judged::Good) => Ok(()),
             Ok(Judged::Unknown(why)) => undecided(why),
@@ -373,6 +382,16 @@ impl Probe {
     fn told(&self, why: &str, began: Instant) -> String {
         let expected = self.expected.statuses.written();
         format!("expected {} to answer with {expected}: {why} ({})", self.shown, since(began))
+    }
+}
+
+fn note_answer(answer: &Response<Body>, hidden: &Secrets) {
+    note(Field::Status, answer.status().as_u16());
+    if let Some(location) = redirect::location(answer) {
+        note(Field::Location, hidden.scrub(&shown(&location)));
+    }
+    if let Some(server) = answer.headers().get(header::SERVER) {
+        note(Field::Server, hidden.scrub(&String::from_utf8_lossy(server.as_bytes())));
     }
 }
 

@@ -18,6 +18,7 @@ use std::process::ExitStatus;
 use super::support::program::{self, Program, Ran};
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Deadline, Finding, Reason, Result, Status};
+use crate::model::control::Control;
 use crate::model::perfdata;
 
 pub(super) const KIND: Kind = Kind {
@@ -29,6 +30,7 @@ pub(super) const KIND: Kind = Kind {
         Opt::new("warning", Value::Word(&["pass", "fail", "warn"]), "What exit code 1 means").or("warn"),
     ],
     runs: Runs::AsProgram,
+    controls: Control::PROGRAMS,
     title: "{target} reports no problem",
     passes: "a plugin of Nagios ends with exit code 0",
     notices: &[],

@@ -13,6 +13,7 @@ use super::support::pattern::Pattern;
 use super::support::thresholds::{self, Good};
 use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::perfdata::Perfdata;
 use crate::os::filesystem;
 use crate::os::procfs::{self, Stat};
@@ -31,6 +32,7 @@ pub(super) const KIND: Kind = Kind {
     ],
     // The arguments of a process lie in its own memory, for which the kernel may have to wait.
     runs: Runs::OnThread,
+    controls: Control::HOST,
     title: "{target} runs",
     passes: "a program runs",
     notices: &["gone", "starved"],

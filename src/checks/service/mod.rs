@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Deadline, Finding, Reason, Result};
+use crate::model::control::Control;
 use crate::model::duration;
 use crate::model::perfdata::Perfdata;
 
@@ -29,6 +30,7 @@ pub(super) const KIND: Kind = Kind {
         ),
     ],
     runs: Runs::ByProgram,
+    controls: Control::LOCAL,
     title: "The service {target} runs",
     passes: "a service of systemd, OpenRC, runit or s6 is active",
     notices: &["refused", "black_hole", "rubbish", "gone", "starved"],

@@ -24,6 +24,8 @@ pub(super) mod timed;
 #[cfg(feature = "tls")]
 pub(super) mod tls;
 #[cfg(feature = "tls")]
+pub(super) mod tls_noted;
+#[cfg(feature = "tls")]
 pub(super) mod tls_roots;
 #[cfg(feature = "tls")]
 pub(super) mod tls_settings;

@@ -1,9 +1,13 @@
 //! How what a run comes across is written in its transcript.
 
+use std::fs;
 use std::io;
-use std::time::Instant;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
 
-use crate::model::transcript::{Field, note};
+use crate::model::transcript::{Field, UNKNOWN_NAME, note};
 use crate::os::errno as errors;
 
 /// Notes an error.
@@ -17,8 +21,55 @@ pub(in crate::checks) fn errno(error: &io::Error) -> String {
         Some(number) => errors::name(number),
         None if error.kind() == io::ErrorKind::TimedOut => "ETIMEDOUT".to_owned(),
         None if error.kind() == io::ErrorKind::ConnectionRefused => "ECONNREFUSED".to_owned(),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => "EOF".to_owned(),
         None => error.to_string(),
     }
+}
+
+/// What the resolver calls a failed lookup, by what it says in the words of glibc or of musl.
+pub(in crate::checks) fn lookup_errno(said: &str) -> &str {
+    let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    match () {
+        () if says(&["not known", "No address associated", "does not resolve", "no usable address"]) => UNKNOWN_NAME,
+        // No name server has answered, so nothing is known of the name.
+        () if says(&["Temporary failure", "Try again"]) => "EAI_AGAIN",
+        () => said,
+    }
+}
+
+/// Notes the name servers of this host.
+pub(in crate::checks) fn resolver() {
+    const FILE: &str = "/etc/resolv.conf";
+    static LAST: Mutex<Option<(SystemTime, Vec<String>)>> = Mutex::new(None);
+    let Some(changed) = fs::metadata(FILE).and_then(|found| found.modified()).ok() else { return };
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.as_ref().is_none_or(|(read, _)| *read != changed) {
+        let text = fs::read_to_string(FILE).unwrap_or_default();
+        let servers =
+            text.lines().filter_map(|line| line.strip_prefix("nameserver")).map(|rest| rest.trim().to_owned());
+        *last = Some((changed, servers.collect()));
+    }
+    last.iter().flat_map(|(_, servers)| servers).for_each(|server| note(Field::Resolver, server));
+}
+
+/// Notes from which address of ours another one is reached: no packet is sent for that.
+pub(in crate::checks) fn route_to(address: SocketAddr) {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let ours = UdpSocket::bind((any, 0)).and_then(|socket| {
+        // No port is asked for, but the kernel wants one.
+        socket.connect((address.ip(), address.port().max(1)))?;
+        socket.local_addr()
+    });
+    if let Ok(ours) = ours {
+        note(Field::From, ours.ip());
+    }
+}
+
+/// Notes which file is at a path, and how it is.
+pub(in crate::checks) fn file(found: &fs::Metadata) {
+    note(Field::File, format_args!("{}:{}", found.dev(), found.ino()));
+    note(Field::Size, found.len());
+    note(Field::Modified, found.mtime());
 }
 
 /// The milliseconds since a moment.
@@ -29,4 +80,9 @@ pub(in crate::checks) fn millis(began: Instant) -> String {
 /// The milliseconds between two moments.
 pub(in crate::checks) fn between(began: Instant, end: Instant) -> String {
     format!("{:.1}", end.saturating_duration_since(began).as_secs_f64() * 1000.0)
+}
+
+/// Bytes in hexadecimal.
+pub(in crate::checks) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

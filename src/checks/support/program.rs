@@ -1,17 +1,21 @@
 //! A program that a check runs: what it is started with, and what it said by its end.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use super::environment::is_ours_alone;
+use super::noted;
 use super::ownership::{self, Distrust};
 use super::secrets::Secrets;
 use crate::checks::{Opt, Options, Value};
 use crate::model::check::{self, CONTEXT_LIMIT, Deadline, Finding, Reason};
+use crate::model::transcript::{Field, note};
 use crate::os::child::{self, Bounds, End, Run};
-use crate::os::filesystem;
+use crate::os::{filesystem, signals};
 
 /// The options that say how it is started.
 pub(in crate::checks) const ARGS: Opt =
@@ -74,7 +78,13 @@ impl Program {
     pub(in crate::checks) fn run(&self, deadline: Deadline, found: impl FnOnce(&Ran) -> Finding) -> Finding {
         // Checked each time: the program may have changed since it was collected.
         match ownership::open(&self.path) {
-            Ok(_) => {}
+            Ok(place) => {
+                let found = &place.metadata;
+                note(
+                    Field::Program,
+                    format_args!("inode {}, {} bytes, changed at {}", found.ino(), found.len(), found.mtime()),
+                );
+            }
             Err(Distrust::Unsafe(why)) => {
                 return Finding::error(format!("{} is not run, because {why}", self.path.display()));
             }
@@ -103,6 +113,7 @@ impl Program {
     }
 
     fn not_run(&self, error: &io::Error) -> Finding {
+        noted::error(error);
         Finding::error(format!("cannot run {}: {error}", self.path.display()))
     }
 
@@ -111,7 +122,11 @@ impl Program {
         let begins = [&stdout, &stderr].into_iter().find_map(|text| text.trim_start().lines().next());
         let killed = |did: &str| Err(self.but(did, begins.unwrap_or_default().trim_end()));
         let end = match run.end {
-            End::Exited(exit) => Ok(exit),
+            End::Exited(exit) => {
+                exit.code().into_iter().for_each(|code| note(Field::Exit, code));
+                exit.signal().into_iter().for_each(|signal| note(Field::Signal, signals::name(signal as u8)));
+                Ok(exit)
+            }
             End::TimedOut => killed(&format!("timed out after {} and was killed", spoken(limit))),
             End::TooLoud => killed("printed more than 1 MiB and was killed; it began with"),
         };

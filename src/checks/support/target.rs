@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::{fmt, io};
 
+use super::noted;
 use crate::model::host::{Malformed, split};
 use crate::model::transcript::{Field, note};
 
@@ -33,13 +34,17 @@ impl Target {
 
     /// Every address of the host. The error names the host.
     pub(in crate::checks) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        let is_name = self.host.parse::<IpAddr>().is_err();
+        if is_name {
+            noted::resolver();
+        }
         let addresses = (self.host.as_str(), self.port).to_socket_addrs().map_err(|error| {
             let why = lookup_failure(&error).unwrap_or_else(|| error.to_string());
-            note(Field::Errno, &why);
+            note(Field::Errno, noted::lookup_errno(&why));
             io::Error::new(error.kind(), format!("cannot look up {}: {why}", self.host))
         })?;
         let addresses: Vec<_> = addresses.collect();
-        if self.host.parse::<IpAddr>().is_err() {
+        if is_name {
             addresses.iter().for_each(|address| note(Field::Resolved, address.ip()));
         }
         Ok(addresses)

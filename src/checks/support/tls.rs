@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
@@ -16,9 +16,12 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
+use super::noted;
 use super::timed::{reason, spoken};
+use super::tls_noted::Noting;
 use super::tls_roots::{Life, Roots};
 use crate::model::check::Reason;
+use crate::model::transcript::{Field, note};
 
 /// Our own certificate with its chain, and the key of it.
 pub(in crate::checks) struct Identity {
@@ -45,7 +48,7 @@ pub(in crate::checks) fn shake_hands<S: Read + Write>(
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .dangerous() // It is the verifier that decides.
-        .with_custom_certificate_verifier(verifier);
+        .with_custom_certificate_verifier(Arc::new(Noting(verifier)));
     let config = match identity {
         None => config.with_no_client_auth(),
         Some(Identity { chain, key }) => config
@@ -53,9 +56,11 @@ pub(in crate::checks) fn shake_hands<S: Read + Write>(
             .map_err(|error| Reason::Error(format!("client_cert and client_key cannot be used: {error}")))?,
     };
     let mut tls = ClientConnection::new(Arc::new(config), name)?;
+    let began = Instant::now();
     while tls.is_handshaking() {
         tls.complete_io(&mut stream).map_err(|error| objection(&error))?;
     }
+    note(Field::TlsMs, noted::millis(began));
     Ok(StreamOwned::new(tls, stream))
 }
 

@@ -38,6 +38,7 @@ use crate::os::signals::{self, Inbox, Signal};
 use crate::os::sockets::Accepted;
 use crate::os::{descriptors, memory, process, systemd, tree};
 use crate::round::Runner;
+use crate::round::self_portrait;
 use acceptor::Acceptor;
 use clients::Clients;
 use files::Files;
@@ -514,6 +515,7 @@ impl Worker {
     }
 
     fn boot(context: WorkerContext) -> io::Result<Worker> {
+        self_portrait::is_of_generation(context.generation);
         let WorkerContext {
             slot,
             master,

@@ -81,6 +81,7 @@ impl Observer for ScoreboardObserver {
             at: last.at,
             raw: last.judged.raw,
             is_blocked: last.judged.is_blocked,
+            blame: last.judged.blame,
         })
     }
 

@@ -14,6 +14,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 use super::{Format, appended, exit_code};
+use crate::model::blame::Blame;
 use crate::model::check::{Check, Status};
 use crate::model::duration;
 use crate::model::report::{Outcome, Report, Since, Summary};
@@ -157,6 +158,8 @@ struct Row {
     tags: Vec<String>,
     /// What it found itself, if it was judged to be something else.
     raw: Option<String>,
+    /// Whose fault it is, if that is known.
+    blame: Option<&'static str>,
     as_needed: bool,
     /// The checks that were not run because of it, but for others.
     blocked: Vec<Row>,
@@ -294,6 +297,7 @@ impl Row {
                 .map(|(from, to)| (Moment::of(from, None), Moment::of(to, None))),
             tags: check.tags.iter().map(|tag| printable(tag)).collect(),
             raw: (raw != finding.status && !is_blocked).then(|| spoken(raw)),
+            blame: finding.blame.map(Blame::word),
             as_needed: outcome.is_as_needed(),
             blocked: Vec::new(),
         }

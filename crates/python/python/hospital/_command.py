@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 
-from hospital import _native
+from hospital import __version__, _native
 
 
 def main(argv=None):
@@ -17,7 +17,7 @@ def main(argv=None):
     # Python's own handler only notes the signal, and nobody would look at the note.
     handler = signal.signal(signal.SIGINT, signal.SIG_DFL) if is_main else None
     try:
-        return _native.main(list(sys.argv if argv is None else argv), again())
+        return _native.main(list(sys.argv if argv is None else argv), again(), __version__)
     finally:
         if handler:
             signal.signal(signal.SIGINT, handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import sys
 import unittest
 from typing import Any, Callable, Iterable, Iterator, List, NoReturn, Optional, Sequence, TextIO, Type
@@ -54,6 +55,40 @@ class HealthCheckTextResult(unittest.TextTestResult):
         self.printErrorList('WARN', self.warned)
 
 
+class HealthCheckTextRunner(unittest.TextTestRunner):
+    """unittest's runner, whose last line counts the checks that warn, too."""
+
+    def __init__(self, stream: Any = None, *args: Any, **kwargs: Any) -> None:
+        self._verdict = _Verdict(stream or sys.stderr)
+        super().__init__(self._verdict, *args, **kwargs)
+
+    def _makeResult(self) -> Any:
+        result = super()._makeResult()
+        self._verdict.warned = getattr(result, 'warned', [])
+        return result
+
+
+class _Verdict:
+    """A stream in which `OK` is followed by how many checks warn: unittest's runner writes that line itself."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._follows = False
+        self.warned: List[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> Any:
+        warnings = f'warnings={len(self.warned)}'
+        if self._follows and self.warned:
+            # What else there is to count, or the end of the line.
+            text = f'{text[:-1]}, {warnings})' if text.startswith(' (') else f' ({warnings}){text}'
+        # Newer ones of Python colour it.
+        self._follows = re.sub(r'\x1b\[[\d;]*m', '', text) in ('OK', 'FAILED')
+        return self._stream.write(text)
+
+
 class HealthCheckProgram:
     """Collects healthchecks, and runs them in a shell.
 
@@ -97,9 +132,7 @@ class HealthCheckProgram:
         stream: Optional[TextIO] = None,
     ) -> Any:
         """Return the runner to use where none is given."""
-        return unittest.TextTestRunner(
-            verbosity=verbosity, failfast=failfast, resultclass=result_class, stream=stream or sys.stderr
-        )
+        return HealthCheckTextRunner(verbosity=verbosity, failfast=failfast, resultclass=result_class, stream=stream)
 
     def default_result_class(self) -> Any:
         """Return the class of results to use where none is given."""

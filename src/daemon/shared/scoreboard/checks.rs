@@ -61,10 +61,8 @@ struct Places<'a> {
 
 impl Judged {
     fn of(outcome: &Outcome) -> Judged {
-        match &outcome.judgement {
-            None => Judged::default(),
-            Some(judgement) => Judged { raw: judgement.raw, is_blocked: !judgement.blocked_by.is_empty() },
-        }
+        let raw = outcome.judgement.as_ref().and_then(|judgement| judgement.raw);
+        Judged { raw, is_blocked: !outcome.blocked_by().is_empty(), blame: outcome.finding.blame }
     }
 }
 
@@ -211,7 +209,7 @@ mod tests {
     #[test]
     fn how_it_was_judged_is_remembered_and_a_change_of_that_is_one() {
         let board = board();
-        let blocked = Judged { raw: Some(Status::Error), is_blocked: true };
+        let blocked = Judged { raw: Some(Status::Error), is_blocked: true, blame: None };
         let note = |judged: Judged| {
             let mut made = outcome("shop", &noted(Status::Warn, &[]));
             let blocked_by = judged.is_blocked.then(|| "db".to_owned()).into_iter().collect();

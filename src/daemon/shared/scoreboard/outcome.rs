@@ -8,6 +8,7 @@ use zerocopy::FromBytes;
 
 use crate::daemon::shared::table::Clear;
 use crate::daemon::shared::word::Word;
+use crate::model::blame::Blame;
 use crate::model::check::Status;
 use crate::model::report::{LONG_UNWATCHED, Since};
 
@@ -21,8 +22,9 @@ const LAST: Word<5> = Word([WHEN, 4, 14, 1, 3]);
 /// Since when it has had its status, and the status, from 1.
 const SINCE: Word<2> = Word([WHEN, 3]);
 
-/// The status that the check found itself, from 1, if it was judged to be another; whether it was not run because of others.
-const JUDGED: Word<2> = Word([3, 1]);
+/// The status that the check found itself, from 1, if it was judged to be another; whether it was not run because of others; whose
+/// fault it is, from 1, if that is known.
+const JUDGED: Word<3> = Word([3, 1, 2]);
 
 /// The seconds since 1970 between which nobody looked.
 const UNWATCHED: Word<2> = Word([32, 32]);
@@ -56,6 +58,8 @@ pub(crate) struct Judged {
     pub(crate) raw: Option<Status>,
     /// Whether it was not run because of others.
     pub(crate) is_blocked: bool,
+    /// Whose fault it is, if it is bad and that is known.
+    pub(crate) blame: Option<Blame>,
 }
 
 impl OutcomeCell {
@@ -64,15 +68,17 @@ impl OutcomeCell {
     }
 
     pub(super) fn judged(&self) -> Judged {
-        let [raw, is_blocked] = JUDGED.unpack(self.judged.load(Relaxed));
-        Judged { raw: status(raw), is_blocked: is_blocked == 1 }
+        let [raw, is_blocked, blame] = JUDGED.unpack(self.judged.load(Relaxed));
+        let blame = Blame::ALL.into_iter().find(|known| *known as u64 + 1 == blame);
+        Judged { raw: status(raw), is_blocked: is_blocked == 1, blame }
     }
 
     /// Notes how the next outcome was judged, and returns how the last one was.
     pub(super) fn note_judged(&self, judged: Judged) -> Judged {
         let before = self.judged();
         if before != judged {
-            self.judged.store(JUDGED.pack([judged.raw.map_or(0, number), judged.is_blocked.into()]), Relaxed);
+            let blame = judged.blame.map_or(0, |blame| blame as u64 + 1);
+            self.judged.store(JUDGED.pack([judged.raw.map_or(0, number), judged.is_blocked.into(), blame]), Relaxed);
         }
         before
     }

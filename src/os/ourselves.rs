@@ -1,0 +1,89 @@
+//! How we are, as the kernel sees it: descriptors, load, waiting for a CPU, packets that do not leave.
+
+use std::fs;
+use std::sync::OnceLock;
+
+use super::{clock, descriptors};
+
+/// How many descriptors we may still open.
+pub(crate) fn free_descriptors() -> Option<usize> {
+    let folder = "/proc/self/fd";
+    // The size of the folder is their number since Linux 6.2. Listing them takes a descriptor.
+    let open = match fs::metadata(folder).ok()?.len() {
+        0 => fs::read_dir(folder).map_or(usize::MAX, Iterator::count),
+        open => usize::try_from(open).unwrap_or(usize::MAX),
+    };
+    Some(descriptors::limit().saturating_sub(open))
+}
+
+/// The load average of the last minute.
+pub(crate) fn load() -> Option<f64> {
+    // SAFETY: all zeroes are a value of this plain struct of C, which the call fills.
+    let mut info: libc::sysinfo = unsafe { std::mem::zeroed() };
+    // SAFETY: it is ours for the call.
+    let result = unsafe { libc::sysinfo(&raw mut info) };
+    #[allow(clippy::unnecessary_cast, reason = "its type depends on the architecture")]
+    (result == 0).then(|| info.loads[0] as f64 / f64::from(1 << 16))
+}
+
+/// The share of the last ten seconds, in per cent, in which some task has waited for a CPU; `None` where it is not measured.
+pub(crate) fn pressure() -> Option<f64> {
+    let text = fs::read_to_string("/proc/pressure/cpu").ok()?;
+    text.split_ascii_whitespace().find_map(|word| word.strip_prefix("avg10="))?.parse().ok()
+}
+
+/// For how long this thread has waited for a CPU since it began, in nanoseconds; `None` where it is not measured.
+pub(crate) fn waited() -> Option<u64> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// How often a packet that was to be sent again did not leave this network namespace: a filter of its own has dropped it.
+pub(crate) fn lost_on_the_way_out() -> Option<u64> {
+    let text = fs::read_to_string("/proc/net/netstat").ok()?;
+    counter(&text, "TcpExt:", "TCPRetransFail")
+}
+
+/// A counter in a file that has the names in one line and the values in the next.
+fn counter(text: &str, group: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(group));
+    let place = lines.next()?.split_ascii_whitespace().position(|column| column == name)?;
+    lines.next()?.split_ascii_whitespace().nth(place)?.parse().ok()
+}
+
+/// How far the wall clock is from where it was, in seconds, since this was first asked in this process or one that it was
+/// forked from: what was not just the passing of time.
+pub(crate) fn clock_step() -> i64 {
+    static BEGINNING: OnceLock<i64> = OnceLock::new();
+    let now = clock::wall_at_boot();
+    now - BEGINNING.get_or_init(|| now)
+}
+
+/// Whether the kernel says that somebody keeps the clock right, as an NTP client does.
+pub(crate) fn is_clock_kept() -> bool {
+    // SAFETY: all zeroes are a value of this plain struct of C, and ask for nothing to be changed.
+    let mut state: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: it is ours for the call.
+    let result = unsafe { libc::adjtimex(&raw mut state) };
+    result >= 0 && state.status & libc::STA_UNSYNC == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn we_know_how_we_are() {
+        assert!(free_descriptors().is_some_and(|free| free > 0));
+        assert!(load().is_some_and(|load| load >= 0.0));
+        assert_eq!(clock_step(), clock_step());
+    }
+
+    #[test]
+    fn a_counter_stands_below_its_name() {
+        let text = "TcpExt: A TCPRetransFail B\nTcpExt: 1 7 3\nIpExt: X\nIpExt: 9\n";
+        assert_eq!(counter(text, "TcpExt:", "TCPRetransFail"), Some(7));
+        assert_eq!(counter(text, "IpExt:", "X"), Some(9));
+        assert_eq!(counter(text, "IpExt:", "Y"), None);
+    }
+}
