@@ -5,7 +5,7 @@
 
 use super::seen::Seen;
 use crate::checks::BUILTINS;
-use crate::model::check::{Check, Status};
+use crate::model::check::{Check, Expect, Status};
 use crate::model::sabotage::{Clock, Gone, Rubbish, Sabotage, Starved, Stranger};
 
 /// What a check promises by its options.
@@ -15,6 +15,8 @@ pub(crate) struct Promise {
     pub(crate) content: bool,
     /// It follows redirects.
     pub(crate) redirects: bool,
+    /// It expects a failure: then it has to notice what makes it succeed.
+    pub(crate) failure: bool,
     /// It says how old a file may be.
     pub(crate) age: bool,
     /// It says that there must be none.
@@ -30,6 +32,7 @@ impl Promise {
         Promise {
             content: ["match", "json", "min_size"].into_iter().any(|name| option(name).is_some()),
             redirects: option("redirects").is_some_and(|most| most != "0"),
+            failure: check.expect == Expect::Failure,
             age: option("max_age").is_some(),
             none: option("max") == Some("0"),
             notices: BUILTINS.iter().find(|kind| kind.scheme == check.kind).map_or(&[], |kind| kind.notices),
@@ -49,6 +52,9 @@ impl Promise {
 
 /// The sabotages that apply.
 pub(crate) fn plan(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
+    if promise.failure {
+        return successes(seen);
+    }
     let mut plan = applicable(seen, promise);
     let talks = seen.talks() || seen.only_was_refused();
     if !talks || promise.is_about_the_clock() {
@@ -62,11 +68,26 @@ pub(crate) fn plan(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
     plan
 }
 
+/// What could make a check succeed that failed: somebody answers, or something is there.
+fn successes(seen: &Seen) -> Vec<Sabotage> {
+    let mut plan = Vec::new();
+    if seen.talks() || seen.only_was_refused() {
+        plan.push(Sabotage::Rubbish(Rubbish::Bytes));
+    }
+    if seen.speaks_http {
+        plan.push(Sabotage::Stranger(Stranger::OtherBody));
+    }
+    if !seen.talks() && !seen.absent.is_empty() {
+        plan.push(Sabotage::Gone(Gone::Back));
+    }
+    plan
+}
+
 fn off(clock: Clock) -> Sabotage {
     Sabotage::Starved(Starved::Clock(clock))
 }
 
-fn is_of_the_clock(sabotage: Sabotage) -> bool {
+pub(super) fn is_of_the_clock(sabotage: Sabotage) -> bool {
     matches!(sabotage, Sabotage::Starved(Starved::Clock(_)))
 }
 
@@ -141,6 +162,7 @@ impl Trial {
     /// A run that came to this, where the good run was this.
     pub(crate) fn new(sabotage: Sabotage, end: End, good: Status, more_fail: bool) -> Trial {
         let is_noticed = match &end {
+            End::Found { status, .. } if good == Status::ExpectedFailure => *status == Status::UnexpectedSuccess,
             // What is skipped is as green in a report as what passes.
             End::Found { status, .. } => status.is_bad() || (*status == Status::Warn && good != Status::Warn),
             End::Lost(_) => true,
@@ -190,6 +212,10 @@ impl Verdict {
 
 /// The sabotages that a check should have noticed and did not.
 pub(crate) fn fooled_by(trials: &[Trial], seen: &Seen, promise: Promise) -> Vec<Sabotage> {
+    if promise.failure {
+        // One that makes it succeed is enough: each is only a guess at what would.
+        return Vec::new();
+    }
     let passed = |sabotage: Sabotage| trials.iter().any(|trial| trial.sabotage == sabotage && !trial.is_noticed);
     let noticed = |sabotage: Sabotage| trials.iter().any(|trial| trial.sabotage == sabotage && trial.is_noticed);
     let status = passed(Sabotage::Stranger(Stranger::Failing));

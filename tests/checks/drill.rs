@@ -261,10 +261,24 @@ fn what_changes_something_elsewhere_is_not_drilled_unless_that_is_asked_for() {
 #[test]
 #[ignore = "needs root"]
 fn what_was_not_well_to_begin_with_is_unwell() {
-    let (run, checks) = drill(&["tcp://127.0.0.1:1", "closed=tcp://127.0.0.1:1#expect=failure"]);
+    let (run, checks) = drill(&["tcp://127.0.0.1:1"]);
     assert_eq!(run.code, Some(1));
     assert_eq!(checks[0]["verdict"], "unwell");
-    assert_eq!(checks[1]["verdict"], "not_drilled");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_expects_a_failure_has_to_notice_a_success() {
+    let verdicts = [
+        ("closed=tcp://127.0.0.1:1#expect=failure", "sound"),
+        ("missing=file:/etc/no-such-file#expect=failure", "sound"),
+        ("unknown=tcp://127.0.0.1:1#match=~no-such-answer~&expect=failure", "not_drilled"),
+        ("other=file:/etc/passwd#match=no-such-line&expect=failure", "not_drilled"),
+        ("never=exec:/bin/false#expect=failure", "cannot_fail"),
+    ];
+    let (_, checks) = drill(&verdicts.map(|(name, _)| name));
+    let found: Vec<_> = checks.iter().map(|check| check["verdict"].as_str().expect("it is text")).collect();
+    assert_eq!(found, verdicts.map(|(_, verdict)| verdict), "{checks:#?}");
 }
 
 #[test]
