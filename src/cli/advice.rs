@@ -69,8 +69,7 @@ mod tests {
 
     #[test]
     fn no_advice_is_given_on_a_flag_that_there_is() {
-        let mut command = crate::cli::command();
-        command.build();
+        let command = crate::cli::command();
         let serve = command.find_subcommand("serve").expect("there is such a subcommand");
         for flag in FLAGS.iter().flat_map(|(names, _)| names.iter()) {
             let is_it = |arg: &clap::Arg| {

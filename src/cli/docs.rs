@@ -51,8 +51,7 @@ fn the_states_are_drawn_as_in_the_code_that_they_are_of() {
 
 #[test]
 fn every_setting_is_in_settings_md_as_the_command_line_has_it() {
-    let mut command = command();
-    command.build();
+    let command = command();
     let serve = command.find_subcommand("serve").expect("there is such a subcommand");
     let row = |arg: &Arg| {
         let long = arg.get_long()?;
@@ -201,8 +200,7 @@ fn duration(text: &str) -> Duration {
 
 #[test]
 fn every_deadline_in_architecture_md_is_that_of_the_code() {
-    let mut command = command();
-    command.build();
+    let command = command();
     let serve = command.find_subcommand("serve").expect("there is such a subcommand");
     let mut flags: Vec<_> =
         serve.get_arguments().filter(|arg| arg.get_value_names().is_some_and(|names| names[0] == "TIME")).collect();

@@ -14,7 +14,6 @@ use crate::error::Error;
 use crate::model::id::listed;
 
 #[derive(Debug, Args)]
-#[command(after_long_help = all())]
 pub(super) struct ExplainFlags {
     /// The kinds, as in `disk`; all of them, if none is named
     #[arg(value_name = "KIND")]
@@ -48,8 +47,8 @@ pub(super) fn run(flags: &ExplainFlags) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// All kinds, one after the other: so the manual page has them too.
-fn all() -> String {
+/// All kinds, one after the other.
+pub(super) fn all() -> String {
     BUILTINS.iter().map(explained).collect::<Vec<_>>().join("\n")
 }
 
