@@ -37,6 +37,8 @@ mod checks {
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod mail;
     mod mounts;
+    #[cfg(all(feature = "dns", feature = "mysql", feature = "tls"))]
+    mod mysql;
     mod plugins;
     #[cfg(all(feature = "dns", feature = "postgres", feature = "tls"))]
     mod postgres;

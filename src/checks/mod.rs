@@ -1,5 +1,6 @@
 //! The built-in kinds of check: one file each, one row each in [`BUILTINS`].
 
+mod amqp;
 mod beat;
 #[cfg(feature = "tls")]
 pub mod cert;
@@ -20,6 +21,8 @@ pub mod load;
 pub mod memcached;
 pub mod memory;
 mod mount;
+#[cfg(feature = "mysql")]
+mod mysql;
 mod package;
 pub mod ping;
 pub mod plugin;
@@ -129,7 +132,12 @@ pub static BUILTINS: &[Kind] = &[
     redis::KIND_REDISS,
     #[cfg(feature = "postgres")]
     postgres::KIND,
+    #[cfg(feature = "mysql")]
+    mysql::KIND,
     memcached::KIND,
+    amqp::KIND,
+    #[cfg(feature = "tls")]
+    amqp::KIND_AMQPS,
     #[cfg(feature = "tls")]
     smtp::KIND,
     #[cfg(feature = "tls")]
@@ -173,10 +181,11 @@ pub(crate) const FEATURES: &[(&[&str], &str, bool)] = &[
     (&["dns"], "dns", cfg!(feature = "dns")),
     (&["http"], "http", cfg!(feature = "http")),
     (
-        &["https", "rediss", "tls", "cert", "certificate", "smtp", "smtps", "imap", "imaps", "pop3", "pop3s"],
+        &["https", "rediss", "amqps", "tls", "cert", "certificate", "smtp", "smtps", "imap", "imaps", "pop3", "pop3s"],
         "tls",
         cfg!(feature = "tls"),
     ),
+    (&["mysql"], "mysql", cfg!(feature = "mysql")),
     (&["postgres"], "postgres", cfg!(feature = "postgres")),
 ];
 

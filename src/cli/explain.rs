@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Args;
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value as Json, json};
 
 use super::print;
@@ -160,6 +161,7 @@ fn in_file(name: &str, kind: &Kind) -> String {
     let mut text = format!("    use = {}\n", Json::from(target));
     for pair in options.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, "true"));
+        let value = &*percent_decode_str(value).decode_utf8_lossy();
         let plain = match kind.option(key).map(|option| option.value) {
             Some(Value::Flag) => value.to_owned(),
             Some(Value::Number) if value.parse::<f64>().is_ok() => value.to_owned(),
@@ -278,6 +280,13 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/healthchecks.schema.json");
         let written = std::fs::read_to_string(path).unwrap_or_default();
         assert!(written == schema(), "write it: hospital explain --json-schema >docs/healthchecks.schema.json");
+    }
+
+    #[test]
+    fn in_a_file_nothing_is_encoded() {
+        let kind = BUILTINS.iter().find(|kind| kind.scheme == "exec").expect("it is everywhere");
+        let file = in_file("exec:/bin/sh#args=-c&cwd=/a%20b", kind);
+        assert_eq!(file, "    use = \"exec:/bin/sh\"\n    args = \"-c\"\n    cwd = \"/a b\"\n");
     }
 
     #[test]

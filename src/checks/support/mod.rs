@@ -29,6 +29,6 @@ pub(super) mod tls_noted;
 pub(super) mod tls_roots;
 #[cfg(feature = "tls")]
 pub(super) mod tls_settings;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(super) mod value;
 pub(super) mod wildcard;

@@ -31,7 +31,7 @@ pub(in crate::checks) const OPTIONS: [Opt; 5] = [
 ];
 
 /// The row of the option that asks for TLS, where a port is for both.
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(in crate::checks) const TLS: Opt =
     Opt::new("tls", Value::Flag, "The connection is encrypted, and the certificate verified");
 
@@ -73,7 +73,7 @@ impl TlsSettings {
     }
 
     /// Reads [`TLS`] and these options, which mean nothing without it.
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
     pub(in crate::checks) fn take_if_asked(options: &mut Options) -> std::result::Result<Option<TlsSettings>, String> {
         if options.flag(TLS.name())? {
             return TlsSettings::take(options).map(Some);
