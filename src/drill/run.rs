@@ -26,6 +26,7 @@ use crate::model::sabotage::{Gone, Sabotage, Starved};
 use crate::os::calls::Stops;
 use crate::os::confinement::{self, Denied};
 use crate::os::process::{self, Forked};
+use crate::os::task::Task;
 use crate::os::{descriptors, registers, signals, tracer};
 use crate::round::Runner;
 
@@ -97,8 +98,10 @@ impl Running {
         descriptors::set_nonblocking(&pipe)?;
         match process::fork()? {
             Forked::Child { parent } => {
+                // Where that is denied, only who kills a whole group leaves something behind.
+                let _ = process::leave_group();
                 // Blocked until there is something to kill.
-                let came = match process::leave_group().and_then(|()| process::be_told_with(parent)) {
+                let came = match process::be_told_with(parent) {
                     Ok(true) => supervise(order, prepare),
                     Ok(false) | Err(_) => process::leave(1),
                 };
@@ -194,7 +197,11 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
         return Ok(Came::problem(problem));
     }
     let as_program = order.check.code == Code::Program;
-    let begin = move || (&go).write_all(b"!");
+    let begin = move || {
+        // Without it nobody knows what its sockets are.
+        Task { tid: runner }.lend(0).map_err(|error| io::Error::new(error.kind(), format!("pidfd_getfd: {error}")))?;
+        (&go).write_all(b"!")
+    };
     let mut came = Came::default();
     let status = match &order.sabotage {
         None => {
@@ -231,11 +238,22 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
     told.clear();
     // What was told before its end is in the pipe by now.
     let _ = (&found).read_to_end(&mut told);
-    came.found = serde_json::from_slice(&told).ok();
+    match serde_json::from_slice(&told) {
+        Ok(Told::Found(found)) => came.found = found,
+        Ok(Told::Problem(why)) => return Ok(Came::problem(why)),
+        Err(_) => {}
+    }
     if came.found.is_none() {
         came.lost = Some(process::ending(status));
     }
     Ok(came)
+}
+
+/// What a runner tells of its run.
+#[derive(Debug, Serialize, Deserialize)]
+enum Told {
+    Found(Option<(Status, String)>),
+    Problem(String),
 }
 
 fn read_line(pipe: &mut PipeReader, told: &mut Vec<u8>) -> io::Result<()> {
@@ -280,11 +298,18 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
     }
     pipes.go.read_exact(&mut [0])?;
     drop((pipes.ready, pipes.go));
-    tracer::stop_at_calls(match &order.sabotage {
+    let stopped = tracer::stop_at_calls(match &order.sabotage {
         None => Stops::Data,
         Some((Sabotage::Starved(Starved::Clock(_)), _)) => Stops::Time,
         Some(_) => Stops::Usual,
-    })?;
+    });
+    if let Err(error) = stopped {
+        let why = format!(
+            "its calls cannot be stopped at (seccomp: {error}): allow seccomp filters, as in a container without a profile of its own"
+        );
+        pipes.found.write_all(&serde_json::to_vec(&Told::Problem(why))?)?;
+        return Ok(());
+    }
     let found = match prepare() {
         Ok(()) => {
             // What it finds is of interest, and not what is made of that.
@@ -301,7 +326,7 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
         }
         Err(why) => Some((Status::Error, format!("the program cannot run its checks: {why}"))),
     };
-    pipes.found.write_all(&serde_json::to_vec(&found)?)?;
+    pipes.found.write_all(&serde_json::to_vec(&Told::Found(found))?)?;
     process::leave(0)
 }
 
@@ -321,7 +346,15 @@ fn confine(sabotage: Sabotage, seen: &Seen, asks_the_world: bool, trusted: PipeW
         Sabotage::Gone(Gone::Empty) => seen.files.iter().filter(|path| path.is_file()).cloned().collect(),
         _ => Vec::new(),
     };
-    let writable = confinement::overlay(&folders(seen), &emptied);
+    let folders = folders(seen);
+    let is_needed = |folder: &&PathBuf| seen.written.iter().any(|written| written.starts_with(folder));
+    let needed: Vec<_> = folders.iter().filter(is_needed).cloned().collect();
+    let writable = confinement::overlay(&folders, &needed, &emptied).map_err(|error| {
+        format!(
+            "its files cannot be put aside ({error}): allow mounts, and bind the root of a chroot on itself before (mount \
+             --bind DIR DIR)"
+        )
+    })?;
     if sabotage.is_of_the_network() && sabotage != Sabotage::Refused {
         let impostor = Impostor::bind(sabotage, seen).map_err(failed)?;
         match process::fork().map_err(failed)? {
