@@ -119,6 +119,31 @@ def test_gunicorn_with_4_workers(serve, flags):
     assert (status, nothing, int(headers['Content-Length'])) == (200, '', len(body))
 
 
+GREENLETS = [
+    (*GUNICORN, '-k', 'gevent', '-w', '1', 'hospital.wsgi:application'),
+    ('python', '-c', 'import eventlet, socket\neventlet.monkey_patch()\nfrom eventlet import wsgi\nfrom hospital.wsgi import application\n'
+     'wsgi.server(socket.socket(fileno={fd}), application)'),
+]
+
+
+@pytest.mark.parametrize('words', GREENLETS, ids=['gevent', 'eventlet'])
+def test_where_threads_are_greenlets_a_check_that_waits_is_waited_for_and_holds_up_nobody(serve, write, words):
+    write(
+        'shop.py',
+        'import os, socket, time, hospital\n@hospital.healthcheck\ndef waits():\n    time.sleep(0.05)\n    one, other = socket.socketpair()\n'
+        '    one.settimeout(0.05)\n    try: one.recv(1)\n    except OSError: pass\n'
+        '@hospital.healthcheck(timeout=50)\ndef goes_on():\n    while not os.path.exists("go"): time.sleep(0.01)\n',
+    )
+    server = serve(*words, HEALTHCHECKS='shop', PYTHONPATH='.')
+    assert server.get('/shop.waits')[0] == 200
+    with contextlib.closing(socket.create_connection(server.address[7:].split(':'))) as waiting:
+        waiting.sendall(b'GET /shop.goes_on HTTP/1.0\r\n\r\n')
+        assert server.get('/livez')[0] == 200
+        write('go', '')
+        waiting.settimeout(PATIENCE)
+        assert b' 200 OK\r\n' in waiting.makefile('rb').readline()
+
+
 def test_the_body_is_that_of_the_page(serve):
     server = serve(*GUNICORN, 'hospital.wsgi:application', HEALTHCHECKS=PASSING)
     assert server.get()[2] == BODY

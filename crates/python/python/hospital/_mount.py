@@ -7,13 +7,12 @@ import importlib
 import logging
 import os
 import sys
-import threading
 import time
 import unittest
 from http.client import responses
 from urllib.parse import quote_from_bytes
 
-from hospital import _native, _tests
+from hospital import _native, _tests, _threads
 
 # What need not be quoted in a path.
 SAFE = "/:@!$&'()*+,;=-._~"
@@ -37,7 +36,8 @@ class Application:
         """Answer a request."""
         method = environ['REQUEST_METHOD']
         fields = [(name[5:].replace('_', '-'), value) for name, value in environ.items() if name.startswith('HTTP_')]
-        status, fields, body = self.mount.endpoint()(method, target(environ), fields)
+        asked = method, target(environ), fields
+        status, fields, body = _threads.apart(lambda: self.mount.endpoint()(*asked))
         fields.append(('Content-Length', str(len(body))))
         start_response(f'{status} {responses.get(status, "Unknown")}', fields)
         return [] if method == 'HEAD' else [body]
@@ -69,7 +69,7 @@ class Mount:
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self):
-        self._lock = threading.Lock()
+        self._lock = _threads.lock()
         self._made = None
 
     def made(self):
@@ -95,7 +95,7 @@ class Mount:
 
     def drain(self):
         """Make `/readyz` fail from now on: the program is about to end."""
-        self.endpoint().drain()
+        _threads.apart(self.endpoint).drain()
 
 
 class Tests:
@@ -105,7 +105,7 @@ class Tests:
         #: Whether something can be imported by now that could not be before.
         self.is_outdated = False
         self._checks = {}
-        self._locks = collections.defaultdict(threading.Lock)
+        self._locks = collections.defaultdict(_threads.lock)
 
     def collect(self, name):
         """Return the checks at a name, each as ``(id, title, timeout, tags)``."""
@@ -130,8 +130,7 @@ class Tests:
 
     def run(self, id, reply):
         """Run a test on a thread of its own, which replies with its status and what there is to say."""
-        arguments = self._checks[id].test, reply
-        threading.Thread(target=self._run, args=arguments, name=f'healthcheck {id}', daemon=True).start()
+        _threads.start(self._run, self._checks[id].test, reply, name=f'healthcheck {id}')
 
     def _run(self, test, reply):
         try:
@@ -202,8 +201,8 @@ class Import:
         self.load = load
         self.found = self.error = self.trace = None
         self.again = 0
-        self._over = threading.Event()
-        threading.Thread(target=self._try, name='healthchecks import', daemon=True).start()
+        self._over = _threads.End()
+        _threads.start(self._try, name='healthchecks import')
 
     def _try(self):
         began = time.monotonic()
@@ -214,7 +213,7 @@ class Import:
             self.error, self.trace = error, error.__traceback__
         now = time.monotonic()
         self.again = now + RETRY * (now - began)
-        self._over.set()
+        self._over.come()
 
     def is_over(self, limit):
         """Wait for its end so many seconds."""
@@ -222,7 +221,7 @@ class Import:
 
     def is_to_be_repeated(self):
         """Return whether it has failed, a while ago."""
-        return self._over.is_set() and self.error is not None and time.monotonic() >= self.again
+        return self._over.has_come() and self.error is not None and time.monotonic() >= self.again
 
 
 def find(name):
