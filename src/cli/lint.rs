@@ -63,7 +63,8 @@ pub(super) fn lint(suite: &Suite, round: Duration) -> Vec<Lint<'_>> {
 
 /// Whether it looks at another host, or what may be one.
 fn is_remote(check: &Check) -> bool {
-    let connects = |kind: &&Kind| kind.scheme == check.kind && kind.notices.contains(&"refused");
+    let connects =
+        |kind: &&Kind| kind.scheme == check.kind && kind.notices.iter().any(|noticed| noticed.starts_with("refused"));
     // A program of this host may be asked instead of a peer.
     if check.code != Code::BuiltIn || !BUILTINS.iter().any(|kind| connects(&kind)) {
         return false;

@@ -136,6 +136,8 @@ fn applicable(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
     }
     if !seen.opened.is_empty() {
         plan.push(Sabotage::Gone(Gone::Unreadable));
+    }
+    if !seen.opened.is_empty() || seen.interfaces {
         plan.extend(starved);
     }
     if promise.content && !seen.files.is_empty() {

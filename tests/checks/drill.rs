@@ -10,6 +10,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::thread;
 
+#[cfg(all(feature = "dns", feature = "tls"))]
+use crate::harness::drill::assert_sound;
 use crate::harness::once::{self, Run, hospital};
 use crate::harness::{Server, Signal, eventually, get, send};
 use serde_json::Value;
@@ -158,6 +160,51 @@ fn sound_checks_are_sound() {
             assert!(trial["status"] == "error" || may_pass && trial["status"] == "pass", "{check:#}");
         }
     }
+}
+
+/// The kinds that need no peer but what every host has.
+#[cfg(all(feature = "dns", feature = "tls"))]
+#[test]
+#[ignore = "takes long, needs root"]
+fn the_kinds_of_this_host_notice_what_their_rows_say() {
+    let peers = Peers::start();
+    let certificate = peers.file("cert.pem", &crate::checks::kinds_net::certificate_for_days(90).1, 0o644);
+    let state = peers.folder.path().join("state");
+    fs::create_dir(&state).expect("the folder is ours");
+    let state = state.to_str().expect("a plain path");
+    let mut beat = hospital("beat");
+    assert_eq!(
+        once::run({
+            beat.args(["--state-dir", state, "backup"]);
+            beat
+        })
+        .code,
+        Some(0)
+    );
+    let (http, redis, here) = (peers.http, peers.redis, peers.folder.path().display());
+    let names = [
+        format!("tcp://127.0.0.1:{redis}#send=PING%0D%0A&match=PONG&timeout=2s"),
+        format!("unix:{here}/redis.sock#send=PING%0D%0A&match=PONG&timeout=2s"),
+        format!("http://127.0.0.1:{http}/#json=/status=ok&timeout=2s"),
+        "ping:127.0.0.1#timeout=2s".to_owned(),
+        "dns:localhost".to_owned(),
+        "disk:/#free=1MB".to_owned(),
+        "file:/etc/passwd#match=^root:".to_owned(),
+        "load:#max=10000".to_owned(),
+        "memory:#available=1MB".to_owned(),
+        "process:hospital".to_owned(),
+        "beat:backup#within=26h".to_owned(),
+        "package:dash".to_owned(),
+        format!("certificate:{certificate}#days=30"),
+        "mount:/".to_owned(),
+        format!("port:{http}"),
+        "pressure:memory#some=100%25".to_owned(),
+        "user:root#uid=0".to_owned(),
+        "group:adm".to_owned(),
+        "interface:lo".to_owned(),
+        "sysctl:vm.swappiness#max=200".to_owned(),
+    ];
+    assert_sound(&["--state-dir", state], &names);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::kinds_net::start;
 use super::protocols::{Keys, PASSWORD, assert_found, found, signal};
+use crate::harness::drill::assert_sound;
 use hospital::model::check::Status::{self, Error, Fail, Pass};
 use nix::sys::signal::Signal;
 use nix::unistd::User;
@@ -77,6 +78,7 @@ fn mariadb_is_well_frozen_stopped_or_not_what_it_should_be() {
     let [at, there] = [port, other].map(|port| format!("mysql://anna:{PASSWORD}@127.0.0.1:{port}/"));
     becomes(&there, "#role=replica&lag=1m", Pass);
 
+    assert_sound(&[], &[format!("{at}#timeout=2s")]);
     assert_found(
         &at,
         &[

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::kinds_net::{Server, start};
 use super::protocols::{Keys, PASSWORD, assert_found, found, signal};
+use crate::harness::drill::assert_sound;
 use hospital::model::check::Status::{Error, Fail, Pass};
 use nix::sys::signal::Signal;
 use nix::unistd::User;
@@ -52,6 +53,7 @@ fn postgres_is_well_frozen_stopped_or_not_what_it_should_be() {
     while found(std::slice::from_ref(&at))[0].0 != Pass {
         assert!(Instant::now() < deadline, "it does not answer");
     }
+    assert_sound(&[], &[format!("{at}#timeout=2s")]);
     assert_found(
         &at,
         &[
