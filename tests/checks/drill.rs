@@ -352,6 +352,47 @@ fn without_namespaces_it_says_what_would_allow_them() {
     assert!(json["checks"][0]["why"].as_str().is_some_and(|why| why.contains("max_user_namespaces")), "{json:#}");
 }
 
+/// Runs a program to which calls with these numbers are denied (seccomp(2)), as they are to one in a container.
+const DENY: &str = "
+import ctypes, os, struct, sys
+calls = [int(number) for number in sys.argv[1].split(',')]
+filter = [(0x20, 0, 0, 0)]
+filter += [(0x15, len(calls) - place, 0, number) for place, number in enumerate(calls)]
+filter += [(0x06, 0, 0, 0x7fff0000), (0x06, 0, 0, 0x00050001)]
+code = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *step) for step in filter))
+program = ctypes.create_string_buffer(struct.pack('HxxxxxxQ', len(filter), ctypes.addressof(code)))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.c_void_p(ctypes.addressof(program)), 0, 0) == 0
+os.execv(sys.argv[2], sys.argv[2:])
+";
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+#[ignore = "needs root, python3"]
+fn what_is_denied_a_drill_is_said_and_blamed_on_no_check() {
+    for (calls, said) in [
+        ("272", "there can be no namespaces here"),
+        ("101", "it cannot be followed"),
+        ("317", "its calls cannot be stopped at"),
+        ("165", "its files cannot be put aside"),
+        ("434,438", "it cannot be followed (pidfd_getfd"),
+        ("126", "its rights cannot be dropped"),
+    ] {
+        let mut command = std::process::Command::new("python3");
+        command.args(["-c", DENY, calls, crate::harness::HOSPITAL, "drill", "--format", "json"]);
+        command.arg("file:/etc/passwd#match=^root:");
+        let run = once::run(command);
+        let json: Value = serde_json::from_str(&run.stdout).expect(&run.stderr);
+        let check = &json["checks"][0];
+        let why = check["why"].as_str().expect("it is text");
+        assert!(check["verdict"] == "not_drilled" && why.starts_with(said), "{calls}: {check:#}");
+    }
+    // What only keeps it apart from its terminal is not needed.
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", DENY, "112", crate::harness::HOSPITAL, "drill", "file:/etc/passwd#match=^root:"]);
+    assert_eq!(once::run(command).code, Some(0));
+}
+
 #[test]
 #[ignore = "needs strace"]
 fn who_is_followed_already_is_not_drilled() {
