@@ -120,6 +120,7 @@ impl Learner {
         let is_searched = |path: &PathBuf| std::env::split_paths(&folders).any(|folder| path.parent() == Some(&folder));
         let is_named = |path: &PathBuf| own.iter().any(|program| program.file_name() == path.file_name());
         seen.absent.retain(|path| !(is_named(path) && is_searched(path)));
+        seen.unread.retain(|path| !seen.absent.contains(path) && !seen.files.contains(path));
         seen
     }
 
@@ -300,7 +301,8 @@ impl Follower for Learner {
             What::Open { path, .. } | What::Look { path } | What::Stat { of: StatOf::Path(path) }
                 if is_missing && self.tasks.is_claim(task, path) && seen::process_of(path).is_none() =>
             {
-                self.seen.absent.insert(path.clone());
+                let is_read = matches!(call.what, What::Open { .. }) && self.tasks.program(task).is_some();
+                if is_read { &mut self.seen.unread } else { &mut self.seen.absent }.insert(path.clone());
             }
             What::Look { path } | What::Stat { of: StatOf::Path(path) } if is_done => self.found(task, path, false),
             What::Measure { path } if is_done && filesystem::has_room_of_its_own(path) => {

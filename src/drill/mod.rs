@@ -204,7 +204,7 @@ impl Drill {
                     let promise = Promise::of(&check);
                     let fooled = plan::fooled_by(trials, seen, promise);
                     let allowed: Vec<_> = check.drill_allow.iter().map(|(word, _)| *word).collect();
-                    let verdict = plan::verdict(trials, &fooled, &allowed);
+                    let verdict = plan::verdict(trials, &fooled, seen, &allowed);
                     self.end(index, verdict, watcher);
                 }
             }

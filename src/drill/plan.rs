@@ -268,11 +268,15 @@ pub(crate) fn noticed(trials: &[Trial], fooled: &[Sabotage]) -> Vec<&'static str
 }
 
 /// The verdict on a check that was well; `allowed` are the words of what its configuration accepts.
-pub(crate) fn verdict(trials: &[Trial], fooled: &[Sabotage], allowed: &[&str]) -> Verdict {
+pub(crate) fn verdict(trials: &[Trial], fooled: &[Sabotage], seen: &Seen, allowed: &[&str]) -> Verdict {
     let noticed = trials.iter().any(|trial| trial.is_noticed);
     let is_all_of_the_clock = trials.iter().all(|trial| is_of_the_clock(trial.sabotage));
     let counted = fooled.iter().filter(|sabotage| !allowed.contains(&sabotage.word())).count();
     match (noticed, counted) {
+        (false, _) if is_all_of_the_clock && !seen.unread.is_empty() => Verdict::NotDrilled(format!(
+            "it reads what is not there, and is content with that, such as {}",
+            seen.unread.iter().map(|path| path.display().to_string()).take(3).collect::<Vec<_>>().join(", ")
+        )),
         (false, _) if is_all_of_the_clock => Verdict::CannotFail,
         (false, 0) if fooled.is_empty() => Verdict::NotDrilled(
             "nothing that it looks at can be broken so that it would have to notice: it may want little of something, or none"
@@ -305,7 +309,7 @@ mod tests {
     fn judged(seen: &Seen, promise: Promise, passes: impl Fn(&Sabotage) -> bool) -> (Verdict, Vec<&'static str>) {
         let trials = trials(&plan(seen, promise), passes);
         let fooled = fooled_by(&trials, seen, promise);
-        let verdict = verdict(&trials, &fooled, &[]);
+        let verdict = verdict(&trials, &fooled, seen, &[]);
         (verdict, fooled.iter().map(|sabotage| sabotage.word()).collect())
     }
 
@@ -348,9 +352,9 @@ mod tests {
     fn what_the_configuration_accepts_is_sound() {
         let trials = trials(&plan(&talker(), Promise::default()), |sabotage| sabotage.word() == "rubbish");
         let fooled = fooled_by(&trials, &talker(), Promise::default());
-        assert_eq!(verdict(&trials, &fooled, &[]), Verdict::Fooled);
-        assert_eq!(verdict(&trials, &fooled, &["stranger"]), Verdict::Fooled);
-        assert_eq!(verdict(&trials, &fooled, &["rubbish"]), Verdict::Sound);
+        assert_eq!(verdict(&trials, &fooled, &talker(), &[]), Verdict::Fooled);
+        assert_eq!(verdict(&trials, &fooled, &talker(), &["stranger"]), Verdict::Fooled);
+        assert_eq!(verdict(&trials, &fooled, &talker(), &["rubbish"]), Verdict::Sound);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(crate) struct Seen {
     pub(crate) opened: BTreeSet<PathBuf>,
     /// What it looked for and did not find.
     pub(crate) absent: BTreeSet<PathBuf>,
+    /// What it would have read, and did not find: that it asked whether it is there is not said.
+    pub(crate) unread: BTreeSet<PathBuf>,
     /// How many of the programs that it ran ended badly.
     pub(crate) failures: usize,
     /// File systems whose room it asked for.
