@@ -39,6 +39,8 @@ mod checks {
     mod mounts;
     #[cfg(all(feature = "dns", feature = "mysql", feature = "tls"))]
     mod mysql;
+    #[cfg(all(feature = "dns", feature = "tls"))]
+    mod ntp;
     mod plugins;
     #[cfg(all(feature = "dns", feature = "postgres", feature = "tls"))]
     mod postgres;

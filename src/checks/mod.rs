@@ -23,6 +23,7 @@ pub mod memory;
 mod mount;
 #[cfg(feature = "mysql")]
 mod mysql;
+mod ntp;
 mod package;
 pub mod ping;
 pub mod plugin;
@@ -150,6 +151,7 @@ pub static BUILTINS: &[Kind] = &[
     pop3::KIND,
     #[cfg(feature = "tls")]
     pop3::KIND_POP3S,
+    ntp::KIND,
     ping::KIND,
     #[cfg(feature = "tls")]
     tls::KIND,

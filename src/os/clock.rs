@@ -23,6 +23,18 @@ pub(crate) fn since_boot() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
 }
 
+/// Whether somebody, such as a time daemon, has told the kernel that the wall clock is right; `None` where we may not ask.
+pub(crate) fn is_synchronised() -> Option<bool> {
+    // SAFETY: it has numbers only, for which zero is a value.
+    let mut request: libc::timex = unsafe { std::mem::zeroed() };
+    // Modes are zero: nothing is adjusted.
+    // SAFETY: the kernel writes nothing but this.
+    match unsafe { libc::adjtimex(&mut request) } {
+        -1 => None,
+        state => Some(state != libc::TIME_ERROR),
+    }
+}
+
 /// The second of the wall clock at which the machine was booted: it changes when that is set.
 pub(crate) fn wall_at_boot() -> i64 {
     let wall = clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |time| time.tv_sec());

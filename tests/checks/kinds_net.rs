@@ -147,6 +147,7 @@ fn a_silent_peer_is_a_failure_in_each_kind_each_time() {
             format!("amqps{number}=amqps://{address}#ca={ca}"),
             format!("postgres{number}=postgres://{address}#tls&ca={ca}"),
             format!("smtp{number}=smtp://{address}"),
+            format!("ntp{number}=ntp://{server}"),
             format!("imap{number}=imap://{address}#starttls&ca={ca}"),
             format!("pop3s{number}=pop3s://{address}#ca={ca}"),
         ]
