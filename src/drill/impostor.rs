@@ -236,7 +236,11 @@ fn tls(_client: Socket, _begun: Vec<u8>, _manner: &Manner) -> io::Result<()> {
 
 /// Answers datagrams.
 fn reply(socket: &Socket, speaks_dns: bool, manner: &Manner) {
-    if manner.sabotage == Sabotage::BlackHole || socket.set_nonblocking(false).is_err() {
+    if manner.sabotage == Sabotage::BlackHole {
+        // A socket that is closed would be told.
+        thread::sleep(Duration::MAX);
+    }
+    if socket.set_nonblocking(false).is_err() {
         return;
     }
     let Ok(socket) = socket.try_clone().map(std::net::UdpSocket::from) else { return };
