@@ -74,6 +74,7 @@ mod daemon {
     mod cache;
     mod deaths;
     mod endurance;
+    mod evidence;
     mod mounts;
     mod notify;
     mod pid1;

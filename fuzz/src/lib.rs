@@ -2,4 +2,5 @@
 
 pub mod connection;
 pub mod names;
+pub mod record;
 pub mod route;

@@ -38,6 +38,8 @@ fn judge(found: &Route<'_>, method: Method, prefix: &str) {
         Route::Checks(path, query) => (path.to_string(), query),
         Route::Ready(path, query) if path.is_empty() => ("readyz".to_owned(), query),
         Route::Ready(path, query) => (format!("readyz/{path}"), query),
+        Route::Why(path, query) => (format!("why/{path}"), query),
+        Route::History(path, query) => (format!("history/{path}"), query),
         Route::Live(query) => ("livez".to_owned(), query),
         Route::Startup(query) => ("startupz".to_owned(), query),
         Route::Metrics(query) => ("metrics".to_owned(), query),

@@ -1,6 +1,7 @@
 //! The command line: what is asked for, and which module does it.
 
 mod advice;
+mod ask;
 mod beat;
 mod check;
 #[cfg(test)]
@@ -15,8 +16,10 @@ mod live;
 pub(crate) mod mount;
 mod serve;
 mod silence;
+mod status;
 mod unittest;
 mod wait;
+mod why;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -56,6 +59,10 @@ enum Verb {
     Explain(explain::ExplainFlags),
     /// Run the healthchecks until all of them pass
     Wait(wait::WaitFlags),
+    /// Tell since when a check is bad, and what was different when it was well
+    Why(why::WhyFlags),
+    /// Show what the running server reports, and since when
+    Status(status::StatusFlags),
     /// Let what a check finds not count for a while, or show or end such silences
     Silence(silence::SilenceFlags),
     /// Say that a job is done, or run it and say how it ended, for the check beat:NAME
@@ -127,6 +134,8 @@ fn dispatch(given: Given, command: Command, matches: ArgMatches) -> Result<ExitC
         Verb::Drill(flags) => drill::run(&flags, &given),
         Verb::Explain(flags) => explain::run(&flags),
         Verb::Wait(flags) => wait::run(&flags, &given),
+        Verb::Why(flags) => why::run(&flags, &given),
+        Verb::Status(flags) => status::run(&flags, &given),
         Verb::Silence(flags) => silence::run(&flags, &given),
         Verb::Beat(flags) => beat::run(&flags, &given),
     }

@@ -110,7 +110,7 @@ pub(crate) struct Process {
     /// Write a newline to this descriptor when all workers can answer (s6)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(3..))]
     pub(crate) notify_fd: Option<i32>,
-    /// Keep silences, beats and drills in this folder, over restarts
+    /// Keep silences, beats, drills and what checks have found in this folder, over restarts
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// Run the workers as this user, a name or a number

@@ -14,8 +14,9 @@ use crate::daemon::shared::evidence::EvidenceTable;
 use crate::daemon::shared::kept::Kept;
 use crate::endpoint::{Disclosure, EndpointSettings};
 use crate::error::Error;
+use crate::model::speaker::Speaker;
 use crate::os::filesystem::{enter, open_directory};
-use crate::os::identity::Identity;
+use crate::os::identity::{Identity, host_name};
 use crate::python::Python;
 use crate::round;
 use crate::state::StateDir;
@@ -217,6 +218,7 @@ pub(crate) fn endpoint_settings(settings: Settings, disclosure: Disclosure, gene
         warn_status: settings.answers.warn_status,
         lifetime: settings.answers.cache,
         generation,
+        speaker: Speaker { host: host_name(), instance: settings.process.name },
     }
 }
 

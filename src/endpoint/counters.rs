@@ -15,6 +15,10 @@ pub enum RouteLabel {
     Startup,
     /// /metrics
     Metrics,
+    /// /why
+    Why,
+    /// /history
+    History,
     /// A path that does not exist, or a request that could not be read.
     Other,
 }
@@ -64,12 +68,14 @@ pub enum RestartReason {
 
 impl RouteLabel {
     /// All of them, in the order of the arrays in [`Counters`].
-    pub const ALL: [RouteLabel; 6] = [
+    pub const ALL: [RouteLabel; 8] = [
         RouteLabel::Checks,
         RouteLabel::Live,
         RouteLabel::Ready,
         RouteLabel::Startup,
         RouteLabel::Metrics,
+        RouteLabel::Why,
+        RouteLabel::History,
         RouteLabel::Other,
     ];
 
@@ -81,6 +87,8 @@ impl RouteLabel {
             RouteLabel::Ready => "readyz",
             RouteLabel::Startup => "startupz",
             RouteLabel::Metrics => "metrics",
+            RouteLabel::Why => "why",
+            RouteLabel::History => "history",
             RouteLabel::Other => "other",
         }
     }

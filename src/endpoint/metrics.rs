@@ -6,17 +6,21 @@ use std::time::SystemTime;
 use super::counters::{Counters, RestartReason, RouteLabel, StatusClass, WorkerState};
 use super::observer::Observer;
 use crate::model::check::{Finding, Severity, Status};
+use crate::model::episode::{Uptime, WINDOWS};
 use crate::model::judgement::Judgement;
 use crate::model::patience::Flips;
 use crate::model::report::Outcome;
 use crate::model::suite::Suite;
+use crate::os::clock;
 use crate::render::exposition::{Exposition, Family, MetricKind, Syntax};
 use crate::render::{appended, prometheus};
 
 /// The families in addition to those of a report. `docs/ENDPOINT.md` is compared with both by a test.
 #[cfg(test)]
-pub(crate) static FAMILIES: [Family; 12] = [
+pub(crate) static FAMILIES: [Family; 14] = [
     LAST_RUN,
+    UPTIME,
+    OBSERVED,
     FLIPS,
     FLAPPING,
     LOST,
@@ -35,6 +39,18 @@ const LAST_RUN: Family = Family {
     kind: MetricKind::Gauge,
     labels: &["check"],
     help: "When the last run of the check ended.",
+};
+const UPTIME: Family = Family {
+    name: "hospital_check_uptime_ratio",
+    kind: MetricKind::Gauge,
+    labels: &["check", "window"],
+    help: "Of the time up to now in which anybody knew what the check would find, the part in which it was well.",
+};
+const OBSERVED: Family = Family {
+    name: "hospital_check_observed_ratio",
+    kind: MetricKind::Gauge,
+    labels: &["check", "window"],
+    help: "The part of the time up to now in which anybody knew what the check would find.",
 };
 const FLIPS: Family = Family {
     name: "hospital_check_flips_total",
@@ -111,6 +127,8 @@ pub(crate) struct Figures {
     pub(crate) ran: Vec<SystemTime>,
     /// How often what is said of checks has changed, by their ids.
     pub(crate) flips: Vec<(String, Flips)>,
+    /// How long checks were seen to be well, in each of [`WINDOWS`], by their ids.
+    pub(crate) uptime: Vec<(String, [Uptime; WINDOWS.len()])>,
     pub(crate) is_maintained: bool,
     pub(crate) counters: Counters,
 }
@@ -119,7 +137,15 @@ pub(crate) struct Figures {
 /// of a check.
 pub(super) fn figures(suite: &Suite, disclosed: bool, is_maintained: bool, observer: &dyn Observer) -> Figures {
     let counters = observer.counters();
-    let mut figures = Figures { outcomes: Vec::new(), ran: Vec::new(), flips: Vec::new(), is_maintained, counters };
+    let mut figures = Figures {
+        outcomes: Vec::new(),
+        ran: Vec::new(),
+        flips: Vec::new(),
+        uptime: Vec::new(),
+        is_maintained,
+        counters,
+    };
+    let now = clock::wall();
     for (number, check) in (1..).zip(suite.checks()) {
         let Some(mut last) = observer.last_run(&check.id) else { continue };
         // Nobody may have asked since it was told.
@@ -137,6 +163,10 @@ pub(super) fn figures(suite: &Suite, disclosed: bool, is_maintained: bool, obser
         let outcome = Outcome { check: check.clone(), finding, elapsed: last.elapsed, age, judgement };
         let outcome = if disclosed { outcome } else { outcome.anonymous(number) };
         figures.flips.extend(observer.flips(check).map(|flips| (outcome.check.id.clone(), flips)));
+        if let Some(history) = observer.history(&check.id) {
+            let uptime = WINDOWS.map(|(_, window)| history.uptime(now, window));
+            figures.uptime.push((outcome.check.id.clone(), uptime));
+        }
         figures.outcomes.push(outcome);
         figures.ran.push(last.at);
     }
@@ -149,6 +179,7 @@ pub(crate) fn write(figures: &Figures, syntax: Syntax, out: &mut Vec<u8>) {
         let mut out = Exposition::new(syntax, text);
         prometheus::checks(&figures.outcomes, &mut out)?;
         last_runs(figures, &mut out)?;
+        uptime(figures, &mut out)?;
         flips(figures, &mut out)?;
         prometheus::maintenance(figures.is_maintained, &mut out)?;
         service(&figures.counters, &mut out)?;
@@ -160,6 +191,21 @@ fn last_runs(figures: &Figures, out: &mut Exposition<'_>) -> fmt::Result {
     out.family(&LAST_RUN)?;
     for (outcome, ran) in figures.outcomes.iter().zip(&figures.ran) {
         out.sample(&LAST_RUN, &[&outcome.check.id], seconds(*ran))?;
+    }
+    Ok(())
+}
+
+fn uptime(figures: &Figures, out: &mut Exposition<'_>) -> fmt::Result {
+    let all = || figures.uptime.iter().flat_map(|(id, all)| WINDOWS.iter().zip(all).map(move |pair| (id, pair)));
+    out.family(&UPTIME)?;
+    for (id, ((window, _), uptime)) in all() {
+        if let Some(ratio) = uptime.ratio() {
+            out.sample(&UPTIME, &[id, window], ratio)?;
+        }
+    }
+    out.family(&OBSERVED)?;
+    for (id, ((window, _), uptime)) in all() {
+        out.sample(&OBSERVED, &[id, window], uptime.observed_ratio())?;
     }
     Ok(())
 }
@@ -234,7 +280,7 @@ mod tests {
             outcome.check = Arc::new(Check { silence, ..Check::clone(&outcome.check) });
         }
         let ran = SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_250);
-        let mut requests = [[0; 3]; 6];
+        let mut requests = [[0; 3]; 8];
         requests[RouteLabel::Checks as usize] = [1_000_000, 2, 3];
         let counters = Counters {
             requests,
@@ -246,8 +292,14 @@ mod tests {
             reloaded: ran,
             lost: 5,
         };
+        let window = |seconds| Uptime {
+            good: Duration::from_secs(45),
+            observed: Duration::from_secs(60),
+            window: Duration::from_secs(seconds),
+        };
+        let uptime = vec![("check.0".to_owned(), [3600, 86_400, 2_592_000].map(window))];
         let flips = vec![("check.0".to_owned(), Flips { total: 9, within_the_hour: 7 })];
-        Figures { ran: vec![ran; outcomes.len()], outcomes, flips, is_maintained: true, counters }
+        Figures { ran: vec![ran; outcomes.len()], outcomes, flips, uptime, is_maintained: true, counters }
     }
 
     fn written(figures: &Figures, syntax: Syntax) -> String {

@@ -7,6 +7,7 @@
 
 pub mod counters;
 mod disclosure;
+mod evidence;
 pub(crate) mod metrics;
 mod negotiate;
 mod observer;
@@ -33,11 +34,13 @@ use crate::collect::FileState;
 use crate::model::check::Check;
 use crate::model::needs::Fault;
 use crate::model::report::Report;
+use crate::model::speaker::Speaker;
 use crate::model::startup;
 use crate::model::suite::Suite;
 use crate::render::exposition::Syntax;
 use crate::render::{self, FORMATS, Format};
 use counters::RouteLabel;
+use evidence::{Told, Topic};
 use page::Choice;
 use route::{Query, Route};
 
@@ -62,6 +65,8 @@ pub struct EndpointSettings {
     pub lifetime: Duration,
     /// The number of the configuration, for `?verbose`.
     pub generation: u32,
+    /// Whom the answers name as who gives them.
+    pub speaker: Speaker,
 }
 
 impl Default for EndpointSettings {
@@ -74,6 +79,7 @@ impl Default for EndpointSettings {
             warn_status: 200,
             lifetime: Duration::ZERO,
             generation: 1,
+            speaker: Speaker::default(),
         }
     }
 }
@@ -141,6 +147,8 @@ enum AtOnce {
     Text(u16, String),
     /// The metrics, with or without the names of the checks.
     Metrics(Syntax, bool),
+    /// What is remembered of a check.
+    Told(Told),
     Error(u16, String),
 }
 
@@ -201,7 +209,7 @@ impl Endpoint {
     /// Whether a request must wait until the files of checks were looked at: /livez waits for nothing.
     pub fn depends_on_files(&self, request: &Request<'_>) -> bool {
         match route::route(request.method, request.target, &self.settings.prefix) {
-            Route::Checks(..) | Route::Startup(_) | Route::Metrics(_) => true,
+            Route::Checks(..) | Route::Startup(_) | Route::Metrics(_) | Route::Why(..) | Route::History(..) => true,
             Route::Ready(..) => !self.observer.is_leaving(),
             Route::Live(_) | Route::Elsewhere | Route::NotAllowed | Route::Malformed => false,
         }
@@ -227,6 +235,7 @@ impl Endpoint {
             Continue(request) => return Continue(Arc::new(request)),
             Break(AtOnce::Text(status, text)) => self.reply.text(label, status, &text),
             Break(AtOnce::Error(status, message)) => self.reply.error(label, status, &message),
+            Break(AtOnce::Told(told)) => self.reply.told(told, self.settings.disclosure.is_personal()),
             Break(AtOnce::Metrics(syntax, disclosed)) => {
                 let figures =
                     metrics::figures(&self.files.suite, disclosed, self.files.maintenance.is_some(), &*self.observer);
@@ -280,7 +289,12 @@ impl Endpoint {
     fn decide(&mut self, route: Route<'_>, request: &Request<'_>) -> ControlFlow<AtOnce, CheckRequest> {
         let visitor = self.settings.disclosure.visitor(request.authorization);
         let disclosed = visitor == Visitor::Trusted;
-        if let Route::Checks(_, query) | Route::Ready(_, query) | Route::Startup(query) | Route::Metrics(query) = &route
+        if let Route::Checks(_, query)
+        | Route::Ready(_, query)
+        | Route::Startup(query)
+        | Route::Metrics(query)
+        | Route::Why(_, query)
+        | Route::History(_, query) = &route
         {
             self.admit(visitor, query)?;
             if let Some(Err(why)) = &query.max_age {
@@ -298,6 +312,8 @@ impl Endpoint {
             | Route::Live(_)
             | Route::Startup(_)
             | Route::Metrics(_)
+            | Route::Why(..)
+            | Route::History(..)
             | Route::Elsewhere
             | Route::NotAllowed
             | Route::Malformed => None,
@@ -333,6 +349,12 @@ impl Endpoint {
                 (part, Presentation { dialect: Dialect::Startup, disclosed, verbose: query.verbose > 0 })
             }
             Route::Metrics(query) => return Break(AtOnce::Metrics(scraper::syntax(&query, request.accept), disclosed)),
+            Route::Why(path, query) => {
+                return Break(AtOnce::Told(self.tell(Topic::Why, &path, &query, request.accept, disclosed)?));
+            }
+            Route::History(path, query) => {
+                return Break(AtOnce::Told(self.tell(Topic::History, &path, &query, request.accept, disclosed)?));
+            }
             Route::Live(_) => return Break(AtOnce::Text(200, "livez check passed\n".to_owned())),
             Route::Elsewhere => {
                 let prefix = &self.settings.prefix;

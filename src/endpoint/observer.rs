@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::counters::{Counters, RouteLabel};
 use crate::model::blame::Blame;
 use crate::model::check::{Check, Status};
+use crate::model::episode::{CheckRecord, Happening};
 use crate::model::patience::Flips;
 use crate::model::perfdata::Perfdata;
 use crate::model::report::{Outcome, Report, Since};
@@ -59,6 +60,21 @@ pub trait Observer {
     /// How often what is said of this check, which has a schedule, has changed.
     fn flips(&self, _check: &Check) -> Option<Flips> {
         None
+    }
+
+    /// What is remembered of the check with this id over time.
+    fn record(&self, _id: &str) -> Option<CheckRecord> {
+        None
+    }
+
+    /// The same without its runs.
+    fn history(&self, _id: &str) -> Option<CheckRecord> {
+        None
+    }
+
+    /// What has happened to the service, the last ones, in their order.
+    fn happenings(&self) -> Vec<Happening> {
+        Vec::new()
     }
 
     /// What was counted.

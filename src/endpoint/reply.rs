@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counters::RouteLabel;
+use super::evidence::Told;
 use super::metrics::{self, Figures};
 use super::route;
 use super::{CheckRequest, Dialect, EndpointSettings, Findings, Observer};
@@ -64,6 +65,15 @@ impl Reply {
             _ => {}
         }
         self.fill(|body| json::error(status, message, body));
+    }
+
+    pub(super) fn told(&mut self, told: Told, is_personal: bool) {
+        self.begin(told.label, 200, told.media_type, "no-store".into());
+        self.vary(is_personal);
+        if told.is_page {
+            self.fields.extend(html::headers().map(|(name, value)| (name, value.into())));
+        }
+        self.fill(|body| body.extend_from_slice(&told.body));
     }
 
     pub(super) fn metrics(&mut self, figures: &Figures, syntax: Syntax, is_personal: bool) {
@@ -137,7 +147,12 @@ impl Reply {
             self.fields.push(("X-Envoy-Degraded", "1".into()));
         }
         match &presentation.dialect {
-            Dialect::Format(format) => self.fill(|body| (format.write)(report, body)),
+            Dialect::Format(format) => self.fill(|body| {
+                (format.write)(report, body);
+                if presentation.disclosed {
+                    (format.signed)(&settings.speaker, body);
+                }
+            }),
             Dialect::Page(choice) => {
                 self.fields.extend(html::headers().map(|(name, value)| (name, value.into())));
                 let since = |id: &str, status: Status| observer.since(id, status);
@@ -146,12 +161,16 @@ impl Reply {
                 let drilled = files.drills.of(report.outcomes.iter().map(|outcome| &*outcome.check.id), clock::wall());
                 let next_run = |check: &Check| observer.next_run(check);
                 let is_flapping = |check: &Check| observer.flips(check).is_some_and(Flips::is_flapping);
+                let history = |id: &str| observer.history(id);
                 let view = choice.view(at, disclosed, is_personal && !disclosed);
                 let view = View {
                     since: &since,
                     next_run: &next_run,
                     is_flapping: &is_flapping,
                     drilled: drilled.as_deref(),
+                    history: &history,
+                    prefix: &settings.prefix,
+                    speaker: Some(&settings.speaker).filter(|_| disclosed),
                     ..view
                 };
                 self.fill(|body| html::page(report, &view, body));

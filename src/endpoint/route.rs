@@ -23,6 +23,10 @@ pub enum Route<'a> {
     Startup(Query),
     /// The last outcomes of the checks, and the counts of the service.
     Metrics(Query),
+    /// Why the check at this path is as it is.
+    Why(Cow<'a, str>, Query),
+    /// What the check at this path was over time.
+    History(Cow<'a, str>, Query),
     /// A path that is not under the prefix.
     Elsewhere,
     /// A method that is never allowed.
@@ -40,6 +44,8 @@ impl Route<'_> {
             Route::Ready(..) => RouteLabel::Ready,
             Route::Startup(_) => RouteLabel::Startup,
             Route::Metrics(_) => RouteLabel::Metrics,
+            Route::Why(..) => RouteLabel::Why,
+            Route::History(..) => RouteLabel::History,
             Route::Elsewhere | Route::NotAllowed | Route::Malformed => RouteLabel::Other,
         }
     }
@@ -89,10 +95,17 @@ pub fn route<'a>(method: Method, target: &'a str, prefix: &str) -> Route<'a> {
             "startupz" => Route::Startup(query),
             "metrics" => Route::Metrics(query),
             "readyz" => Route::Ready(Cow::Borrowed(""), query),
-            _ => match path.strip_prefix("readyz/") {
-                Some(part) => Route::Ready(Cow::Owned(part.to_owned()), query),
-                None => Route::Checks(path, query),
-            },
+            "why" => Route::Why(Cow::Borrowed(""), query),
+            "history" => Route::History(Cow::Borrowed(""), query),
+            _ => {
+                let part = |name: &str| path.strip_prefix(name)?.strip_prefix('/').map(|part| part.to_owned().into());
+                match (part("readyz"), part("why"), part("history")) {
+                    (Some(part), _, _) => Route::Ready(part, query),
+                    (_, Some(part), _) => Route::Why(part, query),
+                    (_, _, Some(part)) => Route::History(part, query),
+                    (None, None, None) => Route::Checks(path, query),
+                }
+            }
         },
     }
 }
@@ -201,6 +214,11 @@ mod tests {
             ("/readyz?x", Route::Ready("".into(), Query::default())),
             ("/readyz/db", Route::Ready("db".into(), Query::default())),
             ("/readyzzz", checks("readyzzz")),
+            ("/why/db", Route::Why("db".into(), Query::default())),
+            ("/why/disk%3A/", Route::Why("disk:/".into(), Query::default())),
+            ("/why", Route::Why("".into(), Query::default())),
+            ("/history/db", Route::History("db".into(), Query::default())),
+            ("/whydb", checks("whydb")),
             ("/metrics", Route::Metrics(Query::default())),
             ("/metrics/x", checks("metrics/x")),
             ("/%ff", Route::Malformed),
@@ -232,7 +250,7 @@ mod tests {
 
     #[test]
     fn no_check_can_be_called_like_a_path_of_the_endpoint() {
-        for path in ["livez", "readyz", "startupz", "metrics"] {
+        for path in ["livez", "readyz", "startupz", "metrics", "why", "history"] {
             assert!(!matches!(get(&format!("/{path}")), Route::Checks(..)));
             assert!(crate::model::id::RESERVED.contains(&path), "{path}");
         }

@@ -8,9 +8,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::blame::Blame;
 use super::check::{Check, Status};
 use super::clocks;
 use super::report::LONG_UNWATCHED;
+use super::transcript::Transcript;
 
 /// How soon a run that found what the one before had found is written down again.
 pub(crate) const AGAIN: Duration = Duration::from_secs(1);
@@ -40,14 +42,17 @@ pub struct RecordedRun {
     pub elapsed: Duration,
     /// The number of the configuration that it ran under.
     pub generation: u32,
-    /// What it noted on its way, by fields.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<(String, String)>,
+    /// Whose fault it was, if it was bad and that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blame: Option<Blame>,
+    /// What it noted on its way.
+    #[serde(default, skip_serializing_if = "Transcript::is_empty")]
+    pub transcript: Transcript,
 }
 
 /// A check was found in another state than before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
+pub struct StateChange {
     /// When it was found.
     #[serde(serialize_with = "clocks::write", deserialize_with = "clocks::read")]
     pub at: SystemTime,
@@ -101,6 +106,9 @@ pub struct CheckRecord {
     /// A good run, one of the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub good: Option<RecordedRun>,
+    /// The last good run before the present episode, or before the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub good_before: Option<RecordedRun>,
     /// The first bad run of the present episode, or of the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_bad: Option<RecordedRun>,
@@ -113,9 +121,9 @@ pub struct CheckRecord {
     #[serde(serialize_with = "write_maybe", deserialize_with = "read_maybe")]
     pub good_at: Option<SystemTime>,
     /// The last look.
-    pub last: Option<Change>,
+    pub last: Option<StateChange>,
     /// The last changes, in their order.
-    pub changes: Vec<Change>,
+    pub changes: Vec<StateChange>,
     /// What was seen in the last day and some hours.
     pub(crate) fine: Vec<Seen>,
     /// What was seen in the last month.
@@ -155,7 +163,7 @@ pub(crate) struct Steps {
     /// It begins an episode.
     pub(crate) begins: bool,
     /// It found another state.
-    pub(crate) change: Option<Change>,
+    pub(crate) change: Option<StateChange>,
     /// It is the last look from now on; false if it comes late.
     pub(crate) is_last: bool,
     /// From when to when the finding before it stood, and which that was.
@@ -187,7 +195,7 @@ pub(crate) fn next(
     let is_last = ago.as_ref().is_none_or(Result::is_ok);
     let ago = ago.and_then(Result::ok).unwrap_or_default();
     let unwatched = if ago >= stands { ago } else { Duration::ZERO };
-    let change = (!same).then_some(Change { at, status, unwatched });
+    let change = (!same).then_some(StateChange { at, status, unwatched });
     let stood = last.filter(|_| is_last && unwatched.is_zero()).map(|(before, found)| (before, at, found));
     let good_at = known.good_at.filter(|good| *good <= now);
     // The run that began an episode is never written over while the episode lasts, whoever finds it again.
@@ -318,7 +326,7 @@ impl CheckRecord {
     }
 
     /// All changes, one for each.
-    pub fn history(&self) -> Vec<Change> {
+    pub fn history(&self) -> Vec<StateChange> {
         let mut all = self.changes.clone();
         all.sort_by_key(|change| change.at);
         // Whoever was killed before it had written down a change has left the look after that.
@@ -334,7 +342,7 @@ impl CheckRecord {
     /// The times in which it was bad, in their order.
     pub fn episodes(&self) -> Vec<Episode> {
         let mut episodes: Vec<Episode> = Vec::new();
-        for Change { at, status, unwatched } in self.history() {
+        for StateChange { at, status, unwatched } in self.history() {
             let open = episodes.last_mut().filter(|episode| episode.to.is_none());
             match (open, Verdict::of(status)) {
                 (None, Verdict::Bad) => {
@@ -392,15 +400,15 @@ impl RecordedRun {
         context: Option<&str>,
         elapsed: Duration,
         generation: u32,
-        notes: Vec<(String, String)>,
+        transcript: Transcript,
     ) -> RecordedRun {
         let bounded = |context: &str| context[..context.floor_char_boundary(LONGEST_CONTEXT)].to_owned();
-        RecordedRun { at, status, context: context.map(bounded), elapsed, generation, notes }
+        RecordedRun { at, status, context: context.map(bounded), elapsed, generation, blame: None, transcript }
     }
 
     /// Leaves out something; false if nothing is left to leave out.
     pub(crate) fn shorten(&mut self) -> bool {
-        self.notes.pop().is_some() || self.context.take().is_some()
+        self.context.take().is_some() || !std::mem::take(&mut self.transcript).is_empty()
     }
 }
 
@@ -422,8 +430,8 @@ mod tests {
         UNIX_EPOCH + Duration::from_secs(1_790_000_000 + second)
     }
 
-    fn change(at: u64, status: Status) -> Change {
-        Change { at: second(at), status, unwatched: Duration::ZERO }
+    fn change(at: u64, status: Status) -> StateChange {
+        StateChange { at: second(at), status, unwatched: Duration::ZERO }
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::episode::{COARSE, CheckRecord, FINE, Grain, Happening, MOST_CHANGES, Seen};
+use super::episode::{COARSE, CheckRecord, FINE, Grain, Happening, MOST_CHANGES, RecordedRun, Seen};
+use super::transcript::LIMIT;
 
 /// Changes with the meaning of what is written.
 const VERSION: u32 = 1;
 
-/// How many runs, notes of a run and happenings there can be: what has more is not ours.
+/// How many happenings there can be: what has more is not ours.
 const MOST: usize = 4096;
 
 #[derive(Serialize, Deserialize)]
@@ -38,9 +39,9 @@ pub fn decode(bytes: &[u8], id: Option<&str>) -> Result<(String, CheckRecord), &
         let fits = |seen: &Seen| [seen.good, seen.bad, seen.undecided].iter().all(|parts| *parts <= grain.parts());
         seen.len() <= grain.most && seen.iter().all(fits)
     };
-    let runs = [&record.good, &record.first_bad, &record.last_bad];
-    let notes = runs.into_iter().flatten().map(|run| run.notes.len()).max().unwrap_or_default();
-    let are_few = record.changes.len() <= MOST_CHANGES && notes <= MOST;
+    let runs = [&record.good, &record.good_before, &record.first_bad, &record.last_bad];
+    let is_short = |run: &RecordedRun| run.transcript.encode().len() <= LIMIT;
+    let are_few = record.changes.len() <= MOST_CHANGES && runs.into_iter().flatten().all(is_short);
     match are_few && is_sane(&record.fine, FINE) && is_sane(&record.coarse, COARSE) {
         true => Ok((its, record)),
         false => Err(DAMAGED),
@@ -66,9 +67,12 @@ const DAMAGED: &str = "is damaged";
 
 fn sealed<T: Serialize>(id: &str, content: &T) -> Vec<u8> {
     let content = Versioned { version: VERSION, id: id.to_owned(), content };
-    let line = serde_json::to_string(&content).expect("it is plain");
-    let hash = hashed(&line);
-    (line + "\n" + &hash + "\n").into_bytes()
+    seal(&serde_json::to_string(&content).expect("it is plain"))
+}
+
+/// A line and its hash.
+pub fn seal(line: &str) -> Vec<u8> {
+    format!("{line}\n{}\n", hashed(line)).into_bytes()
 }
 
 fn opened<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<(String, T), &'static str> {
@@ -98,7 +102,8 @@ fn hashed(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::check::Status;
-    use crate::model::episode::{Change, RecordedRun};
+    use crate::model::episode::StateChange;
+    use crate::model::transcript::{Field, Transcript};
     use proptest::prelude::*;
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -108,12 +113,14 @@ mod tests {
 
     pub(crate) fn record() -> CheckRecord {
         let run = |second, status| {
-            let notes = vec![("address".to_owned(), "::1".to_owned())];
-            RecordedRun::new(at(second), status, Some("refused\n\"x\""), Duration::from_millis(3), 2, notes)
+            let mut transcript = Transcript::default();
+            transcript.add(Field::Address, "::1");
+            RecordedRun::new(at(second), status, Some("refused\n\"x\""), Duration::from_millis(3), 2, transcript)
         };
-        let change = |second, status| Change { at: at(second), status, unwatched: Duration::from_secs(second) };
+        let change = |second, status| StateChange { at: at(second), status, unwatched: Duration::from_secs(second) };
         CheckRecord {
             good: Some(run(0, Status::Pass)),
+            good_before: None,
             first_bad: Some(run(1, Status::Fail)),
             last_bad: Some(run(9, Status::Error)),
             bad_runs: 7,

@@ -162,6 +162,12 @@ pub(crate) fn is_root() -> bool {
     effective_user() == 0
 }
 
+/// The name of this host; empty where it cannot be read.
+pub(crate) fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
 /// What the user who has started this process is called: the name, or the number where there is none.
 pub(crate) fn own_name() -> String {
     user_name(Uid::current().as_raw())

@@ -7,7 +7,7 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use super::{Format, exit_code, json};
+use super::{Format, exit_code, json, unsigned};
 use crate::model::check::Status;
 use crate::model::report::{Outcome, Report};
 
@@ -15,6 +15,7 @@ pub(super) const FORMAT: Format = Format {
     name: "health+json",
     media_type: "application/health+json",
     write,
+    signed: unsigned,
     exit_code,
     is_success: Report::passes,
     warn_status: false,

@@ -3,16 +3,18 @@
 use serde::{Serialize, Serializer};
 use serde_json::ser::PrettyFormatter;
 
-use super::{Format, exit_code};
+use super::{Format, exit_code, unsigned};
 use crate::model::blame::Blame;
 use crate::model::check::Status;
 use crate::model::report::{Outcome, Report, Summary};
+use crate::model::speaker::Speaker;
 use crate::model::transcript::Transcript;
 
 /// The media type of this format.
 pub const MEDIA_TYPE: &str = "application/json; charset=utf-8";
 
-pub(super) const FORMAT: Format = Format { write: report, timeless: true, verbose: Some(&VERBOSE), ..VERBOSE_ROW };
+pub(super) const FORMAT: Format =
+    Format { write: report, signed: unsigned, timeless: true, verbose: Some(&VERBOSE), ..VERBOSE_ROW };
 
 /// With `id`, `seconds`, `tags`, `options`, `age`, `raw` and, if it has any, `blocked_by` and `blame` in each detail.
 static VERBOSE: Format = Format { verbose: Some(&MOST_VERBOSE), ..VERBOSE_ROW };
@@ -24,6 +26,7 @@ const VERBOSE_ROW: Format = Format {
     name: "json",
     media_type: MEDIA_TYPE,
     write: verbose_report,
+    signed,
     exit_code,
     is_success: Report::passes,
     warn_status: true,
@@ -95,6 +98,19 @@ pub fn report(report: &Report, out: &mut Vec<u8>) {
 
 fn scalar(value: impl Serialize, out: &mut Vec<u8>) {
     serde_json::to_writer(out, &value).expect("writing to memory cannot fail");
+}
+
+/// As the last keys of the document.
+fn signed(speaker: &Speaker, out: &mut Vec<u8>) {
+    if speaker.is_nobody() || !out.ends_with(b"\n}\n") {
+        return;
+    }
+    out.truncate(out.len() - b"\n}\n".len());
+    for (key, name) in [("host", &speaker.host), ("instance", &speaker.instance)] {
+        out.extend(format!(",\n    \"{key}\": ").bytes());
+        scalar(name, out);
+    }
+    out.extend_from_slice(b"\n}\n");
 }
 
 fn verbose_report(report: &Report, out: &mut Vec<u8>) {

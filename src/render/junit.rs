@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{Format, appended, exit_code};
+use super::{Format, appended, exit_code, unsigned};
 use crate::model::check::Status;
 use crate::model::report::{Outcome, Report};
 
@@ -14,6 +14,7 @@ pub(super) const FORMAT: Format = Format {
     name: "junit",
     media_type: "application/xml; charset=utf-8",
     write: |report, out| appended(out, |text| write(report, text)),
+    signed: unsigned,
     exit_code,
     is_success: Report::passes,
     warn_status: true,

@@ -1,6 +1,15 @@
 //! Text from elsewhere, made safe for a single line.
 
+use crate::model::check::Check;
 use crate::model::text::is_obeyed;
+
+/// The title of a check, and its id if that is another: who reads the one asks for the other.
+pub(crate) fn named(check: &Check) -> String {
+    match check.title == check.id {
+        true => one_line(&check.title),
+        false => format!("{} [{}]", one_line(&check.title), one_line(&check.id)),
+    }
+}
 
 /// The text without control characters: line breaks become spaces, others a replacement character.
 ///

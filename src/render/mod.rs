@@ -11,10 +11,12 @@ pub(crate) mod nagios;
 pub(crate) mod prometheus;
 mod tap;
 mod text;
+pub(crate) mod why;
 
 use std::fmt;
 
 use crate::model::report::Report;
+use crate::model::speaker::Speaker;
 
 /// A format: its name, and how to write a report in it.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct Format {
     pub media_type: &'static str,
     /// Appends the report.
     pub write: fn(&Report, &mut Vec<u8>),
+    /// Says in what was written whose report it is, where the format has room for that.
+    pub(crate) signed: fn(&Speaker, &mut Vec<u8>),
     /// The exit code of `hospital check`: [`exit_code`] unless the format has a rule of its own.
     pub exit_code: fn(&Report) -> u8,
     /// Whether an HTTP answer is a success: [`Report::passes`] unless the format has a rule of its own.
@@ -68,6 +72,9 @@ pub static FORMATS: &[Format] = &[
     nagios::FORMAT,
     prometheus::FORMAT,
 ];
+
+/// For a format that has no room for a name, or reports that nobody gives.
+pub(crate) fn unsigned(_: &Speaker, _: &mut Vec<u8>) {}
 
 /// The usual exit code: 0 when the report passes, else 1.
 pub fn exit_code(report: &Report) -> u8 {

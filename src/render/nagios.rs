@@ -5,15 +5,17 @@
 
 use std::fmt::{self, Write};
 
-use super::line::one_line;
+use super::line::{named, one_line};
 use super::{Format, appended};
 use crate::model::perfdata::Perfdata;
 use crate::model::report::{Outcome, Report};
+use crate::model::speaker::Speaker;
 
 pub(super) const FORMAT: Format = Format {
     name: "nagios",
     media_type: "text/plain; charset=utf-8",
     write: |report, out| appended(out, |text| write(report, text)),
+    signed,
     exit_code: |report| PluginState::of(report) as u8,
     is_success: Report::passes,
     warn_status: true,
@@ -56,6 +58,17 @@ impl PluginState {
             PluginState::Critical => "CRITICAL",
             PluginState::Unknown => "UNKNOWN",
         }
+    }
+}
+
+/// In the first line, which is the only one that a pager shows, before what it says.
+fn signed(speaker: &Speaker, out: &mut Vec<u8>) {
+    const DASH: &[u8] = b" - ";
+    let place = out.windows(DASH.len()).position(|there| there == DASH);
+    if let Some(place) = place.filter(|_| !speaker.is_nobody()) {
+        let name = format!("{}: ", one_line(&speaker.to_string()).replace('|', "\u{a6}"));
+        let after = place + DASH.len();
+        out.splice(after..after, name.into_bytes());
     }
 }
 
@@ -116,7 +129,7 @@ fn refusal(error: &str) -> (String, u8) {
 
 /// A check and its context, without any `|`, after which Nagios would look for figures.
 fn described(outcome: &Outcome) -> String {
-    let title = one_line(&outcome.check.title);
+    let title = named(&outcome.check);
     let mut text = match outcome.finding.context.as_deref() {
         Some(context) => format!("{title} ({})", one_line(context)),
         None => title,
@@ -140,15 +153,15 @@ mod tests {
         let mut report = sample(&[Status::Pass, Status::Fail, Status::Skip]);
         report.outcomes[0].finding.perfdata = vec![Perfdata::new("load1", 0.31, "")];
         insta::assert_snapshot!(written(&FORMAT, &report), @r"
-        HOSPITAL CRITICAL - 1 of 3 checks are bad: Check 1. (it was fail) | 'checks'=3 'bad'=1 'warn'=0 'blocked'=0 'check.0::time'=0.001s 'check.0::load1'=0.31 'check.1::time'=0.001s 'check.2::time'=0.001s
-        pass: Check 0.
-        fail: Check 1. (it was fail)
-        skip: Check 2. (it was skip)
+        HOSPITAL CRITICAL - 1 of 3 checks are bad: Check 1. [check.1] (it was fail) | 'checks'=3 'bad'=1 'warn'=0 'blocked'=0 'check.0::time'=0.001s 'check.0::load1'=0.31 'check.1::time'=0.001s 'check.2::time'=0.001s
+        pass: Check 0. [check.0]
+        fail: Check 1. [check.1] (it was fail)
+        skip: Check 2. [check.2] (it was skip)
         ");
         let well = written(&FORMAT, &sample(&[Status::Pass, Status::ExpectedFailure]));
         assert!(well.starts_with("HOSPITAL OK - 2 of 2 checks are well |"), "{well}");
         let warned = written(&FORMAT, &sample(&[Status::Pass, Status::Warn]));
-        let expected = "HOSPITAL WARNING - 1 of 2 checks pass with a warning: Check 1. (it was warn) |";
+        let expected = "HOSPITAL WARNING - 1 of 2 checks pass with a warning: Check 1. [check.1] (it was warn) |";
         assert!(warned.starts_with(expected), "{warned}");
     }
 
@@ -156,9 +169,14 @@ mod tests {
     fn the_first_line_names_a_cause_and_counts_what_that_blocks() {
         let report = blocking(&[Status::Error, Status::Pass, Status::Fail, Status::Error], &[(0, &[2]), (3, &[2])]);
         let text = written(&FORMAT, &report);
-        let expected = "HOSPITAL CRITICAL - 1 of 4 checks are bad and block 2 more: Check 2. (it was fail) | 'checks'=4 'bad'=1 'warn'=0 'blocked'=2 ";
+        let expected = "HOSPITAL CRITICAL - 1 of 4 checks are bad and block 2 more: Check 2. [check.2] (it was fail) | 'checks'=4 'bad'=1 'warn'=0 'blocked'=2 ";
         assert!(text.starts_with(expected), "{text}");
-        assert!(text.contains("\nfail: Check 2. (it was fail)\n  blocked: Check 0. (blocked by check.2"), "{text}");
+        assert!(
+            text.contains(
+                "\nfail: Check 2. [check.2] (it was fail)\n  blocked: Check 0. [check.0] (blocked by check.2"
+            ),
+            "{text}"
+        );
         let report = blocking(&[Status::Fail, Status::Error], &[(0, &[1])]);
         assert_eq!((FORMAT.exit_code)(&report), 3, "the cause could not decide");
     }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::UNIX_EPOCH;
 
 use super::exposition::{Exposition, Family, MetricKind, Syntax};
-use super::{Format, appended, exit_code};
+use super::{Format, appended, exit_code, unsigned};
 use crate::model::check::Status;
 use crate::model::report::Outcome;
 
@@ -21,6 +21,7 @@ pub(super) const FORMAT: Format = Format {
             if report.maintenance.is_some() { maintenance(true, &mut out) } else { Ok(()) }
         })
     },
+    signed: unsigned,
     exit_code,
     is_success: |_| true,
     warn_status: false,

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use super::line::one_line;
+use super::line::{named, one_line};
 use super::{Format, appended, exit_code};
 use crate::model::report::Report;
+use crate::model::speaker::Speaker;
 
 pub(super) const FORMAT: Format = Format { verbose: Some(&VERBOSE), ..ROW };
 
@@ -23,6 +24,7 @@ const ROW: Format = Format {
     name: "text",
     media_type: "text/plain; charset=utf-8",
     write: |report, out| appended(out, |text| write(report, Detailed::Plain, text)),
+    signed,
     exit_code,
     is_success: Report::passes,
     warn_status: true,
@@ -40,9 +42,16 @@ enum Detailed {
     Transcript,
 }
 
+/// At the end, where nobody takes it for a check.
+fn signed(speaker: &Speaker, out: &mut Vec<u8>) {
+    if !speaker.is_nobody() {
+        out.extend(format!("by {}\n", one_line(&speaker.to_string())).bytes());
+    }
+}
+
 fn write(report: &Report, detailed: Detailed, out: &mut String) -> std::fmt::Result {
     for outcome in report.causes_first() {
-        let title = one_line(&outcome.check.title);
+        let title = named(&outcome.check);
         let as_needed = if outcome.is_as_needed() { " (as needed)" } else { "" };
         match outcome.blocked_by() {
             [] => writeln!(out, "{}: {title}{as_needed}", outcome.finding.status.word())?,
@@ -105,10 +114,10 @@ mod tests {
     fn it_lists_the_checks_and_counts_them() {
         let report = sample(&[Status::Pass, Status::Fail, Status::UnexpectedSuccess]);
         insta::assert_snapshot!(written(&FORMAT, &report), @r"
-        pass: Check 0.
-        fail: Check 1.
+        pass: Check 0. [check.0]
+        fail: Check 1. [check.1]
             it was fail
-        unexpected_success: Check 2.
+        unexpected_success: Check 2. [check.2]
             it was unexpected_success
 
         fail: 1 of 3 pass, fail: 1, unexpected_success: 1
@@ -116,14 +125,34 @@ mod tests {
     }
 
     #[test]
+    fn whose_report_it_is_stands_where_nobody_takes_it_for_a_check() {
+        let (report, speaker) =
+            (sample(&[Status::Pass]), Speaker { host: "web1".to_owned(), instance: "shop".to_owned() });
+        let signed = |name: &str| {
+            let format = super::super::named(name).expect("there is one").verbose(1);
+            let mut out = Vec::new();
+            (format.write)(&report, &mut out);
+            let length = out.len();
+            (format.signed)(&Speaker::default(), &mut out);
+            assert_eq!(out.len(), length, "nobody is named");
+            (format.signed)(&speaker, &mut out);
+            String::from_utf8(out).expect("each format is UTF-8")
+        };
+        assert!(signed("text").ends_with("pass: 1 of 1 pass\nby web1/shop\n"));
+        assert!(signed("nagios").starts_with("HOSPITAL OK - web1/shop: 1 of 1 checks are well |"));
+        let json: serde_json::Value = serde_json::from_str(&signed("json")).expect("it is JSON");
+        assert_eq!((&json["host"], &json["instance"]), (&"web1".into(), &"shop".into()));
+    }
+
+    #[test]
     fn what_is_blocked_stands_under_its_cause() {
         let report = blocking(&[Status::Error, Status::Fail, Status::Error, Status::Error], &[(0, &[1]), (3, &[1, 2])]);
         insta::assert_snapshot!(written(&FORMAT, &report), @r"
-        fail: Check 1.
+        fail: Check 1. [check.1]
             it was fail
-            blocked: Check 0.
-            blocked: Check 3., and by check.2
-        error: Check 2.
+            blocked: Check 0. [check.0]
+            blocked: Check 3. [check.3], and by check.2
+        error: Check 2. [check.2]
             it was error
 
         fail: 0 of 4 pass, fail: 1, error: 1, blocked: 2

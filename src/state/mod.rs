@@ -24,6 +24,7 @@ use crate::os::identity::{self, effective_user};
 use crate::os::walk::{Place, walk};
 pub(crate) use beats::{Beat, is_name};
 pub(crate) use drills::KnownDrills;
+pub(crate) use records::ServerPlace;
 pub(crate) use silences::Silences;
 
 /// The file that a daemon locks, so that there is one for each state dir.

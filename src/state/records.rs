@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{PATIENCE, StateDir};
@@ -21,8 +22,20 @@ const HISTORY_LOCK: &str = "lock";
 /// The file of what has happened to the service.
 const HAPPENINGS: &str = "service";
 
+/// The file that says where the server serves.
+const SERVER: &str = "server";
+
 /// For the user of the service and its group: what checks have found is not for everybody on the host.
 const MODE: u32 = 0o640;
+
+/// Where a server serves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ServerPlace {
+    /// What stands before each path.
+    pub(crate) prefix: String,
+    /// Its sockets, as `http://HOST:PORT` or `unix:PATH`.
+    pub(crate) urls: Vec<String>,
+}
 
 impl StateDir {
     /// What is remembered of the check with this id; `None` if nothing is.
@@ -38,7 +51,6 @@ impl StateDir {
     }
 
     /// All that is remembered, by the ids of the checks; what cannot be read is left out.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the command that shows it is to come"))]
     pub(crate) fn records(&self) -> Vec<(String, CheckRecord)> {
         let names = fs::read_dir(self.path.join(HISTORY)).into_iter().flatten().flatten();
         let names = names.filter_map(|entry| entry.file_name().into_string().ok());
@@ -74,6 +86,20 @@ impl StateDir {
     /// When it cannot be kept.
     pub(crate) fn keep_happenings(&self, all: &[Happening]) -> io::Result<()> {
         self.keep_history(HAPPENINGS, &record_file::encode_happenings(all))
+    }
+
+    /// Where the server of this state dir serves, or has served last; `None` if that is not known.
+    pub(crate) fn server_place(&self) -> Option<ServerPlace> {
+        serde_json::from_slice(&self.read_history(SERVER).ok()??).ok()
+    }
+
+    /// Says where the server serves.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub(crate) fn keep_server_place(&self, place: &ServerPlace) -> io::Result<()> {
+        self.keep_history(SERVER, &serde_json::to_vec(place).map_err(io::Error::other)?)
     }
 
     /// The folder of what is remembered, for messages.

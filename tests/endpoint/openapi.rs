@@ -44,7 +44,8 @@ fn each_media_type_that_it_names_is_spoken() {
             for media_type in response["content"].as_hash().into_iter().flat_map(|content| content.keys()).map(text) {
                 let server = if status == "200" { &service.well } else { &service.ill };
                 let mut client = Client::to(&server.at);
-                let path = text(path).replace("{selection}", "shop");
+                let path = text(path);
+                let path = path.replace("{selection}", if is_remembered(path) { "shop.db" } else { "shop" });
                 client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: {media_type}\r\n\r\n"));
                 let answer = client.answer();
                 assert_eq!(essence(&answer), media_type, "{path}: {status}");
@@ -112,6 +113,7 @@ struct Service {
     well: Server,
     ill: Server,
     locked: Server,
+    closed: Server,
     maintained: Server,
     starting: Server,
 }
@@ -137,11 +139,13 @@ impl Service {
         fs::write(&file, "s3cret").expect("the directory is ours");
         let locked = locked.args(["--details", "token", "--token-file", &file]);
         let starting = Launch::serve(["-w", "1"]).env("HEALTHCHECKS", "db=file:/no/such#grace=1h").start();
+        let closed = launch(false).args(["--details", "never"]);
         let (well, ill) = (launch(false), launch(true));
         Service {
             well: well.start(),
             ill: ill.start(),
             locked: locked.start(),
+            closed: closed.start(),
             maintained: maintained.start(),
             starting,
         }
@@ -149,13 +153,15 @@ impl Service {
 
     /// Sends the request that is answered with this status.
     fn provoke(&self, method: &str, path: &str, status: &str) -> Answer {
-        let (method, path) = (method.to_uppercase(), path.replace("{selection}", "shop"));
+        let selection = if is_remembered(path) && status != "404" { "shop.db" } else { "shop" };
+        let (method, path) = (method.to_uppercase(), path.replace("{selection}", selection));
         let request =
             |target: &str, fields: &str| format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
         let (server, request) = match status {
             "200" => (&self.well, request(&path, "")),
             "400" => (&self.well, request(&format!("{path}?tag=%ff"), "")),
             "401" => (&self.locked, request(&path, "Authorization: Bearer wrong\r\n")),
+            "403" => (&self.closed, request(&path, "")),
             "404" => (&self.well, request(&format!("{path}?exclude=shop"), "")),
             "406" => (&self.well, request(&path, "Accept: image/png\r\n")),
             "408" => (&self.well, format!("{method} {path} HTTP/1.1\r\n")),
@@ -172,6 +178,11 @@ impl Service {
         client.send(request);
         if method == "HEAD" { client.answer_to_head() } else { client.answer() }
     }
+}
+
+/// Whether a path is about one check, which is not run.
+fn is_remembered(path: &str) -> bool {
+    path.starts_with("/why/") || path.starts_with("/history/")
 }
 
 /// The headers and the media type are among those described, and the required ones are there.

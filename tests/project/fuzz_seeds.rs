@@ -6,6 +6,9 @@ mod connection;
 #[path = "../../fuzz/src/names.rs"]
 #[allow(unreachable_pub)]
 mod names;
+#[path = "../../fuzz/src/record.rs"]
+#[allow(unreachable_pub)]
+mod record;
 #[path = "../../fuzz/src/route.rs"]
 #[allow(unreachable_pub)]
 mod route;
@@ -38,6 +41,17 @@ fn the_seeds_of_names_and_files_tell_no_secret() {
         // Each as it is, and cut off at each place.
         for end in 1..=seed.len() {
             names::tell(&seed[..end]);
+        }
+    }
+}
+
+#[test]
+fn the_seeds_of_records_harm_nobody() {
+    let seeds = corpus("record");
+    assert!(seeds.len() >= 10);
+    for seed in seeds {
+        for end in 1..=seed.len() {
+            record::read(&seed[..end]);
         }
     }
 }

@@ -5,6 +5,7 @@ mod bind;
 mod handover;
 
 use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -122,6 +123,20 @@ impl Listener {
     /// Whether we have to serve its backlog to the last when we stop.
     pub(crate) fn is_ours(&self) -> bool {
         matches!(self.owner, Owner::Us(_))
+    }
+
+    /// Where a client on this host reaches it, if it can be said.
+    pub(crate) fn url(&self) -> Option<String> {
+        let address = self.socket.local_addr().ok()?;
+        if let Some(mut address) = address.as_socket() {
+            match address.ip() {
+                IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+                IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+                IpAddr::V4(_) | IpAddr::V6(_) => {}
+            }
+            return Some(format!("http://{address}"));
+        }
+        (address.is_unix() && !address.is_unnamed()).then(|| shown(&self.socket))
     }
 
     /// Takes the next connection, non-blocking and close-on-exec.

@@ -19,7 +19,7 @@ use super::table::{Clear, Table, key};
 use super::word::Word;
 use crate::model::check::Status;
 use crate::model::episode::{
-    self, COARSE, Change, CheckRecord, FINE, Grain, Known, MOST_CHANGES, RecordedRun, Seen, Verdict,
+    self, COARSE, CheckRecord, FINE, Grain, Known, MOST_CHANGES, RecordedRun, Seen, StateChange, Verdict,
 };
 
 /// How many checks can be remembered.
@@ -61,6 +61,8 @@ struct EvidenceCell {
     fine: [AtomicU64; FINE.most],
     coarse: [AtomicU64; COARSE.most],
     good: RunCells,
+    /// The good run before the episode.
+    good_before: RunCells,
     first_bad: RunCells,
     last_bad: RunCells,
 }
@@ -115,6 +117,11 @@ impl EvidenceTable {
             .filter(|record| record.last.is_some() || record.is_bad().is_some())
     }
 
+    /// The same without its runs, which are most of it.
+    pub(crate) fn history(&self, key: u64) -> Option<CheckRecord> {
+        self.cells.find(key).map(EvidenceCell::history).filter(|record| record.last.is_some())
+    }
+
     /// Takes over what was remembered elsewhere, unless something is remembered here.
     pub(crate) fn fill(&self, key: u64, record: &CheckRecord) {
         if !self.has(key)
@@ -167,6 +174,9 @@ impl EvidenceCell {
         }
         let steps = steps?;
         if steps.begins {
+            if let Some(good) = self.good.newest() {
+                self.good_before.keep(good);
+            }
             self.first_bad.keep(run());
             self.bad_runs.store(1, Relaxed);
         }
@@ -195,31 +205,48 @@ impl EvidenceCell {
         Some(steps.change.is_some() || steps.begins)
     }
 
-    fn push(&self, Change { at, status, unwatched }: Change) {
+    fn push(&self, StateChange { at, status, unwatched }: StateChange) {
         let place = self.pushed.fetch_add(1, SeqCst) as usize % MOST_CHANGES;
         self.changes[place].store(CHANGE.pack([millis(at), number(status), unwatched.as_secs()]), SeqCst);
     }
 
     fn record(&self) -> CheckRecord {
-        let mut changes: Vec<Change> = self.changes.iter().filter_map(|word| read_change(word.load(SeqCst))).collect();
+        CheckRecord {
+            good: self.good.newest(),
+            good_before: self.good_before.newest(),
+            first_bad: self.first_bad.newest(),
+            last_bad: self.last_bad.newest(),
+            ..self.history()
+        }
+    }
+
+    /// Without the runs.
+    fn history(&self) -> CheckRecord {
+        let mut changes: Vec<StateChange> =
+            self.changes.iter().filter_map(|word| read_change(word.load(SeqCst))).collect();
         changes.sort_by_key(|change| change.at);
         let last = read_look(self.last.load(SeqCst));
         CheckRecord {
-            good: self.good.newest(),
-            first_bad: self.first_bad.newest(),
-            last_bad: self.last_bad.newest(),
             bad_runs: self.bad_runs.load(Relaxed),
             good_at: read_moment(&self.good_at),
-            last: last.map(|(at, status)| Change { at, status, unwatched: Duration::ZERO }),
+            last: last.map(|(at, status)| StateChange { at, status, unwatched: Duration::ZERO }),
             changes,
             fine: seen(&self.fine, FINE),
             coarse: seen(&self.coarse, COARSE),
+            ..CheckRecord::default()
         }
     }
 
     fn fill(&self, record: &CheckRecord) {
-        let CheckRecord { good, first_bad, last_bad, bad_runs, good_at, last, changes, fine, coarse } = record;
-        for (cells, run) in [(&self.good, good), (&self.first_bad, first_bad), (&self.last_bad, last_bad)] {
+        let CheckRecord { good, good_before, first_bad, last_bad, bad_runs, good_at, last, changes, fine, coarse } =
+            record;
+        let runs = [
+            (&self.good, good),
+            (&self.good_before, good_before),
+            (&self.first_bad, first_bad),
+            (&self.last_bad, last_bad),
+        ];
+        for (cells, run) in runs {
             if let Some(run) = run {
                 cells.keep(run.clone());
             }
@@ -241,7 +268,7 @@ impl Clear for EvidenceCell {
             word.clear();
         }
         self.changes.iter().chain(&self.fine).chain(&self.coarse).for_each(Clear::clear);
-        for RunCells { next: _, cells } in [&self.good, &self.first_bad, &self.last_bad] {
+        for RunCells { next: _, cells } in [&self.good, &self.good_before, &self.first_bad, &self.last_bad] {
             cells.iter().for_each(Clear::clear);
         }
     }
@@ -304,9 +331,9 @@ fn read_look(word: u64) -> Option<(SystemTime, Status)> {
     Some((moment(at), status(found)?))
 }
 
-fn read_change(word: u64) -> Option<Change> {
+fn read_change(word: u64) -> Option<StateChange> {
     let [at, found, unwatched] = CHANGE.unpack(word);
-    Some(Change { at: moment(at), status: status(found)?, unwatched: Duration::from_secs(unwatched) })
+    Some(StateChange { at: moment(at), status: status(found)?, unwatched: Duration::from_secs(unwatched) })
 }
 
 fn read_moment(word: &AtomicU64) -> Option<SystemTime> {
@@ -316,9 +343,12 @@ fn read_moment(word: &AtomicU64) -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::transcript::{Field, Transcript};
+    use crate::os::process::{self, Forked};
     use crate::os::shared;
+    use crate::os::signals::Signal;
     use proptest::prelude::*;
-    use std::time::UNIX_EPOCH;
+    use std::time::{Instant, UNIX_EPOCH};
 
     const STANDS: Duration = Duration::from_secs(300);
     const DB: u64 = 77;
@@ -328,14 +358,9 @@ mod tests {
     }
 
     fn run(at: SystemTime, status: Status, what: &str) -> RecordedRun {
-        RecordedRun::new(
-            at,
-            status,
-            Some(what),
-            Duration::from_millis(3),
-            1,
-            vec![("address".to_owned(), "::1".to_owned())],
-        )
+        let mut transcript = Transcript::default();
+        transcript.add(Field::Address, "::1");
+        RecordedRun::new(at, status, Some(what), Duration::from_millis(3), 1, transcript)
     }
 
     fn note(table: &EvidenceTable, millis: u64, status: Status) -> Option<bool> {
@@ -387,12 +412,18 @@ mod tests {
     fn what_is_too_long_is_shortened_and_what_was_written_halfway_is_none() {
         let table = table();
         note(table, 0, Status::Pass);
-        let notes = vec![("n".to_owned(), "\"".repeat(900)); 9];
+        let mut transcript = Transcript::default();
+        (0..64).for_each(|n| transcript.add(Field::Body, n.to_string().repeat(100)));
         let look = Look { at: at(5000), status: Status::Fail, now: at(5000), stands: STANDS };
-        let large = || RecordedRun { notes: notes.clone(), ..run(at(5000), Status::Fail, "x") };
+        let large = || RecordedRun {
+            transcript: transcript.clone(),
+            context: Some("\u{1}".repeat(512)),
+            ..run(at(5000), Status::Fail, "x")
+        };
         assert_eq!(table.note(DB, look, large), Some(true));
         let record = table.record(DB).expect("it is remembered");
-        assert_eq!(record.first_bad.map(|run| run.notes.len()), Some(1));
+        let first = record.first_bad.expect("it was noted");
+        assert_eq!((first.context, first.transcript), (None, transcript));
         let cell = table.cells.find(DB).expect("it is there");
         cell.first_bad.cells.iter().for_each(Clear::clear);
         note(table, 9000, Status::Fail);
@@ -429,6 +460,90 @@ mod tests {
         assert!(!table.claim_saving(DB, at(10_001), minute));
         assert!(table.claim_saving(DB, at(60_002), minute));
         assert!(!table.claim_saving(1, at(60_002), minute));
+    }
+
+    /// How far a writer has got that is killed now and then.
+    #[derive(FromBytes)]
+    #[repr(C)]
+    struct Progress {
+        began: AtomicU64,
+        done: AtomicU64,
+    }
+
+    /// Four good runs, four bad ones, and so on.
+    fn found(n: u64) -> Status {
+        if (n / 4).is_multiple_of(2) { Status::Pass } else { Status::Fail }
+    }
+
+    /// The number of a run, if it is whole.
+    #[track_caller]
+    fn whole(run: Option<&RecordedRun>) -> Option<u64> {
+        let run = run?;
+        let n = run.at.duration_since(at(0)).expect("it is later").as_secs();
+        assert_eq!((run.status, run.context.clone()), (found(n), Some(n.to_string().repeat(40))), "run {n}");
+        Some(n)
+    }
+
+    /// `KILLS=10000 cargo test …` kills more often.
+    #[test]
+    #[ignore = "takes long"]
+    fn who_is_killed_at_any_moment_leaves_no_torn_run_and_loses_no_first_bad_one() {
+        let kills = std::env::var("KILLS").map_or(1000, |kills| kills.parse().expect("it is a number"));
+        let (table, progress) = (table(), shared::map::<Progress>().expect("memory can be mapped"));
+        let write = |n: u64| {
+            progress.began.store(n, SeqCst);
+            let (at, status) = (at(n * 1000), found(n));
+            let look = Look { at, status, now: at, stands: STANDS };
+            table.note(DB, look, || run(at, status, &n.to_string().repeat(40)));
+            progress.done.store(n, SeqCst);
+        };
+        (0..4).for_each(write);
+        let (mut killed, mut random) = (std::collections::BTreeSet::new(), 77_u64);
+        for _ in 0..kills {
+            let start = progress.began.load(SeqCst) + 1;
+            let pid = match process::fork().expect("there is room") {
+                Forked::Child { .. } => {
+                    (start..start + 1_000_000).for_each(write);
+                    process::leave(0)
+                }
+                Forked::Parent(pid) => pid,
+            };
+            while progress.done.load(SeqCst) < start {
+                std::hint::spin_loop();
+            }
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let until = Instant::now() + Duration::from_nanos((random >> 33) % 300_000);
+            while Instant::now() < until {
+                std::hint::spin_loop();
+            }
+            process::send(pid, Signal::SIGKILL).expect("it is our child");
+            let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
+
+            let (began, done) = (progress.began.load(SeqCst), progress.done.load(SeqCst));
+            if began > done {
+                killed.insert(began);
+            }
+            let record = table.record(DB).expect("it is remembered");
+            let last = |wanted: Status| (0..=done).rev().find(|n| found(*n) == wanted && !killed.contains(n));
+            // Who was killed may have written all of it before.
+            let may = |n: Option<u64>, is: Option<u64>, wanted: Status| {
+                n == is || n > is && n.is_some_and(|n| killed.contains(&n) && found(n) == wanted)
+            };
+            assert!(may(whole(record.good.as_ref()), last(Status::Pass), Status::Pass), "{record:?}");
+            assert!(may(whole(record.last_bad.as_ref()), last(Status::Fail), Status::Fail), "{record:?}");
+            whole(record.good_before.as_ref());
+            // It began with the first one of its four, or with the next if that one was killed.
+            let Some(last_bad) = last(Status::Fail) else { continue };
+            let block = last_bad / 4 * 4;
+            let first = (block..block + 4).find(|n| !killed.contains(n)).expect("only every second one is killed");
+            let is_first = |n: u64| (block..=first).contains(&n) || n > last_bad && killed.contains(&n);
+            let first_bad = whole(record.first_bad.as_ref()).expect("one was bad");
+            assert!(is_first(first_bad), "{first_bad} is none of {block} to {first} ({began} {done}): {record:?}");
+            let episode = record.episodes().pop().expect("one was bad");
+            let from = episode.from.duration_since(at(0)).expect("it is later").as_secs();
+            assert!(is_first(from), "{from} is none of {block} to {first}: {episode:?}");
+        }
+        assert!(killed.len() as u64 > kills / 10, "only {} were killed while they wrote", killed.len());
     }
 
     const STATUSES: [Status; 4] = [Status::Pass, Status::Fail, Status::Error, Status::Skip];

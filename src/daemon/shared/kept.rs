@@ -19,7 +19,7 @@ use crate::model::check::Check;
 use crate::model::schedule;
 use crate::model::startup::Start;
 use crate::model::suite::Suite;
-use crate::os::{clock, shared};
+use crate::os::{clock, identity, shared};
 
 /// Changes with the meaning of the memory: what another version of the program has left is not misunderstood.
 const LAYOUT: u64 = 3;
@@ -76,8 +76,7 @@ impl KeptFile {
                 (shared::map()?, None)
             }
         };
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        memory.seed.store(schedule::seed(&host, std::process::id()), Relaxed);
+        memory.seed.store(schedule::seed(&identity::host_name(), std::process::id()), Relaxed);
         memory.layout.store(LAYOUT, Relaxed);
         Ok(KeptFile { file, kept: Kept { memory } })
     }

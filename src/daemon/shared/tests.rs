@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use proptest::prelude::*;
 
+use super::evidence::{EvidenceTable, Look};
 use super::in_flight::InFlightTable;
 use super::kept::{self, Kept, KeptFile};
 use super::scoreboard::{SLOTS, Scoreboard};
@@ -13,11 +14,15 @@ use super::table::key;
 use crate::endpoint::counters::WorkerState;
 use crate::endpoint::metrics::{self, Figures};
 use crate::model::check::{Check, Finding, Status};
+use crate::model::episode::RecordedRun;
 use crate::model::perfdata::Perfdata;
 use crate::model::report::{Outcome, Report};
 use crate::model::suite::Suite;
+use crate::model::transcript::Transcript;
+use crate::model::why::Why;
 use crate::os::{clock, shared};
 use crate::render::exposition::Syntax;
+use crate::render::html::{self, Evidence};
 use crate::round::isolation::{DeathCause, RunObserver};
 
 const IDS: [&str; 3] = ["db", "mail", "disk:/"];
@@ -73,7 +78,14 @@ fn read_scoreboard(board: Scoreboard, now: Instant) {
     let suite: Suite = report.outcomes.iter().map(|outcome| outcome.check.clone()).collect();
     let _ = board.note(&report, &suite, clock::wall());
     let ran = vec![clock::wall(); report.outcomes.len()];
-    let figures = Figures { outcomes: report.outcomes, ran, flips: Vec::new(), is_maintained: false, counters };
+    let figures = Figures {
+        outcomes: report.outcomes,
+        ran,
+        flips: Vec::new(),
+        uptime: Vec::new(),
+        is_maintained: false,
+        counters,
+    };
     metrics::write(&figures, Syntax::Text, &mut Vec::new());
 }
 
@@ -116,6 +128,19 @@ fn read_kept(kept: Kept) {
         }
         kept.end_start(id);
     }
+    let at = UNIX_EPOCH + SECOND * 1_790_000_000;
+    for id in IDS {
+        let (table, key) = (kept.evidence(), EvidenceTable::key(id));
+        let record = table.record(key).unwrap_or_default();
+        let why = Why::of((id, id), record.clone(), &[], kept.events().all(), at);
+        crate::render::why::text(&why, &mut Vec::new());
+        crate::render::why::history_json(id, id, &record, at, &mut Vec::new());
+        html::evidence(&Evidence { why: &why, record: &record, prefix: "" }, &mut Vec::new());
+        let run = || RecordedRun::new(at, Status::Fail, None, SECOND, 1, Transcript::default());
+        let look = Look { at, status: Status::Fail, now: at, stands: SECOND * 300 };
+        let _ = (table.note(key, look, run), table.claim_saving(key, at, SECOND));
+    }
+    kept.events().note(at, "something");
     kept.schedules().bury(7);
     kept.schedules().retain(|key| key % 2 == 0);
 }

@@ -39,6 +39,7 @@ use crate::os::sockets::Accepted;
 use crate::os::{descriptors, memory, process, systemd, tree};
 use crate::round::Runner;
 use crate::round::self_portrait;
+use crate::state::ServerPlace;
 use acceptor::Acceptor;
 use clients::Clients;
 use files::Files;
@@ -580,6 +581,10 @@ impl Worker {
         if let Some(shared) = &shared_report {
             poll.registry().register(&mut SourceFd(&shared.bell()), SNAPSHOT, Interest::READABLE)?;
         }
+        let place = (slot == 0).then(|| ServerPlace {
+            prefix: settings.answers.prefix.clone(),
+            urls: listeners.iter().filter_map(Listener::url).collect(),
+        });
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
         let room = acceptor::room(descriptors::limit(), sources.suite().checks().len().min(jobs));
         let most = (settings.fleet.worker_connections as usize).min(room).max(1);
@@ -604,7 +609,7 @@ impl Worker {
             rounds,
             scheduler,
             observer,
-            recorder: Recorder::start(kept, generation, state),
+            recorder: Recorder::start(kept, generation, state, place),
             responder: Responder::new(settings.log.access_logformat),
             again: Vec::new(),
             now: Instant::now(),

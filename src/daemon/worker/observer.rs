@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use super::scheduler;
+use crate::daemon::shared::evidence::EvidenceTable;
 use crate::daemon::shared::kept::Kept;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::endpoint::counters::{Counters, RouteLabel};
 use crate::endpoint::{LastRun, Observer, log_change, log_maintenance, log_silences};
 use crate::model::check::{Check, Status};
+use crate::model::episode::{CheckRecord, Happening};
 use crate::model::patience::Flips;
 use crate::model::report::{Outcome, Report, Since};
 use crate::model::startup::Start;
@@ -103,6 +105,18 @@ impl Observer for ScoreboardObserver {
 
     fn flips(&self, check: &Check) -> Option<Flips> {
         scheduler::flips(self.kept, check)
+    }
+
+    fn record(&self, id: &str) -> Option<CheckRecord> {
+        self.kept.evidence().record(EvidenceTable::key(id))
+    }
+
+    fn history(&self, id: &str) -> Option<CheckRecord> {
+        self.kept.evidence().history(EvidenceTable::key(id))
+    }
+
+    fn happenings(&self) -> Vec<Happening> {
+        self.kept.events().all()
     }
 
     fn counters(&self) -> Counters {

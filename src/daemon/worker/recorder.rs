@@ -15,7 +15,7 @@ use crate::model::episode::{self, RecordedRun};
 use crate::model::report::Outcome;
 use crate::model::suite::Suite;
 use crate::os::{clock, signals};
-use crate::state::StateDir;
+use crate::state::{ServerPlace, StateDir};
 
 /// How often what has not changed is written to a file.
 const SAVED_EVERY: Duration = Duration::from_secs(60);
@@ -46,8 +46,9 @@ struct Work {
 }
 
 impl Recorder {
-    pub(super) fn start(kept: Kept, generation: u32, state: Option<StateDir>) -> Recorder {
-        let saver = state.and_then(|state| match Saver::start(kept, state) {
+    /// `place`: what is said of where the service is, if this worker says it.
+    pub(super) fn start(kept: Kept, generation: u32, state: Option<StateDir>, place: Option<ServerPlace>) -> Recorder {
+        let saver = state.and_then(|state| match Saver::start(kept, state, place) {
             Ok(saver) => Some(saver),
             Err(error) => {
                 tracing::warn!("what checks find is not written to files: no thread can be started: {error}");
@@ -85,7 +86,9 @@ impl Recorder {
             let look = Look { at, status, now, stands: episode::stands(check) };
             let run = || {
                 let context = finding.context.as_deref();
-                RecordedRun::new(at, status, context, *elapsed, self.generation, Vec::new())
+                let transcript = finding.transcript.as_deref().cloned().unwrap_or_default();
+                let run = RecordedRun::new(at, status, context, *elapsed, self.generation, transcript);
+                RecordedRun { blame: finding.blame, ..run }
             };
             let Some(has_changed) = table.note(key, look, run) else { continue };
             if let Some(saver) = &self.saver
@@ -111,11 +114,13 @@ impl Recorder {
 }
 
 impl Saver {
-    fn start(kept: Kept, state: StateDir) -> std::io::Result<Arc<Saver>> {
+    fn start(kept: Kept, state: StateDir, place: Option<ServerPlace>) -> std::io::Result<Arc<Saver>> {
         let saver = Arc::new(Saver { work: Mutex::default(), changed: Condvar::new() });
         let work = saver.clone();
         std::thread::Builder::new().name("history".to_owned()).spawn(move || {
             let mut is_failing = false;
+            // Whether it can be written is said with the first check.
+            let _ = place.map(|place| state.keep_server_place(&place));
             loop {
                 let id = work.next();
                 let done = signals::undisturbed(|| look_after(kept, &state, &id));

@@ -1,5 +1,6 @@
 //! A page for people: `report.html`, in which all inserted text is escaped.
 
+mod evidence;
 #[cfg(test)]
 mod tests;
 
@@ -13,11 +14,15 @@ use base64::Engine;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
-use super::{Format, appended, exit_code};
+use super::{Format, appended, exit_code, unsigned};
 use crate::model::blame::Blame;
 use crate::model::check::{Check, Status};
 use crate::model::duration;
+use crate::model::episode::CheckRecord;
 use crate::model::report::{Outcome, Report, Since, Summary};
+use crate::model::speaker::Speaker;
+use evidence::Strip;
+pub use evidence::{Evidence, evidence};
 
 /// The media type of this format.
 pub const MEDIA_TYPE: &str = "text/html; charset=utf-8";
@@ -26,6 +31,7 @@ pub(super) const FORMAT: Format = Format {
     name: "html",
     media_type: MEDIA_TYPE,
     write: |report, out| page(report, &View::default(), out),
+    signed: unsigned,
     exit_code,
     is_success: Report::passes,
     warn_status: true,
@@ -50,6 +56,12 @@ pub struct View<'a> {
     pub next_run: &'a dyn Fn(&Check) -> Option<Duration>,
     /// Whether what is said of a check changes often.
     pub is_flapping: &'a dyn Fn(&Check) -> bool,
+    /// What is remembered of the check with this id over time, if anything is.
+    pub history: &'a dyn Fn(&str) -> Option<CheckRecord>,
+    /// What stands before each path of the endpoint.
+    pub prefix: &'a str,
+    /// Who gives the answer, if somebody is named.
+    pub speaker: Option<&'a Speaker>,
     /// All tags that can be chosen.
     pub tags: &'a BTreeSet<String>,
     /// The tags that are chosen.
@@ -72,6 +84,9 @@ impl Default for View<'_> {
             since: &|_, _| None,
             next_run: &|_| None,
             is_flapping: &|_| false,
+            history: &|_| None,
+            prefix: "",
+            speaker: None,
             tags: &NO_TAGS,
             chosen: &[],
             others: &[],
@@ -113,6 +128,7 @@ struct Page {
     counts: Vec<Count>,
     tags: Vec<Tag>,
     groups: Vec<Group>,
+    speaker: Option<String>,
     at: Option<Moment>,
     maintenance: Option<String>,
     drilled: Option<String>,
@@ -161,6 +177,9 @@ struct Row {
     /// Whose fault it is, if that is known.
     blame: Option<&'static str>,
     as_needed: bool,
+    /// The page about it, if anything is remembered of it.
+    why: Option<String>,
+    strip: Option<Strip>,
     /// The checks that were not run because of it, but for others.
     blocked: Vec<Row>,
 }
@@ -187,6 +206,7 @@ impl Page {
             counts: counts(report.causes()),
             tags: view.tags.iter().map(|name| Tag::of(name, view)).collect(),
             groups: if view.disclosed { groups(report, view) } else { Vec::new() },
+            speaker: view.speaker.filter(|it| !it.is_nobody()).map(|it| printable(&it.to_string())),
             at: view.at.map(|at| Moment::of(at, None)),
             maintenance: report.maintenance.as_deref().map(printable),
             drilled: view.drilled.filter(|_| view.disclosed).map(printable),
@@ -280,6 +300,7 @@ impl Row {
             status => (spoken(status), status.word(), mark(status)),
         };
         let since = (view.since)(&check.id, finding.status);
+        let history = view.at.and_then(|at| Some((at, (view.history)(&check.id)?)));
         Row {
             id: printable(&check.id),
             title: printable(&check.title),
@@ -299,6 +320,8 @@ impl Row {
             raw: (raw != finding.status && !is_blocked).then(|| spoken(raw)),
             blame: finding.blame.map(Blame::word),
             as_needed: outcome.is_as_needed(),
+            why: history.is_some().then(|| evidence::path(view.prefix, &check.id)),
+            strip: history.map(|(at, record)| Strip::of(&record, at)),
             blocked: Vec::new(),
         }
     }

@@ -1,0 +1,239 @@
+//! Asks a running server, over HTTP.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::checks::support::ownership;
+use crate::config::Given;
+use crate::error::Error;
+use crate::model::host;
+use crate::model::text;
+use crate::state::{ServerPlace, StateDir};
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// How long an answer may take: longer than a round.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// The longest answer that is read.
+const LONGEST: u64 = 64 << 20;
+
+/// Which server to ask.
+#[derive(Debug, Args)]
+pub(super) struct Asked {
+    /// Ask the server at this address, as in http://localhost:1515/healthchecks or unix:/run/hospital.sock
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Where `serve` keeps its state, and says where it serves; HOSPITAL_STATE_DIR unless given
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// The token of `--details token` is in this file
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Read variables from this file, as `serve` does; -FILE: if it is there
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    env_file: Option<PathBuf>,
+}
+
+/// What there is to ask.
+pub(super) struct Source {
+    /// The servers to try, in this order.
+    pub(super) servers: Vec<Server>,
+    pub(super) state: Option<StateDir>,
+}
+
+/// A server.
+pub(super) struct Server {
+    place: Place,
+    /// What stands before each path.
+    prefix: String,
+    token: Option<String>,
+}
+
+enum Place {
+    Tcp(String, u16),
+    Unix(PathBuf),
+    Abstract(String),
+}
+
+/// What a server says.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
+impl Asked {
+    /// Finds out whom to ask.
+    pub(super) fn source(&self, given: &Given) -> Result<Source, Error> {
+        let variables = self.env_file.as_deref().map_or(Ok(Vec::new()), |path| given.read_env_file(path))?;
+        let given = given.with(&variables);
+        let token = self.token_file.as_deref().map(token).transpose()?;
+        if let Some(url) = &self.url {
+            let refuse = |why| Error::Usage(format!("--url {url}: {why}"));
+            return Ok(Source { servers: vec![Server::parse(url, "", token).map_err(refuse)?], state: None });
+        }
+        let state = given.state_dir(self.state_dir.as_deref())?.ok_or_else(|| {
+            Error::Usage(
+                "say which server: --url URL, or --state-dir DIR with the folder of `hospital serve`, or set \
+                 HOSPITAL_STATE_DIR"
+                    .to_owned(),
+            )
+        })?;
+        let ServerPlace { prefix, urls } = state.server_place().unwrap_or_default();
+        let servers = urls.iter().filter_map(|url| Server::parse(url, &prefix, token.clone()).ok()).collect();
+        Ok(Source { servers, state: Some(state) })
+    }
+}
+
+fn token(path: &Path) -> Result<String, Error> {
+    let name = format!("--token-file {}", path.display());
+    let read = ownership::read(path).map_err(|distrust| {
+        distrust.error(&name, |error| Error::Usage(format!("{name}: it cannot be read: {error}")))
+    })?;
+    Ok(read.trim().to_owned())
+}
+
+impl Source {
+    /// The answer of the first server that gives one.
+    ///
+    /// # Errors
+    ///
+    /// Why none does.
+    pub(super) fn ask(&self, path: &str) -> Result<Answer, String> {
+        let mut why = "no server has said where it serves".to_owned();
+        for server in &self.servers {
+            match server.get(path) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => why = format!("no server answers at {server}: {error}"),
+            }
+        }
+        Err(why)
+    }
+}
+
+/// A name as a part of a path.
+pub(super) fn encoded(name: &str) -> String {
+    utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
+}
+
+impl Server {
+    fn parse(url: &str, prefix: &str, token: Option<String>) -> Result<Server, &'static str> {
+        if let Some(path) = url.strip_prefix("unix:") {
+            let place = match path.strip_prefix('@') {
+                Some(name) => Place::Abstract(name.to_owned()),
+                None if path.is_empty() => return Err("\"unix:\" lacks a path, as in unix:/run/hospital.sock"),
+                None => Place::Unix(path.into()),
+            };
+            return Ok(Server { place, prefix: prefix.to_owned(), token });
+        }
+        if url.starts_with("https://") {
+            return Err("TLS is not spoken here: give the address of the server behind the proxy, with http://");
+        }
+        let wrong = "write http://HOST:PORT, with the --prefix of the server behind it, or unix:PATH";
+        let rest = url.strip_prefix("http://").ok_or(wrong)?;
+        let (address, path) = rest.split_once('/').map_or((rest, ""), |(address, path)| (address, path));
+        let (name, port) = host::split(address).map_err(|_| wrong)?;
+        if name.is_empty() || path.contains(['?', '#', ' ']) {
+            return Err(wrong);
+        }
+        let path = path.trim_end_matches('/');
+        let prefix = if path.is_empty() { prefix.to_owned() } else { format!("/{path}") };
+        Ok(Server { place: Place::Tcp(name.to_owned(), port.unwrap_or(80)), prefix, token })
+    }
+
+    fn get(&self, path: &str) -> io::Result<Answer> {
+        match &self.place {
+            Place::Tcp(host, port) => {
+                let mut last = io::Error::from(io::ErrorKind::NotFound);
+                for address in (host.as_str(), *port).to_socket_addrs()? {
+                    match TcpStream::connect_timeout(&address, CONNECT) {
+                        Ok(stream) => {
+                            stream.set_read_timeout(Some(ANSWER))?;
+                            return self.exchange(stream, path);
+                        }
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            }
+            Place::Unix(file) => self.on_unix(&SocketAddr::from_pathname(file)?, path),
+            Place::Abstract(name) => self.on_unix(&SocketAddr::from_abstract_name(name)?, path),
+        }
+    }
+
+    fn on_unix(&self, address: &SocketAddr, path: &str) -> io::Result<Answer> {
+        let stream = UnixStream::connect_addr(address)?;
+        stream.set_read_timeout(Some(ANSWER))?;
+        self.exchange(stream, path)
+    }
+
+    /// In HTTP/1.0, in which the answer ends with the connection.
+    fn exchange(&self, mut stream: impl Read + Write, path: &str) -> io::Result<Answer> {
+        let host = match &self.place {
+            Place::Tcp(host, port) if host.contains(':') => format!("[{host}]:{port}"),
+            Place::Tcp(host, port) => format!("{host}:{port}"),
+            Place::Unix(_) | Place::Abstract(_) => "localhost".to_owned(),
+        };
+        let token = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let head = format!(
+            "GET {}{path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: hospital/{}\r\n{token}\r\n",
+            self.prefix,
+            env!("CARGO_PKG_VERSION")
+        );
+        stream.write_all(head.as_bytes())?;
+        let mut bytes = Vec::new();
+        stream.take(LONGEST).read_to_end(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let (head, body) = text.split_once("\r\n\r\n").ok_or_else(not_http)?;
+        let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok()).ok_or_else(not_http)?;
+        Ok(Answer { status, body: body.to_owned() })
+    }
+}
+
+fn not_http() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it does not speak HTTP")
+}
+
+impl Answer {
+    /// What is said by an answer that is an error.
+    pub(super) fn message(&self) -> String {
+        let json: Option<serde_json::Value> = serde_json::from_str(&self.body).ok();
+        let said = json.and_then(|json| Some(json.get("message")?.as_str()?.to_owned()));
+        text::line(&said.unwrap_or_else(|| format!("the server answers {}", self.status))).into_owned()
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Tcp(host, port) if host.contains(':') => write!(f, "http://[{host}]:{port}{}", self.prefix),
+            Place::Tcp(host, port) => write!(f, "http://{host}:{port}{}", self.prefix),
+            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+            Place::Abstract(name) => write!(f, "unix:@{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_as_it_is_shown_and_what_is_none_is_refused() {
+        for url in ["http://localhost:1515", "http://[::1]:8000/healthchecks", "unix:/run/h.sock", "unix:@h"] {
+            assert_eq!(Server::parse(url, "", None).map(|server| server.to_string()), Ok(url.to_owned()));
+        }
+        for url in ["", "localhost:1515", "unix:", "https://x", "http://", "http://a b", "http://x/?y", "ftp://x"] {
+            assert!(Server::parse(url, "", None).is_err(), "{url}");
+        }
+    }
+}

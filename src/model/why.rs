@@ -1,0 +1,309 @@
+//! Why a check is as it is: since when, what was different when it was last well, and what else happened then. Pure.
+
+use std::time::{Duration, SystemTime};
+
+use super::clocks;
+use super::duration;
+use super::episode::{CheckRecord, Episode, Happening, RecordedRun, Verdict};
+use super::transcript::{self, Change, Changes, Field};
+
+/// How long before something fails what happens may have to do with it.
+const BEFORE: Duration = Duration::from_secs(60);
+
+/// How long after it, since not all checks look at once.
+const AFTER: Duration = Duration::from_secs(5);
+
+/// So much longer a run has to take to be called slow.
+const SLOWER: u32 = 4;
+
+/// A run that takes less than this is never called slow.
+const QUICK: Duration = Duration::from_millis(100);
+
+/// What is known of the present state of a check and of its last episode.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Why {
+    /// The id of the check.
+    pub id: String,
+    /// What it verifies.
+    pub title: String,
+    /// Whether it is bad.
+    pub state: WhyState,
+    /// Since when it is, as far as anybody looked.
+    pub since: Option<SystemTime>,
+    /// The present time.
+    pub now: SystemTime,
+    /// When it was found good last.
+    pub good_at: Option<SystemTime>,
+    /// The present episode, or the last one.
+    pub episode: Option<Episode>,
+    /// How many runs in it were bad.
+    pub bad_runs: u64,
+    /// A good run before it, or the last one.
+    pub good: Option<RecordedRun>,
+    /// The first bad run of it.
+    pub first_bad: Option<RecordedRun>,
+    /// The last bad run of it.
+    pub last_bad: Option<RecordedRun>,
+    /// What was different between a good run and the first bad one.
+    pub changed: Vec<Change>,
+    /// What was not, by fields.
+    pub same: Vec<(String, String)>,
+    /// What else happened around its beginning, in its order.
+    pub around: Vec<Happening>,
+}
+
+/// What a check is, when somebody asks why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyState {
+    /// It has not run, as far as is remembered.
+    Unknown,
+    /// It was well when it ran last.
+    Well,
+    /// It was bad when it ran last.
+    Failing,
+}
+
+impl WhyState {
+    /// Its name in every format.
+    pub fn word(self) -> &'static str {
+        match self {
+            WhyState::Unknown => "unknown",
+            WhyState::Well => "well",
+            WhyState::Failing => "failing",
+        }
+    }
+}
+
+impl Why {
+    /// Of the check with this id. `others`: what is remembered of the other checks; `happenings`: what has happened to the
+    /// service.
+    pub fn of(
+        (id, title): (&str, &str),
+        record: CheckRecord,
+        others: &[(String, CheckRecord)],
+        happenings: Vec<Happening>,
+        now: SystemTime,
+    ) -> Why {
+        let state = match record.is_bad() {
+            None => WhyState::Unknown,
+            Some(false) => WhyState::Well,
+            Some(true) => WhyState::Failing,
+        };
+        let history = record.history();
+        let episode = record.episodes().pop();
+        let since = match state {
+            WhyState::Unknown => None,
+            // The run that began it is kept, whatever else was.
+            WhyState::Failing => record.first_bad.as_ref().map(|run| run.at).or(episode.map(|episode| episode.from)),
+            WhyState::Well => episode
+                .and_then(|episode| episode.to)
+                .or_else(|| history.iter().find(|change| Verdict::of(change.status) == Verdict::Good).map(|it| it.at)),
+        };
+        let begins = record.first_bad.as_ref().map(|run| run.at);
+        let is_before = |run: &RecordedRun| begins.is_some_and(|begins| run.at <= begins);
+        let good = record.good_before.filter(|run| is_before(run)).or(record.good);
+        let (changed, same) = match (&good, &record.first_bad) {
+            (Some(good), Some(bad)) => compared(good, bad),
+            (None, _) | (_, None) => (Vec::new(), Vec::new()),
+        };
+        let around = begins.map(|begins| around(begins, id, others, happenings)).unwrap_or_default();
+        let CheckRecord { first_bad, last_bad, bad_runs, good_at, .. } = record;
+        let (id, title) = (id.to_owned(), title.to_owned());
+        Why {
+            id,
+            title,
+            state,
+            since,
+            now,
+            good_at,
+            episode,
+            bad_runs,
+            good,
+            first_bad,
+            last_bad,
+            changed,
+            same,
+            around,
+        }
+    }
+
+    /// The state in one line, without the id.
+    pub fn headline(&self) -> String {
+        let runs = match self.bad_runs {
+            1 => "1 bad run".to_owned(),
+            runs => format!("{runs} bad runs"),
+        };
+        let ago = |at: SystemTime| ago(at, self.now);
+        let since = self.since.map(|since| format!(" since {}{}", clocks::spoken(since), ago(since)));
+        let since = since.unwrap_or_default();
+        match (self.state, self.good_at) {
+            (WhyState::Unknown, _) => "it has not run yet, as far as is remembered".to_owned(),
+            (WhyState::Failing, Some(good)) => {
+                format!("failing{since}, {runs}; last good {}{}", clocks::spoken(good), ago(good))
+            }
+            (WhyState::Failing, None) => format!("failing{since}, {runs}; it was never seen good"),
+            (WhyState::Well, _) if self.first_bad.is_none() => format!("well{since}; it was never seen bad"),
+            (WhyState::Well, _) => format!("well{since}"),
+        }
+    }
+}
+
+/// How long ago that is; nothing if the clock was set back.
+pub(crate) fn ago(at: SystemTime, now: SystemTime) -> String {
+    now.duration_since(at).map(|past| format!(" ({} ago)", duration::spoken(whole(past)))).unwrap_or_default()
+}
+
+/// Without what nobody wants to read.
+pub(crate) fn whole(time: Duration) -> Duration {
+    let grain = match time.as_secs() {
+        0..3600 => 1,
+        3600..86_400 => 60,
+        _ => 3600,
+    };
+    Duration::from_secs(time.as_secs() / grain * grain)
+}
+
+/// What differs between two runs, and what does not.
+fn compared(good: &RecordedRun, bad: &RecordedRun) -> (Vec<Change>, Vec<(String, String)>) {
+    let (mut changed, mut same) = (Vec::new(), Vec::new());
+    let mut compare = |field: &str, before: String, after: String| match before == after {
+        true => same.push((field.to_owned(), after)),
+        false => changed.push(Change { field: field.to_owned(), before: Some(before), after: Some(after) }),
+    };
+    compare("result", told(good), told(bad));
+    if bad.elapsed >= QUICK && bad.elapsed > good.elapsed.saturating_mul(SLOWER) {
+        compare("time", duration::spoken(good.elapsed), duration::spoken(bad.elapsed));
+    }
+    let generation = |run: &RecordedRun| format!("generation {}", run.generation);
+    compare("our configuration", generation(good), generation(bad));
+    let Changes { changed: noted, same: kept } = transcript::changes(&good.transcript, &bad.transcript);
+    // It is said above, of runs without a transcript, too.
+    let is_new = |field: &str| field != Field::OurGeneration.name();
+    changed.extend(noted.into_iter().filter(|change| is_new(&change.field)));
+    same.extend(kept.into_iter().filter(|(field, _)| is_new(field)));
+    (changed, same)
+}
+
+/// The status of a run, and what it had to say.
+pub(crate) fn told(run: &RecordedRun) -> String {
+    match &run.context {
+        Some(context) => format!("{}: {context}", run.status.word()),
+        None => run.status.word().to_owned(),
+    }
+}
+
+fn around(
+    begins: SystemTime,
+    id: &str,
+    others: &[(String, CheckRecord)],
+    happenings: Vec<Happening>,
+) -> Vec<Happening> {
+    let is_near = |at: SystemTime| at + BEFORE >= begins && at <= begins + AFTER;
+    let mut all: Vec<Happening> = happenings.into_iter().filter(|it| is_near(it.at)).collect();
+    for (other, record) in others.iter().filter(|(other, _)| other != id) {
+        let history = record.history();
+        // What is seen for the first time has not changed.
+        for pair in history.windows(2) {
+            let (before, after) = (pair[0], pair[1]);
+            if is_near(after.at) {
+                let what = format!("check {other}: {} → {}", before.status.word(), after.status.word());
+                all.push(Happening { at: after.at, what });
+            }
+        }
+    }
+    all.sort_by_key(|it| it.at);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::check::Status;
+    use crate::model::episode::StateChange;
+    use crate::model::transcript::Transcript;
+    use std::time::UNIX_EPOCH;
+
+    fn at(second: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_790_000_000 + second)
+    }
+
+    fn run(second: u64, status: Status, notes: &[(Field, &str)]) -> RecordedRun {
+        let mut transcript = Transcript::default();
+        notes.iter().for_each(|(field, value)| transcript.add(*field, value));
+        let context = (status != Status::Pass).then_some("refused");
+        RecordedRun::new(at(second), status, context, Duration::from_millis(3), 1, transcript)
+    }
+
+    fn changes(all: &[(u64, Status)]) -> Vec<StateChange> {
+        all.iter().map(|&(second, status)| StateChange { at: at(second), status, unwatched: Duration::ZERO }).collect()
+    }
+
+    fn record(all: &[(u64, Status)]) -> CheckRecord {
+        let changes = changes(all);
+        CheckRecord { last: changes.last().copied(), changes, ..CheckRecord::default() }
+    }
+
+    fn failing() -> CheckRecord {
+        CheckRecord {
+            good: Some(run(
+                90,
+                Status::Pass,
+                &[(Field::Address, "10.0.0.1"), (Field::Status, "200"), (Field::Issuer, "A")],
+            )),
+            first_bad: Some(run(100, Status::Fail, &[(Field::Address, "10.0.0.2"), (Field::Status, "200")])),
+            last_bad: Some(run(400, Status::Error, &[])),
+            bad_runs: 12,
+            good_at: Some(at(95)),
+            ..record(&[(0, Status::Pass), (100, Status::Fail)])
+        }
+    }
+
+    #[test]
+    fn what_differs_is_told_and_what_does_not() {
+        let why = Why::of(("db", "The database"), failing(), &[], Vec::new(), at(520));
+        assert_eq!((why.state, why.since), (WhyState::Failing, Some(at(100))));
+        let changed: Vec<_> =
+            why.changed.iter().map(|it| (it.field.as_str(), it.before.as_deref(), it.after.as_deref())).collect();
+        let expected = [
+            ("result", Some("pass"), Some("fail: refused")),
+            ("address", Some("10.0.0.1"), Some("10.0.0.2")),
+            ("issuer", Some("A"), None),
+        ];
+        assert_eq!(changed, expected);
+        let same: Vec<_> = why.same.iter().map(|(field, _)| field.as_str()).collect();
+        assert_eq!(same, ["our configuration", "status"]);
+        assert_eq!(
+            why.headline(),
+            "failing since 2026-09-21T14:15:00Z (7m ago), 12 bad runs; last good 2026-09-21T14:14:55Z (7m 5s ago)"
+        );
+    }
+
+    #[test]
+    fn what_happened_a_minute_before_is_told_and_nothing_else() {
+        let others = [
+            ("dns".to_owned(), record(&[(0, Status::Pass), (60, Status::Error), (99, Status::Pass)])),
+            ("new".to_owned(), record(&[(98, Status::Fail)])),
+            ("db".to_owned(), failing()),
+        ];
+        let happenings = [(30, "too early"), (50, "reloaded: generation 2"), (104, "after"), (200, "too late")];
+        let happenings = happenings.map(|(second, what)| Happening { at: at(second), what: what.to_owned() });
+        let why = Why::of(("db", "The database"), failing(), &others, happenings.to_vec(), at(520));
+        let told: Vec<_> = why.around.iter().map(|it| it.what.as_str()).collect();
+        assert_eq!(told, ["reloaded: generation 2", "check dns: pass → error", "check dns: error → pass", "after"]);
+    }
+
+    #[test]
+    fn of_a_check_that_is_well_its_last_episode_is_told() {
+        let mut record = failing();
+        (record.changes, record.good_at) =
+            (changes(&[(0, Status::Pass), (100, Status::Fail), (500, Status::Pass)]), Some(at(500)));
+        record.last = record.changes.last().copied();
+        let why = Why::of(("db", "The database"), record, &[], Vec::new(), at(520));
+        assert_eq!((why.state, why.since), (WhyState::Well, Some(at(500))));
+        assert_eq!(why.episode.map(|episode| (episode.from, episode.to)), Some((at(100), Some(at(500)))));
+        assert_eq!(why.headline(), "well since 2026-09-21T14:21:40Z (20s ago)");
+        let never = Why::of(("db", ""), CheckRecord::default(), &[], Vec::new(), at(520));
+        assert_eq!((never.state, never.since), (WhyState::Unknown, None));
+    }
+}
