@@ -33,6 +33,8 @@ mod checks {
     mod drill;
     mod exec;
     mod folders;
+    #[cfg(all(feature = "dns", feature = "grpc", feature = "tls"))]
+    mod grpc;
     mod hidden;
     mod host;
     #[cfg(all(feature = "dns", feature = "tls"))]

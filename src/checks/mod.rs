@@ -12,6 +12,8 @@ pub mod dns;
 pub mod exec;
 pub mod file;
 mod group;
+#[cfg(feature = "grpc")]
+mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "tls")]
@@ -151,6 +153,10 @@ pub static BUILTINS: &[Kind] = &[
     pop3::KIND,
     #[cfg(feature = "tls")]
     pop3::KIND_POP3S,
+    #[cfg(feature = "grpc")]
+    grpc::KIND,
+    #[cfg(feature = "grpc")]
+    grpc::KIND_GRPCS,
     ntp::KIND,
     ping::KIND,
     #[cfg(feature = "tls")]
@@ -188,6 +194,7 @@ pub(crate) const FEATURES: &[(&[&str], &str, bool)] = &[
         cfg!(feature = "tls"),
     ),
     (&["mysql"], "mysql", cfg!(feature = "mysql")),
+    (&["grpc", "grpcs"], "grpc", cfg!(feature = "grpc")),
     (&["postgres"], "postgres", cfg!(feature = "postgres")),
 ];
 

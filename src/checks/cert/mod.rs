@@ -117,7 +117,7 @@ impl CertProbe {
         if let Some(starttls) = self.starttls {
             starttls.ask(&mut stream).map_err(|reason| reason.told(told))?;
         }
-        let handshake = tls::shake_hands(stream, self.name.clone(), witness.clone(), None);
+        let handshake = tls::shake_hands(stream, self.name.clone(), witness.clone(), None, None);
         *end.lock().unwrap_or_else(PoisonError::into_inner) =
             witness.end.lock().unwrap_or_else(PoisonError::into_inner).take();
         let seen = std::mem::replace(&mut *witness.seen(), Seen::Nothing);

@@ -5,6 +5,8 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+#[cfg(feature = "grpc")]
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -26,6 +28,7 @@ pub(in crate::checks) fn before(deadline: Deadline) -> Deadline {
 pub(in crate::checks) struct Timed<S> {
     stream: S,
     deadline: Deadline,
+    waits: bool,
     began: Instant,
     /// When the first and the last byte came.
     came: Option<(Instant, Instant)>,
@@ -34,7 +37,14 @@ pub(in crate::checks) struct Timed<S> {
 impl<S: AsFd> Timed<S> {
     pub(in crate::checks) fn new(stream: S, deadline: Deadline) -> io::Result<Timed<S>> {
         SockRef::from(&stream).set_nonblocking(true)?;
-        Ok(Timed { stream, deadline, began: Instant::now(), came: None })
+        Ok(Timed { stream, deadline, waits: true, began: Instant::now(), came: None })
+    }
+
+    /// From now on, what would have to wait is `WouldBlock`. Returns what the caller waits for.
+    #[cfg(feature = "grpc")]
+    pub(in crate::checks) fn never_wait(&mut self) -> io::Result<OwnedFd> {
+        self.waits = false;
+        self.stream.as_fd().try_clone_to_owned()
     }
 
     pub(in crate::checks) fn is_over(&self) -> bool {
@@ -53,7 +63,7 @@ impl<S: AsFd> Timed<S> {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             match attempt(&mut self.stream) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.waits => {
                     descriptors::wait(&self.stream, ready, self.deadline.instant())?;
                 }
                 // A check in Rust may run in a thread that signals come to.
@@ -75,7 +85,7 @@ impl<S> Drop for Timed<S> {
 
 impl<S: Read + AsFd> Read for Timed<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.retry(Ready::ToRead, |stream| stream.read(buffer)).inspect_err(noted::error);
+        let read = self.retry(Ready::ToRead, |stream| stream.read(buffer)).inspect_err(note_error);
         if let Ok(1..) = read {
             let now = Instant::now();
             self.came = Some((self.came.map_or(now, |(first, _)| first), now));
@@ -86,11 +96,18 @@ impl<S: Read + AsFd> Read for Timed<S> {
 
 impl<S: Write + AsFd> Write for Timed<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.retry(Ready::ToWrite, |stream| stream.write(bytes)).inspect_err(noted::error)
+        self.retry(Ready::ToWrite, |stream| stream.write(bytes)).inspect_err(note_error)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.stream.flush()
+    }
+}
+
+/// That it would have to wait is no error of it.
+fn note_error(error: &io::Error) {
+    if error.kind() != io::ErrorKind::WouldBlock {
+        noted::error(error);
     }
 }
 

@@ -38,23 +38,25 @@ pub(in crate::checks) fn provider() -> Arc<CryptoProvider> {
 const KNOWN: &str =
     "hospital knows TLS 1.2 and 1.3 with AES-GCM or ChaCha20, RSA, ECDSA on P-256 and P-384, and Ed25519";
 
-/// Shakes hands. The error says why it could not be done, and whether the server is to blame.
+/// Shakes hands, and offers a protocol by its name in ALPN. The error says why it could not be done, and whether the server is to blame.
 pub(in crate::checks) fn shake_hands<S: Read + Write>(
     mut stream: S,
     name: ServerName<'static>,
     verifier: Arc<dyn ServerCertVerifier>,
     identity: Option<Identity>,
+    offered: Option<&'static [u8]>,
 ) -> Result<StreamOwned<ClientConnection, S>, Reason> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .dangerous() // It is the verifier that decides.
         .with_custom_certificate_verifier(Arc::new(Noting(verifier)));
-    let config = match identity {
+    let mut config = match identity {
         None => config.with_no_client_auth(),
         Some(Identity { chain, key }) => config
             .with_client_auth_cert(chain, key)
             .map_err(|error| Reason::Error(format!("client_cert and client_key cannot be used: {error}")))?,
     };
+    config.alpn_protocols.extend(offered.map(<[u8]>::to_vec));
     let mut tls = ClientConnection::new(Arc::new(config), name)?;
     let began = Instant::now();
     while tls.is_handshaking() {
@@ -498,7 +500,7 @@ mod tests {
         let endpoint = Target::parse(&address.to_string(), None).expect("it is one");
         let stream = tcp::connect(&endpoint, default_deadline()).expect("it listens");
         let name = ServerName::try_from("localhost").expect("it is one");
-        let found = shake_hands(stream, name, Arc::new(verifier(&[&Authority::new()])), None);
+        let found = shake_hands(stream, name, Arc::new(verifier(&[&Authority::new()])), None, None);
         assert!(matches!(found, Err(Reason::Error(text)) if text.contains("accepts nothing")));
     }
 }

@@ -42,6 +42,8 @@ pub(in crate::checks) struct TlsSettings {
     insecure: bool,
     name: Option<ServerName<'static>>,
     client: Option<ClientFiles>,
+    /// The name in ALPN of what is spoken (RFC 7301).
+    offered: Option<&'static [u8]>,
 }
 
 /// Where our own certificate is; it is read for each connection, as it may be renewed.
@@ -53,7 +55,7 @@ struct ClientFiles {
 
 impl Default for TlsSettings {
     fn default() -> TlsSettings {
-        TlsSettings { trusted: Trusted::System, insecure: false, name: None, client: None }
+        TlsSettings { trusted: Trusted::System, insecure: false, name: None, client: None, offered: None }
     }
 }
 
@@ -69,7 +71,14 @@ impl TlsSettings {
             insecure: options.flag("insecure")?,
             name: options.parse("servername", server_name)?,
             client,
+            offered: None,
         })
+    }
+
+    /// The same, for a protocol that servers want to be told the name of.
+    #[cfg(feature = "grpc")]
+    pub(in crate::checks) fn offering(self, protocol: &'static [u8]) -> TlsSettings {
+        TlsSettings { offered: Some(protocol), ..self }
     }
 
     /// Reads [`TLS`] and these options, which mean nothing without it.
@@ -104,7 +113,7 @@ impl TlsSettings {
         };
         let client = self.client.as_ref().filter(|_| is_named);
         let identity = client.map(ClientFiles::identity).transpose().map_err(Reason::Error)?;
-        tls::shake_hands(stream, name, verifier, identity)
+        tls::shake_hands(stream, name, verifier, identity, self.offered)
     }
 }
 
