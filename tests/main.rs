@@ -27,6 +27,9 @@ mod cli {
 
 /// The kinds of checks, against what is real.
 mod checks {
+    #[cfg(all(feature = "dns", feature = "tls"))]
+    mod amqp;
+    mod blame;
     mod drill;
     mod exec;
     mod folders;
@@ -51,6 +54,7 @@ mod checks {
     mod python;
     mod services;
     mod terminals;
+    mod transcripts;
     mod trust;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod undecided;

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::harness::drill::assert_sound;
 use crate::harness::{Launch, get};
 use hospital::collect::collect;
 use hospital::model::check::Status;
@@ -31,7 +32,7 @@ fn redis_answers_by_tcp_and_by_unix_socket() {
     let report = run(&[
         format!("ping=tcp://127.0.0.1:{port}#send=AUTH%20hunter2%0D%0APING%0D%0A&match=[%2B]PONG"),
         format!("socket=unix:{socket}#send=PING%0D%0A&match=NOAUTH"),
-        format!("wrong=tcp://127.0.0.1:{port}#send=PING%0D%0A&match=[%2B]PONG&timeout=1s"),
+        format!("wrong=tcp://127.0.0.1:{port}#send=PING%0D%0A&match=[%2B]PONG&timeout=2s"),
         format!("tcp://127.0.0.1:{port}"),
     ]);
     assert_eq!(statuses(&report), [Status::Pass, Status::Pass, Status::Fail, Status::Pass], "{report:#?}");
@@ -96,6 +97,7 @@ fn nginx_shows_a_certificate_that_ends_in_two_days() {
         nginx
     });
     let ca = path("ca.pem");
+    assert_sound(&[], &[format!("https://127.0.0.1:{port}/#ca={ca}&json=/status=pass&timeout=2s")]);
     let report = run(&[
         format!("page=https://127.0.0.1:{port}/#ca={ca}&json=/status=pass&slow=4s"),
         format!("stranger=https://127.0.0.1:{port}/"),
@@ -245,7 +247,7 @@ impl Drop for Server {
 /// Starts a server that can only be given a port, and waits until it accepts. If another process takes the port first,
 /// the server ends and is started again on another port.
 pub(super) fn start(command: impl Fn(u16) -> Command) -> (Server, u16) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
         let mut command = command(free.port());
@@ -259,14 +261,15 @@ pub(super) fn start(command: impl Fn(u16) -> Command) -> (Server, u16) {
                 return (server, free.port());
             }
             assert!(Instant::now() < deadline, "{command:?} does not accept");
-            thread::yield_now();
+            // It needs the processor more than we do.
+            thread::sleep(Duration::from_millis(5));
         }
         assert!(Instant::now() < deadline, "{command:?} ends at once");
     }
 }
 
 /// An authority, a certificate signed by it and the key of that, in PEM, valid for this many days.
-pub(super) fn certificate_for_days(days: i64) -> (String, String, String) {
+pub(crate) fn certificate_for_days(days: i64) -> (String, String, String) {
     let key = rcgen::KeyPair::generate().expect("a key");
     let mut params = rcgen::CertificateParams::new(Vec::new()).expect("no names are good names");
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

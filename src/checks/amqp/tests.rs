@@ -88,6 +88,7 @@ fn other_versions_and_ways_to_sign_in_are_not_its_fault_and_other_protocols_are(
         (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), Status::Fail, "it does not speak AMQP"),
         (b"220 mail ESMTP\r\n".to_vec(), Status::Fail, "it does not speak AMQP"),
         (frame(0, 10, 30, b"\0\0\0\0\0\0\0\0"), Status::Fail, "it does not speak AMQP"),
+        ([8, 0, 0, 0, 0, 0, 0, 0xce].repeat(1000), Status::Fail, "it does not speak AMQP"),
         (vec![], Status::Fail, "it closed the connection"),
     ] {
         let found = find(said, &[]);
@@ -114,6 +115,7 @@ fn wrong_options_are_refused() {
         (&*format!("//localhost/{long}"), &[], "a vhost has a name of at most 255 bytes"),
         ("//localhost", &[("queue", long)], "option queue: write a name of at most 255 bytes"),
         ("//localhost", &[("max_messages", "1")], "option max_messages: it is of a queue: give queue, too"),
+        ("//localhost", &[("warn_max_messages", "1")], "option warn_max_messages: it is of a queue: give queue, too"),
         ("//localhost", &[("min_consumers", "1")], "option min_consumers: it is of a queue: give queue, too"),
         ("//localhost", &[("queue", "a"), ("max_messages", "-1")], "option max_messages: write a whole number"),
         ("//localhost", &[("queue", "a"), ("min_consumers", "few")], "option min_consumers: write a whole number"),

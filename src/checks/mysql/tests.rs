@@ -152,6 +152,8 @@ fn what_it_says_of_those_that_it_follows_is_judged() {
         let context = found.context.unwrap_or_default();
         assert!(passes == expected.is_empty() && context.contains(expected), "{pairs:?}: {context}");
     }
+    let found = find(lets_in(&[follows("Yes", "Yes", Some("7"))]), &[("lag", "9s"), ("warn_lag", "6s")]);
+    assert_eq!(found.status, Status::Warn, "{found:?}");
     let found = find(lets_in(&[packet(1, &error(1227, "#42000"))]), &[("lag", "6s")]);
     assert_eq!(found.status, Status::Error, "who may not see it cannot tell: {found:?}");
 }
@@ -229,6 +231,11 @@ fn ways_to_sign_in_that_are_not_known_are_no_fault_of_the_server() {
             "{found:?}"
         );
     }
+    let again: Vec<_> = (0..1000)
+        .map(|step: u32| packet((step * 2 + 2) as u8, b"\xfemysql_native_password\0abcdefghijklmnopqrst\0"))
+        .collect();
+    let found = find([greeting("8.0.36", "mysql_native_password"), again.concat()].concat(), ANSWER);
+    assert_eq!(found.status, Status::Fail, "{found:?}");
     // Nonces of the wrong length.
     for switch in [&b"\xfeclient_ed25519\0short"[..], b"\xfecaching_sha2_password\0short"] {
         let found = find([greeting("8.0.36", "mysql_native_password"), packet(2, switch)].concat(), ANSWER);
