@@ -27,6 +27,9 @@ mod cli {
 
 /// The kinds of checks, against what is real.
 mod checks {
+    #[cfg(all(feature = "dns", feature = "tls"))]
+    mod amqp;
+    #[cfg(feature = "dns")]
     mod blame;
     mod drill;
     mod exec;
