@@ -28,7 +28,7 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::NETWORK,
     title: "ntp://{target} has the time",
     passes: "a time server says that its clock is set, and its time is ours",
-    notices: &["refused", "black_hole", "rubbish", "starved"],
+    notices: &["refused", "black_hole", "rubbish", "starved: and a clock that is an hour off"],
     examples: &["ntp://localhost#offset=100ms"],
     build,
 };

@@ -1,10 +1,12 @@
 //! What needs no drill to be seen: checks that cannot mean what they say. Nothing is run.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::checks::BUILTINS;
-use crate::model::check::{Check, Expect};
+use crate::checks::{BUILTINS, Kind};
+use crate::model::check::{Check, Code, Expect};
 use crate::model::duration;
+use crate::model::host;
 use crate::model::suite::Suite;
 
 /// The tag of checks of this very process, whose failure ends it.
@@ -61,7 +63,20 @@ pub(super) fn lint(suite: &Suite, round: Duration) -> Vec<Lint<'_>> {
 
 /// Whether it looks at another host, or what may be one.
 fn is_remote(check: &Check) -> bool {
-    check.target.starts_with("//") && !check.target.starts_with("///")
+    let connects =
+        |kind: &&Kind| kind.scheme == check.kind && kind.notices.iter().any(|noticed| noticed.starts_with("refused"));
+    // A program of this host may be asked instead of a peer.
+    if check.code != Code::BuiltIn || !BUILTINS.iter().any(|kind| connects(&kind)) {
+        return false;
+    }
+    let target = check.target.strip_prefix("//").unwrap_or(&check.target);
+    let authority = target.split(['/', '?']).next().unwrap_or_default();
+    // A path or an abstract name is a socket of this host.
+    let is_socket = authority.is_empty() || authority.starts_with('@');
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let host = host::split(host).map_or(host, |(host, _)| host);
+    let is_this_host = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    !is_socket && !is_this_host
 }
 
 #[cfg(test)]
@@ -84,6 +99,14 @@ mod tests {
             "closed=tcp://db:1#match=x",
             "hospital.healthchecks.predictable.collected",
             "load:",
+            "unix:/run/x.sock#match=x&tag=liveness",
+            "unix:@x#match=x&tag=liveness",
+            "http://localhost:8080/#tag=liveness",
+            "http://127.0.0.1/#tag=liveness",
+            "redis://user:secret@[::1]:6379#tag=liveness",
+            "disk:/#tag=liveness",
+            "service:cron#tag=liveness",
+            "exec:/bin/true#tag=liveness",
         ] {
             assert_eq!(lints(&[name]), [], "{name}");
         }
@@ -96,6 +119,11 @@ mod tests {
             ("tcp://db:5432", "match="),
             ("unix:/run/x.sock", "match="),
             ("http://shop/#tag=liveness", "readiness"),
+            ("ping:shop#tag=liveness", "readiness"),
+            ("dns:shop#tag=liveness", "readiness"),
+            ("cert:shop:443#tag=liveness", "readiness"),
+            ("redis://:secret@shop#tag=liveness", "readiness"),
+            ("postgres://anna@localhost.shop/x#tag=liveness", "readiness"),
             ("https://shop/#insecure", "ca="),
             ("tcp://db:1#match=x&expect=failure", "leave one out"),
             ("http://shop/#timeout=1m", "longer than a round"),

@@ -151,6 +151,7 @@ fn be_stranger(mut client: Socket, port: u16, stranger: Stranger, manner: &Manne
 fn answer(stranger: Stranger, path: &str, recorded: &[u8], is_head: bool) -> Vec<u8> {
     const LOGIN: &str = "<html><head><title>Login</title></head><body><form method=\"post\" action=\"/login\">\
         User <input name=\"u\"> Password <input name=\"p\" type=\"password\"></form></body></html>";
+    const MOVED: &str = "<html><head><title>Found</title></head><body>The document has moved.</body></html>";
     let plain = |status: &str, more: &str, kind: &str, body: &str| {
         let body_length = body.len();
         let body = if is_head { "" } else { body };
@@ -159,7 +160,7 @@ fn answer(stranger: Stranger, path: &str, recorded: &[u8], is_head: bool) -> Vec
     };
     match stranger {
         Stranger::Login if path.starts_with("/hospital-drill-login") => plain("200 OK", "", "text/html", LOGIN),
-        Stranger::Login => plain("302 Found", "Location: /hospital-drill-login\r\n", "text/html", ""),
+        Stranger::Login => plain("302 Found", "Location: /hospital-drill-login\r\n", "text/html", MOVED),
         Stranger::OtherBody => plain("200 OK", "", "text/html", "<html><body>~~~</body></html>"),
         Stranger::Failing | Stranger::Certificate => {
             let rest = recorded.iter().position(|&byte| byte == b'\r').map(|end| &recorded[end..]);
@@ -235,7 +236,11 @@ fn tls(_client: Socket, _begun: Vec<u8>, _manner: &Manner) -> io::Result<()> {
 
 /// Answers datagrams.
 fn reply(socket: &Socket, speaks_dns: bool, manner: &Manner) {
-    if manner.sabotage == Sabotage::BlackHole || socket.set_nonblocking(false).is_err() {
+    if manner.sabotage == Sabotage::BlackHole {
+        // A socket that is closed would be told.
+        thread::sleep(Duration::MAX);
+    }
+    if socket.set_nonblocking(false).is_err() {
         return;
     }
     let Ok(socket) = socket.try_clone().map(std::net::UdpSocket::from) else { return };

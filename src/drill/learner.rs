@@ -77,6 +77,8 @@ pub(super) struct Learner {
     spoken: HashMap<String, Vec<u8>>,
     /// What came from peers.
     heard: Vec<u8>,
+    /// Pipes through which the head of an answer of HTTP goes: who reads that looks at the status.
+    heads: HashSet<String>,
     /// Files and folders that were not there before.
     made: Vec<PathBuf>,
 }
@@ -92,6 +94,7 @@ impl Learner {
             sockets: HashMap::new(),
             spoken: HashMap::new(),
             heard: Vec::new(),
+            heads: HashSet::new(),
             made: Vec::new(),
         }
     }
@@ -117,6 +120,7 @@ impl Learner {
         let is_searched = |path: &PathBuf| std::env::split_paths(&folders).any(|folder| path.parent() == Some(&folder));
         let is_named = |path: &PathBuf| own.iter().any(|program| program.file_name() == path.file_name());
         seen.absent.retain(|path| !(is_named(path) && is_searched(path)));
+        seen.unread.retain(|path| !seen.absent.contains(path) && !seen.files.contains(path));
         seen
     }
 
@@ -198,7 +202,14 @@ impl Learner {
     }
 
     /// A program reads what another has written: was it what came from a peer?
-    fn passed(&mut self, task: &Task, bytes: &[u8]) {
+    fn passed(&mut self, task: &Task, pipe: String, bytes: &[u8]) {
+        if bytes.starts_with(b"HTTP/") {
+            self.heads.insert(pipe);
+            return;
+        }
+        if self.heads.contains(&pipe) {
+            return;
+        }
         let is_filter = self.tasks.program(task).is_some_and(|program| !seen::is_shell(program));
         let part = &bytes[..bytes.len().min(64)];
         if is_filter && part.len() >= 4 && self.heard.windows(part.len()).any(|window| window == part) {
@@ -280,7 +291,9 @@ impl Follower for Learner {
                     self.found(task, path, true);
                     // The same file by its own name, if links led to it.
                     let own = result.ok().and_then(|fd| task.link(&format!("fd/{fd}")));
-                    if let Some(own) = own.filter(|own| own != path && own.is_absolute()) {
+                    if let Some(own) =
+                        own.filter(|own| own != path && own.is_absolute() && self.tasks.is_claim(task, path))
+                    {
                         self.found(task, &own, true);
                     }
                 }
@@ -288,7 +301,8 @@ impl Follower for Learner {
             What::Open { path, .. } | What::Look { path } | What::Stat { of: StatOf::Path(path) }
                 if is_missing && self.tasks.is_claim(task, path) && seen::process_of(path).is_none() =>
             {
-                self.seen.absent.insert(path.clone());
+                let is_read = matches!(call.what, What::Open { .. }) && self.tasks.program(task).is_some();
+                if is_read { &mut self.seen.unread } else { &mut self.seen.absent }.insert(path.clone());
             }
             What::Look { path } | What::Stat { of: StatOf::Path(path) } if is_done => self.found(task, path, false),
             What::Measure { path } if is_done && filesystem::has_room_of_its_own(path) => {
@@ -331,8 +345,8 @@ impl Follower for Learner {
                 let Ok(length) = result else { return None };
                 match task.descriptor(*fd) {
                     Descriptor::Socket(socket) => self.heard(task, *fd, &socket, &call.received(task, length)),
-                    Descriptor::Pipe(_) if !self.seen.passes_on && !self.heard.is_empty() => {
-                        self.passed(task, &call.received(task, length));
+                    Descriptor::Pipe(pipe) if !self.seen.passes_on && !self.heard.is_empty() => {
+                        self.passed(task, pipe, &call.received(task, length));
                     }
                     Descriptor::Pipe(_) | Descriptor::File(_) | Descriptor::Other => {}
                 }

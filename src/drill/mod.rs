@@ -204,7 +204,7 @@ impl Drill {
                     let promise = Promise::of(&check);
                     let fooled = plan::fooled_by(trials, seen, promise);
                     let allowed: Vec<_> = check.drill_allow.iter().map(|(word, _)| *word).collect();
-                    let verdict = plan::verdict(trials, &fooled, &allowed);
+                    let verdict = plan::verdict(trials, &fooled, seen, &allowed);
                     self.end(index, verdict, watcher);
                 }
             }
@@ -233,9 +233,6 @@ impl Drill {
             End::Found { status: Status::Skip, context } => {
                 Some(Verdict::NotDrilled(format!("it does not apply here: {context}")))
             }
-            End::Found { status: Status::ExpectedFailure, .. } => {
-                Some(Verdict::NotDrilled("it expects a failure, and a drill can only break what works".to_owned()))
-            }
             End::Found { status, context } if status.is_bad() => match (&seen.changes_user, again) {
                 (Some(program), _) => Some(Verdict::NotDrilled(format!(
                     "it runs {}, which changes the user and cannot while it is followed: drill it as root",
@@ -254,6 +251,16 @@ impl Drill {
         }
         let plan = plan::plan(&seen, Promise::of(check));
         tracing::debug!("{}: {seen:?} {plan:?}", check.id);
+        let promise = Promise::of(check);
+        let is_of_the_clock = plan.iter().all(|sabotage| plan::is_of_the_clock(*sabotage));
+        if promise.failure && plan.is_empty() && seen.looks() {
+            let why = "it expects a failure, and a drill has nothing that would make it succeed";
+            return self.end(index, Verdict::NotDrilled(why.to_owned()), watcher);
+        }
+        if is_of_the_clock && !promise.notices.is_empty() && !promise.is_about_the_clock() {
+            let why = "nothing was seen that it looks at, so that nothing could be broken";
+            return self.end(index, Verdict::NotDrilled(why.to_owned()), watcher);
+        }
         if plan.is_empty() {
             return self.end(index, Verdict::CannotFail, watcher);
         }
@@ -316,7 +323,7 @@ impl Drilled {
                 };
                 format!("accepted: {}", self.allowed.iter().map(|word| reason(&word)).collect::<Vec<_>>().join("; "))
             }
-            Verdict::CannotFail if self.trials.is_empty() => {
+            Verdict::CannotFail if self.fooled_by.is_empty() => {
                 "it looks at nothing outside of itself, so that nothing could make it fail".to_owned()
             }
             Verdict::Fooled | Verdict::CannotFail => {

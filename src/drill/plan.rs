@@ -5,8 +5,8 @@
 
 use super::seen::Seen;
 use crate::checks::BUILTINS;
-use crate::model::check::{Check, Status};
-use crate::model::sabotage::{Gone, Rubbish, Sabotage, Starved, Stranger};
+use crate::model::check::{Check, Expect, Status};
+use crate::model::sabotage::{Clock, Gone, Rubbish, Sabotage, Starved, Stranger};
 
 /// What a check promises by its options.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(crate) struct Promise {
     pub(crate) content: bool,
     /// It follows redirects.
     pub(crate) redirects: bool,
+    /// It expects a failure: then it has to notice what makes it succeed.
+    pub(crate) failure: bool,
     /// It says how old a file may be.
     pub(crate) age: bool,
     /// It says that there must be none.
@@ -30,10 +32,16 @@ impl Promise {
         Promise {
             content: ["match", "json", "min_size"].into_iter().any(|name| option(name).is_some()),
             redirects: option("redirects").is_some_and(|most| most != "0"),
+            failure: check.expect == Expect::Failure,
             age: option("max_age").is_some(),
             none: option("max") == Some("0"),
             notices: BUILTINS.iter().find(|kind| kind.scheme == check.kind).map_or(&[], |kind| kind.notices),
         }
+    }
+
+    /// Whether it is about what time it is, as its kind says.
+    pub(super) fn is_about_the_clock(self) -> bool {
+        self.notices.iter().any(|noticed| noticed.starts_with("starved: ") && noticed.contains("clock"))
     }
 
     /// Whether such a check can be asked about a sabotage.
@@ -44,9 +52,43 @@ impl Promise {
 
 /// The sabotages that apply.
 pub(crate) fn plan(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
+    if promise.failure {
+        return successes(seen);
+    }
     let mut plan = applicable(seen, promise);
+    let talks = seen.talks() || seen.only_was_refused();
+    if !talks || promise.is_about_the_clock() {
+        plan.extend([Clock::HourAhead, Clock::HourBehind].map(off));
+    }
+    if plan.iter().all(|sabotage| is_of_the_clock(*sabotage)) {
+        // It may look at nothing else, as who knows when something expires.
+        plan.extend([Clock::YearsAhead, Clock::YearsBehind].map(off));
+    }
     plan.retain(|sabotage| promise.answers_for(*sabotage));
     plan
+}
+
+/// What could make a check succeed that failed: somebody answers, or something is there.
+fn successes(seen: &Seen) -> Vec<Sabotage> {
+    let mut plan = Vec::new();
+    if seen.talks() || seen.only_was_refused() {
+        plan.push(Sabotage::Rubbish(Rubbish::Bytes));
+    }
+    if seen.speaks_http {
+        plan.push(Sabotage::Stranger(Stranger::OtherBody));
+    }
+    if !seen.talks() && !seen.absent.is_empty() {
+        plan.push(Sabotage::Gone(Gone::Back));
+    }
+    plan
+}
+
+fn off(clock: Clock) -> Sabotage {
+    Sabotage::Starved(Starved::Clock(clock))
+}
+
+pub(super) fn is_of_the_clock(sabotage: Sabotage) -> bool {
+    matches!(sabotage, Sabotage::Starved(Starved::Clock(_)))
 }
 
 fn applicable(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
@@ -94,6 +136,8 @@ fn applicable(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
     }
     if !seen.opened.is_empty() {
         plan.push(Sabotage::Gone(Gone::Unreadable));
+    }
+    if !seen.opened.is_empty() || seen.interfaces {
         plan.extend(starved);
     }
     if promise.content && !seen.files.is_empty() {
@@ -120,6 +164,7 @@ impl Trial {
     /// A run that came to this, where the good run was this.
     pub(crate) fn new(sabotage: Sabotage, end: End, good: Status, more_fail: bool) -> Trial {
         let is_noticed = match &end {
+            End::Found { status, .. } if good == Status::ExpectedFailure => *status == Status::UnexpectedSuccess,
             // What is skipped is as green in a report as what passes.
             End::Found { status, .. } => status.is_bad() || (*status == Status::Warn && good != Status::Warn),
             End::Lost(_) => true,
@@ -169,6 +214,10 @@ impl Verdict {
 
 /// The sabotages that a check should have noticed and did not.
 pub(crate) fn fooled_by(trials: &[Trial], seen: &Seen, promise: Promise) -> Vec<Sabotage> {
+    if promise.failure {
+        // One that makes it succeed is enough: each is only a guess at what would.
+        return Vec::new();
+    }
     let passed = |sabotage: Sabotage| trials.iter().any(|trial| trial.sabotage == sabotage && !trial.is_noticed);
     let noticed = |sabotage: Sabotage| trials.iter().any(|trial| trial.sabotage == sabotage && trial.is_noticed);
     let status = passed(Sabotage::Stranger(Stranger::Failing));
@@ -181,7 +230,8 @@ pub(crate) fn fooled_by(trials: &[Trial], seen: &Seen, promise: Promise) -> Vec<
     let minds_room = noticed(Sabotage::Full);
     let minds_interfaces = noticed(Sabotage::Gone(Gone::Interfaces));
     let minds = minds_files || minds_processes || minds_room;
-    let misses_all = passed(Sabotage::Gone(Gone::Missing)) && !minds && !minds_interfaces;
+    let minds_the_clock = trials.iter().any(|trial| trial.is_noticed && is_of_the_clock(trial.sabotage));
+    let misses_all = passed(Sabotage::Gone(Gone::Missing)) && !minds && !minds_interfaces && !minds_the_clock;
     // Who finds nothing wrong with no processes at all may want there to be few: then no program of it has noticed, either.
     let finds_itself = noticed(Sabotage::Gone(Gone::AllProcesses)) && !minds_processes;
     let ignores = trials.iter().any(|trial| trial.sabotage == Sabotage::Gone(Gone::Processes) && trial.is_ignored);
@@ -194,6 +244,7 @@ pub(crate) fn fooled_by(trials: &[Trial], seen: &Seen, promise: Promise) -> Vec<
         Sabotage::Gone(Gone::Interfaces) => !minds && !noticed(Sabotage::Gone(Gone::Missing)),
         Sabotage::Gone(Gone::Missing) => misses_all && (!seen.processes || ignores || promise.none),
         Sabotage::Full => !minds_files && !minds_processes,
+        Sabotage::Starved(Starved::Clock(_)) => promise.is_about_the_clock(),
         Sabotage::Gone(Gone::Unreadable) | Sabotage::Starved(_) if !seen.talks() => misses_all && !seen.processes,
         Sabotage::Gone(_) | Sabotage::Starved(_) | Sabotage::Refused | Sabotage::BlackHole | Sabotage::Rubbish(_) => {
             true
@@ -217,11 +268,16 @@ pub(crate) fn noticed(trials: &[Trial], fooled: &[Sabotage]) -> Vec<&'static str
 }
 
 /// The verdict on a check that was well; `allowed` are the words of what its configuration accepts.
-pub(crate) fn verdict(trials: &[Trial], fooled: &[Sabotage], allowed: &[&str]) -> Verdict {
+pub(crate) fn verdict(trials: &[Trial], fooled: &[Sabotage], seen: &Seen, allowed: &[&str]) -> Verdict {
     let noticed = trials.iter().any(|trial| trial.is_noticed);
+    let is_all_of_the_clock = trials.iter().all(|trial| is_of_the_clock(trial.sabotage));
     let counted = fooled.iter().filter(|sabotage| !allowed.contains(&sabotage.word())).count();
     match (noticed, counted) {
-        _ if trials.is_empty() => Verdict::CannotFail,
+        (false, _) if is_all_of_the_clock && !seen.unread.is_empty() => Verdict::NotDrilled(format!(
+            "it reads what is not there, and is content with that, such as {}",
+            seen.unread.iter().map(|path| path.display().to_string()).take(3).collect::<Vec<_>>().join(", ")
+        )),
+        (false, _) if is_all_of_the_clock => Verdict::CannotFail,
         (false, 0) if fooled.is_empty() => Verdict::NotDrilled(
             "nothing that it looks at can be broken so that it would have to notice: it may want little of something, or none"
                 .to_owned(),
@@ -253,7 +309,7 @@ mod tests {
     fn judged(seen: &Seen, promise: Promise, passes: impl Fn(&Sabotage) -> bool) -> (Verdict, Vec<&'static str>) {
         let trials = trials(&plan(seen, promise), passes);
         let fooled = fooled_by(&trials, seen, promise);
-        let verdict = verdict(&trials, &fooled, &[]);
+        let verdict = verdict(&trials, &fooled, seen, &[]);
         (verdict, fooled.iter().map(|sabotage| sabotage.word()).collect())
     }
 
@@ -264,14 +320,14 @@ mod tests {
             words.dedup();
             words
         };
-        assert_eq!(words(&Seen::default()), [""; 0]);
+        assert_eq!(words(&Seen::default()), ["starved"], "it may know the time");
         assert_eq!(words(&talker()), ["refused", "black_hole", "rubbish", "starved"]);
         let http = Seen { speaks_http: true, ..talker() };
         assert_eq!(words(&http), ["refused", "black_hole", "rubbish", "stranger", "starved"]);
         let file = Seen { files: ["/x".into()].into(), opened: ["/x".into()].into(), ..Seen::default() };
         assert_eq!(words(&file), ["gone", "starved"]);
         let disk = Seen { measured: ["/".into()].into(), ..Seen::default() };
-        assert_eq!(words(&disk), ["full", "gone"]);
+        assert_eq!(words(&disk), ["full", "gone", "starved"]);
         let both = Seen { files: file.files.clone(), ..talker() };
         assert_eq!(words(&both), words(&talker()), "what it opens by the way is no claim");
         let absent = Seen { refused: talker().streams, ..Seen::default() };
@@ -296,9 +352,9 @@ mod tests {
     fn what_the_configuration_accepts_is_sound() {
         let trials = trials(&plan(&talker(), Promise::default()), |sabotage| sabotage.word() == "rubbish");
         let fooled = fooled_by(&trials, &talker(), Promise::default());
-        assert_eq!(verdict(&trials, &fooled, &[]), Verdict::Fooled);
-        assert_eq!(verdict(&trials, &fooled, &["stranger"]), Verdict::Fooled);
-        assert_eq!(verdict(&trials, &fooled, &["rubbish"]), Verdict::Sound);
+        assert_eq!(verdict(&trials, &fooled, &talker(), &[]), Verdict::Fooled);
+        assert_eq!(verdict(&trials, &fooled, &talker(), &["stranger"]), Verdict::Fooled);
+        assert_eq!(verdict(&trials, &fooled, &talker(), &["rubbish"]), Verdict::Sound);
     }
 
     #[test]
@@ -325,9 +381,10 @@ mod tests {
                 ..if talks { talker() } else { Seen::default() }
             };
             let promise = Promise { content, age, ..Promise::default() };
-            prop_assert_eq!(plan(&seen, promise).is_empty(), !(seen.talks() || seen.looks() || seen.interfaces));
-            let expected = if plan(&seen, promise).is_empty() { Verdict::CannotFail } else { Verdict::Sound };
-            prop_assert_eq!(judged(&seen, promise, |_| false).0, expected);
+            let is_all_of_the_clock = plan(&seen, promise).into_iter().all(is_of_the_clock);
+            prop_assert_eq!(is_all_of_the_clock, !(seen.talks() || seen.looks() || seen.interfaces));
+            prop_assert_eq!(judged(&seen, promise, |_| false).0, Verdict::Sound);
+            prop_assert_eq!(judged(&seen, promise, |sabotage| is_of_the_clock(*sabotage)).0, if is_all_of_the_clock { Verdict::CannotFail } else { Verdict::Sound });
             prop_assert_eq!(judged(&seen, promise, |_| true).0, Verdict::CannotFail);
         }
     }

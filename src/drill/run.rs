@@ -18,13 +18,15 @@ use serde::{Deserialize, Serialize};
 
 use super::impostor::Impostor;
 use super::learner::Learner;
-use super::plan::End;
+use super::plan::{End, Promise};
 use super::saboteur::Saboteur;
 use super::seen::{self, Seen};
 use crate::model::check::{Check, Code, Severity, Status};
-use crate::model::sabotage::{Gone, Sabotage};
+use crate::model::sabotage::{Gone, Sabotage, Starved};
+use crate::os::calls::Stops;
 use crate::os::confinement::{self, Denied};
 use crate::os::process::{self, Forked};
+use crate::os::task::Task;
 use crate::os::{descriptors, registers, signals, tracer};
 use crate::round::Runner;
 
@@ -96,6 +98,8 @@ impl Running {
         descriptors::set_nonblocking(&pipe)?;
         match process::fork()? {
             Forked::Child { parent } => {
+                // Where that is denied, only who kills a whole group leaves something behind.
+                let _ = process::leave_group();
                 // Blocked until there is something to kill.
                 let came = match process::be_told_with(parent) {
                     Ok(true) => supervise(order, prepare),
@@ -193,13 +197,18 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
         return Ok(Came::problem(problem));
     }
     let as_program = order.check.code == Code::Program;
-    let begin = move || (&go).write_all(b"!");
+    let begin = move || {
+        // Without it nobody knows what its sockets are.
+        Task { tid: runner }.lend(0).map_err(|error| io::Error::new(error.kind(), format!("pidfd_getfd: {error}")))?;
+        (&go).write_all(b"!")
+    };
     let mut came = Came::default();
     let status = match &order.sabotage {
         None => {
             let mut learner = Learner::new(as_program);
             let status = tracer::follow(runner, begin, &mut learner);
-            if signals::was_told() {
+            // Whether it was told to end or was killed, it had no time.
+            if signals::was_told() || status.as_ref().is_ok_and(|status| process::was_killed(*status)) {
                 learner.tidy_up();
             }
             came.seen = Some(learner.into_seen());
@@ -209,8 +218,8 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
             let mut saboteur = Saboteur::new(*sabotage, seen, as_program);
             saboteur.confined(ready.forgets_users, ready.writable);
             let status = tracer::follow(runner, begin, &mut saboteur);
-            came.asked_again =
-                saboteur.attempted && (saboteur.renewed || seen.files.iter().any(|path| seen::is_cache(path)));
+            came.asked_again = saboteur.attempted
+                && (!saboteur.renewed.is_empty() || seen.files.iter().any(|path| seen::is_cache(path)));
             came.failures = saboteur.failures;
             status
         }
@@ -229,11 +238,22 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
     told.clear();
     // What was told before its end is in the pipe by now.
     let _ = (&found).read_to_end(&mut told);
-    came.found = serde_json::from_slice(&told).ok();
+    match serde_json::from_slice(&told) {
+        Ok(Told::Found(found)) => came.found = found,
+        Ok(Told::Problem(why)) => return Ok(Came::problem(why)),
+        Err(_) => {}
+    }
     if came.found.is_none() {
         came.lost = Some(process::ending(status));
     }
     Ok(came)
+}
+
+/// What a runner tells of its run.
+#[derive(Debug, Serialize, Deserialize)]
+enum Told {
+    Found(Option<(Status, String)>),
+    Problem(String),
 }
 
 fn read_line(pipe: &mut PipeReader, told: &mut Vec<u8>) -> io::Result<()> {
@@ -257,11 +277,15 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
     if !process::die_with(parent)? {
         return Ok(());
     }
+    process::lead_group()?;
     signals::unblock_all()?;
     descriptors::mute()?;
     let ready = match &order.sabotage {
         None => Ok(Ready::default()),
-        Some((sabotage, seen)) => confine(*sabotage, seen, pipes.trusted),
+        Some((sabotage, seen)) => {
+            let asks_the_world = Promise::of(&order.check).is_about_the_clock();
+            confine(*sabotage, seen, asks_the_world, pipes.trusted)
+        }
     };
     // A change of rights clears the request.
     if !process::die_with(parent)? {
@@ -274,7 +298,18 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
     }
     pipes.go.read_exact(&mut [0])?;
     drop((pipes.ready, pipes.go));
-    tracer::stop_at_calls(order.sabotage.is_none())?;
+    let stopped = tracer::stop_at_calls(match &order.sabotage {
+        None => Stops::Data,
+        Some((Sabotage::Starved(Starved::Clock(_)), _)) => Stops::Time,
+        Some(_) => Stops::Usual,
+    });
+    if let Err(error) = stopped {
+        let why = format!(
+            "its calls cannot be stopped at (seccomp: {error}): allow seccomp filters, as in a container without a profile of its own"
+        );
+        pipes.found.write_all(&serde_json::to_vec(&Told::Problem(why))?)?;
+        return Ok(());
+    }
     let found = match prepare() {
         Ok(()) => {
             // What it finds is of interest, and not what is made of that.
@@ -283,6 +318,8 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
                 needs: Vec::new(),
                 grace: None,
                 schedule: None,
+                // They are about us, and would be seen as what the check does.
+                controls: &[],
                 ..(*order.check).clone()
             };
             let suite = std::iter::once(Arc::new(check)).collect();
@@ -291,23 +328,35 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
         }
         Err(why) => Some((Status::Error, format!("the program cannot run its checks: {why}"))),
     };
-    pipes.found.write_all(&serde_json::to_vec(&found)?)?;
+    pipes.found.write_all(&serde_json::to_vec(&Told::Found(found))?)?;
     process::leave(0)
 }
 
 /// Puts this process where the sabotage is. The error says what would allow it.
-fn confine(sabotage: Sabotage, seen: &Seen, trusted: PipeWriter) -> Result<Ready, String> {
-    let forgets_users = confinement::enter().map_err(|denied| unconfined(&denied))?;
+fn confine(sabotage: Sabotage, seen: &Seen, asks_the_world: bool, trusted: PipeWriter) -> Result<Ready, String> {
+    // What the time is elsewhere can only be asked elsewhere, as in the good run.
+    let keeps_network = asks_the_world && matches!(sabotage, Sabotage::Starved(Starved::Clock(_)));
+    let forgets_users = confinement::enter(!keeps_network).map_err(|denied| unconfined(&denied))?;
     let failed = |error: io::Error| format!("its network cannot be set up: {error}");
-    if sabotage != Sabotage::Gone(Gone::Interfaces) {
+    if sabotage != Sabotage::Gone(Gone::Interfaces) && !keeps_network {
         confinement::own_all_addresses().map_err(failed)?;
     }
-    confinement::answer_no_ping();
+    if !keeps_network {
+        confinement::answer_no_ping();
+    }
     let emptied: Vec<_> = match sabotage {
         Sabotage::Gone(Gone::Empty) => seen.files.iter().filter(|path| path.is_file()).cloned().collect(),
         _ => Vec::new(),
     };
-    let writable = confinement::overlay(&folders(seen), &emptied);
+    let folders = folders(seen);
+    let is_needed = |folder: &&PathBuf| seen.written.iter().any(|written| written.starts_with(folder));
+    let needed: Vec<_> = folders.iter().filter(is_needed).cloned().collect();
+    let writable = confinement::overlay(&folders, &needed, &emptied).map_err(|error| {
+        format!(
+            "its files cannot be put aside ({error}): allow mounts, and bind the root of a chroot on itself before (mount \
+             --bind DIR DIR)"
+        )
+    })?;
     if sabotage.is_of_the_network() && sabotage != Sabotage::Refused {
         let impostor = Impostor::bind(sabotage, seen).map_err(failed)?;
         match process::fork().map_err(failed)? {
@@ -325,9 +374,10 @@ fn confine(sabotage: Sabotage, seen: &Seen, trusted: PipeWriter) -> Result<Ready
     Ok(Ready { problem: None, forgets_users, writable })
 }
 
-/// The folders that a run may write to: the usual ones, and those that the good run wrote to.
+/// The folders that a run may write to: the usual ones, and those that the good run wrote to, or keeps an answer in.
 fn folders(seen: &Seen) -> Vec<PathBuf> {
-    let written = seen.written.iter().filter_map(|path| path.parent().map(Path::to_owned));
+    let caches = seen.files.iter().filter(|path| seen::is_cache(path));
+    let written = seen.written.iter().chain(caches).filter_map(|path| path.parent().map(Path::to_owned));
     let all: BTreeSet<PathBuf> =
         TEMPORARY.iter().map(PathBuf::from).chain(written).filter(|path| path.is_dir()).collect();
     let kernel = |path: &PathBuf| ["/proc", "/sys", "/dev/pts"].iter().any(|mount| path.starts_with(mount));
@@ -352,7 +402,7 @@ pub(super) fn probe() -> io::Result<Option<String>> {
     let pid = match process::fork()? {
         Forked::Child { parent } => {
             let told = match process::die_with(parent) {
-                Ok(true) => confinement::enter().err().map(|denied| unconfined(&denied)).unwrap_or_default(),
+                Ok(true) => confinement::enter(true).err().map(|denied| unconfined(&denied)).unwrap_or_default(),
                 Ok(false) | Err(_) => String::new(),
             };
             // A lost answer is no answer.

@@ -9,10 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::learner::Tasks;
 use super::seen::{self, Seen};
-use crate::model::sabotage::{Gone, Sabotage, Starved};
+use crate::model::sabotage::{Clock, Gone, Sabotage, Starved};
 use crate::os::calls::{Call, Peer, Refusal, Reply, StatOf, What};
 use crate::os::task::Task;
 use crate::os::tracer::{Follower, Then};
+use crate::os::vdso;
 
 /// Who answers in place of unix sockets.
 pub(super) const IMPOSTOR: &str = "hospital-drill-impostor";
@@ -27,6 +28,7 @@ pub(super) struct Saboteur<'a> {
     sabotage: Sabotage,
     seen: &'a Seen,
     tasks: Tasks,
+    has_started: bool,
     /// Whether other users than our own have no name.
     forgets_users: bool,
     /// Folders that may be written to, since nothing of that lasts.
@@ -35,7 +37,7 @@ pub(super) struct Saboteur<'a> {
     /// Whether it tried to talk to somebody over a network, and to make anew what it looks at: that is its own memory of an
     /// answer.
     pub(super) attempted: bool,
-    pub(super) renewed: bool,
+    pub(super) renewed: HashSet<PathBuf>,
     /// How many of the programs that it ran ended badly.
     pub(super) failures: usize,
 }
@@ -46,11 +48,12 @@ impl<'a> Saboteur<'a> {
             sabotage,
             seen,
             tasks: Tasks::new(as_program),
+            has_started: false,
             forgets_users: false,
             writable: Vec::new(),
             bound: HashSet::new(),
             attempted: false,
-            renewed: false,
+            renewed: HashSet::new(),
             failures: 0,
         }
     }
@@ -65,6 +68,11 @@ impl<'a> Saboteur<'a> {
             || ["/dev", "/proc"].iter().any(|kernel| path.starts_with(kernel))
     }
 
+    fn has_no_room_for(&self, path: &Path) -> bool {
+        let is_near = |written: &PathBuf| written == path || written.parent() == path.parent();
+        self.sabotage == Sabotage::Full && self.seen.written.iter().any(is_near) && !path.starts_with("/dev")
+    }
+
     /// Whether a path is among those that the sabotage is about.
     fn is_target(&self, path: &Path) -> bool {
         self.seen.files.contains(path) || self.seen.measured.contains(path) || self.seen.programs.contains(path)
@@ -72,13 +80,25 @@ impl<'a> Saboteur<'a> {
 
     fn is_gone(&self, task: &Task, path: &Path) -> bool {
         match self.sabotage {
-            Sabotage::Gone(Gone::Missing) => self.is_target(path),
+            // What it has made anew is there.
+            Sabotage::Gone(Gone::Missing) => self.is_target(path) && !self.renewed.contains(path),
+            // A name may be known without a name server, too.
+            Sabotage::Refused | Sabotage::BlackHole => {
+                !self.seen.talks_beyond_names() && path == Path::new("/etc/hosts")
+            }
             Sabotage::Gone(Gone::Files) => self.seen.plain_files().any(|file| file == path),
             Sabotage::Gone(Gone::AllProcesses) => {
                 seen::process_of(path).is_some_and(|pid| pid != task.tid && pid != task.process())
             }
             Sabotage::Gone(Gone::Processes) => seen::process_of(path).is_some_and(|pid| self.tasks.is_foreign(pid)),
             _ => false,
+        }
+    }
+
+    fn clock(&self) -> Option<Clock> {
+        match self.sabotage {
+            Sabotage::Starved(Starved::Clock(clock)) => Some(clock),
+            _ => None,
         }
     }
 
@@ -93,7 +113,7 @@ impl<'a> Saboteur<'a> {
     fn opens(&self, task: &Task, path: &Path) -> Then {
         match self.sabotage {
             Sabotage::Gone(Gone::Unreadable) if self.seen.opened.contains(path) => Then::Refuse(Refusal::Forbidden),
-            Sabotage::Starved(why) if self.seen.opened.contains(path) => Then::Refuse(starved(why)),
+            Sabotage::Starved(why) if self.seen.opened.contains(path) => refused(why),
             _ if self.is_gone(task, path) => Then::Refuse(Refusal::Missing),
             _ if self.is_back(path) => Then::Lead("/"),
             _ => Then::Run,
@@ -113,16 +133,23 @@ impl<'a> Saboteur<'a> {
     }
 }
 
-fn starved(why: Starved) -> Refusal {
+fn refused(why: Starved) -> Then {
     match why {
-        Starved::Descriptors => Refusal::NoDescriptor,
-        Starved::Memory => Refusal::NoMemory,
+        Starved::Descriptors => Then::Refuse(Refusal::NoDescriptor),
+        Starved::Memory => Then::Refuse(Refusal::NoMemory),
+        Starved::Clock(_) => Then::Run,
     }
 }
 
 impl Follower for Saboteur<'_> {
     fn starts(&mut self, task: &Task, is_program: bool) {
+        let is_first = !self.has_started;
+        self.has_started = true;
         self.tasks.starts(task, is_program);
+        if self.clock().is_some() && (is_program || is_first) {
+            // Where that fails, the clock goes right, and nobody is accused.
+            let _ = vdso::ask_the_kernel(task);
+        }
     }
 
     fn ends(&mut self, task: &Task, is_well: bool) {
@@ -130,10 +157,13 @@ impl Follower for Saboteur<'_> {
     }
 
     fn enters(&mut self, task: &Task, call: &Call) -> Then {
-        if let What::Open { path, changes: true } = &call.what {
-            self.renewed |= self.seen.files.contains(path);
+        if let What::Open { path, changes: true } = &call.what
+            && self.seen.files.contains(path)
+        {
+            self.renewed.insert(path.clone());
         }
         match &call.what {
+            What::Open { path, changes: true } if self.has_no_room_for(path) => return Then::Refuse(Refusal::NoRoom),
             // Nothing of what is outside is touched, whoever does it.
             What::Open { path, changes: true } if !self.may_write(path) => return Then::Refuse(Refusal::ReadOnly),
             What::Change { paths } if !paths.iter().all(|path| self.may_write(path)) => {
@@ -146,6 +176,7 @@ impl Follower for Saboteur<'_> {
                     false => Then::Run,
                 };
             }
+            What::Time => return Then::Watch,
             What::Connect { to: Peer::Path(path), .. } => return self.connects_locally(path),
             What::Send { to: Some(Peer::Path(path)), .. } if !self.bound.contains(path) => {
                 return Then::Refuse(Refusal::Refused);
@@ -172,7 +203,7 @@ impl Follower for Saboteur<'_> {
             },
             What::Stat { .. } if sees_owner || self.sabotage == Sabotage::Gone(Gone::Old) => Then::Watch,
             What::Socket { .. } => match self.sabotage {
-                Sabotage::Starved(why) => Then::Refuse(starved(why)),
+                Sabotage::Starved(why) => refused(why),
                 _ => Then::Run,
             },
             What::Connect { to: Peer::Internet(_), .. } => {
@@ -190,6 +221,7 @@ impl Follower for Saboteur<'_> {
         result.ok()?;
         match &call.what {
             What::Measure { .. } => Some(Reply::Full),
+            What::Time => self.clock().map(|clock| Reply::Later(clock.offset())),
             What::Stat { of } => {
                 let (path, seen) = match of {
                     StatOf::Path(path) => (format!("/proc/{}/root{}", task.tid, path.display()), Some(path.clone())),

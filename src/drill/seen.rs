@@ -27,6 +27,8 @@ pub(crate) struct Seen {
     pub(crate) opened: BTreeSet<PathBuf>,
     /// What it looked for and did not find.
     pub(crate) absent: BTreeSet<PathBuf>,
+    /// What it would have read, and did not find: that it asked whether it is there is not said.
+    pub(crate) unread: BTreeSet<PathBuf>,
     /// How many of the programs that it ran ended badly.
     pub(crate) failures: usize,
     /// File systems whose room it asked for.
@@ -150,6 +152,8 @@ pub(crate) fn is_needed_to_run(path: &Path) -> bool {
         || is_library
         || path.starts_with("/etc/ld.so.cache")
         || path.starts_with("/etc/ld.so.preload")
+        || path.starts_with("/etc/localtime")
+        || path.starts_with("/etc/timezone")
 }
 
 /// Whether a path is part of every process: devices without a device, its own descriptors.

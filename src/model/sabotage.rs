@@ -60,6 +60,30 @@ pub(crate) enum Gone {
 pub(crate) enum Starved {
     Descriptors,
     Memory,
+    Clock(Clock),
+}
+
+/// How far off a clock is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Clock {
+    HourAhead,
+    HourBehind,
+    YearsAhead,
+    YearsBehind,
+}
+
+impl Clock {
+    /// So many seconds later it tells.
+    pub(crate) fn offset(self) -> i64 {
+        const HOUR: i64 = 3600;
+        const YEARS: i64 = 10 * 366 * 24 * HOUR;
+        match self {
+            Clock::HourAhead => HOUR,
+            Clock::HourBehind => -HOUR,
+            Clock::YearsAhead => YEARS,
+            Clock::YearsBehind => -YEARS,
+        }
+    }
 }
 
 /// The words for the sabotages, in reports and in the option `drill_allow`.
@@ -105,6 +129,10 @@ impl Sabotage {
             Sabotage::Full => "no room is left",
             Sabotage::Starved(Starved::Descriptors) => "no descriptors are left",
             Sabotage::Starved(Starved::Memory) => "no memory is left",
+            Sabotage::Starved(Starved::Clock(Clock::HourAhead)) => "the clock is an hour ahead",
+            Sabotage::Starved(Starved::Clock(Clock::HourBehind)) => "the clock is an hour behind",
+            Sabotage::Starved(Starved::Clock(Clock::YearsAhead)) => "the clock is ten years ahead",
+            Sabotage::Starved(Starved::Clock(Clock::YearsBehind)) => "the clock is ten years behind",
         }
     }
 
@@ -132,6 +160,7 @@ impl Sabotage {
             }
             Sabotage::Gone(Gone::Back) => "it does not mind what it looks for: let that be its failure",
             Sabotage::Full => "it does not look at how much room there is: say with free= how much there has to be",
+            Sabotage::Starved(Starved::Clock(_)) => "it does not see a clock that is wrong: let that be an error",
             Sabotage::Starved(_) => "it passes although it could not look: let that be an error",
         }
     }

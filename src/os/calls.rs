@@ -72,6 +72,8 @@ pub(crate) enum What {
     SocketError {
         fd: i32,
     },
+    /// What time it is.
+    Time,
     /// 0 asks whether the process is there.
     Signal {
         pid: i32,
@@ -103,6 +105,8 @@ pub(crate) enum Reply {
     Changed(i64),
     /// A file system without room.
     Full,
+    /// A time that is so many seconds later.
+    Later(i64),
 }
 
 /// The calls that are stopped at in every run.
@@ -145,13 +149,38 @@ const DATA: &[libc::c_long] = &[
     libc::SYS_getsockopt,
 ];
 
-/// The filter that stops a task at these calls. A ring of io_uring would make calls that nobody sees, so there is none.
-pub(super) fn filter(with_data: bool) -> Vec<libc::sock_filter> {
+/// Those that tell the time, of which `clock_gettime` has clocks of other kinds, too.
+const TIME: &[libc::c_long] = &[
+    libc::SYS_gettimeofday,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_time,
+];
+const WALL_CLOCKS: [libc::clockid_t; 3] = [libc::CLOCK_REALTIME, libc::CLOCK_REALTIME_COARSE, libc::CLOCK_TAI];
+
+/// Which calls a task is stopped at besides those that matter in every run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stops {
+    Usual,
+    /// At those that move data.
+    Data,
+    /// At those that tell the time.
+    Time,
+}
+
+/// The filter that stops a task at these calls. A ring of io_uring would make calls that nobody sees, so there is none; and no
+/// process that its tracer would not follow (CLONE_UNTRACED): it would outlive it. Whoever starts one with `clone3`, whose
+/// flags a filter cannot read, takes `clone` where there is no such call.
+pub(super) fn filter(stops: Stops) -> Vec<libc::sock_filter> {
     const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     const IS: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
     let op = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
-    let calls: Vec<_> = CALLS.iter().chain(if with_data { DATA } else { &[] }).collect();
+    let more = match stops {
+        Stops::Usual => &[],
+        Stops::Data => DATA,
+        Stops::Time => TIME,
+    };
+    let calls: Vec<_> = CALLS.iter().chain(more).collect();
     let none = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
     let mut program = vec![
         // The architecture is the second word of struct seccomp_data, the number of the call the first.
@@ -161,10 +190,30 @@ pub(super) fn filter(with_data: bool) -> Vec<libc::sock_filter> {
         op(RETURN, 0, 0, none),
         op(LOAD, 0, 0, 0),
     ];
-    let count = calls.len() + 1;
+    program.extend([
+        op(IS, 0, 4, libc::SYS_clone as u32),
+        // The first half of its first argument.
+        op(LOAD, 0, 0, 16),
+        op(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, libc::CLONE_UNTRACED as u32),
+        op(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ]);
+    if stops == Stops::Time {
+        program.extend([
+            op(IS, 0, 6, libc::SYS_clock_gettime as u32),
+            op(LOAD, 0, 0, 16),
+            op(IS, 2, 0, WALL_CLOCKS[0] as u32),
+            op(IS, 1, 0, WALL_CLOCKS[1] as u32),
+            op(IS, 0, 1, WALL_CLOCKS[2] as u32),
+            op(RETURN, 0, 0, libc::SECCOMP_RET_TRACE),
+            op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ]);
+    }
+    let count = calls.len() + 2;
     for (index, &&number) in calls.iter().enumerate() {
         program.push(op(IS, u8::try_from(count - index).expect("there are fewer than 255"), 0, number as u32));
     }
+    program.push(op(IS, 3, 0, libc::SYS_clone3 as u32));
     program.push(op(IS, 2, 0, libc::SYS_io_uring_setup as u32));
     program.push(op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
     program.push(op(RETURN, 0, 0, libc::SECCOMP_RET_TRACE));
@@ -239,6 +288,9 @@ fn what(task: &Task, number: libc::c_long, arguments: &[u64; 6]) -> Option<What>
             let asks = (second as i32, third as i32) == (libc::SOL_SOCKET, libc::SO_ERROR);
             asks.then_some(What::SocketError { fd: first as i32 })
         }
+        libc::SYS_clock_gettime | libc::SYS_gettimeofday => Some(What::Time),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_time => Some(What::Time),
         libc::SYS_kill => Some(What::Signal { pid: first as i32, signal: second as i32 }),
         libc::SYS_pidfd_open => Some(What::Signal { pid: first as i32, signal: 0 }),
         #[cfg(target_arch = "x86_64")]
@@ -340,26 +392,40 @@ impl StatLayout {
     const EXTENDED: StatLayout = StatLayout { user: 20, group: 24, changed: 0x70 };
 }
 
-/// Replaces what a call has written.
-pub(super) fn rewrite(task: &Task, call: &Call, reply: Reply) -> io::Result<()> {
+/// Replaces what a call has written. Returns what it returns now, if that is replaced, too.
+pub(super) fn rewrite(task: &Task, call: &Call, reply: Reply, result: i64) -> io::Result<Option<i64>> {
     match reply {
         Reply::Owner { user, group } => {
-            let Some((buffer, layout)) = call.stat_buffer() else { return Ok(()) };
+            let Some((buffer, layout)) = call.stat_buffer() else { return Ok(None) };
             task.write(buffer + layout.user, &user.to_ne_bytes())?;
-            task.write(buffer + layout.group, &group.to_ne_bytes())
+            task.write(buffer + layout.group, &group.to_ne_bytes())?;
         }
         Reply::Changed(seconds) => {
-            let Some((buffer, layout)) = call.stat_buffer() else { return Ok(()) };
-            task.write(buffer + layout.changed, &seconds.to_ne_bytes())
+            let Some((buffer, layout)) = call.stat_buffer() else { return Ok(None) };
+            task.write(buffer + layout.changed, &seconds.to_ne_bytes())?;
         }
         Reply::Full => {
             let buffer = call.arguments[1];
             let free = std::mem::offset_of!(libc::statfs, f_bfree) as u64;
             let available = std::mem::offset_of!(libc::statfs, f_bavail) as u64;
             let files = std::mem::offset_of!(libc::statfs, f_ffree) as u64;
-            [free, available, files].iter().try_for_each(|field| task.write(buffer + field, &[0; 8]))
+            [free, available, files].iter().try_for_each(|field| task.write(buffer + field, &[0; 8]))?;
+        }
+        Reply::Later(seconds) => {
+            // Seconds come first, in struct timespec as in struct timeval; of SYS_time, they are all there is.
+            let (buffer, is_plain) = match call.number {
+                libc::SYS_clock_gettime => (call.arguments[1], false),
+                libc::SYS_gettimeofday => (call.arguments[0], false),
+                _ => (call.arguments[0], true),
+            };
+            if buffer != 0 {
+                let told = word(task, buffer) as i64;
+                task.write(buffer, &(told + seconds).to_ne_bytes())?;
+            }
+            return Ok(is_plain.then_some(result + seconds));
         }
     }
+    Ok(None)
 }
 
 /// Why a call is refused.
@@ -373,6 +439,7 @@ pub(crate) enum Refusal {
     NoDescriptor,
     NoMemory,
     NoProcess,
+    NoRoom,
 }
 
 impl Refusal {
@@ -387,6 +454,7 @@ impl Refusal {
             Refusal::NoDescriptor => libc::EMFILE,
             Refusal::NoMemory => libc::ENOMEM,
             Refusal::NoProcess => libc::ESRCH,
+            Refusal::NoRoom => libc::ENOSPC,
         }
     }
 }

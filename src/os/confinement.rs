@@ -21,11 +21,12 @@ pub(crate) struct Denied {
     pub(crate) error: io::Error,
 }
 
-/// Enters new namespaces. As root, or whoever may, directly; everybody else through a user namespace. Returns whether
+/// Enters new namespaces, of the network too if that is wanted. As root, or whoever may, directly; everybody else through a user namespace. Returns whether
 /// users other than our own have no name in it.
-pub(crate) fn enter() -> Result<bool, Denied> {
+pub(crate) fn enter(with_network: bool) -> Result<bool, Denied> {
     let denied = |what: &'static str| move |error: Errno| Denied { what, error: error.into() };
-    let own = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC;
+    let network = if with_network { CloneFlags::CLONE_NEWNET } else { CloneFlags::empty() };
+    let own = network | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC;
     if unshare(own).is_ok() {
         return Ok(false);
     }
@@ -97,19 +98,31 @@ fn ask(socket: i32, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
 
 /// Has what is written to these folders go to memory of ours, while what is in them can be read, and puts an empty file in
 /// the place of others. Returns the folders for which it could be done; nothing else may be written to then.
-pub(crate) fn overlay(folders: &[PathBuf], emptied: &[PathBuf]) -> Vec<PathBuf> {
+///
+/// # Errors
+///
+/// Why it cannot be done for one that is needed, or for a file.
+pub(crate) fn overlay(folders: &[PathBuf], needed: &[PathBuf], emptied: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
+    let done = lay(folders, emptied);
+    match &done {
+        Err(_) if needed.is_empty() && emptied.is_empty() => Ok(Vec::new()),
+        Ok(done) if needed.iter().any(|folder| !done.contains(folder)) => {
+            Err(io::Error::other("an overlay cannot be mounted"))
+        }
+        _ => done,
+    }
+}
+
+fn lay(folders: &[PathBuf], emptied: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
+    let named = |what: &'static str| move |error: Errno| io::Error::other(format!("{what}: {error}"));
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     let none: Option<&str> = None;
     // In a chroot, the root is no mount: then what we mount might be seen outside.
-    if mount(none, "/", none, private, none).is_err() {
-        return Vec::new();
-    }
+    mount(none, "/", none, private, none).map_err(named("mount /"))?;
     let held: Vec<_> = folders.iter().filter_map(|folder| Some((folder, fs::File::open(folder).ok()?))).collect();
-    let Some((base, _)) = held.first() else { return Vec::new() };
-    if mount(Some("tmpfs"), *base, Some("tmpfs"), MsFlags::MS_NOSUID, Some("size=64m")).is_err() {
-        return Vec::new();
-    }
-    let Ok(room) = fs::File::open(base) else { return Vec::new() };
+    let Some((base, _)) = held.first() else { return Ok(Vec::new()) };
+    mount(Some("tmpfs"), *base, Some("tmpfs"), MsFlags::MS_NOSUID, Some("size=64m")).map_err(named("mount tmpfs"))?;
+    let room = fs::File::open(base)?;
     let room = format!("/proc/self/fd/{}", room.as_raw_fd());
     let mut done = Vec::new();
     // The base last: it covers the room for all.
@@ -125,14 +138,14 @@ pub(crate) fn overlay(folders: &[PathBuf], emptied: &[PathBuf]) -> Vec<PathBuf> 
             done.push((*folder).clone());
         }
     }
-    let empty = format!("{room}/empty");
-    if !emptied.is_empty() && fs::write(&empty, "").is_ok() {
+    if !emptied.is_empty() {
+        let empty = format!("{room}/empty");
+        fs::write(&empty, "")?;
         for path in emptied {
-            // What cannot be covered is as it was, and the run shows it.
-            let _ = mount(Some(&*empty), path, none, MsFlags::MS_BIND, none);
+            mount(Some(&*empty), path, none, MsFlags::MS_BIND, none).map_err(named("mount --bind"))?;
         }
     }
-    done
+    Ok(done)
 }
 
 /// Gives up what could undo the confinement. A user other than root keeps no right at all.

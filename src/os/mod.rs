@@ -30,4 +30,5 @@ pub(crate) mod systemd;
 pub(crate) mod task;
 pub(crate) mod tracer;
 pub(crate) mod tree;
+pub(crate) mod vdso;
 pub(crate) mod walk;

@@ -86,6 +86,11 @@ pub(crate) fn ending(status: i32) -> String {
     }
 }
 
+/// Whether a signal has ended a process, as waitpid(2) tells it.
+pub(crate) fn was_killed(status: i32) -> bool {
+    libc::WIFSIGNALED(status)
+}
+
 /// Ends a forked child at once: none of the destructors and exit handlers inherited from its parent run.
 pub(crate) fn leave(code: u8) -> ! {
     // SAFETY: _exit only ends the process.
@@ -109,6 +114,16 @@ pub(crate) fn adopt_orphans() -> io::Result<()> {
 pub(crate) fn be_told_with(parent: i32) -> io::Result<bool> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
     Ok(getppid().as_raw() == parent)
+}
+
+/// Leaves the group of processes that a terminal, or whoever kills a whole group, interrupts; our parent still tells us.
+pub(crate) fn leave_group() -> io::Result<()> {
+    Ok(nix::unistd::setsid().map(drop)?)
+}
+
+/// Makes a group of our own, so that what is sent to one's own group stops here.
+pub(crate) fn lead_group() -> io::Result<()> {
+    Ok(nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?)
 }
 
 /// Waits until our parent is dead. Signals must still be blocked, so that none ends us.

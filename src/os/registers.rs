@@ -38,6 +38,11 @@ mod known {
             Registers(libc::user_regs_struct { orig_rax: u64::MAX, rax: -i64::from(errno) as u64, ..self.0 })
         }
 
+        /// The call returns this.
+        pub(in crate::os) fn returning(&self, result: i64) -> Registers {
+            Registers(libc::user_regs_struct { rax: result as u64, ..self.0 })
+        }
+
         /// The second and third argument are others.
         pub(in crate::os) fn with_address(&self, place: u64, length: u64) -> Registers {
             Registers(libc::user_regs_struct { rsi: place, rdx: length, ..self.0 })
@@ -56,6 +61,11 @@ mod known {
             let Registers(libc::user_regs_struct { rdi, rsi, rdx, .. }) = *self;
             Registers(libc::user_regs_struct { rdi, rsi, rdx, ..after.0 })
         }
+    }
+
+    /// A function that makes the call with its own arguments: mov $number, %eax; syscall; ret.
+    pub(in crate::os) fn code_of_call(number: i64) -> Vec<u8> {
+        [&[0xb8][..], &(number as u32).to_le_bytes(), &[0x0f, 0x05, 0xc3]].concat()
     }
 
     pub(in crate::os) fn get(tid: i32) -> nix::Result<Registers> {
@@ -95,6 +105,10 @@ mod known {
             Registers
         }
 
+        pub(in crate::os) fn returning(&self, _result: i64) -> Registers {
+            Registers
+        }
+
         pub(in crate::os) fn with_address(&self, _place: u64, _length: u64) -> Registers {
             Registers
         }
@@ -108,6 +122,10 @@ mod known {
         }
     }
 
+    pub(in crate::os) fn code_of_call(_number: i64) -> Vec<u8> {
+        Vec::new()
+    }
+
     pub(in crate::os) fn get(_tid: i32) -> nix::Result<Registers> {
         Err(Errno::ENOSYS)
     }
@@ -117,7 +135,7 @@ mod known {
     }
 }
 
-pub(super) use known::{Registers, get, set};
+pub(super) use known::{Registers, code_of_call, get, set};
 
 /// The error where the registers are not known.
 pub(crate) fn unknown() -> io::Error {

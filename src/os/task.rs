@@ -92,7 +92,7 @@ impl Task {
 
     /// What a socket of it is for.
     pub(crate) fn flow(&self, fd: i32) -> Option<Flow> {
-        let socket = self.duplicate(fd).ok()?;
+        let socket = self.lend(fd).ok()?;
         let socket = socket2::Socket::from(socket);
         let domain = socket.domain().ok()?;
         if domain == socket2::Domain::from(libc::AF_NETLINK) {
@@ -111,10 +111,11 @@ impl Task {
 
     /// The peer that a socket of it is connected to.
     pub(crate) fn peer(&self, fd: i32) -> Option<std::net::SocketAddr> {
-        socket2::Socket::from(self.duplicate(fd).ok()?).peer_addr().ok()?.as_socket()
+        socket2::Socket::from(self.lend(fd).ok()?).peer_addr().ok()?.as_socket()
     }
 
-    fn duplicate(&self, fd: i32) -> io::Result<OwnedFd> {
+    /// A copy of a descriptor of it, which is of the same open file.
+    pub(crate) fn lend(&self, fd: i32) -> io::Result<OwnedFd> {
         // SAFETY: the call takes two numbers and touches no memory of ours.
         let process = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, self.process(), 0) })? as i32;
         // SAFETY: the kernel has just made it, for us alone.

@@ -9,7 +9,7 @@ use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::calls::{self, Call, Refusal, Reply};
+use super::calls::{self, Call, Refusal, Reply, Stops};
 use super::descriptors::retry;
 use super::registers::{self, Registers};
 use super::task::Task;
@@ -90,8 +90,14 @@ fn bury(alive: &BTreeSet<i32>) {
         // Not reaped yet, so it is no other by now.
         let _ = kill(Pid::from_raw(tid), Signal::SIGKILL);
     }
-    // SAFETY: no status is asked for.
-    while retry(|| Ok(Errno::result(unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) })?)).is_ok() {}
+    let mut status = 0;
+    // SAFETY: status is a live, writable int.
+    while let Ok(tid) = retry(|| Ok(Errno::result(unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL) })?)) {
+        if libc::WIFSTOPPED(status) {
+            // A child of one of them, which nobody knew yet.
+            let _ = kill(Pid::from_raw(tid), Signal::SIGKILL);
+        }
+    }
 }
 
 /// A call that is under way.
@@ -126,7 +132,9 @@ fn step(
             };
             if let Some(reply) = follower.leaves(task, &call, result) {
                 // A buffer that cannot be written keeps what the kernel wrote.
-                let _ = calls::rewrite(task, &call, reply);
+                if let Ok(Some(result)) = calls::rewrite(task, &call, reply, after.result()) {
+                    registers::set(task.tid, &after.returning(result))?;
+                }
             }
             resume(pending, 0)
         }
@@ -214,8 +222,8 @@ pub(crate) fn put_down(pid: i32) {
 }
 
 /// From now on, this process and all that it starts stop at the calls that matter, for the tracer that is there already.
-pub(crate) fn stop_at_calls(with_data: bool) -> io::Result<()> {
-    let program = calls::filter(with_data);
+pub(crate) fn stop_at_calls(stops: Stops) -> io::Result<()> {
+    let program = calls::filter(stops);
     let program = libc::sock_fprog {
         len: u16::try_from(program.len()).expect("it is short"),
         filter: program.as_ptr().cast_mut(),

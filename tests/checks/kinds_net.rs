@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::harness::drill::assert_sound;
 use crate::harness::{Launch, get};
 use hospital::collect::collect;
 use hospital::model::check::Status;
@@ -31,7 +32,7 @@ fn redis_answers_by_tcp_and_by_unix_socket() {
     let report = run(&[
         format!("ping=tcp://127.0.0.1:{port}#send=AUTH%20hunter2%0D%0APING%0D%0A&match=[%2B]PONG"),
         format!("socket=unix:{socket}#send=PING%0D%0A&match=NOAUTH"),
-        format!("wrong=tcp://127.0.0.1:{port}#send=PING%0D%0A&match=[%2B]PONG&timeout=1s"),
+        format!("wrong=tcp://127.0.0.1:{port}#send=PING%0D%0A&match=[%2B]PONG&timeout=2s"),
         format!("tcp://127.0.0.1:{port}"),
     ]);
     assert_eq!(statuses(&report), [Status::Pass, Status::Pass, Status::Fail, Status::Pass], "{report:#?}");
@@ -96,6 +97,7 @@ fn nginx_shows_a_certificate_that_ends_in_two_days() {
         nginx
     });
     let ca = path("ca.pem");
+    assert_sound(&[], &[format!("https://127.0.0.1:{port}/#ca={ca}&json=/status=pass&timeout=2s")]);
     let report = run(&[
         format!("page=https://127.0.0.1:{port}/#ca={ca}&json=/status=pass&slow=4s"),
         format!("stranger=https://127.0.0.1:{port}/"),
@@ -267,7 +269,7 @@ pub(super) fn start(command: impl Fn(u16) -> Command) -> (Server, u16) {
 }
 
 /// An authority, a certificate signed by it and the key of that, in PEM, valid for this many days.
-pub(super) fn certificate_for_days(days: i64) -> (String, String, String) {
+pub(crate) fn certificate_for_days(days: i64) -> (String, String, String) {
     let key = rcgen::KeyPair::generate().expect("a key");
     let mut params = rcgen::CertificateParams::new(Vec::new()).expect("no names are good names");
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use super::kinds_net::{certificate_for_days, start};
 use super::protocols::{PASSWORD, assert_found, signal};
+use crate::harness::drill::assert_sound;
 use hospital::model::check::Status::{Error, Fail, Pass};
 use nix::sys::signal::Signal;
 use nix::unistd::User;
@@ -90,6 +91,15 @@ fn smtp_is_well_frozen_stopped_or_not_what_it_should_be() {
         ],
     );
     assert_found("", &[(&format!("imap://127.0.0.1:{port}"), Fail, "its greeting is \"220 localhost ESMTP")]);
+    assert_sound(
+        &[],
+        &[
+            format!("{anna}#timeout=2s"),
+            format!("smtps://anna:{PASSWORD}@127.0.0.1:{tls_port}#ca={ca}&timeout=2s"),
+            format!("tls://127.0.0.1:{tls_port}#ca={ca}&timeout=2s"),
+            format!("cert:127.0.0.1:{tls_port}#ca={ca}&timeout=2s"),
+        ],
+    );
     signal(&exim, Signal::SIGSTOP);
     assert_found(&anna, &[("#timeout=2s", Fail, "waiting for its greeting: nothing came in time")]);
     signal(&exim, Signal::SIGCONT);
@@ -126,6 +136,17 @@ fn imap_and_pop3_are_well_frozen_stopped_or_not_what_they_should_be() {
         dovecot
     });
     let [imap, imaps, pop3, pop3s] = ports.get();
+    // Before it has seen a wrong password, after which it takes its time.
+    let account = format!("anna:{PASSWORD}@127.0.0.1");
+    assert_sound(
+        &[],
+        &[
+            format!("imap://{account}:{imap}#timeout=2s"),
+            format!("imaps://{account}:{imaps}#ca={ca}&timeout=2s"),
+            format!("pop3://{account}:{pop3}#timeout=2s"),
+            format!("pop3s://{account}:{pop3s}#ca={ca}&timeout=2s"),
+        ],
+    );
     for (kind, plain, tls, no) in
         [("imap", imap, imaps, "b NO [AUTHENTICATIONFAILED]"), ("pop3", pop3, pop3s, "-ERR [AUTH]")]
     {

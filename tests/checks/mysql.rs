@@ -7,6 +7,7 @@ use std::process::Command;
 
 use super::kinds_net::start;
 use super::protocols::{Keys, PASSWORD, assert_found, found, signal};
+use crate::harness::drill::assert_sound;
 use crate::harness::family::PATIENCE;
 use crate::harness::within;
 use hospital::model::check::Status::{self, Error, Fail, Pass};
@@ -78,6 +79,7 @@ fn mariadb_is_well_frozen_stopped_or_not_what_it_should_be() {
     let [at, there] = [port, other].map(|port| format!("mysql://anna:{PASSWORD}@127.0.0.1:{port}/"));
     becomes(&there, "#role=replica&lag=1m", Pass);
 
+    assert_sound(&[], &[format!("{at}#timeout=2s")]);
     assert_found(
         &at,
         &[

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::kinds_net::Server;
 use super::protocols::{assert_found, found, signal};
+use crate::harness::drill::assert_sound;
 use hospital::model::check::Status::{Fail, Pass};
 use nix::sys::signal::Signal;
 
@@ -40,6 +41,7 @@ fn ntp_is_well_not_set_frozen_or_stopped() {
         assert!(Instant::now() < deadline, "{:?}", found(std::slice::from_ref(&unset)));
         thread::yield_now();
     }
+    assert_sound(&[], &[format!("{at}#timeout=2s")]);
     signal(&local, Signal::SIGSTOP);
     assert_found(&at, &[("#timeout=2s", Fail, "nothing came in time")]);
     signal(&local, Signal::SIGCONT);

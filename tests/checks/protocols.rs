@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::kinds_net::{Server, certificate_for_days, run, start, statuses};
+use crate::harness::drill::assert_sound;
 use crate::harness::family::PATIENCE;
 use crate::harness::within;
 use hospital::model::check::Status::{Error, Fail, Pass};
@@ -105,6 +106,7 @@ fn redis_is_well_frozen_stopped_or_not_what_it_should_be() {
             (&format!(":wrong@127.0.0.1:{port}"), Error, "WRONGPASS"),
         ],
     );
+    assert_sound(&[], &[format!("{}#timeout=2s", at(port))]);
     signal(&primary, Signal::SIGSTOP);
     assert_found(&at(port), &[("#timeout=2s", Fail, "nothing came in time")]);
     signal(&primary, Signal::SIGCONT);
@@ -134,6 +136,7 @@ fn redis_with_tls_is_who_it_says_and_may_want_to_know_us() {
             ("", Error, "the server demands a certificate of the client"),
         ],
     );
+    assert_sound(&[], &[format!("{at}{own}&timeout=2s")]);
     assert_found(
         "",
         &[
@@ -161,6 +164,7 @@ fn memcached_is_well_frozen_or_stopped() {
             ("#max_connections=0", Fail, "at most 0 clients"),
         ],
     );
+    assert_sound(&[], &[format!("{at}#timeout=2s")]);
     signal(&memcached, Signal::SIGSTOP);
     assert_found(&at, &[("#timeout=2s", Fail, "nothing came in time")]);
     signal(&memcached, Signal::SIGCONT);

@@ -11,6 +11,8 @@ pub(crate) mod browser;
 pub(crate) mod cgroup;
 pub(crate) mod circus;
 pub(crate) mod client;
+#[cfg(all(feature = "dns", feature = "tls"))]
+pub(crate) mod drill;
 pub(crate) mod family;
 pub(crate) mod load;
 pub(crate) mod machine;

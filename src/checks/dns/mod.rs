@@ -40,7 +40,13 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::NETWORK,
     title: "{target} resolves",
     passes: "a name resolves",
-    notices: &["refused", "black_hole", "rubbish", "gone: of a name that no name server is asked for", "starved"],
+    notices: &[
+        "refused: where a name server is asked",
+        "black_hole: likewise",
+        "rubbish: likewise",
+        "gone: where none is",
+        "starved",
+    ],
     examples: &["dns:localhost#address=127.0.0.1"],
     build,
 };
