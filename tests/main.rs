@@ -27,6 +27,8 @@ mod cli {
 
 /// The kinds of checks, against what is real.
 mod checks {
+    #[cfg(all(feature = "dns", feature = "tls"))]
+    mod amqp;
     mod drill;
     mod exec;
     mod folders;

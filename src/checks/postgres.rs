@@ -461,6 +461,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
         #[test]
         fn a_damaged_answer_never_passes_without_the_value(at in 0..SAID.concat().len(), byte: u8) {
             let mut said = SAID.concat();

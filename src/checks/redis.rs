@@ -414,6 +414,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
         #[test]
         fn a_damaged_answer_never_passes(at in 0..7_usize, byte: u8) {
             let mut said = b"+PONG\r\n".to_vec();

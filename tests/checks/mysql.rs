@@ -4,11 +4,12 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use super::kinds_net::start;
 use super::protocols::{Keys, PASSWORD, assert_found, found, signal};
 use crate::harness::drill::assert_sound;
+use crate::harness::family::PATIENCE;
+use crate::harness::within;
 use hospital::model::check::Status::{self, Error, Fail, Pass};
 use nix::sys::signal::Signal;
 use nix::unistd::User;
@@ -146,12 +147,5 @@ fn mariadb_is_well_frozen_stopped_or_not_what_it_should_be() {
 #[track_caller]
 fn becomes(server: &str, options: &str, wanted: Status) {
     let name = [format!("{server}{options}")];
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let (status, context) = found(&name).remove(0);
-        if status == wanted {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{options} is {status:?}: {context}");
-    }
+    within(PATIENCE, &format!("{options} is {wanted:?}"), || found(&name)[0].0 == wanted);
 }

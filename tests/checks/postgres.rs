@@ -5,11 +5,12 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use super::kinds_net::{Server, start};
 use super::protocols::{Keys, PASSWORD, assert_found, found, signal};
 use crate::harness::drill::assert_sound;
+use crate::harness::family::PATIENCE;
+use crate::harness::within;
 use hospital::model::check::Status::{Error, Fail, Pass};
 use nix::sys::signal::Signal;
 use nix::unistd::User;
@@ -49,10 +50,7 @@ fn postgres_is_well_frozen_stopped_or_not_what_it_should_be() {
     });
     // It accepts before it answers.
     let at = format!("postgres://anna:{PASSWORD}@127.0.0.1:{port}/postgres");
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while found(std::slice::from_ref(&at))[0].0 != Pass {
-        assert!(Instant::now() < deadline, "it does not answer");
-    }
+    within(PATIENCE, "it answers", || found(std::slice::from_ref(&at))[0].0 == Pass);
     assert_sound(&[], &[format!("{at}#timeout=2s")]);
     assert_found(
         &at,

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::kinds_net::{Server, certificate_for_days, run, start, statuses};
 use crate::harness::drill::assert_sound;
+use crate::harness::family::PATIENCE;
+use crate::harness::within;
 use hospital::model::check::Status::{Error, Fail, Pass};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -84,11 +86,8 @@ fn redis_is_well_frozen_stopped_or_not_what_it_should_be() {
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("it is ours");
     let at = |port| format!("redis://:{PASSWORD}@127.0.0.1:{port}");
     // They need a moment to find each other.
-    let deadline = Instant::now() + Duration::from_secs(30);
     let follows = [format!("{}#role=replica", at(replica)), format!("{}#replicas=1&lag=1m", at(port))];
-    while found(&follows).iter().any(|(status, _)| *status != Pass) {
-        assert!(Instant::now() < deadline, "the replica does not find its primary");
-    }
+    within(PATIENCE, "they find each other", || found(&follows).iter().all(|(status, _)| *status == Pass));
     assert_found(
         &at(port),
         &[

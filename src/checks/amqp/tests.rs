@@ -88,6 +88,7 @@ fn other_versions_and_ways_to_sign_in_are_not_its_fault_and_other_protocols_are(
         (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), Status::Fail, "it does not speak AMQP"),
         (b"220 mail ESMTP\r\n".to_vec(), Status::Fail, "it does not speak AMQP"),
         (frame(0, 10, 30, b"\0\0\0\0\0\0\0\0"), Status::Fail, "it does not speak AMQP"),
+        ([8, 0, 0, 0, 0, 0, 0, 0xce].repeat(1000), Status::Fail, "it does not speak AMQP"),
         (vec![], Status::Fail, "it closed the connection"),
     ] {
         let found = find(said, &[]);

@@ -30,6 +30,9 @@ const MOST_ROWS: usize = 64;
 /// More columns no table has.
 const MOST_COLUMNS: u64 = 4096;
 
+/// No server has as many ways to sign in; who goes on asking shall not keep us busy.
+const MOST_STEPS: usize = 16;
+
 /// What an answer begins with that is no table, or ends with.
 const OK: u8 = 0x00;
 const MORE: u8 = 0x01;
@@ -138,7 +141,7 @@ impl Session<'_> {
         );
         self.send(&serialized(&response))?;
         let mut plugin = plugin;
-        loop {
+        for _ in 0..MOST_STEPS {
             let packet = self.next()?;
             match packet.split_first() {
                 Some((&OK, _)) => return Ok(()),
@@ -161,6 +164,7 @@ impl Session<'_> {
                 _ => return Err(out_of_turn()),
             }
         }
+        Err(out_of_turn())
     }
 
     /// A server does not see that nobody waits any more: what it works at would pile up, round by round.

@@ -229,6 +229,11 @@ fn ways_to_sign_in_that_are_not_known_are_no_fault_of_the_server() {
             "{found:?}"
         );
     }
+    let again: Vec<_> = (0..1000)
+        .map(|step: u32| packet((step * 2 + 2) as u8, b"\xfemysql_native_password\0abcdefghijklmnopqrst\0"))
+        .collect();
+    let found = find([greeting("8.0.36", "mysql_native_password"), again.concat()].concat(), ANSWER);
+    assert_eq!(found.status, Status::Fail, "{found:?}");
     // Nonces of the wrong length.
     for switch in [&b"\xfeclient_ed25519\0short"[..], b"\xfecaching_sha2_password\0short"] {
         let found = find([greeting("8.0.36", "mysql_native_password"), packet(2, switch)].concat(), ANSWER);
