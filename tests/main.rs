@@ -29,6 +29,7 @@ mod cli {
 mod checks {
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod amqp;
+    mod blame;
     mod drill;
     mod exec;
     mod folders;
@@ -51,6 +52,7 @@ mod checks {
     mod python;
     mod services;
     mod terminals;
+    mod transcripts;
     mod trust;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod undecided;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::support::thresholds::{self, Good};
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::Finding;
 use crate::model::clocks::{self, Clocks};
@@ -13,7 +14,10 @@ use crate::state::{self, Beat};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "beat",
-    options: &[Opt::new("within", Value::Time, "The last beat has to be this new").or("26h")],
+    options: &[
+        Opt::new("within", Value::Time, "The last beat has to be this new").or("26h"),
+        Opt::new("warn_within", Value::Time, "If the last beat is older than this, it warns"),
+    ],
     // The state dir may be on a network file system.
     runs: Runs::OnThread,
     controls: Control::FILES,
@@ -29,12 +33,14 @@ fn build(target: &str, options: &mut Options) -> Result<Action, String> {
         return Err("the target is not the name of a beat: write letters, digits, '_', '-' and '.'".to_owned());
     }
     let within = options.parse_or("within", "26h", duration::parse_some)?;
+    let warn = options.parse("warn_within", duration::parse_some)?;
+    thresholds::verify(Good::Below, "within", Some((&within, duration::spoken(within))), warn.as_ref())?;
     let state = options.state_dir()?;
     let name = target.to_owned();
     Ok(Box::new(move |_deadline| {
         let Some(state) = &state else { return Finding::error("there is no state dir") };
         match state.beat(&name) {
-            Ok(Some(beat)) => find(&name, &beat, within, &state::now()),
+            Ok(Some(beat)) => find(&name, &beat, within, warn, &state::now()),
             Ok(None) => {
                 Finding::fail(format!("no beat yet: `hospital beat {name}` has to run in each {}", said(within)))
             }
@@ -43,7 +49,7 @@ fn build(target: &str, options: &mut Options) -> Result<Action, String> {
     }))
 }
 
-fn find(name: &str, beat: &Beat, within: Duration, now: &Clocks) -> Finding {
+fn find(name: &str, beat: &Beat, within: Duration, warn: Option<Duration>, now: &Clocks) -> Finding {
     let told = told(beat);
     let age = match now.since(&beat.when) {
         Ok(age) => age,
@@ -60,10 +66,12 @@ fn find(name: &str, beat: &Beat, within: Duration, now: &Clocks) -> Finding {
         .chain([("code", beat.code.map(f64::from), "")])
         .filter_map(|(label, value, unit)| Some(Perfdata::new(label, value?, unit)))
         .collect();
-    let finding = match &beat.fail {
-        Some(why) => Finding::fail(format!("{why} ({told})")),
-        None if age > within => Finding::fail(format!("expected a beat in the last {}, got {told}", said(within))),
-        None => Finding { context: Some(told), ..Finding::PASS },
+    let late = |limit| format!("expected a beat in the last {}, got {told}", said(limit));
+    let finding = match (&beat.fail, warn) {
+        (Some(why), _) => Finding::fail(format!("{why} ({told})")),
+        (None, _) if age > within => Finding::fail(late(within)),
+        (None, Some(warn)) if age > warn => Finding::warn(late(warn)),
+        (None, _) => Finding { context: Some(told), ..Finding::PASS },
     };
     Finding { perfdata, ..finding }
 }
@@ -96,14 +104,16 @@ mod tests {
     fn found(fail: Option<&str>, now: &Clocks) -> Finding {
         let fail = fail.map(str::to_owned);
         let beat = Beat { when: moment(0, "a", 10), by: "backup".to_owned(), fail, code: None, seconds: Some(90.0) };
-        find("night", &beat, Duration::from_secs(26 * HOUR), now)
+        find("night", &beat, Duration::from_secs(26 * HOUR), Some(Duration::from_secs(25 * HOUR)), now)
     }
 
     #[test]
     fn it_passes_until_its_time_is_over_whatever_the_clock_is_set_to() {
         for wall in [0, 20, 100, 100_000] {
-            let finding = found(None, &moment(wall, "a", 36));
+            let finding = found(None, &moment(wall, "a", 35));
             assert_eq!(finding.status, Status::Pass, "{finding:?}");
+            let finding = found(None, &moment(wall, "a", 36));
+            assert_eq!(finding.status, Status::Warn, "{finding:?}");
             let finding = found(None, &moment(wall, "a", 37));
             assert_eq!(finding.status, Status::Fail, "{finding:?}");
         }
@@ -111,7 +121,7 @@ mod tests {
 
     #[test]
     fn over_a_reboot_the_clock_tells_and_one_that_is_behind_is_an_error() {
-        assert_eq!(found(None, &moment(26, "b", 0)).status, Status::Pass);
+        assert_eq!(found(None, &moment(26, "b", 0)).status, Status::Warn);
         assert_eq!(found(None, &moment(27, "b", 0)).status, Status::Fail);
         let now = Clocks { at: UNIX_EPOCH, ..moment(0, "b", 0) };
         let finding = found(None, &now);
@@ -136,6 +146,7 @@ mod tests {
             ("", &[], "the target is not the name of a beat"),
             ("night", &[("within", "soon")], "option within: write a time"),
             ("night", &[("within", "0")], "option within: it has to be longer than 0"),
+            ("night", &[("warn_within", "26h")], "option warn_within: it has to be less than within=1day 2h"),
         ] {
             let refused = build(target, &mut Options::of(options)).err().expect(target);
             assert!(refused.starts_with(expected), "{refused}");

@@ -9,6 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::cert::{DAY, spoken};
+use super::support::thresholds::{self, Good};
 use super::support::tls_noted::note_end;
 use super::support::tls_roots::Life;
 use super::support::wildcard::Wildcard;
@@ -20,7 +21,10 @@ use crate::os::{clock, filesystem};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "certificate",
-    options: &[Opt::new("days", Value::Number, "For so many days each has to last").or("14")],
+    options: &[
+        Opt::new("days", Value::Number, "For so many days each has to last").or("14"),
+        Opt::new("warn_days", Value::Number, "If one does not last for so many days, it warns"),
+    ],
     // A network file system whose server is down only answers when that comes back.
     runs: Runs::OnThread,
     controls: Control::FILES,
@@ -39,12 +43,17 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         return Err("the target is not an absolute path, as in certificate:/etc/ssl/x.pem".to_owned());
     }
     let target = target.to_owned();
-    let days: u32 = options.parse_or("days", "14", |text| text.parse().map_err(|_| "write a whole number of days"))?;
+    let number = |text: &str| text.parse::<u32>().map_err(|_| "write a whole number of days");
+    let days = options.parse_or("days", "14", number)?;
+    let warn_days = options.parse("warn_days", number)?;
+    thresholds::verify(Good::Above, "days", Some((&days, days.to_string())), warn_days.as_ref())?;
     Ok(Box::new(move |_| match collect(&target) {
         Ok(found) => {
             let now = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
             found.iter().map(|found| found.life.end).min().into_iter().for_each(note_end);
-            Finding { perfdata: perfdata(&found, now), ..Finding::from(verdict(&target, &found, days, now)) }
+            let finding =
+                Finding { perfdata: perfdata(&found, now), ..Finding::from(verdict(&target, &found, days, now)) };
+            thresholds::judged(finding, || warn_days.map_or(Ok(()), |days| verdict(&target, &found, days, now)))
         }
         Err(reason) => Finding::from(Err(reason)),
     }))
@@ -202,7 +211,9 @@ mod tests {
         assert_eq!((good.status, good.perfdata[0].value), (Status::Pass, 100.0));
         says(&found(&file("soon.crt"), &[]), Status::Fail, "to last for 14 more days: CN=Test authority in /");
         says(&found(&file("soon.crt"), &[]), Status::Fail, "/soon.crt ends in 10 days, at 20");
-        let all = found(folder.path(), &[("days", "9")]);
+        let warned = found(folder.path(), &[("days", "9"), ("warn_days", "20")]);
+        says(&warned, Status::Warn, "to last for 20 more days: CN=Test authority in /");
+        let all = found(folder.path(), &[("days", "9"), ("warn_days", "10")]);
         assert_eq!((all.status, all.perfdata[0].value, all.perfdata[1].value), (Status::Pass, 10.0, 2.0));
         assert_eq!(found(&file("g*"), &[]).status, Status::Pass);
         says(&found(&file("*"), &[]), Status::Fail, "/soon.crt ends in 10 days");
@@ -252,5 +263,7 @@ mod tests {
         assert!(build("x.pem", &mut Options::of(&[])).is_err());
         let error = build("/x.pem", &mut Options::of(&[("days", "-1")])).err();
         assert_eq!(error.as_deref(), Some("option days: write a whole number of days"));
+        let error = build("/x.pem", &mut Options::of(&[("warn_days", "14")])).err().unwrap_or_default();
+        assert!(error.starts_with("option warn_days: it has to be more than days=14"), "{error}");
     }
 }

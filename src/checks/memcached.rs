@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::support::dialogue::Dialogue;
 use super::support::target::{Target, authority};
+use super::support::thresholds::{self, Good};
 use super::support::timed::{self, reason, spoken};
 use super::{Action, Kind, Opt, Options, Runs, Value, excerpt, since, tcp};
 use crate::checks::support::secrets::Secrets;
@@ -18,7 +19,9 @@ pub(super) const KIND: Kind = Kind {
     scheme: "memcached",
     options: &[
         Opt::new("max_memory", Value::Amount, "So much memory may be used"),
-        Opt::new("max_connections", Value::Amount, "So many connections may be used"),
+        Opt::new("warn_max_memory", Value::Amount, "If so much memory is used, it warns"),
+        Opt::new("max_connections", Value::Number, "So many connections may be used"),
+        Opt::new("warn_max_connections", Value::Number, "If more connections than this are used, it warns"),
     ],
     runs: Runs::OnThread,
     controls: Control::NETWORK,
@@ -33,22 +36,40 @@ const PORT: u16 = 11211;
 
 struct MemcachedProbe {
     server: Target,
-    max_memory: Option<Amount>,
-    max_connections: Option<u64>,
+    hard: Limits,
+    milder: Limits,
     hidden: Secrets,
+}
+
+/// How much may be used.
+struct Limits {
+    memory: Option<Amount>,
+    connections: Option<u64>,
 }
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let server = authority(target);
+    let number = |text: &str| text.parse().map_err(|_| "write a whole number");
     let probe = MemcachedProbe {
         // Its text protocol knows no users.
         server: Target::parse(server, Some(PORT))
             .filter(|_| !server.contains('@'))
             .ok_or("the target is not HOST[:PORT], as in memcached://cache:11211")?,
-        max_memory: options.parse("max_memory", Amount::of_bytes)?,
-        max_connections: options.parse("max_connections", |text| text.parse().map_err(|_| "write a whole number"))?,
+        hard: Limits {
+            memory: options.parse("max_memory", Amount::of_bytes)?,
+            connections: options.parse("max_connections", number)?,
+        },
+        milder: Limits {
+            memory: options.parse("warn_max_memory", Amount::of_bytes)?,
+            connections: options.parse("warn_max_connections", number)?,
+        },
         hidden: options.hidden(),
     };
+    let Limits { memory, connections } = &probe.hard;
+    let memory = memory.as_ref().map(|it| (it, it.to_string()));
+    let connections = connections.as_ref().map(|it| (it, it.to_string()));
+    thresholds::verify(Good::Below, "max_memory", memory, probe.milder.memory.as_ref())?;
+    thresholds::verify(Good::Below, "max_connections", connections, probe.milder.connections.as_ref())?;
     Ok(Box::new(move |deadline| probe.run(deadline)))
 }
 
@@ -58,8 +79,9 @@ impl MemcachedProbe {
         let told = |why| format!("expected memcached at {} to be well: {why} ({})", self.server, since(began));
         match self.ask(timed::before(deadline)) {
             Ok(stats) => {
-                let verdict = self.verdict(&stats).map_err(|reason| reason.told(told));
-                Finding { perfdata: stats.perfdata(), ..Finding::from(verdict) }
+                let verdict = |limits: &Limits| limits.verdict(&stats).map_err(|reason| reason.told(told));
+                let finding = Finding { perfdata: stats.perfdata(), ..Finding::from(verdict(&self.hard)) };
+                thresholds::judged(finding, || verdict(&self.milder))
             }
             Err(reason) => Finding::from(Err(reason.told(told))),
         }
@@ -95,15 +117,17 @@ impl MemcachedProbe {
             most_connections: stats.get("max_connections").and_then(|value| value.parse().ok()),
         })
     }
+}
 
+impl Limits {
     fn verdict(&self, stats: &Stats) -> Result {
-        if let Some(most) = self.max_memory
+        if let Some(most) = self.memory
             && most.is_reached_by(stats.used, stats.memory)
         {
             let (used, of) = (amount::spoken(stats.used), amount::spoken(stats.memory));
             return Err(Reason::Fail(format!("it has to use less than {most} of its memory, and uses {used} of {of}")));
         }
-        if let Some(most) = self.max_connections
+        if let Some(most) = self.connections
             && stats.connections > most
         {
             let connections = stats.connections;
@@ -139,10 +163,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_used_is_judged_by_hard_and_by_milder_limits() {
+        let stats = Stats { used: 60, memory: 100, connections: 7, most_connections: None };
+        let limits =
+            |percent, connections| Limits { memory: Some(Amount::Percent(percent)), connections: Some(connections) };
+        assert_eq!(limits(61.0, 7).verdict(&stats), Ok(()));
+        assert!(limits(60.0, 7).verdict(&stats).is_err() && limits(61.0, 6).verdict(&stats).is_err());
+    }
+
+    #[test]
     fn what_memcached_has_no_notion_of_is_refused() {
         for (target, pairs, why) in [
             ("//anna:secret@localhost", &[][..], "the target is not HOST[:PORT]"),
             ("//localhost", &[("max_connections", "9%")][..], "option max_connections: write a whole number"),
+            (
+                "//localhost",
+                &[("max_connections", "9"), ("warn_max_connections", "9")],
+                "option warn_max_connections: ",
+            ),
+            (
+                "//localhost",
+                &[("max_memory", "9%"), ("warn_max_memory", "10%")],
+                "option warn_max_memory: it has to be",
+            ),
         ] {
             let error = build(target, &mut Options::of(pairs)).err();
             assert!(error.as_ref().is_some_and(|error| error.starts_with(why)), "{error:?}");

@@ -16,6 +16,7 @@ use super::support::connection::{Connection, broken};
 use super::support::login::{Login, PASSWORD_FILE};
 use super::support::opt::joined;
 use super::support::secrets::Secrets;
+use super::support::thresholds::{self, Good};
 use super::support::timed;
 use super::support::tls_settings::{self, TlsSettings};
 use super::support::value::ExpectedValue;
@@ -25,7 +26,7 @@ use crate::model::control::Control;
 use crate::model::duration;
 use crate::os::descriptors::Ready;
 
-const OPTIONS: [Opt; 14] = joined(
+const OPTIONS: [Opt; 17] = joined(
     [
         PASSWORD_FILE,
         Opt::new("query", Value::Text, "What is asked once connected"),
@@ -33,8 +34,11 @@ const OPTIONS: [Opt; 14] = joined(
         Opt::new("match", Value::Pattern, "The first value of the answer has to match"),
         Opt::new("min", Value::Number, "The first value of the answer has to be at least this"),
         Opt::new("max", Value::Number, "The first value of the answer has to be at most this"),
+        Opt::new("warn_min", Value::Number, "If the first value of the answer is less than this, it warns"),
+        Opt::new("warn_max", Value::Number, "If the first value of the answer is more than this, it warns"),
         Opt::new("role", Value::Word(&["primary", "replica"]), "What it has to be"),
         Opt::new("lag", Value::Time, "A replica may be so far behind"),
+        Opt::new("warn_lag", Value::Time, "If a replica is further behind than this, it warns"),
         tls_settings::TLS,
     ],
     tls_settings::OPTIONS,
@@ -74,6 +78,7 @@ struct PostgresProbe {
     value: Option<ExpectedValue>,
     role: Option<&'static str>,
     lag: Option<Duration>,
+    warn_lag: Option<Duration>,
     hidden: Secrets,
 }
 
@@ -92,8 +97,11 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
             _ => Err("write primary or replica"),
         })?,
         lag: options.parse("lag", duration::parse_some)?,
+        warn_lag: options.parse("warn_lag", duration::parse_some)?,
         hidden: options.hidden(),
     };
+    let hard = probe.lag.as_ref().map(|lag| (lag, duration::spoken(*lag)));
+    thresholds::verify(Good::Below, "lag", hard, probe.warn_lag.as_ref())?;
     Ok(Box::new(move |deadline| Finding::from(probe.run(deadline))))
 }
 
@@ -116,26 +124,31 @@ impl PostgresProbe {
                 return Err(Reason::Fail(format!("it is a {found}, and has to be a {role}")));
             }
         }
-        if let Some(most) = self.lag {
+        let mut is_behind = Ok(());
+        if self.lag.or(self.warn_lag).is_some() {
             let lag = session.query(LAG)?.flatten();
             let lag = lag.and_then(|lag| str::from_utf8(&lag).ok()?.parse::<f64>().ok());
             let lag =
                 lag.ok_or_else(|| Reason::Fail("it has replayed nothing yet, so its lag is unknown".to_owned()))?;
-            if lag > most.as_secs_f64() {
-                let most = humantime::format_duration(most);
-                return Err(Reason::Fail(format!("it may be {most} behind its primary, and is {lag:.0}s")));
+            let exceeded = |most: Option<Duration>| {
+                let most = humantime::format_duration(most.filter(|most| lag > most.as_secs_f64())?);
+                Some(format!("it may be {most} behind its primary, and is {lag:.0}s"))
+            };
+            if let Some(why) = exceeded(self.lag) {
+                return Err(Reason::Fail(why));
             }
+            is_behind = exceeded(self.warn_lag).map_or(Ok(()), |why| Err(Reason::Warn(why)));
         }
         match &self.value {
             Some(value) => {
                 value.verdict(session.query(&value.query)?.as_ref().map(Option::as_deref), deadline, &self.hidden)?
             }
             // That a session begins does not show that a statement is carried out.
-            None if self.role.is_none() && self.lag.is_none() => drop(session.query("select 1")?),
+            None if self.role.is_none() && self.lag.or(self.warn_lag).is_none() => drop(session.query("select 1")?),
             None => {}
         }
         session.end();
-        Ok(())
+        is_behind
     }
 }
 

@@ -9,6 +9,7 @@ use super::support::dialogue::Dialogue;
 use super::support::login::{Login, PASSWORD_FILE};
 use super::support::secrets::Secrets;
 use super::support::target::Target;
+use super::support::thresholds::{self, Good};
 use super::support::timed;
 #[cfg(feature = "tls")]
 use super::support::{
@@ -22,12 +23,15 @@ use crate::model::control::Control;
 use crate::model::duration;
 use crate::model::perfdata::Perfdata;
 
-const OPTIONS: [Opt; 6] = [
+const OPTIONS: [Opt; 9] = [
     PASSWORD_FILE,
     Opt::new("role", Value::Word(&["primary", "replica"]), "What it has to be"),
     Opt::new("replicas", Value::Number, "So many replicas have to follow it"),
+    Opt::new("warn_replicas", Value::Number, "If fewer replicas follow it, it warns"),
     Opt::new("lag", Value::Time, "A replica may be so far behind"),
+    Opt::new("warn_lag", Value::Time, "If a replica is further behind than this, it warns"),
     Opt::new("max_memory", Value::Amount, "So much memory may be used"),
+    Opt::new("warn_max_memory", Value::Amount, "If so much memory is used, it warns"),
     Opt::new("sentinel", Value::Text, "The name of the primary that a sentinel has to know"),
 ];
 
@@ -44,7 +48,7 @@ pub(super) const KIND: Kind = Kind {
 };
 
 #[cfg(feature = "tls")]
-const TLS_OPTIONS: [Opt; 11] = joined(OPTIONS, tls_settings::OPTIONS);
+const TLS_OPTIONS: [Opt; 14] = joined(OPTIONS, tls_settings::OPTIONS);
 
 #[cfg(feature = "tls")]
 pub(super) const KIND_REDISS: Kind = Kind {
@@ -66,10 +70,16 @@ struct RedisProbe {
     /// The name under which a sentinel, which the target is then, knows the master.
     sentinel: Option<String>,
     role: Option<Role>,
+    hard: Limits,
+    milder: Limits,
+    hidden: Secrets,
+}
+
+/// What its figures have to be.
+struct Limits {
     replicas: Option<u64>,
     lag: Option<Duration>,
     max_memory: Option<Amount>,
-    hidden: Secrets,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,11 +111,25 @@ fn build(transport: Transport, target: &str, options: &mut Options) -> std::resu
         transport,
         sentinel: options.take("sentinel")?,
         role: options.parse("role", Role::parse)?,
-        replicas: options.parse("replicas", str::parse)?,
-        lag: options.parse("lag", duration::parse_some)?,
-        max_memory: options.parse("max_memory", Amount::of_bytes)?,
+        hard: Limits {
+            replicas: options.parse("replicas", str::parse)?,
+            lag: options.parse("lag", duration::parse_some)?,
+            max_memory: options.parse("max_memory", Amount::of_bytes)?,
+        },
+        milder: Limits {
+            replicas: options.parse("warn_replicas", str::parse)?,
+            lag: options.parse("warn_lag", duration::parse_some)?,
+            max_memory: options.parse("warn_max_memory", Amount::of_bytes)?,
+        },
         hidden: options.hidden(),
     };
+    let Limits { replicas, lag, max_memory } = &probe.hard;
+    let (replicas, lag) =
+        (replicas.as_ref().map(|it| (it, it.to_string())), lag.as_ref().map(|it| (it, duration::spoken(*it))));
+    let max_memory = max_memory.as_ref().map(|it| (it, it.to_string()));
+    thresholds::verify(Good::Above, "replicas", replicas, probe.milder.replicas.as_ref())?;
+    thresholds::verify(Good::Below, "lag", lag, probe.milder.lag.as_ref())?;
+    thresholds::verify(Good::Below, "max_memory", max_memory, probe.milder.max_memory.as_ref())?;
     if !probe.login.path.is_empty() {
         return Err("a database has no state of its own: write HOST:PORT".to_owned());
     }
@@ -116,13 +140,16 @@ impl RedisProbe {
     fn run(&self, deadline: Deadline) -> Finding {
         let began = Instant::now();
         let told = |why| format!("expected redis at {} to be well: {why} ({})", self.login.server, since(began));
-        let found = self.ask(timed::before(deadline));
-        let (verdict, perfdata) = match found {
-            Ok(None) => (Ok(()), Vec::new()),
-            Ok(Some(info)) => (self.verdict(&info), info.perfdata()),
-            Err(reason) => (Err(reason), Vec::new()),
-        };
-        Finding { perfdata, ..Finding::from(verdict.map_err(|reason| reason.told(told))) }
+        let finding = |verdict: Result| Finding::from(verdict.map_err(|reason| reason.told(told)));
+        match self.ask(timed::before(deadline)) {
+            Ok(None) => finding(Ok(())),
+            Ok(Some(info)) => {
+                let verdict = self.verdict(&info).and_then(|()| self.hard.verdict(&info));
+                let milder = || self.milder.verdict(&info).map_err(|reason| reason.told(told));
+                thresholds::judged(Finding { perfdata: info.perfdata(), ..finding(verdict) }, milder)
+            }
+            Err(reason) => finding(Err(reason)),
+        }
     }
 
     /// What it says of itself, if that is asked for.
@@ -136,8 +163,7 @@ impl RedisProbe {
             Reply::Simple(text) if text == "PONG" => {}
             other => return Err(redis.unexpected(&other)),
         }
-        let asks_more =
-            self.role.is_some() || self.replicas.is_some() || self.lag.is_some() || self.max_memory.is_some();
+        let asks_more = self.role.is_some() || self.hard.asks() || self.milder.asks();
         // A sentinel may still name a master that is one no more.
         if !asks_more && self.sentinel.is_none() {
             return Ok(None);
@@ -187,9 +213,20 @@ impl RedisProbe {
         {
             return Err(Reason::Fail(format!("it is a {}, and has to be a {}", info.role.word(), role.word())));
         }
-        if info.role == Role::Replica && !info.is_linked && (self.role == Some(Role::Replica) || self.lag.is_some()) {
+        let asks_for_lag = self.hard.lag.or(self.milder.lag).is_some();
+        if info.role == Role::Replica && !info.is_linked && (self.role == Some(Role::Replica) || asks_for_lag) {
             return Err(Reason::Fail("it has no link to its primary".to_owned()));
         }
+        Ok(())
+    }
+}
+
+impl Limits {
+    fn asks(&self) -> bool {
+        self.replicas.is_some() || self.lag.is_some() || self.max_memory.is_some()
+    }
+
+    fn verdict(&self, info: &Info) -> Result {
         let online = info.lags.len() as u64;
         if let Some(least) = self.replicas
             && online < least
@@ -392,6 +429,14 @@ mod tests {
             assert!(passes == expected.is_empty() && found.context.unwrap_or_default().contains(expected), "{pairs:?}");
         }
         assert_eq!(find_info(REPLICA, &[("max_memory", "50%")]).status, Status::Error, "a share of nothing");
+        for (info, pairs) in [
+            (PRIMARY, &[("warn_replicas", "2")][..]),
+            (PRIMARY, &[("lag", "3s"), ("warn_lag", "2s")]),
+            (PRIMARY, &[("max_memory", "60%"), ("warn_max_memory", "50%")]),
+            (REPLICA, &[("warn_lag", "5s")]),
+        ] {
+            assert_eq!(find_info(info, pairs).status, Status::Warn, "{pairs:?}");
+        }
         assert_eq!(find_info("# Server\r\n", &[("role", "primary")]).status, Status::Error, "INFO hides it");
     }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::support::pattern::Pattern;
+use super::support::thresholds::Range;
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::control::Control;
@@ -16,6 +17,8 @@ pub(super) const KIND: Kind = Kind {
         Opt::new("match", Value::Pattern, "What the value has to match"),
         Opt::new("min", Value::Number, "The value has to be at least this"),
         Opt::new("max", Value::Number, "The value has to be at most this"),
+        Opt::new("warn_min", Value::Number, "If the value is less than this, it warns"),
+        Opt::new("warn_max", Value::Number, "If the value is more than this, it warns"),
     ],
     runs: Runs::OnThread,
     controls: Control::HOST,
@@ -32,8 +35,7 @@ const ROOT: &str = "/proc/sys";
 struct Expected {
     value: Option<String>,
     content: Option<Pattern>,
-    min: Option<i64>,
-    max: Option<i64>,
+    range: Range<i64>,
 }
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
@@ -42,16 +44,10 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     let expected = Expected {
         value: options.take("value")?.map(|value| joined(&value)),
         content: options.parse("match", str::parse)?,
-        min: options.parse("min", number)?,
-        max: options.parse("max", number)?,
+        range: Range::take(options, number)?,
     };
-    if expected.value.is_none() && expected.content.is_none() && expected.min.or(expected.max).is_none() {
+    if expected.value.is_none() && expected.content.is_none() && expected.range.is_open() {
         return Err("say what it has to be, as in sysctl:vm.swappiness#max=60: by value, match, min or max".to_owned());
-    }
-    if let (Some(min), Some(max)) = (expected.min, expected.max)
-        && min > max
-    {
-        return Err(format!("no number is at least {min} and at most {max}"));
     }
     let name = target.to_owned();
     Ok(Box::new(move |deadline| match read(&path) {
@@ -102,16 +98,19 @@ impl Expected {
         {
             wrong.push(format!("a match of {:?}", pattern.as_str()));
         }
-        if self.min.or(self.max).is_some() {
+        let mut mild = Vec::new();
+        if !self.range.is_open() {
             let not_one =
                 |_| Reason::Error(format!("{name} is {value:?}, which is not one number: min and max are for one"));
             let number: i64 = value.parse().map_err(not_one)?;
-            wrong.extend(self.min.filter(|min| number < *min).map(|min| format!("at least {min}")));
-            wrong.extend(self.max.filter(|max| number > *max).map(|max| format!("at most {max}")));
+            wrong.extend(self.range.exceeded(number));
+            mild.extend(self.range.mildly_exceeded(number));
         }
-        match wrong.is_empty() {
-            true => Ok(()),
-            false => Err(Reason::Fail(format!("expected {name} to be {}, got {value:?}", wrong.join(" and ")))),
+        let told = |wrong: Vec<String>| format!("expected {name} to be {}, got {value:?}", wrong.join(" and "));
+        match (wrong.is_empty(), mild.is_empty()) {
+            (false, _) => Err(Reason::Fail(told(wrong))),
+            (true, false) => Err(Reason::Warn(told(mild))),
+            (true, true) => Ok(()),
         }
     }
 }
@@ -137,6 +136,9 @@ mod tests {
         assert_eq!((finding.status, finding.context.as_deref()), (Status::Fail, Some(context)));
         assert_eq!(found("kernel.pid_max", &[("max", "5")]).status, Status::Fail);
         assert_eq!(found("kernel.ostype", &[("max", "5")]).status, Status::Error);
+        assert_eq!(found("kernel.ostype", &[("warn_max", "5")]).status, Status::Error);
+        let finding = found("kernel.pid_max", &[("min", "2"), ("warn_max", "5")]);
+        assert_eq!(finding.status, Status::Warn, "{finding:?}");
     }
 
     #[test]
@@ -162,6 +164,9 @@ mod tests {
             (&[][..], "say what it has to be"),
             (&[("min", "many")][..], "option min: write a whole number"),
             (&[("min", "2"), ("max", "1")][..], "no number is at least 2"),
+            (&[("min", "2"), ("warn_max", "1")][..], "no number is at least 2"),
+            (&[("max", "60"), ("warn_max", "60")][..], "option warn_max: it has to be less than max=60"),
+            (&[("min", "60"), ("warn_min", "50")][..], "option warn_min: it has to be more than min=60"),
             (&[("match", "(")][..], "option match: "),
         ] {
             let error = build("vm.swappiness", &mut Options::of(pairs)).err().unwrap_or_default();

@@ -10,7 +10,7 @@ use super::check::Selection;
 use super::{explain, lint, live, print};
 use crate::config::Given;
 use crate::error::Error;
-use crate::model::check::Check;
+use crate::model::check::{Check, Severity};
 use crate::model::schedule::Schedule;
 use crate::model::suite::Suite;
 
@@ -51,6 +51,8 @@ struct Listed<'a> {
     origin: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     needs: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_fail: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -78,7 +80,26 @@ impl<'a> Listed<'a> {
             options: verbose.then(|| options.collect()),
             origin: &check.origin,
             needs: &check.needs,
+            on_fail: match check.on_fail {
+                Severity::Warn => Some("warn"),
+                Severity::Fail => None,
+            },
         }
+    }
+}
+
+impl Listed<'_> {
+    /// The options by which what the check finds is judged, as they are written.
+    fn judged(&self) -> impl Iterator<Item = String> {
+        let Listed { schedule, grace, needs, on_fail, .. } = self;
+        let schedule = schedule.iter().flat_map(|ListedSchedule { every, fall, rise }| {
+            let counts = [("fall", *fall), ("rise", *rise)].into_iter().filter(|(_, count)| *count > 1);
+            std::iter::once(format!("every={every}")).chain(counts.map(|(name, count)| format!("{name}={count}")))
+        });
+        let grace = grace.iter().map(|grace| format!("grace={grace}"));
+        let needs = needs.iter().map(|needed| format!("needs={needed}"));
+        let on_fail = on_fail.iter().map(|severity| format!("on_fail={severity}"));
+        needs.chain(on_fail).chain(schedule).chain(grace)
     }
 }
 
@@ -150,7 +171,7 @@ fn paragraph(notes: &[String]) -> String {
 
 fn table(rows: &[Listed<'_>], verbose: bool) -> String {
     let pair = |(name, value): (&&str, &&str)| format!("{name}={value}");
-    let options = |row: &Listed<'_>| row.options.iter().flatten().map(pair).collect::<Vec<_>>();
+    let options = |row: &Listed<'_>| row.options.iter().flatten().map(pair).chain(row.judged()).collect::<Vec<_>>();
     let head = ["ID", "TITLE", "KIND", "TAGS", "TIMEOUT", "ORIGIN", "OPTIONS"].map(str::to_owned);
     let cells = rows.iter().map(|row| {
         let [id, title, kind, origin] = [row.id, row.title, row.kind, row.origin].map(str::to_owned);
@@ -171,6 +192,16 @@ fn table(rows: &[Listed<'_>], verbose: bool) -> String {
 mod tests {
     use super::*;
     use crate::model::check::Finding;
+
+    #[test]
+    fn what_a_check_is_judged_by_is_shown_with_its_options() {
+        let minute = std::time::Duration::from_secs(60);
+        let check = Check::new("db", |_| Finding::PASS).needs(["dns"]).on_fail(Severity::Warn).grace(minute);
+        let check = check.schedule(Schedule { every: 10 * minute, fall: 3, rise: 1 });
+        let expected = ["needs=dns", "on_fail=warn", "every=10m", "fall=3", "grace=1m"];
+        assert_eq!(Listed::of(&check, true).judged().collect::<Vec<_>>(), expected);
+        assert!(table(&[Listed::of(&check, true)], true).trim_end().ends_with(&expected.join(" ")));
+    }
 
     #[test]
     fn each_check_stands_under_what_it_needs() {

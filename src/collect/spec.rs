@@ -117,7 +117,8 @@ impl Spec {
 
     /// The same for a name that may be malformed: what could not be understood is not shown.
     pub(super) fn quotable(&self) -> String {
-        format!("{}:{}", self.scheme, secrets::quotable(&self.target))
+        let label = self.label.as_ref().map(|label| format!("{label}=")).unwrap_or_default();
+        format!("{label}{}:{}", self.scheme, secrets::quotable(&self.target))
     }
 
     /// Its secrets, which must not be shown.
@@ -177,7 +178,8 @@ impl Spec {
             if !hidden.is_empty() {
                 finding.context = finding.context.map(|context| hidden.scrub(&context));
             }
-            finding.transcript = transcript::take(|text| hidden.scrub_cut(text));
+            finding.transcript =
+                transcript::take(|text| if hidden.is_empty() { text } else { hidden.scrub_cut(&text) });
             finding
         };
         let mut check = Check {
@@ -356,9 +358,8 @@ pub fn without_secrets(name: &str) -> String {
         Err(_) => "***".to_owned(),
         Ok(Some(spec)) if spec.is_of_python() => name.to_owned(),
         Ok(Some(spec)) if spec.clone().build(&mut Secrets::default()).is_err() => {
-            let label = spec.label.as_ref().map(|label| format!("{label}=")).unwrap_or_default();
             let options = if spec.options.names().next().is_some() { "#***" } else { "" };
-            format!("{label}{}{options}", spec.quotable())
+            spec.quotable() + options
         }
         Ok(Some(spec)) => {
             let secrets = spec.secrets();

@@ -11,7 +11,7 @@ use std::num::{IntErrorKind, ParseIntError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, FromArgMatches};
 use serde::Deserialize;
@@ -500,6 +500,11 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
     if let Some(source) = StdError::source(error) {
         text = text.replacen(&source.to_string(), &cause(source), 1);
     }
+    if error.kind() == ErrorKind::TooManyValues
+        && let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
+    {
+        return format!("'{flag}' takes no value: write it alone");
+    }
     let lines =
         text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
@@ -510,6 +515,7 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
 fn cause(source: &(dyn StdError + 'static)) -> String {
     match source.downcast_ref().map(ParseIntError::kind) {
         Some(IntErrorKind::InvalidDigit | IntErrorKind::Empty) => "write a whole number".to_owned(),
+        Some(_) | None if source.to_string() == "value was not a boolean" => "write on or off".to_owned(),
         Some(_) | None => source.to_string(),
     }
 }

@@ -8,6 +8,8 @@
 //!
 //! A function or a program that could not decide blames nobody: it may look at anything.
 
+use std::net::SocketAddr;
+
 use super::blame::Blame;
 use super::check::{Code, Finding, Status};
 use super::control::Control;
@@ -31,7 +33,7 @@ pub(crate) fn concerns(control: Control, found: &Finding) -> bool {
         Control::ClosedPort => !is_bad,
         Control::Name => errors(found).any(|error| error == UNKNOWN_NAME),
         Control::CpuTime => is_bad && (noted(found, Field::LimitMs) || errors(found).any(|error| error == "ETIMEDOUT")),
-        Control::Output => is_bad && is_silent(found),
+        Control::Output => is_bad && (is_silent(found) || refused_by(found).is_some()),
         Control::Descriptor | Control::Loopback | Control::Start | Control::File => is_bad && !is_of_this_host(found),
     }
 }
@@ -91,6 +93,13 @@ fn has_answered(found: &Finding) -> bool {
 /// Whether something was tried, and nothing came back.
 fn is_silent(found: &Finding) -> bool {
     noted(found, Field::Errno) && errors(found).all(|error| SILENCE.contains(&error)) && !has_answered(found)
+}
+
+/// The first address that was tried, if all have refused.
+pub(crate) fn refused_by(found: &Finding) -> Option<SocketAddr> {
+    let is_refused = noted(found, Field::Errno) && errors(found).all(|error| error == "ECONNREFUSED");
+    let mut addresses = found.transcript.iter().flat_map(|noted| noted.values(Field::Address));
+    addresses.find_map(|address| address.parse().ok()).filter(|_| is_refused && !has_answered(found))
 }
 
 /// Whether the run has met an error that needs no control to be ours.
@@ -172,6 +181,7 @@ mod tests {
             (CpuTime, Status::Fail, FROZEN, true),
             (CpuTime, Status::Fail, REFUSED, false),
             (Output, Status::Fail, SILENT, true),
+            (Output, Status::Fail, REFUSED, true),
             (Output, Status::Fail, FROZEN, false),
         ] {
             assert_eq!(concerns(control, &found(status, notes)), concerns_it, "{control:?} {status:?} {notes:?}");

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::clocks::{self, Clocks};
 use super::id::{dotted, is_at};
@@ -46,7 +47,7 @@ impl Silence {
     ///
     /// What is wrong with it.
     pub(crate) fn parse(line: &str) -> Result<Silence, String> {
-        let silence: Silence = serde_json::from_str(line).map_err(|error| error.to_string())?;
+        let silence = read(line)?;
         let line = |text: &str| text::line(text).into_owned();
         let silence = Silence { by: line(&silence.by), why: line(silence.why.trim()), ..silence };
         match silence.length() {
@@ -82,6 +83,23 @@ impl Silence {
         let covered = Covered::Check(String::new());
         Silence { covered, by: String::new(), why: String::new(), ..self.clone() }
     }
+}
+
+/// Reads a line, and says in our own words what is wrong with it.
+fn read(line: &str) -> Result<Silence, String> {
+    let not_one = |_| "it is not a JSON object, as `hospital silence` writes it".to_owned();
+    let fields: Map<String, Value> = serde_json::from_str(line).map_err(not_one)?;
+    if !["check", "tag"].iter().any(|name| fields.contains_key(*name)) {
+        return Err("it names neither a check nor a tag".to_owned());
+    }
+    if let Some(missing) = ["from", "until", "by", "why"].iter().find(|name| !fields.contains_key(**name)) {
+        return Err(format!("it has no {missing:?}"));
+    }
+    let is_text = |name: &&&str| fields.get(**name).is_none_or(Value::is_string);
+    if let Some(wrong) = ["check", "tag", "until", "by", "why"].iter().find(|name| !is_text(name)) {
+        return Err(format!("its {wrong:?} is not a text"));
+    }
+    serde_json::from_value(Value::Object(fields)).map_err(|error| error.to_string())
 }
 
 impl fmt::Display for Covered {
@@ -133,10 +151,13 @@ pub(crate) mod tests {
             (by_hand.replace("01-15T09", "03-15T09"), "it lasts longer than 30 days"),
             (by_hand.replace("\"x\"", "\" \""), "it gives no reason"),
             (by_hand.replace("\"x\"", &format!("{:?}", "x".repeat(1025))), "its reason is longer than 1 KiB"),
-            (by_hand.replace("\"check\"", "\"chekc\""), "no variant"),
+            (by_hand.replace("\"check\"", "\"chekc\""), "it names neither a check nor a tag"),
+            (by_hand.replace("\"until\"", "\"untli\""), "it has no \"until\""),
+            (by_hand.replace("\"db\"", "7"), "its \"check\" is not a text"),
             (by_hand.replace("2027-01-15T09:00:00Z", "soon"), "write a time as 2027-01-31T08:00:00Z"),
-            ("db 30m".to_owned(), "expected"),
-            (String::new(), "EOF"),
+            ("db 30m".to_owned(), "it is not a JSON object"),
+            ("[]".to_owned(), "it is not a JSON object"),
+            (String::new(), "it is not a JSON object"),
         ] {
             let refused = Silence::parse(&wrong).expect_err(&wrong);
             assert!(refused.contains(told), "{wrong}: {refused}");

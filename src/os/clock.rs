@@ -35,10 +35,10 @@ pub(crate) fn is_synchronised() -> Option<bool> {
     }
 }
 
-/// The second of the wall clock at which the machine was booted: it changes when that is set.
+/// The millisecond of the wall clock at which the machine was booted: it changes when that is set.
 pub(crate) fn wall_at_boot() -> i64 {
-    let wall = clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |time| time.tv_sec());
-    wall - i64::try_from(since_boot().as_secs()).unwrap_or(i64::MAX)
+    let millis = |clock| clock_gettime(clock).map_or(0, |time| time.tv_sec() * 1000 + time.tv_nsec() / 1_000_000);
+    millis(ClockId::CLOCK_REALTIME) - millis(ClockId::CLOCK_BOOTTIME)
 }
 
 /// How long the machine has been awake since it was booted, by the clock that systemd stamps with.

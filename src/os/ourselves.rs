@@ -44,6 +44,14 @@ pub(crate) fn lost_on_the_way_out() -> Option<u64> {
     counter(&text, "TcpExt:", "TCPRetransFail")
 }
 
+/// How often this network namespace has said that something cannot be reached.
+pub(crate) fn rejected() -> Option<u64> {
+    let v4 = counter(&fs::read_to_string("/proc/net/snmp").ok()?, "Icmp:", "OutDestUnreachs")?;
+    let text = fs::read_to_string("/proc/net/snmp6").unwrap_or_default();
+    let v6 = text.lines().find_map(|line| line.strip_prefix("Icmp6OutDestUnreachs")?.trim().parse::<u64>().ok());
+    Some(v4 + v6.unwrap_or_default())
+}
+
 /// A counter in a file that has the names in one line and the values in the next.
 fn counter(text: &str, group: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(group));
@@ -56,16 +64,7 @@ fn counter(text: &str, group: &str, name: &str) -> Option<u64> {
 pub(crate) fn clock_step() -> i64 {
     static BEGINNING: OnceLock<i64> = OnceLock::new();
     let now = clock::wall_at_boot();
-    now - BEGINNING.get_or_init(|| now)
-}
-
-/// Whether the kernel says that somebody keeps the clock right, as an NTP client does.
-pub(crate) fn is_clock_kept() -> bool {
-    // SAFETY: all zeroes are a value of this plain struct of C, and ask for nothing to be changed.
-    let mut state: libc::timex = unsafe { std::mem::zeroed() };
-    // SAFETY: it is ours for the call.
-    let result = unsafe { libc::adjtimex(&raw mut state) };
-    result >= 0 && state.status & libc::STA_UNSYNC == 0
+    (now - BEGINNING.get_or_init(|| now)) / 1000
 }
 
 #[cfg(test)]

@@ -9,6 +9,10 @@ def is_healthcheck(obj):
 
 def healthcheck(test=None, *, timeout=None, tags=None):
     def mark(test):
+        if isinstance(test, (staticmethod, classmethod)):
+            # Of these, the function is what is found.
+            mark(test.__func__)
+            return test
         test.is_healthcheck = True
         if timeout is not None:
             test.timeout = timeout

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{HostedInterpreter, Zygote};
+use super::{CLOSED, HostedInterpreter, Zygote};
 use crate::checks::support::program;
 use crate::model::check::{Code, Deadline, Finding, Part, Status};
 use crate::os::packets::{Packets, Received};
@@ -157,6 +157,7 @@ impl Forks {
                     // What it has started may have left its group, and its marks tell.
                     let _ = tree::kill(pid, mark);
                     return Ok(Some(Finding::error(match ended {
+                        HowEnded::Exit(CLOSED) => "the check closes descriptors that it has not opened".to_owned(),
                         HowEnded::Exit(code) => format!("the check ended its process with exit code {code}"),
                         HowEnded::Signal(name) => format!("the check was killed by {name}"),
                     })));

@@ -24,6 +24,9 @@ MOST_PARTS = 500
 MOST_OF_PARTS = 4 * LONGEST
 LONGEST_TITLE = 200
 
+# How many calls a traceback shows: to write down a million takes longer than a check may.
+DEEPEST = 100
+
 # Whose lines in a traceback say nothing.
 OURS = ("hospital/", __file__, "<frozen importlib", *(os.path.dirname(module.__file__) for module in (unittest, asyncio, importlib)))
 
@@ -219,7 +222,36 @@ def of_test(test):
         return broken(test.id(), failed)
     if not (is_healthcheck(test) or is_healthcheck(method)):
         return None
-    return Found(test, test.id(), test.shortDescription() or str(test), [method, test])
+    return Found(heeded(test), test.id(), test.shortDescription() or str(test), [method, test])
+
+
+def heeded(test):
+    """The same test, where what its method returns counts: unittest passes one of which nothing has run."""
+    call = getattr(test, "_callTestMethod", None)
+    if call is None or "_callTestMethod" in vars(test):
+        return test
+    awaits = type(test)._callTestMethod is not unittest.TestCase._callTestMethod
+
+    def called(method):
+        if inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
+            raise TypeError(f"{test.id()} is a generator, so nothing of it has run")
+        if awaits:
+            return call(method)
+        outcome = method()
+        if inspect.iscoroutine(outcome):
+            outcome.close()
+            raise TypeError(f"{test.id()} is async, so nothing of it has run: its class has to be a unittest.IsolatedAsyncioTestCase")
+        heed(outcome, test.id())
+
+    test._callTestMethod = called
+    return test
+
+
+def heed(outcome, id):
+    if inspect.isgenerator(outcome) or inspect.isasyncgen(outcome):
+        raise TypeError(f"{id} is a generator, so nothing of it has run")
+    if outcome is False:
+        raise AssertionError("it returned False")
 
 
 def of_function(function, module, name):
@@ -233,10 +265,7 @@ def of_function(function, module, name):
         outcome = function()
         if inspect.isawaitable(outcome):
             outcome = asyncio.run(finish(outcome))
-        if inspect.isgenerator(outcome) or inspect.isasyncgen(outcome):
-            raise TypeError(f"{id} is a generator, so nothing of it has run")
-        if outcome is False:
-            raise AssertionError("it returned False")
+        heed(outcome, id)
 
     return Found(test_of(id, function.__module__, run), id, title(function) or id, [function])
 
@@ -412,7 +441,10 @@ class Result(unittest.TestResult):
 
 def told(error):
     """An exception in the words of a person: of a failed assertion its message alone."""
-    text = str(error).strip()
+    try:
+        text = str(error).strip()
+    except Exception:
+        text = "its message cannot be made"
     if isinstance(error, (AssertionError, Refused)) or status_of(error) != "error":
         return text or type(error).__name__
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -422,9 +454,12 @@ def trace(err):
     kind, error, tb = err
     if isinstance(error, Refused):
         return ""
-    lines = traceback.TracebackException(kind, error, tb)
-    shown = [frame for frame in lines.stack if not frame.filename.startswith(OURS)]
-    lines.stack = traceback.StackSummary.from_list(shown)
+    lines = traceback.TracebackException(kind, error, tb, limit=-DEEPEST)
+    link = lines
+    while link:
+        shown = [frame for frame in link.stack if not frame.filename.startswith(OURS)]
+        link.stack = traceback.StackSummary.from_list(shown)
+        link = link.__cause__ or link.__context__
     text, last = "".join(lines.format()), "".join(lines.format_exception_only())
     # The message stands above it.
     is_told = last.strip().endswith(told(error)) and text.endswith(last)

@@ -188,7 +188,7 @@ class Zygote:
         if os.getcwd() != where:
             notes.append(f"{name} changes the directory to {os.getcwd()} when it is imported: that was undone")
             os.chdir(where)
-        started = [pid for pid in self.tests.children() if pid not in before and self.tests.is_alive(pid)]
+        started = [pid for pid in self.tests.children() if pid not in before and self.tests.stays(pid)]
         notes += [f"{name} starts a process when it is imported, which stays: {self.tests.command(pid)}, pid {pid}" for pid in started]
         notes += self.threads(name)
         for check in found:
@@ -216,7 +216,7 @@ class Zygote:
         if id in self.whys:
             return self.whys[id]
         broken = [check.error for name, check in self.found.items() if check.error and id.startswith(f"{name}.")]
-        whys = list(map(str, broken or self.refused.values()))
+        whys = dict.fromkeys(map(str, broken or self.refused.values()))
         return f"Python was started again, and {'; '.join(whys)}" if whys else "there is no such check in the code any more: reload"
 
     def try_again(self, id):

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::fmt::Display;
 use std::io::{self, Read, Seek, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
@@ -14,13 +14,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::self_portrait;
-use crate::model::attribution::{attributed, concerns};
+use crate::model::attribution::{attributed, concerns, refused_by};
 use crate::model::check::{Check, Finding};
 use crate::model::control::Control;
 use crate::model::duration;
 use crate::model::suite::Suite;
+use crate::model::transcript::Field;
 use crate::os::child::{self, Bounds, End};
-use crate::os::{descriptors, network, ourselves, shared};
+use crate::os::{clock, descriptors, network, ourselves, shared};
 
 /// How long what was tried for a good finding is believed.
 const EVERY: Duration = Duration::from_secs(10);
@@ -80,10 +81,17 @@ impl Controls {
     }
 
     /// What a check has found in this thread in so long, with its blame, unless a control fails that it depends on.
-    pub(super) fn examined(&self, check: &Check, found: Finding, elapsed: Duration, round: u64) -> Finding {
+    pub(super) fn examined(&self, check: &Check, mut found: Finding, elapsed: Duration, round: u64) -> Finding {
+        let waited = check.controls.contains(&Control::CpuTime) && concerns(Control::CpuTime, &found);
+        let waited = waited.then(|| Waited::in_this_run(elapsed)).flatten();
+        if let Some(waited) = &waited {
+            found.transcript.get_or_insert_default().add(Field::OurWaitMs, waited.time.as_millis());
+        }
         let concerning = check.controls.iter().copied().filter(|control| concerns(*control, &found));
         let failing = concerning.into_iter().find_map(|control| match control {
-            Control::CpuTime => starved(elapsed),
+            Control::CpuTime => waited.as_ref()?.failure(elapsed),
+            // It is of this address.
+            Control::Output if refused_by(&found).is_some() => refused_by(&found).and_then(rejected_here),
             control => self.failing(control, &found, round),
         });
         let mut found = attributed(found, check.code, failing.as_deref());
@@ -127,22 +135,24 @@ impl State {
             Control::Name => name(),
             Control::Start => start(),
             Control::File => file().err().map(|error| format!("no file can be written and read here: {error}")),
-            Control::Clock => self.clock(now),
+            Control::Clock => self.clock(ourselves::clock_step(), || clock::is_synchronised() == Some(true), now),
             Control::Output => self.output(),
             // It is of one run only.
             Control::CpuTime => None,
         }
     }
 
-    fn clock(&mut self, now: Instant) -> Option<String> {
-        let step = ourselves::clock_step() - self.accepted;
+    /// By so many seconds the clock was set since the beginning, and somebody keeps it right, or nobody. That is asked only after a
+    /// step: a system call filter may take it amiss.
+    fn clock(&mut self, step: i64, is_kept: impl FnOnce() -> bool, now: Instant) -> Option<String> {
+        let step = step - self.accepted;
         if step.abs() < STEP {
             self.stepped = None;
             return None;
         }
         let since = self.stepped.filter(|(last, _)| (last - step).abs() < STEP).map_or(now, |(_, since)| since);
         self.stepped = Some((step, since));
-        if ourselves::is_clock_kept() || now.duration_since(since) >= DOUBTED {
+        if is_kept() || now.duration_since(since) >= DOUBTED {
             self.accepted += step;
             self.stepped = None;
             return None;
@@ -158,6 +168,23 @@ impl State {
         (now > before)
             .then(|| "packets are dropped before they leave this host, as by a firewall of its own".to_owned())
     }
+}
+
+/// Whether it is this host that refuses connections to another one: then it tells itself so, and counts that.
+fn rejected_here(address: SocketAddr) -> Option<String> {
+    const TRIES: usize = 2;
+    // Where nobody listens, this host refuses as any other does.
+    if address.ip().is_loopback() {
+        return None;
+    }
+    let is_counted = || {
+        let before = ourselves::rejected()?;
+        let _ = TcpStream::connect_timeout(&address, LIMIT);
+        Some(ourselves::rejected()? > before)
+    };
+    // What is counted once may be of others.
+    let is_ours = (0..TRIES).all(|_| is_counted() == Some(true));
+    is_ours.then(|| format!("connections to {address} are refused by this host, as by a firewall of its own"))
 }
 
 /// An error that says that we may not try this: then nothing is known.
@@ -238,22 +265,86 @@ pub(super) fn thread_begins() {
     WAITED.set(Some((Instant::now(), 0)));
 }
 
-/// Whether the run of this thread that took so long was one long wait for a CPU.
-fn starved(elapsed: Duration) -> Option<String> {
-    let (now, waited) = (Instant::now(), ourselves::waited()?);
-    let before = WAITED.replace(Some((now, waited)));
-    let (since, before) = before?;
-    let waited = Duration::from_nanos(waited.saturating_sub(before));
-    if waited < elapsed / 2 {
-        return None;
+/// For how long a run has waited for a CPU.
+struct Waited {
+    time: Duration,
+    /// Whether another run of the thread may have waited instead.
+    is_vague: bool,
+}
+
+impl Waited {
+    /// Of the run of this thread that has just ended, and took so long. `None`: it is not measured.
+    fn in_this_run(elapsed: Duration) -> Option<Waited> {
+        let (now, waited) = (Instant::now(), ourselves::waited()?);
+        let (since, before) = WAITED.replace(Some((now, waited)))?;
+        let time = Duration::from_nanos(waited.saturating_sub(before)).min(elapsed);
+        Some(Waited { time, is_vague: now.duration_since(since) >= elapsed * 2 })
     }
-    // A thread that has run other checks since may have waited then.
-    let is_of_this_run = now.duration_since(since) < elapsed * 2;
-    let is_busy = || ourselves::pressure().is_some_and(|share| share >= 50.0);
-    let told = || format!("of {}, it waited {} for a CPU", millis(elapsed), millis(waited.min(elapsed)));
-    (is_of_this_run || is_busy()).then(told)
+
+    /// Whether that was one long wait for a CPU.
+    fn failure(&self, elapsed: Duration) -> Option<String> {
+        let is_long = self.time >= elapsed / 2;
+        let is_busy = || ourselves::pressure().is_some_and(|share| share >= 50.0);
+        let told = || format!("of {}, it waited {} for a CPU", millis(elapsed), millis(self.time));
+        (is_long && (!self.is_vague || is_busy())).then(told)
+    }
 }
 
 fn millis(time: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_millis(time.as_millis() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::blame::Blame;
+    use crate::model::check::Status;
+
+    #[test]
+    fn each_control_holds_here() {
+        let mut state = State::default();
+        for control in Control::ALL {
+            assert_eq!(state.failure(control, Instant::now()), None, "{control:?}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_doubted_until_somebody_keeps_it_right_or_it_is_old_news() {
+        let (mut state, now) = (State::default(), Instant::now());
+        assert_eq!(state.clock(1, || false, now), None, "no step");
+        let told = state.clock(3600, || false, now).expect("it is doubted");
+        assert_eq!(told, "the clock of this host was set ahead by 1h, and nobody keeps it right");
+        assert_eq!(state.clock(0, || false, now), None, "it was set back");
+        assert!(state.clock(-3600, || false, now).expect("it is doubted").contains("set back by 1h"));
+        assert_eq!(state.clock(-3600, || true, now), None, "somebody keeps it right");
+        assert_eq!(state.clock(-3600, || false, now), None, "that was believed then");
+        assert!(state.clock(0, || false, now).is_some());
+        assert!(state.clock(0, || false, now + DOUBTED / 2).is_some());
+        assert!(state.clock(7200, || false, now + DOUBTED).is_some(), "that is another step");
+        assert_eq!(state.clock(7200, || false, now + DOUBTED * 2), None);
+    }
+
+    #[test]
+    fn what_a_control_found_holds_for_its_round_and_what_was_good_a_little_longer() {
+        let controls = Controls::default();
+        let check = Check { controls: &[Control::File], ..Check::new("x", |_| ()) };
+        let tried = |round, failure: Option<&str>, at| {
+            let failure = failure.map(str::to_owned);
+            controls.lock().tried[Control::File as usize] = Some(Tried { round, at, failure });
+        };
+        let now = Instant::now();
+        tried(7, Some("no file"), now);
+        let found = controls.examined(&check, Finding::fail("gone"), Duration::ZERO, 7);
+        assert_eq!((found.status, found.blame), (Status::Error, Some(Blame::Ours)));
+        assert_eq!(found.context.as_deref(), Some("not decided: no file (it was fail: gone)"));
+        let found = controls.examined(&check, Finding::fail("gone"), Duration::ZERO, 8);
+        assert_eq!((found.status, found.blame), (Status::Fail, Some(Blame::Theirs)), "it is tried again");
+        tried(7, None, now);
+        let is_tried = |status: Status, round| {
+            controls.failing(Control::File, &Finding { status, ..Finding::PASS }, round);
+            controls.lock().tried[Control::File as usize].as_ref().is_some_and(|tried| tried.round == round)
+        };
+        assert!(!is_tried(Status::Pass, 8), "what was good a moment ago is good for what passes");
+        assert!(is_tried(Status::Fail, 9));
+    }
 }

@@ -18,7 +18,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::model::attribution::compare_routes;
+use crate::model::blame::Blame;
 use crate::model::check::{Check, Deadline, Finding};
+use crate::model::control::Control;
 use crate::model::duration;
 use crate::model::judgement::{self, Circumstances};
 use crate::model::needs::{Known, Needs};
@@ -460,7 +462,10 @@ impl Round {
             if let RoundState::Running { since, deadline } = self.states[index]
                 && deadline <= now
             {
-                self.finish(index, timed_out(deadline - since), since, now.duration_since(since));
+                // A kind that connects gives up by itself, and cannot while it looks up a name: that is for our resolver to say.
+                let looks_up = self.suite.checks()[index].controls.contains(&Control::Name);
+                let found = Finding { blame: looks_up.then_some(Blame::Ours), ..timed_out(deadline - since) };
+                self.finish(index, found, since, now.duration_since(since));
             }
         }
         if self.end <= now {
@@ -479,13 +484,14 @@ impl Round {
     }
 
     fn not_started(&self, index: usize) -> Finding {
-        Finding::error(if self.suspects.contains(&index) {
+        let why = if self.suspects.contains(&index) {
             "not started in time: what ran when a worker died runs one at a time"
         } else if self.held.contains(&index) {
             "not started in time: what it needs had only just passed"
         } else {
             "not started in time: too many others were still running"
-        })
+        };
+        Finding { blame: Some(Blame::Ours), ..Finding::error(why) }
     }
 
     /// When to call [`Runner::advance`] at the latest: at the next deadline of a running check, or at once. `None` when

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::controls::{self, Controls};
+use crate::model::blame::Blame;
 use crate::model::check::{Check, Code, Deadline, Finding};
 use crate::os::{memory, signals};
 
@@ -87,7 +88,8 @@ impl Pool {
             if queue.jobs.len() > queue.free
                 && let Some(Job { round, index, check, .. }) = queue.jobs.pop_back()
             {
-                let finding = Finding::error(format!("cannot start a thread for it: {error}"));
+                let why = format!("cannot start a thread for it: {error}");
+                let finding = Finding { blame: Some(Blame::Ours), ..Finding::error(why) };
                 self.shared.put(queue, Done { round, index, check, finding, elapsed: Duration::ZERO });
             }
         }

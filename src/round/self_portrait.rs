@@ -4,7 +4,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::model::check::{Finding, Status};
-use crate::model::transcript::{Field, Transcript};
+use crate::model::transcript::Field;
 use crate::os::ourselves;
 
 /// How old a look at ourselves may be, beside a finding that is well and beside one that is not.
@@ -20,26 +20,17 @@ pub(crate) fn is_of_generation(number: u32) {
     let _ = GENERATION.set(number);
 }
 
-/// A look at ourselves.
-#[derive(Clone, Copy)]
-struct Look {
-    at: Instant,
-    descriptors_free: Option<usize>,
-    pressure: Option<f64>,
-    load: Option<f64>,
-    clock: i64,
-}
+/// A look at ourselves: when it was, and what it has shown.
+type Look = (Instant, Vec<(Field, String)>);
 
-impl Look {
-    fn now(at: Instant) -> Look {
-        Look {
-            at,
-            descriptors_free: ourselves::free_descriptors(),
-            pressure: ourselves::pressure(),
-            load: ourselves::load(),
-            clock: ourselves::clock_step(),
-        }
-    }
+fn look(at: Instant) -> Look {
+    let shown = [
+        (Field::OurDescriptorsFree, ourselves::free_descriptors().map(|free| free.to_string())),
+        (Field::OurPressureCpu, ourselves::pressure().map(|share| share.to_string())),
+        (Field::OurLoad, ourselves::load().map(|load| format!("{load:.2}"))),
+        (Field::OurGeneration, GENERATION.get().map(u32::to_string)),
+    ];
+    (at, shown.into_iter().filter_map(|(field, value)| Some((field, value?))).collect())
 }
 
 /// Adds it to what is known of a run; not where a run that is well has noted nothing.
@@ -51,22 +42,22 @@ pub(super) fn note(found: &mut Finding) {
     if is_good && found.transcript.is_none() {
         return;
     }
-    let look = recent(if is_good { FOR_GOOD } else { FOR_BAD });
-    let transcript: &mut Transcript = found.transcript.get_or_insert_default();
-    look.descriptors_free.into_iter().for_each(|free| transcript.add(Field::OurDescriptorsFree, free));
-    look.pressure.into_iter().for_each(|share| transcript.add(Field::OurPressureCpu, share));
-    look.load.into_iter().for_each(|load| transcript.add(Field::OurLoad, format_args!("{load:.2}")));
-    transcript.add(Field::OurClock, look.clock);
-    GENERATION.get().into_iter().for_each(|number| transcript.add(Field::OurGeneration, number));
+    let transcript = found.transcript.get_or_insert_default();
+    with_recent(if is_good { FOR_GOOD } else { FOR_BAD }, |shown| {
+        shown.iter().for_each(|(field, value)| transcript.add(*field, value));
+    });
+    // The time goes on, and this costs nothing.
+    transcript.add(Field::OurClock, ourselves::clock_step());
 }
 
-/// The last look, or another if that is too old.
-fn recent(most: Duration) -> Look {
+/// Tells the last look, or another if that is too old.
+fn with_recent(most: Duration, tell: impl FnOnce(&[(Field, String)])) {
     static LAST: Mutex<Option<Look>> = Mutex::new(None);
     let now = Instant::now();
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    match *last {
-        Some(look) if now.duration_since(look.at) < most => look,
-        _ => *last.insert(Look::now(now)),
+    let is_recent = |(at, _): &&mut Look| now.duration_since(*at) < most;
+    match last.as_mut().filter(is_recent) {
+        Some((_, shown)) => tell(shown),
+        None => tell(&last.insert(look(now)).1),
     }
 }

@@ -219,6 +219,38 @@ fn what_dies_hangs_or_leaks_costs_its_own_check_and_leaves_nothing() {
 
 #[test]
 #[ignore = "needs python3"]
+fn a_test_of_which_nothing_has_run_does_not_pass() {
+    let folder = modules(&[(
+        "odd.py",
+        "import os, unittest\nfrom hospital import HealthCheck, healthcheck\nclass Odd(HealthCheck):\n\
+         \x20   def test_a(self):\n        yield 1\n\
+         \x20   async def test_b(self):\n        self.fail('never awaited')\n\
+         \x20   def test_c(self):\n        return 1 == 2\n\
+         \x20   def test_d(self):\n        class Odd(AssertionError):\n            def __str__(self): return self.no\n        raise Odd\n\
+         \x20   def test_e(self):\n        os.closerange(3, 65536)\n\
+         \x20   async def test_f(self):\n        yield 1\n\
+         class Plain(unittest.TestCase):\n    @healthcheck\n    @staticmethod\n    def test_g():\n        assert False, 'it is collected'\n\
+         class Waits(HealthCheck, unittest.IsolatedAsyncioTestCase):\n    async def test_h(self):\n        yield 1\n\
+         \x20   async def test_i(self):\n        pass\n",
+    )]);
+    assert_found(
+        &check(&folder, &["odd"]),
+        &[
+            ("test_a", "error", "TypeError: odd.Odd.test_a is a generator, so nothing of it has run"),
+            ("test_b", "error", "TypeError: odd.Odd.test_b is async, so nothing of it has run: its class has to be"),
+            ("test_c", "fail", "it returned False"),
+            ("test_d", "fail", "its message cannot be made"),
+            ("test_e", "error", "the check closes descriptors that it has not opened"),
+            ("test_f", "error", "is a generator, so nothing of it has run"),
+            ("test_g", "fail", "it is collected"),
+            ("test_h", "error", "is a generator, so nothing of it has run"),
+            ("test_i", "pass", ""),
+        ],
+    );
+}
+
+#[test]
+#[ignore = "needs python3"]
 fn a_check_that_kills_the_interpreter_does_not_spoil_the_others() {
     let text = "import os\nfrom hospital import healthcheck\n@healthcheck\ndef kills():\n    os.kill(os.getppid(), 9)\n    os.abort()\n\
                 for number in range(20):\n    exec(f'@healthcheck\\ndef good_{number}():\\n    pass')\n";
@@ -284,7 +316,7 @@ fn what_a_module_does_when_it_is_imported_is_undone_or_told() {
         ),
         ("prints.py", &format!("import os\nprint('hello')\nos.write(1, b'hello')\n{checks}")),
         ("moves.py", &format!("import os\nos.chdir('/')\n{checks}")),
-        ("forks.py", &format!("import os, time\nif os.fork() == 0:\n    time.sleep(0.1)\n{checks}")),
+        ("forks.py", &format!("import os, time\nif os.fork() == 0:\n    time.sleep(5)\n{checks}")),
         ("starts.py", &format!("import subprocess\nsubprocess.Popen(['sleep', '5'])\n{checks}")),
         (
             "threads.py",

@@ -11,6 +11,8 @@ fn a_start_is_over_once_any_worker_has_seen_it_pass_and_stays_so() {
     let marker = site.family.path("marker");
     site.write_env(&format!("HEALTHCHECKS=db=file:{}#grace=1h\n", marker.display()));
     site.reload();
+    // A worker of the old generation may have taken a last connection.
+    eventually("the new check is run", || get(&site.at, "/").body.contains("starting, for 1h"));
 
     let answer = get(&site.at, "/");
     let detail = &answer.json()["details"][0];

@@ -274,6 +274,25 @@ def test_subtests_were_lost(ask, module):
         assert (summary['total'], summary['pass'], summary['fail'], summary['error'], summary['skip']) == (5, 2, 1, 1, 1)
 
 
+def test_a_test_of_which_nothing_has_run_passed(ask, module):
+    name = module(
+        '''
+        class Odd(hospital.HealthCheck):
+            def test_generator(self):
+                """It yields."""
+                yield
+            async def test_async(self):
+                """It is async."""
+            def test_false(self):
+                """It returns False."""
+                return 1 == 2
+        '''
+    )
+    for app in (HealthCheckApp(discover=[name]), _mount.Application([name])):
+        found = ask(app, SCRIPT_NAME='', PATH_INFO='/').found
+        assert found == {'It yields.': 'error', 'It is async.': 'error', 'It returns False.': 'fail'}
+
+
 def test_fixtures_that_fail_were_not_counted(ask, module):
     name = module(
         '''

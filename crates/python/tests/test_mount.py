@@ -325,7 +325,7 @@ def test_an_upgrade_starts_the_interpreter_again(shell):
 def test_the_command_line_is_that_of_the_binary(shell, module, tmp_path, words):
     module('@healthcheck\ndef good(): """It is good."""', 'shopping')
     told = shell(*words, 'check', '--format=text', 'shopping', 'hospital.healthchecks')
-    assert told.returncode == 0 and told.stdout.startswith('pass: It is good.\n'), told
+    assert told.returncode == 0 and told.stdout.startswith('pass: It is good. ['), told
     told = shell(*words, 'check', 'shopping.nothing')
     assert told.returncode == 2 and told.stderr.count('\n') == 1, told
     told = shell(*words, '--version').stdout

@@ -253,7 +253,7 @@ def test_django_by_a_pattern_as_on_the_page(serve, write):
     status, headers, body = server.get('/healthchecks/')
     assert (status, headers['Content-Type'], body.strip()) == (200, 'application/json; charset=utf-8', PAGE)
     assert server.get('/endpoint/')[2] == BODY
-    assert server.get(f'/endpoint/{PASSING}?format=text')[2].startswith('pass: Health checks are collected.\n')
+    assert server.get(f'/endpoint/{PASSING}?format=text')[2].startswith('pass: Health checks are collected. [')
     status, headers, body = server.get('/endpoint/nothing')
     assert (status, headers['Content-Type']) == (404, 'application/json; charset=utf-8')
     assert server.get('/elsewhere')[0] == 404
@@ -362,5 +362,5 @@ def test_starlette_under_a_prefix(serve, write):
     )
     server = serve('uvicorn', '--fd', '{fd}', 'shop_app:app', HEALTHCHECKS=PASSING)
     assert server.get('/healthchecks/')[2] == BODY
-    assert server.get(f'/healthchecks/{PASSING}?format=text')[2].startswith('pass: Health checks are collected.\n')
+    assert server.get(f'/healthchecks/{PASSING}?format=text')[2].startswith('pass: Health checks are collected. [')
     assert server.get('/')[0] == 404

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::support::connection::Transport;
 use super::support::login::{Login, PASSWORD_FILE};
 use super::support::secrets::Secrets;
+use super::support::thresholds::{self, Good};
 use super::support::timed;
 #[cfg(feature = "tls")]
 use super::support::{
@@ -20,11 +21,13 @@ use crate::model::control::Control;
 use crate::model::perfdata::Perfdata;
 use session::{LONGEST_NAME, Queue, Session};
 
-const OPTIONS: [Opt; 4] = [
+const OPTIONS: [Opt; 6] = [
     PASSWORD_FILE,
     Opt::new("queue", Value::Text, "The queue that there has to be"),
     Opt::new("max_messages", Value::Number, "So many messages may wait in it"),
+    Opt::new("warn_max_messages", Value::Number, "If more messages than this wait in it, it warns"),
     Opt::new("min_consumers", Value::Number, "So many consumers have to take them out"),
+    Opt::new("warn_min_consumers", Value::Number, "If fewer consumers than this take them out, it warns"),
 ];
 
 pub(super) const KIND: Kind = Kind {
@@ -40,7 +43,7 @@ pub(super) const KIND: Kind = Kind {
 };
 
 #[cfg(feature = "tls")]
-const TLS_OPTIONS: [Opt; 9] = joined(OPTIONS, tls_settings::OPTIONS);
+const TLS_OPTIONS: [Opt; 11] = joined(OPTIONS, tls_settings::OPTIONS);
 
 #[cfg(feature = "tls")]
 pub(super) const KIND_AMQPS: Kind = Kind {
@@ -63,6 +66,12 @@ struct AmqpProbe {
 
 struct ExpectedQueue {
     name: String,
+    hard: Limits,
+    milder: Limits,
+}
+
+/// What may be in a queue.
+struct Limits {
     max_messages: Option<u32>,
     min_consumers: Option<u32>,
 }
@@ -83,14 +92,17 @@ fn build(transport: Transport, port: u16, target: &str, options: &mut Options) -
         false => Ok(name.to_owned()),
     })?;
     let number = |text: &str| text.parse::<u32>().map_err(|_| "write a whole number");
-    let (max_messages, min_consumers) =
-        (options.parse("max_messages", number)?, options.parse("min_consumers", number)?);
-    let queue = match (queue, max_messages, min_consumers) {
-        (Some(name), ..) => Some(ExpectedQueue { name, max_messages, min_consumers }),
-        (None, None, None) => None,
-        (None, Some(_), _) => return Err("option max_messages: it is of a queue: give queue, too".to_owned()),
-        (None, None, Some(_)) => return Err("option min_consumers: it is of a queue: give queue, too".to_owned()),
+    let mut limit = |name| match options.parse(name, number)? {
+        Some(_) if queue.is_none() => Err(format!("option {name}: it is of a queue: give queue, too")),
+        limit => Ok(limit),
     };
+    let hard = Limits { max_messages: limit("max_messages")?, min_consumers: limit("min_consumers")? };
+    let milder = Limits { max_messages: limit("warn_max_messages")?, min_consumers: limit("warn_min_consumers")? };
+    let most = hard.max_messages.as_ref().map(|limit| (limit, limit.to_string()));
+    let least = hard.min_consumers.as_ref().map(|limit| (limit, limit.to_string()));
+    thresholds::verify(Good::Below, "max_messages", most, milder.max_messages.as_ref())?;
+    thresholds::verify(Good::Above, "min_consumers", least, milder.min_consumers.as_ref())?;
+    let queue = queue.map(|name| ExpectedQueue { name, hard, milder });
     let probe = AmqpProbe { login, transport, queue, hidden: options.hidden() };
     Ok(Box::new(move |deadline| probe.run(deadline)))
 }
@@ -99,11 +111,15 @@ impl AmqpProbe {
     fn run(&self, deadline: Deadline) -> Finding {
         let began = Instant::now();
         let told = |why| format!("expected amqp at {} to be well: {why} ({})", self.login.server, since(began));
-        let (verdict, perfdata) = match self.ask(timed::before(deadline)) {
-            Ok(queue) => (self.verdict(queue), queue.map(Queue::perfdata).unwrap_or_default()),
-            Err(reason) => (Err(reason), Vec::new()),
-        };
-        Finding { perfdata, ..Finding::from(verdict.map_err(|reason| reason.told(told))) }
+        match (self.ask(timed::before(deadline)), &self.queue) {
+            (Ok(Some(found)), Some(ExpectedQueue { name, hard, milder })) => {
+                let verdict = |limits: &Limits| limits.verdict(name, found).map_err(|reason| reason.told(told));
+                let finding = Finding { perfdata: found.perfdata(), ..Finding::from(verdict(hard)) };
+                thresholds::judged(finding, || verdict(milder))
+            }
+            (Ok(_), _) => Finding::PASS,
+            (Err(reason), _) => Finding::from(Err(reason.told(told))),
+        }
     }
 
     /// What there is in the queue, if there is one to look at.
@@ -115,20 +131,16 @@ impl AmqpProbe {
         session.end();
         Ok(queue)
     }
+}
 
-    fn verdict(&self, found: Option<Queue>) -> Result {
-        let (Some(queue), Some(Queue { messages, consumers })) = (&self.queue, found) else { return Ok(()) };
-        if let Some(most) = queue.max_messages.filter(|most| messages > *most) {
-            return Err(Reason::Fail(format!(
-                "at most {most} messages may wait in {:?}, and {messages} do",
-                queue.name
-            )));
+impl Limits {
+    fn verdict(&self, name: &str, Queue { messages, consumers }: Queue) -> Result {
+        if let Some(most) = self.max_messages.filter(|most| messages > *most) {
+            return Err(Reason::Fail(format!("at most {most} messages may wait in {name:?}, and {messages} do")));
         }
-        if let Some(least) = queue.min_consumers.filter(|least| consumers < *least) {
-            return Err(Reason::Fail(format!(
-                "at least {least} consumers have to take messages out of {:?}, and {consumers} do",
-                queue.name
-            )));
+        if let Some(least) = self.min_consumers.filter(|least| consumers < *least) {
+            let why = format!("at least {least} consumers have to take messages out of {name:?}, and {consumers} do");
+            return Err(Reason::Fail(why));
         }
         Ok(())
     }

@@ -115,6 +115,7 @@ fn wrong_options_are_refused() {
         (&*format!("//localhost/{long}"), &[], "a vhost has a name of at most 255 bytes"),
         ("//localhost", &[("queue", long)], "option queue: write a name of at most 255 bytes"),
         ("//localhost", &[("max_messages", "1")], "option max_messages: it is of a queue: give queue, too"),
+        ("//localhost", &[("warn_max_messages", "1")], "option warn_max_messages: it is of a queue: give queue, too"),
         ("//localhost", &[("min_consumers", "1")], "option min_consumers: it is of a queue: give queue, too"),
         ("//localhost", &[("queue", "a"), ("max_messages", "-1")], "option max_messages: write a whole number"),
         ("//localhost", &[("queue", "a"), ("min_consumers", "few")], "option min_consumers: write a whole number"),

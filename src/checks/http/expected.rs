@@ -58,8 +58,8 @@ impl ExpectedAnswer {
         let statuses = Statuses::parse(&written)
             .ok_or("option status: write status codes as 200, 3xx or 200-299, with ',' between them")?;
         let json = options.take_all("json").iter().map(|text| Pointed::parse(text)).collect::<Result<_, _>>()?;
-        let slow = options.parse("slow", duration::parse)?;
-        let warn_slow = options.parse("warn_slow", duration::parse)?;
+        let slow = options.parse("slow", duration::parse_some)?;
+        let warn_slow = options.parse("warn_slow", duration::parse_some)?;
         let hard = slow.as_ref().map(|slow| (slow, duration::spoken(*slow)));
         thresholds::verify(Good::Below, "slow", hard, warn_slow.as_ref())?;
         Ok(ExpectedAnswer {

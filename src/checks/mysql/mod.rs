@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::support::login::{Login, PASSWORD_FILE};
 use super::support::opt::joined;
 use super::support::secrets::Secrets;
+use super::support::thresholds::{self, Good};
 use super::support::timed;
 use super::support::tls_settings::{self, TlsSettings};
 use super::support::value::ExpectedValue;
@@ -16,7 +17,7 @@ use crate::model::control::Control;
 use crate::model::duration;
 use session::{Answer, SYNTAX, Session};
 
-const OPTIONS: [Opt; 14] = joined(
+const OPTIONS: [Opt; 17] = joined(
     [
         PASSWORD_FILE,
         Opt::new("query", Value::Text, "What is asked once connected"),
@@ -24,8 +25,11 @@ const OPTIONS: [Opt; 14] = joined(
         Opt::new("match", Value::Pattern, "The first value of the answer has to match"),
         Opt::new("min", Value::Number, "The first value of the answer has to be at least this"),
         Opt::new("max", Value::Number, "The first value of the answer has to be at most this"),
+        Opt::new("warn_min", Value::Number, "If the first value of the answer is less than this, it warns"),
+        Opt::new("warn_max", Value::Number, "If the first value of the answer is more than this, it warns"),
         Opt::new("role", Value::Word(&["primary", "replica"]), "What it has to be"),
         Opt::new("lag", Value::Time, "A replica may be so far behind"),
+        Opt::new("warn_lag", Value::Time, "If a replica is further behind than this, it warns"),
         tls_settings::TLS,
     ],
     tls_settings::OPTIONS,
@@ -51,6 +55,7 @@ struct MysqlProbe {
     value: Option<ExpectedValue>,
     role: Option<Role>,
     lag: Option<Duration>,
+    warn_lag: Option<Duration>,
     hidden: Secrets,
 }
 
@@ -75,8 +80,11 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
             _ => Err("write primary or replica"),
         })?,
         lag: options.parse("lag", duration::parse_some)?,
+        warn_lag: options.parse("warn_lag", duration::parse_some)?,
         hidden: options.hidden(),
     };
+    let hard = probe.lag.as_ref().map(|lag| (lag, duration::spoken(*lag)));
+    thresholds::verify(Good::Below, "lag", hard, probe.warn_lag.as_ref())?;
     Ok(Box::new(move |deadline| Finding::from(probe.run(deadline))))
 }
 
@@ -89,22 +97,25 @@ impl MysqlProbe {
 
     fn ask(&self, deadline: Deadline) -> Result {
         let mut session = Session::open(&self.login, self.tls.as_ref(), deadline, &self.hidden)?;
-        if self.role.is_some() || self.lag.is_some() {
-            self.judge_replication(&mut session)?;
+        let asks_for_lag = self.lag.or(self.warn_lag).is_some();
+        let mut is_behind = Ok(());
+        if self.role.is_some() || asks_for_lag {
+            is_behind = self.judge_replication(&mut session)?;
         }
         if let Some(value) = &self.value {
             let answer = session.query(&value.query)?;
             let first = answer.rows.first().and_then(|row| row.first());
             value.verdict(first.map(Option::as_deref), deadline, &self.hidden)?;
-        } else if self.role.is_none() && self.lag.is_none() && session.query("select 1")?.rows.is_empty() {
+        } else if self.role.is_none() && !asks_for_lag && session.query("select 1")?.rows.is_empty() {
             // That a session begins does not show that a statement is carried out.
             return Err(Reason::Fail("it gives no row for `select 1`".to_owned()));
         }
         session.end();
-        Ok(())
+        is_behind
     }
 
-    fn judge_replication(&self, session: &mut Session<'_>) -> Result {
+    /// Judges by the hard limits; what comes back is judged by the milder one.
+    fn judge_replication(&self, session: &mut Session<'_>) -> Result<Result> {
         let sources = sources(session)?;
         let found = if sources.rows.is_empty() { Role::Primary } else { Role::Replica };
         match (self.role, found) {
@@ -123,13 +134,14 @@ impl MysqlProbe {
             }
             (Some(Role::Replica) | None, Role::Replica) | (None, Role::Primary) => {}
         }
+        let mut milder = Ok(());
         for source in Source::all(&sources) {
-            self.judge_source(&source)?;
+            milder = milder.and(self.judge_source(&source)?);
         }
-        Ok(())
+        Ok(milder)
     }
 
-    fn judge_source(&self, source: &Source) -> Result {
+    fn judge_source(&self, source: &Source) -> Result<Result> {
         for (what, state) in [("receive", source.receives), ("apply", source.applies)] {
             if state != Some(b"Yes") {
                 let state = state.unwrap_or_default();
@@ -142,14 +154,20 @@ impl MysqlProbe {
                 )));
             }
         }
-        let Some(most) = self.lag else { return Ok(()) };
+        if self.lag.or(self.warn_lag).is_none() {
+            return Ok(Ok(()));
+        }
         let lag = source.behind.and_then(|seconds| str::from_utf8(seconds).ok()?.parse::<u64>().ok());
         let lag = lag.ok_or_else(|| Reason::Fail("it does not know how far it is behind its primary".to_owned()))?;
-        if Duration::from_secs(lag) > most {
-            let most = humantime::format_duration(most);
-            return Err(Reason::Fail(format!("it may be {most} behind its primary, and is {lag}s")));
+        let exceeded = |most: Option<Duration>| {
+            let most = humantime::format_duration(most.filter(|most| Duration::from_secs(lag) > *most)?);
+            Some(format!("it may be {most} behind its primary, and is {lag}s"))
+        };
+        match (exceeded(self.lag), exceeded(self.warn_lag)) {
+            (Some(why), _) => Err(Reason::Fail(why)),
+            (None, Some(why)) => Ok(Err(Reason::Warn(why))),
+            (None, None) => Ok(Ok(())),
         }
-        Ok(())
     }
 }
 

@@ -152,6 +152,8 @@ fn what_it_says_of_those_that_it_follows_is_judged() {
         let context = found.context.unwrap_or_default();
         assert!(passes == expected.is_empty() && context.contains(expected), "{pairs:?}: {context}");
     }
+    let found = find(lets_in(&[follows("Yes", "Yes", Some("7"))]), &[("lag", "9s"), ("warn_lag", "6s")]);
+    assert_eq!(found.status, Status::Warn, "{found:?}");
     let found = find(lets_in(&[packet(1, &error(1227, "#42000"))]), &[("lag", "6s")]);
     assert_eq!(found.status, Status::Error, "who may not see it cannot tell: {found:?}");
 }

@@ -10,6 +10,7 @@ mod systemd;
 use std::path::Path;
 use std::time::Duration;
 
+use super::support::thresholds::{self, Good};
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::control::Control;
@@ -22,6 +23,7 @@ pub(super) const KIND: Kind = Kind {
         Opt::new("state", Value::Word(&["active", "not-failed"]), "What it has to be").or("active"),
         Opt::new("enabled", Value::Flag, "It has to start with the host"),
         Opt::new("restarts", Value::Number, "So often it may have been restarted without anybody's doing"),
+        Opt::new("warn_restarts", Value::Number, "If it has been restarted more often than this, it warns"),
         Opt::new("within", Value::Time, "Only restarts in this time count"),
         Opt::new(
             "manager",
@@ -44,6 +46,7 @@ struct Expected {
     enabled: bool,
     /// So often it may have been started again, in the last time or in all.
     restarts: Option<(u64, Option<Duration>)>,
+    warn_restarts: Option<(u64, Option<Duration>)>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -130,20 +133,28 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     if is_folder && manager.is_some_and(|manager| manager != Manager::Supervisor) {
         return Err("only runit and s6 have a folder for a service: give its name".to_owned());
     }
-    let restarts = options.parse("restarts", |text| text.parse().map_err(|_| "write a whole number"))?;
+    let number = |text: &str| text.parse::<u64>().map_err(|_| "write a whole number");
+    let (restarts, warn_restarts) = (options.parse("restarts", number)?, options.parse("warn_restarts", number)?);
+    let hard = restarts.as_ref().map(|it| (it, it.to_string()));
+    thresholds::verify(Good::Below, "restarts", hard, warn_restarts.as_ref())?;
     let within = options.parse("within", duration::parse_some)?;
-    if within.is_some() && restarts.is_none() {
+    if within.is_some() && restarts.or(warn_restarts).is_none() {
         return Err("within is the time for restarts: give both".to_owned());
     }
     let expected = Expected {
         state: options.parse_or("state", "active", State::parse)?,
         enabled: options.flag("enabled")?,
         restarts: restarts.map(|most| (most, within)),
+        warn_restarts: warn_restarts.map(|most| (most, within)),
     };
     let name = target.to_owned();
     let manager = if is_folder { Some(Manager::Supervisor) } else { manager };
     Ok(Box::new(move |deadline| match see(&name, manager, deadline) {
-        Ok(seen) => Finding { perfdata: seen.perfdata(), ..Finding::from(expected.verdict(&name, &seen)) },
+        Ok(seen) => {
+            let finding = Finding { perfdata: seen.perfdata(), ..Finding::from(expected.verdict(&name, &seen)) };
+            let milder = |(most, within)| seen.restarted(&name, most, within);
+            thresholds::judged(finding, || expected.warn_restarts.map_or(Ok(()), milder))
+        }
         Err(reason) => Finding::from(Err(reason)),
     }))
 }
@@ -254,7 +265,7 @@ mod tests {
     #[test]
     fn what_is_not_active_fails_unless_it_only_must_not_have_failed() {
         let verdict = |state, is_active, has_failed| {
-            let expected = Expected { state, enabled: false, restarts: None };
+            let expected = Expected { state, enabled: false, restarts: None, warn_restarts: None };
             expected.verdict("x", &Seen { told: "inactive (dead)".into(), is_active, has_failed, ..Seen::default() })
         };
         assert_eq!(verdict(State::Active, true, false), Ok(()));
@@ -289,7 +300,7 @@ mod tests {
 
     #[test]
     fn what_starts_it_with_the_host_is_said_or_is_an_error() {
-        let expected = Expected { state: State::Active, enabled: true, restarts: None };
+        let expected = Expected { state: State::Active, enabled: true, restarts: None, warn_restarts: None };
         let verdict = |enabled| expected.verdict("x", &Seen { enabled, ..seen(HOUR, Restarts::Uncounted) });
         assert_eq!(verdict(Some(Ok(true))), Ok(()));
         assert!(matches!(verdict(Some(Ok(false))), Err(Reason::Fail(_))));
@@ -306,6 +317,7 @@ mod tests {
             ("x", &[("state", "up")][..], "option state: write active or not-failed"),
             ("x", &[("manager", "sysv")][..], "option manager: write systemd, openrc, runit or s6"),
             ("x", &[("restarts", "few")][..], "option restarts: write a whole number"),
+            ("x", &[("restarts", "1"), ("warn_restarts", "2")][..], "option warn_restarts: it has to be less"),
             ("x", &[("within", "1h")][..], "within is the time for restarts: give both"),
             ("x", &[("restarts", "1"), ("within", "0")][..], "option within: it has to be longer than 0"),
             ("/etc/service/x", &[("manager", "systemd")][..], "only runit and s6 have a folder"),

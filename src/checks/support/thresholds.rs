@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use crate::checks::Options;
 use crate::model::check::{Finding, Reason, Result, Status};
 
 /// Which side of a threshold is good.
@@ -32,6 +33,54 @@ pub(in crate::checks) fn verify<T: PartialOrd>(
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// From where to where a number is good: hard limits, and milder ones within them.
+#[derive(Debug)]
+pub(in crate::checks) struct Range<T> {
+    min: Option<T>,
+    max: Option<T>,
+    warn_min: Option<T>,
+    warn_max: Option<T>,
+}
+
+impl<T: PartialOrd + Copy + std::fmt::Display> Range<T> {
+    /// Reads `min`, `max`, `warn_min` and `warn_max`.
+    pub(in crate::checks) fn take<E: std::fmt::Display>(
+        options: &mut Options,
+        number: impl Fn(&str) -> std::result::Result<T, E>,
+    ) -> std::result::Result<Range<T>, String> {
+        let mut read = |name| options.parse(name, &number);
+        let (min, max, warn_min, warn_max) = (read("min")?, read("max")?, read("warn_min")?, read("warn_max")?);
+        let told = |limit: &T| limit.to_string();
+        verify(Good::Above, "min", min.as_ref().map(|it| (it, told(it))), warn_min.as_ref())?;
+        verify(Good::Below, "max", max.as_ref().map(|it| (it, told(it))), warn_max.as_ref())?;
+        match (warn_min.or(min), warn_max.or(max)) {
+            (Some(min), Some(max)) if min > max => Err(format!("no number is at least {min} and at most {max}")),
+            _ => Ok(Range { min, max, warn_min, warn_max }),
+        }
+    }
+
+    /// Whether any number is good.
+    pub(in crate::checks) fn is_open(&self) -> bool {
+        let Range { min, max, warn_min, warn_max } = self;
+        min.or(*max).or(*warn_min).or(*warn_max).is_none()
+    }
+
+    /// The hard limit that a number exceeds, as what it should be.
+    pub(in crate::checks) fn exceeded(&self, number: T) -> Option<String> {
+        exceeded(self.min, self.max, number)
+    }
+
+    /// The same for the milder limits.
+    pub(in crate::checks) fn mildly_exceeded(&self, number: T) -> Option<String> {
+        exceeded(self.warn_min, self.warn_max, number)
+    }
+}
+
+fn exceeded<T: PartialOrd + std::fmt::Display>(min: Option<T>, max: Option<T>, number: T) -> Option<String> {
+    let below = min.filter(|min| number < *min).map(|min| format!("at least {min}"));
+    below.or(max.filter(|max| number > *max).map(|max| format!("at most {max}")))
 }
 
 /// The finding by the hard thresholds, unless only the `milder` ones are exceeded.

@@ -2,6 +2,7 @@
 
 use super::pattern::Pattern;
 use super::secrets::Secrets;
+use super::thresholds::Range;
 use crate::checks::{Options, excerpt};
 use crate::model::check::{Deadline, Reason, Result};
 
@@ -11,12 +12,11 @@ pub(in crate::checks) struct ExpectedValue {
     pub(in crate::checks) query: String,
     equals: Option<String>,
     matches: Option<Pattern>,
-    min: Option<f64>,
-    max: Option<f64>,
+    range: Range<f64>,
 }
 
 impl ExpectedValue {
-    /// Reads `query`, `equals`, `match`, `min` and `max`; without a query, there is nothing to expect.
+    /// Reads `query`, `equals`, `match`, and the range; without a query, there is nothing to expect.
     pub(in crate::checks) fn take(options: &mut Options) -> std::result::Result<Option<ExpectedValue>, String> {
         let number = |text: &str| match text.parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(number),
@@ -28,13 +28,9 @@ impl ExpectedValue {
             query,
             equals: options.take("equals")?,
             matches: options.parse("match", str::parse)?,
-            min: options.parse("min", number)?,
-            max: options.parse("max", number)?,
+            range: Range::take(options, number)?,
         };
-        match (expected.min, expected.max) {
-            (Some(min), Some(max)) if min > max => Err("min is more than max: nothing is both".to_owned()),
-            _ => Ok(Some(expected)),
-        }
+        Ok(Some(expected))
     }
 
     /// Judges what came: `None` when there was no row, `Some(None)` for NULL. Without an expectation, a row is enough.
@@ -67,25 +63,24 @@ impl ExpectedValue {
                 )));
             }
         }
-        if self.min.is_none() && self.max.is_none() {
+        if self.range.is_open() {
             return Ok(());
         }
         let number = str::from_utf8(value).ok().and_then(|text| text.trim().parse::<f64>().ok());
         let Some(number) = number.filter(|number| !number.is_nan()) else {
             return Err(Reason::Fail(format!("the query has to give a number, and gives {}", got())));
         };
-        if let Some(min) = self.min.filter(|min| number < *min) {
-            return Err(Reason::Fail(format!("the query has to give at least {min}, and gives {number}")));
+        let told = |limit| format!("the query has to give {limit}, and gives {number}");
+        match (self.range.exceeded(number), self.range.mildly_exceeded(number)) {
+            (Some(limit), _) => Err(Reason::Fail(told(limit))),
+            (None, Some(limit)) => Err(Reason::Warn(told(limit))),
+            (None, None) => Ok(()),
         }
-        if let Some(max) = self.max.filter(|max| number > *max) {
-            return Err(Reason::Fail(format!("the query may give at most {max}, and gives {number}")));
-        }
-        Ok(())
     }
 
     fn expects_nothing(&self) -> bool {
-        let ExpectedValue { query: _, equals, matches, min, max } = self;
-        equals.is_none() && matches.is_none() && min.is_none() && max.is_none()
+        let ExpectedValue { query: _, equals, matches, range } = self;
+        equals.is_none() && matches.is_none() && range.is_open()
     }
 }
 
@@ -109,6 +104,7 @@ mod tests {
             (&[("min", "1"), ("max", "2.5")], Some(Some(b"2.5")), ""),
             (&[("min", "1")], Some(Some(b"0.5")), "at least 1, and gives 0.5"),
             (&[("max", "2")], Some(Some(b"1e9")), "at most 2, and gives 1000000000"),
+            (&[("max", "20"), ("warn_max", "2")], Some(Some(b"7")), "has to give at most 2, and gives 7"),
             (&[("max", "2")], Some(Some(b"NaN")), "has to give a number, and gives \"NaN\""),
             (&[("max", "2")], Some(Some(b"two")), "has to give a number"),
         ] {
@@ -117,7 +113,9 @@ mod tests {
             let deadline = Deadline::at(Instant::now() + Duration::from_secs(20));
             match value.verdict(found, deadline, &Secrets::default()) {
                 Ok(()) => assert_eq!(expected, "", "{pairs:?} {found:?}"),
-                Err(Reason::Fail(why)) => assert!(!expected.is_empty() && why.contains(expected), "{pairs:?}: {why}"),
+                Err(Reason::Fail(why) | Reason::Warn(why)) => {
+                    assert!(!expected.is_empty() && why.contains(expected), "{pairs:?}: {why}")
+                }
                 Err(other) => panic!("{other:?}"),
             }
         }
@@ -126,7 +124,7 @@ mod tests {
     #[test]
     fn what_cannot_be_expected_is_refused() {
         for (pairs, expected) in [
-            (&[("min", "2"), ("max", "1")][..], "min is more than max"),
+            (&[("min", "2"), ("max", "1")][..], "no number is at least 2 and at most 1"),
             (&[("min", "x")], "option min: write a number"),
             (&[("max", "inf")], "option max: write a number"),
             (&[("match", "(")], "option match: "),

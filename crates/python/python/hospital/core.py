@@ -54,6 +54,10 @@ def healthcheck(test: Any = None, *, timeout: Any = None, tags: Any = None) -> A
         raise TypeError(f'a timeout is a number of seconds, or a timedelta: not {timeout!r}')
 
     def mark(test: Any) -> Any:
+        if isinstance(test, (staticmethod, classmethod)):
+            # Of these, the function is what is found.
+            mark(test.__func__)
+            return test
         setattr(test, 'is_healthcheck', True)
         if timeout is not None:
             test.timeout = timeout

@@ -20,6 +20,7 @@ import unittest.loader
 from types import ModuleType
 from typing import Any, Callable, Iterable, Iterator, List, NoReturn, Optional, Sequence, Set, Tuple
 
+from hospital._tests import heed, heeded
 from hospital.core import is_healthcheck
 
 #: What does something when it is imported, and holds no healthchecks.
@@ -68,10 +69,7 @@ class HealthCheckFunction(unittest.FunctionTestCase):
         found = self._function()
         if inspect.iscoroutine(found):
             found = asyncio.run(found)
-        if inspect.isgenerator(found) or inspect.isasyncgen(found):
-            raise TypeError(f'{self.id()} is a generator, so nothing of it has run')
-        if found is False:
-            raise AssertionError('it returned False')
+        heed(found, self.id())
 
 
 class NotCollected(unittest.TestCase):
@@ -110,7 +108,7 @@ class HealthCheckLoader(unittest.TestLoader):
     def filter_suite(self, suite: Any) -> Any:
         """Return a copy of the suite where only healthchecks remain, beside what could not be loaded."""
         if not isinstance(suite, unittest.TestSuite):
-            return suite if self._stays(suite) else self.suiteClass()
+            return heeded(suite) if self._stays(suite) else self.suiteClass()
         kept = copy.copy(suite)  # It may be of a class of its own.
         kept._tests = []
         kept.addTests(self.filter_suite(test) for test in suite if self._stays(test))
