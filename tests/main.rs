@@ -29,6 +29,7 @@ mod cli {
 mod checks {
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod amqp;
+    #[cfg(feature = "dns")]
     mod blame;
     mod drill;
     mod exec;
