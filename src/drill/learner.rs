@@ -137,8 +137,10 @@ impl Learner {
             self.seen.processes |= self.tasks.is_foreign(pid);
             return;
         }
-        // Where a program is started says nothing.
-        let is_here = self.tasks.program(task).is_some() && task.link("cwd").is_some_and(|here| here == path);
+        // Where a program is started says nothing. A shell looks whether `PWD` is that place, and it need not be.
+        let is_here = self.tasks.program(task).is_some()
+            && (task.link("cwd").is_some_and(|here| here == path)
+                || task.variable("PWD").is_some_and(|named| named == *path));
         if is_here || !self.tasks.is_claim(task, path) || self.seen.written.contains(path) {
             return;
         }

@@ -1,8 +1,10 @@
 //! A task that a tracer has stopped: its memory, its descriptors, and what /proc tells of it.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
@@ -71,6 +73,14 @@ impl Task {
     /// What one of its links in /proc leads to: `cwd`, `exe`, `fd/3`.
     pub(crate) fn link(&self, name: &str) -> Option<PathBuf> {
         std::fs::read_link(format!("/proc/{}/{name}", self.tid)).ok()
+    }
+
+    /// A variable of the environment that its program was started with.
+    pub(crate) fn variable(&self, name: &str) -> Option<PathBuf> {
+        let environment = std::fs::read(format!("/proc/{}/environ", self.tid)).ok()?;
+        let found = |entry: &&[u8]| entry.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'='));
+        let entry = environment.split(|&byte| byte == 0).find(found)?;
+        Some(PathBuf::from(OsStr::from_bytes(&entry[name.len() + 1..])))
     }
 
     pub(crate) fn descriptor(&self, fd: i32) -> Descriptor {

@@ -10,7 +10,9 @@
 //! takes its place at the same socket, and what was asked meanwhile is answered. Where none can be started, the master answers
 //! in its place, with the cause. It ends when nobody is left who could ask.
 //!
-//! Its code is in `zygote.py`, which forks, and `tests.py`, which knows unittest; `package.py` stands in for our package where
+//! This file is one role, however long: the life of that interpreter, from its start over its deaths to the one after a reload.
+//!
+//! The zygote's code is in `zygote.py`, which forks, and `tests.py`, which knows unittest; `package.py` stands in for our package where
 //! that is not installed.
 
 #[cfg_attr(not(feature = "tower"), expect(unreachable_pub, reason = "what mounts alone have"))]

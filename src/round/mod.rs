@@ -1,5 +1,7 @@
 //! Runs a suite, concurrently, under deadlines: a late check is reported as late and never waited for.
 //!
+//! This file is one role, however long: when which run of a round begins, and what its end means for the others.
+//!
 //! Checks that cannot block run in place. The others run on a pool of threads that are started on demand and kept for a
 //! while. A check cannot be interrupted, so a late one keeps its thread, is reported as an error, and is not started again
 //! in later rounds until it has returned. A check that may have killed a worker runs only while no other such check does,

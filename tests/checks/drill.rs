@@ -267,6 +267,20 @@ fn a_check_of_the_clock_is_asked_about_the_clock() {
     );
 }
 
+/// dash looks at what `PWD` names when it starts.
+#[test]
+#[ignore = "needs root"]
+fn a_check_is_not_accused_for_the_place_where_its_shell_believes_to_be() {
+    let peers = Peers::start();
+    let now = std::time::UNIX_EPOCH.elapsed().expect("it is later").as_secs();
+    let folder =
+        peers.scripts("place", &[("expiry", &format!("#!/bin/sh\n[ $(($(date +%s) - {now})) -lt 94608000 ]"))]);
+    let mut command = hospital("drill");
+    command.args(["--format", "json", &folder]).env("PWD", "/usr");
+    let run = once::run(command);
+    assert!(run.stdout.contains(r#""verdict": "sound""#), "{}{}", run.stdout, run.stderr);
+}
+
 #[test]
 #[ignore = "takes long, needs root"]
 fn a_user_other_than_root_finds_the_same() {

@@ -457,6 +457,7 @@ fn with_reason(status: u16) -> Option<&'static str> {
         406 => "406 Not Acceptable",
         408 => "408 Request Timeout",
         414 => "414 URI Too Long",
+        429 => "429 Too Many Requests",
         431 => "431 Request Header Fields Too Large",
         500 => "500 Internal Server Error",
         501 => "501 Not Implemented",
