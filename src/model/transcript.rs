@@ -1,7 +1,7 @@
 //! What a run did, in short notes that can be compared with those of another run.
 //!
 //! The code of a check notes what it comes across, wherever that happens, and whoever runs the check takes the notes: see
-//! [`note`]. A transcript has at most [`LIMIT`] bytes as JSON, which is an array of pairs, `[["address", "10.0.0.1:5432"], …]`.
+//! `note`. A transcript has at most [`LIMIT`] bytes as JSON, which is an array of pairs, `[["address", "10.0.0.1:5432"], …]`.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
