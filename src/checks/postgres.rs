@@ -13,40 +13,19 @@ use postgres_protocol::message::backend::{ErrorResponseBody, Header, Message};
 use postgres_protocol::message::frontend;
 
 use super::support::connection::{Connection, broken};
-use super::support::login::{Login, PASSWORD_FILE};
-use super::support::opt::joined;
+use super::support::login::Login;
 use super::support::secrets::Secrets;
-use super::support::thresholds::{self, Good};
+use super::support::sql::{self, Database, Role};
 use super::support::timed;
-use super::support::tls_settings::{self, TlsSettings};
-use super::support::value::ExpectedValue;
-use super::{Action, Kind, Opt, Options, Runs, Value, excerpt, since, tcp};
+use super::support::tls_settings::TlsSettings;
+use super::{Action, Kind, Options, Runs, excerpt, since, tcp};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::control::Control;
-use crate::model::duration;
 use crate::os::descriptors::Ready;
-
-const OPTIONS: [Opt; 17] = joined(
-    [
-        PASSWORD_FILE,
-        Opt::new("query", Value::Text, "What is asked once connected"),
-        Opt::new("equals", Value::Text, "The first value of the answer has to be this").or_empty(),
-        Opt::new("match", Value::Pattern, "The first value of the answer has to match"),
-        Opt::new("min", Value::Number, "The first value of the answer has to be at least this"),
-        Opt::new("max", Value::Number, "The first value of the answer has to be at most this"),
-        Opt::new("warn_min", Value::Number, "If the first value of the answer is less than this, it warns"),
-        Opt::new("warn_max", Value::Number, "If the first value of the answer is more than this, it warns"),
-        Opt::new("role", Value::Word(&["primary", "replica"]), "What it has to be"),
-        Opt::new("lag", Value::Time, "A replica may be so far behind"),
-        Opt::new("warn_lag", Value::Time, "If a replica is further behind than this, it warns"),
-        tls_settings::TLS,
-    ],
-    tls_settings::OPTIONS,
-);
 
 pub(super) const KIND: Kind = Kind {
     scheme: "postgres",
-    options: &OPTIONS,
+    options: &sql::OPTIONS,
     runs: Runs::OnThread,
     controls: Control::NETWORK,
     title: "postgres://{target} answers",
@@ -72,79 +51,46 @@ const LAG: &str = "select case \
         and pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() then 0 \
     else extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) end";
 
-struct PostgresProbe {
-    login: Login,
-    tls: Option<TlsSettings>,
-    value: Option<ExpectedValue>,
-    role: Option<&'static str>,
-    lag: Option<Duration>,
-    warn_lag: Option<Duration>,
-    hidden: Secrets,
-}
+struct PostgresProbe(Database);
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
-    let login = Login::take(target, PORT, options)?;
-    if login.path.contains('?') {
-        return Err("the target is not [USER:PASSWORD@]HOST[:PORT][/DATABASE]: it takes no parameters".to_owned());
-    }
-    let probe = PostgresProbe {
-        login,
-        tls: TlsSettings::take_if_asked(options)?,
-        value: ExpectedValue::take(options)?,
-        role: options.parse("role", |text| match text {
-            "primary" => Ok("primary"),
-            "replica" => Ok("replica"),
-            _ => Err("write primary or replica"),
-        })?,
-        lag: options.parse("lag", duration::parse_some)?,
-        warn_lag: options.parse("warn_lag", duration::parse_some)?,
-        hidden: options.hidden(),
-    };
-    let hard = probe.lag.as_ref().map(|lag| (lag, duration::spoken(*lag)));
-    thresholds::verify(Good::Below, "lag", hard, probe.warn_lag.as_ref())?;
+    let probe = PostgresProbe(Database::take(target, PORT, options)?);
     Ok(Box::new(move |deadline| Finding::from(probe.run(deadline))))
 }
 
 impl PostgresProbe {
     fn run(&self, deadline: Deadline) -> Result {
         let began = Instant::now();
-        let told = |why| format!("expected postgres at {} to be well: {why} ({})", self.login.server, since(began));
+        let told = |why| format!("expected postgres at {} to be well: {why} ({})", self.0.login.server, since(began));
         self.ask(timed::before(deadline)).map_err(|reason| reason.told(told))
     }
 
     fn ask(&self, deadline: Deadline) -> Result {
-        let mut session = Session::open(&self.login, self.tls.as_ref(), deadline, &self.hidden)?;
-        if let Some(role) = self.role {
+        let mut session = Session::open(&self.0.login, self.0.tls.as_ref(), deadline, &self.0.hidden)?;
+        if let Some(role) = self.0.role {
             let found = match session.query("select pg_is_in_recovery()")?.flatten().as_deref() {
-                Some(b"t") => "replica",
-                Some(b"f") => "primary",
+                Some(b"t") => Role::Replica,
+                Some(b"f") => Role::Primary,
                 _ => return Err(Reason::Fail("it does not say whether it is a replica".to_owned())),
             };
             if found != role {
-                return Err(Reason::Fail(format!("it is a {found}, and has to be a {role}")));
+                return Err(role.missed());
             }
         }
         let mut is_behind = Ok(());
-        if self.lag.or(self.warn_lag).is_some() {
+        if self.0.asks_for_lag() {
             let lag = session.query(LAG)?.flatten();
             let lag = lag.and_then(|lag| str::from_utf8(&lag).ok()?.parse::<f64>().ok());
             let lag =
                 lag.ok_or_else(|| Reason::Fail("it has replayed nothing yet, so its lag is unknown".to_owned()))?;
-            let exceeded = |most: Option<Duration>| {
-                let most = humantime::format_duration(most.filter(|most| lag > most.as_secs_f64())?);
-                Some(format!("it may be {most} behind its primary, and is {lag:.0}s"))
-            };
-            if let Some(why) = exceeded(self.lag) {
-                return Err(Reason::Fail(why));
-            }
-            is_behind = exceeded(self.warn_lag).map_or(Ok(()), |why| Err(Reason::Warn(why)));
+            is_behind = self.0.judge_lag(lag)?;
         }
-        match &self.value {
+        match &self.0.value {
             Some(value) => {
-                value.verdict(session.query(&value.query)?.as_ref().map(Option::as_deref), deadline, &self.hidden)?
+                value.verdict(session.query(&value.query)?.as_ref().map(Option::as_deref), deadline, &self.0.hidden)?
             }
             // That a session begins does not show that a statement is carried out.
-            None if self.role.is_none() && self.lag.or(self.warn_lag).is_none() => drop(session.query("select 1")?),
+            None if self.0.role.is_none() && !self.0.asks_for_lag() => drop(session.query("select 1")?),
             None => {}
         }
         session.end();

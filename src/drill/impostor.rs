@@ -30,6 +30,7 @@ pub(super) struct Impostor {
 struct Manner {
     sabotage: Sabotage,
     seen: Seen,
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "nobody trusts what is not shown"))]
     trusted: std::sync::Arc<dyn Fn() + Send + Sync>,
 }
 

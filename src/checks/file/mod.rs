@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
 
-use super::support::noted;
+use super::support::noted::{self, hex};
 use super::support::pattern::Pattern;
 use super::support::thresholds::{self, Good};
 use super::support::wildcard::Wildcard;
@@ -369,10 +369,6 @@ fn sha256(mut reader: impl Read, deadline: Deadline) -> io::Result<[u8; 32]> {
             Err(error) => return Err(error),
         }
     }
-}
-
-fn hex(bytes: &[u8; 32]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads a SHA-256 as sha256sum prints it.

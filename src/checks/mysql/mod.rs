@@ -2,42 +2,18 @@
 
 mod session;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::support::login::{Login, PASSWORD_FILE};
-use super::support::opt::joined;
-use super::support::secrets::Secrets;
-use super::support::thresholds::{self, Good};
+use super::support::sql::{self, Database, Role};
 use super::support::timed;
-use super::support::tls_settings::{self, TlsSettings};
-use super::support::value::ExpectedValue;
-use super::{Action, Kind, Opt, Options, Runs, Value, excerpt, since};
+use super::{Action, Kind, Options, Runs, excerpt, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::control::Control;
-use crate::model::duration;
 use session::{Answer, SYNTAX, Session};
-
-const OPTIONS: [Opt; 17] = joined(
-    [
-        PASSWORD_FILE,
-        Opt::new("query", Value::Text, "What is asked once connected"),
-        Opt::new("equals", Value::Text, "The first value of the answer has to be this").or_empty(),
-        Opt::new("match", Value::Pattern, "The first value of the answer has to match"),
-        Opt::new("min", Value::Number, "The first value of the answer has to be at least this"),
-        Opt::new("max", Value::Number, "The first value of the answer has to be at most this"),
-        Opt::new("warn_min", Value::Number, "If the first value of the answer is less than this, it warns"),
-        Opt::new("warn_max", Value::Number, "If the first value of the answer is more than this, it warns"),
-        Opt::new("role", Value::Word(&["primary", "replica"]), "What it has to be"),
-        Opt::new("lag", Value::Time, "A replica may be so far behind"),
-        Opt::new("warn_lag", Value::Time, "If a replica is further behind than this, it warns"),
-        tls_settings::TLS,
-    ],
-    tls_settings::OPTIONS,
-);
 
 pub(super) const KIND: Kind = Kind {
     scheme: "mysql",
-    options: &OPTIONS,
+    options: &sql::OPTIONS,
     runs: Runs::OnThread,
     controls: Control::NETWORK,
     title: "mysql://{target} answers",
@@ -49,64 +25,32 @@ pub(super) const KIND: Kind = Kind {
 
 const PORT: u16 = 3306;
 
-struct MysqlProbe {
-    login: Login,
-    tls: Option<TlsSettings>,
-    value: Option<ExpectedValue>,
-    role: Option<Role>,
-    lag: Option<Duration>,
-    warn_lag: Option<Duration>,
-    hidden: Secrets,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Primary,
-    Replica,
-}
+struct MysqlProbe(Database);
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
-    let login = Login::take(target, PORT, options)?;
-    if login.path.contains('?') {
-        return Err("the target is not [USER:PASSWORD@]HOST[:PORT][/DATABASE]: it takes no parameters".to_owned());
-    }
-    let probe = MysqlProbe {
-        login,
-        tls: TlsSettings::take_if_asked(options)?,
-        value: ExpectedValue::take(options)?,
-        role: options.parse("role", |text| match text {
-            "primary" => Ok(Role::Primary),
-            "replica" => Ok(Role::Replica),
-            _ => Err("write primary or replica"),
-        })?,
-        lag: options.parse("lag", duration::parse_some)?,
-        warn_lag: options.parse("warn_lag", duration::parse_some)?,
-        hidden: options.hidden(),
-    };
-    let hard = probe.lag.as_ref().map(|lag| (lag, duration::spoken(*lag)));
-    thresholds::verify(Good::Below, "lag", hard, probe.warn_lag.as_ref())?;
+    let probe = MysqlProbe(Database::take(target, PORT, options)?);
     Ok(Box::new(move |deadline| Finding::from(probe.run(deadline))))
 }
 
 impl MysqlProbe {
     fn run(&self, deadline: Deadline) -> Result {
         let began = Instant::now();
-        let told = |why| format!("expected mysql at {} to be well: {why} ({})", self.login.server, since(began));
+        let told = |why| format!("expected mysql at {} to be well: {why} ({})", self.0.login.server, since(began));
         self.ask(timed::before(deadline)).map_err(|reason| reason.told(told))
     }
 
     fn ask(&self, deadline: Deadline) -> Result {
-        let mut session = Session::open(&self.login, self.tls.as_ref(), deadline, &self.hidden)?;
-        let asks_for_lag = self.lag.or(self.warn_lag).is_some();
+        let mut session = Session::open(&self.0.login, self.0.tls.as_ref(), deadline, &self.0.hidden)?;
+        let asks_for_lag = self.0.asks_for_lag();
         let mut is_behind = Ok(());
-        if self.role.is_some() || asks_for_lag {
+        if self.0.role.is_some() || asks_for_lag {
             is_behind = self.judge_replication(&mut session)?;
         }
-        if let Some(value) = &self.value {
+        if let Some(value) = &self.0.value {
             let answer = session.query(&value.query)?;
             let first = answer.rows.first().and_then(|row| row.first());
-            value.verdict(first.map(Option::as_deref), deadline, &self.hidden)?;
-        } else if self.role.is_none() && !asks_for_lag && session.query("select 1")?.rows.is_empty() {
+            value.verdict(first.map(Option::as_deref), deadline, &self.0.hidden)?;
+        } else if self.0.role.is_none() && !asks_for_lag && session.query("select 1")?.rows.is_empty() {
             // That a session begins does not show that a statement is carried out.
             return Err(Reason::Fail("it gives no row for `select 1`".to_owned()));
         }
@@ -118,13 +62,8 @@ impl MysqlProbe {
     fn judge_replication(&self, session: &mut Session<'_>) -> Result<Result> {
         let sources = sources(session)?;
         let found = if sources.rows.is_empty() { Role::Primary } else { Role::Replica };
-        match (self.role, found) {
-            (Some(Role::Primary), Role::Replica) => {
-                return Err(Reason::Fail("it is a replica, and has to be a primary".to_owned()));
-            }
-            (Some(Role::Replica), Role::Primary) => {
-                return Err(Reason::Fail("it is a primary, and has to be a replica".to_owned()));
-            }
+        match (self.0.role, found) {
+            (Some(role), found) if role != found => return Err(role.missed()),
             // One that was a primary, or will be, follows nobody, and is read-only in the meantime.
             (Some(Role::Primary), Role::Primary) => {
                 let answer = session.query("select @@global.read_only")?;
@@ -132,7 +71,7 @@ impl MysqlProbe {
                     return Err(Reason::Fail("it is read-only, and has to be a primary".to_owned()));
                 }
             }
-            (Some(Role::Replica) | None, Role::Replica) | (None, Role::Primary) => {}
+            _ => {}
         }
         let mut milder = Ok(());
         for source in Source::all(&sources) {
@@ -145,29 +84,21 @@ impl MysqlProbe {
         for (what, state) in [("receive", source.receives), ("apply", source.applies)] {
             if state != Some(b"Yes") {
                 let state = state.unwrap_or_default();
-                let state = excerpt(state, state.len(), &self.hidden);
+                let state = excerpt(state, state.len(), &self.0.hidden);
                 let why = source.error.unwrap_or_default();
-                let why = if why.is_empty() { String::new() } else { excerpt(why, why.len(), &self.hidden) };
+                let why = if why.is_empty() { String::new() } else { excerpt(why, why.len(), &self.0.hidden) };
                 let why = if why.is_empty() { why } else { format!(", as {why}") };
                 return Err(Reason::Fail(format!(
                     "it does not {what} what its primary writes: its thread for that is {state}{why}"
                 )));
             }
         }
-        if self.lag.or(self.warn_lag).is_none() {
+        if !self.0.asks_for_lag() {
             return Ok(Ok(()));
         }
-        let lag = source.behind.and_then(|seconds| str::from_utf8(seconds).ok()?.parse::<u64>().ok());
-        let lag = lag.ok_or_else(|| Reason::Fail("it does not know how far it is behind its primary".to_owned()))?;
-        let exceeded = |most: Option<Duration>| {
-            let most = humantime::format_duration(most.filter(|most| Duration::from_secs(lag) > *most)?);
-            Some(format!("it may be {most} behind its primary, and is {lag}s"))
-        };
-        match (exceeded(self.lag), exceeded(self.warn_lag)) {
-            (Some(why), _) => Err(Reason::Fail(why)),
-            (None, Some(why)) => Ok(Err(Reason::Warn(why))),
-            (None, None) => Ok(Ok(())),
-        }
+        let lag = source.behind.and_then(|seconds| str::from_utf8(seconds).ok()?.parse().ok());
+        self.0
+            .judge_lag(lag.ok_or_else(|| Reason::Fail("it does not know how far it is behind its primary".to_owned()))?)
     }
 }
 

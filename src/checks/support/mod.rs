@@ -16,6 +16,8 @@ pub(crate) mod ownership;
 pub(super) mod pattern;
 pub(crate) mod program;
 pub(crate) mod secrets;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(super) mod sql;
 #[cfg(feature = "tls")]
 pub(super) mod starttls;
 pub(super) mod target;

@@ -138,6 +138,7 @@ impl Value {
 }
 
 /// The rows of two kinds of options as one.
+#[cfg(feature = "tls")]
 pub(in crate::checks) const fn joined<const A: usize, const B: usize, const C: usize>(
     first: [Opt; A],
     second: [Opt; B],
