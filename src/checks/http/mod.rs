@@ -15,7 +15,9 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, 
 use percent_encoding::percent_decode_str;
 
 use super::support::connection::Connection;
-use super::support::opt::{Opt, Value, joined};
+#[cfg(feature = "tls")]
+use super::support::opt::joined;
+use super::support::opt::{Opt, Value};
 use super::support::secrets::{self, Secrets};
 use super::support::target::Target;
 use super::support::timed::{self, reason, spoken};
