@@ -58,7 +58,7 @@ impl Tasks {
     pub(super) fn is_claim(&self, task: &Task, path: &Path) -> bool {
         match self.programs.get(&task.tid) {
             Some(program) => path != program && !seen::is_needed_to_run(path),
-            None => !seen::is_plain_device(path),
+            None => !seen::is_plain_device(path) && !seen::is_python(path),
         }
     }
 }
@@ -68,6 +68,8 @@ pub(super) struct Learner {
     seen: Seen,
     /// Files that are parts of the check: its programs and scripts.
     own: HashSet<PathBuf>,
+    /// What an interpreter has read of it. It may look at each folder on the way there, which says nothing.
+    sources: HashSet<PathBuf>,
     /// Addresses at which the check itself listens.
     bound: HashSet<PathBuf>,
     bound_ports: HashSet<u16>,
@@ -89,6 +91,7 @@ impl Learner {
             tasks: Tasks::new(as_program),
             seen: Seen::default(),
             own: HashSet::new(),
+            sources: HashSet::new(),
             bound: HashSet::new(),
             bound_ports: HashSet::new(),
             sockets: HashMap::new(),
@@ -108,9 +111,10 @@ impl Learner {
     }
 
     pub(super) fn into_seen(self) -> Seen {
-        let Learner { mut seen, own, bound, bound_ports, .. } = self;
+        let Learner { mut seen, own, sources, bound, bound_ports, .. } = self;
         let is_own = |path: &PathBuf| own.contains(path);
-        seen.files.retain(|path| !is_own(path));
+        let is_way = |path: &PathBuf| sources.iter().any(|source| source.starts_with(path));
+        seen.files.retain(|path| !is_own(path) && !is_way(path));
         seen.opened.retain(|path| !is_own(path));
         seen.programs.retain(|path| !seen::is_tool(path));
         seen.locals.retain(|path| !bound.contains(path));
@@ -136,6 +140,9 @@ impl Learner {
         if let Some(pid) = seen::process_of(path) {
             self.seen.processes |= self.tasks.is_foreign(pid);
             return;
+        }
+        if seen::is_python(path) {
+            self.sources.insert(path.to_owned());
         }
         // Where a program is started says nothing. A shell looks whether `PWD` is that place, and it need not be.
         let is_here = self.tasks.program(task).is_some()
@@ -164,6 +171,10 @@ impl Learner {
             .find(|text| !text.starts_with('-'));
         if let (Some(script), Some(here)) = (script, task.link("cwd")) {
             let path = here.join(script);
+            if path.is_file() {
+                self.sources.extend(path.canonicalize().ok());
+                self.sources.insert(path.clone());
+            }
             self.own.extend(path.canonicalize().ok());
             self.own.insert(path);
         }

@@ -63,9 +63,13 @@ impl<'a> Saboteur<'a> {
         (self.forgets_users, self.writable) = (forgets_users, writable);
     }
 
+    /// What it makes, its terminal, and what the kernel shows of its own processes.
     fn may_write(&self, path: &Path) -> bool {
+        const OWN: [&str; 2] = ["/proc/self", "/proc/thread-self"];
         self.writable.iter().any(|folder| path.starts_with(folder))
-            || ["/dev", "/proc"].iter().any(|kernel| path.starts_with(kernel))
+            || seen::is_plain_device(path)
+            || OWN.iter().any(|own| path.starts_with(own))
+            || seen::process_of(path).is_some_and(|pid| !self.tasks.is_foreign(pid))
     }
 
     fn has_no_room_for(&self, path: &Path) -> bool {

@@ -150,10 +150,18 @@ pub(crate) fn is_needed_to_run(path: &Path) -> bool {
         || ENDINGS.iter().any(|ending| path.extension().is_some_and(|extension| extension == *ending))
         || is_module
         || is_library
+        || path.file_name().is_some_and(|name| name == "openssl.cnf")
         || path.starts_with("/etc/ld.so.cache")
         || path.starts_with("/etc/ld.so.preload")
         || path.starts_with("/etc/localtime")
         || path.starts_with("/etc/timezone")
+}
+
+/// Whether a path is a part of a program in Python.
+pub(crate) fn is_python(path: &Path) -> bool {
+    let is_source =
+        path.extension().is_some_and(|extension| extension == "py" || extension == "pyc" || extension == "pyd");
+    is_source || path.file_name().is_some_and(|name| name == "__pycache__")
 }
 
 /// Whether a path is part of every process: devices without a device, its own descriptors.
@@ -274,8 +282,10 @@ pub(crate) fn is_tool(path: &Path) -> bool {
 
 /// Whether a program runs scripts: the first file that it is given is part of the check.
 pub(crate) fn is_interpreter(path: &Path) -> bool {
-    const NAMES: [&str; 12] =
-        ["sh", "ash", "bash", "dash", "ksh", "zsh", "python", "pypy", "perl", "ruby", "node", "php"];
+    const NAMES: [&str; 20] = [
+        "sh", "ash", "bash", "dash", "ksh", "zsh", "python", "pypy", "perl", "ruby", "node", "php", "awk", "gawk",
+        "mawk", "nawk", "sed", "make", "expect", "tclsh",
+    ];
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     NAMES.contains(&name) || name == "lua"

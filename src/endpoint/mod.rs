@@ -224,6 +224,11 @@ impl Endpoint {
         if is_first || self.files.maintenance != files.maintenance {
             self.observer.saw_maintenance(files.maintenance.as_deref());
         }
+        // For a moment after a change there is no edition.
+        let is_changed = self.files.edition.is_some() && self.files.edition != files.edition;
+        if is_changed && self.files.silences == files.silences {
+            self.observer.saw_changed_files();
+        }
         self.files = files;
     }
 

@@ -21,6 +21,9 @@ pub trait Observer {
     /// The service is ready, or is not for this reason while it is maintained; before, maybe otherwise.
     fn saw_maintenance(&self, _reason: Option<&str>) {}
 
+    /// The files of checks have changed, and were read again.
+    fn saw_changed_files(&self) {}
+
     /// These silences are in force; before, maybe others.
     fn saw_silences(&self, _before: &[String], _now: &[String]) {}
 

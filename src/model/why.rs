@@ -39,7 +39,7 @@ pub struct Why {
     pub episode: Option<Episode>,
     /// How many runs in it were bad.
     pub bad_runs: u64,
-    /// A good run before it, or the last one.
+    /// The last good run before it; without an episode, the last one.
     pub good: Option<RecordedRun>,
     /// The first bad run of it.
     pub first_bad: Option<RecordedRun>,
@@ -101,8 +101,8 @@ impl Why {
                 .or_else(|| history.iter().find(|change| Verdict::of(change.status) == Verdict::Good).map(|it| it.at)),
         };
         let begins = record.first_bad.as_ref().map(|run| run.at);
-        let is_before = |run: &RecordedRun| begins.is_some_and(|begins| run.at <= begins);
-        let good = record.good_before.filter(|run| is_before(run)).or(record.good);
+        let is_before = |run: &RecordedRun| begins.is_none_or(|begins| run.at <= begins);
+        let good = [record.good_before, record.good].into_iter().flatten().find(is_before);
         let (changed, same) = match (&good, &record.first_bad) {
             (Some(good), Some(bad)) => compared(good, bad),
             (None, _) | (_, None) => (Vec::new(), Vec::new()),
@@ -257,6 +257,13 @@ mod tests {
             good_at: Some(at(95)),
             ..record(&[(0, Status::Pass), (100, Status::Fail)])
         }
+    }
+
+    #[test]
+    fn a_good_run_after_the_first_bad_one_is_not_told_as_the_one_before_it() {
+        let good = Some(run(150, Status::Pass, &[]));
+        let why = Why::of(("db", "The database"), CheckRecord { good, ..failing() }, &[], Vec::new(), at(520));
+        assert_eq!((why.good, why.changed.len(), why.same.len()), (None, 0, 0));
     }
 
     #[test]

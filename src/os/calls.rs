@@ -118,6 +118,7 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_mkdirat, libc::SYS_mknodat, libc::SYS_linkat, libc::SYS_symlinkat, libc::SYS_fchmodat,
     libc::SYS_fchownat, libc::SYS_utimensat, libc::SYS_socket, libc::SYS_connect, libc::SYS_bind, libc::SYS_sendto,
     libc::SYS_sendmsg, libc::SYS_sendmmsg, libc::SYS_kill, libc::SYS_pidfd_open,
+    libc::SYS_pidfd_send_signal,
     #[cfg(target_arch = "x86_64")] libc::SYS_open,
     #[cfg(target_arch = "x86_64")] libc::SYS_creat,
     #[cfg(target_arch = "x86_64")] libc::SYS_access,
@@ -293,6 +294,9 @@ fn what(task: &Task, number: libc::c_long, arguments: &[u64; 6]) -> Option<What>
         libc::SYS_time => Some(What::Time),
         libc::SYS_kill => Some(What::Signal { pid: first as i32, signal: second as i32 }),
         libc::SYS_pidfd_open => Some(What::Signal { pid: first as i32, signal: 0 }),
+        libc::SYS_pidfd_send_signal => {
+            Some(What::Signal { pid: task.process_behind(first as i32), signal: second as i32 })
+        }
         #[cfg(target_arch = "x86_64")]
         libc::SYS_open => open(here, first, second),
         #[cfg(target_arch = "x86_64")]

@@ -100,6 +100,13 @@ impl Task {
         line.and_then(|number| number.trim().parse().ok()).unwrap_or(self.tid)
     }
 
+    /// The process that a pidfd of it is of; -1 if that cannot be told.
+    pub(crate) fn process_behind(&self, fd: i32) -> i32 {
+        let shown = std::fs::read_to_string(format!("/proc/{}/fdinfo/{fd}", self.tid)).unwrap_or_default();
+        let line = shown.lines().find_map(|line| line.strip_prefix("Pid:"));
+        line.and_then(|number| number.trim().parse().ok()).unwrap_or(-1)
+    }
+
     /// What a socket of it is for.
     pub(crate) fn flow(&self, fd: i32) -> Option<Flow> {
         let socket = self.lend(fd).ok()?;

@@ -89,7 +89,10 @@ impl Controls {
         }
         let concerning = check.controls.iter().copied().filter(|control| concerns(*control, &found));
         let failing = concerning.into_iter().find_map(|control| match control {
-            Control::CpuTime => waited.as_ref()?.failure(elapsed),
+            Control::CpuTime => waited
+                .as_ref()
+                .and_then(|waited| waited.failure(elapsed))
+                .or_else(|| stood_still(check.timeout, elapsed)),
             // It is of this address.
             Control::Output if refused_by(&found).is_some() => refused_by(&found).and_then(rejected_here),
             control => self.failing(control, &found, round),
@@ -290,6 +293,13 @@ impl Waited {
     }
 }
 
+/// A check gives up before its time is over, so one that took longer was not run: this process was stopped, or the host.
+fn stood_still(timeout: Duration, elapsed: Duration) -> Option<String> {
+    let limit = timeout + Duration::from_millis(250);
+    let told = || format!("it took {} of at most {}: we were stopped meanwhile", millis(elapsed), millis(timeout));
+    (elapsed > limit).then(told)
+}
+
 fn millis(time: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_millis(time.as_millis() as u64))
 }
@@ -299,6 +309,13 @@ mod tests {
     use super::*;
     use crate::model::blame::Blame;
     use crate::model::check::Status;
+
+    #[test]
+    fn a_run_that_took_longer_than_it_may_was_stopped_and_a_late_one_was_not() {
+        let second = Duration::from_secs(1);
+        assert_eq!(stood_still(second, second + Duration::from_millis(20)), None);
+        assert!(stood_still(second, second * 3).is_some_and(|why| why.contains("it took 3s of at most 1s")));
+    }
 
     #[test]
     fn each_control_holds_here() {

@@ -227,6 +227,8 @@ fn checks_that_cannot_fail_are_found() {
             ("file-or-not", "#!/bin/sh\ngrep -q root /etc/passwd || echo 'not there'"),
             ("background", "#!/bin/sh\ngrep -q root /etc/passwd &"),
             ("last-command", "#!/bin/sh\ntest -s HERE/log\necho checked"),
+            // Its own script is not what it looks at.
+            ("awk", "#!/usr/bin/awk -f\nBEGIN { exit 0 }"),
         ],
     );
     peers.file("log", "all is well\n", 0o644);
@@ -235,8 +237,47 @@ fn checks_that_cannot_fail_are_found() {
     let (run, checks) = drill(&["true=exec:/bin/true", &port, &match_all, &folder]);
     let missed = others(&checks, &["fooled", "cannot_fail"]);
     assert!(missed.is_empty(), "{missed:#?}");
-    assert_eq!((run.code, checks.len()), (Some(1), 15));
+    assert_eq!((run.code, checks.len()), (Some(1), 16));
     assert!(checks.iter().all(|check| check["why"].as_str().is_some_and(|why| why.len() > 20)), "{checks:#?}");
+}
+
+/// Its modules are parts of it, and not what it looks at.
+#[test]
+#[ignore = "needs root, python3"]
+fn functions_in_python_that_cannot_fail_are_found() {
+    let peers = Peers::start();
+    fs::create_dir(peers.folder.path().join("shop")).expect("the folder is ours");
+    let tests = "from hospital import HealthCheck\nfrom shop import stock\n\nclass Shop(HealthCheck):\n    def test_nothing(self):\n        self.assertTrue(stock.ANY)\n";
+    for (name, text) in [("__init__", ""), ("stock", "ANY = 1\n"), ("healthchecks", tests)] {
+        peers.file(&format!("shop/{name}.py"), text, 0o644);
+    }
+    let mut command = hospital("drill");
+    command
+        .args(["--format", "json", "--python", "/usr/bin/python3", "shop.healthchecks"])
+        .current_dir(peers.folder.path());
+    let run = once::run(command);
+    assert!(run.stdout.contains(r#""verdict": "cannot_fail""#), "{}{}", run.stdout, run.stderr);
+}
+
+/// A pidfd is a way to a process, too.
+#[test]
+#[ignore = "needs root, python3"]
+fn a_drill_lets_no_check_signal_what_it_has_not_started() {
+    let peers = Peers::start();
+    let mut other = std::process::Command::new("sleep").arg("60").spawn().expect("it can be started");
+    peers.file("state", "good\n", 0o644);
+    let script = format!(
+        "#!/usr/bin/python3\nimport os, signal, sys\ntry:\n    good = 'good' in open('HERE/state').read()\nexcept OSError:\n    good = False\n\
+         if not good:\n    signal.pidfd_send_signal(os.pidfd_open({}), signal.SIGTERM)\n    sys.exit(2)\n",
+        other.id()
+    );
+    let folder = peers.scripts("repair", &[("repair", &script)]);
+    let (_, checks) = drill(&[&folder]);
+    let is_alive = other.try_wait().expect("it is ours").is_none();
+    other.kill().expect("it is ours");
+    other.wait().expect("it is ours");
+    assert!(is_alive, "{checks:#?}");
+    assert_eq!(checks[0]["verdict"], "sound", "{checks:#?}");
 }
 
 #[test]

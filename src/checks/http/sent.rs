@@ -70,7 +70,11 @@ impl Sent {
             Some(Credentials::Basic(path)) => ("basic", path),
             Some(Credentials::Bearer(path)) => ("bearer", path),
         };
-        let wrong = |why: String| format!("{name}: {}: {why}", path.display());
+        // Whoever writes a secret in place of its file shall not see it shown.
+        let wrong = |why: String| match path.exists() {
+            true => format!("{name}: {}: {why}", path.display()),
+            false => format!("{name}: {why}: write the path of a file that holds it"),
+        };
         // What is in it is not for any message.
         let secret = login::secret(path).map_err(wrong)?;
         if secret.is_empty() || secret.contains(char::is_control) {

@@ -86,7 +86,11 @@ impl Login {
             Password::Given(password) => return Ok(Some(password.clone())),
             Password::In(path) => path,
         };
-        let wrong = |why| Reason::Error(format!("cannot take the password from {}: {why}", path.display()));
+        // Whoever writes a password in place of its file shall not see it shown.
+        let wrong = |why| match path.exists() {
+            true => Reason::Error(format!("cannot take the password from {}: {why}", path.display())),
+            false => Reason::Error(format!("cannot take the password from its password_file: {why}")),
+        };
         secret(path).map(Some).map_err(wrong)
     }
 }
@@ -129,6 +133,12 @@ mod tests {
         }
         assert!(login("//db:x", &[]).is_err() && login("//", &[]).is_err());
         assert!(login("//a:b@db", &[("password_file", "/f")]).is_err_and(|error| error.contains("give one of them")));
+    }
+
+    #[test]
+    fn a_password_in_place_of_its_file_is_not_shown() {
+        let login = login("//anna@db", &[("password_file", "hunter2")]).expect("well formed");
+        assert!(matches!(login.password(), Err(Reason::Error(why)) if !why.contains("hunter2")));
     }
 
     #[test]

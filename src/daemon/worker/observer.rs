@@ -66,6 +66,18 @@ impl Observer for ScoreboardObserver {
         }
     }
 
+    /// Noted once, though each worker sees it with its next request.
+    fn saw_changed_files(&self) {
+        const WHAT: &str = "the files of healthchecks have changed, and were read again";
+        let now = clock::wall();
+        let is_it = |known: &Happening| {
+            known.what == WHAT && now.duration_since(known.at).is_ok_and(|ago| ago < Duration::from_secs(10))
+        };
+        if !self.kept.events().all().iter().any(is_it) {
+            self.kept.events().note(now, WHAT);
+        }
+    }
+
     fn is_leaving(&self) -> bool {
         self.scoreboard.is_leaving()
     }
