@@ -373,7 +373,7 @@ impl CheckRecord {
         let day = WINDOWS[1].1.as_secs() / FINE.width.as_secs();
         let (present, each) = (FINE.period(now), day.div_ceil(pieces.max(1)));
         let piece = |number: u64| {
-            let end = present + 1 - (pieces - number - 1) * each;
+            let end = (present + 1).saturating_sub((pieces - number - 1) * each);
             let within = self.fine.iter().filter(|seen| (end.saturating_sub(each)..end).contains(&seen.period));
             let all = within.fold(Seen::default(), |all, seen| Seen {
                 period: 0,
