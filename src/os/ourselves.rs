@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
 
 use super::{clock, descriptors};
 
@@ -36,6 +39,24 @@ pub(crate) fn pressure() -> Option<f64> {
 pub(crate) fn waited() -> Option<u64> {
     let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// How long it takes to use a CPU for a moment, if that is far too long. What a control group holds back by its quota is not
+/// waited for in the eyes of the scheduler, so [`waited`] does not tell it.
+pub(crate) fn starves() -> Option<Duration> {
+    const MOMENT: Duration = Duration::from_millis(2);
+    const STARVED: Duration = Duration::from_millis(80);
+    let used = || clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).ok();
+    let (began, before) = (Instant::now(), used()?);
+    loop {
+        let took = began.elapsed();
+        if took > STARVED {
+            return Some(took);
+        }
+        if used()?.saturating_sub(before) > MOMENT {
+            return None;
+        }
+    }
 }
 
 /// How often a packet that was to be sent again did not leave this network namespace: a filter of its own has dropped it.

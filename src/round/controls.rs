@@ -92,7 +92,8 @@ impl Controls {
             Control::CpuTime => waited
                 .as_ref()
                 .and_then(|waited| waited.failure(elapsed))
-                .or_else(|| stood_still(check.timeout, elapsed)),
+                .or_else(|| stood_still(check.timeout, elapsed))
+                .or_else(|| self.failing(control, &found, round)),
             // It is of this address.
             Control::Output if refused_by(&found).is_some() => refused_by(&found).and_then(rejected_here),
             control => self.failing(control, &found, round),
@@ -140,8 +141,9 @@ impl State {
             Control::File => file().err().map(|error| format!("no file can be written and read here: {error}")),
             Control::Clock => self.clock(ourselves::clock_step(), || clock::is_synchronised() == Some(true), now),
             Control::Output => self.output(),
-            // It is of one run only.
-            Control::CpuTime => None,
+            Control::CpuTime => {
+                ourselves::starves().map(|took| format!("a moment of work took {}, for want of a CPU", millis(took)))
+            }
         }
     }
 
