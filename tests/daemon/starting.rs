@@ -10,9 +10,10 @@ fn a_start_is_over_once_any_worker_has_seen_it_pass_and_stays_so() {
     let site = Site::open(Way::Tcp, &[]);
     let marker = site.family.path("marker");
     site.write_env(&format!("HEALTHCHECKS=db=file:{}#grace=1h\n", marker.display()));
+    // A worker of the old generation may take a last connection.
+    let former = site.family.workers_of(site.master());
     site.reload();
-    // A worker of the old generation may have taken a last connection.
-    eventually("the new check is run", || get(&site.at, "/").body.contains("starting, for 1h"));
+    site.family.expect_new_workers(site.master(), &former);
 
     let answer = get(&site.at, "/");
     let detail = &answer.json()["details"][0];
