@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::support::noted;
 use super::support::target::{Target, authority};
 use super::support::thresholds::{self, Good};
-use super::support::timed::{self, Timed, is_ours, spoken};
+use super::support::timed::{self, Timed};
 use super::{Action, Kind, Opt, Options, Runs, Value, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::control::Control;
@@ -97,12 +97,7 @@ impl NtpProbe {
                 }
             }
         }
-        let tried: Vec<_> = failures.iter().map(|(address, error)| format!("{address}: {}", spoken(error))).collect();
-        Err(match failures.iter().all(|(_, error)| is_ours(error)) {
-            _ if failures.is_empty() => Reason::Fail("it has no address".to_owned()),
-            true => Reason::Error(tried.join(", ")),
-            false => Reason::Fail(tried.join(", ")),
-        })
+        Err(timed::unanswered(&failures))
     }
 }
 

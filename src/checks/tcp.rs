@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::support::exchange::Exchange;
 use super::support::noted;
 use super::support::target::{Target, authority};
-use super::support::timed::{self, Timed, is_ours, spoken};
+use super::support::timed::{self, Timed, is_ours};
 use super::{Action, Kind, Options, Runs, default_deadline, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::control::Control;
@@ -90,13 +90,7 @@ pub(super) fn connect_to(addresses: &[SocketAddr], deadline: Deadline) -> Result
             }
         }
     }
-    let tried: Vec<_> = failures.iter().map(|(address, error)| format!("{address}: {}", spoken(error))).collect();
-    // One address that answered no is an answer.
-    Err(match failures.iter().all(|(_, error)| is_ours(error)) {
-        _ if failures.is_empty() => Reason::Fail("it has no address".to_owned()),
-        true => Reason::Error(tried.join(", ")),
-        false => Reason::Fail(tried.join(", ")),
-    })
+    Err(timed::unanswered(&failures))
 }
 
 /// Where nobody listens on a port of this host, the kernel may give us that very port to connect from: then we have

@@ -70,6 +70,8 @@ pub(super) struct Learner {
     own: HashSet<PathBuf>,
     /// What an interpreter has read of it. It may look at each folder on the way there, which says nothing.
     sources: HashSet<PathBuf>,
+    /// Folders that a program has listed: more than a way.
+    listed: HashSet<PathBuf>,
     /// Addresses at which the check itself listens.
     bound: HashSet<PathBuf>,
     bound_ports: HashSet<u16>,
@@ -92,6 +94,7 @@ impl Learner {
             seen: Seen::default(),
             own: HashSet::new(),
             sources: HashSet::new(),
+            listed: HashSet::new(),
             bound: HashSet::new(),
             bound_ports: HashSet::new(),
             sockets: HashMap::new(),
@@ -111,9 +114,9 @@ impl Learner {
     }
 
     pub(super) fn into_seen(self) -> Seen {
-        let Learner { mut seen, own, sources, bound, bound_ports, .. } = self;
+        let Learner { mut seen, own, sources, listed, bound, bound_ports, .. } = self;
         let is_own = |path: &PathBuf| own.contains(path);
-        let is_way = |path: &PathBuf| sources.iter().any(|source| source.starts_with(path));
+        let is_way = |path: &PathBuf| !listed.contains(path) && sources.iter().any(|source| source.starts_with(path));
         seen.files.retain(|path| !is_own(path) && !is_way(path));
         seen.opened.retain(|path| !is_own(path));
         seen.programs.retain(|path| !seen::is_tool(path));
@@ -155,20 +158,28 @@ impl Learner {
         if is_opened && path.is_file() {
             self.seen.opened.insert(path.to_owned());
         }
+        // To import a module, Python lists its folder.
+        let is_shown = self.tasks.program(task).is_some_and(|program| !seen::is_named_python(program));
+        if is_opened && is_shown && path.is_dir() {
+            self.listed.insert(path.to_owned());
+        }
     }
 
-    /// The first file that an interpreter is given is its script.
+    /// The first file that an interpreter is given is its script, or that after `-f`.
     fn learn_script(&mut self, task: &Task, program: &Path) {
         self.own.insert(program.to_owned());
-        if !seen::is_interpreter(program) {
+        let is_by_option = seen::takes_script_by_option(program);
+        if !seen::is_interpreter(program) && !is_by_option {
             return;
         }
         let line = std::fs::read(format!("/proc/{}/cmdline", task.tid)).unwrap_or_default();
         let arguments = line.split(|&byte| byte == 0).skip(1).map(|part| String::from_utf8_lossy(part).into_owned());
-        let script = arguments
-            .filter(|text| !text.is_empty())
-            .take_while(|text| text != "-c")
-            .find(|text| !text.starts_with('-'));
+        let mut arguments = arguments.filter(|text| !text.is_empty());
+        let is_option = |text: &String| text.starts_with('-') && !text.starts_with("--") && text.ends_with('f');
+        let script = match is_by_option {
+            true => arguments.find(is_option).and_then(|_| arguments.next()),
+            false => arguments.take_while(|text| text != "-c").find(|text| !text.starts_with('-')),
+        };
         if let (Some(script), Some(here)) = (script, task.link("cwd")) {
             let path = here.join(script);
             if path.is_file() {

@@ -157,6 +157,11 @@ pub(crate) fn is_needed_to_run(path: &Path) -> bool {
         || path.starts_with("/etc/timezone")
 }
 
+/// Whether a program is Python.
+pub(crate) fn is_named_python(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("python"))
+}
+
 /// Whether a path is a part of a program in Python.
 pub(crate) fn is_python(path: &Path) -> bool {
     let is_source =
@@ -282,13 +287,17 @@ pub(crate) fn is_tool(path: &Path) -> bool {
 
 /// Whether a program runs scripts: the first file that it is given is part of the check.
 pub(crate) fn is_interpreter(path: &Path) -> bool {
-    const NAMES: [&str; 20] = [
-        "sh", "ash", "bash", "dash", "ksh", "zsh", "python", "pypy", "perl", "ruby", "node", "php", "awk", "gawk",
-        "mawk", "nawk", "sed", "make", "expect", "tclsh",
-    ];
+    const NAMES: [&str; 14] =
+        ["sh", "ash", "bash", "dash", "ksh", "zsh", "python", "pypy", "perl", "ruby", "node", "php", "expect", "tclsh"];
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     NAMES.contains(&name) || name == "lua"
+}
+
+/// Whether a program is given its script after `-f`, and what is to be looked at as it is.
+pub(crate) fn takes_script_by_option(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    ["awk", "gawk", "mawk", "nawk", "original-awk", "sed", "make"].contains(&name)
 }
 
 /// Whether a program only passes a text on, or runs commands: what it is given it does not look at.

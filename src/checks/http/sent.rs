@@ -70,26 +70,22 @@ impl Sent {
             Some(Credentials::Basic(path)) => ("basic", path),
             Some(Credentials::Bearer(path)) => ("bearer", path),
         };
-        // Whoever writes a secret in place of its file shall not see it shown.
-        let wrong = |why: String| match path.exists() {
-            true => format!("{name}: {}: {why}", path.display()),
-            false => format!("{name}: {why}: write the path of a file that holds it"),
-        };
+        let secret = login::secret(name, path)?;
         // What is in it is not for any message.
-        let secret = login::secret(path).map_err(wrong)?;
+        let wrong = |why: &str| format!("{name}: {}: {why}", path.display());
         if secret.is_empty() || secret.contains(char::is_control) {
-            return Err(wrong("write one line into it".to_owned()));
+            return Err(wrong("write one line into it"));
         }
         let encoded = BASE64_STANDARD.encode(&secret);
         let (value, secrets) = match secret.split_once(':') {
             Some((_, password)) if name == "basic" => {
                 (format!("Basic {encoded}"), vec![password.to_owned(), encoded.clone()])
             }
-            None if name == "basic" => return Err(wrong("write USER:PASSWORD into it".to_owned())),
+            None if name == "basic" => return Err(wrong("write USER:PASSWORD into it")),
             _ => (format!("Bearer {secret}"), vec![secret.clone()]),
         };
-        let mut value = HeaderValue::try_from(value)
-            .map_err(|_| wrong("it holds a character that no field may have".to_owned()))?;
+        let mut value =
+            HeaderValue::try_from(value).map_err(|_| wrong("it holds a character that no field may have"))?;
         value.set_sensitive(true);
         Ok(Some(Authorization { value, secrets }))
     }

@@ -86,26 +86,30 @@ impl Login {
             Password::Given(password) => return Ok(Some(password.clone())),
             Password::In(path) => path,
         };
-        // Whoever writes a password in place of its file shall not see it shown.
-        let wrong = |why| match path.exists() {
-            true => Reason::Error(format!("cannot take the password from {}: {why}", path.display())),
-            false => Reason::Error(format!("cannot take the password from its password_file: {why}")),
-        };
-        secret(path).map(Some).map_err(wrong)
+        let told = |why| Reason::Error(format!("cannot take the password: {why}"));
+        secret("password_file", path).map(Some).map_err(told)
     }
 }
 
-/// What a file holds that others may neither read nor change, without the end of its last line. The error says why it is not read.
-pub(in crate::checks) fn secret(path: &Path) -> std::result::Result<String, String> {
-    let place = ownership::open(path).map_err(|distrust| match distrust {
-        Distrust::Unseen(error) => error.to_string(),
-        Distrust::Unsafe(why) => why,
-    })?;
-    if place.metadata.mode() & 0o004 != 0 {
-        return Err("everybody may read it: `chmod o-r` it".to_owned());
-    }
-    let text = read_place(&place).map_err(|error| error.to_string())?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+/// What a file holds that others may neither read nor change, without the end of its last line. The error says of the option why it
+/// is not read.
+pub(in crate::checks) fn secret(option: &str, path: &Path) -> std::result::Result<String, String> {
+    let read = || {
+        let place = ownership::open(path).map_err(|distrust| match distrust {
+            Distrust::Unseen(error) => error.to_string(),
+            Distrust::Unsafe(why) => why,
+        })?;
+        if place.metadata.mode() & 0o004 != 0 {
+            return Err("everybody may read it: `chmod o-r` it".to_owned());
+        }
+        read_place(&place).map_err(|error| error.to_string())
+    };
+    // Whoever has written a secret in place of its file does not see it shown.
+    let told = |why| match path.exists() {
+        true => format!("{option}: {}: {why}", path.display()),
+        false => format!("{option}: {why}: write the path of a file that holds it"),
+    };
+    read().map(|text| text.trim_end_matches(['\r', '\n']).to_owned()).map_err(told)
 }
 
 #[cfg(test)]

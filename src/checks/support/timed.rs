@@ -4,6 +4,7 @@
 //! timeouts of a socket (SO_RCVTIMEO) do not serve for that, since the kernel rounds them up by as much as an eighth.
 
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 #[cfg(feature = "grpc")]
 use std::os::fd::OwnedFd;
@@ -117,6 +118,16 @@ pub(in crate::checks) fn spoken(error: &io::Error) -> String {
         // The name of a timeout depends on the system.
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "nothing came in time".to_owned(),
         _ => error.to_string(),
+    }
+}
+
+/// Why none of these addresses has answered. One that answered no is an answer.
+pub(in crate::checks) fn unanswered(failures: &[(SocketAddr, io::Error)]) -> Reason {
+    let tried: Vec<_> = failures.iter().map(|(address, error)| format!("{address}: {}", spoken(error))).collect();
+    match failures.iter().all(|(_, error)| is_ours(error)) {
+        _ if failures.is_empty() => Reason::Fail("it has no address".to_owned()),
+        true => Reason::Error(tried.join(", ")),
+        false => Reason::Fail(tried.join(", ")),
     }
 }
 

@@ -132,7 +132,7 @@ impl ClientFiles {
         if chain.is_empty() {
             return Err(wrong(&self.certificate, "there is no PEM certificate in it".to_owned()));
         }
-        let key = login::secret(&self.key).map_err(|why| wrong(&self.key, why))?;
+        let key = login::secret("key", &self.key)?;
         // What is in it is not for any message.
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
             .map_err(|_| wrong(&self.key, "there is no PEM key in it".to_owned()))?;
