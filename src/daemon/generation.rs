@@ -110,7 +110,9 @@ impl GenerationConfig {
         let read = || {
             let warn = |why: String| tracing::warn!("{why}: what it remembered is begun anew");
             match state.happenings() {
-                Ok(all) => kept.events().fill(&all),
+                Ok(all) => {
+                    kept.events().fill(&all.into_iter().map(|it| it.moved(-kept.ahead())).collect::<Vec<_>>());
+                }
                 Err(why) => warn(why),
             }
             for check in self.sources.suite().checks() {
@@ -120,7 +122,7 @@ impl GenerationConfig {
                         warn(why);
                         None
                     });
-                    kept.evidence().fill(key, &record.unwrap_or_default());
+                    kept.evidence().fill(key, &record.unwrap_or_default().moved(-kept.ahead()));
                 }
             }
         };
