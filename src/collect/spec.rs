@@ -185,6 +185,9 @@ impl Spec {
         let shown = self.options.taken().iter().filter(|(name, _)| is_shown(name));
         let shown: Vec<_> =
             shown.map(|(name, value)| (name.clone(), text::line(&hidden.scrub(value)).into_owned())).collect();
+        let is_path = |name: &str| kind.option(name).is_some_and(|option| option.value == Value::Path);
+        let files = self.options.taken().iter().filter(|(name, path)| is_path(name) && path.starts_with('/'));
+        let files = files.map(|(_, path)| path.into()).collect();
         let notes = self.options.take_notes().iter().map(|note| hidden.scrub(note)).collect();
         let target = secrets::shown(&self.target);
         let title = kind.title.replace("{target}", target.strip_prefix("//").unwrap_or(&target));
@@ -206,6 +209,7 @@ impl Spec {
             code: kind.runs.code(),
             controls: kind.controls,
             options: shown,
+            files,
             target: target.clone(),
             ..Check::new(id, scrubbed).title(title)
         };

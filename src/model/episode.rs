@@ -45,6 +45,9 @@ pub struct RecordedRun {
     /// Whose fault it was, if it was bad and that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blame: Option<Blame>,
+    /// What the check was told to verify then, and what tells that from anything else it may be told.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub definition: String,
     /// What it noted on its way.
     #[serde(default, skip_serializing_if = "Transcript::is_empty")]
     pub transcript: Transcript,
@@ -325,6 +328,19 @@ impl CheckRecord {
         }
     }
 
+    /// The last good run before the present state became bad, and the first bad one, if it is bad.
+    pub(crate) fn turn(&self) -> (Option<&RecordedRun>, Option<&RecordedRun>) {
+        match self.is_bad() {
+            None | Some(false) => (self.good.as_ref(), None),
+            Some(true) => {
+                let begins = self.first_bad.as_ref().map(|run| run.at);
+                let is_before = |run: &&RecordedRun| begins.is_none_or(|begins| run.at <= begins);
+                let good = [&self.good_before, &self.good].into_iter().flatten().find(is_before);
+                (good, self.first_bad.as_ref())
+            }
+        }
+    }
+
     /// All changes, one for each.
     pub fn history(&self) -> Vec<StateChange> {
         let mut all = self.changes.clone();
@@ -403,7 +419,8 @@ impl RecordedRun {
         transcript: Transcript,
     ) -> RecordedRun {
         let bounded = |context: &str| context[..context.floor_char_boundary(LONGEST_CONTEXT)].to_owned();
-        RecordedRun { at, status, context: context.map(bounded), elapsed, generation, blame: None, transcript }
+        let (context, definition) = (context.map(bounded), String::new());
+        RecordedRun { at, status, context, elapsed, generation, blame: None, definition, transcript }
     }
 
     /// Leaves out something; false if nothing is left to leave out.

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::unistd::{self, Gid, Group, Uid, User};
@@ -166,6 +167,12 @@ pub(crate) fn is_root() -> bool {
 pub(crate) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
+}
+
+/// What tells this machine from all others, if it has been given that; only those on it know it.
+pub(crate) fn machine() -> &'static str {
+    static MACHINE: OnceLock<String> = OnceLock::new();
+    MACHINE.get_or_init(|| std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned())
 }
 
 /// What the user who has started this process is called: the name, or the number where there is none.

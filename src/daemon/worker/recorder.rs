@@ -15,6 +15,7 @@ use crate::model::episode::{self, RecordedRun};
 use crate::model::report::Outcome;
 use crate::model::suite::Suite;
 use crate::os::{clock, signals};
+use crate::round::our_changes;
 use crate::state::{ServerPlace, StateDir};
 
 /// How often what has not changed is written to a file.
@@ -88,7 +89,7 @@ impl Recorder {
                 let context = finding.context.as_deref();
                 let transcript = finding.transcript.as_deref().cloned().unwrap_or_default();
                 let run = RecordedRun::new(at, status, context, *elapsed, self.generation, transcript);
-                RecordedRun { blame: finding.blame, ..run }
+                RecordedRun { blame: finding.blame, definition: our_changes::definition(check), ..run }
             };
             let Some(has_changed) = table.note(key, look, run) else { continue };
             if let Some(saver) = &self.saver
