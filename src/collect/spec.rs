@@ -127,7 +127,24 @@ impl Spec {
         options.iter().fold(Secrets::of(&self.target), |secrets, option| match option.value {
             Value::Field => secrets.and_fields(self.options.values(option.name)),
             Value::Variable => secrets.and_variables(self.options.values(option.name)),
-            _ => secrets,
+            Value::Bytes => secrets.and_sent(self.options.values(option.name)),
+            Value::Statement => secrets.and_named(self.options.values(option.name)),
+            // A name and its value may be two arguments.
+            Value::List => {
+                let all = self.options.values(option.name).flat_map(|list| list.split(',')).collect::<Vec<_>>();
+                secrets.and_named([all.join(" ").as_str()].into_iter().chain(self.options.values(option.name)))
+            }
+            Value::Text
+            | Value::Word(_)
+            | Value::Flag
+            | Value::Number
+            | Value::Time
+            | Value::Size
+            | Value::Amount
+            | Value::Share
+            | Value::Pattern
+            | Value::Path
+            | Value::Address => secrets,
         })
     }
 
@@ -177,6 +194,7 @@ impl Spec {
         let id = self.label.clone().unwrap_or_else(|| self.shown());
         // The kinds keep secrets out of their own words, but not out of those of servers and libraries.
         let scrubbed = move |deadline| {
+            secrets::forget_learned();
             let mut finding = action(deadline);
             if !hidden.is_empty() {
                 finding.context = finding.context.map(|context| hidden.scrub(&context));

@@ -21,12 +21,12 @@ mod run;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -69,12 +69,12 @@ exec(compile(SETUP['zygote'], 'hospital/zygote.py', 'exec'))
 /// What it ends with when a module has closed its socket: the same number is in `zygote.py`.
 const CLOSED: i32 = 86;
 
-/// Set in a process that only tries whether files can be read.
-static IS_TRIAL: AtomicBool = AtomicBool::new(false);
+/// Where a process that only tries a reload notes what is to be imported.
+static NOTES: OnceLock<File> = OnceLock::new();
 
-/// From now on this process imports nothing: what it collects is thrown away.
-pub(crate) fn import_nothing() {
-    IS_TRIAL.store(true, Ordering::Relaxed);
+/// From now on this process imports nothing, and notes in a file what it would: for [`Preparation::begin`].
+pub(crate) fn only_note(notes: File) {
+    let _ = NOTES.set(notes);
 }
 
 /// The Python of a configuration, if one is set. It is started when a name needs it.
@@ -90,13 +90,14 @@ enum Place {
 }
 
 /// How the interpreter is started.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Interpreter {
     path: PathBuf,
     /// The setting that names it.
-    origin: &'static str,
+    origin: String,
     /// Variables besides those of this process.
     environment: Vec<(String, String)>,
+    #[serde(skip)]
     identity: Identity,
     /// What the process is called.
     name: String,
@@ -150,7 +151,7 @@ enum Life {
     },
 }
 
-/// A Python that imports what the names of a reload are expected to need, while its master goes on.
+/// A Python that imports what the names of a reload need, while its master goes on.
 pub(crate) struct Preparation {
     python: Python,
     answers: Packets,
@@ -199,6 +200,7 @@ impl Python {
         name: &str,
     ) -> Python {
         let path = if path.components().count() > 1 { absolute(path) } else { in_path(path) };
+        let origin = origin.to_owned();
         Python::at(Interpreter { path, origin, environment, identity, name: format!("{name}:python") })
     }
 
@@ -236,10 +238,11 @@ impl Python {
                 "no Python is set to look for it in: give --python, or set HOSPITAL_PYTHON or VIRTUAL_ENV".to_owned(),
             ));
         };
-        if IS_TRIAL.load(Ordering::Relaxed) {
-            return Ok((Vec::new(), Vec::new()));
-        }
         match place {
+            Place::Forks(zygote) if NOTES.get().is_some() => {
+                zygote.note(name);
+                Ok((Vec::new(), Vec::new()))
+            }
             Place::Forks(zygote) => zygote.collect(name),
             Place::Here(interpreter) => Ok((interpreter.collect(name).map_err(Refusal::Refused)?, Vec::new())),
         }
@@ -266,23 +269,6 @@ impl Python {
             }
             Place::Here(interpreter) => Some(Runs::Here(interpreter.clone())),
         }
-    }
-
-    /// Begins to import anew what this one has imported: the code may be another by now. `None`: it has imported nothing, or
-    /// another cannot be started; whoever asks that for something is told why.
-    pub(crate) fn prepare_anew(&self, now: Instant) -> Option<Preparation> {
-        let zygote = self.zygote()?;
-        let names = zygote.lock().as_ref()?.order.clone();
-        let python = Python::at(zygote.interpreter.clone());
-        let anew = python.zygote()?;
-        let started = anew.start(&names).ok()?;
-        // It is answered once everything is imported.
-        let until = now + IMPORT_LIMIT;
-        let answers = started.send(&Request::Find("sys"), until).ok()?;
-        let Life::Running { process, .. } = &started.life else { return None };
-        let process = PidFd::open(process.pid()).ok()?;
-        *anew.lock() = Some(started);
-        Some(Preparation { python, answers, process, until, names: names.join(", ") })
     }
 
     /// This one, unless the one that was prepared is started just as this one would be.
@@ -417,6 +403,14 @@ impl Zygote {
         started.collected.insert(name.to_owned(), tests.clone());
         started.order.push(name.to_owned());
         Ok((tests, notes))
+    }
+
+    /// For [`Preparation::begin`]. What is not noted is imported later, while the master waits.
+    fn note(&self, name: &str) {
+        let Some(mut notes) = NOTES.get() else { return };
+        if let Ok(line) = serde_json::to_string(&(&self.interpreter, name)) {
+            let _ = writeln!(notes, "{line}");
+        }
     }
 
     fn ask(&self, started: &Started, request: &Request<'_>, name: &str) -> Result<(Vec<Test>, Vec<String>), Refusal> {
@@ -613,6 +607,27 @@ fn end_of(process: &PidFd, interpreter: &Interpreter, when: &str) -> String {
 }
 
 impl Preparation {
+    /// Begins to import what was noted for this user. `None`: that is nothing, or it cannot be begun; whoever asks for it then is
+    /// told why.
+    pub(crate) fn begin(mut notes: File, identity: &Identity, now: Instant) -> Option<Preparation> {
+        let mut text = String::new();
+        notes.rewind().and_then(|()| notes.read_to_string(&mut text)).ok()?;
+        let noted: Vec<(Interpreter, String)> =
+            text.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
+        let interpreter = Interpreter { identity: identity.clone(), ..noted.first()?.0.clone() };
+        let names: Vec<String> = noted.into_iter().map(|(_, name)| name).collect();
+        let python = Python::at(interpreter);
+        let zygote = python.zygote()?;
+        let started = zygote.start(&names).ok()?;
+        // It is answered once everything is imported.
+        let until = now + IMPORT_LIMIT;
+        let answers = started.send(&Request::Find("sys"), until).ok()?;
+        let Life::Running { process, .. } = &started.life else { return None };
+        let process = PidFd::open(process.pid()).ok()?;
+        *zygote.lock() = Some(started);
+        Some(Preparation { python, answers, process, until, names: names.join(", ") })
+    }
+
     /// What becomes readable when it is over.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         [self.answers.as_fd()].into_iter().chain(self.process.descriptor())

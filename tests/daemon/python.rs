@@ -147,18 +147,27 @@ fn a_name_in_a_file_that_is_new_needs_a_reload() {
 #[test]
 #[ignore = "needs python3"]
 fn the_master_goes_on_while_a_reload_imports() {
-    let folder = modules(&[("shop.py", &module(None))]);
-    let server = serve(&folder, "shop").start();
+    let folder = modules(&[("shop.py", &module(None)), ("names", "HEALTHCHECKS='shop'\nHOSPITAL_PYTHON=python3\n")]);
+    let server = Launch::serve(["--env-file", "names"]).current_dir(folder.path()).start();
     let waits = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\n";
+    let goes_on = |status: u16, edition: &str| {
+        server.signal(Signal::SIGHUP);
+        eventually("it imports", || zygotes(&server).len() == 2);
+        let worker = server.workers()[0];
+        send(worker, Signal::SIGKILL);
+        eventually("another takes its place", || server.workers().first().is_some_and(|pid| *pid != worker));
+        assert_eq!(get(&server.at, "/").status, status);
+        write(folder.path(), "go", "");
+        eventually("the new code is in use", || says(&server, edition));
+        eventually("the old one has gone", || zygotes(&server).len() == 1);
+        std::fs::remove_file(folder.path().join("go")).expect("it is there");
+    };
     write(folder.path(), "shop.py", &format!("{waits}{}", module(Some("the second edition"))));
-    server.signal(Signal::SIGHUP);
-    eventually("it imports", || zygotes(&server).len() == 2);
-    let worker = server.workers()[0];
-    send(worker, Signal::SIGKILL);
-    eventually("another takes its place", || server.workers().first().is_some_and(|pid| *pid != worker));
-    assert_eq!(get(&server.at, "/").status, 200);
-    write(folder.path(), "go", "");
-    eventually("the new code is in use", || says(&server, "the second edition"));
+    goes_on(200, "the second edition");
+    // A name that was not there before, for an interpreter with another environment.
+    write(folder.path(), "more.py", &format!("{waits}{}", module(Some("one more"))));
+    write(folder.path(), "names", "HEALTHCHECKS='more'\nHOSPITAL_PYTHON=python3\nSHOP=another\n");
+    goes_on(500, "one more");
 }
 
 #[test]
