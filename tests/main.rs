@@ -55,6 +55,7 @@ mod checks {
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod protocols;
     mod python;
+    mod secrets;
     mod services;
     mod terminals;
     mod transcripts;

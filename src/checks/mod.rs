@@ -242,7 +242,7 @@ fn since(began: Instant) -> String {
 fn excerpt(beginning: &[u8], total: usize, hidden: &Secrets) -> String {
     const SHOWN: usize = 120;
     // Enough for what is shown and a secret that is cut off at its end.
-    let kept = &beginning[..beginning.len().min(16 * 1024)];
+    let kept = &beginning[..beginning.len().min(4 * 1024)];
     let text = String::from_utf8_lossy(kept);
     let text =
         hidden.scrub_cut(if kept.len() < total { text.trim_end_matches(char::REPLACEMENT_CHARACTER) } else { &text });

@@ -145,7 +145,7 @@ impl MailProbe {
             dialogue: Dialogue::new(stream),
             has_greeted: matches!(self.transport, Transport::StartTls(..)),
             is_signing_in: false,
-            hidden: self.hidden_of(account.as_ref()),
+            hidden: self.hidden.clone(),
         };
         (self.protocol.talk)(&mut session, account.as_ref())
     }
@@ -157,13 +157,6 @@ impl MailProbe {
             return Err(Reason::Error("the password has a control character: give another one".to_owned()));
         }
         Ok(Some(Account { user, password, mechanism: self.mechanism }))
-    }
-
-    /// A server may quote what it did not understand.
-    fn hidden_of(&self, account: Option<&Account>) -> Secrets {
-        let Some(account) = account else { return self.hidden.clone() };
-        let forms = [account.password.clone(), BASE64_STANDARD.encode(&account.password), account.plain()];
-        self.hidden.with(forms.iter().map(String::as_str))
     }
 }
 

@@ -10,6 +10,8 @@ pub(super) mod exchange;
 pub(super) mod login;
 #[cfg(feature = "tls")]
 pub(super) mod mail;
+mod masking;
+mod named;
 #[cfg(feature = "grpc")]
 pub(super) mod nonblocking;
 pub(super) mod noted;
