@@ -365,13 +365,13 @@ fn judgement_md_says_what_every_format_says() {
             .iter()
             .fold(Patience::default(), |before, status| before.after(schedule, &found(*status), false, 0));
         let last = history.last().expect("it has run");
-        let scheduled = Some(Scheduled { age: SECOND * age as u32, patience, second: 0 });
+        let scheduled = Some(Scheduled { age: SECOND * age as u32, patience, second: 0, delay: None });
         let known = Circumstances { scheduled, ..Circumstances::default() };
         cells(Outcome::judged(it.into(), found(*last), known, Duration::ZERO, SECOND * age as u32))
     };
     let schedule = |fall, rise| Schedule { every: 10 * SECOND, fall, rise };
     let not_run = check("it").schedule(schedule(1, 1));
-    row(Status::Error, "`every=10s`, before its first run", &cells(of(not_run, not_run_yet(schedule(1, 1)))));
+    row(Status::Error, "`every=10s`, before its first run", &cells(of(not_run, not_run_yet(schedule(1, 1), None))));
     for status in [Status::Pass, Status::Fail] {
         row(status, "`every=10s`, 10 s ago", &scheduled(schedule(1, 1), &[status], 10));
         row(status, "`every=10s`, longer ago than this and `timeout`", &scheduled(schedule(1, 1), &[status], 20));

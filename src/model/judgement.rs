@@ -10,6 +10,7 @@
 //!
 //! What the check found itself stays visible in the [`Judgement`].
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,29 @@ pub(crate) struct Scheduled {
     pub(crate) patience: Patience,
     /// The present second, by the clock of its changes.
     pub(crate) second: u64,
+    /// Why the next one is late, if that is known.
+    pub(crate) delay: Option<Delay>,
+}
+
+/// Why a run that is due has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Delay {
+    /// It has begun.
+    UnderWay,
+    /// As many checks run as may run at once; this one has done so the longest, for so long.
+    NoPlace { holder: String, time: Duration },
+}
+
+impl fmt::Display for Delay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Delay::UnderWay => f.write_str("a run is under way"),
+            Delay::NoPlace { holder, time } => {
+                let time = duration::spoken(Duration::from_secs(time.as_secs().max(1)));
+                write!(f, "it waits for a place (--jobs): {holder} has run for {time}")
+            }
+        }
+    }
 }
 
 /// Takes a finding through the steps. `None`: they have changed nothing.
@@ -86,26 +110,32 @@ pub(crate) fn blocked<'a>(causes: impl IntoIterator<Item = (&'a Check, &'a Findi
 /// The third and the fourth step, for a check with a schedule. What is bad is judged before it is made milder: that changes
 /// nothing of what is told, but a warning counts as good otherwise.
 fn timely(check: &Check, found: Finding, scheduled: Option<Scheduled>) -> Finding {
-    let (Some(schedule), Some(Scheduled { age, patience, second })) = (check.schedule, scheduled) else { return found };
+    let (Some(schedule), Some(Scheduled { age, patience, second, delay })) = (check.schedule, scheduled) else {
+        return found;
+    };
     match schedule.is_stale(check.timeout, age) {
-        true => stale(schedule, &found, age),
+        true => stale(schedule, &found, age, delay.as_ref()),
         false => patience.judged(schedule, found, second),
     }
 }
 
 /// What is told of a check whose last run, which began so long ago, says nothing any more.
-fn stale(Schedule { every, .. }: Schedule, found: &Finding, age: Duration) -> Finding {
-    let ago = duration::spoken(Duration::from_secs(age.as_secs().max(1)));
-    Finding::error(format!(
-        "stale, last run {ago} ago, not {}: it was {}",
-        duration::spoken(every),
-        found.status.word()
-    ))
+fn stale(Schedule { every, .. }: Schedule, found: &Finding, age: Duration, delay: Option<&Delay>) -> Finding {
+    // Rounded up: else it could be as long ago as it may be.
+    let unit = if age < Duration::from_secs(1) { 100 } else { 1000 };
+    let ago = duration::spoken(Duration::from_millis((age.as_millis() as u64).div_ceil(unit) * unit));
+    let (every, was) = (duration::spoken(every), found.status.word());
+    Finding::error(format!("stale, last run {ago} ago, not {every}: it was {was}{}", because(delay)))
 }
 
 /// What is told of a check that has not run yet.
-pub(crate) fn not_run_yet(Schedule { every, .. }: Schedule) -> Finding {
-    Finding::error(format!("it has not run yet, and does so every {}", duration::spoken(every)))
+pub(crate) fn not_run_yet(Schedule { every, .. }: Schedule, delay: Option<&Delay>) -> Finding {
+    let every = duration::spoken(every);
+    Finding::error(format!("it has not run yet, and does so every {every}{}", because(delay)))
+}
+
+fn because(delay: Option<&Delay>) -> String {
+    delay.map_or_else(String::new, |delay| format!("; {delay}"))
 }
 
 /// What is told of a check that was blocked when it was to run last, by one that is well now.
@@ -138,12 +168,12 @@ mod tests {
         let check = Check::new("db", |_| Finding::PASS).schedule(schedule).timeout(5 * second);
         let patience = Patience::default().after(schedule, &Finding::PASS, false, 0);
         let told = |check: &Check, found: Finding, patience: &Patience, age| {
-            let scheduled = Some(Scheduled { age, patience: patience.clone(), second: 100 });
+            let scheduled = Some(Scheduled { age, patience: patience.clone(), second: 100, delay: None });
             let (told, judgement) = judge(check, found, Circumstances { scheduled, ..Circumstances::default() });
             (told.status, told.context.unwrap_or_default(), judgement.and_then(|judgement| judgement.raw))
         };
         assert_eq!(told(&check, Finding::PASS, &patience, 15 * second), (Status::Pass, String::new(), None));
-        let stale = "stale, last run 25s ago, not 10s: it was pass".to_owned();
+        let stale = "stale, last run 26s ago, not 10s: it was pass".to_owned();
         let late = Duration::from_millis(25_300);
         assert_eq!(told(&check, Finding::PASS, &patience, late), (Status::Error, stale.clone(), Some(Status::Pass)));
         let mild = check.clone().on_fail(Severity::Warn);
@@ -159,6 +189,22 @@ mod tests {
             let (status, context, _) = told(check, found(), &twice, second);
             assert_eq!((status, context.as_str()), (bad, "refused"));
         }
+    }
+
+    #[test]
+    fn how_long_ago_a_stale_run_was_is_longer_than_it_may_be_and_why_the_next_one_is_late_is_told() {
+        let told = |every: u64, age: u64, delay: Option<&Delay>| {
+            let schedule = Schedule { every: Duration::from_millis(every), fall: 1, rise: 1 };
+            stale(schedule, &Finding::PASS, Duration::from_millis(age), delay).context.unwrap_or_default()
+        };
+        assert_eq!(told(1000, 1200, None), "stale, last run 2s ago, not 1s: it was pass");
+        assert_eq!(told(100, 210, None), "stale, last run 300ms ago, not 100ms: it was pass");
+        let full = Delay::NoPlace { holder: "hog".to_owned(), time: Duration::from_millis(3900) };
+        let why = "stale, last run 4s ago, not 1s: it was pass; it waits for a place (--jobs): hog has run for 3s";
+        assert_eq!(told(1000, 4000, Some(&full)), why);
+        let schedule = Schedule { every: Duration::from_secs(60), fall: 1, rise: 1 };
+        let first = not_run_yet(schedule, Some(&Delay::UnderWay)).context;
+        assert_eq!(first.as_deref(), Some("it has not run yet, and does so every 1m; a run is under way"));
     }
 
     #[test]

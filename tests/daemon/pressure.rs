@@ -473,24 +473,14 @@ fn a_machine_without_users_and_without_dev_null_is_told_what_it_lacks() {
 #[test]
 #[ignore = "needs faketime"]
 fn a_clock_that_jumps_changes_nothing_but_the_date() {
-    let launch = Launch::script(
-        r#"exec env LD_PRELOAD="$(faketime -f +0d printenv LD_PRELOAD)" "$@""#,
-        ["-b", "127.0.0.1:0", "-w", "2", "--timeout", "1"],
-    );
-    let clock = launch.path("clock");
-    std::fs::write(&clock, "+0d").expect("the directory is ours");
-    let server = launch
-        .env("FAKETIME_TIMESTAMP_FILE", &clock.display().to_string())
-        .env("FAKETIME_NO_CACHE", "1")
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .start();
+    let server = Launch::with_a_clock(["-b", "127.0.0.1:0", "-w", "2", "--timeout", "1"]).start();
     let workers = server.workers();
     let load = Load::start(&server.at, Shape::default());
     let year = || get(&server.at, "/").header("date").expect("each has one").split(' ').nth(3).map(str::to_owned);
     let now = year();
     // 30,000 days ago was before 1970.
     for jump in ["+3650d", "-3650d", "-30000d", "+0d"] {
-        std::fs::write(server.path("clock"), jump).expect("the directory is ours");
+        server.set_clock(jump);
         eventually("the date jumps", || (year() == now) == (jump == "+0d"));
         for path in ["/?format=html", "/metrics"] {
             assert_eq!(get(&server.at, path).status, 200, "{jump}: {path}");

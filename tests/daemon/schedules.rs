@@ -210,6 +210,97 @@ fn who_asks_for_a_run_that_cannot_be_had_in_time_is_told_no_older_pass() {
 }
 
 #[test]
+fn what_waits_for_a_place_says_who_has_it_and_nothing_else_waits() {
+    let checks = "hog=exec:/bin/sleep#args=50&every=1h&timeout=50s rare=exec:/bin/true#every=200ms&timeout=100ms \
+                  plain=exec:/bin/true";
+    let server = Launch::serve(["-w", "1", "-j", "1", "--request-timeout", "1s"]).env("HEALTHCHECKS", checks).start();
+    let hog = get(&server.at, "/hog");
+    assert!(hog.status == 500 && hog.body.contains("it has not run yet, and does so every 1h; a run is under way"));
+    eventually("the other one says what it waits for", || {
+        let rare = get(&server.at, "/rare");
+        rare.status == 500 && rare.body.contains("it waits for a place (--jobs): hog has run for ")
+    });
+    assert_eq!(get(&server.at, "/plain").status, 200, "a round has places of its own");
+}
+
+#[test]
+fn those_that_are_always_due_keep_none_waiting_for_ever() {
+    // Each takes a whole period, so that two are due whenever the only place is free.
+    let busy = |name: &str| format!("{name}=exec:/bin/sleep#args=5&every=100ms&timeout=100ms");
+    let launch = Launch::serve(["-w", "1", "-j", "1"]);
+    let runs = launch.path("runs");
+    let script = format!("echo%20x%20>>%20{}", runs.display());
+    let last = format!("last=exec:/bin/sh#args=-c&args={script}&every=300ms");
+    let checks = [busy("first"), busy("second"), last].join(" ");
+    let _server = launch.env("HEALTHCHECKS", &checks).start();
+    eventually("the last one runs, too", || fs::read_to_string(&runs).is_ok_and(|text| text.lines().count() >= 3));
+}
+
+#[test]
+fn what_a_stopped_worker_runs_waits_and_nothing_else_and_what_a_dead_one_ran_is_run_at_once() {
+    let launch = Launch::serve(["-w", "2"]);
+    let directory = launch.path("");
+    let [long, quick] = ["long", "quick"].map(|name| directory.join(name));
+    let begun =
+        |path: &Path| fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
+    let script =
+        |path: &Path, then: &str| format!("exec:/bin/sh#args=-c&args=echo%20$PPID%20>>%20{}{then}", path.display());
+    // It may run for longer than this test would wait.
+    let long_check = script(&long, ";%20exec%20sleep%20500&every=600s&timeout=600s");
+    let checks = format!("long={long_check} quick={}&every=200ms", script(&quick, ""));
+    let server = launch.env("HEALTHCHECKS", &checks).start();
+    let mut client = Client::to(&server.at);
+    client.send("GET /long HTTP/1.1\r\nHost: x\r\n\r\n");
+    eventually("both have begun", || begun(&long).len() == 1 && !begun(&quick).is_empty());
+    let worker: i32 = begun(&long)[0].parse().expect("it is a pid");
+    send(worker, Signal::SIGSTOP);
+    let before = begun(&quick).len();
+    let other = worker.to_string();
+    eventually("another worker runs what is due", || {
+        begun(&quick)[before..].iter().filter(|pid| **pid != other).count() >= 5
+    });
+    assert_eq!(begun(&long).len(), 1, "it is not started beside itself");
+    send(worker, Signal::SIGKILL);
+    // Its lease would have had ten minutes left.
+    let mut client = Client::to(&server.at);
+    client.send("GET /long HTTP/1.1\r\nHost: x\r\n\r\n");
+    eventually("it runs again for who asks for it", || begun(&long).len() == 2);
+}
+
+#[test]
+#[ignore = "needs faketime"]
+fn a_clock_that_jumps_by_an_hour_neither_skips_nor_doubles_a_run_and_ends_only_what_has_a_date() {
+    let state = tempfile::tempdir().expect("a folder for the test");
+    let path = state.path().to_str().expect("a plain path");
+    let launch = Launch::with_a_clock(["-b", "127.0.0.1:0", "-w", "2", "--state-dir", path]);
+    let runs = launch.path("runs");
+    let script = format!("echo%20x%20>>%20{}", runs.display());
+    let checks = format!(
+        "counted=exec:/bin/sh#args=-c&args={script}&every=200ms starting=file:/no/such#grace=30m \
+         beating=beat:job#within=30m quiet=file:/no/such"
+    );
+    for command in [&["silence", "quiet", "30m", "upgrade"][..], &["beat", "job"]] {
+        let output = std::process::Command::new(HOSPITAL).args(command).env("HOSPITAL_STATE_DIR", path).output();
+        assert!(output.expect("it can be started").status.success(), "{command:?}");
+    }
+    let began = Instant::now();
+    let server = launch.env("HEALTHCHECKS", &checks).start();
+    let count = || fs::read_to_string(&runs).unwrap_or_default().lines().count();
+    let status = |path: &str| get(&server.at, path).json()["details"][0]["status"].as_str().map(str::to_owned);
+    for (jump, silent) in [("+0d", true), ("+1h", false), ("-1h", true), ("+0d", true)] {
+        server.set_clock(jump);
+        let before = count();
+        eventually("it runs as before", || count() >= before + 5);
+        // All lie on a grid; one more may have been made for a request.
+        assert!(count() as f64 <= began.elapsed().as_secs_f64() / 0.2 + 2.0, "{jump}: {} runs", count());
+        assert_eq!(status("/counted").as_deref(), Some("pass"), "{jump}");
+        assert_eq!(status("/starting").as_deref(), Some("skip"), "{jump}");
+        assert_eq!(status("/beating").as_deref(), Some("pass"), "{jump}");
+        assert_eq!(get(&server.at, "/quiet").status == 200, silent, "{jump}: a silence has an end in the calendar");
+    }
+}
+
+#[test]
 fn a_stopped_or_dead_worker_is_replaced_and_nothing_stale_passes() {
     takes_over(Duration::from_secs(6));
 }

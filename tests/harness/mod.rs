@@ -84,6 +84,9 @@ pub(crate) struct Server {
     directory: TempDir,
 }
 
+/// The file with what the clock of a server is set to.
+const CLOCK: &str = "clock";
+
 impl Launch {
     /// `hospital serve ARGS` on a listener that the test has bound and passes as descriptor 0.
     pub(crate) fn serve<I: IntoIterator<Item = S>, S: AsRef<std::ffi::OsStr>>(args: I) -> Launch {
@@ -115,6 +118,17 @@ impl Launch {
         let mut command = Command::new(program);
         command.args(args).args([HOSPITAL, "serve"]).stdin(Stdio::null());
         Launch { command: clean(command), listener: None, at: None, directory: directory() }
+    }
+
+    /// A server whose wall clock [`Server::set_clock`] sets: that of its host stays as it is.
+    pub(crate) fn with_a_clock<I: IntoIterator<Item = S>, S: AsRef<std::ffi::OsStr>>(args: I) -> Launch {
+        let launch = Launch::script(r#"exec env LD_PRELOAD="$(faketime -f +0d printenv LD_PRELOAD)" "$@""#, args);
+        let clock = launch.path(CLOCK);
+        std::fs::write(&clock, "+0d").expect("the directory is ours");
+        launch
+            .env("FAKETIME_TIMESTAMP_FILE", &clock.display().to_string())
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
     }
 
     /// Passes this listener as descriptor 0; the test may keep a clone of it, as circus does.
@@ -216,6 +230,11 @@ impl Server {
     /// The pid of the master.
     pub(crate) fn master(&self) -> i32 {
         self.child.id() as i32
+    }
+
+    /// Sets its wall clock by so much, as in `+1h`, against that of the host.
+    pub(crate) fn set_clock(&self, jump: &str) {
+        std::fs::write(self.path(CLOCK), jump).expect("the directory is ours");
     }
 
     /// The pids of the workers, in order.

@@ -31,10 +31,10 @@ use crate::model::check::DEFAULT_TIMEOUT;
 use crate::os::cgroup::OomKills;
 use crate::os::process::{self, Forked};
 use crate::os::signals::{self, Inbox, Signal};
-use crate::os::{clock, descriptors, memory, systemd, tree};
+use crate::os::{descriptors, memory, shared, systemd, tree};
 use crate::python::{self, Preparation, Python};
 use command::Command;
-use fleet::{Action, Event, Fleet, Generation, Pid, Slot, Timing, WorkerEnd};
+use fleet::{Effect, Event, Fleet, Generation, Pid, Slot, Timing, WorkerEnd};
 use pidfile::PidFile;
 use status::Supervision;
 use succession::{Inheritance, Succession};
@@ -80,7 +80,7 @@ pub(crate) struct Master {
     predecessor: Option<PipeWriter>,
 }
 
-/// What follows from performing an action.
+/// What follows from performing an effect.
 enum Flow {
     On(Vec<Event>),
     Worker { slot: usize, generation: Generation, master: i32 },
@@ -119,7 +119,7 @@ impl Master {
         let kept = kept.map_err(cannot("cannot map what is kept"))?;
         let begins = if inheritance.is_some() { "upgraded" } else { "started" };
         config.remember(kept.kept);
-        kept.kept.events().note(clock::wall(), &format!("{begins}: hospital {}", env!("CARGO_PKG_VERSION")));
+        kept.kept.events().note(kept.kept.now(), &format!("{begins}: hospital {}", env!("CARGO_PKG_VERSION")));
         let predecessor = inheritance.map(|inheritance| inheritance.readiness()).transpose();
         let scoreboard = Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?;
         scoreboard.set_reloaded(true);
@@ -161,8 +161,8 @@ impl Master {
         loop {
             while let Some(event) = events.pop_front() {
                 let mut results = Vec::new();
-                for action in self.fleet.decide(event, Instant::now()) {
-                    match self.perform(action) {
+                for effect in self.fleet.decide(event, Instant::now()) {
+                    match self.perform(effect) {
                         Flow::On(more) => results.extend(more),
                         Flow::Worker { slot, generation, master } => {
                             return Ok(Ended::Forked(Box::new(self.into_context(slot, generation, master))));
@@ -224,42 +224,42 @@ impl Master {
         self.fleet.slots().iter().enumerate().filter_map(ready).collect()
     }
 
-    fn perform(&mut self, action: Action) -> Flow {
-        match action {
-            Action::Fork { slot, generation } => return self.fork(slot, generation),
-            Action::Exit(code) => return Flow::Stop(code),
-            Action::Reap => return Flow::On(self.reap()),
-            Action::Inspect => return Flow::On(self.inspect()),
-            Action::Load => return Flow::On(self.begin_load().into_iter().collect()),
-            Action::Term(pid) => self.dismiss(pid, Signal::SIGTERM),
-            Action::TooLate { slot, pid, after } => deaths::too_late(slot, pid, after),
-            Action::Kill(pid) => self.dismiss(pid, Signal::SIGKILL),
-            Action::Reopen(pid) => send(pid, Signal::SIGUSR1),
-            Action::Abort { slot, pid } => {
+    fn perform(&mut self, effect: Effect) -> Flow {
+        match effect {
+            Effect::Fork { slot, generation } => return self.fork(slot, generation),
+            Effect::Exit(code) => return Flow::Stop(code),
+            Effect::Reap => return Flow::On(self.reap()),
+            Effect::Inspect => return Flow::On(self.inspect()),
+            Effect::Load => return Flow::On(self.begin_load().into_iter().collect()),
+            Effect::Term(pid) => self.dismiss(pid, Signal::SIGTERM),
+            Effect::TooLate { slot, pid, after } => deaths::too_late(slot, pid, after),
+            Effect::Kill(pid) => self.dismiss(pid, Signal::SIGKILL),
+            Effect::Reopen(pid) => send(pid, Signal::SIGUSR1),
+            Effect::Abort { slot, pid } => {
                 self.worker_hangs(slot, pid);
                 self.dismiss(pid, Signal::SIGABRT);
             }
-            Action::ReopenLogs => crate::daemon::logging::reopen(),
-            Action::Beat { within } => self.beat(within),
-            Action::Settle(generation) => {
+            Effect::ReopenLogs => crate::daemon::logging::reopen(),
+            Effect::Beat { within } => self.beat(within),
+            Effect::Settle(generation) => {
                 self.configs.retain(|&number, _| number == generation);
                 self.scoreboard.set_reloaded(true);
                 tracing::info!("reloaded: all workers are of generation {generation}");
                 self.reloaded(&format!("reloaded: generation {generation}"));
             }
-            Action::RollBack(generation) => {
+            Effect::RollBack(generation) => {
                 self.configs.retain(|&number, _| number == generation);
                 self.scoreboard.set_reloaded(false);
                 tracing::error!("the new workers cannot boot: generation {generation} goes on serving");
                 self.reloaded("reload failed: the new workers cannot boot");
             }
-            Action::BreakOff => self.reloaded("reload broken off: the workers are sent away"),
-            Action::Announce => self.announce(),
-            Action::Leave => self.leave(),
-            Action::CloseListeners => self.close_listeners(),
-            Action::Upgrade => return Flow::On(self.upgrade()),
-            Action::GiveUp { successor } => self.give_up(successor),
-            Action::HandOver { successor } => self.hand_over(successor),
+            Effect::BreakOff => self.reloaded("reload broken off: the workers are sent away"),
+            Effect::Announce => self.announce(),
+            Effect::Leave => self.leave(),
+            Effect::CloseListeners => self.close_listeners(),
+            Effect::Upgrade => return Flow::On(self.upgrade()),
+            Effect::GiveUp { successor } => self.give_up(successor),
+            Effect::HandOver { successor } => self.hand_over(successor),
         }
         Flow::On(vec![])
     }
@@ -284,7 +284,7 @@ impl Master {
 
     /// Something has happened that may be the reason why checks change.
     fn happened(&self, what: &str) {
-        self.kept.kept.events().note(clock::wall(), what);
+        self.kept.kept.events().note(self.kept.kept.now(), what);
     }
 
     fn fork(&mut self, slot: usize, generation: Generation) -> Flow {
@@ -378,23 +378,29 @@ impl Master {
     /// that is done later: an interpreter imports them first, and we go on meanwhile.
     fn begin_load(&mut self) -> Option<Event> {
         self.reloading();
-        let tried = process::can_be_done_within(DEFAULT_TIMEOUT, || {
-            python::import_nothing();
-            drop(self.read(None));
+        let tried = shared::scratch_file().and_then(|notes| {
+            let theirs = notes.try_clone()?;
+            let is_done = process::can_be_done_within(DEFAULT_TIMEOUT, || {
+                python::only_note(theirs);
+                drop(self.read(None));
+            })?;
+            Ok(is_done.then_some(notes))
         });
-        match tried {
-            Ok(false) => Some(self.loaded(Err(Error::Boot(format!(
-                "reading it took longer than {DEFAULT_TIMEOUT:?}: does a mount not answer that its files are on?"
-            ))))),
+        let notes = match tried {
+            Ok(None) => {
+                return Some(self.loaded(Err(Error::Boot(format!(
+                    "reading it took longer than {DEFAULT_TIMEOUT:?}: does a mount not answer that its files are on?"
+                )))));
+            }
+            Ok(notes) => notes,
             // Where there can be no child, as descriptors have run out, workers will say so.
-            Ok(true) | Err(_) => match self.prepare_python() {
-                true => None,
-                false => {
-                    let read = self.read(None);
-                    Some(self.loaded(read))
-                }
-            },
+            Err(_) => None,
+        };
+        if self.prepare_python(notes) {
+            return None;
         }
+        let read = self.read(None);
+        Some(self.loaded(read))
     }
 
     fn read(&self, prepared: Option<Python>) -> Result<GenerationConfig, Error> {

@@ -101,6 +101,14 @@ impl ScheduleTable {
         (due != 0).then(|| Duration::from_millis(due))
     }
 
+    /// Whether somebody runs a check now.
+    pub(crate) fn is_leased(&self, key: u64, now: Duration) -> bool {
+        self.plans.find(key).is_some_and(|plan| {
+            let there = plan.lease.load(SeqCst);
+            there != 0 && LEASE.unpack(there)[0] > millis(now)
+        })
+    }
+
     /// Takes the lease for a process, if nobody holds it or its holder has exceeded its time.
     pub(crate) fn take(&self, key: u64, pid: u32, now: Duration, until: Duration) -> Option<RunLease> {
         let lease = &self.plans.find(key)?.lease;
@@ -280,6 +288,7 @@ mod tests {
         let table = table();
         let lease = table.take(KEY, 1, SECOND, SECOND * 3).expect("nobody runs it");
         assert!(table.take(KEY, 2, SECOND * 2, SECOND * 4).is_none());
+        assert!(table.is_leased(KEY, SECOND * 2) && !table.is_leased(KEY, SECOND * 4));
         assert_eq!(told(table), None);
         assert!(leave(table, &lease, "first"));
         table.give_back(lease);

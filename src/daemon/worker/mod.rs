@@ -47,7 +47,7 @@ use hospital_http::{Limits, Patience, Reader, Rejection, Step};
 use observer::ScoreboardObserver;
 use recorder::Recorder;
 use responder::Responder;
-use scheduler::{Records, Scheduler};
+use scheduler::{Places, Records, Scheduler};
 use shared_report::SharedReport;
 
 const SIGNALS: Token = Token(0);
@@ -565,8 +565,9 @@ impl Worker {
         let waker = Arc::new(Waker::new(poll.registry(), ROUND)?);
         // If waking fails, the round ends at its deadline; there is nobody to report it to here.
         let files_waker = waker.clone();
+        let places = Places::default();
         let runner = |waker: Arc<Waker>| {
-            let records = Records { runs: in_flight.observer(slot), kept };
+            let records = Records { runs: in_flight.observer(slot), kept, places: places.clone() };
             Runner::new(move || drop(waker.wake())).observed_by(records).with_at_once(jobs)
         };
         let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
@@ -574,7 +575,7 @@ impl Worker {
         kept.begin_starts(sources.suite());
         let rounds = Rounds::new(runner(waker.clone()), limit, observer);
         let scheduled = runner(waker).judged_by(last_steps(Arc::new(observer)));
-        let mut scheduler = Scheduler::new(kept, std::process::id(), scheduled, jobs, limit);
+        let mut scheduler = Scheduler::new(kept, std::process::id(), scheduled, (jobs, places.clone()), limit);
         scheduler.see(sources.suite(), Instant::now());
         let shared_report =
             (!lifetime.is_zero()).then(|| SharedReport::new(snapshot, std::process::id(), lifetime, limit, jobs));

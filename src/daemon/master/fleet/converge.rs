@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Action, Fleet, Phase, Slot};
+use super::{Effect, Fleet, Phase, Slot};
 use crate::endpoint::counters::RestartReason;
 
 impl Fleet {
@@ -39,44 +39,44 @@ impl Fleet {
         place && current < wanted && current + others < wanted + usize::from(others > 0)
     }
 
-    pub(super) fn converge(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    pub(super) fn converge(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let wanted = self.wanted();
         // Each serving worker of this generation replaces one of another generation.
         while self.others() > 0 && self.serving_current() + self.others() > wanted {
             let Some(index) = self.last(|fleet, slot| fleet.is_other(slot)) else { break };
             self.count(RestartReason::Reload);
-            actions.extend(self.drain(index, now));
+            effects.extend(self.drain(index, now));
         }
         // During a reload there is one worker more than asked for, in place of the one that it replaces.
         let room = wanted + usize::from(self.others() > 0);
         while self.current() + self.others() > room {
             let boots = self.last(|fleet, slot| fleet.is_current(slot) && matches!(slot, Slot::Booting { .. }));
             let Some(index) = boots.or_else(|| self.last(Fleet::is_current)) else { break };
-            actions.extend(self.drain(index, now));
+            effects.extend(self.drain(index, now));
         }
         while self.has_room() && self.backoff.not_before() <= now {
             let Some(slot) = self.vacancy() else { break };
             self.slots[slot] = Slot::Forking { generation: self.force.generation };
-            actions.push(Action::Fork { slot, generation: self.force.generation });
+            effects.push(Effect::Fork { slot, generation: self.force.generation });
         }
-        self.conclude(actions);
+        self.conclude(effects);
     }
 
     /// What follows when a change is complete.
-    fn conclude(&mut self, actions: &mut Vec<Action>) {
+    fn conclude(&mut self, effects: &mut Vec<Effect>) {
         let complete = self.others() == 0 && self.serving_current() == self.force.asked;
         match self.phase {
             Phase::Starting if complete => {
                 self.phase = Phase::Running;
-                actions.push(Action::Announce);
+                effects.push(Effect::Announce);
             }
             Phase::Reloading { again, .. } if complete => {
                 self.phase = Phase::Running;
-                actions.push(Action::Settle(self.force.generation));
-                actions.extend(again.then_some(Action::Load));
+                effects.push(Effect::Settle(self.force.generation));
+                effects.extend(again.then_some(Effect::Load));
             }
             Phase::Stopping { code, .. } if self.slots.iter().all(|&slot| slot == Slot::Vacant) => {
-                actions.push(Action::Exit(code));
+                effects.push(Effect::Exit(code));
             }
             Phase::Starting
             | Phase::Running

@@ -2,35 +2,35 @@
 
 use std::time::Instant;
 
-use super::{ABORT_GRACE, Action, Fleet, OVERSLEPT, Phase, Slot};
+use super::{ABORT_GRACE, Effect, Fleet, OVERSLEPT, Phase, Slot};
 
 impl Fleet {
-    pub(super) fn leave(&mut self, now: Instant) -> Vec<Action> {
+    pub(super) fn leave(&mut self, now: Instant) -> Vec<Effect> {
         // One that answers within the drain delay would go on after our end.
-        let mut actions: Vec<_> = [Action::Leave].into_iter().chain(self.dismiss_successor()).collect();
+        let mut effects: Vec<_> = [Effect::Leave].into_iter().chain(self.dismiss_successor()).collect();
         if self.force.timing.drain_delay.is_zero() || self.strength().0 == 0 {
-            actions.extend(self.stop(0, now));
+            effects.extend(self.stop(0, now));
         } else {
             self.phase = Phase::Leaving { since: now, until: now + self.force.timing.drain_delay };
         }
-        actions
+        effects
     }
 
-    pub(super) fn stop(&mut self, code: u8, now: Instant) -> Vec<Action> {
+    pub(super) fn stop(&mut self, code: u8, now: Instant) -> Vec<Effect> {
         self.phase = Phase::Stopping { since: now, code };
         let drained: Vec<_> = (0..self.slots.len()).filter_map(|index| self.drain(index, now)).collect();
-        [Action::CloseListeners].into_iter().chain(self.dismiss_successor()).chain(drained).collect()
+        [Effect::CloseListeners].into_iter().chain(self.dismiss_successor()).chain(drained).collect()
     }
 
-    pub(super) fn stop_at_once(&mut self, now: Instant) -> Vec<Action> {
+    pub(super) fn stop_at_once(&mut self, now: Instant) -> Vec<Effect> {
         let code = if let Phase::Stopping { code, .. } = self.phase { code } else { 0 };
         self.phase = Phase::Stopping { since: now, code };
         let killed: Vec<_> = (0..self.slots.len()).filter_map(|index| self.kill(index)).collect();
-        [Action::CloseListeners].into_iter().chain(self.dismiss_successor()).chain(killed).collect()
+        [Effect::CloseListeners].into_iter().chain(self.dismiss_successor()).chain(killed).collect()
     }
 
-    fn dismiss_successor(&mut self) -> Option<Action> {
-        self.successor.take().map(|successor| Action::Term(successor.pid()))
+    fn dismiss_successor(&mut self) -> Option<Effect> {
+        self.successor.take().map(|successor| Effect::Term(successor.pid()))
     }
 
     /// When it is killed.
@@ -53,15 +53,15 @@ impl Fleet {
         }
     }
 
-    pub(super) fn drain(&mut self, index: usize, now: Instant) -> Option<Action> {
+    pub(super) fn drain(&mut self, index: usize, now: Instant) -> Option<Effect> {
         let (Slot::Booting { pid, .. } | Slot::Serving { pid, .. }) = self.slots[index] else { return None };
         self.slots[index] = Slot::Draining { pid, kill_at: now + self.force.timing.graceful };
-        Some(Action::Term(pid))
+        Some(Effect::Term(pid))
     }
 
-    pub(super) fn kill(&mut self, index: usize) -> Option<Action> {
+    pub(super) fn kill(&mut self, index: usize) -> Option<Effect> {
         let pid = self.slots[index].pid()?;
         self.slots[index] = Slot::Dying { pid };
-        Some(Action::Kill(pid))
+        Some(Effect::Kill(pid))
     }
 }

@@ -12,23 +12,23 @@ pub(crate) enum Event {
     Tick,
     /// A signal arrived.
     Command(Command),
-    /// [`Action::Fork`] was done.
+    /// [`Effect::Fork`] was done.
     Forked { slot: usize, pid: Pid },
-    /// [`Action::Fork`] failed: the machine lacks memory or process ids.
+    /// [`Effect::Fork`] failed: the machine lacks memory or process ids.
     ForkFailed { slot: usize },
     /// A worker can answer.
     Ready { slot: usize },
     /// A child is dead: one of ours, or one that we adopted.
     Died { pid: Pid, end: WorkerEnd },
-    /// [`Action::Inspect`] found a worker awake for longer than the timeout.
+    /// [`Effect::Inspect`] found a worker awake for longer than the timeout.
     Hung { slot: usize },
-    /// [`Action::Upgrade`] has started another master.
+    /// [`Effect::Upgrade`] has started another master.
     Succeeding { pid: Pid },
     /// That master can answer.
     Succeeded,
-    /// [`Action::Load`] found a good configuration; it is the next generation.
+    /// [`Effect::Load`] found a good configuration; it is the next generation.
     Loaded { workers: usize, timing: Timing },
-    /// [`Action::Load`] found a bad one.
+    /// [`Effect::Load`] found a bad one.
     Refused,
 }
 
@@ -45,7 +45,7 @@ pub(crate) enum WorkerEnd {
 /// What to do. The performer must not drop any.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
+pub(crate) enum Effect {
     /// Fork a worker and say how that went.
     Fork { slot: usize, generation: Generation },
     /// Send TERM.

@@ -1,4 +1,4 @@
-//! The fleet: slots × events → actions. Pure: it knows neither processes nor the time.
+//! The fleet: slots × events → effects. Pure: it knows neither processes nor the time.
 //!
 //! ```text
 //!            Fork            Forked             Ready              surplus, stop
@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use super::command::Command;
 use crate::endpoint::counters::{RestartCounts, RestartReason};
 use backoff::Backoff;
-pub(crate) use event::{Action, Event, Timing, WorkerEnd};
+pub(crate) use event::{Effect, Event, Timing, WorkerEnd};
 pub(crate) use slot::{Generation, Pid, Slot};
 
 /// How often workers of a new generation may die while booting before the old one is brought back.
@@ -119,8 +119,8 @@ impl Fleet {
     }
 
     /// Takes in an event and returns what to do about it, in this order.
-    pub(crate) fn decide(&mut self, event: Event, now: Instant) -> Vec<Action> {
-        let mut actions = match event {
+    pub(crate) fn decide(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+        let mut effects = match event {
             Event::Tick => self.tick(now),
             Event::Command(command) => self.command(command, now),
             Event::Forked { slot, pid } => self.forked(slot, pid, now),
@@ -133,8 +133,8 @@ impl Fleet {
             Event::Loaded { workers, timing } => self.loaded(workers, timing, now),
             Event::Refused => self.refused(),
         };
-        self.converge(now, &mut actions);
-        actions
+        self.converge(now, &mut effects);
+        effects
     }
 
     /// The slots, by number.
@@ -193,9 +193,9 @@ impl Fleet {
 
     // --- what each event means ---------------------------------------------------------------------
 
-    fn command(&mut self, command: Command, now: Instant) -> Vec<Action> {
+    fn command(&mut self, command: Command, now: Instant) -> Vec<Effect> {
         match (command, self.phase) {
-            (Command::Reap, _) => vec![Action::Reap],
+            (Command::Reap, _) => vec![Effect::Reap],
             (Command::Reopen, _) => self.reopen(),
             (Command::Drain, Phase::Leaving { since, .. } | Phase::Stopping { since, .. }) if now < since + ECHO => {
                 vec![]
@@ -214,14 +214,14 @@ impl Fleet {
             }
             // As with gunicorn, whose users rotate logs with a HUP.
             (Command::Reload, Phase::Starting | Phase::Running | Phase::Paused) => {
-                self.reopen().into_iter().chain([Action::Load]).collect()
+                self.reopen().into_iter().chain([Effect::Load]).collect()
             }
             // A former master may be waiting for us to answer. It would wait in vain if we had a successor, or sent our
             // workers away.
             (Command::Upgrade | Command::Pause, Phase::Starting) => vec![],
             (Command::Upgrade, _) => {
                 if self.successor.is_none() {
-                    vec![Action::Upgrade]
+                    vec![Effect::Upgrade]
                 } else {
                     vec![]
                 }
@@ -236,19 +236,19 @@ impl Fleet {
             }
             (Command::Pause, phase) => {
                 self.phase = Phase::Paused;
-                if let Phase::Reloading { .. } = phase { vec![Action::BreakOff] } else { vec![] }
+                if let Phase::Reloading { .. } = phase { vec![Effect::BreakOff] } else { vec![] }
             }
         }
     }
 
-    fn forked(&mut self, slot: usize, pid: Pid, now: Instant) -> Vec<Action> {
+    fn forked(&mut self, slot: usize, pid: Pid, now: Instant) -> Vec<Effect> {
         if let Slot::Forking { generation } = self.slots[slot] {
             self.slots[slot] = Slot::Booting { pid, generation, since: now };
         }
         vec![]
     }
 
-    fn fork_failed(&mut self, slot: usize, now: Instant) -> Vec<Action> {
+    fn fork_failed(&mut self, slot: usize, now: Instant) -> Vec<Effect> {
         if let Slot::Forking { .. } = self.slots[slot] {
             self.slots[slot] = Slot::Vacant;
             self.backoff.failed(Duration::ZERO, now);
@@ -256,7 +256,7 @@ impl Fleet {
         vec![]
     }
 
-    fn ready(&mut self, slot: usize, now: Instant) -> Vec<Action> {
+    fn ready(&mut self, slot: usize, now: Instant) -> Vec<Effect> {
         match self.slots[slot] {
             Slot::Booting { pid, generation, .. } => {
                 self.slots[slot] = Slot::Serving { pid, generation, since: now };
@@ -271,7 +271,7 @@ impl Fleet {
         }
     }
 
-    fn died(&mut self, pid: Pid, end: WorkerEnd, now: Instant) -> Vec<Action> {
+    fn died(&mut self, pid: Pid, end: WorkerEnd, now: Instant) -> Vec<Effect> {
         if self.successor() == Some(pid) {
             // It could not boot: everything is as it was.
             self.successor = None;
@@ -305,7 +305,7 @@ impl Fleet {
         }
     }
 
-    fn cannot_boot(&mut self, generation: Generation, now: Instant) -> Vec<Action> {
+    fn cannot_boot(&mut self, generation: Generation, now: Instant) -> Vec<Effect> {
         match self.phase {
             Phase::Starting => self.stop(3, now),
             Phase::Reloading { from, strikes, again } if generation == self.force.generation => {
@@ -315,8 +315,8 @@ impl Fleet {
                 }
                 self.enforce(from, now);
                 self.phase = Phase::Running;
-                let reload = again.then_some(Action::Load);
-                [Action::RollBack(from.generation)].into_iter().chain(reload).collect()
+                let reload = again.then_some(Effect::Load);
+                [Effect::RollBack(from.generation)].into_iter().chain(reload).collect()
             }
             Phase::Running
             | Phase::Reloading { .. }
@@ -326,12 +326,12 @@ impl Fleet {
         }
     }
 
-    fn hung(&mut self, slot: usize, now: Instant) -> Vec<Action> {
+    fn hung(&mut self, slot: usize, now: Instant) -> Vec<Effect> {
         match self.slots[slot] {
             Slot::Serving { pid, .. } => {
                 self.count(RestartReason::Hang);
                 self.slots[slot] = Slot::Aborting { pid, kill_at: now + ABORT_GRACE };
-                vec![Action::Abort { slot, pid }]
+                vec![Effect::Abort { slot, pid }]
             }
             Slot::Vacant
             | Slot::Forking { .. }
@@ -342,9 +342,9 @@ impl Fleet {
         }
     }
 
-    fn succeeding(&mut self, pid: Pid, now: Instant) -> Vec<Action> {
+    fn succeeding(&mut self, pid: Pid, now: Instant) -> Vec<Effect> {
         match self.phase {
-            Phase::Leaving { .. } | Phase::Stopping { .. } => vec![Action::Term(pid)],
+            Phase::Leaving { .. } | Phase::Stopping { .. } => vec![Effect::Term(pid)],
             Phase::Starting | Phase::Running | Phase::Reloading { .. } | Phase::Paused => {
                 self.successor = Some(self.booting(pid, now));
                 vec![]
@@ -352,16 +352,16 @@ impl Fleet {
         }
     }
 
-    fn succeeded(&mut self, now: Instant) -> Vec<Action> {
+    fn succeeded(&mut self, now: Instant) -> Vec<Effect> {
         // A successor that got ready just after it was given up is being killed all the same.
         let Some(Successor::Booting { pid: successor, .. }) = self.successor else { return vec![] };
         self.successor = None;
-        let mut actions = vec![Action::HandOver { successor }];
-        actions.extend(self.stop(0, now));
-        actions
+        let mut effects = vec![Effect::HandOver { successor }];
+        effects.extend(self.stop(0, now));
+        effects
     }
 
-    fn loaded(&mut self, asked: usize, timing: Timing, now: Instant) -> Vec<Action> {
+    fn loaded(&mut self, asked: usize, timing: Timing, now: Instant) -> Vec<Effect> {
         match self.phase {
             Phase::Starting => {}
             Phase::Running | Phase::Paused => {
@@ -380,7 +380,7 @@ impl Fleet {
         self.look_at = force.timing.timeout.map(|timeout| now + timeout / 2);
     }
 
-    fn refused(&mut self) -> Vec<Action> {
+    fn refused(&mut self) -> Vec<Effect> {
         // A HUP calls a paused fleet back; if the new configuration is bad, with the old one.
         if self.phase == Phase::Paused {
             self.phase = Phase::Running;
@@ -388,8 +388,8 @@ impl Fleet {
         vec![]
     }
 
-    fn reopen(&self) -> Vec<Action> {
-        let workers = self.slots.iter().filter_map(|slot| slot.pid()).map(Action::Reopen);
-        [Action::ReopenLogs].into_iter().chain(workers).collect()
+    fn reopen(&self) -> Vec<Effect> {
+        let workers = self.slots.iter().filter_map(|slot| slot.pid()).map(Effect::Reopen);
+        [Effect::ReopenLogs].into_iter().chain(workers).collect()
     }
 }

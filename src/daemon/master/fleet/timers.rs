@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Action, Fleet, OVERSLEPT, Phase, Pid, Slot, Successor};
+use super::{Effect, Fleet, OVERSLEPT, Phase, Pid, Slot, Successor};
 use crate::endpoint::counters::RestartReason;
 
 impl Fleet {
@@ -18,21 +18,21 @@ impl Fleet {
         limits.chain(refill).chain(leave).chain(succession).chain(self.look_at).chain(self.beat_at).min()
     }
 
-    pub(super) fn tick(&mut self, now: Instant) -> Vec<Action> {
-        let mut actions = self.kill_the_late(now);
-        actions.extend(self.look(now));
-        actions.extend(self.beat(now));
+    pub(super) fn tick(&mut self, now: Instant) -> Vec<Effect> {
+        let mut effects = self.kill_the_late(now);
+        effects.extend(self.look(now));
+        effects.extend(self.beat(now));
         if let Phase::Leaving { until, .. } = self.phase
             && until <= now
         {
-            actions.extend(self.stop(0, now));
+            effects.extend(self.stop(0, now));
         }
-        actions
+        effects
     }
 
     /// Kills what has had its time: workers, and a new master that never gets ready.
-    fn kill_the_late(&mut self, now: Instant) -> Vec<Action> {
-        let mut actions = Vec::new();
+    fn kill_the_late(&mut self, now: Instant) -> Vec<Effect> {
+        let mut effects = Vec::new();
         for index in 0..self.slots.len() {
             let slot = self.slots[index];
             let Some(due) = self.kill_at(slot).filter(|due| *due <= now) else { continue };
@@ -41,14 +41,14 @@ impl Fleet {
                 continue;
             }
             if let Slot::Booting { pid, since, .. } = slot {
-                actions.push(Action::TooLate { slot: index, pid, after: due.duration_since(since) });
+                effects.push(Effect::TooLate { slot: index, pid, after: due.duration_since(since) });
             }
-            actions.extend(self.kill(index));
+            effects.extend(self.kill(index));
             // A worker that hangs while it boots counts like one that dies: it cannot boot.
             if let Slot::Booting { generation, since, .. } = slot {
                 self.count(RestartReason::Hang);
                 self.backoff.failed(now.duration_since(since), now);
-                actions.extend(self.cannot_boot(generation, now));
+                effects.extend(self.cannot_boot(generation, now));
             }
         }
         if let Some(Successor::Booting { pid, kill_at: Some(due) }) = self.successor
@@ -59,10 +59,10 @@ impl Fleet {
             } else {
                 // The rest follows from its death, as with any other.
                 self.successor = Some(Successor::Dying { pid });
-                actions.push(Action::GiveUp { successor: pid });
+                effects.push(Effect::GiveUp { successor: pid });
             }
         }
-        actions
+        effects
     }
 
     /// A new master that begins to boot.
@@ -71,17 +71,17 @@ impl Fleet {
     }
 
     /// Looks for workers that hang, twice within the timeout.
-    fn look(&mut self, now: Instant) -> Option<Action> {
+    fn look(&mut self, now: Instant) -> Option<Effect> {
         let (due, interval) = (self.look_at.filter(|due| *due <= now)?, self.force.timing.timeout? / 2);
         self.look_at = Some(now + interval);
         // If the workers slept along with the master, it cannot tell which of them hang: it looks again after they have
         // had a chance to run.
         let in_time = !overslept(due, now) && now.duration_since(due) < interval;
-        in_time.then_some(Action::Inspect)
+        in_time.then_some(Effect::Inspect)
     }
 
     /// Tells the watchdog that all is well, as long as there is a worker to serve.
-    fn beat(&mut self, now: Instant) -> Option<Action> {
+    fn beat(&mut self, now: Instant) -> Option<Effect> {
         let period = self.force.timing.watchdog?;
         self.beat_at.filter(|due| *due <= now)?;
         self.beat_at = Some(now + period);
@@ -89,7 +89,7 @@ impl Fleet {
             Phase::Running | Phase::Reloading { .. } | Phase::Paused => self.strength().0 == 0,
             Phase::Starting | Phase::Leaving { .. } | Phase::Stopping { .. } => false,
         };
-        (!none_serves).then_some(Action::Beat { within: period })
+        (!none_serves).then_some(Effect::Beat { within: period })
     }
 }
 

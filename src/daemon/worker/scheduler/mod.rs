@@ -24,7 +24,7 @@ use crate::os::clock;
 use crate::round::isolation::ScheduledFinding;
 use crate::round::{Round, Runner};
 use record::Record;
-pub(super) use record::Records;
+pub(super) use record::{Places, Records};
 
 /// How late the worker that ran a check last may be before another runs it.
 const LATE: Duration = Duration::from_millis(300);
@@ -58,6 +58,8 @@ pub(super) struct Scheduler {
     /// What runs here, and for each what it is.
     rounds: Vec<Round>,
     runs: Vec<ScheduledRun>,
+    /// Knows who has them when no place is left.
+    places: Places,
     /// The leases of checks that were given up on, and have not returned.
     stuck: HashMap<u64, RunLease>,
     /// When to look at all plans; `None`: there are none.
@@ -90,8 +92,15 @@ struct ScheduledRun {
 }
 
 impl Scheduler {
-    /// The worker with this pid runs so many checks `at_once` with this runner; requests wait for at most `limit`.
-    pub(super) fn new(kept: Kept, pid: u32, runner: Runner, at_once: usize, limit: Duration) -> Scheduler {
+    /// The worker with this pid runs so many checks `at_once` with this runner, and says when it has no `places` left;
+    /// requests wait for at most `limit`.
+    pub(super) fn new(
+        kept: Kept,
+        pid: u32,
+        runner: Runner,
+        (at_once, places): (usize, Places),
+        limit: Duration,
+    ) -> Scheduler {
         Scheduler {
             kept,
             pid,
@@ -103,6 +112,7 @@ impl Scheduler {
             has_needs: false,
             rounds: Vec::new(),
             runs: Vec::new(),
+            places,
             stuck: HashMap::new(),
             next_look: None,
             waiting: Vec::new(),
@@ -236,6 +246,9 @@ impl Scheduler {
         let mut wanted: Vec<_> = self.waiting.iter().flat_map(|waiter| self.missing(waiter)).collect();
         wanted.sort_unstable();
         wanted.dedup();
+        // Where there are few places, one that is asked for again and again must not keep the others waiting for ever.
+        let table = self.kept.schedules();
+        wanted.sort_by_key(|&place| table.record::<Record>(self.checks[place].key).map(|record| record.began));
         for place in wanted {
             self.begin(place, false, now);
         }
@@ -245,17 +258,23 @@ impl Scheduler {
     fn begin_due(&mut self, now: Instant) {
         let boot = clock::since_boot();
         let mut next = Duration::MAX;
-        for place in 0..self.checks.len() {
-            let Some(plan) = self.plan(place, boot) else { continue };
+        // What has waited the longest is first: there may be too few places for all.
+        let all = 0..self.checks.len();
+        let mut plans: Vec<_> = all.filter_map(|place| Some((self.plan(place, boot)?, place))).collect();
+        plans.sort_by_key(|(plan, _)| plan.due);
+        for (plan, place) in plans {
             let is_ours = plan.owner == self.pid || plan.owner == 0;
             let is_held = self.stuck.contains_key(&self.checks[place].key);
             let leased = plan.leased_until.filter(|_| !is_held).unwrap_or_default();
-            let due = if is_ours { plan.due } else { plan.due + LATE }.max(leased);
+            let planned = if is_ours { plan.due } else { plan.due + LATE };
+            let due = planned.max(leased);
             next = next.min(match due <= boot {
                 true if self.begin(place, true, now) => continue,
                 // Something has to end first.
                 true => boot + POLL,
                 false if is_ours => due,
+                // Who holds the lease may die.
+                false if planned <= boot => due.min(boot + LOOK),
                 false => due.max(boot + LOOK),
             });
         }
@@ -303,6 +322,7 @@ impl Scheduler {
         }
         self.runner.begin_among(&mut self.rounds, of.once.clone(), of.limit, now);
         self.runs.push(ScheduledRun { of, lease, began: boot, is_planned });
+        self.note_places();
         true
     }
 
@@ -332,8 +352,15 @@ impl Scheduler {
             let report = round.into_report(now);
             let its = report.outcomes.into_iter().find(|outcome| outcome.check.id == run.of.check.id);
             found.extend(its.and_then(|outcome| self.leave(run, &outcome, now)));
+            self.note_places();
         }
         found
+    }
+
+    /// Lets those who tell findings know who keeps others from running.
+    fn note_places(&self) {
+        let longest = self.runs.iter().min_by_key(|run| run.began).filter(|_| self.rounds.len() >= self.at_once);
+        self.places.are_held_by(longest.map(|run| (&*run.of.check.id, run.began)));
     }
 
     /// `None`: others have taken over from us.
@@ -370,7 +397,7 @@ impl Scheduler {
             table.give_back(lease);
         }
         self.next_look = self.next_look.map(|_| now);
-        let ScheduledFinding { found, circumstances, elapsed, age } = record.known(boot);
+        let ScheduledFinding { found, circumstances, elapsed, age } = record.known(boot, None);
         let mut outcome = Outcome::judged(check.clone(), found, circumstances, elapsed, age);
         if let Some(grace) = check.grace {
             outcome.excuse(grace, self.kept.start(&check.id));

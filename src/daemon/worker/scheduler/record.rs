@@ -1,18 +1,21 @@
 //! What the last run of a check on a schedule has found, as it lies in shared memory, for all who ask for it.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::daemon::shared::evidence::EvidenceTable;
 use crate::daemon::shared::in_flight::SlotObserver;
 use crate::daemon::shared::kept::Kept;
 use crate::daemon::worker::shared_report::contents::SharedFinding;
-use crate::model::check::Check;
-use crate::model::judgement::{self, Circumstances, Scheduled};
+use crate::model::check::{Check, Finding};
+use crate::model::judgement::{self, Circumstances, Delay, Scheduled};
 use crate::model::patience::Patience;
 use crate::model::report::Outcome;
 use crate::os::clock;
 use crate::round::isolation::{Permission, RunObserver, ScheduledFinding};
+use crate::round::our_changes;
 
 /// The record of the last run of a check.
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,11 +37,11 @@ impl Record {
         Record { found: SharedFinding::of(finding), began, elapsed: *elapsed, blocked_by, patience }
     }
 
-    /// What is known of it at `now`, by the same clock.
-    pub(super) fn known(self, now: Duration) -> ScheduledFinding {
+    /// What is known of it at `now`, by the same clock, and why the next run is late.
+    pub(super) fn known(self, now: Duration, delay: Option<Delay>) -> ScheduledFinding {
         let Record { found, began, elapsed, blocked_by, patience } = self;
         let age = now.saturating_sub(began).max(elapsed);
-        let scheduled = Some(Scheduled { age, patience, second: now.as_secs() });
+        let scheduled = Some(Scheduled { age, patience, second: now.as_secs(), delay });
         let circumstances = Circumstances { blocked_by, scheduled, ..Circumstances::default() };
         ScheduledFinding { found: found.finding(), circumstances, elapsed, age }
     }
@@ -53,6 +56,35 @@ impl Record {
 pub(in crate::daemon::worker) struct Records {
     pub(in crate::daemon::worker) runs: SlotObserver,
     pub(in crate::daemon::worker) kept: Kept,
+    pub(in crate::daemon::worker) places: Places,
+}
+
+/// The places for the runs of one worker, as those know them who tell what was found.
+#[derive(Clone, Default)]
+pub(in crate::daemon::worker) struct Places(Arc<Mutex<Option<Holder>>>);
+
+/// Who has a place for the longest time when there is none left.
+#[derive(Clone)]
+struct Holder {
+    id: String,
+    /// By the clock that counts suspensions.
+    since: Duration,
+}
+
+impl Places {
+    /// Says who has had a place for the longest time, if there is none left.
+    pub(super) fn are_held_by(&self, longest: Option<(&str, Duration)>) {
+        *self.lock() = longest.map(|(id, since)| Holder { id: id.to_owned(), since });
+    }
+
+    fn delay(&self, now: Duration) -> Option<Delay> {
+        let Holder { id, since } = self.lock().clone()?;
+        Some(Delay::NoPlace { holder: id, time: now.saturating_sub(since) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Holder>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl RunObserver for Records {
@@ -68,17 +100,29 @@ impl RunObserver for Records {
         self.runs.ends(check);
     }
 
+    fn examines(&self, check: &Check, found: &mut Finding) {
+        let runs = || Some(self.kept.evidence().runs(EvidenceTable::key(&check.id))?.moved(self.kept.ahead()));
+        our_changes::weigh(check, found, runs);
+    }
+
     fn known(&self, check: &Check) -> Option<ScheduledFinding> {
         let schedule = check.schedule?;
-        let record = self.kept.schedules().record::<Record>(Kept::key(check));
-        Some(record.map_or_else(
-            || ScheduledFinding {
-                found: judgement::not_run_yet(schedule),
+        let (key, table, now) = (Kept::key(check), self.kept.schedules(), clock::since_boot());
+        let record = table.record::<Record>(key);
+        let is_late = record.as_ref().is_none_or(|it| schedule.is_stale(check.timeout, now.saturating_sub(it.began)));
+        let delay = match is_late {
+            true if table.is_leased(key, now) => Some(Delay::UnderWay),
+            true => self.places.delay(now),
+            false => None,
+        };
+        Some(match record {
+            Some(record) => record.known(now, delay),
+            None => ScheduledFinding {
+                found: judgement::not_run_yet(schedule, delay.as_ref()),
                 circumstances: Circumstances::default(),
                 elapsed: Duration::ZERO,
                 age: Duration::ZERO,
             },
-            |record| record.known(clock::since_boot()),
-        ))
+        })
     }
 }

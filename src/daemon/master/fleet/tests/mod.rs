@@ -33,9 +33,9 @@ fn table(event: impl Fn(Instant) -> Event) -> String {
     let mut text = String::new();
     for slot in slot_states(t0) {
         let mut fleet = with_slot(slot, t0);
-        let actions = fleet.decide(event(t0), t0);
+        let effects = fleet.decide(event(t0), t0);
         let state = |slot: Slot| format!("{slot:?}").split(' ').next().unwrap_or_default().to_owned();
-        writeln!(text, "{:8} -> {:8} {actions:?}", state(slot), state(fleet.slots[0])).expect("a string takes all");
+        writeln!(text, "{:8} -> {:8} {effects:?}", state(slot), state(fleet.slots[0])).expect("a string takes all");
     }
     text
 }
@@ -156,9 +156,9 @@ fn a_reload_is_not_told_before_the_last_old_worker_is_sent_away() {
     let t0 = Instant::now();
     let mut fleet = with_slot(Slot::Serving { pid: 7, generation: 0, since: t0 }, t0);
     let forked = fleet.decide(Event::Loaded { workers: 1, timing: TIMING }, t0);
-    assert_eq!(forked, [Action::Fork { slot: 1, generation: 1 }]);
+    assert_eq!(forked, [Effect::Fork { slot: 1, generation: 1 }]);
     assert_eq!(fleet.decide(Event::Forked { slot: 1, pid: 8 }, t0), []);
-    assert_eq!(fleet.decide(Event::Ready { slot: 1 }, t0), [Action::Term(7), Action::Settle(1)]);
+    assert_eq!(fleet.decide(Event::Ready { slot: 1 }, t0), [Effect::Term(7), Effect::Settle(1)]);
 }
 
 #[test]

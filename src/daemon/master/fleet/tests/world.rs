@@ -143,8 +143,8 @@ impl World {
     fn happen(&mut self, event: Event) {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
-            for action in self.fleet.decide(event, self.now) {
-                events.extend(self.perform(action));
+            for effect in self.fleet.decide(event, self.now) {
+                events.extend(self.perform(effect));
             }
             if events.is_empty() {
                 self.check();
@@ -152,10 +152,10 @@ impl World {
         }
     }
 
-    fn perform(&mut self, action: Action) -> Option<Event> {
-        assert!(self.exited.is_none(), "it acts after its end: {action:?}");
-        match action {
-            Action::Fork { slot, .. } => {
+    fn perform(&mut self, effect: Effect) -> Option<Event> {
+        assert!(self.exited.is_none(), "it acts after its end: {effect:?}");
+        match effect {
+            Effect::Fork { slot, .. } => {
                 if std::mem::take(&mut self.fail_fork) {
                     return Some(Event::ForkFailed { slot });
                 }
@@ -164,46 +164,46 @@ impl World {
                 self.alive.push(pid);
                 return Some(Event::Forked { slot, pid });
             }
-            Action::Term(pid) => {
+            Effect::Term(pid) => {
                 self.terminated += 1;
                 self.doom(pid);
             }
-            Action::Abort { pid, .. } => self.doom(pid),
-            Action::Kill(pid) => {
+            Effect::Abort { pid, .. } => self.doom(pid),
+            Effect::Kill(pid) => {
                 self.killed += 1;
                 self.ignore_signals = false;
                 self.doom(pid);
             }
-            Action::Load if self.good => {
+            Effect::Load if self.good => {
                 self.reloading = self.announced > 0;
                 let Force { asked, timing, .. } = self.fleet.force;
                 return Some(Event::Loaded { workers: asked, timing: self.reloaded.unwrap_or(timing) });
             }
-            Action::Load => return Some(Event::Refused),
-            Action::GiveUp { successor } => {
+            Effect::Load => return Some(Event::Refused),
+            Effect::GiveUp { successor } => {
                 assert_eq!(successor, SUCCESSOR);
                 self.given_up += 1;
             }
-            Action::Upgrade => {
+            Effect::Upgrade => {
                 self.successors += 1;
                 return Some(Event::Succeeding { pid: SUCCESSOR });
             }
-            Action::HandOver { successor } => {
+            Effect::HandOver { successor } => {
                 assert_eq!(successor, SUCCESSOR);
                 assert!(!self.left, "it is told to end, and lives on in another: {:?}", self.history);
                 self.handed_over = true;
             }
-            Action::Announce => self.announced += 1,
-            Action::Settle(_) | Action::RollBack(_) | Action::BreakOff => self.reloading = false,
-            Action::Inspect => self.inspections += 1,
-            Action::Leave => self.left = true,
-            Action::Exit(code) => self.exited = Some(code),
-            Action::TooLate { .. }
-            | Action::Reopen(_)
-            | Action::ReopenLogs
-            | Action::Reap
-            | Action::Beat { .. }
-            | Action::CloseListeners => {}
+            Effect::Announce => self.announced += 1,
+            Effect::Settle(_) | Effect::RollBack(_) | Effect::BreakOff => self.reloading = false,
+            Effect::Inspect => self.inspections += 1,
+            Effect::Leave => self.left = true,
+            Effect::Exit(code) => self.exited = Some(code),
+            Effect::TooLate { .. }
+            | Effect::Reopen(_)
+            | Effect::ReopenLogs
+            | Effect::Reap
+            | Effect::Beat { .. }
+            | Effect::CloseListeners => {}
         }
         None
     }
