@@ -19,6 +19,8 @@ pub mod http;
 #[cfg(feature = "tls")]
 mod imap;
 mod interface;
+#[cfg(feature = "ldap")]
+mod ldap;
 pub mod load;
 pub mod memcached;
 pub mod memory;
@@ -141,6 +143,10 @@ pub static BUILTINS: &[Kind] = &[
     amqp::KIND,
     #[cfg(feature = "tls")]
     amqp::KIND_AMQPS,
+    #[cfg(feature = "ldap")]
+    ldap::KIND,
+    #[cfg(feature = "ldap")]
+    ldap::KIND_LDAPS,
     #[cfg(feature = "tls")]
     smtp::KIND,
     #[cfg(feature = "tls")]
@@ -194,6 +200,7 @@ pub(crate) const FEATURES: &[(&[&str], &str, bool)] = &[
         cfg!(feature = "tls"),
     ),
     (&["mysql"], "mysql", cfg!(feature = "mysql")),
+    (&["ldap", "ldaps"], "ldap", cfg!(feature = "ldap")),
     (&["grpc", "grpcs"], "grpc", cfg!(feature = "grpc")),
     (&["postgres"], "postgres", cfg!(feature = "postgres")),
 ];
@@ -235,7 +242,7 @@ fn since(began: Instant) -> String {
 fn excerpt(beginning: &[u8], total: usize, hidden: &Secrets) -> String {
     const SHOWN: usize = 120;
     // Enough for what is shown and a secret that is cut off at its end.
-    let kept = &beginning[..beginning.len().min(16 * 1024)];
+    let kept = &beginning[..beginning.len().min(4 * 1024)];
     let text = String::from_utf8_lossy(kept);
     let text =
         hidden.scrub_cut(if kept.len() < total { text.trim_end_matches(char::REPLACEMENT_CHARACTER) } else { &text });

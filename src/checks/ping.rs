@@ -103,7 +103,11 @@ fn ping(host: &Target, terms: &Terms, deadline: Deadline) -> Result<Vec<Perfdata
     for (tried, address) in addresses.iter().enumerate() {
         let share = deadline.remaining(Instant::now()) / (addresses.len() - tried) as u32;
         note(Field::Address, address.ip());
-        noted::route_to(*address);
+        if let Err(error) = noted::route_to(*address) {
+            noted::error(&error);
+            failures.push(format!("{}: this host has no route to it: {error}", address.ip()));
+            continue;
+        }
         let mut pinger = match Pinger::open(*address) {
             Ok(pinger) => pinger,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {

@@ -83,10 +83,9 @@ pub(super) fn connect_to(addresses: &[SocketAddr], deadline: Deadline) -> Result
             }
             Err(error) => {
                 noted::error(&error);
-                if !is_ours(&error) {
-                    noted::route_to(*address);
-                }
-                failures.push((*address, error));
+                let no_way = if is_ours(&error) { None } else { noted::route_to(*address).err() };
+                let no_way = no_way.map(|error| io::Error::other(format!("this host has no route to it: {error}")));
+                failures.push((*address, no_way.unwrap_or(error)));
             }
         }
     }

@@ -232,7 +232,14 @@ fn property(option: &Opt) -> Json {
         Value::Number | Value::Time | Value::Size => json!({"type": ["number", "string"]}),
         Value::Text => json!({"type": ["string", "number", "boolean"]}),
         Value::Amount | Value::Share => json!({"type": ["string", "number"]}),
-        Value::Pattern | Value::Path | Value::Address | Value::Bytes | Value::List | Value::Field | Value::Variable => {
+        Value::Statement
+        | Value::Pattern
+        | Value::Path
+        | Value::Address
+        | Value::Bytes
+        | Value::List
+        | Value::Field
+        | Value::Variable => {
             json!({"type": "string"})
         }
     };

@@ -127,7 +127,24 @@ impl Spec {
         options.iter().fold(Secrets::of(&self.target), |secrets, option| match option.value {
             Value::Field => secrets.and_fields(self.options.values(option.name)),
             Value::Variable => secrets.and_variables(self.options.values(option.name)),
-            _ => secrets,
+            Value::Bytes => secrets.and_sent(self.options.values(option.name)),
+            Value::Statement => secrets.and_named(self.options.values(option.name)),
+            // A name and its value may be two arguments.
+            Value::List => {
+                let all = self.options.values(option.name).flat_map(|list| list.split(',')).collect::<Vec<_>>();
+                secrets.and_named([all.join(" ").as_str()].into_iter().chain(self.options.values(option.name)))
+            }
+            Value::Text
+            | Value::Word(_)
+            | Value::Flag
+            | Value::Number
+            | Value::Time
+            | Value::Size
+            | Value::Amount
+            | Value::Share
+            | Value::Pattern
+            | Value::Path
+            | Value::Address => secrets,
         })
     }
 
@@ -168,12 +185,16 @@ impl Spec {
         let shown = self.options.taken().iter().filter(|(name, _)| is_shown(name));
         let shown: Vec<_> =
             shown.map(|(name, value)| (name.clone(), text::line(&hidden.scrub(value)).into_owned())).collect();
+        let is_path = |name: &str| kind.option(name).is_some_and(|option| option.value == Value::Path);
+        let files = self.options.taken().iter().filter(|(name, path)| is_path(name) && path.starts_with('/'));
+        let files = files.map(|(_, path)| path.into()).collect();
         let notes = self.options.take_notes().iter().map(|note| hidden.scrub(note)).collect();
         let target = secrets::shown(&self.target);
         let title = kind.title.replace("{target}", target.strip_prefix("//").unwrap_or(&target));
         let id = self.label.clone().unwrap_or_else(|| self.shown());
         // The kinds keep secrets out of their own words, but not out of those of servers and libraries.
         let scrubbed = move |deadline| {
+            secrets::forget_learned();
             let mut finding = action(deadline);
             if !hidden.is_empty() {
                 finding.context = finding.context.map(|context| hidden.scrub(&context));
@@ -188,6 +209,7 @@ impl Spec {
             code: kind.runs.code(),
             controls: kind.controls,
             options: shown,
+            files,
             target: target.clone(),
             ..Check::new(id, scrubbed).title(title)
         };

@@ -60,7 +60,8 @@ pub(crate) fn attributed(found: Finding, code: Code, failing: Option<&str>) -> F
     Finding { blame, ..found }
 }
 
-/// Compares what is silent with its neighbours: where another target behind the same route has answered, the route works.
+/// Compares what is silent with its neighbours: where another target behind the same route has answered, the route works. Unless
+/// nothing that comes is dropped here, that tells nothing: an answer may have been.
 pub(crate) fn compare_routes(outcomes: &mut [Outcome]) {
     if !outcomes.iter().any(|outcome| outcome.finding.blame == Some(Blame::Path)) {
         return;
@@ -72,7 +73,14 @@ pub(crate) fn compare_routes(outcomes: &mut [Outcome]) {
     let answered: Vec<String> =
         outcomes.iter().filter(|outcome| has_answered(&outcome.finding)).flat_map(routes).collect();
     for outcome in outcomes {
-        if outcome.finding.blame == Some(Blame::Path) && routes(outcome).iter().any(|route| answered.contains(route)) {
+        let answers_get_in = outcome
+            .finding
+            .transcript
+            .iter()
+            .flat_map(|noted| noted.values(Field::OurDrops))
+            .any(|seen| seen == "none");
+        let is_silent = outcome.finding.blame == Some(Blame::Path) && answers_get_in;
+        if is_silent && routes(outcome).iter().any(|route| answered.contains(route)) {
             outcome.finding.blame = Some(Blame::Theirs);
         }
     }
@@ -98,8 +106,13 @@ fn is_silent(found: &Finding) -> bool {
 /// The first address that was tried, if all have refused.
 pub(crate) fn refused_by(found: &Finding) -> Option<SocketAddr> {
     let is_refused = noted(found, Field::Errno) && errors(found).all(|error| error == "ECONNREFUSED");
+    address(found).filter(|_| is_refused && !has_answered(found))
+}
+
+/// The first address that was tried, with its port.
+pub(crate) fn address(found: &Finding) -> Option<SocketAddr> {
     let mut addresses = found.transcript.iter().flat_map(|noted| noted.values(Field::Address));
-    addresses.find_map(|address| address.parse().ok()).filter(|_| is_refused && !has_answered(found))
+    addresses.find_map(|address| address.parse().ok())
 }
 
 /// Whether the run has met an error that needs no control to be ours.
@@ -124,6 +137,10 @@ mod tests {
     const REFUSED: &[(Field, &str)] = &[(Field::Address, "10.0.0.1:80"), (Field::Errno, "ECONNREFUSED")];
     const SILENT: &[(Field, &str)] =
         &[(Field::Address, "10.0.0.1:80"), (Field::Errno, "ETIMEDOUT"), (Field::From, "10.0.0.9")];
+    const UNHEARD: &[(Field, &str)] =
+        &[(Field::Errno, "ETIMEDOUT"), (Field::From, "10.0.0.9"), (Field::OurDrops, "some")];
+    const UNANSWERED: &[(Field, &str)] =
+        &[(Field::Errno, "ETIMEDOUT"), (Field::From, "10.0.0.9"), (Field::OurDrops, "none")];
     const FROZEN: &[(Field, &str)] = &[(Field::ConnectMs, "1"), (Field::Errno, "ETIMEDOUT")];
     const NO_DESCRIPTOR: &[(Field, &str)] = &[(Field::Errno, "EMFILE")];
     const NO_SUCH_NAME: &[(Field, &str)] = &[(Field::Errno, UNKNOWN_NAME)];
@@ -196,12 +213,14 @@ mod tests {
             Outcome::of(check, finding, Duration::ZERO, Duration::ZERO)
         };
         let answering = |from| outcome(&[(Field::ConnectMs, "1"), (Field::From, from)], Status::Pass);
-        for (other, blame) in [
-            (answering("10.0.0.9"), Blame::Theirs),
-            (answering("127.0.0.1"), Blame::Path),
-            (outcome(SILENT, Status::Fail), Blame::Path),
+        for (notes, other, blame) in [
+            (UNANSWERED, answering("10.0.0.9"), Blame::Theirs),
+            (UNANSWERED, answering("127.0.0.1"), Blame::Path),
+            (UNANSWERED, outcome(SILENT, Status::Fail), Blame::Path),
+            (UNHEARD, answering("10.0.0.9"), Blame::Path),
+            (SILENT, answering("10.0.0.9"), Blame::Path),
         ] {
-            let mut outcomes = [outcome(SILENT, Status::Fail), other];
+            let mut outcomes = [outcome(notes, Status::Fail), other];
             compare_routes(&mut outcomes);
             assert_eq!(outcomes[0].finding.blame, Some(blame));
         }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -379,6 +380,8 @@ pub struct Check {
     pub controls: &'static [Control],
     /// What its kind was told, with the defaults of what it was not told; nothing in it is secret.
     pub options: Vec<(String, String)>,
+    /// The files of ours that its kind was told to read on the way to what it looks at, such as those of `ca`.
+    pub(crate) files: Vec<PathBuf>,
     /// What its kind looks at, without secrets; empty for a function.
     pub target: String,
     /// The name, or the place in a file, that it was collected from; empty until it is collected.
@@ -415,6 +418,7 @@ impl Check {
             code: Code::Function,
             controls: Control::HOST,
             options: Vec::new(),
+            files: Vec::new(),
             target: String::new(),
             origin: String::new(),
             drill_allow: Vec::new(),

@@ -45,6 +45,9 @@ pub struct RecordedRun {
     /// Whose fault it was, if it was bad and that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blame: Option<Blame>,
+    /// What the check was told to verify then, and what tells that from anything else it may be told.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub definition: String,
     /// What it noted on its way.
     #[serde(default, skip_serializing_if = "Transcript::is_empty")]
     pub transcript: Transcript,
@@ -71,6 +74,13 @@ pub struct Happening {
     pub at: SystemTime,
     /// What, for people.
     pub what: String,
+}
+
+impl Happening {
+    /// The same so many milliseconds later, or earlier if they are negative.
+    pub(crate) fn moved(self, by: i64) -> Happening {
+        Happening { at: clocks::moved(self.at, by), ..self }
+    }
 }
 
 /// How long a check was seen to be what, within one period.
@@ -325,6 +335,42 @@ impl CheckRecord {
         }
     }
 
+    /// The last good run before the present state became bad, and the first bad one, if it is bad.
+    pub(crate) fn turn(&self) -> (Option<&RecordedRun>, Option<&RecordedRun>) {
+        match self.is_bad() {
+            None | Some(false) => (self.good.as_ref(), None),
+            Some(true) => {
+                let begins = self.first_bad.as_ref().map(|run| run.at);
+                let is_before = |run: &&RecordedRun| begins.is_none_or(|begins| run.at <= begins);
+                let good = [&self.good_before, &self.good].into_iter().flatten().find(is_before);
+                (good, self.first_bad.as_ref())
+            }
+        }
+    }
+
+    /// The same with all its times so many milliseconds later, or earlier if they are negative.
+    pub(crate) fn moved(mut self, by: i64) -> CheckRecord {
+        if by == 0 {
+            return self;
+        }
+        let runs = [&mut self.good, &mut self.good_before, &mut self.first_bad, &mut self.last_bad];
+        let changes = self.last.iter_mut().chain(&mut self.changes).map(|change| &mut change.at);
+        let times = runs.into_iter().flatten().map(|run| &mut run.at).chain(changes).chain(&mut self.good_at);
+        times.for_each(|at| *at = clocks::moved(*at, by));
+        for (seen, grain) in [(&mut self.fine, FINE), (&mut self.coarse, COARSE)] {
+            let periods = by.div_euclid(grain.width.as_millis() as i64);
+            seen.iter_mut().for_each(|seen| seen.period = seen.period.saturating_add_signed(periods));
+        }
+        self
+    }
+
+    /// The last moment in it.
+    pub(crate) fn end(&self) -> Option<SystemTime> {
+        let runs = [&self.good, &self.good_before, &self.first_bad, &self.last_bad].into_iter().flatten();
+        let changes = self.last.iter().chain(&self.changes).map(|change| change.at);
+        runs.map(|run| run.at).chain(changes).chain(self.good_at).max()
+    }
+
     /// All changes, one for each.
     pub fn history(&self) -> Vec<StateChange> {
         let mut all = self.changes.clone();
@@ -403,7 +449,8 @@ impl RecordedRun {
         transcript: Transcript,
     ) -> RecordedRun {
         let bounded = |context: &str| context[..context.floor_char_boundary(LONGEST_CONTEXT)].to_owned();
-        RecordedRun { at, status, context: context.map(bounded), elapsed, generation, blame: None, transcript }
+        let (context, definition) = (context.map(bounded), String::new());
+        RecordedRun { at, status, context, elapsed, generation, blame: None, definition, transcript }
     }
 
     /// Leaves out something; false if nothing is left to leave out.

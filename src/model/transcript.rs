@@ -20,7 +20,7 @@ pub(crate) const UNKNOWN_NAME: &str = "EAI_NONAME";
 
 /// What is kept of it for what is noted last: figures, and what is said of ourselves.
 const KEPT_FOR_FIGURES: usize = 512;
-const KEPT_FOR_US: usize = 256;
+const KEPT_FOR_US: usize = 320;
 
 /// The most notes of one run.
 const MOST_NOTES: usize = 64;
@@ -92,6 +92,10 @@ pub enum Field {
     OurWaitMs,
     /// The number of our configuration.
     OurGeneration,
+    /// Whether packets that come are dropped on this host, as far as that was looked at.
+    OurDrops,
+    /// What was changed on our side since the check was last good, and may be why it is not.
+    OurChange,
 }
 
 /// When two values of a field are not the same.
@@ -117,7 +121,7 @@ const FIGURE: Rule = Rule::Apart { times: 1.25, least: 0.0 };
 const FIGURES: &str = "perfdata.";
 
 impl Field {
-    const ALL: [Field; 30] = [
+    const ALL: [Field; 32] = [
         Field::Resolver,
         Field::Resolved,
         Field::Address,
@@ -148,6 +152,8 @@ impl Field {
         Field::OurClock,
         Field::OurWaitMs,
         Field::OurGeneration,
+        Field::OurDrops,
+        Field::OurChange,
     ];
 
     /// Its name, which stays what it is: transcripts outlive the program that wrote them.
@@ -189,6 +195,8 @@ impl Field {
             Field::OurClock => ("our.clock", Rule::Apart { times: 1.0, least: 2.0 }),
             Field::OurWaitMs => ("our.wait_ms", TIME),
             Field::OurGeneration => ("our.generation", Rule::Exact),
+            Field::OurDrops => ("our.drops", Rule::Exact),
+            Field::OurChange => ("our.change", Rule::Exact),
         }
     }
 }

@@ -177,6 +177,9 @@ fn compared(good: &RecordedRun, bad: &RecordedRun) -> (Vec<Change>, Vec<(String,
     }
     let generation = |run: &RecordedRun| format!("generation {}", run.generation);
     compare("our configuration", generation(good), generation(bad));
+    if !good.definition.is_empty() && !bad.definition.is_empty() {
+        compare("our definition", good.definition.clone(), bad.definition.clone());
+    }
     let Changes { changed: noted, same: kept } = transcript::changes(&good.transcript, &bad.transcript);
     // It is said above, of runs without a transcript, too.
     let is_new = |field: &str| field != Field::OurGeneration.name();

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::unistd::{self, Gid, Group, Uid, User};
@@ -71,6 +72,17 @@ impl Identity {
             (_, None) => {}
         }
         Ok(())
+    }
+
+    /// What its programs expect of their environment, as systemd sets it for `User=`.
+    pub(crate) fn variables(&self) -> Vec<(String, String)> {
+        let variables = |user: &User| {
+            let (home, shell) = (user.dir.display().to_string(), user.shell.display().to_string());
+            let name = &user.name;
+            [("HOME", &home), ("LOGNAME", name), ("SHELL", &shell), ("USER", name)]
+                .map(|(name, value)| (name.to_owned(), value.clone()))
+        };
+        self.user.iter().flat_map(variables).collect()
     }
 
     /// The user and group that own the files which the workers must be able to use.
@@ -166,6 +178,12 @@ pub(crate) fn is_root() -> bool {
 pub(crate) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
+}
+
+/// What tells this machine from all others, if it has been given that; only those on it know it.
+pub(crate) fn machine() -> &'static str {
+    static MACHINE: OnceLock<String> = OnceLock::new();
+    MACHINE.get_or_init(|| std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned())
 }
 
 /// What the user who has started this process is called: the name, or the number where there is none.

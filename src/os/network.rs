@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -49,9 +49,18 @@ pub(crate) fn taken_port() -> io::Result<(OwnedFd, SocketAddr)> {
     Ok((socket, SocketAddr::V4(address.into())))
 }
 
+/// The address of ours from which another is reached: no packet is sent for that.
+pub(crate) fn way_to(address: SocketAddr) -> io::Result<IpAddr> {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0))?;
+    // No port is asked for, but the kernel wants one.
+    socket.connect((address.ip(), address.port().max(1)))?;
+    Ok(socket.local_addr()?.ip())
+}
+
 /// The largest packet that an interface carries, in bytes.
 pub(crate) fn mtu(name: &str) -> io::Result<u32> {
-    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0))?;
+    let socket = UdpSocket::bind(("127.0.0.1", 0))?;
     // SAFETY: all zeroes are a value of this plain struct of C.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if name.len() >= request.ifr_name.len() {

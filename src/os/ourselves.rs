@@ -68,9 +68,35 @@ pub(crate) fn lost_on_the_way_out() -> Option<u64> {
 /// How often this network namespace has said that something cannot be reached.
 pub(crate) fn rejected() -> Option<u64> {
     let v4 = counter(&fs::read_to_string("/proc/net/snmp").ok()?, "Icmp:", "OutDestUnreachs")?;
-    let text = fs::read_to_string("/proc/net/snmp6").unwrap_or_default();
-    let v6 = text.lines().find_map(|line| line.strip_prefix("Icmp6OutDestUnreachs")?.trim().parse::<u64>().ok());
-    Some(v4 + v6.unwrap_or_default())
+    Some(v4 + v6_counter("Icmp6OutDestUnreachs").unwrap_or_default())
+}
+
+/// How many bytes this network namespace has sent in packets of IPv4 or of IPv6 that no filter of its own has dropped, to others
+/// and to itself.
+pub(crate) fn sent(is_v4: bool) -> Option<u64> {
+    match is_v4 {
+        true => counter(&fs::read_to_string("/proc/net/netstat").ok()?, "IpExt:", "OutOctets"),
+        false => v6_counter("Ip6OutOctets"),
+    }
+}
+
+/// How many packets have come to this network namespace, were sound, and were not delivered: a filter of its own drops such.
+pub(crate) fn dropped_on_the_way_in() -> Option<u64> {
+    const OTHERWISE_GONE: [&str; 6] =
+        ["InHdrErrors", "InAddrErrors", "ForwDatagrams", "InUnknownProtos", "InDiscards", "InDelivers"];
+    let text = fs::read_to_string("/proc/net/snmp").ok()?;
+    let v4 = |name: &str| counter(&text, "Ip:", name);
+    let v6 = |name: &str| v6_counter(&format!("Ip6{name}")).unwrap_or_default();
+    let gone = |of: &dyn Fn(&str) -> u64| OTHERWISE_GONE.iter().fold(0_u64, |sum, name| sum.wrapping_add(of(name)));
+    let v4_gone = gone(&|name| v4(name).unwrap_or_default());
+    // What was put together of parts came in more packets than it was delivered in; that is the same before and after.
+    Some(v4("InReceives")?.wrapping_sub(v4_gone).wrapping_add(v6("InReceives")).wrapping_sub(gone(&v6)))
+}
+
+/// A counter of IPv6, which have a file of their own, with a line for each.
+fn v6_counter(name: &str) -> Option<u64> {
+    let text = fs::read_to_string("/proc/net/snmp6").ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 
 /// A counter in a file that has the names in one line and the values in the next.

@@ -30,6 +30,11 @@ pub(crate) fn file<T: FromBytes + Sync>() -> io::Result<File> {
     Ok(file)
 }
 
+/// An empty file in memory, for what a forked child tells its parent.
+pub(crate) fn scratch_file() -> io::Result<File> {
+    Ok(File::from(memfd_create(c"hospital", MFdFlags::MFD_CLOEXEC)?))
+}
+
 /// Maps the value that such a file holds, and never unmaps it.
 pub(crate) fn map_file<T: FromBytes + Sync>(file: &File) -> io::Result<&'static T> {
     let seals = SealFlag::from_bits_retain(fcntl(file, FcntlArg::F_GET_SEALS)?);

@@ -21,12 +21,12 @@ mod run;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -37,14 +37,14 @@ use crate::error::Error;
 use crate::model::duration;
 use crate::os::filesystem::absolute;
 use crate::os::identity::Identity;
-use crate::os::packets::{Packets, Received};
+use crate::os::packets::{Incoming, Packets};
 use crate::os::pidfd::PidFd;
 use crate::os::signals::Signal;
 use crate::os::{descriptors, process};
 #[cfg_attr(not(feature = "tower"), expect(unreachable_pub, reason = "what mounts alone have"))]
 pub use here::{Interpreter as HostedInterpreter, Test};
-pub(crate) use run::Runs;
 use run::Said;
+pub(crate) use run::TestRunner;
 
 /// How long an interpreter may take to start, and how long each name may take to be imported.
 const IMPORT_LIMIT: Duration = Duration::from_secs(30);
@@ -69,12 +69,12 @@ exec(compile(SETUP['zygote'], 'hospital/zygote.py', 'exec'))
 /// What it ends with when a module has closed its socket: the same number is in `zygote.py`.
 const CLOSED: i32 = 86;
 
-/// Set in a process that only tries whether files can be read.
-static IS_TRIAL: AtomicBool = AtomicBool::new(false);
+/// Where a process that only tries a reload notes what is to be imported.
+static NOTES: OnceLock<File> = OnceLock::new();
 
-/// From now on this process imports nothing: what it collects is thrown away.
-pub(crate) fn import_nothing() {
-    IS_TRIAL.store(true, Ordering::Relaxed);
+/// From now on this process imports nothing, and notes in a file what it would: for [`Preparation::begin`].
+pub(crate) fn only_note(notes: File) {
+    let _ = NOTES.set(notes);
 }
 
 /// The Python of a configuration, if one is set. It is started when a name needs it.
@@ -90,13 +90,14 @@ enum Place {
 }
 
 /// How the interpreter is started.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Interpreter {
     path: PathBuf,
     /// The setting that names it.
-    origin: &'static str,
+    origin: String,
     /// Variables besides those of this process.
     environment: Vec<(String, String)>,
+    #[serde(skip)]
     identity: Identity,
     /// What the process is called.
     name: String,
@@ -104,7 +105,7 @@ struct Interpreter {
 
 /// Why a name could not be collected.
 #[derive(Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum CollectRefusal {
     /// There is no such thing in this Python.
     Missing(String),
     /// It is there, and cannot be used.
@@ -150,7 +151,7 @@ enum Life {
     },
 }
 
-/// A Python that imports what the names of a reload are expected to need, while its master goes on.
+/// A Python that imports what the names of a reload need, while its master goes on.
 pub(crate) struct Preparation {
     python: Python,
     answers: Packets,
@@ -199,6 +200,7 @@ impl Python {
         name: &str,
     ) -> Python {
         let path = if path.components().count() > 1 { absolute(path) } else { in_path(path) };
+        let origin = origin.to_owned();
         Python::at(Interpreter { path, origin, environment, identity, name: format!("{name}:python") })
     }
 
@@ -230,18 +232,19 @@ impl Python {
     }
 
     /// The tests at a name, and notes on what importing it did.
-    pub(crate) fn collect(&self, name: &str) -> Result<(Vec<Test>, Vec<String>), Refusal> {
+    pub(crate) fn collect(&self, name: &str) -> Result<(Vec<Test>, Vec<String>), CollectRefusal> {
         let Some(place) = &self.0 else {
-            return Err(Refusal::Missing(
+            return Err(CollectRefusal::Missing(
                 "no Python is set to look for it in: give --python, or set HOSPITAL_PYTHON or VIRTUAL_ENV".to_owned(),
             ));
         };
-        if IS_TRIAL.load(Ordering::Relaxed) {
-            return Ok((Vec::new(), Vec::new()));
-        }
         match place {
+            Place::Forks(zygote) if NOTES.get().is_some() => {
+                zygote.note(name);
+                Ok((Vec::new(), Vec::new()))
+            }
             Place::Forks(zygote) => zygote.collect(name),
-            Place::Here(interpreter) => Ok((interpreter.collect(name).map_err(Refusal::Refused)?, Vec::new())),
+            Place::Here(interpreter) => Ok((interpreter.collect(name).map_err(CollectRefusal::Refused)?, Vec::new())),
         }
     }
 
@@ -258,31 +261,14 @@ impl Python {
     }
 
     /// What runs the tests. There is none until something was collected.
-    pub(crate) fn runs(&self) -> Option<Runs> {
+    pub(crate) fn runs(&self) -> Option<TestRunner> {
         match self.0.as_ref()? {
             Place::Forks(zygote) => {
                 let requests = zygote.lock().as_ref()?.requests.clone();
-                Some(Runs::in_forks(requests, zygote.clone()))
+                Some(TestRunner::in_forks(requests, zygote.clone()))
             }
-            Place::Here(interpreter) => Some(Runs::Here(interpreter.clone())),
+            Place::Here(interpreter) => Some(TestRunner::Here(interpreter.clone())),
         }
-    }
-
-    /// Begins to import anew what this one has imported: the code may be another by now. `None`: it has imported nothing, or
-    /// another cannot be started; whoever asks that for something is told why.
-    pub(crate) fn prepare_anew(&self, now: Instant) -> Option<Preparation> {
-        let zygote = self.zygote()?;
-        let names = zygote.lock().as_ref()?.order.clone();
-        let python = Python::at(zygote.interpreter.clone());
-        let anew = python.zygote()?;
-        let started = anew.start(&names).ok()?;
-        // It is answered once everything is imported.
-        let until = now + IMPORT_LIMIT;
-        let answers = started.send(&Request::Find("sys"), until).ok()?;
-        let Life::Running { process, .. } = &started.life else { return None };
-        let process = PidFd::open(process.pid()).ok()?;
-        *anew.lock() = Some(started);
-        Some(Preparation { python, answers, process, until, names: names.join(", ") })
     }
 
     /// This one, unless the one that was prepared is started just as this one would be.
@@ -394,7 +380,7 @@ impl Zygote {
         self.started.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn collect(&self, name: &str) -> Result<(Vec<Test>, Vec<String>), Refusal> {
+    fn collect(&self, name: &str) -> Result<(Vec<Test>, Vec<String>), CollectRefusal> {
         let mut guard = self.lock();
         let started = match &mut *guard {
             Some(started) => started,
@@ -404,7 +390,7 @@ impl Zygote {
             return Ok((tests.clone(), Vec::new()));
         }
         if started.owner != std::process::id() {
-            return Err(Refusal::Refused(
+            return Err(CollectRefusal::Refused(
                 "Python imports at the start and at a reload: reload hospital (HUP) to use this name".to_owned(),
             ));
         }
@@ -419,34 +405,47 @@ impl Zygote {
         Ok((tests, notes))
     }
 
-    fn ask(&self, started: &Started, request: &Request<'_>, name: &str) -> Result<(Vec<Test>, Vec<String>), Refusal> {
+    /// For [`Preparation::begin`]. What is not noted is imported later, while the master waits.
+    fn note(&self, name: &str) {
+        let Some(mut notes) = NOTES.get() else { return };
+        if let Ok(line) = serde_json::to_string(&(&self.interpreter, name)) {
+            let _ = writeln!(notes, "{line}");
+        }
+    }
+
+    fn ask(
+        &self,
+        started: &Started,
+        request: &Request<'_>,
+        name: &str,
+    ) -> Result<(Vec<Test>, Vec<String>), CollectRefusal> {
         let deadline = Instant::now() + IMPORT_LIMIT;
-        let cannot = |error: io::Error| Refusal::Refused(format!("Python cannot be asked for it: {error}"));
+        let cannot = |error: io::Error| CollectRefusal::Refused(format!("Python cannot be asked for it: {error}"));
         let Life::Running { process, .. } = &started.life else {
-            return Err(Refusal::Refused("Python has ended".to_owned()));
+            return Err(CollectRefusal::Refused("Python has ended".to_owned()));
         };
         let answers = started.send(request, deadline).map_err(cannot)?;
         let mut tests = Vec::new();
         loop {
             match answers.receive_from(process, deadline).map_err(cannot)? {
-                Received::Packet(packet) => {
+                Incoming::Packet(packet) => {
                     let part: Part = serde_json::from_slice(&packet).map_err(|error| cannot(error.into()))?;
                     tests.extend(part.tests);
                     match part {
-                        Part { refused: Some(why), missing: true, .. } => return Err(Refusal::Missing(why)),
-                        Part { refused: Some(why), .. } => return Err(Refusal::Refused(why)),
+                        Part { refused: Some(why), missing: true, .. } => return Err(CollectRefusal::Missing(why)),
+                        Part { refused: Some(why), .. } => return Err(CollectRefusal::Refused(why)),
                         Part { done: true, notes, .. } => return Ok((tests, notes)),
                         Part { .. } => {}
                     }
                 }
-                Received::End => {
+                Incoming::End => {
                     let when = format!("while it imported {name:?}");
-                    return Err(Refusal::Refused(end_of(process, &self.interpreter, &when)));
+                    return Err(CollectRefusal::Refused(end_of(process, &self.interpreter, &when)));
                 }
-                Received::Nothing => {
+                Incoming::Nothing => {
                     kill(process);
                     let limit = duration::spoken(IMPORT_LIMIT);
-                    return Err(Refusal::Refused(format!("importing it takes longer than {limit}")));
+                    return Err(CollectRefusal::Refused(format!("importing it takes longer than {limit}")));
                 }
             }
         }
@@ -479,18 +478,19 @@ impl Zygote {
     }
 
     /// Starts the interpreter, which imports what these names need; it is not waited for.
-    fn start(&self, names: &[String]) -> Result<Started, Refusal> {
+    fn start(&self, names: &[String]) -> Result<Started, CollectRefusal> {
         let named = self.interpreter.named();
         match ownership::open(&self.interpreter.path) {
             Ok(_) => {}
-            Err(Distrust::Unsafe(why)) => return Err(Refusal::Unsafe(ownership::refusal(&named, &why))),
+            Err(Distrust::Unsafe(why)) => return Err(CollectRefusal::Unsafe(ownership::refusal(&named, &why))),
             Err(Distrust::Unseen(error)) => {
-                return Err(Refusal::Refused(format!("{named}, but that cannot be run: {error}")));
+                return Err(CollectRefusal::Refused(format!("{named}, but that cannot be run: {error}")));
             }
         }
-        let cannot = |error: io::Error| Refusal::Refused(format!("{named}, but that cannot be started: {error}"));
+        let cannot =
+            |error: io::Error| CollectRefusal::Refused(format!("{named}, but that cannot be started: {error}"));
         let (requests, served) = Packets::pair().map_err(cannot)?;
-        let (setup, process) = self.spawn(&served, names).map_err(Refusal::Refused)?;
+        let (setup, process) = self.spawn(&served, names).map_err(CollectRefusal::Refused)?;
         Ok(Started {
             owner: std::process::id(),
             requests: Arc::new(requests),
@@ -545,19 +545,19 @@ impl Interpreter {
 
 impl Started {
     /// Waits until it has shown that it is a Python that will do.
-    fn greet(&mut self, interpreter: &Interpreter) -> Result<(), Refusal> {
+    fn greet(&mut self, interpreter: &Interpreter) -> Result<(), CollectRefusal> {
         let Life::Running { process, .. } = &self.life else { return Ok(()) };
         if self.is_known {
             return Ok(());
         }
         let named = interpreter.named();
-        let refused = |why: String| Err(Refusal::Refused(format!("{named}, but {why}")));
+        let refused = |why: String| Err(CollectRefusal::Refused(format!("{named}, but {why}")));
         let said = match self.setup.receive_from(process, Instant::now() + IMPORT_LIMIT) {
-            Ok(Received::Packet(version)) => String::from_utf8_lossy(&version).into_owned(),
-            Ok(Received::End) => {
+            Ok(Incoming::Packet(version)) => String::from_utf8_lossy(&version).into_owned(),
+            Ok(Incoming::End) => {
                 return refused(format!("{}: is it a Python?", end_of(process, interpreter, "at its start")));
             }
-            Ok(Received::Nothing) => {
+            Ok(Incoming::Nothing) => {
                 kill(process);
                 return refused(format!("nothing came from it in {}: is it a Python?", duration::spoken(IMPORT_LIMIT)));
             }
@@ -613,6 +613,27 @@ fn end_of(process: &PidFd, interpreter: &Interpreter, when: &str) -> String {
 }
 
 impl Preparation {
+    /// Begins to import what was noted for this user. `None`: that is nothing, or it cannot be begun; whoever asks for it then is
+    /// told why.
+    pub(crate) fn begin(mut notes: File, identity: &Identity, now: Instant) -> Option<Preparation> {
+        let mut text = String::new();
+        notes.rewind().and_then(|()| notes.read_to_string(&mut text)).ok()?;
+        let noted: Vec<(Interpreter, String)> =
+            text.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
+        let interpreter = Interpreter { identity: identity.clone(), ..noted.first()?.0.clone() };
+        let names: Vec<String> = noted.into_iter().map(|(_, name)| name).collect();
+        let python = Python::at(interpreter);
+        let zygote = python.zygote()?;
+        let started = zygote.start(&names).ok()?;
+        // It is answered once everything is imported.
+        let until = now + IMPORT_LIMIT;
+        let answers = started.send(&Request::Find("sys"), until).ok()?;
+        let Life::Running { process, .. } = &started.life else { return None };
+        let process = PidFd::open(process.pid()).ok()?;
+        *zygote.lock() = Some(started);
+        Some(Preparation { python, answers, process, until, names: names.join(", ") })
+    }
+
     /// What becomes readable when it is over.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         [self.answers.as_fd()].into_iter().chain(self.process.descriptor())

@@ -14,7 +14,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::self_portrait;
-use crate::model::attribution::{attributed, concerns, refused_by};
+use crate::model::attribution::{address, attributed, concerns, refused_by};
+use crate::model::blame::Blame;
 use crate::model::check::{Check, Finding};
 use crate::model::control::Control;
 use crate::model::duration;
@@ -99,6 +100,13 @@ impl Controls {
             control => self.failing(control, &found, round),
         });
         let mut found = attributed(found, check.code, failing.as_deref());
+        // What else is there to be told of it has to be told before the round gives up.
+        let left = check.timeout.saturating_sub(elapsed) / 2;
+        if found.blame == Some(Blame::Path)
+            && let Some(dropped) = address(&found).and_then(|address| drops_what_comes(address, left))
+        {
+            found.transcript.get_or_insert_default().add(Field::OurDrops, if dropped { "some" } else { "none" });
+        }
         self_portrait::note(&mut found);
         found
     }
@@ -175,11 +183,12 @@ impl State {
     }
 }
 
-/// Whether it is this host that refuses connections to another one: then it tells itself so, and counts that.
+/// Whether it is this host that refuses connections to another one. If it tells itself so by ICMP, it counts that; if it resets
+/// them, the packet that asks for one has never left.
 fn rejected_here(address: SocketAddr) -> Option<String> {
     const TRIES: usize = 2;
     // Where nobody listens, this host refuses as any other does.
-    if address.ip().is_loopback() {
+    if address.ip().is_loopback() || network::way_to(address).ok()? == address.ip() {
         return None;
     }
     let is_counted = || {
@@ -188,8 +197,33 @@ fn rejected_here(address: SocketAddr) -> Option<String> {
         Some(ourselves::rejected()? > before)
     };
     // What is counted once may be of others.
-    let is_ours = (0..TRIES).all(|_| is_counted() == Some(true));
+    let is_ours = (0..TRIES).all(|_| is_counted() == Some(true)) || is_reset_here(address) == Some(true);
     is_ours.then(|| format!("connections to {address} are refused by this host, as by a firewall of its own"))
+}
+
+/// Whether all that is sent in an attempt to connect is shorter than what asks for a connection, as the reset is that a filter
+/// sends to its own host. Where others send meanwhile, it is tried again; `None`: they do so all the time.
+fn is_reset_here(address: SocketAddr) -> Option<bool> {
+    const TRIES: usize = 8;
+    // The headers of IP and TCP. What asks for a connection has options, of 40 bytes at most, and a reset has none.
+    let reset = if address.is_ipv4() { 20 + 20 } else { 40 + 20 };
+    (0..TRIES).find_map(|_| {
+        let before = ourselves::sent(address.is_ipv4())?;
+        let answer = TcpStream::connect_timeout(&address, LIMIT);
+        let sent = ourselves::sent(address.is_ipv4())?.checked_sub(before)?;
+        let is_refused = answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        (is_refused && (reset..=reset + 40).contains(&sent)).then_some(sent == reset)
+    })
+}
+
+/// Whether packets that come are dropped here while one that is silent is tried again: of it or of others. `None`: it is not
+/// silent, or that is not known.
+fn drops_what_comes(address: SocketAddr, limit: Duration) -> Option<bool> {
+    const LEAST: Duration = Duration::from_millis(1);
+    let before = ourselves::dropped_on_the_way_in()?;
+    let silent = TcpStream::connect_timeout(&address, limit.clamp(LEAST, LIMIT));
+    let is_silent = silent.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
+    is_silent.then_some(ourselves::dropped_on_the_way_in()? > before)
 }
 
 /// An error that says that we may not try this: then nothing is known.
@@ -309,7 +343,6 @@ fn millis(time: Duration) -> humantime::FormattedDuration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::blame::Blame;
     use crate::model::check::Status;
 
     #[test]

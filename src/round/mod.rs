@@ -10,6 +10,7 @@
 pub(crate) mod as_test;
 pub(crate) mod controls;
 pub(crate) mod isolation;
+pub(crate) mod our_changes;
 mod pool;
 pub(crate) mod self_portrait;
 #[cfg(test)]
@@ -219,9 +220,10 @@ impl Runner {
         if self.under_way.is_empty() {
             return;
         }
-        for done in self.pool.take_done() {
+        for mut done in self.pool.take_done() {
             self.under_way.remove(&done.check.id);
             self.observer.ends(&done.check);
+            self.observer.examines(&done.check, &mut done.finding);
             // A result that comes after its deadline, or from an earlier round, was already reported as late.
             for round in rounds.iter_mut() {
                 if let Some(index) = round.place_of(&done)
@@ -279,7 +281,8 @@ impl Runner {
                 let finding = check.run(Deadline::at(deadline));
                 self.observer.ends(&check);
                 let elapsed = began.elapsed();
-                let finding = self.controls.examined(&check, finding, elapsed, round.serial);
+                let mut finding = self.controls.examined(&check, finding, elapsed, round.serial);
+                self.observer.examines(&check, &mut finding);
                 spent += elapsed;
                 round.finish(index, finding, began, elapsed);
             } else if let Some(&since) = self.under_way.get(&check.id) {

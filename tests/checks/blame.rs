@@ -122,6 +122,30 @@ fn who_does_not_answer_is_told_from_what_lies_between_and_from_ourselves() {
                 &[("a", "error", "ours")],
             ),
             (
+                "our firewall resets what we send",
+                "filter output 'tcp dport 80 reject with tcp reset'
+                 check a=tcp://10.9.0.2:80 b=http://10.9.0.2/200 c=tcp://10.9.0.2:81",
+                &[("a", "error", "ours"), ("b", "error", "ours"), ("c", "fail", "theirs")],
+            ),
+            (
+                "our firewall drops what comes, and another port answers",
+                "filter input 'tcp sport 81 drop'
+                 check 'a=tcp://10.9.0.2:81#timeout=1s' b=tcp://10.9.0.2:80",
+                &[("a", "fail", "path"), ("b", "pass", "")],
+            ),
+            (
+                "our firewall resets what comes, and another port answers",
+                "filter input 'tcp sport 80 reject with tcp reset'
+                 check 'a=tcp://10.9.0.2:80#timeout=1s' 'b=dns:shop.example#server=10.9.0.3&timeout=1s' c=ping:10.9.0.2",
+                &[("a", "fail", "path"), ("c", "pass", "")],
+            ),
+            (
+                "our route is away",
+                "ip route add unreachable 10.9.0.2; ip route add prohibit 10.9.0.3
+                 check a=tcp://10.9.0.2:80 b=tcp://10.9.0.3:80 c=ping:10.9.0.2 d=dns:shop.example#server=10.9.0.2",
+                &[("a", "error", "ours"), ("b", "error", "ours"), ("c", "error", "ours"), ("d", "error", "ours")],
+            ),
+            (
                 "our firewall drops datagrams",
                 "filter output 'ip protocol != tcp drop'
                  check a=dns:shop.example#server=10.9.0.2 b=ping:10.9.0.2",

@@ -92,19 +92,21 @@ fn a_virtual_environment_that_is_moved_away_is_missed_only_by_what_needs_it() {
 #[ignore = "needs root, /usr/bin/python3"]
 fn checks_are_imported_and_run_as_the_user_of_the_workers() {
     let who = "import os, time\nfrom hospital import healthcheck\nwho = os.getresuid() + os.getresgid() + tuple(os.getgroups())\n\
-               @healthcheck\ndef user():\n    assert {*who, *os.getresuid(), *os.getresgid(), *os.getgroups()} == {65534}, who\n\
+               @healthcheck\ndef user():\n    assert os.environ['HOME'] == '/nonexistent'\n    assert {*who, *os.getresuid(), *os.getresgid(), *os.getgroups()} == {65534}, who\n\
                @healthcheck\ndef rights():\n    with open('/proc/self/status') as file: assert 'CapEff:\\t0000000000000000' in file.read()\n\
                @healthcheck(timeout=1)\ndef hangs():\n    time.sleep(1000)\n";
-    let folder = modules(&[("shop.py", who)]);
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(folder.path(), readable).expect("the folder is ours");
+    let folder = modules(&[("shop.py", who), ("home", "#!/bin/sh\n[ $HOME = /nonexistent ] && [ $USER = nobody ]\n")]);
+    for path in [folder.path(), &folder.path().join("home")] {
+        let for_all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(path, for_all).expect("they are ours");
+    }
     let server = Launch::serve(["--python", "/usr/bin/python3", "--user", "65534", "--group", "65534"])
-        .env("HEALTHCHECKS", "shop")
+        .env("HEALTHCHECKS", "shop exec:./home")
         .current_dir(folder.path())
         .start();
     let check = || {
         let report = get(&server.at, "/").json();
-        assert_eq!(report["summary"]["pass"], 2, "{report}");
+        assert_eq!(report["summary"]["pass"], 3, "{report}");
         let context = report["details"][2]["context"].as_str().unwrap_or_default();
         assert!(context.starts_with("timed out after 1s"), "{report}");
     };
@@ -147,18 +149,27 @@ fn a_name_in_a_file_that_is_new_needs_a_reload() {
 #[test]
 #[ignore = "needs python3"]
 fn the_master_goes_on_while_a_reload_imports() {
-    let folder = modules(&[("shop.py", &module(None))]);
-    let server = serve(&folder, "shop").start();
+    let folder = modules(&[("shop.py", &module(None)), ("names", "HEALTHCHECKS='shop'\nHOSPITAL_PYTHON=python3\n")]);
+    let server = Launch::serve(["--env-file", "names"]).current_dir(folder.path()).start();
     let waits = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\n";
+    let goes_on = |status: u16, edition: &str| {
+        server.signal(Signal::SIGHUP);
+        eventually("it imports", || zygotes(&server).len() == 2);
+        let worker = server.workers()[0];
+        send(worker, Signal::SIGKILL);
+        eventually("another takes its place", || server.workers().first().is_some_and(|pid| *pid != worker));
+        assert_eq!(get(&server.at, "/").status, status);
+        write(folder.path(), "go", "");
+        eventually("the new code is in use", || says(&server, edition));
+        eventually("the old one has gone", || zygotes(&server).len() == 1);
+        std::fs::remove_file(folder.path().join("go")).expect("it is there");
+    };
     write(folder.path(), "shop.py", &format!("{waits}{}", module(Some("the second edition"))));
-    server.signal(Signal::SIGHUP);
-    eventually("it imports", || zygotes(&server).len() == 2);
-    let worker = server.workers()[0];
-    send(worker, Signal::SIGKILL);
-    eventually("another takes its place", || server.workers().first().is_some_and(|pid| *pid != worker));
-    assert_eq!(get(&server.at, "/").status, 200);
-    write(folder.path(), "go", "");
-    eventually("the new code is in use", || says(&server, "the second edition"));
+    goes_on(200, "the second edition");
+    // A name that was not there before, for an interpreter with another environment.
+    write(folder.path(), "more.py", &format!("{waits}{}", module(Some("one more"))));
+    write(folder.path(), "names", "HEALTHCHECKS='more'\nHOSPITAL_PYTHON=python3\nSHOP=another\n");
+    goes_on(500, "one more");
 }
 
 #[test]

@@ -242,7 +242,10 @@ impl Lookup {
             return self.ask_by_tcp(server, questions, deadline);
         }
         note(Field::Address, server);
-        noted::route_to(server);
+        noted::route_to(server).map_err(|error| {
+            noted::error(&error);
+            Reason::Error(format!("this host has no route to {server}: {error}"))
+        })?;
         let mut open = Open::new(server, questions, deadline).map_err(because)?;
         let (mut all, began) = (Found::default(), Instant::now());
         let mut failure = None;

@@ -31,7 +31,7 @@ use crate::model::control::Control;
 use crate::model::transcript::{Field, note};
 use client::Body;
 use expected::{ExpectedAnswer, Judged, LONGEST_BODY, Statuses};
-use sent::{Authorization, Sent, Way};
+use sent::{Sent, Way};
 
 const OPTIONS: [Opt; 17] = [
     Opt::new("status", Value::Text, "Status codes and ranges that are good, as in 200,3xx,200-299")
@@ -203,13 +203,12 @@ impl Probe {
     fn run(&self, deadline: Deadline) -> Result {
         let authorization = self.sent.authorization().map_err(Reason::Error)?;
         let hidden = self.expected.hidden();
-        let hidden = authorization.as_ref().map_or(hidden.clone(), |given| hidden.with(given.secrets()));
         // Servers repeat what they were told.
         let told = |why: String| if authorization.is_some() { hidden.scrub(&why) } else { why };
         self.ask(authorization.as_ref(), &hidden, deadline).map_err(|reason| reason.told(told))
     }
 
-    fn ask(&self, authorization: Option<&Authorization>, hidden: &Secrets, deadline: Deadline) -> Result {
+    fn ask(&self, authorization: Option<&HeaderValue>, hidden: &Secrets, deadline: Deadline) -> Result {
         let (began, deadline) = (Instant::now(), timed::before(deadline));
         let body = self.sent.body().map_err(Reason::Error)?;
         let (mut method, mut uri) = (self.method.clone(), self.uri.clone());
@@ -251,7 +250,7 @@ impl Probe {
         method: &Method,
         uri: &Uri,
         cookies: &redirect::Cookies,
-        authorization: Option<&Authorization>,
+        authorization: Option<&HeaderValue>,
         length: usize,
     ) -> Result<Request<()>> {
         let mut request = Request::builder().method(method).uri(uri).body(())?;
@@ -260,7 +259,7 @@ impl Probe {
             for (name, value) in &self.headers {
                 fields.append(name, value.clone());
             }
-            fields.extend(authorization.map(|given| (header::AUTHORIZATION, given.value())));
+            fields.extend(authorization.map(|given| (header::AUTHORIZATION, given.clone())));
         }
         cookies.send(uri, fields);
         if length > 0 || [Method::POST, Method::PUT, Method::PATCH].contains(method) {

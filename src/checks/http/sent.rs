@@ -9,7 +9,7 @@ use http::{HeaderValue, Uri};
 
 use super::super::Options;
 use super::super::support::target::{Target, authority};
-use crate::checks::support::login;
+use crate::checks::support::{login, secrets};
 use crate::os::filesystem;
 
 /// The body and the credentials of a request; files are read for each run, as they may be renewed.
@@ -59,12 +59,16 @@ impl Sent {
             None => Ok(Vec::new()),
             Some(Content::Given(bytes)) => Ok(bytes.clone()),
             Some(Content::File(path)) => {
-                filesystem::read_bytes(path).map_err(|error| format!("body_file: {}: {error}", path.display()))
+                let told = |error| format!("body_file: {}: {error}", path.display());
+                let bytes = filesystem::read_bytes(path).map_err(told)?;
+                secrets::learn_sent(&String::from_utf8_lossy(&bytes));
+                Ok(bytes)
             }
         }
     }
 
-    pub(super) fn authorization(&self) -> Result<Option<Authorization>, String> {
+    /// The value of the field of that name, read from its file.
+    pub(super) fn authorization(&self) -> Result<Option<HeaderValue>, String> {
         let (name, path) = match &self.credentials {
             None => return Ok(None),
             Some(Credentials::Basic(path)) => ("basic", path),
@@ -77,33 +81,18 @@ impl Sent {
             return Err(wrong("write one line into it"));
         }
         let encoded = BASE64_STANDARD.encode(&secret);
-        let (value, secrets) = match secret.split_once(':') {
+        let value = match secret.split_once(':') {
             Some((_, password)) if name == "basic" => {
-                (format!("Basic {encoded}"), vec![password.to_owned(), encoded.clone()])
+                secrets::learn(password);
+                format!("Basic {encoded}")
             }
             None if name == "basic" => return Err(wrong("write USER:PASSWORD into it")),
-            _ => (format!("Bearer {secret}"), vec![secret.clone()]),
+            _ => format!("Bearer {secret}"),
         };
         let mut value =
             HeaderValue::try_from(value).map_err(|_| wrong("it holds a character that no field may have"))?;
         value.set_sensitive(true);
-        Ok(Some(Authorization { value, secrets }))
-    }
-}
-
-/// The value of an Authorization field, and what of it must not be shown.
-pub(super) struct Authorization {
-    value: HeaderValue,
-    secrets: Vec<String>,
-}
-
-impl Authorization {
-    pub(super) fn value(&self) -> HeaderValue {
-        self.value.clone()
-    }
-
-    pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
-        self.secrets.iter().map(String::as_str)
+        Ok(Some(value))
     }
 }
 

@@ -83,7 +83,10 @@ impl Login {
     pub(in crate::checks) fn password(&self) -> Result<Option<String>> {
         let path = match &self.password {
             Password::None => return Ok(None),
-            Password::Given(password) => return Ok(Some(password.clone())),
+            Password::Given(password) => {
+                secrets::learn(password);
+                return Ok(Some(password.clone()));
+            }
             Password::In(path) => path,
         };
         let told = |why| Reason::Error(format!("cannot take the password: {why}"));
@@ -92,7 +95,7 @@ impl Login {
 }
 
 /// What a file holds that others may neither read nor change, without the end of its last line. The error says of the option why it
-/// is not read.
+/// is not read. Servers repeat what they were told, so it is kept out of every text about this run.
 pub(in crate::checks) fn secret(option: &str, path: &Path) -> std::result::Result<String, String> {
     let read = || {
         let place = ownership::open(path).map_err(|distrust| match distrust {
@@ -109,7 +112,9 @@ pub(in crate::checks) fn secret(option: &str, path: &Path) -> std::result::Resul
         true => format!("{option}: {}: {why}", path.display()),
         false => format!("{option}: {why}: write the path of a file that holds it"),
     };
-    read().map(|text| text.trim_end_matches(['\r', '\n']).to_owned()).map_err(told)
+    let secret = read().map(|text| text.trim_end_matches(['\r', '\n']).to_owned()).map_err(told)?;
+    secrets::learn(&secret);
+    Ok(secret)
 }
 
 #[cfg(test)]

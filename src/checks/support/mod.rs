@@ -1,5 +1,8 @@
 //! What several kinds share.
 
+#[cfg(feature = "tls")]
+#[cfg_attr(not(feature = "ldap"), allow(dead_code, reason = "STARTTLS only reads"))]
+pub(super) mod ber;
 pub(super) mod connection;
 pub(super) mod dialogue;
 pub(crate) mod environment;
@@ -7,6 +10,8 @@ pub(super) mod exchange;
 pub(super) mod login;
 #[cfg(feature = "tls")]
 pub(super) mod mail;
+mod masking;
+mod named;
 #[cfg(feature = "grpc")]
 pub(super) mod nonblocking;
 pub(super) mod noted;

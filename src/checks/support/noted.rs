@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use crate::model::transcript::{Field, UNKNOWN_NAME, note};
-use crate::os::errno as errors;
+use crate::os::{errno as errors, network};
 
 /// Notes an error.
 pub(in crate::checks) fn error(error: &io::Error) {
@@ -52,17 +52,13 @@ pub(in crate::checks) fn resolver() {
     last.iter().flat_map(|(_, servers)| servers).for_each(|server| note(Field::Resolver, server));
 }
 
-/// Notes from which address of ours another one is reached: no packet is sent for that.
-pub(in crate::checks) fn route_to(address: SocketAddr) {
-    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let ours = UdpSocket::bind((any, 0)).and_then(|socket| {
-        // No port is asked for, but the kernel wants one.
-        socket.connect((address.ip(), address.port().max(1)))?;
-        socket.local_addr()
-    });
-    if let Ok(ours) = ours {
-        note(Field::From, ours.ip());
-    }
+/// Notes from which address of ours another one is reached.
+///
+/// # Errors
+///
+/// When this host has no way to it.
+pub(in crate::checks) fn route_to(address: SocketAddr) -> io::Result<()> {
+    network::way_to(address).map(|ours| note(Field::From, ours))
 }
 
 /// Notes which file is at a path, and how it is.

@@ -45,6 +45,8 @@ pub enum Value {
     Path,
     /// An IP address.
     Address,
+    /// A statement of SQL, which may be shown but for what it calls a secret.
+    Statement,
     /// Any bytes, which are not shown.
     Bytes,
     /// Arguments of a program, separated by commas when there is one value.
@@ -78,7 +80,7 @@ impl Opt {
 
     /// Whether this value says nothing. What is not text is refused where it is read.
     pub(crate) fn is_missing(&self, value: &str) -> bool {
-        value.is_empty() && !self.may_be_empty && matches!(self.value, Value::Text | Value::Path)
+        value.is_empty() && !self.may_be_empty && matches!(self.value, Value::Text | Value::Statement | Value::Path)
     }
 
     /// Its name, as in `free`.
@@ -99,6 +101,7 @@ impl Value {
             Value::Word(words) => return words.join("|"),
             Value::Flag => return "true|false".to_owned(),
             Value::Text => "TEXT",
+            Value::Statement => "SQL",
             Value::Number => "NUMBER",
             Value::Time => "TIME",
             Value::Size => "SIZE",
@@ -126,6 +129,7 @@ impl Value {
             Value::Bytes => Some("BYTES are percent-encoded where they are not text, as in %00%D2"),
             Value::List => Some("ARGS are separated by commas, or one each where the option is repeated"),
             Value::Text
+            | Value::Statement
             | Value::Word(_)
             | Value::Flag
             | Value::Number

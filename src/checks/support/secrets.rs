@@ -1,14 +1,15 @@
 //! What may be shown of a target: never a password, never a token.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::sync::{Arc, OnceLock};
 
+use base64::Engine;
 use percent_encoding::percent_decode_str;
 
 use super::environment::is_ours_alone;
-
-/// Replaces a secret wherever it would be shown.
-const HIDDEN: &str = "***";
+use super::masking::{self, Extent, Finder, HIDDEN, SHORTEST};
+use super::named;
 
 /// The value of a query key or of a variable is hidden when the name contains one of these.
 const SECRET_WORDS: [&str; 17] = [
@@ -57,15 +58,32 @@ const PUBLIC_FIELDS: [&str; 9] = [
 /// What stands between the parts of a path: segments, their parameters, and those that were meant as a query.
 const IN_PATH: [char; 3] = ['/', ';', '&'];
 
-/// Shorter secrets are not searched for in texts: they would be found everywhere.
-const SHORTEST: usize = 3;
+/// What follows a segment of a path that has one of these words is a token, if it has letters and digits: the paths of web
+/// hooks are all that protects them.
+const BEFORE_TOKENS: [&str; 8] = ["apikey", "hook", "hooks", "key", "secret", "token", "webhook", "webhooks"];
+
+/// A segment of letters and digits that is so long, and changes so often between them, was drawn by lot.
+const SHORTEST_DRAWN: usize = 16;
+const LONGEST_STRETCH: usize = 3;
+
+/// A value in a field that is so long may be a token, whatever it is called.
+const SHORTEST_IN_FIELD: usize = 8;
+
+/// So many secrets of files are remembered for the run that goes on in a thread.
+const MOST_LEARNED: usize = 64;
 
 /// The target without `user:password@`, and with `***` for each value in it that looks secret.
 pub(crate) fn shown(target: &str) -> String {
     let Parts { slashes, head, query, fragment, .. } = Parts::of(target);
-    let after = |mark: char, items: Option<&str>| items.map(|items| format!("{mark}{}", shown_items(items, &['&'])));
-    let (query, fragment) = (after('?', query).unwrap_or_default(), after('#', fragment).unwrap_or_default());
-    format!("{slashes}{}{query}{fragment}", shown_items(head, &IN_PATH))
+    let after = |mark: char, items: Option<&str>| match items {
+        Some(items) => format!("{mark}{}", hiding(items, &['&'], |_, item| secret_value(item))),
+        None => String::new(),
+    };
+    let (query, fragment) = (after('?', query), after('#', fragment));
+    format!(
+        "{slashes}{}{query}{fragment}",
+        hiding(head, &IN_PATH, |before, item| secret_in_path(slashes, before, item))
+    )
 }
 
 /// A text that could not be understood, as far as it may be quoted: a word, a path or an address, as most slips are in
@@ -81,7 +99,7 @@ pub(crate) fn quotable(text: &str) -> &str {
     let (port, path) = port.split_once('/').unwrap_or((port, ""));
     let is_plain = |text: &str| text.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
     let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
-    if is_plain(name) && is_port && is_plain(path) { text } else { "…" }
+    if is_plain(name) && is_port && is_plain(path) && shown(text) == text { text } else { "…" }
 }
 
 /// The name of an option or key that is not known, as far as it may be quoted: a slip in one that is known. Any other may
@@ -91,15 +109,47 @@ pub(crate) fn quotable_name(name: &str, mut known: impl Iterator<Item = &'static
     if known.any(slips) { name } else { "…" }
 }
 
-fn shown_items(items: &str, separators: &[char]) -> String {
+/// These items without what is secret in each, which is its end. What is asked of it is also told the item before it.
+fn hiding(
+    items: &str,
+    separators: &[char],
+    secret: impl for<'a> Fn(Option<&str>, &'a str) -> Option<&'a str>,
+) -> String {
+    let mut before = None;
     let shown = items.split_inclusive(separators).map(|piece| {
         let item = piece.trim_end_matches(separators);
-        match secret_value(item) {
+        match secret(before.replace(item), item) {
             Some(value) => format!("{}{HIDDEN}{}", &item[..item.len() - value.len()], &piece[item.len()..]),
             None => piece.to_owned(),
         }
     });
     shown.collect()
+}
+
+/// What is secret in an item of a path: a value, or all of it, if it is a token. Where a URL has its host, there is none before.
+fn secret_in_path<'a>(slashes: &str, before: Option<&str>, item: &'a str) -> Option<&'a str> {
+    secret_value(item).or_else(|| (!slashes.is_empty() && is_token(before?, item)).then_some(item))
+}
+
+/// Whether a segment of a path is a token, as in `/hook/T0KEN`, or was drawn by lot.
+fn is_token(before: &str, segment: &str) -> bool {
+    let segment = percent_decode_str(segment).decode_utf8_lossy();
+    let has = |is: fn(&u8) -> bool| segment.bytes().any(|byte| is(&byte));
+    if segment.len() < SHORTEST || !has(u8::is_ascii_digit) || !has(u8::is_ascii_alphabetic) {
+        return false;
+    }
+    let before = before.to_ascii_lowercase();
+    before.split(|c: char| !c.is_alphanumeric()).any(|part| BEFORE_TOKENS.contains(&part)) || is_drawn(&segment)
+}
+
+/// Whether a word has been drawn by lot, as tokens, keys and UUIDs are: words and versions change less often.
+fn is_drawn(word: &str) -> bool {
+    let stretch = |byte: u8| (byte.is_ascii_digit(), byte.is_ascii_uppercase());
+    let letters: Vec<u8> = word.bytes().filter(u8::is_ascii_alphanumeric).collect();
+    let stretches = letters.chunk_by(|one, other| stretch(*one) == stretch(*other)).count();
+    letters.len() >= SHORTEST_DRAWN
+        && letters.len() < stretches * LONGEST_STRETCH
+        && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:~".contains(&byte))
 }
 
 /// The end of `key=value` that is secret: the value, or that of a query in it, as in `next=/login?token=…`.
@@ -113,7 +163,32 @@ fn secret_value(item: &str) -> Option<&str> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Secrets {
     own: Vec<String>,
-    suite: Arc<OnceLock<Vec<String>>>,
+    suite: Arc<OnceLock<Finder>>,
+}
+
+thread_local! {
+    /// What the run that goes on in this thread has read from the files of passwords and tokens.
+    static LEARNED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps a secret that came to be known in a run out of every text about that run.
+pub(crate) fn learn(secret: &str) {
+    LEARNED.with_borrow_mut(|learned| {
+        if secret.len() >= SHORTEST && learned.len() < MOST_LEARNED && !learned.iter().any(|other| other == secret) {
+            learned.push(secret.to_owned());
+        }
+    });
+}
+
+/// The same of what a text calls a secret, which is sent to a server.
+#[cfg(feature = "http")]
+pub(crate) fn learn_sent(text: &str) {
+    Secrets::default().and_sent([text].into_iter()).own.iter().for_each(|secret| learn(secret));
+}
+
+/// Begins a run in this thread: what others have learned does not concern it.
+pub(crate) fn forget_learned() {
+    LEARNED.with_borrow_mut(Vec::clear);
 }
 
 impl Secrets {
@@ -123,25 +198,37 @@ impl Secrets {
         // A user without a password may well be a token.
         let user = parts.user.map(|user| user.split_once(':').map_or(user, |(_, password)| password));
         let items = parts.query.into_iter().chain(parts.fragment).flat_map(|items| items.split('&'));
-        let tokens = items.chain(parts.head.split(IN_PATH)).filter_map(secret_value);
+        let mut before = None;
+        let in_path =
+            parts.head.split(IN_PATH).filter_map(|item| secret_in_path(parts.slashes, before.replace(item), item));
+        let tokens = items.filter_map(secret_value).chain(in_path);
         let mut secrets = Secrets::default();
         for secret in user.into_iter().chain(parts.user).chain(tokens) {
             secrets.add_with_url(secret);
             secrets.add_with_url(&percent_decode_str(secret).decode_utf8_lossy());
         }
-        #[cfg(feature = "http")]
-        if let Some(user) = parts.user {
-            secrets.add(&basic(&percent_decode_str(user).decode_utf8_lossy()));
-        }
         secrets
     }
 
-    /// Adds the values of header fields, and the last word of each: the token after `Bearer`.
+    /// Adds the values of header fields, and what is secret within each: the token after `Bearer`, a cookie, the password that
+    /// is encoded after `Basic`.
     pub(crate) fn and_fields<'a>(mut self, fields: impl Iterator<Item = &'a str>) -> Secrets {
         let is_public = |name: &str| PUBLIC_FIELDS.iter().any(|public| name.trim().eq_ignore_ascii_case(public));
         for (_, value) in fields.filter_map(|field| field.split_once(':')).filter(|(name, _)| !is_public(name)) {
             self.add(value.trim());
             self.add(value.split_whitespace().last().unwrap_or_default());
+            for word in value.split([' ', ';', ',']) {
+                if let Some((name, value)) = word.split_once('=') {
+                    let value = value.trim_matches('"');
+                    if value.len() >= SHORTEST_IN_FIELD || is_secret(name, value) {
+                        self.add(value);
+                    }
+                }
+                if let Some(account) = decoded_account(word) {
+                    self.add(&account);
+                    self.add(account.split_once(':').map_or("", |(_, password)| password));
+                }
+            }
         }
         self
     }
@@ -151,6 +238,27 @@ impl Secrets {
         let variables = variables.filter_map(|variable| variable.split_once('='));
         let values = variables.filter(|(name, value)| is_secret(name, value)).map(|(_, value)| value);
         values.for_each(|value| self.add_with_url(value));
+        self
+    }
+
+    /// Adds what a text names as a secret, as in `password = 'x'`, and the secrets of the URLs in it.
+    pub(crate) fn and_named<'a>(mut self, texts: impl Iterator<Item = &'a str>) -> Secrets {
+        for text in texts {
+            named::in_text(text, |name| is_secret(name, "")).into_iter().for_each(|secret| self.add_with_url(secret));
+            text.split_whitespace().filter(|word| url_target(word).is_some()).for_each(|url| {
+                let secrets = url_target(url).map(Secrets::of).unwrap_or_default();
+                secrets.own.iter().for_each(|secret| self.add(secret));
+            });
+        }
+        self
+    }
+
+    /// The same of what is sent to a server, and what follows a command that signs us in, as in `AUTH x`.
+    pub(crate) fn and_sent<'a>(mut self, texts: impl Iterator<Item = &'a str>) -> Secrets {
+        for text in texts {
+            self = self.and_named([text].into_iter());
+            named::after_commands(text).into_iter().for_each(|secret| self.add(secret));
+        }
         self
     }
 
@@ -177,83 +285,55 @@ impl Secrets {
     fn add_with_url(&mut self, secret: &str) {
         self.add(secret);
         if let Some(target) = url_target(secret) {
-            Secrets::of(target).own.into_iter().for_each(|form| self.insert(form));
+            Secrets::of(target).own.iter().for_each(|secret| self.add(secret));
         }
     }
 
-    /// Adds one secret, both as it is and as messages quote it. The longest come first, so that none is cut by another
-    /// that is a part of it.
     fn add(&mut self, secret: &str) {
-        for form in [secret.to_owned(), secret.escape_debug().to_string()] {
-            self.insert(form);
+        if secret.len() >= SHORTEST && !self.own.iter().any(|other| other == secret) {
+            self.own.push(secret.to_owned());
         }
-    }
-
-    fn insert(&mut self, form: String) {
-        if form.len() >= SHORTEST && !self.own.contains(&form) {
-            let place = self.own.partition_point(|other| other.len() >= form.len());
-            self.own.insert(place, form);
-        }
-    }
-
-    /// These and others, which came to be known in a run.
-    #[cfg(feature = "http")]
-    pub(crate) fn with<'a>(&self, others: impl Iterator<Item = &'a str>) -> Secrets {
-        let mut all = Secrets { own: self.in_force().to_vec(), ..Secrets::default() };
-        others.for_each(|secret| all.add(secret));
-        all
     }
 
     /// The same for a check of this suite, which learns them.
     pub(crate) fn within(mut self, suite: &mut Secrets) -> Secrets {
-        self.own.iter().for_each(|form| suite.insert(form.clone()));
+        self.own.iter().for_each(|secret| suite.add(secret));
         self.suite = suite.suite.clone();
         self
     }
 
     /// All checks of the suite are known: from now on, each hides the secrets of all.
     pub(crate) fn complete(self) {
-        let _ = self.suite.set(self.own);
-    }
-
-    fn in_force(&self) -> &[String] {
-        self.suite.get().unwrap_or(&self.own)
+        let _ = self.suite.set(Finder::of(self.own.iter()));
     }
 
     /// Whether there is nothing to hide.
     pub(crate) fn is_empty(&self) -> bool {
-        self.in_force().is_empty()
+        self.suite.get().map_or(self.own.is_empty(), Finder::is_empty) && LEARNED.with_borrow(Vec::is_empty)
     }
 
-    /// The text with `***` for every secret in it.
+    /// The text with `***` for every secret in it, however it is encoded there.
     pub(crate) fn scrub(&self, text: &str) -> String {
-        let found = |text: String, secret: &String| match text.contains(secret) {
-            true => text.replace(secret, HIDDEN),
-            false => text,
-        };
-        self.in_force().iter().fold(text.to_owned(), found)
+        self.hide_in(text, Extent::Whole)
     }
 
     /// The same for a text that may have been cut off: it does not end with the beginning of a secret.
     pub(crate) fn scrub_cut(&self, text: &str) -> String {
-        let text = self.scrub(text);
-        let begins = |secret: &String| {
-            let ends = (SHORTEST..secret.len()).rev().filter(|&end| secret.is_char_boundary(end));
-            ends.map(|end| &secret[..end]).find_map(|beginning| text.strip_suffix(beginning)).map(str::len)
-        };
-        match self.in_force().iter().filter_map(begins).min() {
-            Some(kept) => format!("{}{HIDDEN}", &text[..kept]),
-            None => text,
-        }
+        self.hide_in(text, Extent::Cut)
+    }
+
+    fn hide_in(&self, text: &str, extent: Extent) -> String {
+        let own = self.suite.get().is_none().then(|| Finder::of(self.own.iter()));
+        let learned = LEARNED.with_borrow(|learned| (!learned.is_empty()).then(|| Finder::of(learned.iter())));
+        let finders = self.suite.get().into_iter().chain(&own).chain(&learned);
+        masking::scrub(finders, text, extent)
     }
 }
 
-/// How an HTTP client encodes a user and a password.
-#[cfg(feature = "http")]
-fn basic(user: &str) -> String {
-    use base64::Engine;
-    let end = if user.contains(':') { "" } else { ":" };
-    base64::engine::general_purpose::STANDARD.encode(format!("{user}{end}"))
+/// What is encoded in a word, if that is text.
+fn decoded_account(word: &str) -> Option<String> {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(word).ok()?;
+    String::from_utf8(bytes).ok().filter(|text| text.contains(':') && !text.contains(char::is_control))
 }
 
 /// Whether a user or a password contains a character that ends the authority, which makes its end unclear:
@@ -371,6 +451,20 @@ mod tests {
             ("//shop/?db=jdbc:postgresql://db/shop?password=abc", "//shop/?db=***"),
             ("//shop/?next=/login?token=abc&x=1", "//shop/?next=/login?token=***&x=1"),
             ("//shop/?token=abc?x=1", "//shop/?token=***"),
+            ("//chat/hook/T0KEN", "//chat/hook/***"),
+            ("//chat/api/web-hooks/T0%4BEN?x=1", "//chat/api/web-hooks/***?x=1"),
+            ("//chat/hooks/deploy", "//chat/hooks/deploy"),
+            (
+                "//hooks.chat/services/T00000000/B00000000/a8Xk2Lm9Qz4Rt7Vw1Yb3Nc5P",
+                "//hooks.chat/services/T00000000/B00000000/***",
+            ),
+            ("//chat/bot123456789:AAF-x1yZ2w3V4u5T6s7R8q/getMe", "//chat/***/getMe"),
+            ("//ping/6c2f41d5-9b3e-4c07-8a1d-0e5f7b92c3d4/start", "//ping/***/start"),
+            ("//a8xk2lm9qz4rt7vw1yb3nc5p.example/", "//a8xk2lm9qz4rt7vw1yb3nc5p.example/"),
+            ("//shop/how-to-install-debian-12-on-arm64", "//shop/how-to-install-debian-12-on-arm64"),
+            ("//shop/libfoo-1.2.3-4.el7.x86_64.rpm", "//shop/libfoo-1.2.3-4.el7.x86_64.rpm"),
+            ("//shop/api/v2/healthchecks", "//shop/api/v2/healthchecks"),
+            ("/var/lib/hook/T0KEN", "/var/lib/hook/T0KEN"),
             (
                 "//shop/?to=me@shop.example&next=http://shop/?page=2",
                 "//shop/?to=me@shop.example&next=http://shop/?page=2",

@@ -15,7 +15,7 @@ use crate::model::duration;
 pub(in crate::checks) const OPTIONS: [Opt; 17] = joined(
     [
         PASSWORD_FILE,
-        Opt::new("query", Value::Text, "What is asked once connected"),
+        Opt::new("query", Value::Statement, "What is asked once connected"),
         Opt::new("equals", Value::Text, "The first value of the answer has to be this").or_empty(),
         Opt::new("match", Value::Pattern, "The first value of the answer has to match"),
         Opt::new("min", Value::Number, "The first value of the answer has to be at least this"),

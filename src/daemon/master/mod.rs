@@ -31,7 +31,7 @@ use crate::model::check::DEFAULT_TIMEOUT;
 use crate::os::cgroup::OomKills;
 use crate::os::process::{self, Forked};
 use crate::os::signals::{self, Inbox, Signal};
-use crate::os::{clock, descriptors, memory, systemd, tree};
+use crate::os::{descriptors, memory, shared, systemd, tree};
 use crate::python::{self, Preparation, Python};
 use command::Command;
 use fleet::{Effect, Event, Fleet, Generation, Pid, Slot, Timing, WorkerEnd};
@@ -119,7 +119,7 @@ impl Master {
         let kept = kept.map_err(cannot("cannot map what is kept"))?;
         let begins = if inheritance.is_some() { "upgraded" } else { "started" };
         config.remember(kept.kept);
-        kept.kept.events().note(clock::wall(), &format!("{begins}: hospital {}", env!("CARGO_PKG_VERSION")));
+        kept.kept.events().note(kept.kept.now(), &format!("{begins}: hospital {}", env!("CARGO_PKG_VERSION")));
         let predecessor = inheritance.map(|inheritance| inheritance.readiness()).transpose();
         let scoreboard = Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?;
         scoreboard.set_reloaded(true);
@@ -284,7 +284,7 @@ impl Master {
 
     /// Something has happened that may be the reason why checks change.
     fn happened(&self, what: &str) {
-        self.kept.kept.events().note(clock::wall(), what);
+        self.kept.kept.events().note(self.kept.kept.now(), what);
     }
 
     fn fork(&mut self, slot: usize, generation: Generation) -> Flow {
@@ -378,23 +378,29 @@ impl Master {
     /// that is done later: an interpreter imports them first, and we go on meanwhile.
     fn begin_load(&mut self) -> Option<Event> {
         self.reloading();
-        let tried = process::can_be_done_within(DEFAULT_TIMEOUT, || {
-            python::import_nothing();
-            drop(self.read(None));
+        let tried = shared::scratch_file().and_then(|notes| {
+            let theirs = notes.try_clone()?;
+            let is_done = process::can_be_done_within(DEFAULT_TIMEOUT, || {
+                python::only_note(theirs);
+                drop(self.read(None));
+            })?;
+            Ok(is_done.then_some(notes))
         });
-        match tried {
-            Ok(false) => Some(self.loaded(Err(Error::Boot(format!(
-                "reading it took longer than {DEFAULT_TIMEOUT:?}: does a mount not answer that its files are on?"
-            ))))),
+        let notes = match tried {
+            Ok(None) => {
+                return Some(self.loaded(Err(Error::Boot(format!(
+                    "reading it took longer than {DEFAULT_TIMEOUT:?}: does a mount not answer that its files are on?"
+                )))));
+            }
+            Ok(notes) => notes,
             // Where there can be no child, as descriptors have run out, workers will say so.
-            Ok(true) | Err(_) => match self.prepare_python() {
-                true => None,
-                false => {
-                    let read = self.read(None);
-                    Some(self.loaded(read))
-                }
-            },
+            Err(_) => None,
+        };
+        if self.prepare_python(notes) {
+            return None;
         }
+        let read = self.read(None);
+        Some(self.loaded(read))
     }
 
     fn read(&self, prepared: Option<Python>) -> Result<GenerationConfig, Error> {

@@ -1,5 +1,6 @@
 //! The zygotes of Python's checks, one for each generation that has such: one that dies is replaced.
 
+use std::fs::File;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,6 +10,7 @@ use super::fleet::{Event, Pid};
 use crate::daemon::generation::GenerationConfig;
 use crate::model::duration;
 use crate::os::packets::Packets;
+use crate::python::Preparation;
 
 impl Master {
     /// Whether that was a zygote; then another is due.
@@ -22,11 +24,11 @@ impl Master {
         true
     }
 
-    /// For a reload: begins to import anew what the present generation has imported, if it has.
-    pub(super) fn prepare_python(&mut self) -> bool {
-        let present = self.configs.get(&self.fleet.generation()).map(|config| config.sources.python());
+    /// For a reload: begins to import what it was noted to need, if anything. The code may be another by now.
+    pub(super) fn prepare_python(&mut self, notes: Option<File>) -> bool {
+        let present = self.configs.get(&self.fleet.generation());
         // One that was prepared before this reload came is not needed any more.
-        self.preparation = present.and_then(|python| python.prepare_anew(Instant::now()));
+        self.preparation = present.and_then(|config| Preparation::begin(notes?, &config.identity, Instant::now()));
         self.preparation.is_some()
     }
 

@@ -117,6 +117,11 @@ impl EvidenceTable {
             .filter(|record| record.last.is_some() || record.is_bad().is_some())
     }
 
+    /// The same without its history: only what its present state is, and its runs.
+    pub(crate) fn runs(&self, key: u64) -> Option<CheckRecord> {
+        self.cells.find(key).map(EvidenceCell::runs)
+    }
+
     /// The same without its runs, which are most of it.
     pub(crate) fn history(&self, key: u64) -> Option<CheckRecord> {
         self.cells.find(key).map(EvidenceCell::history).filter(|record| record.last.is_some())
@@ -211,12 +216,20 @@ impl EvidenceCell {
     }
 
     fn record(&self) -> CheckRecord {
+        let CheckRecord { good, good_before, first_bad, last_bad, .. } = self.runs();
+        CheckRecord { good, good_before, first_bad, last_bad, ..self.history() }
+    }
+
+    fn runs(&self) -> CheckRecord {
+        let last = read_look(self.last.load(SeqCst));
         CheckRecord {
             good: self.good.newest(),
             good_before: self.good_before.newest(),
             first_bad: self.first_bad.newest(),
             last_bad: self.last_bad.newest(),
-            ..self.history()
+            good_at: read_moment(&self.good_at),
+            last: last.map(|(at, status)| StateChange { at, status, unwatched: Duration::ZERO }),
+            ..CheckRecord::default()
         }
     }
 

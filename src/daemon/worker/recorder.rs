@@ -16,6 +16,7 @@ use crate::model::episode::{self, RecordedRun};
 use crate::model::report::Outcome;
 use crate::model::suite::Suite;
 use crate::os::{clock, signals};
+use crate::round::our_changes;
 use crate::state::{ServerPlace, StateDir};
 
 /// How often what has not changed is written to a file.
@@ -76,7 +77,8 @@ impl Recorder {
     }
 
     fn take_in<'a>(&self, outcomes: impl Iterator<Item = &'a Outcome>) {
-        let (now, table) = (clock::wall(), self.kept.evidence());
+        self.kept.notice_step();
+        let (now, table) = (self.kept.now(), self.kept.evidence());
         // What is blocked was not run.
         for outcome in outcomes.filter(|outcome| outcome.blocked_by().is_empty()) {
             let Outcome { check, finding, elapsed, age, .. } = outcome;
@@ -94,7 +96,7 @@ impl Recorder {
                 let context = finding.context.as_deref();
                 let transcript = finding.transcript.as_deref().cloned().unwrap_or_default();
                 let run = RecordedRun::new(at, status, context, *elapsed, self.generation, transcript);
-                RecordedRun { blame: finding.blame, ..run }
+                RecordedRun { blame: finding.blame, definition: our_changes::definition(check), ..run }
             };
             let Some(has_changed) = table.note(key, look, run) else { continue };
             if let Some(saver) = &self.saver
@@ -108,7 +110,7 @@ impl Recorder {
     /// Writes what is not in the files yet, as long as the disk answers.
     pub(super) fn finish(&self, suite: &Suite) {
         let Some(saver) = &self.saver else { return };
-        let (now, table) = (clock::wall(), self.kept.evidence());
+        let (now, table) = (self.kept.now(), self.kept.evidence());
         for check in suite.checks() {
             if table.claim_saving(EvidenceTable::key(&check.id), now, Duration::ZERO) {
                 saver.look_after(&check.id);
@@ -186,18 +188,19 @@ fn look_after(kept: Kept, state: &StateDir, id: &str) -> Result<bool, String> {
             tracing::warn!("{why}: what was known of {id} is forgotten");
             None
         });
-        table.fill(key, &record.unwrap_or_default());
+        table.fill(key, &record.unwrap_or_default().moved(-kept.ahead()));
         return Ok(false);
     }
     let mut is_written = false;
     loop {
         let changes = table.changes(key);
         if let Some(record) = table.record(key) {
-            state.keep_record(id, &record).map_err(|error| error.to_string())?;
+            state.keep_record(id, &record.moved(kept.ahead())).map_err(|error| error.to_string())?;
             is_written = true;
         }
         if kept.events().claim_saving() {
-            state.keep_happenings(&kept.events().all()).map_err(|error| error.to_string())?;
+            let all = kept.events().all().into_iter().map(|it| it.moved(kept.ahead()));
+            state.keep_happenings(&all.collect::<Vec<_>>()).map_err(|error| error.to_string())?;
         }
         // Another worker may have written what it knew after we had looked and before we wrote.
         if table.changes(key) == changes {

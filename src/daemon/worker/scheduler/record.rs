@@ -5,15 +5,17 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::daemon::shared::evidence::EvidenceTable;
 use crate::daemon::shared::in_flight::SlotObserver;
 use crate::daemon::shared::kept::Kept;
 use crate::daemon::worker::shared_report::contents::SharedFinding;
-use crate::model::check::Check;
+use crate::model::check::{Check, Finding};
 use crate::model::judgement::{self, Circumstances, Delay, Scheduled};
 use crate::model::patience::Patience;
 use crate::model::report::Outcome;
 use crate::os::clock;
 use crate::round::isolation::{Permission, RunObserver, ScheduledFinding};
+use crate::round::our_changes;
 
 /// The record of the last run of a check.
 #[derive(Debug, Serialize, Deserialize)]
@@ -96,6 +98,11 @@ impl RunObserver for Records {
 
     fn ends(&self, check: &Check) {
         self.runs.ends(check);
+    }
+
+    fn examines(&self, check: &Check, found: &mut Finding) {
+        let runs = || Some(self.kept.evidence().runs(EvidenceTable::key(&check.id))?.moved(self.kept.ahead()));
+        our_changes::weigh(check, found, runs);
     }
 
     fn known(&self, check: &Check) -> Option<ScheduledFinding> {
