@@ -173,9 +173,8 @@ impl LdapProbe {
         if !self.dn.is_empty() && password.is_empty() {
             return Err(Reason::Error("the password is empty: give one".to_owned()));
         }
-        let hidden = self.hidden.with([password.as_str()].into_iter());
         let connection = self.transport.connect(&self.login.server, deadline)?;
-        let mut session = Session::new(connection, &hidden);
+        let mut session = Session::new(connection, &self.hidden);
         session.bind(&self.dn, &password)?;
         let found = session.count(&self.search, deadline.remaining(Instant::now()))?;
         session.end();
