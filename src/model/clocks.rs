@@ -1,7 +1,7 @@
 //! A moment by two clocks, written down and compared later, even after a restart: the wall clock, which anybody may set,
 //! and the time since the machine was booted, which nobody can, but which ends with the boot.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -41,6 +41,46 @@ impl Clocks {
             Err(ahead) => Err(ahead.duration()),
         }
     }
+}
+
+/// The first and the last moment that can be written, in milliseconds since 1970.
+const MOMENTS: std::ops::RangeInclusive<i64> = 0..=253_402_300_799_000;
+
+/// A difference of the clocks that is not worth to be told: looking at two of them takes a while.
+const UNTOLD: i64 = 1000;
+
+impl Clocks {
+    /// By how many milliseconds what was right by the wall clock then has to be moved to be right by the present one: it was set
+    /// meanwhile. What was to come is then just past.
+    pub(crate) fn moved_since(&self, then: &Clocks) -> i64 {
+        told(millis(self.at) - self.since(then).unwrap_or_default().as_millis() as i64 - millis(then.at))
+    }
+}
+
+/// A difference of two clocks, unless it is too small to be told.
+pub(crate) fn told(difference: i64) -> i64 {
+    if difference.abs() < UNTOLD { 0 } else { difference }
+}
+
+/// A moment so many milliseconds later, or earlier if they are negative, between 1970 and 9999.
+pub(crate) fn moved(at: SystemTime, by: i64) -> SystemTime {
+    if by == 0 {
+        return at;
+    }
+    let at = millis(at).saturating_add(by).clamp(*MOMENTS.start(), *MOMENTS.end());
+    UNIX_EPOCH + Duration::from_millis(at.unsigned_abs())
+}
+
+/// A millisecond that is later than the last one that was given, as the time since the machine was booted goes on and whatever
+/// the wall clock is set to. `begin`: what the wall clock was at the boot, as far as it was known when the first was given.
+pub(crate) fn steady(begin: i64, up: Duration, last: u64) -> u64 {
+    let now = begin.saturating_add(up.as_millis() as i64).max(0).unsigned_abs();
+    // Even the time since the boot is turned back by some who play with it.
+    if now < last { last.saturating_add(1) } else { now }
+}
+
+fn millis(at: SystemTime) -> i64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
 }
 
 /// A time as people read it, in UTC.
@@ -91,6 +131,28 @@ mod tests {
         assert_eq!(moment(999_995, "b", 5).since(&before), Ok(Duration::ZERO));
         assert_eq!(moment(990_000, "b", 5).since(&before), Err(Duration::from_secs(10_000)));
         assert_eq!(moment(1_000_600, "", 5).since(&moment(1_000_000, "", 1)), Ok(Duration::from_secs(600)));
+    }
+
+    #[test]
+    fn what_was_written_down_is_moved_as_the_clock_was() {
+        let before = moment(1_000_000, "a", 50);
+        assert_eq!(moment(1_000_030, "a", 80).moved_since(&before), 0, "time has passed");
+        assert_eq!(moment(1_003_630, "a", 80).moved_since(&before), 3_600_000, "the clock was set ahead");
+        assert_eq!(moment(996_430, "a", 80).moved_since(&before), -3_600_000, "it was set back");
+        assert_eq!(moment(1_000_600, "b", 5).moved_since(&before), 0, "over a reboot, the wall clock tells");
+        assert_eq!(moment(900_000, "b", 5).moved_since(&before), -100_000_000, "unless it was set back");
+        let at = UNIX_EPOCH + Duration::from_millis(5000);
+        assert_eq!([0, 1, -5000, i64::MIN].map(|by| millis(moved(at, by))), [5000, 5001, 0, 0]);
+        assert_eq!(millis(moved(at, i64::MAX)), *MOMENTS.end());
+    }
+
+    #[test]
+    fn the_order_goes_on_whatever_is_set() {
+        let up = Duration::from_secs;
+        assert_eq!(steady(1000, up(1), 0), 2000);
+        assert_eq!(steady(1000, up(1), 2000), 2000);
+        assert_eq!(steady(1000, up(0), 2000), 2001);
+        assert_eq!((steady(-5000, up(1), 0), steady(i64::MAX, up(1), u64::MAX)), (0, u64::MAX));
     }
 
     proptest! {

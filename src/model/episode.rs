@@ -76,6 +76,13 @@ pub struct Happening {
     pub what: String,
 }
 
+impl Happening {
+    /// The same so many milliseconds later, or earlier if they are negative.
+    pub(crate) fn moved(self, by: i64) -> Happening {
+        Happening { at: clocks::moved(self.at, by), ..self }
+    }
+}
+
 /// How long a check was seen to be what, within one period.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
@@ -339,6 +346,29 @@ impl CheckRecord {
                 (good, self.first_bad.as_ref())
             }
         }
+    }
+
+    /// The same with all its times so many milliseconds later, or earlier if they are negative.
+    pub(crate) fn moved(mut self, by: i64) -> CheckRecord {
+        if by == 0 {
+            return self;
+        }
+        let runs = [&mut self.good, &mut self.good_before, &mut self.first_bad, &mut self.last_bad];
+        let changes = self.last.iter_mut().chain(&mut self.changes).map(|change| &mut change.at);
+        let times = runs.into_iter().flatten().map(|run| &mut run.at).chain(changes).chain(&mut self.good_at);
+        times.for_each(|at| *at = clocks::moved(*at, by));
+        for (seen, grain) in [(&mut self.fine, FINE), (&mut self.coarse, COARSE)] {
+            let periods = by.div_euclid(grain.width.as_millis() as i64);
+            seen.iter_mut().for_each(|seen| seen.period = seen.period.saturating_add_signed(periods));
+        }
+        self
+    }
+
+    /// The last moment in it.
+    pub(crate) fn end(&self) -> Option<SystemTime> {
+        let runs = [&self.good, &self.good_before, &self.first_bad, &self.last_bad].into_iter().flatten();
+        let changes = self.last.iter().chain(&self.changes).map(|change| change.at);
+        runs.map(|run| run.at).chain(changes).chain(self.good_at).max()
     }
 
     /// All changes, one for each.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::clocks::{self, Clocks};
 use super::episode::{COARSE, CheckRecord, FINE, Grain, Happening, MOST_CHANGES, RecordedRun, Seen};
 use super::transcript::LIMIT;
 
@@ -17,12 +18,20 @@ struct Versioned<T> {
     version: u32,
     /// Of which check it is.
     id: String,
+    /// When it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    saved: Option<Clocks>,
     content: T,
 }
 
 /// The bytes of a record of the check with this id.
 pub fn encode(id: &str, record: &CheckRecord) -> Vec<u8> {
-    sealed(id, record)
+    sealed(id, None, record)
+}
+
+/// The same, with when it is written.
+pub(crate) fn encode_at(id: &str, now: Clocks, record: &CheckRecord) -> Vec<u8> {
+    sealed(id, Some(now), record)
 }
 
 /// The record in the bytes of a file, for the check with this id.
@@ -31,7 +40,19 @@ pub fn encode(id: &str, record: &CheckRecord) -> Vec<u8> {
 ///
 /// Why it is not believed, to be said after the name of the file.
 pub fn decode(bytes: &[u8], id: Option<&str>) -> Result<(String, CheckRecord), &'static str> {
-    let (its, record): (_, CheckRecord) = opened(bytes)?;
+    decode_whole(bytes, id).map(|(its, _, record)| (its, record))
+}
+
+/// The same, with its times as they are by the present wall clock, if that was set since: none of them is yet to come.
+pub(crate) fn decode_at(bytes: &[u8], id: Option<&str>, now: &Clocks) -> Result<(String, CheckRecord), &'static str> {
+    let (its, saved, record) = decode_whole(bytes, id)?;
+    let record = record.moved(saved.map_or(0, |saved| now.moved_since(&saved)));
+    let to_come = record.end().and_then(|end| end.duration_since(now.at).ok()).unwrap_or_default();
+    Ok((its, record.moved(-clocks::told(to_come.as_millis() as i64))))
+}
+
+fn decode_whole(bytes: &[u8], id: Option<&str>) -> Result<(String, Option<Clocks>, CheckRecord), &'static str> {
+    let (its, saved, record): (_, _, CheckRecord) = opened(bytes)?;
     if id.is_some_and(|id| id != its) {
         return Err("is of another check");
     }
@@ -43,14 +64,14 @@ pub fn decode(bytes: &[u8], id: Option<&str>) -> Result<(String, CheckRecord), &
     let is_short = |run: &RecordedRun| run.transcript.encode().len() <= LIMIT;
     let are_few = record.changes.len() <= MOST_CHANGES && runs.into_iter().flatten().all(is_short);
     match are_few && is_sane(&record.fine, FINE) && is_sane(&record.coarse, COARSE) {
-        true => Ok((its, record)),
+        true => Ok((its, saved, record)),
         false => Err(DAMAGED),
     }
 }
 
 /// The bytes of what has happened to a service.
-pub(crate) fn encode_happenings(all: &[Happening]) -> Vec<u8> {
-    sealed("", &all)
+pub(crate) fn encode_happenings(all: &[Happening], now: Clocks) -> Vec<u8> {
+    sealed("", Some(now), &all)
 }
 
 /// What has happened to a service, from the bytes of a file.
@@ -58,15 +79,16 @@ pub(crate) fn encode_happenings(all: &[Happening]) -> Vec<u8> {
 /// # Errors
 ///
 /// Why it is not believed.
-pub(crate) fn decode_happenings(bytes: &[u8]) -> Result<Vec<Happening>, &'static str> {
-    let (_, all): (_, Vec<Happening>) = opened(bytes)?;
-    if all.len() <= MOST { Ok(all) } else { Err(DAMAGED) }
+pub(crate) fn decode_happenings(bytes: &[u8], now: &Clocks) -> Result<Vec<Happening>, &'static str> {
+    let (_, saved, all): (_, Option<Clocks>, Vec<Happening>) = opened(bytes)?;
+    let by = saved.map_or(0, |saved| now.moved_since(&saved));
+    if all.len() <= MOST { Ok(all.into_iter().map(|it| it.moved(by)).collect()) } else { Err(DAMAGED) }
 }
 
 const DAMAGED: &str = "is damaged";
 
-fn sealed<T: Serialize>(id: &str, content: &T) -> Vec<u8> {
-    let content = Versioned { version: VERSION, id: id.to_owned(), content };
+fn sealed<T: Serialize>(id: &str, saved: Option<Clocks>, content: &T) -> Vec<u8> {
+    let content = Versioned { version: VERSION, id: id.to_owned(), saved, content };
     seal(&serde_json::to_string(&content).expect("it is plain"))
 }
 
@@ -75,7 +97,7 @@ pub fn seal(line: &str) -> Vec<u8> {
     format!("{line}\n{}\n", hashed(line)).into_bytes()
 }
 
-fn opened<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<(String, T), &'static str> {
+fn opened<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<(String, Option<Clocks>, T), &'static str> {
     #[derive(Deserialize)]
     struct Version {
         version: u32,
@@ -90,8 +112,8 @@ fn opened<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<(String, T), &'s
         Ok(_) => return Err("is from a newer version of hospital"),
         Err(_) => return Err(DAMAGED),
     }
-    let Versioned { id, content, .. } = serde_json::from_str(line).map_err(|_| DAMAGED)?;
-    Ok((id, content))
+    let Versioned { id, saved, content, .. } = serde_json::from_str(line).map_err(|_| DAMAGED)?;
+    Ok((id, saved, content))
 }
 
 fn hashed(text: &str) -> String {
@@ -140,7 +162,31 @@ mod tests {
             assert_eq!(decode(&bytes, Some("other")), Err("is of another check"));
         }
         let all = [Happening { at: at(0), what: "reloaded".to_owned() }];
-        assert_eq!(decode_happenings(&encode_happenings(&all)).as_deref(), Ok(&all[..]));
+        let now = Clocks { at: at(5), boot: String::new(), up: Duration::ZERO };
+        assert_eq!(decode_happenings(&encode_happenings(&all, now.clone()), &now).as_deref(), Ok(&all[..]));
+    }
+
+    #[test]
+    fn what_was_written_before_the_clock_was_set_keeps_its_order_and_lies_in_the_past() {
+        let clocks =
+            |second: u64, boot: &str, up| Clocks { at: at(second), boot: boot.to_owned(), up: Duration::from_secs(up) };
+        let bytes = encode_at("db", clocks(20, "a", 100), &record());
+        let read = |now: Clocks| decode_at(&bytes, None, &now).expect("it is sound").1;
+        let ends = |record: &CheckRecord| record.end();
+        assert_eq!(read(clocks(30, "a", 110)), record(), "nobody has set it");
+        assert_eq!(ends(&read(clocks(90_030, "a", 110))), Some(at(90_009)), "it was set ahead");
+        assert_eq!(
+            ends(&read(clocks(5, "b", 1))),
+            Some(at(0) - Duration::from_secs(6)),
+            "it was set back over a reboot"
+        );
+        let back = read(Clocks { at: at(0) - Duration::from_secs(86_400), ..clocks(0, "a", 101) });
+        assert_eq!(back.end(), Some(at(0) - Duration::from_secs(86_400 + 12)));
+        assert_eq!(back.history().iter().map(|change| change.status).collect::<Vec<_>>(), {
+            record().history().iter().map(|change| change.status).collect::<Vec<_>>()
+        });
+        let unstamped = decode_at(&encode("db", &record()), None, &clocks(3, "a", 1)).expect("it is sound").1;
+        assert_eq!(unstamped.end(), Some(at(3)), "by another version");
     }
 
     #[test]

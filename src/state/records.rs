@@ -46,7 +46,7 @@ impl StateDir {
     pub(crate) fn record(&self, id: &str) -> Result<Option<CheckRecord>, String> {
         let name = name(id);
         let Some(bytes) = self.read_history(&name)? else { return Ok(None) };
-        let decoded = record_file::decode(&bytes, Some(id));
+        let decoded = record_file::decode_at(&bytes, Some(id), &super::now());
         decoded.map(|(_, record)| Some(record)).map_err(|why| self.disbelieved(&name, why))
     }
 
@@ -54,7 +54,8 @@ impl StateDir {
     pub(crate) fn records(&self) -> Vec<(String, CheckRecord)> {
         let names = fs::read_dir(self.path.join(HISTORY)).into_iter().flatten().flatten();
         let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-        let read = |name: String| record_file::decode(&self.read_history(&name).ok()??, None).ok();
+        let now = super::now();
+        let read = |name: String| record_file::decode_at(&self.read_history(&name).ok()??, None, &now).ok();
         let mut all: Vec<_> = names.filter_map(read).collect();
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
         all
@@ -66,7 +67,7 @@ impl StateDir {
     ///
     /// When it cannot be kept; then what was before is still there.
     pub(crate) fn keep_record(&self, id: &str, record: &CheckRecord) -> io::Result<()> {
-        self.keep_history(&name(id), &record_file::encode(id, record))
+        self.keep_history(&name(id), &record_file::encode_at(id, super::now(), record))
     }
 
     /// What has happened to the service.
@@ -76,7 +77,7 @@ impl StateDir {
     /// Why that cannot be told.
     pub(crate) fn happenings(&self) -> Result<Vec<Happening>, String> {
         let Some(bytes) = self.read_history(HAPPENINGS)? else { return Ok(Vec::new()) };
-        record_file::decode_happenings(&bytes).map_err(|why| self.disbelieved(HAPPENINGS, why))
+        record_file::decode_happenings(&bytes, &super::now()).map_err(|why| self.disbelieved(HAPPENINGS, why))
     }
 
     /// Keeps what has happened to the service.
@@ -85,7 +86,7 @@ impl StateDir {
     ///
     /// When it cannot be kept.
     pub(crate) fn keep_happenings(&self, all: &[Happening]) -> io::Result<()> {
-        self.keep_history(HAPPENINGS, &record_file::encode_happenings(all))
+        self.keep_history(HAPPENINGS, &record_file::encode_happenings(all, super::now()))
     }
 
     /// Where the server of this state dir serves, or has served last; `None` if that is not known.

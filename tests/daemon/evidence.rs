@@ -116,6 +116,59 @@ fn what_is_remembered_survives_a_restart_an_upgrade_and_a_kill() {
 }
 
 #[test]
+#[ignore = "needs faketime"]
+fn a_clock_that_is_set_back_and_ahead_invents_no_episode_and_loses_none() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let (state, file) = (folder.path().join("state"), folder.path().join("file"));
+    fs::create_dir(&state).expect("the folder is ours");
+    let start = || {
+        let state = state.to_str().expect("a plain path");
+        let launch = Launch::with_a_clock(["-b", "127.0.0.1:0", "-w", "2", "--state-dir", state]);
+        launch.env("HEALTHCHECKS", &format!("db=file:{}", file.display())).start()
+    };
+    let mut server = start();
+    let mut episodes = 0;
+    // What the clock is set to, whether the file is there, and whether the service is started anew before that.
+    for (clock, is_there, restarts) in [
+        ("+0d", true, false),
+        ("-1h", true, false),
+        ("-1h", false, false),
+        ("+1h", false, false),
+        ("-2d", true, false),
+        ("-9d", true, true),
+        ("-9d", false, false),
+        ("-20d", false, true),
+        ("-20d", true, false),
+        ("+400d", false, true),
+    ] {
+        if restarts {
+            server.signal(Signal::SIGTERM);
+            assert_eq!(server.wait(), Some(0));
+            server = start();
+        }
+        server.set_clock(clock);
+        match is_there {
+            true => fs::write(&file, "").expect("the folder is ours"),
+            false => fs::remove_file(&file).unwrap_or_default(),
+        }
+        let was_bad = get(&server.at, "/why/db").json()["state"] == "failing";
+        assert_eq!(get(&server.at, "/db").status == 200, is_there, "{clock}");
+        episodes += usize::from(!is_there && !was_bad);
+        let history = get(&server.at, "/history/db").json();
+        let told = history["episodes"].as_array().expect("there is a list");
+        assert_eq!(told.len(), episodes, "{clock}: {history:#}");
+        let open = told.iter().filter(|episode| episode["to"].is_null()).count();
+        assert_eq!(open, usize::from(!is_there), "{clock}: {history:#}");
+        let times = told.iter().flat_map(|episode| [&episode["from"], &episode["to"]]).filter_map(|at| at.as_str());
+        assert!(times.is_sorted(), "{clock}: {history:#}");
+        let why = get(&server.at, "/why/db").json();
+        assert_eq!(why["state"] == "well", is_there, "{clock}: {why:#}");
+        assert!(is_there || why["good"]["at"].as_str() <= why["first_bad"]["at"].as_str(), "{clock}: {why:#}");
+    }
+    assert_eq!(episodes, 3);
+}
+
+#[test]
 fn strangers_are_not_told_why() {
     for (args, code) in [(vec!["--details", "never"], 403), (vec!["--details", "token", "--token-file"], 401)] {
         let token = tempfile::NamedTempFile::new().expect("a file for the test");

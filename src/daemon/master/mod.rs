@@ -31,7 +31,7 @@ use crate::model::check::DEFAULT_TIMEOUT;
 use crate::os::cgroup::OomKills;
 use crate::os::process::{self, Forked};
 use crate::os::signals::{self, Inbox, Signal};
-use crate::os::{clock, descriptors, memory, shared, systemd, tree};
+use crate::os::{descriptors, memory, shared, systemd, tree};
 use crate::python::{self, Preparation, Python};
 use command::Command;
 use fleet::{Effect, Event, Fleet, Generation, Pid, Slot, Timing, WorkerEnd};
@@ -119,7 +119,7 @@ impl Master {
         let kept = kept.map_err(cannot("cannot map what is kept"))?;
         let begins = if inheritance.is_some() { "upgraded" } else { "started" };
         config.remember(kept.kept);
-        kept.kept.events().note(clock::wall(), &format!("{begins}: hospital {}", env!("CARGO_PKG_VERSION")));
+        kept.kept.events().note(kept.kept.now(), &format!("{begins}: hospital {}", env!("CARGO_PKG_VERSION")));
         let predecessor = inheritance.map(|inheritance| inheritance.readiness()).transpose();
         let scoreboard = Scoreboard::new(now).map_err(cannot("cannot map the scoreboard"))?;
         scoreboard.set_reloaded(true);
@@ -284,7 +284,7 @@ impl Master {
 
     /// Something has happened that may be the reason why checks change.
     fn happened(&self, what: &str) {
-        self.kept.kept.events().note(clock::wall(), what);
+        self.kept.kept.events().note(self.kept.kept.now(), what);
     }
 
     fn fork(&mut self, slot: usize, generation: Generation) -> Flow {

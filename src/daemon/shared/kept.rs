@@ -6,23 +6,26 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use zerocopy::FromBytes;
 
 use super::events::EventRing;
 use super::evidence::EvidenceTable;
 use super::schedule::ScheduleTable;
+use super::scoreboard::outcome::moment;
 use super::table::{Table, key};
 use super::word::Word;
 use crate::model::check::Check;
+use crate::model::clocks;
+use crate::model::duration;
 use crate::model::schedule;
 use crate::model::startup::Start;
 use crate::model::suite::Suite;
 use crate::os::{clock, identity, shared};
 
 /// Changes with the meaning of the memory: what another version of the program has left is not misunderstood.
-const LAYOUT: u64 = 3;
+const LAYOUT: u64 = 4;
 
 /// How many checks can have a start; for any more, what they find counts at once.
 const STARTS: usize = 4096;
@@ -49,6 +52,12 @@ pub(super) struct KeptMemory {
     layout: AtomicU64,
     /// What tells this daemon from others.
     seed: AtomicU64,
+    /// What the wall clock was at the boot, in milliseconds, as far as it was known when this memory was made.
+    begin: AtomicU64,
+    /// The last moment that was given, in milliseconds.
+    last: AtomicU64,
+    /// By how many milliseconds the wall clock was set since, as far as that was noticed.
+    noticed: AtomicU64,
     /// Under the keys of their checks.
     starts: Table<AtomicU64, STARTS>,
     schedules: ScheduleTable,
@@ -77,6 +86,7 @@ impl KeptFile {
             }
         };
         memory.seed.store(schedule::seed(&identity::host_name(), std::process::id()), Relaxed);
+        memory.begin.store(clock::wall_at_boot() as u64, Relaxed);
         memory.layout.store(LAYOUT, Relaxed);
         Ok(KeptFile { file, kept: Kept { memory } })
     }
@@ -86,6 +96,32 @@ impl Kept {
     /// What tells this daemon from others.
     pub(crate) fn seed(&self) -> u64 {
         self.memory.seed.load(Relaxed)
+    }
+
+    /// The present moment for what is remembered over time. The wall clock's at first, it goes on whatever that is set to, so
+    /// that what is later is later here, too; [`Kept::ahead`] tells what to add to show it.
+    pub(crate) fn now(&self) -> SystemTime {
+        let (begin, up) = (self.memory.begin.load(Relaxed) as i64, clock::since_boot());
+        let given = |last| Some(clocks::steady(begin, up, last));
+        // There always is one.
+        let last = self.memory.last.fetch_update(Relaxed, Relaxed, given).unwrap_or_default();
+        moment(clocks::steady(begin, up, last))
+    }
+
+    /// By how many milliseconds the wall clock was set since this memory was made.
+    pub(crate) fn ahead(&self) -> i64 {
+        clocks::told(clock::wall_at_boot().saturating_sub(self.memory.begin.load(Relaxed) as i64))
+    }
+
+    /// Notes among what has happened that the wall clock was set; once, whoever notices it.
+    pub(crate) fn notice_step(&self) {
+        let (ahead, before) = (self.ahead(), self.memory.noticed.load(Relaxed));
+        let step = clocks::told(ahead.saturating_sub(before as i64));
+        if step != 0 && self.memory.noticed.compare_exchange(before, ahead as u64, Relaxed, Relaxed).is_ok() {
+            let far = duration::spoken(Duration::from_secs(step.unsigned_abs() / 1000));
+            let way = if step > 0 { "ahead" } else { "back" };
+            self.events().note(self.now(), &format!("the clock of this host was set {way} by {far}"));
+        }
     }
 
     /// The checks that run on a schedule.

@@ -61,7 +61,7 @@ impl Observer for ScoreboardObserver {
         if self.scoreboard.note_silences(now) {
             log_silences(before, now);
             for silence in now.iter().filter(|silence| !before.contains(silence)) {
-                self.kept.events().note(clock::wall(), silence);
+                self.kept.events().note(self.kept.now(), silence);
             }
         }
     }
@@ -69,7 +69,7 @@ impl Observer for ScoreboardObserver {
     /// Noted once, though each worker sees it with its next request.
     fn saw_changed_files(&self) {
         const WHAT: &str = "the files of healthchecks have changed, and were read again";
-        let now = clock::wall();
+        let now = self.kept.now();
         let is_it = |known: &Happening| {
             known.what == WHAT && now.duration_since(known.at).is_ok_and(|ago| ago < Duration::from_secs(10))
         };
@@ -126,15 +126,16 @@ impl Observer for ScoreboardObserver {
     }
 
     fn record(&self, id: &str) -> Option<CheckRecord> {
-        self.kept.evidence().record(EvidenceTable::key(id))
+        Some(self.kept.evidence().record(EvidenceTable::key(id))?.moved(self.kept.ahead()))
     }
 
     fn history(&self, id: &str) -> Option<CheckRecord> {
-        self.kept.evidence().history(EvidenceTable::key(id))
+        Some(self.kept.evidence().history(EvidenceTable::key(id))?.moved(self.kept.ahead()))
     }
 
     fn happenings(&self) -> Vec<Happening> {
-        self.kept.events().all()
+        let ahead = self.kept.ahead();
+        self.kept.events().all().into_iter().map(|it| it.moved(ahead)).collect()
     }
 
     fn counters(&self) -> Counters {

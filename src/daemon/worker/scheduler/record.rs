@@ -101,7 +101,8 @@ impl RunObserver for Records {
     }
 
     fn examines(&self, check: &Check, found: &mut Finding) {
-        our_changes::weigh(check, found, || self.kept.evidence().runs(EvidenceTable::key(&check.id)));
+        let runs = || Some(self.kept.evidence().runs(EvidenceTable::key(&check.id))?.moved(self.kept.ahead()));
+        our_changes::weigh(check, found, runs);
     }
 
     fn known(&self, check: &Check) -> Option<ScheduledFinding> {
