@@ -349,6 +349,7 @@ mod tests {
             last_bad: Some(run(400, Status::Error, &[])),
             bad_runs: 12,
             good_at: Some(at(95)),
+            last: Some(StateChange { at: at(515), status: Status::Fail, unwatched: Duration::ZERO }),
             ..record(&[(0, Status::Pass), (100, Status::Fail)])
         }
     }
