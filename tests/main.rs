@@ -40,6 +40,8 @@ mod checks {
     mod host;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod kinds_net;
+    #[cfg(all(feature = "dns", feature = "ldap", feature = "tls"))]
+    mod ldap;
     #[cfg(all(feature = "dns", feature = "tls"))]
     mod mail;
     mod mounts;

@@ -19,7 +19,7 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::HOST,
     title: "The load of this host is bearable",
     passes: "the load average per core is not above a limit",
-    notices: &["gone", "starved"],
+    notices: &["gone", "full", "starved"],
     examples: &["load:#max=2"],
     build,
 };

@@ -22,7 +22,7 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::HOST,
     title: "Enough memory is available",
     passes: "enough memory is available",
-    notices: &["gone", "starved"],
+    notices: &["gone", "full", "starved"],
     examples: &["memory:#available=500MiB"],
     build,
 };

@@ -19,6 +19,8 @@ pub mod http;
 #[cfg(feature = "tls")]
 mod imap;
 mod interface;
+#[cfg(feature = "ldap")]
+mod ldap;
 pub mod load;
 pub mod memcached;
 pub mod memory;
@@ -141,6 +143,10 @@ pub static BUILTINS: &[Kind] = &[
     amqp::KIND,
     #[cfg(feature = "tls")]
     amqp::KIND_AMQPS,
+    #[cfg(feature = "ldap")]
+    ldap::KIND,
+    #[cfg(feature = "ldap")]
+    ldap::KIND_LDAPS,
     #[cfg(feature = "tls")]
     smtp::KIND,
     #[cfg(feature = "tls")]
@@ -194,6 +200,7 @@ pub(crate) const FEATURES: &[(&[&str], &str, bool)] = &[
         cfg!(feature = "tls"),
     ),
     (&["mysql"], "mysql", cfg!(feature = "mysql")),
+    (&["ldap", "ldaps"], "ldap", cfg!(feature = "ldap")),
     (&["grpc", "grpcs"], "grpc", cfg!(feature = "grpc")),
     (&["postgres"], "postgres", cfg!(feature = "postgres")),
 ];

@@ -16,6 +16,7 @@ use super::support::connection::{Connection, broken};
 use super::support::login::Login;
 use super::support::secrets::Secrets;
 use super::support::sql::{self, Database, Role};
+use super::support::starttls::StartTls;
 use super::support::timed;
 use super::support::tls_settings::TlsSettings;
 use super::{Action, Kind, Options, Runs, excerpt, since, tcp};
@@ -140,7 +141,7 @@ impl Session<'_> {
         let stream: Box<dyn Connection> = match tls {
             None => Box::new(stream),
             Some(settings) => {
-                ask_for_tls(&mut stream)?;
+                StartTls::Postgres.ask(&mut stream)?;
                 Box::new(settings.shake_hands(stream, login.server.name(), true)?)
             }
         };
@@ -289,22 +290,6 @@ impl Session<'_> {
             Some("28" | "3D" | "42" | "25" | "0A" | "22") => Reason::Error(why),
             _ => Reason::Fail(why),
         }
-    }
-}
-
-/// Asks whether it goes on with TLS. Nothing of what follows is read: it is for TLS.
-fn ask_for_tls(stream: &mut (impl Read + Write)) -> Result {
-    let mut request = BytesMut::new();
-    frontend::ssl_request(&mut request);
-    let mut answer = [0];
-    let asked = stream.write_all(&request).and_then(|()| stream.read_exact(&mut answer));
-    asked.map_err(|error| broken(&error))?;
-    match answer {
-        [b'S'] => Ok(()),
-        [b'N'] => Err(Reason::Fail("it does not offer TLS".to_owned())),
-        _ => Err(Reason::Fail(
-            "it does not speak PostgreSQL's protocol: it answers neither yes nor no to TLS".to_owned(),
-        )),
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) const KIND: Kind = Kind {
     controls: Control::HOST,
     title: "Tasks do not wait too long for {target}",
     passes: "tasks do not wait too long for cpu, memory, io or irq",
-    notices: &["gone", "starved"],
+    notices: &["gone", "full", "starved"],
     examples: &["pressure:memory#some=10%", "pressure:io#full=5%&cgroup=own"],
     build,
 };

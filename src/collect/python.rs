@@ -8,7 +8,7 @@ use crate::model::amount;
 use crate::model::check::{Check, DEFAULT_TIMEOUT};
 use crate::model::id;
 use crate::model::transcript;
-use crate::python::{Python, Refusal, Runs, Test};
+use crate::python::{CollectRefusal, Python, Test, TestRunner};
 use std::time::Duration;
 
 /// The option that these have beside the common ones: how much memory a run may take beside what is imported.
@@ -17,12 +17,12 @@ pub(super) const MEMORY: &str = "memory";
 /// The least of it that is not a slip of the pen.
 const LEAST: u64 = 1 << 20;
 
-impl Refusal {
+impl CollectRefusal {
     /// As an error of the name that was to be collected.
     pub(super) fn error(self, tell: impl FnOnce(&str) -> Error) -> Error {
         match self {
-            Refusal::Missing(why) | Refusal::Refused(why) => tell(&why),
-            Refusal::Unsafe(error) => error,
+            CollectRefusal::Missing(why) | CollectRefusal::Refused(why) => tell(&why),
+            CollectRefusal::Unsafe(error) => error,
         }
     }
 }
@@ -42,8 +42,8 @@ pub(super) fn collect(
     label: Option<&str>,
     mut options: Options,
     secrets: &mut Secrets,
-) -> Result<CollectedTests, Refusal> {
-    let refused = Refusal::Refused;
+) -> Result<CollectedTests, CollectRefusal> {
+    let refused = CollectRefusal::Refused;
     let is_known = |name: &str| COMMON.contains(&name) || name == MEMORY;
     if let Some(unknown) = options.names().find(|name| !is_known(name)) {
         let known = || COMMON.into_iter().chain([MEMORY]);
@@ -56,14 +56,17 @@ pub(super) fn collect(
     let common = Common::take(&mut options).map_err(refused)?;
     let memory = options.parse(MEMORY, enough).map_err(refused)?;
     if memory.is_some() && !python.runs_in_processes() {
-        return Err(Refusal::Refused(format!(
+        return Err(CollectRefusal::Refused(format!(
             "option {MEMORY}: it limits a process, and here no check has one of its own: leave it out, or let hospital serve run it"
         )));
     }
     let name = if name.starts_with(['.', '/']) { name.to_owned() } else { id::dotted(name) };
     let (tests, notes) = python.collect(&name)?;
     if tests.len() > 1 && (label.is_some() || is_titled) {
-        return Err(Refusal::Refused(format!("it has {} checks, which cannot share a name or a title", tests.len())));
+        return Err(CollectRefusal::Refused(format!(
+            "it has {} checks, which cannot share a name or a title",
+            tests.len()
+        )));
     }
     let Some(runs) = python.runs() else {
         return Ok(CollectedTests { checks: Vec::new(), notes, are_unchanged });
@@ -71,13 +74,13 @@ pub(super) fn collect(
     let hidden = Secrets::default().within(secrets);
     let check = |test: Test| {
         let mut check = check(test, runs.clone(), memory, hidden.clone());
-        common.apply(&mut check).map_err(Refusal::Refused)?;
+        common.apply(&mut check).map_err(CollectRefusal::Refused)?;
         if let Some(label) = label {
             check.id = label.to_owned();
         }
         Ok(check)
     };
-    let checks = tests.into_iter().map(check).collect::<Result<_, Refusal>>()?;
+    let checks = tests.into_iter().map(check).collect::<Result<_, CollectRefusal>>()?;
     Ok(CollectedTests { checks, notes, are_unchanged })
 }
 
@@ -91,7 +94,7 @@ fn enough(text: &str) -> Result<u64, String> {
     }
 }
 
-fn check(test: Test, runs: Runs, memory: Option<u64>, hidden: Secrets) -> Check {
+fn check(test: Test, runs: TestRunner, memory: Option<u64>, hidden: Secrets) -> Check {
     let Test { id, title, timeout, tags } = test;
     let timeout = timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let test = id.clone();

@@ -113,7 +113,7 @@ pub(crate) struct Process {
     /// Keep silences, beats, drills and what checks have found in this folder, over restarts
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Run the workers as this user, a name or a number
+    /// Run the workers as this user, a name or a number, with its HOME, USER, LOGNAME and SHELL
     #[arg(short, long, value_name = "USER")]
     pub(crate) user: Option<String>,
     /// Run the workers as this group, a name or a number

@@ -52,7 +52,11 @@ impl GenerationConfig {
     /// # Errors
     ///
     /// The first thing that is wrong.
-    pub(crate) fn make(configuration: Configuration, start: &Path) -> Result<GenerationConfig, Error> {
+    pub(crate) fn make(mut configuration: Configuration, start: &Path) -> Result<GenerationConfig, Error> {
+        let (user, group) = (&configuration.settings.process.user, &configuration.settings.process.group);
+        let identity = identity(user.as_deref(), group.as_deref())?;
+        // First, so that whoever sets them for the workers has the last word.
+        configuration.environment.splice(0..0, identity.variables());
         let settings = &configuration.settings;
         let directory = match &settings.process.chdir {
             None => {
@@ -66,10 +70,9 @@ impl GenerationConfig {
                 .and_then(|directory| directory.enter().map(|()| directory))
                 .map_err(|error| Error::Usage(format!("--chdir {}: {error}", path.display())))?,
         };
-        let (user, group) = (settings.process.user.as_deref(), settings.process.group.as_deref());
-        let identity = identity(user, group)?;
-        let flags = [("--user", user), ("--group", group)];
-        let flags: Vec<_> = flags.iter().filter_map(|(flag, name)| Some(format!("{flag} {}", (*name)?))).collect();
+        let flags = [("--user", &settings.process.user), ("--group", &settings.process.group)];
+        let flags: Vec<_> =
+            flags.iter().filter_map(|(flag, name)| Some(format!("{flag} {}", name.as_deref()?))).collect();
         let flags = flags.join(" ");
         let own = configuration.app.checks.clone();
         let python = configuration.python().map(|(path, origin)| {

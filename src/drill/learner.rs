@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::seen::{self, Seen};
 use super::writing;
-use crate::os::calls::{Call, Peer, Reply, StatOf, What};
+use crate::os::calls::{Access, Call, Peer, Reply, StatOf, What};
 use crate::os::task::{Descriptor, Flow, Task};
 use crate::os::tracer::{Follower, Then};
 use crate::os::{descriptors, filesystem};
@@ -22,17 +22,29 @@ pub(super) struct Tasks {
     ours: Option<PathBuf>,
     seen: HashSet<i32>,
     programs: HashMap<i32, PathBuf>,
+    /// Tasks whose bad end is a failure of their program: no part of a shell, whose end is that of another, and nobody who
+    /// tells a number, and ends badly if that is 0.
+    failing: HashSet<i32>,
 }
 
 impl Tasks {
     pub(super) fn new(as_program: bool) -> Tasks {
-        Tasks { as_program, ours: std::env::current_exe().ok(), seen: HashSet::new(), programs: HashMap::new() }
+        Tasks {
+            as_program,
+            ours: std::env::current_exe().ok(),
+            seen: HashSet::new(),
+            programs: HashMap::new(),
+            failing: HashSet::new(),
+        }
     }
 
     /// Takes note of a new task, or of a program. Returns the program.
     pub(super) fn starts(&mut self, task: &Task, is_program: bool) -> Option<&Path> {
         self.seen.insert(task.tid);
         let program = task.link("exe")?;
+        if is_program && !seen::counts_lines(&program, &task.line()) {
+            self.failing.insert(task.tid);
+        }
         if is_program || Some(&program) != self.ours.as_ref() {
             self.programs.insert(task.tid, program);
         }
@@ -47,6 +59,11 @@ impl Tasks {
     /// The program that a task runs, if it is not ours.
     pub(super) fn program(&self, task: &Task) -> Option<&PathBuf> {
         self.programs.get(&task.tid)
+    }
+
+    /// Whether a program of the check that ends badly has failed by that.
+    pub(super) fn fails(&self, task: &Task) -> bool {
+        self.failing.contains(&task.tid)
     }
 
     /// Whether what a task does is done by the check.
@@ -72,11 +89,22 @@ pub(super) struct Learner {
     sources: HashSet<PathBuf>,
     /// Folders that a program has listed: more than a way.
     listed: HashSet<PathBuf>,
+    /// What each task has asked about last, and the folders that Python has listed to import from: it asks first.
+    asked: HashMap<i32, PathBuf>,
+    imported: HashSet<PathBuf>,
+    /// The script that the check is, until an interpreter opens it: what is done before that finds the interpreter.
+    script: Option<PathBuf>,
+    /// The process that the check began as. A program that it becomes is the check, and none that it runs.
+    first: Option<i32>,
+    /// Folders of interpreters that are found by scripts, such as those of pyenv.
+    roots: HashSet<PathBuf>,
     /// Addresses at which the check itself listens.
     bound: HashSet<PathBuf>,
     bound_ports: HashSet<u16>,
     /// The sockets of streams, and whom they talk to.
     sockets: HashMap<String, SocketAddr>,
+    /// Those of datagrams, and whom they were used to ask.
+    questions: HashMap<String, SocketAddr>,
     /// Sockets that have been spoken to.
     spoken: HashMap<String, Vec<u8>>,
     /// What came from peers.
@@ -95,9 +123,15 @@ impl Learner {
             own: HashSet::new(),
             sources: HashSet::new(),
             listed: HashSet::new(),
+            asked: HashMap::new(),
+            imported: HashSet::new(),
+            script: None,
+            first: None,
+            roots: HashSet::new(),
             bound: HashSet::new(),
             bound_ports: HashSet::new(),
             sockets: HashMap::new(),
+            questions: HashMap::new(),
             spoken: HashMap::new(),
             heard: Vec::new(),
             heads: HashSet::new(),
@@ -114,12 +148,14 @@ impl Learner {
     }
 
     pub(super) fn into_seen(self) -> Seen {
-        let Learner { mut seen, own, sources, listed, bound, bound_ports, .. } = self;
+        let Learner { mut seen, own, sources, listed, bound, bound_ports, roots, made, .. } = self;
         let is_own = |path: &PathBuf| own.contains(path);
         let is_way = |path: &PathBuf| !listed.contains(path) && sources.iter().any(|source| source.starts_with(path));
-        seen.files.retain(|path| !is_own(path) && !is_way(path));
-        seen.opened.retain(|path| !is_own(path));
-        seen.programs.retain(|path| !seen::is_tool(path));
+        let is_rooted = |path: &PathBuf| roots.iter().any(|root| path.starts_with(root));
+        seen.files.retain(|path| !is_own(path) && !is_way(path) && !is_rooted(path));
+        seen.opened.retain(|path| !is_own(path) && !is_rooted(path));
+        seen.programs.retain(|path| !seen::is_tool(path) && !is_rooted(path));
+        seen.absent.retain(|path| !made.contains(path) && !seen.written.contains(path));
         seen.locals.retain(|path| !bound.contains(path));
         seen.streams.retain(|peer| !(peer.ip().is_loopback() && bound_ports.contains(&peer.port())));
         // Shells look for a program in one folder of PATH after the other. The same name elsewhere is another matter.
@@ -128,7 +164,43 @@ impl Learner {
         let is_named = |path: &PathBuf| own.iter().any(|program| program.file_name() == path.file_name());
         seen.absent.retain(|path| !(is_named(path) && is_searched(path)));
         seen.unread.retain(|path| !seen.absent.contains(path) && !seen.files.contains(path));
+        if !seen.talks() && !seen.looks() {
+            // It may only tell somebody something: then that is all it could notice.
+            seen.datagrams = seen.sent.clone();
+        }
         seen
+    }
+
+    /// The check itself begins: what was done before that found its interpreter.
+    fn begin(&mut self) {
+        self.script = None;
+        let before = std::mem::take(&mut self.seen);
+        (self.seen.failures, self.seen.changes) = (before.failures, before.changes);
+        (self.seen.changes_user, self.seen.follows) = (before.changes_user, before.follows);
+        self.seen.loads = before.loads;
+    }
+
+    /// A program was started by this path.
+    fn executed(&mut self, task: &Task, path: &Path) {
+        self.own.insert(path.to_owned());
+        let is_script = {
+            let mut head = [0; 2];
+            let read = std::fs::File::open(path).and_then(|mut file| io::Read::read(&mut file, &mut head));
+            read.is_ok_and(|length| head[..length] == *b"#!")
+        };
+        if is_script && seen::is_interpreter(path) {
+            let root = path.parent().and_then(Path::parent);
+            let usual = ["/", "/usr", "/usr/local"].map(Path::new);
+            self.roots.extend(root.filter(|root| !usual.contains(root)).map(Path::to_owned));
+        }
+        match self.first {
+            None if self.tasks.as_program => {
+                self.first = Some(task.tid);
+                self.script = path.canonicalize().ok().filter(|_| is_script);
+            }
+            Some(first) if first == task.tid => {}
+            None | Some(_) => _ = self.seen.programs.insert(path.to_owned()),
+        }
     }
 
     /// Something may be made there.
@@ -140,6 +212,12 @@ impl Learner {
     }
 
     fn found(&mut self, task: &Task, path: &Path, is_opened: bool) {
+        if is_opened && self.script.as_ref().is_some_and(|script| path.canonicalize().is_ok_and(|it| it == *script)) {
+            return self.begin();
+        }
+        if is_opened && seen::is_library(path) {
+            self.seen.libraries.insert(path.to_owned());
+        }
         if let Some(pid) = seen::process_of(path) {
             self.seen.processes |= self.tasks.is_foreign(pid);
             return;
@@ -147,8 +225,10 @@ impl Learner {
         if seen::is_python(path) {
             self.sources.insert(path.to_owned());
         }
+        let is_listed = is_opened && path.is_dir() && self.is_listing(task, path);
         // Where a program is started says nothing. A shell looks whether `PWD` is that place, and it need not be.
-        let is_here = self.tasks.program(task).is_some()
+        let is_here = !is_listed
+            && self.tasks.program(task).is_some()
             && (task.link("cwd").is_some_and(|here| here == path)
                 || task.variable("PWD").is_some_and(|named| named == *path));
         if is_here || !self.tasks.is_claim(task, path) || self.seen.written.contains(path) {
@@ -158,10 +238,30 @@ impl Learner {
         if is_opened && path.is_file() {
             self.seen.opened.insert(path.to_owned());
         }
-        // To import a module, Python lists its folder.
-        let is_shown = self.tasks.program(task).is_some_and(|program| !seen::is_named_python(program));
-        if is_opened && is_shown && path.is_dir() {
+        if is_listed {
             self.listed.insert(path.to_owned());
+        }
+    }
+
+    /// Whether a folder is opened to be looked at. To import a module, Python lists its folder, once, and asks about it right
+    /// before; `find` opens the place that it returns to.
+    fn is_listing(&mut self, task: &Task, path: &Path) -> bool {
+        let Some(program) = self.tasks.program(task) else { return false };
+        match seen::is_named_python(program) {
+            true => {
+                self.asked.get(&task.tid).is_none_or(|asked| asked != path) || !self.imported.insert(path.to_owned())
+            }
+            false => !program.ends_with("find") || task.link("cwd").is_none_or(|here| here != path),
+        }
+    }
+
+    /// Code that is given on the command line, and does nothing but load modules.
+    fn learn_code(&mut self, program: &Path, line: &[String]) {
+        let is_code = |text: &&String| text.starts_with('-') && !text.starts_with("--") && text.ends_with(['c', 'e']);
+        let place = line.iter().position(|text| is_code(&text));
+        let code = place.and_then(|place| line.get(place + 1)).map(String::as_str).unwrap_or_default();
+        if seen::is_interpreter(program) && seen::only_loads(code) {
+            self.seen.loads = Some(PathBuf::from(code.trim()));
         }
     }
 
@@ -172,9 +272,7 @@ impl Learner {
         if !seen::is_interpreter(program) && !is_by_option {
             return;
         }
-        let line = std::fs::read(format!("/proc/{}/cmdline", task.tid)).unwrap_or_default();
-        let arguments = line.split(|&byte| byte == 0).skip(1).map(|part| String::from_utf8_lossy(part).into_owned());
-        let mut arguments = arguments.filter(|text| !text.is_empty());
+        let mut arguments = task.line().into_iter().skip(1).filter(|text| !text.is_empty());
         let is_option = |text: &String| text.starts_with('-') && !text.starts_with("--") && text.ends_with('f');
         let script = match is_by_option {
             true => arguments.find(is_option).and_then(|_| arguments.next()),
@@ -183,6 +281,10 @@ impl Learner {
         if let (Some(script), Some(here)) = (script, task.link("cwd")) {
             let path = here.join(script);
             if path.is_file() {
+                let code = std::fs::read_to_string(&path).unwrap_or_default();
+                if seen::only_loads(&code) {
+                    self.seen.loads = Some(path.clone());
+                }
                 self.sources.extend(path.canonicalize().ok());
                 self.sources.insert(path.clone());
             }
@@ -211,7 +313,9 @@ impl Learner {
             return;
         }
         match task.flow(fd) {
-            Some(Flow::Datagram) => self.seen.datagrams.extend(task.peer(fd)),
+            Some(Flow::Datagram) => {
+                self.seen.datagrams.extend(task.peer(fd).or_else(|| self.questions.get(socket).copied()));
+            }
             Some(Flow::Stream) => {
                 if let Some(peer) = self.sockets.get(socket) {
                     let answer = self.seen.answers.entry(peer.port()).or_default();
@@ -250,18 +354,31 @@ impl Follower for Learner {
                 self.seen.changes_user = Some(program.clone());
             }
             self.learn_script(task, &program);
+            self.learn_code(&program, &task.line());
         }
     }
 
     fn ends(&mut self, task: &Task, is_well: bool) {
-        self.seen.failures += usize::from(!is_well && self.tasks.program(task).is_some());
+        self.seen.failures += usize::from(!is_well && self.tasks.fails(task));
     }
 
     fn enters(&mut self, task: &Task, call: &Call) -> Then {
         if !self.tasks.counts(task) {
-            return Then::Run;
+            return if matches!(call.what, What::Execute { .. }) { Then::Watch } else { Then::Run };
         }
         match &call.what {
+            What::Follow { pid } => {
+                if *pid == 0 || self.tasks.program(task).is_some() {
+                    self.seen.follows = self.tasks.program(task).cloned();
+                }
+                Then::Run
+            }
+            What::Influence { pid } => {
+                if *pid < 0 || self.tasks.is_foreign(*pid) {
+                    self.seen.changes = Some(format!("it changes how process {pid} runs"));
+                }
+                Then::Run
+            }
             What::Signal { pid, signal } => {
                 if self.tasks.is_foreign(*pid) {
                     match signal {
@@ -281,6 +398,16 @@ impl Follower for Learner {
                         }
                         (Some(Flow::Raw), _) => self.seen.pings = true,
                         (_, Some(Peer::Path(path))) => _ = self.seen.locals.insert(path.clone()),
+                        (Some(Flow::Datagram), to) => {
+                            let to = match to {
+                                Some(Peer::Internet(peer)) => Some(*peer),
+                                Some(Peer::Path(_) | Peer::Other) | None => task.peer(*fd),
+                            };
+                            if let Some(peer) = to {
+                                self.questions.insert(socket.clone(), peer);
+                                self.seen.sent.extend(Some(peer).filter(|peer| peer.port() != seen::DNS));
+                            }
+                        }
                         _ => {}
                     }
                     self.said(socket, bytes);
@@ -296,7 +423,7 @@ impl Follower for Learner {
                 Then::Run
             }
             What::Bind { to: Peer::Other } => Then::Run,
-            What::Open { path, changes: true } => self.makes(std::slice::from_ref(path)),
+            What::Open { path, access } if access.changes() => self.makes(std::slice::from_ref(path)),
             What::Change { paths } => self.makes(paths),
             _ => Then::Watch,
         }
@@ -306,8 +433,11 @@ impl Follower for Learner {
         let is_done = result.is_ok();
         let is_missing = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         match &call.what {
-            What::Open { path, changes } if is_done => {
-                if *changes {
+            What::Open { path, access } if is_done => {
+                if matches!(access, Access::Update { .. }) && !self.made.contains(path) {
+                    self.found(task, path, true);
+                }
+                if access.changes() {
                     if self.tasks.is_claim(task, path) {
                         self.seen.written.insert(path.clone());
                     }
@@ -325,18 +455,23 @@ impl Follower for Learner {
             What::Open { path, .. } | What::Look { path } | What::Stat { of: StatOf::Path(path) }
                 if is_missing && self.tasks.is_claim(task, path) && seen::process_of(path).is_none() =>
             {
-                let is_read = matches!(call.what, What::Open { .. }) && self.tasks.program(task).is_some();
+                // What a program asks about by itself its user may not know.
+                let is_asked = |program: &PathBuf| seen::is_tool(program);
+                let is_read = self
+                    .tasks
+                    .program(task)
+                    .is_some_and(|program| matches!(call.what, What::Open { .. }) || !is_asked(program));
                 if is_read { &mut self.seen.unread } else { &mut self.seen.absent }.insert(path.clone());
             }
-            What::Look { path } | What::Stat { of: StatOf::Path(path) } if is_done => self.found(task, path, false),
+            What::Look { path } | What::Stat { of: StatOf::Path(path) } if is_done => {
+                self.asked.insert(task.tid, path.clone());
+                self.found(task, path, false);
+            }
             What::Measure { path } if is_done && filesystem::has_room_of_its_own(path) => {
                 self.seen.measured.insert(path.clone());
             }
             What::Change { paths } if is_done => self.seen.written.extend(paths.iter().cloned()),
-            What::Execute { path } if is_done => {
-                self.own.insert(path.clone());
-                self.seen.programs.insert(path.clone());
-            }
+            What::Execute { path } if is_done => self.executed(task, path),
             What::Connect { fd, to } => {
                 let begun = result.as_ref().err().is_none_or(descriptors::is_connecting);
                 match to {

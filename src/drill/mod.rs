@@ -25,6 +25,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::checks::BUILTINS;
 use crate::model::check::{Check, Status};
 use crate::model::sabotage::Sabotage;
 use crate::os::descriptors;
@@ -41,7 +42,9 @@ pub(crate) struct Drilled {
     /// The words of the sabotages that it noticed, and of those that it should have noticed and did not.
     pub(crate) noticed: Vec<&'static str>,
     pub(crate) fooled_by: Vec<Sabotage>,
-    /// Of these, what its configuration accepts.
+    /// The words of those that it passed, and need not have noticed.
+    pub(crate) unclaimed: Vec<&'static str>,
+    /// What fooled it and its configuration accepts.
     pub(crate) allowed: Vec<&'static str>,
     pub(crate) trials: Vec<Trial>,
     /// How long all its runs took together.
@@ -201,7 +204,7 @@ impl Drill {
                 trials.push(Trial::new(sabotage, came.end(), *good, came.failures > seen.failures));
                 if trials.len() == *expected {
                     trials.sort_by_key(|trial| trial.sabotage);
-                    let promise = Promise::of(&check);
+                    let promise = Promise::of(&check, *good);
                     let fooled = plan::fooled_by(trials, seen, promise);
                     let allowed: Vec<_> = check.drill_allow.iter().map(|(word, _)| *word).collect();
                     let verdict = plan::verdict(trials, &fooled, seen, &allowed);
@@ -224,7 +227,13 @@ impl Drill {
             End::Lost(_) | End::Trusted => Status::Pass,
         };
         let verdict = match end {
-            End::Found { status: Status::Pass | Status::Warn, .. } => match &seen.changes {
+            End::Found { .. } if seen.follows.is_some() => Some(Verdict::NotDrilled(format!(
+                "it runs {}, which follows processes, and cannot while it is followed itself",
+                seen.follows.clone().unwrap_or_default().display()
+            ))),
+            End::Found { status: Status::Warn, context } if again => Some(Verdict::Unwell(format!("warn: {context}"))),
+            End::Found { status: Status::Warn, .. } => return self.try_again(index),
+            End::Found { status: Status::Pass, .. } => match &seen.changes {
                 Some(changes) if !self.options.even_writing => Some(Verdict::NotDrilled(format!(
                     "{changes}, which may change something there: --even-writing drills it nevertheless"
                 ))),
@@ -249,9 +258,9 @@ impl Drill {
         if let Some(verdict) = verdict {
             return self.end(index, verdict, watcher);
         }
-        let plan = plan::plan(&seen, Promise::of(check));
+        let promise = Promise::of(check, good);
+        let plan = plan::plan(&seen, promise);
         tracing::debug!("{}: {seen:?} {plan:?}", check.id);
-        let promise = Promise::of(check);
         let is_of_the_clock = plan.iter().all(|sabotage| plan::is_of_the_clock(*sabotage));
         if promise.failure && plan.is_empty() && seen.looks() {
             let why = "it expects a failure, and a drill has nothing that would make it succeed";
@@ -277,18 +286,30 @@ impl Drill {
 
     fn end(&mut self, index: usize, verdict: Verdict, watcher: &mut dyn Watcher) {
         let Course { check, stage, elapsed } = &mut self.courses[index];
-        let (trials, seen) = match stage {
-            Stage::Sabotaged { trials, seen, .. } => (std::mem::take(trials), Some(seen.clone())),
-            Stage::Good { .. } | Stage::Over(_) => (Vec::new(), None),
+        let (trials, fooled) = match stage {
+            Stage::Sabotaged { trials, seen, good, .. } => {
+                let trials = std::mem::take(trials);
+                let fooled = plan::fooled_by(&trials, seen, Promise::of(check, *good));
+                (trials, fooled)
+            }
+            Stage::Good { .. } | Stage::Over(_) => (Vec::new(), Vec::new()),
         };
-        let promise = Promise::of(check);
-        let fooled = seen.map(|seen| plan::fooled_by(&trials, &seen, promise)).unwrap_or_default();
         let noticed = plan::noticed(&trials, &fooled);
+        let unclaimed = plan::unclaimed(&trials, &noticed, &fooled);
         let is_allowed = |word: &&str| check.drill_allow.iter().any(|(allowed, _)| allowed == word);
         let mut allowed: Vec<_> = fooled.iter().map(|sabotage| sabotage.word()).filter(is_allowed).collect();
         allowed.dedup();
         let fooled_by = fooled.into_iter().filter(|sabotage| !allowed.contains(&sabotage.word())).collect();
-        let drilled = Drilled { check: check.clone(), verdict, noticed, fooled_by, allowed, trials, elapsed: *elapsed };
+        let drilled = Drilled {
+            check: check.clone(),
+            verdict,
+            noticed,
+            fooled_by,
+            unclaimed,
+            allowed,
+            trials,
+            elapsed: *elapsed,
+        };
         watcher.drilled(&drilled);
         *stage = Stage::Over(drilled);
         self.todo.retain(|(other, _)| *other != index);
@@ -328,15 +349,26 @@ impl Drilled {
             }
             Verdict::Fooled | Verdict::CannotFail => {
                 let passes: Vec<_> = self.fooled_by.iter().map(|sabotage| sabotage.does()).collect();
-                let mut cures: Vec<_> = self.fooled_by.iter().map(|sabotage| sabotage.cure()).collect();
-                cures.dedup();
-                let mut unique: Vec<&str> = Vec::new();
-                cures.into_iter().for_each(|cure| {
-                    if !unique.contains(&cure) {
-                        unique.push(cure)
+                let kind = BUILTINS.iter().find(|kind| kind.scheme == self.check.kind);
+                let has = |option: &str| kind.is_some_and(|kind| kind.option(option).is_some());
+                let mut cures: Vec<&str> = Vec::new();
+                for cure in self.fooled_by.iter().map(|sabotage| sabotage.cure(&has)) {
+                    if !cures.contains(&cure) {
+                        cures.push(cure);
                     }
-                });
-                format!("it passes when {}; {}", passes.join(", "), unique.join("; "))
+                }
+                // Of what fooled it, it may have noticed a part.
+                let noticed: Vec<_> = match self.noticed.is_empty() {
+                    true => self.trials.iter().filter(|trial| trial.is_noticed).collect(),
+                    false => Vec::new(),
+                };
+                let noticed: Vec<_> = noticed.into_iter().map(|trial| trial.sabotage.does()).collect();
+                let noticed = if noticed.is_empty() {
+                    String::new()
+                } else {
+                    format!(", and notices only {}", noticed.join(", "))
+                };
+                format!("it passes when {}{noticed}; {}", passes.join(", "), cures.join("; "))
             }
             Verdict::Unwell(why) | Verdict::NotDrilled(why) => why.clone(),
         }

@@ -3,6 +3,8 @@
 //! No check is accused for what it never claimed. It claims to look at what it talks to, if it talks to anybody; else at
 //! what it looks at on this host. All of that is broken at once, so what it passes by the way is no claim.
 
+use std::path::PathBuf;
+
 use super::seen::Seen;
 use crate::checks::BUILTINS;
 use crate::model::check::{Check, Expect, Status};
@@ -26,13 +28,14 @@ pub(crate) struct Promise {
 }
 
 impl Promise {
-    pub(crate) fn of(check: &Check) -> Promise {
+    /// Of a check whose good run ended so: a test in Python may say for itself that it expects a failure.
+    pub(crate) fn of(check: &Check, good: Status) -> Promise {
         let option =
             |name: &str| check.options.iter().find(|(option, _)| option == name).map(|(_, value)| value.as_str());
         Promise {
             content: ["match", "json", "min_size"].into_iter().any(|name| option(name).is_some()),
             redirects: option("redirects").is_some_and(|most| most != "0"),
-            failure: check.expect == Expect::Failure,
+            failure: check.expect == Expect::Failure || good == Status::ExpectedFailure,
             age: option("max_age").is_some(),
             none: option("max") == Some("0"),
             notices: BUILTINS.iter().find(|kind| kind.scheme == check.kind).map_or(&[], |kind| kind.notices),
@@ -42,6 +45,11 @@ impl Promise {
     /// Whether it is about what time it is, as its kind says.
     pub(super) fn is_about_the_clock(self) -> bool {
         self.notices.iter().any(|noticed| noticed.starts_with("starved: ") && noticed.contains("clock"))
+    }
+
+    /// Whether its kind answers for how much of something is left.
+    fn limits(self) -> bool {
+        self.notices.iter().any(|noticed| *noticed == Sabotage::Full.word())
     }
 
     /// Whether such a check can be asked about a sabotage.
@@ -57,14 +65,21 @@ pub(crate) fn plan(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
     }
     let mut plan = applicable(seen, promise);
     let talks = seen.talks() || seen.only_was_refused();
+    if !talks {
+        plan.push(Sabotage::Gone(Gone::Surroundings));
+    }
     if !talks || promise.is_about_the_clock() {
         plan.extend([Clock::HourAhead, Clock::HourBehind].map(off));
     }
-    if plan.iter().all(|sabotage| is_of_the_clock(*sabotage)) {
+    if plan.iter().all(|sabotage| is_asked_of_all(*sabotage)) {
         // It may look at nothing else, as who knows when something expires.
         plan.extend([Clock::YearsAhead, Clock::YearsBehind].map(off));
     }
     plan.retain(|sabotage| promise.answers_for(*sabotage));
+    plan.sort();
+    if !promise.notices.is_empty() {
+        plan.retain(|sabotage| *sabotage != Sabotage::Gone(Gone::Surroundings));
+    }
     plan
 }
 
@@ -89,6 +104,11 @@ fn off(clock: Clock) -> Sabotage {
 
 pub(super) fn is_of_the_clock(sabotage: Sabotage) -> bool {
     matches!(sabotage, Sabotage::Starved(Starved::Clock(_)))
+}
+
+/// Whether it is tried with all that talk to nobody, and held against none.
+fn is_asked_of_all(sabotage: Sabotage) -> bool {
+    is_of_the_clock(sabotage) || sabotage == Sabotage::Gone(Gone::Surroundings)
 }
 
 fn applicable(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
@@ -119,10 +139,10 @@ fn applicable(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
     if seen.processes && !promise.none {
         plan.extend([Gone::Processes, Gone::AllProcesses].map(Sabotage::Gone));
     }
-    if !seen.measured.is_empty() || (!seen.written.is_empty() && seen.files.is_empty()) {
+    if !seen.measured.is_empty() || !seen.written.is_empty() || (promise.limits() && seen.gauges().next().is_some()) {
         plan.push(Sabotage::Full);
     }
-    if !plan.is_empty() && seen.plain_files().next().is_some() {
+    if (!plan.is_empty() || !seen.measured.is_empty()) && seen.plain_files().next().is_some() {
         plan.push(Sabotage::Gone(Gone::Files));
     }
     if seen.looks() && !(seen.processes && seen.files.is_empty()) {
@@ -231,18 +251,30 @@ pub(crate) fn fooled_by(trials: &[Trial], seen: &Seen, promise: Promise) -> Vec<
     let minds_interfaces = noticed(Sabotage::Gone(Gone::Interfaces));
     let minds = minds_files || minds_processes || minds_room;
     let minds_the_clock = trials.iter().any(|trial| trial.is_noticed && is_of_the_clock(trial.sabotage));
-    let misses_all = passed(Sabotage::Gone(Gone::Missing)) && !minds && !minds_interfaces && !minds_the_clock;
+    // What the kernel tells of the host it tells in more than one way.
+    let minds_surroundings = noticed(Sabotage::Gone(Gone::Surroundings)) && seen.plain_files().next().is_none();
+    let minds_anything = minds || minds_interfaces || minds_the_clock || minds_surroundings;
+    let misses_all = passed(Sabotage::Gone(Gone::Missing)) && !minds_anything;
+    let notices_any = trials.iter().any(|trial| trial.is_noticed);
     // Who finds nothing wrong with no processes at all may want there to be few: then no program of it has noticed, either.
     let finds_itself = noticed(Sabotage::Gone(Gone::AllProcesses)) && !minds_processes;
-    let ignores = trials.iter().any(|trial| trial.sabotage == Sabotage::Gone(Gone::Processes) && trial.is_ignored);
+    let ignores = trials
+        .iter()
+        .any(|trial| [Gone::Files, Gone::Processes].map(Sabotage::Gone).contains(&trial.sabotage) && trial.is_ignored);
     let counts = |sabotage: &Sabotage| match sabotage {
         Sabotage::Stranger(Stranger::Failing) => body,
         Sabotage::Stranger(Stranger::OtherBody) => claims_body,
         Sabotage::Stranger(Stranger::Login) => claims_body || promise.redirects,
         Sabotage::Gone(Gone::Processes) => !minds_files && !minds_room && (finds_itself || ignores),
-        Sabotage::Gone(Gone::Files | Gone::AllProcesses) => false,
+        Sabotage::Gone(Gone::Files | Gone::AllProcesses | Gone::Surroundings) => false,
+        // Nobody knows whether it minds what it did not find.
+        Sabotage::Gone(Gone::Back) => !notices_any,
         Sabotage::Gone(Gone::Interfaces) => !minds && !noticed(Sabotage::Gone(Gone::Missing)),
+        // Then its processes are gone, too.
+        Sabotage::Gone(Gone::Missing) if seen.processes && minds_processes => !minds_files,
         Sabotage::Gone(Gone::Missing) => misses_all && (!seen.processes || ignores || promise.none),
+        Sabotage::Full if promise.limits() => true,
+        Sabotage::Full if seen.measured.is_empty() => !notices_any,
         Sabotage::Full => !minds_files && !minds_processes,
         Sabotage::Starved(Starved::Clock(_)) => promise.is_about_the_clock(),
         Sabotage::Gone(Gone::Unreadable) | Sabotage::Starved(_) if !seen.talks() => misses_all && !seen.processes,
@@ -267,18 +299,43 @@ pub(crate) fn noticed(trials: &[Trial], fooled: &[Sabotage]) -> Vec<&'static str
     words
 }
 
+/// The words of the sabotages that it passed and need not have noticed: it has not claimed to look at that.
+pub(crate) fn unclaimed(trials: &[Trial], noticed: &[&'static str], fooled: &[Sabotage]) -> Vec<&'static str> {
+    let mut words: Vec<_> = trials
+        .iter()
+        .filter(|trial| !trial.is_noticed && !is_of_the_clock(trial.sabotage))
+        .map(|trial| trial.sabotage.word())
+        .filter(|word| !noticed.contains(word) && !fooled.iter().any(|sabotage| sabotage.word() == *word))
+        .collect();
+    words.dedup();
+    words
+}
+
+/// What it loads, if it looks at nothing else.
+fn only_loaded(seen: &Seen) -> Option<&PathBuf> {
+    let library = seen.libraries.first().filter(|_| !seen.looks());
+    seen.loads.as_ref().or(library).filter(|_| !seen.talks())
+}
+
 /// The verdict on a check that was well; `allowed` are the words of what its configuration accepts.
 pub(crate) fn verdict(trials: &[Trial], fooled: &[Sabotage], seen: &Seen, allowed: &[&str]) -> Verdict {
     let noticed = trials.iter().any(|trial| trial.is_noticed);
-    let is_all_of_the_clock = trials.iter().all(|trial| is_of_the_clock(trial.sabotage));
+    // That it fails without descriptors or memory says nothing about what it looks at.
+    let is_starved = |sabotage: Sabotage| matches!(sabotage, Sabotage::Starved(Starved::Descriptors | Starved::Memory));
+    let misses_what_it_looks_at = trials.iter().all(|trial| is_starved(trial.sabotage) || !trial.is_noticed);
     let counted = fooled.iter().filter(|sabotage| !allowed.contains(&sabotage.word())).count();
+    let looks_at_nothing = trials.iter().all(|trial| is_asked_of_all(trial.sabotage));
     match (noticed, counted) {
-        (false, _) if is_all_of_the_clock && !seen.unread.is_empty() => Verdict::NotDrilled(format!(
+        (false, _) if let Some(loaded) = only_loaded(seen) => Verdict::NotDrilled(format!(
+            "it looks at nothing but what it loads, such as {}, and nobody can tell whether that is meant",
+            loaded.display()
+        )),
+        (false, _) if looks_at_nothing && !seen.unread.is_empty() => Verdict::NotDrilled(format!(
             "it reads what is not there, and is content with that, such as {}",
             seen.unread.iter().map(|path| path.display().to_string()).take(3).collect::<Vec<_>>().join(", ")
         )),
-        (false, _) if is_all_of_the_clock => Verdict::CannotFail,
-        (false, 0) if fooled.is_empty() => Verdict::NotDrilled(
+        (false, _) if looks_at_nothing => Verdict::CannotFail,
+        _ if misses_what_it_looks_at && fooled.is_empty() => Verdict::NotDrilled(
             "nothing that it looks at can be broken so that it would have to notice: it may want little of something, or none"
                 .to_owned(),
         ),
@@ -320,14 +377,14 @@ mod tests {
             words.dedup();
             words
         };
-        assert_eq!(words(&Seen::default()), ["starved"], "it may know the time");
+        assert_eq!(words(&Seen::default()), ["gone", "starved"], "it may know the time");
         assert_eq!(words(&talker()), ["refused", "black_hole", "rubbish", "starved"]);
         let http = Seen { speaks_http: true, ..talker() };
         assert_eq!(words(&http), ["refused", "black_hole", "rubbish", "stranger", "starved"]);
         let file = Seen { files: ["/x".into()].into(), opened: ["/x".into()].into(), ..Seen::default() };
         assert_eq!(words(&file), ["gone", "starved"]);
         let disk = Seen { measured: ["/".into()].into(), ..Seen::default() };
-        assert_eq!(words(&disk), ["full", "gone", "starved"]);
+        assert_eq!(words(&disk), ["gone", "full", "starved"]);
         let both = Seen { files: file.files.clone(), ..talker() };
         assert_eq!(words(&both), words(&talker()), "what it opens by the way is no claim");
         let absent = Seen { refused: talker().streams, ..Seen::default() };
@@ -381,10 +438,10 @@ mod tests {
                 ..if talks { talker() } else { Seen::default() }
             };
             let promise = Promise { content, age, ..Promise::default() };
-            let is_all_of_the_clock = plan(&seen, promise).into_iter().all(is_of_the_clock);
-            prop_assert_eq!(is_all_of_the_clock, !(seen.talks() || seen.looks() || seen.interfaces));
+            let looks_at_nothing = plan(&seen, promise).into_iter().all(is_asked_of_all);
+            prop_assert_eq!(looks_at_nothing, !(seen.talks() || seen.looks() || seen.interfaces));
             prop_assert_eq!(judged(&seen, promise, |_| false).0, Verdict::Sound);
-            prop_assert_eq!(judged(&seen, promise, |sabotage| is_of_the_clock(*sabotage)).0, if is_all_of_the_clock { Verdict::CannotFail } else { Verdict::Sound });
+            prop_assert_eq!(judged(&seen, promise, |sabotage| is_asked_of_all(*sabotage)).0, if looks_at_nothing { Verdict::CannotFail } else { Verdict::Sound });
             prop_assert_eq!(judged(&seen, promise, |_| true).0, Verdict::CannotFail);
         }
     }

@@ -25,6 +25,8 @@ struct JsonCheck<'a> {
     noticed: &'a [&'static str],
     fooled_by: Vec<&'static str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unclaimed: &'a [&'static str],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
     allowed: &'a [&'static str],
     why: String,
     seconds: f64,
@@ -47,6 +49,7 @@ pub(crate) fn json(drilled: &[Drilled]) -> String {
         verdict: one.verdict.word(),
         noticed: &one.noticed,
         fooled_by: words(one),
+        unclaimed: &one.unclaimed,
         allowed: &one.allowed,
         why: one.why(),
         seconds: (one.elapsed.as_secs_f64() * 1000.0).round() / 1000.0,

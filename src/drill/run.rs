@@ -24,7 +24,7 @@ use super::seen::{self, Seen};
 use crate::model::check::{Check, Code, Severity, Status};
 use crate::model::sabotage::{Gone, Sabotage, Starved};
 use crate::os::calls::Stops;
-use crate::os::confinement::{self, Denied};
+use crate::os::confinement::{self, Denied, Replaced};
 use crate::os::process::{self, Forked};
 use crate::os::task::Task;
 use crate::os::{descriptors, registers, signals, tracer};
@@ -283,7 +283,7 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
     let ready = match &order.sabotage {
         None => Ok(Ready::default()),
         Some((sabotage, seen)) => {
-            let asks_the_world = Promise::of(&order.check).is_about_the_clock();
+            let asks_the_world = Promise::of(&order.check, Status::Pass).is_about_the_clock();
             confine(*sabotage, seen, asks_the_world, pipes.trusted)
         }
     };
@@ -301,6 +301,7 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
     let stopped = tracer::stop_at_calls(match &order.sabotage {
         None => Stops::Data,
         Some((Sabotage::Starved(Starved::Clock(_)), _)) => Stops::Time,
+        Some((Sabotage::Gone(Gone::Surroundings), _)) => Stops::Identity,
         Some(_) => Stops::Usual,
     });
     if let Err(error) = stopped {
@@ -344,14 +345,17 @@ fn confine(sabotage: Sabotage, seen: &Seen, asks_the_world: bool, trusted: PipeW
     if !keeps_network {
         confinement::answer_no_ping();
     }
-    let emptied: Vec<_> = match sabotage {
-        Sabotage::Gone(Gone::Empty) => seen.files.iter().filter(|path| path.is_file()).cloned().collect(),
+    let replaced: Vec<Replaced> = match sabotage {
+        Sabotage::Gone(Gone::Empty) => {
+            seen.files.iter().filter(|path| path.is_file()).map(|path| (path.clone(), Vec::new())).collect()
+        }
+        Sabotage::Full => seen.gauges().map(|path| (path.clone(), exhausted(path))).collect(),
         _ => Vec::new(),
     };
     let folders = folders(seen);
     let is_needed = |folder: &&PathBuf| seen.written.iter().any(|written| written.starts_with(folder));
     let needed: Vec<_> = folders.iter().filter(is_needed).cloned().collect();
-    let writable = confinement::overlay(&folders, &needed, &emptied).map_err(|error| {
+    let writable = confinement::overlay(&folders, &needed, &replaced).map_err(|error| {
         format!(
             "its files cannot be put aside ({error}): allow mounts, and bind the root of a chroot on itself before (mount \
              --bind DIR DIR)"
@@ -370,8 +374,59 @@ fn confine(sabotage: Sabotage, seen: &Seen, asks_the_world: bool, trusted: PipeW
             Forked::Parent(_) => {}
         }
     }
+    if sabotage == Sabotage::Gone(Gone::Surroundings) {
+        confinement::move_elsewhere().map_err(|error| format!("it cannot be moved elsewhere: {error}"))?;
+        forget_environment();
+    }
     confinement::drop_rights().map_err(|error| format!("its rights cannot be dropped: {error}"))?;
     Ok(Ready { problem: None, forgets_users, writable })
+}
+
+/// What the kernel tells in this file when as little as possible is left (proc(5)): no memory, a load of hundreds a core,
+/// and every task waits all the time.
+fn exhausted(path: &Path) -> Vec<u8> {
+    const LOAD: usize = 500;
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let with_figures = |is_meant: &dyn Fn(&str) -> bool, figure: &str| {
+        let changed = |word: &str| match word.split_once('=') {
+            Some((name, _)) if is_meant(name) => format!("{name}={figure}"),
+            Some(_) | None => word.to_owned(),
+        };
+        let line = |line: &str| line.split(' ').map(changed).collect::<Vec<_>>().join(" ") + "\n";
+        text.lines().map(line).collect::<String>()
+    };
+    let told = if path.ends_with("loadavg") {
+        let load = LOAD * std::thread::available_parallelism().map_or(1, usize::from);
+        let rest: Vec<_> = text.split(' ').skip(3).collect();
+        format!("{load}.00 {load}.00 {load}.00 {}", rest.join(" "))
+    } else if path.ends_with("meminfo") {
+        let none = |line: &str| match line.split_once(':') {
+            Some((name @ ("MemFree" | "MemAvailable" | "Buffers" | "Cached" | "SwapFree" | "SReclaimable"), _)) => {
+                format!("{name}:              0 kB\n")
+            }
+            Some(_) | None => format!("{line}\n"),
+        };
+        text.lines().map(none).collect()
+    } else {
+        with_figures(&|name| name.starts_with("avg"), "100.00")
+    };
+    told.into_bytes()
+}
+
+/// Forgets all variables that a check may be about: not what programs need to be found and to run.
+fn forget_environment() {
+    const NEEDED: [&str; 9] = ["HOME", "HOSPITAL", "LANG", "LC_", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
+    let is_needed = |name: &str, value: &str| {
+        // Where something is.
+        NEEDED.iter().any(|needed| name.starts_with(needed)) || value.starts_with('/')
+    };
+    let all: Vec<_> = std::env::vars_os()
+        .filter_map(|(name, value)| {
+            let name = name.into_string().ok()?;
+            (!is_needed(&name, &value.to_string_lossy())).then_some(name)
+        })
+        .collect();
+    process::change_environment([], all.iter().map(String::as_str));
 }
 
 /// The folders that a run may write to: the usual ones, and those that the good run wrote to, or keeps an answer in.
@@ -402,6 +457,11 @@ pub(super) fn probe() -> io::Result<Option<String>> {
     let pid = match process::fork()? {
         Forked::Child { parent } => {
             let told = match process::die_with(parent) {
+                Ok(true) if !process::is_shown_to_itself() => {
+                    "/proc is not there, or not that of its processes, so that nothing can be followed: mount it (mount -t \
+                     proc proc /proc)"
+                        .to_owned()
+                }
                 Ok(true) => confinement::enter(true).err().map(|denied| unconfined(&denied)).unwrap_or_default(),
                 Ok(false) | Err(_) => String::new(),
             };

@@ -2,6 +2,7 @@
 //! anything outside.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::learner::Tasks;
 use super::seen::{self, Seen};
 use crate::model::sabotage::{Clock, Gone, Sabotage, Starved};
-use crate::os::calls::{Call, Peer, Refusal, Reply, StatOf, What};
+use crate::os::calls::{Access, Call, Peer, Refusal, Reply, StatOf, What};
 use crate::os::task::Task;
 use crate::os::tracer::{Follower, Then};
 use crate::os::vdso;
@@ -28,6 +29,9 @@ pub(super) struct Saboteur<'a> {
     sabotage: Sabotage,
     seen: &'a Seen,
     tasks: Tasks,
+    others: OtherNames,
+    /// Terminals that were there before.
+    terminals: HashSet<PathBuf>,
     has_started: bool,
     /// Whether other users than our own have no name.
     forgets_users: bool,
@@ -48,6 +52,13 @@ impl<'a> Saboteur<'a> {
             sabotage,
             seen,
             tasks: Tasks::new(as_program),
+            others: OtherNames::of(seen),
+            terminals: std::fs::read_dir("/dev/pts")
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path())
+                .collect(),
             has_started: false,
             forgets_users: false,
             writable: Vec::new(),
@@ -67,7 +78,7 @@ impl<'a> Saboteur<'a> {
     fn may_write(&self, path: &Path) -> bool {
         const OWN: [&str; 2] = ["/proc/self", "/proc/thread-self"];
         self.writable.iter().any(|folder| path.starts_with(folder))
-            || seen::is_plain_device(path)
+            || (seen::is_plain_device(path) && !self.terminals.contains(path) && path != Path::new("/dev/console"))
             || OWN.iter().any(|own| path.starts_with(own))
             || seen::process_of(path).is_some_and(|pid| !self.tasks.is_foreign(pid))
     }
@@ -79,13 +90,19 @@ impl<'a> Saboteur<'a> {
 
     /// Whether a path is among those that the sabotage is about.
     fn is_target(&self, path: &Path) -> bool {
-        self.seen.files.contains(path) || self.seen.measured.contains(path) || self.seen.programs.contains(path)
+        self.seen.files.contains(path)
+            || self.seen.measured.contains(path)
+            || self.seen.programs.contains(path)
+            || self.others.contain(path)
     }
 
     fn is_gone(&self, task: &Task, path: &Path) -> bool {
         match self.sabotage {
             // What it has made anew is there.
-            Sabotage::Gone(Gone::Missing) => self.is_target(path) && !self.renewed.contains(path),
+            Sabotage::Gone(Gone::Missing) => {
+                self.is_target(path) && !self.renewed.contains(path)
+                    || seen::process_of(path).is_some_and(|pid| self.tasks.is_foreign(pid))
+            }
             // A name may be known without a name server, too.
             Sabotage::Refused | Sabotage::BlackHole => {
                 !self.seen.talks_beyond_names() && path == Path::new("/etc/hosts")
@@ -107,7 +124,7 @@ impl<'a> Saboteur<'a> {
     }
 
     fn hides_processes(&self) -> bool {
-        matches!(self.sabotage, Sabotage::Gone(Gone::Processes | Gone::AllProcesses))
+        matches!(self.sabotage, Sabotage::Gone(Gone::Missing | Gone::Processes | Gone::AllProcesses))
     }
 
     fn is_back(&self, path: &Path) -> bool {
@@ -137,6 +154,38 @@ impl<'a> Saboteur<'a> {
     }
 }
 
+/// The same files and programs by other names: `/bin` leads to `/usr/bin`, and whoever looks for a program is content with any
+/// folder of `PATH`.
+struct OtherNames {
+    names: HashSet<OsString>,
+    files: HashSet<PathBuf>,
+    searched: Vec<PathBuf>,
+    programs: HashSet<OsString>,
+}
+
+impl OtherNames {
+    fn of(seen: &Seen) -> OtherNames {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let searched: Vec<_> = std::env::split_paths(&path).collect();
+        let all = || seen.files.iter().chain(&seen.programs);
+        let is_program = |path: &&PathBuf| path.parent().is_some_and(|folder| searched.iter().any(|it| it == folder));
+        let name = |path: &PathBuf| path.file_name().map(OsString::from);
+        OtherNames {
+            names: all().filter_map(name).collect(),
+            files: all().filter_map(|path| path.canonicalize().ok()).collect(),
+            programs: all().filter(is_program).filter_map(name).collect(),
+            searched,
+        }
+    }
+
+    fn contain(&self, path: &Path) -> bool {
+        let Some(name) = path.file_name().filter(|name| self.names.contains(*name)) else { return false };
+        let is_searched = || path.parent().is_some_and(|folder| self.searched.iter().any(|it| it == folder));
+        self.programs.contains(name) && is_searched()
+            || path.canonicalize().is_ok_and(|path| self.files.contains(&path))
+    }
+}
+
 fn refused(why: Starved) -> Then {
     match why {
         Starved::Descriptors => Then::Refuse(Refusal::NoDescriptor),
@@ -157,19 +206,36 @@ impl Follower for Saboteur<'_> {
     }
 
     fn ends(&mut self, task: &Task, is_well: bool) {
-        self.failures += usize::from(!is_well && self.tasks.program(task).is_some());
+        self.failures += usize::from(!is_well && self.tasks.fails(task));
     }
 
     fn enters(&mut self, task: &Task, call: &Call) -> Then {
-        if let What::Open { path, changes: true } = &call.what
+        if let What::Open { path, access } = &call.what
             && self.seen.files.contains(path)
         {
-            self.renewed.insert(path.clone());
+            let is_made = match access {
+                Access::Update { makes } => *makes && self.is_gone(task, path) && self.may_write(path),
+                Access::Read | Access::Write => false,
+            };
+            if is_made || *access == Access::Write {
+                self.renewed.insert(path.clone());
+            }
+            if is_made {
+                return Then::Empty;
+            }
         }
         match &call.what {
-            What::Open { path, changes: true } if self.has_no_room_for(path) => return Then::Refuse(Refusal::NoRoom),
+            What::Open { path, access } if access.changes() && self.has_no_room_for(path) => {
+                return Then::Refuse(Refusal::NoRoom);
+            }
             // Nothing of what is outside is touched, whoever does it.
-            What::Open { path, changes: true } if !self.may_write(path) => return Then::Refuse(Refusal::ReadOnly),
+            What::Open { path, access } if access.changes() && !self.may_write(path) => {
+                return Then::Refuse(Refusal::ReadOnly);
+            }
+            What::Influence { pid } if *pid < 0 || self.tasks.is_foreign(*pid) => {
+                return Then::Refuse(Refusal::NotPermitted);
+            }
+            What::Follow { pid } if self.tasks.is_foreign(*pid) => return Then::Refuse(Refusal::NotPermitted),
             What::Change { paths } if !paths.iter().all(|path| self.may_write(path)) => {
                 return Then::Refuse(Refusal::ReadOnly);
             }
@@ -181,6 +247,7 @@ impl Follower for Saboteur<'_> {
                 };
             }
             What::Time => return Then::Watch,
+            What::Identity if self.tasks.counts(task) => return Then::Watch,
             What::Connect { to: Peer::Path(path), .. } => return self.connects_locally(path),
             What::Send { to: Some(Peer::Path(path)), .. } if !self.bound.contains(path) => {
                 return Then::Refuse(Refusal::Refused);
@@ -226,6 +293,7 @@ impl Follower for Saboteur<'_> {
         match &call.what {
             What::Measure { .. } => Some(Reply::Full),
             What::Time => self.clock().map(|clock| Reply::Later(clock.offset())),
+            What::Identity => Some(Reply::Stranger),
             What::Stat { of } => {
                 let (path, seen) = match of {
                     StatOf::Path(path) => (format!("/proc/{}/root{}", task.tid, path.display()), Some(path.clone())),

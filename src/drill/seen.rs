@@ -15,6 +15,8 @@ pub(crate) struct Seen {
     pub(crate) refused: BTreeSet<SocketAddr>,
     /// Peers from which a datagram came.
     pub(crate) datagrams: BTreeSet<SocketAddr>,
+    /// Peers to which it sent datagrams, whether or not one came back.
+    pub(crate) sent: BTreeSet<SocketAddr>,
     /// Unix sockets to which it was connected.
     pub(crate) locals: BTreeSet<PathBuf>,
     /// Whether it sent packets of its own making, as ping does.
@@ -48,6 +50,12 @@ pub(crate) struct Seen {
     pub(crate) passes_on: bool,
     /// The answers of HTTP servers in plain text, by port.
     pub(crate) answers: BTreeMap<u16, Vec<u8>>,
+    /// Modules that it loaded, besides those that come with their interpreter.
+    pub(crate) libraries: BTreeSet<PathBuf>,
+    /// Code of it that does nothing but load modules.
+    pub(crate) loads: Option<PathBuf>,
+    /// A program that follows processes, as strace does, and cannot while it is followed itself.
+    pub(crate) follows: Option<PathBuf>,
     /// A program that changes the user, which it cannot do while it is followed.
     pub(crate) changes_user: Option<PathBuf>,
 }
@@ -83,6 +91,14 @@ impl Seen {
     /// Whether it looks at anything of this host.
     pub(crate) fn looks(&self) -> bool {
         !self.files.is_empty() || !self.measured.is_empty() || self.processes || !self.programs.is_empty()
+    }
+
+    /// Where the kernel tells how much of something is left.
+    pub(crate) fn gauges(&self) -> impl Iterator<Item = &PathBuf> {
+        self.files.iter().filter(|path| {
+            let is_pressure = path.starts_with("/proc/pressure") || path.extension().is_some_and(|it| it == "pressure");
+            is_pressure || [Path::new("/proc/loadavg"), Path::new("/proc/meminfo")].contains(&path.as_path())
+        })
     }
 
     /// The files that are neither the kernel's nor part of a measurement.
@@ -140,6 +156,8 @@ pub(crate) fn is_needed_to_run(path: &Path) -> bool {
         "py", "pyc", "pyd", "pth", "pm", "pl", "rb", "js", "mjs", "node", "php", "jar", "lua", "sh", "bash", "so",
         "mo", "a", "zip", "cfg",
     ];
+    // By these, Python finds out where it is installed.
+    const NAMES: [&str; 4] = ["openssl.cnf", "Setup.local", "pybuilddir.txt", "pyvenv.cfg"];
     let is_module = path.components().any(|part| {
         let part = part.as_os_str().to_str().unwrap_or_default();
         part.starts_with("python3") || ["site-packages", "dist-packages", "node_modules", "gems"].contains(&part)
@@ -150,11 +168,40 @@ pub(crate) fn is_needed_to_run(path: &Path) -> bool {
         || ENDINGS.iter().any(|ending| path.extension().is_some_and(|extension| extension == *ending))
         || is_module
         || is_library
-        || path.file_name().is_some_and(|name| name == "openssl.cnf")
+        || path.file_name().is_some_and(|name| NAMES.iter().any(|needed| name == *needed))
         || path.starts_with("/etc/ld.so.cache")
         || path.starts_with("/etc/ld.so.preload")
         || path.starts_with("/etc/localtime")
         || path.starts_with("/etc/timezone")
+}
+
+/// Whether a file is a module that somebody has installed, and whose absence would break what needs it.
+pub(crate) fn is_library(path: &Path) -> bool {
+    const FOLDERS: [&str; 4] = ["site-packages", "dist-packages", "node_modules", "gems"];
+    const ENDINGS: [&str; 9] = ["py", "pyc", "so", "pm", "js", "mjs", "cjs", "node", "rb"];
+    let parts: Vec<_> = path.components().filter_map(|part| part.as_os_str().to_str()).collect();
+    let of_perl = path.starts_with("/usr/share/perl5") || parts.windows(2).any(|two| two == ["lib", "perl5"]);
+    let place = parts.iter().position(|part| FOLDERS.contains(part));
+    // What an interpreter itself has there begins so.
+    let is_private = place.is_some_and(|place| parts.get(place + 1).is_none_or(|name| name.starts_with('_')));
+    let is_module = path.extension().is_some_and(|it| ENDINGS.iter().any(|ending| it == *ending));
+    is_module && (of_perl || place.is_some()) && !is_private
+}
+
+/// Whether code does nothing but load modules: whether they are there is all that it can tell.
+pub(crate) fn only_loads(code: &str) -> bool {
+    const LOADING: [&str; 5] = ["import ", "from ", "use ", "require ", "require("];
+    let statements = code.split(['\n', ';']).map(str::trim);
+    let mut statements = statements.filter(|text| !text.is_empty() && !text.starts_with('#'));
+    // What only says how to read the rest.
+    let is_pragma = |text: &str| {
+        ["use strict", "use warnings", "use utf8", "use v5", "use 5"].iter().any(|it| text.starts_with(it))
+    };
+    let mut loads = false;
+    statements.all(|text| {
+        loads |= !is_pragma(text);
+        LOADING.iter().any(|word| text.starts_with(word))
+    }) && loads
 }
 
 /// Whether a program is Python.
@@ -283,6 +330,14 @@ pub(crate) fn is_tool(path: &Path) -> bool {
     ];
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     TOOLS.contains(&name) || is_interpreter(path) || name == "xargs" || name == "uptime"
+}
+
+/// Whether a program tells how many lines match, which may be none.
+pub(crate) fn counts_lines(program: &Path, line: &[String]) -> bool {
+    let is_grep = program.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with("grep"));
+    let counts =
+        |text: &String| text == "--count" || text.starts_with('-') && !text.starts_with("--") && text.contains('c');
+    is_grep && line.iter().skip(1).any(counts)
 }
 
 /// Whether a program runs scripts: the first file that it is given is part of the check.

@@ -54,6 +54,8 @@ pub(crate) enum Gone {
     Interfaces,
     /// What it found missing is there.
     Back,
+    /// The user, the name of the host, its limits and the environment are others.
+    Surroundings,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,6 +128,7 @@ impl Sabotage {
             Sabotage::Gone(Gone::AllProcesses) => "no process runs but the one that looks",
             Sabotage::Gone(Gone::Interfaces) => "no network interface is up",
             Sabotage::Gone(Gone::Back) => "what it wants to be missing is there",
+            Sabotage::Gone(Gone::Surroundings) => "another user, host, limits and environment",
             Sabotage::Full => "no room is left",
             Sabotage::Starved(Starved::Descriptors) => "no descriptors are left",
             Sabotage::Starved(Starved::Memory) => "no memory is left",
@@ -136,21 +139,29 @@ impl Sabotage {
         }
     }
 
-    /// What a check needs that it fools.
-    pub(crate) fn cure(self) -> &'static str {
+    /// What a check needs that it fools, where its kind `has` such options.
+    pub(crate) fn cure(self, has: &dyn Fn(&str) -> bool) -> &'static str {
         match self {
             Sabotage::Refused | Sabotage::BlackHole => {
                 "it goes on after a connection that failed: let that be its failure"
             }
-            Sabotage::Rubbish(_) => "it does not look at the answer: say with match= what has to come",
-            Sabotage::Stranger(Stranger::Certificate) => {
+            Sabotage::Rubbish(_) if has("match") => "it does not look at the answer: say with match= what has to come",
+            Sabotage::Rubbish(_) => "it does not look at the answer: let it fail unless that is what has to come",
+            Sabotage::Stranger(Stranger::Certificate) if has("insecure") => {
                 "it takes any certificate: leave out insecure, or name its ca="
             }
-            Sabotage::Stranger(Stranger::Failing) => "it does not look at the status: say with status= which is well",
-            Sabotage::Stranger(Stranger::OtherBody | Stranger::Login) => {
+            Sabotage::Stranger(Stranger::Certificate) => "it takes any certificate: let it verify that",
+            Sabotage::Stranger(Stranger::Failing) if has("status") => {
+                "it does not look at the status: say with status= which is well"
+            }
+            Sabotage::Stranger(Stranger::Failing) => "it does not look at the status: let it fail unless that is well",
+            Sabotage::Stranger(Stranger::OtherBody | Stranger::Login) if has("json") => {
                 "it takes any answer: say with match= or json= what has to be in it"
             }
-            Sabotage::Gone(Gone::Missing | Gone::Files | Gone::Unreadable | Gone::Interfaces) => {
+            Sabotage::Stranger(Stranger::OtherBody | Stranger::Login) => {
+                "it takes any answer: let it look for what has to be in it"
+            }
+            Sabotage::Gone(Gone::Missing | Gone::Files | Gone::Unreadable | Gone::Interfaces | Gone::Surroundings) => {
                 "it goes on without what it looks at: let that be its failure"
             }
             Sabotage::Gone(Gone::Empty) => "it takes an empty file: say with match= or min_size= what has to be in it",
@@ -159,7 +170,10 @@ impl Sabotage {
                 "it finds its own processes, or goes on without any: name the program by its file"
             }
             Sabotage::Gone(Gone::Back) => "it does not mind what it looks for: let that be its failure",
-            Sabotage::Full => "it does not look at how much room there is: say with free= how much there has to be",
+            Sabotage::Full if has("free") => {
+                "it does not look at how much room there is: say with free= how much there has to be"
+            }
+            Sabotage::Full => "it does not mind how much is left: give it a limit that can be reached",
             Sabotage::Starved(Starved::Clock(_)) => "it does not see a clock that is wrong: let that be an error",
             Sabotage::Starved(_) => "it passes although it could not look: let that be an error",
         }

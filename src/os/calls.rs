@@ -1,4 +1,5 @@
-//! The system calls that a tracer looks at: which they are, what they ask for, and what came of them.
+//! The system calls that a tracer looks at: which they are, what they ask for, and what came of them. That is one role,
+//! though a long one: each call stands in a list, is filtered by its number, and has arguments of its own.
 
 use std::ffi::OsString;
 use std::io;
@@ -23,10 +24,10 @@ pub(crate) struct Call {
 /// What a call asks for. Paths are absolute; links in them are not followed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum What {
-    /// To open a file; `changes`: for writing, or to make or empty it.
+    /// To open a file.
     Open {
         path: PathBuf,
-        changes: bool,
+        access: Access,
     },
     /// Whether something is there, or where it leads.
     Look {
@@ -79,6 +80,47 @@ pub(crate) enum What {
         pid: i32,
         signal: i32,
     },
+    /// To change how a process runs: its priority, its limits, its processors.
+    Influence {
+        pid: i32,
+    },
+    /// To follow a process, as strace does.
+    Follow {
+        pid: i32,
+    },
+    /// Who it is: its user, and the name of the host.
+    Identity,
+}
+
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    /// To look at what is in it, and to change that; `makes`: it is made if it is not there.
+    Update {
+        makes: bool,
+    },
+    /// To write to it, or to make it anew.
+    Write,
+}
+
+impl Access {
+    fn of(flags: u64) -> Access {
+        let flags = flags as i32;
+        let has = |flag: i32| flags & flag != 0;
+        match flags & libc::O_ACCMODE {
+            libc::O_RDWR if !has(libc::O_TRUNC | libc::O_EXCL) && flags & libc::O_TMPFILE != libc::O_TMPFILE => {
+                Access::Update { makes: has(libc::O_CREAT) }
+            }
+            libc::O_RDONLY if !has(libc::O_CREAT | libc::O_TRUNC) => Access::Read,
+            _ => Access::Write,
+        }
+    }
+
+    /// Whether something may be changed, made or emptied.
+    pub(crate) fn changes(self) -> bool {
+        self != Access::Read
+    }
 }
 
 /// What a stat is of.
@@ -107,6 +149,8 @@ pub(crate) enum Reply {
     Full,
     /// A time that is so many seconds later.
     Later(i64),
+    /// Another user, on another host.
+    Stranger,
 }
 
 /// The calls that are stopped at in every run.
@@ -118,7 +162,9 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_mkdirat, libc::SYS_mknodat, libc::SYS_linkat, libc::SYS_symlinkat, libc::SYS_fchmodat,
     libc::SYS_fchownat, libc::SYS_utimensat, libc::SYS_socket, libc::SYS_connect, libc::SYS_bind, libc::SYS_sendto,
     libc::SYS_sendmsg, libc::SYS_sendmmsg, libc::SYS_kill, libc::SYS_pidfd_open,
-    libc::SYS_pidfd_send_signal,
+    libc::SYS_pidfd_send_signal, libc::SYS_tkill, libc::SYS_tgkill, libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo, libc::SYS_ptrace, libc::SYS_fchmod, libc::SYS_fchown, libc::SYS_setxattr,
+    libc::SYS_lsetxattr, libc::SYS_fsetxattr, libc::SYS_removexattr, libc::SYS_lremovexattr, libc::SYS_fremovexattr,
     #[cfg(target_arch = "x86_64")] libc::SYS_open,
     #[cfg(target_arch = "x86_64")] libc::SYS_creat,
     #[cfg(target_arch = "x86_64")] libc::SYS_access,
@@ -158,6 +204,47 @@ const TIME: &[libc::c_long] = &[
 ];
 const WALL_CLOCKS: [libc::clockid_t; 3] = [libc::CLOCK_REALTIME, libc::CLOCK_REALTIME_COARSE, libc::CLOCK_TAI];
 
+/// Those that tell who it is, and where.
+const IDENTITY: &[libc::c_long] = &[libc::SYS_getuid, libc::SYS_geteuid, libc::SYS_uname];
+
+/// Those that change how a process runs, with the place of the argument that names it: 0 is the task itself.
+const INFLUENCE: [(libc::c_long, usize); 7] = [
+    (libc::SYS_prlimit64, 0),
+    (libc::SYS_sched_setaffinity, 0),
+    (libc::SYS_sched_setscheduler, 0),
+    (libc::SYS_sched_setparam, 0),
+    (libc::SYS_sched_setattr, 0),
+    (libc::SYS_setpriority, 1),
+    (libc::SYS_ioprio_set, 1),
+];
+
+/// What reaches the host around all namespaces, and is denied under sabotage: keys, the kernel's log and programs, files
+/// by handle, descriptors and memory of other processes.
+const DENIED: &[libc::c_long] = &[
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_perf_event_open,
+    libc::SYS_bpf,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_move_pages,
+    libc::SYS_migrate_pages,
+    libc::SYS_fanotify_init,
+    libc::SYS_quotactl,
+];
+
+/// Of calls with many uses, those that are denied: the place of the argument that tells them, and its values.
+const DENIED_USES: [(libc::c_long, usize, &[u32]); 3] = [
+    // TIOCSTI, FIOSETOWN and SIOCSPGRP: input for a terminal, signals for others.
+    (libc::SYS_ioctl, 1, &[0x5412, 0x8901, 0x8902]),
+    // To empty the kernel's log, and to say what of it goes to the console.
+    (libc::SYS_syslog, 0, &[4, 5, 6, 7, 8]),
+    // All that makes, changes or removes keys: keyctl(2).
+    (libc::SYS_keyctl, 0, &[2, 3, 4, 5, 7, 8, 9, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 29, 30]),
+];
+
 /// Which calls a task is stopped at besides those that matter in every run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stops {
@@ -166,6 +253,8 @@ pub(crate) enum Stops {
     Data,
     /// At those that tell the time.
     Time,
+    /// At those that tell who it is.
+    Identity,
 }
 
 /// The filter that stops a task at these calls. A ring of io_uring would make calls that nobody sees, so there is none; and no
@@ -180,6 +269,7 @@ pub(super) fn filter(stops: Stops) -> Vec<libc::sock_filter> {
         Stops::Usual => &[],
         Stops::Data => DATA,
         Stops::Time => TIME,
+        Stops::Identity => IDENTITY,
     };
     let calls: Vec<_> = CALLS.iter().chain(more).collect();
     let none = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
@@ -199,6 +289,28 @@ pub(super) fn filter(stops: Stops) -> Vec<libc::sock_filter> {
         op(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
         op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
     ]);
+    // The first half of an argument.
+    let argument = |place: usize| op(LOAD, 0, 0, 16 + 8 * place as u32);
+    let (trace, allow) = (op(RETURN, 0, 0, libc::SECCOMP_RET_TRACE), op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
+    let denied = op(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32);
+    for (number, place) in INFLUENCE {
+        program.extend([op(IS, 0, 4, number as u32), argument(place), op(IS, 0, 1, 0), allow, trace]);
+    }
+    let owner = [libc::F_SETOWN as u32, F_SETOWN_EX];
+    program.extend([op(IS, 0, 5, libc::SYS_fcntl as u32), argument(1), op(IS, 2, 0, owner[0]), op(IS, 1, 0, owner[1])]);
+    program.extend([allow, trace]);
+    // The good run is that of `hospital check`.
+    if stops != Stops::Data {
+        for (number, place, values) in DENIED_USES {
+            let count = values.len() as u8;
+            program.extend([op(IS, 0, count + 3, number as u32), argument(place)]);
+            program.extend((0..count).map(|index| op(IS, count - index, 0, values[usize::from(index)])));
+            program.extend([allow, denied]);
+        }
+        let count = DENIED.len() as u8;
+        program.extend((0..count).map(|index| op(IS, count - index, 0, DENIED[usize::from(index)] as u32)));
+        program.extend([op(libc::BPF_JMP | libc::BPF_JA, 0, 0, 1), denied]);
+    }
     if stops == Stops::Time {
         program.extend([
             op(IS, 0, 6, libc::SYS_clock_gettime as u32),
@@ -222,6 +334,9 @@ pub(super) fn filter(stops: Stops) -> Vec<libc::sock_filter> {
     program
 }
 
+/// F_SETOWN_EX of asm-generic/fcntl.h: who gets the signals of a descriptor.
+const F_SETOWN_EX: u32 = 15;
+
 /// What a stopped task asks for. `None`: nothing that matters.
 pub(super) fn read(task: &Task, registers: &Registers) -> Option<Call> {
     let (number, arguments) = (registers.number(), registers.arguments());
@@ -233,8 +348,7 @@ fn what(task: &Task, number: libc::c_long, arguments: &[u64; 6]) -> Option<What>
     let [first, second, third, fourth, fifth, _] = *arguments;
     let here = libc::AT_FDCWD as u64;
     let open = |folder: u64, path: u64, flags: u64| {
-        let changing = (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC) as u64;
-        Some(What::Open { path: path_at(task, folder, path)?, changes: flags & changing != 0 })
+        Some(What::Open { path: path_at(task, folder, path)?, access: Access::of(flags) })
     };
     let look = |folder: u64, path: u64| Some(What::Look { path: path_at(task, folder, path)? });
     let stat = |folder: u64, path: u64| {
@@ -264,7 +378,15 @@ fn what(task: &Task, number: libc::c_long, arguments: &[u64; 6]) -> Option<What>
             Some(What::Execute { path: by_path.or_else(|| task.link(&format!("fd/{}", first as i32)))? })
         }
         libc::SYS_statfs => Some(What::Measure { path: path_at(task, here, first)? }),
-        libc::SYS_truncate => change(&[(here, first)]),
+        libc::SYS_truncate
+        | libc::SYS_setxattr
+        | libc::SYS_lsetxattr
+        | libc::SYS_removexattr
+        | libc::SYS_lremovexattr => change(&[(here, first)]),
+        libc::SYS_fchmod | libc::SYS_fchown | libc::SYS_fsetxattr | libc::SYS_fremovexattr => {
+            let path = task.link(&format!("fd/{}", first as i32)).filter(|path| path.is_absolute())?;
+            Some(What::Change { paths: vec![path] })
+        }
         libc::SYS_unlinkat | libc::SYS_mkdirat | libc::SYS_mknodat | libc::SYS_fchmodat | libc::SYS_fchownat => {
             change(&[(first, second)])
         }
@@ -297,10 +419,31 @@ fn what(task: &Task, number: libc::c_long, arguments: &[u64; 6]) -> Option<What>
         libc::SYS_pidfd_send_signal => {
             Some(What::Signal { pid: task.process_behind(first as i32), signal: second as i32 })
         }
+        libc::SYS_tkill | libc::SYS_rt_sigqueueinfo => Some(What::Signal { pid: first as i32, signal: second as i32 }),
+        libc::SYS_tgkill | libc::SYS_rt_tgsigqueueinfo => {
+            Some(What::Signal { pid: second as i32, signal: third as i32 })
+        }
+        // PTRACE_TRACEME names none.
+        libc::SYS_ptrace => Some(What::Follow { pid: if first == 0 { 0 } else { second as i32 } }),
+        // Without new limits, it only asks.
+        libc::SYS_prlimit64 if third == 0 => None,
+        // Of a group or a user, nobody is told apart: PRIO_PROCESS, IOPRIO_WHO_PROCESS.
+        libc::SYS_setpriority if first != 0 => Some(What::Influence { pid: -1 }),
+        libc::SYS_ioprio_set if first != 1 => Some(What::Influence { pid: -1 }),
+        libc::SYS_fcntl if second as u32 == F_SETOWN_EX => {
+            // struct f_owner_ex: its kind, and the number.
+            let pid = task.read(third + 4, 4).try_into().map(i32::from_ne_bytes).unwrap_or(-1);
+            Some(What::Influence { pid })
+        }
+        libc::SYS_fcntl => Some(What::Influence { pid: third as i32 }),
+        _ if let Some((_, place)) = INFLUENCE.iter().find(|(call, _)| *call == number) => {
+            Some(What::Influence { pid: arguments[*place] as i32 })
+        }
+        libc::SYS_getuid | libc::SYS_geteuid | libc::SYS_uname => Some(What::Identity),
         #[cfg(target_arch = "x86_64")]
         libc::SYS_open => open(here, first, second),
         #[cfg(target_arch = "x86_64")]
-        libc::SYS_creat => open(here, first, libc::O_CREAT as u64),
+        libc::SYS_creat => open(here, first, (libc::O_CREAT | libc::O_TRUNC | libc::O_WRONLY) as u64),
         #[cfg(target_arch = "x86_64")]
         libc::SYS_access | libc::SYS_readlink => look(here, first),
         #[cfg(target_arch = "x86_64")]
@@ -351,6 +494,17 @@ impl Call {
             }
             _ => None,
         }
+    }
+
+    /// Which argument says how a file is opened, and what it has to be so that the file is empty.
+    pub(super) fn emptying(&self) -> Option<(usize, u64)> {
+        let place = match self.number {
+            libc::SYS_openat => 2,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_open => 1,
+            _ => return None,
+        };
+        Some((place, self.arguments[place] | libc::O_TRUNC as u64))
     }
 
     /// The error of an earlier connect, if a call has asked for it.
@@ -415,6 +569,12 @@ pub(super) fn rewrite(task: &Task, call: &Call, reply: Reply, result: i64) -> io
             let files = std::mem::offset_of!(libc::statfs, f_ffree) as u64;
             [free, available, files].iter().try_for_each(|field| task.write(buffer + field, &[0; 8]))?;
         }
+        Reply::Stranger if call.number == libc::SYS_uname => {
+            // struct utsname: fields of 65 bytes. A C library may refuse to run on an older release.
+            task.write(call.arguments[0] + 65, b"hospital-drill\0")?;
+            task.write(call.arguments[0] + 130, b"3.10.0\0")?;
+        }
+        Reply::Stranger => return Ok(Some(STRANGER)),
         Reply::Later(seconds) => {
             // Seconds come first, in struct timespec as in struct timeval; of SYS_time, they are all there is.
             let (buffer, is_plain) = match call.number {
@@ -431,6 +591,9 @@ pub(super) fn rewrite(task: &Task, call: &Call, reply: Reply, result: i64) -> io
     }
     Ok(None)
 }
+
+/// The number of a user whom nobody is.
+const STRANGER: i64 = 65533;
 
 /// Why a call is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

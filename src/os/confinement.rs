@@ -96,16 +96,35 @@ fn ask(socket: i32, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Has what is written to these folders go to memory of ours, while what is in them can be read, and puts an empty file in
-/// the place of others. Returns the folders for which it could be done; nothing else may be written to then.
+/// From now on the host has another name, there is one processor, and few files may be open.
+pub(crate) fn move_elsewhere() -> io::Result<()> {
+    const FILES: u64 = 64;
+    unshare(CloneFlags::CLONE_NEWUTS)?;
+    let name = b"hospital-drill";
+    // SAFETY: the name is live for the call, and of this length.
+    Errno::result(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) })?;
+    let mut one = nix::sched::CpuSet::new();
+    let all = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0))?;
+    let first = (0..nix::sched::CpuSet::count()).find(|&processor| all.is_set(processor).unwrap_or(false));
+    one.set(first.unwrap_or_default())?;
+    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &one)?;
+    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, FILES, FILES)?;
+    Ok(())
+}
+
+/// What stands in place of a file.
+pub(crate) type Replaced = (PathBuf, Vec<u8>);
+
+/// Has what is written to these folders go to memory of ours, while what is in them can be read, and puts others in the
+/// place of some files. Returns the folders for which it could be done; nothing else can be written to then.
 ///
 /// # Errors
 ///
 /// Why it cannot be done for one that is needed, or for a file.
-pub(crate) fn overlay(folders: &[PathBuf], needed: &[PathBuf], emptied: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
-    let done = lay(folders, emptied);
+pub(crate) fn overlay(folders: &[PathBuf], needed: &[PathBuf], replaced: &[Replaced]) -> io::Result<Vec<PathBuf>> {
+    let done = lay(folders, replaced);
     match &done {
-        Err(_) if needed.is_empty() && emptied.is_empty() => Ok(Vec::new()),
+        Err(_) if needed.is_empty() && replaced.is_empty() => Ok(Vec::new()),
         Ok(done) if needed.iter().any(|folder| !done.contains(folder)) => {
             Err(io::Error::other("an overlay cannot be mounted"))
         }
@@ -113,12 +132,34 @@ pub(crate) fn overlay(folders: &[PathBuf], needed: &[PathBuf], emptied: &[PathBu
     }
 }
 
-fn lay(folders: &[PathBuf], emptied: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
+/// Nothing can be written by any way, such as links or a descriptor, on all mounts but /proc, where processes have files of
+/// their own. A kernel before 5.12 cannot do so.
+fn make_read_only() -> io::Result<()> {
+    // linux/fcntl.h: on all mounts below.
+    const AT_RECURSIVE: libc::c_int = 0x8000;
+    // struct mount_attr of linux/mount.h: to be set, to be cleared, propagation, user namespace.
+    let set = |path: &std::ffi::CStr, flags: libc::c_int, attributes: [u64; 4]| {
+        // SAFETY: path and attributes are live, and of the size that is given.
+        Errno::result(unsafe {
+            let size = std::mem::size_of_val(&attributes);
+            libc::syscall(libc::SYS_mount_setattr, libc::AT_FDCWD, path.as_ptr(), flags, attributes.as_ptr(), size)
+        })
+    };
+    set(c"/", AT_RECURSIVE, [libc::MOUNT_ATTR_RDONLY, 0, 0, 0])?;
+    set(c"/proc", 0, [0, libc::MOUNT_ATTR_RDONLY, 0, 0])?;
+    Ok(())
+}
+
+fn lay(folders: &[PathBuf], replaced: &[Replaced]) -> io::Result<Vec<PathBuf>> {
     let named = |what: &'static str| move |error: Errno| io::Error::other(format!("{what}: {error}"));
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     let none: Option<&str> = None;
     // In a chroot, the root is no mount: then what we mount might be seen outside.
     mount(none, "/", none, private, none).map_err(named("mount /"))?;
+    // Where that is not known, who follows the calls is alone with it.
+    if let Err(error) = make_read_only() {
+        tracing::debug!("mounts stay writable: {error}");
+    }
     let held: Vec<_> = folders.iter().filter_map(|folder| Some((folder, fs::File::open(folder).ok()?))).collect();
     let Some((base, _)) = held.first() else { return Ok(Vec::new()) };
     mount(Some("tmpfs"), *base, Some("tmpfs"), MsFlags::MS_NOSUID, Some("size=64m")).map_err(named("mount tmpfs"))?;
@@ -138,19 +179,18 @@ fn lay(folders: &[PathBuf], emptied: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
             done.push((*folder).clone());
         }
     }
-    if !emptied.is_empty() {
-        let empty = format!("{room}/empty");
-        fs::write(&empty, "")?;
-        for path in emptied {
-            mount(Some(&*empty), path, none, MsFlags::MS_BIND, none).map_err(named("mount --bind"))?;
-        }
+    for (index, (path, content)) in replaced.iter().enumerate() {
+        let other = format!("{room}/{index}r");
+        fs::write(&other, content)?;
+        mount(Some(&*other), path, none, MsFlags::MS_BIND, none).map_err(named("mount --bind"))?;
     }
     Ok(done)
 }
 
 /// Gives up what could undo the confinement. A user other than root keeps no right at all.
 pub(crate) fn drop_rights() -> io::Result<()> {
-    const DANGEROUS: [u32; 9] = [
+    const DANGEROUS: [u32; 16] = [
+        9,  // CAP_LINUX_IMMUTABLE
         12, // CAP_NET_ADMIN
         16, // CAP_SYS_MODULE
         17, // CAP_SYS_RAWIO
@@ -159,7 +199,13 @@ pub(crate) fn drop_rights() -> io::Result<()> {
         21, // CAP_SYS_ADMIN
         22, // CAP_SYS_BOOT
         25, // CAP_SYS_TIME
+        26, // CAP_SYS_TTY_CONFIG
         27, // CAP_MKNOD
+        30, // CAP_AUDIT_CONTROL
+        33, // CAP_MAC_ADMIN
+        35, // CAP_WAKE_ALARM
+        38, // CAP_PERFMON
+        39, // CAP_BPF
     ];
     let is_root = identity::effective_user() == 0;
     let dropped = if is_root { DANGEROUS.iter().fold(0u64, |all, bit| all | 1 << bit) } else { u64::MAX };

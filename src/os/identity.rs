@@ -74,6 +74,17 @@ impl Identity {
         Ok(())
     }
 
+    /// What its programs expect of their environment, as systemd sets it for `User=`.
+    pub(crate) fn variables(&self) -> Vec<(String, String)> {
+        let variables = |user: &User| {
+            let (home, shell) = (user.dir.display().to_string(), user.shell.display().to_string());
+            let name = &user.name;
+            [("HOME", &home), ("LOGNAME", name), ("SHELL", &shell), ("USER", name)]
+                .map(|(name, value)| (name.to_owned(), value.clone()))
+        };
+        self.user.iter().flat_map(variables).collect()
+    }
+
     /// The user and group that own the files which the workers must be able to use.
     pub(crate) fn owner(&self) -> (Option<u32>, Option<u32>) {
         (self.user.as_ref().map(|user| user.uid.as_raw()), self.group.map(Gid::as_raw))

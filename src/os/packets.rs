@@ -22,7 +22,7 @@ pub(crate) struct Packets(OwnedFd);
 
 /// What waiting for a packet came to.
 #[derive(Debug)]
-pub(crate) enum Received {
+pub(crate) enum Incoming {
     Packet(Vec<u8>),
     /// Nobody can send any more.
     End,
@@ -91,19 +91,19 @@ impl Packets {
     }
 
     /// The next packet, when it is there.
-    pub(crate) fn receive(&self, deadline: Instant) -> io::Result<Received> {
+    pub(crate) fn receive(&self, deadline: Instant) -> io::Result<Incoming> {
         let mut buffer = vec![0; LONGEST];
         loop {
             match retry(|| Ok(recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty())?)) {
-                Ok(0) => return Ok(Received::End),
+                Ok(0) => return Ok(Incoming::End),
                 Ok(length) => {
                     buffer.truncate(length);
-                    return Ok(Received::Packet(buffer));
+                    return Ok(Incoming::Packet(buffer));
                 }
                 // Its end had packets of ours that were not read.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(Received::End),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(Incoming::End),
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-                Err(_) if Instant::now() >= deadline => return Ok(Received::Nothing),
+                Err(_) if Instant::now() >= deadline => return Ok(Incoming::Nothing),
                 Err(_) => wait(&self.0, Ready::ToRead, deadline)?,
             }
         }
@@ -112,13 +112,13 @@ impl Packets {
 
 impl Packets {
     /// The next packet of what that process answers: it may die before it has taken over the other end.
-    pub(crate) fn receive_from(&self, process: &PidFd, deadline: Instant) -> io::Result<Received> {
+    pub(crate) fn receive_from(&self, process: &PidFd, deadline: Instant) -> io::Result<Incoming> {
         loop {
             // Asked before the packets are: if it has ended by now, all that it sent is there.
             let has_ended = process.has_ended();
             match self.receive(Instant::now())? {
-                Received::Nothing if has_ended => return Ok(Received::End),
-                Received::Nothing if Instant::now() < deadline => process.wait_with(vec![self.0.as_fd()], deadline)?,
+                Incoming::Nothing if has_ended => return Ok(Incoming::End),
+                Incoming::Nothing if Instant::now() < deadline => process.wait_with(vec![self.0.as_fd()], deadline)?,
                 received => return Ok(received),
             }
         }
@@ -148,16 +148,16 @@ mod tests {
         }
         drop(one);
         for text in ["first", "second"] {
-            let Ok(Received::Packet(packet)) = other.receive(soon()) else { panic!("{text} was sent") };
+            let Ok(Incoming::Packet(packet)) = other.receive(soon()) else { panic!("{text} was sent") };
             assert_eq!(packet, text.as_bytes());
         }
-        assert!(matches!(other.receive(soon()), Ok(Received::End)));
+        assert!(matches!(other.receive(soon()), Ok(Incoming::End)));
     }
 
     #[test]
     fn nothing_is_waited_for_after_the_deadline() {
         let (one, other) = Packets::pair().expect("there are descriptors");
-        assert!(matches!(other.receive(Instant::now()), Ok(Received::Nothing)));
+        assert!(matches!(other.receive(Instant::now()), Ok(Incoming::Nothing)));
         let full = (0..100_000).find_map(|_| one.send(b"x", None, Instant::now()).err()).expect("nobody reads");
         assert_eq!(full.kind(), io::ErrorKind::TimedOut);
     }

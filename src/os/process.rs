@@ -23,6 +23,12 @@ pub(crate) fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
 }
 
+/// Whether /proc is there and of our namespace of processes: then it has an entry for us.
+pub(crate) fn is_shown_to_itself() -> bool {
+    let named = std::fs::read_link("/proc/self").ok();
+    named.is_some_and(|named| named.to_str() == Some(&*getpid().to_string()))
+}
+
 /// Which side of a fork this is.
 pub(crate) enum Forked {
     /// The process that forked, with the pid of the new one.

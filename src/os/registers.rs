@@ -48,11 +48,12 @@ mod known {
             Registers(libc::user_regs_struct { rsi: place, rdx: length, ..self.0 })
         }
 
-        /// The first or second argument is another.
+        /// One of the first three arguments is another.
         pub(in crate::os) fn with_argument(&self, index: usize, value: u64) -> Registers {
             match index {
                 0 => Registers(libc::user_regs_struct { rdi: value, ..self.0 }),
-                _ => Registers(libc::user_regs_struct { rsi: value, ..self.0 }),
+                1 => Registers(libc::user_regs_struct { rsi: value, ..self.0 }),
+                _ => Registers(libc::user_regs_struct { rdx: value, ..self.0 }),
             }
         }
 

@@ -83,6 +83,13 @@ impl Task {
         Some(PathBuf::from(OsStr::from_bytes(&entry[name.len() + 1..])))
     }
 
+    /// What its program was started with, its name first.
+    pub(crate) fn line(&self) -> Vec<String> {
+        let line = std::fs::read(format!("/proc/{}/cmdline", self.tid)).unwrap_or_default();
+        let line = line.strip_suffix(b"\0").unwrap_or(&line);
+        line.split(|&byte| byte == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect()
+    }
+
     pub(crate) fn descriptor(&self, fd: i32) -> Descriptor {
         let Some(path) = self.link(&format!("fd/{fd}")) else { return Descriptor::Other };
         match path.to_str() {

@@ -27,6 +27,8 @@ pub(crate) enum Then {
     Divert(&'static str),
     /// It looks at this path instead.
     Lead(&'static str),
+    /// It opens the file as if it had just been made.
+    Empty,
 }
 
 /// Who decides.
@@ -153,6 +155,12 @@ fn step(
                         && task.write(place, &[path.as_bytes(), b"\0"].concat()).is_ok()
                     {
                         registers::set(task.tid, &registers.with_argument(argument, place))?;
+                        pending.insert(task.tid, Pending { call, before: Some(registers) });
+                    }
+                }
+                Then::Empty => {
+                    if let Some((argument, value)) = call.emptying() {
+                        registers::set(task.tid, &registers.with_argument(argument, value))?;
                         pending.insert(task.tid, Pending { call, before: Some(registers) });
                     }
                 }

@@ -37,14 +37,14 @@ use crate::error::Error;
 use crate::model::duration;
 use crate::os::filesystem::absolute;
 use crate::os::identity::Identity;
-use crate::os::packets::{Packets, Received};
+use crate::os::packets::{Incoming, Packets};
 use crate::os::pidfd::PidFd;
 use crate::os::signals::Signal;
 use crate::os::{descriptors, process};
 #[cfg_attr(not(feature = "tower"), expect(unreachable_pub, reason = "what mounts alone have"))]
 pub use here::{Interpreter as HostedInterpreter, Test};
-pub(crate) use run::Runs;
 use run::Said;
+pub(crate) use run::TestRunner;
 
 /// How long an interpreter may take to start, and how long each name may take to be imported.
 const IMPORT_LIMIT: Duration = Duration::from_secs(30);
@@ -105,7 +105,7 @@ struct Interpreter {
 
 /// Why a name could not be collected.
 #[derive(Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum CollectRefusal {
     /// There is no such thing in this Python.
     Missing(String),
     /// It is there, and cannot be used.
@@ -232,9 +232,9 @@ impl Python {
     }
 
     /// The tests at a name, and notes on what importing it did.
-    pub(crate) fn collect(&self, name: &str) -> Result<(Vec<Test>, Vec<String>), Refusal> {
+    pub(crate) fn collect(&self, name: &str) -> Result<(Vec<Test>, Vec<String>), CollectRefusal> {
         let Some(place) = &self.0 else {
-            return Err(Refusal::Missing(
+            return Err(CollectRefusal::Missing(
                 "no Python is set to look for it in: give --python, or set HOSPITAL_PYTHON or VIRTUAL_ENV".to_owned(),
             ));
         };
@@ -244,7 +244,7 @@ impl Python {
                 Ok((Vec::new(), Vec::new()))
             }
             Place::Forks(zygote) => zygote.collect(name),
-            Place::Here(interpreter) => Ok((interpreter.collect(name).map_err(Refusal::Refused)?, Vec::new())),
+            Place::Here(interpreter) => Ok((interpreter.collect(name).map_err(CollectRefusal::Refused)?, Vec::new())),
         }
     }
 
@@ -261,13 +261,13 @@ impl Python {
     }
 
     /// What runs the tests. There is none until something was collected.
-    pub(crate) fn runs(&self) -> Option<Runs> {
+    pub(crate) fn runs(&self) -> Option<TestRunner> {
         match self.0.as_ref()? {
             Place::Forks(zygote) => {
                 let requests = zygote.lock().as_ref()?.requests.clone();
-                Some(Runs::in_forks(requests, zygote.clone()))
+                Some(TestRunner::in_forks(requests, zygote.clone()))
             }
-            Place::Here(interpreter) => Some(Runs::Here(interpreter.clone())),
+            Place::Here(interpreter) => Some(TestRunner::Here(interpreter.clone())),
         }
     }
 
@@ -380,7 +380,7 @@ impl Zygote {
         self.started.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn collect(&self, name: &str) -> Result<(Vec<Test>, Vec<String>), Refusal> {
+    fn collect(&self, name: &str) -> Result<(Vec<Test>, Vec<String>), CollectRefusal> {
         let mut guard = self.lock();
         let started = match &mut *guard {
             Some(started) => started,
@@ -390,7 +390,7 @@ impl Zygote {
             return Ok((tests.clone(), Vec::new()));
         }
         if started.owner != std::process::id() {
-            return Err(Refusal::Refused(
+            return Err(CollectRefusal::Refused(
                 "Python imports at the start and at a reload: reload hospital (HUP) to use this name".to_owned(),
             ));
         }
@@ -413,34 +413,39 @@ impl Zygote {
         }
     }
 
-    fn ask(&self, started: &Started, request: &Request<'_>, name: &str) -> Result<(Vec<Test>, Vec<String>), Refusal> {
+    fn ask(
+        &self,
+        started: &Started,
+        request: &Request<'_>,
+        name: &str,
+    ) -> Result<(Vec<Test>, Vec<String>), CollectRefusal> {
         let deadline = Instant::now() + IMPORT_LIMIT;
-        let cannot = |error: io::Error| Refusal::Refused(format!("Python cannot be asked for it: {error}"));
+        let cannot = |error: io::Error| CollectRefusal::Refused(format!("Python cannot be asked for it: {error}"));
         let Life::Running { process, .. } = &started.life else {
-            return Err(Refusal::Refused("Python has ended".to_owned()));
+            return Err(CollectRefusal::Refused("Python has ended".to_owned()));
         };
         let answers = started.send(request, deadline).map_err(cannot)?;
         let mut tests = Vec::new();
         loop {
             match answers.receive_from(process, deadline).map_err(cannot)? {
-                Received::Packet(packet) => {
+                Incoming::Packet(packet) => {
                     let part: Part = serde_json::from_slice(&packet).map_err(|error| cannot(error.into()))?;
                     tests.extend(part.tests);
                     match part {
-                        Part { refused: Some(why), missing: true, .. } => return Err(Refusal::Missing(why)),
-                        Part { refused: Some(why), .. } => return Err(Refusal::Refused(why)),
+                        Part { refused: Some(why), missing: true, .. } => return Err(CollectRefusal::Missing(why)),
+                        Part { refused: Some(why), .. } => return Err(CollectRefusal::Refused(why)),
                         Part { done: true, notes, .. } => return Ok((tests, notes)),
                         Part { .. } => {}
                     }
                 }
-                Received::End => {
+                Incoming::End => {
                     let when = format!("while it imported {name:?}");
-                    return Err(Refusal::Refused(end_of(process, &self.interpreter, &when)));
+                    return Err(CollectRefusal::Refused(end_of(process, &self.interpreter, &when)));
                 }
-                Received::Nothing => {
+                Incoming::Nothing => {
                     kill(process);
                     let limit = duration::spoken(IMPORT_LIMIT);
-                    return Err(Refusal::Refused(format!("importing it takes longer than {limit}")));
+                    return Err(CollectRefusal::Refused(format!("importing it takes longer than {limit}")));
                 }
             }
         }
@@ -473,18 +478,19 @@ impl Zygote {
     }
 
     /// Starts the interpreter, which imports what these names need; it is not waited for.
-    fn start(&self, names: &[String]) -> Result<Started, Refusal> {
+    fn start(&self, names: &[String]) -> Result<Started, CollectRefusal> {
         let named = self.interpreter.named();
         match ownership::open(&self.interpreter.path) {
             Ok(_) => {}
-            Err(Distrust::Unsafe(why)) => return Err(Refusal::Unsafe(ownership::refusal(&named, &why))),
+            Err(Distrust::Unsafe(why)) => return Err(CollectRefusal::Unsafe(ownership::refusal(&named, &why))),
             Err(Distrust::Unseen(error)) => {
-                return Err(Refusal::Refused(format!("{named}, but that cannot be run: {error}")));
+                return Err(CollectRefusal::Refused(format!("{named}, but that cannot be run: {error}")));
             }
         }
-        let cannot = |error: io::Error| Refusal::Refused(format!("{named}, but that cannot be started: {error}"));
+        let cannot =
+            |error: io::Error| CollectRefusal::Refused(format!("{named}, but that cannot be started: {error}"));
         let (requests, served) = Packets::pair().map_err(cannot)?;
-        let (setup, process) = self.spawn(&served, names).map_err(Refusal::Refused)?;
+        let (setup, process) = self.spawn(&served, names).map_err(CollectRefusal::Refused)?;
         Ok(Started {
             owner: std::process::id(),
             requests: Arc::new(requests),
@@ -539,19 +545,19 @@ impl Interpreter {
 
 impl Started {
     /// Waits until it has shown that it is a Python that will do.
-    fn greet(&mut self, interpreter: &Interpreter) -> Result<(), Refusal> {
+    fn greet(&mut self, interpreter: &Interpreter) -> Result<(), CollectRefusal> {
         let Life::Running { process, .. } = &self.life else { return Ok(()) };
         if self.is_known {
             return Ok(());
         }
         let named = interpreter.named();
-        let refused = |why: String| Err(Refusal::Refused(format!("{named}, but {why}")));
+        let refused = |why: String| Err(CollectRefusal::Refused(format!("{named}, but {why}")));
         let said = match self.setup.receive_from(process, Instant::now() + IMPORT_LIMIT) {
-            Ok(Received::Packet(version)) => String::from_utf8_lossy(&version).into_owned(),
-            Ok(Received::End) => {
+            Ok(Incoming::Packet(version)) => String::from_utf8_lossy(&version).into_owned(),
+            Ok(Incoming::End) => {
                 return refused(format!("{}: is it a Python?", end_of(process, interpreter, "at its start")));
             }
-            Ok(Received::Nothing) => {
+            Ok(Incoming::Nothing) => {
                 kill(process);
                 return refused(format!("nothing came from it in {}: is it a Python?", duration::spoken(IMPORT_LIMIT)));
             }

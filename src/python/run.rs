@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{CLOSED, HostedInterpreter, Zygote};
 use crate::checks::support::program;
 use crate::model::check::{Code, Deadline, Finding, Part, Status};
-use crate::os::packets::{Packets, Received};
+use crate::os::packets::{Incoming, Packets};
 use crate::os::tree::{self, MARKER, Mark};
 
 /// How often a run is asked for whose zygote dies before it has begun.
@@ -19,7 +19,7 @@ const ATTEMPTS: usize = 3;
 
 /// Runs tests.
 #[derive(Clone)]
-pub(crate) enum Runs {
+pub(crate) enum TestRunner {
     InForks(Forks),
     Here(Arc<dyn HostedInterpreter>),
 }
@@ -71,24 +71,24 @@ pub(super) enum HowEnded {
     Signal(String),
 }
 
-impl Runs {
-    pub(super) fn in_forks(requests: Arc<Packets>, zygote: Arc<Zygote>) -> Runs {
-        Runs::InForks(Forks { requests, zygote })
+impl TestRunner {
+    pub(super) fn in_forks(requests: Arc<Packets>, zygote: Arc<Zygote>) -> TestRunner {
+        TestRunner::InForks(Forks { requests, zygote })
     }
 
     /// What a run of a test calls.
     pub(crate) fn code(&self) -> Code {
         match self {
-            Runs::InForks(_) => Code::Program,
-            Runs::Here(_) => Code::Function,
+            TestRunner::InForks(_) => Code::Program,
+            TestRunner::Here(_) => Code::Function,
         }
     }
 
     /// Runs a test, which may use this much memory more than what is imported, unless that is in our own process.
     pub(crate) fn run(&self, test: &str, memory: Option<u64>, deadline: Deadline) -> Finding {
         match self {
-            Runs::InForks(forks) => forks.run(test, memory, deadline),
-            Runs::Here(interpreter) => interpreter.run(test),
+            TestRunner::InForks(forks) => forks.run(test, memory, deadline),
+            TestRunner::Here(interpreter) => interpreter.run(test),
         }
     }
 }
@@ -127,8 +127,8 @@ impl Forks {
                 None => ours.receive(until)?,
             };
             let packet = match received {
-                Received::Packet(packet) => packet,
-                Received::End => match own.filter(|process| process.has_ended()) {
+                Incoming::Packet(packet) => packet,
+                Incoming::End => match own.filter(|process| process.has_ended()) {
                     Some(process) => match self.zygote.replace(&process) {
                         Ok(()) => continue,
                         Err(why) => return Ok(Some(Finding::error(why))),
@@ -138,7 +138,7 @@ impl Forks {
                         return Ok(running.map(|_| self.killed()));
                     }
                 },
-                Received::Nothing => {
+                Incoming::Nothing => {
                     // Nobody reaps it before our socket is closed.
                     let spared = running.map(|pid| tree::kill(pid, mark)).unwrap_or_default();
                     let mut late = self.late(running, limit);

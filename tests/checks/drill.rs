@@ -90,7 +90,7 @@ fn pong(from: impl Read, mut to: impl Write) {
 #[track_caller]
 fn drill(args: &[&str]) -> (Run, Vec<Value>) {
     let mut command = hospital("drill");
-    command.args(["--format", "json"]).args(args);
+    command.args(["--format", "json"]).args(args).env("DRILLED_URL", "postgres://db/shop");
     let run = once::run(command);
     let json: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{}{}", run.stdout, run.stderr));
     let checks = json["checks"].as_array().expect("it is a list").clone();
@@ -125,9 +125,18 @@ fn sound_checks_are_sound() {
             ("temporary", "#!/bin/sh\nt=$(mktemp) || exit 2\ntrap 'rm -f \"$t\"' EXIT\ncat /etc/passwd >\"$t\" && grep -q ^root: \"$t\""),
             ("maintenance", "#!/bin/sh\n[ ! -e HERE/maintenance ]"),
             ("load", "#!/bin/sh\nread one rest </proc/loadavg || exit 2\n[ \"${one%.*}\" -lt 10000 ]"),
+            // Opened to be read and written.
+            ("update", "#!/bin/bash\nexec 3<>HERE/log || exit 2\ngrep -q well <&3"),
+            ("probe", "#!/bin/sh\nt=$(mktemp -p HERE) || exit 2\ntrap 'rm -f \"$t\"' EXIT\necho probe >\"$t\""),
+            ("program", "#!/bin/sh\ncommand -v cat >/dev/null || exit 2"),
+            ("host", "#!/bin/sh\n[ \"$(uname -n)\" = \"$(cat HERE/name)\" ]"),
+            ("user", "#!/bin/sh\n[ \"$(id -u)\" -eq 0 ]"),
+            ("descriptors", "#!/bin/bash\n[ \"$(ulimit -n)\" = unlimited ] || [ \"$(ulimit -n)\" -gt 128 ]"),
+            ("variable", "#!/bin/sh\nset -u\n[ -n \"$DRILLED_URL\" ]"),
         ],
     );
     peers.file("log", "all is well\n", 0o644);
+    peers.file("name", &fs::read_to_string("/proc/sys/kernel/hostname").expect("it has one"), 0o644);
     let (http, redis, here) = (peers.http, peers.redis, peers.folder.path().display().to_string());
     let kinds = [
         format!("http=http://127.0.0.1:{http}/"),
@@ -140,7 +149,7 @@ fn sound_checks_are_sound() {
         "file=file:/etc/passwd#match=^root:&min_size=1".to_owned(),
         format!("absent=file:{here}/maintenance#absent"),
         format!("age=file:{here}/log#max_age=10d"),
-        "loadavg=load:#max=10000".to_owned(),
+        "loadavg=load:#max=100".to_owned(),
         "memory=memory:#available=1MB".to_owned(),
         "process=process:hospital".to_owned(),
         "none=process:no-such-program#max=0".to_owned(),
@@ -150,7 +159,7 @@ fn sound_checks_are_sound() {
     let (run, checks) = drill(&names);
     let wrong = others(&checks, &["sound"]);
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_eq!((run.code, checks.len()), (Some(0), kinds.len() + 12));
+    assert_eq!((run.code, checks.len()), (Some(0), kinds.len() + 19));
     // What lies with this host is never blamed on others.
     for check in checks
         .iter()
@@ -192,7 +201,7 @@ fn the_kinds_of_this_host_notice_what_their_rows_say() {
         "dns:localhost".to_owned(),
         "disk:/#free=1MB".to_owned(),
         "file:/etc/passwd#match=^root:".to_owned(),
-        "load:#max=10000".to_owned(),
+        "load:#max=100".to_owned(),
         "memory:#available=1MB".to_owned(),
         "process:hospital".to_owned(),
         "beat:backup#within=26h".to_owned(),
@@ -200,7 +209,7 @@ fn the_kinds_of_this_host_notice_what_their_rows_say() {
         format!("certificate:{certificate}#days=30"),
         "mount:/".to_owned(),
         format!("port:{http}"),
-        "pressure:memory#some=100%25".to_owned(),
+        "pressure:memory#some=99%25".to_owned(),
         "user:root#uid=0".to_owned(),
         "group:adm".to_owned(),
         "interface:lo".to_owned(),
@@ -214,32 +223,44 @@ fn the_kinds_of_this_host_notice_what_their_rows_say() {
 fn checks_that_cannot_fail_are_found() {
     let peers = Peers::start();
     let get = |rest: &str| format!("#!/bin/bash\n{GET}{rest}");
-    let folder = peers.scripts(
-        "vacuous",
-        &[
-            ("always", "#!/bin/sh\necho fine"),
-            ("or-true", &get("grep -q ok <&3").replace("|| exit 2", "|| true").replace("<&3", "<&3 || true")),
-            ("swallowed", &format!("#!/bin/bash\n(\n{GET}) 2>/dev/null\necho checked")),
-            ("anything", &get("cat <&3 | grep -q ''")),
-            ("itself", "#!/bin/bash\nget() { (exec 3<>/dev/tcp/127.0.0.1/HTTP && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3) 2>/dev/null; }\n[ \"$(get)\" = \"$(get)\" ]"),
-            ("cached", &format!("#!/bin/bash\nif [ ! -s HERE/cache ]; then\n{GET}cat <&3 >HERE/cache\nfi\ngrep -q ok HERE/cache")),
-            ("database-answers", "#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/REDIS || exit 2"),
-            ("finds-itself", "#!/bin/sh\nps ax | grep -q importantd"),
-            ("room-or-not", "#!/bin/sh\ndf / >/dev/null"),
-            ("file-or-not", "#!/bin/sh\ngrep -q root /etc/passwd || echo 'not there'"),
-            ("background", "#!/bin/sh\ngrep -q root /etc/passwd &"),
-            ("last-command", "#!/bin/sh\ntest -s HERE/log\necho checked"),
-            // Its own script is not what it looks at.
-            ("awk", "#!/usr/bin/awk -f\nBEGIN { exit 0 }"),
-        ],
-    );
+    let scripts = [
+        ("always", "#!/bin/sh\necho fine"),
+        ("or-true", &get("grep -q ok <&3").replace("|| exit 2", "|| true").replace("<&3", "<&3 || true")),
+        ("swallowed", &format!("#!/bin/bash\n(\n{GET}) 2>/dev/null\necho checked")),
+        ("anything", &get("cat <&3 | grep -q ''")),
+        (
+            "itself",
+            "#!/bin/bash\nget() { (exec 3<>/dev/tcp/127.0.0.1/HTTP && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3) 2>/dev/null; }\n[ \"$(get)\" = \"$(get)\" ]",
+        ),
+        (
+            "cached",
+            &format!("#!/bin/bash\nif [ ! -s HERE/cache ]; then\n{GET}cat <&3 >HERE/cache\nfi\ngrep -q ok HERE/cache"),
+        ),
+        ("database-answers", "#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/REDIS || exit 2"),
+        ("finds-itself", "#!/bin/sh\nps ax | grep -q importantd"),
+        ("room-or-not", "#!/bin/sh\ndf / >/dev/null"),
+        ("file-or-not", "#!/bin/sh\ngrep -q root /etc/passwd || echo 'not there'"),
+        ("background", "#!/bin/sh\ngrep -q root /etc/passwd &"),
+        ("last-command", "#!/bin/sh\ntest -s HERE/log\necho checked"),
+        // Its own script is not what it looks at.
+        ("awk", "#!/usr/bin/awk -f\nBEGIN { exit 0 }"),
+        ("no-program", "#!/bin/sh\ncommand -v cat >/dev/null || echo 'no cat'"),
+        ("becomes-another", "#!/bin/sh\nexec /bin/true"),
+        ("fire-and-forget", "#!/bin/bash\necho checks:1 >/dev/udp/127.0.0.1/REDIS"),
+        ("pidfile-or-itself", "#!/bin/bash\npid=$(cat HERE/pid 2>/dev/null)\nkill -0 \"${pid:-$$}\""),
+    ];
+    let folder = peers.scripts("vacuous", &scripts);
+    peers.file("pid", &std::process::id().to_string(), 0o644);
     peers.file("log", "all is well\n", 0o644);
     let port = format!("database=tcp://127.0.0.1:{}", peers.redis);
     let match_all = format!("match-all=http://127.0.0.1:{}/#match=.*", peers.http);
-    let (run, checks) = drill(&["true=exec:/bin/true", &port, &match_all, &folder]);
+    // Limits that nothing can exceed.
+    let limits = ["load:#max=1000", "memory:#available=0%25", "pressure:memory#some=100%25"];
+    let (run, checks) = drill(&[&["true=exec:/bin/true", &port, &match_all, &folder], &limits[..]].concat());
     let missed = others(&checks, &["fooled", "cannot_fail"]);
     assert!(missed.is_empty(), "{missed:#?}");
-    assert_eq!((run.code, checks.len()), (Some(1), 16));
+    let expected = scripts.len() + 3 + limits.len();
+    assert_eq!((run.code, checks.len()), (Some(1), expected));
     assert!(checks.iter().all(|check| check["why"].as_str().is_some_and(|why| why.len() > 20)), "{checks:#?}");
 }
 
@@ -249,7 +270,10 @@ fn checks_that_cannot_fail_are_found() {
 fn functions_in_python_that_cannot_fail_are_found() {
     let peers = Peers::start();
     fs::create_dir(peers.folder.path().join("shop")).expect("the folder is ours");
-    let tests = "from hospital import HealthCheck\nfrom shop import stock\n\nclass Shop(HealthCheck):\n    def test_nothing(self):\n        self.assertTrue(stock.ANY)\n";
+    let tests = "import socket\nfrom unittest import expectedFailure\nfrom hospital import HealthCheck\nfrom shop import stock\n\n\
+                 class Shop(HealthCheck):\n    def test_nothing(self):\n        self.assertTrue(stock.ANY)\n\
+                 \x20   @expectedFailure\n    def test_never(self):\n        self.fail()\n\
+                 \x20   @expectedFailure\n    def test_closed(self):\n        socket.create_connection(('127.0.0.1', 1), 2)\n";
     for (name, text) in [("__init__", ""), ("stock", "ANY = 1\n"), ("healthchecks", tests)] {
         peers.file(&format!("shop/{name}.py"), text, 0o644);
     }
@@ -258,7 +282,9 @@ fn functions_in_python_that_cannot_fail_are_found() {
         .args(["--format", "json", "--python", "/usr/bin/python3", "shop.healthchecks"])
         .current_dir(peers.folder.path());
     let run = once::run(command);
-    assert!(run.stdout.contains(r#""verdict": "cannot_fail""#), "{}{}", run.stdout, run.stderr);
+    let json: Value = serde_json::from_str(&run.stdout).expect(&run.stderr);
+    let verdicts: Vec<_> = json["checks"].as_array().expect("it is a list").iter().map(|it| &it["verdict"]).collect();
+    assert_eq!(verdicts, ["sound", "not_drilled", "cannot_fail"], "{json:#}");
 }
 
 /// A pidfd is a way to a process, too.

@@ -150,11 +150,20 @@ fn a_silent_peer_is_a_failure_in_each_kind_each_time() {
             format!("ntp{number}=ntp://{server}"),
             format!("imap{number}=imap://{address}#starttls&ca={ca}"),
             format!("pop3s{number}=pop3s://{address}#ca={ca}"),
+            format!("ldap{number}=ldap://{address}#starttls&ca={ca}"),
+            format!("grpc{number}=grpc://{address}"),
+            format!("memcached{number}=memcached://{address}"),
         ]
     };
     let is_here = |name: &String| {
         let is_left_out = |(scheme, is_here): &(&str, bool)| !is_here && name.contains(scheme);
-        ![("=mysql:", cfg!(feature = "mysql")), ("=postgres:", cfg!(feature = "postgres"))].iter().any(is_left_out)
+        let featured = [
+            ("=mysql:", cfg!(feature = "mysql")),
+            ("=postgres:", cfg!(feature = "postgres")),
+            ("=ldap:", cfg!(feature = "ldap")),
+            ("=grpc:", cfg!(feature = "grpc")),
+        ];
+        !featured.iter().any(is_left_out)
     };
     for outcome in run(&(0..20).flat_map(each).filter(is_here).collect::<Vec<_>>()).outcomes {
         assert_eq!(outcome.finding.status, Status::Fail, "{outcome:?}");

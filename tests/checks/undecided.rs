@@ -68,6 +68,8 @@ fn an_error_of_ours_satisfies_nobody() {
         row("imaps", &sockets, &["imaps://127.0.0.1:1#expect=failure"]),
         row("pop3", &sockets, &["pop3://127.0.0.1:1#expect=failure"]),
         row("pop3s", &sockets, &["pop3s://127.0.0.1:1#expect=failure"]),
+        row("ldap", &sockets, &["ldap://127.0.0.1:1#expect=failure"]),
+        row("ldaps", &sockets, &["ldaps://127.0.0.1:1#expect=failure"]),
         row("exec", &[], &["exec:/bin/sh#args=-c&args=exec%20/no/such&expect=failure"]),
         row("plugin", &[], &["plugin:/bin/sh#args=-c&args=exit%203&expect=failure"]),
         row("disk", &["-e", "inject=statfs:error=EIO"], &["disk:/#expect=failure"]),

@@ -92,19 +92,21 @@ fn a_virtual_environment_that_is_moved_away_is_missed_only_by_what_needs_it() {
 #[ignore = "needs root, /usr/bin/python3"]
 fn checks_are_imported_and_run_as_the_user_of_the_workers() {
     let who = "import os, time\nfrom hospital import healthcheck\nwho = os.getresuid() + os.getresgid() + tuple(os.getgroups())\n\
-               @healthcheck\ndef user():\n    assert {*who, *os.getresuid(), *os.getresgid(), *os.getgroups()} == {65534}, who\n\
+               @healthcheck\ndef user():\n    assert os.environ['HOME'] == '/nonexistent'\n    assert {*who, *os.getresuid(), *os.getresgid(), *os.getgroups()} == {65534}, who\n\
                @healthcheck\ndef rights():\n    with open('/proc/self/status') as file: assert 'CapEff:\\t0000000000000000' in file.read()\n\
                @healthcheck(timeout=1)\ndef hangs():\n    time.sleep(1000)\n";
-    let folder = modules(&[("shop.py", who)]);
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(folder.path(), readable).expect("the folder is ours");
+    let folder = modules(&[("shop.py", who), ("home", "#!/bin/sh\n[ $HOME = /nonexistent ] && [ $USER = nobody ]\n")]);
+    for path in [folder.path(), &folder.path().join("home")] {
+        let for_all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(path, for_all).expect("they are ours");
+    }
     let server = Launch::serve(["--python", "/usr/bin/python3", "--user", "65534", "--group", "65534"])
-        .env("HEALTHCHECKS", "shop")
+        .env("HEALTHCHECKS", "shop exec:./home")
         .current_dir(folder.path())
         .start();
     let check = || {
         let report = get(&server.at, "/").json();
-        assert_eq!(report["summary"]["pass"], 2, "{report}");
+        assert_eq!(report["summary"]["pass"], 3, "{report}");
         let context = report["details"][2]["context"].as_str().unwrap_or_default();
         assert!(context.starts_with("timed out after 1s"), "{report}");
     };

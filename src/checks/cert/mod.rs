@@ -27,7 +27,7 @@ pub(super) const KIND: Kind = Kind {
         Opt::new(
             "starttls",
             Value::Word(StartTls::NAMES),
-            "The protocol in which it is asked for, on port 25, 143 or 110 unless given",
+            "The protocol in which it is asked for, on the port of that unless one is given",
         ),
         Opt::new("servername", Value::Text, "The name that the certificate is for, if it is not the host"),
         Opt::new("ca", Value::Path, "A file of certificates to trust instead of the system's"),

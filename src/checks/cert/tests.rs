@@ -224,6 +224,6 @@ fn the_certificate_of_a_mail_server_is_seen_after_starttls() {
     assert_eq!(run(server("220 mail ESMTP\r\n"), &pairs), Finding::PASS);
     let found = text(run(server("554 go away\r\n"), &pairs));
     assert!(found.contains("to be good: its greeting is \"554 go away\""), "{found}");
-    let error = build("mail", &mut Options::of(&[("starttls", "ldap")])).err();
-    assert_eq!(error.as_deref(), Some("option starttls: write smtp, imap or pop3"));
+    let error = build("mail", &mut Options::of(&[("starttls", "ftp")])).err();
+    assert_eq!(error.as_deref(), Some("option starttls: write smtp, imap, pop3, ldap, postgres or mysql"));
 }

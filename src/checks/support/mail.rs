@@ -6,15 +6,15 @@ use std::time::Instant;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::connection::{Connection, broken};
+use super::connection::{Connection, Transport, broken};
 use super::dialogue::Dialogue;
 use super::login::{Login, PASSWORD_FILE};
 use super::opt::{Opt, Value, joined};
 use super::secrets::Secrets;
-use super::starttls::StartTls;
+use super::starttls::{STARTTLS, StartTls};
 use super::timed;
 use super::tls_settings::{self, TlsSettings};
-use crate::checks::{Action, Options, excerpt, since, tcp};
+use crate::checks::{Action, Options, excerpt, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 
 /// The options of a kind that has TLS from the first byte on.
@@ -31,8 +31,7 @@ pub(in crate::checks) const TLS_OPTIONS: [Opt; 7] = joined(
 );
 
 /// The options of a kind that begins in plain text.
-pub(in crate::checks) const OPTIONS: [Opt; 8] =
-    joined([Opt::new("starttls", Value::Flag, "TLS is asked for, and has to be granted")], TLS_OPTIONS);
+pub(in crate::checks) const OPTIONS: [Opt; 8] = joined([STARTTLS], TLS_OPTIONS);
 
 /// A protocol of mail servers.
 pub(in crate::checks) struct Protocol {
@@ -42,14 +41,6 @@ pub(in crate::checks) struct Protocol {
     pub(in crate::checks) tls_port: u16,
     /// What is said from the greeting to the goodbye.
     pub(in crate::checks) talk: fn(&mut Session, Option<&Account>) -> Result,
-}
-
-/// How what is said is kept from others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Security {
-    Plain,
-    StartTls,
-    Tls,
 }
 
 /// A way to sign in.
@@ -92,8 +83,7 @@ struct MailProbe {
     protocol: &'static Protocol,
     login: Login,
     mechanism: Option<Mechanism>,
-    security: Security,
-    tls: TlsSettings,
+    transport: Transport,
     hidden: Secrets,
 }
 
@@ -104,14 +94,8 @@ impl Protocol {
         target: &str,
         options: &mut Options,
     ) -> std::result::Result<Action, String> {
-        if options.flag("starttls")? {
-            return self.build_as(Security::StartTls, target, options);
-        }
-        let mut settings = tls_settings::OPTIONS.iter().map(Opt::name);
-        if let Some(name) = settings.find(|name| options.names().any(|given| given == *name)) {
-            return Err(format!("option {name} is for TLS: add starttls, or write {}s://", self.scheme));
-        }
-        self.build_as(Security::Plain, target, options)
+        let transport = Transport::take(self.starttls, self.scheme, options)?;
+        self.build_as(transport, self.starttls.port(), target, options)
     }
 
     /// A check of a server that begins with TLS.
@@ -120,16 +104,16 @@ impl Protocol {
         target: &str,
         options: &mut Options,
     ) -> std::result::Result<Action, String> {
-        self.build_as(Security::Tls, target, options)
+        self.build_as(Transport::Tls(TlsSettings::take(options)?), self.tls_port, target, options)
     }
 
     fn build_as(
         &'static self,
-        security: Security,
+        transport: Transport,
+        port: u16,
         target: &str,
         options: &mut Options,
     ) -> std::result::Result<Action, String> {
-        let port = if security == Security::Tls { self.tls_port } else { self.starttls.port() };
         let login = Login::take(target, port, options)?;
         let mechanism = options.parse("auth", Mechanism::parse)?;
         match (&login.user, login.has_password()) {
@@ -142,8 +126,7 @@ impl Protocol {
             (None, _) => return Err("there is nobody to sign in: write USER@ before the host".to_owned()),
             (Some(_), false) => return Err("there is a user without a password: give password_file".to_owned()),
         }
-        let tls = TlsSettings::take(options)?;
-        let probe = MailProbe { protocol: self, login, mechanism, security, tls, hidden: options.hidden() };
+        let probe = MailProbe { protocol: self, login, mechanism, transport, hidden: options.hidden() };
         Ok(Box::new(move |deadline| Finding::from(probe.run(deadline))))
     }
 }
@@ -157,20 +140,10 @@ impl MailProbe {
 
     fn talk(&self, deadline: Deadline) -> Result {
         let account = self.account()?;
-        let mut stream = tcp::connect(&self.login.server, deadline)?;
-        if self.security == Security::StartTls {
-            self.protocol.starttls.ask(&mut stream)?;
-        }
-        let stream: Box<dyn Connection> = match self.security {
-            Security::Plain => Box::new(stream),
-            Security::StartTls | Security::Tls => {
-                let secured = self.tls.shake_hands(stream, self.login.server.name(), true);
-                Box::new(secured.map_err(|reason| reason.told(|why| format!("no TLS: {why}")))?)
-            }
-        };
+        let stream = self.transport.connect(&self.login.server, deadline)?;
         let mut session = Session {
             dialogue: Dialogue::new(stream),
-            has_greeted: self.security == Security::StartTls,
+            has_greeted: matches!(self.transport, Transport::StartTls(..)),
             is_signing_in: false,
             hidden: self.hidden.clone(),
         };

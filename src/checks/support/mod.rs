@@ -1,5 +1,8 @@
 //! What several kinds share.
 
+#[cfg(feature = "tls")]
+#[cfg_attr(not(feature = "ldap"), allow(dead_code, reason = "STARTTLS only reads"))]
+pub(super) mod ber;
 pub(super) mod connection;
 pub(super) mod dialogue;
 pub(crate) mod environment;

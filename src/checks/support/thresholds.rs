@@ -61,6 +61,12 @@ impl<T: PartialOrd + Copy + std::fmt::Display> Range<T> {
         }
     }
 
+    /// One with a hard limit alone.
+    #[cfg(feature = "ldap")]
+    pub(in crate::checks) fn at_least(min: T) -> Range<T> {
+        Range { min: Some(min), max: None, warn_min: None, warn_max: None }
+    }
+
     /// Whether any number is good.
     pub(in crate::checks) fn is_open(&self) -> bool {
         let Range { min, max, warn_min, warn_max } = self;
@@ -75,6 +81,15 @@ impl<T: PartialOrd + Copy + std::fmt::Display> Range<T> {
     /// The same for the milder limits.
     pub(in crate::checks) fn mildly_exceeded(&self, number: T) -> Option<String> {
         exceeded(self.warn_min, self.warn_max, number)
+    }
+}
+
+#[cfg(feature = "ldap")]
+impl Range<u32> {
+    /// How far it has to be counted to know whether a number is good.
+    pub(in crate::checks) fn enough(&self) -> u32 {
+        let most = self.max.max(self.warn_max).map(|max| max.saturating_add(1));
+        most.max(self.min).max(self.warn_min).unwrap_or_default()
     }
 }
 
