@@ -32,7 +32,7 @@ use crate::daemon::shared::in_flight::InFlightTable;
 use crate::daemon::shared::kept::Kept;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::daemon::shared::snapshot::Snapshot;
-use crate::endpoint::rounds::{Rounds, Waiter, last_steps};
+use crate::endpoint::rounds::{Rounds, Waiter, excuse_start};
 use crate::endpoint::{CheckRequest, Endpoint};
 use crate::os::signals::{self, Inbox, Signal};
 use crate::os::sockets::Accepted;
@@ -160,7 +160,7 @@ impl Worker {
             for key in std::mem::take(&mut self.again) {
                 self.serve_client(key);
             }
-            self.serve_lookers();
+            self.serve_file_waiters();
             self.serve_schedules();
             self.serve_waiters();
             self.expire();
@@ -341,11 +341,11 @@ impl Worker {
     }
 
     /// Goes on with the clients who have waited for the files of checks.
-    fn serve_lookers(&mut self) {
-        while let Some((looker, files)) = self.files.next_answer(self.now) {
+    fn serve_file_waiters(&mut self) {
+        while let Some((waiter, files)) = self.files.next_answer(self.now) {
             self.endpoint.see(files);
-            if self.ask(looker.key, looker.since) {
-                self.serve_client(looker.key);
+            if self.ask(waiter.key, waiter.since) {
+                self.serve_client(waiter.key);
             }
         }
     }
@@ -574,7 +574,7 @@ impl Worker {
         let observer = ScoreboardObserver { scoreboard, slot, kept };
         kept.begin_starts(sources.suite());
         let rounds = Rounds::new(runner(waker.clone()), limit, observer);
-        let scheduled = runner(waker).judged_by(last_steps(Arc::new(observer)));
+        let scheduled = runner(waker).excusing(excuse_start(Arc::new(observer)));
         let mut scheduler = Scheduler::new(kept, std::process::id(), scheduled, (jobs, places.clone()), limit);
         scheduler.see(sources.suite(), Instant::now());
         let shared_report =
