@@ -223,7 +223,7 @@ impl Runner {
         for mut done in self.pool.take_done() {
             self.under_way.remove(&done.check.id);
             self.observer.ends(&done.check);
-            self.observer.examines(&done.check, &mut done.finding);
+            self.observer.weighs(&done.check, &mut done.finding);
             // A result that comes after its deadline, or from an earlier round, was already reported as late.
             for round in rounds.iter_mut() {
                 if let Some(index) = round.place_of(&done)
@@ -282,7 +282,7 @@ impl Runner {
                 self.observer.ends(&check);
                 let elapsed = began.elapsed();
                 let mut finding = self.controls.examined(&check, finding, elapsed, round.serial);
-                self.observer.examines(&check, &mut finding);
+                self.observer.weighs(&check, &mut finding);
                 spent += elapsed;
                 round.finish(index, finding, began, elapsed);
             } else if let Some(&since) = self.under_way.get(&check.id) {

@@ -12,6 +12,7 @@ mod files;
 mod observer;
 mod recorder;
 mod responder;
+mod run_observer;
 mod scheduler;
 mod shared_report;
 
@@ -47,7 +48,8 @@ use hospital_http::{Limits, Patience, Reader, Rejection, Step};
 use observer::ScoreboardObserver;
 use recorder::Recorder;
 use responder::Responder;
-use scheduler::{Places, Records, Scheduler};
+use run_observer::WorkerRunObserver;
+use scheduler::{Places, Scheduler};
 use shared_report::SharedReport;
 
 const SIGNALS: Token = Token(0);
@@ -567,8 +569,8 @@ impl Worker {
         let files_waker = waker.clone();
         let places = Places::default();
         let runner = |waker: Arc<Waker>| {
-            let records = Records { runs: in_flight.observer(slot), kept, places: places.clone() };
-            Runner::new(move || drop(waker.wake())).observed_by(records).with_at_once(jobs)
+            let observer = WorkerRunObserver { in_flight: in_flight.observer(slot), kept, places: places.clone() };
+            Runner::new(move || drop(waker.wake())).observed_by(observer).with_at_once(jobs)
         };
         let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
         let observer = ScoreboardObserver { scoreboard, slot, kept };
