@@ -175,7 +175,7 @@ fn every_metric_is_in_endpoint_md() {
         let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
         format!("| `{name}` | {kind} | {} | {help} |", labels.join(", "))
     };
-    let expected: Vec<_> = prometheus::FAMILIES.iter().chain(&metrics::FAMILIES).map(row).collect();
+    let expected: Vec<_> = prometheus::FAMILIES.iter().chain(metrics::FAMILIES).map(row).collect();
     let rows: Vec<_> = rows("ENDPOINT.md").into_iter().filter(|row| row.starts_with("| `hospital_")).collect();
     assert!(rows == expected, "docs/ENDPOINT.md should have these rows:\n{}", expected.join("\n"));
 }
