@@ -102,6 +102,11 @@ impl Patience {
         self.standing.is_none()
     }
 
+    /// How many runs in a row have found the opposite of what is said; 0: the last one has not.
+    pub(crate) fn against(&self) -> u32 {
+        self.against
+    }
+
     /// Leaves out the text that may take much room; false if there is none.
     pub(crate) fn shorten(&mut self) -> bool {
         self.standing.as_mut().is_some_and(|standing| standing.context.take().is_some())
