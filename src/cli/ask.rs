@@ -2,30 +2,29 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
+use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use socket2::{SockAddr, Socket, Type};
 
 use crate::checks::support::ownership;
 use crate::config::Given;
 use crate::error::Error;
-use crate::model::host;
-use crate::model::text;
+use crate::model::{duration, host, text};
 use crate::state::{ServerPlace, StateDir};
 
-/// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(3);
+/// How long an answer may take for which no check is run: that of a server that is well comes at once.
+pub(super) const PROMPT: Duration = Duration::from_secs(2);
 
-/// How long an answer may take: longer than a round.
-const ANSWER: Duration = Duration::from_secs(60);
+/// How long any other may take: longer than a round.
+pub(super) const ROUND: Duration = Duration::from_secs(60);
 
 /// The longest answer that is read.
-const LONGEST: u64 = 64 << 20;
+const LONGEST: usize = 64 << 20;
 
 /// Which server to ask.
 #[derive(Debug, Args)]
@@ -69,6 +68,8 @@ enum Place {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: String,
+    /// Where.
+    from: String,
 }
 
 impl Asked {
@@ -103,17 +104,20 @@ fn token(path: &Path) -> Result<String, Error> {
 }
 
 impl Source {
-    /// The answer of the first server that gives one.
+    /// The answer of the first server that gives one within this time.
     ///
     /// # Errors
     ///
     /// Why none does.
-    pub(super) fn ask(&self, path: &str) -> Result<Answer, String> {
-        let mut why = "no server has said where it serves".to_owned();
+    pub(super) fn ask(&self, path: &str, limit: Duration) -> Result<Answer, String> {
+        let mut why = match &self.state {
+            Some(state) => format!("no server has said in {} where it serves", state.history().display()),
+            None => "no server is named".to_owned(),
+        };
         for server in &self.servers {
-            match server.get(path) {
-                Ok(answer) => return Ok(answer),
-                Err(error) => why = format!("no server answers at {server}: {error}"),
+            match server.get(path, Instant::now() + limit) {
+                Ok((status, body)) => return Ok(Answer { status, body, from: server.to_string() }),
+                Err(error) => why = format!("no server answers at {server}: {}", spoken(&error, limit)),
             }
         }
         Err(why)
@@ -150,34 +154,28 @@ impl Server {
         Ok(Server { place: Place::Tcp(name.to_owned(), port.unwrap_or(80)), prefix, token })
     }
 
-    fn get(&self, path: &str) -> io::Result<Answer> {
+    fn get(&self, path: &str, deadline: Instant) -> io::Result<(u16, String)> {
         match &self.place {
             Place::Tcp(host, port) => {
                 let mut last = io::Error::from(io::ErrorKind::NotFound);
                 for address in (host.as_str(), *port).to_socket_addrs()? {
-                    match TcpStream::connect_timeout(&address, CONNECT) {
-                        Ok(stream) => {
-                            stream.set_read_timeout(Some(ANSWER))?;
-                            return self.exchange(stream, path);
-                        }
+                    match connected(&address.into(), deadline) {
+                        Ok(stream) => return self.exchange(stream, path, deadline),
                         Err(error) => last = error,
                     }
                 }
                 Err(last)
             }
-            Place::Unix(file) => self.on_unix(&SocketAddr::from_pathname(file)?, path),
-            Place::Abstract(name) => self.on_unix(&SocketAddr::from_abstract_name(name)?, path),
+            Place::Unix(file) => self.exchange(connected(&SockAddr::unix(file)?, deadline)?, path, deadline),
+            Place::Abstract(name) => {
+                let address = SockAddr::unix(format!("\0{name}"))?;
+                self.exchange(connected(&address, deadline)?, path, deadline)
+            }
         }
     }
 
-    fn on_unix(&self, address: &SocketAddr, path: &str) -> io::Result<Answer> {
-        let stream = UnixStream::connect_addr(address)?;
-        stream.set_read_timeout(Some(ANSWER))?;
-        self.exchange(stream, path)
-    }
-
     /// In HTTP/1.0, in which the answer ends with the connection.
-    fn exchange(&self, mut stream: impl Read + Write, path: &str) -> io::Result<Answer> {
+    fn exchange(&self, mut stream: Socket, path: &str, deadline: Instant) -> io::Result<(u16, String)> {
         let host = match &self.place {
             Place::Tcp(host, port) if host.contains(':') => format!("[{host}]:{port}"),
             Place::Tcp(host, port) => format!("{host}:{port}"),
@@ -189,13 +187,45 @@ impl Server {
             self.prefix,
             env!("CARGO_PKG_VERSION")
         );
+        stream.set_write_timeout(Some(remaining(deadline)?))?;
         stream.write_all(head.as_bytes())?;
-        let mut bytes = Vec::new();
-        stream.take(LONGEST).read_to_end(&mut bytes)?;
+        let (mut bytes, mut piece) = (Vec::new(), [0; 16 * 1024]);
+        loop {
+            stream.set_read_timeout(Some(remaining(deadline)?))?;
+            match stream.read(&mut piece)? {
+                0 => break,
+                _ if bytes.len() > LONGEST => return Err(io::Error::other("its answer does not end")),
+                count => bytes.extend_from_slice(&piece[..count]),
+            }
+        }
         let text = String::from_utf8_lossy(&bytes);
         let (head, body) = text.split_once("\r\n\r\n").ok_or_else(not_http)?;
         let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok()).ok_or_else(not_http)?;
-        Ok(Answer { status, body: body.to_owned() })
+        Ok((status, body.to_owned()))
+    }
+}
+
+/// A connection; one that is not made at once is given up at the deadline.
+fn connected(address: &SockAddr, deadline: Instant) -> io::Result<Socket> {
+    let socket = Socket::new(address.domain(), Type::STREAM, None)?;
+    socket.connect_timeout(address, remaining(deadline)?)?;
+    Ok(socket)
+}
+
+fn remaining(deadline: Instant) -> io::Result<Duration> {
+    match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+        remaining => Ok(remaining),
+    }
+}
+
+fn spoken(error: &io::Error, limit: Duration) -> String {
+    match error.kind() {
+        // The queue of a unix socket is full: nobody accepts there.
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+            format!("nothing came within {}", duration::spoken(limit))
+        }
+        _ => error.to_string(),
     }
 }
 
@@ -204,11 +234,22 @@ fn not_http() -> io::Error {
 }
 
 impl Answer {
-    /// What is said by an answer that is an error.
-    pub(super) fn message(&self) -> String {
-        let json: Option<serde_json::Value> = serde_json::from_str(&self.body).ok();
-        let said = json.and_then(|json| Some(json.get("message")?.as_str()?.to_owned()));
-        text::line(&said.unwrap_or_else(|| format!("the server answers {}", self.status))).into_owned()
+    /// What is said by an answer that is not what was asked for.
+    pub(super) fn refusal(&self) -> String {
+        #[derive(Deserialize)]
+        struct Refusal {
+            code: u16,
+            message: String,
+        }
+        match serde_json::from_str(&self.body) {
+            Ok(Refusal { code, message }) if code == self.status => text::line(&message).into_owned(),
+            Ok(_) | Err(_) => format!("what answers at {} is not hospital: it says {}", self.from, self.status),
+        }
+    }
+
+    /// Whether it is not told to those who may not see details.
+    pub(super) fn is_for_others(&self) -> bool {
+        matches!(self.status, 401 | 403)
     }
 }
 

@@ -297,7 +297,11 @@ fn said(report: &Report, place: usize) -> String {
     let page = written("html").0;
     let (_, page) = page.split_once(&format!("data-id=\"{}\"", outcome.check.id)).expect("it is on the page");
     let (_, page) = page.split_once("<span aria-hidden=\"true\">").expect("it has a mark");
-    let page = page.split_once("</span> <span class=\"title\">").expect("it has a title").0.replace("</span>", "");
+    let page = page.split_once("</span> <span class=\"title\">").expect("it has a title").0;
+    // As it is seen: without what is only for those who hear it, and without tags.
+    let page = page.split_once("<span class=\"unseen\">").map_or(page, |(seen, _)| seen);
+    let seen = page.split('>').map(|part| part.split_once('<').map_or(part, |(seen, _)| seen));
+    let page: String = seen.collect();
     let cells = [
         word(&json("json")["status"]),
         word(&json("json")["details"][at]["status"]),

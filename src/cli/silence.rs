@@ -79,6 +79,11 @@ pub(super) fn run(flags: &SilenceFlags, given: &Given) -> Result<ExitCode, Error
         print(format!("the silence of {covered} has ended\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
+    // It would silence nothing, or everything.
+    let (Covered::Check(name) | Covered::Tag(name)) = &covered;
+    if name.is_empty() || name.trim() != name || name.contains(text::is_obeyed) {
+        return Err(Error::Usage(format!("{name:?} is not the id of a check, nor a tag: write it as in {EXAMPLE}")));
+    }
     let [length, why] = rest else {
         return Err(Error::Usage(format!("say for how long {covered} is silenced, and why, as in {EXAMPLE}")));
     };

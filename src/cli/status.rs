@@ -6,14 +6,21 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Deserialize;
 
-use super::ask::{Answer, Asked, Source, encoded};
+use super::ask::{Answer, Asked, PROMPT, ROUND, Source, encoded};
+use super::live::say;
 use super::print;
 use crate::config::Given;
 use crate::error::Error;
+use crate::model::episode::CheckRecord;
+use crate::model::why::Why;
+use crate::os::clock;
 use crate::render::line::one_line;
+use crate::state::StateDir;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 all is well, 1 a check failed, 2 no server answers, 5 refused for safety.")]
+#[command(
+    after_help = "Exit codes: 0 all is well, 1 a check failed, 2 no server answers, or another than hospital, 5 refused for safety."
+)]
 pub(super) struct StatusFlags {
     #[command(flatten)]
     asked: Asked,
@@ -44,13 +51,37 @@ struct Headline {
     headline: String,
 }
 
-/// Asks, and shows what is answered.
+/// Asks, and shows what is answered. Where nobody answers, what is in the files of the state dir is shown.
 pub(super) fn run(flags: &StatusFlags, given: &Given) -> Result<ExitCode, Error> {
     let source = flags.asked.source(given)?;
-    let answer = source.ask("/?format=json&verbose").map_err(Error::Usage)?;
-    let report: ServerReport = serde_json::from_str(&answer.body).map_err(|_| Error::Usage(answer.message()))?;
+    // A round takes its time; whether somebody is there is known sooner.
+    let answer = source.ask("/livez", PROMPT).and_then(|_| source.ask("/?format=json&verbose", ROUND));
+    let report =
+        answer.and_then(|answer| serde_json::from_str::<ServerReport>(&answer.body).map_err(|_| answer.refusal()));
+    let report = match report {
+        Ok(report) => report,
+        Err(why) => {
+            if let Some(left) = source.state.as_ref().and_then(remembered) {
+                let place =
+                    source.state.as_ref().map(|state| state.history().display().to_string()).unwrap_or_default();
+                say(&format!("hospital: this is what was written to {place}\n"));
+                print(left)?;
+            }
+            return Err(Error::Usage(why));
+        }
+    };
     print(shown(&report, &source))?;
     Ok(ExitCode::from(u8::from(report.status != "pass")))
+}
+
+/// What the files of the state dir tell: a line for each check. `None`: nothing.
+fn remembered(state: &StateDir) -> Option<String> {
+    let (all, now) = (state.records(), clock::wall());
+    let line = |(id, record): &(String, CheckRecord)| {
+        let why = Why::of((id, ""), record.clone(), &[], Vec::new(), now);
+        format!("{}: {}\n", one_line(id), one_line(&why.headline()))
+    };
+    (!all.is_empty()).then(|| all.iter().map(line).collect())
 }
 
 /// What is wrong first, each with its headline.
@@ -59,29 +90,33 @@ fn shown(report: &ServerReport, source: &Source) -> String {
     let mut line = |line: String| writeln!(text, "{line}").expect("a string takes all");
     let is_bad = |detail: &&ServerDetail| matches!(&*detail.status, "fail" | "error" | "unexpected_success");
     let (bad, rest): (Vec<_>, Vec<_>) = report.details.iter().partition(is_bad);
+    // Who tells nothing of one tells nothing of the others.
+    let mut tells = true;
     for detail in bad.iter().chain(&rest) {
-        let id = detail.id.as_deref().filter(|id| *id != detail.test).map(|id| format!(" ({})", one_line(id)));
+        let id = detail.id.as_deref().filter(|id| *id != detail.test).map(|id| format!(" [{}]", one_line(id)));
         line(format!("{}: {}{}", one_line(&detail.status), one_line(&detail.test), id.unwrap_or_default()));
-        for told in detail.context.iter().flat_map(|context| context.lines()).chain(detail.silence.as_deref()) {
+        // It ends with the silence.
+        let headline = detail.id.as_deref().filter(|_| is_bad(detail) && tells).and_then(|id| headline(id, source));
+        tells &= headline.is_some() || !is_bad(detail);
+        let said = headline.as_deref().or(detail.silence.as_deref());
+        for told in detail.context.iter().flat_map(|context| context.lines()).chain(said) {
             line(format!("    {}", one_line(told)));
-        }
-        if is_bad(detail)
-            && let Some(headline) = detail.id.as_deref().and_then(|id| headline(id, source))
-        {
-            line(format!("    {}", one_line(&headline)));
         }
     }
     let who: Vec<_> =
         [&report.host, &report.instance].into_iter().filter(|name| !name.is_empty()).map(|it| one_line(it)).collect();
     let who = if who.is_empty() { String::new() } else { format!(" on {}", who.join(", ")) };
     let count = report.details.len();
-    line(format!("\n{}{who}: {} of {count} checks are bad", one_line(&report.status), bad.len()));
+    let silenced = bad.iter().filter(|detail| detail.silence.is_some()).count();
+    let counted = bad.len() - silenced;
+    let besides = if silenced > 0 { format!(", and {silenced} more that are silenced") } else { String::new() };
+    line(format!("\n{}{who}: {counted} of {count} checks are bad{besides}", one_line(&report.status)));
     text
 }
 
 fn headline(id: &str, source: &Source) -> Option<String> {
-    match source.ask(&format!("/why/{}?format=json", encoded(id))) {
-        Ok(Answer { status: 200, body }) => serde_json::from_str::<Headline>(&body).ok().map(|it| it.headline),
+    match source.ask(&format!("/why/{}?format=json", encoded(id)), PROMPT) {
+        Ok(Answer { status: 200, body, .. }) => serde_json::from_str::<Headline>(&body).ok().map(|it| it.headline),
         Ok(_) | Err(_) => None,
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::check::{Check, Status};
 use crate::model::report::{Outcome, Report, Summary};
-use crate::render::line::one_line;
+use crate::render::line::{one_line, quoted_if_like_ours};
 
 const DOUBLE: &str = "======================================================================";
 const SINGLE: &str = "----------------------------------------------------------------------";
@@ -102,7 +102,10 @@ fn section(title: &str, outcome: &Outcome, report: &Report, verbosity: u8) -> St
         .map(|blocked| blocked.check.id.as_str())
         .collect();
     let blocks = if blocked.is_empty() { String::new() } else { format!("blocks {}\n", blocked.join(", ")) };
-    let context = outcome.finding.context.as_deref().map(|context| format!("{context}\n"));
+    let context = outcome.finding.context.as_deref().map(|context| match verbosity {
+        0 => format!("{context}\n"),
+        _ => context.lines().map(|line| quoted_if_like_ours(line).into_owned() + "\n").collect(),
+    });
     let silence = outcome.silence().map(|silence| format!("{silence}\n")).unwrap_or_default();
     let silenced = if outcome.is_silenced() { "SILENCED " } else { "" };
     let description = description(&outcome.check);

@@ -7,11 +7,14 @@ use super::counters::RouteLabel;
 use super::route::Query;
 use super::{AtOnce, Endpoint, negotiate};
 use crate::model::check::Check;
-use crate::model::episode::CheckRecord;
-use crate::model::why::Why;
+use crate::model::episode::{self, CheckRecord};
+use crate::model::needs::Known;
+use crate::model::schedule::Schedule;
+use crate::model::why::{Standing, Why};
 use crate::os::clock;
 use crate::render::html::{self, Evidence};
 use crate::render::{json, why};
+use crate::state::now;
 
 /// What is told of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +100,45 @@ impl Endpoint {
             Some((other.id.clone(), history))
         });
         let others: Vec<_> = others.collect();
-        Why::of((&check.id, &check.title), record, &others, self.observer.happenings(), clock::wall())
+        let why = Why::of((&check.id, &check.title), record, &others, self.observer.happenings(), clock::wall());
+        why.standing(self.standing(check))
+    }
+
+    /// What the last report that had it said of a check.
+    fn standing(&self, check: &Check) -> Standing {
+        let last = self.observer.last_run(&check.id);
+        let of = |schedule: Schedule| match last.as_ref().is_some_and(|last| last.status.is_bad()) {
+            true => schedule.rise,
+            false => schedule.fall,
+        };
+        let against = check.schedule.map(|schedule| (self.observer.against(check), of(schedule)));
+        let now = now();
+        Standing {
+            status: last.as_ref().map(|last| last.status),
+            blocked_by: if last.is_some_and(|last| last.is_blocked) { self.causes(check) } else { Vec::new() },
+            is_stale: check.schedule.is_some() && self.observer.is_stale(check),
+            against: against.filter(|(runs, _)| *runs > 0),
+            silence: check.silence.as_ref().filter(|silence| silence.is_in_force(&now)).map(|it| it.to_string()),
+            stands: Some(episode::stands(check)),
+            ..Standing::default()
+        }
+    }
+
+    /// The checks because of which this one is not run, as far as reports have said.
+    fn causes(&self, check: &Check) -> Vec<String> {
+        let suite = &self.files.suite;
+        let place = suite.checks().iter().position(|other| other.id == check.id);
+        let known = |place: usize| match self.observer.last_run(&suite.checks()[place].id) {
+            Some(last) if last.is_blocked => Known::Blocked,
+            Some(last) if last.status.is_bad() => Known::Bad,
+            Some(_) | None => Known::Fine,
+        };
+        let causes = suite.needs().zip(place).map(|(needs, place)| needs.causes(place, known)).unwrap_or_default();
+        match causes.is_empty() {
+            // What it needs has recovered since, and it has not run yet.
+            true => check.needs.clone(),
+            false => causes.into_iter().map(|cause| suite.checks()[cause].id.clone()).collect(),
+        }
     }
 
     /// The check with that id, or the only one under that name.

@@ -65,6 +65,11 @@ pub trait Observer {
         None
     }
 
+    /// How many runs in a row of this check, which has a schedule, have found the opposite of what is said of it.
+    fn against(&self, _check: &Check) -> u32 {
+        0
+    }
+
     /// What is remembered of the check with this id over time.
     fn record(&self, _id: &str) -> Option<CheckRecord> {
         None

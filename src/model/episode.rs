@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::blame::Blame;
 use super::check::{Check, Status};
 use super::clocks;
-use super::report::LONG_UNWATCHED;
+use super::report::{LONG_UNWATCHED, Since};
 use super::transcript::Transcript;
 
 /// How soon a run that found what the one before had found is written down again.
@@ -403,6 +403,22 @@ impl CheckRecord {
         episodes
     }
 
+    /// Since when it has had this status, where it has been `seen` with it for less long than is remembered, as after a restart; and when
+    /// nobody looked meanwhile.
+    pub(crate) fn since(&self, seen: Since, status: Status) -> Since {
+        let last = self.history().pop().filter(|change| change.status == status && change.at < seen.at);
+        let Some(change) = last else { return seen };
+        // Until when it was seen before, to the end of a period.
+        let end = |grain: Grain, periods: &[Seen]| {
+            let before =
+                periods.iter().map(|seen| seen.period).filter(|period| *period < grain.period(seen.at)).max()?;
+            Some(UNIX_EPOCH + grain.width.saturating_mul(u32::try_from(before + 1).ok()?))
+        };
+        let until = end(FINE, &self.fine).or_else(|| end(COARSE, &self.coarse)).unwrap_or(change.at).max(change.at);
+        let hidden = seen.at.duration_since(until).is_ok_and(|time| time >= LONG_UNWATCHED).then_some((until, seen.at));
+        Since { at: change.at, unwatched: seen.unwatched.or(hidden) }
+    }
+
     /// How long it was well in a time up to now, of which at most 30 days are remembered. Until the next look, the last
     /// finding has not stood yet.
     pub fn uptime(&self, now: SystemTime, window: Duration) -> Uptime {
@@ -523,6 +539,22 @@ mod tests {
         // Whoever found it good again was killed before it wrote that down.
         record.last = Some(change(60, Status::Pass));
         assert_eq!(told(&record), [first, (second(40), Some(second(60)), Status::Error)]);
+    }
+
+    #[test]
+    fn a_status_that_was_there_before_a_restart_is_as_old_as_is_remembered() {
+        let record = CheckRecord {
+            changes: vec![change(10, Status::Pass), change(2000, Status::Fail)],
+            fine: FINE.divided(second(10), second(2900), Status::Fail).collect(),
+            ..CheckRecord::default()
+        };
+        let seen = |at| Since { at: second(at), unwatched: None };
+        let since = record.since(seen(9000), Status::Fail);
+        assert_eq!(since.at, second(2000));
+        let (from, to) = since.unwatched.expect("nobody looked for more than an hour");
+        assert!(from >= second(2900) && from <= second(3200) && to == second(9000), "{since:?}");
+        assert_eq!(record.since(seen(3000), Status::Fail), seen(2000), "that was no time");
+        assert_eq!(record.since(seen(9000), Status::Pass), seen(9000), "it was another status");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::{Check, Finding, Severity, Status};
 use super::duration;
-use super::patience::Patience;
+use super::patience::{Patience, Streak};
 use super::schedule::Schedule;
 use super::silence::Silence;
 
@@ -32,6 +32,8 @@ pub struct Judgement {
     pub blocked_by: Vec<String>,
     /// Whether it was not selected, but something that was needs it.
     pub as_needed: bool,
+    /// The runs that speak against what is said, if it is on a schedule with `fall` or `rise`.
+    pub streak: Option<Streak>,
 }
 
 /// What is known about a check when its finding is judged, beside its options. Each step reads its own field.
@@ -82,7 +84,8 @@ impl fmt::Display for Delay {
 pub(crate) fn judge(check: &Check, found: Finding, known: Circumstances) -> (Finding, Option<Box<Judgement>>) {
     let raw = found.status;
     let is_blocked = !known.blocked_by.is_empty();
-    let finding = severity(check, timely(check, found, known.scheduled.filter(|_| !is_blocked)));
+    let (finding, streak) = timely(check, found, known.scheduled.filter(|_| !is_blocked));
+    let finding = severity(check, finding);
     if finding.status == raw && !is_blocked && !known.as_needed {
         return (finding, None);
     }
@@ -90,6 +93,7 @@ pub(crate) fn judge(check: &Check, found: Finding, known: Circumstances) -> (Fin
         raw: (finding.status != raw).then_some(raw),
         blocked_by: known.blocked_by,
         as_needed: known.as_needed,
+        streak,
     };
     (finding, Some(Box::new(judgement)))
 }
@@ -109,14 +113,15 @@ pub(crate) fn blocked<'a>(causes: impl IntoIterator<Item = (&'a Check, &'a Findi
 
 /// The third and the fourth step, for a check with a schedule. What is bad is judged before it is made milder: that changes
 /// nothing of what is told, but a warning counts as good otherwise.
-fn timely(check: &Check, found: Finding, scheduled: Option<Scheduled>) -> Finding {
+fn timely(check: &Check, found: Finding, scheduled: Option<Scheduled>) -> (Finding, Option<Streak>) {
     let (Some(schedule), Some(Scheduled { age, patience, second, delay })) = (check.schedule, scheduled) else {
-        return found;
+        return (found, None);
     };
-    match schedule.is_stale(check.timeout, age) {
-        true => stale(schedule, &found, age, delay.as_ref()),
-        false => patience.judged(schedule, found, second),
+    if schedule.is_stale(check.timeout, age) {
+        return (stale(schedule, &found, age, delay.as_ref()), None);
     }
+    let streak = patience.streak(schedule, &found);
+    (patience.judged(schedule, found, second), streak)
 }
 
 /// What is told of a check whose last run, which began so long ago, says nothing any more.
@@ -185,9 +190,12 @@ mod tests {
             let once = patience.clone().after(schedule, &found(), false, 1);
             let first = (Status::Pass, "1 of 2 failures: refused".to_owned(), Some(Status::Fail));
             assert_eq!(told(check, found(), &once, second), first);
+            let streak = once.streak(schedule, &found());
+            assert_eq!(streak, Some(Streak { runs: 1, of: 2, is_bad: true }));
             let twice = once.after(schedule, &found(), false, 2);
             let (status, context, _) = told(check, found(), &twice, second);
             assert_eq!((status, context.as_str()), (bad, "refused"));
+            assert_eq!(twice.streak(schedule, &found()), None);
         }
     }
 

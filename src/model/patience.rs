@@ -1,6 +1,8 @@
 //! Patience with a check that runs on a schedule: `fall` bad runs in a row before it is bad, `rise` good ones before it is
 //! good again. Pure: a state, and what follows it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::check::{Finding, Status};
@@ -46,6 +48,24 @@ pub struct Flips {
     pub within_the_hour: usize,
 }
 
+/// How many runs in a row speak against what is said of a check, and how many it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Streak {
+    /// So many in a row.
+    pub runs: u32,
+    /// So many are needed.
+    pub of: u32,
+    /// Whether they were bad.
+    pub is_bad: bool,
+}
+
+impl fmt::Display for Streak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Streak { runs, of, is_bad } = self;
+        write!(f, "{runs} of {of} {}", if *is_bad { "failures" } else { "successes" })
+    }
+}
+
 impl Flips {
     /// Whether that is often.
     pub fn is_flapping(self) -> bool {
@@ -82,6 +102,11 @@ impl Patience {
         self.standing.is_none()
     }
 
+    /// How many runs in a row have found the opposite of what is said; 0: the last one has not.
+    pub(crate) fn against(&self) -> u32 {
+        self.against
+    }
+
     /// Leaves out the text that may take much room; false if there is none.
     pub(crate) fn shorten(&mut self) -> bool {
         self.standing.as_mut().is_some_and(|standing| standing.context.take().is_some())
@@ -93,18 +118,25 @@ impl Patience {
         Flips { total: self.flips, within_the_hour: recent }
     }
 
+    /// The runs that speak against what is said, if the last one, which has found this, does.
+    pub(crate) fn streak(&self, schedule: Schedule, found: &Finding) -> Option<Streak> {
+        let is_bad = found.status.is_bad();
+        let of = if is_bad { schedule.fall } else { schedule.rise };
+        self.standing.as_ref().filter(|standing| standing.is_bad != is_bad)?;
+        Some(Streak { runs: self.against, of, is_bad })
+    }
+
     /// What is said when the last run has found this.
     pub(crate) fn judged(&self, schedule: Schedule, found: Finding, second: u64) -> Finding {
-        let mut told = match &self.standing {
-            Some(standing) if standing.is_bad != found.status.is_bad() => {
-                let Schedule { fall, rise, .. } = schedule;
+        let mut told = match (&self.standing, self.streak(schedule, &found)) {
+            (Some(standing), Some(streak)) => {
                 let context = match standing.is_bad {
-                    false => with(format!("{} of {fall} failures", self.against), found.context.as_deref()),
-                    true => with(format!("{} of {rise} successes, after", self.against), standing.context.as_deref()),
+                    false => with(streak.to_string(), found.context.as_deref()),
+                    true => with(format!("{streak}, after"), standing.context.as_deref()),
                 };
                 Finding { status: standing.status, context: Some(context), parts: Vec::new(), ..found }
             }
-            Some(_) | None => found,
+            _ => found,
         };
         let flips = self.flips(second);
         if flips.is_flapping() {

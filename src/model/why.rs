@@ -2,9 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::check::Status;
 use super::clocks;
 use super::duration;
 use super::episode::{CheckRecord, Episode, Happening, RecordedRun, Verdict};
+use super::report::LONG_UNWATCHED;
 use super::transcript::{self, Change, Changes, Field};
 
 /// How long before something fails what happens may have to do with it.
@@ -29,8 +31,14 @@ pub struct Why {
     pub title: String,
     /// Whether it is bad.
     pub state: WhyState,
-    /// Since when it is, as far as anybody looked.
+    /// What its last run has found it to be.
+    found: WhyState,
+    /// What reports say of it.
+    pub standing: Standing,
+    /// Since when its runs find that, as far as anybody looked.
     pub since: Option<SystemTime>,
+    /// When anybody looked last.
+    pub looked_at: Option<SystemTime>,
     /// The present time.
     pub now: SystemTime,
     /// When it was found good last.
@@ -62,6 +70,32 @@ pub enum WhyState {
     Well,
     /// It was bad when it ran last.
     Failing,
+    /// Its last runs were bad, but not so many that it is.
+    WouldFail,
+    /// Its last runs were good, but not so many that it is well again.
+    WouldPass,
+    /// It is not run, because of others.
+    Blocked,
+    /// Its last run is too long ago to say anything.
+    Stale,
+}
+
+/// What reports say of a check beside what its runs have found.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Standing {
+    /// Its status in the last one.
+    pub status: Option<Status>,
+    /// The checks because of which it is not run.
+    pub blocked_by: Vec<String>,
+    /// Whether its last run is too long ago.
+    pub is_stale: bool,
+    /// How many runs in a row have found the opposite of what is said, and how many it takes.
+    pub against: Option<(u32, u32)>,
+    /// That it is silenced, until when, by whom and why.
+    pub silence: Option<String>,
+    /// How long a finding stands, if not as long as others.
+    pub stands: Option<Duration>,
 }
 
 impl WhyState {
@@ -71,6 +105,10 @@ impl WhyState {
             WhyState::Unknown => "unknown",
             WhyState::Well => "well",
             WhyState::Failing => "failing",
+            WhyState::WouldFail => "would_fail",
+            WhyState::WouldPass => "would_pass",
+            WhyState::Blocked => "blocked",
+            WhyState::Stale => "stale",
         }
     }
 }
@@ -85,18 +123,18 @@ impl Why {
         happenings: Vec<Happening>,
         now: SystemTime,
     ) -> Why {
-        let state = match record.is_bad() {
+        let found = match record.is_bad() {
             None => WhyState::Unknown,
             Some(false) => WhyState::Well,
             Some(true) => WhyState::Failing,
         };
         let history = record.history();
         let episode = record.episodes().pop();
-        let since = match state {
-            WhyState::Unknown => None,
+        let since = match record.is_bad() {
+            None => None,
             // The run that began it is kept, whatever else was.
-            WhyState::Failing => record.first_bad.as_ref().map(|run| run.at).or(episode.map(|episode| episode.from)),
-            WhyState::Well => episode
+            Some(true) => record.first_bad.as_ref().map(|run| run.at).or(episode.map(|episode| episode.from)),
+            Some(false) => episode
                 .and_then(|episode| episode.to)
                 .or_else(|| history.iter().find(|change| Verdict::of(change.status) == Verdict::Good).map(|it| it.at)),
         };
@@ -108,13 +146,16 @@ impl Why {
             (None, _) | (_, None) => (Vec::new(), Vec::new()),
         };
         let around = begins.map(|begins| around(begins, id, others, happenings)).unwrap_or_default();
-        let CheckRecord { first_bad, last_bad, bad_runs, good_at, .. } = record;
+        let CheckRecord { first_bad, last_bad, bad_runs, good_at, last, .. } = record;
         let (id, title) = (id.to_owned(), title.to_owned());
         Why {
             id,
             title,
-            state,
+            state: found,
+            found,
+            standing: Standing::default(),
             since,
+            looked_at: last.map(|look| look.at),
             now,
             good_at,
             episode,
@@ -128,8 +169,54 @@ impl Why {
         }
     }
 
+    /// The same of a check of which reports say this.
+    #[must_use]
+    pub fn standing(self, standing: Standing) -> Why {
+        let is_bad = standing.status.map(Status::is_bad);
+        let state = match (self.found, is_bad, standing.against) {
+            _ if !standing.blocked_by.is_empty() => WhyState::Blocked,
+            (WhyState::Unknown, ..) => WhyState::Unknown,
+            _ if standing.is_stale => WhyState::Stale,
+            (WhyState::Failing, Some(false), Some(_)) => WhyState::WouldFail,
+            (WhyState::Well, Some(true), Some(_)) => WhyState::WouldPass,
+            (found, ..) => found,
+        };
+        Why { state, standing, ..self }
+    }
+
     /// The state in one line, without the id.
     pub fn headline(&self) -> String {
+        let Standing { blocked_by, against, silence, status, stands, .. } = &self.standing;
+        let found = self.found();
+        let row = |what| against.map_or_else(String::new, |(runs, of)| format!("{runs} of {of} {what} in a row"));
+        let mut headline = match self.state {
+            WhyState::Unknown => "it has not run yet, as far as is remembered".to_owned(),
+            WhyState::Blocked if self.found == WhyState::Unknown => {
+                format!("blocked by {}; it has not run yet, as far as is remembered", blocked_by.join(", "))
+            }
+            WhyState::Blocked => {
+                format!("blocked by {}, so it is not run; its last runs found it {found}", blocked_by.join(", "))
+            }
+            WhyState::Stale => format!("stale, as it was not run in time; its last runs found it {found}"),
+            WhyState::WouldFail => format!("it would fail: {}; its runs find it {found}", row("failures")),
+            WhyState::WouldPass => format!("still failing: {}; its runs find it {found}", row("successes")),
+            WhyState::Failing if *status == Some(Status::Warn) => format!("{found}; it counts as a warning"),
+            WhyState::Failing | WhyState::Well => found,
+        };
+        let is_past =
+            |at: SystemTime| self.now.duration_since(at).is_ok_and(|past| past >= stands.unwrap_or(LONG_UNWATCHED));
+        let is_known = !matches!(self.state, WhyState::Unknown);
+        if let Some(at) = self.looked_at.filter(|at| is_known && is_past(*at)) {
+            headline += &format!("; it ran last at {}{}", clocks::spoken(at), ago(at, self.now));
+        }
+        if let Some(silence) = silence {
+            headline += &format!("; {silence}");
+        }
+        headline
+    }
+
+    /// What its runs have found.
+    fn found(&self) -> String {
         let runs = match self.bad_runs {
             1 => "1 bad run".to_owned(),
             runs => format!("{runs} bad runs"),
@@ -137,15 +224,19 @@ impl Why {
         let ago = |at: SystemTime| ago(at, self.now);
         let since = self.since.map(|since| format!(" since {}{}", clocks::spoken(since), ago(since)));
         let since = since.unwrap_or_default();
-        match (self.state, self.good_at) {
-            (WhyState::Unknown, _) => "it has not run yet, as far as is remembered".to_owned(),
+        match (self.found, self.good_at) {
             (WhyState::Failing, Some(good)) => {
                 format!("failing{since}, {runs}; last good {}{}", clocks::spoken(good), ago(good))
             }
             (WhyState::Failing, None) => format!("failing{since}, {runs}; it was never seen good"),
-            (WhyState::Well, _) if self.first_bad.is_none() => format!("well{since}; it was never seen bad"),
-            (WhyState::Well, _) => format!("well{since}"),
+            (_, _) if self.first_bad.is_none() => format!("well{since}; it was never seen bad"),
+            (_, _) => format!("well{since}"),
         }
+    }
+
+    /// Whether its last run found it well.
+    pub(crate) fn was_found_well(&self) -> bool {
+        self.found == WhyState::Well
     }
 }
 
@@ -258,6 +349,7 @@ mod tests {
             last_bad: Some(run(400, Status::Error, &[])),
             bad_runs: 12,
             good_at: Some(at(95)),
+            last: Some(StateChange { at: at(515), status: Status::Fail, unwatched: Duration::ZERO }),
             ..record(&[(0, Status::Pass), (100, Status::Fail)])
         }
     }
@@ -301,6 +393,45 @@ mod tests {
         let why = Why::of(("db", "The database"), failing(), &others, happenings.to_vec(), at(520));
         let told: Vec<_> = why.around.iter().map(|it| it.what.as_str()).collect();
         assert_eq!(told, ["reloaded: generation 2", "check dns: pass → error", "check dns: error → pass", "after"]);
+    }
+
+    #[test]
+    fn what_is_not_run_is_not_well_and_what_may_fail_yet_does_not_fail() {
+        let of = |record: &CheckRecord, second| Why::of(("db", ""), record.clone(), &[], Vec::new(), at(second));
+        let well = record(&[(0, Status::Pass)]);
+        let blocked = || Standing { blocked_by: vec!["dns".to_owned()], ..Standing::default() };
+        let told = |why: Why| (why.state.word(), why.headline());
+        assert_eq!(
+            told(of(&well, 20).standing(blocked())),
+            (
+                "blocked",
+                "blocked by dns, so it is not run; its last runs found it well since 2026-09-21T14:13:20Z (20s ago); it was never seen bad"
+                    .to_owned()
+            )
+        );
+        let never = of(&CheckRecord::default(), 20).standing(blocked());
+        assert_eq!(told(never).1, "blocked by dns; it has not run yet, as far as is remembered");
+        let against =
+            |status, runs, of| Standing { status: Some(status), against: Some((runs, of)), ..Standing::default() };
+        let failing = failing();
+        let would = of(&failing, 101).standing(against(Status::Pass, 2, 3));
+        assert!(
+            told(would.clone())
+                .1
+                .starts_with("it would fail: 2 of 3 failures in a row; its runs find it failing since")
+        );
+        assert_eq!(would.state.word(), "would_fail");
+        let would = of(&well, 1).standing(against(Status::Fail, 1, 2));
+        assert_eq!(would.state.word(), "would_pass");
+        assert!(would.headline().starts_with("still failing: 1 of 2 successes in a row; its runs find it well"));
+        let stale = of(&well, 1000).standing(Standing { is_stale: true, ..Standing::default() });
+        assert!(stale.headline().starts_with("stale, as it was not run in time; its last runs found it well since"));
+        assert!(stale.headline().ends_with("; it ran last at 2026-09-21T14:13:20Z (16m 40s ago)"));
+        let long_ago = of(&well, 1000).headline();
+        assert!(long_ago.ends_with("; it ran last at 2026-09-21T14:13:20Z (16m 40s ago)"), "{long_ago}");
+        let silence = Some("silenced until …".to_owned());
+        let warned = Standing { status: Some(Status::Warn), silence, ..Standing::default() };
+        assert!(of(&failing, 101).standing(warned).headline().ends_with("; it counts as a warning; silenced until …"));
     }
 
     #[test]

@@ -32,6 +32,21 @@ fn most_tasks_in(mount: &Path, membership: &str) -> Option<usize> {
     limits.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok()).min()
 }
 
+/// In how many periods our groups could use CPU time up to a limit, and in how many of them they would have used more; `None`
+/// where no group tells.
+pub(crate) fn throttled() -> Option<(u64, u64)> {
+    throttled_in(Path::new(MOUNT), &membership().ok()?)
+}
+
+fn throttled_in(mount: &Path, membership: &str) -> Option<(u64, u64)> {
+    let counts = groups(mount, membership, "cpu").filter_map(|(group, _)| {
+        let text = fs::read_to_string(group.join("cpu.stat")).ok()?;
+        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        Some((value("nr_periods ")?, value("nr_throttled ")?))
+    });
+    counts.reduce(|one, other| (one.0.wrapping_add(other.0), one.1.wrapping_add(other.1)))
+}
+
 /// Our group of this controller and the groups around it, from the inside out. In a container our path may be the one on the host, which
 /// does not exist here: then the mounted root counts.
 pub(crate) fn groups(mount: &Path, membership: &str, controller: &str) -> impl Iterator<Item = (PathBuf, Version)> {
@@ -102,6 +117,18 @@ mod tests {
         let path = mount.join(name);
         fs::create_dir_all(path.parent().expect("it has one")).expect("it can be made");
         fs::write(path, text).expect("it can be written");
+    }
+
+    #[test]
+    fn what_our_groups_had_no_time_for_adds_up() {
+        let mount = tempfile::tempdir().expect("there is room");
+        file(mount.path(), "cpu.stat", "usage_usec 7\n");
+        assert_eq!(throttled_in(mount.path(), "0::/shop/a\n"), None);
+        file(mount.path(), "shop/cpu.stat", "usage_usec 7\nnr_periods 9\nnr_throttled 2\nthrottled_usec 1\n");
+        file(mount.path(), "shop/a/cpu.stat", "nr_periods 8\nnr_throttled 3\n");
+        assert_eq!(throttled_in(mount.path(), "0::/shop/a\n"), Some((17, 5)));
+        file(mount.path(), "cpu/b/cpu.stat", "nr_periods 9\nnr_throttled 4\n");
+        assert_eq!(throttled_in(mount.path(), "4:cpu,cpuacct:/b\n"), Some((9, 4)));
     }
 
     #[test]

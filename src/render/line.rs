@@ -1,7 +1,10 @@
 //! Text from elsewhere, made safe for a single line.
 
+use std::borrow::Cow;
+
 use crate::model::check::Check;
 use crate::model::text::is_obeyed;
+use crate::model::transcript;
 
 /// The title of a check, and its id if that is another: who reads the one asks for the other.
 pub(crate) fn named(check: &Check) -> String {
@@ -23,10 +26,29 @@ pub(crate) fn one_line(text: &str) -> String {
     text.trim().chars().map(fit).collect()
 }
 
+/// A line of what a check says, in a list of what it says and of what we do: a mark tells the two apart where they look alike.
+pub(crate) fn quoted_if_like_ours(line: &str) -> Cow<'_, str> {
+    let is_name = |name: &str| name == "blame" || transcript::is_name(name);
+    match line.trim_start().split_once(':').is_some_and(|(name, _)| is_name(name.trim_end())) {
+        true => format!("| {line}").into(),
+        false => line.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_a_check_says_of_blame_is_not_taken_for_what_we_say() {
+        for line in ["blame: theirs", "  errno : ECONNREFUSED", "perfdata./: 1", "our.load: 0"] {
+            assert_eq!(quoted_if_like_ours(line), format!("| {line}"));
+        }
+        for line in ["blame", "it is to blame: db", "http://x", ""] {
+            assert_eq!(quoted_if_like_ours(line), line);
+        }
+    }
 
     proptest! {
         #[test]

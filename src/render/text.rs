@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::line::{named, one_line};
+use super::line::{named, one_line, quoted_if_like_ours};
 use super::{Format, appended, exit_code};
 use crate::model::report::Report;
 use crate::model::speaker::Speaker;
@@ -69,7 +69,9 @@ fn write(report: &Report, detailed: Detailed, out: &mut String) -> std::fmt::Res
             writeln!(out, "    {}", one_line(&silence))?;
         }
         for line in outcome.finding.context.iter().flat_map(|context| context.lines()) {
-            writeln!(out, "    {}", one_line(line))?;
+            let line = one_line(line);
+            let line = if detailed > Detailed::Plain { quoted_if_like_ours(&line) } else { line.as_str().into() };
+            writeln!(out, "    {line}")?;
         }
         if let Some(blame) = outcome.finding.blame.filter(|_| detailed >= Detailed::Blame) {
             writeln!(out, "    blame: {}", blame.word())?;

@@ -9,11 +9,12 @@ use super::appended;
 use super::json;
 use super::line::one_line;
 use crate::model::blame::Blame;
+use crate::model::check::Status;
 use crate::model::clocks::{self, spoken};
 use crate::model::duration;
 use crate::model::episode::{CheckRecord, Episode, Happening, Piece, RecordedRun, WINDOWS};
 use crate::model::transcript::{Change, Transcript};
-use crate::model::why::{Why, WhyState, ago, told, whole};
+use crate::model::why::{Why, ago, told, whole};
 
 /// In how many pieces a day is shown: a quarter of an hour each.
 pub(crate) const PIECES: u64 = 96;
@@ -29,7 +30,7 @@ fn write_text(why: &Why, out: &mut dyn Write) -> fmt::Result {
         writeln!(out, "  {}", one_line(&why.title))?;
     }
     let Some(first) = &why.first_bad else { return Ok(()) };
-    if why.state == WhyState::Well {
+    if why.was_found_well() {
         writeln!(out, "\nits last episode: {}", episode(why))?;
     }
     if let Some(Episode { unwatched, from, .. }) = why.episode.filter(|episode| !episode.unwatched.0.is_zero()) {
@@ -151,6 +152,10 @@ pub(crate) fn json(why: &Why, out: &mut Vec<u8>) {
         state: &'static str,
         headline: String,
         since: Option<String>,
+        looked_at: Option<String>,
+        status: Option<&'static str>,
+        blocked_by: &'a [String],
+        silence: Option<&'a str>,
         last_good: Option<String>,
         bad_runs: u64,
         episode: Option<JsonEpisode>,
@@ -167,6 +172,10 @@ pub(crate) fn json(why: &Why, out: &mut Vec<u8>) {
         state: why.state.word(),
         headline: why.headline(),
         since: why.since.map(spoken),
+        looked_at: why.looked_at.map(spoken),
+        status: why.standing.status.map(Status::word),
+        blocked_by: &why.standing.blocked_by,
+        silence: why.standing.silence.as_deref(),
         last_good: why.good_at.map(spoken),
         bad_runs: why.bad_runs,
         episode: why.episode.as_ref().map(json_episode),
@@ -280,7 +289,10 @@ pub(crate) fn uptime(record: &CheckRecord, now: SystemTime, window: std::time::D
     // Rounded down: only what was always well is 100 %.
     let percent = |ratio: f64| format!("{} %", (ratio * 10_000.0).floor() / 100.0);
     match uptime.ratio() {
-        Some(ratio) => format!("{} of the {} observed", percent(ratio), percent(uptime.observed_ratio())),
+        Some(ratio) => {
+            let observed = duration::spoken(whole(uptime.observed.max(std::time::Duration::from_secs(1))));
+            format!("well for {} of the {observed} in which anybody looked", percent(ratio))
+        }
         None => "nobody looked".to_owned(),
     }
 }

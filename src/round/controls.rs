@@ -22,7 +22,7 @@ use crate::model::duration;
 use crate::model::suite::Suite;
 use crate::model::transcript::Field;
 use crate::os::child::{self, Bounds, End};
-use crate::os::{clock, descriptors, network, ourselves, shared};
+use crate::os::{cgroup, clock, descriptors, network, ourselves, shared};
 
 /// How long what was tried for a good finding is believed.
 const EVERY: Duration = Duration::from_secs(10);
@@ -49,18 +49,23 @@ pub(crate) fn is_program() {
 /// The controls of a process, and how they last ended.
 #[derive(Debug, Default)]
 pub(super) struct Controls {
-    state: Mutex<State>,
+    /// How each last ended. Whoever tries one holds its place, so that only those wait who need the same.
+    tried: [Mutex<Option<Tried>>; Control::ALL.len()],
+    /// Held for a moment only.
+    seen: Mutex<Seen>,
 }
 
+/// What was seen of this host before, to be compared.
 #[derive(Debug, Default)]
-struct State {
-    tried: [Option<Tried>; Control::ALL.len()],
+struct Seen {
     /// How often packets had been lost on the way out when that was last looked at.
     lost: Option<u64>,
     /// The step of the clock that was noticed last, and when.
     stepped: Option<(i64, Instant)>,
     /// The step that is taken for right by now.
     accepted: i64,
+    /// How often our control groups had been out of their CPU time.
+    throttled: Option<u64>,
 }
 
 /// How a control ended.
@@ -75,9 +80,9 @@ struct Tried {
 impl Controls {
     /// Remembers how things are before the first check runs.
     pub(super) fn prepare(&self, suite: &Suite) {
-        let mut state = self.lock();
-        if state.lost.is_none() && suite.checks().iter().any(|check| check.controls.contains(&Control::Output)) {
-            state.lost = Some(ourselves::lost_on_the_way_out().unwrap_or_default());
+        let mut seen = lock(&self.seen);
+        if seen.lost.is_none() && suite.checks().iter().any(|check| check.controls.contains(&Control::Output)) {
+            seen.lost = Some(ourselves::lost_on_the_way_out().unwrap_or_default());
         }
     }
 
@@ -113,48 +118,53 @@ impl Controls {
 
     /// Tries a control, unless that was done in this round; says what fails.
     fn failing(&self, control: Control, found: &Finding, round: u64) -> Option<String> {
-        let mut state = self.lock();
+        let mut place = lock(&self.tried[control as usize]);
         let now = Instant::now();
         let is_good = !found.status.is_bad();
         let is_known = |tried: &Tried| {
             tried.round == round || (is_good && tried.failure.is_none() && now.duration_since(tried.at) < EVERY)
         };
-        let place = control as usize;
-        if !state.tried[place].as_ref().is_some_and(is_known) {
-            let failure = state.failure(control, now);
-            state.tried[place] = Some(Tried { round, at: now, failure });
+        if !place.as_ref().is_some_and(is_known) {
+            *place = Some(Tried { round, at: now, failure: self.failure(control, now) });
         }
-        state.tried[place].as_ref().and_then(|tried| tried.failure.clone())
+        place.as_ref().and_then(|tried| tried.failure.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // What a control has found is noted in one step.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn failure(&mut self, control: Control, now: Instant) -> Option<String> {
+    fn failure(&self, control: Control, now: Instant) -> Option<String> {
         match control {
             Control::Descriptor => {
                 descriptors::pipe().err().map(|error| format!("no descriptor can be opened: {error}"))
             }
             Control::Loopback => loopback(),
             Control::ClosedPort => {
-                self.lost = ourselves::lost_on_the_way_out();
+                lock(&self.seen).lost = ourselves::lost_on_the_way_out();
                 closed_port()
             }
             Control::Name => name(),
             Control::Start => start(),
             Control::File => file().err().map(|error| format!("no file can be written and read here: {error}")),
-            Control::Clock => self.clock(ourselves::clock_step(), || clock::is_synchronised() == Some(true), now),
-            Control::Output => self.output(),
+            Control::Clock => {
+                lock(&self.seen).clock(ourselves::clock_step(), || clock::is_synchronised() == Some(true), now)
+            }
+            Control::Output => lock(&self.seen).output(),
             Control::CpuTime => {
+                let throttled = cgroup::throttled().map(|(_, throttled)| throttled);
+                // Where groups tell that none of them was out of time since, it need not be tried, which takes CPU time itself.
+                if throttled.is_some() && std::mem::replace(&mut lock(&self.seen).throttled, throttled) == throttled {
+                    return None;
+                }
                 ourselves::starves().map(|took| format!("a moment of work took {}, for want of a CPU", millis(took)))
             }
         }
     }
+}
 
+/// What is behind it is changed in one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Seen {
     /// By so many seconds the clock was set since the beginning, and somebody keeps it right, or nobody. That is asked only after a
     /// step: a system call filter may take it amiss.
     fn clock(&mut self, step: i64, is_kept: impl FnOnce() -> bool, now: Instant) -> Option<String> {
@@ -324,7 +334,10 @@ impl Waited {
     fn failure(&self, elapsed: Duration) -> Option<String> {
         let is_long = self.time >= elapsed / 2;
         let is_busy = || ourselves::pressure().is_some_and(|share| share >= 50.0);
-        let told = || format!("of {}, it waited {} for a CPU", millis(elapsed), millis(self.time));
+        let told = || match elapsed < Duration::from_millis(1) {
+            true => "no time was left when it had a CPU".to_owned(),
+            false => format!("of {}, it waited {} for a CPU", millis(elapsed), millis(self.time)),
+        };
         (is_long && (!self.is_vague || is_busy())).then(told)
     }
 }
@@ -354,26 +367,27 @@ mod tests {
 
     #[test]
     fn each_control_holds_here() {
-        let mut state = State::default();
-        for control in Control::ALL {
-            assert_eq!(state.failure(control, Instant::now()), None, "{control:?}");
+        let controls = Controls::default();
+        // Whether there is CPU time depends on what else runs here.
+        for control in Control::ALL.into_iter().filter(|control| *control != Control::CpuTime) {
+            assert_eq!(controls.failure(control, Instant::now()), None, "{control:?}");
         }
     }
 
     #[test]
     fn a_clock_that_was_set_is_doubted_until_somebody_keeps_it_right_or_it_is_old_news() {
-        let (mut state, now) = (State::default(), Instant::now());
-        assert_eq!(state.clock(1, || false, now), None, "no step");
-        let told = state.clock(3600, || false, now).expect("it is doubted");
+        let (mut seen, now) = (Seen::default(), Instant::now());
+        assert_eq!(seen.clock(1, || false, now), None, "no step");
+        let told = seen.clock(3600, || false, now).expect("it is doubted");
         assert_eq!(told, "the clock of this host was set ahead by 1h, and nobody keeps it right");
-        assert_eq!(state.clock(0, || false, now), None, "it was set back");
-        assert!(state.clock(-3600, || false, now).expect("it is doubted").contains("set back by 1h"));
-        assert_eq!(state.clock(-3600, || true, now), None, "somebody keeps it right");
-        assert_eq!(state.clock(-3600, || false, now), None, "that was believed then");
-        assert!(state.clock(0, || false, now).is_some());
-        assert!(state.clock(0, || false, now + DOUBTED / 2).is_some());
-        assert!(state.clock(7200, || false, now + DOUBTED).is_some(), "that is another step");
-        assert_eq!(state.clock(7200, || false, now + DOUBTED * 2), None);
+        assert_eq!(seen.clock(0, || false, now), None, "it was set back");
+        assert!(seen.clock(-3600, || false, now).expect("it is doubted").contains("set back by 1h"));
+        assert_eq!(seen.clock(-3600, || true, now), None, "somebody keeps it right");
+        assert_eq!(seen.clock(-3600, || false, now), None, "that was believed then");
+        assert!(seen.clock(0, || false, now).is_some());
+        assert!(seen.clock(0, || false, now + DOUBTED / 2).is_some());
+        assert!(seen.clock(7200, || false, now + DOUBTED).is_some(), "that is another step");
+        assert_eq!(seen.clock(7200, || false, now + DOUBTED * 2), None);
     }
 
     #[test]
@@ -382,7 +396,7 @@ mod tests {
         let check = Check { controls: &[Control::File], ..Check::new("x", |_| ()) };
         let tried = |round, failure: Option<&str>, at| {
             let failure = failure.map(str::to_owned);
-            controls.lock().tried[Control::File as usize] = Some(Tried { round, at, failure });
+            *lock(&controls.tried[Control::File as usize]) = Some(Tried { round, at, failure });
         };
         let now = Instant::now();
         tried(7, Some("no file"), now);
@@ -394,7 +408,7 @@ mod tests {
         tried(7, None, now);
         let is_tried = |status: Status, round| {
             controls.failing(Control::File, &Finding { status, ..Finding::PASS }, round);
-            controls.lock().tried[Control::File as usize].as_ref().is_some_and(|tried| tried.round == round)
+            lock(&controls.tried[Control::File as usize]).as_ref().is_some_and(|tried| tried.round == round)
         };
         assert!(!is_tried(Status::Pass, 8), "what was good a moment ago is good for what passes");
         assert!(is_tried(Status::Fail, 9));

@@ -469,7 +469,8 @@ impl Round {
             {
                 // A kind that connects gives up by itself, and cannot while it looks up a name: that is for our resolver to say.
                 let looks_up = self.suite.checks()[index].controls.contains(&Control::Name);
-                let found = Finding { blame: looks_up.then_some(Blame::Ours), ..timed_out(deadline - since) };
+                let mut found = Finding { blame: looks_up.then_some(Blame::Ours), ..timed_out(deadline - since) };
+                self_portrait::note(&mut found);
                 self.finish(index, found, since, now.duration_since(since));
             }
         }

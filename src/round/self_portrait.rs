@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::check::{Finding, Status};
 use crate::model::transcript::Field;
-use crate::os::ourselves;
+use crate::os::{cgroup, ourselves};
 
 /// How old a look at ourselves may be, beside a finding that is well and beside one that is not.
 const FOR_GOOD: Duration = Duration::from_secs(30);
@@ -20,17 +20,34 @@ pub(crate) fn is_of_generation(number: u32) {
     let _ = GENERATION.set(number);
 }
 
-/// A look at ourselves: when it was, and what it has shown.
-type Look = (Instant, Vec<(Field, String)>);
+/// A look at ourselves.
+struct Look {
+    at: Instant,
+    shown: Vec<(Field, String)>,
+    /// The periods of our control groups up to then, and those in which they were out of CPU time.
+    periods: Option<(u64, u64)>,
+}
 
-fn look(at: Instant) -> Look {
+fn look(at: Instant, before: Option<&Look>) -> Look {
+    let periods = cgroup::throttled();
+    let before = before.and_then(|before| before.periods);
     let shown = [
         (Field::OurDescriptorsFree, ourselves::free_descriptors().map(|free| free.to_string())),
         (Field::OurPressureCpu, ourselves::pressure().map(|share| share.to_string())),
+        (Field::OurThrottled, periods.map(|periods| throttled(before.unwrap_or_default(), periods).to_string())),
         (Field::OurLoad, ourselves::load().map(|load| format!("{load:.2}"))),
         (Field::OurGeneration, GENERATION.get().map(u32::to_string)),
     ];
-    (at, shown.into_iter().filter_map(|(field, value)| Some((field, value?))).collect())
+    let shown = shown.into_iter().filter_map(|(field, value)| Some((field, value?))).collect();
+    Look { at, shown, periods }
+}
+
+/// The share of these periods, in per cent, in which more CPU time was wanted than there was.
+fn throttled(before: (u64, u64), now: (u64, u64)) -> u64 {
+    // In another group, nothing is known of before.
+    let between = now.0.checked_sub(before.0).zip(now.1.checked_sub(before.1));
+    let (periods, throttled) = between.unwrap_or(now);
+    throttled.saturating_mul(100).checked_div(periods).unwrap_or_default().min(100)
 }
 
 /// Adds it to what is known of a run; not where a run that is well has noted nothing.
@@ -55,9 +72,31 @@ fn with_recent(most: Duration, tell: impl FnOnce(&[(Field, String)])) {
     static LAST: Mutex<Option<Look>> = Mutex::new(None);
     let now = Instant::now();
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_recent = |(at, _): &&mut Look| now.duration_since(*at) < most;
+    let is_recent = |look: &&mut Look| now.duration_since(look.at) < most;
     match last.as_mut().filter(is_recent) {
-        Some((_, shown)) => tell(shown),
-        None => tell(&last.insert(look(now)).1),
+        Some(look) => tell(&look.shown),
+        None => {
+            let look = look(now, last.as_ref());
+            tell(&last.insert(look).shown);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_often_a_group_was_out_of_time_is_told_of_what_has_passed_since() {
+        for (before, now, share) in [
+            ((0, 0), (0, 0), 0),
+            ((0, 0), (100, 7), 7),
+            ((100, 7), (110, 17), 100),
+            ((100, 7), (100, 7), 0),
+            ((100, 90), (50, 5), 10),
+            ((0, 0), (1, u64::MAX), 100),
+        ] {
+            assert_eq!(throttled(before, now), share, "{before:?} {now:?}");
+        }
     }
 }

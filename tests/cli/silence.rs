@@ -100,6 +100,20 @@ fn what_is_wrong_with_a_silence_is_said_in_one_line() {
 }
 
 #[test]
+fn what_can_be_no_check_is_not_silenced() {
+    let folder = folder();
+    for what in [&[""][..], &[" "], &["db "], &["a\tb"], &["\u{1b}[2J"], &["--tag", ""]] {
+        let made = silence(folder.path(), &[what, &["30m", "upgrade"]].concat());
+        assert!(
+            made.code == Some(2) && made.stderr.contains(" is not the id of a check, nor a tag: "),
+            "{}",
+            made.stderr
+        );
+    }
+    assert_eq!(silence(folder.path(), &["--list"]).stdout, "");
+}
+
+#[test]
 fn an_unknown_check_is_refused_where_the_checks_are_known() {
     let folder = folder();
     let with = |args: &[&str]| {

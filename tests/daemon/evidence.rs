@@ -47,6 +47,7 @@ fn why_tells_since_when_a_check_fails_and_what_else_happened_while_it_runs_and_a
     assert!(well.starts_with("db: well since 2") && well.contains("it was never seen bad"), "{well}");
     server.signal(Signal::SIGHUP);
     server.logs("all workers are of generation 1");
+    eventually("those before are gone", || server.workers().len() == 2);
     fs::remove_file(&file).expect("it is ours");
     assert_eq!(get(&server.at, "/db").status, 500);
     let running = told("why", state.path(), &["db"]);
@@ -101,6 +102,9 @@ fn what_is_remembered_survives_a_restart_an_upgrade_and_a_kill() {
     get(&server.at, "/db");
     let why = get(&server.at, "/why/db").json();
     assert_eq!((&why["first_bad"], &why["bad_runs"]), (&first, &2.into()), "{why}");
+    let page = get(&server.at, "/?format=html").body;
+    let first_second = first["at"].as_str().and_then(|at| at.split('.').next()).expect("it is a time");
+    assert!(page.contains(&format!("since <time datetime=\"{first_second}")), "{first_second} is not in {page}");
     let started =
         why["around"].as_array().into_iter().flatten().filter(|it| it["what"].to_string().contains("started"));
     assert!(started.count() >= 1, "{why}");
@@ -180,8 +184,14 @@ fn strangers_are_not_told_why() {
             assert_eq!(answer.status, code, "{path}");
             assert!(!answer.body.contains("db"), "{}", answer.body);
         }
-        let refused = told("why", state.path(), &["db"]);
-        assert!(refused.code == Some(2) && refused.stderr.contains("not told to strangers"), "{}", refused.stderr);
+        // Whoever may read the files is no stranger.
+        let mut left = told("why", state.path(), &["db"]);
+        eventually("its file is written", || {
+            left = told("why", state.path(), &["db"]);
+            left.code == Some(0)
+        });
+        assert!(left.stdout.starts_with("db: well since"), "{}", left.stdout);
+        assert!(left.stderr.contains("not told to strangers: this is what it has written"), "{}", left.stderr);
         if code == 401 {
             let told = told("why", state.path(), &["db", "--token-file", path]);
             assert!(told.stdout.starts_with("db: well since"), "{}{}", told.stdout, told.stderr);
@@ -208,6 +218,60 @@ fn without_a_state_dir_the_running_service_remembers_all_the_same() {
     let page = get(&server.at, "/why/db?format=html");
     assert!(page.body.contains("<title>db: fail</title>"), "{}", page.body);
     assert!(get(&server.at, "/?format=html").body.contains("<a href=\"/why/db\""));
+}
+
+#[test]
+fn what_is_not_run_is_not_called_well_nor_what_does_not_fail_yet_failing() {
+    let (launch, file, state) = launch(&[]);
+    let checks = format!(
+        "db=file:{0} shop=exec:/bin/true#needs=db often=file:{0}#every=300ms&timeout=200ms&fall=1000 quiet=file:/no/such",
+        file.display()
+    );
+    let server = launch.env("HEALTHCHECKS", &checks).start();
+    says_where_it_serves(&state);
+    let silenced = told("silence", state.path(), &["quiet", "30m", "upgrade"]);
+    assert_eq!(silenced.code, Some(0), "{}", silenced.stderr);
+    eventually("the scheduled one has run", || get(&server.at, "/").status == 200);
+    let headline = |id: &str| get(&server.at, &format!("/why/{id}")).json()["headline"].to_string();
+    assert!(headline("quiet").contains("failing since") && headline("quiet").contains("; silenced until "));
+    fs::remove_file(&file).expect("it is ours");
+    get(&server.at, "/");
+    let why = get(&server.at, "/why/shop").json();
+    assert_eq!((&why["state"], &why["blocked_by"][0]), (&"blocked".into(), &"db".into()), "{why}");
+    assert!(headline("shop").contains("blocked by db, so it is not run; its last runs found it well since"));
+    eventually("a scheduled run is bad", || headline("often").contains("it would fail: "));
+    assert!(headline("often").contains(" of 1000 failures in a row"), "{}", headline("often"));
+    let status = told("status", state.path(), &[]);
+    assert!(status.stdout.contains("\n    blocked by db, so it is not run"), "{}", status.stdout);
+    assert!(status.stdout.contains(": 2 of 4 checks are bad, and 1 more that are silenced\n"), "{}", status.stdout);
+    assert_eq!(status.stdout.matches("silenced until").count(), 1, "{}", status.stdout);
+}
+
+#[test]
+fn who_gets_no_answer_is_told_what_is_in_the_files_and_other_servers_are_not_believed() {
+    let (launch, _, state) = launch(&[]);
+    let server = launch.start();
+    get(&server.at, "/db");
+    eventually("its file is written", || told("why", state.path(), &["db"]).stdout.starts_with("db: well since"));
+    let history = state.path().join("history");
+    eventually("and that it was so", || fs::read_dir(&history).is_ok_and(|files| files.count() > 3));
+    let all: Vec<i32> = std::iter::once(server.master()).chain(server.workers()).collect();
+    all.iter().for_each(|&pid| send(pid, Signal::SIGSTOP));
+    let (why, status) = (told("why", state.path(), &["db"]), told("status", state.path(), &[]));
+    all.iter().for_each(|&pid| send(pid, Signal::SIGCONT));
+    assert!(why.code == Some(0) && why.stdout.starts_with("db: well since"), "{}{}", why.stdout, why.stderr);
+    assert!(why.stderr.contains("nothing came within 2s: this is what it has written to "), "{}", why.stderr);
+    assert!(status.code == Some(2) && status.stdout.starts_with("db: well since"), "{}", status.stdout);
+
+    let other = Fickle::start();
+    for verb in ["why", "status"] {
+        let mut command = hospital(verb);
+        command.args((verb == "why").then_some("db")).args(["--url", &format!("http://127.0.0.1:{}", other.port)]);
+        let told = run(command);
+        let expected =
+            format!("hospital: what answers at http://127.0.0.1:{} is not hospital: it says 200\n", other.port);
+        assert_eq!((told.code, told.stderr, told.stdout), (Some(2), expected, String::new()));
+    }
 }
 
 #[test]

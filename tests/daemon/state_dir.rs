@@ -192,4 +192,104 @@ fn a_file_system_without_locks_is_said_and_keeps_nobody_away() {
     let server = Launch::under("strace", strace).args(["-b", "127.0.0.1:0", "--state-dir", state(&folder)]).start();
     assert!(server.stderr().contains("lock cannot be locked: No locks available"), "{}", server.stderr());
     assert_eq!(get(&server.at, "/").status, 200);
+    let mut command = std::process::Command::new("strace");
+    command.args(strace).args([HOSPITAL, "silence", "--state-dir", state(&folder), "db", "1h", "why"]);
+    let silenced = run(command);
+    assert_eq!(silenced.code, Some(0), "{}", silenced.stderr);
+}
+
+/// A file system of its own at a folder, until it is dropped.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    fn with(args: &[&str]) -> Mounted {
+        let mounted = Mounted(folder());
+        fs::set_permissions(mounted.0.path(), Permissions::from_mode(0o755)).expect("it is ours");
+        mounted.mount(args);
+        mounted
+    }
+
+    fn mount(&self, args: &[&str]) {
+        let status = std::process::Command::new("mount").args(args).arg(self.0.path()).status();
+        assert!(status.expect("there is mount").success(), "{args:?}");
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[track_caller]
+fn refused_by_the_disk(state: &Path, args: &[&str], why: &str) {
+    let mut command = hospital(args[0]);
+    command.env("HOSPITAL_STATE_DIR", state).args(&args[1..]);
+    let ran = run(command);
+    let last = ran.stderr.lines().last().unwrap_or_default();
+    assert!(
+        ran.code == Some(74) && last.starts_with("hospital: cannot write ") && last.contains(why),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_disk_that_is_full_for_a_while_loses_no_silence_is_said_once_and_used_again() {
+    let disk = Mounted::with(&["-t", "tmpfs", "-o", "size=128k,mode=755", "tmpfs"]);
+    let at = disk.0.path();
+    let launch = Launch::serve(["-w", "2", "--state-dir", state(&disk.0)]);
+    let flag = launch.path("flag");
+    let server = launch.env("HEALTHCHECKS", &format!("db=file:{0} other=file:{0}", flag.display())).start();
+    silence(at, &["db", "1h", "upgrade"]);
+    let fill = at.join("fill");
+    let _ = fs::write(&fill, [0; 256 * 1024]);
+    refused_by_the_disk(at, &["silence", "other", "1h", "why"], "No space left on device");
+    refused_by_the_disk(at, &["beat", "job"], "No space left on device");
+    let answer = || {
+        let answer = get(&server.at, "/");
+        (answer.status, answer.json()["summary"]["silenced"].as_u64())
+    };
+    const FULL: &str = "what checks find is kept in memory only: No space left on device";
+    eventually("both workers have seen changes", || {
+        assert_eq!(answer(), (500, Some(1)), "the silence is as it was");
+        fs::write(&flag, "").expect("the folder is ours");
+        assert_eq!(get(&server.at, "/").status, 200);
+        fs::remove_file(&flag).expect("it is there");
+        server.stderr().matches("check other: pass again").count() >= 5
+    });
+    assert_eq!(server.stderr().matches(FULL).count(), 1, "{}", server.stderr());
+    fs::remove_file(&fill).expect("it is there");
+    eventually("there is room again", || {
+        fs::write(&flag, "").expect("the folder is ours");
+        get(&server.at, "/");
+        fs::remove_file(&flag).expect("it is there");
+        get(&server.at, "/");
+        server.stderr().contains("what checks find is kept there again")
+    });
+    silence(at, &["other", "1h", "why"]);
+    assert_eq!(answer(), (200, Some(2)));
+    // What happened meanwhile is not lost.
+    let mut why = hospital("why");
+    why.env("HOSPITAL_STATE_DIR", at).arg("other");
+    let told = run(why);
+    assert!(told.stdout.contains("other"), "{}{}", told.stdout, told.stderr);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_state_dir_that_is_read_only_keeps_nobody_away_and_its_silences_hold() {
+    let folder = folder();
+    silence(folder.path(), &["db", "1h", "upgrade"]);
+    let disk = Mounted::with(&["--bind", state(&folder)]);
+    disk.mount(&["-o", "remount,bind,ro"]);
+    let server = Server::start(["--state-dir", state(&disk.0), CHECKS[0]]);
+    assert_eq!(get(&server.at, "/").status, 200);
+    let log = server.stderr();
+    assert!(
+        log.contains("cannot be locked: Read-only file system") || log.contains("nothing can be kept there: Read-only")
+    );
+    refused_by_the_disk(disk.0.path(), &["silence", "--lift", "db"], "Read-only file system");
+    refused_by_the_disk(disk.0.path(), &["beat", "job"], "Read-only file system");
 }

@@ -19,6 +19,8 @@ pub(super) mod opt;
 pub(super) mod options;
 pub(crate) mod ownership;
 pub(crate) mod pattern;
+#[cfg(feature = "tls")]
+pub(super) mod pem;
 pub(crate) mod program;
 pub(crate) mod secrets;
 #[cfg(any(feature = "mysql", feature = "postgres"))]

@@ -5,8 +5,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use crate::model::clocks;
 use crate::model::transcript::{Field, UNKNOWN_NAME, note};
 use crate::os::{errno as errors, network};
 
@@ -65,7 +66,16 @@ pub(in crate::checks) fn route_to(address: SocketAddr) -> io::Result<()> {
 pub(in crate::checks) fn file(found: &fs::Metadata) {
     note(Field::File, format_args!("{}:{}", found.dev(), found.ino()));
     note(Field::Size, found.len());
-    note(Field::Modified, found.mtime());
+    note(Field::Modified, moment(found));
+}
+
+/// When a file was changed, to the second; what is not of our time is a number.
+pub(in crate::checks) fn moment(found: &fs::Metadata) -> String {
+    const YEAR_10000: u64 = 253_402_300_800;
+    match u64::try_from(found.mtime()) {
+        Ok(second @ ..YEAR_10000) => clocks::spoken(SystemTime::UNIX_EPOCH + Duration::from_secs(second)),
+        Ok(_) | Err(_) => found.mtime().to_string(),
+    }
 }
 
 /// The milliseconds since a moment.

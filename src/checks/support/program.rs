@@ -82,7 +82,7 @@ impl Program {
                 let found = &place.metadata;
                 note(
                     Field::Program,
-                    format_args!("inode {}, {} bytes, changed at {}", found.ino(), found.len(), found.mtime()),
+                    format_args!("inode {}, {} bytes, changed at {}", found.ino(), found.len(), noted::moment(found)),
                 );
             }
             Err(Distrust::Unsafe(why)) => {

@@ -610,7 +610,7 @@ impl Worker {
             rounds,
             scheduler,
             observer,
-            recorder: Recorder::start(kept, generation, state, place),
+            recorder: Recorder::start(kept, scoreboard, generation, state.map(|state| (state, place))),
             responder: Responder::new(settings.log.access_logformat),
             again: Vec::new(),
             now: Instant::now(),

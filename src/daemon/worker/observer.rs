@@ -82,8 +82,10 @@ impl Observer for ScoreboardObserver {
         self.scoreboard.is_leaving()
     }
 
+    /// Longer than this service has been there, where it is remembered.
     fn since(&self, id: &str, status: Status) -> Option<Since> {
-        self.scoreboard.since(id, status)
+        let seen = self.scoreboard.since(id, status)?;
+        Some(self.history(id).map_or(seen, |record| record.since(seen, status)))
     }
 
     fn last_run(&self, id: &str) -> Option<LastRun> {
@@ -117,6 +119,10 @@ impl Observer for ScoreboardObserver {
 
     fn flips(&self, check: &Check) -> Option<Flips> {
         scheduler::flips(self.kept, check)
+    }
+
+    fn against(&self, check: &Check) -> u32 {
+        scheduler::against(self.kept, check)
     }
 
     fn record(&self, id: &str) -> Option<CheckRecord> {

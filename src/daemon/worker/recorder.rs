@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::daemon::shared::evidence::{EvidenceTable, Look};
 use crate::daemon::shared::kept::Kept;
+use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::model::check::Status;
 use crate::model::episode::{self, RecordedRun};
 use crate::model::report::Outcome;
@@ -48,8 +49,13 @@ struct Work {
 
 impl Recorder {
     /// `place`: what is said of where the service is, if this worker says it.
-    pub(super) fn start(kept: Kept, generation: u32, state: Option<StateDir>, place: Option<ServerPlace>) -> Recorder {
-        let saver = state.and_then(|state| match Saver::start(kept, state, place) {
+    pub(super) fn start(
+        kept: Kept,
+        scoreboard: Scoreboard,
+        generation: u32,
+        state: Option<(StateDir, Option<ServerPlace>)>,
+    ) -> Recorder {
+        let saver = state.and_then(|(state, place)| match Saver::start(kept, scoreboard, state, place) {
             Ok(saver) => Some(saver),
             Err(error) => {
                 tracing::warn!("what checks find is not written to files: no thread can be started: {error}");
@@ -116,11 +122,15 @@ impl Recorder {
 }
 
 impl Saver {
-    fn start(kept: Kept, state: StateDir, place: Option<ServerPlace>) -> std::io::Result<Arc<Saver>> {
+    fn start(
+        kept: Kept,
+        scoreboard: Scoreboard,
+        state: StateDir,
+        place: Option<ServerPlace>,
+    ) -> std::io::Result<Arc<Saver>> {
         let saver = Arc::new(Saver { work: Mutex::default(), changed: Condvar::new() });
         let work = saver.clone();
         std::thread::Builder::new().name("history".to_owned()).spawn(move || {
-            let mut is_failing = false;
             // Whether it can be written is said with the first check.
             let _ = place.map(|place| state.keep_server_place(&place));
             loop {
@@ -128,14 +138,15 @@ impl Saver {
                 let done = signals::undisturbed(|| look_after(kept, &state, &id));
                 work.end();
                 let place = || state.history().display().to_string();
+                // Logged once, by the worker that is the first to see it.
                 match done {
-                    Err(why) if !std::mem::replace(&mut is_failing, true) => {
+                    Err(why) if scoreboard.note_kept(false) => {
                         tracing::warn!("{}: what checks find is kept in memory only: {why}", place());
                     }
-                    Ok(()) if std::mem::replace(&mut is_failing, false) => {
+                    Ok(true) if scoreboard.note_kept(true) => {
                         tracing::info!("{}: what checks find is kept there again", place());
                     }
-                    Ok(()) | Err(_) => {}
+                    Ok(_) | Err(_) => {}
                 }
             }
         })?;
@@ -169,8 +180,8 @@ impl Saver {
     }
 }
 
-/// Reads the file of a check that is new, or writes what is known of it.
-fn look_after(kept: Kept, state: &StateDir, id: &str) -> Result<(), String> {
+/// Reads the file of a check that is new, or writes what is known of it. False if nothing was to be written.
+fn look_after(kept: Kept, state: &StateDir, id: &str) -> Result<bool, String> {
     let (table, key) = (kept.evidence(), EvidenceTable::key(id));
     if !table.has(key) {
         let record = state.record(id).unwrap_or_else(|why| {
@@ -178,12 +189,14 @@ fn look_after(kept: Kept, state: &StateDir, id: &str) -> Result<(), String> {
             None
         });
         table.fill(key, &record.unwrap_or_default().moved(-kept.ahead()));
-        return Ok(());
+        return Ok(false);
     }
+    let mut is_written = false;
     loop {
         let changes = table.changes(key);
         if let Some(record) = table.record(key) {
             state.keep_record(id, &record.moved(kept.ahead())).map_err(|error| error.to_string())?;
+            is_written = true;
         }
         if kept.events().claim_saving() {
             let all = kept.events().all().into_iter().map(|it| it.moved(kept.ahead()));
@@ -191,7 +204,7 @@ fn look_after(kept: Kept, state: &StateDir, id: &str) -> Result<(), String> {
         }
         // Another worker may have written what it knew after we had looked and before we wrote.
         if table.changes(key) == changes {
-            return Ok(());
+            return Ok(is_written);
         }
     }
 }

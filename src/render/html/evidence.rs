@@ -93,11 +93,15 @@ impl EvidencePage {
 
     fn of(evidence: &Evidence<'_>) -> EvidencePage {
         let Evidence { why, record, prefix } = evidence;
-        let status = match (why.state, &why.last_bad) {
-            (WhyState::Well, _) => Status::Pass,
-            (WhyState::Failing, Some(run)) => run.status,
-            (WhyState::Failing, None) => Status::Fail,
-            (WhyState::Unknown, _) => Status::Skip,
+        let last = why.last_bad.as_ref().map_or(Status::Fail, |run| run.status);
+        let status = match why.state {
+            WhyState::Well => Status::Pass,
+            WhyState::Failing if why.standing.status == Some(Status::Warn) => Status::Warn,
+            WhyState::Failing => last,
+            WhyState::WouldFail => Status::Warn,
+            WhyState::WouldPass => why.standing.status.unwrap_or(last),
+            WhyState::Blocked | WhyState::Stale => Status::Error,
+            WhyState::Unknown => Status::Skip,
         };
         let run = |what, run: &Option<RecordedRun>| {
             run.as_ref().map(|run| ShownRun {
@@ -126,7 +130,7 @@ impl EvidencePage {
             status: spoken_state(why.state, status),
             headline: why.headline(),
             unwatched: unwatched.map(super::age),
-            last_episode: (why.state == WhyState::Well && why.first_bad.is_some()).then(|| episode(why)),
+            last_episode: (why.was_found_well() && why.first_bad.is_some()).then(|| episode(why)),
             runs: runs.into_iter().flatten().collect(),
             changed: why
                 .changed
@@ -144,8 +148,9 @@ impl EvidencePage {
 
 fn spoken_state(state: WhyState, status: Status) -> String {
     match state {
-        WhyState::Failing => spoken(status),
-        WhyState::Well | WhyState::Unknown => state.word().to_owned(),
+        WhyState::Failing | WhyState::WouldPass => spoken(status),
+        WhyState::WouldFail => "would fail".to_owned(),
+        WhyState::Well | WhyState::Unknown | WhyState::Blocked | WhyState::Stale => state.word().to_owned(),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::model::blame::Blame;
 use crate::model::check::{Check, Status};
 use crate::model::duration;
 use crate::model::episode::CheckRecord;
+use crate::model::patience::Streak;
 use crate::model::report::{Outcome, Report, Since, Summary};
 use crate::model::speaker::Speaker;
 use evidence::Strip;
@@ -169,6 +170,8 @@ struct Row {
     took: Option<String>,
     schedule: Option<String>,
     is_flapping: bool,
+    /// The runs that speak against its status.
+    streak: Option<Streak>,
     since: Option<Moment>,
     unwatched: Option<(Moment, Moment)>,
     tags: Vec<String>,
@@ -312,6 +315,7 @@ impl Row {
             took: (!is_blocked).then(|| took(*elapsed)),
             schedule: (view.next_run)(check).and_then(|next| schedule(check, *age, next)),
             is_flapping: (view.is_flapping)(check),
+            streak: outcome.judgement.as_ref().and_then(|judgement| judgement.streak),
             since: since.map(|since| Moment::of(since.at, view.at)),
             unwatched: since
                 .and_then(|since| since.unwatched)

@@ -1,5 +1,6 @@
 use super::super::tests::{ALL, HOSTILE, hostile, written};
 use super::*;
+use crate::model::judgement::Judgement;
 use crate::model::report::tests::{blocking, report as sample};
 use crate::model::schedule::Schedule;
 use roxmltree::{Document, Node};
@@ -228,7 +229,7 @@ fn nothing_moves_and_nothing_is_fetched() {
 }
 
 #[test]
-fn it_says_when_a_check_runs_next_and_marks_what_is_flapping() {
+fn it_says_when_a_check_runs_next_and_marks_what_is_flapping_or_speaks_against_its_status() {
     let mut report = sample(&[Status::Pass, Status::Fail]);
     let every = Duration::from_secs(90);
     for outcome in &mut report.outcomes {
@@ -248,4 +249,10 @@ fn it_says_when_a_check_runs_next_and_marks_what_is_flapping() {
         assert!(facts[0].starts_with("✗ fail ⇅, flapping Check 1."), "{facts:?}");
     }
     assert_eq!(facts(None)[1], "✓ pass Check 0. check.0 took 1.0 ms", "nobody keeps a schedule there");
+    let streak = Some(Streak { runs: 2, of: 3, is_bad: true });
+    report.outcomes[0].judgement = Some(Box::new(Judgement { streak, ..Judgement::default() }));
+    let body = seen(&report, &View::default());
+    let document = Document::parse(&body).expect("it is well formed");
+    let facts: Vec<_> = classed(&document, "check").into_iter().map(text).collect();
+    assert!(facts[1].starts_with("✓ pass 2/3, 2 of 3 failures Check 0."), "{facts:?}");
 }

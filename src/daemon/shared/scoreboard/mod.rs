@@ -35,6 +35,8 @@ pub(crate) struct Scoreboard {
 pub(super) struct Board {
     leaving: Flag,
     maintained: Flag,
+    /// Whether the state dir takes nothing.
+    unkept: Flag,
     /// A number for the silences in force; 0: there is none.
     silences: AtomicU64,
     slots: [SlotCell; SLOTS],
@@ -131,6 +133,12 @@ impl Scoreboard {
     /// Notes whether the service is in maintenance. True for the one worker that is the first to note a change.
     pub(crate) fn note_maintenance(&self, maintained: bool) -> bool {
         self.board.maintained.change(maintained)
+    }
+
+    /// Notes whether what checks find can be written to the state dir. True for the one worker that is the first to note a
+    /// change.
+    pub(crate) fn note_kept(&self, is_kept: bool) -> bool {
+        self.board.unkept.change(!is_kept)
     }
 
     /// Notes which silences are in force. True for the one process that is the first to note a change.

@@ -426,6 +426,12 @@ pub(super) fn flips(kept: Kept, check: &Check) -> Option<Flips> {
     Some(record.patience.flips(clock::since_boot().as_secs()))
 }
 
+/// How many runs of a check in a row have found the opposite of what is said of it.
+pub(super) fn against(kept: Kept, check: &Check) -> u32 {
+    let record = check.schedule.and_then(|_| kept.schedules().record::<Record>(Kept::key(check)));
+    record.map_or(0, |record| record.patience.against())
+}
+
 /// The check as it is run when its time has come: what it finds is judged whenever it is told.
 fn once(check: &Check) -> Arc<Check> {
     Arc::new(Check { schedule: None, grace: None, on_fail: Severity::Fail, strict: false, ..check.clone() })
