@@ -251,7 +251,7 @@ impl Common {
             "failure" => Ok(Expect::Failure),
             _ => Err("write success or failure"),
         })?;
-        let every = options.parse("every", |text| match duration::parse_some(text)? {
+        let every = options.parse("every", |text| match duration::parse(text)? {
             every if every < MOST_OFTEN => Err(format!("write no less than {}", duration::spoken(MOST_OFTEN))),
             every => Ok(every),
         })?;
@@ -262,7 +262,8 @@ impl Common {
             }
         };
         let (fall, rise) = (options.parse("fall", in_a_row)?, options.parse("rise", in_a_row)?);
-        let grace = options.parse("grace", |text| match duration::parse_some(text)? {
+        let grace = options.parse("grace", |text| match duration::parse(text)? {
+            Duration::ZERO => Err("write more than 0, or leave it out".to_owned()),
             grace if grace > startup::LONGEST => Err(format!(
                 "write {} at most: until then, nobody learns what is wrong",
                 duration::spoken(startup::LONGEST)
