@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use super::cert::{DAY, spoken};
+use super::support::pem;
 use super::support::thresholds::{self, Good};
 use super::support::tls_noted::note_end;
 use super::support::tls_roots::Life;
@@ -133,8 +133,8 @@ fn read(path: &Path, is_named: bool) -> Result<Vec<Life>> {
         return life.map(|life| vec![life]).ok_or_else(|| fail("and it cannot be read as one".to_owned()));
     }
     let mut lives = Vec::new();
-    for (number, certificate) in CertificateDer::pem_slice_iter(&bytes).enumerate() {
-        let certificate = certificate.map_err(|error| fail(format!("and it is not PEM: {error}")))?;
+    let certificates = pem::certificates(&bytes).map_err(|error| fail(format!("and it is not PEM: {error}")))?;
+    for (number, certificate) in certificates.into_iter().enumerate() {
         let life = Life::of(&certificate);
         lives.push(life.ok_or_else(|| fail(format!("and number {} in it cannot be read as one", number + 1)))?);
     }

@@ -75,7 +75,7 @@ fn build(tls: Option<TlsSettings>, target: &str, options: &mut Options) -> std::
     // With a socket, nothing goes to the port.
     let assumed = socket.as_ref().map(|_| if tls.is_some() { 443 } else { 80 });
     let server = Target::parse(text, assumed).filter(|_| !text.contains('@')).ok_or_else(wrong)?;
-    let named = Target { host: server.name().to_owned(), port: server.port };
+    let named = Target::new(server.name(), server.port);
     let uri = format!("{scheme}://{named}/grpc.health.v1.Health/Check").parse().map_err(|_| wrong())?;
     let service = options.take("service")?.unwrap_or_default();
     let probe = GrpcProbe { server, tls, socket, service, uri, hidden: options.hidden() };

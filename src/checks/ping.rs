@@ -65,7 +65,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
             thresholds::judged(finding, || match warn_loss {
                 Some(most) if lost > most => Err(Reason::Fail(format!(
                     "expected {} to lose at most {most}% of {} pings, it lost {}%",
-                    host.host,
+                    host.shown(),
                     terms.count,
                     tenths(lost)
                 ))),
@@ -135,7 +135,7 @@ fn ping(host: &Target, terms: &Terms, deadline: Deadline) -> Result<Vec<Perfdata
         1 => "a ping".to_owned(),
         count => format!("{count} pings with at most {}% lost", terms.loss),
     };
-    let text = format!("expected {} to answer {what}: {} ({})", host.host, failures.join(", "), since(began));
+    let text = format!("expected {} to answer {what}: {} ({})", host.shown(), failures.join(", "), since(began));
     // What could not be sent is not the fault of who did not get it.
     Err(if ours { Reason::Error(text) } else { Reason::Fail(text) })
 }

@@ -198,7 +198,7 @@ impl RedisProbe {
         match sentinel.ask(&["SENTINEL", "get-master-addr-by-name", name])? {
             Reply::Array(items) if items.len() == 2 => {
                 let port = items[1].parse().map_err(|_| Reason::Fail(format!("{:?} is not a port", items[1])))?;
-                Ok(Target { host: items[0].clone(), port })
+                Ok(Target::new(items[0].as_str(), port))
             }
             Reply::Nothing => Err(Reason::Fail(format!("the sentinel knows no master {name:?}"))),
             other => Err(sentinel.unexpected(&other)),

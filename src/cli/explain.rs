@@ -236,6 +236,7 @@ fn property(option: &Opt) -> Json {
         | Value::Pattern
         | Value::Path
         | Value::Address
+        | Value::Url
         | Value::Bytes
         | Value::List
         | Value::Field

@@ -128,7 +128,7 @@ impl Spec {
             Value::Field => secrets.and_fields(self.options.values(option.name)),
             Value::Variable => secrets.and_variables(self.options.values(option.name)),
             Value::Bytes => secrets.and_sent(self.options.values(option.name)),
-            Value::Statement => secrets.and_named(self.options.values(option.name)),
+            Value::Statement | Value::Url => secrets.and_named(self.options.values(option.name)),
             // A name and its value may be two arguments.
             Value::List => {
                 let all = self.options.values(option.name).flat_map(|list| list.split(',')).collect::<Vec<_>>();
@@ -183,8 +183,13 @@ impl Spec {
         }
         let is_shown = |name: &str| kind.option(name).is_some_and(|option| option.value.is_public());
         let shown = self.options.taken().iter().filter(|(name, _)| is_shown(name));
-        let shown: Vec<_> =
-            shown.map(|(name, value)| (name.clone(), text::line(&hidden.scrub(value)).into_owned())).collect();
+        let is_url = |name: &str| kind.option(name).is_some_and(|option| option.value == Value::Url);
+        let shown: Vec<_> = shown
+            .map(|(name, value)| {
+                let value = if is_url(name) { secrets::shown_url(value) } else { value.clone() };
+                (name.clone(), text::line(&hidden.scrub(&value)).into_owned())
+            })
+            .collect();
         let is_path = |name: &str| kind.option(name).is_some_and(|option| option.value == Value::Path);
         let files = self.options.taken().iter().filter(|(name, path)| is_path(name) && path.starts_with('/'));
         let files = files.map(|(_, path)| path.into()).collect();
@@ -246,7 +251,7 @@ impl Common {
             "failure" => Ok(Expect::Failure),
             _ => Err("write success or failure"),
         })?;
-        let every = options.parse("every", |text| match duration::parse_some(text)? {
+        let every = options.parse("every", |text| match duration::parse(text)? {
             every if every < MOST_OFTEN => Err(format!("write no less than {}", duration::spoken(MOST_OFTEN))),
             every => Ok(every),
         })?;
@@ -257,7 +262,8 @@ impl Common {
             }
         };
         let (fall, rise) = (options.parse("fall", in_a_row)?, options.parse("rise", in_a_row)?);
-        let grace = options.parse("grace", |text| match duration::parse_some(text)? {
+        let grace = options.parse("grace", |text| match duration::parse(text)? {
+            Duration::ZERO => Err("write more than 0, or leave it out".to_owned()),
             grace if grace > startup::LONGEST => Err(format!(
                 "write {} at most: until then, nobody learns what is wrong",
                 duration::spoken(startup::LONGEST)

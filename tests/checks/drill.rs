@@ -287,24 +287,36 @@ fn functions_in_python_that_cannot_fail_are_found() {
     assert_eq!(verdicts, ["sound", "not_drilled", "cannot_fail"], "{json:#}");
 }
 
-/// A pidfd is a way to a process, too.
+/// A pidfd is a way to a process, too, and so are its limits, and the signals of a descriptor.
 #[test]
 #[ignore = "needs root, python3"]
-fn a_drill_lets_no_check_signal_what_it_has_not_started() {
+fn a_drill_lets_no_check_reach_what_it_has_not_started() {
     let peers = Peers::start();
     let mut other = std::process::Command::new("sleep").arg("60").spawn().expect("it can be started");
     peers.file("state", "good\n", 0o644);
-    let script = format!(
-        "#!/usr/bin/python3\nimport os, signal, sys\ntry:\n    good = 'good' in open('HERE/state').read()\nexcept OSError:\n    good = False\n\
-         if not good:\n    signal.pidfd_send_signal(os.pidfd_open({}), signal.SIGTERM)\n    sys.exit(2)\n",
-        other.id()
-    );
+    let script = "#!/usr/bin/python3\nimport ctypes, fcntl, os, resource, signal, socket, sys\none, two = socket.socketpair()\ntry:\n    good = 'good' in open('HERE/state').read()\nexcept OSError:\n    good = False\n\
+         for attack in () if good else (\n\
+         \x20   lambda: signal.pidfd_send_signal(os.pidfd_open(PID), signal.SIGTERM),\n\
+         \x20   lambda: ctypes.CDLL(None).syscall(234, PID, PID, 15),\n\
+         \x20   lambda: os.setpriority(os.PRIO_PROCESS, PID, 7),\n\
+         \x20   lambda: resource.prlimit(PID, resource.RLIMIT_NOFILE, (99, 99)),\n\
+         \x20   lambda: (fcntl.fcntl(one, fcntl.F_SETOWN, PID), fcntl.fcntl(one, 10, 15), fcntl.fcntl(one, fcntl.F_SETFL, os.O_ASYNC), two.send(b'x')),\n\
+         ):\n    try:\n        attack()\n    except OSError:\n        pass\n\
+         sys.exit(0 if good else 2)\n";
+    let script = script.replace("PID", &other.id().to_string());
+    let limits = |id: u32| fs::read_to_string(format!("/proc/{id}/limits")).expect("it runs");
+    let priority = |id: u32| {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).expect("it runs");
+        stat.split(' ').nth(18).map(str::to_owned)
+    };
+    let before = (limits(other.id()), priority(other.id()));
     let folder = peers.scripts("repair", &[("repair", &script)]);
     let (_, checks) = drill(&[&folder]);
     let is_alive = other.try_wait().expect("it is ours").is_none();
+    let after = (limits(other.id()), priority(other.id()));
     other.kill().expect("it is ours");
     other.wait().expect("it is ours");
-    assert!(is_alive, "{checks:#?}");
+    assert!(is_alive && after == before, "{checks:#?}");
     assert_eq!(checks[0]["verdict"], "sound", "{checks:#?}");
 }
 

@@ -116,6 +116,13 @@ fn mariadb_is_well_frozen_stopped_or_not_what_it_should_be() {
         ],
     );
     assert_found(
+        "cert:",
+        &[
+            (&format!("127.0.0.1:{port}#starttls=mysql&days=1&ca={ca}"), Pass, ""),
+            (&format!("127.0.0.1:{port}#starttls=mysql&ca={ca}"), Fail, "it has to last for 14 more days"),
+        ],
+    );
+    assert_found(
         &format!("{at}#tls"),
         &[
             (&format!("&ca={ca}&query=show%20status%20like%20'Ssl_version'&match=Ssl"), Pass, ""),

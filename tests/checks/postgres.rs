@@ -86,6 +86,13 @@ fn postgres_is_well_frozen_stopped_or_not_what_it_should_be() {
             ("&query=select%20pg_sleep(60)&timeout=2s", Fail, "nothing came in time"),
         ],
     );
+    assert_found(
+        "cert:",
+        &[
+            (&format!("127.0.0.1:{port}#starttls=postgres&days=1&ca={ca}"), Pass, ""),
+            (&format!("127.0.0.1:{port}#starttls=postgres&ca={ca}"), Fail, "it has to last for 14 more days"),
+        ],
+    );
     assert_found(&at, &[("#tls", Fail, "nobody that is trusted"), ("#tls&insecure", Pass, "")]);
     signal(&postgres, Signal::SIGSTOP);
     assert_found(

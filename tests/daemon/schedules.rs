@@ -409,9 +409,11 @@ fn a_command_line_simply_runs_it() {
 #[test]
 fn schedules_that_cannot_be_kept_are_refused() {
     for (options, why) in [
-        ("every=0", "option every: it has to be longer than 0"),
+        ("every=0", "option every: write no less than 100ms"),
         ("every=2s&timeout=3s", "option every: 2s is shorter than the timeout of 3s"),
         ("every=10s&fall=0", "option fall: write how many runs in a row it takes, from 1 to 1000"),
+        ("grace=1y", "option grace: write 1day at most: until then, nobody learns what is wrong"),
+        ("grace=0", "option grace: write more than 0, or leave it out"),
         ("rise=2", "option rise: it counts the runs of a schedule: write every=TIME, too"),
         ("fall=2", "option fall: it counts the runs of a schedule: write every=TIME, too"),
     ] {

@@ -11,6 +11,10 @@ use syn::{Error, LitBool, LitInt, LitStr, Result, Token, bracketed};
 /// The longest timeout that is allowed, a hundred years: no deadline can overflow with it.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
+/// How often a check may run on a schedule, and how long its start may take: as in `HEALTHCHECKS`.
+const MOST_OFTEN: Duration = Duration::from_millis(100);
+const LONGEST_GRACE: Duration = Duration::from_secs(24 * 3600);
+
 const KNOWN: &str =
     "`timeout`, `tags`, `title`, `expect`, `on_fail`, `needs`, `every`, `fall`, `rise`, `grace` and `blocking`";
 
@@ -46,7 +50,7 @@ pub(crate) enum Severity {
 
 impl Parse for Options {
     fn parse(input: ParseStream) -> Result<Options> {
-        let (mut options, mut every) = (Options::default(), None);
+        let (mut options, mut every, mut counted) = (Options::default(), None, None);
         while !input.is_empty() {
             let key: Ident = input
                 .parse()
@@ -59,12 +63,15 @@ impl Parse for Options {
                 "on_fail" => set(&mut options.on_fail, &key, input, on_fail)?,
                 "needs" => set(&mut options.needs, &key, input, needs)?,
                 "every" => {
-                    set(&mut options.every, &key, input, timeout)?;
+                    set(&mut options.every, &key, input, every_so_often)?;
                     every = Some(key);
                 }
-                "fall" => set(&mut options.fall, &key, input, in_a_row)?,
-                "rise" => set(&mut options.rise, &key, input, in_a_row)?,
-                "grace" => set(&mut options.grace, &key, input, timeout)?,
+                "fall" | "rise" => {
+                    let option = if key == "fall" { &mut options.fall } else { &mut options.rise };
+                    set(option, &key, input, in_a_row)?;
+                    counted = Some(key);
+                }
+                "grace" => set(&mut options.grace, &key, input, grace)?,
                 "blocking" => set(&mut options.blocking, &key, input, blocking)?,
                 _ => return Err(Error::new(key.span(), format!("there is no option `{key}`: known are {KNOWN}"))),
             }
@@ -72,11 +79,11 @@ impl Parse for Options {
                 input.parse::<Token![,]>()?;
             }
         }
-        match (every, &options) {
-            (None, Options { fall: Some(_), .. } | Options { rise: Some(_), .. }) => {
-                Err(input.error("`fall` and `rise` count the runs of a schedule: write `every`, too"))
+        match (every, counted, &options) {
+            (None, Some(key), _) => {
+                Err(Error::new(key.span(), format!("`{key}` counts the runs of a schedule: write `every`, too")))
             }
-            (Some(key), Options { every: Some(every), timeout: Some(timeout), .. }) if every < timeout => {
+            (Some(key), _, Options { every: Some(every), timeout: Some(timeout), .. }) if every < timeout => {
                 Err(Error::new(key.span(), "it runs more often than it may take: write no less than its timeout"))
             }
             _ => Ok(options),
@@ -103,13 +110,39 @@ fn set<T>(
 }
 
 fn timeout(input: ParseStream) -> Result<Duration> {
-    let text = literal::<LitStr>(input, "a duration in quotes, as in `timeout = \"2s\"` or \"500ms\"")?;
-    match humantime::parse_duration(&text.value()) {
-        Ok(Duration::ZERO) => Err(Error::new(text.span(), "no check can be done in no time: write a longer timeout")),
-        Ok(duration) if duration > LONGEST => {
+    match duration(input, "timeout = \"2s\"")? {
+        (Duration::ZERO, text) => {
+            Err(Error::new(text.span(), "no check can be done in no time: write a longer timeout"))
+        }
+        (duration, text) if duration > LONGEST => {
             Err(Error::new(text.span(), "nobody waits for more than a hundred years: write a shorter timeout"))
         }
-        Ok(duration) => Ok(duration),
+        (duration, _) => Ok(duration),
+    }
+}
+
+fn every_so_often(input: ParseStream) -> Result<Duration> {
+    match duration(input, "every = \"10m\"")? {
+        (every, text) if every < MOST_OFTEN => Err(Error::new(text.span(), "write no less than 100ms")),
+        (every, text) if every > LONGEST => Err(Error::new(text.span(), "write a hundred years at most")),
+        (every, _) => Ok(every),
+    }
+}
+
+fn grace(input: ParseStream) -> Result<Duration> {
+    match duration(input, "grace = \"60s\"")? {
+        (Duration::ZERO, text) => Err(Error::new(text.span(), "write more than 0, or leave it out")),
+        (grace, text) if grace > LONGEST_GRACE => {
+            Err(Error::new(text.span(), "write a day at most: until then, nobody learns what is wrong"))
+        }
+        (grace, _) => Ok(grace),
+    }
+}
+
+fn duration(input: ParseStream, example: &str) -> Result<(Duration, LitStr)> {
+    let text = literal::<LitStr>(input, format!("a duration in quotes, as in `{example}` or \"500ms\""))?;
+    match humantime::parse_duration(&text.value()) {
+        Ok(duration) => Ok((duration, text)),
         Err(error) => {
             Err(Error::new(text.span(), format!("{error}: write a duration with its unit, as in \"2s\" or \"500ms\"")))
         }

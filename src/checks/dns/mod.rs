@@ -11,7 +11,7 @@ use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, Question, RCODE, TYPE};
 use super::support::noted;
 use super::support::pattern::Pattern;
 use super::support::secrets::Secrets;
-use super::support::target::{Target, authority};
+use super::support::target::{Target, ascii, authority};
 use super::support::timed::{self, Timed, spoken};
 use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline, excerpt, since, tcp};
 use crate::model::check::{Deadline, Finding, Reason, Result};
@@ -71,7 +71,10 @@ const TRIES: u32 = 3;
 
 /// A question and the expected answer.
 struct Lookup {
+    /// In ASCII.
     name: String,
+    /// The same as it was written.
+    written: String,
     server: Option<Target>,
     /// `None`: an address of either family.
     record: Option<(&'static str, TYPE)>,
@@ -113,7 +116,8 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         }
         Some(_) | None => {}
     }
-    let query = Lookup { name, server, record, addresses, matching, tcp };
+    let written = if target.is_ascii() { name.clone() } else { authority(target).to_owned() };
+    let query = Lookup { name, written, server, record, addresses, matching, tcp };
     Ok(Box::new(move |deadline| Finding::from(query.run(deadline))))
 }
 
@@ -132,14 +136,14 @@ fn reverse(address: IpAddr) -> String {
 }
 
 fn parse(target: &str) -> std::result::Result<String, String> {
-    let name = authority(target);
-    let labels = name.strip_suffix('.').unwrap_or(name);
+    let name = ascii(authority(target)).unwrap_or_default();
+    let labels = name.strip_suffix('.').unwrap_or(&name);
     let is_label = |label: &str| {
         let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         (1..=63).contains(&label.len()) && label.bytes().all(known)
     };
     match labels.len() <= 253 && labels.split('.').all(is_label) {
-        true => Ok(name.to_owned()),
+        true => Ok(name.into_owned()),
         false => Err("the target is not a name to resolve, as in dns:example.org".to_owned()),
     }
 }
@@ -152,8 +156,16 @@ fn parse(target: &str) -> std::result::Result<String, String> {
 #[must_use = "the finding is in the result: return it, or write `?` behind it"]
 pub fn assert_dns(name: &str) -> Result {
     let name = parse(name).map_err(Reason::Error)?;
-    Lookup { name, server: None, record: None, addresses: Vec::new(), matching: None, tcp: false }
-        .run(default_deadline())
+    Lookup {
+        written: name.clone(),
+        name,
+        server: None,
+        record: None,
+        addresses: Vec::new(),
+        matching: None,
+        tcp: false,
+    }
+    .run(default_deadline())
 }
 
 impl Lookup {
@@ -161,7 +173,7 @@ impl Lookup {
         let (began, deadline) = (Instant::now(), timed::before(deadline));
         let whom = self.server.as_ref().map_or("the system's resolver".to_owned(), Target::to_string);
         let what = self.record.map_or("an address", |(kind, _)| kind);
-        let told = |why| format!("expected {whom} to find {what} of {}: {why} ({})", self.name, since(began));
+        let told = |why| format!("expected {whom} to find {what} of {}: {why} ({})", self.written, since(began));
         let fail = |why| Reason::Fail(told(why));
         let found = match &self.server {
             None => self.ask_system().map_err(|reason| reason.told(told))?,
@@ -199,7 +211,7 @@ impl Lookup {
     }
 
     fn ask_system(&self) -> Result<Found> {
-        let endpoint = Target { host: self.name.clone(), port: 0 };
+        let endpoint = Target::new(self.name.as_str(), 0).written(&self.written);
         let addresses = endpoint.addresses().map_err(|error| match error.to_string() {
             why if noted::lookup_errno(&why) == UNKNOWN_NAME => Reason::Fail(why),
             // No name server has answered, or we could not ask: nothing is known of the name.

@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 
 use super::super::support::connection::Connection;
 use super::super::support::target::Target;
+use super::sent::Proxy;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 
@@ -22,8 +23,12 @@ const BEGINNING: usize = 1024;
 const LONGEST_LINE: u64 = 4096;
 
 /// Asks a proxy for a connection to a server (RFC 9110, 9.3.6). What it says instead is the error.
-pub(super) fn tunnel(stream: &mut (impl Read + Write), server: &Target) -> io::Result<()> {
-    stream.write_all(format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n\r\n").as_bytes())?;
+pub(super) fn tunnel(stream: &mut (impl Read + Write), server: &Target, proxy: &Proxy) -> io::Result<()> {
+    let told = server.in_ascii();
+    let mut head = format!("CONNECT {told} HTTP/1.1\r\nHost: {told}\r\n").into_bytes();
+    head.extend(authorization(proxy));
+    head.extend(b"\r\n");
+    stream.write_all(&head)?;
     // Byte by byte: what follows its head is of the server.
     let answer = read_head(&mut BufReader::with_capacity(1, stream))?;
     match answer.status() {
@@ -38,9 +43,9 @@ pub(super) fn exchange(
     mut connection: Box<dyn Connection>,
     request: &Request<()>,
     body: &[u8],
-    is_proxied: bool,
+    proxy: Option<&Proxy>,
 ) -> io::Result<Response<Body>> {
-    connection.write_all(&head(request, is_proxied))?;
+    connection.write_all(&head(request, proxy))?;
     match connection.write_all(body).and_then(|()| connection.flush()) {
         // Who does not want the body may answer before its end, and read no more.
         Err(error) if !body.is_empty() && is_of_a_reader_gone(&error) => {}
@@ -62,9 +67,9 @@ fn is_of_a_reader_gone(error: &io::Error) -> bool {
 }
 
 /// A proxy is told the whole URL.
-fn head(request: &Request<()>, is_proxied: bool) -> Vec<u8> {
+fn head(request: &Request<()>, proxy: Option<&Proxy>) -> Vec<u8> {
     let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
-    let server = request.uri().authority().filter(|_| is_proxied).map(|server| format!("http://{server}"));
+    let server = request.uri().authority().filter(|_| proxy.is_some()).map(|server| format!("http://{server}"));
     let server = server.unwrap_or_default();
     let host = request.uri().authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default());
     let usual = [
@@ -81,8 +86,15 @@ fn head(request: &Request<()>, is_proxied: bool) -> Vec<u8> {
     for (name, value) in fields {
         head.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
+    head.extend(proxy.map(authorization).unwrap_or_default());
     head.extend(b"\r\n");
     head
+}
+
+/// The field that lets us use a proxy.
+fn authorization(proxy: &Proxy) -> Vec<u8> {
+    let field = |value: &HeaderValue| [b"Proxy-Authorization: ", value.as_bytes(), b"\r\n"].concat();
+    proxy.authorization.as_ref().map(field).unwrap_or_default()
 }
 
 fn read_head(reader: &mut impl BufRead) -> io::Result<Response<()>> {
@@ -285,7 +297,7 @@ mod tests {
 
     fn ask(method: Method, said: &str) -> io::Result<(u16, String, Response<()>)> {
         let request = Request::builder().method(method).uri("http://shop/").body(()).expect("it is one");
-        let answer = exchange(Box::new(Script(Cursor::new(said.as_bytes().to_vec()))), &request, b"", false)?;
+        let answer = exchange(Box::new(Script(Cursor::new(said.as_bytes().to_vec()))), &request, b"", None)?;
         let (parts, mut body) = answer.into_parts();
         let mut text = String::new();
         body.read_to_string(&mut text)?;

@@ -9,17 +9,14 @@ mod text;
 use std::io::{self, Read};
 use std::time::Instant;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use percent_encoding::percent_decode_str;
 
 use super::support::connection::Connection;
 #[cfg(feature = "tls")]
 use super::support::opt::joined;
 use super::support::opt::{Opt, Value};
 use super::support::secrets::{self, Secrets};
-use super::support::target::Target;
+use super::support::target::{Target, ascii};
 use super::support::timed::{self, reason, spoken};
 #[cfg(feature = "tls")]
 use super::support::tls;
@@ -59,7 +56,7 @@ const OPTIONS: [Opt; 17] = [
     Opt::new("resolve", Value::Address, "The address to connect to, instead of those that the host has"),
     Opt::new(
         "proxy",
-        Value::Text,
+        Value::Url,
         "The proxy to go through, as in http://proxy:3128; that of the environment is not used",
     ),
     Opt::new("socket", Value::Path, "The unix socket to connect to, instead of the host"),
@@ -150,18 +147,18 @@ struct Probe {
 
 impl Probe {
     fn new(url: &str, expected: ExpectedAnswer) -> std::result::Result<Probe, String> {
-        let shown = shown(url);
+        let shown = secrets::shown_url(url);
         let (scheme, target) = url.split_once(':').unwrap_or_default();
         let (target, user) = secrets::without_user(target);
         let wrong = || "the target is not a URL, as in http://shop/ping".to_owned();
         let server = server(scheme, &target).ok_or_else(wrong)?;
-        let target = without_zone(&target);
+        let target = in_ascii(&without_zone(&target)).ok_or_else(wrong)?;
         let uri: Uri =
             format!("{scheme}:{target}").parse().map_err(|error| format!("the target is not a URL: {error}"))?;
         if !uri.scheme_str().is_some_and(|scheme| SCHEMES.contains(&scheme)) || uri.authority().is_none() {
             return Err(wrong());
         }
-        let headers = user.map(|user| (header::AUTHORIZATION, basic(user))).into_iter().collect();
+        let headers = user.map(|user| (header::AUTHORIZATION, sent::basic(user))).into_iter().collect();
         Ok(Probe {
             uri,
             server,
@@ -224,9 +221,13 @@ impl Probe {
             let request = self.request(&method, &uri, &cookies, authorization, body.len())?;
             let connection =
                 self.connect(&uri, deadline).map_err(|reason| reason.told(|why| self.told(&why, began)))?;
-            let is_proxied = self.way.rewrites(&uri);
-            let answer = client::exchange(connection, &request, body, is_proxied);
+            let proxy = self.way.rewrites(&uri);
+            let answer = client::exchange(connection, &request, body, proxy);
             let answer = answer.map_err(|error| self.unanswered(&error, began))?;
+            if let (Some(proxy), StatusCode::PROXY_AUTHENTICATION_REQUIRED) = (proxy, answer.status()) {
+                let why = format!("by the proxy {}: {}", proxy.server, answer.status());
+                return Err(Reason::Error(self.told(&why, began)));
+            }
             note_answer(&answer, hidden);
             let location = match redirect::location(&answer) {
                 Some(location) if self.redirects > 0 => location,
@@ -274,7 +275,8 @@ impl Probe {
         let other = |uri: &Uri| server(uri.scheme_str()?, uri.authority()?.as_str());
         let server = match redirect::is_same_origin(&self.uri, uri) {
             true => self.server.clone(),
-            false => other(uri).ok_or_else(|| Reason::Fail(format!("{} names no host", shown(&uri.to_string()))))?,
+            false => other(uri)
+                .ok_or_else(|| Reason::Fail(format!("{} names no host", secrets::shown_url(&uri.to_string()))))?,
         };
         let is_named = redirect::is_same_origin(&self.uri, uri);
         let is_https = uri.scheme_str() == Some("https");
@@ -283,10 +285,11 @@ impl Probe {
             Way::At(address) if is_named => Box::new(tcp::connect_to(&[(*address, server.port).into()], deadline)?),
             // What is wrong with the proxy tells nothing of the server.
             Way::By(proxy) => {
-                let ours = |reason: Reason| Reason::Error(format!("by the proxy {proxy}: {reason}"));
-                let mut stream = tcp::connect(proxy, deadline).map_err(ours)?;
+                let ours = |reason: Reason| Reason::Error(format!("by the proxy {}: {reason}", proxy.server));
+                let mut stream = tcp::connect(&proxy.server, deadline).map_err(ours)?;
                 if is_https {
-                    client::tunnel(&mut stream, &server).map_err(|error| ours(Reason::Error(spoken(&error))))?;
+                    let opened = client::tunnel(&mut stream, &server, proxy);
+                    opened.map_err(|error| ours(Reason::Error(spoken(&error))))?;
                 }
                 Box::new(stream)
             }
@@ -389,7 +392,7 @@ impl Probe {
 fn note_answer(answer: &Response<Body>, hidden: &Secrets) {
     note(Field::Status, answer.status().as_u16());
     if let Some(location) = redirect::location(answer) {
-        note(Field::Location, hidden.scrub(&shown(&location)));
+        note(Field::Location, hidden.scrub(&secrets::shown_url(&location)));
     }
     if let Some(server) = answer.headers().get(header::SERVER) {
         note(Field::Server, hidden.scrub(&String::from_utf8_lossy(server.as_bytes())));
@@ -411,6 +414,14 @@ fn without_zone(target: &str) -> String {
     }
 }
 
+/// The target with its host as servers are told it.
+fn in_ascii(target: &str) -> Option<String> {
+    let (slashes, rest) = target.split_at(target.len() - target.trim_start_matches('/').len());
+    let end = rest.find(['/', '?', '#', ':']).unwrap_or(rest.len());
+    let (host, rest) = rest.split_at(end);
+    Some(format!("{slashes}{}{rest}", ascii(host)?))
+}
+
 fn fail(what: String, began: Instant) -> Result {
     Err(Reason::Fail(format!("expected {what} ({})", since(began))))
 }
@@ -421,31 +432,13 @@ fn described(base: &Uri, answer: &Response<Body>, status: StatusCode) -> String 
     match redirect::location(answer) {
         Some(location) => {
             let to = match redirect::target(base, &location) {
-                Some(_) => shown(&location),
+                Some(_) => secrets::shown_url(&location),
                 None => redirect::refused(&location),
             };
             format!("{}{name} to {to}", status.as_u16())
         }
         None => format!("{}{name}", status.as_u16()),
     }
-}
-
-fn shown(url: &str) -> String {
-    match url.split_once(':') {
-        Some((scheme, target)) => format!("{scheme}:{}", secrets::shown(target)),
-        None => secrets::shown(url),
-    }
-}
-
-/// The value of an Authorization field (RFC 7617).
-fn basic(user: &str) -> HeaderValue {
-    let (name, password) = user.split_once(':').unwrap_or((user, ""));
-    let decoded = |text| percent_decode_str(text).collect::<Vec<u8>>();
-    let credentials = [decoded(name), decoded(password)].join(&b':');
-    let mut value = HeaderValue::try_from(format!("Basic {}", BASE64_STANDARD.encode(credentials)))
-        .expect("base64 has only characters that a field may have");
-    value.set_sensitive(true);
-    value
 }
 
 /// Reads `Name: value`. The value may be a secret and appears in no message.

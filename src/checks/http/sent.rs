@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::{HeaderValue, Uri};
+use percent_encoding::percent_decode_str;
 
 use super::super::Options;
 use super::super::support::target::{Target, authority};
@@ -103,7 +104,7 @@ pub(super) enum Way {
     /// At this address.
     At(IpAddr),
     /// By this proxy, as any other server to which it redirects.
-    By(Target),
+    By(Proxy),
     /// At this unix socket.
     Socket(String),
 }
@@ -112,7 +113,7 @@ impl Way {
     pub(super) fn take(options: &mut Options) -> Result<Way, String> {
         let resolve =
             options.parse("resolve", |text| text.parse().map_err(|_| "write an IP address, as in 127.0.0.1"))?;
-        let proxy = options.parse("proxy", proxy)?;
+        let proxy = options.parse("proxy", Proxy::parse)?;
         let socket = options.parse("socket", |text| match text.starts_with('/') {
             true => Ok(text.to_owned()),
             false => Err("write an absolute path"),
@@ -126,16 +127,43 @@ impl Way {
         }
     }
 
-    /// Whether a request for this URL is for a proxy, which has to be told the whole of it.
-    pub(super) fn rewrites(&self, uri: &Uri) -> bool {
-        matches!(self, Way::By(_)) && uri.scheme_str() == Some("http")
+    /// The proxy that a request for this URL is for, and that has to be told the whole of it.
+    pub(super) fn rewrites(&self, uri: &Uri) -> Option<&Proxy> {
+        match self {
+            Way::By(proxy) if uri.scheme_str() == Some("http") => Some(proxy),
+            Way::By(_) | Way::Direct | Way::At(_) | Way::Socket(_) => None,
+        }
     }
 }
 
-fn proxy(text: &str) -> Result<Target, &'static str> {
-    if text.contains('@') {
-        return Err("a proxy that wants a user is not known here");
+/// A proxy, and what lets us use it.
+#[derive(Debug)]
+pub(super) struct Proxy {
+    pub(super) server: Target,
+    pub(super) authorization: Option<HeaderValue>,
+}
+
+impl Proxy {
+    fn parse(text: &str) -> Result<Proxy, &'static str> {
+        let wrong = "write a host and port, as in http://proxy:3128, or http://user:password@proxy:3128";
+        let target = text.strip_prefix("http:").unwrap_or(text);
+        // Without its slashes, nobody could tell that it has a secret.
+        if target.contains('@') && !target.starts_with("//") {
+            return Err(wrong);
+        }
+        let (target, user) = secrets::without_user(target);
+        let server = Target::parse(authority(&target), Some(3128)).ok_or(wrong)?;
+        Ok(Proxy { server, authorization: user.map(basic) })
     }
-    let target = text.strip_prefix("http:").unwrap_or(text);
-    Target::parse(authority(target), Some(3128)).ok_or("write a host and port, as in http://proxy:3128")
+}
+
+/// The value of a field that tells who we are (RFC 7617), from what stands before the host in a URL.
+pub(super) fn basic(user: &str) -> HeaderValue {
+    let (name, password) = user.split_once(':').unwrap_or((user, ""));
+    let decoded = |text| percent_decode_str(text).collect::<Vec<u8>>();
+    let credentials = [decoded(name), decoded(password)].join(&b':');
+    let mut value = HeaderValue::try_from(format!("Basic {}", BASE64_STANDARD.encode(credentials)))
+        .expect("base64 has only characters that a field may have");
+    value.set_sensitive(true);
+    value
 }

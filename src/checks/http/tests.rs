@@ -491,6 +491,28 @@ fn a_server_is_reached_at_a_given_address_by_a_proxy_or_at_a_socket() {
     let (address, heads) = http("127.0.0.1", vec![answer("200 OK", "")]);
     assert_eq!(run("http", "//shop.invalid/ping", &[("proxy", &format!("http://{address}"))]), Finding::PASS);
     assert!(heads.recv().expect("it was asked").starts_with("GET http://shop.invalid/ping HTTP/1.1\r\n"));
+    let (address, heads) = http("127.0.0.1", vec![answer("407 Proxy Authentication Required", "")]);
+    let found = run("http", "//b\u{fc}cher.invalid/", &[("proxy", &format!("http://an%20na:p%40ss@{address}"))]);
+    let head = heads.recv().expect("it was asked");
+    assert!(head.starts_with("GET http://xn--bcher-kva.invalid/ HTTP/1.1\r\n"), "{head}");
+    assert!(head.contains("host: xn--bcher-kva.invalid\r\n"), "{head}");
+    assert!(head.contains("Proxy-Authorization: Basic YW4gbmE6cEBzcw==\r\n"), "{head}");
+    let why = found.context.expect("it says why");
+    let told = format!("expected http://b\u{fc}cher.invalid/ to answer with 2xx: by the proxy {address}: 407 ");
+    assert!(found.status == Status::Error && why.starts_with(&told), "{why}");
+    #[cfg(feature = "tls")]
+    {
+        let (address, heads) = http("127.0.0.1", vec![answer("407 No", "")]);
+        let found = run("https", "//b\u{fc}cher.invalid/", &[("proxy", &format!("http://anna:@{address}"))]);
+        let head = heads.recv().expect("it was asked");
+        assert!(
+            head.starts_with("CONNECT xn--bcher-kva.invalid:443 HTTP/1.1\r\nHost: xn--bcher-kva.invalid:443\r\n"),
+            "{head}"
+        );
+        assert!(head.contains("Proxy-Authorization: Basic YW5uYTo=\r\n"), "{head}");
+        let told = "it does not connect to b\u{fc}cher.invalid:443: 407";
+        assert!(found.status == Status::Error && found.context.is_some_and(|why| why.contains(told)));
+    }
     let found = run("http", "//shop.invalid/", &[("proxy", "127.0.0.1:1")]);
     assert!(
         found.status == Status::Error && found.context.is_some_and(|why| why.contains("by the proxy 127.0.0.1:1: "))
@@ -543,7 +565,8 @@ fn what_is_sent_has_to_make_sense() {
         ("//us:er@shop/", &[("basic", "/x")][..], "the user is given twice"),
         ("//shop/", &[("resolve", "::1"), ("socket", "/x")][..], "resolve, proxy and socket exclude each other"),
         ("//shop/", &[("resolve", "localhost")][..], "option resolve: write an IP address"),
-        ("//shop/", &[("proxy", "http://us:er@proxy:1")][..], "option proxy: a proxy that wants a user"),
+        ("//shop/", &[("proxy", "us:er@proxy:1")][..], "option proxy: write a host and port"),
+        ("//shop/", &[("proxy", "http://us:er@")][..], "option proxy: write a host and port"),
         ("//shop/", &[("proxy", "ftp://proxy")][..], "option proxy: write a host and port"),
         ("//shop/", &[("socket", "x.sock")][..], "option socket: write an absolute path"),
         ("//shop/", &[("not_match", "(")][..], "option not_match: "),

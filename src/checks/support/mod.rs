@@ -18,7 +18,9 @@ pub(super) mod noted;
 pub(super) mod opt;
 pub(super) mod options;
 pub(crate) mod ownership;
-pub(super) mod pattern;
+pub(crate) mod pattern;
+#[cfg(feature = "tls")]
+pub(super) mod pem;
 pub(crate) mod program;
 pub(crate) mod secrets;
 #[cfg(any(feature = "mysql", feature = "postgres"))]

@@ -45,6 +45,8 @@ pub enum Value {
     Path,
     /// An IP address.
     Address,
+    /// A URL, whose user and password are not shown.
+    Url,
     /// A statement of SQL, which may be shown but for what it calls a secret.
     Statement,
     /// Any bytes, which are not shown.
@@ -110,6 +112,7 @@ impl Value {
             Value::Pattern => "REGEX",
             Value::Path => "PATH",
             Value::Address => "IP",
+            Value::Url => "URL",
             Value::Bytes => "BYTES",
             Value::List => "ARGS",
             Value::Field => "NAME: VALUE",
@@ -135,6 +138,7 @@ impl Value {
             | Value::Number
             | Value::Path
             | Value::Address
+            | Value::Url
             | Value::Field
             | Value::Variable => None,
         }

@@ -86,6 +86,14 @@ pub(crate) fn shown(target: &str) -> String {
     )
 }
 
+/// The same of a URL with its scheme.
+pub(crate) fn shown_url(url: &str) -> String {
+    match url.split_once(':') {
+        Some((scheme, target)) if target.starts_with("//") => format!("{scheme}:{}", shown(target)),
+        Some(_) | None => shown(url),
+    }
+}
+
 /// A text that could not be understood, as far as it may be quoted: a word, a path or an address, as most slips are in
 /// one. Anything else may hold a secret in a wrong place.
 pub(crate) fn quotable(text: &str) -> &str {

@@ -1,5 +1,6 @@
 //! `HOST:PORT`, and its addresses.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::{fmt, io};
 
@@ -10,8 +11,11 @@ use crate::model::transcript::{Field, note};
 /// A host, by name or address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::checks) struct Target {
+    /// As it is looked up, and as servers are told.
     pub(in crate::checks) host: String,
     pub(in crate::checks) port: u16,
+    /// As people read it, where that is something else.
+    written: Option<String>,
 }
 
 impl Target {
@@ -23,13 +27,36 @@ impl Target {
         };
         let port = port.or(assumed)?;
         // In a URL, the % before the zone of an address is itself encoded (RFC 6874).
-        (!host.is_empty()).then(|| Target { host: host.replace("%25", "%"), port })
+        let ascii = ascii(host)?.replace("%25", "%");
+        let written = (!host.is_ascii()).then(|| host.to_owned());
+        (!ascii.is_empty()).then_some(Target { host: ascii, port, written })
+    }
+
+    pub(in crate::checks) fn new(host: impl Into<String>, port: u16) -> Target {
+        Target { host: host.into(), port, written: None }
+    }
+
+    /// The same, whose host people read as it was written.
+    #[cfg(feature = "dns")]
+    pub(in crate::checks) fn written(self, host: &str) -> Target {
+        Target { written: Some(host.to_owned()), ..self }
+    }
+
+    /// The same as servers are told: the host in ASCII.
+    #[cfg(feature = "http")]
+    pub(in crate::checks) fn in_ascii(&self) -> Target {
+        Target::new(self.host.as_str(), self.port)
     }
 
     /// The host without a zone, which matters to this host only.
     #[cfg(feature = "tls")]
     pub(in crate::checks) fn name(&self) -> &str {
         self.host.split('%').next().unwrap_or_default()
+    }
+
+    /// The host as people read it.
+    pub(in crate::checks) fn shown(&self) -> &str {
+        self.written.as_deref().unwrap_or(&self.host)
     }
 
     /// Every address of the host. The error names the host.
@@ -41,7 +68,7 @@ impl Target {
         let addresses = (self.host.as_str(), self.port).to_socket_addrs().map_err(|error| {
             let why = lookup_failure(&error).unwrap_or_else(|| error.to_string());
             note(Field::Errno, noted::lookup_errno(&why));
-            io::Error::new(error.kind(), format!("cannot look up {}: {why}", self.host))
+            io::Error::new(error.kind(), format!("cannot look up {}: {why}", self.shown()))
         })?;
         let addresses: Vec<_> = addresses.collect();
         if is_name {
@@ -55,8 +82,16 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.host.contains(':') {
             true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.shown(), self.port),
         }
+    }
+}
+
+/// A host as it is looked up, and as servers are told: a name in other letters has a form in ASCII (UTS 46).
+pub(in crate::checks) fn ascii(host: &str) -> Option<Cow<'_, str>> {
+    match host.is_ascii() {
+        true => Some(Cow::Borrowed(host)),
+        false => idna::domain_to_ascii(host).ok().map(Cow::Owned),
     }
 }
 
@@ -98,6 +133,24 @@ mod tests {
             let parsed = Target::parse(text, assumed).map(|endpoint| endpoint.to_string());
             assert_eq!(parsed.as_deref(), shown, "{text}");
         }
+    }
+
+    #[test]
+    fn a_name_in_other_letters_is_told_in_ascii_and_shown_as_it_was_written() {
+        for (text, host) in [
+            ("bücher.example:80", "xn--bcher-kva.example"),
+            ("BÜCHER.example:80", "xn--bcher-kva.example"),
+            ("straße.example:80", "xn--strae-oqa.example"),
+            ("例え.テスト:80", "xn--r8jz45g.xn--zckzah"),
+        ] {
+            let target = Target::parse(text, None).expect(text);
+            assert_eq!((target.host.as_str(), target.to_string().as_str()), (host, text));
+        }
+        for text in ["b\u{fffd}cher:80", "a\u{202e}b:80", "xn--ü:80", "\u{ad}:80"] {
+            assert_eq!(Target::parse(text, None), None, "{text}");
+        }
+        let error = Target::parse("bücher.invalid:1", None).expect("it is well formed").addresses();
+        assert!(error.is_err_and(|error| error.to_string().starts_with("cannot look up bücher.invalid: ")));
     }
 
     #[test]

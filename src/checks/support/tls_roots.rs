@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
+use super::pem;
 use crate::checks::Options;
 use crate::os::filesystem::read_bytes;
 use crate::os::stamp::Stamp;
@@ -86,8 +86,7 @@ pub(in crate::checks) struct Root {
 
 impl Roots {
     fn of_file(path: &Path) -> Result<Roots, String> {
-        let certificates: Result<Vec<_>, _> =
-            CertificateDer::pem_slice_iter(&read_bytes(path).map_err(|error| error.to_string())?).collect();
+        let certificates = pem::certificates(&read_bytes(path).map_err(|error| error.to_string())?);
         match certificates {
             Ok(certificates) if certificates.is_empty() => Err("there is no PEM certificate in it".to_owned()),
             Ok(certificates) => {
@@ -98,7 +97,7 @@ impl Roots {
                     usable => Err(format!("certificate {} of {number} in it cannot be read", usable + 1)),
                 }
             }
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error),
         }
     }
 

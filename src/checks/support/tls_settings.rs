@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::danger::ServerCertVerifier;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
 use super::login;
 use super::opt::{Opt, Value};
+use super::pem;
 use super::tls::{self, Identity};
 use super::tls_roots::Trusted;
 use crate::checks::Options;
@@ -127,15 +127,13 @@ impl ClientFiles {
         let wrong = |path: &PathBuf, why: String| format!("{}: {why}", path.display());
         let certificates =
             filesystem::read_bytes(&self.certificate).map_err(|error| wrong(&self.certificate, error.to_string()))?;
-        let chain: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&certificates).collect();
-        let chain = chain.map_err(|error| wrong(&self.certificate, error.to_string()))?;
+        let chain = pem::certificates(&certificates).map_err(|error| wrong(&self.certificate, error))?;
         if chain.is_empty() {
             return Err(wrong(&self.certificate, "there is no PEM certificate in it".to_owned()));
         }
         let key = login::secret("key", &self.key)?;
         // What is in it is not for any message.
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
-            .map_err(|_| wrong(&self.key, "there is no PEM key in it".to_owned()))?;
+        let key = pem::key(key.as_bytes()).map_err(|why| wrong(&self.key, why.to_owned()))?;
         Ok(Identity { chain, key })
     }
 }

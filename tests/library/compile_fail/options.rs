@@ -48,4 +48,28 @@ fn bad_expectation() {}
 #[healthcheck(blocking = "no")]
 fn no_truth() {}
 
+#[healthcheck(every = "0s")]
+fn always() {}
+
+#[healthcheck(every = "2s", timeout = "3s")]
+fn too_often() {}
+
+#[healthcheck(every = "1m", fall = 0)]
+fn no_fall() {}
+
+#[healthcheck(rise = 2)]
+fn nothing_to_count() {}
+
+#[healthcheck(grace = "1year")]
+fn never_told() {}
+
+#[healthcheck(grace = 60)]
+fn no_quotes() {}
+
+#[healthcheck(needs = "shop.db")]
+fn no_list_of_needs() {}
+
+#[healthcheck(on_fail = "skip")]
+fn bad_severity() {}
+
 fn main() {}
