@@ -41,8 +41,8 @@ pub(crate) trait RunObserver {
     fn begins(&self, _check: &Check, _now: Instant) {}
     /// The check has returned, late or not.
     fn ends(&self, _check: &Check) {}
-    /// Says more of what it has found, if more is known than of one run.
-    fn examines(&self, _check: &Check, _found: &mut Finding) {}
+    /// Changes whom it blames, if more is known than of one run.
+    fn weighs(&self, _check: &Check, _found: &mut Finding) {}
 }
 
 /// What a check has found that runs on a schedule.

@@ -24,7 +24,7 @@ use crate::os::clock;
 use crate::round::isolation::ScheduledFinding;
 use crate::round::{Round, Runner};
 use record::Record;
-pub(super) use record::{Places, Records};
+pub(super) use record::{Places, last_found};
 
 /// How late the worker that ran a check last may be before another runs it.
 const LATE: Duration = Duration::from_millis(300);
