@@ -46,7 +46,7 @@ use clients::Clients;
 use files::Files;
 use hospital_http::{Limits, Patience, Reader, Rejection, Step};
 use observer::ScoreboardObserver;
-use recorder::Recorder;
+use recorder::{Keeper, Recorder};
 use responder::Responder;
 use run_observer::WorkerRunObserver;
 use scheduler::{Places, Scheduler};
@@ -584,9 +584,12 @@ impl Worker {
         if let Some(shared) = &shared_report {
             poll.registry().register(&mut SourceFd(&shared.bell()), SNAPSHOT, Interest::READABLE)?;
         }
-        let place = (slot == 0).then(|| ServerPlace {
-            prefix: settings.answers.prefix.clone(),
-            urls: listeners.iter().filter_map(Listener::url).collect(),
+        let keeper = (slot == 0).then(|| Keeper {
+            place: ServerPlace {
+                prefix: settings.answers.prefix.clone(),
+                urls: listeners.iter().filter_map(Listener::url).collect(),
+            },
+            known: sources.suite().checks().iter().map(|check| check.id.clone()).collect(),
         });
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
         let room = acceptor::room(descriptors::limit(), sources.suite().checks().len().min(jobs));
@@ -612,7 +615,7 @@ impl Worker {
             rounds,
             scheduler,
             observer,
-            recorder: Recorder::start(kept, scoreboard, generation, state.map(|state| (state, place))),
+            recorder: Recorder::start(kept, scoreboard, generation, state.map(|state| (state, keeper))),
             responder: Responder::new(settings.log.access_logformat),
             again: Vec::new(),
             now: Instant::now(),
