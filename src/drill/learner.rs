@@ -464,7 +464,9 @@ impl Follower for Learner {
                 if is_read { &mut self.seen.unread } else { &mut self.seen.absent }.insert(path.clone());
             }
             What::Look { path } | What::Stat { of: StatOf::Path(path) } if is_done => {
-                self.asked.insert(task.tid, path.clone());
+                if matches!(call.what, What::Stat { .. }) {
+                    self.asked.insert(task.tid, path.clone());
+                }
                 self.found(task, path, false);
             }
             What::Measure { path } if is_done && filesystem::has_room_of_its_own(path) => {
