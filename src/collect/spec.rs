@@ -550,7 +550,7 @@ mod tests {
             ("tcp://db:5432#tiemout=2s", "the kind \"tcp\" has no option \"tiemout\" (known: "),
             ("tcp://db:5432#timeout=2parsec", "option timeout: write a time as 30, 30s, 500ms or 2m"),
             ("tcp://db:5432#timeout=0", "option timeout: it has to be longer than 0"),
-            ("tcp://db:5432#every=0", "option every: it has to be longer than 0"),
+            ("tcp://db:5432#every=0", "option every: write no less than 100ms"),
             ("tcp://db:5432#every=99ms", "option every: write no less than 100ms"),
             ("tcp://db:5432#every=2s&timeout=3s", "option every: 2s is shorter than the timeout of 3s: write no less"),
             ("tcp://db:5432#every=10s&fall=0", "option fall: write how many runs in a row it takes, from 1 to 1000"),
