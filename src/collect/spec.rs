@@ -557,7 +557,7 @@ mod tests {
             ("tcp://db:5432#every=10s&rise=many", "option rise: write how many runs in a row"),
             ("tcp://db:5432#rise=2", "option rise: it counts the runs of a schedule: write every=TIME, too"),
             ("tcp://db:5432#fall=2", "option fall: it counts the runs of a schedule: write every=TIME, too"),
-            ("tcp://db:5432#grace=0", "option grace: it has to be longer than 0"),
+            ("tcp://db:5432#grace=0", "option grace: write more than 0, or leave it out"),
             ("tcp://db:5432#grace=1y", "option grace: write 1day at most: until then, nobody learns"),
             ("tcp://db:5432#expect=luck", "option expect: write success or failure"),
             ("package:nginx#version=", "option version: it has no value: give it one, or leave it out"),
