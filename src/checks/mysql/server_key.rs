@@ -4,9 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use mysql_common::crypto;
+use mysql_common::crypto::rsa::{GetRandom, Pkcs1OaepPadding, PublicKey};
+use num_bigint::BigUint;
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -37,20 +36,20 @@ impl ServerKey {
         let key = read(&self.0).map_err(told)?;
         let password = [password.as_bytes(), b"\0"].concat();
         let mixed: Vec<_> = password.iter().zip(nonce.iter().cycle()).map(|(byte, other)| byte ^ other).collect();
-        crypto::encrypt(&mixed, key.as_bytes()).map_err(|_| told("it is too short for this password".to_owned()))
+        key.encrypt_block(&mixed, Pkcs1OaepPadding::new(GetRandom))
+            .map_err(|_| told("it is too short for this password".to_owned()))
     }
 }
 
-/// The key in a file, as PEM of nothing else. mysql_common panics at what is not a key.
-fn read(path: &Path) -> Result<String, String> {
+/// The key in a file. mysql_common reads them too, and panics at what is none.
+fn read(path: &Path) -> Result<PublicKey, String> {
     let bytes = filesystem::read_bytes(path).map_err(|error| error.to_string())?;
-    let key = SubjectPublicKeyInfoDer::from_pem_slice(&bytes).ok().filter(|key| is_rsa(key).is_some());
-    let key = key.ok_or("there is no public key of RSA in PEM in it, with 1024 to 8192 bits")?;
-    Ok(format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", BASE64_STANDARD.encode(&key)))
+    let key = SubjectPublicKeyInfoDer::from_pem_slice(&bytes).ok().and_then(|key| rsa(&key));
+    key.ok_or_else(|| "there is no public key of RSA in PEM in it, with 1024 to 8192 bits".to_owned())
 }
 
-/// Whether it is one (RFC 8017, appendix A.1.1) that is neither too short to be safe nor so long that it takes our time.
-fn is_rsa(key: &[u8]) -> Option<()> {
+/// Such a key (RFC 8017, appendix A.1.1) that is neither too short to be safe nor so long that it takes our time.
+fn rsa(key: &[u8]) -> Option<PublicKey> {
     const BIT_STRING: u8 = 0x03;
     let mut outer = Elements(key);
     let mut info = Elements(outer.one(SEQUENCE)?);
@@ -61,13 +60,16 @@ fn is_rsa(key: &[u8]) -> Option<()> {
     let [0, modulus @ ..] = numbers.one(INTEGER)? else { return None };
     let exponent = numbers.one(INTEGER)?;
     let is_alone = [outer.0, info.0, whole.0, numbers.0].iter().all(|rest| rest.is_empty());
-    let is_fit = (128..=1024).contains(&modulus.len()) && modulus[0] != 0 && (1..=4).contains(&exponent.len());
-    (is_alone && is_fit).then_some(())
+    let is_fit = (128..=1024).contains(&modulus.len()) && modulus[0] >= 0x80 && (1..=4).contains(&exponent.len());
+    let [modulus, exponent] = [modulus, exponent].map(BigUint::from_bytes_be);
+    (is_alone && is_fit).then(|| PublicKey::new(modulus, exponent))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
     use proptest::prelude::*;
 
     /// With a modulus of this many bytes.
