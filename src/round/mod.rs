@@ -12,6 +12,7 @@ pub(crate) mod controls;
 pub(crate) mod isolation;
 pub(crate) mod our_changes;
 mod pool;
+pub(crate) mod run_observer;
 pub(crate) mod self_portrait;
 #[cfg(test)]
 mod tests;
@@ -32,8 +33,9 @@ use crate::model::suite::Suite;
 use crate::os::cgroup;
 use crate::os::signals;
 use controls::Controls;
-use isolation::{DeathCause, Permission, Quarantine, RunObserver, ScheduledFinding};
+use isolation::{DeathCause, Permission, Quarantine};
 use pool::{Done, Job, Pool};
+use run_observer::{Nobody, RunObserver, ScheduledFinding};
 
 /// The most checks that a round runs at once, not counting those that it has given up on.
 pub const MOST_AT_ONCE: usize = 256;
@@ -54,11 +56,6 @@ const TASKS_A_CHECK: usize = 4;
 pub(crate) fn affordable(jobs: usize, workers: usize) -> usize {
     jobs.min(cgroup::most_tasks().map_or(jobs, |tasks| tasks / workers / TASKS_A_CHECK)).max(1)
 }
-
-/// An observer that watches nothing and permits everything.
-struct Nobody;
-
-impl RunObserver for Nobody {}
 
 /// Excuses what is wrong with a check that has a grace and is still starting; how far it has got is more than a round knows. It
 /// is done as soon as a check has its outcome: what needs the check goes by it.

@@ -121,8 +121,12 @@ impl StateDir {
     }
 
     /// Where the server of this state dir serves, or has served last; `None` if that is not known.
-    pub(crate) fn server_place(&self) -> Option<ServerPlace> {
-        serde_json::from_slice(&self.read_history(SERVER).ok()??).ok()
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be read.
+    pub(crate) fn server_place(&self) -> Result<Option<ServerPlace>, String> {
+        Ok(self.read_history(SERVER)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
     /// Says where the server serves.

@@ -192,6 +192,10 @@ fn strangers_are_not_told_why() {
         });
         assert!(left.stdout.starts_with("db: well since"), "{}", left.stdout);
         assert!(left.stderr.contains("not told to strangers: this is what it has written"), "{}", left.stderr);
+        let status = told("status", state.path(), &[]).stdout;
+        let is_anonymous = |text: &str| !text.contains("db") && text.contains("check 1 [check-1]");
+        // Its checks are well: there is nothing to ask why.
+        assert!(is_anonymous(&status), "{status}");
         if code == 401 {
             let told = told("why", state.path(), &["db", "--token-file", path]);
             assert!(told.stdout.starts_with("db: well since"), "{}{}", told.stdout, told.stderr);

@@ -7,8 +7,9 @@ use crate::daemon::shared::evidence::EvidenceTable;
 use crate::daemon::shared::in_flight::SlotObserver;
 use crate::daemon::shared::kept::Kept;
 use crate::model::check::{Check, Finding};
-use crate::round::isolation::{Permission, RunObserver, ScheduledFinding};
+use crate::round::isolation::Permission;
 use crate::round::our_changes;
+use crate::round::run_observer::{RunObserver, ScheduledFinding};
 
 /// Whether a check may run, and what is running: of the in-flight table. What it has found on its schedule, and before: of what
 /// is kept.

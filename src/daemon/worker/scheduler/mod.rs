@@ -21,7 +21,7 @@ use crate::model::schedule::{self, Schedule};
 use crate::model::startup;
 use crate::model::suite::Suite;
 use crate::os::clock;
-use crate::round::isolation::ScheduledFinding;
+use crate::round::run_observer::ScheduledFinding;
 use crate::round::{Round, Runner};
 use record::Record;
 pub(super) use record::{Places, last_found};

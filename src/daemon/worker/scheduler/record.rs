@@ -13,7 +13,7 @@ use crate::model::patience::Patience;
 use crate::model::report::Outcome;
 use crate::model::schedule::Schedule;
 use crate::os::clock;
-use crate::round::isolation::ScheduledFinding;
+use crate::round::run_observer::ScheduledFinding;
 
 /// The record of the last run of a check.
 #[derive(Debug, Serialize, Deserialize)]
