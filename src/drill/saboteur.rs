@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::learner::Tasks;
+use super::learner::{Counted, Tasks};
 use super::seen::{self, Seen};
 use crate::model::sabotage::{Clock, Gone, Sabotage, Starved};
 use crate::os::calls::{Access, Call, Peer, Refusal, Reply, StatOf, What};
@@ -48,11 +48,11 @@ pub(super) struct Saboteur<'a> {
 }
 
 impl<'a> Saboteur<'a> {
-    pub(super) fn new(sabotage: Sabotage, seen: &'a Seen, as_program: bool) -> Saboteur<'a> {
+    pub(super) fn new(sabotage: Sabotage, seen: &'a Seen, counted: Counted) -> Saboteur<'a> {
         Saboteur {
             sabotage,
             seen,
-            tasks: Tasks::new(as_program),
+            tasks: Tasks::new(counted),
             others: OtherNames::of(seen),
             terminals: std::fs::read_dir("/dev/pts")
                 .into_iter()
