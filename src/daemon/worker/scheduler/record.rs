@@ -111,7 +111,7 @@ impl RunObserver for Records {
         let record = table.record::<Record>(key);
         let is_late = record.as_ref().is_none_or(|it| schedule.is_stale(check.timeout, now.saturating_sub(it.began)));
         let delay = match is_late {
-            true if table.is_leased(key, now) => Some(Delay::UnderWay),
+            true if table.holder(key).is_some() => Some(Delay::UnderWay),
             true => self.places.delay(now),
             false => None,
         };
