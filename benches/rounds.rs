@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         many_checks_take_little_longer_than_one(&mut criterion),
         a_check_that_takes_no_time_costs_little(&mut criterion),
         connections_cost_little_more_than_by_themselves(&mut criterion),
+        what_is_looked_at_on_our_side_costs_little(&mut criterion),
         a_stuck_check_costs_its_timeout(&mut criterion),
     ];
     criterion.final_summary();
@@ -76,6 +77,28 @@ fn connections_cost_little_more_than_by_themselves(criterion: &mut Criterion) ->
             LetGo(&servers)
         },
     )
+}
+
+fn what_is_looked_at_on_our_side_costs_little(criterion: &mut Criterion) -> bool {
+    let server = Server::listen(100);
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free");
+    let good = (0..97).map(|n| format!("c{n}=tcp://127.0.0.1:{}", server.port));
+    let names: Vec<_> = good.chain((0..3).map(|n| format!("refused{n}=tcp://{free}"))).collect();
+    let suite = hospital::collect(&names).expect("the names are well formed");
+    let unexamined = suite.checks().iter().map(|check| {
+        let mut check = Check::clone(check);
+        check.controls = &[];
+        Arc::new(check)
+    });
+    let (mut bare, mut ours) = (Clinic::new(unexamined.collect()), Clinic::new(suite.clone()));
+    let servers = [server];
+    let run = |clinic: &mut Clinic| {
+        assert_eq!(clinic.run().summary().fail, 3);
+        LetGo(&servers)
+    };
+    drop((run(&mut bare), run(&mut ours)));
+    let name = "100 tcp checks, of which 3 are refused, with controls";
+    compare(criterion, name, 1.1, || run(&mut bare), || run(&mut ours))
 }
 
 /// Accepts no connections: the kernel completes them, and [`LetGo`] closes them.

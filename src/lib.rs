@@ -9,7 +9,7 @@
 //!           worker  worker  worker     one mio loop each, on the shared listener
 //! ```
 //!
-//! `docs/ARCHITECTURE.md` tells the way of a request, a reload and a crash, file by file; `docs/VERSIONS.md` says what
+//! `docs/ARCHITECTURE.md` tells the way of a request, a finding, a reload and a crash, file by file; `docs/VERSIONS.md` says what
 //! of this crate a program may rely on.
 
 // What `#[healthcheck]` expands to begins with `::hospital`, inside this crate too.

@@ -39,6 +39,8 @@ mod checks {
     mod hidden;
     mod host;
     #[cfg(all(feature = "dns", feature = "tls"))]
+    mod hostile;
+    #[cfg(all(feature = "dns", feature = "tls"))]
     mod kinds_net;
     #[cfg(all(feature = "dns", feature = "ldap", feature = "tls"))]
     mod ldap;

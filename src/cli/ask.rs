@@ -89,7 +89,12 @@ impl Asked {
                     .to_owned(),
             )
         })?;
-        let ServerPlace { prefix, urls } = state.server_place().unwrap_or_default();
+        let place = state.server_place().map_err(|why| {
+            Error::Usage(format!(
+                "{why}: ask as root or as one of the group of the service, or name the server by --url"
+            ))
+        })?;
+        let ServerPlace { prefix, urls } = place.unwrap_or_default();
         let servers = urls.iter().filter_map(|url| Server::parse(url, &prefix, token.clone()).ok()).collect();
         Ok(Source { servers, state: Some(state) })
     }

@@ -58,20 +58,32 @@ pub(super) fn run(flags: &StatusFlags, given: &Given) -> Result<ExitCode, Error>
     let answer = source.ask("/livez", PROMPT).and_then(|_| source.ask("/?format=json&verbose", ROUND));
     let report =
         answer.and_then(|answer| serde_json::from_str::<ServerReport>(&answer.body).map_err(|_| answer.refusal()));
+    let left = || source.state.as_ref().and_then(|state| Some((state.history(), remembered(state)?)));
     let report = match report {
         Ok(report) => report,
         Err(why) => {
-            if let Some(left) = source.state.as_ref().and_then(remembered) {
-                let place =
-                    source.state.as_ref().map(|state| state.history().display().to_string()).unwrap_or_default();
-                say(&format!("hospital: this is what was written to {place}\n"));
+            if let Some((place, left)) = left() {
+                say(&format!("hospital: this is what was written to {}\n", place.display()));
                 print(left)?;
             }
             return Err(Error::Usage(why));
         }
     };
-    print(shown(&report, &source))?;
+    let (mut text, tells) = shown(&report, &source);
+    // Whoever may read the files may know what is in them.
+    if let (Tells::Others, Some((place, left))) = (tells, left()) {
+        text += &format!("\nstrangers are told no more, and {} says:\n{left}", place.display());
+    }
+    print(text)?;
     Ok(ExitCode::from(u8::from(report.status != "pass")))
+}
+
+/// Whether the server tells why a check is bad.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tells {
+    Us,
+    Others,
+    Nobody,
 }
 
 /// What the files of the state dir tell: a line for each check. `None`: nothing.
@@ -85,19 +97,24 @@ fn remembered(state: &StateDir) -> Option<String> {
 }
 
 /// What is wrong first, each with its headline.
-fn shown(report: &ServerReport, source: &Source) -> String {
+fn shown(report: &ServerReport, source: &Source) -> (String, Tells) {
     let mut text = String::new();
     let mut line = |line: String| writeln!(text, "{line}").expect("a string takes all");
     let is_bad = |detail: &&ServerDetail| matches!(&*detail.status, "fail" | "error" | "unexpected_success");
     let (bad, rest): (Vec<_>, Vec<_>) = report.details.iter().partition(is_bad);
     // Who tells nothing of one tells nothing of the others.
-    let mut tells = true;
+    let mut tells = Tells::Us;
     for detail in bad.iter().chain(&rest) {
         let id = detail.id.as_deref().filter(|id| *id != detail.test).map(|id| format!(" [{}]", one_line(id)));
         line(format!("{}: {}{}", one_line(&detail.status), one_line(&detail.test), id.unwrap_or_default()));
         // It ends with the silence.
-        let headline = detail.id.as_deref().filter(|_| is_bad(detail) && tells).and_then(|id| headline(id, source));
-        tells &= headline.is_some() || !is_bad(detail);
+        let mut headline = None;
+        if let (true, Tells::Us, Some(id)) = (is_bad(detail), tells, detail.id.as_deref()) {
+            match self::headline(id, source) {
+                Ok(told) => headline = Some(told),
+                Err(why) => tells = why,
+            }
+        }
         let said = headline.as_deref().or(detail.silence.as_deref());
         for told in detail.context.iter().flat_map(|context| context.lines()).chain(said) {
             line(format!("    {}", one_line(told)));
@@ -111,12 +128,15 @@ fn shown(report: &ServerReport, source: &Source) -> String {
     let counted = bad.len() - silenced;
     let besides = if silenced > 0 { format!(", and {silenced} more that are silenced") } else { String::new() };
     line(format!("\n{}{who}: {counted} of {count} checks are bad{besides}", one_line(&report.status)));
-    text
+    (text, tells)
 }
 
-fn headline(id: &str, source: &Source) -> Option<String> {
+fn headline(id: &str, source: &Source) -> Result<String, Tells> {
     match source.ask(&format!("/why/{}?format=json", encoded(id)), PROMPT) {
-        Ok(Answer { status: 200, body, .. }) => serde_json::from_str::<Headline>(&body).ok().map(|it| it.headline),
-        Ok(_) | Err(_) => None,
+        Ok(Answer { status: 200, body, .. }) => {
+            serde_json::from_str::<Headline>(&body).map(|it| it.headline).map_err(|_| Tells::Nobody)
+        }
+        Ok(answer) if answer.is_for_others() => Err(Tells::Others),
+        Ok(_) | Err(_) => Err(Tells::Nobody),
     }
 }

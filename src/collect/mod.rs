@@ -20,7 +20,7 @@ use crate::checks::support::secrets::{self, Secrets};
 use crate::checks::{Options, Runs};
 use crate::error::Error;
 use crate::functions::registry;
-use crate::model::check::Check;
+use crate::model::check::{Check, Code};
 use crate::model::id;
 use crate::model::needs::Fault;
 use crate::model::schedule;
@@ -120,7 +120,15 @@ impl<'a> Collector<'a> {
         let mut collector = Collector::new(surroundings, origin);
         let result = collector.add_all(names);
         collector.note_namesakes();
-        let Collector { found, stamps, notes, secrets, .. } = collector;
+        let Collector { mut found, stamps, notes, mut secrets, .. } = collector;
+        let hidden = Secrets::default().within(&mut secrets);
+        if !secrets.is_empty() {
+            // A function of the program may come across any of them, and knows none.
+            for CollectedCheck { check, .. } in found.iter_mut().filter(|it| it.check.code == Code::Function) {
+                let hidden = hidden.clone();
+                *check = check.clone().masked(move |text| hidden.scrub_cut(text));
+            }
+        }
         secrets.complete();
         let notes = notes.iter().map(|note| text::line(note).into_owned()).collect();
         Collected { suite: result.and_then(|()| unique(found)).and_then(without_fault), stamps, notes }
@@ -342,6 +350,8 @@ fn without_fault(suite: Suite) -> Result<Suite, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::check::{Deadline, Finding};
+    use crate::model::transcript;
 
     const PREDICTABLE: &str = "hospital.healthchecks.predictable";
 
@@ -356,6 +366,29 @@ mod tests {
             let suite = collect(&[name], "HEALTHCHECKS").expect("it is registered");
             assert_eq!(ids(&suite), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn what_a_function_says_holds_no_secret_of_the_environment_nor_of_other_checks() {
+        let says = |id: &str, action: fn() -> Finding| Check::new(id, move |_| action());
+        let own = vec![
+            says("shop.db", || Finding::fail("no access with hunter2-db")),
+            says("shop.mail", || panic!("no access with aHVudGVyMi11cmw=")),
+            says("shop.note", || {
+                transcript::note(transcript::Field::Server, "hunter2-db");
+                Finding::PASS
+            }),
+        ];
+        let environment = vec![("DB_PASSWORD".to_owned(), "hunter2-db".to_owned())];
+        let names = ["shop", "http://anna:hunter2-url@db/"].map(str::to_owned).to_vec();
+        let surroundings = Surroundings { own, environment, ..Surroundings::default() };
+        let sources = Sources::read_in(surroundings, names, "HEALTHCHECKS").expect("they are good");
+        let deadline = || Deadline::at(std::time::Instant::now() + std::time::Duration::from_secs(5));
+        let found: Vec<_> = sources.suite().checks()[..3].iter().map(|check| check.run(deadline())).collect();
+        assert_eq!(found[0].context.as_deref(), Some("no access with ***"));
+        assert!(found[1].context.as_deref().is_some_and(|told| told.starts_with("no access with *** (at ")));
+        let noted = found[2].transcript.as_ref().expect("it was noted");
+        assert_eq!(noted.values(transcript::Field::Server).collect::<Vec<_>>(), ["***"]);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::seen::{self, Seen};
 use super::writing;
+use crate::checks::BUILTINS;
+use crate::model::check::{Check, Code};
 use crate::os::calls::{Access, Call, Peer, Reply, StatOf, What};
 use crate::os::task::{Descriptor, Flow, Task};
 use crate::os::tracer::{Follower, Then};
@@ -15,10 +17,33 @@ use crate::os::{descriptors, filesystem};
 /// How much of an answer is kept.
 const MOST_KEPT: usize = 64 * 1024;
 
+/// What of a run the check does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// All of it: it is a function, or a built-in kind, in our own process.
+    All,
+    /// What programs do.
+    Programs,
+    /// What an interpreter's children do: it imports all checks first, which is no business of one of them.
+    Forks,
+}
+
+impl Counted {
+    pub(super) fn of(check: &Check) -> Counted {
+        let is_built_in = || BUILTINS.iter().any(|kind| kind.scheme == check.kind);
+        match check.code {
+            Code::Program if is_built_in() => Counted::Programs,
+            Code::Program => Counted::Forks,
+            Code::Function | Code::BuiltIn | Code::BuiltInAndProgram => Counted::All,
+        }
+    }
+}
+
 /// Which tasks belong to the check, and which to us who run it.
 pub(super) struct Tasks {
-    /// What counts is done by programs; else the check is a function, or a built-in kind, in our own process.
-    as_program: bool,
+    counted: Counted,
+    /// The interpreter that forks for each run of a check, and its threads.
+    interpreter: HashSet<i32>,
     ours: Option<PathBuf>,
     seen: HashSet<i32>,
     programs: HashMap<i32, PathBuf>,
@@ -28,9 +53,10 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    pub(super) fn new(as_program: bool) -> Tasks {
+    pub(super) fn new(counted: Counted) -> Tasks {
         Tasks {
-            as_program,
+            counted,
+            interpreter: HashSet::new(),
             ours: std::env::current_exe().ok(),
             seen: HashSet::new(),
             programs: HashMap::new(),
@@ -41,6 +67,12 @@ impl Tasks {
     /// Takes note of a new task, or of a program. Returns the program.
     pub(super) fn starts(&mut self, task: &Task, is_program: bool) -> Option<&Path> {
         self.seen.insert(task.tid);
+        if self.counted == Counted::Forks {
+            let is_first = is_program && self.interpreter.is_empty();
+            if is_first || (!is_program && self.interpreter.contains(&task.process())) {
+                self.interpreter.insert(task.tid);
+            }
+        }
         let program = task.link("exe")?;
         if is_program && !seen::counts_lines(&program, &task.line()) {
             self.failing.insert(task.tid);
@@ -68,7 +100,11 @@ impl Tasks {
 
     /// Whether what a task does is done by the check.
     pub(super) fn counts(&self, task: &Task) -> bool {
-        !self.as_program || self.programs.contains_key(&task.tid)
+        match self.counted {
+            Counted::All => true,
+            Counted::Programs => self.programs.contains_key(&task.tid),
+            Counted::Forks => self.programs.contains_key(&task.tid) && !self.interpreter.contains(&task.tid),
+        }
     }
 
     /// Whether a path says something about the check when this task looks at it.
@@ -116,9 +152,9 @@ pub(super) struct Learner {
 }
 
 impl Learner {
-    pub(super) fn new(as_program: bool) -> Learner {
+    pub(super) fn new(counted: Counted) -> Learner {
         Learner {
-            tasks: Tasks::new(as_program),
+            tasks: Tasks::new(counted),
             seen: Seen::default(),
             own: HashSet::new(),
             sources: HashSet::new(),
@@ -194,7 +230,7 @@ impl Learner {
             self.roots.extend(root.filter(|root| !usual.contains(root)).map(Path::to_owned));
         }
         match self.first {
-            None if self.tasks.as_program => {
+            None if self.tasks.counted != Counted::All => {
                 self.first = Some(task.tid);
                 self.script = path.canonicalize().ok().filter(|_| is_script);
             }
@@ -464,7 +500,9 @@ impl Follower for Learner {
                 if is_read { &mut self.seen.unread } else { &mut self.seen.absent }.insert(path.clone());
             }
             What::Look { path } | What::Stat { of: StatOf::Path(path) } if is_done => {
-                self.asked.insert(task.tid, path.clone());
+                if matches!(call.what, What::Stat { .. }) {
+                    self.asked.insert(task.tid, path.clone());
+                }
                 self.found(task, path, false);
             }
             What::Measure { path } if is_done && filesystem::has_room_of_its_own(path) => {

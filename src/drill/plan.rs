@@ -245,6 +245,8 @@ pub(crate) fn fooled_by(trials: &[Trial], seen: &Seen, promise: Promise) -> Vec<
     // Who looks at the status alone has claimed no body, and the other way round; but one of them has to matter.
     let claims_body = promise.content || seen.passes_on || (status && body);
     // Of files, processes and room, what it does not mind it has looked at by the way, unless it minds nothing.
+    let looks_at_the_status =
+        noticed(Sabotage::Stranger(Stranger::Failing)) && noticed(Sabotage::Rubbish(Rubbish::Nothing));
     let minds_files = noticed(Sabotage::Gone(Gone::Files));
     let minds_processes = noticed(Sabotage::Gone(Gone::Processes));
     let minds_room = noticed(Sabotage::Full);
@@ -278,9 +280,10 @@ pub(crate) fn fooled_by(trials: &[Trial], seen: &Seen, promise: Promise) -> Vec<
         Sabotage::Full => !minds_files && !minds_processes,
         Sabotage::Starved(Starved::Clock(_)) => promise.is_about_the_clock(),
         Sabotage::Gone(Gone::Unreadable) | Sabotage::Starved(_) if !seen.talks() => misses_all && !seen.processes,
-        Sabotage::Gone(_) | Sabotage::Starved(_) | Sabotage::Refused | Sabotage::BlackHole | Sabotage::Rubbish(_) => {
-            true
-        }
+        // HTTP/0.9 had no status: whatever comes may be a body to who knows it, as wget does.
+        Sabotage::Rubbish(Rubbish::Bytes | Rubbish::Endless | Rubbish::Drip) => !looks_at_the_status,
+        Sabotage::Gone(_) | Sabotage::Starved(_) | Sabotage::Refused | Sabotage::BlackHole => true,
+        Sabotage::Rubbish(Rubbish::Nothing) => true,
         Sabotage::Stranger(Stranger::Certificate) => true,
     };
     let passed = trials.iter().filter(|trial| !trial.is_noticed).map(|trial| trial.sabotage);

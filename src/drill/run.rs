@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::impostor::Impostor;
-use super::learner::Learner;
+use super::learner::{Counted, Learner};
 use super::plan::{End, Promise};
 use super::saboteur::Saboteur;
 use super::seen::{self, Seen};
-use crate::model::check::{Check, Code, Severity, Status};
+use crate::model::check::{Check, Severity, Status};
 use crate::model::sabotage::{Gone, Sabotage, Starved};
 use crate::os::calls::Stops;
 use crate::os::confinement::{self, Denied, Replaced};
@@ -196,7 +196,7 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
         tracer::put_down(runner);
         return Ok(Came::problem(problem));
     }
-    let as_program = order.check.code == Code::Program;
+    let counted = Counted::of(&order.check);
     let begin = move || {
         // Without it nobody knows what its sockets are.
         Task { tid: runner }.lend(0).map_err(|error| io::Error::new(error.kind(), format!("pidfd_getfd: {error}")))?;
@@ -205,7 +205,7 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
     let mut came = Came::default();
     let status = match &order.sabotage {
         None => {
-            let mut learner = Learner::new(as_program);
+            let mut learner = Learner::new(counted);
             let status = tracer::follow(runner, begin, &mut learner);
             // Whether it was told to end or was killed, it had no time.
             if signals::was_told() || status.as_ref().is_ok_and(|status| process::was_killed(*status)) {
@@ -215,7 +215,7 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
             status
         }
         Some((sabotage, seen)) => {
-            let mut saboteur = Saboteur::new(*sabotage, seen, as_program);
+            let mut saboteur = Saboteur::new(*sabotage, seen, counted);
             saboteur.confined(ready.forgets_users, ready.writable);
             let status = tracer::follow(runner, begin, &mut saboteur);
             came.asked_again = saboteur.attempted

@@ -4,11 +4,12 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::learner::Tasks;
+use super::learner::{Counted, Tasks};
 use super::seen::{self, Seen};
 use crate::model::sabotage::{Clock, Gone, Sabotage, Starved};
 use crate::os::calls::{Access, Call, Peer, Refusal, Reply, StatOf, What};
@@ -47,11 +48,11 @@ pub(super) struct Saboteur<'a> {
 }
 
 impl<'a> Saboteur<'a> {
-    pub(super) fn new(sabotage: Sabotage, seen: &'a Seen, as_program: bool) -> Saboteur<'a> {
+    pub(super) fn new(sabotage: Sabotage, seen: &'a Seen, counted: Counted) -> Saboteur<'a> {
         Saboteur {
             sabotage,
             seen,
-            tasks: Tasks::new(as_program),
+            tasks: Tasks::new(counted),
             others: OtherNames::of(seen),
             terminals: std::fs::read_dir("/dev/pts")
                 .into_iter()
@@ -75,12 +76,17 @@ impl<'a> Saboteur<'a> {
     }
 
     /// What it makes, its terminal, and what the kernel shows of its own processes.
-    fn may_write(&self, path: &Path) -> bool {
+    fn may_write(&self, task: &Task, path: &Path) -> bool {
         const OWN: [&str; 2] = ["/proc/self", "/proc/thread-self"];
-        self.writable.iter().any(|folder| path.starts_with(folder))
+        let is_own = |path: &Path| {
+            self.writable.iter().any(|folder| path.starts_with(folder))
             || (seen::is_plain_device(path) && !self.terminals.contains(path) && path != Path::new("/dev/console"))
             || OWN.iter().any(|own| path.starts_with(own))
             || seen::process_of(path).is_some_and(|pid| !self.tasks.is_foreign(pid))
+                // It has a descriptor of it, as the kernel shows it there.
+                || path.as_os_str().as_bytes().ends_with(b" (deleted)")
+        };
+        is_own(path) && is_own(&task.real(path))
     }
 
     fn has_no_room_for(&self, path: &Path) -> bool {
@@ -141,8 +147,8 @@ impl<'a> Saboteur<'a> {
         }
     }
 
-    fn connects_locally(&self, path: &Path) -> Then {
-        if self.bound.contains(path) {
+    fn connects_locally(&self, task: &Task, path: &Path) -> Then {
+        if self.bound.contains(&task.real(path)) {
             return Then::Run;
         }
         match self.sabotage {
@@ -214,7 +220,7 @@ impl Follower for Saboteur<'_> {
             && self.seen.files.contains(path)
         {
             let is_made = match access {
-                Access::Update { makes } => *makes && self.is_gone(task, path) && self.may_write(path),
+                Access::Update { makes } => *makes && self.is_gone(task, path) && self.may_write(task, path),
                 Access::Read | Access::Write => false,
             };
             if is_made || *access == Access::Write {
@@ -229,14 +235,14 @@ impl Follower for Saboteur<'_> {
                 return Then::Refuse(Refusal::NoRoom);
             }
             // Nothing of what is outside is touched, whoever does it.
-            What::Open { path, access } if access.changes() && !self.may_write(path) => {
+            What::Open { path, access } if access.changes() && !self.may_write(task, path) => {
                 return Then::Refuse(Refusal::ReadOnly);
             }
             What::Influence { pid } if *pid < 0 || self.tasks.is_foreign(*pid) => {
                 return Then::Refuse(Refusal::NotPermitted);
             }
             What::Follow { pid } if self.tasks.is_foreign(*pid) => return Then::Refuse(Refusal::NotPermitted),
-            What::Change { paths } if !paths.iter().all(|path| self.may_write(path)) => {
+            What::Change { paths } if !paths.iter().all(|path| self.may_write(task, path)) => {
                 return Then::Refuse(Refusal::ReadOnly);
             }
             What::Signal { pid, signal } if *signal != 0 && *pid != 0 => {
@@ -248,13 +254,13 @@ impl Follower for Saboteur<'_> {
             }
             What::Time => return Then::Watch,
             What::Identity if self.tasks.counts(task) => return Then::Watch,
-            What::Connect { to: Peer::Path(path), .. } => return self.connects_locally(path),
-            What::Send { to: Some(Peer::Path(path)), .. } if !self.bound.contains(path) => {
+            What::Connect { to: Peer::Path(path), .. } => return self.connects_locally(task, path),
+            What::Send { to: Some(Peer::Path(path)), .. } if !self.bound.contains(&task.real(path)) => {
                 return Then::Refuse(Refusal::Refused);
             }
             What::Bind { to: Peer::Path(path) } => {
-                self.bound.insert(path.clone());
-                return if self.may_write(path) { Then::Run } else { Then::Refuse(Refusal::ReadOnly) };
+                self.bound.insert(task.real(path));
+                return if self.may_write(task, path) { Then::Run } else { Then::Refuse(Refusal::ReadOnly) };
             }
             _ => {}
         }

@@ -200,7 +200,9 @@ pub(crate) fn only_loads(code: &str) -> bool {
     let mut loads = false;
     statements.all(|text| {
         loads |= !is_pragma(text);
-        LOADING.iter().any(|word| text.starts_with(word))
+        // What is done with a module is more.
+        let is_call = text.contains('(') && !(text.starts_with("require(") && text.find(')') == Some(text.len() - 1));
+        LOADING.iter().any(|word| text.starts_with(word)) && !is_call
     }) && loads
 }
 
@@ -359,4 +361,40 @@ pub(crate) fn takes_script_by_option(path: &Path) -> bool {
 pub(crate) fn is_shell(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     ["sh", "ash", "bash", "dash", "ksh", "zsh", "cat", "tee", "curl", "wget", "logger"].contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_that_only_loads_is_told_from_code_that_does_something() {
+        for code in [
+            "import ssl, json",
+            "import ssl; from os import path",
+            "use strict;\nuse DBI;",
+            "require('pg')",
+            "#!/x\nimport jwt\n",
+        ] {
+            assert!(only_loads(code), "{code}");
+        }
+        for code in [
+            "",
+            "use strict; use warnings;",
+            "import sys; sys.exit(0)",
+            "require('fs').readFile('x', f)",
+            "print('ok')",
+        ] {
+            assert!(!only_loads(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_module_that_somebody_has_installed_is_a_library() {
+        let is = |path: &str| is_library(Path::new(path));
+        assert!(is("/usr/lib/python3/dist-packages/yaml/__init__.py") && is("/usr/share/perl5/DBI.pm"));
+        assert!(is("/srv/node_modules/pg/index.js"));
+        assert!(!is("/usr/lib/python3.11/json/__init__.py") && !is("/x/site-packages/_distutils_hack/__init__.py"));
+        assert!(!is("/x/site-packages/extra.pth") && !is("/etc/passwd"));
+    }
 }

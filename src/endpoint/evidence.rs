@@ -158,6 +158,9 @@ impl Endpoint {
                 Break(AtOnce::Error(404, format!("no check is collected at {path:?} (known: {known})")))
             }
             several => {
+                if path.trim_matches('/').is_empty() {
+                    return Break(AtOnce::Error(404, format!("name one check behind it (known: {})", suite.known())));
+                }
                 let names = crate::model::id::listed(several.iter().map(|check| check.id.clone()));
                 Break(AtOnce::Error(404, format!("name one check: {path:?} is several of them ({names})")))
             }

@@ -306,34 +306,23 @@ impl Endpoint {
                 return Break(AtOnce::Error(400, format!("max_age: {why}")));
             }
         }
-        let max_age = match &route {
-            Route::Checks(_, query) | Route::Ready(_, query) if disclosed && self.files.suite.has_schedule() => {
-                let field = request.cache_control.and_then(max_age);
-                query.max_age.iter().flatten().copied().chain(field).min()
-            }
-            // Strangers do not decide when checks run.
-            Route::Checks(..)
-            | Route::Ready(..)
-            | Route::Live(_)
-            | Route::Startup(_)
-            | Route::Metrics(_)
-            | Route::Why(..)
-            | Route::History(..)
-            | Route::Elsewhere
-            | Route::NotAllowed
-            | Route::Malformed => None,
+        // Strangers do not decide when checks run.
+        let decides = disclosed && self.files.suite.has_schedule();
+        let max_age = |query: &Query| {
+            let field = request.cache_control.and_then(max_age);
+            query.max_age.iter().flatten().copied().chain(field).min().filter(|_| decides)
         };
-        let (part, presentation) = match route {
+        let (part, presentation, max_age) = match route {
             Route::Checks(path, query) => {
                 let format = format(&query, request.accept)?;
                 let part = self.part(&path, &query, disclosed)?;
-                let verbose = query.verbose > 0;
+                let (verbose, max_age) = (query.verbose > 0, max_age(&query));
                 let dialect = if format.is_page {
                     Dialect::Page(Choice::of(query, &self.at(&path)))
                 } else {
                     Dialect::Format(format)
                 };
-                (part, Presentation { dialect, disclosed, verbose })
+                (part, Presentation { dialect, disclosed, verbose }, max_age)
             }
             Route::Ready(path, query) => {
                 if let Some(reason) = self.unavailable() {
@@ -342,7 +331,8 @@ impl Endpoint {
                 let part = self.part(&path, &query, disclosed)?;
                 let readiness = part.select(&[READINESS.to_owned()], &[]);
                 let part = if path.is_empty() && !readiness.checks().is_empty() { readiness } else { part };
-                (part, Presentation { dialect: Dialect::Ready, disclosed, verbose: query.verbose > 0 })
+                let presentation = Presentation { dialect: Dialect::Ready, disclosed, verbose: query.verbose > 0 };
+                (part, presentation, max_age(&query))
             }
             Route::Startup(query) => {
                 let is_starting = |check: &Check| startup::is_starting(check, |id| self.observer.start(id));
@@ -351,7 +341,7 @@ impl Endpoint {
                 if part.checks().is_empty() {
                     return Break(AtOnce::Text(200, "startupz check passed\n".to_owned()));
                 }
-                (part, Presentation { dialect: Dialect::Startup, disclosed, verbose: query.verbose > 0 })
+                (part, Presentation { dialect: Dialect::Startup, disclosed, verbose: query.verbose > 0 }, None)
             }
             Route::Metrics(query) => return Break(AtOnce::Metrics(scraper::syntax(&query, request.accept), disclosed)),
             Route::Why(path, query) => {

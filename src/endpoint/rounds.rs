@@ -10,7 +10,7 @@ use crate::model::check::Check;
 use crate::model::report::{Outcome, Report};
 use crate::model::startup::{self, Start};
 use crate::model::suite::Suite;
-use crate::round::{LastSteps, Round, Runner};
+use crate::round::{ExcuseStart, Round, Runner};
 use crate::state;
 
 /// A client that waits for what checks find.
@@ -79,9 +79,9 @@ impl Waiter {
 impl Rounds {
     pub(crate) fn new(runner: Runner, limit: Duration, observer: impl Observer + Send + Sync + 'static) -> Rounds {
         let observer = Arc::new(observer);
-        let judge = observer.clone();
+        let starts = observer.clone();
         Rounds {
-            runner: runner.judged_by(last_steps(judge)),
+            runner: runner.excusing(excuse_start(starts)),
             observer,
             limit,
             round: Round::empty(Instant::now()),
@@ -229,7 +229,7 @@ impl Rounds {
 
     /// The same report, where what is wrong with a check that is still starting does not count.
     pub(crate) fn excused(&self, mut report: Report) -> Report {
-        report.outcomes.iter_mut().for_each(|outcome| excuse_start(outcome, &*self.observer));
+        report.outcomes.iter_mut().for_each(|outcome| excuse(outcome, &*self.observer));
         lift_silences(&mut report);
         report
     }
@@ -259,12 +259,12 @@ fn lift_silences(report: &mut Report) {
     }
 }
 
-/// The steps of judgement that need to know how far checks have got.
-pub(crate) fn last_steps(observer: Arc<dyn Observer + Send + Sync>) -> LastSteps {
-    Arc::new(move |outcome| excuse_start(outcome, &*observer))
+/// The step of judgement that needs to know how far checks have got.
+pub(crate) fn excuse_start(observer: Arc<dyn Observer + Send + Sync>) -> ExcuseStart {
+    Arc::new(move |outcome| excuse(outcome, &*observer))
 }
 
-fn excuse_start(outcome: &mut Outcome, observer: &dyn Observer) {
+fn excuse(outcome: &mut Outcome, observer: &dyn Observer) {
     let Some(grace) = outcome.check.grace else { return };
     let start = observer.start(&outcome.check.id);
     if startup::has_passed(outcome.raw()) && start != Start::Over {

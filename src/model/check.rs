@@ -426,6 +426,23 @@ impl Check {
         }
     }
 
+    /// The same check, whose texts are what `mask` makes of them, even those of a panic. A text may have been cut off.
+    pub(crate) fn masked(self, mask: impl Fn(&str) -> String + Send + Sync + 'static) -> Check {
+        let action = self.action;
+        let masked = move |deadline| {
+            let mut found =
+                panics::contain(|| action(deadline)).unwrap_or_else(|told| Finding::new(Status::Fail, told));
+            found.context = found.context.map(|context| mask(&context));
+            for part in &mut found.parts {
+                part.title = mask(&part.title);
+                part.context = part.context.take().map(|context| mask(&context));
+            }
+            found.transcript = transcript::take(|text| mask(&text)).or(found.transcript);
+            found
+        };
+        Check { action: Arc::new(masked), ..self }
+    }
+
     /// The same check with this title.
     pub fn title(self, title: impl Into<String>) -> Check {
         Check { title: text::line(&title.into()).into_owned(), ..self }

@@ -335,6 +335,43 @@ impl CheckRecord {
         }
     }
 
+    /// Takes in a run that ended at `at`, in memory that one process keeps for itself.
+    #[cfg(feature = "tower")]
+    pub(crate) fn take_in(
+        &mut self,
+        (at, status): (SystemTime, Status),
+        now: SystemTime,
+        stands: Duration,
+        run: impl FnOnce() -> RecordedRun,
+    ) {
+        let known = Known { last: self.last.map(|last| (last.at, last.status)), good_at: self.good_at };
+        let first_bad = self.first_bad.as_ref().map(|first| first.at);
+        let (verdict, steps) = (Verdict::of(status), next(known, at, status, now, stands, || first_bad));
+        if steps.is_none_or(|steps| !steps.begins) && verdict == Verdict::Bad {
+            self.bad_runs += 1;
+        }
+        let Some(steps) = steps else { return };
+        let run = run();
+        if steps.begins {
+            self.good_before = self.good.clone().or(self.good_before.take());
+            (self.first_bad, self.bad_runs) = (Some(run.clone()), 1);
+        }
+        match verdict {
+            Verdict::Good => (self.good, self.good_at) = (Some(run), self.good_at.max(Some(at))),
+            Verdict::Bad => self.last_bad = Some(run),
+            Verdict::Neither => {}
+        }
+        self.changes.extend(steps.change);
+        self.changes.drain(..self.changes.len().saturating_sub(MOST_CHANGES));
+        if steps.is_last {
+            self.last = Some(StateChange { at, status, unwatched: Duration::ZERO });
+            if let Some((from, to, stood)) = steps.stood {
+                see(&mut self.fine, FINE, FINE.divided(from, to, stood));
+                see(&mut self.coarse, COARSE, COARSE.divided(from, to, stood));
+            }
+        }
+    }
+
     /// The last good run before the present state became bad, and the first bad one, if it is bad.
     pub(crate) fn turn(&self) -> (Option<&RecordedRun>, Option<&RecordedRun>) {
         match self.is_bad() {
@@ -452,6 +489,18 @@ impl CheckRecord {
         };
         (0..pieces).map(piece).collect()
     }
+}
+
+/// Adds what was seen.
+#[cfg(feature = "tower")]
+fn see(periods: &mut Vec<Seen>, grain: Grain, added: impl Iterator<Item = Seen>) {
+    for seen in added {
+        match periods.last_mut().filter(|last| last.period == seen.period) {
+            Some(last) => *last = last.and(seen, grain),
+            None => periods.push(seen),
+        }
+    }
+    periods.drain(..periods.len().saturating_sub(grain.most));
 }
 
 impl RecordedRun {

@@ -1,12 +1,15 @@
-//! From what a check found to what the report says: five steps, always in this order. Pure: no clock, and no state of its own.
+//! From what a check found to what the report says. Pure: no clock, and no state of its own.
 //!
-//! | step | what it does |
-//! |---|---|
-//! | severity | `on_fail=warn` makes a bad finding a warning, on whatever path it came |
-//! | needs | a check of which something that it needs is bad was not run: it is blocked |
-//! | every | the finding of a check with a schedule has an age |
-//! | fall, rise, grace | one bad run need not be bad yet, one good run not good yet |
-//! | silence | the finding is shown and does not count |
+//! | step | what it does | where |
+//! |---|---|---|
+//! | needs | a check of which something that it needs is bad is not run: it is blocked | `blocked`, of `needs` |
+//! | every | the finding of a check with a schedule has an age, and is stale some day | `judge` |
+//! | fall, rise | one bad run need not be bad yet, one good run not good yet | `judge`, of `patience` |
+//! | severity | `on_fail=warn` makes a bad finding a warning, on whatever path it came | `judge` |
+//! | grace | what is wrong with a check that is starting is skipped | `startup` |
+//! | silence | the finding is shown and does not count | `silence` |
+//!
+//! This is the order in which they are taken. For readers, docs/JUDGEMENT.md begins with severity, which comes to the same.
 //!
 //! What the check found itself stays visible in the [`Judgement`].
 
@@ -111,7 +114,7 @@ pub(crate) fn blocked<'a>(causes: impl IntoIterator<Item = (&'a Check, &'a Findi
     Finding::error(context)
 }
 
-/// The third and the fourth step, for a check with a schedule. What is bad is judged before it is made milder: that changes
+/// The steps every, fall and rise, for a check with a schedule. What is bad is judged before it is made milder: that changes
 /// nothing of what is told, but a warning counts as good otherwise.
 fn timely(check: &Check, found: Finding, scheduled: Option<Scheduled>) -> (Finding, Option<Streak>) {
     let (Some(schedule), Some(Scheduled { age, patience, second, delay })) = (check.schedule, scheduled) else {
@@ -148,7 +151,7 @@ pub(crate) fn not_run_since(cause: &str) -> Finding {
     Finding::error(format!("it has not run yet since {cause} has recovered"))
 }
 
-/// The first step. That a check is blocked is a bad finding of it, too.
+/// The step severity. That a check is blocked is a bad finding of it, too.
 fn severity(check: &Check, found: Finding) -> Finding {
     match check.on_fail {
         Severity::Warn if found.status.is_bad() => Finding { status: Status::Warn, ..found },

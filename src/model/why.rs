@@ -15,6 +15,9 @@ const BEFORE: Duration = Duration::from_secs(60);
 /// How long after it, since not all checks look at once.
 const AFTER: Duration = Duration::from_secs(5);
 
+/// So many changes of other checks are told; of more, how many there are.
+const MOST_AROUND: usize = 12;
+
 /// So much longer a run has to take to be called slow.
 const SLOWER: u32 = 4;
 
@@ -294,7 +297,7 @@ fn around(
     happenings: Vec<Happening>,
 ) -> Vec<Happening> {
     let is_near = |at: SystemTime| at + BEFORE >= begins && at <= begins + AFTER;
-    let mut all: Vec<Happening> = happenings.into_iter().filter(|it| is_near(it.at)).collect();
+    let mut changed = Vec::new();
     for (other, record) in others.iter().filter(|(other, _)| other != id) {
         let history = record.history();
         // What is seen for the first time has not changed.
@@ -302,10 +305,18 @@ fn around(
             let (before, after) = (pair[0], pair[1]);
             if is_near(after.at) {
                 let what = format!("check {other}: {} → {}", before.status.word(), after.status.word());
-                all.push(Happening { at: after.at, what });
+                changed.push(Happening { at: after.at, what });
             }
         }
     }
+    changed.sort_by_key(|it| it.at);
+    if changed.len() > MOST_AROUND {
+        let last = &changed[MOST_AROUND - 1];
+        let what = format!("and {} more changes of checks", changed.len() - (MOST_AROUND - 1));
+        changed[MOST_AROUND - 1] = Happening { at: last.at, what };
+        changed.truncate(MOST_AROUND);
+    }
+    let mut all: Vec<Happening> = happenings.into_iter().filter(|it| is_near(it.at)).chain(changed).collect();
     all.sort_by_key(|it| it.at);
     all
 }
@@ -432,6 +443,19 @@ mod tests {
         let silence = Some("silenced until …".to_owned());
         let warned = Standing { status: Some(Status::Warn), silence, ..Standing::default() };
         assert!(of(&failing, 101).standing(warned).headline().ends_with("; it counts as a warning; silenced until …"));
+    }
+
+    #[test]
+    fn where_very_many_fail_at_once_not_each_of_them_is_named() {
+        let of = |number: usize| (format!("c{number}"), record(&[(0, Status::Pass), (99, Status::Fail)]));
+        let others: Vec<_> = (0..100).map(of).collect();
+        let reloaded = Happening { at: at(104), what: "reloaded".to_owned() };
+        let around = Why::of(("db", ""), failing(), &others, vec![reloaded.clone()], at(520)).around;
+        assert_eq!(around.len(), MOST_AROUND + 1);
+        assert_eq!(
+            (around[MOST_AROUND - 1].what.as_str(), &around[MOST_AROUND]),
+            ("and 89 more changes of checks", &reloaded)
+        );
     }
 
     #[test]

@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::endpoint::counters::{Counters, RouteLabel, StatusClass};
 use crate::endpoint::{Before, LastRun, Observer, log_change, log_maintenance, log_silences};
 use crate::model::check::Status;
-use crate::model::report::{LONG_UNWATCHED, Report, Since};
+use crate::model::clocks;
+use crate::model::episode::{self, CheckRecord, RecordedRun};
+use crate::model::report::{LONG_UNWATCHED, Outcome, Report, Since};
 use crate::model::startup::Start;
 use crate::os::clock;
+use crate::round::our_changes;
 
 /// The notes of one mount, which its service and its endpoint share.
 #[derive(Clone, Default)]
@@ -25,8 +28,36 @@ struct Notes {
     checks: HashMap<String, (LastRun, Since)>,
     /// When each check that has a grace was first asked for; `None`: it has passed since.
     starts: HashMap<String, Option<Duration>>,
+    /// What is remembered of each check over time, while this process lives.
+    records: HashMap<String, CheckRecord>,
+    clock: OwnClock,
     is_maintained: bool,
     is_leaving: bool,
+}
+
+/// The clock of what is remembered: the wall clock at first, and nobody sets it.
+struct OwnClock {
+    /// What the wall clock was at the boot of the machine, in milliseconds.
+    begin: i64,
+    last: u64,
+}
+
+impl Default for OwnClock {
+    fn default() -> OwnClock {
+        OwnClock { begin: clock::wall_at_boot(), last: 0 }
+    }
+}
+
+impl OwnClock {
+    fn now(&mut self) -> SystemTime {
+        self.last = clocks::steady(self.begin, clock::since_boot(), self.last);
+        clocks::moved(SystemTime::UNIX_EPOCH, self.last.try_into().unwrap_or(i64::MAX))
+    }
+
+    /// By how many milliseconds the wall clock was set since.
+    fn ahead(&self) -> i64 {
+        clocks::told(clock::wall_at_boot().saturating_sub(self.begin))
+    }
 }
 
 impl MountObserver {
@@ -34,8 +65,9 @@ impl MountObserver {
     pub(super) fn found(&self, report: &Report) {
         let mut notes = self.notes();
         notes.counters.rounds[usize::from(!report.passes())] += 1;
-        let now = clock::wall();
+        let (now, own) = (clock::wall(), notes.clock.now());
         for outcome in &report.outcomes {
+            notes.remember(outcome, own);
             let status = outcome.finding.status;
             // A check that runs in place has only just ended.
             let at = clock::before(now, outcome.age.saturating_sub(outcome.elapsed));
@@ -75,8 +107,37 @@ impl MountObserver {
         self.notes().is_leaving = true;
     }
 
+    /// The same as of the present wall clock.
+    fn told(&self, id: &str) -> Option<CheckRecord> {
+        let notes = self.notes();
+        Some(notes.records.get(id)?.clone().moved(notes.clock.ahead()))
+    }
+
     fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Notes {
+    fn remember(&mut self, outcome: &Outcome, now: SystemTime) {
+        let Outcome { check, finding, elapsed, age, .. } = outcome;
+        // What is blocked was not run.
+        if !outcome.blocked_by().is_empty() {
+            return;
+        }
+        let status = if finding.status == Status::Skip { Status::Skip } else { outcome.raw() };
+        let at = clock::before(now, age.saturating_sub(*elapsed));
+        let run = || {
+            let transcript = finding.transcript.as_deref().cloned().unwrap_or_default();
+            let run = RecordedRun::new(at, status, finding.context.as_deref(), *elapsed, 0, transcript);
+            RecordedRun { blame: finding.blame, definition: our_changes::definition(check), ..run }
+        };
+        if !self.records.contains_key(&check.id) {
+            self.records.insert(check.id.clone(), CheckRecord::default());
+        }
+        if let Some(record) = self.records.get_mut(&check.id) {
+            record.take_in((at, status), now, episode::stands(check), run);
+        }
     }
 }
 
@@ -112,6 +173,14 @@ impl Observer for MountObserver {
         self.notes().checks.get(id).map(|(last, _)| last.clone())
     }
 
+    fn record(&self, id: &str) -> Option<CheckRecord> {
+        self.told(id)
+    }
+
+    fn history(&self, id: &str) -> Option<CheckRecord> {
+        self.told(id)
+    }
+
     fn start(&self, id: &str) -> Start {
         let now = clock::since_boot();
         let began = *self.notes().starts.entry(id.to_owned()).or_insert(Some(now));
@@ -131,7 +200,24 @@ impl Observer for MountObserver {
 mod tests {
     use super::*;
     use crate::model::check::{Check, Finding};
-    use crate::model::report::Outcome;
+
+    #[test]
+    fn what_has_failed_is_remembered_as_long_as_the_process_lives() {
+        let observer = MountObserver::default();
+        let check = Arc::new(Check::new("db", |_| Finding::PASS));
+        let found = |finding: Finding| {
+            let outcome = Outcome::of(check.clone(), finding, Duration::ZERO, Duration::ZERO);
+            observer.found(&Report::of_outcomes(vec![outcome]));
+        };
+        assert_eq!(observer.record("db"), None);
+        for finding in [Finding::PASS, Finding::fail("down"), Finding::fail("down"), Finding::PASS] {
+            found(finding);
+        }
+        let record = observer.record("db").expect("it has run");
+        assert_eq!((record.is_bad(), record.bad_runs, record.episodes().len()), (Some(false), 2, 1));
+        assert_eq!(record.first_bad.and_then(|run| run.context).as_deref(), Some("down"));
+        assert!(record.good_before.is_some() && observer.history("db").is_some());
+    }
 
     #[test]
     fn a_status_is_known_since_it_was_found_and_long_gaps_are_told() {

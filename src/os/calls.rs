@@ -163,7 +163,7 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_fchownat, libc::SYS_utimensat, libc::SYS_socket, libc::SYS_connect, libc::SYS_bind, libc::SYS_sendto,
     libc::SYS_sendmsg, libc::SYS_sendmmsg, libc::SYS_kill, libc::SYS_pidfd_open,
     libc::SYS_pidfd_send_signal, libc::SYS_tkill, libc::SYS_tgkill, libc::SYS_rt_sigqueueinfo,
-    libc::SYS_rt_tgsigqueueinfo, libc::SYS_ptrace, libc::SYS_fchmod, libc::SYS_fchown, libc::SYS_setxattr,
+    libc::SYS_rt_tgsigqueueinfo, libc::SYS_setpriority, libc::SYS_ioprio_set, libc::SYS_ptrace, libc::SYS_fchmod, libc::SYS_fchown, libc::SYS_setxattr,
     libc::SYS_lsetxattr, libc::SYS_fsetxattr, libc::SYS_removexattr, libc::SYS_lremovexattr, libc::SYS_fremovexattr,
     #[cfg(target_arch = "x86_64")] libc::SYS_open,
     #[cfg(target_arch = "x86_64")] libc::SYS_creat,
@@ -208,14 +208,12 @@ const WALL_CLOCKS: [libc::clockid_t; 3] = [libc::CLOCK_REALTIME, libc::CLOCK_REA
 const IDENTITY: &[libc::c_long] = &[libc::SYS_getuid, libc::SYS_geteuid, libc::SYS_uname];
 
 /// Those that change how a process runs, with the place of the argument that names it: 0 is the task itself.
-const INFLUENCE: [(libc::c_long, usize); 7] = [
+const INFLUENCE: [(libc::c_long, usize); 5] = [
     (libc::SYS_prlimit64, 0),
     (libc::SYS_sched_setaffinity, 0),
     (libc::SYS_sched_setscheduler, 0),
     (libc::SYS_sched_setparam, 0),
     (libc::SYS_sched_setattr, 0),
-    (libc::SYS_setpriority, 1),
-    (libc::SYS_ioprio_set, 1),
 ];
 
 /// What reaches the host around all namespaces, and is denied under sabotage: keys, the kernel's log and programs, files
@@ -430,6 +428,7 @@ fn what(task: &Task, number: libc::c_long, arguments: &[u64; 6]) -> Option<What>
         // Of a group or a user, nobody is told apart: PRIO_PROCESS, IOPRIO_WHO_PROCESS.
         libc::SYS_setpriority if first != 0 => Some(What::Influence { pid: -1 }),
         libc::SYS_ioprio_set if first != 1 => Some(What::Influence { pid: -1 }),
+        libc::SYS_setpriority | libc::SYS_ioprio_set => Some(What::Influence { pid: second as i32 }),
         libc::SYS_fcntl if second as u32 == F_SETOWN_EX => {
             // struct f_owner_ex: its kind, and the number.
             let pid = task.read(third + 4, 4).try_into().map(i32::from_ne_bytes).unwrap_or(-1);

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
@@ -81,6 +81,35 @@ impl Task {
         let found = |entry: &&[u8]| entry.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'='));
         let entry = environment.split(|&byte| byte == 0).find(found)?;
         Some(PathBuf::from(OsStr::from_bytes(&entry[name.len() + 1..])))
+    }
+
+    /// Where an absolute path leads for it, with all links followed.
+    pub(crate) fn real(&self, path: &Path) -> PathBuf {
+        const MOST_LINKS: usize = 40;
+        let (mut real, mut links) = (PathBuf::from("/"), 0);
+        let mut rest: Vec<_> = path.components().rev().map(|part| part.as_os_str().to_owned()).collect();
+        while let Some(part) = rest.pop() {
+            match part.as_bytes() {
+                b"/" => real = PathBuf::from("/"),
+                b"." => {}
+                b".." => _ = real.pop(),
+                // It would be ours.
+                b"self" if real == Path::new("/proc") => real.push(self.process().to_string()),
+                b"thread-self" if real == Path::new("/proc") => {
+                    real.push(format!("{}/task/{}", self.process(), self.tid));
+                }
+                _ => {
+                    real.push(&part);
+                    let link = std::fs::read_link(format!("/proc/{}/root{}", self.tid, real.display()));
+                    if let Some(link) = link.ok().filter(|_| links < MOST_LINKS) {
+                        links += 1;
+                        real.pop();
+                        rest.extend(link.components().rev().map(|part| part.as_os_str().to_owned()));
+                    }
+                }
+            }
+        }
+        real
     }
 
     /// What its program was started with, its name first.

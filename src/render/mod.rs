@@ -159,8 +159,7 @@ pub(crate) mod tests {
             assert_eq!(named(format.name).map(|found| found.media_type), Ok(format.media_type));
         }
         let error = named("yaml").expect_err("there is none");
-        let known = "json, health+json, html, text, junit, tap, nagios, prometheus";
-        assert_eq!(error, format!("there is no such format (known: {known})"));
+        assert!(error.starts_with("there is no such format (known: json, health+json, html, "), "{error}");
     }
 
     #[test]

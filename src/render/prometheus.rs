@@ -33,8 +33,8 @@ pub(super) const FORMAT: Format = Format {
 
 /// The families of a report.
 #[cfg(test)]
-pub(crate) static FAMILIES: [Family; 9] =
-    [SUCCESS, STATUS, RAW, BLOCKED, BLAME, DURATION, SILENCED, PERFDATA, MAINTENANCE];
+pub(crate) static FAMILIES: &[Family] =
+    &[SUCCESS, STATUS, RAW, BLOCKED, BLAME, DURATION, SILENCED, PERFDATA, MAINTENANCE];
 
 const SUCCESS: Family = Family {
     name: "hospital_check_success",

@@ -291,7 +291,7 @@ pub(crate) fn uptime(record: &CheckRecord, now: SystemTime, window: std::time::D
     match uptime.ratio() {
         Some(ratio) => {
             let observed = duration::spoken(whole(uptime.observed.max(std::time::Duration::from_secs(1))));
-            format!("well for {} of the {observed} in which anybody looked", percent(ratio))
+            format!("well for {} of the time that was seen: {observed}", percent(ratio))
         }
         None => "nobody looked".to_owned(),
     }

@@ -27,6 +27,9 @@ use crate::os::{cgroup, clock, descriptors, network, ourselves, shared};
 /// How long what was tried for a good finding is believed.
 const EVERY: Duration = Duration::from_secs(10);
 
+/// How long what was good is believed for a bad finding of a later round: in a crowd of rounds it costs next to nothing.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// How long anything here may take.
 const LIMIT: Duration = Duration::from_millis(250);
 
@@ -122,7 +125,8 @@ impl Controls {
         let now = Instant::now();
         let is_good = !found.status.is_bad();
         let is_known = |tried: &Tried| {
-            tried.round == round || (is_good && tried.failure.is_none() && now.duration_since(tried.at) < EVERY)
+            let believed = if is_good { EVERY } else { AGAIN };
+            tried.round == round || (tried.failure.is_none() && now.duration_since(tried.at) < believed)
         };
         if !place.as_ref().is_some_and(is_known) {
             *place = Some(Tried { round, at: now, failure: self.failure(control, now) });
@@ -405,7 +409,7 @@ mod tests {
         assert_eq!(found.context.as_deref(), Some("not decided: no file (it was fail: gone)"));
         let found = controls.examined(&check, Finding::fail("gone"), Duration::ZERO, 8);
         assert_eq!((found.status, found.blame), (Status::Fail, Some(Blame::Theirs)), "it is tried again");
-        tried(7, None, now);
+        tried(7, None, now - AGAIN);
         let is_tried = |status: Status, round| {
             controls.failing(Control::File, &Finding { status, ..Finding::PASS }, round);
             lock(&controls.tried[Control::File as usize]).as_ref().is_some_and(|tried| tried.round == round)

@@ -12,6 +12,7 @@ pub(crate) mod controls;
 pub(crate) mod isolation;
 pub(crate) mod our_changes;
 mod pool;
+pub(crate) mod run_observer;
 pub(crate) mod self_portrait;
 #[cfg(test)]
 mod tests;
@@ -32,8 +33,9 @@ use crate::model::suite::Suite;
 use crate::os::cgroup;
 use crate::os::signals;
 use controls::Controls;
-use isolation::{DeathCause, Permission, Quarantine, RunObserver, ScheduledFinding};
+use isolation::{DeathCause, Permission, Quarantine};
 use pool::{Done, Job, Pool};
+use run_observer::{Nobody, RunObserver, ScheduledFinding};
 
 /// The most checks that a round runs at once, not counting those that it has given up on.
 pub const MOST_AT_ONCE: usize = 256;
@@ -55,14 +57,9 @@ pub(crate) fn affordable(jobs: usize, workers: usize) -> usize {
     jobs.min(cgroup::most_tasks().map_or(jobs, |tasks| tasks / workers / TASKS_A_CHECK)).max(1)
 }
 
-/// An observer that watches nothing and permits everything.
-struct Nobody;
-
-impl RunObserver for Nobody {}
-
-/// What is judged by more than a round knows, such as how far a check has got that is starting. It is done as soon as a check
-/// has its outcome: what needs the check goes by it.
-pub(crate) type LastSteps = Arc<dyn Fn(&mut Outcome) + Send + Sync>;
+/// Excuses what is wrong with a check that has a grace and is still starting; how far it has got is more than a round knows. It
+/// is done as soon as a check has its outcome: what needs the check goes by it.
+pub(crate) type ExcuseStart = Arc<dyn Fn(&mut Outcome) + Send + Sync>;
 
 /// Runs rounds, one after the other, and remembers between them which checks are stuck.
 pub struct Runner {
@@ -74,7 +71,7 @@ pub struct Runner {
     /// Each check that occupies a thread, and since when.
     under_way: HashMap<String, Instant>,
     observer: Box<dyn RunObserver + Send>,
-    last_steps: Option<LastSteps>,
+    excuse_start: Option<ExcuseStart>,
     controls: Arc<Controls>,
 }
 
@@ -85,7 +82,7 @@ pub struct Round {
     began: Instant,
     end: Instant,
     /// One for each check of the suite.
-    states: Vec<RoundState>,
+    states: Vec<CheckProgress>,
     /// The first check that has not been looked at yet.
     next: usize,
     /// Whether the owner has a turn before more checks run in place.
@@ -99,8 +96,8 @@ pub struct Round {
     joined: Vec<usize>,
     /// The checks that have an outcome, in the order of completion.
     finished: Vec<usize>,
-    /// `None`: no check of the suite is judged so.
-    last_steps: Option<LastSteps>,
+    /// `None`: no check of the suite has a grace.
+    excuse_start: Option<ExcuseStart>,
 }
 
 impl std::fmt::Debug for Round {
@@ -109,9 +106,9 @@ impl std::fmt::Debug for Round {
     }
 }
 
-/// How far a round is with one check.
+/// How far a round has got with one check.
 #[derive(Debug)]
-enum RoundState {
+enum CheckProgress {
     Waiting,
     Running { since: Instant, deadline: Instant },
     Over { outcome: Outcome, began: Instant },
@@ -130,14 +127,14 @@ impl Runner {
             rounds: 0,
             under_way: HashMap::new(),
             observer: Box::new(Nobody),
-            last_steps: None,
+            excuse_start: None,
             controls,
         }
     }
 
-    /// The same runner, whose outcomes are judged by this, too.
-    pub(crate) fn judged_by(self, last_steps: LastSteps) -> Runner {
-        Runner { last_steps: Some(last_steps), ..self }
+    /// The same runner, which excuses the start of checks that have a grace.
+    pub(crate) fn excusing(self, excuse_start: ExcuseStart) -> Runner {
+        Runner { excuse_start: Some(excuse_start), ..self }
     }
 
     /// The same runner with an observer.
@@ -191,12 +188,12 @@ impl Runner {
         self.rounds += 1;
         self.controls.prepare(&suite);
         round.states.clear();
-        round.states.extend(suite.checks().iter().map(|_| RoundState::Waiting));
+        round.states.extend(suite.checks().iter().map(|_| CheckProgress::Waiting));
         round.finished.clear();
         round.suspects.clear();
         round.held.clear();
         round.joined.clear();
-        round.last_steps = if suite.has_grace() { self.last_steps.clone() } else { None };
+        round.excuse_start = if suite.has_grace() { self.excuse_start.clone() } else { None };
         (round.serial, round.suite) = (self.rounds, suite);
         (round.began, round.end) = (now, now + limit.min(duration::LONGEST));
         (round.next, round.turn) = (0, None);
@@ -223,11 +220,11 @@ impl Runner {
         for mut done in self.pool.take_done() {
             self.under_way.remove(&done.check.id);
             self.observer.ends(&done.check);
-            self.observer.examines(&done.check, &mut done.finding);
+            self.observer.weighs(&done.check, &mut done.finding);
             // A result that comes after its deadline, or from an earlier round, was already reported as late.
             for round in rounds.iter_mut() {
                 if let Some(index) = round.place_of(&done)
-                    && let Some(&RoundState::Running { since, .. }) = round.states.get(index)
+                    && let Some(&CheckProgress::Running { since, .. }) = round.states.get(index)
                 {
                     round.finish(index, done.finding.clone(), since, done.elapsed);
                 }
@@ -282,13 +279,13 @@ impl Runner {
                 self.observer.ends(&check);
                 let elapsed = began.elapsed();
                 let mut finding = self.controls.examined(&check, finding, elapsed, round.serial);
-                self.observer.examines(&check, &mut finding);
+                self.observer.weighs(&check, &mut finding);
                 spent += elapsed;
                 round.finish(index, finding, began, elapsed);
             } else if let Some(&since) = self.under_way.get(&check.id) {
                 if before.iter().chain(after.iter()).any(|other| other.waits_for(&check)) {
                     running += 1;
-                    round.states[index] = RoundState::Running { since: now, deadline };
+                    round.states[index] = CheckProgress::Running { since: now, deadline };
                     round.joined.push(index);
                     continue;
                 }
@@ -303,7 +300,7 @@ impl Runner {
                 running += 1;
                 self.under_way.insert(check.id.clone(), now);
                 self.observer.begins(&check, now);
-                round.states[index] = RoundState::Running { since: now, deadline };
+                round.states[index] = CheckProgress::Running { since: now, deadline };
                 jobs.push(Job { round: round.serial, index, check, deadline: Deadline::at(deadline) });
             }
         }
@@ -352,7 +349,7 @@ impl Round {
             held: Vec::new(),
             joined: Vec::new(),
             finished: Vec::new(),
-            last_steps: None,
+            excuse_start: None,
         }
     }
 
@@ -382,7 +379,7 @@ impl Round {
         {
             return Some((self.held.remove(place), false));
         }
-        let is_free = self.turn.is_none_or(|index| matches!(self.states[index], RoundState::Over { .. }));
+        let is_free = self.turn.is_none_or(|index| matches!(self.states[index], CheckProgress::Over { .. }));
         let index = is_free.then(|| self.suspects.pop_front())??;
         Some((index, true))
     }
@@ -405,8 +402,8 @@ impl Round {
 
     fn outcome(&self, index: usize) -> Option<&Outcome> {
         match &self.states[index] {
-            RoundState::Over { outcome, .. } => Some(outcome),
-            RoundState::Waiting | RoundState::Running { .. } => None,
+            CheckProgress::Over { outcome, .. } => Some(outcome),
+            CheckProgress::Waiting | CheckProgress::Running { .. } => None,
         }
     }
 
@@ -428,14 +425,14 @@ impl Round {
                 Outcome::judged(check, finding, known, elapsed, elapsed)
             }
         };
-        let outcome = self.judged(outcome);
-        self.states[index] = RoundState::Over { outcome, began };
+        let outcome = self.excused(outcome);
+        self.states[index] = CheckProgress::Over { outcome, began };
         self.finished.push(index);
     }
 
-    fn judged(&self, mut outcome: Outcome) -> Outcome {
-        if let Some(last_steps) = &self.last_steps {
-            last_steps(&mut outcome);
+    fn excused(&self, mut outcome: Outcome) -> Outcome {
+        if let Some(excuse_start) = &self.excuse_start {
+            excuse_start(&mut outcome);
         }
         outcome
     }
@@ -451,8 +448,8 @@ impl Round {
             circumstances.blocked_by.clear();
         }
         let outcome =
-            self.judged(Outcome::judged(self.suite.checks()[index].clone(), found, circumstances, elapsed, age));
-        self.states[index] = RoundState::Over { outcome, began: now.checked_sub(age).unwrap_or(now) };
+            self.excused(Outcome::judged(self.suite.checks()[index].clone(), found, circumstances, elapsed, age));
+        self.states[index] = CheckProgress::Over { outcome, began: now.checked_sub(age).unwrap_or(now) };
         self.finished.push(index);
     }
 
@@ -464,7 +461,7 @@ impl Round {
     /// Makes an outcome of each check that is late.
     fn give_up(&mut self, now: Instant) {
         for index in 0..self.states.len() {
-            if let RoundState::Running { since, deadline } = self.states[index]
+            if let CheckProgress::Running { since, deadline } = self.states[index]
                 && deadline <= now
             {
                 // A kind that connects gives up by itself, and cannot while it looks up a name: that is for our resolver to say.
@@ -478,7 +475,7 @@ impl Round {
             // What is late blocks what needs it.
             for place in 0..self.states.len() {
                 let index = self.suite.needs().map_or(place, |needs| needs.order()[place]);
-                if matches!(self.states[index], RoundState::Waiting) {
+                if matches!(self.states[index], CheckProgress::Waiting) {
                     let finding = self.hindrance(index).unwrap_or_else(|| self.not_started(index));
                     self.finish(index, finding, now, Duration::ZERO);
                 }
@@ -486,7 +483,7 @@ impl Round {
             self.next = self.states.len();
             self.held.clear();
         }
-        self.suspects.retain(|&index| matches!(self.states[index], RoundState::Waiting));
+        self.suspects.retain(|&index| matches!(self.states[index], CheckProgress::Waiting));
     }
 
     fn not_started(&self, index: usize) -> Finding {
@@ -506,10 +503,10 @@ impl Round {
         if self.is_interrupted && !self.is_over() {
             return Some(self.began);
         }
-        let deadline = |state: &RoundState| match state {
+        let deadline = |state: &CheckProgress| match state {
             // It is started when a running check has finished or is late.
-            RoundState::Waiting | RoundState::Over { .. } => None,
-            RoundState::Running { deadline, .. } => Some(*deadline),
+            CheckProgress::Waiting | CheckProgress::Over { .. } => None,
+            CheckProgress::Running { deadline, .. } => Some(*deadline),
         };
         self.states.iter().filter_map(deadline).min()
     }
@@ -527,16 +524,16 @@ impl Round {
     /// The outcomes so far, in the order of completion.
     pub fn finished(&self) -> impl Iterator<Item = &Outcome> {
         self.finished.iter().filter_map(|&index| match &self.states[index] {
-            RoundState::Over { outcome, .. } => Some(outcome),
-            RoundState::Waiting | RoundState::Running { .. } => None,
+            CheckProgress::Over { outcome, .. } => Some(outcome),
+            CheckProgress::Waiting | CheckProgress::Running { .. } => None,
         })
     }
 
     /// The checks that are running, in the order of the suite, and since when.
     pub fn running(&self) -> impl Iterator<Item = (&Arc<Check>, Instant)> {
         self.suite.checks().iter().zip(&self.states).filter_map(|(check, state)| match state {
-            RoundState::Running { since, .. } => Some((check, *since)),
-            RoundState::Waiting | RoundState::Over { .. } => None,
+            CheckProgress::Running { since, .. } => Some((check, *since)),
+            CheckProgress::Waiting | CheckProgress::Over { .. } => None,
         })
     }
 
@@ -545,11 +542,11 @@ impl Round {
         let checks = self.suite.checks();
         let outcome = |index: usize| {
             let began = match &self.states[index] {
-                RoundState::Over { outcome, began } => return outcome.clone().aged(*began, now),
-                RoundState::Running { since, .. } => *since,
-                RoundState::Waiting => self.began,
+                CheckProgress::Over { outcome, began } => return outcome.clone().aged(*began, now),
+                CheckProgress::Running { since, .. } => *since,
+                CheckProgress::Waiting => self.began,
             };
-            self.judged(Outcome::late(&checks[index], now.saturating_duration_since(began)))
+            self.excused(Outcome::late(&checks[index], now.saturating_duration_since(began)))
         };
         let mut outcomes: Vec<_> = (0..checks.len()).map(outcome).collect();
         if let Some(needs) = self.suite.needs() {
@@ -562,7 +559,7 @@ impl Round {
                 let (known, found) = (circumstances(needs, index, &causes), blocked(&causes));
                 let Outcome { elapsed, age, .. } = outcomes[index];
                 let found = found.unwrap_or_else(|| timed_out(age));
-                outcomes[index] = self.judged(Outcome::judged(checks[index].clone(), found, known, elapsed, age));
+                outcomes[index] = self.excused(Outcome::judged(checks[index].clone(), found, known, elapsed, age));
             }
         }
         compare_routes(&mut outcomes);
@@ -581,8 +578,8 @@ impl Round {
         self.finished.clear();
         report.outcomes.clear();
         report.outcomes.extend(self.states.drain(..).filter_map(|state| match state {
-            RoundState::Over { outcome, began } => Some(outcome.aged(began, now)),
-            RoundState::Waiting | RoundState::Running { .. } => None,
+            CheckProgress::Over { outcome, began } => Some(outcome.aged(began, now)),
+            CheckProgress::Waiting | CheckProgress::Running { .. } => None,
         }));
         compare_routes(&mut report.outcomes);
     }

@@ -566,7 +566,7 @@ fn what_is_excused_as_soon_as_it_is_found_blocks_nothing() {
             outcome.finding.status = Status::Skip;
         }
     };
-    let mut runner = Runner::new(|| ()).judged_by(Arc::new(excuse));
+    let mut runner = Runner::new(|| ()).excusing(Arc::new(excuse));
     let t0 = Instant::now();
     let round = runner.begin(suite([shop.in_place(), db.in_place()].map(Arc::new)), LONG, t0);
     assert!(round.is_over());

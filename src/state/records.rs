@@ -3,13 +3,13 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{PATIENCE, StateDir};
-use crate::model::episode::{CheckRecord, Happening};
+use crate::model::episode::{CheckRecord, Happening, WINDOWS};
 use crate::model::record_file;
 use crate::os::folder::Lock;
 
@@ -27,6 +27,12 @@ const SERVER: &str = "server";
 
 /// For the user of the service and its group: what checks have found is not for everybody on the host.
 const MODE: u32 = 0o640;
+
+/// How long the name of the file of a check is.
+const NAME: usize = 32;
+
+/// The longest time that is remembered of a check.
+const LONGEST_WINDOW: Duration = WINDOWS[WINDOWS.len() - 1].1;
 
 /// Where a server serves.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -70,6 +76,31 @@ impl StateDir {
         self.keep_history(&name(id), &record_file::encode_at(id, super::now(), record))
     }
 
+    /// Removes what is remembered of checks that are not known any more, once all of it is older than what is remembered of any, and what
+    /// nobody can read and nobody has written for so long.
+    pub(crate) fn forget_records(&self, is_known: impl Fn(&str) -> bool) {
+        let now = super::now();
+        let is_old = |at: SystemTime| now.at.duration_since(at).is_ok_and(|age| age > LONGEST_WINDOW);
+        let Ok(folder) = self.folder.folder(HISTORY) else { return };
+        for entry in fs::read_dir(self.path.join(HISTORY)).into_iter().flatten().flatten() {
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let is_record = name.len() == NAME && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let changed = entry.metadata().and_then(|found| found.modified());
+            // A file that was written lately need not be read.
+            if !is_record || !changed.is_ok_and(is_old) {
+                continue;
+            }
+            let Ok(Some(bytes)) = folder.read(&name) else { continue };
+            let is_over = match record_file::decode_at(&bytes, None, &now) {
+                Ok((id, record)) => !is_known(&id) && record.end().is_none_or(is_old),
+                Err(_) => true,
+            };
+            if is_over && let Err(error) = folder.remove(&name) {
+                tracing::warn!("{} cannot be removed: {error}", self.history().join(&name).display());
+            }
+        }
+    }
+
     /// What has happened to the service.
     ///
     /// # Errors
@@ -90,8 +121,12 @@ impl StateDir {
     }
 
     /// Where the server of this state dir serves, or has served last; `None` if that is not known.
-    pub(crate) fn server_place(&self) -> Option<ServerPlace> {
-        serde_json::from_slice(&self.read_history(SERVER).ok()??).ok()
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be read.
+    pub(crate) fn server_place(&self) -> Result<Option<ServerPlace>, String> {
+        Ok(self.read_history(SERVER)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
     /// Says where the server serves.
@@ -133,7 +168,7 @@ impl StateDir {
 
 /// The name of the file of a check: its id may be anything.
 fn name(id: &str) -> String {
-    Sha256::digest(id.as_bytes())[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(id.as_bytes())[..NAME / 2].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -156,6 +191,16 @@ mod tests {
         let why = state.record("db").expect_err("it is damaged");
         assert!(why.ends_with(" is damaged") && why.starts_with('/'), "{why}");
         assert_eq!(state.records().len(), 2);
+        let old = SystemTime::now() - LONGEST_WINDOW - Duration::from_secs(60);
+        let age = |id: &str| {
+            let file = fs::File::open(folder.path().join(HISTORY).join(self::name(id))).expect("it is there");
+            file.set_modified(old).expect("it is ours");
+        };
+        state.keep_record("lately gone", &record).expect("there is room");
+        ["db", "../../etc/passwd", "disk:/"].iter().for_each(|id| age(id));
+        state.forget_records(|id| id == "disk:/");
+        let left: Vec<_> = state.records().into_iter().map(|(id, _)| id).collect();
+        assert_eq!((left, path.exists()), (vec!["disk:/".to_owned(), "lately gone".to_owned()], false));
         let happened = [Happening { at: std::time::UNIX_EPOCH, what: "started".to_owned() }];
         state.keep_happenings(&happened).expect("there is room");
         assert_eq!(state.happenings().as_deref(), Ok(&happened[..]));

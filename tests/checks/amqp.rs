@@ -9,6 +9,7 @@ use std::process::Command;
 
 use super::kinds_net::start;
 use super::protocols::{Keys, PASSWORD, assert_found, found, signal};
+use crate::harness::drill::assert_sound;
 use crate::harness::family::PATIENCE;
 use crate::harness::within;
 use hospital::model::check::Status::{Error, Fail, Pass};
@@ -105,6 +106,13 @@ fn rabbitmq_is_well_frozen_stopped_or_not_what_it_should_be() {
             (&format!("amqps://anna:wrong@127.0.0.1:{encrypted}/shop#insecure"), Error, "(403)"),
             (&format!("amqps://anna:{PASSWORD}@127.0.0.1:{port}/shop#insecure"), Fail, "does not speak TLS"),
             (&format!("amqp://anna:{PASSWORD}@127.0.0.1:{encrypted}/shop"), Fail, ""),
+        ],
+    );
+    assert_sound(
+        &[],
+        &[
+            format!("{at}#queue=orders&timeout=2s"),
+            format!("amqps://anna:{PASSWORD}@127.0.0.1:{encrypted}/shop#ca={ca}&timeout=2s"),
         ],
     );
     signal(&rabbit, Signal::SIGSTOP);

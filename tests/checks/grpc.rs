@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::kinds_net::{certificate_for_days, start};
 use super::protocols::{assert_found, signal};
+use crate::harness::drill::assert_sound;
 use crate::harness::family::python_program;
 use hospital::model::check::Status::{Error, Fail, Pass};
 use nix::sys::signal::Signal;
@@ -47,6 +48,13 @@ fn grpc_is_serving_or_not_frozen_or_stopped() {
             (&format!("s://127.0.0.1:{tls_port}"), Fail, "signed by nobody that is trusted"),
             (&format!("s://127.0.0.1:{port}#ca={ca}"), Fail, ""),
             (&format!("://127.0.0.1:{tls_port}"), Fail, ""),
+        ],
+    );
+    assert_sound(
+        &[],
+        &[
+            format!("{at}#service=shop.Orders&timeout=2s"),
+            format!("grpcs://127.0.0.1:{tls_port}#ca={ca}&service=shop.Orders&timeout=2s"),
         ],
     );
     signal(&grpc, Signal::SIGSTOP);

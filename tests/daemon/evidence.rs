@@ -192,6 +192,10 @@ fn strangers_are_not_told_why() {
         });
         assert!(left.stdout.starts_with("db: well since"), "{}", left.stdout);
         assert!(left.stderr.contains("not told to strangers: this is what it has written"), "{}", left.stderr);
+        let status = told("status", state.path(), &[]).stdout;
+        let is_anonymous = |text: &str| !text.contains("db") && text.contains("check 1 [check-1]");
+        // Its checks are well: there is nothing to ask why.
+        assert!(is_anonymous(&status), "{status}");
         if code == 401 {
             let told = told("why", state.path(), &["db", "--token-file", path]);
             assert!(told.stdout.starts_with("db: well since"), "{}{}", told.stdout, told.stderr);
@@ -327,6 +331,7 @@ impl Fickle {
                 let (mut status, mut server, mut body, mut more) = ("200 OK", "shop/1.0", "ready".to_owned(), "");
                 match (&*path, bad.load(Ordering::SeqCst)) {
                     ("/status", true) => status = "500 Internal Server Error",
+                    ("/sorry", true) => (status, body) = ("500 Internal Server Error", "sorry".to_owned()),
                     ("/body", true) => body = "sorry".to_owned(),
                     ("/server", true) => (server, body) = ("shop/2.0", "sorry".to_owned()),
                     ("/moved", true) => (status, more) = ("302 Found", "Location: /login\r\n"),
@@ -376,6 +381,7 @@ fn why_names_the_field_that_a_fault_has_changed() {
     // Each check with what is done to it, and the field that this changes.
     let faults: Vec<(String, &str)> = vec![
         (url("status"), "status"),
+        (url("sorry"), "body"),
         (url("body") + "#match=ready", "body"),
         (url("server") + "#match=ready", "server"),
         (url("moved"), "location"),
@@ -428,12 +434,17 @@ fn why_names_the_field_that_a_fault_has_changed() {
 
 #[test]
 fn where_nothing_can_be_written_it_is_said_and_the_running_service_remembers() {
-    let (launch, _, state) = launch(&[]);
+    let (launch, file, state) = launch(&[]);
     fs::write(state.path().join("history"), "in the way").expect("it is ours");
     let server = launch.start();
     get(&server.at, "/db");
     server.logs("what checks find is kept in memory only: ");
     assert_eq!(get(&server.at, "/why/db").json()["state"], "well");
+    fs::remove_file(state.path().join("history")).expect("it is ours");
+    fs::remove_file(file).expect("it is ours");
+    get(&server.at, "/db");
+    server.logs("what checks find is kept there again");
+    says_where_it_serves(&state);
 }
 
 fn sha256(text: &str) -> String {

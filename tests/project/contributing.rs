@@ -26,7 +26,7 @@ fn a_kind_a_format_and_a_setting_are_added_as_the_guide_says() {
     }
     assert_eq!(steps, 7);
     let told = hospital(folder.path(), &["check", "--format", "csv", "up=uptime:#min=1ms"]);
-    assert_eq!(told, "up,pass\n");
+    assert_eq!(told, "\"check\",status\n\"up\",pass\n");
     let told = hospital(folder.path(), &["serve", "--print-config", "up=uptime:"]);
     assert!(told.contains("HOSPITAL_SIGNATURE=\"hospital\""), "{told}");
 }

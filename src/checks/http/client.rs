@@ -168,6 +168,23 @@ impl Body {
     pub(super) fn beginning(&self) -> &[u8] {
         &self.beginning
     }
+
+    /// Reads the beginning of one that nothing is expected of any more: what has to come by what the head says, or else what has come
+    /// with the head.
+    pub(super) fn read_beginning(&mut self) {
+        let mut room = [0; BEGINNING];
+        let is_whole = matches!(self.length, Length::Known(_)) || self.reader.buffer().ends_with(b"\r\n0\r\n\r\n");
+        let is_there = |body: &Body| body.length == Length::UntilClosed && !body.reader.buffer().is_empty();
+        while self.beginning.len() < BEGINNING
+            && (is_whole || is_there(self))
+            && matches!(self.read(&mut room), Ok(1..))
+        {}
+    }
+
+    /// How long what is left of it is, if its head says so.
+    pub(super) fn left(&self) -> Option<u64> {
+        if let Length::Known(left) = self.length { Some(left) } else { None }
+    }
 }
 
 /// How the end of a body is known (RFC 9112, 6.3): the bytes that are left of it, or of its present chunk.

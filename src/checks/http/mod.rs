@@ -302,11 +302,13 @@ impl Probe {
         Ok(stream)
     }
 
-    fn judge(&self, answer: Response<Body>, hidden: &Secrets, deadline: Deadline, began: Instant) -> Result {
+    fn judge(&self, mut answer: Response<Body>, hidden: &Secrets, deadline: Deadline, began: Instant) -> Result {
         let url = &self.shown;
         let status = answer.status();
         if !self.expected.statuses.contains(status.as_u16()) {
-            return Err(self.failed(&format!("got {}", described(&self.uri, &answer, status)), began));
+            let why = self.failed(&format!("got {}", described(&self.uri, &answer, status)), began);
+            note_beginning(&mut answer, hidden);
+            return Err(why);
         }
         if let Some(objection) = self.expected.judge_fields(answer.headers(), hidden, deadline)? {
             return fail(format!("the answer of {url} {objection}"), began);
@@ -396,6 +398,17 @@ fn note_answer(answer: &Response<Body>, hidden: &Secrets) {
     }
     if let Some(server) = answer.headers().get(header::SERVER) {
         note(Field::Server, hidden.scrub(&String::from_utf8_lossy(server.as_bytes())));
+    }
+}
+
+/// How an answer begins of which nothing more is looked at.
+fn note_beginning(answer: &mut Response<Body>, hidden: &Secrets) {
+    let total = answer.body().left();
+    answer.body_mut().read_beginning();
+    total.into_iter().for_each(|total| note(Field::Size, total));
+    let beginning = answer.body().beginning();
+    if !answer.headers().contains_key(header::CONTENT_ENCODING) && !beginning.is_empty() {
+        note(Field::Body, excerpt(beginning, total.map_or(beginning.len(), |total| total as usize), hidden));
     }
 }
 

@@ -1,19 +1,24 @@
 //! `mysql://USER:PASSWORD@HOST[:PORT][/DATABASE]`: a MySQL or MariaDB answers, and is what it should be.
 
+mod server_key;
 mod session;
 
 use std::time::Instant;
 
+use super::support::opt::joined;
 use super::support::sql::{self, Database, Role};
 use super::support::timed;
-use super::{Action, Kind, Options, Runs, excerpt, since};
+use super::{Action, Kind, Opt, Options, Runs, excerpt, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::control::Control;
+use server_key::ServerKey;
 use session::{Answer, SYNTAX, Session};
+
+const OPTIONS: [Opt; 18] = joined(sql::OPTIONS, [server_key::OPTION]);
 
 pub(super) const KIND: Kind = Kind {
     scheme: "mysql",
-    options: &sql::OPTIONS,
+    options: &OPTIONS,
     runs: Runs::OnThread,
     controls: Control::NETWORK,
     title: "mysql://{target} answers",
@@ -25,10 +30,10 @@ pub(super) const KIND: Kind = Kind {
 
 const PORT: u16 = 3306;
 
-struct MysqlProbe(Database);
+struct MysqlProbe(Database, Option<ServerKey>);
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
-    let probe = MysqlProbe(Database::take(target, PORT, options)?);
+    let probe = MysqlProbe(Database::take(target, PORT, options)?, ServerKey::take(options)?);
     Ok(Box::new(move |deadline| Finding::from(probe.run(deadline))))
 }
 
@@ -40,7 +45,8 @@ impl MysqlProbe {
     }
 
     fn ask(&self, deadline: Deadline) -> Result {
-        let mut session = Session::open(&self.0.login, self.0.tls.as_ref(), deadline, &self.0.hidden)?;
+        let MysqlProbe(database, server_key) = self;
+        let mut session = Session::open(database, server_key.as_ref(), deadline)?;
         let asks_for_lag = self.0.asks_for_lag();
         let mut is_behind = Ok(());
         if self.0.role.is_some() || asks_for_lag {

@@ -14,10 +14,11 @@ use mysql_common::io::ParseBuf;
 use mysql_common::packets::{AuthPlugin, AuthSwitchRequest, HandshakePacket, HandshakeResponse, SslRequest};
 use mysql_common::proto::MySerialize;
 
+use super::server_key::ServerKey;
 use crate::checks::support::connection::{Connection, broken};
 use crate::checks::support::login::Login;
 use crate::checks::support::secrets::Secrets;
-use crate::checks::support::tls_settings::TlsSettings;
+use crate::checks::support::sql::Database;
 use crate::checks::{excerpt, tcp};
 use crate::model::check::{Deadline, Reason, Result};
 
@@ -77,11 +78,12 @@ pub(super) struct Objection {
 
 impl Session<'_> {
     pub(super) fn open<'a>(
-        login: &Login,
-        tls: Option<&TlsSettings>,
+        database: &'a Database,
+        server_key: Option<&ServerKey>,
         deadline: Deadline,
-        hidden: &'a Secrets,
     ) -> Result<Session<'a>> {
+        let Database { login, hidden, .. } = database;
+        let tls = database.tls.as_ref();
         let mut stream = tcp::connect(&login.server, deadline)?;
         let mut sequence = 0;
         // It speaks first. Nothing of what follows is read yet: it may be for TLS.
@@ -102,7 +104,13 @@ impl Session<'_> {
         };
         let is_mariadb = greeting.server_version_ref().windows(7).any(|part| part == b"MariaDB");
         let mut session = Session { stream: BufReader::new(stream), sequence, hidden, is_mariadb };
-        session.sign_in(&greeting, capabilities, login, tls.is_some())?;
+        let password = login.password()?.unwrap_or_default();
+        session.sign_in(
+            &greeting,
+            capabilities,
+            login,
+            &Account { password, is_encrypted: tls.is_some(), server_key },
+        )?;
         session.limit(deadline)?;
         Ok(session)
     }
@@ -112,9 +120,8 @@ impl Session<'_> {
         greeting: &HandshakePacket<'_>,
         capabilities: CapabilityFlags,
         login: &Login,
-        is_encrypted: bool,
+        account: &Account<'_>,
     ) -> Result {
-        let account = Account { password: login.password()?.unwrap_or_default(), is_encrypted };
         // What it proposes is its default. Where that says nothing to us, the account may still have another one.
         let plugin = match greeting.auth_plugin() {
             Some(plugin @ (AuthPlugin::CachingSha2Password | AuthPlugin::Ed25519)) => plugin.into_owned(),
@@ -140,7 +147,7 @@ impl Session<'_> {
             MOST as u32,
         );
         self.send(&serialized(&response))?;
-        let mut plugin = plugin;
+        let (mut plugin, mut nonce) = (plugin, nonce.to_vec());
         for _ in 0..MOST_STEPS {
             let packet = self.next()?;
             match packet.split_first() {
@@ -149,12 +156,13 @@ impl Session<'_> {
                 Some((&EOF, rest)) if !rest.is_empty() => {
                     let request: AuthSwitchRequest<'_> = ParseBuf(&packet).parse(()).map_err(malformed)?;
                     plugin = request.auth_plugin().into_owned();
-                    let response = account.response(&plugin, request.plugin_data())?;
+                    nonce = request.plugin_data().to_vec();
+                    let response = account.response(&plugin, &nonce)?;
                     self.send(&response)?;
                 }
                 Some((&MORE, IS_KNOWN)) if plugin == AuthPlugin::CachingSha2Password => {}
                 Some((&MORE, IS_WANTED)) if plugin == AuthPlugin::CachingSha2Password => {
-                    self.send(&account.in_plain()?)?;
+                    self.send(&account.told(&nonce)?)?;
                 }
                 Some((&EOF, _)) => {
                     return Err(Reason::Error(
@@ -277,12 +285,13 @@ fn wanted(greeting: &HandshakePacket<'_>, login: &Login, tls: bool) -> Result<Ca
 }
 
 /// Who signs in, and whether others may listen.
-struct Account {
+struct Account<'a> {
     password: String,
     is_encrypted: bool,
+    server_key: Option<&'a ServerKey>,
 }
 
-impl Account {
+impl Account<'_> {
     /// What a plugin answers to what it is given by the server.
     fn response(&self, plugin: &AuthPlugin<'_>, nonce: &[u8]) -> Result<Vec<u8>> {
         let password = self.password.as_bytes();
@@ -297,12 +306,26 @@ impl Account {
                 let response = ClientEd25519::default().run(self, nonce).map_err(|_| out_of_turn())?;
                 Ok(response.data().unwrap_or_default().to_vec())
             }
-            AuthPlugin::MysqlClearPassword | AuthPlugin::Sha256Password => self.in_plain(),
+            AuthPlugin::Sha256Password => self.told(nonce),
+            AuthPlugin::MysqlClearPassword => self.in_plain(),
             AuthPlugin::MysqlOldPassword | AuthPlugin::Parsec | AuthPlugin::Other(_) => {
                 let name = plugin.as_bytes();
                 let name = excerpt(name, name.len(), &Secrets::default());
                 Err(Reason::Error(format!("it wants a way to sign in that is not known here: {name}")))
             }
+        }
+    }
+
+    /// The password for a server that has to know it.
+    fn told(&self, nonce: &[u8]) -> Result<Vec<u8>> {
+        match self.server_key {
+            Some(_) if nonce.is_empty() => Err(out_of_turn()),
+            Some(key) if !self.is_encrypted => key.encrypt(&self.password, nonce).map_err(Reason::Error),
+            None if !self.is_encrypted => Err(Reason::Error(
+                "it wants the password as it is, which is only said with TLS: give tls, or server_public_key"
+                    .to_owned(),
+            )),
+            Some(_) | None => self.in_plain(),
         }
     }
 
@@ -317,7 +340,7 @@ impl Account {
     }
 }
 
-impl Context for &Account {
+impl Context for &Account<'_> {
     fn pass(&self) -> &[u8] {
         self.password.as_bytes()
     }

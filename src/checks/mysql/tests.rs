@@ -1,6 +1,7 @@
 //! Against servers that say what they are told to.
 
 use super::*;
+use crate::checks::support::connection::Connection;
 use crate::checks::support::dialogue::testing;
 use crate::checks::support::testing::tls::Authority;
 use crate::model::check::Status;
@@ -8,8 +9,11 @@ use mysql_common::constants::{CapabilityFlags, StatusFlags};
 use mysql_common::packets::HandshakePacket;
 use mysql_common::proto::MySerialize;
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::thread;
 
 const ANSWER: &[(&str, &str)] = &[("query", "select 41 + 1"), ("equals", "42")];
@@ -158,6 +162,14 @@ fn what_it_says_of_those_that_it_follows_is_judged() {
     assert_eq!(found.status, Status::Error, "who may not see it cannot tell: {found:?}");
 }
 
+fn receive(client: &mut (impl Read + ?Sized)) -> io::Result<Vec<u8>> {
+    let mut head = [0; 4];
+    client.read_exact(&mut head)?;
+    let mut payload = vec![0; usize::from(head[0]) | usize::from(head[1]) << 8];
+    client.read_exact(&mut payload)?;
+    Ok(payload)
+}
+
 /// A server that asks for the password as it is, with TLS if the client wants it. What it is sent last.
 fn wants_the_password(tls: Option<&Authority>) -> (String, thread::JoinHandle<io::Result<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -168,13 +180,6 @@ fn wants_the_password(tls: Option<&Authority>) -> (String, thread::JoinHandle<io
         client.write_all(&packet(sequence, &[1, 4]))?;
         client.flush()?;
         receive(client)
-    }
-    fn receive(client: &mut impl Read) -> io::Result<Vec<u8>> {
-        let mut head = [0; 4];
-        client.read_exact(&mut head)?;
-        let mut payload = vec![0; usize::from(head[0])];
-        client.read_exact(&mut payload)?;
-        Ok(payload)
     }
     let server = thread::spawn(move || {
         let (mut client, _) = listener.accept()?;
@@ -204,6 +209,109 @@ fn the_password_itself_is_said_with_tls_alone() {
     }
     let found = find(greeting("8.0.36", "caching_sha2_password"), &[("tls", "")]);
     assert_eq!(found.status, Status::Fail, "{found:?}");
+}
+
+/// A server of MySQL 8, which keeps no password but what is made of it, and asks for it unless it remembers that.
+fn keeps_a_hash(
+    remembers: bool,
+    tls: Option<&Authority>,
+    key: Option<PathBuf>,
+) -> (String, thread::JoinHandle<io::Result<()>>) {
+    const NONCE: &[u8] = b"abcdefghijklmnopqrst";
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    let config = tls.map(|authority| authority.certify(-1, 10));
+    let hash = |bytes: &[u8]| <[u8; 32]>::from(Sha256::digest(bytes));
+    let kept = hash(&hash(b"secret"));
+    let is_known = move |response: &[u8]| {
+        let user = response[32..].iter().position(|byte| *byte == 0).map_or(0, |end| 32 + end);
+        let once =
+            response[user + 2..].iter().zip(hash(&[&kept[..], NONCE].concat())).map(|(byte, other)| byte ^ other);
+        hash(&once.take(32).collect::<Vec<_>>()) == kept
+    };
+    let is_same = move |told: Vec<u8>| match &key {
+        None => told == b"secret\0",
+        Some(key) => {
+            let told = decrypted(&told, key);
+            told.iter().zip(NONCE).map(|(byte, other)| byte ^ other).eq(*b"secret\0")
+        }
+    };
+    let talk = move |client: &mut dyn Connection, sequence: u8| -> io::Result<()> {
+        let response = receive(client)?;
+        let end = match (is_known(&response), remembers) {
+            (true, true) => [packet(sequence, &[1, 3]), packet(sequence + 1, OK)].concat(),
+            (true, false) => {
+                client.write_all(&packet(sequence, &[1, 4]))?;
+                client.flush()?;
+                let is_same = is_same(receive(client)?);
+                packet(sequence + 2, if is_same { OK } else { b"\xff\x15\x04#28000no" })
+            }
+            (false, _) => packet(sequence, b"\xff\x15\x04#28000no"),
+        };
+        client.write_all(&end)?;
+        client.flush()?;
+        for answer in [packet(1, OK), table(&[("1", Some("1"))])] {
+            receive(client)?;
+            client.write_all(&answer)?;
+            client.flush()?;
+        }
+        Ok(())
+    };
+    let server = thread::spawn(move || {
+        let (mut client, _) = listener.accept()?;
+        client.write_all(&greeting("8.0.36", "caching_sha2_password"))?;
+        let Some(config) = config else { return talk(&mut client, 2) };
+        receive(&mut client)?;
+        let connection = rustls::ServerConnection::new(config).map_err(io::Error::other)?;
+        talk(&mut rustls::StreamOwned::new(connection, client), 3)
+    });
+    (address, server)
+}
+
+fn decrypted(bytes: &[u8], key: &Path) -> Vec<u8> {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["pkeyutl", "-decrypt", "-pkeyopt", "rsa_padding_mode:oaep", "-inkey"]).arg(key);
+    let mut openssl = openssl.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it is installed");
+    openssl.stdin.take().expect("it is a pipe").write_all(bytes).expect("it reads");
+    openssl.wait_with_output().expect("it ends").stdout
+}
+
+#[test]
+fn a_server_that_keeps_a_hash_lets_in_who_has_the_password() {
+    let authority = Authority::new();
+    let with_tls = [("tls", ""), ("ca", authority.path())];
+    for (remembers, tls, password, status) in [
+        (true, None, "secret", Status::Pass),
+        (true, Some(&authority), "secret", Status::Pass),
+        (false, Some(&authority), "secret", Status::Pass),
+        (true, None, "wrong1", Status::Error),
+        (false, Some(&authority), "wrong1", Status::Error),
+        (false, None, "secret", Status::Error),
+    ] {
+        let (address, server) = keeps_a_hash(remembers, tls, None);
+        let pairs = if tls.is_some() { &with_tls[..] } else { &[] };
+        let action =
+            build(&format!("//anna:{password}@{address}"), &mut Options::of(pairs)).expect("it is well formed");
+        let found = action(crate::checks::default_deadline());
+        assert_eq!(found.status, status, "{remembers} {} {password}: {found:?}", tls.is_some());
+        drop(server.join().expect("the server does not panic"));
+    }
+}
+
+#[test]
+#[ignore = "needs openssl"]
+fn a_server_whose_key_is_known_is_told_the_password_without_tls() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let [key, public] = ["key.pem", "public.pem"].map(|name| folder.path().join(name).display().to_string());
+    for arguments in [&["genrsa", "-out", &key, "2048"][..], &["rsa", "-in", &key, "-pubout", "-out", &public]] {
+        let made = Command::new("openssl").args(arguments).output().expect("it is installed");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+    let pairs = [("server_public_key", public.as_str())];
+    let (address, server) = keeps_a_hash(false, None, Some(key.into()));
+    let action = build(&format!("//anna:secret@{address}"), &mut Options::of(&pairs)).expect("it is well formed");
+    assert_eq!(action(crate::checks::default_deadline()), Finding::PASS);
+    server.join().expect("the server does not panic").expect("it was heard");
 }
 
 #[test]

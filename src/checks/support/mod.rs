@@ -18,7 +18,7 @@ pub(super) mod noted;
 pub(super) mod opt;
 pub(super) mod options;
 pub(crate) mod ownership;
-pub(super) mod pattern;
+pub(crate) mod pattern;
 #[cfg(feature = "tls")]
 pub(super) mod pem;
 pub(crate) mod program;

@@ -82,7 +82,9 @@ impl Opt {
 
     /// Whether this value says nothing. What is not text is refused where it is read.
     pub(crate) fn is_missing(&self, value: &str) -> bool {
-        value.is_empty() && !self.may_be_empty && matches!(self.value, Value::Text | Value::Statement | Value::Path)
+        value.is_empty()
+            && !self.may_be_empty
+            && matches!(self.value, Value::Text | Value::Statement | Value::Path | Value::Url)
     }
 
     /// Its name, as in `free`.

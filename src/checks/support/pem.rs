@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::ber::{Elements, SEQUENCE};
@@ -17,7 +17,12 @@ pub(in crate::checks) fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer
         text = text.replace(&format!(" {alias}-----"), " CERTIFICATE-----").into();
     }
     let all = CertificateDer::pem_slice_iter(text.as_bytes()).map(|read| read.map(alone));
-    all.collect::<Result<_, _>>().map_err(|error| error.to_string())
+    all.collect::<Result<_, _>>().map_err(|error| match error {
+        pem::Error::MissingSectionEnd { .. } => "a block in it has no end: it may be cut off".to_owned(),
+        pem::Error::IllegalSectionStart { .. } => "a block in it does not begin with -----BEGIN …-----".to_owned(),
+        pem::Error::Base64Decode(why) => format!("a block in it is not base64: {why}"),
+        error => error.to_string(),
+    })
 }
 
 /// The first key in a text. The error says what is wrong without a word of it.
@@ -79,8 +84,13 @@ mod tests {
         }
         let latin = [&b"subject=CN = gr\xf6\xdfer\n"[..], plain.as_bytes()].concat();
         assert_eq!(certificates(&latin).expect("it can be read"), [certificate]);
-        assert!(certificates(plain.replace('M', "!").as_bytes()).is_err());
-        assert!(certificates(plain[..200].as_bytes()).is_err());
+        for (text, told) in [
+            (plain.replace('M', "!").as_bytes(), "is not base64"),
+            (&plain.as_bytes()[..200], "it may be cut off"),
+            (plain.replace("CERTIFICATE--", "CERTIFICATE").as_bytes(), "does not begin"),
+        ] {
+            assert!(certificates(text).is_err_and(|why| why.contains(told)), "{told}");
+        }
     }
 
     #[test]

@@ -9,9 +9,10 @@ use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_na
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, InvalidMessage,
-    OtherError, SignatureScheme, StreamOwned,
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, InconsistentKeys,
+    InvalidMessage, OtherError, SignatureScheme, StreamOwned,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
@@ -27,6 +28,21 @@ use crate::model::transcript::{Field, note};
 pub(in crate::checks) struct Identity {
     pub(in crate::checks) chain: Vec<CertificateDer<'static>>,
     pub(in crate::checks) key: PrivateKeyDer<'static>,
+}
+
+impl Identity {
+    /// What signs with that key, if it is that of the certificate. Whether the server takes it is for the server to say: rustls would
+    /// refuse one of version 1, as `openssl x509 -req` makes it.
+    fn signing(self) -> Result<CertifiedKey, Error> {
+        let key = provider().key_provider.load_private_key(self.key)?;
+        let certificate = self.chain.first().and_then(|own| X509Certificate::from_der(own).ok());
+        match (certificate, key.public_key()) {
+            (Some((_, own)), Some(public)) if own.public_key().raw != public.as_ref() => {
+                Err(InconsistentKeys::KeyMismatch.into())
+            }
+            _ => Ok(CertifiedKey::new(self.chain, key)),
+        }
+    }
 }
 
 /// The cryptography of every TLS connection.
@@ -52,9 +68,16 @@ pub(in crate::checks) fn shake_hands<S: Read + Write>(
         .with_custom_certificate_verifier(Arc::new(Noting(verifier)));
     let mut config = match identity {
         None => config.with_no_client_auth(),
-        Some(Identity { chain, key }) => config
-            .with_client_auth_cert(chain, key)
-            .map_err(|error| Reason::Error(format!("client_cert and client_key cannot be used: {error}")))?,
+        Some(identity) => {
+            let told = |error| {
+                let why = match error {
+                    Error::InconsistentKeys(_) => "the key is not that of the certificate".to_owned(),
+                    error => error.to_string(),
+                };
+                Reason::Error(format!("client_cert and client_key cannot be used: {why}"))
+            };
+            config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.signing().map_err(told)?)))
+        }
     };
     config.alpn_protocols.extend(offered.map(<[u8]>::to_vec));
     let mut tls = ClientConnection::new(Arc::new(config), name)?;
@@ -460,6 +483,24 @@ mod tests {
         }
         let told = verdict(&or_unusable(CertificateError::BadSignature.into(), [&leaf(&authority)]));
         assert!(matches!(told, Reason::Fail(_)), "{told:?}");
+    }
+
+    #[test]
+    fn a_certificate_of_ours_is_shown_with_its_own_key_alone_whatever_its_version() {
+        let (authority, key, other) = (Authority::new(), KeyPair::generate(), KeyPair::generate());
+        let (key, other) = (key.expect("a key"), other.expect("a key"));
+        let shown = |chain: Vec<CertificateDer<'static>>, key: &KeyPair| {
+            let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+            Identity { chain, key }.signing().map(drop)
+        };
+        let third = authority.certificate(-1, 100, &key);
+        let mut first = third.to_vec();
+        let version = first.windows(5).position(|part| part == [0xA0, 3, 2, 1, 2]).expect("it is of version 3");
+        first[version + 4] = 0;
+        for certificate in [third, first.into()] {
+            assert_eq!(shown(vec![certificate.clone()], &key), Ok(()));
+            assert_eq!(shown(vec![certificate], &other), Err(InconsistentKeys::KeyMismatch.into()));
+        }
     }
 
     #[test]

@@ -8,7 +8,6 @@ pub(crate) mod handled;
 mod orphan_reaper;
 mod pidfile;
 mod pythons;
-mod state;
 mod status;
 pub(crate) mod succession;
 
@@ -206,6 +205,15 @@ impl Master {
         }
         events.push(Event::Tick);
         Ok(events)
+    }
+
+    /// Notes on the scoreboard how the fleet is, for `/metrics` of any worker.
+    fn show_fleet(&self) {
+        self.scoreboard.set_generation(self.fleet.generation());
+        self.scoreboard.set_restarts(self.fleet.restarts());
+        for (slot, state) in self.fleet.slots().iter().enumerate() {
+            self.scoreboard.set_worker_state(slot, state.worker_state());
+        }
     }
 
     fn newly_ready(&self) -> Vec<Event> {

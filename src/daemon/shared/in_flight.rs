@@ -18,7 +18,8 @@ use super::table::{Clear, Table, key};
 use super::word::Word;
 use crate::model::check::Check;
 use crate::os::shared;
-use crate::round::isolation::{CrashRecord, DeathCause, Permission, Quarantine, RunObserver, to_blame};
+use crate::round::isolation::{CrashRecord, DeathCause, Permission, Quarantine, to_blame};
+use crate::round::run_observer::RunObserver;
 
 /// How many running checks are noted for each worker; any more are not.
 const RUNS: usize = 320;

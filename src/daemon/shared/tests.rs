@@ -23,7 +23,8 @@ use crate::model::why::Why;
 use crate::os::{clock, shared};
 use crate::render::exposition::Syntax;
 use crate::render::html::{self, Evidence};
-use crate::round::isolation::{DeathCause, RunObserver};
+use crate::round::isolation::DeathCause;
+use crate::round::run_observer::RunObserver;
 
 const IDS: [&str; 3] = ["db", "mail", "disk:/"];
 const SECOND: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use crate::endpoint::{self, Request};
 use crate::model::check::DEFAULT_TIMEOUT;
 
 /// A client whose request waits.
-pub(super) struct Looker {
+pub(super) struct FileWaiter {
     /// The key of the client.
     pub(super) key: usize,
     /// When its request came in.
@@ -25,7 +25,7 @@ pub(super) struct Files {
     limit: Duration,
     /// What the requests of this turn share, once one of them depends on files.
     look: Option<RefreshNumber>,
-    waiting: VecDeque<Looker>,
+    waiting: VecDeque<FileWaiter>,
 }
 
 impl Files {
@@ -46,22 +46,22 @@ impl Files {
         if files.is_none() {
             let limit = endpoint::limit(request).map_or(self.limit, |limit| limit.min(self.limit));
             let until = since + DEFAULT_TIMEOUT.min(limit / 2);
-            self.waiting.push_back(Looker { key, since, number, until });
+            self.waiting.push_back(FileWaiter { key, since, number, until });
         }
         files
     }
 
     /// The next client that waits no longer, and the files for it.
-    pub(super) fn next_answer(&mut self, now: Instant) -> Option<(Looker, Arc<FileState>)> {
-        let (place, files) = self.waiting.iter().enumerate().find_map(|(place, looker)| {
-            let late = || (looker.until <= now).then(|| self.refresher.overdue(looker.until - looker.since));
-            Some((place, self.refresher.state(looker.number).or_else(late)?))
+    pub(super) fn next_answer(&mut self, now: Instant) -> Option<(FileWaiter, Arc<FileState>)> {
+        let (place, files) = self.waiting.iter().enumerate().find_map(|(place, waiter)| {
+            let late = || (waiter.until <= now).then(|| self.refresher.overdue(waiter.until - waiter.since));
+            Some((place, self.refresher.state(waiter.number).or_else(late)?))
         })?;
         Some((self.waiting.remove(place)?, files))
     }
 
     /// When [`Files::next_answer`] has one at the latest.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.waiting.iter().map(|looker| looker.until).min()
+        self.waiting.iter().map(|waiter| waiter.until).min()
     }
 }

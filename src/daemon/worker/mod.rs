@@ -12,6 +12,7 @@ mod files;
 mod observer;
 mod recorder;
 mod responder;
+mod run_observer;
 mod scheduler;
 mod shared_report;
 
@@ -32,7 +33,7 @@ use crate::daemon::shared::in_flight::InFlightTable;
 use crate::daemon::shared::kept::Kept;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::daemon::shared::snapshot::Snapshot;
-use crate::endpoint::rounds::{Rounds, Waiter, last_steps};
+use crate::endpoint::rounds::{Rounds, Waiter, excuse_start};
 use crate::endpoint::{CheckRequest, Endpoint};
 use crate::os::signals::{self, Inbox, Signal};
 use crate::os::sockets::Accepted;
@@ -45,9 +46,10 @@ use clients::Clients;
 use files::Files;
 use hospital_http::{Limits, Patience, Reader, Rejection, Step};
 use observer::ScoreboardObserver;
-use recorder::Recorder;
+use recorder::{Keeper, Recorder};
 use responder::Responder;
-use scheduler::{Places, Records, Scheduler};
+use run_observer::WorkerRunObserver;
+use scheduler::{Places, Scheduler};
 use shared_report::SharedReport;
 
 const SIGNALS: Token = Token(0);
@@ -160,7 +162,7 @@ impl Worker {
             for key in std::mem::take(&mut self.again) {
                 self.serve_client(key);
             }
-            self.serve_lookers();
+            self.serve_file_waiters();
             self.serve_schedules();
             self.serve_waiters();
             self.expire();
@@ -341,11 +343,11 @@ impl Worker {
     }
 
     /// Goes on with the clients who have waited for the files of checks.
-    fn serve_lookers(&mut self) {
-        while let Some((looker, files)) = self.files.next_answer(self.now) {
+    fn serve_file_waiters(&mut self) {
+        while let Some((waiter, files)) = self.files.next_answer(self.now) {
             self.endpoint.see(files);
-            if self.ask(looker.key, looker.since) {
-                self.serve_client(looker.key);
+            if self.ask(waiter.key, waiter.since) {
+                self.serve_client(waiter.key);
             }
         }
     }
@@ -567,14 +569,14 @@ impl Worker {
         let files_waker = waker.clone();
         let places = Places::default();
         let runner = |waker: Arc<Waker>| {
-            let records = Records { runs: in_flight.observer(slot), kept, places: places.clone() };
-            Runner::new(move || drop(waker.wake())).observed_by(records).with_at_once(jobs)
+            let observer = WorkerRunObserver { in_flight: in_flight.observer(slot), kept, places: places.clone() };
+            Runner::new(move || drop(waker.wake())).observed_by(observer).with_at_once(jobs)
         };
         let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
         let observer = ScoreboardObserver { scoreboard, slot, kept };
         kept.begin_starts(sources.suite());
         let rounds = Rounds::new(runner(waker.clone()), limit, observer);
-        let scheduled = runner(waker).judged_by(last_steps(Arc::new(observer)));
+        let scheduled = runner(waker).excusing(excuse_start(Arc::new(observer)));
         let mut scheduler = Scheduler::new(kept, std::process::id(), scheduled, (jobs, places.clone()), limit);
         scheduler.see(sources.suite(), Instant::now());
         let shared_report =
@@ -582,9 +584,12 @@ impl Worker {
         if let Some(shared) = &shared_report {
             poll.registry().register(&mut SourceFd(&shared.bell()), SNAPSHOT, Interest::READABLE)?;
         }
-        let place = (slot == 0).then(|| ServerPlace {
-            prefix: settings.answers.prefix.clone(),
-            urls: listeners.iter().filter_map(Listener::url).collect(),
+        let keeper = (slot == 0).then(|| Keeper {
+            place: ServerPlace {
+                prefix: settings.answers.prefix.clone(),
+                urls: listeners.iter().filter_map(Listener::url).collect(),
+            },
+            known: sources.suite().checks().iter().map(|check| check.id.clone()).collect(),
         });
         let clients = Clients::new(FIRST_LISTENER + listeners.len());
         let room = acceptor::room(descriptors::limit(), sources.suite().checks().len().min(jobs));
@@ -610,7 +615,7 @@ impl Worker {
             rounds,
             scheduler,
             observer,
-            recorder: Recorder::start(kept, scoreboard, generation, state.map(|state| (state, place))),
+            recorder: Recorder::start(kept, scoreboard, generation, state.map(|state| (state, keeper))),
             responder: Responder::new(settings.log.access_logformat),
             again: Vec::new(),
             now: Instant::now(),

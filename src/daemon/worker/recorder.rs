@@ -4,9 +4,9 @@
 //! A change is written to its file at once, and what has not changed every minute and at the end. Whichever worker has found
 //! it does so; what another finds meanwhile is written with it or after it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::daemon::shared::evidence::{EvidenceTable, Look};
 use crate::daemon::shared::kept::Kept;
@@ -22,6 +22,9 @@ use crate::state::{ServerPlace, StateDir};
 /// How often what has not changed is written to a file.
 const SAVED_EVERY: Duration = Duration::from_secs(60);
 
+/// How often the files of checks that are gone are looked through.
+const FORGETS_EVERY: Duration = Duration::from_secs(24 * 3600);
+
 /// How long the end of a worker waits for the disk.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -31,6 +34,14 @@ pub(super) struct Recorder {
     generation: u32,
     /// `None`: there is no state dir.
     saver: Option<Arc<Saver>>,
+}
+
+/// What one worker does for the whole state dir: it says where the service is, until that could be written, and removes what is left
+/// of checks that are gone.
+pub(super) struct Keeper {
+    pub(super) place: ServerPlace,
+    /// The ids of the checks that there are.
+    pub(super) known: HashSet<String>,
 }
 
 /// The thread's work.
@@ -48,14 +59,14 @@ struct Work {
 }
 
 impl Recorder {
-    /// `place`: what is said of where the service is, if this worker says it.
+    /// `state`: the state dir, and what is done for the whole of it, if this worker does it.
     pub(super) fn start(
         kept: Kept,
         scoreboard: Scoreboard,
         generation: u32,
-        state: Option<(StateDir, Option<ServerPlace>)>,
+        state: Option<(StateDir, Option<Keeper>)>,
     ) -> Recorder {
-        let saver = state.and_then(|(state, place)| match Saver::start(kept, scoreboard, state, place) {
+        let saver = state.and_then(|(state, keeper)| match Saver::start(kept, scoreboard, state, keeper) {
             Ok(saver) => Some(saver),
             Err(error) => {
                 tracing::warn!("what checks find is not written to files: no thread can be started: {error}");
@@ -126,15 +137,23 @@ impl Saver {
         kept: Kept,
         scoreboard: Scoreboard,
         state: StateDir,
-        place: Option<ServerPlace>,
+        keeper: Option<Keeper>,
     ) -> std::io::Result<Arc<Saver>> {
         let saver = Arc::new(Saver { work: Mutex::default(), changed: Condvar::new() });
         let work = saver.clone();
         std::thread::Builder::new().name("history".to_owned()).spawn(move || {
-            // Whether it can be written is said with the first check.
-            let _ = place.map(|place| state.keep_server_place(&place));
+            // Whether they can be written is said with the first check.
+            let (mut unsaid, mut forgot) = (keeper.as_ref().map(|keeper| &keeper.place), None);
             loop {
-                let id = work.next();
+                unsaid = unsaid.filter(|place| state.keep_server_place(place).is_err());
+                if let Some(Keeper { known, .. }) = &keeper
+                    && forgot.is_none_or(|at: Instant| at.elapsed() >= FORGETS_EVERY)
+                {
+                    forgot = Some(Instant::now());
+                    signals::undisturbed(|| state.forget_records(|id| known.contains(id)));
+                }
+                let patience = if unsaid.is_some() { SAVED_EVERY } else { FORGETS_EVERY };
+                let Some(id) = work.next(patience) else { continue };
                 let done = signals::undisturbed(|| look_after(kept, &state, &id));
                 work.end();
                 let place = || state.history().display().to_string();
@@ -163,15 +182,14 @@ impl Saver {
         self.changed.notify_all();
     }
 
-    fn next(&self) -> String {
-        let mut work = self.lock();
-        loop {
-            if let Some(id) = work.waiting.pop_first() {
-                work.is_busy = true;
-                return id;
-            }
-            work = self.changed.wait(work).unwrap_or_else(PoisonError::into_inner);
-        }
+    /// The next check to look after; `None` if there was none for a while.
+    fn next(&self, patience: Duration) -> Option<String> {
+        let is_idle = |work: &mut Work| work.waiting.is_empty();
+        let waited = self.changed.wait_timeout_while(self.lock(), patience, is_idle);
+        let (mut work, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let next = work.waiting.pop_first();
+        work.is_busy = next.is_some();
+        next
     }
 
     fn end(&self) {

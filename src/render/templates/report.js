@@ -1,6 +1,6 @@
 
 // Asks again now and then, and changes on the page what has changed: nothing flickers, and the place, the focus and the
-// filter stay. Without this script the page is complete; it only does not renew itself.
+// filter stay. Without this script the page is complete; it only does not renew itself, as one in a file.
 const interval = 15_000;
 const patience = 30_000;
 const parts = ["verdict", "counts", "tags", "checks", "at"];
@@ -26,7 +26,7 @@ async function renew() {
 
 function wait() {
   clearTimeout(timer);
-  if (by("repeats").checked && !document.hidden) timer = setTimeout(renew, interval);
+  if (by("repeats")?.checked && !document.hidden) timer = setTimeout(renew, interval);
 }
 
 function show(page) {
@@ -81,8 +81,8 @@ function search() {
 
 for (const id of ["search", "repeat"]) if (by(id)) by(id).hidden = false;
 by("wanted")?.addEventListener("input", search);
-by("repeats").addEventListener("change", wait);
-by("again").addEventListener("click", (event) => { event.preventDefault(); renew(); });
-document.addEventListener("visibilitychange", () => (document.hidden || !by("repeats").checked ? wait() : renew()));
+by("repeats")?.addEventListener("change", wait);
+by("again")?.addEventListener("click", (event) => { event.preventDefault(); renew(); });
+document.addEventListener("visibilitychange", () => (document.hidden || !by("repeats")?.checked ? wait() : renew()));
 search();
 wait();

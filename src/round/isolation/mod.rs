@@ -15,10 +15,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
-
-use crate::model::check::{Check, Finding};
-use crate::model::judgement::Circumstances;
+use std::time::Duration;
 
 /// This many deaths lead to quarantine.
 const STRIKES: u8 = 3;
@@ -26,34 +23,6 @@ const STRIKES: u8 = 3;
 /// How long the first quarantine lasts, and the longest.
 const FIRST: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(300);
-
-/// Decides how each check may run, and is told when it does. It outlives our process if a check kills that.
-pub(crate) trait RunObserver {
-    /// How this check may run now.
-    fn permission(&self, _check: &Check, _now: Instant) -> Permission {
-        Permission::Run
-    }
-    /// What a check with a schedule has found, which is told instead of running it.
-    fn known(&self, _check: &Check) -> Option<ScheduledFinding> {
-        None
-    }
-    /// The check begins.
-    fn begins(&self, _check: &Check, _now: Instant) {}
-    /// The check has returned, late or not.
-    fn ends(&self, _check: &Check) {}
-    /// Says more of what it has found, if more is known than of one run.
-    fn examines(&self, _check: &Check, _found: &mut Finding) {}
-}
-
-/// What a check has found that runs on a schedule.
-#[derive(Debug)]
-pub(crate) struct ScheduledFinding {
-    pub(crate) found: Finding,
-    pub(crate) circumstances: Circumstances,
-    pub(crate) elapsed: Duration,
-    /// How long ago it began.
-    pub(crate) age: Duration,
-}
 
 /// How a check may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,25 +31,27 @@ impl Fleet {
         self.slots.iter().filter(|&&slot| self.is_other(slot)).count()
     }
 
+    /// The most workers of all generations. During a reload there is one more than asked for, in place of the one that it
+    /// replaces.
+    fn most(&self) -> usize {
+        self.wanted() + usize::from(self.others() > 0)
+    }
+
     /// Whether a worker is missing and there is a place for it.
     pub(super) fn has_room(&self) -> bool {
-        let (wanted, current, others) = (self.wanted(), self.current(), self.others());
         let place = self.slots.len() < self.capacity || self.slots.contains(&Slot::Vacant);
-        // During a reload there is one worker more than asked for, in place of the one that it replaces.
-        place && current < wanted && current + others < wanted + usize::from(others > 0)
+        place && self.current() < self.wanted() && self.current() + self.others() < self.most()
     }
 
     pub(super) fn converge(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let wanted = self.wanted();
         // Each serving worker of this generation replaces one of another generation.
-        while self.others() > 0 && self.serving_current() + self.others() > wanted {
+        while self.others() > 0 && self.serving_current() + self.others() > self.wanted() {
             let Some(index) = self.last(|fleet, slot| fleet.is_other(slot)) else { break };
             self.count(RestartReason::Reload);
             effects.extend(self.drain(index, now));
         }
-        // During a reload there is one worker more than asked for, in place of the one that it replaces.
-        let room = wanted + usize::from(self.others() > 0);
-        while self.current() + self.others() > room {
+        let most = self.most();
+        while self.current() + self.others() > most {
             let boots = self.last(|fleet, slot| fleet.is_current(slot) && matches!(slot, Slot::Booting { .. }));
             let Some(index) = boots.or_else(|| self.last(Fleet::is_current)) else { break };
             effects.extend(self.drain(index, now));

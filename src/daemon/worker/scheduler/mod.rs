@@ -22,10 +22,10 @@ use crate::model::startup;
 use crate::model::suite::Suite;
 use crate::os::procfs::Stat;
 use crate::os::{clock, tree};
-use crate::round::isolation::ScheduledFinding;
+use crate::round::run_observer::ScheduledFinding;
 use crate::round::{Round, Runner};
 use record::Record;
-pub(super) use record::{Places, Records};
+pub(super) use record::{Places, last_found};
 
 /// How late the worker that ran a check last may be before another runs it.
 const LATE: Duration = Duration::from_millis(300);

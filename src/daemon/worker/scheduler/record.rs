@@ -1,21 +1,19 @@
 //! What the last run of a check on a schedule has found, as it lies in shared memory, for all who ask for it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::daemon::shared::evidence::EvidenceTable;
-use crate::daemon::shared::in_flight::SlotObserver;
 use crate::daemon::shared::kept::Kept;
 use crate::daemon::worker::shared_report::contents::SharedFinding;
-use crate::model::check::{Check, Finding};
+use crate::model::check::Check;
 use crate::model::judgement::{self, Circumstances, Delay, Scheduled};
 use crate::model::patience::Patience;
 use crate::model::report::Outcome;
+use crate::model::schedule::Schedule;
 use crate::os::clock;
-use crate::round::isolation::{Permission, RunObserver, ScheduledFinding};
-use crate::round::our_changes;
+use crate::round::run_observer::ScheduledFinding;
 
 /// The record of the last run of a check.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,13 +50,6 @@ impl Record {
     }
 }
 
-/// Notes what a worker runs, and knows what checks on a schedule have found.
-pub(in crate::daemon::worker) struct Records {
-    pub(in crate::daemon::worker) runs: SlotObserver,
-    pub(in crate::daemon::worker) kept: Kept,
-    pub(in crate::daemon::worker) places: Places,
-}
-
 /// The places for the runs of one worker, as those know them who tell what was found.
 #[derive(Clone, Default)]
 pub(in crate::daemon::worker) struct Places(Arc<Mutex<Option<Holder>>>);
@@ -87,42 +78,28 @@ impl Places {
     }
 }
 
-impl RunObserver for Records {
-    fn permission(&self, check: &Check, now: Instant) -> Permission {
-        self.runs.permission(check, now)
-    }
-
-    fn begins(&self, check: &Check, now: Instant) {
-        self.runs.begins(check, now);
-    }
-
-    fn ends(&self, check: &Check) {
-        self.runs.ends(check);
-    }
-
-    fn examines(&self, check: &Check, found: &mut Finding) {
-        let runs = || Some(self.kept.evidence().runs(EvidenceTable::key(&check.id))?.moved(self.kept.ahead()));
-        our_changes::weigh(check, found, runs);
-    }
-
-    fn known(&self, check: &Check) -> Option<ScheduledFinding> {
-        let schedule = check.schedule?;
-        let (key, table, now) = (Kept::key(check), self.kept.schedules(), clock::since_boot());
-        let record = table.record::<Record>(key);
-        let is_late = record.as_ref().is_none_or(|it| schedule.is_stale(check.timeout, now.saturating_sub(it.began)));
-        let delay = match is_late {
-            true if table.holder(key).is_some() => Some(Delay::UnderWay),
-            true => self.places.delay(now),
-            false => None,
-        };
-        Some(match record {
-            Some(record) => record.known(now, delay),
-            None => ScheduledFinding {
-                found: judgement::not_run_yet(schedule, delay.as_ref()),
-                circumstances: Circumstances::default(),
-                elapsed: Duration::ZERO,
-                age: Duration::ZERO,
-            },
-        })
+/// What the last run of a check on a schedule has found, in whichever worker.
+pub(in crate::daemon::worker) fn last_found(
+    kept: Kept,
+    places: &Places,
+    check: &Check,
+    schedule: Schedule,
+) -> ScheduledFinding {
+    let (key, table, now) = (Kept::key(check), kept.schedules(), clock::since_boot());
+    let record = table.record::<Record>(key);
+    let is_late = record.as_ref().is_none_or(|it| schedule.is_stale(check.timeout, now.saturating_sub(it.began)));
+    let delay = match is_late {
+        true if table.holder(key).is_some() => Some(Delay::UnderWay),
+        true => places.delay(now),
+        false => None,
+    };
+    match record {
+        Some(record) => record.known(now, delay),
+        None => ScheduledFinding {
+            found: judgement::not_run_yet(schedule, delay.as_ref()),
+            circumstances: Circumstances::default(),
+            elapsed: Duration::ZERO,
+            age: Duration::ZERO,
+        },
     }
 }
