@@ -241,13 +241,14 @@ fn since(began: Instant) -> String {
 /// what is not kept of it. Secrets are hidden before it is cut and escaped: afterwards they could not be found.
 fn excerpt(beginning: &[u8], total: usize, hidden: &Secrets) -> String {
     const SHOWN: usize = 120;
-    // Enough for what is shown and a secret that is cut off at its end.
-    let kept = &beginning[..beginning.len().min(4 * 1024)];
+    // Enough for what is shown, though secrets in it become shorter.
+    let kept = &beginning[..beginning.len().min(1024)];
     let text = String::from_utf8_lossy(kept);
     let text =
         hidden.scrub_cut(if kept.len() < total { text.trim_end_matches(char::REPLACEMENT_CHARACTER) } else { &text });
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{:?}… ({total} bytes in all)", &text[..end]),
+        None if kept.len() < total => format!("{text:?}… ({total} bytes in all)"),
         None => format!("{text:?}"),
     }
 }

@@ -212,7 +212,7 @@ impl Learner {
         self.script = None;
         let before = std::mem::take(&mut self.seen);
         (self.seen.failures, self.seen.changes) = (before.failures, before.changes);
-        (self.seen.changes_user, self.seen.follows) = (before.changes_user, before.follows);
+        (self.seen.changes_rights, self.seen.follows) = (before.changes_rights, before.follows);
         self.seen.loads = before.loads;
     }
 
@@ -386,8 +386,8 @@ impl Follower for Learner {
     fn starts(&mut self, task: &Task, is_program: bool) {
         let program = self.tasks.starts(task, is_program).map(Path::to_owned);
         if let Some(program) = program.filter(|_| is_program) {
-            if filesystem::changes_user(&program) {
-                self.seen.changes_user = Some(program.clone());
+            if filesystem::changes_rights(&program) {
+                self.seen.changes_rights = Some(program.clone());
             }
             self.learn_script(task, &program);
             self.learn_code(&program, &task.line());

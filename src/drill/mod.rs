@@ -242,9 +242,9 @@ impl Drill {
             End::Found { status: Status::Skip, context } => {
                 Some(Verdict::NotDrilled(format!("it does not apply here: {context}")))
             }
-            End::Found { status, context } if status.is_bad() => match (&seen.changes_user, again) {
+            End::Found { status, context } if status.is_bad() => match (&seen.changes_rights, again) {
                 (Some(program), _) => Some(Verdict::NotDrilled(format!(
-                    "it runs {}, which changes the user and cannot while it is followed: drill it as root",
+                    "it runs {}, which has rights of its own, and not while it is followed: drill it as root",
                     program.display()
                 ))),
                 (None, true) => Some(Verdict::Unwell(format!("{}: {context}", status.word()))),

@@ -56,8 +56,8 @@ pub(crate) struct Seen {
     pub(crate) loads: Option<PathBuf>,
     /// A program that follows processes, as strace does, and cannot while it is followed itself.
     pub(crate) follows: Option<PathBuf>,
-    /// A program that changes the user, which it cannot do while it is followed.
-    pub(crate) changes_user: Option<PathBuf>,
+    /// A program that runs with other rights, which it does not have while it is followed.
+    pub(crate) changes_rights: Option<PathBuf>,
 }
 
 /// The port of name servers.

@@ -47,6 +47,21 @@ fn throttled_in(mount: &Path, membership: &str) -> Option<(u64, u64)> {
     counts.reduce(|one, other| (one.0.wrapping_add(other.0), one.1.wrapping_add(other.1)))
 }
 
+/// How often something was not started in our groups, for there were as many tasks as there may be, and how often something was
+/// killed there for want of memory.
+pub(crate) fn shortages() -> (u64, u64) {
+    let Ok(membership) = membership() else { return (0, 0) };
+    let sum = |controller: &str, files: [&str; 2], name: &str| {
+        let counts = groups(Path::new(MOUNT), &membership, controller).filter_map(|(group, version)| {
+            let text = fs::read_to_string(group.join(files[usize::from(version == Version::One)])).ok()?;
+            text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
+        });
+        counts.fold(0, u64::wrapping_add)
+    };
+    let refused = sum("pids", ["pids.events", "pids.events"], "max ");
+    (refused, sum("memory", ["memory.events", "memory.oom_control"], "oom_kill "))
+}
+
 /// Our group of this controller and the groups around it, from the inside out. In a container our path may be the one on the host, which
 /// does not exist here: then the mounted root counts.
 pub(crate) fn groups(mount: &Path, membership: &str, controller: &str) -> impl Iterator<Item = (PathBuf, Version)> {

@@ -52,9 +52,18 @@ pub(crate) fn has_room_of_its_own(path: &Path) -> bool {
     statvfs(path).is_ok_and(|found| found.blocks() > 0)
 }
 
-/// Whether a program runs as its owner or group, and not as who starts it.
-pub(crate) fn changes_user(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o6000 != 0)
+/// Whether a program runs with other rights than who starts it: as its owner or group, or with capabilities of its own.
+pub(crate) fn changes_rights(path: &Path) -> bool {
+    let is_set = std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o6000 != 0);
+    is_set || has_capabilities(path)
+}
+
+/// Whether a file has the attribute that capabilities(7) stand in.
+fn has_capabilities(path: &Path) -> bool {
+    let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: both texts are live and end with a NUL; no value is asked for, only its length.
+    let length = unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), std::ptr::null_mut(), 0) };
+    length > 0
 }
 
 /// A path from the root on, which stays the same if the directory changes.

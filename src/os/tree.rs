@@ -242,6 +242,15 @@ pub(crate) fn kill_orphans_of(dead: i32) -> io::Result<()> {
     }
 }
 
+/// Whether a program is left that a process has started for a check since then, by the clock that counts suspensions. Looks
+/// at all processes of the host.
+pub(crate) fn has_programs_of(pid: u32, since: Duration) -> bool {
+    const TICK: Duration = Duration::from_millis(10);
+    let (is_its, since) = (marked_by(Whose::Process(pid)), since.saturating_sub(TICK));
+    let is_left = |stat: Stat| !stat.is_dead() && stat.began() >= since && is_its(&stat).is_some();
+    procfs::all().is_ok_and(|mut all| all.any(is_left))
+}
+
 /// Starts a process that does nothing until we are dead. Then it kills what our workers' checks have left running,
 /// since killed workers cannot. Returns its pid.
 pub(crate) fn start_orphan_reaper(name: &str) -> io::Result<i32> {

@@ -522,6 +522,8 @@ impl Zygote {
             command.env_remove(name);
         });
         command.envs(self.interpreter.environment.iter().map(|(name, value)| (name, value)));
+        // Under it, what a check asserts is left out, and it cannot fail.
+        command.env_remove("PYTHONOPTIMIZE");
         command.stdin(descriptors::null().map_err(cannot)?);
         // Standard output may be a report.
         command.stdout(descriptors::standard_error().map_or_else(|_| Stdio::null(), Stdio::from));

@@ -7,6 +7,7 @@ not, so what is theirs is known by its attributes and names.
 import asyncio
 import importlib
 import inspect
+import math
 import os
 import pkgutil
 import sys
@@ -57,7 +58,7 @@ class Found:
         self.test, self.id, self.title = test, id, title
         self.timeout = seconds(first(marked, "timeout"))
         tags = first(marked, "tags") or ()
-        self.tags = [tags] if isinstance(tags, str) else sorted(str(tag) for tag in tags)
+        self.tags = sorted(map(str, tags)) if isinstance(tags, (frozenset, list, set, tuple)) else [str(tags)]
 
 
 def first(things, attribute):
@@ -67,7 +68,7 @@ def first(things, attribute):
 def seconds(timeout):
     if hasattr(timeout, "total_seconds"):
         timeout = timeout.total_seconds()
-    is_time = isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and timeout > 0
+    is_time = isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and timeout > 0 and math.isfinite(timeout)
     return timeout if is_time else None
 
 
@@ -82,10 +83,24 @@ def find(name):
         found = [broken(name, skipped)]
     by_id = {}
     for check in found:
-        by_id.setdefault(check.id, check)
+        if any(is_same(check, other) for other in by_id.get(check.id, [])):
+            # As where one module imports it from another.
+            continue
+        by_id.setdefault(check.id, []).append(check)
     if not by_id:
         raise Refused(f"{name!r} holds no healthcheck: mark classes, methods or functions with @healthcheck")
-    return list(by_id.values())
+    for alike in by_id.values():
+        # As load_tests() makes them of one class.
+        for number, check in enumerate(alike[1:], 2):
+            check.id = f"{check.id}_{number}"
+    return [check for alike in by_id.values() for check in alike]
+
+
+def is_same(check, other):
+    """Whether these are one test that was found twice."""
+    ours = lambda test: {name: value for name, value in vars(test).items() if name != "_callTestMethod"}
+    thing = lambda test: vars(type(test)).get("_thing", type(test))
+    return thing(check.test) == thing(other.test) and ours(check.test) == ours(other.test)
 
 
 def named(name):
@@ -103,12 +118,14 @@ def named(name):
     if isinstance(thing, types.ModuleType):
         return in_package(thing)
     if isinstance(thing, type) and issubclass(thing, unittest.TestCase):
-        return in_class(thing)
+        return in_class(thing, ".".join([module.__name__, *rest]))
     if is_of_django(thing):
         return [of_django(thing)]
     if isinstance(parent, type) and issubclass(parent, unittest.TestCase):
-        check = of_test(parent(rest[-1]))
+        check = of_test(parent(rest[-1]), ".".join([module.__name__, *rest[:-1]]))
         return [check] if check else []
+    if isinstance(thing, type) and marks_nothing(thing):
+        return [lost(thing, name)]
     if callable(thing):
         return [of_function(thing, parent.__name__, rest[-1])] if is_healthcheck(thing) else []
     raise Refused(f"{name!r} is neither a module, nor a class, nor a function, but {type(thing).__name__}")
@@ -182,29 +199,62 @@ def in_files(folder):
 
 
 def in_module(module):
+    # Under which names it has classes.
+    names = {value: name for name, value in vars(module).items() if isinstance(value, type)}
     for test in flat(Loader().loadTestsFromModule(module)):
-        check = of_test(test)
+        name = names.get(type(test))
+        check = of_test(test, name and f"{module.__name__}.{name}")
         if check:
             yield check
+    made = set(map(type, vars(module).values()))
     for name, value in list(vars(module).items()):
-        if inspect.isfunction(value) and is_healthcheck(value):
+        if isinstance(value, type) and value.__module__ == module.__name__ and value not in made and marks_nothing(value):
+            yield lost(value, f"{module.__name__}.{name}")
+        elif not isinstance(value, (type, unittest.TestCase)) and callable(value) and is_healthcheck(value):
             yield of_function(value, module.__name__, name)
         elif is_of_django(value) and value.__module__ == module.__name__ and needs_nothing(value):
             yield of_django(value)
 
 
+def marks_nothing(cls):
+    """Whether a class, or a method of it, is marked, and neither it nor what is derived from it is a test that could be run."""
+    if not any(map(is_healthcheck, [cls, *vars(cls).values()])) or is_of_django(cls):
+        return False
+    derived = [cls]
+    for each in derived:
+        if issubclass(each, unittest.TestCase):
+            return False
+        derived += type.__subclasses__(each)
+    return True
+
+
+def lost(cls, name):
+    return broken(name, Refused(f"{name} is marked as a healthcheck, but is no unittest.TestCase: nothing of it has run"))
+
+
 class Loader(unittest.TestLoader):
     """Makes no tests of a class that holds no healthcheck: it may want more for that than the name of a method."""
 
-    def loadTestsFromTestCase(self, cls):
+    def loadTestsFromTestCase(self, cls, **given):
         methods = [getattr(cls, name, None) for name in self.getTestCaseNames(cls)]
-        holds_any = any(map(is_healthcheck, [cls, *methods]))
-        return super().loadTestsFromTestCase(cls) if holds_any else self.suiteClass()
+        if not any(map(is_healthcheck, [cls, *methods])):
+            return self.suiteClass()
+        try:
+            return super().loadTestsFromTestCase(cls, **given)
+        except Exception as error:
+            id = f"{cls.__module__}.{cls.__qualname__}"
+            return self.suiteClass([broken(id, Refused(f"{id} cannot be made: {told(error)}")).test])
+
+    def getTestCaseNames(self, cls):
+        """Those of unittest, and those of methods that are marked whatever they are called."""
+        names = super().getTestCaseNames(cls)
+        marked = lambda name: name not in names and inspect.isfunction(getattr(cls, name, None)) and is_healthcheck(getattr(cls, name))
+        return [*names, *filter(marked, dir(cls))]
 
 
-def in_class(cls):
+def in_class(cls, at=None):
     tests = flat(Loader().loadTestsFromTestCase(cls))
-    return [check for check in map(of_test, tests) if check]
+    return [check for check in (of_test(test, at) for test in tests) if check]
 
 
 def flat(suite):
@@ -213,16 +263,36 @@ def flat(suite):
     return [test for part in suite for test in flat(part)]
 
 
-def of_test(test):
-    """A test of unittest, if it is marked: itself, its class, or its method."""
+def of_test(test, at=None):
+    """A test of unittest, if it is marked: itself, its class, or its method. `at`: where its class was found."""
     method = getattr(test, getattr(test, "_testMethodName", ""), None)
     failed = getattr(test, "_exception", None)
     if failed is not None:
-        # What unittest makes of a load_tests() that fails.
-        return broken(test.id(), failed)
+        # What unittest makes of a load_tests() that fails, named by its module, or we of a class.
+        return broken(test.id() if hasattr(test, "_thing") else test._testMethodName, failed)
     if not (is_healthcheck(test) or is_healthcheck(method)):
         return None
-    return Found(heeded(test), test.id(), test.shortDescription() or str(test), [method, test])
+    cls, id = type(test), test.id()
+    home = f"{cls.__module__}.{cls.__qualname__}"
+    if at and id.startswith(home + ".") and not is_found(cls):
+        # A factory makes many of one name.
+        id = at + id[len(home) :]
+    return Found(heeded(test), id, summary(test), [method, test])
+
+
+def is_found(cls):
+    """Whether a class is where its name says."""
+    thing = sys.modules.get(cls.__module__)
+    for part in cls.__qualname__.split("."):
+        thing = getattr(thing, part, None)
+    return thing is cls
+
+
+def summary(test):
+    try:
+        return str(test.shortDescription() or test)
+    except Exception:
+        return test.id()
 
 
 def heeded(test):
@@ -256,10 +326,12 @@ def heed(outcome, id):
 
 def of_function(function, module, name):
     """A function that was found in a module by this name, as a test with the fixtures of its own module."""
-    home = sys.modules.get(function.__module__)
+    # What is callable may have no name of its own, and its module is that of its class.
+    own = function.__module__ if inspect.isfunction(function) else module
     # A decorator may have taken the place of what it decorates, under its own name.
-    is_at_home = getattr(home, function.__qualname__, None) is function
-    id = f"{function.__module__}.{function.__qualname__}" if is_at_home else f"{module}.{name}"
+    at_home = getattr(function, "__qualname__", name)
+    is_at_home = getattr(sys.modules.get(own), at_home, None) is function
+    id = f"{own}.{at_home}" if is_at_home else f"{module}.{name}"
 
     def run(self):
         outcome = function()
@@ -267,7 +339,7 @@ def of_function(function, module, name):
             outcome = asyncio.run(finish(outcome))
         heed(outcome, id)
 
-    return Found(test_of(id, function.__module__, run), id, title(function) or id, [function])
+    return Found(test_of(id, own, run, function), id, inspect.isfunction(function) and title(function) or id, [function])
 
 
 def broken(id, error):
@@ -277,13 +349,14 @@ def broken(id, error):
     # A module skips itself where it is not meant for this machine.
     if not isinstance(error, (Refused, unittest.SkipTest)):
         error = Refused(f"{id} cannot be imported: {told(error)}")
-    found = Found(test_of(id, __name__, run), id, f"{id} can be imported", [])
-    found.error = error
+    found = Found(test_of(id, __name__, run, id), id, f"{id} can be imported", [])
+    found.error = found.test._exception = error
     return found
 
 
-def test_of(id, module, run):
-    members = {"__module__": module, "runTest": run, "id": lambda self: id, "__str__": lambda self: id}
+def test_of(id, module, run, thing):
+    """`thing`: what it is a test of, by which it is known if it is found again."""
+    members = {"__module__": module, "runTest": run, "id": lambda self: id, "__str__": lambda self: id, "_thing": thing}
     return type("Check", (unittest.TestCase,), members)()
 
 
@@ -331,7 +404,7 @@ def of_django(cls):
     doc = title(cls)
     # The documentation that dataclasses write is the signature.
     doc = "" if doc.startswith(cls.__name__ + "(") else doc
-    return Found(test_of(id, cls.__module__, run), id, doc or id, [cls])
+    return Found(test_of(id, cls.__module__, run, cls), id, doc or id, [cls])
 
 
 def status_of(error):

@@ -17,6 +17,7 @@ use super::self_portrait;
 use crate::model::attribution::{address, attributed, concerns, refused_by};
 use crate::model::blame::Blame;
 use crate::model::check::{Check, Finding};
+use crate::model::clocks;
 use crate::model::control::Control;
 use crate::model::duration;
 use crate::model::suite::Suite;
@@ -27,7 +28,7 @@ use crate::os::{cgroup, clock, descriptors, network, ourselves, shared};
 /// How long what was tried for a good finding is believed.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// How long what was good is believed for a bad finding of a later round: in a crowd of rounds it costs next to nothing.
+/// How long what was good for a bad finding is believed for those of later rounds: in a crowd of them it costs next to nothing.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// How long anything here may take.
@@ -67,6 +68,8 @@ struct Seen {
     stepped: Option<(i64, Instant)>,
     /// The step that is taken for right by now.
     accepted: i64,
+    /// How often our control groups had been out of tasks and of memory.
+    shortages: Option<(u64, u64)>,
     /// How often our control groups had been out of their CPU time.
     throttled: Option<u64>,
 }
@@ -76,6 +79,8 @@ struct Seen {
 struct Tried {
     round: u64,
     at: Instant,
+    /// Whether it was for a good finding, which is believed more easily.
+    is_for_good: bool,
     /// What fails, and how.
     failure: Option<String>,
 }
@@ -86,6 +91,9 @@ impl Controls {
         let mut seen = lock(&self.seen);
         if seen.lost.is_none() && suite.checks().iter().any(|check| check.controls.contains(&Control::Output)) {
             seen.lost = Some(ourselves::lost_on_the_way_out().unwrap_or_default());
+        }
+        if seen.shortages.is_none() && suite.checks().iter().any(|check| check.controls.contains(&Control::Start)) {
+            seen.shortages = Some(cgroup::shortages());
         }
     }
 
@@ -109,7 +117,7 @@ impl Controls {
         });
         let mut found = attributed(found, check.code, failing.as_deref());
         // What else is there to be told of it has to be told before the round gives up.
-        let left = check.timeout.saturating_sub(elapsed) / 2;
+        let left = check.timeout.saturating_sub(elapsed) / 4;
         if found.blame == Some(Blame::Path)
             && let Some(dropped) = address(&found).and_then(|address| drops_what_comes(address, left))
         {
@@ -125,11 +133,15 @@ impl Controls {
         let now = Instant::now();
         let is_good = !found.status.is_bad();
         let is_known = |tried: &Tried| {
-            let believed = if is_good { EVERY } else { AGAIN };
+            let believed = match (is_good, tried.is_for_good) {
+                (true, _) => EVERY,
+                (false, false) => AGAIN,
+                (false, true) => Duration::ZERO,
+            };
             tried.round == round || (tried.failure.is_none() && now.duration_since(tried.at) < believed)
         };
         if !place.as_ref().is_some_and(is_known) {
-            *place = Some(Tried { round, at: now, failure: self.failure(control, now) });
+            *place = Some(Tried { round, at: now, is_for_good: is_good, failure: self.failure(control, now) });
         }
         place.as_ref().and_then(|tried| tried.failure.clone())
     }
@@ -145,11 +157,11 @@ impl Controls {
                 closed_port()
             }
             Control::Name => name(),
-            Control::Start => start(),
+            Control::Start => lock(&self.seen).short_of().or_else(start),
             Control::File => file().err().map(|error| format!("no file can be written and read here: {error}")),
-            Control::Clock => {
+            Control::Clock => early().or_else(|| {
                 lock(&self.seen).clock(ourselves::clock_step(), || clock::is_synchronised() == Some(true), now)
-            }
+            }),
             Control::Output => lock(&self.seen).output(),
             Control::CpuTime => {
                 let throttled = cgroup::throttled().map(|(_, throttled)| throttled);
@@ -187,6 +199,19 @@ impl Seen {
         let far = duration::spoken(Duration::from_secs(step.unsigned_abs()));
         let way = if step > 0 { "ahead" } else { "back" };
         Some(format!("the clock of this host was set {way} by {far}, and nobody keeps it right"))
+    }
+
+    /// What programs have lacked that ran since this was last looked at.
+    fn short_of(&mut self) -> Option<String> {
+        let now = cgroup::shortages();
+        let (tasks, kills) = self.shortages.replace(now)?;
+        match now {
+            (more, _) if more > tasks => {
+                Some("a control group of ours had as many tasks as it may (pids.max)".to_owned())
+            }
+            (_, more) if more > kills => Some("a control group of ours was out of memory".to_owned()),
+            _ => None,
+        }
     }
 
     fn output(&mut self) -> Option<String> {
@@ -279,6 +304,15 @@ fn name() -> Option<String> {
         Err(error) => Err(error),
     };
     told.err().map(|error| format!("the name {name} is not found, and stands in /etc/hosts: {error}"))
+}
+
+/// Whether the clock says that this program is not made yet.
+fn early() -> Option<String> {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let made = std::fs::metadata("/proc/self/exe").and_then(|found| found.modified()).ok()?;
+    let now = clock::wall();
+    let told = || format!("the clock of this host says {}, which is before this program was made", clocks::spoken(now));
+    made.duration_since(now).is_ok_and(|ahead| ahead > DAY).then(told)
 }
 
 fn start() -> Option<String> {
@@ -400,7 +434,7 @@ mod tests {
         let check = Check { controls: &[Control::File], ..Check::new("x", |_| ()) };
         let tried = |round, failure: Option<&str>, at| {
             let failure = failure.map(str::to_owned);
-            *lock(&controls.tried[Control::File as usize]) = Some(Tried { round, at, failure });
+            *lock(&controls.tried[Control::File as usize]) = Some(Tried { round, at, is_for_good: false, failure });
         };
         let now = Instant::now();
         tried(7, Some("no file"), now);

@@ -251,6 +251,57 @@ fn a_test_of_which_nothing_has_run_does_not_pass() {
 
 #[test]
 #[ignore = "needs python3"]
+fn what_is_marked_is_run_or_is_an_error() {
+    let folder = modules(&[(
+        "shop.py",
+        "import unittest\nfrom hospital import healthcheck\n\
+         for good in (True, False):\n    def test_it(self, good=good): assert good\n    globals()[f'Is{good}'] = healthcheck(type('Is', (unittest.TestCase,), {'test_it': test_it}))\n\
+         class Calls:\n    def __call__(self): assert 0, 'it was called'\n\
+         calls = healthcheck(Calls())\n\
+         class Oddly(unittest.TestCase):\n    @healthcheck\n    def looks(self): assert 0, 'it looked'\n\
+         @healthcheck\nclass Unmade(unittest.TestCase):\n    def __init__(self, name): raise OSError('not today')\n    def test_x(self): pass\n\
+         @healthcheck\nclass Plain:\n    def test_x(self): pass\n\
+         class Half:\n    @healthcheck\n    def test_x(self): pass\n\
+         @healthcheck\nclass Mixed:\n    def test_x(self): pass\n\
+         class Whole(Mixed, unittest.TestCase): pass\n",
+    )]);
+    let report = check(&folder, &["shop"]);
+    let found: Vec<_> = report["details"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|one| {
+            let text = |key: &str| one[key].as_str().unwrap_or_default();
+            (text("id"), text("status"), text("context").lines().next().unwrap_or_default())
+        })
+        .collect();
+    let expected = [
+        ("shop.IsFalse.test_it", "fail", "AssertionError"),
+        ("shop.IsTrue.test_it", "pass", ""),
+        ("shop.Oddly.looks", "fail", "it looked"),
+        ("shop.Unmade", "error", "shop.Unmade cannot be made: OSError: not today"),
+        ("shop.Whole.test_x", "pass", ""),
+        ("shop.calls", "fail", "it was called"),
+        (
+            "shop.Plain",
+            "error",
+            "shop.Plain is marked as a healthcheck, but is no unittest.TestCase: nothing of it has run",
+        ),
+        (
+            "shop.Half",
+            "error",
+            "shop.Half is marked as a healthcheck, but is no unittest.TestCase: nothing of it has run",
+        ),
+    ];
+    assert_eq!(found, expected);
+    for (id, status, _) in expected {
+        let alone = check(&folder, &[id]);
+        assert_eq!(alone["details"][0]["status"], status, "{alone}");
+    }
+}
+
+#[test]
+#[ignore = "needs python3"]
 fn a_check_that_kills_the_interpreter_does_not_spoil_the_others() {
     let text = "import os\nfrom hospital import healthcheck\n@healthcheck\ndef kills():\n    os.kill(os.getppid(), 9)\n    os.abort()\n\
                 for number in range(20):\n    exec(f'@healthcheck\\ndef good_{number}():\\n    pass')\n";

@@ -386,7 +386,7 @@ fn why_names_the_field_that_a_fault_has_changed() {
         (url("server") + "#match=ready", "server"),
         (url("moved"), "location"),
         (url("size") + "#match=ready", "size"),
-        (url("frozen") + "#timeout=600ms", "status"),
+        (url("frozen") + "#timeout=2s", "status"),
         (url("slow") + "#slow=500ms", "first_byte_ms"),
         (format!("port=tcp://127.0.0.1:{port}"), "errno"),
         (format!("socket=unix:{}", shown("socket")), "errno"),

@@ -252,6 +252,9 @@ fn what_a_stopped_worker_runs_waits_and_nothing_else_and_what_a_dead_one_ran_is_
     let mut client = Client::to(&server.at);
     client.send("GET /long HTTP/1.1\r\nHost: x\r\n\r\n");
     eventually("both have begun", || begun(&long).len() == 1 && !begun(&quick).is_empty());
+    // What the worker has begun before the long one would wait for its program, too.
+    let before = begun(&quick).len();
+    eventually("it has begun the quick one since", || begun(&quick).len() >= before + 2);
     let worker: i32 = begun(&long)[0].parse().expect("it is a pid");
     send(worker, Signal::SIGSTOP);
     let before = begun(&quick).len();
@@ -265,6 +268,45 @@ fn what_a_stopped_worker_runs_waits_and_nothing_else_and_what_a_dead_one_ran_is_
     let mut client = Client::to(&server.at);
     client.send("GET /long HTTP/1.1\r\nHost: x\r\n\r\n");
     eventually("it runs again for who asks for it", || begun(&long).len() == 2);
+}
+
+#[test]
+fn a_program_that_a_stopped_worker_cannot_kill_is_not_started_beside_itself() {
+    let launch = Launch::serve(["-w", "2"]);
+    let quick = launch.path("quick");
+    let checks = format!(
+        "hung=exec:/bin/sleep#args=543&every=1s&timeout=500ms \
+         quick=exec:/bin/sh#args=-c&args=echo%20x%20>>%20{}&every=200ms",
+        quick.display()
+    );
+    let server = launch.env("HEALTHCHECKS", &checks).start();
+    let sleeping = || {
+        let is_ours =
+            |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"sleep\x00543\x00"));
+        processes::descendants(server.master()).into_iter().filter(is_ours).collect::<Vec<_>>()
+    };
+    let mut stopped = None;
+    eventually("its worker is stopped while it runs", || {
+        let [program] = sleeping()[..] else { return false };
+        let Some(worker) = processes::parent(program) else { return false };
+        send(worker, Signal::SIGSTOP);
+        let is_held = sleeping() == [program] && processes::state(program) == Some('S');
+        if is_held {
+            stopped = Some((worker, program));
+        } else {
+            send(worker, Signal::SIGCONT);
+        }
+        is_held
+    });
+    let (worker, program) = stopped.expect("it was just found");
+    let count = || fs::read_to_string(&quick).unwrap_or_default().lines().count();
+    let before = count();
+    // That takes longer than the lease of the other one, and its period.
+    within(Duration::from_secs(30), "the other worker goes on", || count() >= before + 15);
+    assert_eq!(sleeping(), [program]);
+    send(program, Signal::SIGKILL);
+    eventually("it runs again once the program is over", || sleeping().iter().any(|pid| *pid != program));
+    send(worker, Signal::SIGCONT);
 }
 
 #[test]

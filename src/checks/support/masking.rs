@@ -18,12 +18,11 @@ const SHORTEST_PART: usize = 6;
 /// Replaces a secret.
 pub(super) const HIDDEN: &str = "***";
 
-/// How often the encoding of a view is undone: base64 in a URL in JSON.
-const DEPTH: usize = 3;
+/// How often escapes are undone, one by one: those of a URL in HTML in JSON.
+const ESCAPED: usize = 3;
 
-/// Shorter runs of characters are not decoded: words would be taken for base64.
-const SHORTEST_BASE64: usize = 4;
-const SHORTEST_HEX: usize = 2 * SHORTEST;
+/// How often what was decoded is looked at as a text of its own: what is escaped in base64, and that in hex.
+const DEPTH: usize = 2;
 
 /// In no secret, since it is in no text.
 const BETWEEN: u8 = 0xff;
@@ -34,6 +33,10 @@ pub(super) struct Finder {
     patterns: Vec<Vec<u8>>,
     /// Which of them begin so.
     by_beginning: HashMap<[u8; SHORTEST], Vec<usize>, FxBuildHasher>,
+    /// The bytes that one of them begins with: most bytes are none.
+    first_bytes: Vec<bool>,
+    /// How long the shortest of them is.
+    shortest: usize,
     /// Whether one has white space, which may be written as `+` or in another way.
     has_space: bool,
 }
@@ -66,6 +69,9 @@ impl Finder {
         if let Some(beginning) = pattern.first_chunk()
             && !self.patterns.iter().any(|other| other == pattern)
         {
+            self.shortest = if self.patterns.is_empty() { pattern.len() } else { self.shortest.min(pattern.len()) };
+            self.first_bytes.resize(256, false);
+            self.first_bytes[usize::from(pattern[0])] = true;
             self.by_beginning.entry(*beginning).or_default().push(self.patterns.len());
             self.patterns.push(pattern.to_vec());
         }
@@ -75,24 +81,44 @@ impl Finder {
         self.patterns.is_empty()
     }
 
-    fn search(&self, view: &View, extent: Extent, depth: usize, found: &mut Vec<Range<usize>>) {
-        self.match_in(view, extent, found);
-        if self.has_space
-            && let Some(folded) = view.folded()
-        {
-            self.match_in(&folded, extent, found);
+    fn search(&self, view: View, extent: Extent, depth: usize, found: &mut Vec<Range<usize>>) {
+        self.match_in(&view, extent, found);
+        let mut plain = view;
+        for _ in 0..ESCAPED {
+            let Some(unescaped) = plain.unescaped(extent) else { break };
+            self.match_in(&unescaped, extent, found);
+            plain = unescaped;
         }
-        let Some(deeper) = depth.checked_sub(1) else { return };
-        for inner in [view.unescaped(extent), view.joined()].into_iter().flatten() {
-            self.search(&inner, extent, deeper, found);
+        if let Some(joined) = plain.joined() {
+            self.match_in(&joined, extent, found);
+            plain = joined;
         }
-        view.decoded(&BASE64, |inner| self.search(&inner, extent, deeper, found));
-        view.decoded(&HEX, |inner| self.search(&inner, extent, deeper, found));
+        // What is encoded has neither escapes nor ends of lines in it, wherever it begins.
+        for alphabet in [&BASE64, &HEX] {
+            plain.decoded(alphabet, self.shortest, |decoded| {
+                self.match_in(&decoded, extent, found);
+                if let (Some(text), Some(deeper)) = (decoded.texts(), depth.checked_sub(1)) {
+                    self.search(text, extent, deeper, found);
+                }
+            });
+        }
     }
 
     fn match_in(&self, view: &View, extent: Extent, found: &mut Vec<Range<usize>>) {
+        self.match_as_it_is(view, extent, found);
+        if self.has_space
+            && let Some(folded) = view.folded()
+        {
+            self.match_as_it_is(&folded, extent, found);
+        }
+    }
+
+    fn match_as_it_is(&self, view: &View, extent: Extent, found: &mut Vec<Range<usize>>) {
         let bytes = &view.bytes;
         for (start, beginning) in bytes.windows(SHORTEST).enumerate() {
+            if !self.first_bytes[usize::from(beginning[0])] {
+                continue;
+            }
             let Some(patterns) = beginning.first_chunk().and_then(|beginning| self.by_beginning.get(beginning)) else {
                 continue;
             };
@@ -115,7 +141,7 @@ impl Finder {
 pub(super) fn scrub<'a>(finders: impl Iterator<Item = &'a Finder>, text: &str, extent: Extent) -> String {
     let mut found = Vec::new();
     for finder in finders.filter(|finder| !finder.is_empty() && text.len() >= SHORTEST) {
-        finder.search(&View::of(text.as_bytes()), extent, DEPTH, &mut found);
+        finder.search(View::of(text.as_bytes()), extent, DEPTH, &mut found);
     }
     found.sort_unstable_by_key(|range| (range.start, range.end));
     let (mut scrubbed, mut end) = (String::with_capacity(text.len()), 0);
@@ -154,7 +180,6 @@ struct Alphabet {
     bits: u32,
     /// After so many, bytes begin anew.
     period: usize,
-    shortest: usize,
     value: fn(u8) -> Option<u32>,
 }
 
@@ -162,7 +187,6 @@ struct Alphabet {
 const BASE64: Alphabet = Alphabet {
     bits: 6,
     period: 4,
-    shortest: SHORTEST_BASE64,
     value: |byte| {
         Some(u32::from(match byte {
             b'A'..=b'Z' => byte - b'A',
@@ -175,8 +199,7 @@ const BASE64: Alphabet = Alphabet {
     },
 };
 
-const HEX: Alphabet =
-    Alphabet { bits: 4, period: 2, shortest: SHORTEST_HEX, value: |byte| char::from(byte).to_digit(16) };
+const HEX: Alphabet = Alphabet { bits: 4, period: 2, value: |byte| char::from(byte).to_digit(16) };
 
 impl View {
     fn of(text: &[u8]) -> View {
@@ -256,16 +279,18 @@ impl View {
     }
 
     /// What it may be written of in this alphabet: each run of its characters decoded, from each place at which the first byte
-    /// may begin.
-    fn decoded(&self, alphabet: &Alphabet, mut each: impl FnMut(View)) {
+    /// may begin. One that cannot hold so many bytes is left out, unless it may have been cut off.
+    fn decoded(&self, alphabet: &Alphabet, least: usize, mut each: impl FnMut(View)) {
         let is_in = |byte: &u8| (alphabet.value)(*byte).is_some();
         let mut runs: Vec<Range<usize>> = Vec::new();
         let mut place = 0;
         for run in self.bytes.chunk_by(|one, other| is_in(one) && is_in(other)) {
-            if run.len() >= alphabet.shortest && is_in(&run[0]) {
-                runs.push(place..place + run.len());
+            let end = place + run.len();
+            let least = if end == self.bytes.len() { SHORTEST } else { least };
+            if run.len() * alphabet.bits as usize >= least * 8 && is_in(&run[0]) {
+                runs.push(place..end);
             }
-            place += run.len();
+            place = end;
         }
         if runs.is_empty() {
             return;
@@ -292,6 +317,22 @@ impl View {
             }
             each(view);
         }
+    }
+
+    /// Those of its runs that are text, which may be encoded once more; `None`: all are what comes of decoding words.
+    fn texts(&self) -> Option<View> {
+        let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n');
+        let (mut view, mut place) = (self.empty(), 0);
+        for run in self.bytes.chunk_by(|one, other| is_text(one) == is_text(other)) {
+            if run.len() > 2 * SHORTEST && is_text(&run[0]) {
+                (place..place + run.len()).for_each(|place| view.push(self.bytes[place], self.source(place)));
+                if place + run.len() < self.bytes.len() {
+                    view.push(BETWEEN, self.source(place + run.len() - 1));
+                }
+            }
+            place += run.len();
+        }
+        (!view.bytes.is_empty()).then_some(view)
     }
 }
 

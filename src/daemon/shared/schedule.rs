@@ -101,12 +101,11 @@ impl ScheduleTable {
         (due != 0).then(|| Duration::from_millis(due))
     }
 
-    /// Whether somebody runs a check now.
-    pub(crate) fn is_leased(&self, key: u64, now: Duration) -> bool {
-        self.plans.find(key).is_some_and(|plan| {
-            let there = plan.lease.load(SeqCst);
-            there != 0 && LEASE.unpack(there)[0] > millis(now)
-        })
+    /// Who runs a check, and until when, which may be past.
+    pub(crate) fn holder(&self, key: u64) -> Option<(u32, Duration)> {
+        let lease = self.plans.find(key)?.lease.load(SeqCst);
+        let [until, pid] = LEASE.unpack(lease);
+        (lease != 0).then(|| (pid as u32, Duration::from_millis(until)))
     }
 
     /// Takes the lease for a process, if nobody holds it or its holder has exceeded its time.
@@ -288,7 +287,7 @@ mod tests {
         let table = table();
         let lease = table.take(KEY, 1, SECOND, SECOND * 3).expect("nobody runs it");
         assert!(table.take(KEY, 2, SECOND * 2, SECOND * 4).is_none());
-        assert!(table.is_leased(KEY, SECOND * 2) && !table.is_leased(KEY, SECOND * 4));
+        assert!(table.holder(KEY).is_some_and(|(pid, until)| pid == 1 && until > SECOND * 3));
         assert_eq!(told(table), None);
         assert!(leave(table, &lease, "first"));
         table.give_back(lease);

@@ -20,7 +20,8 @@ use crate::model::report::Outcome;
 use crate::model::schedule::{self, Schedule};
 use crate::model::startup;
 use crate::model::suite::Suite;
-use crate::os::clock;
+use crate::os::procfs::Stat;
+use crate::os::{clock, tree};
 use crate::round::run_observer::ScheduledFinding;
 use crate::round::{Round, Runner};
 use record::Record;
@@ -310,6 +311,9 @@ impl Scheduler {
         let of = self.checks[place].clone();
         let until = boot + of.limit + GRACE;
         let table = self.kept.schedules();
+        if of.check.code.may_start_programs() && self.is_held_by_a_program(&of) {
+            return false;
+        }
         let taken = match self.stuck.remove(&of.key) {
             Some(held) => table.extend(held, until),
             None => table.take(of.key, self.pid, boot, until),
@@ -324,6 +328,16 @@ impl Scheduler {
         self.runs.push(ScheduledRun { of, lease, began: boot, is_planned });
         self.note_places();
         true
+    }
+
+    /// Whether another worker that runs a check is stopped, and a program that it has started since is not over. Once the
+    /// deadline of that is past, nobody kills it.
+    fn is_held_by_a_program(&self, of: &ScheduledCheck) -> bool {
+        let is_stopped = |pid: u32| Stat::of(pid.cast_signed()).is_some_and(|stat| stat.is_stopped());
+        self.kept.schedules().holder(of.key).is_some_and(|(worker, until)| {
+            let began = until.saturating_sub(of.limit + GRACE);
+            worker != self.pid && is_stopped(worker) && tree::has_programs_of(worker, began)
+        })
     }
 
     /// Begins what a check needs and has never run. False if there is nothing like that.

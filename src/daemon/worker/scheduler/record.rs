@@ -89,7 +89,7 @@ pub(in crate::daemon::worker) fn last_found(
     let record = table.record::<Record>(key);
     let is_late = record.as_ref().is_none_or(|it| schedule.is_stale(check.timeout, now.saturating_sub(it.began)));
     let delay = match is_late {
-        true if table.is_leased(key, now) => Some(Delay::UnderWay),
+        true if table.holder(key).is_some() => Some(Delay::UnderWay),
         true => places.delay(now),
         false => None,
     };
