@@ -222,6 +222,24 @@ fn system_calls_and_unsafe_code_stay_in_os() {
 }
 
 #[test]
+fn a_type_name_stands_once() {
+    let mut places = BTreeMap::<String, BTreeSet<String>>::new();
+    for source in sources().iter().filter(|source| source.path.starts_with("src/")) {
+        for line in source.text.lines() {
+            // What only its own module sees may be called what it is there.
+            let Some(item) = line.strip_prefix("pub ").or_else(|| line.strip_prefix("pub(crate) ")) else { continue };
+            let Some((keyword, rest)) = item.split_once(' ') else { continue };
+            if ["struct", "enum", "trait", "type", "union"].contains(&keyword) {
+                let name = rest.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+                places.entry(name.to_owned()).or_default().insert(source.path.clone());
+            }
+        }
+    }
+    places.retain(|_, files| files.len() > 1);
+    assert!(places.is_empty(), "these are each two types: {places:#?}");
+}
+
+#[test]
 fn a_long_file_says_why_at_its_head() {
     for Source { path, text } in sources() {
         let head: String = text.lines().take_while(|line| line.starts_with("//!")).collect();

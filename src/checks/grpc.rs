@@ -117,7 +117,7 @@ impl GrpcProbe {
     }
 
     /// One call on a connection of its own. All of it is in this future, so that it ends with it.
-    async fn call(&self, stream: Nonblocking, deadline: Deadline) -> Result<Answer> {
+    async fn call(&self, stream: Nonblocking, deadline: Deadline) -> Result<HealthAnswer> {
         let mut builder = Builder::new();
         builder.enable_push(false).max_header_list_size(LONGEST_ANSWER as u32).max_concurrent_reset_streams(8);
         let (client, connection) = builder.handshake::<_, Bytes>(stream).await.map_err(broken)?;
@@ -126,7 +126,7 @@ impl GrpcProbe {
             let mut client = client.ready().await.map_err(broken)?;
             let (response, mut body) = client.send_request(self.request(deadline)?, false).map_err(broken)?;
             body.send_data(framed(&self.service), true).map_err(broken)?;
-            Answer::read(response).await
+            HealthAnswer::read(response).await
         });
         std::future::poll_fn(move |context: &mut Context<'_>| {
             if let Poll::Ready(answer) = answer.as_mut().poll(context) {
@@ -158,7 +158,7 @@ impl GrpcProbe {
         Ok(request.body(())?)
     }
 
-    fn verdict(&self, answer: &Answer) -> Result {
+    fn verdict(&self, answer: &HealthAnswer) -> Result {
         let content_type = answer.head.get(header::CONTENT_TYPE).map(header::HeaderValue::as_bytes).unwrap_or_default();
         match answer.status {
             StatusCode::OK if content_type.starts_with(b"application/grpc") => {}
@@ -210,15 +210,15 @@ const UNAUTHENTICATED: u32 = 16;
 /// `HealthCheckResponse.ServingStatus.SERVING`.
 const SERVING: u64 = 1;
 
-struct Answer {
+struct HealthAnswer {
     status: StatusCode,
     head: HeaderMap,
     body: Vec<u8>,
     trailers: HeaderMap,
 }
 
-impl Answer {
-    async fn read(response: ResponseFuture) -> Result<Answer> {
+impl HealthAnswer {
+    async fn read(response: ResponseFuture) -> Result<HealthAnswer> {
         let (head, mut stream) = response.await.map_err(broken)?.into_parts();
         let mut body = Vec::new();
         while let Some(part) = stream.data().await {
@@ -230,7 +230,7 @@ impl Answer {
             }
         }
         let trailers = stream.trailers().await.map_err(broken)?.unwrap_or_default();
-        Ok(Answer { status: head.status, head: head.headers, body, trailers })
+        Ok(HealthAnswer { status: head.status, head: head.headers, body, trailers })
     }
 }
 

@@ -83,7 +83,7 @@ impl NtpProbe {
     }
 
     /// Asks at each address until one answers. The reason says why none does, and no more.
-    fn ask(&self, deadline: Deadline) -> Result<Answer> {
+    fn ask(&self, deadline: Deadline) -> Result<NtpAnswer> {
         let addresses = self.server.addresses()?;
         let mut failures = Vec::new();
         for (tried, address) in addresses.iter().enumerate() {
@@ -102,7 +102,7 @@ impl NtpProbe {
 }
 
 /// Asks several times, and takes the first answer to any of the questions.
-fn ask_at(server: SocketAddr, deadline: Deadline) -> io::Result<Answer> {
+fn ask_at(server: SocketAddr, deadline: Deadline) -> io::Result<NtpAnswer> {
     let local: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((local, 0))?;
     socket.connect(server)?;
@@ -155,7 +155,7 @@ impl Question {
     }
 
     /// What a datagram that has just come says, if it answers this. Behind the 48 bytes there may be extensions.
-    fn answered(&self, packet: &[u8]) -> Option<Answer> {
+    fn answered(&self, packet: &[u8]) -> Option<NtpAnswer> {
         let passed = Timestamp::between(self.sent.elapsed());
         let (header, _) = packet.split_first_chunk::<48>()?;
         let four = |at: usize| [header[at], header[at + 1], header[at + 2], header[at + 3]];
@@ -165,7 +165,7 @@ impl Question {
         let short = |at: usize| Duration::from_secs_f64(f64::from(u32::from_be_bytes(four(at))) / 65_536.0);
         let is_of_a_server = header[0] & 7 == 4 && (1..=4).contains(&(header[0] >> 3 & 7));
         let (received, transmitted) = (Timestamp(eight(32)), Timestamp(eight(40)));
-        (eight(24) == self.nonce && is_of_a_server).then(|| Answer {
+        (eight(24) == self.nonce && is_of_a_server).then(|| NtpAnswer {
             leap: header[0] >> 6,
             stratum: header[1],
             distance: short(4) / 2 + short(8),
@@ -201,7 +201,7 @@ impl Timestamp {
 
 /// What a server says.
 #[derive(Debug)]
-struct Answer {
+struct NtpAnswer {
     /// 3: its clock is not set.
     leap: u8,
     stratum: u8,
@@ -213,7 +213,7 @@ struct Answer {
     gap: Gap,
 }
 
-impl Answer {
+impl NtpAnswer {
     /// What its own account comes to.
     fn verdict(&self) -> Result {
         let code = str::from_utf8(&self.reference).unwrap_or_default().trim_end_matches('\0');

@@ -65,7 +65,7 @@ enum Place {
 }
 
 /// What a server says.
-pub(super) struct Answer {
+pub(super) struct Fetched {
     pub(super) status: u16,
     pub(super) body: String,
     /// Where.
@@ -114,14 +114,14 @@ impl Source {
     /// # Errors
     ///
     /// Why none does.
-    pub(super) fn ask(&self, path: &str, limit: Duration) -> Result<Answer, String> {
+    pub(super) fn ask(&self, path: &str, limit: Duration) -> Result<Fetched, String> {
         let mut why = match &self.state {
             Some(state) => format!("no server has said in {} where it serves", state.history().display()),
             None => "no server is named".to_owned(),
         };
         for server in &self.servers {
             match server.get(path, Instant::now() + limit) {
-                Ok((status, body)) => return Ok(Answer { status, body, from: server.to_string() }),
+                Ok((status, body)) => return Ok(Fetched { status, body, from: server.to_string() }),
                 Err(error) => why = format!("no server answers at {server}: {}", spoken(&error, limit)),
             }
         }
@@ -238,7 +238,7 @@ fn not_http() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "it does not speak HTTP")
 }
 
-impl Answer {
+impl Fetched {
     /// What is said by an answer that is not what was asked for.
     pub(super) fn refusal(&self) -> String {
         #[derive(Deserialize)]

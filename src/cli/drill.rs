@@ -9,7 +9,7 @@ use console::Term;
 use super::check::Selection;
 use super::{live, print};
 use crate::config::Given;
-use crate::drill::{self, Drilled, Options, Watched, Watcher, report};
+use crate::drill::{self, DrillOptions, Drilled, Watched, Watcher, report};
 use crate::error::Error;
 use crate::model::suite::Suite;
 use crate::os::descriptors;
@@ -87,7 +87,7 @@ pub(super) fn run(flags: &DrillFlags, given: &Given) -> Result<ExitCode, Error> 
 fn watch(suite: &Suite, flags: &DrillFlags, prepare: drill::Prepare<'_>) -> std::io::Result<Vec<Drilled>> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = flags.jobs.map_or(8 * processors, |jobs| jobs as usize);
-    let options = Options { jobs, even_writing: flags.even_writing };
+    let options = DrillOptions { jobs, even_writing: flags.even_writing };
     let terminal = Some(Term::stderr()).filter(|_| flags.format.is_none()).filter(Term::is_term);
     let mut shown =
         Shown { is_silent: flags.format.is_some(), terminal, checks: suite.checks().len(), done: 0, is_dirty: false };

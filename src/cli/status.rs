@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Deserialize;
 
-use super::ask::{Answer, Asked, PROMPT, ROUND, Source, encoded};
+use super::ask::{Asked, Fetched, PROMPT, ROUND, Source, encoded};
 use super::live::say;
 use super::print;
 use crate::config::Given;
@@ -133,7 +133,7 @@ fn shown(report: &ServerReport, source: &Source) -> (String, Tells) {
 
 fn headline(id: &str, source: &Source) -> Result<String, Tells> {
     match source.ask(&format!("/why/{}?format=json", encoded(id)), PROMPT) {
-        Ok(Answer { status: 200, body, .. }) => {
+        Ok(Fetched { status: 200, body, .. }) => {
             serde_json::from_str::<Headline>(&body).map(|it| it.headline).map_err(|_| Tells::Nobody)
         }
         Ok(answer) if answer.is_for_others() => Err(Tells::Others),

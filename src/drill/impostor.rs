@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::Socket;
 
 use super::saboteur::IMPOSTOR;
-use super::seen::{DNS, Seen};
+use super::seen::{DNS, Trace};
 use crate::model::sabotage::{Rubbish, Sabotage, Stranger};
 use crate::os::confinement;
 
@@ -29,14 +29,14 @@ pub(super) struct Impostor {
 #[derive(Clone)]
 struct Manner {
     sabotage: Sabotage,
-    seen: Seen,
+    seen: Trace,
     #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "nobody trusts what is not shown"))]
     trusted: std::sync::Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Impostor {
     /// Takes the places of the peers.
-    pub(super) fn bind(sabotage: Sabotage, seen: &Seen) -> io::Result<Impostor> {
+    pub(super) fn bind(sabotage: Sabotage, seen: &Trace) -> io::Result<Impostor> {
         let is_deaf = sabotage == Sabotage::BlackHole;
         let mut impostor =
             Impostor { streams: Vec::new(), datagrams: Vec::new(), local: confinement::listen_at(IMPOSTOR)? };
@@ -48,7 +48,7 @@ impl Impostor {
     }
 
     /// Answers until the process is killed; `trusted` is called when a client has trusted our certificate.
-    pub(super) fn answer(self, sabotage: Sabotage, seen: &Seen, trusted: impl Fn() + Send + Sync + 'static) -> ! {
+    pub(super) fn answer(self, sabotage: Sabotage, seen: &Trace, trusted: impl Fn() + Send + Sync + 'static) -> ! {
         let manner = Manner { sabotage, seen: seen.clone(), trusted: std::sync::Arc::new(trusted) };
         let names_are_the_point = !seen.talks_beyond_names();
         for (port, socket) in self.datagrams {
@@ -261,7 +261,7 @@ fn reply(socket: &Socket, speaks_dns: bool, manner: &Manner) {
 }
 
 /// The answer to a question about a name: an address of one of the peers, whatever the name is (RFC 1035, 4.1).
-fn name(question: &[u8], seen: &Seen) -> Vec<u8> {
+fn name(question: &[u8], seen: &Trace) -> Vec<u8> {
     let mut end = 12;
     while question.get(end).is_some_and(|&length| length > 0) {
         end += 1 + usize::from(question[end]);

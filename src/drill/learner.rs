@@ -5,11 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::seen::{self, Seen};
+use super::seen::{self, Trace};
 use super::writing;
 use crate::checks::BUILTINS;
 use crate::model::check::{Check, Code};
-use crate::os::calls::{Access, Call, Peer, Reply, StatOf, What};
+use crate::os::calls::{Access, Call, ForgedReply, Peer, StatOf, What};
 use crate::os::task::{Descriptor, Flow, Task};
 use crate::os::tracer::{Follower, Then};
 use crate::os::{descriptors, filesystem};
@@ -118,7 +118,7 @@ impl Tasks {
 
 pub(super) struct Learner {
     tasks: Tasks,
-    seen: Seen,
+    seen: Trace,
     /// Files that are parts of the check: its programs and scripts.
     own: HashSet<PathBuf>,
     /// What an interpreter has read of it. It may look at each folder on the way there, which says nothing.
@@ -155,7 +155,7 @@ impl Learner {
     pub(super) fn new(counted: Counted) -> Learner {
         Learner {
             tasks: Tasks::new(counted),
-            seen: Seen::default(),
+            seen: Trace::default(),
             own: HashSet::new(),
             sources: HashSet::new(),
             listed: HashSet::new(),
@@ -183,7 +183,7 @@ impl Learner {
         }
     }
 
-    pub(super) fn into_seen(self) -> Seen {
+    pub(super) fn into_seen(self) -> Trace {
         let Learner { mut seen, own, sources, listed, bound, bound_ports, roots, made, .. } = self;
         let is_own = |path: &PathBuf| own.contains(path);
         let is_way = |path: &PathBuf| !listed.contains(path) && sources.iter().any(|source| source.starts_with(path));
@@ -465,7 +465,7 @@ impl Follower for Learner {
         }
     }
 
-    fn leaves(&mut self, task: &Task, call: &Call, result: io::Result<i64>) -> Option<Reply> {
+    fn leaves(&mut self, task: &Task, call: &Call, result: io::Result<i64>) -> Option<ForgedReply> {
         let is_done = result.is_ok();
         let is_missing = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         match &call.what {

@@ -29,10 +29,10 @@ use crate::checks::BUILTINS;
 use crate::model::check::{Check, Status};
 use crate::model::sabotage::Sabotage;
 use crate::os::descriptors;
-use plan::{End, Promise, Trial, Verdict};
+use plan::{Promise, RunEnd, Trial, Verdict};
 pub(crate) use run::Prepare;
 use run::{Came, Order, Running};
-use seen::Seen;
+use seen::Trace;
 
 /// What a drill found out about one check.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ pub(crate) struct Drilled {
 
 /// How checks are drilled.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Options {
+pub(crate) struct DrillOptions {
     /// How many runs there are at once.
     pub(crate) jobs: usize,
     /// Whether checks are drilled that change something elsewhere.
@@ -93,7 +93,7 @@ enum Stage {
     /// These sabotages are under way or done.
     Sabotaged {
         good: Status,
-        seen: Arc<Seen>,
+        seen: Arc<Trace>,
         expected: usize,
         trials: Vec<Trial>,
     },
@@ -107,7 +107,7 @@ enum Stage {
 /// When not even a process can be started.
 pub(crate) fn drill(
     checks: &[Arc<Check>],
-    options: Options,
+    options: DrillOptions,
     prepare: Prepare<'_>,
     watcher: &mut dyn Watcher,
 ) -> io::Result<Vec<Drilled>> {
@@ -172,7 +172,7 @@ struct Drill {
     courses: Vec<Course>,
     /// The runs to come: the good run of a check, or one under sabotage.
     todo: VecDeque<(usize, Option<Sabotage>)>,
-    options: Options,
+    options: DrillOptions,
 }
 
 impl Drill {
@@ -223,26 +223,28 @@ impl Drill {
         let end = came.end();
         let seen = came.seen.unwrap_or_default();
         let good = match &end {
-            End::Found { status, .. } => *status,
-            End::Lost(_) | End::Trusted => Status::Pass,
+            RunEnd::Found { status, .. } => *status,
+            RunEnd::Lost(_) | RunEnd::Trusted => Status::Pass,
         };
         let verdict = match end {
-            End::Found { .. } if seen.follows.is_some() => Some(Verdict::NotDrilled(format!(
+            RunEnd::Found { .. } if seen.follows.is_some() => Some(Verdict::NotDrilled(format!(
                 "it runs {}, which follows processes, and cannot while it is followed itself",
                 seen.follows.clone().unwrap_or_default().display()
             ))),
-            End::Found { status: Status::Warn, context } if again => Some(Verdict::Unwell(format!("warn: {context}"))),
-            End::Found { status: Status::Warn, .. } => return self.try_again(index),
-            End::Found { status: Status::Pass, .. } => match &seen.changes {
+            RunEnd::Found { status: Status::Warn, context } if again => {
+                Some(Verdict::Unwell(format!("warn: {context}")))
+            }
+            RunEnd::Found { status: Status::Warn, .. } => return self.try_again(index),
+            RunEnd::Found { status: Status::Pass, .. } => match &seen.changes {
                 Some(changes) if !self.options.even_writing => Some(Verdict::NotDrilled(format!(
                     "{changes}, which may change something there: --even-writing drills it nevertheless"
                 ))),
                 Some(_) | None => None,
             },
-            End::Found { status: Status::Skip, context } => {
+            RunEnd::Found { status: Status::Skip, context } => {
                 Some(Verdict::NotDrilled(format!("it does not apply here: {context}")))
             }
-            End::Found { status, context } if status.is_bad() => match (&seen.changes_rights, again) {
+            RunEnd::Found { status, context } if status.is_bad() => match (&seen.changes_rights, again) {
                 (Some(program), _) => Some(Verdict::NotDrilled(format!(
                     "it runs {}, which has rights of its own, and not while it is followed: drill it as root",
                     program.display()
@@ -250,10 +252,10 @@ impl Drill {
                 (None, true) => Some(Verdict::Unwell(format!("{}: {context}", status.word()))),
                 (None, false) => return self.try_again(index),
             },
-            End::Found { .. } => None,
-            End::Lost(_) if !again => return self.try_again(index),
-            End::Lost(why) => Some(Verdict::Unwell(why)),
-            End::Trusted => None,
+            RunEnd::Found { .. } => None,
+            RunEnd::Lost(_) if !again => return self.try_again(index),
+            RunEnd::Lost(why) => Some(Verdict::Unwell(why)),
+            RunEnd::Trusted => None,
         };
         if let Some(verdict) = verdict {
             return self.end(index, verdict, watcher);

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::seen::Seen;
+use super::seen::Trace;
 use crate::checks::BUILTINS;
 use crate::model::check::{Check, Expect, Status};
 use crate::model::sabotage::{Clock, Gone, Rubbish, Sabotage, Starved, Stranger};
@@ -59,7 +59,7 @@ impl Promise {
 }
 
 /// The sabotages that apply.
-pub(crate) fn plan(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
+pub(crate) fn plan(seen: &Trace, promise: Promise) -> Vec<Sabotage> {
     if promise.failure {
         return successes(seen);
     }
@@ -84,7 +84,7 @@ pub(crate) fn plan(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
 }
 
 /// What could make a check succeed that failed: somebody answers, or something is there.
-fn successes(seen: &Seen) -> Vec<Sabotage> {
+fn successes(seen: &Trace) -> Vec<Sabotage> {
     let mut plan = Vec::new();
     if seen.talks() || seen.only_was_refused() {
         plan.push(Sabotage::Rubbish(Rubbish::Bytes));
@@ -111,7 +111,7 @@ fn is_asked_of_all(sabotage: Sabotage) -> bool {
     is_of_the_clock(sabotage) || sabotage == Sabotage::Gone(Gone::Surroundings)
 }
 
-fn applicable(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
+fn applicable(seen: &Trace, promise: Promise) -> Vec<Sabotage> {
     let starved = [Starved::Descriptors, Starved::Memory].map(Sabotage::Starved);
     let mut plan = Vec::new();
     if seen.talks() {
@@ -173,7 +173,7 @@ fn applicable(seen: &Seen, promise: Promise) -> Vec<Sabotage> {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Trial {
     pub(crate) sabotage: Sabotage,
-    pub(crate) end: End,
+    pub(crate) end: RunEnd,
     /// Whether the check has seen that something is wrong.
     pub(crate) is_noticed: bool,
     /// Whether a program failed that did not fail in the good run, and the check passed.
@@ -182,13 +182,13 @@ pub(crate) struct Trial {
 
 impl Trial {
     /// A run that came to this, where the good run was this.
-    pub(crate) fn new(sabotage: Sabotage, end: End, good: Status, more_fail: bool) -> Trial {
+    pub(crate) fn new(sabotage: Sabotage, end: RunEnd, good: Status, more_fail: bool) -> Trial {
         let is_noticed = match &end {
-            End::Found { status, .. } if good == Status::ExpectedFailure => *status == Status::UnexpectedSuccess,
+            RunEnd::Found { status, .. } if good == Status::ExpectedFailure => *status == Status::UnexpectedSuccess,
             // What is skipped is as green in a report as what passes.
-            End::Found { status, .. } => status.is_bad() || (*status == Status::Warn && good != Status::Warn),
-            End::Lost(_) => true,
-            End::Trusted => false,
+            RunEnd::Found { status, .. } => status.is_bad() || (*status == Status::Warn && good != Status::Warn),
+            RunEnd::Lost(_) => true,
+            RunEnd::Trusted => false,
         };
         Trial { sabotage, end, is_noticed, is_ignored: more_fail && !is_noticed }
     }
@@ -196,7 +196,7 @@ impl Trial {
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum End {
+pub(crate) enum RunEnd {
     /// With a finding.
     Found { status: Status, context: String },
     /// It killed itself, or its parent, or took longer than it may.
@@ -233,7 +233,7 @@ impl Verdict {
 }
 
 /// The sabotages that a check should have noticed and did not.
-pub(crate) fn fooled_by(trials: &[Trial], seen: &Seen, promise: Promise) -> Vec<Sabotage> {
+pub(crate) fn fooled_by(trials: &[Trial], seen: &Trace, promise: Promise) -> Vec<Sabotage> {
     if promise.failure {
         // One that makes it succeed is enough: each is only a guess at what would.
         return Vec::new();
@@ -315,13 +315,13 @@ pub(crate) fn unclaimed(trials: &[Trial], noticed: &[&'static str], fooled: &[Sa
 }
 
 /// What it loads, if it looks at nothing else.
-fn only_loaded(seen: &Seen) -> Option<&PathBuf> {
+fn only_loaded(seen: &Trace) -> Option<&PathBuf> {
     let library = seen.libraries.first().filter(|_| !seen.looks());
     seen.loads.as_ref().or(library).filter(|_| !seen.talks())
 }
 
 /// The verdict on a check that was well; `allowed` are the words of what its configuration accepts.
-pub(crate) fn verdict(trials: &[Trial], fooled: &[Sabotage], seen: &Seen, allowed: &[&str]) -> Verdict {
+pub(crate) fn verdict(trials: &[Trial], fooled: &[Sabotage], seen: &Trace, allowed: &[&str]) -> Verdict {
     let noticed = trials.iter().any(|trial| trial.is_noticed);
     // That it fails without descriptors or memory says nothing about what it looks at.
     let is_starved = |sabotage: Sabotage| matches!(sabotage, Sabotage::Starved(Starved::Descriptors | Starved::Memory));
@@ -353,12 +353,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn talker() -> Seen {
-        Seen { streams: ["127.0.0.1:80".parse().expect("it is one")].into(), ..Seen::default() }
+    fn talker() -> Trace {
+        Trace { streams: ["127.0.0.1:80".parse().expect("it is one")].into(), ..Trace::default() }
     }
 
     fn trial(sabotage: Sabotage, status: Status) -> Trial {
-        Trial::new(sabotage, End::Found { status, context: String::new() }, Status::Pass, true)
+        Trial::new(sabotage, RunEnd::Found { status, context: String::new() }, Status::Pass, true)
     }
 
     fn trials(plan: &[Sabotage], passes: impl Fn(&Sabotage) -> bool) -> Vec<Trial> {
@@ -366,7 +366,7 @@ mod tests {
         plan.iter().map(|sabotage| trial(*sabotage, status(sabotage))).collect()
     }
 
-    fn judged(seen: &Seen, promise: Promise, passes: impl Fn(&Sabotage) -> bool) -> (Verdict, Vec<&'static str>) {
+    fn judged(seen: &Trace, promise: Promise, passes: impl Fn(&Sabotage) -> bool) -> (Verdict, Vec<&'static str>) {
         let trials = trials(&plan(seen, promise), passes);
         let fooled = fooled_by(&trials, seen, promise);
         let verdict = verdict(&trials, &fooled, seen, &[]);
@@ -375,28 +375,28 @@ mod tests {
 
     #[test]
     fn what_it_looks_at_decides_what_is_sabotaged() {
-        let words = |seen: &Seen| {
+        let words = |seen: &Trace| {
             let mut words: Vec<_> = plan(seen, Promise::default()).iter().map(|sabotage| sabotage.word()).collect();
             words.dedup();
             words
         };
-        assert_eq!(words(&Seen::default()), ["gone", "starved"], "it may know the time");
+        assert_eq!(words(&Trace::default()), ["gone", "starved"], "it may know the time");
         assert_eq!(words(&talker()), ["refused", "black_hole", "rubbish", "starved"]);
-        let http = Seen { speaks_http: true, ..talker() };
+        let http = Trace { speaks_http: true, ..talker() };
         assert_eq!(words(&http), ["refused", "black_hole", "rubbish", "stranger", "starved"]);
-        let file = Seen { files: ["/x".into()].into(), opened: ["/x".into()].into(), ..Seen::default() };
+        let file = Trace { files: ["/x".into()].into(), opened: ["/x".into()].into(), ..Trace::default() };
         assert_eq!(words(&file), ["gone", "starved"]);
-        let disk = Seen { measured: ["/".into()].into(), ..Seen::default() };
+        let disk = Trace { measured: ["/".into()].into(), ..Trace::default() };
         assert_eq!(words(&disk), ["gone", "full", "starved"]);
-        let both = Seen { files: file.files.clone(), ..talker() };
+        let both = Trace { files: file.files.clone(), ..talker() };
         assert_eq!(words(&both), words(&talker()), "what it opens by the way is no claim");
-        let absent = Seen { refused: talker().streams, ..Seen::default() };
+        let absent = Trace { refused: talker().streams, ..Trace::default() };
         assert_eq!(words(&absent), ["rubbish"]);
     }
 
     #[test]
     fn who_looks_at_the_status_or_at_the_body_is_sound_and_who_looks_at_neither_is_not() {
-        let http = Seen { speaks_http: true, ..talker() };
+        let http = Trace { speaks_http: true, ..talker() };
         let (failing, other) = (Sabotage::Stranger(Stranger::Failing), Sabotage::Stranger(Stranger::OtherBody));
         let none = Promise::default();
         assert_eq!(judged(&http, none, |sabotage| *sabotage == other).0, Verdict::Sound);
@@ -404,7 +404,7 @@ mod tests {
         assert_eq!(judged(&http, none, |sabotage| [failing, other].contains(sabotage)).0, Verdict::Fooled);
         let promise = Promise { content: true, ..none };
         assert_eq!(judged(&http, promise, |sabotage| *sabotage == other), (Verdict::Fooled, vec!["stranger"]));
-        let filter = Seen { passes_on: true, ..http };
+        let filter = Trace { passes_on: true, ..http };
         assert_eq!(judged(&filter, none, |sabotage| *sabotage == other).0, Verdict::Fooled);
     }
 
@@ -419,8 +419,9 @@ mod tests {
 
     #[test]
     fn a_warning_is_noticed_unless_it_was_there_before() {
-        let warns =
-            |good| Trial::new(Sabotage::Full, End::Found { status: Status::Warn, context: String::new() }, good, false);
+        let warns = |good| {
+            Trial::new(Sabotage::Full, RunEnd::Found { status: Status::Warn, context: String::new() }, good, false)
+        };
         assert!(warns(Status::Pass).is_noticed && !warns(Status::Warn).is_noticed);
         assert!(!trial(Sabotage::Full, Status::Skip).is_noticed);
     }
@@ -431,14 +432,14 @@ mod tests {
             talks in any::<bool>(), http in any::<bool>(), tls in any::<bool>(), file in any::<bool>(),
             processes in any::<bool>(), measured in any::<bool>(), interfaces in any::<bool>(), content in any::<bool>(), age in any::<bool>(),
         ) {
-            let seen = Seen {
+            let seen = Trace {
                 speaks_http: talks && http,
                 speaks_tls: talks && tls,
                 files: if file { ["/x".into()].into() } else { [].into() },
                 measured: if measured { ["/".into()].into() } else { [].into() },
                 processes,
                 interfaces,
-                ..if talks { talker() } else { Seen::default() }
+                ..if talks { talker() } else { Trace::default() }
             };
             let promise = Promise { content, age, ..Promise::default() };
             let looks_at_nothing = plan(&seen, promise).into_iter().all(is_asked_of_all);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Drilled;
-use super::plan::{End, Verdict};
+use super::plan::{RunEnd, Verdict};
 use crate::model::check::{Finding, Status};
 use crate::model::report::{Outcome, Report};
 use crate::model::text;
@@ -67,9 +67,9 @@ fn words(one: &Drilled) -> Vec<&'static str> {
 
 fn trial(trial: &super::plan::Trial) -> JsonTrial<'_> {
     let (status, context) = match &trial.end {
-        End::Found { status, context } => (status.word(), context.as_str()),
-        End::Lost(why) => (Status::Error.word(), why.as_str()),
-        End::Trusted => (Status::Pass.word(), "it went on with the stranger's certificate"),
+        RunEnd::Found { status, context } => (status.word(), context.as_str()),
+        RunEnd::Lost(why) => (Status::Error.word(), why.as_str()),
+        RunEnd::Trusted => (Status::Pass.word(), "it went on with the stranger's certificate"),
     };
     JsonTrial {
         sabotage: trial.sabotage.word(),

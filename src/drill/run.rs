@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use super::impostor::Impostor;
 use super::learner::{Counted, Learner};
-use super::plan::{End, Promise};
+use super::plan::{Promise, RunEnd};
 use super::saboteur::Saboteur;
-use super::seen::{self, Seen};
+use super::seen::{self, Trace};
 use crate::model::check::{Check, Severity, Status};
 use crate::model::sabotage::{Gone, Sabotage, Starved};
 use crate::os::calls::Stops;
@@ -41,7 +41,7 @@ const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 pub(super) struct Order {
     pub(super) check: Arc<Check>,
     /// What is sabotaged, and what a good run was seen to do.
-    pub(super) sabotage: Option<(Sabotage, Arc<Seen>)>,
+    pub(super) sabotage: Option<(Sabotage, Arc<Trace>)>,
 }
 
 /// What came of it.
@@ -53,7 +53,7 @@ pub(super) struct Came {
     /// Why there was no run.
     pub(super) problem: Option<String>,
     /// What a good run did.
-    pub(super) seen: Option<Seen>,
+    pub(super) seen: Option<Trace>,
     /// Whether a run under sabotage found its own memory of an answer missing, and tried to ask again.
     pub(super) asked_again: bool,
     /// How many of the programs of such a run ended badly.
@@ -68,12 +68,12 @@ impl Came {
     }
 
     /// How the run ended.
-    pub(super) fn end(&self) -> End {
+    pub(super) fn end(&self) -> RunEnd {
         match (&self.found, &self.lost) {
-            _ if self.trusted => End::Trusted,
-            (Some((status, context)), _) => End::Found { status: *status, context: context.clone() },
-            (None, Some(lost)) => End::Lost(lost.clone()),
-            (None, None) => End::Lost("it left no finding".to_owned()),
+            _ if self.trusted => RunEnd::Trusted,
+            (Some((status, context)), _) => RunEnd::Found { status: *status, context: context.clone() },
+            (None, Some(lost)) => RunEnd::Lost(lost.clone()),
+            (None, None) => RunEnd::Lost("it left no finding".to_owned()),
         }
     }
 }
@@ -334,7 +334,7 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
 }
 
 /// Puts this process where the sabotage is. The error says what would allow it.
-fn confine(sabotage: Sabotage, seen: &Seen, asks_the_world: bool, trusted: PipeWriter) -> Result<Ready, String> {
+fn confine(sabotage: Sabotage, seen: &Trace, asks_the_world: bool, trusted: PipeWriter) -> Result<Ready, String> {
     // What the time is elsewhere can only be asked elsewhere, as in the good run.
     let keeps_network = asks_the_world && matches!(sabotage, Sabotage::Starved(Starved::Clock(_)));
     let forgets_users = confinement::enter(!keeps_network).map_err(|denied| unconfined(&denied))?;
@@ -430,7 +430,7 @@ fn forget_environment() {
 }
 
 /// The folders that a run may write to: the usual ones, and those that the good run wrote to, or keeps an answer in.
-fn folders(seen: &Seen) -> Vec<PathBuf> {
+fn folders(seen: &Trace) -> Vec<PathBuf> {
     let caches = seen.files.iter().filter(|path| seen::is_cache(path));
     let written = seen.written.iter().chain(caches).filter_map(|path| path.parent().map(Path::to_owned));
     let all: BTreeSet<PathBuf> =

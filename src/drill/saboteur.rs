@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::learner::{Counted, Tasks};
-use super::seen::{self, Seen};
+use super::seen::{self, Trace};
 use crate::model::sabotage::{Clock, Gone, Sabotage, Starved};
-use crate::os::calls::{Access, Call, Peer, Refusal, Reply, StatOf, What};
+use crate::os::calls::{Access, Call, Denial, ForgedReply, Peer, StatOf, What};
 use crate::os::task::Task;
 use crate::os::tracer::{Follower, Then};
 use crate::os::vdso;
@@ -28,7 +28,7 @@ const UNKNOWN_USER: u32 = 65534;
 
 pub(super) struct Saboteur<'a> {
     sabotage: Sabotage,
-    seen: &'a Seen,
+    seen: &'a Trace,
     tasks: Tasks,
     others: OtherNames,
     /// Terminals that were there before.
@@ -48,7 +48,7 @@ pub(super) struct Saboteur<'a> {
 }
 
 impl<'a> Saboteur<'a> {
-    pub(super) fn new(sabotage: Sabotage, seen: &'a Seen, counted: Counted) -> Saboteur<'a> {
+    pub(super) fn new(sabotage: Sabotage, seen: &'a Trace, counted: Counted) -> Saboteur<'a> {
         Saboteur {
             sabotage,
             seen,
@@ -139,9 +139,9 @@ impl<'a> Saboteur<'a> {
 
     fn opens(&self, task: &Task, path: &Path) -> Then {
         match self.sabotage {
-            Sabotage::Gone(Gone::Unreadable) if self.seen.opened.contains(path) => Then::Refuse(Refusal::Forbidden),
+            Sabotage::Gone(Gone::Unreadable) if self.seen.opened.contains(path) => Then::Refuse(Denial::Forbidden),
             Sabotage::Starved(why) if self.seen.opened.contains(path) => refused(why),
-            _ if self.is_gone(task, path) => Then::Refuse(Refusal::Missing),
+            _ if self.is_gone(task, path) => Then::Refuse(Denial::Missing),
             _ if self.is_back(path) => Then::Lead("/"),
             _ => Then::Run,
         }
@@ -155,7 +155,7 @@ impl<'a> Saboteur<'a> {
             Sabotage::BlackHole | Sabotage::Rubbish(_) | Sabotage::Stranger(_) if !seen::helps(path) => {
                 Then::Divert(IMPOSTOR)
             }
-            _ => Then::Refuse(Refusal::Refused),
+            _ => Then::Refuse(Denial::Refused),
         }
     }
 }
@@ -170,7 +170,7 @@ struct OtherNames {
 }
 
 impl OtherNames {
-    fn of(seen: &Seen) -> OtherNames {
+    fn of(seen: &Trace) -> OtherNames {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let searched: Vec<_> = std::env::split_paths(&path).collect();
         let all = || seen.files.iter().chain(&seen.programs);
@@ -194,8 +194,8 @@ impl OtherNames {
 
 fn refused(why: Starved) -> Then {
     match why {
-        Starved::Descriptors => Then::Refuse(Refusal::NoDescriptor),
-        Starved::Memory => Then::Refuse(Refusal::NoMemory),
+        Starved::Descriptors => Then::Refuse(Denial::NoDescriptor),
+        Starved::Memory => Then::Refuse(Denial::NoMemory),
         Starved::Clock(_) => Then::Run,
     }
 }
@@ -232,23 +232,23 @@ impl Follower for Saboteur<'_> {
         }
         match &call.what {
             What::Open { path, access } if access.changes() && self.has_no_room_for(path) => {
-                return Then::Refuse(Refusal::NoRoom);
+                return Then::Refuse(Denial::NoRoom);
             }
             // Nothing of what is outside is touched, whoever does it.
             What::Open { path, access } if access.changes() && !self.may_write(task, path) => {
-                return Then::Refuse(Refusal::ReadOnly);
+                return Then::Refuse(Denial::ReadOnly);
             }
             What::Influence { pid } if *pid < 0 || self.tasks.is_foreign(*pid) => {
-                return Then::Refuse(Refusal::NotPermitted);
+                return Then::Refuse(Denial::NotPermitted);
             }
-            What::Follow { pid } if self.tasks.is_foreign(*pid) => return Then::Refuse(Refusal::NotPermitted),
+            What::Follow { pid } if self.tasks.is_foreign(*pid) => return Then::Refuse(Denial::NotPermitted),
             What::Change { paths } if !paths.iter().all(|path| self.may_write(task, path)) => {
-                return Then::Refuse(Refusal::ReadOnly);
+                return Then::Refuse(Denial::ReadOnly);
             }
             What::Signal { pid, signal } if *signal != 0 && *pid != 0 => {
                 // Of a group, its leader tells.
                 return match self.tasks.is_foreign(pid.abs()) || *pid == -1 {
-                    true => Then::Refuse(Refusal::NotPermitted),
+                    true => Then::Refuse(Denial::NotPermitted),
                     false => Then::Run,
                 };
             }
@@ -256,11 +256,11 @@ impl Follower for Saboteur<'_> {
             What::Identity if self.tasks.counts(task) => return Then::Watch,
             What::Connect { to: Peer::Path(path), .. } => return self.connects_locally(task, path),
             What::Send { to: Some(Peer::Path(path)), .. } if !self.bound.contains(&task.real(path)) => {
-                return Then::Refuse(Refusal::Refused);
+                return Then::Refuse(Denial::Refused);
             }
             What::Bind { to: Peer::Path(path) } => {
                 self.bound.insert(task.real(path));
-                return if self.may_write(task, path) { Then::Run } else { Then::Refuse(Refusal::ReadOnly) };
+                return if self.may_write(task, path) { Then::Run } else { Then::Refuse(Denial::ReadOnly) };
             }
             _ => {}
         }
@@ -271,11 +271,11 @@ impl Follower for Saboteur<'_> {
         match &call.what {
             What::Open { path, .. } => self.opens(task, path),
             What::Look { path } | What::Stat { of: StatOf::Path(path) } if self.is_back(path) => Then::Lead("/"),
-            What::Look { path } | What::Execute { path } if self.is_gone(task, path) => Then::Refuse(Refusal::Missing),
-            What::Stat { of: StatOf::Path(path) } if self.is_gone(task, path) => Then::Refuse(Refusal::Missing),
+            What::Look { path } | What::Execute { path } if self.is_gone(task, path) => Then::Refuse(Denial::Missing),
+            What::Stat { of: StatOf::Path(path) } if self.is_gone(task, path) => Then::Refuse(Denial::Missing),
             What::Measure { path } => match self.sabotage {
                 Sabotage::Full => Then::Watch,
-                _ if self.is_gone(task, path) => Then::Refuse(Refusal::Missing),
+                _ if self.is_gone(task, path) => Then::Refuse(Denial::Missing),
                 _ => Then::Run,
             },
             What::Stat { .. } if sees_owner || self.sabotage == Sabotage::Gone(Gone::Old) => Then::Watch,
@@ -288,18 +288,18 @@ impl Follower for Saboteur<'_> {
                 Then::Run
             }
             What::Signal { pid, .. } if self.hides_processes() && self.tasks.is_foreign(*pid) => {
-                Then::Refuse(Refusal::NoProcess)
+                Then::Refuse(Denial::NoProcess)
             }
             _ => Then::Run,
         }
     }
 
-    fn leaves(&mut self, task: &Task, call: &Call, result: io::Result<i64>) -> Option<Reply> {
+    fn leaves(&mut self, task: &Task, call: &Call, result: io::Result<i64>) -> Option<ForgedReply> {
         result.ok()?;
         match &call.what {
-            What::Measure { .. } => Some(Reply::Full),
-            What::Time => self.clock().map(|clock| Reply::Later(clock.offset())),
-            What::Identity => Some(Reply::Stranger),
+            What::Measure { .. } => Some(ForgedReply::Full),
+            What::Time => self.clock().map(|clock| ForgedReply::Later(clock.offset())),
+            What::Identity => Some(ForgedReply::Stranger),
             What::Stat { of } => {
                 let (path, seen) = match of {
                     StatOf::Path(path) => (format!("/proc/{}/root{}", task.tid, path.display()), Some(path.clone())),
@@ -310,11 +310,11 @@ impl Follower for Saboteur<'_> {
                 };
                 if self.sabotage == Sabotage::Gone(Gone::Old) && seen.is_some_and(|path| self.is_target(&path)) {
                     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-                    return Some(Reply::Changed(i64::try_from(now - OLD).unwrap_or_default()));
+                    return Some(ForgedReply::Changed(i64::try_from(now - OLD).unwrap_or_default()));
                 }
                 if self.forgets_users && call.owner(task) == Some(UNKNOWN_USER) {
                     let metadata = std::fs::metadata(&path).ok()?;
-                    return Some(Reply::Owner { user: metadata.uid(), group: metadata.gid() });
+                    return Some(ForgedReply::Owner { user: metadata.uid(), group: metadata.gid() });
                 }
                 None
             }

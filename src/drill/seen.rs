@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a run did, as its system calls told.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Seen {
+pub(crate) struct Trace {
     /// Peers to which it was connected.
     pub(crate) streams: BTreeSet<SocketAddr>,
     /// Peers that refused it.
@@ -63,7 +63,7 @@ pub(crate) struct Seen {
 /// The port of name servers.
 pub(crate) const DNS: u16 = 53;
 
-impl Seen {
+impl Trace {
     /// The peers by stream that a run is about: a name server only helps to find them, unless there is nothing else.
     pub(crate) fn talks(&self) -> bool {
         !self.streams.is_empty()

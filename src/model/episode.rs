@@ -142,26 +142,26 @@ pub struct CheckRecord {
 
 /// What a run found is good, bad or neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Condition {
     Good,
     Bad,
     /// It did not apply.
     Neither,
 }
 
-impl Verdict {
-    pub(crate) fn of(status: Status) -> Verdict {
+impl Condition {
+    pub(crate) fn of(status: Status) -> Condition {
         match status {
-            Status::Skip => Verdict::Neither,
-            status if status.is_bad() => Verdict::Bad,
-            _ => Verdict::Good,
+            Status::Skip => Condition::Neither,
+            status if status.is_bad() => Condition::Bad,
+            _ => Condition::Good,
         }
     }
 }
 
 /// What is known of a check when one more run of it has ended.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Known {
+pub(crate) struct LastKnown {
     /// The last look that was written down.
     pub(crate) last: Option<(SystemTime, Status)>,
     pub(crate) good_at: Option<SystemTime>,
@@ -189,7 +189,7 @@ pub(crate) fn stands(check: &Check) -> Duration {
 /// What follows from a run that ended at `at` and found this. `now`: what was to come then is of a clock that was set back.
 /// `first_bad`: when the first bad run of the last episode was. `None`: nothing, since the same was written down just now.
 pub(crate) fn next(
-    known: Known,
+    known: LastKnown,
     at: SystemTime,
     status: Status,
     now: SystemTime,
@@ -209,7 +209,7 @@ pub(crate) fn next(
     let stood = last.filter(|_| is_last && unwatched.is_zero()).map(|(before, found)| (before, at, found));
     let good_at = known.good_at.filter(|good| *good <= now);
     // The run that began an episode is never written over while the episode lasts, whoever finds it again.
-    let begins = Verdict::of(status) == Verdict::Bad
+    let begins = Condition::of(status) == Condition::Bad
         && first_bad().filter(|first| *first <= now).is_none_or(|first| good_at.is_some_and(|good| good > first));
     Some(Steps { begins, change, is_last, stood })
 }
@@ -327,9 +327,9 @@ impl CheckRecord {
     /// Whether the check was bad when it was last looked at; `None`: it never was.
     pub fn is_bad(&self) -> Option<bool> {
         let bad = [&self.first_bad, &self.last_bad].into_iter().flatten().map(|run| run.at).max();
-        match (self.last.map(|last| Verdict::of(last.status)), self.good_at, bad) {
-            (Some(Verdict::Good), ..) => Some(false),
-            (Some(Verdict::Bad), ..) => Some(true),
+        match (self.last.map(|last| Condition::of(last.status)), self.good_at, bad) {
+            (Some(Condition::Good), ..) => Some(false),
+            (Some(Condition::Bad), ..) => Some(true),
             (_, None, None) => None,
             (_, good, bad) => Some(bad > good),
         }
@@ -344,10 +344,10 @@ impl CheckRecord {
         stands: Duration,
         run: impl FnOnce() -> RecordedRun,
     ) {
-        let known = Known { last: self.last.map(|last| (last.at, last.status)), good_at: self.good_at };
+        let known = LastKnown { last: self.last.map(|last| (last.at, last.status)), good_at: self.good_at };
         let first_bad = self.first_bad.as_ref().map(|first| first.at);
-        let (verdict, steps) = (Verdict::of(status), next(known, at, status, now, stands, || first_bad));
-        if steps.is_none_or(|steps| !steps.begins) && verdict == Verdict::Bad {
+        let (condition, steps) = (Condition::of(status), next(known, at, status, now, stands, || first_bad));
+        if steps.is_none_or(|steps| !steps.begins) && condition == Condition::Bad {
             self.bad_runs += 1;
         }
         let Some(steps) = steps else { return };
@@ -356,10 +356,10 @@ impl CheckRecord {
             self.good_before = self.good.clone().or(self.good_before.take());
             (self.first_bad, self.bad_runs) = (Some(run.clone()), 1);
         }
-        match verdict {
-            Verdict::Good => (self.good, self.good_at) = (Some(run), self.good_at.max(Some(at))),
-            Verdict::Bad => self.last_bad = Some(run),
-            Verdict::Neither => {}
+        match condition {
+            Condition::Good => (self.good, self.good_at) = (Some(run), self.good_at.max(Some(at))),
+            Condition::Bad => self.last_bad = Some(run),
+            Condition::Neither => {}
         }
         self.changes.extend(steps.change);
         self.changes.drain(..self.changes.len().saturating_sub(MOST_CHANGES));
@@ -427,14 +427,14 @@ impl CheckRecord {
         let mut episodes: Vec<Episode> = Vec::new();
         for StateChange { at, status, unwatched } in self.history() {
             let open = episodes.last_mut().filter(|episode| episode.to.is_none());
-            match (open, Verdict::of(status)) {
-                (None, Verdict::Bad) => {
+            match (open, Condition::of(status)) {
+                (None, Condition::Bad) => {
                     episodes.push(Episode { from: at, to: None, status, unwatched: (unwatched, Duration::ZERO) })
                 }
-                (Some(open), Verdict::Good | Verdict::Neither) => {
+                (Some(open), Condition::Good | Condition::Neither) => {
                     (open.to, open.unwatched.1) = (Some(at), unwatched);
                 }
-                (Some(_), Verdict::Bad) | (None, Verdict::Good | Verdict::Neither) => {}
+                (Some(_), Condition::Bad) | (None, Condition::Good | Condition::Neither) => {}
             }
         }
         episodes

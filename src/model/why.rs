@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::check::Status;
 use super::clocks;
 use super::duration;
-use super::episode::{CheckRecord, Episode, Happening, RecordedRun, Verdict};
+use super::episode::{CheckRecord, Condition, Episode, Happening, RecordedRun};
 use super::report::LONG_UNWATCHED;
 use super::transcript::{self, Change, Changes, Field};
 
@@ -137,9 +137,9 @@ impl Why {
             None => None,
             // The run that began it is kept, whatever else was.
             Some(true) => record.first_bad.as_ref().map(|run| run.at).or(episode.map(|episode| episode.from)),
-            Some(false) => episode
-                .and_then(|episode| episode.to)
-                .or_else(|| history.iter().find(|change| Verdict::of(change.status) == Verdict::Good).map(|it| it.at)),
+            Some(false) => episode.and_then(|episode| episode.to).or_else(|| {
+                history.iter().find(|change| Condition::of(change.status) == Condition::Good).map(|it| it.at)
+            }),
         };
         let begins = record.first_bad.as_ref().map(|run| run.at);
         let is_before = |run: &RecordedRun| begins.is_none_or(|begins| run.at <= begins);

@@ -140,7 +140,7 @@ pub(crate) enum Peer {
 
 /// What a task is told instead of what the kernel said.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Reply {
+pub(crate) enum ForgedReply {
     /// The owner of a file.
     Owner { user: u32, group: u32 },
     /// When a file was changed, in seconds.
@@ -550,31 +550,31 @@ impl StatLayout {
 }
 
 /// Replaces what a call has written. Returns what it returns now, if that is replaced, too.
-pub(super) fn rewrite(task: &Task, call: &Call, reply: Reply, result: i64) -> io::Result<Option<i64>> {
+pub(super) fn rewrite(task: &Task, call: &Call, reply: ForgedReply, result: i64) -> io::Result<Option<i64>> {
     match reply {
-        Reply::Owner { user, group } => {
+        ForgedReply::Owner { user, group } => {
             let Some((buffer, layout)) = call.stat_buffer() else { return Ok(None) };
             task.write(buffer + layout.user, &user.to_ne_bytes())?;
             task.write(buffer + layout.group, &group.to_ne_bytes())?;
         }
-        Reply::Changed(seconds) => {
+        ForgedReply::Changed(seconds) => {
             let Some((buffer, layout)) = call.stat_buffer() else { return Ok(None) };
             task.write(buffer + layout.changed, &seconds.to_ne_bytes())?;
         }
-        Reply::Full => {
+        ForgedReply::Full => {
             let buffer = call.arguments[1];
             let free = std::mem::offset_of!(libc::statfs, f_bfree) as u64;
             let available = std::mem::offset_of!(libc::statfs, f_bavail) as u64;
             let files = std::mem::offset_of!(libc::statfs, f_ffree) as u64;
             [free, available, files].iter().try_for_each(|field| task.write(buffer + field, &[0; 8]))?;
         }
-        Reply::Stranger if call.number == libc::SYS_uname => {
+        ForgedReply::Stranger if call.number == libc::SYS_uname => {
             // struct utsname: fields of 65 bytes. A C library may refuse to run on an older release.
             task.write(call.arguments[0] + 65, b"hospital-drill\0")?;
             task.write(call.arguments[0] + 130, b"3.10.0\0")?;
         }
-        Reply::Stranger => return Ok(Some(STRANGER)),
-        Reply::Later(seconds) => {
+        ForgedReply::Stranger => return Ok(Some(STRANGER)),
+        ForgedReply::Later(seconds) => {
             // Seconds come first, in struct timespec as in struct timeval; of SYS_time, they are all there is.
             let (buffer, is_plain) = match call.number {
                 libc::SYS_clock_gettime => (call.arguments[1], false),
@@ -596,7 +596,7 @@ const STRANGER: i64 = 65533;
 
 /// Why a call is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum Denial {
     Missing,
     Forbidden,
     NotPermitted,
@@ -608,19 +608,19 @@ pub(crate) enum Refusal {
     NoRoom,
 }
 
-impl Refusal {
+impl Denial {
     /// The number of its error.
     pub(super) fn errno(self) -> i32 {
         match self {
-            Refusal::Missing => libc::ENOENT,
-            Refusal::Forbidden => libc::EACCES,
-            Refusal::NotPermitted => libc::EPERM,
-            Refusal::Refused => libc::ECONNREFUSED,
-            Refusal::ReadOnly => libc::EROFS,
-            Refusal::NoDescriptor => libc::EMFILE,
-            Refusal::NoMemory => libc::ENOMEM,
-            Refusal::NoProcess => libc::ESRCH,
-            Refusal::NoRoom => libc::ENOSPC,
+            Denial::Missing => libc::ENOENT,
+            Denial::Forbidden => libc::EACCES,
+            Denial::NotPermitted => libc::EPERM,
+            Denial::Refused => libc::ECONNREFUSED,
+            Denial::ReadOnly => libc::EROFS,
+            Denial::NoDescriptor => libc::EMFILE,
+            Denial::NoMemory => libc::ENOMEM,
+            Denial::NoProcess => libc::ESRCH,
+            Denial::NoRoom => libc::ENOSPC,
         }
     }
 }

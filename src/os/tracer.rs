@@ -9,7 +9,7 @@ use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::calls::{self, Call, Refusal, Reply, Stops};
+use super::calls::{self, Call, Denial, ForgedReply, Stops};
 use super::descriptors::retry;
 use super::registers::{self, Registers};
 use super::task::Task;
@@ -22,7 +22,7 @@ pub(crate) enum Then {
     /// It runs, and then [`Follower::leaves`] is called.
     Watch,
     /// It does not run: it fails with this error.
-    Refuse(Refusal),
+    Refuse(Denial),
     /// It connects to this abstract unix socket instead.
     Divert(&'static str),
     /// It looks at this path instead.
@@ -37,7 +37,7 @@ pub(crate) trait Follower {
     fn enters(&mut self, task: &Task, call: &Call) -> Then;
 
     /// A watched call has returned. The answer replaces what the kernel has written, if there is one.
-    fn leaves(&mut self, task: &Task, call: &Call, result: Result<i64, io::Error>) -> Option<Reply>;
+    fn leaves(&mut self, task: &Task, call: &Call, result: Result<i64, io::Error>) -> Option<ForgedReply>;
 
     /// A task has ended, well if with exit code 0.
     fn ends(&mut self, task: &Task, is_well: bool);

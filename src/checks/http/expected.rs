@@ -109,12 +109,13 @@ impl ExpectedAnswer {
     }
 
     /// Reads a text, and says what is wrong with it: what was expected, and what came. It need not be read to its end.
-    pub(super) fn judge(&self, text: impl Read, hidden: &Secrets, deadline: Deadline) -> io::Result<Judged> {
+    pub(super) fn judge(&self, text: impl Read, hidden: &Secrets, deadline: Deadline) -> io::Result<BodyVerdict> {
         // One byte more tells that there is more.
         let mut text = text.take(LONGEST_BODY + 1);
         let mut search = self.matching.as_ref().map(|matching| matching.search(deadline));
         let mut unwanted = self.not_matching.as_ref().map(|pattern| (pattern, pattern.search(deadline)));
-        let not_to = |pattern: &Pattern| Ok(Judged::Bad(format!("not to match {:?}, and it does", pattern.as_str())));
+        let not_to =
+            |pattern: &Pattern| Ok(BodyVerdict::Bad(format!("not to match {:?}, and it does", pattern.as_str())));
         let too_slow = |_| io::Error::new(io::ErrorKind::InvalidInput, "its match takes too long to look for");
         let mut found = search.is_none();
         let kept = if self.json.is_empty() { KEPT } else { LONGEST_BODY as usize };
@@ -138,16 +139,16 @@ impl ExpectedAnswer {
             }
         }
         if found && self.json.is_empty() && unwanted.is_none() {
-            return Ok(Judged::Good);
+            return Ok(BodyVerdict::Good);
         }
         if text.limit() == 0 {
-            return Ok(Judged::Unknown("it is longer than 1 MiB, and no more is read"));
+            return Ok(BodyVerdict::Unknown("it is longer than 1 MiB, and no more is read"));
         }
         if let Some((pattern, search)) = &mut unwanted {
             match (search.finish().map_err(too_slow)?, seen.objection()) {
                 (true, _) => return not_to(pattern),
                 // It may be there, in other bytes.
-                (false, Some(why)) => return Ok(Judged::Unknown(why)),
+                (false, Some(why)) => return Ok(BodyVerdict::Unknown(why)),
                 (false, None) => {}
             }
         }
@@ -157,12 +158,12 @@ impl ExpectedAnswer {
         {
             return Ok(match seen.objection() {
                 // It may be there, in other bytes.
-                Some(why) => Judged::Unknown(why),
-                None => Judged::Bad(format!("to match {:?}: got {}", matching.as_str(), got())),
+                Some(why) => BodyVerdict::Unknown(why),
+                None => BodyVerdict::Bad(format!("to match {:?}: got {}", matching.as_str(), got())),
             });
         }
         if self.json.is_empty() {
-            return Ok(Judged::Good);
+            return Ok(BodyVerdict::Good);
         }
         // Only what is pointed to is taken out: a document as a tree is many times as large as its text.
         let text = std::str::from_utf8(&beginning).map_err(|error| error.to_string());
@@ -170,11 +171,11 @@ impl ExpectedAnswer {
         Ok(match document {
             Ok(document) => {
                 let mut verdicts = self.json.iter().map(|pointed| pointed.judge(document, hidden));
-                verdicts.find(|verdict| !matches!(verdict, Judged::Good)).unwrap_or(Judged::Good)
+                verdicts.find(|verdict| !matches!(verdict, BodyVerdict::Good)).unwrap_or(BodyVerdict::Good)
             }
             Err(error) => match seen.objection() {
-                Some(why) => Judged::Unknown(why),
-                None => Judged::Bad(format!("to be JSON: {error}: got {}", got())),
+                Some(why) => BodyVerdict::Unknown(why),
+                None => BodyVerdict::Bad(format!("to be JSON: {error}: got {}", got())),
             },
         })
     }
@@ -182,7 +183,7 @@ impl ExpectedAnswer {
 
 /// What is known of a body.
 #[must_use]
-pub(super) enum Judged {
+pub(super) enum BodyVerdict {
     Good,
     Bad(String),
     /// Not enough was read to tell.
@@ -310,18 +311,18 @@ impl Pointed {
         }
     }
 
-    fn judge(&self, document: &RawValue, hidden: &Secrets) -> Judged {
+    fn judge(&self, document: &RawValue, hidden: &Secrets) -> BodyVerdict {
         let tokens = self.pointer.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~"));
         let found = tokens.into_iter().try_fold(document, |within, token| member(within, &token));
         let length = found.filter(|_| self.is_length).map(length);
         let got = match (found, &self.value) {
-            (Some(_), None) if length != Some(None) => return Judged::Good,
+            (Some(_), None) if length != Some(None) => return BodyVerdict::Good,
             (None, _) => "nothing".to_owned(),
             (Some(_), _) if length == Some(None) => "what has no length".to_owned(),
             (Some(found), Some(_))
                 if length.is_none() && found.get().len() > KEPT && found.get().starts_with(['{', '[']) =>
             {
-                return Judged::Unknown("what it has at that pointer is longer than 16 KiB");
+                return BodyVerdict::Unknown("what it has at that pointer is longer than 16 KiB");
             }
             (Some(found), Some((how, value))) => {
                 let found_value = match length.flatten() {
@@ -329,7 +330,7 @@ impl Pointed {
                     None => serde_json::from_str(found.get()),
                 };
                 match found_value {
-                    Ok(found) if how.holds(&found, value) => return Judged::Good,
+                    Ok(found) if how.holds(&found, value) => return BodyVerdict::Good,
                     Ok(found) => {
                         let text = written(&found);
                         excerpt(text.as_bytes(), text.len(), hidden)
@@ -338,7 +339,7 @@ impl Pointed {
                     Err(_) => excerpt(found.get().as_bytes(), found.get().len(), hidden),
                 }
             }
-            (Some(_), None) => return Judged::Good,
+            (Some(_), None) => return BodyVerdict::Good,
         };
         let wanted = match &self.value {
             None => "something".to_owned(),
@@ -346,7 +347,7 @@ impl Pointed {
             Some((how, value)) => format!("{} {value:?}", how.sign()),
         };
         let of = if self.is_length { "|length" } else { "" };
-        Judged::Bad(format!("to have {wanted} at {}{of}: got {got}", self.pointer))
+        BodyVerdict::Bad(format!("to have {wanted} at {}{of}: got {got}", self.pointer))
     }
 }
 
@@ -516,9 +517,9 @@ mod tests {
             let pointed = Pointed::parse(text).expect("it is well formed");
             let verdict = pointed.judge(&document, &Secrets::default());
             let objection = match &verdict {
-                Judged::Good => None,
-                Judged::Bad(objection) => Some(objection.as_str()),
-                Judged::Unknown(why) => Some(*why),
+                BodyVerdict::Good => None,
+                BodyVerdict::Bad(objection) => Some(objection.as_str()),
+                BodyVerdict::Unknown(why) => Some(*why),
             };
             assert_eq!(objection, expected, "{text}");
         }

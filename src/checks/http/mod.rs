@@ -27,7 +27,7 @@ use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::control::Control;
 use crate::model::transcript::{Field, note};
 use client::Body;
-use expected::{ExpectedAnswer, Judged, LONGEST_BODY, Statuses};
+use expected::{BodyVerdict, ExpectedAnswer, LONGEST_BODY, Statuses};
 use sent::{Sent, Way};
 
 const OPTIONS: [Opt; 17] = [
@@ -336,7 +336,7 @@ impl Probe {
         // One byte more tells that there is more.
         let mut body = body.take(LONGEST_BODY + 1);
         let verdict = match self.expected.wants_body() {
-            false => Ok(Judged::Good),
+            false => Ok(BodyVerdict::Good),
             true => match text::decode(&mut body, &parts.headers) {
                 Ok(text) => self.expected.judge(text, hidden, deadline),
                 Err(why) => return undecided(&why),
@@ -349,11 +349,13 @@ impl Probe {
             note(Field::Body, excerpt(body.get_ref().beginning(), count as usize, hidden));
         }
         match verdict {
-            Ok(Judged::Good) => Ok(()),
-            Ok(Judged::Unknown(why)) => undecided(why),
-            Ok(Judged::Bad(objection)) if body.limit() > 0 => fail(format!("the answer of {url} {objection}"), began),
+            Ok(BodyVerdict::Good) => Ok(()),
+            Ok(BodyVerdict::Unknown(why)) => undecided(why),
+            Ok(BodyVerdict::Bad(objection)) if body.limit() > 0 => {
+                fail(format!("the answer of {url} {objection}"), began)
+            }
             // What is packed may be cut off in the middle.
-            Ok(Judged::Bad(_)) => undecided("it is longer than 1 MiB, and no more is read"),
+            Ok(BodyVerdict::Bad(_)) => undecided("it is longer than 1 MiB, and no more is read"),
             Err(_) if body.limit() == 0 => undecided("it is longer than 1 MiB, and no more is read"),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => undecided(&error.to_string()),
             Err(error) => {

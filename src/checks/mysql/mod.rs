@@ -12,7 +12,7 @@ use super::{Action, Kind, Opt, Options, Runs, excerpt, since};
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::control::Control;
 use server_key::ServerKey;
-use session::{Answer, SYNTAX, Session};
+use session::{ResultSet, SYNTAX, Session};
 
 const OPTIONS: [Opt; 18] = joined(sql::OPTIONS, [server_key::OPTION]);
 
@@ -109,7 +109,7 @@ impl MysqlProbe {
 }
 
 /// What it says of those that it follows: a row for each.
-fn sources(session: &mut Session<'_>) -> Result<Answer> {
+fn sources(session: &mut Session<'_>) -> Result<ResultSet> {
     if session.is_mariadb {
         return session.query("show all slaves status");
     }
@@ -130,7 +130,7 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn all(answer: &Answer) -> impl Iterator<Item = Source<'_>> {
+    fn all(answer: &ResultSet) -> impl Iterator<Item = Source<'_>> {
         answer.rows.iter().map(|row| {
             let value = |names: &[&str]| {
                 let place = answer.names.iter().position(|name| names.contains(&name.as_str()))?;

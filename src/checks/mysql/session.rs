@@ -63,7 +63,7 @@ pub(super) struct Session<'a> {
 
 /// A table that a statement gives; one that gives none has no rows.
 #[derive(Debug, Default)]
-pub(super) struct Answer {
+pub(super) struct ResultSet {
     pub(super) names: Vec<String>,
     /// The first ones; `None` is NULL.
     pub(super) rows: Vec<Vec<Option<Vec<u8>>>>,
@@ -186,23 +186,23 @@ impl Session<'_> {
         self.try_query(&statement).map(drop)
     }
 
-    pub(super) fn query(&mut self, query: &str) -> Result<Answer> {
+    pub(super) fn query(&mut self, query: &str) -> Result<ResultSet> {
         self.try_query(query)?.map_err(|objection| self.reason(&objection))
     }
 
     /// Asks, and reads to the end of the answer, or as much of it as is read at all.
-    pub(super) fn try_query(&mut self, query: &str) -> Result<std::result::Result<Answer, Objection>> {
+    pub(super) fn try_query(&mut self, query: &str) -> Result<std::result::Result<ResultSet, Objection>> {
         self.sequence = 0;
         self.send(&[&[QUERY], query.as_bytes()].concat())?;
         let packet = self.next()?;
         let columns = match packet.first() {
-            Some(&OK) => return Ok(Ok(Answer::default())),
+            Some(&OK) => return Ok(Ok(ResultSet::default())),
             Some(&ERR) => return Objection::parse(&packet).map(Err),
             Some(&NULL) => return Err(Reason::Error("the query wants a file of ours".to_owned())),
             _ => ParseBuf(&packet).checked_eat_lenenc_int().filter(|count| (1..=MOST_COLUMNS).contains(count)),
         };
         let columns = columns.ok_or_else(out_of_turn)?;
-        let mut answer = Answer::default();
+        let mut answer = ResultSet::default();
         let mut size = 0;
         for _ in 0..columns {
             let packet = self.next()?;

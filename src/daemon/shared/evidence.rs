@@ -19,7 +19,7 @@ use super::table::{Clear, Table, key};
 use super::word::Word;
 use crate::model::check::Status;
 use crate::model::episode::{
-    self, COARSE, CheckRecord, FINE, Grain, Known, MOST_CHANGES, RecordedRun, Seen, StateChange, Verdict,
+    self, COARSE, CheckRecord, Condition, FINE, Grain, LastKnown, MOST_CHANGES, RecordedRun, Seen, StateChange,
 };
 
 /// How many checks can be remembered.
@@ -169,12 +169,12 @@ impl EvidenceTable {
 impl EvidenceCell {
     fn note(&self, look: Look, run: impl Fn() -> RecordedRun) -> Option<bool> {
         let Look { at, status: found, now, stands } = look;
-        let verdict = Verdict::of(found);
+        let condition = Condition::of(found);
         let before = self.last.load(SeqCst);
-        let known = Known { last: read_look(before), good_at: read_moment(&self.good_at) };
+        let known = LastKnown { last: read_look(before), good_at: read_moment(&self.good_at) };
         let first_bad = || self.first_bad.newest().map(|run| run.at);
         let steps = episode::next(known, at, found, now, stands, first_bad);
-        if steps.is_none_or(|steps| !steps.begins) && verdict == Verdict::Bad {
+        if steps.is_none_or(|steps| !steps.begins) && condition == Condition::Bad {
             self.bad_runs.fetch_add(1, Relaxed);
         }
         let steps = steps?;
@@ -185,15 +185,15 @@ impl EvidenceCell {
             self.first_bad.keep(run());
             self.bad_runs.store(1, Relaxed);
         }
-        match verdict {
-            Verdict::Good => {
+        match condition {
+            Condition::Good => {
                 self.good.keep(run());
                 // A later time that has not come yet is that of a clock which was set back.
                 let later = |there| (there < millis(at) || there > millis(now)).then_some(millis(at));
                 let _ = self.good_at.fetch_update(SeqCst, SeqCst, later);
             }
-            Verdict::Bad => self.last_bad.keep(run()),
-            Verdict::Neither => {}
+            Condition::Bad => self.last_bad.keep(run()),
+            Condition::Neither => {}
         }
         if let Some(change) = steps.change {
             self.push(change);
