@@ -83,6 +83,10 @@ impl Finder {
 
     fn search(&self, view: View, extent: Extent, depth: usize, found: &mut Vec<Range<usize>>) {
         self.match_in(&view, extent, found);
+        // Before its escapes are undone: what looks like one may be a part of the secret.
+        if let Some(joined) = view.joined() {
+            self.match_in(&joined, extent, found);
+        }
         let mut plain = view;
         for _ in 0..ESCAPED {
             let Some(unescaped) = plain.unescaped(extent) else { break };
