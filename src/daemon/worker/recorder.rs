@@ -22,6 +22,9 @@ use crate::state::{ServerPlace, StateDir};
 /// How often what has not changed is written to a file.
 const SAVED_EVERY: Duration = Duration::from_secs(60);
 
+/// How often it is tried to say where the service is, until that is written.
+const SAYS_EVERY: Duration = Duration::from_secs(2);
+
 /// How often the files of checks that are gone are looked through.
 const FORGETS_EVERY: Duration = Duration::from_secs(24 * 3600);
 
@@ -152,7 +155,7 @@ impl Saver {
                     forgot = Some(Instant::now());
                     signals::undisturbed(|| state.forget_records(|id| known.contains(id)));
                 }
-                let patience = if unsaid.is_some() { SAVED_EVERY } else { FORGETS_EVERY };
+                let patience = if unsaid.is_some() { SAYS_EVERY } else { FORGETS_EVERY };
                 let Some(id) = work.next(patience) else { continue };
                 let done = signals::undisturbed(|| look_after(kept, &state, &id));
                 work.end();
