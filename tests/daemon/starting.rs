@@ -65,7 +65,9 @@ fn a_grace_that_is_over_excuses_nothing() {
 
 #[test]
 fn a_grace_that_hides_too_much_is_refused() {
-    for (grace, why) in [("1y", "write 1day at most"), ("0", "write more than 0, or leave it out"), ("soon", "write a time")] {
+    for (grace, why) in
+        [("1y", "write 1day at most"), ("0", "write more than 0, or leave it out"), ("soon", "write a time")]
+    {
         let (code, error) = refused(&[], &[("HEALTHCHECKS", &format!("db=file:/no/such#grace={grace}"))]);
         assert_eq!(code, 2, "{error}");
         assert!(error.contains("option grace: ") && error.contains(why), "{error}");
