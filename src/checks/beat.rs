@@ -20,7 +20,8 @@ pub(super) const KIND: Kind = Kind {
     ],
     // The state dir may be on a network file system.
     runs: Runs::OnThread,
-    controls: Control::FILES,
+    // Not that of the clock: what decides is the time since the boot.
+    controls: &[Control::Descriptor, Control::File],
     title: "{target} is done in time",
     passes: "a job has said in time that it is done",
     notices: &["gone", "starved"],
