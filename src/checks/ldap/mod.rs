@@ -49,7 +49,7 @@ pub(super) const KIND: Kind = Kind {
     title: "ldap://{target} answers",
     passes: "a directory lets us in and carries out a search",
     notices: &["refused", "black_hole", "rubbish", "starved"],
-    examples: &["ldap://localhost#starttls", "ldap://cn=web,dc=shop:secret@localhost#base=dc=shop&filter=(uid=anna)"],
+    examples: &["ldap://localhost#starttls", "ldap://cn=web,dc=shop:secret@dir#base=dc=shop&filter=(uid=anna)"],
     build: |target, options| build(Transport::take(StartTls::Ldap, "ldap", options)?, 389, target, options),
 };
 
