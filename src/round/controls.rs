@@ -226,10 +226,13 @@ impl Seen {
 /// them, the packet that asks for one has never left.
 fn rejected_here(address: SocketAddr) -> Option<String> {
     const TRIES: usize = 2;
+    /// Each counts packets of this host, of which another's are.
+    static ALONE: Mutex<()> = Mutex::new(());
     // Where nobody listens, this host refuses as any other does.
     if address.ip().is_loopback() || network::way_to(address).ok()? == address.ip() {
         return None;
     }
+    let _alone = lock(&ALONE);
     let is_counted = || {
         let before = ourselves::rejected()?;
         let _ = TcpStream::connect_timeout(&address, LIMIT);

@@ -19,6 +19,9 @@ use crate::os::identity;
 /// The most bytes of a definition that are shown.
 const SHOWN: usize = 120;
 
+/// How far the time of a file's change may lie behind: the kernel takes it from its last tick.
+const TICK: Duration = Duration::from_millis(10);
+
 /// What the resolver of this host goes by.
 const OF_NAMES: [&str; 4] = ["/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/gai.conf"];
 
@@ -67,7 +70,7 @@ fn changed(check: &Check, found: &Finding, good: &RecordedRun, first_bad: Option
     }
     let until = first_bad.map(|run| run.at);
     let is_between =
-        |path: &&Path| changed_at(path).is_some_and(|at| at > good.at && until.is_none_or(|end| at <= end));
+        |path: &&Path| changed_at(path).is_some_and(|at| at + TICK > good.at && until.is_none_or(|end| at <= end));
     if let Some(path) = check.files.iter().map(|path| &**path).find(is_between) {
         return Some(path.display().to_string());
     }
