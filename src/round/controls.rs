@@ -9,17 +9,18 @@ use std::io::{self, Read, Seek, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::self_portrait;
+use super::{our_changes, self_portrait};
 use crate::model::attribution::{address, attributed, concerns, refused_by};
 use crate::model::blame::Blame;
 use crate::model::check::{Check, Finding};
 use crate::model::clocks;
 use crate::model::control::Control;
 use crate::model::duration;
+use crate::model::episode::CheckRecord;
 use crate::model::suite::Suite;
 use crate::model::transcript::Field;
 use crate::os::child::{self, Bounds, End};
@@ -51,12 +52,14 @@ pub(crate) fn is_program() {
 }
 
 /// The controls of a process, and how they last ended.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Controls {
     /// How each last ended. Whoever tries one holds its place, so that only those wait who need the same.
     tried: [Mutex<Option<Tried>>; Control::ALL.len()],
     /// Held for a moment only.
     seen: Mutex<Seen>,
+    /// What is remembered of a check, where anything is.
+    record: OnceLock<Box<dyn Fn(&Check) -> Option<CheckRecord> + Send + Sync>>,
 }
 
 /// What was seen of this host before, to be compared.
@@ -97,6 +100,11 @@ impl Controls {
         }
     }
 
+    /// From now on, what is remembered of a check counts.
+    pub(super) fn remember(&self, record: impl Fn(&Check) -> Option<CheckRecord> + Send + Sync + 'static) {
+        let _ = self.record.set(Box::new(record));
+    }
+
     /// What a check has found in this thread in so long, with its blame, unless a control fails that it depends on.
     pub(super) fn examined(&self, check: &Check, mut found: Finding, elapsed: Duration, round: u64) -> Finding {
         let waited = check.controls.contains(&Control::CpuTime) && concerns(Control::CpuTime, &found);
@@ -122,6 +130,10 @@ impl Controls {
             && let Some(dropped) = address(&found).and_then(|address| drops_what_comes(address, left))
         {
             found.transcript.get_or_insert_default().add(Field::OurDrops, if dropped { "some" } else { "none" });
+        }
+        if let Some(record) = self.record.get() {
+            // Here, and not where the round is: the files that may have changed may be on a mount that does not answer.
+            our_changes::weigh(check, &mut found, || record(check));
         }
         self_portrait::note(&mut found);
         found

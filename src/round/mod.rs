@@ -26,6 +26,7 @@ use crate::model::blame::Blame;
 use crate::model::check::{Check, Deadline, Finding};
 use crate::model::control::Control;
 use crate::model::duration;
+use crate::model::episode::CheckRecord;
 use crate::model::judgement::{self, Circumstances};
 use crate::model::needs::{Known, Needs};
 use crate::model::report::{Outcome, Report};
@@ -142,6 +143,13 @@ impl Runner {
         Runner { observer: Box::new(observer), ..self }
     }
 
+    /// The same runner, which blames nobody else where something of ours has changed since a check was good, as far as this tells
+    /// what is remembered of one.
+    pub(crate) fn remembering(self, record: impl Fn(&Check) -> Option<CheckRecord> + Send + Sync + 'static) -> Runner {
+        self.controls.remember(record);
+        self
+    }
+
     /// The same runner, which runs at most this many checks at once instead of [`MOST_AT_ONCE`].
     pub fn with_at_once(self, at_once: usize) -> Runner {
         Runner { at_once, ..self }
@@ -217,10 +225,9 @@ impl Runner {
         if self.under_way.is_empty() {
             return;
         }
-        for mut done in self.pool.take_done() {
+        for done in self.pool.take_done() {
             self.under_way.remove(&done.check.id);
             self.observer.ends(&done.check);
-            self.observer.weighs(&done.check, &mut done.finding);
             // A result that comes after its deadline, or from an earlier round, was already reported as late.
             for round in rounds.iter_mut() {
                 if let Some(index) = round.place_of(&done)
@@ -278,8 +285,7 @@ impl Runner {
                 let finding = check.run(Deadline::at(deadline));
                 self.observer.ends(&check);
                 let elapsed = began.elapsed();
-                let mut finding = self.controls.examined(&check, finding, elapsed, round.serial);
-                self.observer.weighs(&check, &mut finding);
+                let finding = self.controls.examined(&check, finding, elapsed, round.serial);
                 spent += elapsed;
                 round.finish(index, finding, began, elapsed);
             } else if let Some(&since) = self.under_way.get(&check.id) {

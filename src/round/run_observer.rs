@@ -20,8 +20,6 @@ pub(crate) trait RunObserver {
     fn begins(&self, _check: &Check, _now: Instant) {}
     /// The check has returned, late or not.
     fn ends(&self, _check: &Check) {}
-    /// Changes whom it blames, if more is known than of one run.
-    fn weighs(&self, _check: &Check, _found: &mut Finding) {}
 }
 
 /// An observer that watches nothing and permits everything.

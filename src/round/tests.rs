@@ -103,6 +103,31 @@ fn a_check_that_ran_in_place_is_as_old_as_it_took() {
 }
 
 #[test]
+fn files_of_ours_that_do_not_answer_hold_up_no_round() {
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    // As those are that it takes to tell whether something of ours has changed.
+    let record = move |_: &Check| {
+        let _ = gate.lock().expect("no other test holds it").recv();
+        None
+    };
+    let second = Duration::from_secs(1);
+    let fails = Check { code: Code::BuiltIn, ..Check::new("db", |_| Finding::fail("refused")) };
+    let checks = [Arc::new(fails.timeout(second)), check("ok", LONG, |_| Finding::PASS)];
+    let (waker, woken) = mpsc::channel();
+    let mut runner = Runner::new(move || drop(waker.send(()))).remembering(record);
+    let began = Instant::now();
+    let mut round = runner.begin(suite(checks), LONG, began);
+    woken.recv_timeout(LONG).expect("the other one comes back");
+    runner.advance(&mut round, began);
+    runner.advance(&mut round, began + second);
+    let report = round.into_report(began + second);
+    let found: Vec<_> = contexts(&report);
+    assert_eq!(found, [("db", Status::Error, Some("timed out after 1s")), ("ok", Status::Pass, None)]);
+    drop(release);
+}
+
+#[test]
 fn a_late_check_is_named_and_the_rest_is_as_found() {
     let (late, _release) = stuck("late", Duration::from_millis(20));
     let report = Runner::run(suite([late, check("well", LONG, |_| Finding::PASS)]), LONG);

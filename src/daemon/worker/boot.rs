@@ -23,12 +23,14 @@ use crate::collect::{FileState, Refresher};
 use crate::config::{Configuration, SUCCESSION, Settings};
 use crate::daemon::generation::{GenerationConfig, endpoint_settings};
 use crate::daemon::listen::Listener;
+use crate::daemon::shared::evidence::EvidenceTable;
 use crate::daemon::shared::in_flight::InFlightTable;
 use crate::daemon::shared::kept::Kept;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::daemon::shared::snapshot::Snapshot;
 use crate::endpoint::Endpoint;
 use crate::endpoint::rounds::{Rounds, excuse_start};
+use crate::model::check::Check;
 use crate::os::signals::{self, Inbox, Signal};
 use crate::os::{descriptors, memory, process, systemd};
 use crate::round::{Runner, self_portrait};
@@ -104,7 +106,9 @@ impl Worker {
         let places = Places::default();
         let runner = |waker: Arc<Waker>| {
             let observer = WorkerRunObserver { in_flight: in_flight.observer(slot), kept, places: places.clone() };
-            Runner::new(move || drop(waker.wake())).observed_by(observer).with_at_once(jobs)
+            let record =
+                move |check: &Check| Some(kept.evidence().runs(EvidenceTable::key(&check.id))?.moved(kept.ahead()));
+            Runner::new(move || drop(waker.wake())).observed_by(observer).remembering(record).with_at_once(jobs)
         };
         let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);
         let observer = ScoreboardObserver { scoreboard, slot, kept };

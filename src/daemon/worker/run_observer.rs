@@ -3,12 +3,10 @@
 use std::time::Instant;
 
 use super::scheduler::{self, Places};
-use crate::daemon::shared::evidence::EvidenceTable;
 use crate::daemon::shared::in_flight::SlotObserver;
 use crate::daemon::shared::kept::Kept;
-use crate::model::check::{Check, Finding};
+use crate::model::check::Check;
 use crate::round::isolation::Permission;
-use crate::round::our_changes;
 use crate::round::run_observer::{RunObserver, ScheduledFinding};
 
 /// Whether a check may run, and what is running: of the in-flight table. What it has found on its schedule, and before: of what
@@ -34,10 +32,5 @@ impl RunObserver for WorkerRunObserver {
 
     fn ends(&self, check: &Check) {
         self.in_flight.ends(check);
-    }
-
-    fn weighs(&self, check: &Check, found: &mut Finding) {
-        let runs = || Some(self.kept.evidence().runs(EvidenceTable::key(&check.id))?.moved(self.kept.ahead()));
-        our_changes::weigh(check, found, runs);
     }
 }
