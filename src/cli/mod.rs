@@ -47,7 +47,7 @@ pub(crate) struct Invocation {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Fetched HTTP requests with the report of the healthchecks
+    /// Answer HTTP requests with the report of the healthchecks
     Serve(Box<serve::ServeFlags>),
     /// Run the healthchecks once and report
     Check(check::CheckFlags),

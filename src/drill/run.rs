@@ -36,6 +36,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Where programs keep what they need for a moment.
 const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
+/// What a host is called, and how many files may be open there, where nothing is as it was.
+const ANOTHER_HOST: &str = "hospital-drill";
+const FEW_FILES: u64 = 64;
+
 /// What is to be run.
 #[derive(Clone)]
 pub(super) struct Order {
@@ -375,7 +379,8 @@ fn confine(sabotage: Sabotage, seen: &Trace, asks_the_world: bool, trusted: Pipe
         }
     }
     if sabotage == Sabotage::Gone(Gone::Surroundings) {
-        confinement::move_elsewhere().map_err(|error| format!("it cannot be moved elsewhere: {error}"))?;
+        confinement::move_elsewhere(ANOTHER_HOST, FEW_FILES)
+            .map_err(|error| format!("it cannot be moved elsewhere: {error}"))?;
         forget_environment();
     }
     confinement::drop_rights().map_err(|error| format!("its rights cannot be dropped: {error}"))?;

@@ -376,13 +376,15 @@ impl CheckRecord {
     pub(crate) fn turn(&self) -> (Option<&RecordedRun>, Option<&RecordedRun>) {
         match self.is_bad() {
             None | Some(false) => (self.good.as_ref(), None),
-            Some(true) => {
-                let begins = self.first_bad.as_ref().map(|run| run.at);
-                let is_before = |run: &&RecordedRun| begins.is_none_or(|begins| run.at <= begins);
-                let good = [&self.good_before, &self.good].into_iter().flatten().find(is_before);
-                (good, self.first_bad.as_ref())
-            }
+            Some(true) => (self.good_before_bad(), self.first_bad.as_ref()),
         }
+    }
+
+    /// The last good run before the first bad one of the last episode; without an episode, the last one.
+    pub(crate) fn good_before_bad(&self) -> Option<&RecordedRun> {
+        let begins = self.first_bad.as_ref().map(|run| run.at);
+        let is_before = |run: &&RecordedRun| begins.is_none_or(|begins| run.at <= begins);
+        [&self.good_before, &self.good].into_iter().flatten().find(is_before)
     }
 
     /// The same with all its times so many milliseconds later, or earlier if they are negative.

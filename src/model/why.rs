@@ -142,8 +142,7 @@ impl Why {
             }),
         };
         let begins = record.first_bad.as_ref().map(|run| run.at);
-        let is_before = |run: &RecordedRun| begins.is_none_or(|begins| run.at <= begins);
-        let good = [record.good_before, record.good].into_iter().flatten().find(is_before);
+        let good = record.good_before_bad().cloned();
         let (changed, same) = match (&good, &record.first_bad) {
             (Some(good), Some(bad)) => compared(good, bad),
             (None, _) | (_, None) => (Vec::new(), Vec::new()),

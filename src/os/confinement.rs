@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
+use nix::unistd::Pid;
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
 use super::identity;
@@ -96,20 +98,17 @@ fn ask(socket: i32, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
     }
 }
 
-/// From now on the host has another name, there is one processor, and few files may be open.
-pub(crate) fn move_elsewhere() -> io::Result<()> {
-    const FILES: u64 = 64;
+/// From now on the host has this name, there is one processor, and no more than so many files may be open.
+pub(crate) fn move_elsewhere(name: &str, files: u64) -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWUTS)?;
-    let name = b"hospital-drill";
     // SAFETY: the name is live for the call, and of this length.
     Errno::result(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) })?;
-    let mut one = nix::sched::CpuSet::new();
-    let all = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0))?;
-    let first = (0..nix::sched::CpuSet::count()).find(|&processor| all.is_set(processor).unwrap_or(false));
+    let (ourselves, mut one) = (Pid::from_raw(0), CpuSet::new());
+    let all = sched_getaffinity(ourselves)?;
+    let first = (0..CpuSet::count()).find(|&processor| all.is_set(processor).unwrap_or(false));
     one.set(first.unwrap_or_default())?;
-    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &one)?;
-    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, FILES, FILES)?;
-    Ok(())
+    sched_setaffinity(ourselves, &one)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, files, files)?)
 }
 
 /// What stands in place of a file.
