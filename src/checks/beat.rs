@@ -14,6 +14,7 @@ use crate::state::{self, Beat};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "beat",
+    port: None,
     options: &[
         Opt::new("within", Value::Time, "The last beat has to be this new").or("26h"),
         Opt::new("warn_within", Value::Time, "If the last beat is older than this, it warns"),

@@ -21,6 +21,7 @@ use crate::os::{clock, filesystem};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "certificate",
+    port: None,
     options: &[
         Opt::new("days", Value::Number, "For so many days each has to last").or("14"),
         Opt::new("warn_days", Value::Number, "If one does not last for so many days, it warns"),

@@ -12,6 +12,7 @@ use crate::os::filesystem::{self, Mount, Room};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "disk",
+    port: None,
     options: &[
         Opt::new("free", Value::Amount, "So much has to be free").or("10%"),
         Opt::new("warn_free", Value::Amount, "With less free than this, it warns"),

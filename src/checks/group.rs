@@ -8,6 +8,7 @@ use crate::os::accounts;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "group",
+    port: None,
     options: &[
         Opt::new("gid", Value::Number, "The number that it has to have"),
         Opt::new("member", Value::Text, "A user that has to be in it").repeatable(),

@@ -29,6 +29,7 @@ const OPTIONS: [Opt; 2] = [
 
 pub(super) const KIND: Kind = Kind {
     scheme: "grpc",
+    port: None,
     options: &OPTIONS,
     runs: Runs::OnThread,
     controls: Control::NETWORK,

@@ -8,6 +8,7 @@ use crate::model::control::Control;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "imap",
+    port: Some(143),
     options: &mail::OPTIONS,
     runs: Runs::OnThread,
     controls: Control::NETWORK,
@@ -20,6 +21,7 @@ pub(super) const KIND: Kind = Kind {
 
 pub(super) const KIND_IMAPS: Kind = Kind {
     scheme: "imaps",
+    port: Some(993),
     options: &mail::TLS_OPTIONS,
     title: "imaps://{target} answers",
     passes: "the same with TLS from the first byte on, and the certificate is trusted",

@@ -10,6 +10,7 @@ use crate::os::network::{self, Interface, NetworkNamespace};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "interface",
+    port: None,
     options: &[
         Opt::new(
             "address",

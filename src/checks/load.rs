@@ -11,6 +11,7 @@ use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "load",
+    port: None,
     options: &[
         Opt::new("max", Value::Number, "The load average per core may be so high").or("1.5"),
         Opt::new("warn_max", Value::Number, "Above this, it warns"),

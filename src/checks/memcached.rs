@@ -17,6 +17,7 @@ use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "memcached",
+    port: Some(PORT),
     options: &[
         Opt::new("max_memory", Value::Amount, "So much memory may be used"),
         Opt::new("warn_max_memory", Value::Amount, "If so much memory is used, it warns"),

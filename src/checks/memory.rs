@@ -14,6 +14,7 @@ use crate::os::cgroup::{self, Version};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "memory",
+    port: None,
     options: &[
         Opt::new("available", Value::Amount, "So much has to be available without swapping").or("10%"),
         Opt::new("warn_available", Value::Amount, "With less available than this, it warns"),

@@ -66,6 +66,8 @@ use support::secrets::Secrets;
 pub struct Kind {
     /// The scheme, as in `tcp`.
     pub scheme: &'static str,
+    /// The port that its targets may leave out.
+    pub port: Option<u16>,
     /// The options of this kind, in addition to those that every check has.
     pub options: &'static [Opt],
     /// Where a run of it takes place.

@@ -10,6 +10,7 @@ use crate::os::filesystem::{self, Mount};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "mount",
+    port: None,
     options: &[
         Opt::new("type", Value::Text, "The type of the file system, or several with commas"),
         Opt::new("source", Value::Text, "What has to be mounted, as in /dev/sda1"),

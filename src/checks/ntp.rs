@@ -20,6 +20,7 @@ use crate::os::descriptors::Ready;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "ntp",
+    port: Some(PORT),
     options: &[
         Opt::new("offset", Value::Time, "Its time may be so far from ours").or("500ms"),
         Opt::new("warn_offset", Value::Time, "If its time is farther from ours than this, it warns"),

@@ -13,6 +13,7 @@ use crate::os::filesystem;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "package",
+    port: None,
     options: &[
         Opt::new("version", Value::Text, "The version that has to be installed"),
         Opt::new("match", Value::Pattern, "What the version has to match"),

@@ -19,6 +19,7 @@ use crate::model::transcript::{Field, note};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "ping",
+    port: None,
     options: &[
         Opt::new("count", Value::Number, "How many requests are sent").or("1"),
         Opt::new("loss", Value::Share, "So many of them may be lost").or("0%"),

@@ -9,6 +9,7 @@ use crate::model::control::Control;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "pop3",
+    port: Some(110),
     options: &mail::OPTIONS,
     runs: Runs::OnThread,
     controls: Control::NETWORK,
@@ -21,6 +22,7 @@ pub(super) const KIND: Kind = Kind {
 
 pub(super) const KIND_POP3S: Kind = Kind {
     scheme: "pop3s",
+    port: Some(995),
     options: &mail::TLS_OPTIONS,
     title: "pop3s://{target} answers",
     passes: "the same with TLS from the first byte on, and the certificate is trusted",

@@ -14,6 +14,7 @@ use crate::os::procfs;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "port",
+    port: None,
     options: &[
         Opt::new("address", Value::Address, "An address at which somebody has to listen, literally").repeatable(),
         Opt::new("process", Value::Text, "The program that has to listen, as for the kind process"),

@@ -26,6 +26,7 @@ use crate::os::descriptors::Ready;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "postgres",
+    port: Some(PORT),
     options: &sql::OPTIONS,
     runs: Runs::OnThread,
     controls: Control::NETWORK,

@@ -13,6 +13,7 @@ use crate::os::cgroup;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "pressure",
+    port: None,
     options: &[
         Opt::new("some", Value::Share, "For so much of the time some task may wait, unless full is given").or("10%"),
         Opt::new("warn_some", Value::Share, "Above this share of some, it warns"),

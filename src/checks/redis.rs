@@ -37,6 +37,7 @@ const OPTIONS: [Opt; 9] = [
 
 pub(super) const KIND: Kind = Kind {
     scheme: "redis",
+    port: Some(PORT),
     options: &OPTIONS,
     runs: Runs::OnThread,
     controls: Control::NETWORK,
@@ -53,6 +54,7 @@ const TLS_OPTIONS: [Opt; 14] = joined(OPTIONS, tls_settings::OPTIONS);
 #[cfg(feature = "tls")]
 pub(super) const KIND_REDISS: Kind = Kind {
     scheme: "rediss",
+    port: Some(PORT),
     options: &TLS_OPTIONS,
     title: "rediss://{target} answers",
     passes: "the same, and the certificate is trusted",

@@ -12,6 +12,7 @@ use crate::model::control::Control;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "smtp",
+    port: Some(25),
     options: &mail::OPTIONS,
     runs: Runs::OnThread,
     controls: Control::NETWORK,
@@ -24,6 +25,7 @@ pub(super) const KIND: Kind = Kind {
 
 pub(super) const KIND_SMTPS: Kind = Kind {
     scheme: "smtps",
+    port: Some(465),
     options: &mail::TLS_OPTIONS,
     title: "smtps://{target} answers",
     passes: "the same with TLS from the first byte on, and the certificate is trusted",

@@ -12,6 +12,7 @@ use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "sysctl",
+    port: None,
     options: &[
         Opt::new("value", Value::Text, "The value that it has to have").or_empty(),
         Opt::new("match", Value::Pattern, "What the value has to match"),

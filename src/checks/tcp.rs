@@ -15,6 +15,7 @@ use crate::model::transcript::{Field, note};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "tcp",
+    port: None,
     options: &Exchange::OPTIONS,
     runs: Runs::OnThread,
     controls: Control::NETWORK,

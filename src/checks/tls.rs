@@ -15,6 +15,7 @@ const OPTIONS: [Opt; 7] = joined(Exchange::OPTIONS, tls_settings::OPTIONS);
 
 pub(super) const KIND: Kind = Kind {
     scheme: "tls",
+    port: Some(443),
     options: &OPTIONS,
     runs: Runs::OnThread,
     controls: Control::NETWORK,

@@ -18,6 +18,7 @@ use crate::os::descriptors::is_of_another_type;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "unix",
+    port: None,
     options: &Exchange::OPTIONS,
     runs: Runs::OnThread,
     controls: Control::LOCAL,

@@ -7,6 +7,7 @@ use crate::os::accounts::{self, Account};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "user",
+    port: None,
     options: &[
         Opt::new("uid", Value::Number, "The number that it has to have"),
         Opt::new("gid", Value::Number, "The number that its group has to have"),

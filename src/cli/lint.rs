@@ -10,30 +10,6 @@ use crate::model::duration;
 use crate::model::host;
 use crate::model::suite::Suite;
 
-/// The ports that targets of these kinds may leave out.
-const PORTS: [(&str, &str); 20] = [
-    ("http", ":80"),
-    ("https", ":443"),
-    ("redis", ":6379"),
-    ("rediss", ":6379"),
-    ("postgres", ":5432"),
-    ("mysql", ":3306"),
-    ("memcached", ":11211"),
-    ("amqp", ":5672"),
-    ("amqps", ":5671"),
-    ("smtp", ":25"),
-    ("smtps", ":465"),
-    ("imap", ":143"),
-    ("imaps", ":993"),
-    ("pop3", ":110"),
-    ("pop3s", ":995"),
-    ("ldap", ":389"),
-    ("ldaps", ":636"),
-    ("ntp", ":123"),
-    ("cert", ":443"),
-    ("tls", ":443"),
-];
-
 /// The tag of checks of this very process, whose failure ends it.
 const LIVENESS: &str = "liveness";
 
@@ -105,10 +81,10 @@ fn plain(check: &Check) -> String {
         rest => rest.find(['/', '?']).map_or((rest, ""), |place| rest.split_at(place)),
     };
     let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(user, host)| (user, host));
-    let port = PORTS.iter().find(|(scheme, _)| *scheme == check.kind).map_or("", |(_, port)| port);
-    let is_connected = BUILTINS.iter().any(|kind| kind.scheme == check.kind && connects(kind));
-    let host = if is_connected { host.to_ascii_lowercase() } else { host.to_owned() };
-    let host = host.strip_suffix(port).unwrap_or(&host).trim_end_matches('.');
+    let kind = BUILTINS.iter().find(|kind| kind.scheme == check.kind);
+    let port = kind.and_then(|kind| kind.port).map_or_else(String::new, |port| format!(":{port}"));
+    let host = if kind.is_some_and(connects) { host.to_ascii_lowercase() } else { host.to_owned() };
+    let host = host.strip_suffix(&port).unwrap_or(&host).trim_end_matches('.');
     let (path, query) = path.split_once('?').map_or((path, ""), |(path, query)| (path, query));
     let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     // Whether a path of a URL ends with a slash may matter to its server.

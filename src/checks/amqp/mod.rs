@@ -32,6 +32,7 @@ const OPTIONS: [Opt; 6] = [
 
 pub(super) const KIND: Kind = Kind {
     scheme: "amqp",
+    port: Some(5672),
     options: &OPTIONS,
     runs: Runs::OnThread,
     controls: Control::NETWORK,
@@ -48,6 +49,7 @@ const TLS_OPTIONS: [Opt; 11] = joined(OPTIONS, tls_settings::OPTIONS);
 #[cfg(feature = "tls")]
 pub(super) const KIND_AMQPS: Kind = Kind {
     scheme: "amqps",
+    port: Some(5671),
     options: &TLS_OPTIONS,
     title: "amqps://{target} opens a channel",
     passes: "the same, and the certificate is trusted",

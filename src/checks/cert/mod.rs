@@ -21,6 +21,7 @@ use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "cert",
+    port: Some(443),
     options: &[
         Opt::new("days", Value::Number, "For so many days it has to last").or("14"),
         Opt::new("warn_days", Value::Number, "If it does not last for so many days, it warns"),

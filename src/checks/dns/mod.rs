@@ -21,6 +21,7 @@ use crate::os::descriptors::Ready;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "dns",
+    port: None,
     options: &[
         Opt::new("server", Value::Text, "The name server to ask instead of the system's resolver, as in 10.0.0.1:53"),
         Opt::new(

@@ -19,6 +19,7 @@ use crate::model::control::Control;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "exec",
+    port: None,
     options: &[program::ARGS, program::ENV, program::CWD],
     runs: Runs::AsProgram,
     controls: Control::PROGRAMS,

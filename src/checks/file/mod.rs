@@ -26,6 +26,7 @@ use crate::os::{filesystem, identity};
 
 pub(super) const KIND: Kind = Kind {
     scheme: "file",
+    port: None,
     options: &[
         Opt::new("max_age", Value::Time, "It was changed at most this long ago"),
         Opt::new("warn_max_age", Value::Time, "If it was changed longer ago than this, it warns"),

@@ -64,6 +64,7 @@ const OPTIONS: [Opt; 17] = [
 
 pub(super) const KIND: Kind = Kind {
     scheme: "http",
+    port: Some(80),
     options: &OPTIONS,
     runs: Runs::OnThread,
     controls: Control::NETWORK,
@@ -86,6 +87,7 @@ const HTTPS_OPTIONS: [Opt; 22] = joined(OPTIONS, tls_settings::OPTIONS);
 #[cfg(feature = "tls")]
 pub(super) const KIND_HTTPS: Kind = Kind {
     scheme: "https",
+    port: Some(443),
     options: &HTTPS_OPTIONS,
     title: "https://{target} answers as it should",
     passes: "the same, and the certificate is trusted",

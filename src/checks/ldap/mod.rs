@@ -43,6 +43,7 @@ const OPTIONS: [Opt; 15] = joined([STARTTLS], TLS_OPTIONS);
 
 pub(super) const KIND: Kind = Kind {
     scheme: "ldap",
+    port: Some(389),
     options: &OPTIONS,
     runs: Runs::OnThread,
     controls: Control::NETWORK,
@@ -55,6 +56,7 @@ pub(super) const KIND: Kind = Kind {
 
 pub(super) const KIND_LDAPS: Kind = Kind {
     scheme: "ldaps",
+    port: Some(636),
     options: &TLS_OPTIONS,
     title: "ldaps://{target} answers",
     passes: "the same with TLS from the first byte on, and the certificate is trusted",

@@ -18,6 +18,7 @@ const OPTIONS: [Opt; 18] = joined(sql::OPTIONS, [server_key::OPTION]);
 
 pub(super) const KIND: Kind = Kind {
     scheme: "mysql",
+    port: Some(PORT),
     options: &OPTIONS,
     runs: Runs::OnThread,
     controls: Control::NETWORK,

@@ -23,6 +23,7 @@ use crate::model::perfdata;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "plugin",
+    port: None,
     options: &[
         program::ARGS,
         program::ENV,

@@ -21,6 +21,7 @@ use crate::os::walk;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "process",
+    port: None,
     options: &[
         Opt::new("min", Value::Number, "So many have to run").or("1"),
         Opt::new("warn_min", Value::Number, "If fewer run than this, it warns"),

@@ -19,6 +19,7 @@ use crate::model::perfdata::Perfdata;
 
 pub(super) const KIND: Kind = Kind {
     scheme: "service",
+    port: None,
     options: &[
         Opt::new("state", Value::Word(&["active", "not-failed"]), "What it has to be").or("active"),
         Opt::new("enabled", Value::Flag, "It has to start with the host"),
