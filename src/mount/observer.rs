@@ -9,11 +9,11 @@ use crate::endpoint::counters::{Counters, RouteLabel, StatusClass};
 use crate::endpoint::{Before, LastRun, Observer, log_change, log_maintenance, log_silences};
 use crate::model::check::Status;
 use crate::model::clocks;
-use crate::model::episode::{self, CheckRecord, RecordedRun};
+use crate::model::episode::{self, CheckRecord};
 use crate::model::report::{LONG_UNWATCHED, Outcome, Report, Since};
 use crate::model::startup::Start;
 use crate::os::clock;
-use crate::round::our_changes;
+use crate::round::recorded;
 
 /// The notes of one mount, which its service and its endpoint share.
 #[derive(Clone, Default)]
@@ -120,23 +120,13 @@ impl MountObserver {
 
 impl Notes {
     fn remember(&mut self, outcome: &Outcome, now: SystemTime) {
-        let Outcome { check, finding, elapsed, age, .. } = outcome;
-        // What is blocked was not run.
-        if !outcome.blocked_by().is_empty() {
-            return;
-        }
-        let status = if finding.status == Status::Skip { Status::Skip } else { outcome.raw() };
-        let at = clock::before(now, age.saturating_sub(*elapsed));
-        let run = || {
-            let transcript = finding.transcript.as_deref().cloned().unwrap_or_default();
-            let run = RecordedRun::new(at, status, finding.context.as_deref(), *elapsed, 0, transcript);
-            RecordedRun { blame: finding.blame, definition: our_changes::definition(check), ..run }
-        };
+        let Some(seen) = recorded::seen(outcome, now) else { return };
+        let check = &outcome.check;
         if !self.records.contains_key(&check.id) {
             self.records.insert(check.id.clone(), CheckRecord::default());
         }
         if let Some(record) = self.records.get_mut(&check.id) {
-            record.take_in((at, status), now, episode::stands(check), run);
+            record.take_in(seen, now, episode::stands(check), || recorded::run(outcome, seen, 0));
         }
     }
 }

@@ -10,8 +10,9 @@
 pub(crate) mod as_test;
 pub(crate) mod controls;
 pub(crate) mod isolation;
-pub(crate) mod our_changes;
+mod our_changes;
 mod pool;
+pub(crate) mod recorded;
 pub(crate) mod run_observer;
 pub(crate) mod self_portrait;
 #[cfg(test)]

@@ -11,12 +11,11 @@ use std::time::{Duration, Instant};
 use crate::daemon::shared::evidence::{EvidenceTable, Look};
 use crate::daemon::shared::kept::Kept;
 use crate::daemon::shared::scoreboard::Scoreboard;
-use crate::model::check::Status;
-use crate::model::episode::{self, RecordedRun};
+use crate::model::episode;
 use crate::model::report::Outcome;
 use crate::model::suite::Suite;
-use crate::os::{clock, signals};
-use crate::round::our_changes;
+use crate::os::signals;
+use crate::round::recorded;
 use crate::state::{ServerPlace, StateDir};
 
 /// How often what has not changed is written to a file.
@@ -93,25 +92,17 @@ impl Recorder {
     fn take_in<'a>(&self, outcomes: impl Iterator<Item = &'a Outcome>) {
         self.kept.notice_step();
         let (now, table) = (self.kept.now(), self.kept.evidence());
-        // What is blocked was not run.
-        for outcome in outcomes.filter(|outcome| outcome.blocked_by().is_empty()) {
-            let Outcome { check, finding, elapsed, age, .. } = outcome;
+        for outcome in outcomes {
+            let Some((at, status)) = recorded::seen(outcome, now) else { continue };
+            let check = &outcome.check;
             let key = EvidenceTable::key(&check.id);
             if let Some(saver) = self.saver.as_ref().filter(|_| !table.has(key)) {
                 // It was collected since the start: its file is read first.
                 saver.look_after(&check.id);
                 continue;
             }
-            // What is wrong while it starts does not count; whatever else it is judged to be, it has found this.
-            let status = if finding.status == Status::Skip { Status::Skip } else { outcome.raw() };
-            let at = clock::before(now, age.saturating_sub(*elapsed));
             let look = Look { at, status, now, stands: episode::stands(check) };
-            let run = || {
-                let context = finding.context.as_deref();
-                let transcript = finding.transcript.as_deref().cloned().unwrap_or_default();
-                let run = RecordedRun::new(at, status, context, *elapsed, self.generation, transcript);
-                RecordedRun { blame: finding.blame, definition: our_changes::definition(check), ..run }
-            };
+            let run = || recorded::run(outcome, (at, status), self.generation);
             let Some(has_changed) = table.note(key, look, run) else { continue };
             if let Some(saver) = &self.saver
                 && (has_changed || table.claim_saving(key, now, SAVED_EVERY))
