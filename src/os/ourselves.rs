@@ -80,17 +80,19 @@ pub(crate) fn sent(is_v4: bool) -> Option<u64> {
     }
 }
 
-/// How many packets have come to this network namespace, were sound, and were not delivered: a filter of its own drops such.
-pub(crate) fn dropped_on_the_way_in() -> Option<u64> {
+/// How many packets of IPv4 or of IPv6 have come to this network namespace, were sound, and were not delivered: a filter of its own
+/// drops such.
+pub(crate) fn dropped_on_the_way_in(is_v4: bool) -> Option<u64> {
     const OTHERWISE_GONE: [&str; 6] =
         ["InHdrErrors", "InAddrErrors", "ForwDatagrams", "InUnknownProtos", "InDiscards", "InDelivers"];
     let text = fs::read_to_string("/proc/net/snmp").ok()?;
-    let v4 = |name: &str| counter(&text, "Ip:", name);
-    let v6 = |name: &str| v6_counter(&format!("Ip6{name}")).unwrap_or_default();
-    let gone = |of: &dyn Fn(&str) -> u64| OTHERWISE_GONE.iter().fold(0_u64, |sum, name| sum.wrapping_add(of(name)));
-    let v4_gone = gone(&|name| v4(name).unwrap_or_default());
+    let count = |name: &str| match is_v4 {
+        true => counter(&text, "Ip:", name),
+        false => v6_counter(&format!("Ip6{name}")),
+    };
+    let gone = OTHERWISE_GONE.iter().filter_map(|name| count(name)).fold(0, u64::wrapping_add);
     // What was put together of parts came in more packets than it was delivered in; that is the same before and after.
-    Some(v4("InReceives")?.wrapping_sub(v4_gone).wrapping_add(v6("InReceives")).wrapping_sub(gone(&v6)))
+    Some(count("InReceives")?.wrapping_sub(gone))
 }
 
 /// A counter of IPv6, which have a file of their own, with a line for each.

@@ -259,9 +259,13 @@ fn rejected_here(address: SocketAddr) -> Option<String> {
 /// sends to its own host. Where others send meanwhile, it is tried again; `None`: they do so all the time.
 fn is_reset_here(address: SocketAddr) -> Option<bool> {
     const TRIES: usize = 8;
+    const PAUSE: Duration = Duration::from_millis(1);
     // The headers of IP and TCP. What asks for a connection has options, of 40 bytes at most, and a reset has none.
     let reset = if address.is_ipv4() { 20 + 20 } else { 40 + 20 };
-    (0..TRIES).find_map(|_| {
+    (0..TRIES).find_map(|tried| {
+        if tried > 0 {
+            thread::sleep(PAUSE);
+        }
         let before = ourselves::sent(address.is_ipv4())?;
         let answer = TcpStream::connect_timeout(&address, LIMIT);
         let sent = ourselves::sent(address.is_ipv4())?.checked_sub(before)?;
@@ -274,10 +278,10 @@ fn is_reset_here(address: SocketAddr) -> Option<bool> {
 /// silent, or that is not known.
 fn drops_what_comes(address: SocketAddr, limit: Duration) -> Option<bool> {
     const LEAST: Duration = Duration::from_millis(1);
-    let before = ourselves::dropped_on_the_way_in()?;
+    let before = ourselves::dropped_on_the_way_in(address.is_ipv4())?;
     let silent = TcpStream::connect_timeout(&address, limit.clamp(LEAST, LIMIT));
     let is_silent = silent.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
-    is_silent.then_some(ourselves::dropped_on_the_way_in()? > before)
+    is_silent.then_some(ourselves::dropped_on_the_way_in(address.is_ipv4())? > before)
 }
 
 /// An error that says that we may not try this: then nothing is known.

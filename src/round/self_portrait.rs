@@ -7,7 +7,8 @@ use crate::model::check::{Finding, Status};
 use crate::model::transcript::Field;
 use crate::os::{cgroup, ourselves};
 
-/// How old a look at ourselves may be, beside a finding that is well and beside one that is not.
+/// How old a look at ourselves may be, beside a finding that is well and beside one that is not. That of one that was well tells nothing
+/// of why the next one is not.
 const FOR_GOOD: Duration = Duration::from_secs(30);
 const FOR_BAD: Duration = Duration::from_millis(100);
 
@@ -23,12 +24,13 @@ pub(crate) fn is_of_generation(number: u32) {
 /// A look at ourselves.
 struct Look {
     at: Instant,
+    is_for_good: bool,
     shown: Vec<(Field, String)>,
     /// The periods of our control groups up to then, and those in which they were out of CPU time.
     periods: Option<(u64, u64)>,
 }
 
-fn look(at: Instant, before: Option<&Look>) -> Look {
+fn look(at: Instant, is_for_good: bool, before: Option<&Look>) -> Look {
     let periods = cgroup::throttled();
     let before = before.and_then(|before| before.periods);
     let shown = [
@@ -39,7 +41,7 @@ fn look(at: Instant, before: Option<&Look>) -> Look {
         (Field::OurGeneration, GENERATION.get().map(u32::to_string)),
     ];
     let shown = shown.into_iter().filter_map(|(field, value)| Some((field, value?))).collect();
-    Look { at, shown, periods }
+    Look { at, is_for_good, shown, periods }
 }
 
 /// The share of these periods, in per cent, in which more CPU time was wanted than there was.
@@ -60,7 +62,7 @@ pub(super) fn note(found: &mut Finding) {
         return;
     }
     let transcript = found.transcript.get_or_insert_default();
-    with_recent(if is_good { FOR_GOOD } else { FOR_BAD }, |shown| {
+    with_recent(is_good, |shown| {
         shown.iter().for_each(|(field, value)| transcript.add(*field, value));
     });
     // The time goes on, and this costs nothing.
@@ -68,15 +70,18 @@ pub(super) fn note(found: &mut Finding) {
 }
 
 /// Tells the last look, or another if that is too old.
-fn with_recent(most: Duration, tell: impl FnOnce(&[(Field, String)])) {
+fn with_recent(is_good: bool, tell: impl FnOnce(&[(Field, String)])) {
     static LAST: Mutex<Option<Look>> = Mutex::new(None);
     let now = Instant::now();
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_recent = |look: &&mut Look| now.duration_since(look.at) < most;
+    let is_recent = |look: &&mut Look| {
+        let most = if is_good { FOR_GOOD } else { FOR_BAD };
+        now.duration_since(look.at) < most && (is_good || !look.is_for_good)
+    };
     match last.as_mut().filter(is_recent) {
         Some(look) => tell(&look.shown),
         None => {
-            let look = look(now, last.as_ref());
+            let look = look(now, is_good, last.as_ref());
             tell(&last.insert(look).shown);
         }
     }

@@ -154,7 +154,7 @@ const fn turn(class: &'static str, checks: &'static str, fault: &'static str, to
 }
 
 const TURNS: &[Turn] = &[
-    turn("port closed", "a=tcp://10.9.0.2:80", "kill -9 $SERVER", &[("a", "fail", "theirs", &["errno"])]),
+    turn("port closed", "a=tcp://10.9.0.2:80", "kill -9 $SERVER; wait $SERVER", &[("a", "fail", "theirs", &["errno"])]),
     turn(
         "answer",
         "a=http://10.9.0.2/ b=http://10.9.0.2/#match=hello c=http://10.9.0.2/#match=hello&status=200-599",
@@ -307,9 +307,10 @@ const TURNS: &[Turn] = &[
     turn("EPERM", "a=tcp://10.9.0.2:80", "inject connect EPERM", &[("a", "error", "ours", &["errno"])]),
     turn(
         "no CPU",
-        "a=http://10.9.0.2/#timeout=40ms",
+        // Longer than the periods in which time is given: before the end of one, nobody counts that there was none left.
+        "a=http://10.9.0.2/#timeout=110ms",
         "for pid in $(family); do echo $pid > $QUOTA/cgroup.procs; done
-         for n in $(seq 5); do curl -s --unix-socket socket 'http://x/a?verbose' | grep -q ours && break; done",
+         for n in $(seq 20); do curl -s --unix-socket socket 'http://x/a?verbose' | grep -q ours && break; done",
         &[("a", "error", "ours", &["our.throttled", "our.wait_ms", "errno"])],
     ),
     turn(
@@ -379,18 +380,16 @@ fn whose_fault_it_is_and_what_has_changed_is_told_of_faults_of_both_sides_and_of
         *values = turned(turn, &paths);
     }
     results.retain(|(turn, values)| !is_starved(turn, values));
-    let (mut all, mut blamed, mut named, mut missed, mut wrong) = (0, 0, 0, Vec::new(), Vec::new());
+    let (mut all, mut blamed, mut named, mut wrong) = (0, 0, 0, Vec::new());
     for (turn, values) in &results {
         for &(id, status, blame, fields) in turn.told.iter().filter(|(.., fields)| !fields.is_empty()) {
             let (is, changed) = values.as_ref().map(|values| of(values, id)).unwrap_or_default();
             let is_named = fields.iter().any(|field| changed.iter().any(|it| it == field));
             let is_blamed = is == (status.to_owned(), blame.to_owned());
             (all, blamed, named) = (all + 1, blamed + u32::from(is_blamed), named + u32::from(is_named));
-            let told = format!("{}: {id}: {is:?}, changed {changed:?}", turn.class);
-            if is.1 == "theirs" && blame != "theirs" {
-                wrong.push(told);
-            } else if !is_blamed || !is_named {
-                missed.push(told);
+            if !is_blamed || !is_named {
+                let first = values.iter().flatten().map(|why| &why["first_bad"]).find(|first| first.is_object());
+                wrong.push(format!("{}: {id}: {is:?}, changed {changed:?}: {first:?}", turn.class));
             }
         }
         let others = turn.told.iter().filter(|(.., fields)| fields.is_empty());
@@ -409,9 +408,7 @@ fn whose_fault_it_is_and_what_has_changed_is_told_of_faults_of_both_sides_and_of
         "{all} faults of {} classes: {blamed} blamed as they should be, {named} whose field is named",
         classes.len()
     );
-    // Never theirs for what is ours; for the rest, what a busy host leaves of 24 is 22.
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(24 * blamed.min(named) >= 22 * all, "{}", missed.join("\n"));
     assert!(all >= 24 && classes.len() >= 12);
 }
 
