@@ -7,7 +7,6 @@ use crate::error::Error;
 use crate::model::amount;
 use crate::model::check::{Check, DEFAULT_TIMEOUT};
 use crate::model::id;
-use crate::model::transcript;
 use crate::python::{CollectRefusal, Python, Test, TestRunner};
 use std::time::Duration;
 
@@ -99,19 +98,9 @@ fn check(test: Test, runs: TestRunner, memory: Option<u64>, hidden: Secrets) -> 
     let timeout = timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let test = id.clone();
     let code = runs.code();
-    let action = move |deadline| {
-        let mut finding = runs.run(&test, memory, deadline);
-        if !hidden.is_empty() {
-            finding.context = finding.context.map(|context| hidden.scrub(&context));
-            for part in &mut finding.parts {
-                part.title = hidden.scrub(&part.title);
-                part.context = part.context.take().map(|context| hidden.scrub(&context));
-            }
-        }
-        finding.transcript = transcript::take(|text| if hidden.is_empty() { text } else { hidden.scrub_cut(&text) });
-        finding
-    };
-    let check = Check::new(id, action).title(title).tags(tags).timeout(timeout.unwrap_or(DEFAULT_TIMEOUT));
+    let check =
+        Check::new(id, move |deadline| runs.run(&test, memory, deadline)).masked(move |text| hidden.scrub_cut(text));
+    let check = check.title(title).tags(tags).timeout(timeout.unwrap_or(DEFAULT_TIMEOUT));
     let options = memory.map(|bytes| (MEMORY.to_owned(), amount::spoken(bytes)));
     Check { kind: PYTHON, code, options: options.into_iter().collect(), ..check }
 }

@@ -51,6 +51,9 @@ pub(crate) fn is_program() {
     IS_PROGRAM.store(true, Ordering::Relaxed);
 }
 
+/// Tells what is remembered of a check.
+type RecordOf = Box<dyn Fn(&Check) -> Option<CheckRecord> + Send + Sync>;
+
 /// The controls of a process, and how they last ended.
 #[derive(Default)]
 pub(super) struct Controls {
@@ -59,7 +62,7 @@ pub(super) struct Controls {
     /// Held for a moment only.
     seen: Mutex<Seen>,
     /// What is remembered of a check, where anything is.
-    record: OnceLock<Box<dyn Fn(&Check) -> Option<CheckRecord> + Send + Sync>>,
+    record: OnceLock<RecordOf>,
 }
 
 /// What was seen of this host before, to be compared.
