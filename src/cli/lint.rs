@@ -55,8 +55,7 @@ pub(super) fn lint(suite: &Suite, round: Duration) -> Vec<Lint<'_>> {
                     .to_owned(),
             );
         }
-        // On a schedule it runs in no round.
-        if check.timeout > round && check.schedule.is_none() {
+        if check.is_cut_short(round) {
             let (timeout, round) = (duration::spoken(check.timeout), duration::spoken(round));
             tell(format!("its timeout of {timeout} is longer than a round, which takes {round} at most"));
         }

@@ -61,6 +61,9 @@ impl ServicePlan {
         for note in sources.notes() {
             tracing::warn!("{note}");
         }
+        if let Some(why) = sources.suite().cut_short(settings.times.request_timeout) {
+            tracing::warn!("{why}");
+        }
         app.prepare().map_err(|why| Error::Boot(format!("the program cannot run its checks: {why}")))?;
         let limits = Limits {
             round: settings.times.request_timeout,

@@ -97,12 +97,12 @@ fn check(test: Test, runs: TestRunner, memory: Option<u64>, hidden: Secrets) -> 
     let Test { id, title, timeout, tags } = test;
     let timeout = timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let test = id.clone();
-    let code = runs.code();
+    let (code, begins_late) = (runs.code(), runs.begins_late());
     let check =
         Check::new(id, move |deadline| runs.run(&test, memory, deadline)).masked(move |text| hidden.scrub_cut(text));
     let check = check.title(title).tags(tags).timeout(timeout.unwrap_or(DEFAULT_TIMEOUT));
     let options = memory.map(|bytes| (MEMORY.to_owned(), amount::spoken(bytes)));
-    Check { kind: PYTHON, code, options: options.into_iter().collect(), ..check }
+    Check { kind: PYTHON, code, begins_late, options: options.into_iter().collect(), ..check }
 }
 
 #[cfg(test)]

@@ -169,6 +169,9 @@ impl GenerationConfig {
         for note in self.sources.notes() {
             tracing::warn!("{note}");
         }
+        if let Some(why) = self.sources.suite().cut_short(self.configuration.settings.times.request_timeout) {
+            tracing::warn!("{why}");
+        }
     }
 }
 

@@ -372,6 +372,8 @@ pub struct Check {
     pub(crate) definition: u64,
     /// Whether it may block. If not, it runs in the worker's loop, without a thread.
     pub blocking: bool,
+    /// Whether a run has to wait for a process before it can begin, and tells when it has.
+    pub(crate) begins_late: bool,
     /// Its kind: `function`, or a scheme such as `tcp`.
     pub kind: &'static str,
     /// What a run of it calls.
@@ -393,6 +395,11 @@ pub struct Check {
 }
 
 impl Check {
+    /// Whether its timeout does not count, if a round takes so long at most. On a schedule it runs in no round.
+    pub(crate) fn is_cut_short(&self, round: Duration) -> bool {
+        self.timeout > round && self.schedule.is_none()
+    }
+
     /// A check with this id that calls a function, and the defaults for everything else. The function is given the
     /// moment by which it has to return, and returns what [`#[healthcheck]`](crate::healthcheck) takes, or a [`Finding`].
     pub fn new<F: Into<Finding>>(
@@ -414,6 +421,7 @@ impl Check {
             strict: false,
             silence: None,
             blocking: true,
+            begins_late: false,
             kind: "function",
             code: Code::Function,
             controls: Control::HOST,

@@ -2,6 +2,7 @@
 
 pub mod amount;
 pub(crate) mod attribution;
+pub(crate) mod beginning;
 pub mod blame;
 pub mod check;
 pub(crate) mod clocks;

@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::check::Check;
 use super::clocks::Clocks;
+use super::duration;
 use super::id;
 use super::needs::{Fault, Needs};
 use super::silence::Silence;
@@ -65,6 +67,21 @@ impl Suite {
     /// Whether a check has a schedule.
     pub(crate) fn has_schedule(&self) -> bool {
         self.has_schedule
+    }
+
+    /// One line of the checks whose timeout does not count, if a round takes so long at most: `None` if there are none.
+    pub(crate) fn cut_short(&self, round: Duration) -> Option<String> {
+        let mut short = self.checks.iter().filter(|check| check.is_cut_short(round));
+        let first = short.next()?;
+        let others = match short.count() {
+            0 => String::new(),
+            count => format!(", and {count} more,"),
+        };
+        let (id, timeout, round) = (&first.id, duration::spoken(first.timeout), duration::spoken(round));
+        Some(format!(
+            "{id}{others} is given less than its timeout of {timeout}: a round takes {round} at most. Raise \
+             --request-timeout, or give the check every="
+        ))
     }
 
     /// The checks that fulfil a condition, and what they need.

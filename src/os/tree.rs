@@ -140,6 +140,16 @@ pub(crate) fn kill_marked(mark: Mark) {
     kill_all_of(&|stat| Mark::all_of(stat.pid).contains(&mark).then_some(0));
 }
 
+/// Marks an interpreter by its own pid, and with it what its modules start. Its runs have marks of their own.
+pub(crate) fn mark_interpreter(pid: i32) {
+    Mark::of(pid.unsigned_abs(), 0).limit(pid);
+}
+
+/// Kills an interpreter, if it lives, and what its modules have started. It may have been reaped.
+pub(crate) fn kill_interpreter(pid: i32) {
+    kill_all_of(&marked_by(Whose::Process(pid.unsigned_abs())));
+}
+
 /// A tree that is to be killed.
 struct Tree {
     root: i32,

@@ -40,7 +40,7 @@ use crate::os::identity::Identity;
 use crate::os::packets::{Incoming, Packets};
 use crate::os::pidfd::PidFd;
 use crate::os::signals::Signal;
-use crate::os::{descriptors, process};
+use crate::os::{descriptors, process, tree};
 #[cfg_attr(not(feature = "tower"), expect(unreachable_pub, reason = "what mounts alone have"))]
 pub use here::{Interpreter as HostedInterpreter, Test};
 use run::Said;
@@ -154,10 +154,10 @@ enum Life {
 /// A Python that imports what the names of a reload need, while its master goes on.
 pub(crate) struct Preparation {
     python: Python,
-    answers: Packets,
-    process: PidFd,
+    /// Each name, and where it is answered that its import was tried.
+    asked: Vec<(String, Packets)>,
+    process: Arc<PidFd>,
     until: Instant,
-    names: String,
 }
 
 #[derive(Serialize)]
@@ -175,6 +175,8 @@ struct Setup<'a> {
 enum Request<'a> {
     /// Import what a name needs, and tell which tests there are.
     Collect(&'a str),
+    /// Import what a name needs.
+    Import(&'a str),
     /// Whether there is a module of this name, which is not imported.
     Find(&'a str),
 }
@@ -384,7 +386,7 @@ impl Zygote {
         let mut guard = self.lock();
         let started = match &mut *guard {
             Some(started) => started,
-            none => none.insert(self.start(&[])?),
+            none => none.insert(self.start()?),
         };
         if let Some(tests) = started.collected.get(name) {
             return Ok((tests.clone(), Vec::new()));
@@ -469,6 +471,7 @@ impl Zygote {
             Life::Running { process, .. } if process.pid() == ended.pid() && process.has_ended() => {}
             Life::Running { .. } | Life::Dead { .. } => return Ok(()),
         }
+        tree::kill_interpreter(ended.pid());
         // It may have been reaped.
         let _ = process::wait_for(ended.pid());
         let (setup, process) = self.spawn(&started.served, &started.order)?;
@@ -477,8 +480,8 @@ impl Zygote {
         Ok(())
     }
 
-    /// Starts the interpreter, which imports what these names need; it is not waited for.
-    fn start(&self, names: &[String]) -> Result<Started, CollectRefusal> {
+    /// Starts the interpreter; it is not waited for.
+    fn start(&self) -> Result<Started, CollectRefusal> {
         let named = self.interpreter.named();
         match ownership::open(&self.interpreter.path) {
             Ok(_) => {}
@@ -490,7 +493,7 @@ impl Zygote {
         let cannot =
             |error: io::Error| CollectRefusal::Refused(format!("{named}, but that cannot be started: {error}"));
         let (requests, served) = Packets::pair().map_err(cannot)?;
-        let (setup, process) = self.spawn(&served, names).map_err(CollectRefusal::Refused)?;
+        let (setup, process) = self.spawn(&served, &[]).map_err(CollectRefusal::Refused)?;
         Ok(Started {
             owner: std::process::id(),
             requests: Arc::new(requests),
@@ -503,7 +506,7 @@ impl Zygote {
         })
     }
 
-    /// Starts the interpreter, sends it what it is to be, and does not wait.
+    /// Starts the interpreter, sends it what it is to be and what it is to import, and does not wait.
     fn spawn(&self, served: &Packets, names: &[String]) -> Result<(Packets, PidFd), String> {
         let cannot = |error: io::Error| format!("{} cannot be started: {error}", self.interpreter.path.display());
         let (setup, theirs) = Packets::pair().map_err(cannot)?;
@@ -515,7 +518,6 @@ impl Zygote {
             names,
         });
         let packet = packet.expect("text can be written");
-        setup.send(&packet, None, Instant::now() + IMPORT_LIMIT).map_err(cannot)?;
         let mut command = Command::new(&self.interpreter.path);
         command.args(["-c", BOOTSTRAP]);
         std::env::vars_os().filter(|(name, _)| is_ours_alone(name)).for_each(|(name, _)| {
@@ -529,6 +531,9 @@ impl Zygote {
         command.stdout(descriptors::standard_error().map_or_else(|_| Stdio::null(), Stdio::from));
         let fds = [served.as_fd(), theirs.as_fd()];
         let process = process::start_interpreter(&mut command, &fds, &self.interpreter.identity).map_err(cannot)?;
+        // It does nothing before it is told what it is to be.
+        tree::mark_interpreter(process.pid());
+        setup.send(&packet, None, Instant::now() + IMPORT_LIMIT).map_err(cannot)?;
         Ok((setup, process))
     }
 }
@@ -591,9 +596,10 @@ impl Started {
     }
 }
 
-/// Ends it, and waits for its end.
+/// Ends it with all that its modules have started, and waits for its end.
 fn kill(process: &PidFd) {
-    // It may be gone by now.
+    tree::kill_interpreter(process.pid());
+    // Where it could not be marked.
     let _ = process.send(Signal::SIGKILL);
     let _ = process::wait_for(process.pid());
 }
@@ -602,9 +608,11 @@ fn kill(process: &PidFd) {
 fn end_of(process: &PidFd, interpreter: &Interpreter, when: &str) -> String {
     let path = interpreter.path.display();
     // It ends now, or does not answer any more.
-    if !process.has_ended() && process.wait_with(Vec::new(), Instant::now() + FIRST).is_ok() {
+    if !process.has_ended() {
+        let _ = process.wait_with(Vec::new(), Instant::now() + FIRST);
         let _ = process.send(Signal::SIGKILL);
     }
+    tree::kill_interpreter(process.pid());
     match process::wait_for(process.pid()) {
         Ok(status) if status.code() == Some(CLOSED) => {
             format!("{path} had to end {when}: a module closes descriptors that it has not opened")
@@ -626,19 +634,20 @@ impl Preparation {
         let names: Vec<String> = noted.into_iter().map(|(_, name)| name).collect();
         let python = Python::at(interpreter);
         let zygote = python.zygote()?;
-        let started = zygote.start(&names).ok()?;
-        // It is answered once everything is imported.
+        let started = zygote.start().ok()?;
         let until = now + IMPORT_LIMIT;
-        let answers = started.send(&Request::Find("sys"), until).ok()?;
+        let ask = |name: String| Some((started.send(&Request::Import(&name), until).ok()?, name));
+        let asked =
+            names.into_iter().map(|name| ask(name).map(|(answer, name)| (name, answer))).collect::<Option<_>>()?;
         let Life::Running { process, .. } = &started.life else { return None };
-        let process = PidFd::open(process.pid()).ok()?;
+        let process = process.clone();
         *zygote.lock() = Some(started);
-        Some(Preparation { python, answers, process, until, names: names.join(", ") })
+        Some(Preparation { python, asked, process, until })
     }
 
     /// What becomes readable when it is over.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        [self.answers.as_fd()].into_iter().chain(self.process.descriptor())
+        self.asked.last().map(|(_, answer)| answer.as_fd()).into_iter().chain(self.process.descriptor())
     }
 
     /// When it is over at the latest.
@@ -647,16 +656,25 @@ impl Preparation {
     }
 
     pub(crate) fn is_over(&self, now: Instant) -> bool {
-        descriptors::is_readable(&self.answers) || self.process.has_ended() || now >= self.until
+        self.pending().is_none() || self.process.has_ended() || now >= self.until
     }
 
-    /// The Python that has imported, or why it has not in time. One that has died is asked, and tells why.
-    pub(crate) fn end(self, now: Instant) -> Result<Python, Error> {
-        if now < self.until || descriptors::is_readable(&self.answers) {
-            return Ok(self.python);
+    /// The name that is imported now.
+    fn pending(&self) -> Option<&str> {
+        let is_pending = |(_, answer): &&(String, Packets)| !descriptors::is_readable(answer);
+        self.asked.iter().find(is_pending).map(|(name, _)| name.as_str())
+    }
+
+    /// The Python that has imported, or why it has not.
+    pub(crate) fn end(self) -> Result<Python, Error> {
+        let Some(name) = self.pending() else { return Ok(self.python) };
+        let Some(zygote) = self.python.zygote() else { return Ok(self.python) };
+        if !self.process.has_ended() {
+            kill(&self.process);
+            let limit = duration::spoken(IMPORT_LIMIT);
+            return Err(Error::Boot(format!("importing {name:?} takes longer than {limit}")));
         }
-        kill(&self.process);
-        Err(Error::Boot(format!("Python has not imported {} in {}", self.names, duration::spoken(IMPORT_LIMIT))))
+        Err(Error::Boot(end_of(&self.process, &zygote.interpreter, &format!("while it imported {name:?}"))))
     }
 }
 

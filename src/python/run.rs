@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{CLOSED, HostedInterpreter, Zygote};
 use crate::checks::support::program;
+use crate::model::beginning;
+use crate::model::blame::Blame;
 use crate::model::check::{Code, Deadline, Finding, Part, Status};
+use crate::model::duration;
 use crate::os::packets::{Incoming, Packets};
 use crate::os::tree::{self, MARKER, Mark};
 
@@ -84,6 +87,11 @@ impl TestRunner {
         }
     }
 
+    /// Whether a run has to wait for a process.
+    pub(crate) fn begins_late(&self) -> bool {
+        matches!(self, TestRunner::InForks(_))
+    }
+
     /// Runs a test, which may use this much memory more than what is imported, unless that is in our own process.
     pub(crate) fn run(&self, test: &str, memory: Option<u64>, deadline: Deadline) -> Finding {
         match self {
@@ -114,11 +122,12 @@ impl Forks {
         let request = Request { run: test, mark: mark.number(), variable: MARKER, marker: &mark.value(), memory };
         let request = serde_json::to_vec(&request).expect("text can be written");
         match self.requests.send(&request, Some(theirs.as_fd()), until) {
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(Some(self.late(None, limit))),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(Some(self.late(None, limit, limit))),
             sent => sent?,
         }
         drop(theirs);
-        let (mut running, mut parts) = (None, Vec::new());
+        let asked = Instant::now();
+        let (mut running, mut waited, mut parts) = (None, Duration::ZERO, Vec::new());
         loop {
             // One that has begun does not need the zygote any more.
             let own = self.zygote.own().filter(|_| running.is_none());
@@ -141,7 +150,7 @@ impl Forks {
                 Incoming::Nothing => {
                     // Nobody reaps it before our socket is closed.
                     let spared = running.map(|pid| tree::kill(pid, mark)).unwrap_or_default();
-                    let mut late = self.late(running, limit);
+                    let mut late = self.late(running, waited, limit);
                     if let (Some(context), false) = (&mut late.context, spared.is_empty()) {
                         context.push_str(&format!(" (its processes {spared:?} may not be killed by this user)"));
                     }
@@ -149,7 +158,10 @@ impl Forks {
                 }
             };
             match serde_json::from_slice(&packet).map_err(io::Error::other)? {
-                Said::Began { pid } => running = Some(pid),
+                Said::Began { pid } => {
+                    beginning::tell();
+                    (running, waited) = (Some(pid), asked.elapsed());
+                }
                 Said::Parts { parts: more } => parts.extend(more),
                 // Our socket is closed by that, and the zygote kills what is left.
                 Said::Found { status, message, trace } => return Ok(Some(finding(status, message, &trace, parts))),
@@ -174,15 +186,20 @@ impl Forks {
         Finding::error(format!("{} was killed while the check ran", self.path()))
     }
 
-    fn late(&self, running: Option<i32>, limit: Duration) -> Finding {
-        let limit = program::spoken(limit);
-        Finding::error(match running {
-            Some(_) => format!("timed out after {limit} and was killed"),
-            None => format!(
-                "not started in {limit}: {} is busy, stopped, or still imports after it was killed",
-                self.path()
-            ),
-        })
+    /// `waited`: how long it took until a process was there for it. That is our time, and not that of the check.
+    fn late(&self, running: Option<i32>, waited: Duration, limit: Duration) -> Finding {
+        let (path, spoken) = (self.path(), program::spoken(limit));
+        let ours = |why: String| Finding { blame: Some(Blame::Ours), ..Finding::error(why) };
+        match running {
+            None => ours(format!(
+                "not started in {spoken}: this host is busy, or {path} is stopped, or still imports after it was killed"
+            )),
+            Some(_) if waited > limit / 4 => ours(format!(
+                "timed out after {spoken}, of which it waited {} for its process: this host is busy",
+                duration::spoken(waited)
+            )),
+            Some(_) => Finding::error(format!("timed out after {spoken} and was killed")),
+        }
     }
 }
 

@@ -5,9 +5,9 @@ not, so what is theirs is known by its attributes and names.
 """
 
 import asyncio
+import datetime
 import importlib
 import inspect
-import math
 import os
 import pkgutil
 import sys
@@ -25,6 +25,9 @@ MOST_PARTS = 500
 MOST_OF_PARTS = 4 * LONGEST
 LONGEST_TITLE = 200
 
+# More is no timeout, and not a number of Rust's: a century.
+MOST_SECONDS = 100 * 366 * 86400
+
 # How many calls a traceback shows: to write down a million takes longer than a check may.
 DEEPEST = 100
 
@@ -38,6 +41,10 @@ class Refused(Exception):
 
 class NotFound(Refused):
     """A name that is nothing in this Python."""
+
+
+class NotImported(Refused):
+    """A module that cannot be imported: maybe it can be, later."""
 
 
 def is_healthcheck(thing):
@@ -55,10 +62,17 @@ class Found:
     error = None
 
     def __init__(self, test, id, title, marked):
-        self.test, self.id, self.title = test, id, title
+        self.test, self.id, self.title = test, id, clean(title)
         self.timeout = seconds(first(marked, "timeout"))
-        tags = first(marked, "tags") or ()
-        self.tags = sorted(map(str, tags)) if isinstance(tags, (frozenset, list, set, tuple)) else [str(tags)]
+        self.tags = sorted(words(first(marked, "tags")))
+
+
+def found_as(test, id, title, marked):
+    """A healthcheck, or why it cannot be one: whoever wrote a timeout relies on it."""
+    try:
+        return Found(test, id, title, marked)
+    except TypeError as error:
+        return broken(id, Refused(f"{id}: {error}"), title)
 
 
 def first(things, attribute):
@@ -66,10 +80,37 @@ def first(things, attribute):
 
 
 def seconds(timeout):
-    if hasattr(timeout, "total_seconds"):
-        timeout = timeout.total_seconds()
-    is_time = isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and timeout > 0 and math.isfinite(timeout)
-    return timeout if is_time else None
+    """A timeout as a number, or None if there is none."""
+    if timeout is None:
+        return None
+    number = timeout.total_seconds() if isinstance(timeout, datetime.timedelta) else timeout
+    is_time = isinstance(number, (int, float)) and not isinstance(number, bool) and 0 < number < MOST_SECONDS
+    if not is_time:
+        raise TypeError(f"a timeout is a positive number of seconds, or a timedelta: not {short(timeout)}")
+    return float(number)
+
+
+def words(tags):
+    """Tags as a list: a word is one."""
+    if tags is None:
+        return []
+    tags = [tags] if isinstance(tags, str) else tags
+    # What is read once only would be gone the next time.
+    if not isinstance(tags, (frozenset, list, set, tuple)) or not all(isinstance(tag, str) and tag.strip() for tag in tags):
+        raise TypeError(f"tags are a list of words: not {short(tags)}")
+    return list(map(clean, tags))
+
+
+def short(value):
+    try:
+        return clean(repr(value))[:LONGEST_TITLE]
+    except Exception:
+        return f"this {type(value).__name__}"
+
+
+def clean(text):
+    """Text of a file system may hold what is no text, and cannot be written in any encoding."""
+    return text.encode(errors="replace").decode()
 
 
 # --- finding ------------------------------------------------------------------------------------------
@@ -122,7 +163,11 @@ def named(name):
     if is_of_django(thing):
         return [of_django(thing)]
     if isinstance(parent, type) and issubclass(parent, unittest.TestCase):
-        check = of_test(parent(rest[-1]), ".".join([module.__name__, *rest[:-1]]))
+        at = ".".join([module.__name__, *rest[:-1]])
+        try:
+            check = of_test(parent(rest[-1]), at)
+        except BaseException as error:
+            check = broken(name, Refused(f"{at} cannot be made: {told(error)}"))
         return [check] if check else []
     if isinstance(thing, type) and marks_nothing(thing):
         return [lost(thing, name)]
@@ -146,7 +191,7 @@ def import_module(name):
     try:
         return importlib.import_module(name)
     except SystemExit as exit:
-        raise Refused(f"{name} calls sys.exit({exit.code!r}) when it is imported: guard that by if __name__ == '__main__'") from None
+        raise NotImported(f"{name} calls sys.exit({exit.code!r}) when it is imported: guard that by if __name__ == '__main__'") from None
 
 
 def in_package(module):
@@ -241,7 +286,7 @@ class Loader(unittest.TestLoader):
             return self.suiteClass()
         try:
             return super().loadTestsFromTestCase(cls, **given)
-        except Exception as error:
+        except BaseException as error:
             id = f"{cls.__module__}.{cls.__qualname__}"
             return self.suiteClass([broken(id, Refused(f"{id} cannot be made: {told(error)}")).test])
 
@@ -270,14 +315,19 @@ def of_test(test, at=None):
     if failed is not None:
         # What unittest makes of a load_tests() that fails, named by its module, or we of a class.
         return broken(test.id() if hasattr(test, "_thing") else test._testMethodName, failed)
-    if not (is_healthcheck(test) or is_healthcheck(method)):
+    if not is_marked(test):
         return None
     cls, id = type(test), test.id()
     home = f"{cls.__module__}.{cls.__qualname__}"
     if at and id.startswith(home + ".") and not is_found(cls):
         # A factory makes many of one name.
         id = at + id[len(home) :]
-    return Found(heeded(test), id, summary(test), [method, test])
+    return found_as(heeded(test), id, summary(test), [method, test])
+
+
+def is_marked(test):
+    """Whether a test of unittest is a healthcheck: itself, its class, or its method."""
+    return is_healthcheck(test) or is_healthcheck(getattr(test, getattr(test, "_testMethodName", ""), None))
 
 
 def is_found(cls):
@@ -324,6 +374,14 @@ def heed(outcome, id):
         raise AssertionError("it returned False")
 
 
+def heed_call(function, id):
+    """Calls a function that is a healthcheck, and heeds what it returns."""
+    outcome = function()
+    if inspect.isawaitable(outcome):
+        outcome = asyncio.run(finish(outcome))
+    heed(outcome, id)
+
+
 def of_function(function, module, name):
     """A function that was found in a module by this name, as a test with the fixtures of its own module."""
     # What is callable may have no name of its own, and its module is that of its class.
@@ -334,22 +392,19 @@ def of_function(function, module, name):
     id = f"{own}.{at_home}" if is_at_home else f"{module}.{name}"
 
     def run(self):
-        outcome = function()
-        if inspect.isawaitable(outcome):
-            outcome = asyncio.run(finish(outcome))
-        heed(outcome, id)
+        heed_call(function, id)
 
-    return Found(test_of(id, own, run, function), id, inspect.isfunction(function) and title(function) or id, [function])
+    return found_as(test_of(id, own, run, function), id, inspect.isfunction(function) and title(function) or id, [function])
 
 
-def broken(id, error):
+def broken(id, error, title=None):
     def run(self):
         raise error
 
     # A module skips itself where it is not meant for this machine.
     if not isinstance(error, (Refused, unittest.SkipTest)):
-        error = Refused(f"{id} cannot be imported: {told(error)}")
-    found = Found(test_of(id, __name__, run, id), id, f"{id} can be imported", [])
+        error = NotImported(f"{id} cannot be imported: {told(error)}")
+    found = Found(test_of(id, __name__, run, id), id, title or f"{id} can be imported", [])
     found.error = found.test._exception = error
     return found
 
@@ -404,7 +459,7 @@ def of_django(cls):
     doc = title(cls)
     # The documentation that dataclasses write is the signature.
     doc = "" if doc.startswith(cls.__name__ + "(") else doc
-    return Found(test_of(id, cls.__module__, run, cls), id, doc or id, [cls])
+    return found_as(test_of(id, cls.__module__, run, cls), id, doc or id, [cls])
 
 
 def status_of(error):
@@ -446,7 +501,7 @@ class Result(unittest.TestResult):
         self.reported = []
 
     def report(self, status, message="", trace="", part=""):
-        self.reported.append(Reported(status, message, trace, part))
+        self.reported.append(Reported(status, *map(clean, (message, trace, part))))
 
     def addSuccess(self, test):
         self.report("pass")
@@ -521,6 +576,17 @@ def told(error):
     if isinstance(error, (AssertionError, Refused)) or status_of(error) != "error":
         return text or type(error).__name__
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def place(error):
+    """Where an exception came from: the last line that is not of Python itself, nor ours."""
+    found, tb = "", error.__traceback__
+    while tb:
+        file = tb.tb_frame.f_code.co_filename
+        if not file.startswith(("<", *OURS)):
+            found = f" ({file}:{tb.tb_lineno})"
+        tb = tb.tb_next
+    return found
 
 
 def trace(err):

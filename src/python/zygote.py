@@ -3,13 +3,20 @@
 It serves packets on one socket until the last process that can send any is gone. Each comes with a socket for its answer:
 
     {"collect": name}       -> {"tests": [...]} ..., {"done": true, "notes": [...]}, or {"refused": why}
+    {"import": name}        -> {"done": true} when that was tried
     {"find": name}          -> {"done": true} if there is such a module, or {"refused": why}
     {"run": id, "mark": n}  -> {"pid": n}, {"parts": [...]} ..., {"status": ..., "message": ..., "trace": ...} from the fork,
                                {"ended": how} when that has died
 
 A run belongs to who asked: once that has closed its socket, whatever is left of the run is killed, and then reaped.
+
+It is two processes, as a check may stop or kill its parent: a keeper, whose pid is told, and its child, which runs the check and
+tells the keeper what it found. A finding that no keeper passes on is none.
+
+This file is one role, however long: the life of one interpreter, which is given it as text.
 """
 
+import _socket
 import errno
 import faulthandler
 import fcntl
@@ -110,7 +117,11 @@ class Zygote:
         self.whys = {}
         self.wait, self.again = AGAIN, 0
         self.noted = set()
+        # Notes on names that nobody has collected yet.
+        self.notes = {}
         self.runs = {}
+        # The same by what becomes readable when one has died.
+        self.watches = {}
         self.settled = False
         self.is_set_up = False
         self.set_up_error = None
@@ -130,7 +141,10 @@ class Zygote:
                         return
                 elif fd in self.runs and event & (select.POLLHUP | select.POLLERR):
                     self.finish(fd)
-            self.look()
+                elif fd in self.watches:
+                    self.look(self.watches[fd])
+            for run in list(self.runs.values()) if blind else ():
+                self.look(run)
             if self.trial and (self.trial.has_ended() or self.trial.until < time.monotonic()):
                 self.end_trial()
 
@@ -143,6 +157,9 @@ class Zygote:
         request = json.loads(data)
         if "collect" in request:
             self.collect(request["collect"], reply)
+            reply.close()
+        elif "import" in request:
+            self.prepare(request["import"], reply)
             reply.close()
         elif "find" in request:
             found = find_spec(request["find"])
@@ -165,7 +182,15 @@ class Zygote:
         reply.settimeout(READER)
         for packet in in_packets(tests):
             answer(reply, {"tests": packet})
-        answer(reply, {"done": True, "notes": notes})
+        answer(reply, {"done": True, "notes": self.notes.pop(name, []) + notes})
+
+    def prepare(self, name, reply):
+        """Imports what will be collected soon. Whoever collects it is told why that cannot be."""
+        try:
+            _, self.notes[name] = self.imported(name)
+        except self.tests.Refused:
+            pass
+        answer(reply, {"done": True})
 
     def imported(self, name):
         """Imports what a name needs. Whatever that does to this process is undone, or told."""
@@ -178,7 +203,7 @@ class Zygote:
         except self.tests.Refused:
             raise
         except BaseException as error:
-            raise self.tests.Refused(f"importing {name!r} failed: {self.tests.told(error)}{place(error)}") from None
+            raise self.tests.Refused(f"importing {name!r} failed: {self.tests.told(error)}{self.tests.place(error)}") from None
         finally:
             if os.getpid() != self.pid:
                 # A module has forked, and this is the fork.
@@ -281,7 +306,7 @@ class Zygote:
         try:
             django.setup()
         except BaseException as error:
-            why = f"{self.tests.told(error)}{place(error)}"
+            why = f"{self.tests.told(error)}{self.tests.place(error)}"
             why = f"django.setup() with DJANGO_SETTINGS_MODULE={settings} failed: {why}"
             self.set_up_error = self.tests.Refused(why)
             raise self.set_up_error from None
@@ -350,32 +375,59 @@ class Zygote:
             reply.close()
             return
         if pid == 0:
-            self.become(check, request, reply)
+            self.become_keeper(check, request, reply)
         run = Run(pid, reply, request["mark"])
         self.runs[reply.fileno()] = run
         self.poll.register(reply.fileno(), 0)
         if run.watch is not None:
+            self.watches[run.watch] = run
             self.poll.register(run.watch, select.POLLIN)
 
-    def become(self, check, request, reply):
-        """In the fork: runs the check, tells what it found, and ends."""
+    def become_keeper(self, check, request, reply):
+        """In the fork: forks again for the check, passes on what that finds, tells how it died, and ends."""
         try:
             os.setpgid(0, 0)
-            if PRCTL:
-                # What a check leaves running becomes a child of its process, not one of ours.
-                PRCTL(ADOPT_ORPHANS, 1, 0, 0, 0)
-            pid = os.getpid()
-            answer(reply, {"pid": pid})
+            answer(reply, {"pid": os.getpid()})
             self.requests.close()
             for run in self.runs.values():
                 run.reply.close()
                 if run.watch is not None:
                     os.close(run.watch)
+            limit(MARKS, request["mark"])
+            # Not of the module `socket`, where gevent has others.
+            ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+            keeper = os.getpid()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                pid = os.fork()
+            if pid == 0:
+                ours.close()
+                reply.close()
+                self.become(check, request, theirs, keeper)
+            theirs.close()
+            reply.settimeout(READER)
+            died = passed_on(Run(pid, reply, None), ours)
+            answer(reply, {"ended": how(died), "pid": keeper})
+        except BaseException as error:
+            answer(reply, {"status": "error", "message": f"Python cannot be forked for it: {self.tests.told(error)}"})
+        finally:
+            os._exit(0)
+
+    def become(self, check, request, reply, keeper):
+        """In the fork of that: runs the check, tells what it found, and ends."""
+        try:
+            if PRCTL:
+                # Without its keeper it has nobody to tell.
+                PRCTL(DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+                # What a check leaves running becomes a child of its process, not one of ours.
+                PRCTL(ADOPT_ORPHANS, 1, 0, 0, 0)
+            if os.getppid() != keeper:
+                os._exit(0)
+            pid = os.getpid()
             for number in IGNORED:
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             os.environ[request["variable"]] = request["marker"]
-            limit(MARKS, request["mark"])
             if request.get("memory"):
                 limit(resource.RLIMIT_AS, min(used() + request["memory"], MOST_MEMORY))
             found = self.tests.run(check.test)
@@ -393,20 +445,23 @@ class Zygote:
         finally:
             os._exit(0)
 
-    def look(self):
-        """Tells of each run that has died, how."""
-        for fd, run in list(self.runs.items()):
-            if run.ended:
-                continue
-            died = os.waitid(os.P_PID, run.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if died is None:
-                continue
-            run.ended = True
-            if run.watch is not None:
-                self.poll.unregister(run.watch)
-                os.close(run.watch)
-                run.watch = None
-            answer(run.reply, {"ended": how(died), "pid": run.pid})
+    def look(self, run):
+        """Tells of a run whose keeper was killed. One that ends has told all there is to tell."""
+        died = None if run.ended else os.waitid(os.P_PID, run.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if died is None:
+            return
+        run.ended = True
+        self.unwatch(run)
+        if died.si_code != os.CLD_EXITED:
+            why = f"the process that runs it was killed by {how(died)['signal']}: does it kill its parent, or its group?"
+            answer(run.reply, {"status": "error", "message": why})
+
+    def unwatch(self, run):
+        if run.watch is not None:
+            del self.watches[run.watch]
+            self.poll.unregister(run.watch)
+            os.close(run.watch)
+            run.watch = None
 
     def finish(self, fd):
         """Who asked for a run has closed its socket: nothing may be left of it."""
@@ -418,9 +473,7 @@ class Zygote:
                 end(run.pid, signal.SIGKILL)
             except OSError:
                 pass
-        if run.watch is not None:
-            self.poll.unregister(run.watch)
-            os.close(run.watch)
+        self.unwatch(run)
         os.waitpid(run.pid, 0)
         self.end_orphans()
 
@@ -476,7 +529,7 @@ def system_calls():
         return None
 
 
-PRCTL, ADOPT_ORPHANS = system_calls(), 36
+PRCTL, DIE_WITH_PARENT, ADOPT_ORPHANS = system_calls(), 1, 36
 OWN_MARK = resource.getrlimit(MARKS)[0]
 
 
@@ -495,6 +548,28 @@ def used():
         return int(file.read().split()[0]) * resource.getpagesize()
 
 
+def passed_on(run, found):
+    """Passes on what a run finds until it has died, and returns how."""
+    poll = Poll()
+    poll.register(found.fileno(), select.POLLIN)
+    if run.watch is not None:
+        poll.register(run.watch, select.POLLIN)
+    is_open = True
+    while True:
+        poll.poll(None if run.watch is not None else 10)
+        # What came before its death is passed on before that is told.
+        died = os.waitid(os.P_PID, run.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        while is_open and is_polled(found.fileno(), select.POLLIN):
+            packet = found.recv(1 << 20)
+            if packet:
+                run.reply.send(packet)
+            else:
+                is_open = False
+                poll.unregister(found.fileno())
+        if died:
+            return died
+
+
 def how(died):
     if died.si_code == os.CLD_EXITED:
         return {"exit": died.si_status}
@@ -503,20 +578,6 @@ def how(died):
     except ValueError:
         name = f"signal {died.si_status}"
     return {"signal": name}
-
-
-def place(error):
-    """Where an exception came from: the last line that is not of Python itself."""
-    found, tb = "", error.__traceback__
-    while tb:
-        file = tb.tb_frame.f_code.co_filename
-        if not file.startswith(OWN_FILES):
-            found = f" ({file}:{tb.tb_lineno})"
-        tb = tb.tb_next
-    return found
-
-
-OWN_FILES = ("<", "hospital/zygote.py", "hospital/tests.py", os.path.dirname(importlib.__file__))
 
 
 def flush(stream):
@@ -579,7 +640,10 @@ def main(setup):
     except OSError:
         # A name is only for people.
         pass
-    if not getattr(sys.flags, "safe_path", False):
+    if getattr(sys.flags, "safe_path", False):
+        # What is there takes the place of nothing that is installed.
+        sys.path.append(os.getcwd())
+    else:
         sys.path[0:1] = [os.getcwd()]
     sys.argv = ["hospital"]
     load_package(setup)

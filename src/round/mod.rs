@@ -42,6 +42,9 @@ use run_observer::{Nobody, RunObserver, ScheduledFinding};
 /// The most checks that a round runs at once, not counting those that it has given up on.
 pub const MOST_AT_ONCE: usize = 256;
 
+/// How many checks may wait for a process at once. More would only wait for each other, and on a busy host beyond their timeouts.
+const MOST_BEGINNING: usize = 16;
+
 /// How long checks run in place before the owner has a turn, who may have others to serve.
 const TURN: Duration = Duration::from_micros(250);
 
@@ -248,6 +251,7 @@ impl Runner {
         let mut running = round.running().count();
         let mut spent = Duration::ZERO;
         while running < self.at_once
+            && self.pool.beginning() < MOST_BEGINNING
             && spent < TURN
             && !(self.failfast && round.is_bad())
             && let Some((index, is_its_turn)) = round.next()
@@ -308,6 +312,7 @@ impl Runner {
                 self.under_way.insert(check.id.clone(), now);
                 self.observer.begins(&check, now);
                 round.states[index] = CheckProgress::Running { since: now, deadline };
+                self.pool.expect_beginning(&check);
                 jobs.push(Job { round: round.serial, index, check, deadline: Deadline::at(deadline) });
             }
         }

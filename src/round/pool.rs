@@ -1,10 +1,13 @@
 //! Threads that run checks: started on demand, kept for the next rounds, gone when nothing came for them in a while.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::MOST_BEGINNING;
 use super::controls::{self, Controls};
+use crate::model::beginning;
 use crate::model::blame::Blame;
 use crate::model::check::{Check, Code, Deadline, Finding};
 use crate::os::{memory, signals};
@@ -37,6 +40,8 @@ struct Shared {
     wake: Box<dyn Fn() + Send + Sync>,
     idle: Duration,
     controls: Arc<Controls>,
+    /// How many checks wait until they can begin.
+    beginning: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -49,11 +54,30 @@ struct Queue {
 }
 
 impl Pool {
-    /// `wake` is called when there are results, but not again until they are taken. A thread that has had no job for
+    /// `wake` is called when there are results, but not again until they are taken, or when more checks may begin. A thread that has had no job for
     /// `idle` ends.
     pub(super) fn new(idle: Duration, controls: Arc<Controls>, wake: impl Fn() + Send + Sync + 'static) -> Pool {
-        let shared = Shared { queue: Mutex::default(), changed: Condvar::new(), wake: Box::new(wake), idle, controls };
+        let shared = Shared {
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            wake: Box::new(wake),
+            idle,
+            controls,
+            beginning: AtomicUsize::new(0),
+        };
         Pool { shared: Arc::new(shared) }
+    }
+
+    /// How many checks wait until they can begin.
+    pub(super) fn beginning(&self) -> usize {
+        self.shared.beginning.load(Ordering::SeqCst)
+    }
+
+    /// This check will be submitted now.
+    pub(super) fn expect_beginning(&self, check: &Check) {
+        if check.begins_late {
+            self.shared.beginning.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// Starts each of these checks now, on a thread of its own; `jobs` is empty afterwards.
@@ -88,6 +112,7 @@ impl Pool {
             if queue.jobs.len() > queue.free
                 && let Some(Job { round, index, check, .. }) = queue.jobs.pop_back()
             {
+                self.shared.begun(&check);
                 let why = format!("cannot start a thread for it: {error}");
                 let finding = Finding { blame: Some(Blame::Ours), ..Finding::error(why) };
                 self.shared.put(queue, Done { round, index, check, finding, elapsed: Duration::ZERO });
@@ -109,12 +134,23 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self) {
+    /// This check waits no more.
+    fn begun(&self, check: &Check) {
+        if check.begins_late && self.beginning.fetch_sub(1, Ordering::SeqCst) == MOST_BEGINNING {
+            (self.wake)();
+        }
+    }
+
+    fn work(self: &Arc<Shared>) {
         controls::thread_begins();
         while let Some(Job { round, index, check, deadline }) = self.next_job() {
             let began = Instant::now();
             let run = || {
-                let found = check.run(deadline);
+                let (shared, its) = (self.clone(), check.clone());
+                let found = match check.begins_late {
+                    true => beginning::told(move || shared.begun(&its), || check.run(deadline)),
+                    false => check.run(deadline),
+                };
                 let elapsed = began.elapsed();
                 (self.controls.examined(&check, found, elapsed, round), elapsed)
             };

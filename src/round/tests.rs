@@ -1,8 +1,9 @@
 //! Rounds: side by side, late, stuck, bounded.
 
 use super::*;
+use crate::model::beginning;
 use crate::model::check::{Code, Severity, Status};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Condvar, Mutex, mpsc};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -645,4 +646,42 @@ mod verdicts {
             }
         }
     }
+}
+
+#[test]
+fn checks_that_wait_for_a_process_do_not_wait_for_each_other() {
+    const MANY: usize = 4 * MOST_BEGINNING;
+    #[derive(Default)]
+    struct Seen {
+        waiting: usize,
+        most: usize,
+        begun: usize,
+    }
+    let seen = Arc::new((Mutex::new(Seen::default()), Condvar::new()));
+    let run = {
+        let seen = seen.clone();
+        move |_| {
+            let (lock, changed) = &*seen;
+            let mut seen = lock.lock().expect("no check panics");
+            seen.waiting += 1;
+            seen.most = seen.most.max(seen.waiting);
+            // The others have a chance to come.
+            drop(seen);
+            std::thread::yield_now();
+            let mut seen = lock.lock().expect("no check panics");
+            (seen.waiting, seen.begun) = (seen.waiting - 1, seen.begun + 1);
+            drop(seen);
+            beginning::tell();
+            changed.notify_all();
+            // Those that have begun take as long as they like, and hold up none.
+            drop(changed.wait_while(lock.lock().expect("no check panics"), |seen| seen.begun < MANY));
+        }
+    };
+    let check = |number| {
+        let check = Check::new(format!("check.{number}"), run.clone());
+        Arc::new(Check { begins_late: true, timeout: LONG, ..check })
+    };
+    let report = Runner::run(suite((0..MANY).map(check)), LONG);
+    assert!(report.passes(), "{report:?}");
+    assert!(seen.0.lock().expect("no check panics").most <= MOST_BEGINNING);
 }

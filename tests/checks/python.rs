@@ -303,7 +303,8 @@ fn what_is_marked_is_run_or_is_an_error() {
 #[test]
 #[ignore = "needs python3"]
 fn a_check_that_kills_the_interpreter_does_not_spoil_the_others() {
-    let text = "import os\nfrom hospital import healthcheck\n@healthcheck\ndef kills():\n    os.kill(os.getppid(), 9)\n    os.abort()\n\
+    let text = "import os\nfrom hospital import healthcheck\nzygote = os.getpid()\n\
+                @healthcheck\ndef kills():\n    os.kill(zygote, 9)\n    os.abort()\n\
                 for number in range(20):\n    exec(f'@healthcheck\\ndef good_{number}():\\n    pass')\n";
     let folder = modules(&[("wild.py", text)]);
     let report = check(&folder, &["python:wild#timeout=60s"]);
@@ -486,4 +487,71 @@ fn a_module_that_takes_poll_out_of_select_does_not_end_the_interpreter() {
         "import select\nfrom hospital import healthcheck\ndel select.poll\n@healthcheck\ndef ok():\n    pass\n",
     )]);
     assert_found(&check(&folder, &["green"]), &[("ok", "pass", "")]);
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn a_check_that_stops_or_kills_its_parent_is_one_error() {
+    let text = "import os\nfrom hospital import healthcheck\n\
+                @healthcheck(timeout=1)\ndef stops():\n    os.kill(os.getppid(), 19)\n\
+                @healthcheck\ndef kills():\n    os.kill(os.getppid(), 9)\n\
+                @healthcheck\ndef kills_its_group():\n    os.killpg(0, 9)\n\
+                for number in range(5):\n    exec(f'@healthcheck\\ndef good_{number}():\\n    pass')\n";
+    let folder = modules(&[("wild.py", text)]);
+    let report = check(&folder, &["wild", "-j", "1"]);
+    let killed = "the process that runs it was killed by SIGKILL: does it kill its parent, or its group?";
+    let mut expected = vec![("stops", "error", "timed out after 1s")];
+    expected.extend([("kills", "error", killed), ("kills_its_group", "error", killed)]);
+    expected.extend(["good_0", "good_1", "good_2", "good_3", "good_4"].map(|good| (good, "pass", "")));
+    assert_found(&report, &expected);
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn a_timeout_or_tags_that_are_none_are_an_error_and_no_default() {
+    let text = "import datetime\nfrom hospital import HealthCheck\n\
+                for name, timeout in dict(text='2s', raw=b'2', less=-1, none=0, nan=float('nan'), yes=True).items():\n\
+                \x20   exec(f'def test(self): \\\'\\\'\\\'A title.\\\'\\\'\\\'')\n    test.timeout = timeout\n\
+                \x20   globals()[name] = type(name, (HealthCheck,), {'test_it': test, '__module__': __name__})\n\
+                class Tags(HealthCheck):\n    tags = [1, 2]\n    def test_it(self): pass\n\
+                class Good(HealthCheck):\n    tags = 'readiness'\n    timeout = datetime.timedelta(seconds=3)\n    def test_it(self): pass\n";
+    let folder = modules(&[("odd.py", text)]);
+    let report = check(&folder, &["odd"]);
+    let found = found(&report);
+    let said = |word: &str| found.iter().filter(|(_, status, said)| status == "error" && said.contains(word)).count();
+    assert_eq!(said(": a timeout is a positive number of seconds, or a timedelta: not "), 6, "{found:?}");
+    assert_eq!(said("odd.Tags.test_it: tags are a list of words: not [1, 2]"), 1, "{found:?}");
+    assert_eq!(report["summary"]["pass"], 1, "{found:?}");
+    let list = hospital("list", &folder, &["odd.Good"]).stdout;
+    assert!(list.contains("  readiness  3s  "), "{list}");
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn a_thousand_checks_at_once_do_not_time_out_while_they_wait_for_a_process() {
+    let text = "from hospital import healthcheck\n\
+                for number in range(1000):\n    exec(f'@healthcheck\\ndef good_{number}():\\n    pass')\n";
+    let folder = modules(&[("many.py", text)]);
+    let report = check(&folder, &["many"]);
+    assert_eq!(report["summary"]["pass"], 1000, "{}", report["summary"]);
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn what_a_module_has_started_ends_with_an_interpreter_that_ends_while_it_imports() {
+    let text = "import os, subprocess\nsubprocess.Popen(['sleep', '98766'], start_new_session=True)\nos._exit(0)\n";
+    let folder = modules(&[("starts.py", text)]);
+    assert!(refused(&folder, &["starts"]).contains("ended while it imported \"starts\": exit status: 0"));
+    eventually("it has ended", || with("98766") == 0);
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn with_a_safe_path_modules_are_found_in_the_working_directory_last() {
+    let text = "import json\nfrom hospital import healthcheck\n@healthcheck\ndef ok():\n    json.dumps({})\n";
+    let folder = modules(&[("shop.py", text), ("json.py", "raise OSError('of the folder')\n")]);
+    let mut command = once::hospital("check");
+    command.args(["shop", "--python", "python3"]).current_dir(folder.path()).env("PYTHONSAFEPATH", "1");
+    let run = once::run(command);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
 }

@@ -501,3 +501,12 @@ fn threads_that_a_program_makes_before_the_fork_are_warned_of() {
     let other = Server::start(["-w", "1"]);
     assert!(!other.stderr().contains("threads"), "{}", other.stderr());
 }
+
+#[test]
+fn a_timeout_that_is_longer_than_a_round_is_told_at_the_start() {
+    let checks = "db=tcp://127.0.0.1:1#timeout=30s mail=tcp://127.0.0.1:2#timeout=20s later=tcp://127.0.0.1:3#timeout=20s&every=1h";
+    let server = Launch::serve(["-w", "1"]).env("HEALTHCHECKS", checks).start();
+    server.logs(
+        "tcp:db, and 1 more, is given less than its timeout of 30s: a round takes 10s at most. Raise --request-timeout, or give the check every=",
+    );
+}

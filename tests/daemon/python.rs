@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::harness::programs::with;
 use crate::harness::python::{modules, serve, write};
 use crate::harness::{Launch, Server, Signal, eventually, get, processes, send, within};
 
@@ -52,6 +53,23 @@ fn a_reload_reads_the_code_anew_and_a_broken_one_keeps_the_old() {
     server.logs("reload refused, the old configuration goes on serving: HEALTHCHECKS names \"shop\", but importing 'shop' failed: ");
     assert!(says(&server, "the second edition"));
     assert_eq!(zygotes(&server).len(), 1);
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn a_reload_names_the_one_of_several_modules_that_is_wrong_and_once() {
+    let folder = modules(&[("one.py", &module(None)), ("two.py", &module(None)), ("three.py", &module(None))]);
+    let server = serve(&folder, "one two three").start();
+    write(folder.path(), "two.py", "import os\nos._exit(0)\n");
+    server.signal(Signal::SIGHUP);
+    server.logs("reload refused, the old configuration goes on serving: ");
+    assert!(server.stderr().contains(" ended while it imported \"two\": exit status: 0"), "{}", server.stderr());
+    write(folder.path(), "two.py", "import no_such_module\n");
+    server.signal(Signal::SIGHUP);
+    let told = || server.stderr().matches("No module named 'no_such_module'").count();
+    eventually("it is refused", || server.stderr().matches("reload refused").count() == 2);
+    assert_eq!(told(), 1, "{}", server.stderr());
+    assert_eq!(get(&server.at, "/").status, 200);
 }
 
 #[test]
@@ -177,16 +195,18 @@ fn the_master_goes_on_while_a_reload_imports() {
 fn a_module_that_hangs_when_it_is_imported_is_refused_with_a_line() {
     let folder = modules(&[("shop.py", &module(None))]);
     let server = serve(&folder, "shop").start();
-    write(folder.path(), "shop.py", "import time\ntime.sleep(1000)\n");
+    let hangs = "import subprocess, time\nsubprocess.Popen(['sleep', '98767'])\ntime.sleep(1000)\n";
+    write(folder.path(), "shop.py", hangs);
     let started = Launch::binding(["--port", "0", "--python", "python3", "shop"]).current_dir(folder.path()).spawn();
     server.signal(Signal::SIGHUP);
     within(Duration::from_secs(60), "the reload is refused", || {
         server
             .stderr()
-            .contains("reload refused, the old configuration goes on serving: Python has not imported shop in 30s")
+            .contains("reload refused, the old configuration goes on serving: importing \"shop\" takes longer than 30s")
     });
     let why = "the command line names \"shop\", but importing it takes longer than 30s";
     within(Duration::from_secs(60), "the start is refused", || started.stderr().contains(why));
+    eventually("what it has started has ended", || with("98767") == 0);
     assert_eq!(get(&server.at, "/").status, 200);
 }
 
@@ -318,8 +338,7 @@ fn a_submodule_that_is_broken_when_the_interpreter_is_started_again_costs_its_ow
 #[test]
 #[ignore = "needs python3"]
 fn an_interpreter_that_is_killed_each_time_answers_in_the_meantime() {
-    let kills =
-        "import os\nfrom hospital import healthcheck\n@healthcheck\ndef kills():\n    os.kill(os.getppid(), 9)\n";
+    let kills = "import os\nfrom hospital import healthcheck\nzygote = os.getpid()\n@healthcheck\ndef kills():\n    os.kill(zygote, 9)\n";
     let folder = modules(&[("shop.py", &module(None)), ("kills.py", kills)]);
     let server = serve(&folder, "shop kills").start();
     let told = "Python ended (signal: 9 (SIGKILL)), and is started again after ";

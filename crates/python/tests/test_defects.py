@@ -561,7 +561,7 @@ def test_what_a_check_may_take_and_its_tags_are_kept():
 
     assert hospital.is_healthcheck(check)
     assert (check.timeout, check.tags) == (2, ['readiness'])
-    with pytest.raises(TypeError, match="a timeout is a number of seconds, or a timedelta: not '2s'"):
+    with pytest.raises(TypeError, match="a timeout is a positive number of seconds, or a timedelta: not '2s'"):
         hospital.healthcheck(timeout='2s')
 
 

@@ -327,6 +327,10 @@ def test_manage_py_healthcheck(write, shell):
     assert told.returncode == 2 and told.stdout.startswith('HOSPITAL CRITICAL - 1 of 1 '), told
     told = shell(*manage, 'no.such', **settings)
     assert told.returncode == 2 and "no.such" in told.stderr and told.stderr.count('\n') == 1, told
+    write('site_settings.py', "INSTALLED_APPS = ['hospital.django']\nSECRET_KEY = 'x'\nHEALTHCHECKS = {'shop': 1}\n")
+    told = shell(*manage, **settings)
+    assert told.returncode == 2, told
+    assert told.stderr == "CommandError: HEALTHCHECKS names checks in a text or a list of texts: not {'shop': 1}\n"
 
 
 def test_flask(serve, write):

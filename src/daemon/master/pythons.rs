@@ -10,6 +10,7 @@ use super::fleet::{Event, Pid};
 use crate::daemon::generation::GenerationConfig;
 use crate::model::duration;
 use crate::os::packets::Packets;
+use crate::os::tree;
 use crate::python::Preparation;
 
 impl Master {
@@ -17,6 +18,9 @@ impl Master {
     pub(super) fn python_died(&self, pid: Pid, status: ExitStatus) -> bool {
         let died = |config: &GenerationConfig| config.sources.python().died(pid, status, Instant::now());
         let Some(wait) = self.configs.values().find_map(died) else { return false };
+        if let Err(error) = tree::kill_orphans_of(pid) {
+            tracing::warn!("what the modules of Python have started may go on: {error}");
+        }
         let wait = duration::spoken(wait);
         tracing::error!(
             "Python (pid {pid}) ended: {status}: its checks are errors until another has imported them, from {wait} on"
@@ -36,7 +40,7 @@ impl Master {
     pub(super) fn python_prepared(&mut self) -> Option<Event> {
         let now = Instant::now();
         let preparation = self.preparation.take_if(|preparation| preparation.is_over(now))?;
-        let read = preparation.end(now).and_then(|python| self.read(Some(python)));
+        let read = preparation.end().and_then(|python| self.read(Some(python)));
         Some(self.loaded(read))
     }
 

@@ -50,6 +50,15 @@ def target(environ):
     return f'{path}?{query}' if query else path
 
 
+def words(names):
+    """Return names as a list: text has them with spaces between, as in HEALTHCHECKS."""
+    if isinstance(names, str):
+        return names.split()
+    if not isinstance(names, (list, tuple, set, frozenset)) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f'HEALTHCHECKS names checks in a text or a list of texts: not {names!r}')
+    return list(names)
+
+
 class Mount:
     """The endpoint for these names, or those in HEALTHCHECKS, with the settings of ``hospital serve`` as keywords.
 
@@ -63,7 +72,7 @@ class Mount:
         elif not names:
             raise ValueError('there is nothing to check: no names are given')
         # What is wrong with the settings is said before anything is served.
-        self._plan = _native.Plan([*settings, '--', *(names.split() if isinstance(names, str) else names)])
+        self._plan = _native.Plan([*settings, '--', *words(names)])
         self._plan_of_refusal = _native.Plan([*settings, '--', f'python:{Refusal.NAME}'])
         self._forget()
         os.register_at_fork(after_in_child=self._forget)
@@ -117,16 +126,16 @@ class Tests:
         else:
             checks = attempt.found
         for check in checks:
-            if check.error and not isinstance(check.error, unittest.SkipTest):
-                # A name, or a module of a package whose others can be imported.
-                is_name = checks is not attempt.found
+            # A name, or a module of a package whose others can be imported.
+            is_name = checks is not attempt.found and not isinstance(check.error, unittest.SkipTest)
+            if is_name or isinstance(check.error, _tests.NotImported):
                 check.test = Later(
                     check.id,
                     attempt if is_name else Import(functools.partial(importlib.import_module, check.id)),
                     self,
                 )
             self._checks[check.id] = check
-        return [(check.id, check.title, check.timeout, check.tags) for check in checks]
+        return [(_tests.clean(check.id), check.title, check.timeout, check.tags) for check in checks]
 
     def run(self, id, reply):
         """Run a test on a thread of its own, which replies with its status and what there is to say."""

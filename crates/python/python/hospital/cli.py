@@ -9,6 +9,7 @@ import sys
 import unittest
 from typing import Any, Callable, Iterable, Iterator, List, NoReturn, Optional, Sequence, TextIO, Type
 
+from hospital import _tests, _text
 from hospital.core import WarningReason
 from hospital.loading import HealthCheckLoader, NotCollected, NotFound
 
@@ -42,6 +43,13 @@ class HealthCheckTextResult(unittest.TextTestResult):
         super().__init__(stream, descriptions, verbosity, **kwargs)
         #: The tests that warn, and why.
         self.warned: List[Any] = []
+
+    def getDescription(self, test: unittest.TestCase) -> str:
+        title = self.descriptions and test.shortDescription()
+        return '\n'.join(map(_text.line, [str(test), title] if title else [str(test)]))
+
+    def printErrorList(self, flavour: str, errors: Iterable[Any]) -> None:
+        super().printErrorList(flavour, [(test, _text.lines(why)) for test, why in errors])
 
     def addSkip(self, test: unittest.TestCase, reason: str) -> None:
         if not isinstance(reason, WarningReason):
@@ -87,6 +95,32 @@ class _Verdict:
         # Newer ones of Python colour it.
         self._follows = re.sub(r'\x1b\[[\d;]*m', '', text) in ('OK', 'FAILED')
         return self._stream.write(text)
+
+
+class FixtureExits(RuntimeError):
+    """A fixture ends the program, or would."""
+
+
+class ProcessExit(RuntimeError):
+    """What `os._exit` raises within `exits_refused`."""
+
+
+@contextlib.contextmanager
+def exits_refused() -> Iterator[None]:
+    """Meanwhile `os._exit` is an error of whoever calls it: it would end the program, and with the code 0 as if all were well."""
+    exit_now, pid = os._exit, os.getpid()
+
+    def refuse(code: int) -> NoReturn:
+        if os.getpid() != pid:
+            # That of a fork is its own.
+            exit_now(code)
+        raise ProcessExit(f'it calls os._exit({code})')
+
+    os._exit = refuse
+    try:
+        yield
+    finally:
+        os._exit = exit_now
 
 
 class HealthCheckProgram:
@@ -157,7 +191,9 @@ class HealthCheckProgram:
     def _load(self, name: str, load: Callable[[], unittest.TestSuite]) -> unittest.TestSuite:
         try:
             suite = load()
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             return unittest.TestSuite([NotCollected(name, error)])
         if not suite.countTestCases():
             why = NotFound(f'there is no healthcheck in {name}: mark what is one with @healthcheck')
@@ -168,9 +204,11 @@ class HealthCheckProgram:
         """Run the suite, and return its result."""
         try:
             return self.runner.run(test_suite)
-        except SystemExit as end:
-            # unittest lets it through in the fixtures of classes and modules, and its code may be 0.
-            raise RuntimeError(f'a fixture of a class or a module exits the program: SystemExit({end.code})') from end
+        except (Exception, KeyboardInterrupt):
+            raise
+        except BaseException as end:
+            # unittest lets it through in the fixtures of classes and modules, and the code of an exit may be 0.
+            raise FixtureExits(f'a fixture of a class or a module exits the program: {end!r}{_tests.place(end)}') from end
 
     def __call__(self) -> Any:
         """Collect and run, and return the result."""
@@ -182,14 +220,15 @@ def import_from_working_directory() -> None:
     with contextlib.suppress(OSError):  # It may be gone.
         folder = os.getcwd()
         if folder not in sys.path and '' not in sys.path:
-            sys.path.insert(0, folder)
+            # With PYTHONSAFEPATH, what is there takes the place of nothing that is installed.
+            sys.path.insert(len(sys.path) if getattr(sys.flags, 'safe_path', False) else 0, folder)
 
 
 def refuse_unknown_names(parser: argparse.ArgumentParser, suite: unittest.TestSuite) -> None:
     """Exit with 2 and a line for each name that collected nothing."""
     unknown = [test for test in _flat(suite) if isinstance(test, NotCollected) and isinstance(test.why, NotFound)]
     if unknown:
-        parser.exit(2, ''.join(f'{parser.prog}: {test}: {test.why}\n' for test in unknown))
+        parser.exit(2, ''.join(_text.line(f'{parser.prog}: {test}: {test.why}') + '\n' for test in unknown))
 
 
 def _flat(suite: unittest.TestSuite) -> Iterator[Any]:
@@ -205,9 +244,16 @@ def main(program: Optional[str] = None, args: Optional[Sequence[str]] = None, st
     app = HealthCheckProgram(
         discover=arguments.healthchecks or HEALTHCHECKS, stream=stream, verbosity=2 if arguments.verbose else 1
     )
-    suite = app.load_tests()
-    refuse_unknown_names(parser, suite)
-    result = app.run_tests(suite)
+    try:
+        with exits_refused():
+            suite = app.load_tests()
+            refuse_unknown_names(parser, suite)
+            result = app.run_tests(suite)
+    except FixtureExits as error:
+        parser.exit(1, f'{parser.prog}: {error}\n')
+    except KeyboardInterrupt as error:
+        # A module may raise it, too.
+        parser.exit(130, f'{parser.prog}: interrupted{_tests.place(error)}\n')
     sys.exit(0 if result.wasSuccessful() else 1)
 
 

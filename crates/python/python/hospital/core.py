@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import unittest
 from datetime import timedelta
-from typing import Any, Callable, Iterable, NoReturn, TypeVar, Union, overload
+from typing import Any, Callable, Iterable, Iterator, NoReturn, TypeVar, Union, overload
+
+from hospital import _tests
 
 _Test = TypeVar('_Test')
 
@@ -50,8 +52,9 @@ def healthcheck(test: Any = None, *, timeout: Any = None, tags: Any = None) -> A
     True
 
     """
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float, timedelta, type(None))):
-        raise TypeError(f'a timeout is a number of seconds, or a timedelta: not {timeout!r}')
+    # Whoever collects it would refuse these, too, and does not know the line.
+    _tests.seconds(timeout)
+    tags = tags if tags is None else _tests.words(list(tags) if isinstance(tags, Iterator) else tags)
 
     def mark(test: Any) -> Any:
         if isinstance(test, (staticmethod, classmethod)):
@@ -62,7 +65,7 @@ def healthcheck(test: Any = None, *, timeout: Any = None, tags: Any = None) -> A
         if timeout is not None:
             test.timeout = timeout
         if tags is not None:
-            test.tags = [tags] if isinstance(tags, str) else list(tags)
+            test.tags = tags
         return test
 
     return mark if test is None else mark(test)

@@ -6,11 +6,9 @@ too. In one discovery, a class or function that is found in several modules coun
 """
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import copy
 import importlib
-import inspect
 import os
 import pkgutil
 import re
@@ -20,7 +18,7 @@ import unittest.loader
 from types import ModuleType
 from typing import Any, Callable, Iterable, Iterator, List, NoReturn, Optional, Sequence, Set, Tuple
 
-from hospital._tests import heed, heeded
+from hospital._tests import heed_call, heeded, is_marked
 from hospital.core import is_healthcheck
 
 #: What does something when it is imported, and holds no healthchecks.
@@ -66,10 +64,7 @@ class HealthCheckFunction(unittest.FunctionTestCase):
         return (self._function.__doc__ or '').strip().split('\n')[0].strip() or None
 
     def runTest(self) -> None:
-        found = self._function()
-        if inspect.iscoroutine(found):
-            found = asyncio.run(found)
-        heed(found, self.id())
+        heed_call(self._function, self.id())
 
 
 class NotCollected(unittest.TestCase):
@@ -117,9 +112,8 @@ class HealthCheckLoader(unittest.TestLoader):
     def _stays(self, test: Any) -> bool:
         if isinstance(test, unittest.TestSuite) or self.is_healthcheck(test):
             return True
-        method = getattr(test, getattr(test, '_testMethodName', ''), None)
         # unittest defines with its loader what stands for modules that cannot be imported or skip themselves.
-        return self.is_healthcheck(method) or type(test).__module__ == unittest.loader.__name__
+        return is_marked(test) or type(test).__module__ == unittest.loader.__name__
 
     def loadTestsFromTestCase(self, testCaseClass: Any) -> Any:
         """Load the healthchecks of a class of tests."""
@@ -129,7 +123,7 @@ class HealthCheckLoader(unittest.TestLoader):
             return self.suiteClass()
         try:
             tests = super().loadTestsFromTestCase(testCaseClass)
-        except Exception as error:
+        except BaseException as error:
             name = f'{testCaseClass.__module__}.{testCaseClass.__qualname__}'
             tests = self._not_collected(name, f'no tests can be made of {name}', error)
         return self.filter_suite(tests)
@@ -147,7 +141,7 @@ class HealthCheckLoader(unittest.TestLoader):
             return self.filter_suite(self.suiteClass(self._new(classes + functions)))
         try:
             tests = load_tests(self, self.suiteClass(test for _, test in classes), kwargs.get('pattern'))
-        except Exception as error:
+        except BaseException as error:
             tests = self._not_collected(module.__name__, f'load_tests of {module.__name__} fails', error)
         return self.filter_suite(self.suiteClass([tests, *self._new(functions)]))
 
@@ -169,11 +163,14 @@ class HealthCheckLoader(unittest.TestLoader):
         if module is None:
             try:
                 parent, value = _find(name)
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
                 return self._not_collected(name, f'{name} cannot be loaded', error)
             if self._is_function(value) and not isinstance(parent, type):
                 return self.suiteClass([HealthCheckFunction(value, parent.__name__, name.rpartition('.')[2])])
-        return self.filter_suite(super().loadTestsFromName(name, module))
+        try:
+            return self.filter_suite(super().loadTestsFromName(name, module))
+        except BaseException as error:
+            return self._not_collected(name, f'no test can be made of {name}', error)
 
     def loadTestsFromNames(self, names: Sequence[str], module: Optional[ModuleType] = None) -> Any:
         """Load the healthchecks at dotted names."""
@@ -192,11 +189,14 @@ class HealthCheckLoader(unittest.TestLoader):
     def _load_module(self, name: str) -> Any:
         try:
             module = importlib.import_module(name)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             return self._not_collected(name, f'{name} cannot be imported', error)
         return self.loadTestsFromPackage(module) if is_package(module) else self.loadTestsFromModule(module)
 
     def _not_collected(self, name: str, what: str, error: BaseException) -> Any:
+        if isinstance(error, KeyboardInterrupt):
+            # Somebody wants an end of it all.
+            raise error
         if not isinstance(error, unittest.SkipTest):  # As a module does that is not meant for this machine.
             why = ImportError(f'{what}: {type(error).__name__}: {error}')
             why.__cause__ = error
@@ -222,7 +222,7 @@ class HealthCheckLoader(unittest.TestLoader):
                 if os.path.isdir(start_dir):
                     return self._discover_path(start_dir, pattern, top_level_dir)
                 raise
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
                 return self._not_collected(start_dir, f'{start_dir} cannot be imported', error)
             if not isinstance(value, ModuleType):
                 return self.loadTestsFromName(start_dir)

@@ -16,10 +16,12 @@ from socketserver import ThreadingMixIn
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, TextIO, Tuple
 from wsgiref.simple_server import WSGIServer, make_server
 
+from hospital import _tests
 from hospital.cli import (
     HEALTHCHECKS,
     HealthCheckProgram,
     base_parser,
+    exits_refused,
     import_from_working_directory,
     refuse_unknown_names,
 )
@@ -112,8 +114,10 @@ class HealthCheckRunner:
         result.failfast = self.failfast
         try:
             suite.run(result)
-        except SystemExit:
-            # unittest lets it through in the fixtures of classes and modules.
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            # unittest lets an exit through in the fixtures of classes and modules.
             result.addError(unittest.suite._ErrorHolder('a fixture of a class or a module exits'), sys.exc_info())
         return result
 
@@ -162,15 +166,15 @@ class HealthCheckApp(HealthCheckProgram):
         """Return the first line of the docstring, else the name of the test."""
         if isinstance(test, unittest.case._SubTest):
             # They all have the docstring of their test.
-            return f'{self.get_test_title(test.test_case)} {test._subDescription()}'
-        return test.shortDescription() or str(test)
+            return f'{self.get_test_title(test.test_case)} {_tests.clean(test._subDescription())}'
+        return _tests.clean(test.shortDescription() or str(test))
 
     def details(self, result: Any) -> Iterator[Dict[str, str]]:
         """Generate the result of each test."""
         for status, test, found in result.results:
             detail = {'test': self.get_test_title(test), 'status': status}
             if found is not None:
-                detail['context'] = _context(found)
+                detail['context'] = _tests.clean(_context(found))
             yield detail
 
     def __call__(  # type: ignore[override]
@@ -262,11 +266,19 @@ def main(program: Optional[str] = None, args: Optional[Sequence[str]] = None) ->
     arguments = parser.parse_args(args)
     import_from_working_directory()
     app = HealthCheckApp(discover=arguments.healthchecks or HEALTHCHECKS)
-    refuse_unknown_names(parser, app.load_tests())
+    with exits_refused():
+        _serve(parser, app, arguments.port)
+
+
+def _serve(parser: argparse.ArgumentParser, app: HealthCheckApp, port: int) -> None:
     try:
-        httpd = make_server('', arguments.port, app, server_class=_Server)
+        refuse_unknown_names(parser, app.load_tests())
+    except KeyboardInterrupt as error:
+        parser.exit(130, f'{parser.prog}: interrupted{_tests.place(error)}\n')
+    try:
+        httpd = make_server('', port, app, server_class=_Server)
     except OSError as error:
-        parser.exit(4, f'{parser.prog}: cannot serve on port {arguments.port}: {error.strerror}\n')
+        parser.exit(4, f'{parser.prog}: cannot serve on port {port}: {error.strerror}\n')
     ip, port = httpd.socket.getsockname()[:2]
     print(f'Serving on {ip} port {port}...', flush=True)
     try:

@@ -4,9 +4,10 @@ import os
 import sys
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from hospital import _command
+from hospital._mount import words
 
 #: Those of ``hospital check``, but for ``-v``, which Django has: ``-v 2`` names each check.
 FLAGS = {
@@ -38,7 +39,10 @@ class Command(BaseCommand):
             value = options[flag.strip('-')] or []
             given.append([f'{flag}={each}' for each in ([value] if isinstance(value, str) else value)])
         names = names or getattr(settings, 'HEALTHCHECKS', [])
-        names = names.split() if isinstance(names, str) else names
+        try:
+            names = words(names)
+        except ValueError as error:
+            raise CommandError(error, returncode=2) from None
         # The checks find what this process finds.
         os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, map(os.path.abspath, sys.path)))
         code = _command.main(['hospital', 'check', *sum(given, []), '--', *names])
