@@ -73,14 +73,13 @@ impl Suite {
     pub(crate) fn cut_short(&self, round: Duration) -> Option<String> {
         let mut short = self.checks.iter().filter(|check| check.is_cut_short(round));
         let first = short.next()?;
-        let others = match short.count() {
-            0 => String::new(),
-            count => format!(", and {count} more,"),
-        };
         let (id, timeout, round) = (&first.id, duration::spoken(first.timeout), duration::spoken(round));
+        let who = match short.count() {
+            0 => format!("{id} is given less than its timeout of {timeout}"),
+            more => format!("{id} is given less than its timeout of {timeout}, and so are {more} more"),
+        };
         Some(format!(
-            "{id}{others} is given less than its timeout of {timeout}: a round takes {round} at most. Raise \
-             --request-timeout, or give the check every="
+            "{who}: a round takes {round} at most. Raise --request-timeout, or run the check on a schedule (every=)"
         ))
     }
 

@@ -656,25 +656,26 @@ impl Preparation {
     }
 
     pub(crate) fn is_over(&self, now: Instant) -> bool {
-        self.pending().is_none() || self.process.has_ended() || now >= self.until
-    }
-
-    /// The name that is imported now.
-    fn pending(&self) -> Option<&str> {
-        let is_pending = |(_, answer): &&(String, Packets)| !descriptors::is_readable(answer);
-        self.asked.iter().find(is_pending).map(|(name, _)| name.as_str())
+        let is_answered = self.asked.last().is_none_or(|(_, answer)| descriptors::is_readable(answer));
+        is_answered || self.process.has_ended() || now >= self.until
     }
 
     /// The Python that has imported, or why it has not.
     pub(crate) fn end(self) -> Result<Python, Error> {
-        let Some(name) = self.pending() else { return Ok(self.python) };
         let Some(zygote) = self.python.zygote() else { return Ok(self.python) };
-        if !self.process.has_ended() {
-            kill(&self.process);
-            let limit = duration::spoken(IMPORT_LIMIT);
-            return Err(Error::Boot(format!("importing {name:?} takes longer than {limit}")));
+        for (name, answer) in &self.asked {
+            let why = match answer.receive_from(&self.process, Instant::now()) {
+                Ok(Incoming::Packet(_)) => continue,
+                Ok(Incoming::End) => end_of(&self.process, &zygote.interpreter, &format!("while it imported {name:?}")),
+                Ok(Incoming::Nothing) => {
+                    kill(&self.process);
+                    format!("importing {name:?} takes longer than {}", duration::spoken(IMPORT_LIMIT))
+                }
+                Err(error) => format!("Python cannot be asked for {name:?}: {error}"),
+            };
+            return Err(Error::Boot(why));
         }
-        Err(Error::Boot(end_of(&self.process, &zygote.interpreter, &format!("while it imported {name:?}"))))
+        Ok(self.python)
     }
 }
 

@@ -528,12 +528,12 @@ fn a_timeout_or_tags_that_are_none_are_an_error_and_no_default() {
 
 #[test]
 #[ignore = "needs python3"]
-fn a_thousand_checks_at_once_do_not_time_out_while_they_wait_for_a_process() {
+fn hundreds_of_checks_at_once_do_not_time_out_while_they_wait_for_a_process() {
     let text = "from hospital import healthcheck\n\
-                for number in range(1000):\n    exec(f'@healthcheck\\ndef good_{number}():\\n    pass')\n";
+                for number in range(300):\n    exec(f'@healthcheck\\ndef good_{number}():\\n    pass')\n";
     let folder = modules(&[("many.py", text)]);
     let report = check(&folder, &["many"]);
-    assert_eq!(report["summary"]["pass"], 1000, "{}", report["summary"]);
+    assert_eq!(report["summary"]["pass"], 300, "{}", report["summary"]);
 }
 
 #[test]

@@ -507,6 +507,7 @@ fn a_timeout_that_is_longer_than_a_round_is_told_at_the_start() {
     let checks = "db=tcp://127.0.0.1:1#timeout=30s mail=tcp://127.0.0.1:2#timeout=20s later=tcp://127.0.0.1:3#timeout=20s&every=1h";
     let server = Launch::serve(["-w", "1"]).env("HEALTHCHECKS", checks).start();
     server.logs(
-        "tcp:db, and 1 more, is given less than its timeout of 30s: a round takes 10s at most. Raise --request-timeout, or give the check every=",
+        "db is given less than its timeout of 30s, and so are 1 more: a round takes 10s at most. Raise --request-timeout, \
+         or run the check on a schedule (every=)",
     );
 }
