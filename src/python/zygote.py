@@ -10,13 +10,9 @@ It serves packets on one socket until the last process that can send any is gone
 
 A run belongs to who asked: once that has closed its socket, whatever is left of the run is killed, and then reaped.
 
-It is two processes, as a check may stop or kill its parent: a keeper, whose pid is told, and its child, which runs the check and
-tells the keeper what it found. A finding that no keeper passes on is none.
-
 This file is one role, however long: the life of one interpreter, which is given it as text.
 """
 
-import _socket
 import errno
 import faulthandler
 import fcntl
@@ -375,7 +371,7 @@ class Zygote:
             reply.close()
             return
         if pid == 0:
-            self.become_keeper(check, request, reply)
+            self.become(check, request, reply)
         run = Run(pid, reply, request["mark"])
         self.runs[reply.fileno()] = run
         self.poll.register(reply.fileno(), 0)
@@ -383,51 +379,25 @@ class Zygote:
             self.watches[run.watch] = run
             self.poll.register(run.watch, select.POLLIN)
 
-    def become_keeper(self, check, request, reply):
-        """In the fork: forks again for the check, passes on what that finds, tells how it died, and ends."""
+    def become(self, check, request, reply):
+        """In the fork: runs the check, tells what it found, and ends."""
         try:
             os.setpgid(0, 0)
-            answer(reply, {"pid": os.getpid()})
+            if PRCTL:
+                # What a check leaves running becomes a child of its process, not one of ours.
+                PRCTL(ADOPT_ORPHANS, 1, 0, 0, 0)
+            pid = os.getpid()
+            answer(reply, {"pid": pid})
             self.requests.close()
             for run in self.runs.values():
                 run.reply.close()
                 if run.watch is not None:
                     os.close(run.watch)
-            limit(MARKS, request["mark"])
-            # Not of the module `socket`, where gevent has others.
-            ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-            keeper = os.getpid()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                pid = os.fork()
-            if pid == 0:
-                ours.close()
-                reply.close()
-                self.become(check, request, theirs, keeper)
-            theirs.close()
-            reply.settimeout(READER)
-            died = passed_on(Run(pid, reply, None), ours)
-            answer(reply, {"ended": how(died), "pid": keeper})
-        except BaseException as error:
-            answer(reply, {"status": "error", "message": f"Python cannot be forked for it: {self.tests.told(error)}"})
-        finally:
-            os._exit(0)
-
-    def become(self, check, request, reply, keeper):
-        """In the fork of that: runs the check, tells what it found, and ends."""
-        try:
-            if PRCTL:
-                # Without its keeper it has nobody to tell.
-                PRCTL(DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
-                # What a check leaves running becomes a child of its process, not one of ours.
-                PRCTL(ADOPT_ORPHANS, 1, 0, 0, 0)
-            if os.getppid() != keeper:
-                os._exit(0)
-            pid = os.getpid()
             for number in IGNORED:
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             os.environ[request["variable"]] = request["marker"]
+            limit(MARKS, request["mark"])
             if request.get("memory"):
                 limit(resource.RLIMIT_AS, min(used() + request["memory"], MOST_MEMORY))
             found = self.tests.run(check.test)
@@ -446,15 +416,13 @@ class Zygote:
             os._exit(0)
 
     def look(self, run):
-        """Tells of a run whose keeper was killed. One that ends has told all there is to tell."""
+        """Tells of a run that has died, how."""
         died = None if run.ended else os.waitid(os.P_PID, run.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if died is None:
             return
         run.ended = True
         self.unwatch(run)
-        if died.si_code != os.CLD_EXITED:
-            why = f"the process that runs it was killed by {how(died)['signal']}: does it kill its parent, or its group?"
-            answer(run.reply, {"status": "error", "message": why})
+        answer(run.reply, {"ended": how(died), "pid": run.pid})
 
     def unwatch(self, run):
         if run.watch is not None:
@@ -529,7 +497,7 @@ def system_calls():
         return None
 
 
-PRCTL, DIE_WITH_PARENT, ADOPT_ORPHANS = system_calls(), 1, 36
+PRCTL, ADOPT_ORPHANS = system_calls(), 36
 OWN_MARK = resource.getrlimit(MARKS)[0]
 
 
@@ -546,28 +514,6 @@ def used():
     """How much address space this process has."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[0]) * resource.getpagesize()
-
-
-def passed_on(run, found):
-    """Passes on what a run finds until it has died, and returns how."""
-    poll = Poll()
-    poll.register(found.fileno(), select.POLLIN)
-    if run.watch is not None:
-        poll.register(run.watch, select.POLLIN)
-    is_open = True
-    while True:
-        poll.poll(None if run.watch is not None else 10)
-        # What came before its death is passed on before that is told.
-        died = os.waitid(os.P_PID, run.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        while is_open and is_polled(found.fileno(), select.POLLIN):
-            packet = found.recv(1 << 20)
-            if packet:
-                run.reply.send(packet)
-            else:
-                is_open = False
-                poll.unregister(found.fileno())
-        if died:
-            return died
 
 
 def how(died):
@@ -630,6 +576,22 @@ def out_of_reach(fd):
     return fd
 
 
+def keep_alive():
+    """Refuses signals to this process and to hospital: a check that stops or kills its parent would end those of all others."""
+    pids = {os.getpid(), os.getppid()}
+    groups = {os.getpgid(pid) for pid in pids}
+
+    def heed(event, arguments):
+        if event not in ("os.kill", "os.killpg") or not arguments[1]:
+            return
+        target = -arguments[0] if event == "os.killpg" else arguments[0]
+        # In a group of ours, a check is not: it has its own.
+        if target in pids or -target in groups or target == -1:
+            raise RuntimeError(f"it sends signal {arguments[1]} to the interpreter of all checks, or to hospital: that was refused")
+
+    sys.addaudithook(heed)
+
+
 def main(setup):
     requests = socket.socket(fileno=out_of_reach(3))
     # Standard output may be a report.
@@ -650,6 +612,7 @@ def main(setup):
     tests = load(setup["tests"], "hospital/tests.py", "hospital_tests")
     zygote = Zygote(requests, tests, setup["names"])
     zygote.keep()
+    keep_alive()
     zygote.import_anew()
     zygote.serve()
     zygote.end()

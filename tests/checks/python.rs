@@ -303,8 +303,8 @@ fn what_is_marked_is_run_or_is_an_error() {
 #[test]
 #[ignore = "needs python3"]
 fn a_check_that_kills_the_interpreter_does_not_spoil_the_others() {
-    let text = "import os\nfrom hospital import healthcheck\nzygote = os.getpid()\n\
-                @healthcheck\ndef kills():\n    os.kill(zygote, 9)\n    os.abort()\n\
+    let text = "import ctypes, os\nfrom hospital import healthcheck\nkill = ctypes.CDLL(None).kill\nzygote = os.getpid()\n\
+                @healthcheck\ndef kills():\n    kill(zygote, 9)\n    os.abort()\n\
                 for number in range(20):\n    exec(f'@healthcheck\\ndef good_{number}():\\n    pass')\n";
     let folder = modules(&[("wild.py", text)]);
     let report = check(&folder, &["python:wild#timeout=60s"]);
@@ -495,13 +495,18 @@ fn a_check_that_stops_or_kills_its_parent_is_one_error() {
     let text = "import os\nfrom hospital import healthcheck\n\
                 @healthcheck(timeout=1)\ndef stops():\n    os.kill(os.getppid(), 19)\n\
                 @healthcheck\ndef kills():\n    os.kill(os.getppid(), 9)\n\
+                @healthcheck\ndef kills_all():\n    os.kill(-1, 9)\n\
                 @healthcheck\ndef kills_its_group():\n    os.killpg(0, 9)\n\
+                @healthcheck\ndef looks():\n    os.kill(os.getppid(), 0)\n\
                 for number in range(5):\n    exec(f'@healthcheck\\ndef good_{number}():\\n    pass')\n";
     let folder = modules(&[("wild.py", text)]);
     let report = check(&folder, &["wild", "-j", "1"]);
-    let killed = "the process that runs it was killed by SIGKILL: does it kill its parent, or its group?";
-    let mut expected = vec![("stops", "error", "timed out after 1s")];
-    expected.extend([("kills", "error", killed), ("kills_its_group", "error", killed)]);
+    let refused =
+        |signal| format!("RuntimeError: it sends signal {signal} to the interpreter of all checks, or to hospital");
+    let (stopped, killed) = (refused(19), refused(9));
+    let mut expected =
+        vec![("stops", "error", stopped.as_str()), ("kills", "error", &killed), ("kills_all", "error", &killed)];
+    expected.extend([("kills_its_group", "error", "the check was killed by SIGKILL"), ("looks", "pass", "")]);
     expected.extend(["good_0", "good_1", "good_2", "good_3", "good_4"].map(|good| (good, "pass", "")));
     assert_found(&report, &expected);
 }

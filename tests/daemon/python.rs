@@ -338,7 +338,7 @@ fn a_submodule_that_is_broken_when_the_interpreter_is_started_again_costs_its_ow
 #[test]
 #[ignore = "needs python3"]
 fn an_interpreter_that_is_killed_each_time_answers_in_the_meantime() {
-    let kills = "import os\nfrom hospital import healthcheck\nzygote = os.getpid()\n@healthcheck\ndef kills():\n    os.kill(zygote, 9)\n";
+    let kills = "import ctypes, os\nfrom hospital import healthcheck\nkill = ctypes.CDLL(None).kill\n@healthcheck\ndef kills():\n    kill(os.getppid(), 9)\n";
     let folder = modules(&[("shop.py", &module(None)), ("kills.py", kills)]);
     let server = serve(&folder, "shop kills").start();
     let told = "Python ended (signal: 9 (SIGKILL)), and is started again after ";
