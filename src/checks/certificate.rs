@@ -8,6 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use rustls::pki_types::CertificateDer;
 
 use super::cert::{DAY, spoken};
+use super::support::options::whole;
 use super::support::pem;
 use super::support::thresholds::{self, Good};
 use super::support::tls_noted::note_end;
@@ -44,9 +45,8 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         return Err("the target is not an absolute path, as in certificate:/etc/ssl/x.pem".to_owned());
     }
     let target = target.to_owned();
-    let number = |text: &str| text.parse::<u32>().map_err(|_| "write a whole number of days");
-    let days = options.parse_or("days", "14", number)?;
-    let warn_days = options.parse("warn_days", number)?;
+    let days: u32 = options.parse_or("days", "14", whole)?;
+    let warn_days = options.whole("warn_days")?;
     thresholds::verify(Good::Above, "days", Some((&days, days.to_string())), warn_days.as_ref())?;
     Ok(Box::new(move |_| match collect(&target) {
         Ok(found) => {
@@ -263,7 +263,7 @@ mod tests {
     fn wrong_options_are_refused() {
         assert!(build("x.pem", &mut Options::of(&[])).is_err());
         let error = build("/x.pem", &mut Options::of(&[("days", "-1")])).err();
-        assert_eq!(error.as_deref(), Some("option days: write a whole number of days"));
+        assert_eq!(error.as_deref(), Some("option days: write a whole number"));
         let error = build("/x.pem", &mut Options::of(&[("warn_days", "14")])).err().unwrap_or_default();
         assert!(error.starts_with("option warn_days: it has to be more than days=14"), "{error}");
     }

@@ -1,6 +1,5 @@
 //! `group:docker#member=alice`: there is a group, and it is as expected.
 
-use super::user::number;
 use super::{Action, Kind, Opt, Options, Runs, Value};
 use crate::model::check::{Finding, Reason, Result};
 use crate::model::control::Control;
@@ -28,7 +27,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         return Err("the target is not the name of a group, as in group:docker".to_owned());
     }
     let name = target.to_owned();
-    let gid = options.parse("gid", number)?;
+    let gid = options.whole("gid")?;
     let members = options.take_all("member");
     Ok(Box::new(move |_| Finding::from(find(&name, gid, &members))))
 }

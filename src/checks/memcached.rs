@@ -50,7 +50,6 @@ struct Limits {
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let server = authority(target);
-    let number = |text: &str| text.parse().map_err(|_| "write a whole number");
     let probe = MemcachedProbe {
         // Its text protocol knows no users.
         server: Target::parse(server, Some(PORT))
@@ -58,11 +57,11 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
             .ok_or("the target is not HOST[:PORT], as in memcached://cache:11211")?,
         hard: Limits {
             memory: options.parse("max_memory", Amount::of_bytes)?,
-            connections: options.parse("max_connections", number)?,
+            connections: options.whole("max_connections")?,
         },
         milder: Limits {
             memory: options.parse("warn_max_memory", Amount::of_bytes)?,
-            connections: options.parse("warn_max_connections", number)?,
+            connections: options.whole("warn_max_connections")?,
         },
         hidden: options.hidden(),
     };

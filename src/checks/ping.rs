@@ -12,6 +12,7 @@ use super::support::target::{Target, authority};
 use super::support::thresholds::{self, Good};
 use super::support::timed::{self, Timed, is_ours, spoken};
 use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline, since};
+use crate::model::amount;
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::control::Control;
 use crate::model::perfdata::Perfdata;
@@ -51,9 +52,10 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         Ok(count @ 1..=100) => Ok(count),
         _ => Err("write a number from 1 to 100"),
     })?;
-    let percentage = |text: &str| match text.strip_suffix('%').unwrap_or(text).parse() {
-        Ok(loss) if (0.0..100.0).contains(&loss) => Ok(loss),
-        _ => Err("write a percentage below 100, as in 20%"),
+    let percentage = |text: &str| match amount::percentage(text)? {
+        // With none left, nobody has answered.
+        100.0 => Err("write less than 100%".to_owned()),
+        loss => Ok(loss),
     };
     let loss = options.parse_or("loss", "0%", percentage)?;
     let warn_loss = options.parse("warn_loss", percentage)?;
@@ -299,8 +301,8 @@ mod tests {
     fn wrong_options_are_named() {
         for (name, value, expected) in [
             ("count", "0", "option count: write a number from 1 to 100"),
-            ("loss", "100%", "option loss: write a percentage below 100, as in 20%"),
-            ("loss", "x", "option loss: write a percentage below 100, as in 20%"),
+            ("loss", "100%", "option loss: write less than 100%"),
+            ("loss", "x", "option loss: write a percentage from 0% to 100%"),
         ] {
             let error = build("db", &mut Options::of(&[(name, value)])).err();
             assert_eq!(error.as_deref(), Some(expected));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::support::thresholds::{self, Good};
 use super::{Action, Kind, Opt, Options, Runs, Value};
+use crate::model::amount::percentage;
 use crate::model::check::{Finding, Reason, Result};
 use crate::model::control::Control;
 use crate::model::perfdata::Perfdata;
@@ -116,12 +117,6 @@ impl Group {
             _ => Err("write own, or the path of a control group, as in /system.slice/nginx.service"),
         }
     }
-}
-
-/// Reads a share of the time.
-fn percentage(text: &str) -> std::result::Result<f64, &'static str> {
-    let number = text.strip_suffix('%').unwrap_or_default().trim_end().parse();
-    number.ok().filter(|share| (0.0..=100.0).contains(share)).ok_or("write a share of the time, as in 10%")
 }
 
 fn file(resource: &str, group: Option<&Group>) -> Result<PathBuf> {
@@ -243,8 +238,8 @@ mod tests {
     fn wrong_options_are_refused() {
         for (target, pairs, text) in [
             ("disk", &[][..], "the target is not one of cpu, memory, io, irq"),
-            ("memory", &[("some", "10")][..], "option some: write a share of the time, as in 10%"),
-            ("memory", &[("full", "110%")][..], "option full: write a share of the time"),
+            ("memory", &[("some", "10")][..], "option some: write a percentage from 0% to 100%"),
+            ("memory", &[("full", "110%")][..], "option full: write a percentage from 0% to 100%"),
             ("memory", &[("window", "1m")][..], "option window: write 10s, 60s or 300s"),
             ("memory", &[("cgroup", "x")][..], "option cgroup: write own, or the path"),
             ("memory", &[("cgroup", "/../x")][..], "option cgroup: write own, or the path"),

@@ -114,12 +114,12 @@ fn build(transport: Transport, target: &str, options: &mut Options) -> std::resu
         sentinel: options.take("sentinel")?,
         role: options.parse("role", Role::parse)?,
         hard: Limits {
-            replicas: options.parse("replicas", str::parse)?,
+            replicas: options.whole("replicas")?,
             lag: options.parse("lag", duration::parse_some)?,
             max_memory: options.parse("max_memory", Amount::of_bytes)?,
         },
         milder: Limits {
-            replicas: options.parse("warn_replicas", str::parse)?,
+            replicas: options.whole("warn_replicas")?,
             lag: options.parse("warn_lag", duration::parse_some)?,
             max_memory: options.parse("warn_max_memory", Amount::of_bytes)?,
         },

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::support::options::whole;
 use super::support::pattern::Pattern;
 use super::support::thresholds::Range;
 use super::{Action, Kind, Opt, Options, Runs, Value};
@@ -41,11 +42,10 @@ struct Expected {
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let path = path(target).ok_or("the target is not a parameter of the kernel, as in sysctl:vm.swappiness")?;
-    let number = |text: &str| text.parse::<i64>().map_err(|_| "write a whole number");
     let expected = Expected {
         value: options.take("value")?.map(|value| joined(&value)),
         content: options.parse("match", str::parse)?,
-        range: Range::take(options, number)?,
+        range: Range::take(options, whole)?,
     };
     if expected.value.is_none() && expected.content.is_none() && expected.range.is_open() {
         return Err("say what it has to be, as in sysctl:vm.swappiness#max=60: by value, match, min or max".to_owned());

@@ -40,8 +40,8 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     }
     let name = target.to_owned();
     let expected = Expected {
-        uid: options.parse("uid", number)?,
-        gid: options.parse("gid", number)?,
+        uid: options.whole("uid")?,
+        gid: options.whole("gid")?,
         groups: options.take_all("group"),
         home: options.take("home")?,
         shell: options.take("shell")?,
@@ -51,10 +51,6 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         Ok(None) => Finding::fail(format!("expected a user {name}, and there is none: see `getent passwd`")),
         Err(error) => Finding::error(format!("cannot look up the user {name}: {error}")),
     }))
-}
-
-pub(super) fn number(text: &str) -> std::result::Result<u32, &'static str> {
-    text.parse().map_err(|_| "write a number")
 }
 
 impl Expected {
@@ -110,7 +106,7 @@ mod tests {
     #[test]
     fn wrong_options_are_refused() {
         let error = build("root", &mut Options::of(&[("uid", "root")])).err();
-        assert_eq!(error.as_deref(), Some("option uid: write a number"));
+        assert_eq!(error.as_deref(), Some("option uid: write a whole number"));
         assert!(build("", &mut Options::of(&[])).is_err());
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::print;
 use crate::checks::{BUILTINS, FEATURES, Kind, Opt, Value};
-use crate::collect::COMMON;
+use crate::collect::{COMMON, PYTHON};
 use crate::error::Error;
 use crate::model::id::listed;
 
@@ -177,11 +177,17 @@ pub(super) fn schema() -> String {
     let is_registered = json!({"properties": {"use": {"pattern": "^[^:]*(::[^:]*)*$"}}, "required": ["use"]});
     let common = json!({"$ref": "#/definitions/common"});
     // One after the other, so that an editor says what is wrong with the kind at hand, and not with all others.
-    let rules = [common, only(is_registered, "a registered check", &[])].into_iter().chain(BUILTINS.iter().map(rule));
+    let is_in_python = json!({"properties": {"use": {"pattern": format!("^{PYTHON}:")}}, "required": ["use"]});
+    let named = [
+        common,
+        only(is_registered, "a registered check, or tests in Python", OF_PYTHON),
+        only(is_in_python, "tests in Python", OF_PYTHON),
+    ];
+    let rules = named.into_iter().chain(BUILTINS.iter().map(rule));
     let rules: Vec<_> = rules.collect();
     // Of a kind that is not compiled in here, nothing is known but that there is one.
     let others = FEATURES.iter().filter(|(_, _, is_here)| !is_here).flat_map(|(schemes, ..)| schemes.iter().copied());
-    let schemes: Vec<_> = BUILTINS.iter().map(|kind| kind.scheme).chain(others).collect();
+    let schemes: Vec<_> = BUILTINS.iter().map(|kind| kind.scheme).chain(others).chain([PYTHON]).collect();
     let mut common: Map<String, Json> = COMMON_VALUES
         .iter()
         .map(|option| {
@@ -225,27 +231,38 @@ fn only(is_so: Json, what: &str, options: &[Opt]) -> Json {
 }
 
 fn property(option: &Opt) -> Json {
+    // What a pattern refuses, the kind refuses, too; not the other way round.
+    const NUMBER: &str = "^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$";
+    const TIME: &str = "^[+]?[0-9.]+$|^([0-9]+ *(nanos|nsec|ns|usec|us|µs|millis|msec|ms|seconds?|secs?|s|minutes?|mins?|m|\
+        hours?|hrs?|h|days?|d|weeks?|wks?|w|months?|M|years?|yrs?|y) *)+$";
+    let some = u8::from(!option.may_be_empty);
     let mut property = match option.value {
         Value::Word(words) if words.contains(&"true") => json!({"anyOf": [{"enum": words}, {"type": "boolean"}]}),
         Value::Word(words) => json!({"enum": words}),
         Value::Flag => json!({"type": "boolean"}),
-        Value::Number | Value::Time | Value::Size => json!({"type": ["number", "string"]}),
-        Value::Text => json!({"type": ["string", "number", "boolean"]}),
-        Value::Amount | Value::Share => json!({"type": ["string", "number"]}),
-        Value::Statement
-        | Value::Pattern
-        | Value::Path
-        | Value::Address
-        | Value::Url
-        | Value::Bytes
-        | Value::List
-        | Value::Field
-        | Value::Variable => {
-            json!({"type": "string"})
+        Value::Number => json!({"type": ["number", "string"], "pattern": NUMBER}),
+        Value::Time => json!({"type": ["number", "string"], "minimum": 0, "pattern": TIME}),
+        Value::Size => {
+            json!({"type": ["number", "string"], "minimum": 0, "pattern": "^[0-9.]+ *[kKmMgGtTpP]?[iI]?[bB]?$"})
         }
+        Value::Amount => {
+            json!({"type": ["string", "number"], "minimum": 0, "pattern": "^[+]?[0-9.]+ *(%|[kKmMgGtTpP]?[iI]?[bB]?)$"})
+        }
+        Value::Share => json!({"type": "string", "pattern": "^[+]?[0-9.]+ *%$"}),
+        Value::Text => json!({"type": ["string", "number", "boolean"], "minLength": some}),
+        Value::Statement | Value::Url => json!({"type": "string", "minLength": some}),
+        Value::Path => json!({"type": "string", "pattern": "^/"}),
+        Value::Address => json!({"type": "string", "pattern": "^[0-9a-fA-F.:]+$"}),
+        Value::Field => json!({"type": "string", "pattern": "^[^:]+:"}),
+        Value::Variable => json!({"type": "string", "pattern": "^[^=]+="}),
+        Value::Pattern | Value::Bytes | Value::List => json!({"type": "string"}),
     };
     if option.is_repeatable {
         property = json!({"anyOf": [property, {"type": "array", "items": property}]});
+    }
+    if option.value == Value::Variable {
+        let scalar = json!({"type": ["string", "number", "boolean"]});
+        property = json!({"anyOf": [property, {"type": "object", "additionalProperties": scalar}]});
     }
     property["description"] = json!(option.help);
     if let Some(default) = option.default {
@@ -253,6 +270,9 @@ fn property(option: &Opt) -> Json {
     }
     property
 }
+
+/// What tests in Python have beside those.
+const OF_PYTHON: &[Opt] = &[Opt::new("memory", Value::Size, "So much a run may take beside what is imported")];
 
 /// The options of every kind, as the schema has them.
 const COMMON_VALUES: &[Opt] = &[

@@ -54,8 +54,7 @@ impl File<'_> {
                 }
                 ("check", _) => return Err(self.wrong_at(key, "write [[check]], once for each check")),
                 (name, _) => {
-                    let name = secrets::quotable_name(name, ["check"].into_iter());
-                    return Err(self.wrong_at(key, &format!("unknown key {name:?} (known: check)")));
+                    return Err(self.wrong_at(key, &format!("unknown key {}", secrets::unknown_name(name, &["check"]))));
                 }
             }
         }
@@ -182,11 +181,9 @@ impl File<'_> {
             if ["name", "use"].contains(&name) {
                 continue;
             }
-            let known = || KEYS.into_iter().chain(COMMON).chain(own.iter().copied());
-            if !known().any(|known| known == name) {
-                let name = secrets::quotable_name(name, known());
-                let known = known().collect::<Vec<_>>().join(", ");
-                return Err(self.wrong_at(key, &format!("unknown key {name:?} (known: {known})")));
+            let known: Vec<_> = KEYS.into_iter().chain(COMMON).chain(own.iter().copied()).collect();
+            if !known.contains(&name) {
+                return Err(self.wrong_at(key, &format!("unknown key {}", secrets::unknown_name(name, &known))));
             }
             let option = if name == "tags" { "tag" } else { name };
             let mut texts = self.texts(value)?;
@@ -309,9 +306,12 @@ mod tests {
         for (text, expected) in [
             (
                 "[[check]]\nuse = 'tcp://db:1'\ntiemout = '2s'",
-                "c.toml:3:1: unknown key \"tiemout\" (known: name, use, ",
+                "c.toml:3:1: unknown key \"tiemout\": do you mean \"timeout\"? (known: name, use, ",
             ),
-            ("[[check]]\n  use = 'tpc://db:1'", "c.toml:2:9: there is no kind of check \"tpc\" (known: "),
+            (
+                "[[check]]\n  use = 'tpc://db:1'",
+                "c.toml:2:9: there is no kind of check \"tpc\": do you mean \"tcp\"? (known: ",
+            ),
             ("[[check]]\nuse = 'shop.db'", "c.toml:2:7: no check is registered at \"shop.db\" (known: hospital."),
             ("[[check]]\nuse = 'tcp://db'", "c.toml:2:7: the target is not HOST:PORT"),
             ("[[check]]\nname = 'db'", "c.toml:1:1: this check has no `use`"),
@@ -320,7 +320,7 @@ mod tests {
             ("[[check]]\nuse = 'a=tcp://db:1'", "c.toml:2:7: a label has no place here"),
             ("[[check]]\nuse = 'tcp://db:1'\ntags = [['x']]", "c.toml:3:9: write one value here"),
             ("[check]\nuse = 'tcp://db:1'", "c.toml:1:2: write [[check]]"),
-            ("[[chek]]\nuse = 'tcp://db:1'", "c.toml:1:3: unknown key \"chek\" (known: check)"),
+            ("[[chek]]\nuse = 'tcp://db:1'", "c.toml:1:3: unknown key \"chek\": do you mean \"check\"? (known: check)"),
             ("[[check]]\nuse = 'tcp://u:hunter2@db:1\n", "c.toml:2:"),
             ("[[check]]\nuse = ' http://u:hunter2@h/'", "c.toml:2:7: it is neither a dotted path nor scheme:target"),
             ("[[check]]\nuse = 'http:/u:hunter2@h/'", "c.toml:2:7: the target is not a URL"),

@@ -28,10 +28,10 @@ use crate::model::suite::Suite;
 use crate::model::text;
 use crate::os::stamp::Stamp;
 use crate::os::walk::Place;
-pub(crate) use spec::COMMON;
 use spec::Spec;
 #[doc(hidden)]
 pub use spec::without_secrets;
+pub(crate) use spec::{COMMON, PYTHON};
 
 #[cfg(feature = "tower")]
 pub(crate) use refresher::maintained;
@@ -453,15 +453,15 @@ mod tests {
     #[test]
     fn a_name_that_is_nothing_is_an_error_with_the_name() {
         for (name, expected) in [
-            ("tpc://db:1", "HEALTHCHECKS names \"tpc://db:1\", but there is no kind of check \"tpc\" (known: "),
+            ("tpc://db:1", "HEALTHCHECKS names \"tpc://db:1\", but there is no kind of check \"tpc\": do you mean"),
             ("/no/such", "HEALTHCHECKS names \"/no/such\", but there is no such file or folder"),
             ("no-such.toml", "HEALTHCHECKS names \"no-such.toml\", but there is no such file or folder"),
             ("shop.db", "HEALTHCHECKS names \"shop.db\", but no check is registered there (known: hospital."),
             ("", "HEALTHCHECKS names \"\", but it is neither a dotted path, nor [label=]scheme:target (schemes: tcp, "),
             ("db=shop.db", "HEALTHCHECKS names \"…\", but it is neither a dotted path"),
-            ("tcp://u:hunter2@db", "HEALTHCHECKS names \"tcp:…\", but "),
+            ("tcp://u:hunter2@db", "HEALTHCHECKS names \"tcp://***@db\", but "),
             ("http:/u:hunter2@db/", "HEALTHCHECKS names \"http:…\", but "),
-            ("htp://u:hunter2@db/", "HEALTHCHECKS names \"htp:…\", but there is no kind of check \"htp\""),
+            ("htp://u:hunter2@db/", "HEALTHCHECKS names \"htp://***@db/\", but there is no kind of check \"htp\""),
             ("1u:hunter2@db:80", "HEALTHCHECKS names \"…\", but "),
             ("//u:hunter2@db/", "HEALTHCHECKS names \"…\", but there is no such file or folder"),
             ("tcp://db:1#to:hunter2", "HEALTHCHECKS names \"tcp://db:1\", but the kind \"tcp\" has no option \"…\""),

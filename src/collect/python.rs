@@ -43,12 +43,9 @@ pub(super) fn collect(
     secrets: &mut Secrets,
 ) -> Result<CollectedTests, CollectRefusal> {
     let refused = CollectRefusal::Refused;
-    let is_known = |name: &str| COMMON.contains(&name) || name == MEMORY;
-    if let Some(unknown) = options.names().find(|name| !is_known(name)) {
-        let known = || COMMON.into_iter().chain([MEMORY]);
-        let unknown = secrets::quotable_name(unknown, known());
-        let known = known().collect::<Vec<_>>().join(", ");
-        return Err(refused(format!("the kind {PYTHON:?} has no option {unknown:?} (known: {known})")));
+    let known: Vec<_> = COMMON.into_iter().chain([MEMORY]).collect();
+    if let Some(unknown) = options.names().find(|name| !known.contains(name)) {
+        return Err(refused(format!("the kind {PYTHON:?} has no option {}", secrets::unknown_name(unknown, &known))));
     }
     let are_unchanged = label.is_none() && options.names().next().is_none();
     let is_titled = options.names().any(|name| name == "title");

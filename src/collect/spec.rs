@@ -19,7 +19,7 @@ pub(crate) const COMMON: [&str; 11] =
     ["timeout", "tag", "title", "expect", "on_fail", "needs", "every", "fall", "rise", "grace", "drill_allow"];
 
 /// The scheme of tests in Python. It is no kind: one name may hold many.
-pub(super) const PYTHON: &str = "python";
+pub(crate) const PYTHON: &str = "python";
 
 /// A name split into its parts; nothing is verified yet.
 #[derive(Clone, Debug)]
@@ -96,7 +96,11 @@ impl Spec {
                     "the kind {:?} is not in this build: build hospital with `--features {feature}`, or take a release, which has all",
                     self.scheme
                 ),
-                None => format!("there is no kind of check {:?} (known: {})", self.scheme, schemes()),
+                None => {
+                    let meant = secrets::meant(&self.scheme, BUILTINS.iter().map(|kind| kind.scheme));
+                    let meant = meant.map(|meant| format!(": do you mean {meant:?}?")).unwrap_or_default();
+                    format!("there is no kind of check {:?}{meant} (known: {})", self.scheme, schemes())
+                }
             },
         })
     }
@@ -118,7 +122,7 @@ impl Spec {
     /// The same for a name that may be malformed: what could not be understood is not shown.
     pub(super) fn quotable(&self) -> String {
         let label = self.label.as_ref().map(|label| format!("{label}=")).unwrap_or_default();
-        format!("{label}{}:{}", self.scheme, secrets::quotable(&self.target))
+        format!("{label}{}:{}", self.scheme, secrets::quotable_target(&self.target))
     }
 
     /// Its secrets, which must not be shown.
@@ -164,14 +168,12 @@ impl Spec {
         let kind = self.kind()?;
         let unknown = self.options.names().find(|name| kind.option(name).is_none() && !COMMON.contains(name));
         if let Some(unknown) = unknown {
-            let known = || COMMON.into_iter().chain(kind.options.iter().map(Opt::name));
-            let unknown = secrets::quotable_name(unknown, known());
-            let known = known().collect::<Vec<_>>().join(", ");
-            return Err(format!("the kind {:?} has no option {unknown:?} (known: {known})", kind.scheme));
+            let known: Vec<_> = COMMON.into_iter().chain(kind.options.iter().map(Opt::name)).collect();
+            return Err(format!("the kind {:?} has no option {}", kind.scheme, secrets::unknown_name(unknown, &known)));
         }
-        let lacks_value = |option: &&Opt| self.options.values(option.name).any(|value| option.is_missing(value));
-        if let Some(option) = kind.options.iter().find(lacks_value) {
-            return Err(format!("option {}: it has no value: give it one, or leave it out", option.name));
+        let refusal = |option: &Opt| self.options.values(option.name).find_map(|value| option.refusal(value));
+        if let Some((option, why)) = kind.options.iter().find_map(|option| Some((option.name, refusal(option)?))) {
+            return Err(format!("option {option}: {why}"));
         }
         let common = Common::take(&mut self.options)?;
         let definition = hash(&(&self.scheme, &self.target, self.options.pairs()));
@@ -523,7 +525,7 @@ mod tests {
             (" http://user:hunter2@shop/", "…"),
             ("//user:hunter2@shop/", "…"),
             ("http:/user:hunter2@shop/", "http:…"),
-            ("db=htp://user:hunter2@shop/", "db=htp:…"),
+            ("db=htp://user:hunter2@shop/", "db=htp://***@shop/"),
             ("http://shop/#haeder=X-Token:%20hunter2", "http://shop/#***"),
             ("http://shop:80/a-b#status=hunter2", "http://shop:80/a-b#***"),
             ("tcp://db:5432#send=%D2%04", "tcp://db:5432#send=%D2%04"),
@@ -544,10 +546,36 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_depends_on_where_we_are_is_refused_in_each_kind() {
+        let paths = BUILTINS.iter().flat_map(|kind| kind.options.iter().map(move |option| (kind, option)));
+        let mut seen = 0;
+        for (kind, option) in paths.filter(|(_, option)| option.value == Value::Path) {
+            let (example, _) = kind.examples[0].split_once('#').unwrap_or((kind.examples[0], ""));
+            for (value, why) in [("run/x", "write an absolute path"), ("", "it has no value: give it one")] {
+                let name = format!("{example}#{}={value}", option.name);
+                let error = build(&name).expect_err(&name);
+                assert!(error.starts_with(&format!("option {}: {why}", option.name)), "{name}: {error}");
+            }
+            seen += 1;
+        }
+        assert!(seen > 3);
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_what_is_known() {
         for (name, expected) in [
-            ("tpc://db:5432", "there is no kind of check \"tpc\" (known: tcp"),
-            ("tcp://db:5432#tiemout=2s", "the kind \"tcp\" has no option \"tiemout\" (known: "),
+            ("tpc://db:5432", "there is no kind of check \"tpc\": do you mean \"tcp\"? (known: tcp"),
+            (
+                "tcp://db:5432#tiemout=2s",
+                "the kind \"tcp\" has no option \"tiemout\": do you mean \"timeout\"? (known: ",
+            ),
+            ("disk:/#Free=5%", "the kind \"disk\" has no option \"Free\": do you mean \"free\"? (known: "),
+            ("postgresql://db", "there is no kind of check \"postgresql\": do you mean \"postgres\"? (known: tcp"),
+            ("HTTPS://shop/", "there is no kind of check \"HTTPS\": do you mean \"https\"? (known: tcp"),
+            ("postgres://db#min=1", "option min: it is of a query: give query, too"),
+            ("redis://db#replicas=-1", "option replicas: write a whole number"),
+            ("http://shop/#redirects=4294967296", "option redirects: it is too large: write a smaller number"),
+            ("ping:db#loss=5", "option loss: write a percentage from 0% to 100%"),
             ("tcp://db:5432#timeout=2parsec", "option timeout: write a time as 30, 30s, 500ms or 2m"),
             ("tcp://db:5432#timeout=0", "option timeout: it has to be longer than 0"),
             ("tcp://db:5432#every=0", "option every: write no less than 100ms"),

@@ -36,12 +36,12 @@ impl Amount {
     ///
     /// What may be written instead.
     pub fn of_bytes(text: &str) -> Result<Amount, String> {
-        match text.strip_suffix('%') {
-            Some(number) => percentage(number),
-            None if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => {
+        match text.ends_with('%') {
+            true => percentage(text).map(Amount::Percent),
+            false if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => {
                 Err(format!("write {text}% for a share, or {text}B for a size"))
             }
-            None => size(text).map(Amount::Bytes),
+            false => size(text).map(Amount::Bytes),
         }
     }
 
@@ -51,11 +51,11 @@ impl Amount {
     ///
     /// What may be written instead.
     pub fn of_things(text: &str) -> Result<Amount, String> {
-        match (text.strip_suffix('%'), text.parse::<u64>()) {
-            (Some(number), _) => percentage(number),
-            (None, Ok(count @ (0 | 101..))) => Ok(Amount::Count(count)),
-            (None, Ok(1..=100)) => Err(format!("write {text}% for a share; a number is more than 100")),
-            (None, Err(_)) => Err("write a share or a number, as in 5% or 1000".to_owned()),
+        match text.parse::<u64>() {
+            _ if text.ends_with('%') => percentage(text).map(Amount::Percent),
+            Ok(count @ (0 | 101..)) => Ok(Amount::Count(count)),
+            Ok(1..=100) => Err(format!("write {text}% for a share; a number is more than 100")),
+            Err(_) => Err("write a share or a number, as in 5% or 1000".to_owned()),
         }
     }
 
@@ -123,11 +123,15 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     }
 }
 
-fn percentage(number: &str) -> Result<Amount, String> {
-    match number.trim_end().parse::<f64>() {
-        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Amount::Percent(percent)),
-        Ok(_) | Err(_) => Err("write a percentage from 0% to 100%".to_owned()),
-    }
+/// Reads a share, as in `10%`.
+///
+/// # Errors
+///
+/// What may be written instead.
+pub(crate) fn percentage(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.trim_end().parse::<f64>().ok());
+    let percent = number.filter(|percent| (0.0..=100.0).contains(percent));
+    percent.ok_or_else(|| "write a percentage from 0% to 100%".to_owned())
 }
 
 /// A number of bytes as a person says it.

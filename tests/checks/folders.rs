@@ -110,11 +110,14 @@ fn without_names_the_checks_of_the_current_folder_are_taken() {
 #[test]
 fn a_wrong_name_is_one_line_and_exit_2() {
     for (names, expected) in [
-        ("tpc://db:1", "HEALTHCHECKS names \"tpc://db:1\", but there is no kind of check \"tpc\" (known: tcp, "),
+        (
+            "tpc://db:1",
+            "HEALTHCHECKS names \"tpc://db:1\", but there is no kind of check \"tpc\": do you mean \"tcp\"? (known: tcp, ",
+        ),
         ("tcp://db:1#tiemout=1", "HEALTHCHECKS names \"tcp://db:1\", but the kind \"tcp\" has no option \"tiemout\""),
         ("db=tcp://a:1 db=tcp://b:1", "two checks have the id \"db\": tcp://a:1 and tcp://b:1"),
         ("/no/such", "HEALTHCHECKS names \"/no/such\", but there is no such file or folder"),
-        ("tcp://user:hunter2@db", "HEALTHCHECKS names \"tcp:…\", but "),
+        ("tcp://user:hunter2@db", "HEALTHCHECKS names \"tcp://***@db\", but "),
         ("http//user:hunter2@db", "HEALTHCHECKS names \"…\", but "),
         ("http:/user:hunter2@db", "HEALTHCHECKS names \"http:…\", but "),
     ] {

@@ -273,7 +273,7 @@ fn what_is_wrong_is_one_line_and_exit_code_2() {
     for (args, expected) in [
         (
             &["tpc://db:1"][..],
-            "the command line names \"tpc://db:1\", but there is no kind of check \"tpc\" (known: tcp",
+            "the command line names \"tpc://db:1\", but there is no kind of check \"tpc\": do you mean \"tcp\"? (known: tcp",
         ),
         (
             &["--format", "yaml", PREDICTABLE],

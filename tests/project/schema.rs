@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::harness::once::{hospital, run};
+use hospital::checks::{BUILTINS, Value};
+use hospital::collect::collect;
 
 /// Reads documents and a schema; prints for each whether it is valid.
 const VALIDATE: &str = "import json, sys, jsonschema
@@ -100,4 +102,69 @@ fn what_hospital_refuses_the_schema_refuses() {
     let good =
         check("use = \"http://shop/\"\nstatus = [200, \"3xx\"]\ntimeout = 2\ntags = [\"readiness\"]\nslow = \"1s\"");
     assert_eq!(said_of(&[good, check("use = \"shop.db\"\ntitle = \"x\"")]), ["valid", "valid"]);
+}
+
+/// Values that no option of such values takes, and such as one may take.
+fn wrong_and_right(value: Value) -> (&'static [&'static str], &'static [&'static str]) {
+    match value {
+        Value::Number => (&["", "nan", "5parsec", "٣", "0x10", " 5"], &["0", "1", "+5", "1000"]),
+        Value::Time => (&["", "-1", "inf", "5parsec", "soon"], &["0", "1.5", "500ms", "1h 30m", "2days", "1y"]),
+        Value::Size => (&["", "-1", "nan", "5parsec", "GiB"], &["1000", "5GiB", "1.5 MB", "2kib", "7B"]),
+        Value::Amount => (&["", "-1%", "nan%", "5parsec"], &["0%", "10 %", "5GiB", "200MB", "1000"]),
+        Value::Share => (&["", "10", "-1%", "nan%", "5s"], &["0%", "12.5%", "10 %"]),
+        Value::Path => (&["", "run/x", "~/x"], &["/run/x", "/"]),
+        Value::Address => (&["", "localhost", "10.0.0.0/8", "[::1]"], &["127.0.0.1", "::1", "::ffff:10.0.0.1"]),
+        Value::Field => (&["", "X-Token", ": x"], &["X-Token: abc", "Accept:"]),
+        Value::Variable => (&["", "HOME", "=x"], &["HOME=/", "A=b=c", "EMPTY="]),
+        Value::Word(_) => (&["neither", " "], &[]),
+        Value::Flag => (&["yes", "0", "neither"], &[]),
+        // Each of these has its own form, or none.
+        Value::Text | Value::Statement | Value::Url | Value::Pattern | Value::Bytes | Value::List => (&[], &[]),
+        other => panic!("say what {other:?} takes"),
+    }
+}
+
+#[test]
+#[ignore = "needs Python's jsonschema"]
+fn each_option_of_each_kind_is_as_strict_in_the_schema_as_it_is() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let path = folder.path().join("x.toml");
+    let takes = |file: &str| {
+        fs::write(&path, file).expect("it is ours");
+        collect(&[path.display().to_string()], "the test").map(drop)
+    };
+    let (mut refused, mut taken, mut seen) = (Vec::new(), Vec::new(), Vec::new());
+    for kind in BUILTINS {
+        let example = kind.examples[0].split('#').next().unwrap_or_default();
+        for option in kind.options {
+            if seen.contains(option) {
+                continue;
+            }
+            seen.push(*option);
+            let file = |value: &&str| format!("[[check]]\nuse = {example:?}\n{} = {value:?}\n", option.name);
+            let (wrong, right) = wrong_and_right(option.value);
+            let words = if let Value::Word(words) = option.value { words } else { &[] };
+            for file in wrong.iter().filter(|value| !words.contains(value)).map(file) {
+                let error = takes(&file).expect_err(&file).to_string();
+                assert_eq!(error.lines().count(), 1, "{error}");
+                refused.push(file);
+            }
+            // It may want another option beside it.
+            taken.extend(right.iter().chain(words).map(file).filter(|file| takes(file).is_ok()));
+        }
+    }
+    assert!(refused.len() > 200 && taken.len() > 200, "{} {}", refused.len(), taken.len());
+    for (file, said) in refused.iter().zip(said_of(&refused)) {
+        assert_ne!(said, "valid", "{file}");
+    }
+    for (file, said) in taken.iter().zip(said_of(&taken)) {
+        assert_eq!(said, "valid", "{file}");
+    }
+    let python = |more: &str| format!("[[check]]\nuse = \"python:shop.checks\"\n{more}\n");
+    let said = said_of(&[python("memory = \"200MiB\""), python("memory = \"much\""), python("free = \"1%\"")]);
+    assert!(said[0] == "valid" && said[1] != "valid" && said[2] != "valid", "{said:?}");
+    let env =
+        ["env = {A = \"b\", C = 5}", "env = \"A\""].map(|env| format!("[[check]]\nuse = \"exec:/bin/true\"\n{env}\n"));
+    let said = said_of(&env);
+    assert!(said[0] == "valid" && said[1] != "valid", "{said:?}");
 }

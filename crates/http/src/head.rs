@@ -14,6 +14,10 @@ pub(crate) const KEPT_CAPACITY: usize = 4 * 1024;
 /// The most header fields that [`Limits::fields`] may allow.
 pub const MOST_FIELDS: usize = 1000;
 
+/// Number of header fields for which there is room at first: a request with more is parsed twice, and each process that has
+/// parsed one keeps eight more pages of stack.
+const USUAL_FIELDS: usize = 100;
+
 /// How long a connection may wait for its client.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -253,9 +257,20 @@ pub(crate) fn parse(input: &[u8], scanned: usize, limits: &Limits, number: u64) 
     if scanned > 0 && !input[fresh..].windows(2).any(|pair| pair == b"\n\r" || pair == b"\n\n") {
         return Ok(None);
     }
-    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    match parse_fields::<USUAL_FIELDS>(input, limits, number) {
+        Err(Rejection::FieldsTooLarge) if limits.fields > USUAL_FIELDS => {
+            parse_fields::<MOST_FIELDS>(input, limits, number)
+        }
+        parsed => parsed,
+    }
+}
+
+/// The same, with room on the stack for so many fields.
+#[inline(never)]
+fn parse_fields<const ROOM: usize>(input: &[u8], limits: &Limits, number: u64) -> Result<Option<Head>, Rejection> {
+    let mut fields = [const { MaybeUninit::uninit() }; ROOM];
     let mut request = httparse::Request::new(&mut []);
-    let parsed = request.parse_with_uninit_headers(input, &mut fields[..limits.fields]);
+    let parsed = request.parse_with_uninit_headers(input, &mut fields[..limits.fields.min(ROOM)]);
     let length = match parsed {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) => return Ok(None),

@@ -508,3 +508,14 @@ proptest! {
         talk(text);
     }
 }
+
+#[test]
+fn as_many_fields_are_read_as_the_limit_allows_and_no_more() {
+    let head = |fields: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(fields - 1));
+    for limit in [1, 99, 100, 101, 500, crate::MOST_FIELDS] {
+        let mut reader = Reader::<()>::new(Limits { fields: limit, ..LIMITS }, PATIENCE);
+        let mut answer = |fields| reader.read(head(fields).as_bytes(), 0).map(|request| request.is_some());
+        assert_eq!(answer(limit), Ok(true), "{limit}");
+        assert_eq!(answer(limit + 1), Err(Rejection::FieldsTooLarge), "{limit}");
+    }
+}

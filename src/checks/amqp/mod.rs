@@ -89,17 +89,17 @@ fn build(transport: Transport, port: u16, target: &str, options: &mut Options) -
     if login.path.len() > LONGEST_NAME {
         return Err(format!("a vhost has a name of at most {LONGEST_NAME} bytes"));
     }
+    const OF_A_QUEUE: [&str; 4] = ["max_messages", "min_consumers", "warn_max_messages", "warn_min_consumers"];
+    options.go_with("queue", "a queue", &OF_A_QUEUE)?;
     let queue = options.parse("queue", |name| match name.len() > LONGEST_NAME {
         true => Err(format!("write a name of at most {LONGEST_NAME} bytes")),
         false => Ok(name.to_owned()),
     })?;
-    let number = |text: &str| text.parse::<u32>().map_err(|_| "write a whole number");
-    let mut limit = |name| match options.parse(name, number)? {
-        Some(_) if queue.is_none() => Err(format!("option {name}: it is of a queue: give queue, too")),
-        limit => Ok(limit),
+    let hard = Limits { max_messages: options.whole("max_messages")?, min_consumers: options.whole("min_consumers")? };
+    let milder = Limits {
+        max_messages: options.whole("warn_max_messages")?,
+        min_consumers: options.whole("warn_min_consumers")?,
     };
-    let hard = Limits { max_messages: limit("max_messages")?, min_consumers: limit("min_consumers")? };
-    let milder = Limits { max_messages: limit("warn_max_messages")?, min_consumers: limit("warn_min_consumers")? };
     let most = hard.max_messages.as_ref().map(|limit| (limit, limit.to_string()));
     let least = hard.min_consumers.as_ref().map(|limit| (limit, limit.to_string()));
     thresholds::verify(Good::Below, "max_messages", most, milder.max_messages.as_ref())?;

@@ -7,6 +7,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
+use super::support::options::whole;
 use super::support::starttls::StartTls;
 use super::support::target::{Target, authority};
 use super::support::thresholds::{self, Good};
@@ -61,8 +62,8 @@ struct CertProbe {
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let starttls = options.parse("starttls", StartTls::parse)?;
     let mut probe = CertProbe::new(target, starttls)?;
-    probe.days = options.parse_or("days", "14", str::parse)?;
-    probe.warn_days = options.parse("warn_days", str::parse)?;
+    probe.days = options.parse_or("days", "14", whole)?;
+    probe.warn_days = options.whole("warn_days")?;
     let days = Some((&probe.days, probe.days.to_string()));
     thresholds::verify(Good::Above, "days", days, probe.warn_days.as_ref())?;
     probe.name = options.parse("servername", server_name)?.unwrap_or(probe.name);

@@ -291,7 +291,6 @@ fn a_program_that_is_gone_later_is_an_error_with_its_name() {
 fn wrong_options_are_refused_without_showing_secrets() {
     for (pair, text) in [
         (("cwd", "/no/such"), "option cwd: there is no such folder"),
-        (("cwd", "usr"), "option cwd: write an absolute path"),
         (("env", "=secret"), "option env: write a variable as env=NAME=VALUE"),
     ] {
         let mut options = Options::new(vec![(pair.0.to_owned(), pair.1.to_owned())]);

@@ -15,6 +15,7 @@ use super::support::connection::Connection;
 #[cfg(feature = "tls")]
 use super::support::opt::joined;
 use super::support::opt::{Opt, Value};
+use super::support::options::whole;
 use super::support::secrets::{self, Secrets};
 use super::support::target::{Target, ascii};
 use super::support::timed::{self, reason, spoken};
@@ -185,7 +186,7 @@ impl Probe {
         self.sent = Sent::take(options)?;
         self.way = Way::take(options)?;
         self.method = options.parse_or("method", if self.sent.has_body() { "POST" } else { "GET" }, method)?;
-        self.redirects = options.parse_or("redirects", "0", str::parse)?;
+        self.redirects = options.parse_or("redirects", "0", whole)?;
         for header in options.take_all("header") {
             self.headers.push(parse_header(&header)?);
         }

@@ -114,11 +114,7 @@ impl Way {
         let resolve =
             options.parse("resolve", |text| text.parse().map_err(|_| "write an IP address, as in 127.0.0.1"))?;
         let proxy = options.parse("proxy", Proxy::parse)?;
-        let socket = options.parse("socket", |text| match text.starts_with('/') {
-            true => Ok(text.to_owned()),
-            false => Err("write an absolute path"),
-        })?;
-        match (resolve, proxy, socket) {
+        match (resolve, proxy, options.take("socket")?) {
             (None, None, None) => Ok(Way::Direct),
             (Some(address), None, None) => Ok(Way::At(address)),
             (None, Some(proxy), None) => Ok(Way::By(proxy)),

@@ -413,8 +413,8 @@ mod tls {
     #[test]
     fn a_file_without_certificates_is_refused_at_once() {
         for (path, expected) in [
-            ("/no/such.pem", "option ca: No such file or directory"),
-            ("/dev/null", "option ca: it is not a regular file"),
+            ("/no/such.pem", "option ca: /no/such.pem: No such file or directory"),
+            ("/dev/null", "option ca: /dev/null: it is not a regular file"),
         ] {
             let Err(error) = build("https", "//shop/", &mut Options::of(&[("ca", path)])) else { panic!("{path}") };
             assert!(error.starts_with(expected), "{error}");
@@ -568,7 +568,6 @@ fn what_is_sent_has_to_make_sense() {
         ("//shop/", &[("proxy", "us:er@proxy:1")][..], "option proxy: write a host and port"),
         ("//shop/", &[("proxy", "http://us:er@")][..], "option proxy: write a host and port"),
         ("//shop/", &[("proxy", "ftp://proxy")][..], "option proxy: write a host and port"),
-        ("//shop/", &[("socket", "x.sock")][..], "option socket: write an absolute path"),
         ("//shop/", &[("not_match", "(")][..], "option not_match: "),
         ("//shop/", &[("match_header", "Server")][..], "option match_header: write a field"),
         ("//shop/", &[("match_header", "Server: (")][..], "option match_header: "),

@@ -91,12 +91,8 @@ fn build(transport: Transport, port: u16, target: &str, options: &mut Options) -
         (false, false) => return Err("there is a user without a password: give password_file".to_owned()),
         (true, false) | (false, true) => {}
     }
+    options.go_with("base", "a search", &SEARCHED)?;
     let base = options.take("base")?;
-    if base.is_none()
-        && let Some(name) = SEARCHED.iter().find(|name| options.names().any(|given| given == **name))
-    {
-        return Err(format!("option {name}: it is of a search: give base, too"));
-    }
     let filter = options.parse("filter", filter::encode)?;
     let scope = options.parse("scope", Scope::parse)?;
     let number = |text: &str| text.parse::<u32>().ok().filter(|number| *number <= MOST).ok_or(NOT_A_NUMBER);

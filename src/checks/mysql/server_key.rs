@@ -32,20 +32,20 @@ impl ServerKey {
 
     /// The password for this server, and this session, alone.
     pub(super) fn encrypt(&self, password: &str, nonce: &[u8]) -> Result<Vec<u8>, String> {
-        let told = |why| format!("{}: {}: {why}", OPTION.name(), self.0.display());
-        let key = read(&self.0).map_err(told)?;
+        let key = read(&self.0).map_err(|why| format!("{}: {why}", OPTION.name()))?;
         let password = [password.as_bytes(), b"\0"].concat();
         let mixed: Vec<_> = password.iter().zip(nonce.iter().cycle()).map(|(byte, other)| byte ^ other).collect();
         key.encrypt_block(&mixed, Pkcs1OaepPadding::new(GetRandom))
-            .map_err(|_| told("it is too short for this password".to_owned()))
+            .map_err(|_| format!("{}: {}: it is too short for this password", OPTION.name(), self.0.display()))
     }
 }
 
 /// The key in a file. mysql_common reads them too, and panics at what is none.
 fn read(path: &Path) -> Result<PublicKey, String> {
-    let bytes = filesystem::read_bytes(path).map_err(|error| error.to_string())?;
+    let wrong = |why: &str| format!("{}: {why}", path.display());
+    let bytes = filesystem::read_bytes(path).map_err(|error| wrong(&error.to_string()))?;
     let key = SubjectPublicKeyInfoDer::from_pem_slice(&bytes).ok().and_then(|key| rsa(&key));
-    key.ok_or_else(|| "there is no public key of RSA in PEM in it, with 1024 to 8192 bits".to_owned())
+    key.ok_or_else(|| wrong("there is no public key of RSA in PEM in it, with 1024 to 8192 bits"))
 }
 
 /// Such a key (RFC 8017, appendix A.1.1) that is neither too short to be safe nor so long that it takes our time.

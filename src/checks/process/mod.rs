@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::support::options::whole;
 use super::support::pattern::Pattern;
 use super::support::thresholds::{self, Good};
 use super::{Action, Kind, Opt, Options, Runs, Value, default_deadline};
@@ -43,14 +44,14 @@ pub(super) const KIND: Kind = Kind {
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
     let name = target.to_owned();
-    let max = options.parse("max", number)?;
-    let (warn_min, warn_max) = (options.parse("warn_min", number)?, options.parse("warn_max", number)?);
+    let max: Option<usize> = options.whole("max")?;
+    let (warn_min, warn_max) = (options.whole("warn_min")?, options.whole("warn_max")?);
     let args: Option<Pattern> = options.parse("args", str::parse)?;
     let cgroup = options.parse("cgroup", |text| match text.starts_with('/') && text.len() > 1 {
         true => Ok(text.trim_end_matches('/').to_owned()),
         false => Err("write the path of a control group, as in /system.slice/nginx.service"),
     })?;
-    if let Some(pidfile) = options.parse("pidfile", absolute)? {
+    if let Some(pidfile) = options.take("pidfile")?.map(PathBuf::from) {
         let is_one = max.or(warn_min).or(warn_max).is_none() && args.is_none() && cgroup.is_none();
         if !is_one || options.names().any(|name| name == "min") {
             return Err("pidfile names one process: it goes without min, max, args and cgroup".to_owned());
@@ -66,7 +67,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
         return Err("name a program or a pidfile, as in process:nginx or process:#pidfile=/run/nginx.pid".to_owned());
     }
     // max=0 alone means that it must not run.
-    let min = options.parse_or("min", if max == Some(0) { "0" } else { "1" }, number)?;
+    let min: usize = options.parse_or("min", if max == Some(0) { "0" } else { "1" }, whole)?;
     if let Some(max) = max.filter(|max| min > *max) {
         return Err(format!("no number is at least {min} and at most {max}"));
     }
@@ -355,12 +356,4 @@ fn names(path: &str, name: &str) -> bool {
 /// The name of the file that a path leads to.
 fn base(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
-}
-
-fn absolute(path: &str) -> std::result::Result<PathBuf, String> {
-    Some(PathBuf::from(path)).filter(|path| path.is_absolute()).ok_or_else(|| "write an absolute path".to_owned())
-}
-
-fn number(text: &str) -> std::result::Result<usize, String> {
-    text.parse().map_err(|_| "write a whole number".to_owned())
 }

@@ -134,8 +134,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     if is_folder && manager.is_some_and(|manager| manager != Manager::Supervisor) {
         return Err("only runit and s6 have a folder for a service: give its name".to_owned());
     }
-    let number = |text: &str| text.parse::<u64>().map_err(|_| "write a whole number");
-    let (restarts, warn_restarts) = (options.parse("restarts", number)?, options.parse("warn_restarts", number)?);
+    let (restarts, warn_restarts): (Option<u64>, _) = (options.whole("restarts")?, options.whole("warn_restarts")?);
     let hard = restarts.as_ref().map(|it| (it, it.to_string()));
     thresholds::verify(Good::Below, "restarts", hard, warn_restarts.as_ref())?;
     let within = options.parse("within", duration::parse_some)?;

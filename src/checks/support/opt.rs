@@ -80,11 +80,15 @@ impl Opt {
         Opt { may_be_empty: true, ..self }
     }
 
-    /// Whether this value says nothing. What is not text is refused where it is read.
-    pub(crate) fn is_missing(&self, value: &str) -> bool {
-        value.is_empty()
-            && !self.may_be_empty
-            && matches!(self.value, Value::Text | Value::Statement | Value::Path | Value::Url)
+    /// What is wrong with a value that says nothing, or depends on where we are. What is not text is refused where it is read.
+    pub(crate) fn refusal(&self, value: &str) -> Option<&'static str> {
+        match self.value {
+            Value::Text | Value::Statement | Value::Path | Value::Url if value.is_empty() && !self.may_be_empty => {
+                Some("it has no value: give it one, or leave it out")
+            }
+            Value::Path if !value.starts_with('/') => Some("write an absolute path"),
+            _ => None,
+        }
     }
 
     /// Its name, as in `free`.

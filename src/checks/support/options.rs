@@ -1,5 +1,7 @@
 //! The options of one check: what follows the `#` of a name, or the keys of a TOML table.
 
+use std::str::FromStr;
+
 use super::secrets::Secrets;
 use crate::state::StateDir;
 
@@ -171,6 +173,20 @@ impl Options {
         Ok(self.parse(key, parse)?.expect("it is given by now"))
     }
 
+    /// Takes out an option whose value is a whole number.
+    pub(in crate::checks) fn whole<T: FromStr>(&mut self, key: &str) -> Result<Option<T>, String> {
+        self.parse(key, whole)
+    }
+
+    /// Refuses these options where the one is not given that they are about.
+    pub(in crate::checks) fn go_with(&self, needed: &str, what: &str, names: &[&str]) -> Result<(), String> {
+        let is_given = |name: &&&str| self.names().any(|given| given == **name);
+        match names.iter().find(is_given) {
+            Some(name) if !is_given(&&needed) => Err(format!("option {name}: it is of {what}: give {needed}, too")),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// What was taken out, with the defaults of what was not given; several values of one option are one with commas.
     pub fn taken(&self) -> &[(String, String)] {
         &self.taken
@@ -209,6 +225,13 @@ impl Options {
     pub fn left_over(&self) -> Option<&str> {
         self.pairs.first().map(|(name, _)| name.as_str())
     }
+}
+
+/// Reads a whole number, if it is one that `T` has.
+pub(in crate::checks) fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
+    let is_too_large = text.len() > 1 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let why = if is_too_large { "it is too large: write a smaller number" } else { "write a whole number" };
+    text.parse().map_err(|_| why)
 }
 
 #[cfg(test)]

@@ -234,11 +234,7 @@ fn variable(text: &str) -> Result<(String, String), String> {
 }
 
 fn folder(text: &str) -> Result<PathBuf, String> {
-    match Path::new(text) {
-        path if !path.is_absolute() => Err("write an absolute path".to_owned()),
-        path if !path.is_dir() => Err("there is no such folder".to_owned()),
-        path => Ok(path.to_owned()),
-    }
+    Some(PathBuf::from(text)).filter(|path| path.is_dir()).ok_or_else(|| "there is no such folder".to_owned())
 }
 
 /// Whether this looks like a flag and its value: `-w 5`.

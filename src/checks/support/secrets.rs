@@ -110,11 +110,30 @@ pub(crate) fn quotable(text: &str) -> &str {
     if is_plain(name) && is_port && is_plain(path) && shown(text) == text { text } else { "…" }
 }
 
-/// The name of an option or key that is not known, as far as it may be quoted: a slip in one that is known. Any other may
-/// be a part of a secret, cut off at an `&`.
-pub(crate) fn quotable_name(name: &str, mut known: impl Iterator<Item = &'static str>) -> &str {
-    let slips = |known: &str| strsim::damerau_levenshtein(name, known) <= (known.len() / 2).min(2);
-    if known.any(slips) { name } else { "…" }
+/// The same of a target, in which `***` stands for an account that ends where it must.
+pub(crate) fn quotable_target(target: &str) -> String {
+    let account = target.strip_prefix("//").and_then(|rest| rest.split_once('@'));
+    match account.filter(|(account, rest)| !account.contains(['/', '?', '#']) && !rest.contains('@')) {
+        Some((_, rest)) if quotable(&format!("//{rest}")) != "…" => format!("//{HIDDEN}@{rest}"),
+        Some(_) | None => quotable(target).to_owned(),
+    }
+}
+
+/// What a name that is not known is, as far as it may be quoted, and what is known: a slip in one of those is shown with what was
+/// meant. Any other may be a part of a secret, cut off at an `&`.
+pub(crate) fn unknown_name(name: &str, known: &[&'static str]) -> String {
+    let all = known.join(", ");
+    match meant(name, known.iter().copied()) {
+        Some(meant) => format!("{name:?}: do you mean {meant:?}? (known: {all})"),
+        None => format!("\"…\" (known: {all})"),
+    }
+}
+
+/// The known name in which this one is a slip.
+pub(crate) fn meant(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let slips = known.map(|known| (strsim::damerau_levenshtein(&name.to_lowercase(), known), known));
+    let small = slips.filter(|(slips, known)| *slips <= (known.len() / 2).min(2));
+    small.min_by_key(|(slips, _)| *slips).map(|(_, known)| known)
 }
 
 /// These items without what is secret in each, which is its end. What is asked of it is also told the item before it.
@@ -554,16 +573,34 @@ mod tests {
     #[test]
     fn the_rest_of_a_secret_behind_an_ampersand_is_not_taken_for_a_name() {
         for (name, quoted) in [
-            ("haeder", "haeder"),
-            ("headers", "headers"),
-            ("tga", "tga"),
-            ("hunter2secret", "…"),
-            ("headerhunter2", "…"),
-            ("u:hunter2@h", "…"),
-            ("pw1", "…"),
-            ("", "…"),
+            ("haeder", "\"haeder\": do you mean \"header\"?"),
+            ("Headers", "\"Headers\": do you mean \"header\"?"),
+            ("tga", "\"tga\": do you mean \"tag\"?"),
+            ("hunter2secret", "\"…\""),
+            ("headerhunter2", "\"…\""),
+            ("u:hunter2@h", "\"…\""),
+            ("pw1", "\"…\""),
+            ("", "\"…\""),
         ] {
-            assert_eq!(quotable_name(name, ["header", "tag", "timeout"].into_iter()), quoted, "{name}");
+            let told = unknown_name(name, &["header", "tag", "timeout"]);
+            assert_eq!(told, format!("{quoted} (known: header, tag, timeout)"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_target_with_an_account_is_quoted_without_it() {
+        for (target, quoted) in [
+            ("//anna:hunter2@db:5432/shop", "//***@db:5432/shop"),
+            ("//hunter2@[::1]:80", "//***@[::1]:80"),
+            ("//cn=web,dc=shop:hunter2@dir", "//***@dir"),
+            ("//anna:hunter2@db/?token=a", "…"),
+            ("//anna:hun/ter2@db", "…"),
+            ("//anna:hun@ter2@db", "…"),
+            ("/anna:hunter2@db/", "…"),
+            ("anna:hunter2@db", "…"),
+            ("//anna:hunter2@", "//***@"),
+        ] {
+            assert_eq!(quotable_target(target), quoted, "{target}");
         }
     }
 

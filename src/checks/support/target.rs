@@ -25,11 +25,18 @@ impl Target {
             Err(Malformed::Unbracketed) => (text, None),
             parsed => parsed.ok()?,
         };
-        let port = port.or(assumed)?;
+        let port = match port {
+            // Nobody listens there.
+            Some(0) => return None,
+            port => port.or(assumed)?,
+        };
         // In a URL, the % before the zone of an address is itself encoded (RFC 6874).
         let ascii = ascii(host)?.replace("%25", "%");
         let written = (!host.is_ascii()).then(|| host.to_owned());
-        (!ascii.is_empty()).then_some(Target { host: ascii, port, written })
+        // An address has colons, and may have a zone.
+        let is_name = |host: &str| host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        let is_one = !ascii.is_empty() && (ascii.contains(':') || is_name(&ascii));
+        is_one.then_some(Target { host: ascii, port, written })
     }
 
     pub(in crate::checks) fn new(host: impl Into<String>, port: u16) -> Target {
@@ -126,6 +133,10 @@ mod tests {
             ("db:", None, None),
             (":80", None, None),
             ("db:65536", None, None),
+            ("db:0", None, None),
+            ("db1,db2:80", None, None),
+            ("(db):80", None, None),
+            ("d%62:80", None, None),
             ("[::1]80", None, None),
             ("user:pw@db:80", None, None),
             ("db:80/path", None, None),

@@ -45,7 +45,9 @@ impl Trusted {
     pub(in crate::checks) fn roots(&self) -> Result<Arc<Roots>, String> {
         static SYSTEM: Kept = Mutex::new(None);
         match self {
-            Trusted::GivenRoots(given) => refreshed(&given.kept, &[&given.path], || Roots::of_file(&given.path)),
+            Trusted::GivenRoots(given) => refreshed(&given.kept, &[&given.path], || {
+                Roots::of_file(&given.path).map_err(|why| format!("{}: {why}", given.path.display()))
+            }),
             Trusted::System => {
                 let found = openssl_probe::probe();
                 let paths: Vec<&Path> = found.cert_file.iter().chain(&found.cert_dir).map(PathBuf::as_path).collect();
@@ -181,7 +183,7 @@ mod tests {
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         authority.file.write_all(broken.as_bytes()).expect("the file is ours");
         let error = Trusted::take(&mut Options::of(&[("ca", authority.path())])).expect_err("one is broken");
-        assert_eq!(error, "option ca: certificate 2 of 2 in it cannot be read");
+        assert_eq!(error, format!("option ca: {}: certificate 2 of 2 in it cannot be read", authority.path()));
     }
 
     #[test]

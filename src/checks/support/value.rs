@@ -22,6 +22,7 @@ impl ExpectedValue {
             Ok(number) if number.is_finite() => Ok(number),
             _ => Err("write a number"),
         };
+        options.go_with("query", "a query", &OF_A_QUERY)?;
         let query = options.take("query")?;
         let Some(query) = query else { return Ok(None) };
         let expected = ExpectedValue {
@@ -83,6 +84,9 @@ impl ExpectedValue {
         equals.is_none() && matches.is_none() && range.is_open()
     }
 }
+
+/// The options that say what a query has to give.
+const OF_A_QUERY: [&str; 6] = ["equals", "match", "min", "max", "warn_min", "warn_max"];
 
 #[cfg(test)]
 mod tests {

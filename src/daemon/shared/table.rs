@@ -59,8 +59,11 @@ impl<T: Clear, const ENTRIES: usize> Table<T, ENTRIES> {
             let Entry { key: place, value } = self.from(key).find(is_free)?;
             let before = place.load(Relaxed);
             if before <= RELEASED && place.compare_exchange(before, key, Relaxed, Relaxed).is_ok() {
-                // Whoever had it before may have written to it since it was released.
-                value.clear();
+                // Whoever had it before may have written to it since it was released. A fresh one is clear, and takes no memory
+                // yet.
+                if before == RELEASED {
+                    value.clear();
+                }
                 return Some(value);
             }
         }
