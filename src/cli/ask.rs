@@ -82,18 +82,21 @@ impl Asked {
             let refuse = |why| Error::Usage(format!("--url {url}: {why}"));
             return Ok(Source { servers: vec![Server::parse(url, "", token).map_err(refuse)?], state: None });
         }
-        let state = given.state_dir(self.state_dir.as_deref())?.ok_or_else(|| {
+        let by_url = |why: String| Error::Usage(format!("{why}, or name the server by --url"));
+        let state = given.state_dir(self.state_dir.as_deref()).map_err(|error| match error {
+            Error::Usage(why) => by_url(why),
+            error => error,
+        })?;
+        let state = state.ok_or_else(|| {
             Error::Usage(
                 "say which server: --url URL, or --state-dir DIR with the folder of `hospital serve`, or set \
                  HOSPITAL_STATE_DIR"
                     .to_owned(),
             )
         })?;
-        let place = state.server_place().map_err(|why| {
-            Error::Usage(format!(
-                "{why}: ask as root or as one of the group of the service, or name the server by --url"
-            ))
-        })?;
+        let place = state
+            .server_place()
+            .map_err(|why| by_url(format!("{why}: ask as root or as one of the group of the service")))?;
         let ServerPlace { prefix, urls } = place.unwrap_or_default();
         let servers = urls.iter().filter_map(|url| Server::parse(url, &prefix, token.clone()).ok()).collect();
         Ok(Source { servers, state: Some(state) })
@@ -116,7 +119,10 @@ impl Source {
     /// Why none does.
     pub(super) fn ask(&self, path: &str, limit: Duration) -> Result<Fetched, String> {
         let mut why = match &self.state {
-            Some(state) => format!("no server has said in {} where it serves", state.history().display()),
+            Some(state) => format!(
+                "no server has said in {} where it serves, as one does once it is ready",
+                state.history().display()
+            ),
             None => "no server is named".to_owned(),
         };
         for server in &self.servers {

@@ -86,14 +86,15 @@ enum Tells {
     Nobody,
 }
 
-/// What the files of the state dir tell: a line for each check. `None`: nothing.
+/// What the files of the state dir tell: a line for each check, and for each that cannot be read. `None`: nothing.
 fn remembered(state: &StateDir) -> Option<String> {
-    let (all, now) = (state.records(), clock::wall());
+    let ((all, unreadable), now) = (state.records(), clock::wall());
     let line = |(id, record): &(String, CheckRecord)| {
         let why = Why::of((id, ""), record.clone(), &[], Vec::new(), now);
         format!("{}: {}\n", one_line(id), one_line(&why.headline()))
     };
-    (!all.is_empty()).then(|| all.iter().map(line).collect())
+    let lines: String = all.iter().map(line).chain(unreadable.iter().map(|why| format!("{why}\n"))).collect();
+    (!lines.is_empty()).then_some(lines)
 }
 
 /// What is wrong first, each with its headline.

@@ -99,7 +99,7 @@ fn asked(flags: &WhyFlags, source: &Source) -> Result<Vec<u8>, NotTold> {
 
 /// What the files of the state dir tell.
 fn remembered(flags: &WhyFlags, state: &StateDir) -> Result<Vec<u8>, String> {
-    let all = state.records();
+    let (all, _) = state.records();
     let is_it = |name: &str| name == flags.check;
     let under: Vec<_> = all.iter().filter(|(name, _)| id::is_at(name, &flags.check)).collect();
     let found = all.iter().find(|(name, _)| is_it(name)).or(match under[..] {

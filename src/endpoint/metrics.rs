@@ -19,6 +19,7 @@ use crate::render::{appended, prometheus};
 #[cfg(test)]
 pub(crate) static FAMILIES: &[Family] = &[
     LAST_RUN,
+    SINCE,
     UPTIME,
     OBSERVED,
     FLIPS,
@@ -39,6 +40,12 @@ const LAST_RUN: Family = Family {
     kind: MetricKind::Gauge,
     labels: &["check"],
     help: "When the last run of the check ended.",
+};
+const SINCE: Family = Family {
+    name: "hospital_check_since_timestamp_seconds",
+    kind: MetricKind::Gauge,
+    labels: &["check"],
+    help: "Since when the runs of the check find it well, or find it bad, as far as anybody looked.",
 };
 const UPTIME: Family = Family {
     name: "hospital_check_uptime_ratio",
@@ -127,6 +134,8 @@ pub(crate) struct Figures {
     pub(crate) ran: Vec<SystemTime>,
     /// How often what is said of checks has changed, by their ids.
     pub(crate) flips: Vec<(String, Flips)>,
+    /// Since when checks are found to be as they are, by their ids.
+    pub(crate) since: Vec<(String, SystemTime)>,
     /// How long checks were seen to be well, in each of [`WINDOWS`], by their ids.
     pub(crate) uptime: Vec<(String, [Uptime; WINDOWS.len()])>,
     pub(crate) is_maintained: bool,
@@ -141,6 +150,7 @@ pub(super) fn figures(suite: &Suite, disclosed: bool, is_maintained: bool, obser
         outcomes: Vec::new(),
         ran: Vec::new(),
         flips: Vec::new(),
+        since: Vec::new(),
         uptime: Vec::new(),
         is_maintained,
         counters,
@@ -165,6 +175,7 @@ pub(super) fn figures(suite: &Suite, disclosed: bool, is_maintained: bool, obser
         figures.flips.extend(observer.flips(check).map(|flips| (outcome.check.id.clone(), flips)));
         if let Some(history) = observer.history(&check.id) {
             let uptime = WINDOWS.map(|(_, window)| history.uptime(now, window));
+            figures.since.extend(history.since().map(|since| (outcome.check.id.clone(), since.at)));
             figures.uptime.push((outcome.check.id.clone(), uptime));
         }
         figures.outcomes.push(outcome);
@@ -179,6 +190,7 @@ pub(crate) fn write(figures: &Figures, syntax: Syntax, out: &mut Vec<u8>) {
         let mut out = Exposition::new(syntax, text);
         prometheus::checks(&figures.outcomes, &mut out)?;
         last_runs(figures, &mut out)?;
+        since(figures, &mut out)?;
         uptime(figures, &mut out)?;
         flips(figures, &mut out)?;
         prometheus::maintenance(figures.is_maintained, &mut out)?;
@@ -191,6 +203,14 @@ fn last_runs(figures: &Figures, out: &mut Exposition<'_>) -> fmt::Result {
     out.family(&LAST_RUN)?;
     for (outcome, ran) in figures.outcomes.iter().zip(&figures.ran) {
         out.sample(&LAST_RUN, &[&outcome.check.id], seconds(*ran))?;
+    }
+    Ok(())
+}
+
+fn since(figures: &Figures, out: &mut Exposition<'_>) -> fmt::Result {
+    out.family(&SINCE)?;
+    for (id, at) in &figures.since {
+        out.sample(&SINCE, &[id], seconds(*at))?;
     }
     Ok(())
 }
@@ -297,9 +317,10 @@ mod tests {
             observed: Duration::from_secs(60),
             window: Duration::from_secs(seconds),
         };
+        let since = vec![("check.0".to_owned(), ran)];
         let uptime = vec![("check.0".to_owned(), [3600, 86_400, 2_592_000].map(window))];
         let flips = vec![("check.0".to_owned(), Flips { total: 9, within_the_hour: 7 })];
-        Figures { ran: vec![ran; outcomes.len()], outcomes, flips, uptime, is_maintained: true, counters }
+        Figures { ran: vec![ran; outcomes.len()], outcomes, flips, since, uptime, is_maintained: true, counters }
     }
 
     fn written(figures: &Figures, syntax: Syntax) -> String {

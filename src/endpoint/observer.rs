@@ -8,7 +8,7 @@ use crate::model::check::{Check, Status};
 use crate::model::episode::{CheckRecord, Happening};
 use crate::model::patience::Flips;
 use crate::model::perfdata::Perfdata;
-use crate::model::report::{Outcome, Report, Since};
+use crate::model::report::{Outcome, Report};
 use crate::model::startup::Start;
 use crate::render::line::one_line;
 
@@ -30,11 +30,6 @@ pub trait Observer {
     /// Whether the service is about to end, and takes no requests any more.
     fn is_leaving(&self) -> bool {
         false
-    }
-
-    /// Since when the check with this id has had this status, if that is its last one.
-    fn since(&self, _id: &str, _status: Status) -> Option<Since> {
-        None
     }
 
     /// The last run of the check with this id.
@@ -75,7 +70,7 @@ pub trait Observer {
         None
     }
 
-    /// The same without its runs.
+    /// The same without its runs, but for the one that tells since when it is bad.
     fn history(&self, _id: &str) -> Option<CheckRecord> {
         None
     }

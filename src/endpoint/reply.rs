@@ -10,7 +10,7 @@ use super::metrics::{self, Figures};
 use super::route;
 use super::{CheckRequest, Dialect, EndpointSettings, Findings, Observer};
 use crate::collect::FileState;
-use crate::model::check::{Check, Status};
+use crate::model::check::Check;
 use crate::model::patience::Flips;
 use crate::model::report::Report;
 use crate::model::startup;
@@ -155,7 +155,6 @@ impl Reply {
             }),
             Dialect::Page(choice) => {
                 self.fields.extend(html::headers().map(|(name, value)| (name, value.into())));
-                let since = |id: &str, status: Status| observer.since(id, status);
                 let at = clock::before(clock::wall(), age.unwrap_or_default());
                 let disclosed = presentation.disclosed;
                 let drilled = files.drills.of(report.outcomes.iter().map(|outcome| &*outcome.check.id), clock::wall());
@@ -164,7 +163,6 @@ impl Reply {
                 let history = |id: &str| observer.history(id);
                 let view = choice.view(at, disclosed, is_personal && !disclosed);
                 let view = View {
-                    since: &since,
                     next_run: &next_run,
                     is_flapping: &is_flapping,
                     drilled: drilled.as_deref(),

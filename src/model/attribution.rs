@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `ours` | a control fails, or the run met an error of this host: nothing is known of the other side |
 //! | `theirs` | it answered, and wrongly, or it refused |
-//! | `path` | nothing came back, and nothing else behind the same route has answered in the same round |
+//! | `path` | nothing came back, and nothing else behind the same route has answered in the same round; or a part of it has not come |
 //!
 //! A function or a program that could not decide blames nobody: it may look at anything.
 
@@ -33,7 +33,9 @@ pub(crate) fn concerns(control: Control, found: &Finding) -> bool {
         Control::ClosedPort => !is_bad,
         Control::Name => errors(found).any(|error| error == UNKNOWN_NAME),
         Control::CpuTime => is_bad && (noted(found, Field::LimitMs) || errors(found).any(|error| error == "ETIMEDOUT")),
-        Control::Output => is_bad && (is_silent(found) || refused_by(found).is_some()),
+        Control::Output => {
+            is_bad && (is_silent(found) || is_lost(found) || refused_by(found).or(reset_by(found)).is_some())
+        }
         Control::Descriptor | Control::Loopback | Control::Start | Control::File => is_bad && !is_of_this_host(found),
     }
 }
@@ -47,7 +49,7 @@ pub(crate) fn attributed(found: Finding, code: Code, failing: Option<&str>) -> F
         return Finding { status: Status::Error, context: Some(context), blame: Some(Blame::Ours), parts, ..found };
     }
     let blame = match found.status {
-        Status::Fail if is_silent(&found) => Some(Blame::Path),
+        Status::Fail if is_silent(&found) || is_lost(&found) => Some(Blame::Path),
         Status::Fail | Status::UnexpectedSuccess => Some(Blame::Theirs),
         Status::Error => match (errors(&found).last(), code) {
             // Somebody who knows has said so.
@@ -98,6 +100,11 @@ fn has_answered(found: &Finding) -> bool {
     noted(found, Field::ConnectMs) || noted(found, Field::FirstByteMs)
 }
 
+/// Whether packets of a connection that was made have not arrived.
+fn is_lost(found: &Finding) -> bool {
+    noted(found, Field::Lost)
+}
+
 /// Whether something was tried, and nothing came back.
 fn is_silent(found: &Finding) -> bool {
     noted(found, Field::Errno) && errors(found).all(|error| SILENCE.contains(&error)) && !has_answered(found)
@@ -107,6 +114,14 @@ fn is_silent(found: &Finding) -> bool {
 pub(crate) fn refused_by(found: &Finding) -> Option<SocketAddr> {
     let is_refused = noted(found, Field::Errno) && errors(found).all(|error| error == "ECONNREFUSED");
     address(found).filter(|_| is_refused && !has_answered(found))
+}
+
+/// The address of a connection that was made and then reset, which may be seen at once.
+pub(crate) fn reset_by(found: &Finding) -> Option<SocketAddr> {
+    let is_reset = errors(found).last() == Some("ECONNRESET");
+    let addresses = found.transcript.iter().flat_map(|noted| noted.values(Field::Address));
+    // Others that were tried before have not answered.
+    addresses.last().filter(|_| is_reset)?.parse().ok()
 }
 
 /// The first address that was tried, with its port.
@@ -141,6 +156,10 @@ mod tests {
         &[(Field::Errno, "ETIMEDOUT"), (Field::From, "10.0.0.9"), (Field::OurDrops, "some")];
     const UNANSWERED: &[(Field, &str)] =
         &[(Field::Errno, "ETIMEDOUT"), (Field::From, "10.0.0.9"), (Field::OurDrops, "none")];
+    const LOST: &[(Field, &str)] =
+        &[(Field::ConnectMs, "1"), (Field::Errno, "ETIMEDOUT"), (Field::Lost, "of what came")];
+    const RESET: &[(Field, &str)] =
+        &[(Field::Address, "10.0.0.1:80"), (Field::ConnectMs, "1"), (Field::Errno, "ECONNRESET")];
     const FROZEN: &[(Field, &str)] = &[(Field::ConnectMs, "1"), (Field::Errno, "ETIMEDOUT")];
     const NO_DESCRIPTOR: &[(Field, &str)] = &[(Field::Errno, "EMFILE")];
     const NO_SUCH_NAME: &[(Field, &str)] = &[(Field::Errno, UNKNOWN_NAME)];
@@ -151,6 +170,8 @@ mod tests {
             (Status::Fail, REFUSED, Code::BuiltIn, Some(Blame::Theirs)),
             (Status::Fail, SILENT, Code::BuiltIn, Some(Blame::Path)),
             (Status::Fail, FROZEN, Code::BuiltIn, Some(Blame::Theirs)),
+            (Status::Fail, LOST, Code::BuiltIn, Some(Blame::Path)),
+            (Status::Fail, RESET, Code::BuiltIn, Some(Blame::Theirs)),
             (Status::Fail, &[], Code::Program, Some(Blame::Theirs)),
             (Status::UnexpectedSuccess, &[], Code::BuiltIn, Some(Blame::Theirs)),
             (Status::Error, NO_DESCRIPTOR, Code::BuiltIn, Some(Blame::Ours)),
@@ -199,6 +220,8 @@ mod tests {
             (CpuTime, Status::Fail, REFUSED, false),
             (Output, Status::Fail, SILENT, true),
             (Output, Status::Fail, REFUSED, true),
+            (Output, Status::Fail, LOST, true),
+            (Output, Status::Fail, RESET, true),
             (Output, Status::Fail, FROZEN, false),
         ] {
             assert_eq!(concerns(control, &found(status, notes)), concerns_it, "{control:?} {status:?} {notes:?}");

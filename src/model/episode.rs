@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::blame::Blame;
 use super::check::{Check, Status};
 use super::clocks;
-use super::report::{LONG_UNWATCHED, Since};
+use super::report::LONG_UNWATCHED;
 use super::transcript::Transcript;
 
 /// How soon a run that found what the one before had found is written down again.
@@ -64,6 +64,28 @@ pub struct StateChange {
     /// For how long nobody had looked, if that was long: it may have changed that much earlier.
     #[serde(default, skip_serializing_if = "Duration::is_zero")]
     pub unwatched: Duration,
+}
+
+/// A time in which nobody looked, from one look to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unwatched {
+    /// The last look before.
+    #[serde(serialize_with = "clocks::write", deserialize_with = "clocks::read")]
+    pub from: SystemTime,
+    /// The first one after.
+    #[serde(serialize_with = "clocks::write", deserialize_with = "clocks::read")]
+    pub to: SystemTime,
+}
+
+/// What the runs of a check find, and since when, as far as anybody looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Since {
+    /// In one word.
+    pub found: &'static str,
+    /// When it was found first.
+    pub at: SystemTime,
+    /// The last long time in which nobody looked, if it led up to that or came after it.
+    pub unwatched: Option<Unwatched>,
 }
 
 /// Something has happened to the service itself.
@@ -132,6 +154,9 @@ pub struct CheckRecord {
     pub good_at: Option<SystemTime>,
     /// The last look.
     pub last: Option<StateChange>,
+    /// The last long time in which nobody looked, from one look to the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unwatched: Option<Unwatched>,
     /// The last changes, in their order.
     pub changes: Vec<StateChange>,
     /// What was seen in the last day and some hours.
@@ -178,6 +203,8 @@ pub(crate) struct Steps {
     pub(crate) is_last: bool,
     /// From when to when the finding before it stood, and which that was.
     pub(crate) stood: Option<(SystemTime, SystemTime, Status)>,
+    /// Nobody had looked for long.
+    pub(crate) gap: Option<Unwatched>,
 }
 
 /// How long a finding of a check stands at most, until the next look.
@@ -206,12 +233,14 @@ pub(crate) fn next(
     let ago = ago.and_then(Result::ok).unwrap_or_default();
     let unwatched = if ago >= stands { ago } else { Duration::ZERO };
     let change = (!same).then_some(StateChange { at, status, unwatched });
-    let stood = last.filter(|_| is_last && unwatched.is_zero()).map(|(before, found)| (before, at, found));
+    let watched = last.filter(|_| is_last && unwatched.is_zero());
+    let stood = watched.map(|(before, found)| (before, at, found));
+    let gap = last.filter(|_| !unwatched.is_zero()).map(|(before, _)| Unwatched { from: before, to: at });
     let good_at = known.good_at.filter(|good| *good <= now);
     // The run that began an episode is never written over while the episode lasts, whoever finds it again.
     let begins = Condition::of(status) == Condition::Bad
         && first_bad().filter(|first| *first <= now).is_none_or(|first| good_at.is_some_and(|good| good > first));
-    Some(Steps { begins, change, is_last, stood })
+    Some(Steps { begins, change, is_last, stood, gap })
 }
 
 impl Grain {
@@ -365,6 +394,7 @@ impl CheckRecord {
         self.changes.drain(..self.changes.len().saturating_sub(MOST_CHANGES));
         if steps.is_last {
             self.last = Some(StateChange { at, status, unwatched: Duration::ZERO });
+            self.unwatched = steps.gap.or(self.unwatched);
             if let Some((from, to, stood)) = steps.stood {
                 see(&mut self.fine, FINE, FINE.divided(from, to, stood));
                 see(&mut self.coarse, COARSE, COARSE.divided(from, to, stood));
@@ -394,7 +424,9 @@ impl CheckRecord {
         }
         let runs = [&mut self.good, &mut self.good_before, &mut self.first_bad, &mut self.last_bad];
         let changes = self.last.iter_mut().chain(&mut self.changes).map(|change| &mut change.at);
-        let times = runs.into_iter().flatten().map(|run| &mut run.at).chain(changes).chain(&mut self.good_at);
+        let gap = self.unwatched.iter_mut().flat_map(|Unwatched { from, to }| [from, to]);
+        let times =
+            runs.into_iter().flatten().map(|run| &mut run.at).chain(changes).chain(&mut self.good_at).chain(gap);
         times.for_each(|at| *at = clocks::moved(*at, by));
         for (seen, grain) in [(&mut self.fine, FINE), (&mut self.coarse, COARSE)] {
             let periods = by.div_euclid(grain.width.as_millis() as i64);
@@ -442,20 +474,21 @@ impl CheckRecord {
         episodes
     }
 
-    /// Since when it has had this status, where it has been `seen` with it for less long than is remembered, as after a restart; and when
-    /// nobody looked meanwhile.
-    pub(crate) fn since(&self, seen: Since, status: Status) -> Since {
-        let last = self.history().pop().filter(|change| change.status == status && change.at < seen.at);
-        let Some(change) = last else { return seen };
-        // Until when it was seen before, to the end of a period.
-        let end = |grain: Grain, periods: &[Seen]| {
-            let before =
-                periods.iter().map(|seen| seen.period).filter(|period| *period < grain.period(seen.at)).max()?;
-            Some(UNIX_EPOCH + grain.width.saturating_mul(u32::try_from(before + 1).ok()?))
+    /// What its runs find, and since when. Whatever else they find, it is failing from the first bad one to the next good one.
+    pub(crate) fn since(&self) -> Option<Since> {
+        let history = self.history();
+        let (found, at) = match (self.is_bad()?, history.last()) {
+            // The run that began it is kept, whatever else was.
+            (true, _) => {
+                let first = self.first_bad.as_ref().map(|run| run.at);
+                ("failing", first.or_else(|| Some(self.episodes().last()?.from))?)
+            }
+            (false, None) => return None,
+            (false, Some(StateChange { at, status: Status::Warn, .. })) => ("warning", *at),
+            (false, Some(StateChange { at, status: Status::Skip, .. })) => ("skipped", *at),
+            (false, Some(StateChange { at, .. })) => ("well", *at),
         };
-        let until = end(FINE, &self.fine).or_else(|| end(COARSE, &self.coarse)).unwrap_or(change.at).max(change.at);
-        let hidden = seen.at.duration_since(until).is_ok_and(|time| time >= LONG_UNWATCHED).then_some((until, seen.at));
-        Since { at: change.at, unwatched: seen.unwatched.or(hidden) }
+        Some(Since { found, at, unwatched: self.unwatched.filter(|gap| gap.to >= at) })
     }
 
     /// How long it was well in a time up to now, of which at most 30 days are remembered. Until the next look, the last
@@ -593,19 +626,41 @@ mod tests {
     }
 
     #[test]
-    fn a_status_that_was_there_before_a_restart_is_as_old_as_is_remembered() {
-        let record = CheckRecord {
-            changes: vec![change(10, Status::Pass), change(2000, Status::Fail)],
-            fine: FINE.divided(second(10), second(2900), Status::Fail).collect(),
-            ..CheckRecord::default()
+    fn what_is_found_is_so_since_it_was_found_first_whatever_its_report_says() {
+        let since = |changes: &[(u64, Status)], last: u64| {
+            let all: Vec<_> = changes.iter().map(|&(at, status)| change(at, status)).collect();
+            let last = all.last().map(|it| StateChange { at: second(last), ..*it });
+            let good_at = changes.first().map(|(at, _)| second(*at));
+            let since = CheckRecord { changes: all, last, good_at, ..CheckRecord::default() }.since();
+            since.map(|since| (since.found, since.at))
         };
-        let seen = |at| Since { at: second(at), unwatched: None };
-        let since = record.since(seen(9000), Status::Fail);
-        assert_eq!(since.at, second(2000));
-        let (from, to) = since.unwatched.expect("nobody looked for more than an hour");
-        assert!(from >= second(2900) && from <= second(3200) && to == second(9000), "{since:?}");
-        assert_eq!(record.since(seen(3000), Status::Fail), seen(2000), "that was no time");
-        assert_eq!(record.since(seen(9000), Status::Pass), seen(9000), "it was another status");
+        assert_eq!(since(&[], 0), None);
+        let good = [(10, Status::Pass), (20, Status::Warn), (30, Status::Pass)];
+        assert_eq!(since(&good, 40), Some(("well", second(30))));
+        assert_eq!(since(&good[..2], 40), Some(("warning", second(20))));
+        let bad = [(10, Status::Pass), (20, Status::Fail), (30, Status::Error), (40, Status::Fail)];
+        assert_eq!(since(&bad, 50), Some(("failing", second(20))), "it was never good in between");
+        assert_eq!(since(&[(10, Status::Pass), (20, Status::Skip)], 50), Some(("skipped", second(20))));
+    }
+
+    #[test]
+    fn a_time_in_which_nobody_looked_is_told_as_long_as_it_matters() {
+        let mut known = LastKnown::default();
+        let mut record = CheckRecord::default();
+        let mut look = |status, minute: u64| {
+            let at = second(minute * 60);
+            let steps = next(known, at, status, at, LONG_UNWATCHED, || None).expect("it is long ago");
+            known.last = Some((at, status));
+            record.changes.extend(steps.change);
+            (record.last, record.unwatched) = (Some(change(minute * 60, status)), steps.gap.or(record.unwatched));
+            record.since().and_then(|since| since.unwatched)
+        };
+        let gap = |from: u64, to: u64| Some(Unwatched { from: second(from * 60), to: second(to * 60) });
+        assert_eq!(look(Status::Pass, 1), None);
+        assert_eq!(look(Status::Fail, 90), gap(1, 90), "it may have failed for longer");
+        assert_eq!(look(Status::Fail, 91), gap(1, 90));
+        assert_eq!(look(Status::Pass, 92), None, "this change was watched");
+        assert_eq!(look(Status::Pass, 200), gap(92, 200), "it may have failed in between");
     }
 
     #[test]

@@ -124,7 +124,7 @@ fn hashed(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::check::Status;
-    use crate::model::episode::StateChange;
+    use crate::model::episode::{StateChange, Unwatched};
     use crate::model::transcript::{Field, Transcript};
     use proptest::prelude::*;
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -148,6 +148,7 @@ mod tests {
             bad_runs: 7,
             good_at: Some(at(0)),
             last: Some(change(9, Status::Error)),
+            unwatched: Some(Unwatched { from: at(0), to: at(9) }),
             changes: vec![change(0, Status::Pass), change(1, Status::Fail)],
             fine: FINE.divided(at(0), at(900), Status::Fail).collect(),
             coarse: COARSE.divided(at(0), at(9000), Status::Pass).collect(),

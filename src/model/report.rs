@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -165,15 +165,6 @@ impl Outcome {
 
 /// From one look to the next, this is long: probes and scrapers come more often.
 pub(crate) const LONG_UNWATCHED: Duration = Duration::from_secs(5 * 60);
-
-/// Since when a check has had its status, as far as anybody looked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Since {
-    /// When it was found first.
-    pub at: SystemTime,
-    /// The last long time in which nobody looked, from one look to the next, if it led up to that or came after it.
-    pub unwatched: Option<(SystemTime, SystemTime)>,
-}
 
 /// How many outcomes have each status, in the order of the JSON of Python's hospital, and what that has not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

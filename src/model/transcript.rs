@@ -54,6 +54,8 @@ pub enum Field {
     AgeS,
     /// What the system said instead, as in `ECONNREFUSED`.
     Errno,
+    /// What was lost on the way, of a connection that was made.
+    Lost,
     /// The SHA-256 of the certificate that the server has shown.
     Certificate,
     /// Who has signed it.
@@ -125,7 +127,7 @@ const FIGURE: Rule = Rule::Apart { times: 1.25, least: 0.0 };
 const FIGURES: &str = "perfdata.";
 
 impl Field {
-    const ALL: [Field; 33] = [
+    const ALL: [Field; 34] = [
         Field::Resolver,
         Field::Resolved,
         Field::Address,
@@ -137,6 +139,7 @@ impl Field {
         Field::LimitMs,
         Field::AgeS,
         Field::Errno,
+        Field::Lost,
         Field::Certificate,
         Field::Issuer,
         Field::NotAfter,
@@ -180,6 +183,7 @@ impl Field {
             Field::LimitMs => ("limit_ms", Rule::Exact),
             Field::AgeS => ("age_s", Rule::Apart { times: 2.0, least: 60.0 }),
             Field::Errno => ("errno", Rule::Set),
+            Field::Lost => ("lost", Rule::Exact),
             Field::Certificate => ("certificate", Rule::Exact),
             Field::Issuer => ("issuer", Rule::Exact),
             Field::NotAfter => ("not_after", Rule::Exact),

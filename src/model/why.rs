@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::check::Status;
 use super::clocks;
 use super::duration;
-use super::episode::{CheckRecord, Condition, Episode, Happening, RecordedRun};
+use super::episode::{CheckRecord, Episode, Happening, RecordedRun, Since};
 use super::report::LONG_UNWATCHED;
 use super::transcript::{self, Change, Changes, Field};
 
@@ -39,7 +39,7 @@ pub struct Why {
     /// What reports say of it.
     pub standing: Standing,
     /// Since when its runs find that, as far as anybody looked.
-    pub since: Option<SystemTime>,
+    pub since: Option<Since>,
     /// When anybody looked last.
     pub looked_at: Option<SystemTime>,
     /// The present time.
@@ -131,16 +131,7 @@ impl Why {
             Some(false) => WhyState::Well,
             Some(true) => WhyState::Failing,
         };
-        let history = record.history();
-        let episode = record.episodes().pop();
-        let since = match record.is_bad() {
-            None => None,
-            // The run that began it is kept, whatever else was.
-            Some(true) => record.first_bad.as_ref().map(|run| run.at).or(episode.map(|episode| episode.from)),
-            Some(false) => episode.and_then(|episode| episode.to).or_else(|| {
-                history.iter().find(|change| Condition::of(change.status) == Condition::Good).map(|it| it.at)
-            }),
-        };
+        let (episode, since) = (record.episodes().pop(), record.since());
         let begins = record.first_bad.as_ref().map(|run| run.at);
         let good = record.good_before_bad().cloned();
         let (changed, same) = match (&good, &record.first_bad) {
@@ -224,15 +215,15 @@ impl Why {
             runs => format!("{runs} bad runs"),
         };
         let ago = |at: SystemTime| ago(at, self.now);
-        let since = self.since.map(|since| format!(" since {}{}", clocks::spoken(since), ago(since)));
-        let since = since.unwrap_or_default();
+        let told = |since: Since| format!("{} since {}{}", since.found, clocks::spoken(since.at), ago(since.at));
+        let since = self.since.map_or_else(|| self.found.word().to_owned(), told);
         match (self.found, self.good_at) {
             (WhyState::Failing, Some(good)) => {
-                format!("failing{since}, {runs}; last good {}{}", clocks::spoken(good), ago(good))
+                format!("{since}, {runs}; last good {}{}", clocks::spoken(good), ago(good))
             }
-            (WhyState::Failing, None) => format!("failing{since}, {runs}; it was never seen good"),
-            (_, _) if self.first_bad.is_none() => format!("well{since}; it was never seen bad"),
-            (_, _) => format!("well{since}"),
+            (WhyState::Failing, None) => format!("{since}, {runs}; it was never seen good"),
+            (_, _) if self.first_bad.is_none() => format!("{since}; it was never seen bad"),
+            (_, _) => since,
         }
     }
 
@@ -374,7 +365,7 @@ mod tests {
     #[test]
     fn what_differs_is_told_and_what_does_not() {
         let why = Why::of(("db", "The database"), failing(), &[], Vec::new(), at(520));
-        assert_eq!((why.state, why.since), (WhyState::Failing, Some(at(100))));
+        assert_eq!((why.state, why.since.map(|since| since.at)), (WhyState::Failing, Some(at(100))));
         let changed: Vec<_> =
             why.changed.iter().map(|it| (it.field.as_str(), it.before.as_deref(), it.after.as_deref())).collect();
         let expected = [
@@ -464,7 +455,7 @@ mod tests {
             (changes(&[(0, Status::Pass), (100, Status::Fail), (500, Status::Pass)]), Some(at(500)));
         record.last = record.changes.last().copied();
         let why = Why::of(("db", "The database"), record, &[], Vec::new(), at(520));
-        assert_eq!((why.state, why.since), (WhyState::Well, Some(at(500))));
+        assert_eq!((why.state, why.since.map(|since| since.at)), (WhyState::Well, Some(at(500))));
         assert_eq!(why.episode.map(|episode| (episode.from, episode.to)), Some((at(100), Some(at(500)))));
         assert_eq!(why.headline(), "well since 2026-09-21T14:21:40Z (20s ago)");
         let never = Why::of(("db", ""), CheckRecord::default(), &[], Vec::new(), at(520));

@@ -7,10 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::endpoint::counters::{Counters, RouteLabel, StatusClass};
 use crate::endpoint::{Before, LastRun, Observer, log_change, log_maintenance, log_silences};
-use crate::model::check::Status;
 use crate::model::clocks;
 use crate::model::episode::{self, CheckRecord};
-use crate::model::report::{LONG_UNWATCHED, Outcome, Report, Since};
+use crate::model::report::{Outcome, Report};
 use crate::model::startup::Start;
 use crate::os::clock;
 use crate::round::recorded;
@@ -24,8 +23,8 @@ pub(super) struct MountObserver {
 #[derive(Default)]
 struct Notes {
     counters: Counters,
-    /// The last run of each check, and since when it has had that status.
-    checks: HashMap<String, (LastRun, Since)>,
+    /// The last run of each check.
+    checks: HashMap<String, LastRun>,
     /// When each check that has a grace was first asked for; `None`: it has passed since.
     starts: HashMap<String, Option<Duration>>,
     /// What is remembered of each check over time, while this process lives.
@@ -83,20 +82,13 @@ impl MountObserver {
             let is_blocked = run.is_blocked;
             match notes.checks.entry(outcome.check.id.clone()) {
                 Entry::Occupied(mut known) => {
-                    let (last, since) = known.get_mut();
-                    let is_long = at.duration_since(last.at).is_ok_and(|time| time >= LONG_UNWATCHED);
-                    let gap = is_long.then_some((last.at, at));
-                    let LastRun { status: before, is_blocked: was_blocked, .. } = std::mem::replace(last, run);
-                    if before != status {
-                        *since = Since { at, unwatched: None };
-                    }
+                    let LastRun { status: before, is_blocked: was_blocked, .. } = known.insert(run);
                     if before != status || was_blocked != is_blocked {
                         log_change(outcome, report, Some(Before { status: before, was_blocked }), None);
                     }
-                    since.unwatched = gap.or(since.unwatched);
                 }
                 Entry::Vacant(unknown) => {
-                    unknown.insert((run, Since { at, unwatched: None }));
+                    unknown.insert(run);
                     log_change(outcome, report, None, None);
                 }
             }
@@ -155,12 +147,8 @@ impl Observer for MountObserver {
         self.notes().is_leaving
     }
 
-    fn since(&self, id: &str, status: Status) -> Option<Since> {
-        self.notes().checks.get(id).filter(|(last, _)| last.status == status).map(|(_, since)| *since)
-    }
-
     fn last_run(&self, id: &str) -> Option<LastRun> {
-        self.notes().checks.get(id).map(|(last, _)| last.clone())
+        self.notes().checks.get(id).cloned()
     }
 
     fn record(&self, id: &str) -> Option<CheckRecord> {
@@ -207,25 +195,5 @@ mod tests {
         assert_eq!((record.is_bad(), record.bad_runs, record.episodes().len()), (Some(false), 2, 1));
         assert_eq!(record.first_bad.and_then(|run| run.context).as_deref(), Some("down"));
         assert!(record.good_before.is_some() && observer.history("db").is_some());
-    }
-
-    #[test]
-    fn a_status_is_known_since_it_was_found_and_long_gaps_are_told() {
-        let observer = MountObserver::default();
-        let found = |finding: Finding, seconds_ago| {
-            let (check, age) = (Arc::new(Check::new("db", |_| Finding::PASS)), Duration::from_secs(seconds_ago));
-            observer.found(&Report::of_outcomes(vec![Outcome::of(check, finding, Duration::ZERO, age)]));
-            let last = observer.last_run("db").expect("it was found");
-            (last.at, observer.since("db", last.status).expect("it has this status"))
-        };
-        let (first, since) = found(Finding::PASS, 3000);
-        assert_eq!(since, Since { at: first, unwatched: None });
-        let (second, since) = found(Finding::PASS, 2000);
-        assert_eq!(since, Since { at: first, unwatched: Some((first, second)) });
-        let (third, since) = found(Finding::fail("down"), 1900);
-        assert_eq!(since, Since { at: third, unwatched: None }, "it was watched when it changed");
-        let (fourth, since) = found(Finding::PASS, 1000);
-        assert_eq!(since, Since { at: fourth, unwatched: Some((third, fourth)) });
-        assert_eq!(observer.since("db", Status::Fail), None);
     }
 }

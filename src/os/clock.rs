@@ -35,6 +35,12 @@ pub(crate) fn is_synchronised() -> Option<bool> {
     }
 }
 
+/// What the clock says that goes on while the machine is off, where there is one (rtc(4)).
+pub(crate) fn hardware() -> Option<SystemTime> {
+    let seconds = std::fs::read_to_string("/sys/class/rtc/rtc0/since_epoch").ok()?.trim().parse().ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
 /// The millisecond of the wall clock at which the machine was booted: it changes when that is set.
 pub(crate) fn wall_at_boot() -> i64 {
     let millis = |clock| clock_gettime(clock).map_or(0, |time| time.tv_sec() * 1000 + time.tv_nsec() / 1_000_000);

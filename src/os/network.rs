@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -58,6 +58,40 @@ pub(crate) fn way_to(address: SocketAddr) -> io::Result<IpAddr> {
     Ok(socket.local_addr()?.ip())
 }
 
+/// What the kernel tells of a connection of TCP (`struct tcp_info` in linux/tcp.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TcpState {
+    /// What we have sent was sent again and again, and is not acknowledged.
+    pub(crate) is_unheard: bool,
+    /// Packets have come that others before them were missing of.
+    pub(crate) has_gaps: bool,
+    /// Each packet says when it was sent, which takes 12 bytes.
+    pub(crate) has_timestamps: bool,
+}
+
+/// The state of a connection; `None`: it is not of TCP.
+pub(crate) fn tcp(connection: &impl AsFd) -> Option<TcpState> {
+    const RETRANSMITS: usize = 2;
+    const OPTIONS: usize = 5;
+    const UNACKED: usize = 24;
+    // Since Linux 5.4; before, it stays zero.
+    const RCV_OOOPACK: usize = 224;
+    const LENGTH: usize = RCV_OOOPACK + 4;
+    const TIMESTAMPS: u8 = 1;
+    let (mut info, mut length) = ([0; LENGTH], LENGTH as libc::socklen_t);
+    let fd = connection.as_fd().as_raw_fd();
+    // SAFETY: the kernel writes as many bytes as it is told that there is room for.
+    let result =
+        unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut length) };
+    nix::errno::Errno::result(result).ok()?;
+    let is_any = |at: usize| info[at..at + 4] != [0; 4];
+    Some(TcpState {
+        is_unheard: is_any(UNACKED) && info[RETRANSMITS] > 1,
+        has_gaps: is_any(RCV_OOOPACK),
+        has_timestamps: info[OPTIONS] & TIMESTAMPS != 0,
+    })
+}
+
 /// The largest packet that an interface carries, in bytes.
 pub(crate) fn mtu(name: &str) -> io::Result<u32> {
     let socket = UdpSocket::bind(("127.0.0.1", 0))?;
@@ -108,6 +142,15 @@ impl NetworkNamespace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_that_is_well_has_lost_nothing() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let client = std::net::TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens");
+        let well = TcpState { is_unheard: false, has_gaps: false, has_timestamps: true };
+        assert_eq!(tcp(&client), Some(well));
+        assert_eq!(tcp(&UdpSocket::bind("127.0.0.1:0").expect("a free port")), None);
+    }
 
     #[test]
     fn the_loopback_interface_is_known_by_its_address_and_size() {

@@ -171,7 +171,7 @@ pub(crate) fn json(why: &Why, out: &mut Vec<u8>) {
         test: &why.title,
         state: why.state.word(),
         headline: why.headline(),
-        since: why.since.map(spoken),
+        since: why.since.map(|since| spoken(since.at)),
         looked_at: why.looked_at.map(spoken),
         status: why.standing.status.map(Status::word),
         blocked_by: &why.standing.blocked_by,

@@ -4,17 +4,20 @@
 //! look good, once in [`EVERY`], and in each round while they fail.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, Read, Seek, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use socket2::{Domain, Socket, Type};
 
 use super::{our_changes, self_portrait};
-use crate::model::attribution::{address, attributed, concerns, refused_by};
+use crate::model::attribution::{address, attributed, concerns, refused_by, reset_by};
 use crate::model::blame::Blame;
 use crate::model::check::{Check, Finding};
 use crate::model::clocks;
@@ -24,6 +27,7 @@ use crate::model::episode::CheckRecord;
 use crate::model::suite::Suite;
 use crate::model::transcript::Field;
 use crate::os::child::{self, Bounds, End};
+use crate::os::descriptors::Ready;
 use crate::os::{cgroup, clock, descriptors, network, ourselves, shared};
 
 /// How long what was tried for a good finding is believed.
@@ -52,7 +56,7 @@ pub(crate) fn is_program() {
 }
 
 /// Tells what is remembered of a check.
-type RecordOf = Box<dyn Fn(&Check) -> Option<CheckRecord> + Send + Sync>;
+type RecordOf = Box<dyn Fn(&Check) -> Option<Arc<CheckRecord>> + Send + Sync>;
 
 /// The controls of a process, and how they last ended.
 #[derive(Default)]
@@ -104,7 +108,7 @@ impl Controls {
     }
 
     /// From now on, what is remembered of a check counts.
-    pub(super) fn remember(&self, record: impl Fn(&Check) -> Option<CheckRecord> + Send + Sync + 'static) {
+    pub(super) fn remember(&self, record: impl Fn(&Check) -> Option<Arc<CheckRecord>> + Send + Sync + 'static) {
         let _ = self.record.set(Box::new(record));
     }
 
@@ -124,6 +128,9 @@ impl Controls {
                 .or_else(|| self.failing(control, &found, round)),
             // It is of this address.
             Control::Output if refused_by(&found).is_some() => refused_by(&found).and_then(rejected_here),
+            Control::Output if reset_by(&found).is_some() => {
+                reset_by(&found).and_then(|address| broken_here(address, check.timeout.saturating_sub(elapsed) / 4))
+            }
             control => self.failing(control, &found, round),
         });
         let mut found = attributed(found, check.code, failing.as_deref());
@@ -172,9 +179,9 @@ impl Controls {
                 closed_port()
             }
             Control::Name => name(),
-            Control::Start => lock(&self.seen).short_of().or_else(start),
+            Control::Start => lock(&self.seen).short_of().or_else(no_room).or_else(start),
             Control::File => file().err().map(|error| format!("no file can be written and read here: {error}")),
-            Control::Clock => early().or_else(|| {
+            Control::Clock => wrong().or_else(|| {
                 lock(&self.seen).clock(ourselves::clock_step(), || clock::is_synchronised() == Some(true), now)
             }),
             Control::Output => lock(&self.seen).output(),
@@ -237,17 +244,28 @@ impl Seen {
     }
 }
 
+/// When it was seen last that others have refused or reset connections to these addresses, and not this host. Held while that is tried:
+/// it takes to count the packets of this host, of which another's are.
+static BY_OTHERS: Mutex<BTreeMap<SocketAddr, Instant>> = Mutex::new(BTreeMap::new());
+
+/// Whether that was only just now.
+fn is_known(by_others: &mut BTreeMap<SocketAddr, Instant>, address: SocketAddr) -> bool {
+    by_others.retain(|_, at| at.elapsed() < AGAIN);
+    by_others.contains_key(&address)
+}
+
 /// Whether it is this host that refuses connections to another one. If it tells itself so by ICMP, it counts that; if it resets
 /// them, the packet that asks for one has never left.
 fn rejected_here(address: SocketAddr) -> Option<String> {
     const TRIES: usize = 2;
-    /// Each counts packets of this host, of which another's are.
-    static ALONE: Mutex<()> = Mutex::new(());
     // Where nobody listens, this host refuses as any other does.
     if address.ip().is_loopback() || network::way_to(address).ok()? == address.ip() {
         return None;
     }
-    let _alone = lock(&ALONE);
+    let mut by_others = lock(&BY_OTHERS);
+    if is_known(&mut by_others, address) {
+        return None;
+    }
     let is_counted = || {
         let before = ourselves::rejected()?;
         let _ = TcpStream::connect_timeout(&address, LIMIT);
@@ -255,7 +273,11 @@ fn rejected_here(address: SocketAddr) -> Option<String> {
     };
     // What is counted once may be of others.
     let is_ours = (0..TRIES).all(|_| is_counted() == Some(true)) || is_reset_here(address) == Some(true);
-    is_ours.then(|| format!("connections to {address} are refused by this host, as by a firewall of its own"))
+    if !is_ours {
+        by_others.insert(address, Instant::now());
+        return None;
+    }
+    Some(format!("connections to {address} are refused by this host, as by a firewall of its own"))
 }
 
 /// Whether all that is sent in an attempt to connect is shorter than what asks for a connection, as the reset is that a filter
@@ -275,6 +297,49 @@ fn is_reset_here(address: SocketAddr) -> Option<bool> {
         let is_refused = answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
         (is_refused && (reset..=reset + 40).contains(&sent)).then_some(sent == reset)
     })
+}
+
+/// Whether it is this host that resets a connection to another one once that is made, as far as it does so before anything is sent: then
+/// the last packet of the handshake does not leave, and is longer than the reset that a filter sends to its own host.
+fn broken_here(address: SocketAddr, limit: Duration) -> Option<String> {
+    const TRIES: usize = 8;
+    const LONGEST_WAIT: Duration = Duration::from_millis(50);
+    if address.ip().is_loopback() || network::way_to(address).ok()? == address.ip() {
+        return None;
+    }
+    let mut by_others = lock(&BY_OTHERS);
+    if is_known(&mut by_others, address) {
+        return None;
+    }
+    // With times in them; without, both are as long.
+    let (asked, reset, made) = if address.is_ipv4() { (60, 40, 52) } else { (80, 60, 72) };
+    for _ in 0..TRIES {
+        let before = ourselves::sent(address.is_ipv4())?;
+        let connection = Socket::new(Domain::for_address(address), Type::STREAM, None).ok()?;
+        let broken = match connection.connect_timeout(&address.into(), LIMIT) {
+            Ok(()) => {
+                descriptors::wait(&connection, Ready::ToRead, Instant::now() + limit.min(LONGEST_WAIT)).ok()?;
+                connection.take_error().ok()?
+            }
+            Err(error) => Some(error),
+        };
+        let is_reset = broken.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionReset);
+        if !network::tcp(&connection)?.has_timestamps {
+            return None;
+        }
+        let sent = ourselves::sent(address.is_ipv4())?.checked_sub(before)?;
+        match is_reset {
+            true if sent == asked + reset => {
+                return Some(format!("connections to {address} are reset by this host, as by a firewall of its own"));
+            }
+            // Something else was sent meanwhile.
+            true if sent != asked + made => continue,
+            true | false => {}
+        }
+        by_others.insert(address, Instant::now());
+        return None;
+    }
+    None
 }
 
 /// Whether packets that come are dropped here while one that is silent is tried again: of it or of others. `None`: it is not
@@ -328,13 +393,47 @@ fn name() -> Option<String> {
     told.err().map(|error| format!("the name {name} is not found, and stands in /etc/hosts: {error}"))
 }
 
-/// Whether the clock says that this program is not made yet.
-fn early() -> Option<String> {
-    const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Whether the clock says that this program is not made yet, or what the one of the hardware does not, and nobody keeps it right.
+fn wrong() -> Option<String> {
     let made = std::fs::metadata("/proc/self/exe").and_then(|found| found.modified()).ok()?;
-    let now = clock::wall();
-    let told = || format!("the clock of this host says {}, which is before this program was made", clocks::spoken(now));
-    made.duration_since(now).is_ok_and(|ahead| ahead > DAY).then(told)
+    wrong_by(clock::wall(), made, clock::hardware(), || clock::is_synchronised() == Some(true))
+}
+
+fn wrong_by(
+    now: SystemTime,
+    made: SystemTime,
+    hardware: Option<SystemTime>,
+    is_kept: impl FnOnce() -> bool,
+) -> Option<String> {
+    // It may be in local time.
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let is_far = |one: SystemTime, other: SystemTime| one.duration_since(other).is_ok_and(|ahead| ahead > DAY);
+    let says = format!("the clock of this host says {}", clocks::spoken(now));
+    if is_far(made, now) {
+        return Some(format!("{says}, which is before this program was made"));
+    }
+    // Where its battery is empty, it begins anew.
+    let hardware = hardware.filter(|hardware| !is_far(made, *hardware))?;
+    let is_apart = is_far(now, hardware) || is_far(hardware, now);
+    (is_apart && !is_kept())
+        .then(|| format!("{says}, its hardware {}, and nobody keeps it right", clocks::spoken(hardware)))
+}
+
+/// Whether so few tasks can be started that a program of some could not have been.
+fn no_room() -> Option<String> {
+    const SOME: usize = 3;
+    const STACK: usize = 16 * 1024;
+    let gate = Mutex::new(());
+    thread::scope(|scope| {
+        // They are there at the same time.
+        let _closed = lock(&gate);
+        let begin = |_| {
+            let task = || drop(lock(&gate));
+            thread::Builder::new().stack_size(STACK).spawn_scoped(scope, task).err()
+        };
+        let failure = (0..SOME).find_map(begin);
+        failure.map(|error| format!("not even {SOME} tasks can be started here, as by `ulimit -u`: {error}"))
+    })
 }
 
 fn start() -> Option<String> {
@@ -423,6 +522,20 @@ mod tests {
         let second = Duration::from_secs(1);
         assert_eq!(stood_still(second, second + Duration::from_millis(20)), None);
         assert!(stood_still(second, second * 3).is_some_and(|why| why.contains("it took 3s of at most 1s")));
+    }
+
+    #[test]
+    fn a_clock_that_is_months_from_that_of_the_hardware_is_doubted_unless_somebody_keeps_it_right() {
+        let day = |day: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(day * 24 * 3600);
+        let wrong = |now, hardware| wrong_by(day(now), day(20_000), hardware, || false);
+        assert_eq!(wrong(20_100, None), None);
+        assert_eq!(wrong(20_100, Some(day(20_101))), None, "it may be in local time");
+        let told = wrong(20_160, Some(day(20_100))).expect("it is far ahead");
+        assert!(told.contains("says 2025-03-13T00:00:00Z, its hardware 2025-01-12T00:00:00Z"), "{told}");
+        assert!(wrong(20_100, Some(day(20_160))).is_some(), "it is far behind");
+        assert_eq!(wrong(20_100, Some(day(3))), None, "its battery is empty");
+        assert!(wrong(19_000, None).is_some_and(|why| why.contains("before this program was made")));
+        assert_eq!(wrong_by(day(20_160), day(20_000), Some(day(20_100)), || true), None);
     }
 
     #[test]

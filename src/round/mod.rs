@@ -146,7 +146,10 @@ impl Runner {
 
     /// The same runner, which blames nobody else where something of ours has changed since a check was good, as far as this tells
     /// what is remembered of one.
-    pub(crate) fn remembering(self, record: impl Fn(&Check) -> Option<CheckRecord> + Send + Sync + 'static) -> Runner {
+    pub(crate) fn remembering(
+        self,
+        record: impl Fn(&Check) -> Option<Arc<CheckRecord>> + Send + Sync + 'static,
+    ) -> Runner {
         self.controls.remember(record);
         self
     }

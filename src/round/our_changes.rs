@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
+use crate::model::attribution::refused_by;
 use crate::model::blame::Blame;
 use crate::model::check::{Check, Expect, Finding};
 use crate::model::duration;
@@ -26,16 +28,52 @@ const TICK: Duration = Duration::from_millis(10);
 const OF_NAMES: [&str; 4] = ["/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/gai.conf"];
 
 /// Takes the blame for a bad finding off others, if something has changed on our side since the check was good.
-pub(crate) fn weigh(check: &Check, found: &mut Finding, record: impl FnOnce() -> Option<CheckRecord>) {
+pub(crate) fn weigh(check: &Check, found: &mut Finding, record: impl FnOnce() -> Option<Arc<CheckRecord>>) {
     if !matches!(found.blame, Some(Blame::Theirs | Blame::Path)) {
         return;
     }
     let Some(record) = record() else { return };
     let (Some(good), first_bad) = record.turn() else { return };
     if let Some(change) = changed(check, found, good, first_bad) {
-        found.blame = Some(Blame::Ours);
+        if !is_theirs_all_the_same(check, found, good) {
+            found.blame = Some(Blame::Ours);
+        }
         found.transcript.get_or_insert_default().add(Field::OurChange, change);
     }
+}
+
+/// Whether no change of ours can have led to this: the same address that we connected to refuses that now, or is asked the same and
+/// answers that it is the server that has erred (RFC 9110, section 15.6).
+fn is_theirs_all_the_same(check: &Check, found: &Finding, good: &RecordedRun) -> bool {
+    let Some(noted) = found.transcript.as_deref() else { return false };
+    let now = definition(check);
+    let mut known = good.transcript.values(Field::Address).peekable();
+    let is_same_place = known.peek().is_some()
+        && known.all(|address| noted.values(Field::Address).any(|other| other == address))
+        && target(&now) == target(&good.definition);
+    let was_connected = good.transcript.values(Field::ConnectMs).next().is_some();
+    let has_erred = |of: &Transcript| of.values(Field::Status).last().is_some_and(|status| status.starts_with('5'));
+    is_same_place
+        && (was_connected && refused_by(found).is_some()
+            || has_erred(noted)
+                && !has_erred(&good.transcript)
+                && sent(&now).is_some_and(|sent| Some(sent) == self::sent(&good.definition)))
+}
+
+/// What is verified, without how.
+fn target(definition: &str) -> &str {
+    let end = definition.find('#').or_else(|| definition.rfind(", timeout "));
+    &definition[..end.unwrap_or(definition.len())]
+}
+
+/// The options of what is sent to a server; `None`: not all of that is known.
+fn sent(definition: &str) -> Option<Vec<&str>> {
+    const SENT: [&str; 7] = ["basic", "bearer", "body", "body_file", "client_cert", "header", "method"];
+    let end = definition.rfind(", timeout ").filter(|_| !definition.contains('…'))?;
+    let options = definition[..end].split_once('#').map_or("", |(_, options)| options);
+    let is_sent = |option: &&str| option.split_once('=').is_some_and(|(name, _)| SENT.contains(&name));
+    let sent: Vec<_> = options.split('&').filter(is_sent).collect();
+    (!sent.iter().any(|option| option.contains("***"))).then_some(sent)
 }
 
 /// What a check verifies, without secrets, and behind it what changes with them, too.
@@ -63,9 +101,9 @@ pub(crate) fn definition(check: &Check) -> String {
 
 /// What has changed since the check was good, and not only after it had become bad.
 fn changed(check: &Check, found: &Finding, good: &RecordedRun, first_bad: Option<&RecordedRun>) -> Option<String> {
-    let (now, was) = (definition(check), first_bad.map(|run| &run.definition));
     let is_another = |definition: &str| !good.definition.is_empty() && *definition != good.definition;
-    if is_another(&now) && was.is_none_or(|was| is_another(was)) {
+    // While the first bad run was told what the good one was, this takes no time in each round.
+    if first_bad.is_none_or(|was| is_another(&was.definition)) && is_another(&definition(check)) {
         return Some("what it verifies".to_owned());
     }
     let until = first_bad.map(|run| run.at);
@@ -131,7 +169,7 @@ mod tests {
         let record = CheckRecord { good: Some(good), first_bad: bad, last: Some(last), ..CheckRecord::default() };
         let transcript = Some(Box::new(run(clock::wall(), check, notes).transcript));
         let mut found = Finding { blame: Some(Blame::Theirs), transcript, ..Finding::fail("no") };
-        weigh(check, &mut found, || Some(record));
+        weigh(check, &mut found, || Some(Arc::new(record)));
         let why = found.transcript.iter().flat_map(|noted| noted.values(Field::OurChange)).next().map(str::to_owned);
         (found.blame, why)
     }
@@ -153,6 +191,40 @@ mod tests {
         assert_eq!(weighed(&other, &[], run(now - hour * 2, &check, &[]), bad(&check)), theirs);
         assert_eq!(weighed(&other, &[], run(now - hour * 2, &check, &[]), bad(&other)), ours("what it verifies"));
         assert_eq!(weighed(&check, &[], run(now - hour * 2, &check, &[]), bad(&other)), theirs);
+    }
+
+    #[test]
+    fn a_server_that_erred_or_was_gone_when_its_check_was_changed_is_to_blame_all_the_same() {
+        let file = tempfile::NamedTempFile::new().expect("there is room");
+        let now = clock::wall() + Duration::from_secs(1);
+        let check = |target: &str, options: &[(&str, &str)]| {
+            let options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+            Check { target: target.to_owned(), options, ..checks(file.path(), 5) }
+        };
+        let at = |address| (Field::Address, address);
+        let well = [at("10.0.0.1:80"), (Field::ConnectMs, "1"), (Field::Status, "200")];
+        let erred = [at("10.0.0.1:80"), (Field::ConnectMs, "1"), (Field::Status, "503")];
+        let unknown = [at("10.0.0.1:80"), (Field::ConnectMs, "1"), (Field::Status, "404")];
+        let refused = [at("10.0.0.1:80"), (Field::Errno, "ECONNREFUSED")];
+        let elsewhere = [at("10.0.0.2:80"), (Field::Errno, "ECONNREFUSED")];
+        let before = check("//shop/", &[("status", "200")]);
+        let (judged, sent) = (check("//shop/", &[("match", "ok")]), check("//shop/", &[("header", "Host: x")]));
+        let moved = check("//shop/ping", &[]);
+        for (now_told, notes, blame) in [
+            (&judged, &erred[..], Blame::Theirs),
+            (&judged, &refused, Blame::Theirs),
+            (&sent, &refused, Blame::Theirs),
+            (&sent, &erred, Blame::Ours),
+            (&judged, &unknown, Blame::Ours),
+            (&judged, &elsewhere, Blame::Ours),
+            (&moved, &erred, Blame::Ours),
+            (&moved, &refused, Blame::Ours),
+        ] {
+            let good = run(now, &before, &well);
+            let told = weighed(now_told, notes, good, None);
+            let told_of = (Some(blame), Some("what it verifies".to_owned()));
+            assert_eq!(told, told_of, "{:?} {notes:?}", now_told.options);
+        }
     }
 
     #[test]

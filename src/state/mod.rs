@@ -58,6 +58,9 @@ impl StateDir {
                 "{name}: there is no such folder: make it for the user of hospital, as in `install -d -o USER {}`",
                 path.display()
             )),
+            io::ErrorKind::PermissionDenied => {
+                Error::Usage(format!("{name}: it cannot be opened: {error}: do it as root or as the user of hospital"))
+            }
             _ => Error::Usage(format!("{name}: it cannot be opened: {error}")),
         };
         let place = walk(path, |_| Ok::<_, io::Error>(())).and_then(|walk| {

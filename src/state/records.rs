@@ -56,15 +56,23 @@ impl StateDir {
         decoded.map(|(_, record)| Some(record)).map_err(|why| self.disbelieved(&name, why))
     }
 
-    /// All that is remembered, by the ids of the checks; what cannot be read is left out.
-    pub(crate) fn records(&self) -> Vec<(String, CheckRecord)> {
+    /// All that is remembered, by the ids of the checks, and why what cannot be read cannot.
+    pub(crate) fn records(&self) -> (Vec<(String, CheckRecord)>, Vec<String>) {
         let names = fs::read_dir(self.path.join(HISTORY)).into_iter().flatten().flatten();
         let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-        let now = super::now();
-        let read = |name: String| record_file::decode_at(&self.read_history(&name).ok()??, None, &now).ok();
-        let mut all: Vec<_> = names.filter_map(read).collect();
+        let (mut all, mut unreadable, now) = (Vec::new(), Vec::new(), super::now());
+        for name in names.filter(|name| is_of_a_check(name)) {
+            let decoded = |bytes: Vec<u8>| record_file::decode_at(&bytes, None, &now);
+            match self.read_history(&name).map(|bytes| bytes.map(decoded)) {
+                Ok(Some(Ok(known))) => all.push(known),
+                Ok(Some(Err(why))) => unreadable.push(self.disbelieved(&name, why)),
+                Err(why) => unreadable.push(why),
+                // It has just been removed.
+                Ok(None) => {}
+            }
+        }
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
-        all
+        (all, unreadable)
     }
 
     /// Keeps what is remembered of a check, in place of what was before.
@@ -84,10 +92,9 @@ impl StateDir {
         let Ok(folder) = self.folder.folder(HISTORY) else { return };
         for entry in fs::read_dir(self.path.join(HISTORY)).into_iter().flatten().flatten() {
             let Ok(name) = entry.file_name().into_string() else { continue };
-            let is_record = name.len() == NAME && name.bytes().all(|byte| byte.is_ascii_hexdigit());
             let changed = entry.metadata().and_then(|found| found.modified());
             // A file that was written lately need not be read.
-            if !is_record || !changed.is_ok_and(is_old) {
+            if !is_of_a_check(&name) || !changed.is_ok_and(is_old) {
                 continue;
             }
             let Ok(Some(bytes)) = folder.read(&name) else { continue };
@@ -166,6 +173,11 @@ impl StateDir {
     }
 }
 
+/// Whether a file of this name is that of a check.
+fn is_of_a_check(name: &str) -> bool {
+    name.len() == NAME && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// The name of the file of a check: its id may be anything.
 fn name(id: &str) -> String {
     Sha256::digest(id.as_bytes())[..NAME / 2].iter().map(|byte| format!("{byte:02x}")).collect()
@@ -179,18 +191,19 @@ mod tests {
     fn what_is_kept_is_there_by_its_id_and_what_is_damaged_is_said() {
         let folder = tempfile::tempdir().expect("there is room");
         let state = StateDir::open(folder.path()).expect("it is ours");
-        assert_eq!((state.record("db"), state.records()), (Ok(None), Vec::new()));
+        assert_eq!((state.record("db"), state.records()), (Ok(None), (Vec::new(), Vec::new())));
         let record = CheckRecord { bad_runs: 3, ..CheckRecord::default() };
         for id in ["db", "../../etc/passwd", "disk:/"] {
             state.keep_record(id, &record).expect("there is room");
             assert_eq!(state.record(id), Ok(Some(record.clone())));
         }
-        assert_eq!(state.records().len(), 3);
+        assert_eq!(state.records().0.len(), 3);
         let path = folder.path().join(HISTORY).join(name("db"));
         fs::write(&path, "x").expect("it is ours");
         let why = state.record("db").expect_err("it is damaged");
         assert!(why.ends_with(" is damaged") && why.starts_with('/'), "{why}");
-        assert_eq!(state.records().len(), 2);
+        let (left, unreadable) = state.records();
+        assert_eq!((left.len(), unreadable), (2, vec![why]));
         let old = SystemTime::now() - LONGEST_WINDOW - Duration::from_secs(60);
         let age = |id: &str| {
             let file = fs::File::open(folder.path().join(HISTORY).join(self::name(id))).expect("it is there");
@@ -199,7 +212,7 @@ mod tests {
         state.keep_record("lately gone", &record).expect("there is room");
         ["db", "../../etc/passwd", "disk:/"].iter().for_each(|id| age(id));
         state.forget_records(|id| id == "disk:/");
-        let left: Vec<_> = state.records().into_iter().map(|(id, _)| id).collect();
+        let left: Vec<_> = state.records().0.into_iter().map(|(id, _)| id).collect();
         assert_eq!((left, path.exists()), (vec!["disk:/".to_owned(), "lately gone".to_owned()], false));
         let happened = [Happening { at: std::time::UNIX_EPOCH, what: "started".to_owned() }];
         state.keep_happenings(&happened).expect("there is room");

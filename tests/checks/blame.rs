@@ -68,6 +68,8 @@ threads = [threading.Thread(target=loop) for loop in loops]
 for thread in threads: thread.start()
 open("up", "w").close()' 2>/dev/null & SERVER=$!
 read -r up < up || true
+# Before anybody counts them.
+lose() { nft "table netdev t { chain c { type filter hook ingress device $1 priority 0; $2 drop; }; }"; }
 filter() { nft "table ip t { chain c { type filter hook $1 priority 0; $2; }; }"; }
 # A certificate of the server, signed by a new authority of this name, which is in ca-NAME.pem.
 issue() {
@@ -215,6 +217,31 @@ const TURNS: &[Turn] = &[
         &[("a", "error", "ours", &["errno"]), ("b", "error", "ours", &["errno"]), ("c", "pass", "", &[])],
     ),
     turn(
+        "our firewall resets",
+        "a=http://10.9.0.2/ b=ping:10.9.0.2",
+        "filter output 'tcp dport 80 ct state established reject with tcp reset'",
+        &[("a", "error", "ours", &["errno"]), ("b", "pass", "", &[])],
+    ),
+    turn(
+        "their firewall resets",
+        "a=http://10.9.0.2/ b=ping:10.9.0.2",
+        "nft() { peer /usr/sbin/nft \"$@\"; }; filter input 'tcp dport 80 ct state established reject with tcp reset'",
+        &[("a", "fail", "theirs", &["errno"]), ("b", "pass", "", &[])],
+    ),
+    turn(
+        "large packets are lost",
+        "a=http://10.9.0.2/#timeout=3s b=ping:10.9.0.2",
+        // Five of them, and a small one behind, which is sent again.
+        "{ printf '200 '; head -c 7380 /dev/zero | tr '\\0' x; } > answer; lose v0 'ip length > 1000'",
+        &[("a", "fail", "path", &["lost"]), ("b", "pass", "", &[])],
+    ),
+    turn(
+        "large packets are lost",
+        "a=http://10.9.0.2/#timeout=3s&header=X-Large:%20$(head -c 3000 /dev/zero | tr '\\0' x) b=ping:10.9.0.2",
+        "nft() { peer /usr/sbin/nft \"$@\"; }; lose v1 'ip length > 1000'",
+        &[("a", "fail", "path", &["lost"]), ("b", "pass", "", &[])],
+    ),
+    turn(
         "our firewall drops what comes",
         "a=tcp://10.9.0.2:443#timeout=2s b=tcp://10.9.0.2:80",
         "filter input 'tcp sport 443 drop'",
@@ -297,6 +324,13 @@ const TURNS: &[Turn] = &[
         ],
     ),
     turn(
+        "their server and our configuration",
+        "a=http://10.9.0.2/#status=200 b=tcp://10.9.0.2:80",
+        "echo '500 sorry' > answer; sed -i 's/=200/=200\\&match=hello/' env; kill -HUP $MASTER
+         for n in $(seq 200); do grep -q 'all workers are of generation 1' log && break; sleep 0.05; done",
+        &[("a", "fail", "theirs", &["status"]), ("b", "pass", "", &[])],
+    ),
+    turn(
         "clock stepped",
         "a=https://10.9.0.2/#ca=$PWD/ca-one.pem b=tcp://10.9.0.2:80",
         "echo +400d > clock",
@@ -320,6 +354,12 @@ const TURNS: &[Turn] = &[
          echo $(($(cat $TASKS/pids.current) + 1)) > $TASKS/pids.max
          printf '#!/bin/sh\n/bin/true; exit 3\n' > new; chmod +x new; mv new program",
         &[("a", "error", "ours", &["exit"]), ("b", "pass", "", &[])],
+    ),
+    turn(
+        "ulimit -u",
+        "a=exec:$PWD/program",
+        "printf '#!/bin/sh\n/bin/true; exit 3\n' > nproc; chmod +x nproc; mv nproc program",
+        &[("a", "error", "ours", &["exit"])],
     ),
     turn(
         "files and programs",
@@ -346,6 +386,11 @@ case "$CHECKS" in *program*)
     python3 -c 'import socket; s = socket.socket(socket.AF_UNIX); s.bind("listening"); s.listen(); s.settimeout(60)
 while True: s.accept()' & LISTENER=$!
     until [ -S listening ]; do sleep 0.01; done
+esac
+# Root has no such limit. The master, the reaper, the worker, its thread and the program, which may start no other.
+case "$FAULT" in *nproc*)
+    chown -R 61234 .
+    START="prlimit --nproc=5 setpriv --reuid=61234 --regid=61234 --clear-groups"
 esac
 case "$FAULT" in *clock*)
     echo +0d > clock
@@ -450,6 +495,30 @@ fn of(values: &[Value], id: &str) -> ((String, String), Vec<String>) {
     let is = is.map(|it| (text(&it["status"]), text(&it["blame"])));
     let changed = why.and_then(|why| why["changed"].as_array()).into_iter().flatten();
     (is.unwrap_or_default(), changed.map(|change| text(&change["field"])).collect())
+}
+
+#[test]
+#[ignore = "needs root, python3, nft, strace, openssl, faketime"]
+fn a_clock_that_was_months_ahead_before_we_began_blames_nobody() {
+    let prelude = format!(
+        r#"{WORLD}
+issue one
+PRELOADED=$(faketime -f +0d printenv LD_PRELOAD)
+ahead() {{
+    strace -f --seccomp-bpf -qq -o /dev/null -e trace=adjtimex -e inject=adjtimex:error=EPERM \
+        env LD_PRELOAD=$PRELOADED FAKETIME=+60d FAKETIME_DONT_FAKE_MONOTONIC=1 \
+        "$0" check --format json -vv "a=https://10.9.0.2/#ca=$PWD/ca-one.pem" b=tcp://10.9.0.2:80
+}}
+mkdir -p class/rtc/rtc0
+"#
+    );
+    let hardware = "date +%s > class/rtc/rtc0/since_epoch; mount --bind class /sys/class; ahead";
+    let faults = [
+        ("its hardware says so", hardware, &[("a", "error", "ours"), ("b", "pass", "")][..]),
+        // Then there is nothing to doubt it by.
+        ("no hardware clock", "mount --bind class /sys/class; ahead", &[("a", "fail", "theirs")]),
+    ];
+    expect(&prelude, &faults);
 }
 
 #[test]

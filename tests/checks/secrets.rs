@@ -1,7 +1,7 @@
 //! Secrets stay in: each secret, however a server writes it, is looked for wherever something is shown or kept.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -11,8 +11,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use crate::harness::{Launch, Signal, get, once, send};
 
-/// Each with the check that is told it; `AT` is where its server is. That of a file is known to its own check only.
-const SECRETS: [(&str, &str); 9] = [
+/// Each with the check that is told it; `AT`, `MAIL` and `LDAP` are where their servers are. That of a file is known to its own check only.
+const SECRETS: [(&str, &str); 12] = [
     ("pa/ss&'wö<1>", "url=http://anna:pa%2Fss%26'w%C3%B6%3C1%3E@AT/"),
     ("qu+ery t0ken", "query=http://AT/?api_token=qu%2Bery+t0ken"),
     ("hook-T0KEN", "hook=http://AT/hook/hook-T0KEN"),
@@ -22,6 +22,9 @@ const SECRETS: [(&str, &str); 9] = [
     ("sent-s3cret", "sent=tcp://AT#send=AUTH%20sent-s3cret%0D%0A&match=nothing"),
     ("argument-s3cret", "argument=exec:/bin/sh#args=-c&args=exit%203&args=--password=argument-s3cret"),
     ("variable-s3cret", "variable=exec:/bin/sh#args=-c&args=echo%20$DB_PASSWORD;exit%203"),
+    ("mail-s3cret", "mail=smtp://anna:mail-s3cret@MAIL#auth=plain"),
+    ("directory-s3cret", "directory=ldap://cn=anna:directory-s3cret@LDAP"),
+    ("sl\"ash<s3cret\\", "backslash=http://AT/#header=X-Token:%20sl%22ash%3Cs3cret%5C"),
 ];
 
 /// The ways in which a server may write what it was told.
@@ -80,6 +83,48 @@ fn parrot() -> SocketAddr {
     at
 }
 
+/// A mail server that lets nobody in, and says what it was told.
+fn mail() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let at = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let _ = client.write_all(b"220 mail ESMTP\r\n");
+            let mut lines = BufReader::new(client.try_clone().expect("there are descriptors")).lines();
+            while let Some(Ok(line)) = lines.next() {
+                let told = line.rsplit(' ').next().and_then(|word| STANDARD.decode(word).ok()).unwrap_or_default();
+                let told = String::from_utf8_lossy(&told).replace('\0', " ");
+                let answer = match line.split(' ').next() {
+                    Some("EHLO") => "250-mail\r\n250 AUTH PLAIN\r\n".to_owned(),
+                    Some("QUIT") => "221 bye\r\n".to_owned(),
+                    Some(_) | None => format!("535 5.7.8 not {line}, which is {told}\r\n"),
+                };
+                let _ = client.write_all(answer.as_bytes());
+            }
+        }
+    });
+    at
+}
+
+/// A directory that lets nobody in, and says what it was told (RFC 4511).
+fn directory() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let at = listener.local_addr().expect("it is bound");
+    let element = |tag: u8, content: &[u8]| [&[tag, content.len() as u8], content].concat();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut said = [0; 512];
+            let length = client.read(&mut said).unwrap_or_default();
+            // Its password is the last thing in it.
+            let why = format!("what is {}?", String::from_utf8_lossy(&said[length.saturating_sub(16)..length]));
+            let result = [element(0x0a, &[49]), element(4, b""), element(4, why.as_bytes())].concat();
+            let message = [element(2, &[said[4]]), element(0x61, &result)].concat();
+            let _ = client.write_all(&element(0x30, &message));
+        }
+    });
+    at
+}
+
 /// Asserts that none of the secrets is in a text, in whatever way.
 #[track_caller]
 fn assert_silent(text: &str, place: &str) {
@@ -115,7 +160,10 @@ fn no_secret_is_shown_or_kept_anywhere_however_it_is_written() {
     fs::write(&token, SECRETS[0].0).expect("there is room");
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).expect("it is ours");
     fs::create_dir(&state).expect("there is room");
-    let told = SECRETS.map(|(_, check)| check.replace("AT", &at.to_string()));
+    let places = [("AT", at), ("MAIL", mail()), ("LDAP", directory())];
+    let told = SECRETS.map(|(_, check)| {
+        places.iter().fold(check.to_owned(), |check, (place, at)| check.replace(place, &at.to_string()))
+    });
     let ways = written("").len();
     let echoes = (0..SECRETS.len()).flat_map(|secret| (0..ways).map(move |way| (secret, way)));
     let echoes =
@@ -131,6 +179,10 @@ fn no_secret_is_shown_or_kept_anywhere_however_it_is_written() {
     let report = get(&server.at, "/?verbose=2");
     let details = report.json()["details"].as_array().cloned().unwrap_or_default();
     assert_eq!(details.len(), names.len(), "{}", report.body);
+    for (id, text) in [("mail", "535 5.7.8 not AUTH PLAIN ***"), ("directory", "what is ***?")] {
+        let detail = details.iter().find(|detail| detail["id"] == id).expect("it is there");
+        assert!(detail["context"].as_str().is_some_and(|context| context.contains(text)), "{detail:#}");
+    }
     for detail in details.iter().filter(|detail| detail["id"].as_str().is_some_and(|id| id.contains('.'))) {
         for shown in [&detail["context"], &detail["transcript"]["body"][0], &detail["transcript"]["server"][0]] {
             assert!(shown.as_str().is_some_and(|text| text.contains("***")), "{detail:#}");

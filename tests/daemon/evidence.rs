@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::harness::once::{Run, hospital, run};
 use crate::harness::*;
@@ -113,6 +113,36 @@ fn what_is_remembered_survives_a_restart_an_upgrade_and_a_kill() {
     let why = || get(&server.at, "/why/db").json();
     eventually("the new master answers", || why()["around"].to_string().contains("upgraded"));
     assert_eq!(why()["first_bad"], first);
+}
+
+#[test]
+fn since_when_is_the_same_everywhere_whatever_a_finding_counts_as_and_after_a_restart() {
+    let (launch, file, state) = launch(&[]);
+    let checks =
+        format!("warned=file:{0}#on_fail=warn often=file:{0}#every=300ms&timeout=200ms&fall=1000", file.display());
+    let mut server = launch.env("HEALTHCHECKS", &checks).start();
+    get(&server.at, "/");
+    fs::remove_file(&file).expect("it is ours");
+    get(&server.at, "/");
+    let why = |server: &Server, id: &str| get(&server.at, &format!("/why/{id}")).json();
+    eventually("the scheduled one fails", || why(&server, "often")["state"] == "would_fail");
+    let since = ["warned", "often"].map(|id| why(&server, id)["since"].clone());
+    server.signal(Signal::SIGTERM);
+    server.wait();
+    let dir = state.path().to_str().expect("a plain path");
+    let server = Launch::serve(["-w", "2", "--state-dir", dir]).env("HEALTHCHECKS", &checks).start();
+    get(&server.at, "/");
+    eventually("the scheduled one has run", || why(&server, "often")["status"].is_string());
+    let (page, metrics) = (get(&server.at, "/?format=html").body, get(&server.at, "/metrics").body);
+    for (id, since) in ["warned", "often"].into_iter().zip(since) {
+        assert_eq!(why(&server, id)["since"], since, "{id}");
+        let since = since.as_str().expect("it is a time");
+        let text = format!("failing since <time datetime=\"{since}\">");
+        assert!(page.contains(&text), "{id}: {text} is not in {page}");
+        let second = humantime::parse_rfc3339(since).expect("it is a time").duration_since(SystemTime::UNIX_EPOCH);
+        let sample = format!("since_timestamp_seconds{{check=\"{id}\"}} {}", second.expect("it is").as_secs());
+        assert!(metrics.contains(&sample), "{sample} is not in {metrics}");
+    }
 }
 
 #[test]

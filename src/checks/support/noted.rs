@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -14,6 +15,16 @@ use crate::os::{errno as errors, network};
 /// Notes an error.
 pub(in crate::checks) fn error(error: &io::Error) {
     note(Field::Errno, errno(error));
+}
+
+/// Notes what was lost of a connection that has come to nothing: then the other side need not be why.
+pub(in crate::checks) fn lost(connection: &impl AsFd) {
+    let Some(state) = network::tcp(connection) else { return };
+    if state.is_unheard {
+        note(Field::Lost, "of what was sent");
+    } else if state.has_gaps {
+        note(Field::Lost, "of what came");
+    }
 }
 
 /// What the system calls an error.

@@ -62,7 +62,7 @@ const IN_PATH: [char; 3] = ['/', ';', '&'];
 /// hooks are all that protects them.
 const BEFORE_TOKENS: [&str; 8] = ["apikey", "hook", "hooks", "key", "secret", "token", "webhook", "webhooks"];
 
-/// A segment of letters and digits that is so long, and changes so often between them, was drawn by lot.
+/// A segment that is so long, and changes so often between letters and digits, was drawn by lot.
 const SHORTEST_DRAWN: usize = 16;
 const LONGEST_STRETCH: usize = 3;
 
@@ -162,21 +162,35 @@ fn secret_in_path<'a>(slashes: &str, before: Option<&str>, item: &'a str) -> Opt
 fn is_token(before: &str, segment: &str) -> bool {
     let segment = percent_decode_str(segment).decode_utf8_lossy();
     let has = |is: fn(&u8) -> bool| segment.bytes().any(|byte| is(&byte));
-    if segment.len() < SHORTEST || !has(u8::is_ascii_digit) || !has(u8::is_ascii_alphabetic) {
-        return false;
-    }
+    let is_mixed = segment.len() >= SHORTEST && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
     let before = before.to_ascii_lowercase();
-    before.split(|c: char| !c.is_alphanumeric()).any(|part| BEFORE_TOKENS.contains(&part)) || is_drawn(&segment)
+    let is_named = || before.split(|c: char| !c.is_alphanumeric()).any(|part| BEFORE_TOKENS.contains(&part));
+    if is_mixed { is_named() || is_drawn(&segment) } else { are_drawn_letters(&segment) }
 }
 
 /// Whether a word has been drawn by lot, as tokens, keys and UUIDs are: words and versions change less often.
 fn is_drawn(word: &str) -> bool {
-    let stretch = |byte: u8| (byte.is_ascii_digit(), byte.is_ascii_uppercase());
     let letters: Vec<u8> = word.bytes().filter(u8::is_ascii_alphanumeric).collect();
-    let stretches = letters.chunk_by(|one, other| stretch(*one) == stretch(*other)).count();
     letters.len() >= SHORTEST_DRAWN
-        && letters.len() < stretches * LONGEST_STRETCH
+        && letters.len() < stretches(&letters).count() * LONGEST_STRETCH
         && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:~".contains(&byte))
+}
+
+/// The same of letters alone: those of words have a vowel among five, and begin with the only capital.
+fn are_drawn_letters(word: &str) -> bool {
+    let letters = word.as_bytes();
+    let vowels = letters.iter().filter(|letter| b"aeiou".contains(&letter.to_ascii_lowercase())).count();
+    let small: Vec<_> = stretches(letters).filter(|stretch| stretch[0].is_ascii_lowercase()).collect();
+    let alone = small.iter().filter(|stretch| stretch.len() == 1).count();
+    letters.len() >= SHORTEST_DRAWN
+        && letters.iter().all(u8::is_ascii_alphabetic)
+        && (vowels * 5 < letters.len() || alone > 1 && alone * 3 >= small.len())
+}
+
+/// Its digits, capitals and small letters that stand side by side.
+fn stretches(letters: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let kind = |byte: &u8| (byte.is_ascii_digit(), byte.is_ascii_uppercase());
+    letters.chunk_by(move |one, other| kind(one) == kind(other))
 }
 
 /// The end of `key=value` that is secret: the value, or that of a query in it, as in `next=/login?token=…`.
@@ -487,6 +501,10 @@ mod tests {
             ),
             ("//chat/bot123456789:AAF-x1yZ2w3V4u5T6s7R8q/getMe", "//chat/***/getMe"),
             ("//ping/6c2f41d5-9b3e-4c07-8a1d-0e5f7b92c3d4/start", "//ping/***/start"),
+            ("//alerts/kJhGfdSaQwEbRtYuIxZ/fire", "//alerts/***/fire"),
+            ("//alerts/xkqzvbnmwrtplkjhgf?x=1", "//alerts/***?x=1"),
+            ("//shop/HealthCheckStatusOfTheDay", "//shop/HealthCheckStatusOfTheDay"),
+            ("//shop/rechtsschutzversicherung", "//shop/rechtsschutzversicherung"),
             ("//a8xk2lm9qz4rt7vw1yb3nc5p.example/", "//a8xk2lm9qz4rt7vw1yb3nc5p.example/"),
             ("//shop/how-to-install-debian-12-on-arm64", "//shop/how-to-install-debian-12-on-arm64"),
             ("//shop/libfoo-1.2.3-4.el7.x86_64.rpm", "//shop/libfoo-1.2.3-4.el7.x86_64.rpm"),

@@ -73,6 +73,19 @@ impl<S: AsFd> Timed<S> {
             }
         }
     }
+
+    /// That it would have to wait is no error of it.
+    fn note_error(&self, result: &io::Result<usize>) {
+        match result {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                noted::error(error);
+                if error.kind() == io::ErrorKind::TimedOut {
+                    noted::lost(&self.stream);
+                }
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
 }
 
 impl<S> Drop for Timed<S> {
@@ -86,7 +99,8 @@ impl<S> Drop for Timed<S> {
 
 impl<S: Read + AsFd> Read for Timed<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.retry(Ready::ToRead, |stream| stream.read(buffer)).inspect_err(note_error);
+        let read = self.retry(Ready::ToRead, |stream| stream.read(buffer));
+        self.note_error(&read);
         if let Ok(1..) = read {
             let now = Instant::now();
             self.came = Some((self.came.map_or(now, |(first, _)| first), now));
@@ -97,18 +111,13 @@ impl<S: Read + AsFd> Read for Timed<S> {
 
 impl<S: Write + AsFd> Write for Timed<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.retry(Ready::ToWrite, |stream| stream.write(bytes)).inspect_err(note_error)
+        let written = self.retry(Ready::ToWrite, |stream| stream.write(bytes));
+        self.note_error(&written);
+        written
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.stream.flush()
-    }
-}
-
-/// That it would have to wait is no error of it.
-fn note_error(error: &io::Error) {
-    if error.kind() != io::ErrorKind::WouldBlock {
-        noted::error(error);
     }
 }
 

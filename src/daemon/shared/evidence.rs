@@ -20,6 +20,7 @@ use super::word::Word;
 use crate::model::check::Status;
 use crate::model::episode::{
     self, COARSE, CheckRecord, Condition, FINE, Grain, LastKnown, MOST_CHANGES, RecordedRun, Seen, StateChange,
+    Unwatched,
 };
 
 /// How many checks can be remembered.
@@ -30,6 +31,9 @@ const LOOK: Word<2> = Word([WHEN, 3]);
 
 /// A change: when it was, the status, from 1, and for how many seconds nobody had looked before.
 const CHANGE: Word<3> = Word([WHEN, 3, 19]);
+
+/// The seconds since 1970 between which nobody looked.
+const UNWATCHED: Word<2> = Word([32, 32]);
 
 /// What was seen in a period: its number, and for how long it was good, bad and undecided.
 const SEEN: Word<4> = Word([24, 13, 13, 13]);
@@ -49,6 +53,8 @@ pub(crate) struct EvidenceTable {
 struct EvidenceCell {
     /// The last look that was written down.
     last: AtomicU64,
+    /// The last long time in which nobody looked.
+    unwatched: AtomicU64,
     /// When it was good last, in milliseconds.
     good_at: AtomicU64,
     /// The bad runs of the episode.
@@ -117,12 +123,17 @@ impl EvidenceTable {
             .filter(|record| record.last.is_some() || record.is_bad().is_some())
     }
 
-    /// The same without its history: only what its present state is, and its runs.
-    pub(crate) fn runs(&self, key: u64) -> Option<CheckRecord> {
-        self.cells.find(key).map(EvidenceCell::runs)
+    /// The runs of a check that tell how it became bad, and whether it is.
+    pub(crate) fn turn(&self, key: u64) -> Option<CheckRecord> {
+        self.cells.find(key).map(EvidenceCell::turn)
     }
 
-    /// The same without its runs, which are most of it.
+    /// Of which state that is.
+    pub(crate) fn turn_version(&self, key: u64) -> Option<TurnVersion> {
+        self.cells.find(key).map(EvidenceCell::turn_version)
+    }
+
+    /// All that is remembered without its runs, which are most of it, but for the one that tells since when it is bad.
     pub(crate) fn history(&self, key: u64) -> Option<CheckRecord> {
         self.cells.find(key).map(EvidenceCell::history).filter(|record| record.last.is_some())
     }
@@ -156,6 +167,13 @@ impl EvidenceTable {
             self.cells.retain(|key, _| keep(key));
         }
     }
+}
+
+/// Of which state the runs are that tell how a check became bad: others have another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TurnVersion {
+    status: u64,
+    seals: [Option<u64>; 6],
 }
 
 #[cfg(test)]
@@ -200,12 +218,14 @@ impl EvidenceCell {
         }
         let last = LOOK.pack([millis(at), number(found)]);
         // Whoever else has found something meanwhile has counted the time up to that.
-        if steps.is_last
-            && self.last.compare_exchange(before, last, SeqCst, SeqCst).is_ok()
-            && let Some((from, to, stood)) = steps.stood
-        {
-            see(&self.fine, FINE, FINE.divided(from, to, stood));
-            see(&self.coarse, COARSE, COARSE.divided(from, to, stood));
+        if steps.is_last && self.last.compare_exchange(before, last, SeqCst, SeqCst).is_ok() {
+            if let Some(gap) = steps.gap {
+                self.unwatched.store(UNWATCHED.pack(seconds(gap)), SeqCst);
+            }
+            if let Some((from, to, stood)) = steps.stood {
+                see(&self.fine, FINE, FINE.divided(from, to, stood));
+                see(&self.coarse, COARSE, COARSE.divided(from, to, stood));
+            }
         }
         Some(steps.change.is_some() || steps.begins)
     }
@@ -216,33 +236,41 @@ impl EvidenceCell {
     }
 
     fn record(&self) -> CheckRecord {
-        let CheckRecord { good, good_before, first_bad, last_bad, .. } = self.runs();
-        CheckRecord { good, good_before, first_bad, last_bad, ..self.history() }
+        let CheckRecord { good, good_before, first_bad, .. } = self.turn();
+        CheckRecord { good, good_before, first_bad, last_bad: self.last_bad.newest(), ..self.history() }
     }
 
-    fn runs(&self) -> CheckRecord {
-        let last = read_look(self.last.load(SeqCst));
+    fn turn(&self) -> CheckRecord {
         CheckRecord {
             good: self.good.newest(),
             good_before: self.good_before.newest(),
             first_bad: self.first_bad.newest(),
-            last_bad: self.last_bad.newest(),
             good_at: read_moment(&self.good_at),
-            last: last.map(|(at, status)| StateChange { at, status, unwatched: Duration::ZERO }),
+            last: read_last(self.last.load(SeqCst)),
             ..CheckRecord::default()
         }
     }
 
-    /// Without the runs.
+    fn turn_version(&self) -> TurnVersion {
+        let status = LOOK.unpack(self.last.load(SeqCst))[1];
+        let [[a, b], [c, d], [e, f]] =
+            [&self.good, &self.good_before, &self.first_bad].map(|runs| runs.cells.each_ref().map(SealedRun::seal));
+        TurnVersion { status, seals: [a, b, c, d, e, f] }
+    }
+
+    /// Without the runs, but for the one that tells since when it is bad.
     fn history(&self) -> CheckRecord {
         let mut changes: Vec<StateChange> =
             self.changes.iter().filter_map(|word| read_change(word.load(SeqCst))).collect();
         changes.sort_by_key(|change| change.at);
-        let last = read_look(self.last.load(SeqCst));
+        let last = read_last(self.last.load(SeqCst));
+        let is_good = last.is_none_or(|last| Condition::of(last.status) == Condition::Good);
         CheckRecord {
+            first_bad: if is_good { None } else { self.first_bad.newest() },
+            unwatched: read_gap(self.unwatched.load(SeqCst)),
             bad_runs: self.bad_runs.load(Relaxed),
             good_at: read_moment(&self.good_at),
-            last: last.map(|(at, status)| StateChange { at, status, unwatched: Duration::ZERO }),
+            last,
             changes,
             fine: seen(&self.fine, FINE),
             coarse: seen(&self.coarse, COARSE),
@@ -251,8 +279,19 @@ impl EvidenceCell {
     }
 
     fn fill(&self, record: &CheckRecord) {
-        let CheckRecord { good, good_before, first_bad, last_bad, bad_runs, good_at, last, changes, fine, coarse } =
-            record;
+        let CheckRecord {
+            good,
+            good_before,
+            first_bad,
+            last_bad,
+            bad_runs,
+            good_at,
+            last,
+            unwatched,
+            changes,
+            fine,
+            coarse,
+        } = record;
         let runs = [
             (&self.good, good),
             (&self.good_before, good_before),
@@ -266,6 +305,7 @@ impl EvidenceCell {
         }
         self.bad_runs.store(*bad_runs, Relaxed);
         self.good_at.store(good_at.map_or(0, millis), SeqCst);
+        self.unwatched.store(unwatched.map_or(0, |gap| UNWATCHED.pack(seconds(gap))), SeqCst);
         changes.iter().for_each(|change| self.push(*change));
         see(&self.fine, FINE, fine.iter().copied());
         see(&self.coarse, COARSE, coarse.iter().copied());
@@ -277,7 +317,7 @@ impl EvidenceCell {
 
 impl Clear for EvidenceCell {
     fn clear(&self) {
-        for word in [&self.last, &self.good_at, &self.bad_runs, &self.saved, &self.pushed] {
+        for word in [&self.last, &self.unwatched, &self.good_at, &self.bad_runs, &self.saved, &self.pushed] {
             word.clear();
         }
         self.changes.iter().chain(&self.fine).chain(&self.coarse).for_each(Clear::clear);
@@ -352,9 +392,22 @@ fn read_look(word: u64) -> Option<(SystemTime, Status)> {
     Some((moment(at), status(found)?))
 }
 
+fn read_last(word: u64) -> Option<StateChange> {
+    read_look(word).map(|(at, status)| StateChange { at, status, unwatched: Duration::ZERO })
+}
+
 fn read_change(word: u64) -> Option<StateChange> {
     let [at, found, unwatched] = CHANGE.unpack(word);
     Some(StateChange { at: moment(at), status: status(found)?, unwatched: Duration::from_secs(unwatched) })
+}
+
+fn seconds(gap: Unwatched) -> [u64; 2] {
+    [gap.from, gap.to].map(|at| millis(at) / 1000)
+}
+
+fn read_gap(word: u64) -> Option<Unwatched> {
+    let [from, to] = UNWATCHED.unpack(word).map(|seconds| moment(seconds * 1000));
+    (word != 0).then_some(Unwatched { from, to })
 }
 
 fn read_moment(word: &AtomicU64) -> Option<SystemTime> {

@@ -18,12 +18,12 @@ use super::responder::Responder;
 use super::run_observer::WorkerRunObserver;
 use super::scheduler::{Places, Scheduler};
 use super::shared_report::SharedReport;
+use super::turn_reader::TurnReader;
 use super::{FIRST_LISTENER, LIFELINE, ROUND, SIGNALS, SNAPSHOT, Worker, WorkerLife};
 use crate::collect::{FileState, Refresher};
 use crate::config::{Configuration, SUCCESSION, Settings};
 use crate::daemon::generation::{GenerationConfig, endpoint_settings};
 use crate::daemon::listen::Listener;
-use crate::daemon::shared::evidence::EvidenceTable;
 use crate::daemon::shared::in_flight::InFlightTable;
 use crate::daemon::shared::kept::Kept;
 use crate::daemon::shared::scoreboard::Scoreboard;
@@ -106,8 +106,8 @@ impl Worker {
         let places = Places::default();
         let runner = |waker: Arc<Waker>| {
             let observer = WorkerRunObserver { in_flight: in_flight.observer(slot), kept, places: places.clone() };
-            let record =
-                move |check: &Check| Some(kept.evidence().runs(EvidenceTable::key(&check.id))?.moved(kept.ahead()));
+            let turns = TurnReader::new(kept);
+            let record = move |check: &Check| turns.turn(&check.id);
             Runner::new(move || drop(waker.wake())).observed_by(observer).remembering(record).with_at_once(jobs)
         };
         let (lifetime, limit) = (settings.answers.cache, settings.times.request_timeout);

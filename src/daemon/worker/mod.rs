@@ -16,6 +16,7 @@ mod responder;
 mod run_observer;
 mod scheduler;
 mod shared_report;
+mod turn_reader;
 
 use std::io::{self, PipeReader};
 use std::ops::ControlFlow::{Break, Continue};

@@ -8,10 +8,10 @@ use crate::daemon::shared::kept::Kept;
 use crate::daemon::shared::scoreboard::Scoreboard;
 use crate::endpoint::counters::{Counters, RouteLabel};
 use crate::endpoint::{LastRun, Observer, log_change, log_maintenance, log_silences};
-use crate::model::check::{Check, Status};
+use crate::model::check::Check;
 use crate::model::episode::{CheckRecord, Happening};
 use crate::model::patience::Flips;
-use crate::model::report::{Outcome, Report, Since};
+use crate::model::report::{Outcome, Report};
 use crate::model::startup::Start;
 use crate::model::suite::Suite;
 use crate::os::clock;
@@ -80,12 +80,6 @@ impl Observer for ScoreboardObserver {
 
     fn is_leaving(&self) -> bool {
         self.scoreboard.is_leaving()
-    }
-
-    /// Longer than this service has been there, where it is remembered.
-    fn since(&self, id: &str, status: Status) -> Option<Since> {
-        let seen = self.scoreboard.since(id, status)?;
-        Some(self.history(id).map_or(seen, |record| record.since(seen, status)))
     }
 
     fn last_run(&self, id: &str) -> Option<LastRun> {

@@ -18,9 +18,9 @@ use super::{Format, appended, exit_code, unsigned};
 use crate::model::blame::Blame;
 use crate::model::check::{Check, Status};
 use crate::model::duration;
-use crate::model::episode::CheckRecord;
+use crate::model::episode::{CheckRecord, Unwatched};
 use crate::model::patience::Streak;
-use crate::model::report::{Outcome, Report, Since, Summary};
+use crate::model::report::{Outcome, Report, Summary};
 use crate::model::speaker::Speaker;
 use evidence::Strip;
 pub use evidence::{Evidence, evidence};
@@ -51,8 +51,6 @@ const BLOCKED_MARK: char = '⊘';
 pub struct View<'a> {
     /// When the checks were run, if that is known.
     pub at: Option<SystemTime>,
-    /// Since when the check with this id has had this status, if that is known.
-    pub since: &'a dyn Fn(&str, Status) -> Option<Since>,
     /// In how long a check runs next, where somebody keeps its schedule.
     pub next_run: &'a dyn Fn(&Check) -> Option<Duration>,
     /// Whether what is said of a check changes often.
@@ -82,7 +80,6 @@ impl Default for View<'_> {
         static NO_TAGS: BTreeSet<String> = BTreeSet::new();
         View {
             at: None,
-            since: &|_, _| None,
             next_run: &|_| None,
             is_flapping: &|_| false,
             history: &|_| None,
@@ -172,7 +169,7 @@ struct Row {
     is_flapping: bool,
     /// The runs that speak against its status.
     streak: Option<Streak>,
-    since: Option<Moment>,
+    since: Option<(&'static str, Moment)>,
     unwatched: Option<(Moment, Moment)>,
     tags: Vec<String>,
     /// What it found itself, if it was judged to be something else.
@@ -302,8 +299,8 @@ impl Row {
             status if outcome.is_silenced() => (spoken(status), SILENCED, SILENCED_MARK),
             status => (spoken(status), status.word(), mark(status)),
         };
-        let since = (view.since)(&check.id, finding.status);
         let history = view.at.and_then(|at| Some((at, (view.history)(&check.id)?)));
+        let since = history.as_ref().and_then(|(_, record)| record.since()).filter(|_| !is_blocked);
         Row {
             id: printable(&check.id),
             title: printable(&check.title),
@@ -316,10 +313,10 @@ impl Row {
             schedule: (view.next_run)(check).and_then(|next| schedule(check, *age, next)),
             is_flapping: (view.is_flapping)(check),
             streak: outcome.judgement.as_ref().and_then(|judgement| judgement.streak),
-            since: since.map(|since| Moment::of(since.at, view.at)),
+            since: since.map(|since| (since.found, Moment::of(since.at, view.at))),
             unwatched: since
                 .and_then(|since| since.unwatched)
-                .map(|(from, to)| (Moment::of(from, None), Moment::of(to, None))),
+                .map(|Unwatched { from, to }| (Moment::of(from, None), Moment::of(to, None))),
             tags: check.tags.iter().map(|tag| printable(tag)).collect(),
             raw: (raw != finding.status && !is_blocked).then(|| spoken(raw)),
             blame: finding.blame.map(Blame::word),

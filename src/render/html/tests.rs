@@ -1,5 +1,6 @@
 use super::super::tests::{ALL, HOSTILE, hostile, written};
 use super::*;
+use crate::model::episode::StateChange;
 use crate::model::judgement::Judgement;
 use crate::model::report::tests::{blocking, report as sample};
 use crate::model::schedule::Schedule;
@@ -82,20 +83,26 @@ fn each_status_is_told_by_a_word_and_a_mark_of_its_own() {
     }
 }
 
+/// What is remembered of a check that has failed for two hours, and was not looked at before.
+fn failing() -> CheckRecord {
+    let began = StateChange { at: second(NOW - 7325), status: Status::Fail, unwatched: Duration::from_secs(1675) };
+    let mut record = CheckRecord::default();
+    (record.changes, record.last) = (vec![began], Some(began));
+    record.unwatched = Some(Unwatched { from: second(NOW - 9000), to: second(NOW - 7325) });
+    record
+}
+
 #[test]
 fn it_says_since_when_and_with_which_tags() {
     let mut report = sample(&[Status::Fail, Status::Pass]);
     let check = std::sync::Arc::get_mut(&mut report.outcomes[0].check).expect("not shared");
     check.tags = vec!["a b".into(), "readiness".into()];
-    let since = |id: &str, status| {
-        let unwatched = Some((second(NOW - 9000), second(NOW - 7325)));
-        (id == "check.0" && status == Status::Fail).then(|| Since { at: second(NOW - 7325), unwatched })
-    };
-    let body = seen(&report, &View { at: Some(second(NOW)), since: &since, ..View::default() });
+    let history = |id: &str| (id == "check.0").then(failing);
+    let body = seen(&report, &View { at: Some(second(NOW)), history: &history, ..View::default() });
     let document = Document::parse(&body).expect("it is well formed");
     let checks = classed(&document, "check");
-    let said = "✗ fail Check 0. it was fail check.0 took 1.0 ms since 2027-01-15 05:57:55 UTC, 2h 2m ago \
-                nobody looked from 2027-01-15 05:30:00 UTC to 2027-01-15 05:57:55 UTC a b readiness";
+    let said = "✗ fail Check 0. it was fail check.0 took 1.0 ms failing since 2027-01-15 05:57:55 UTC, 2h 2m ago \
+                nobody looked from 2027-01-15 05:30:00 UTC to 2027-01-15 05:57:55 UTC a b readiness why";
     assert_eq!(text(checks[0]), said);
     assert_eq!(text(checks[1]), "✓ pass Check 1. check.1 took 1.0 ms");
     let time = checks[0].descendants().find(|node| node.has_tag_name("time")).expect("there is one");
@@ -135,12 +142,12 @@ fn a_link_adds_a_tag_or_takes_it_away_and_keeps_the_rest() {
 #[test]
 fn a_stranger_sees_counts_and_nothing_else() {
     let tags = ["secret".to_owned()].into();
-    let since = |_: &str, _| Some(Since { at: second(NOW), unwatched: None });
-    let view = View { tags: &tags, since: &since, disclosed: false, ..View::default() };
+    let history = |_: &str| Some(failing());
+    let view = View { at: Some(second(NOW)), tags: &tags, history: &history, disclosed: false, ..View::default() };
     // It was not made anonymous before: the page has to do it.
     let body = seen(&sample(&ALL), &view);
     let document = Document::parse(&body).expect("it is well formed");
-    for hidden in ["check.0", "Check 0", "it was", "secret", "took", "2027"] {
+    for hidden in ["check.0", "Check 0", "it was", "secret", "took", "since"] {
         assert!(!body.contains(hidden), "{hidden} stands in {body}");
     }
     let main = document.descendants().find(|node| node.has_tag_name("main")).expect("there is one");

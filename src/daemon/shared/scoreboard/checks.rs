@@ -15,7 +15,7 @@ use crate::daemon::shared::table::{Table, key};
 use crate::endpoint::Before;
 use crate::model::check::Status;
 use crate::model::perfdata::{self, Perfdata};
-use crate::model::report::{Outcome, Report, Since};
+use crate::model::report::{Outcome, Report};
 use crate::model::suite::Suite;
 use crate::os::clock;
 
@@ -134,11 +134,6 @@ impl Scoreboard {
         }
     }
 
-    /// Since when a check has had this status, if that is its last one.
-    pub(crate) fn since(&self, id: &str, status: Status) -> Option<Since> {
-        self.board.checks.outcomes.find(key(id))?.since(status)
-    }
-
     /// The last outcome of a check.
     pub(crate) fn last(&self, id: &str) -> Option<Noted> {
         let (key, Checks { outcomes, figures, .. }) = (key(id), &self.board.checks);
@@ -239,7 +234,7 @@ mod tests {
         assert!(newer.at < now && now < to_come.at, "this test is for today");
         assert_eq!(note(&board, "db", &newer), Some(None));
         assert_eq!(note(&board, "db", &older), None);
-        assert_eq!((board.last("db"), board.since("db", Status::Pass)), (Some(newer), None));
+        assert_eq!(board.last("db"), Some(newer));
         note(&board, "db", &to_come);
         assert_eq!(note(&board, "db", &older), Some(Some(Status::Fail)), "the clock was set back");
     }

@@ -10,7 +10,6 @@ use crate::daemon::shared::table::Clear;
 use crate::daemon::shared::word::Word;
 use crate::model::blame::Blame;
 use crate::model::check::Status;
-use crate::model::report::{LONG_UNWATCHED, Since};
 
 /// The width of a time in milliseconds since 1970: it ends in 2109.
 pub(in crate::daemon::shared) const WHEN: u32 = 42;
@@ -19,23 +18,15 @@ pub(in crate::daemon::shared) const WHEN: u32 = 42;
 /// there are figures beside it; the status, from 1.
 const LAST: Word<5> = Word([WHEN, 4, 14, 1, 3]);
 
-/// Since when it has had its status, and the status, from 1.
-const SINCE: Word<2> = Word([WHEN, 3]);
-
 /// The status that the check found itself, from 1, if it was judged to be another; whether it was not run because of others; whose
 /// fault it is, from 1, if that is known.
 const JUDGED: Word<3> = Word([3, 1, 2]);
-
-/// The seconds since 1970 between which nobody looked.
-const UNWATCHED: Word<2> = Word([32, 32]);
 
 /// All zeroes mean that there is none yet.
 #[derive(FromBytes)]
 #[repr(C)]
 pub(super) struct OutcomeCell {
     last: AtomicU64,
-    since: AtomicU64,
-    unwatched: AtomicU64,
     /// As short-lived as `last`, and a moment older or newer: what is read here says how, not whether.
     judged: AtomicU64,
 }
@@ -85,34 +76,13 @@ impl OutcomeCell {
 
     /// Notes another outcome, and returns the status before.
     pub(super) fn note(&self, last: Last) -> Option<Status> {
-        if let Some(before) = self.last()
-            && last.at.duration_since(before.at).is_ok_and(|time| time >= LONG_UNWATCHED)
-        {
-            self.unwatched.store(UNWATCHED.pack([millis(before.at) / 1000, millis(last.at) / 1000]), Relaxed);
-        }
-        let change = |word| {
-            let is_new = status(SINCE.unpack(word)[1]) != Some(last.status);
-            is_new.then(|| SINCE.pack([millis(last.at), number(last.status)]))
-        };
-        // An error means that there was nothing to change.
-        let _ = self.since.fetch_update(Relaxed, Relaxed, change);
         Last::from_word(self.last.swap(last.to_word(), Relaxed)).map(|before| before.status)
-    }
-
-    /// Since when it has had this status, if that is its present one: nobody sees a status with the time of another.
-    pub(super) fn since(&self, present: Status) -> Option<Since> {
-        let [since, there] = SINCE.unpack(self.since.load(Relaxed));
-        let [from, to] = UNWATCHED.unpack(self.unwatched.load(Relaxed));
-        let unwatched = (to >= since / 1000).then(|| (moment(from * 1000), moment(to * 1000)));
-        (status(there) == Some(present)).then(|| Since { at: moment(since), unwatched })
     }
 }
 
 impl Clear for OutcomeCell {
     fn clear(&self) {
         self.last.clear();
-        self.since.clear();
-        self.unwatched.clear();
         self.judged.clear();
     }
 }
@@ -164,7 +134,6 @@ fn digits(duration: Duration) -> (u64, u64) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use zerocopy::FromZeros;
 
     proptest! {
         #[test]
@@ -195,40 +164,5 @@ mod tests {
             assert_eq!(Last::from_word(last.to_word()), Some(last));
         }
         assert_eq!(Last::from_word(0), None, "fresh memory says nothing");
-    }
-
-    fn said(second: u64, unwatched: Option<(u64, u64)>) -> Option<Since> {
-        let unwatched = unwatched.map(|(from, to)| (moment(from * 1000), moment(to * 1000)));
-        Some(Since { at: moment(second * 1000), unwatched })
-    }
-
-    #[test]
-    fn a_status_holds_since_its_change() {
-        let outcome = OutcomeCell::new_zeroed();
-        assert_eq!(Status::ALL.map(|status| outcome.since(status)), [None; 7]);
-        assert_eq!(outcome.note(at(Status::Pass, 1, 100)), None);
-        assert_eq!(outcome.note(at(Status::Pass, 1, 200)), Some(Status::Pass));
-        assert_eq!(outcome.since(Status::Pass), said(100, None));
-        assert_eq!(outcome.note(at(Status::Error, 1, 300)), Some(Status::Pass));
-        assert_eq!(outcome.since(Status::Error), said(300, None));
-        assert_eq!(outcome.since(Status::Pass), None, "it is another status by now");
-    }
-
-    #[test]
-    fn a_time_in_which_nobody_looked_is_told_as_long_as_it_matters() {
-        const MINUTE: u64 = 60;
-        let outcome = OutcomeCell::new_zeroed();
-        let note = |status, minute| outcome.note(at(status, 1, minute * MINUTE));
-        note(Status::Pass, 1);
-        note(Status::Fail, 90);
-        let hidden = Some((MINUTE, 90 * MINUTE));
-        assert_eq!(outcome.since(Status::Fail), said(90 * MINUTE, hidden), "it may have failed for longer");
-        note(Status::Fail, 91);
-        assert_eq!(outcome.since(Status::Fail), said(90 * MINUTE, hidden));
-        note(Status::Pass, 92);
-        assert_eq!(outcome.since(Status::Pass), said(92 * MINUTE, None), "this change was watched");
-        note(Status::Pass, 200);
-        let hidden = Some((92 * MINUTE, 200 * MINUTE));
-        assert_eq!(outcome.since(Status::Pass), said(92 * MINUTE, hidden), "it may have failed in between");
     }
 }
