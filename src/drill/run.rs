@@ -295,10 +295,11 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
     if !process::die_with(parent)? {
         return Ok(());
     }
-    process::lead_group()?;
-    signals::unblock_all()?;
-    descriptors::mute()?;
+    let begun = process::lead_group().and_then(|()| signals::unblock_all()).and_then(|()| {
+        descriptors::mute().map_err(|error| io::Error::new(error.kind(), format!("/dev/null: {error}")))
+    });
     let ready = match &order.sabotage {
+        _ if let Err(error) = begun => Err(format!("its process cannot begin: {error}")),
         None => Ok(Ready::default()),
         Some((sabotage, seen)) => {
             let asks_the_world = Promise::of(&order.check, Status::Pass).is_about_the_clock();
@@ -351,6 +352,9 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
     process::leave(0)
 }
 
+/// What would allow what a filter of system calls, or a policy, denies.
+const ALLOW: &str = ": allow that call, as in a container without a seccomp profile of its own";
+
 /// Puts this process where the sabotage is. The error says what would allow it.
 fn confine(sabotage: Sabotage, seen: &Trace, asks_the_world: bool, trusted: PipeWriter) -> Result<Ready, String> {
     // What the time is elsewhere can only be asked elsewhere, as in the good run.
@@ -377,8 +381,8 @@ fn confine(sabotage: Sabotage, seen: &Trace, asks_the_world: bool, trusted: Pipe
     let mut ready = Ready { forgets_users, writable: overlay.writable, ..Ready::default() };
     match overlay.room {
         _ if substitutes.is_empty() => {}
-        None => ready.untried = Some(put_aside(io::Error::other("they have no place"))),
-        Some(room) => {
+        Err(error) => ready.untried = Some(put_aside(error)),
+        Ok(room) => {
             let place = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), room.into_raw_fd()));
             substitute::make(&place, &substitutes).map_err(put_aside)?;
             let paths = substitutes.into_iter().enumerate();
@@ -400,10 +404,10 @@ fn confine(sabotage: Sabotage, seen: &Trace, asks_the_world: bool, trusted: Pipe
     }
     if sabotage == Sabotage::Gone(Gone::Surroundings) {
         confinement::move_elsewhere(ANOTHER_HOST, FEW_FILES)
-            .map_err(|error| format!("it cannot be moved elsewhere: {error}"))?;
+            .map_err(|error| format!("it cannot have another name, processor and limit: {error}{ALLOW}"))?;
         forget_environment();
     }
-    confinement::drop_rights().map_err(|error| format!("its rights cannot be dropped: {error}"))?;
+    confinement::drop_rights().map_err(|error| format!("its rights cannot be dropped: {error}{ALLOW}"))?;
     Ok(ready)
 }
 

@@ -112,12 +112,12 @@ pub(crate) fn move_elsewhere(name: &str, files: u64) -> io::Result<()> {
 }
 
 /// What could be laid over the files of the host.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Overlay {
     /// The folders to which something can be written, and to nothing else.
     pub(crate) writable: Vec<PathBuf>,
-    /// A folder in memory that nobody finds by its path.
-    pub(crate) room: Option<fs::File>,
+    /// A folder in memory that nobody finds by its path, or why there is none.
+    pub(crate) room: io::Result<fs::File>,
 }
 
 /// Has what is written to these folders go to memory of ours, while what is in them can be read.
@@ -127,7 +127,7 @@ pub(crate) struct Overlay {
 /// Why it cannot be done for one that is needed.
 pub(crate) fn overlay(folders: &[PathBuf], needed: &[PathBuf]) -> io::Result<Overlay> {
     match lay(folders) {
-        Err(_) if needed.is_empty() => Ok(Overlay::default()),
+        Err(error) if needed.is_empty() => Ok(Overlay { writable: Vec::new(), room: Err(error) }),
         Ok(done) if needed.iter().any(|folder| !done.writable.contains(folder)) => {
             Err(io::Error::other("an overlay cannot be mounted"))
         }
@@ -164,7 +164,9 @@ fn lay(folders: &[PathBuf]) -> io::Result<Overlay> {
         tracing::debug!("mounts stay writable: {error}");
     }
     let held: Vec<_> = folders.iter().filter_map(|folder| Some((folder, fs::File::open(folder).ok()?))).collect();
-    let Some((base, _)) = held.first() else { return Ok(Overlay::default()) };
+    let Some((base, _)) = held.first() else {
+        return Err(io::Error::other("there is no folder for temporary files, such as /tmp"));
+    };
     mount(Some("tmpfs"), *base, Some("tmpfs"), MsFlags::MS_NOSUID, Some("size=64m")).map_err(named("mount tmpfs"))?;
     let memory = fs::File::open(base)?;
     let room = format!("/proc/self/fd/{}", memory.as_raw_fd());
@@ -182,7 +184,7 @@ fn lay(folders: &[PathBuf]) -> io::Result<Overlay> {
             writable.push((*folder).clone());
         }
     }
-    Ok(Overlay { writable, room: Some(memory) })
+    Ok(Overlay { writable, room: Ok(memory) })
 }
 
 /// Gives up what could undo the confinement. A user other than root keeps no right at all.
