@@ -33,7 +33,7 @@ pub(super) const KIND: Kind = Kind {
     title: "The certificates in {target} are valid",
     passes: "the certificates in files do not expire soon",
     notices: &["gone", "starved"],
-    examples: &["certificate:/etc/ssl/certs/*.pem#days=30"],
+    examples: &["certificate:/etc/nginx/tls/*.pem#days=30"],
     build,
 };
 

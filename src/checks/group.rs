@@ -38,18 +38,21 @@ fn find(name: &str, gid: Option<u32>, members: &[String]) -> Result {
         return Err(Reason::Fail(format!("expected a group {name}, and there is none: see `getent group`")));
     };
     let mut wrong = Vec::new();
-    wrong.extend(gid.filter(|gid| *gid != found).map(|gid| format!("expected the gid {gid}, got {found}")));
+    wrong.extend(
+        gid.filter(|gid| *gid != found)
+            .map(|gid| format!("expected the group {name} to have the gid {gid}, got {found}")),
+    );
     for member in members {
         // Who has it as the own group is not listed in it.
         match accounts::user(member).map_err(cannot)? {
-            None => wrong.push(format!("expected {member} to be in it, and there is no such user")),
+            None => wrong.push(format!("expected {member} to be in the group {name}, and there is no such user")),
             Some(user) if !accounts::groups_of(member, user.gid).map_err(cannot)?.iter().any(|group| group == name) => {
-                wrong.push(format!("expected {member} to be in it, and it is not"));
+                wrong.push(format!("expected {member} to be in the group {name}, and it is not"));
             }
             Some(_) => {}
         }
     }
-    if wrong.is_empty() { Ok(()) } else { Err(Reason::Fail(format!("{}: {name}", wrong.join(", and ")))) }
+    if wrong.is_empty() { Ok(()) } else { Err(Reason::Fail(wrong.join(", and "))) }
 }
 
 #[cfg(test)]
@@ -67,8 +70,8 @@ mod tests {
         assert_eq!(found("root", &[("gid", "0"), ("member", "root")]), Finding::PASS);
         let finding = found("root", &[("gid", "7"), ("member", "daemon"), ("member", "no-such")]);
         assert_eq!(finding.status, Status::Fail);
-        let context = "expected the gid 7, got 0, and expected daemon to be in it, and it is not, and expected no-such to be \
-                       in it, and there is no such user: root";
+        let context = "expected the group root to have the gid 7, got 0, and expected daemon to be in the group root, and it is \
+                       not, and expected no-such to be in the group root, and there is no such user";
         assert_eq!(finding.context.as_deref(), Some(context));
     }
 

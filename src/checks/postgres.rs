@@ -260,7 +260,10 @@ impl Session<'_> {
             {
                 return Err(match header.tag() {
                     b'D' => Reason::Error("a row is longer than 256 KiB, and no more is read".to_owned()),
-                    _ => Reason::Fail("it does not speak PostgreSQL's protocol".to_owned()),
+                    _ => {
+                        let got = excerpt(&self.come, self.come.len(), self.hidden);
+                        Reason::Fail(format!("it does not speak PostgreSQL's protocol: got {got}"))
+                    }
                 });
             }
             if let Some(message) = Message::parse(&mut self.come).map_err(malformed)? {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::kinds_net::{certificate_for_days, start};
-use super::protocols::{assert_found, signal};
+use super::protocols::{assert_examples, assert_found, signal};
 use crate::harness::drill::assert_sound;
 use crate::harness::family::python_program;
 use hospital::model::check::Status::{Error, Fail, Pass};
@@ -40,6 +40,8 @@ fn grpc_is_serving_or_not_frozen_or_stopped() {
         ],
     );
     let ca = path("ca.pem");
+    assert_examples("grpc", &[("localhost:50051", format!("127.0.0.1:{port}"))]);
+    assert_examples("grpcs", &[("localhost:50051", format!("127.0.0.1:{tls_port}#ca={ca}"))]);
     assert_found(
         "grpc",
         &[

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::drill::assert_sound;
+use crate::harness::family::PATIENCE;
 use crate::harness::{Launch, get};
 use hospital::collect::collect;
 use hospital::model::check::Status;
@@ -231,9 +232,29 @@ fn a_resolver_that_hangs_costs_an_http_check_one_thread() {
     assert_eq!(threads(), before);
 }
 
+/// What is found where this host has the time to find it. Of one under load, hospital says that it decides nothing.
 pub(super) fn run(names: &[String]) -> Report {
-    let suite = collect(names, "the test").expect("the names are good");
-    Runner::run(suite, Duration::from_secs(10))
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let suite = collect(names, "the test").expect("the names are good");
+        let began = Instant::now();
+        let report = Runner::run(suite, Duration::from_secs(10));
+        // No check takes longer than it may. All run at once: a machine under load starts them late.
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        let had_no_time = |why: &str| {
+            let is_ours = why.contains("CPU (it was ") || why.contains("we were stopped meanwhile (it was ");
+            why.starts_with("timed out after ") || why.starts_with("not decided: ") && is_ours
+        };
+        let starved = report
+            .outcomes
+            .iter()
+            .filter_map(|outcome| outcome.finding.context.as_deref())
+            .find(|why| had_no_time(why));
+        match starved {
+            Some(_) if Instant::now() < deadline => {}
+            Some(_) | None => return report,
+        }
+    }
 }
 
 pub(super) fn statuses(report: &Report) -> Vec<Status> {

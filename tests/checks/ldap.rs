@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::kinds_net::start;
-use super::protocols::{Keys, PASSWORD, assert_found, signal};
+use super::protocols::{Keys, PASSWORD, assert_examples, assert_found, signal};
 use crate::harness::drill::assert_sound;
 use hospital::model::check::Status::{Error, Fail, Pass, Warn};
 use nix::sys::signal::Signal;
@@ -93,6 +93,13 @@ fn slapd_is_well_frozen_stopped_or_not_what_it_should_be() {
             (&format!("#base=dc=shop&starttls&ca={ca}"), Pass, ""),
         ],
     );
+    for (kind, port) in [("ldap", port), ("ldaps", encrypted)] {
+        let (web, by) = ("cn=web,dc=shop:secret@dir#", format!("cn=reader,dc=shop:{PASSWORD}@localhost#"));
+        let trusted = [(web, by), ("uid=anna", "cn=reader".to_owned()), ("localhost", format!("127.0.0.1:{port}"))];
+        let starttls = ("#starttls", format!("#starttls&ca={ca}"));
+        let bare = (&*format!("ldaps://127.0.0.1:{port}"), format!("ldaps://127.0.0.1:{port}#ca={ca}"));
+        assert_examples(kind, &[&trusted[..], &[starttls, bare]].concat());
+    }
     assert_found(
         "ldap",
         &[

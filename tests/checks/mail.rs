@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::kinds_net::{certificate_for_days, start};
-use super::protocols::{PASSWORD, assert_found, signal};
+use super::protocols::{PASSWORD, assert_examples, assert_found, signal};
 use crate::harness::drill::assert_sound;
 use hospital::model::check::Status::{Error, Fail, Pass};
 use nix::sys::signal::Signal;
@@ -90,6 +90,11 @@ fn smtp_is_well_frozen_stopped_or_not_what_it_should_be() {
             (&format!("://127.0.0.1:{tls_port}#timeout=2s"), Fail, "waiting for its greeting: nothing came in time"),
         ],
     );
+    let here = |port: u16| format!("127.0.0.1:{port}");
+    let (secret, starttls) =
+        (("anna:secret@", format!("anna:{PASSWORD}@")), ("#starttls", format!("#starttls&ca={ca}")));
+    assert_examples("smtp", &[secret, starttls, ("localhost:587", here(port)), ("localhost", here(port))]);
+    assert_examples("smtps", &[("localhost", format!("{}#ca={ca}", here(tls_port)))]);
     assert_found("", &[(&format!("imap://127.0.0.1:{port}"), Fail, "its greeting is \"220 localhost ESMTP")]);
     assert_sound(
         &[],
@@ -150,6 +155,9 @@ fn imap_and_pop3_are_well_frozen_stopped_or_not_what_they_should_be() {
     for (kind, plain, tls, no) in
         [("imap", imap, imaps, "b NO [AUTHENTICATIONFAILED]"), ("pop3", pop3, pop3s, "-ERR [AUTH]")]
     {
+        let starttls = ("#starttls", format!("#starttls&ca={ca}"));
+        assert_examples(kind, &[("anna:secret@localhost", format!("{account}:{plain}")), starttls]);
+        assert_examples(&format!("{kind}s"), &[("localhost", format!("127.0.0.1:{tls}#ca={ca}"))]);
         assert_found(
             kind,
             &[

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use super::kinds_net::start;
-use super::protocols::{Keys, PASSWORD, assert_found, found, signal};
+use super::protocols::{Keys, PASSWORD, assert_examples, assert_found, found, signal};
 use crate::harness::drill::assert_sound;
 use crate::harness::family::PATIENCE;
 use crate::harness::within;
@@ -98,6 +98,7 @@ fn mariadb_is_well_frozen_stopped_or_not_what_it_should_be() {
             ("#query=select%20sleep(60)&timeout=2s", Fail, "nothing came in time"),
         ],
     );
+    assert_examples("mysql", &[("anna@localhost", format!("anna:{PASSWORD}@127.0.0.1:{port}"))]);
     // What has not been answered in time does not go on in the server.
     let busy =
         "#query=select%20count(*)%20from%20information_schema.processlist%20where%20info%20like%20'select%20sleep%25'";

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::kinds_net::{Server, start};
-use super::protocols::{Keys, PASSWORD, assert_found, found, signal};
+use super::protocols::{Keys, PASSWORD, assert_examples, assert_found, found, signal};
 use crate::harness::drill::assert_sound;
 use crate::harness::family::PATIENCE;
 use crate::harness::within;
@@ -69,6 +69,9 @@ fn postgres_is_well_frozen_stopped_or_not_what_it_should_be() {
             ("#query=copy%20(select%201)%20to%20stdout", Error, "a COPY"),
         ],
     );
+    // It gives no row, and is carried out.
+    assert_found(&at, &[("#query=create%20database%20shop", Fail, "gives no row")]);
+    assert_examples("postgres", &[("anna@localhost", format!("anna:{PASSWORD}@127.0.0.1:{port}"))]);
     assert_found(
         "postgres://",
         &[

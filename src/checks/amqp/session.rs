@@ -166,7 +166,9 @@ impl Session<'_> {
         }
         let length = u32::from_be_bytes(length);
         if ![METHOD, HEARTBEAT].contains(&kind) || length > MOST {
-            return Err(out_of_turn());
+            let got = [&head, self.stream.buffer()].concat();
+            let got = excerpt(&got, got.len(), self.hidden);
+            return Err(Reason::Fail(format!("it does not speak AMQP 0-9-1: got {got}")));
         }
         let mut payload = vec![0; length as usize + 1];
         self.read(&mut payload)?;

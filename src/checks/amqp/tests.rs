@@ -85,8 +85,12 @@ fn other_versions_and_ways_to_sign_in_are_not_its_fault_and_other_protocols_are(
     for (said, status, why) in [
         (b"AMQP\x03\x01\0\0".to_vec(), Status::Error, "it speaks AMQP 1.0.0"),
         (start("EXTERNAL XPLAIN", b""), Status::Error, "none is known here: \"EXTERNAL XPLAIN\""),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), Status::Fail, "it does not speak AMQP"),
-        (b"220 mail ESMTP\r\n".to_vec(), Status::Fail, "it does not speak AMQP"),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+            Status::Fail,
+            "it does not speak AMQP 0-9-1: got \"HTTP/1.1 400 Bad Request\\r\\n\\r\\n\"",
+        ),
+        (b"220 mail ESMTP\r\n".to_vec(), Status::Fail, "it does not speak AMQP 0-9-1: got \"220 mail ESMTP\\r\\n\""),
         (frame(0, 10, 30, b"\0\0\0\0\0\0\0\0"), Status::Fail, "it does not speak AMQP"),
         ([8, 0, 0, 0, 0, 0, 0, 0xce].repeat(1000), Status::Fail, "it does not speak AMQP"),
         (vec![], Status::Fail, "it closed the connection"),

@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
 use super::support::options::whole;
+use super::support::secrets::Secrets;
 use super::support::starttls::StartTls;
 use super::support::target::{Target, authority};
 use super::support::thresholds::{self, Good};
@@ -57,6 +58,7 @@ struct CertProbe {
     /// The same, but less only warns.
     warn_days: Option<u32>,
     trusted: Trusted,
+    hidden: Secrets,
 }
 
 fn build(target: &str, options: &mut Options) -> std::result::Result<Action, String> {
@@ -68,6 +70,7 @@ fn build(target: &str, options: &mut Options) -> std::result::Result<Action, Str
     thresholds::verify(Good::Above, "days", days, probe.warn_days.as_ref())?;
     probe.name = options.parse("servername", server_name)?.unwrap_or(probe.name);
     probe.trusted = Trusted::take(options)?;
+    probe.hidden = options.hidden();
     Ok(Box::new(move |deadline| probe.run(deadline)))
 }
 
@@ -89,7 +92,15 @@ impl CertProbe {
         let wrong = || "the target is not HOST[:PORT], as in cert:shop.example".to_owned();
         let server = Target::parse(authority(target), Some(starttls.map_or(443, StartTls::port))).ok_or_else(wrong)?;
         let name = ServerName::try_from(server.name().to_owned()).map_err(|_| wrong())?;
-        Ok(CertProbe { server, starttls, name, days: DAYS, warn_days: None, trusted: Trusted::System })
+        Ok(CertProbe {
+            server,
+            starttls,
+            name,
+            days: DAYS,
+            warn_days: None,
+            trusted: Trusted::System,
+            hidden: Secrets::default(),
+        })
     }
 
     fn run(&self, deadline: Deadline) -> Finding {
@@ -119,7 +130,7 @@ impl CertProbe {
         if let Some(starttls) = self.starttls {
             starttls.ask(&mut stream).map_err(|reason| reason.told(told))?;
         }
-        let handshake = tls::shake_hands(stream, self.name.clone(), witness.clone(), None, None);
+        let handshake = tls::shake_hands(stream, self.name.clone(), witness.clone(), None, None, &self.hidden);
         *end.lock().unwrap_or_else(PoisonError::into_inner) =
             witness.end.lock().unwrap_or_else(PoisonError::into_inner).take();
         let seen = std::mem::replace(&mut *witness.seen(), Seen::Nothing);

@@ -162,7 +162,8 @@ fn who_speaks_no_tls_or_not_at_all_is_a_failure() {
     let plain = listener.local_addr().expect("it is bound");
     thread::spawn(move || listener.accept().and_then(|(mut client, _)| client.write_all(b"220 mail ESMTP\r\n")));
     let found = text(run(plain, &[("ca", authority.path())]));
-    assert!(found.contains("to be good: the server does not speak TLS on this port"), "{found}");
+    let told = "to be good: the server does not speak TLS on this port: got \"220 mail ESMTP\\r\\n\" (in ";
+    assert!(found.contains(told), "{found}");
 }
 
 #[test]

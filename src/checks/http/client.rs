@@ -37,6 +37,11 @@ pub(super) fn tunnel(stream: &mut (impl Read + Write), server: &Target, proxy: &
     }
 }
 
+/// What came first is not of HTTP/1.
+#[derive(Debug, thiserror::Error)]
+#[error("it does not speak HTTP/1")]
+pub(super) struct Foreign(pub(super) Vec<u8>);
+
 /// Sends a request, and reads the answer to the end of its head. What is wrong with that is `InvalidData`,
 /// and what is beyond our limits `Unsupported`.
 pub(super) fn exchange(
@@ -106,7 +111,10 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<Response<()>> {
         match &head[line..] {
             // Said at once: a server of another protocol may be waiting for us.
             first if line == 0 && !first.starts_with(b"HTTP/1.") => {
-                return Err(unless_ended(first, "it does not speak HTTP/1"));
+                return Err(match first {
+                    b"" => io::ErrorKind::UnexpectedEof.into(),
+                    first => io::Error::new(io::ErrorKind::InvalidData, Foreign(first.to_vec())),
+                });
             }
             b"\r\n" | b"\n" => break,
             other if !other.ends_with(b"\n") && limited.limit() == 0 => {
@@ -141,10 +149,6 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<Response<()>> {
         }
     }
     Ok(answer)
-}
-
-fn unless_ended(read: &[u8], why: &str) -> io::Error {
-    if read.is_empty() { io::ErrorKind::UnexpectedEof.into() } else { malformed(why) }
 }
 
 fn malformed(why: &str) -> io::Error {

@@ -27,7 +27,7 @@ use super::{Action, Kind, Options, Runs, default_deadline, excerpt, since, tcp, 
 use crate::model::check::{Deadline, Finding, Reason, Result};
 use crate::model::control::Control;
 use crate::model::transcript::{Field, note};
-use client::Body;
+use client::{Body, Foreign};
 use expected::{BodyVerdict, ExpectedAnswer, LONGEST_BODY, Statuses};
 use sent::{Sent, Way};
 
@@ -226,7 +226,7 @@ impl Probe {
                 self.connect(&uri, deadline).map_err(|reason| reason.told(|why| self.told(&why, began)))?;
             let proxy = self.way.rewrites(&uri);
             let answer = client::exchange(connection, &request, body, proxy);
-            let answer = answer.map_err(|error| self.unanswered(&error, began))?;
+            let answer = answer.map_err(|error| self.unanswered(&error, hidden, began))?;
             if let (Some(proxy), StatusCode::PROXY_AUTHENTICATION_REQUIRED) = (proxy, answer.status()) {
                 let why = format!("by the proxy {}: {}", proxy.server, answer.status());
                 return Err(Reason::Error(self.told(&why, began)));
@@ -373,15 +373,17 @@ impl Probe {
         }
     }
 
-    fn unanswered(&self, error: &io::Error, began: Instant) -> Reason {
+    fn unanswered(&self, error: &io::Error, hidden: &Secrets, began: Instant) -> Reason {
         // With TLS 1.3, a server objects to the client after the handshake.
         #[cfg(feature = "tls")]
         if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
             return tls::objection(error).told(|why| self.told(&why, began));
         }
-        let why = match error.kind() {
-            io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
-            _ => spoken(error),
+        let foreign = error.get_ref().and_then(|inner| inner.downcast_ref::<Foreign>());
+        let why = match (foreign, error.kind()) {
+            (Some(foreign), _) => format!("{foreign}: got {}", excerpt(&foreign.0, foreign.0.len(), hidden)),
+            (None, io::ErrorKind::UnexpectedEof) => "it closed the connection".to_owned(),
+            (None, _) => spoken(error),
         };
         reason(error, self.told(&why, began))
     }

@@ -65,7 +65,11 @@ impl Exchange {
                 // With TLS 1.3, a server objects to the client after the handshake.
                 #[cfg(feature = "tls")]
                 Err(error) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
-                    return Err(super::tls::objection(&error).told(|why| format!("{whom}: {why} ({})", since(began))));
+                    let told = |why| {
+                        let expected = expected.as_str();
+                        format!("expected {whom} to say something that matches {expected:?}: {why} ({})", since(began))
+                    };
+                    return Err(super::tls::objection(&error).told(told));
                 }
                 // One with TLS that does not say goodbye.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {

@@ -18,9 +18,11 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
 use super::noted;
+use super::secrets::Secrets;
 use super::timed::{reason, spoken};
 use super::tls_noted::Noting;
 use super::tls_roots::{Life, Roots};
+use crate::checks::excerpt;
 use crate::model::check::Reason;
 use crate::model::transcript::{Field, note};
 
@@ -61,6 +63,7 @@ pub(in crate::checks) fn shake_hands<S: Read + Write>(
     verifier: Arc<dyn ServerCertVerifier>,
     identity: Option<Identity>,
     offered: Option<&'static [u8]>,
+    hidden: &Secrets,
 ) -> Result<StreamOwned<ClientConnection, S>, Reason> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
@@ -82,11 +85,50 @@ pub(in crate::checks) fn shake_hands<S: Read + Write>(
     config.alpn_protocols.extend(offered.map(<[u8]>::to_vec));
     let mut tls = ClientConnection::new(Arc::new(config), name)?;
     let began = Instant::now();
+    let mut heard = Heard { stream: &mut stream, first: Vec::new() };
     while tls.is_handshaking() {
-        tls.complete_io(&mut stream).map_err(|error| objection(&error))?;
+        if let Err(error) = tls.complete_io(&mut heard) {
+            return Err(match is_of_another_protocol(&error) {
+                true => {
+                    let got = excerpt(&heard.first, heard.first.len(), hidden);
+                    objection(&error).told(|why| format!("{why}: got {got}"))
+                }
+                false => objection(&error),
+            });
+        }
     }
     note(Field::TlsMs, noted::millis(began));
     Ok(StreamOwned::new(tls, stream))
+}
+
+/// A connection, and the first bytes that came: they tell who is there, if it is not TLS.
+struct Heard<'a, S> {
+    stream: &'a mut S,
+    first: Vec<u8>,
+}
+
+impl<S: Read> Read for Heard<'_, S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        const ENOUGH: usize = 120;
+        let count = self.stream.read(buffer)?;
+        self.first.extend(&buffer[..count.min(ENOUGH - self.first.len())]);
+        Ok(count)
+    }
+}
+
+impl<S: Write> Write for Heard<'_, S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+fn is_of_another_protocol(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    matches!(error, Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)))
 }
 
 /// Why a connection failed, as a person says it.
@@ -103,7 +145,8 @@ pub(in crate::checks) fn objection(error: &io::Error) -> Reason {
 /// What an error of a handshake says of the server. Only what is surely its fault is a failure: what we lack is not.
 pub(in crate::checks) fn verdict(error: &Error) -> Reason {
     use AlertDescription::{
-        CertificateRequired, HandshakeFailure, InsufficientSecurity, InternalError, ProtocolVersion, UnrecognisedName,
+        CertificateRequired, HandshakeFailure, InsufficientSecurity, InternalError, NoApplicationProtocol,
+        ProtocolVersion, UnrecognisedName,
     };
     match error {
         Error::InvalidCertificate(error) => objection_to_certificate(error),
@@ -120,9 +163,14 @@ pub(in crate::checks) fn verdict(error: &Error) -> Reason {
         Error::InvalidMessage(_)
         | Error::InappropriateMessage { .. }
         | Error::InappropriateHandshakeMessage { .. }
-        | Error::PeerMisbehaved(_)
-        | Error::NoCertificatesPresented
-        | Error::AlertReceived(InternalError | UnrecognisedName) => Reason::Fail(error.to_string()),
+        | Error::PeerMisbehaved(_) => Reason::Fail(format!("it does not speak TLS as it should: {error}")),
+        // It is asked for one, and has others.
+        Error::AlertReceived(NoApplicationProtocol) => {
+            Reason::Fail("the server does not speak the protocol that is asked for in TLS (ALPN)".to_owned())
+        }
+        Error::NoCertificatesPresented | Error::AlertReceived(InternalError | UnrecognisedName) => {
+            Reason::Fail(error.to_string())
+        }
         error => Reason::Error(error.to_string()),
     }
 }
@@ -541,7 +589,8 @@ mod tests {
         let endpoint = Target::parse(&address.to_string(), None).expect("it is one");
         let stream = tcp::connect(&endpoint, default_deadline()).expect("it listens");
         let name = ServerName::try_from("localhost").expect("it is one");
-        let found = shake_hands(stream, name, Arc::new(verifier(&[&Authority::new()])), None, None);
+        let found =
+            shake_hands(stream, name, Arc::new(verifier(&[&Authority::new()])), None, None, &Secrets::default());
         assert!(matches!(found, Err(Reason::Error(text)) if text.contains("accepts nothing")));
     }
 }

@@ -11,6 +11,7 @@ use rustls::{ClientConnection, StreamOwned};
 use super::login;
 use super::opt::{Opt, Value};
 use super::pem;
+use super::secrets::Secrets;
 use super::tls::{self, Identity};
 use super::tls_roots::Trusted;
 use crate::checks::Options;
@@ -44,6 +45,8 @@ pub(in crate::checks) struct TlsSettings {
     client: Option<ClientFiles>,
     /// The name in ALPN of what is spoken (RFC 7301).
     offered: Option<&'static [u8]>,
+    /// What is not quoted from who does not speak TLS.
+    hidden: Secrets,
 }
 
 /// Where our own certificate is; it is read for each connection, as it may be renewed.
@@ -55,7 +58,8 @@ struct ClientFiles {
 
 impl Default for TlsSettings {
     fn default() -> TlsSettings {
-        TlsSettings { trusted: Trusted::System, insecure: false, name: None, client: None, offered: None }
+        let (trusted, hidden) = (Trusted::System, Secrets::default());
+        TlsSettings { trusted, insecure: false, name: None, client: None, offered: None, hidden }
     }
 }
 
@@ -72,6 +76,7 @@ impl TlsSettings {
             name: options.parse("servername", server_name)?,
             client,
             offered: None,
+            hidden: options.hidden(),
         })
     }
 
@@ -113,7 +118,7 @@ impl TlsSettings {
         };
         let client = self.client.as_ref().filter(|_| is_named);
         let identity = client.map(ClientFiles::identity).transpose().map_err(Reason::Error)?;
-        tls::shake_hands(stream, name, verifier, identity, self.offered)
+        tls::shake_hands(stream, name, verifier, identity, self.offered, &self.hidden)
     }
 }
 
