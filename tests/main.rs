@@ -32,6 +32,7 @@ mod checks {
     #[cfg(feature = "dns")]
     mod blame;
     mod drill;
+    mod drill_corpus;
     mod exec;
     mod folders;
     #[cfg(all(feature = "dns", feature = "grpc", feature = "tls"))]

@@ -11,6 +11,7 @@ use super::{live, print};
 use crate::config::Given;
 use crate::drill::{self, DrillOptions, Drilled, Watched, Watcher, report};
 use crate::error::Error;
+use crate::model::check::Check;
 use crate::model::suite::Suite;
 use crate::os::descriptors;
 use crate::render::{self, Format};
@@ -58,8 +59,11 @@ pub(super) fn run(flags: &DrillFlags, given: &Given) -> Result<ExitCode, Error> 
     let sources = flags.selection.read(given)?;
     let suite = flags.selection.select(&sources)?;
     let began = Instant::now();
-    let prepare = || {
-        sources.python().take_own()?;
+    let prepare = |check: &Check| {
+        // What it imports for others is no business of a check.
+        if drill::runs_in_python(check) {
+            sources.python().take_own()?;
+        }
         given.app.prepare()
     };
     let drilled = watch(&suite, flags, &prepare)

@@ -19,7 +19,7 @@ use crate::state::StateDir;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 all is well, 1 a check failed, 2 no server answers, or another than hospital, 5 refused for safety."
+    after_help = "Exit codes: 0 all is well, 1 a check failed, 2 no server answers, or another than hospital, or it does not tell us, 5 refused for safety."
 )]
 pub(super) struct StatusFlags {
     #[command(flatten)]

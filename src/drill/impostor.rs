@@ -141,16 +141,21 @@ fn be_stranger(mut client: Socket, port: u16, stranger: Stranger, manner: &Manne
             return Ok(());
         }
         if head.starts_with(&[0x16]) {
-            return tls(client, head, manner);
+            return tls(client, head, stranger, manner);
         }
         if head.windows(4).any(|end| end == b"\r\n\r\n") {
-            let is_head = head.starts_with(b"HEAD ");
-            let path = String::from_utf8_lossy(&head).split(' ').nth(1).unwrap_or("/").to_owned();
+            let (path, is_head) = asked(&head);
             let recorded = manner.seen.answers.get(&port).map(Vec::as_slice).unwrap_or_default();
             client.write_all(&answer(stranger, &path, recorded, is_head))?;
             return finish(client);
         }
     }
+}
+
+/// The path that is asked for, and whether only the head of the answer is.
+fn asked(head: &[u8]) -> (String, bool) {
+    let path = String::from_utf8_lossy(head).split(' ').nth(1).unwrap_or("/").to_owned();
+    (path, head.starts_with(b"HEAD "))
 }
 
 /// An answer of HTTP.
@@ -181,7 +186,7 @@ fn answer(stranger: Stranger, path: &str, recorded: &[u8], is_head: bool) -> Vec
 }
 
 #[cfg(feature = "tls")]
-fn tls(client: Socket, begun: Vec<u8>, manner: &Manner) -> io::Result<()> {
+fn tls(client: Socket, begun: Vec<u8>, stranger: Stranger, manner: &Manner) -> io::Result<()> {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
     const CERTIFICATE: &[u8] = include_bytes!("stranger.crt.der");
     const KEY: &[u8] = include_bytes!("stranger.key.der");
@@ -200,9 +205,16 @@ fn tls(client: Socket, begun: Vec<u8>, manner: &Manner) -> io::Result<()> {
     let length = stream.read(&mut said).unwrap_or_default();
     // An empty line says nothing, as `openssl s_client` is often given one to end.
     if !said[..length].trim_ascii().is_empty() {
-        (manner.trusted)();
-        let body = answer(Stranger::OtherBody, "/", &[], false);
-        stream.write_all(&body)?;
+        let (path, is_head) = asked(&said[..length]);
+        let told = match stranger {
+            Stranger::Certificate => {
+                (manner.trusted)();
+                Stranger::OtherBody
+            }
+            Stranger::Failing | Stranger::OtherBody | Stranger::Login => stranger,
+        };
+        // What its peer says inside of TLS nobody has seen.
+        stream.write_all(&answer(told, &path, &[], is_head))?;
         stream.conn.send_close_notify();
         stream.flush()?;
     }
@@ -238,7 +250,7 @@ impl Write for Begun {
 }
 
 #[cfg(not(feature = "tls"))]
-fn tls(_client: Socket, _begun: Vec<u8>, _manner: &Manner) -> io::Result<()> {
+fn tls(_client: Socket, _begun: Vec<u8>, _stranger: Stranger, _manner: &Manner) -> io::Result<()> {
     Ok(())
 }
 

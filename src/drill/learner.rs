@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::seen::{self, Trace};
-use super::writing;
-use crate::checks::BUILTINS;
-use crate::model::check::{Check, Code};
+use super::tasks::{Counted, Tasks};
+use super::{substitute, writing};
 use crate::os::calls::{Access, Call, ForgedReply, Peer, StatOf, What};
 use crate::os::task::{Descriptor, Flow, Task};
 use crate::os::tracer::{Follower, Then};
@@ -17,105 +16,6 @@ use crate::os::{descriptors, filesystem};
 /// How much of an answer is kept.
 const MOST_KEPT: usize = 64 * 1024;
 
-/// What of a run the check does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Counted {
-    /// All of it: it is a function, or a built-in kind, in our own process.
-    All,
-    /// What programs do.
-    Programs,
-    /// What an interpreter's children do: it imports all checks first, which is no business of one of them.
-    Forks,
-}
-
-impl Counted {
-    pub(super) fn of(check: &Check) -> Counted {
-        let is_built_in = || BUILTINS.iter().any(|kind| kind.scheme == check.kind);
-        match check.code {
-            Code::Program if is_built_in() => Counted::Programs,
-            Code::Program => Counted::Forks,
-            Code::Function | Code::BuiltIn | Code::BuiltInAndProgram => Counted::All,
-        }
-    }
-}
-
-/// Which tasks belong to the check, and which to us who run it.
-pub(super) struct Tasks {
-    counted: Counted,
-    /// The interpreter that forks for each run of a check, and its threads.
-    interpreter: HashSet<i32>,
-    ours: Option<PathBuf>,
-    seen: HashSet<i32>,
-    programs: HashMap<i32, PathBuf>,
-    /// Tasks whose bad end is a failure of their program: no part of a shell, whose end is that of another, and nobody who
-    /// tells a number, and ends badly if that is 0.
-    failing: HashSet<i32>,
-}
-
-impl Tasks {
-    pub(super) fn new(counted: Counted) -> Tasks {
-        Tasks {
-            counted,
-            interpreter: HashSet::new(),
-            ours: std::env::current_exe().ok(),
-            seen: HashSet::new(),
-            programs: HashMap::new(),
-            failing: HashSet::new(),
-        }
-    }
-
-    /// Takes note of a new task, or of a program. Returns the program.
-    pub(super) fn starts(&mut self, task: &Task, is_program: bool) -> Option<&Path> {
-        self.seen.insert(task.tid);
-        if self.counted == Counted::Forks {
-            let is_first = is_program && self.interpreter.is_empty();
-            if is_first || (!is_program && self.interpreter.contains(&task.process())) {
-                self.interpreter.insert(task.tid);
-            }
-        }
-        let program = task.link("exe")?;
-        if is_program && !seen::counts_lines(&program, &task.line()) {
-            self.failing.insert(task.tid);
-        }
-        if is_program || Some(&program) != self.ours.as_ref() {
-            self.programs.insert(task.tid, program);
-        }
-        self.programs.get(&task.tid).map(PathBuf::as_path)
-    }
-
-    /// Whether it is a process that the check did not start.
-    pub(super) fn is_foreign(&self, pid: i32) -> bool {
-        pid > 0 && !self.seen.contains(&pid)
-    }
-
-    /// The program that a task runs, if it is not ours.
-    pub(super) fn program(&self, task: &Task) -> Option<&PathBuf> {
-        self.programs.get(&task.tid)
-    }
-
-    /// Whether a program of the check that ends badly has failed by that.
-    pub(super) fn fails(&self, task: &Task) -> bool {
-        self.failing.contains(&task.tid)
-    }
-
-    /// Whether what a task does is done by the check.
-    pub(super) fn counts(&self, task: &Task) -> bool {
-        match self.counted {
-            Counted::All => true,
-            Counted::Programs => self.programs.contains_key(&task.tid),
-            Counted::Forks => self.programs.contains_key(&task.tid) && !self.interpreter.contains(&task.tid),
-        }
-    }
-
-    /// Whether a path says something about the check when this task looks at it.
-    pub(super) fn is_claim(&self, task: &Task, path: &Path) -> bool {
-        match self.programs.get(&task.tid) {
-            Some(program) => path != program && !seen::is_needed_to_run(path),
-            None => !seen::is_plain_device(path) && !seen::is_python(path),
-        }
-    }
-}
-
 pub(super) struct Learner {
     tasks: Tasks,
     seen: Trace,
@@ -123,6 +23,13 @@ pub(super) struct Learner {
     own: HashSet<PathBuf>,
     /// What an interpreter has read of it. It may look at each folder on the way there, which says nothing.
     sources: HashSet<PathBuf>,
+    /// What programs were told to do, by their command lines and scripts.
+    code: Vec<String>,
+    /// Files that were read to look at them, and those that its own code has read.
+    read: HashSet<PathBuf>,
+    read_by_itself: HashSet<PathBuf>,
+    /// Where the check writes to for whoever asks it.
+    output: Option<PathBuf>,
     /// Folders that a program has listed: more than a way.
     listed: HashSet<PathBuf>,
     /// What each task has asked about last, and the folders that Python has listed to import from: it asks first.
@@ -158,6 +65,10 @@ impl Learner {
             seen: Trace::default(),
             own: HashSet::new(),
             sources: HashSet::new(),
+            code: Vec::new(),
+            read: HashSet::new(),
+            read_by_itself: HashSet::new(),
+            output: None,
             listed: HashSet::new(),
             asked: HashMap::new(),
             imported: HashSet::new(),
@@ -184,12 +95,29 @@ impl Learner {
     }
 
     pub(super) fn into_seen(self) -> Trace {
-        let Learner { mut seen, own, sources, listed, bound, bound_ports, roots, made, .. } = self;
+        let Learner { mut seen, own, sources, code, read, read_by_itself, listed, .. } = self;
+        let (bound, bound_ports, roots, made) = (self.bound, self.bound_ports, self.roots, self.made);
         let is_own = |path: &PathBuf| own.contains(path);
         let is_way = |path: &PathBuf| !listed.contains(path) && sources.iter().any(|source| source.starts_with(path));
         let is_rooted = |path: &PathBuf| roots.iter().any(|root| path.starts_with(root));
         seen.files.retain(|path| !is_own(path) && !is_way(path) && !is_rooted(path));
         seen.opened.retain(|path| !is_own(path) && !is_rooted(path));
+        let is_in = |set: &HashSet<PathBuf>, path: &PathBuf| {
+            set.contains(path) || path.canonicalize().is_ok_and(|real| set.contains(&real))
+        };
+        let is_read = |path: &PathBuf| is_in(&read, path) || read.iter().any(|file| file.starts_with(path));
+        let json: Vec<_> = seen.opened.iter().filter(|path| substitute::is_json(path)).collect();
+        seen.takes_apart = !json.is_empty();
+        // Whether something is JSON may be all that another program is asked.
+        let is_asked = json.iter().all(|path| is_in(&read_by_itself, path));
+        // Of a function that is compiled, nobody knows what it looks for.
+        let is_known = self.tasks.counted() != Counted::All;
+        seen.reads_all = is_known && is_asked && !seen.opened.is_empty() && seen.files.iter().all(is_read);
+        seen.listed = listed.into_iter().filter(|path| seen.files.contains(path)).collect();
+        let sources: Vec<_> = sources.iter().filter_map(|path| seen::source_of(path)).collect();
+        let sources = sources.iter().filter_map(|path| std::fs::read_to_string(path).ok());
+        let code: Vec<_> = code.into_iter().chain(sources).collect();
+        seen.words = substitute::words(code.iter().map(String::as_str));
         seen.programs.retain(|path| !seen::is_tool(path) && !is_rooted(path));
         seen.absent.retain(|path| !made.contains(path) && !seen.written.contains(path));
         seen.locals.retain(|path| !bound.contains(path));
@@ -230,7 +158,7 @@ impl Learner {
             self.roots.extend(root.filter(|root| !usual.contains(root)).map(Path::to_owned));
         }
         match self.first {
-            None if self.tasks.counted != Counted::All => {
+            None if self.tasks.counted() != Counted::All => {
                 self.first = Some(task.tid);
                 self.script = path.canonicalize().ok().filter(|_| is_script);
             }
@@ -275,6 +203,7 @@ impl Learner {
             self.seen.opened.insert(path.to_owned());
         }
         if is_listed {
+            self.seen.sifts |= self.tasks.program(task).is_some_and(|program| is_its_own(task, program));
             self.listed.insert(path.to_owned());
         }
     }
@@ -282,7 +211,7 @@ impl Learner {
     /// Whether a folder is opened to be looked at. To import a module, Python lists its folder, once, and asks about it right
     /// before; `find` opens the place that it returns to.
     fn is_listing(&mut self, task: &Task, path: &Path) -> bool {
-        let Some(program) = self.tasks.program(task) else { return false };
+        let Some(program) = self.tasks.program(task) else { return true };
         match seen::is_named_python(program) {
             true => {
                 self.asked.get(&task.tid).is_none_or(|asked| asked != path) || !self.imported.insert(path.to_owned())
@@ -309,24 +238,44 @@ impl Learner {
             return;
         }
         let mut arguments = task.line().into_iter().skip(1).filter(|text| !text.is_empty());
+        let here = task.link("cwd");
+        let is_file = |text: &String| here.as_ref().is_some_and(|here| here.join(text).is_file());
         let is_option = |text: &String| text.starts_with('-') && !text.starts_with("--") && text.ends_with('f');
         let script = match is_by_option {
             true => arguments.find(is_option).and_then(|_| arguments.next()),
-            false => arguments.take_while(|text| text != "-c").find(|text| !text.starts_with('-')),
+            // What an option is given comes before it, but code takes its place.
+            false => arguments.take_while(|text| !seen::gives_code(program, text)).find(|text| is_file(text)),
         };
-        if let (Some(script), Some(here)) = (script, task.link("cwd")) {
+        if let (Some(script), Some(here)) = (script, here.as_ref()) {
             let path = here.join(script);
             if path.is_file() {
                 let code = std::fs::read_to_string(&path).unwrap_or_default();
                 if seen::only_loads(&code) {
                     self.seen.loads = Some(path.clone());
                 }
+                self.code.push(code);
                 self.sources.extend(path.canonicalize().ok());
                 self.sources.insert(path.clone());
             }
             self.own.extend(path.canonicalize().ok());
             self.own.insert(path);
         }
+    }
+
+    /// A file is read. Who copies it to where nobody looks at it may only want to know that it can be read.
+    fn read(&mut self, task: &Task, path: PathBuf) {
+        let program = self.tasks.program(task).cloned();
+        let is_shown = || {
+            let output = task.link("fd/1");
+            output.as_deref() == Some(Path::new("/dev/null")) || output == self.output
+        };
+        if program.as_deref().is_some_and(|program| seen::copies(program) && is_shown()) {
+            return;
+        }
+        if program.as_deref().is_none_or(|program| is_its_own(task, program)) {
+            self.read_by_itself.insert(path.clone());
+        }
+        self.read.insert(path);
     }
 
     fn said(&mut self, socket: String, bytes: &[u8]) {
@@ -382,6 +331,12 @@ impl Learner {
     }
 }
 
+/// Whether what a program does is said by code of the check itself, and is no command of a shell.
+fn is_its_own(task: &Task, program: &Path) -> bool {
+    let runs_module = || task.line().iter().any(|text| text == "-m");
+    seen::is_interpreter(program) && !seen::is_shell(program) && !runs_module()
+}
+
 impl Follower for Learner {
     fn starts(&mut self, task: &Task, is_program: bool) {
         let program = self.tasks.starts(task, is_program).map(Path::to_owned);
@@ -389,8 +344,14 @@ impl Follower for Learner {
             if filesystem::changes_rights(&program) {
                 self.seen.changes_rights = Some(program.clone());
             }
+            let line = task.line();
             self.learn_script(task, &program);
-            self.learn_code(&program, &task.line());
+            self.learn_code(&program, &line);
+            self.seen.sifts |= seen::sifts(&program, &line);
+            self.code.extend(line);
+            if self.output.is_none() {
+                self.output = task.link("fd/1");
+            }
         }
     }
 
@@ -400,6 +361,11 @@ impl Follower for Learner {
 
     fn enters(&mut self, task: &Task, call: &Call) -> Then {
         if !self.tasks.counts(task) {
+            if let What::Open { path, .. } = &call.what
+                && seen::is_python(path)
+            {
+                self.sources.insert(path.clone());
+            }
             return if matches!(call.what, What::Execute { .. }) { Then::Watch } else { Then::Run };
         }
         match &call.what {
@@ -545,6 +511,7 @@ impl Follower for Learner {
                     Descriptor::Pipe(pipe) if !self.seen.passes_on && !self.heard.is_empty() => {
                         self.passed(task, pipe, &call.received(task, length));
                     }
+                    Descriptor::File(path) if length > 0 => self.read(task, task.own(path)),
                     Descriptor::Pipe(_) | Descriptor::File(_) | Descriptor::Other => {}
                 }
             }

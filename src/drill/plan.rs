@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::seen::Trace;
+use super::seen::{self, Trace};
 use crate::checks::BUILTINS;
 use crate::model::check::{Check, Expect, Status};
 use crate::model::sabotage::{Clock, Gone, Rubbish, Sabotage, Starved, Stranger};
@@ -125,7 +125,8 @@ fn applicable(seen: &Trace, promise: Promise) -> Vec<Sabotage> {
         if seen.speaks_tls && cfg!(feature = "tls") {
             plan.push(Sabotage::Stranger(Stranger::Certificate));
         }
-        if seen.speaks_http {
+        // Who takes any certificate hears what is said inside of TLS.
+        if seen.speaks_http || (seen.speaks_tls && cfg!(feature = "tls")) {
             plan.extend([Stranger::Failing, Stranger::OtherBody, Stranger::Login].map(Sabotage::Stranger));
         }
         plan.extend(starved);
@@ -139,7 +140,8 @@ fn applicable(seen: &Trace, promise: Promise) -> Vec<Sabotage> {
     if seen.processes && !promise.none {
         plan.extend([Gone::Processes, Gone::AllProcesses].map(Sabotage::Gone));
     }
-    if !seen.measured.is_empty() || !seen.written.is_empty() || (promise.limits() && seen.gauges().next().is_some()) {
+    let has_limits = promise.limits() || promise.notices.is_empty();
+    if !seen.measured.is_empty() || !seen.written.is_empty() || (has_limits && seen.gauges().next().is_some()) {
         plan.push(Sabotage::Full);
     }
     if (!plan.is_empty() || !seen.measured.is_empty()) && seen.plain_files().next().is_some() {
@@ -160,8 +162,17 @@ fn applicable(seen: &Trace, promise: Promise) -> Vec<Sabotage> {
     if !seen.opened.is_empty() || seen.interfaces {
         plan.extend(starved);
     }
-    if promise.content && !seen.files.is_empty() {
+    // What is told of processes is told in many files, in forms of their own.
+    let may_read = promise.notices.is_empty() && !seen.processes;
+    let (reads, lists) = (may_read && !seen.opened.is_empty(), may_read && !seen.listed.is_empty());
+    if reads || lists || (promise.content && !seen.files.is_empty()) {
         plan.push(Sabotage::Gone(Gone::Empty));
+    }
+    if reads {
+        plan.extend([Gone::Other, Gone::Less].map(Sabotage::Gone));
+    }
+    if reads || lists {
+        plan.push(Sabotage::Gone(Gone::More));
     }
     if promise.age && !seen.files.is_empty() {
         plan.push(Sabotage::Gone(Gone::Old));
@@ -257,6 +268,22 @@ pub(crate) fn fooled_by(trials: &[Trial], seen: &Trace, promise: Promise) -> Vec
     let minds_surroundings = noticed(Sabotage::Gone(Gone::Surroundings)) && seen.plain_files().next().is_none();
     let minds_anything = minds || minds_interfaces || minds_the_clock || minds_surroundings;
     let misses_all = passed(Sabotage::Gone(Gone::Missing)) && !minds_anything;
+    let minds_content = match seen.asks_only_the_kernel() {
+        // That it is there, and is not empty, tells nothing; nor do words where nothing but figures matters.
+        true => {
+            minds_room
+                || [Gone::Less, Gone::More].iter().any(|how| noticed(Sabotage::Gone(*how)))
+                || (noticed(Sabotage::Gone(Gone::Other)) && !seen.opened.iter().all(|path| seen::is_gauge(path)))
+        }
+        // Who takes it apart minds what has no form.
+        false => {
+            [Gone::Other, Gone::Less, Gone::More].iter().any(|how| noticed(Sabotage::Gone(*how)))
+                || (noticed(Sabotage::Gone(Gone::Empty)) && !seen.takes_apart)
+        }
+    };
+    let takes_anything = !minds_anything && !minds_content;
+    let reads_in_vain = takes_anything && (seen.reads_all || seen.asks_only_the_kernel());
+    let misses_all = misses_all && !(seen.asks_only_the_kernel() && minds_content);
     let notices_any = trials.iter().any(|trial| trial.is_noticed);
     // Who finds nothing wrong with no processes at all may want there to be few: then no program of it has noticed, either.
     let finds_itself = noticed(Sabotage::Gone(Gone::AllProcesses)) && !minds_processes;
@@ -269,6 +296,10 @@ pub(crate) fn fooled_by(trials: &[Trial], seen: &Trace, promise: Promise) -> Vec
         Sabotage::Stranger(Stranger::Login) => claims_body || promise.redirects,
         Sabotage::Gone(Gone::Processes) => !minds_files && !minds_room && (finds_itself || ignores),
         Sabotage::Gone(Gone::Files | Gone::AllProcesses | Gone::Surroundings) => false,
+        Sabotage::Gone(Gone::Empty) => promise.content,
+        Sabotage::Gone(Gone::Other | Gone::Less) => reads_in_vain,
+        // There may be none, and there may be many.
+        Sabotage::Gone(Gone::More) => seen.sifts && passed(Sabotage::Gone(Gone::Empty)) && takes_anything,
         // Nobody knows whether it minds what it did not find.
         Sabotage::Gone(Gone::Back) => !notices_any,
         Sabotage::Gone(Gone::Interfaces) => !minds && !noticed(Sabotage::Gone(Gone::Missing)),
@@ -276,6 +307,7 @@ pub(crate) fn fooled_by(trials: &[Trial], seen: &Trace, promise: Promise) -> Vec
         Sabotage::Gone(Gone::Missing) if seen.processes && minds_processes => !minds_files,
         Sabotage::Gone(Gone::Missing) => misses_all && (!seen.processes || ignores || promise.none),
         Sabotage::Full if promise.limits() => true,
+        Sabotage::Full if seen.measured.is_empty() && seen.written.is_empty() => false,
         Sabotage::Full if seen.measured.is_empty() => !notices_any,
         Sabotage::Full => !minds_files && !minds_processes,
         Sabotage::Starved(Starved::Clock(_)) => promise.is_about_the_clock(),
@@ -284,7 +316,8 @@ pub(crate) fn fooled_by(trials: &[Trial], seen: &Trace, promise: Promise) -> Vec
         Sabotage::Rubbish(Rubbish::Bytes | Rubbish::Endless | Rubbish::Drip) => !looks_at_the_status,
         Sabotage::Gone(_) | Sabotage::Starved(_) | Sabotage::Refused | Sabotage::BlackHole => true,
         Sabotage::Rubbish(Rubbish::Nothing) => true,
-        Sabotage::Stranger(Stranger::Certificate) => true,
+        // Who has not claimed to know its peer has to look at what that says.
+        Sabotage::Stranger(Stranger::Certificate) => !promise.notices.is_empty() || (status && body),
     };
     let passed = trials.iter().filter(|trial| !trial.is_noticed).map(|trial| trial.sabotage);
     passed.filter(counts).collect()
@@ -415,6 +448,64 @@ mod tests {
         assert_eq!(verdict(&trials, &fooled, &talker(), &[]), Verdict::Fooled);
         assert_eq!(verdict(&trials, &fooled, &talker(), &["stranger"]), Verdict::Fooled);
         assert_eq!(verdict(&trials, &fooled, &talker(), &["rubbish"]), Verdict::Sound);
+    }
+
+    #[test]
+    fn who_reads_and_takes_whatever_stands_there_is_fooled() {
+        let reader = |path: &str| Trace {
+            files: [path.into()].into(),
+            opened: [path.into()].into(),
+            reads_all: true,
+            ..Trace::default()
+        };
+        let judged = |seen: &Trace, minds: &[Gone]| {
+            let minds = |sabotage: &Sabotage| minds.iter().any(|how| *sabotage == Sabotage::Gone(*how));
+            judged(seen, Promise::default(), |sabotage| !minds(sabotage)).0
+        };
+        let file = reader("/srv/log");
+        assert_eq!(judged(&file, &[Gone::Missing]), Verdict::Fooled);
+        for content in [Gone::Empty, Gone::Other, Gone::Less, Gone::More] {
+            assert_eq!(judged(&file, &[Gone::Missing, content]), Verdict::Sound, "{content:?}");
+        }
+        let json = Trace { takes_apart: true, ..file.clone() };
+        assert_eq!(judged(&json, &[Gone::Missing, Gone::Empty]), Verdict::Fooled, "that is only its form");
+        let aside = Trace { reads_all: false, ..file };
+        assert_eq!(judged(&aside, &[Gone::Missing]), Verdict::Sound, "it may want to know whether it is there");
+        // What the kernel tells is always there, and never empty.
+        let mounts = reader("/proc/mounts");
+        assert_eq!(judged(&mounts, &[Gone::Missing, Gone::Empty]), Verdict::Fooled);
+        assert_eq!(judged(&mounts, &[Gone::More]), Verdict::Sound);
+        let memory = reader("/proc/meminfo");
+        assert_eq!(judged(&memory, &[Gone::Missing, Gone::Other]), Verdict::Fooled, "only figures matter there");
+        assert_eq!(judged(&memory, &[Gone::Missing, Gone::Less]), Verdict::Sound);
+    }
+
+    #[test]
+    fn who_looks_for_files_and_takes_none_as_well_as_many_is_fooled() {
+        let spool = PathBuf::from("/srv/spool");
+        let seen = Trace { files: [spool.clone()].into(), listed: [spool].into(), sifts: true, ..Trace::default() };
+        let missing = Sabotage::Gone(Gone::Missing);
+        let judged = |seen: &Trace, minds: Option<Gone>| {
+            judged(seen, Promise::default(), |it| *it != missing && minds.is_none_or(|how| *it != Sabotage::Gone(how)))
+                .0
+        };
+        assert_eq!(judged(&seen, None), Verdict::Fooled);
+        assert_eq!(judged(&seen, Some(Gone::Empty)), Verdict::Sound);
+        assert_eq!(judged(&seen, Some(Gone::More)), Verdict::Sound);
+        let lists = Trace { sifts: false, ..seen };
+        assert_eq!(judged(&lists, None), Verdict::Sound, "as ls, it may want to know whether it can be read");
+    }
+
+    #[test]
+    fn who_takes_any_certificate_has_to_look_at_what_is_said() {
+        let tls = Trace { speaks_tls: true, ..talker() };
+        let certificate = Sabotage::Stranger(Stranger::Certificate);
+        let (failing, other) = (Sabotage::Stranger(Stranger::Failing), Sabotage::Stranger(Stranger::OtherBody));
+        let none = Promise::default();
+        assert_eq!(judged(&tls, none, |sabotage| [certificate, other].contains(sabotage)).0, Verdict::Sound);
+        assert_eq!(judged(&tls, none, |sabotage| [certificate, failing, other].contains(sabotage)).0, Verdict::Fooled);
+        let kind = Promise { notices: &["refused", "black_hole", "rubbish", "stranger", "starved"], ..none };
+        assert_eq!(judged(&tls, kind, |sabotage| *sabotage == certificate).0, Verdict::Fooled);
     }
 
     #[test]

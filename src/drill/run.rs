@@ -7,9 +7,9 @@
 //!
 //! Each dies with the one before it, whatever ends that, so a drill can be interrupted at any moment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,14 +17,16 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::impostor::Impostor;
-use super::learner::{Counted, Learner};
+use super::learner::Learner;
 use super::plan::{Promise, RunEnd};
 use super::saboteur::Saboteur;
 use super::seen::{self, Trace};
+use super::substitute;
+use super::tasks::Counted;
 use crate::model::check::{Check, Severity, Status};
 use crate::model::sabotage::{Gone, Sabotage, Starved};
 use crate::os::calls::Stops;
-use crate::os::confinement::{self, Denied, Replaced};
+use crate::os::confinement::{self, Denied};
 use crate::os::process::{self, Forked};
 use crate::os::task::Task;
 use crate::os::{descriptors, registers, signals, tracer};
@@ -56,6 +58,8 @@ pub(super) struct Came {
     lost: Option<String>,
     /// Why there was no run.
     pub(super) problem: Option<String>,
+    /// Whether there was none because this sabotage cannot be done here, and the check can be judged without it.
+    pub(super) is_untried: bool,
     /// What a good run did.
     pub(super) seen: Option<Trace>,
     /// Whether a run under sabotage found its own memory of an answer missing, and tried to ask again.
@@ -93,7 +97,7 @@ pub(super) struct Running {
 }
 
 /// What programs add to a check: it is done before each run.
-pub(crate) type Prepare<'a> = &'a dyn Fn() -> Result<(), String>;
+pub(crate) type Prepare<'a> = &'a dyn Fn(&Check) -> Result<(), String>;
 
 impl Running {
     /// Starts a run. There must be no other thread in this process.
@@ -162,8 +166,12 @@ impl Drop for Running {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Ready {
     problem: Option<String>,
+    /// Why what stands in place of its files could not be made.
+    untried: Option<String>,
     forgets_users: bool,
     writable: Vec<PathBuf>,
+    /// What stands in place of its files, and where.
+    leads: HashMap<PathBuf, PathBuf>,
 }
 
 fn supervise(order: &Order, prepare: Prepare<'_>) -> Came {
@@ -196,9 +204,15 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
     let mut told = Vec::new();
     read_line(&mut ready, &mut told)?;
     let ready: Ready = serde_json::from_slice(&told).map_err(|_| io::Error::other("its runner ended too early"))?;
-    if let Some(problem) = ready.problem {
+    // A kind answers for what it minds; all others are asked about more than they may claim.
+    let is_optional = Promise::of(&order.check, Status::Pass).notices.is_empty();
+    if let Some(problem) = ready.problem.or_else(|| ready.untried.clone().filter(|_| !is_optional)) {
         tracer::put_down(runner);
         return Ok(Came::problem(problem));
+    }
+    if ready.untried.is_some() {
+        tracer::put_down(runner);
+        return Ok(Came { is_untried: true, ..Came::default() });
     }
     let counted = Counted::of(&order.check);
     let begin = move || {
@@ -220,7 +234,7 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
         }
         Some((sabotage, seen)) => {
             let mut saboteur = Saboteur::new(*sabotage, seen, counted);
-            saboteur.confined(ready.forgets_users, ready.writable);
+            saboteur.confined(ready.forgets_users, ready.writable, ready.leads);
             let status = tracer::follow(runner, begin, &mut saboteur);
             came.asked_again = saboteur.attempted
                 && (!saboteur.renewed.is_empty() || seen.files.iter().any(|path| seen::is_cache(path)));
@@ -281,10 +295,11 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
     if !process::die_with(parent)? {
         return Ok(());
     }
-    process::lead_group()?;
-    signals::unblock_all()?;
-    descriptors::mute()?;
+    let begun = process::lead_group().and_then(|()| signals::unblock_all()).and_then(|()| {
+        descriptors::mute().map_err(|error| io::Error::new(error.kind(), format!("/dev/null: {error}")))
+    });
     let ready = match &order.sabotage {
+        _ if let Err(error) = begun => Err(format!("its process cannot begin: {error}")),
         None => Ok(Ready::default()),
         Some((sabotage, seen)) => {
             let asks_the_world = Promise::of(&order.check, Status::Pass).is_about_the_clock();
@@ -315,7 +330,7 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
         pipes.found.write_all(&serde_json::to_vec(&Told::Problem(why))?)?;
         return Ok(());
     }
-    let found = match prepare() {
+    let found = match prepare(&order.check) {
         Ok(()) => {
             // What it finds is of interest, and not what is made of that.
             let check = Check {
@@ -337,6 +352,9 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
     process::leave(0)
 }
 
+/// What would allow what a filter of system calls, or a policy, denies.
+const ALLOW: &str = ": allow that call, as in a container without a seccomp profile of its own";
+
 /// Puts this process where the sabotage is. The error says what would allow it.
 fn confine(sabotage: Sabotage, seen: &Trace, asks_the_world: bool, trusted: PipeWriter) -> Result<Ready, String> {
     // What the time is elsewhere can only be asked elsewhere, as in the good run.
@@ -349,22 +367,28 @@ fn confine(sabotage: Sabotage, seen: &Trace, asks_the_world: bool, trusted: Pipe
     if !keeps_network {
         confinement::answer_no_ping();
     }
-    let replaced: Vec<Replaced> = match sabotage {
-        Sabotage::Gone(Gone::Empty) => {
-            seen.files.iter().filter(|path| path.is_file()).map(|path| (path.clone(), Vec::new())).collect()
-        }
-        Sabotage::Full => seen.gauges().map(|path| (path.clone(), exhausted(path))).collect(),
-        _ => Vec::new(),
-    };
     let folders = folders(seen);
     let is_needed = |folder: &&PathBuf| seen.written.iter().any(|written| written.starts_with(folder));
     let needed: Vec<_> = folders.iter().filter(is_needed).cloned().collect();
-    let writable = confinement::overlay(&folders, &needed, &replaced).map_err(|error| {
+    let put_aside = |error: io::Error| {
         format!(
             "its files cannot be put aside ({error}): allow mounts, and bind the root of a chroot on itself before (mount \
              --bind DIR DIR)"
         )
-    })?;
+    };
+    let overlay = confinement::overlay(&folders, &needed).map_err(put_aside)?;
+    let substitutes = substitute::substitutes(sabotage, seen);
+    let mut ready = Ready { forgets_users, writable: overlay.writable, ..Ready::default() };
+    match overlay.room {
+        _ if substitutes.is_empty() => {}
+        Err(error) => ready.untried = Some(put_aside(error)),
+        Ok(room) => {
+            let place = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), room.into_raw_fd()));
+            substitute::make(&place, &substitutes).map_err(put_aside)?;
+            let paths = substitutes.into_iter().enumerate();
+            ready.leads = paths.map(|(index, (path, _))| (path, place.join(index.to_string()))).collect();
+        }
+    }
     if sabotage.is_of_the_network() && sabotage != Sabotage::Refused {
         let impostor = Impostor::bind(sabotage, seen).map_err(failed)?;
         match process::fork().map_err(failed)? {
@@ -380,42 +404,11 @@ fn confine(sabotage: Sabotage, seen: &Trace, asks_the_world: bool, trusted: Pipe
     }
     if sabotage == Sabotage::Gone(Gone::Surroundings) {
         confinement::move_elsewhere(ANOTHER_HOST, FEW_FILES)
-            .map_err(|error| format!("it cannot be moved elsewhere: {error}"))?;
+            .map_err(|error| format!("it cannot have another name, processor and limit: {error}{ALLOW}"))?;
         forget_environment();
     }
-    confinement::drop_rights().map_err(|error| format!("its rights cannot be dropped: {error}"))?;
-    Ok(Ready { problem: None, forgets_users, writable })
-}
-
-/// What the kernel tells in this file when as little as possible is left (proc(5)): no memory, a load of hundreds a core,
-/// and every task waits all the time.
-fn exhausted(path: &Path) -> Vec<u8> {
-    const LOAD: usize = 500;
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let with_figures = |is_meant: &dyn Fn(&str) -> bool, figure: &str| {
-        let changed = |word: &str| match word.split_once('=') {
-            Some((name, _)) if is_meant(name) => format!("{name}={figure}"),
-            Some(_) | None => word.to_owned(),
-        };
-        let line = |line: &str| line.split(' ').map(changed).collect::<Vec<_>>().join(" ") + "\n";
-        text.lines().map(line).collect::<String>()
-    };
-    let told = if path.ends_with("loadavg") {
-        let load = LOAD * std::thread::available_parallelism().map_or(1, usize::from);
-        let rest: Vec<_> = text.split(' ').skip(3).collect();
-        format!("{load}.00 {load}.00 {load}.00 {}", rest.join(" "))
-    } else if path.ends_with("meminfo") {
-        let none = |line: &str| match line.split_once(':') {
-            Some((name @ ("MemFree" | "MemAvailable" | "Buffers" | "Cached" | "SwapFree" | "SReclaimable"), _)) => {
-                format!("{name}:              0 kB\n")
-            }
-            Some(_) | None => format!("{line}\n"),
-        };
-        text.lines().map(none).collect()
-    } else {
-        with_figures(&|name| name.starts_with("avg"), "100.00")
-    };
-    told.into_bytes()
+    confinement::drop_rights().map_err(|error| format!("its rights cannot be dropped: {error}{ALLOW}"))?;
+    Ok(ready)
 }
 
 /// Forgets all variables that a check may be about: not what programs need to be found and to run.

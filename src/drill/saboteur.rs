@@ -1,7 +1,7 @@
 //! Follows a run under sabotage: refuses, diverts and forges what the sabotage is about, and keeps the run from touching
 //! anything outside.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -9,8 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::learner::{Counted, Tasks};
 use super::seen::{self, Trace};
+use super::tasks::{Counted, Tasks};
 use crate::model::sabotage::{Clock, Gone, Sabotage, Starved};
 use crate::os::calls::{Access, Call, Denial, ForgedReply, Peer, StatOf, What};
 use crate::os::task::Task;
@@ -38,6 +38,8 @@ pub(super) struct Saboteur<'a> {
     forgets_users: bool,
     /// Folders that may be written to, since nothing of that lasts.
     writable: Vec<PathBuf>,
+    /// What stands in place of files and folders.
+    leads: HashMap<PathBuf, PathBuf>,
     bound: HashSet<PathBuf>,
     /// Whether it tried to talk to somebody over a network, and to make anew what it looks at: that is its own memory of an
     /// answer.
@@ -63,6 +65,7 @@ impl<'a> Saboteur<'a> {
             has_started: false,
             forgets_users: false,
             writable: Vec::new(),
+            leads: HashMap::new(),
             bound: HashSet::new(),
             attempted: false,
             renewed: HashSet::new(),
@@ -71,8 +74,8 @@ impl<'a> Saboteur<'a> {
     }
 
     /// Says how the run is confined.
-    pub(super) fn confined(&mut self, forgets_users: bool, writable: Vec<PathBuf>) {
-        (self.forgets_users, self.writable) = (forgets_users, writable);
+    pub(super) fn confined(&mut self, forgets_users: bool, writable: Vec<PathBuf>, leads: HashMap<PathBuf, PathBuf>) {
+        (self.forgets_users, self.writable, self.leads) = (forgets_users, writable, leads);
     }
 
     /// What it makes, its terminal, and what the kernel shows of its own processes.
@@ -133,8 +136,13 @@ impl<'a> Saboteur<'a> {
         matches!(self.sabotage, Sabotage::Gone(Gone::Missing | Gone::Processes | Gone::AllProcesses))
     }
 
-    fn is_back(&self, path: &Path) -> bool {
-        self.sabotage == Sabotage::Gone(Gone::Back) && self.seen.absent.contains(path)
+    /// Where it is led to instead.
+    fn lead(&self, path: &Path) -> Option<PathBuf> {
+        match self.sabotage {
+            Sabotage::Gone(Gone::Back) => self.seen.absent.contains(path).then(|| PathBuf::from("/")),
+            // What it has made anew is its own.
+            _ => self.leads.get(path).filter(|_| !self.renewed.contains(path)).cloned(),
+        }
     }
 
     fn opens(&self, task: &Task, path: &Path) -> Then {
@@ -142,8 +150,7 @@ impl<'a> Saboteur<'a> {
             Sabotage::Gone(Gone::Unreadable) if self.seen.opened.contains(path) => Then::Refuse(Denial::Forbidden),
             Sabotage::Starved(why) if self.seen.opened.contains(path) => refused(why),
             _ if self.is_gone(task, path) => Then::Refuse(Denial::Missing),
-            _ if self.is_back(path) => Then::Lead("/"),
-            _ => Then::Run,
+            _ => self.lead(path).map_or(Then::Run, Then::Lead),
         }
     }
 
@@ -270,7 +277,9 @@ impl Follower for Saboteur<'_> {
         }
         match &call.what {
             What::Open { path, .. } => self.opens(task, path),
-            What::Look { path } | What::Stat { of: StatOf::Path(path) } if self.is_back(path) => Then::Lead("/"),
+            What::Look { path } | What::Stat { of: StatOf::Path(path) } if let Some(place) = self.lead(path) => {
+                Then::Lead(place)
+            }
             What::Look { path } | What::Execute { path } if self.is_gone(task, path) => Then::Refuse(Denial::Missing),
             What::Stat { of: StatOf::Path(path) } if self.is_gone(task, path) => Then::Refuse(Denial::Missing),
             What::Measure { path } => match self.sabotage {

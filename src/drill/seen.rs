@@ -25,8 +25,18 @@ pub(crate) struct Trace {
     pub(crate) interfaces: bool,
     /// What it found by its path.
     pub(crate) files: BTreeSet<PathBuf>,
-    /// Of these, what it opened.
+    /// Of these, what it opened, and the folders that it listed.
     pub(crate) opened: BTreeSet<PathBuf>,
+    pub(crate) listed: BTreeSet<PathBuf>,
+    /// Whether it read each of them, to look at what stands there.
+    pub(crate) reads_all: bool,
+    /// Whether it reads JSON with code of its own: who takes it apart minds its form, and may mind nothing else.
+    pub(crate) takes_apart: bool,
+    /// Whether it lists a folder to look for certain files, as code of its own does, or a program whose exit code does not tell
+    /// whether there are any.
+    pub(crate) sifts: bool,
+    /// The words of its code and of the commands that it runs.
+    pub(crate) words: BTreeSet<String>,
     /// What it looked for and did not find.
     pub(crate) absent: BTreeSet<PathBuf>,
     /// What it would have read, and did not find: that it asked whether it is there is not said.
@@ -93,18 +103,20 @@ impl Trace {
         !self.files.is_empty() || !self.measured.is_empty() || self.processes || !self.programs.is_empty()
     }
 
-    /// Where the kernel tells how much of something is left.
+    /// Where it is told how much of something is used up, or who is there.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = &PathBuf> {
-        self.files.iter().filter(|path| {
-            let is_pressure = path.starts_with("/proc/pressure") || path.extension().is_some_and(|it| it == "pressure");
-            is_pressure || [Path::new("/proc/loadavg"), Path::new("/proc/meminfo")].contains(&path.as_path())
-        })
+        self.files.iter().chain(&self.unread).filter(|path| is_gauge(path))
     }
 
     /// The files that are neither the kernel's nor part of a measurement.
     pub(crate) fn plain_files(&self) -> impl Iterator<Item = &PathBuf> {
-        let is_of_the_kernel = |path: &&PathBuf| ["/proc", "/sys"].iter().any(|mount| path.starts_with(mount));
         self.files.iter().filter(move |path| !is_of_the_kernel(path) && !self.measured.contains(*path))
+    }
+
+    /// Whether all that it looks at is what the kernel tells: that is always there, and never empty.
+    pub(crate) fn asks_only_the_kernel(&self) -> bool {
+        let is_all = !self.opened.is_empty() && self.files.iter().all(|path| is_of_the_kernel(path) || is_gauge(path));
+        is_all && self.measured.is_empty() && !self.processes && !self.interfaces && self.programs.is_empty()
     }
 
     /// The ports at which somebody has to listen in place of its peers.
@@ -128,6 +140,19 @@ pub(crate) fn helps(path: &Path) -> bool {
         "/run/avahi-daemon",
     ];
     HELPERS.iter().any(|helper| path.starts_with(helper))
+}
+
+/// Whether it is the kernel that tells what stands there.
+pub(crate) fn is_of_the_kernel(path: &Path) -> bool {
+    ["/proc", "/sys"].iter().any(|mount| path.starts_with(mount))
+}
+
+/// Whether nothing but figures matters there: how much of something is used up, or left, or how many are there.
+pub(crate) fn is_gauge(path: &Path) -> bool {
+    const GAUGES: [&str; 7] =
+        ["/proc/loadavg", "/proc/meminfo", "/proc/stat", "/proc/uptime", "/proc/vmstat", "/run/utmp", "/var/run/utmp"];
+    let is_pressure = path.starts_with("/proc/pressure") || path.extension().is_some_and(|it| it == "pressure");
+    is_pressure || GAUGES.iter().any(|gauge| path == Path::new(gauge))
 }
 
 /// Whether a path is called what programs call their memory of answers.
@@ -218,6 +243,20 @@ pub(crate) fn is_python(path: &Path) -> bool {
     is_source || path.file_name().is_some_and(|name| name == "__pycache__")
 }
 
+/// The file that somebody has written, of what Python has loaded, if it does not come with it.
+pub(crate) fn source_of(path: &Path) -> Option<PathBuf> {
+    let is_plain = !is_library(path) && !["/usr/lib", "/usr/local/lib"].iter().any(|folder| path.starts_with(folder));
+    let is_compiled = path.extension().is_some_and(|extension| extension == "pyc");
+    let source = || match is_compiled {
+        true => {
+            let name = path.file_name()?.to_str()?.split('.').next()?;
+            Some(path.parent()?.parent()?.join(format!("{name}.py")))
+        }
+        false => Some(path.to_owned()),
+    };
+    is_plain.then(source).flatten()
+}
+
 /// Whether a path is part of every process: devices without a device, its own descriptors.
 pub(crate) fn is_plain_device(path: &Path) -> bool {
     const DEVICES: [&str; 13] = [
@@ -252,8 +291,9 @@ pub(crate) fn process_of(path: &Path) -> Option<i32> {
 
 /// Whether a program is a plain tool of the shell, which tells nothing by being there.
 pub(crate) fn is_tool(path: &Path) -> bool {
-    const TOOLS: [&str; 76] = [
+    const TOOLS: [&str; 90] = [
         "[",
+        "arch",
         "ash",
         "awk",
         "base64",
@@ -283,6 +323,7 @@ pub(crate) fn is_tool(path: &Path) -> bool {
         "false",
         "fgrep",
         "find",
+        "findmnt",
         "flock",
         "fold",
         "free",
@@ -296,12 +337,17 @@ pub(crate) fn is_tool(path: &Path) -> bool {
         "ksh",
         "ln",
         "ls",
+        "lsblk",
+        "lscpu",
+        "lsmod",
         "mawk",
         "md5sum",
         "mkdir",
         "mktemp",
+        "mount",
         "mv",
         "nice",
+        "nproc",
         "od",
         "perl",
         "pgrep",
@@ -319,6 +365,7 @@ pub(crate) fn is_tool(path: &Path) -> bool {
         "sleep",
         "sort",
         "stat",
+        "swapon",
         "tail",
         "tee",
         "test",
@@ -328,10 +375,16 @@ pub(crate) fn is_tool(path: &Path) -> bool {
         "true",
         "uname",
         "uniq",
+        "uptime",
+        "users",
+        "vmstat",
+        "w",
         "wc",
+        "who",
+        "xargs",
     ];
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    TOOLS.contains(&name) || is_interpreter(path) || name == "xargs" || name == "uptime"
+    TOOLS.contains(&name) || is_interpreter(path)
 }
 
 /// Whether a program tells how many lines match, which may be none.
@@ -342,6 +395,23 @@ pub(crate) fn counts_lines(program: &Path, line: &[String]) -> bool {
     is_grep && line.iter().skip(1).any(counts)
 }
 
+/// Whether a program looks for certain files, and ends well whether there are any or not.
+pub(crate) fn sifts(program: &Path, line: &[String]) -> bool {
+    const TESTS: [&str; 16] = [
+        "amin", "anewer", "atime", "cmin", "cnewer", "ctime", "empty", "iname", "mmin", "mtime", "name", "newer",
+        "path", "perm", "size", "user",
+    ];
+    let is_test = |text: &String| text.strip_prefix('-').is_some_and(|text| TESTS.contains(&text));
+    program.file_name().is_some_and(|name| name == "find") && line.iter().any(is_test)
+}
+
+/// Whether a program only copies what it reads: where nobody reads that, it may only want to know that it can be read.
+pub(crate) fn copies(program: &Path) -> bool {
+    const NAMES: [&str; 12] =
+        ["cat", "cp", "dd", "head", "hexdump", "md5sum", "od", "sha1sum", "sha256sum", "strings", "tac", "tail"];
+    program.file_name().and_then(|name| name.to_str()).is_some_and(|name| NAMES.contains(&name))
+}
+
 /// Whether a program runs scripts: the first file that it is given is part of the check.
 pub(crate) fn is_interpreter(path: &Path) -> bool {
     const NAMES: [&str; 14] =
@@ -349,6 +419,16 @@ pub(crate) fn is_interpreter(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     NAMES.contains(&name) || name == "lua"
+}
+
+/// Whether with this option an interpreter is given code, or the name of a module, instead of a script.
+pub(crate) fn gives_code(program: &Path, option: &str) -> bool {
+    let ends: &[char] = match () {
+        () if is_shell(program) => &['c'],
+        () if is_named_python(program) => &['c', 'm'],
+        () => &['c', 'e', 'E', 'r'],
+    };
+    option.starts_with('-') && !option.starts_with("--") && option.ends_with(ends)
 }
 
 /// Whether a program is given its script after `-f`, and what is to be looked at as it is.

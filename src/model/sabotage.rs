@@ -46,6 +46,12 @@ pub(crate) enum Gone {
     Files,
     Unreadable,
     Empty,
+    /// Other words stand in what it reads, in the same form.
+    Other,
+    /// All figures in what it reads are 0.
+    Less,
+    /// What it reads has large figures, and all that it may look for; its folders are full of that.
+    More,
     Old,
     Processes,
     /// The processes that the check started are hidden from each other, too.
@@ -112,23 +118,26 @@ impl Sabotage {
             Sabotage::Refused => "every connection is refused",
             Sabotage::BlackHole => "packets vanish",
             Sabotage::Rubbish(Rubbish::Bytes) => "bytes of no protocol answer",
-            Sabotage::Rubbish(Rubbish::Nothing) => "an empty answer",
-            Sabotage::Rubbish(Rubbish::Endless) => "an endless answer",
-            Sabotage::Rubbish(Rubbish::Drip) => "one byte a second",
-            Sabotage::Stranger(Stranger::Certificate) => "another certificate",
-            Sabotage::Stranger(Stranger::Failing) => "HTTP 500 with the same body",
-            Sabotage::Stranger(Stranger::OtherBody) => "HTTP 200 with another body",
-            Sabotage::Stranger(Stranger::Login) => "a redirect to a login page",
+            Sabotage::Rubbish(Rubbish::Nothing) => "the answer is empty",
+            Sabotage::Rubbish(Rubbish::Endless) => "the answer never ends",
+            Sabotage::Rubbish(Rubbish::Drip) => "the answer comes at one byte a second",
+            Sabotage::Stranger(Stranger::Certificate) => "its peer has another certificate",
+            Sabotage::Stranger(Stranger::Failing) => "the answer is HTTP 500 with the same body",
+            Sabotage::Stranger(Stranger::OtherBody) => "the answer is HTTP 200 with another body",
+            Sabotage::Stranger(Stranger::Login) => "it is redirected to a login page",
             Sabotage::Gone(Gone::Missing) => "what it looks at is not there",
             Sabotage::Gone(Gone::Files) => "the files that it looks at are not there",
             Sabotage::Gone(Gone::Unreadable) => "what it reads may not be read",
             Sabotage::Gone(Gone::Empty) => "what it reads is empty",
+            Sabotage::Gone(Gone::Other) => "what it reads says something else",
+            Sabotage::Gone(Gone::Less) => "all figures that it reads are 0",
+            Sabotage::Gone(Gone::More) => "there is much of all that it may look for",
             Sabotage::Gone(Gone::Old) => "what it looks at is a year old",
             Sabotage::Gone(Gone::Processes) => "no process runs but its own",
             Sabotage::Gone(Gone::AllProcesses) => "no process runs but the one that looks",
             Sabotage::Gone(Gone::Interfaces) => "no network interface is up",
             Sabotage::Gone(Gone::Back) => "what it wants to be missing is there",
-            Sabotage::Gone(Gone::Surroundings) => "another user, host, limits and environment",
+            Sabotage::Gone(Gone::Surroundings) => "user, host, limits and environment are others",
             Sabotage::Full => "no room is left",
             Sabotage::Starved(Starved::Descriptors) => "no descriptors are left",
             Sabotage::Starved(Starved::Memory) => "no memory is left",
@@ -165,6 +174,12 @@ impl Sabotage {
                 "it goes on without what it looks at: let that be its failure"
             }
             Sabotage::Gone(Gone::Empty) => "it takes an empty file: say with match= or min_size= what has to be in it",
+            Sabotage::Gone(Gone::Other | Gone::Less) => {
+                "it takes whatever stands there: let it fail unless that is what has to be there"
+            }
+            Sabotage::Gone(Gone::More) => {
+                "it takes whatever is found, or not: let it fail by what was found, as find does not by itself"
+            }
             Sabotage::Gone(Gone::Old) => "it takes an old file: say with max_age= how old it may be",
             Sabotage::Gone(Gone::Processes | Gone::AllProcesses) => {
                 "it finds its own processes, or goes on without any: name the program by its file"

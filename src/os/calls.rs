@@ -706,7 +706,7 @@ fn absolute(task: &Task, folder: u64, path: &[u8]) -> Option<PathBuf> {
         _ if folder as i32 == libc::AT_FDCWD => task.link("cwd")?.join(path),
         _ => task.link(&format!("fd/{}", folder as i32))?.join(path),
     };
-    Some(plain(&full))
+    Some(task.own(plain(&full)))
 }
 
 /// The same path without `.` and `..`.

@@ -111,23 +111,27 @@ pub(crate) fn move_elsewhere(name: &str, files: u64) -> io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_NOFILE, files, files)?)
 }
 
-/// What stands in place of a file.
-pub(crate) type Replaced = (PathBuf, Vec<u8>);
+/// What could be laid over the files of the host.
+#[derive(Debug)]
+pub(crate) struct Overlay {
+    /// The folders to which something can be written, and to nothing else.
+    pub(crate) writable: Vec<PathBuf>,
+    /// A folder in memory that nobody finds by its path, or why there is none.
+    pub(crate) room: io::Result<fs::File>,
+}
 
-/// Has what is written to these folders go to memory of ours, while what is in them can be read, and puts others in the
-/// place of some files. Returns the folders for which it could be done; nothing else can be written to then.
+/// Has what is written to these folders go to memory of ours, while what is in them can be read.
 ///
 /// # Errors
 ///
-/// Why it cannot be done for one that is needed, or for a file.
-pub(crate) fn overlay(folders: &[PathBuf], needed: &[PathBuf], replaced: &[Replaced]) -> io::Result<Vec<PathBuf>> {
-    let done = lay(folders, replaced);
-    match &done {
-        Err(_) if needed.is_empty() && replaced.is_empty() => Ok(Vec::new()),
-        Ok(done) if needed.iter().any(|folder| !done.contains(folder)) => {
+/// Why it cannot be done for one that is needed.
+pub(crate) fn overlay(folders: &[PathBuf], needed: &[PathBuf]) -> io::Result<Overlay> {
+    match lay(folders) {
+        Err(error) if needed.is_empty() => Ok(Overlay { writable: Vec::new(), room: Err(error) }),
+        Ok(done) if needed.iter().any(|folder| !done.writable.contains(folder)) => {
             Err(io::Error::other("an overlay cannot be mounted"))
         }
-        _ => done,
+        done => done,
     }
 }
 
@@ -149,7 +153,7 @@ fn make_read_only() -> io::Result<()> {
     Ok(())
 }
 
-fn lay(folders: &[PathBuf], replaced: &[Replaced]) -> io::Result<Vec<PathBuf>> {
+fn lay(folders: &[PathBuf]) -> io::Result<Overlay> {
     let named = |what: &'static str| move |error: Errno| io::Error::other(format!("{what}: {error}"));
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     let none: Option<&str> = None;
@@ -160,11 +164,13 @@ fn lay(folders: &[PathBuf], replaced: &[Replaced]) -> io::Result<Vec<PathBuf>> {
         tracing::debug!("mounts stay writable: {error}");
     }
     let held: Vec<_> = folders.iter().filter_map(|folder| Some((folder, fs::File::open(folder).ok()?))).collect();
-    let Some((base, _)) = held.first() else { return Ok(Vec::new()) };
+    let Some((base, _)) = held.first() else {
+        return Err(io::Error::other("there is no folder for temporary files, such as /tmp"));
+    };
     mount(Some("tmpfs"), *base, Some("tmpfs"), MsFlags::MS_NOSUID, Some("size=64m")).map_err(named("mount tmpfs"))?;
-    let room = fs::File::open(base)?;
-    let room = format!("/proc/self/fd/{}", room.as_raw_fd());
-    let mut done = Vec::new();
+    let memory = fs::File::open(base)?;
+    let room = format!("/proc/self/fd/{}", memory.as_raw_fd());
+    let mut writable = Vec::new();
     // The base last: it covers the room for all.
     for (index, (folder, held)) in held.iter().enumerate().rev() {
         let (upper, work) = (format!("{room}/{index}u"), format!("{room}/{index}w"));
@@ -175,15 +181,10 @@ fn lay(folders: &[PathBuf], replaced: &[Replaced]) -> io::Result<Vec<PathBuf>> {
         let options = |more: &str| format!("{options}{more}");
         let lay = |more| mount(Some("overlay"), *folder, Some("overlay"), MsFlags::empty(), Some(&*options(more)));
         if made.is_ok() && (lay(",userxattr").is_ok() || lay("").is_ok()) {
-            done.push((*folder).clone());
+            writable.push((*folder).clone());
         }
     }
-    for (index, (path, content)) in replaced.iter().enumerate() {
-        let other = format!("{room}/{index}r");
-        fs::write(&other, content)?;
-        mount(Some(&*other), path, none, MsFlags::MS_BIND, none).map_err(named("mount --bind"))?;
-    }
-    Ok(done)
+    Ok(Overlay { writable, room: Ok(memory) })
 }
 
 /// Gives up what could undo the confinement. A user other than root keeps no right at all.

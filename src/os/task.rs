@@ -112,6 +112,17 @@ impl Task {
         real
     }
 
+    /// The same path, with what /proc has of this task under the name that every task has for its own.
+    pub(crate) fn own(&self, path: PathBuf) -> PathBuf {
+        let Ok(rest) = path.strip_prefix("/proc") else { return path };
+        let mut parts = rest.components();
+        let number = parts.next().and_then(|part| part.as_os_str().to_str()?.parse::<i32>().ok());
+        match number {
+            Some(pid) if pid == self.tid || pid == self.process() => Path::new("/proc/self").join(parts),
+            Some(_) | None => path,
+        }
+    }
+
     /// What its program was started with, its name first.
     pub(crate) fn line(&self) -> Vec<String> {
         let line = std::fs::read(format!("/proc/{}/cmdline", self.tid)).unwrap_or_default();

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
@@ -26,7 +28,7 @@ pub(crate) enum Then {
     /// It connects to this abstract unix socket instead.
     Divert(&'static str),
     /// It looks at this path instead.
-    Lead(&'static str),
+    Lead(PathBuf),
     /// It opens the file as if it had just been made.
     Empty,
 }
@@ -71,9 +73,12 @@ pub(crate) fn follow(root: i32, go: impl FnOnce() -> io::Result<()>, follower: &
         let tid = retry(|| Ok(Errno::result(unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL) })?))?;
         let task = Task { tid };
         if libc::WIFSTOPPED(status) {
-            alive.insert(tid);
+            // A new task may be reported before its parent says that it has made it.
+            if alive.insert(tid) {
+                follower.starts(&task, false);
+            }
             // A task that was killed meanwhile will be reported as ended.
-            let _ = step(&task, status, &mut pending, follower);
+            let _ = step(&task, status, &mut pending, &mut alive, follower);
         } else {
             pending.remove(&tid);
             alive.remove(&tid);
@@ -113,6 +118,7 @@ fn step(
     task: &Task,
     status: i32,
     pending: &mut HashMap<i32, Pending>,
+    alive: &mut BTreeSet<i32>,
     follower: &mut impl Follower,
 ) -> nix::Result<()> {
     let pid = Pid::from_raw(task.tid);
@@ -152,7 +158,7 @@ fn step(
                 Then::Lead(path) => {
                     let place = (registers.stack() - 8192) & !15;
                     if let Some(argument) = call.path_argument()
-                        && task.write(place, &[path.as_bytes(), b"\0"].concat()).is_ok()
+                        && task.write(place, &[path.as_os_str().as_bytes(), b"\0"].concat()).is_ok()
                     {
                         registers::set(task.tid, &registers.with_argument(argument, place))?;
                         pending.insert(task.tid, Pending { call, before: Some(registers) });
@@ -178,7 +184,9 @@ fn step(
             resume(pending, 0)
         }
         libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK => {
-            if let Ok(new) = ptrace::getevent(pid) {
+            if let Ok(new) = ptrace::getevent(pid)
+                && alive.insert(new as i32)
+            {
                 follower.starts(&Task { tid: new as i32 }, false);
             }
             resume(pending, 0)

@@ -18,14 +18,14 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Peers to look at: one that speaks HTTP, one that speaks like Redis, on a port and at a unix socket.
-struct Peers {
-    http: u16,
-    redis: u16,
-    folder: TempDir,
+pub(super) struct Peers {
+    pub(super) http: u16,
+    pub(super) redis: u16,
+    pub(super) folder: TempDir,
 }
 
 impl Peers {
-    fn start() -> Peers {
+    pub(super) fn start() -> Peers {
         let folder = tempfile::tempdir().expect("a folder for the test");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
         let http = serve(|mut stream| {
@@ -47,7 +47,7 @@ impl Peers {
     }
 
     /// A file with this content.
-    fn file(&self, name: &str, text: &str, mode: u32) -> String {
+    pub(super) fn file(&self, name: &str, text: &str, mode: u32) -> String {
         let path = self.folder.path().join(name);
         fs::write(&path, text).expect("the folder is ours");
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");

@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use super::{DEADLINE, HOSPITAL, Signal, send};
 
@@ -24,14 +25,20 @@ pub(crate) fn hospital(verb: &str) -> Command {
 
 /// Runs a command to its end, which must come.
 #[track_caller]
-pub(crate) fn run(mut command: Command) -> Run {
+pub(crate) fn run(command: Command) -> Run {
+    run_within(command, DEADLINE * 3)
+}
+
+/// Runs a command that has much to do.
+#[track_caller]
+pub(crate) fn run_within(mut command: Command, deadline: Duration) -> Run {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
     let pid = child.id() as i32;
     // A thread, because a handler of SIGCHLD would interrupt the reads of all other tests.
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(child.wait_with_output()));
-    let output = receiver.recv_timeout(DEADLINE * 3).unwrap_or_else(|_| {
+    let output = receiver.recv_timeout(deadline).unwrap_or_else(|_| {
         send(pid, Signal::SIGKILL);
         panic!("{command:?} does not end");
     });

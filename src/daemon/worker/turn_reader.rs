@@ -55,3 +55,37 @@ impl TurnReader {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::shared::evidence::Look;
+    use crate::daemon::shared::kept::KeptFile;
+    use crate::model::check::Status;
+    use crate::model::episode::RecordedRun;
+    use crate::model::transcript::Transcript;
+    use std::time::Duration;
+
+    #[test]
+    fn what_was_read_of_a_check_is_read_again_once_another_run_is_remembered() {
+        let file = KeptFile::new(None).expect("there is memory");
+        let reader = TurnReader::new(file.kept);
+        let found = |status, seconds| {
+            let at = file.kept.now() + Duration::from_secs(seconds);
+            let run = || RecordedRun::new(at, status, None, Duration::ZERO, 0, Transcript::default());
+            let look = Look { at, status, now: at, stands: Duration::from_secs(300) };
+            file.kept.evidence().note(EvidenceTable::key("db"), look, run);
+            reader.turn("db").expect("it has run")
+        };
+        assert_eq!(reader.turn("db").map(|_| ()), None);
+        let good = found(Status::Pass, 0);
+        assert_eq!((good.is_bad(), good.turn().1), (Some(false), None));
+        let bad = found(Status::Fail, 10);
+        assert_eq!(bad.is_bad(), Some(true));
+        assert!(bad.turn().0 == good.good.as_ref() && bad.turn().1.is_some());
+        assert!(Arc::ptr_eq(&bad, &found(Status::Fail, 20)), "nothing of it has changed");
+        assert_eq!(found(Status::Pass, 30).is_bad(), Some(false));
+        let again = found(Status::Fail, 40);
+        assert!(again.turn().1.map(|run| run.at) > bad.turn().1.map(|run| run.at), "it is another episode");
+    }
+}
