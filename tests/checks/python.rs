@@ -340,7 +340,10 @@ fn what_cannot_be_imported_is_refused_with_a_line() {
         ("closes", "had to end while it imported \"closes\": a module closes descriptors that it has not opened"),
         ("nothing", "but 'nothing' holds no healthcheck: mark classes, methods or functions with @healthcheck"),
         ("needs", "but importing 'needs' failed: KeyError: 'SHOP_DATABASE' ("),
-        ("python:good#tiemout=1", "but the kind \"python\" has no option \"tiemout\" (known: timeout, "),
+        (
+            "python:good#tiemout=1",
+            "but the kind \"python\" has no option \"tiemout\": do you mean \"timeout\"? (known: timeout, ",
+        ),
         ("python:good#memory=much", "but option memory: write a size as 5GiB"),
         ("python:good#memory=0", "but option memory: 0 B is less than any check needs: write it as 200MiB"),
         ("python:good#memory=200", "but option memory: 200 B is less than any check needs"),
