@@ -422,7 +422,8 @@ mod tests {
             damaged[at % whole.len()] = byte;
             let found = find(damaged.clone());
             let has = |part: &[u8]| damaged.windows(part.len()).any(|window| window == part);
-            let is_well = has(&[0, 0, 0, 0, 2, 8, 1]) && has(&field("grpc-status", "0"));
+            // Without its first byte: in which table a field goes is of no concern to what it says.
+            let is_well = has(&[0, 0, 0, 0, 2, 8, 1]) && has(&field("grpc-status", "0")[1..]);
             prop_assert!(found.status != Status::Pass || is_well, "{damaged:?}");
         }
     }
