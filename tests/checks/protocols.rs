@@ -34,6 +34,16 @@ pub(super) fn assert_found(server: &str, expected: &[(&str, hospital::model::che
     }
 }
 
+/// Nobody is there any more. A connection that comes while the last process of the server ends is reset.
+#[track_caller]
+pub(super) fn assert_stopped(check: &str) {
+    within(PATIENCE, "nobody listens", || {
+        let (status, context) = found(&[check.to_owned()]).remove(0);
+        assert!(status == Fail, "{check}: {status:?}: {context}");
+        context.contains("Connection refused")
+    });
+}
+
 /// The examples that `hospital explain` shows of a kind pass, where what is in them is replaced by what is here.
 #[track_caller]
 pub(super) fn assert_examples(kind: &str, replaced: &[(&str, String)]) {

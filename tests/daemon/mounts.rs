@@ -51,7 +51,7 @@ fn livez(server: &Server) -> Duration {
 }
 
 #[test]
-#[ignore = "takes long, needs root"]
+#[ignore = "needs root"]
 fn a_mount_that_does_not_answer_makes_an_error_in_time_and_keeps_no_probe_of_life_waiting() {
     let _alone = alone();
     separate_mounts();

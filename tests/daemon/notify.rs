@@ -398,8 +398,11 @@ impl Manager {
         panic!("no message has {text:?}; there were {heard:?}");
     }
 
-    /// Whether the watchdog is fed within this time.
+    /// Whether the watchdog is fed within this time. What was sent before does not count.
     fn is_fed_within(&self, time: Duration) -> bool {
+        self.socket.set_nonblocking(true).expect("it is a socket");
+        while self.receive().is_some() {}
+        self.socket.set_nonblocking(false).expect("it is a socket");
         let until = Instant::now() + time;
         self.socket.set_read_timeout(Some(time)).expect("it is not zero");
         let mut fed = false;

@@ -123,10 +123,16 @@ fn checks_are_imported_and_run_as_the_user_of_the_workers() {
         .current_dir(folder.path())
         .start();
     let check = || {
-        let report = get(&server.at, "/").json();
-        assert_eq!(report["summary"]["pass"], 3, "{report}");
-        let context = report["details"][2]["context"].as_str().unwrap_or_default();
-        assert!(context.starts_with("timed out after 1s"), "{report}");
+        eventually("this host is not too busy to start them", || {
+            let report = get(&server.at, "/").json();
+            let context = report["details"][2]["context"].as_str().unwrap_or_default();
+            if context.starts_with("not started in 1s: this host is busy") {
+                return false;
+            }
+            assert_eq!(report["summary"]["pass"], 3, "{report}");
+            assert!(context.starts_with("timed out after 1s"), "{report}");
+            true
+        });
     };
     check();
     let first = zygotes(&server);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::container::static_program;
+use crate::harness::alone;
 
 /// Time, place and order get into a program in the same ways when it is built in a fraction of the time: without
 /// optimization, and without the crates for TLS.
@@ -18,6 +19,7 @@ const QUICKLY: [&str; 5] = [
 #[test]
 #[ignore = "takes long, needs musl-gcc"]
 fn the_same_source_in_another_place_makes_the_same_program() {
+    let _alone = alone();
     let folder = tempfile::tempdir().expect("there is room");
     // The crates are in another place, too.
     let [one, other] = ["here", "elsewhere"].map(|place| {
@@ -82,9 +84,8 @@ fn copy(from: &Path, to: &Path) {
 /// The static program, built from the source there.
 #[track_caller]
 fn build(source: &Path, home: &Path) -> Vec<u8> {
-    // With what time the other tests leave.
-    let mut build = Command::new("nice");
-    build.args(["-n", "19"]).arg(source.join("packaging/build")).args(["--static", "--offline"]).args(QUICKLY);
+    let mut build = Command::new(source.join("packaging/build"));
+    build.args(["--static", "--offline"]).args(QUICKLY);
     build.env("CARGO_HOME", home).stderr(Stdio::piped());
     // Without the settings that the test itself was built with.
     for variable in ["RUSTFLAGS", "CARGO_TARGET_DIR"] {

@@ -201,20 +201,20 @@ fn a_dead_or_stopped_worker_is_not_taken_for_a_free_one() {
 }
 
 #[test]
-#[ignore = "takes long, needs slowhttptest"]
+#[ignore = "needs slowhttptest"]
 fn a_thousand_slow_headers_hold_up_no_probe() {
     beside_slowhttptest("slow headers", &["-H", "-i", "1"], SLOW);
 }
 
 #[test]
-#[ignore = "takes long, needs slowhttptest"]
+#[ignore = "needs slowhttptest"]
 fn a_thousand_slow_bodies_hold_up_no_probe() {
     // A body is not read: each request is answered and closed, so they do not accumulate.
     beside_slowhttptest("slow bodies", &["-B", "-i", "1"], 0);
 }
 
 #[test]
-#[ignore = "takes long, needs slowhttptest"]
+#[ignore = "needs slowhttptest"]
 fn a_thousand_slow_readers_hold_up_no_probe() {
     beside_slowhttptest("slow readers", &["-X", "-n", "1", "-w", "8", "-y", "16", "-z", "5"], SLOW);
 }

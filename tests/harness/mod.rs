@@ -59,8 +59,7 @@ pub(crate) fn within(limit: Duration, what: &str, mut condition: impl FnMut() ->
     }
 }
 
-/// For tests that take the whole machine, and for those that time what it does: one of them at a time. They are ignored as
-/// "takes long", since `tests/run` runs those in a process of their own.
+/// For tests that take the whole machine, and for those that time what it does: one of them at a time.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     // Poisoned by a test that failed, which is no concern of the next one.
