@@ -42,9 +42,6 @@ use run_observer::{Nobody, RunObserver, ScheduledFinding};
 /// The most checks that a round runs at once, not counting those that it has given up on.
 pub const MOST_AT_ONCE: usize = 256;
 
-/// How many checks may wait for a process at once. More would only wait for each other, and on a busy host beyond their timeouts.
-const MOST_BEGINNING: usize = 16;
-
 /// How long checks run in place before the owner has a turn, who may have others to serve.
 const TURN: Duration = Duration::from_micros(250);
 
@@ -95,6 +92,8 @@ pub struct Round {
     /// The suspects that wait for their turn, and the one whose turn it is.
     suspects: VecDeque<usize>,
     turn: Option<usize>,
+    /// The checks that wait until others that begin late have begun.
+    put_off: VecDeque<usize>,
     /// The checks that wait for what they need.
     held: Vec<usize>,
     /// The checks that another round runs, whose outcome is theirs here, too.
@@ -206,6 +205,7 @@ impl Runner {
         round.states.extend(suite.checks().iter().map(|_| CheckProgress::Waiting));
         round.finished.clear();
         round.suspects.clear();
+        round.put_off.clear();
         round.held.clear();
         round.joined.clear();
         round.excuse_start = if suite.has_grace() { self.excuse_start.clone() } else { None };
@@ -254,10 +254,9 @@ impl Runner {
         let mut running = round.running().count();
         let mut spent = Duration::ZERO;
         while running < self.at_once
-            && self.pool.beginning() < MOST_BEGINNING
             && spent < TURN
             && !(self.failfast && round.is_bad())
-            && let Some((index, is_its_turn)) = round.next()
+            && let Some((index, is_its_turn)) = round.next(self.pool.has_room_to_begin())
         {
             if let Some(why) = round.hindrance(index) {
                 round.finish(index, why, now, Duration::ZERO);
@@ -268,6 +267,10 @@ impl Runner {
                 && let Some(known) = self.observer.known(&check)
             {
                 round.finish_known(index, known, now);
+                continue;
+            }
+            if check.begins_late && !is_its_turn && !self.pool.has_room_to_begin() {
+                round.put_off.push_back(index);
                 continue;
             }
             match self.observer.permission(&check, now) {
@@ -361,6 +364,7 @@ impl Round {
             is_interrupted: false,
             suspects: VecDeque::new(),
             turn: None,
+            put_off: VecDeque::new(),
             held: Vec::new(),
             joined: Vec::new(),
             finished: Vec::new(),
@@ -379,7 +383,10 @@ impl Round {
     }
 
     /// The next check to look at, and whether it is a suspect whose turn has come.
-    fn next(&mut self) -> Option<(usize, bool)> {
+    fn next(&mut self, has_room_to_begin: bool) -> Option<(usize, bool)> {
+        if has_room_to_begin && let Some(index) = self.put_off.pop_front() {
+            return Some((index, false));
+        }
         while self.next < self.states.len() {
             self.next += 1;
             let Some(needs) = self.suite.needs() else { return Some((self.next - 1, false)) };
@@ -496,6 +503,7 @@ impl Round {
                 }
             }
             self.next = self.states.len();
+            self.put_off.clear();
             self.held.clear();
         }
         self.suspects.retain(|&index| matches!(self.states[index], CheckProgress::Waiting));
@@ -506,6 +514,8 @@ impl Round {
             "not started in time: what ran when a worker died runs one at a time"
         } else if self.held.contains(&index) {
             "not started in time: what it needs had only just passed"
+        } else if self.put_off.contains(&index) {
+            "not started in time: too many others still waited for their processes"
         } else {
             "not started in time: too many others were still running"
         };

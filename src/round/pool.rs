@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::MOST_BEGINNING;
 use super::controls::{self, Controls};
 use crate::model::beginning;
 use crate::model::blame::Blame;
@@ -28,6 +27,9 @@ pub(super) struct Done {
     pub(super) finding: Finding,
     pub(super) elapsed: Duration,
 }
+
+/// How many checks may wait for a process at once. More would only wait for each other, and on a busy host beyond their timeouts.
+pub(super) const MOST_BEGINNING: usize = 16;
 
 /// The threads and their queue. Dropping it ends idle threads; a stuck one is left behind.
 pub(super) struct Pool {
@@ -68,9 +70,9 @@ impl Pool {
         Pool { shared: Arc::new(shared) }
     }
 
-    /// How many checks wait until they can begin.
-    pub(super) fn beginning(&self) -> usize {
-        self.shared.beginning.load(Ordering::SeqCst)
+    /// Whether one more check may wait until it can begin.
+    pub(super) fn has_room_to_begin(&self) -> bool {
+        self.shared.beginning.load(Ordering::SeqCst) < MOST_BEGINNING
     }
 
     /// This check will be submitted now.

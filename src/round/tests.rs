@@ -650,7 +650,7 @@ mod verdicts {
 
 #[test]
 fn checks_that_wait_for_a_process_do_not_wait_for_each_other() {
-    const MANY: usize = 4 * MOST_BEGINNING;
+    const MANY: usize = 4 * pool::MOST_BEGINNING;
     #[derive(Default)]
     struct Seen {
         waiting: usize,
@@ -683,5 +683,27 @@ fn checks_that_wait_for_a_process_do_not_wait_for_each_other() {
     };
     let report = Runner::run(suite((0..MANY).map(check)), LONG);
     assert!(report.passes(), "{report:?}");
-    assert!(seen.0.lock().expect("no check panics").most <= MOST_BEGINNING);
+    assert!(seen.0.lock().expect("no check panics").most <= pool::MOST_BEGINNING);
+}
+
+#[test]
+fn those_that_cannot_begin_hold_up_no_other() {
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let wait = Arc::new(move |_| {
+        let _ = gate.lock().map(|gate| gate.recv());
+        Finding::PASS
+    });
+    let late = |number| {
+        let wait = wait.clone();
+        let check = Check::new(format!("late.{number}"), move |deadline| wait(deadline));
+        Arc::new(Check { begins_late: true, timeout: LONG, ..check })
+    };
+    // They can begin once the one behind them has run.
+    let opens = check("opens", LONG, move |_| {
+        (0..=2 * pool::MOST_BEGINNING).for_each(|_| _ = release.send(()));
+        Finding::PASS
+    });
+    let report = Runner::run(suite((0..2 * pool::MOST_BEGINNING).map(late).chain([opens])), LONG);
+    assert!(report.passes(), "{report:?}");
 }
