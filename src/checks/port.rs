@@ -267,7 +267,9 @@ mod tests {
         assert_eq!(found(&port, &[("address", "127.0.0.1")]), Finding::PASS);
         says(&found(&port, &[("address", "0.0.0.0")]), Status::Fail, "at 0.0.0.0, got 127.0.0.1");
         let ours = std::env::current_exe().expect("/proc is mounted").display().to_string();
-        let held = found(&port, &[("process", &ours)]);
+        // Another test may be another user for a moment, and with it the whole process, which then sees less.
+        let mut tries = (0..100).map(|_| found(&port, &[("process", &ours)]));
+        let held = tries.find(|held| held.status != Status::Error).expect("we are ourselves again");
         assert!(held.status == Status::Pass, "{held:?}");
         // Other tests may be starting programs, which hold it until they are executed.
         assert_ne!(found(&port, &[("process", "no-such-program")]).status, Status::Pass);
