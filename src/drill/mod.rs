@@ -38,6 +38,9 @@ use run::{Came, Order, Running};
 use seen::Trace;
 pub(crate) use tasks::runs_in_python;
 
+/// How often one check is run once more, because this host was too busy for that.
+const MOST_BUSY: usize = 5;
+
 /// What a drill found out about one check.
 #[derive(Clone, Debug)]
 pub(crate) struct Drilled {
@@ -86,6 +89,8 @@ pub(crate) trait Watcher {
 struct Course {
     check: Arc<Check>,
     stage: Stage,
+    /// How often this host was too busy to run it.
+    busy: usize,
     elapsed: Duration,
 }
 
@@ -119,6 +124,7 @@ pub(crate) fn drill(
     let course = |check: &Arc<Check>| Course {
         check: check.clone(),
         stage: Stage::Good { again: false },
+        busy: 0,
         elapsed: Duration::ZERO,
     };
     let mut drill = Drill { courses: checks.iter().map(course).collect(), todo: VecDeque::new(), options };
@@ -191,6 +197,13 @@ impl Drill {
 
     fn ended(&mut self, index: usize, sabotage: Option<Sabotage>, came: Came, watcher: &mut dyn Watcher) {
         let check = self.courses[index].check.clone();
+        if let (Some(why), Stage::Sabotaged { .. }) = (&came.busy, &self.courses[index].stage) {
+            self.courses[index].busy += 1;
+            return match self.courses[index].busy > MOST_BUSY {
+                true => self.end(index, Verdict::NotDrilled(why.clone()), watcher),
+                false => self.todo.push_back((index, sabotage)),
+            };
+        }
         match (&mut self.courses[index].stage, sabotage) {
             (Stage::Good { again }, None) => {
                 let again = *again;
@@ -294,7 +307,7 @@ impl Drill {
     }
 
     fn end(&mut self, index: usize, verdict: Verdict, watcher: &mut dyn Watcher) {
-        let Course { check, stage, elapsed } = &mut self.courses[index];
+        let Course { check, stage, elapsed, .. } = &mut self.courses[index];
         let (trials, fooled) = match stage {
             Stage::Sabotaged { trials, seen, good, .. } => {
                 let trials = std::mem::take(trials);

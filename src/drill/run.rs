@@ -23,6 +23,7 @@ use super::saboteur::Saboteur;
 use super::seen::{self, Trace};
 use super::substitute;
 use super::tasks::Counted;
+use crate::model::blame::Blame;
 use crate::model::check::{Check, Severity, Status};
 use crate::model::sabotage::{Gone, Sabotage, Starved};
 use crate::os::calls::Stops;
@@ -58,6 +59,8 @@ pub(super) struct Came {
     lost: Option<String>,
     /// Why there was no run.
     pub(super) problem: Option<String>,
+    /// Why a run under sabotage says nothing: this host was too busy for it.
+    pub(super) busy: Option<String>,
     /// Whether there was none because this sabotage cannot be done here, and the check can be judged without it.
     pub(super) is_untried: bool,
     /// What a good run did.
@@ -259,6 +262,7 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
     match serde_json::from_slice(&told) {
         Ok(Told::Found(found)) => came.found = found,
         Ok(Told::Problem(why)) => return Ok(Came::problem(why)),
+        Ok(Told::Busy(why)) => return Ok(Came { busy: Some(why), ..came }),
         Err(_) => {}
     }
     if came.found.is_none() {
@@ -271,6 +275,7 @@ fn try_to_supervise(order: &Order, prepare: Prepare<'_>) -> io::Result<Came> {
 #[derive(Debug, Serialize, Deserialize)]
 enum Told {
     Found(Option<(Status, String)>),
+    Busy(String),
     Problem(String),
 }
 
@@ -330,7 +335,7 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
         pipes.found.write_all(&serde_json::to_vec(&Told::Problem(why))?)?;
         return Ok(());
     }
-    let found = match prepare(&order.check) {
+    let told = match prepare(&order.check) {
         Ok(()) => {
             // What it finds is of interest, and not what is made of that.
             let check = Check {
@@ -344,11 +349,20 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
             };
             let suite = std::iter::once(Arc::new(check)).collect();
             let outcome = Runner::run(suite, Duration::MAX).outcomes.pop();
-            outcome.map(|outcome| (outcome.finding.status, outcome.finding.context.unwrap_or_default()))
+            let is_starved = matches!(order.sabotage, None | Some((Sabotage::Starved(_), _)));
+            match outcome.map(|outcome| (outcome.finding, outcome.elapsed)) {
+                // It was late, and says itself that we are to blame, as where it has waited for its process.
+                Some((found, elapsed))
+                    if !is_starved && found.blame == Some(Blame::Ours) && elapsed * 2 >= order.check.timeout =>
+                {
+                    Told::Busy(found.context.unwrap_or_default())
+                }
+                found => Told::Found(found.map(|(found, _)| (found.status, found.context.unwrap_or_default()))),
+            }
         }
-        Err(why) => Some((Status::Error, format!("the program cannot run its checks: {why}"))),
+        Err(why) => Told::Found(Some((Status::Error, format!("the program cannot run its checks: {why}")))),
     };
-    pipes.found.write_all(&serde_json::to_vec(&Told::Found(found))?)?;
+    pipes.found.write_all(&serde_json::to_vec(&told)?)?;
     process::leave(0)
 }
 

@@ -3,7 +3,7 @@
 //!
 //! With `DRILL_RUNS=100` in the environment it does so a hundred times, and says how long that took.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ use crate::harness::once::{self, hospital};
 /// In a shell: how a request is made without curl.
 const ASK: &str = "exec 3<>/dev/tcp/127.0.0.1/WEB || exit 2\nprintf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3\n";
 const PLUGINS: &str = "/usr/lib/nagios/plugins";
+/// How often more all are drilled, where something was undecided.
+const MOST_MORE: usize = 2;
 
 /// Scripts that look at something, and mind it. In them, `ASK` stands for a request, `WEB` and `REDIS` for ports, and `HERE`
 /// for a folder.
@@ -217,7 +219,12 @@ fn of_a_corpus_the_vacuous_are_found_and_no_sound_one_is_accused() {
     let is_vacuous = |id: &str| id.contains("vacuous") || VACUOUS.iter().any(|(name, _)| *name == id);
     let runs: usize = std::env::var("DRILL_RUNS").map_or(1, |runs| runs.parse().expect("DRILL_RUNS is a number"));
     let before = host(&here);
-    for run in 1..=runs {
+    // Whose verdict nobody knows yet: where others need the CPU, a check may be late, and is not drilled then.
+    let mut undecided = None;
+    for run in 1..=runs + MOST_MORE {
+        if run > runs && undecided.as_ref().is_some_and(BTreeSet::is_empty) {
+            break;
+        }
         let mut command = hospital("drill");
         command.args(["--format", "json", "--python", "/usr/bin/python3", "ward.healthchecks", &sound, &vacuous]);
         command.args(&names).current_dir(&here).env("DRILLED_URL", "postgres://db/shop");
@@ -229,18 +236,20 @@ fn of_a_corpus_the_vacuous_are_found_and_no_sound_one_is_accused() {
         let id = |check: &Value| check["id"].as_str().expect("it is text").to_owned();
         let all = checks.iter().filter(|check| is_vacuous(&id(check))).count();
         assert!(checks.len() >= 80 && all >= 20, "{} {all}", checks.len());
-        let is_accused =
-            |check: &Value| ["fooled", "cannot_fail"].contains(&check["verdict"].as_str().unwrap_or_default());
-        let wrong: Vec<_> = checks
-            .iter()
-            .filter(|check| match is_vacuous(&id(check)) {
-                true => !is_accused(check),
-                false => check["verdict"] != "sound",
-            })
-            .collect();
+        let is_accused = |check: &&Value| match check["verdict"].as_str().unwrap_or_default() {
+            "fooled" | "cannot_fail" => Some(true),
+            "sound" => Some(false),
+            _ => None,
+        };
+        let wrong: Vec<_> =
+            checks.iter().filter(|check| is_accused(check).is_some_and(|it| it != is_vacuous(&id(check)))).collect();
         assert!(wrong.is_empty(), "run {run}: {wrong:#?}");
+        let left: BTreeSet<String> = checks.iter().filter(|check| is_accused(check).is_none()).map(id).collect();
+        println!("run {run}: undecided: {left:?}");
+        undecided = Some(undecided.map_or_else(|| left.clone(), |before: BTreeSet<String>| &before & &left));
         assert_eq!(host(&here), before, "run {run}");
     }
+    assert_eq!(undecided, Some(BTreeSet::new()), "nothing is known of these");
 }
 
 /// What a drill could change: files, mounts, routes, listening sockets, and its processes.
