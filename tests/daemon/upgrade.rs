@@ -277,6 +277,8 @@ fn a_program_behind_a_link_is_the_one_that_the_link_names_now() {
             command.args(["serve", "-b", "127.0.0.1:0", "hospital.healthchecks.predictable"]);
         });
         let master = family.new_master(&[], 1);
+        // Before that, no upgrade is begun.
+        family.within_patience("it is ready", || family.text("stderr").contains("ready: "));
         std::fs::remove_file(&link)
             .and_then(|()| std::os::unix::fs::symlink(&new, &link))
             .expect("the directory is ours");
