@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 
 use crate::harness::cgroup::Cgroup;
-use crate::harness::{HOSPITAL, Launch, get, once};
+use crate::harness::{HOSPITAL, Launch, alone, get, once};
 
 /// Two hosts: we are 10.9.0.1, and a peer, on which commands run by `peer`, is 10.9.0.2 and 10.9.0.3. Its server answers HTTP at port
 /// 80 with what is in the file `answer`, the same by TLS at port 443 with the certificate in `cert.pem`, and knows one name: it has the address
@@ -404,6 +404,7 @@ esac
 #[test]
 #[ignore = "needs root, python3, nft, curl, strace, openssl, faketime"]
 fn whose_fault_it_is_and_what_has_changed_is_told_of_faults_of_both_sides_and_of_what_lies_between() {
+    let _alone = alone();
     let group = Cgroup::new("cpu", "/sys/fs/cgroup");
     match group.is_v2 {
         true => group.set("cpu.max", "1000 100000"),

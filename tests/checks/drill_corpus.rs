@@ -12,6 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
 use super::drill::Peers;
+use crate::harness::alone;
 use crate::harness::once::{self, hospital};
 
 /// In a shell: how a request is made without curl.
@@ -163,6 +164,7 @@ class Ward(HealthCheck):
 #[test]
 #[ignore = "takes long, needs root, python3, check_procs, ip"]
 fn of_a_corpus_the_vacuous_are_found_and_no_sound_one_is_accused() {
+    let _alone = alone();
     // So all sockets are ours, and none of other tests that run meanwhile.
     unshare(CloneFlags::CLONE_NEWNET).expect("we are root");
     let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip is there");

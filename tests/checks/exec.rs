@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::harness::once;
 use crate::harness::programs::{endless, with};
-use crate::harness::{HOSPITAL, Launch, Signal, eventually, get, processes, send, try_get};
+use crate::harness::{HOSPITAL, Launch, Signal, alone, eventually, get, processes, send, try_get};
 use hospital::model::check::Status;
 
 #[test]
@@ -235,6 +235,7 @@ fn a_round_that_ends_early_leaves_no_program_behind() {
 #[test]
 #[ignore = "starts 1,500 processes: run tests/run"]
 fn many_late_programs_are_killed_in_no_more_time_than_a_few() {
+    let _alone = alone();
     use std::os::unix::process::CommandExt;
     use std::process::Command;
     use std::time::Instant;
