@@ -60,8 +60,8 @@ pub(super) fn run(flags: &DrillFlags, given: &Given) -> Result<ExitCode, Error> 
     let suite = flags.selection.select(&sources)?;
     let began = Instant::now();
     let prepare = |check: &Check| {
-        // What it imports for others is no business of a check.
-        if drill::runs_in_python(check) {
+        // An interpreter is there before, for checks in Python: what it imports for others is no business of one of them.
+        if check.begins_late {
             sources.python().take_own()?;
         }
         given.app.prepare()

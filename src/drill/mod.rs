@@ -36,7 +36,6 @@ use plan::{Promise, RunEnd, Trial, Verdict};
 pub(crate) use run::Prepare;
 use run::{Came, Order, Running};
 use seen::Trace;
-pub(crate) use tasks::runs_in_python;
 
 /// How often one check is run once more, because this host was too busy for that.
 const MOST_BUSY: usize = 5;

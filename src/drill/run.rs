@@ -25,6 +25,7 @@ use super::substitute;
 use super::tasks::Counted;
 use crate::model::blame::Blame;
 use crate::model::check::{Check, Severity, Status};
+use crate::model::report::Outcome;
 use crate::model::sabotage::{Gone, Sabotage, Starved};
 use crate::os::calls::Stops;
 use crate::os::confinement::{self, Denied};
@@ -348,22 +349,25 @@ fn run(order: &Order, prepare: Prepare<'_>, parent: i32, mut pipes: Pipes) -> io
                 ..(*order.check).clone()
             };
             let suite = std::iter::once(Arc::new(check)).collect();
-            let outcome = Runner::run(suite, Duration::MAX).outcomes.pop();
-            let is_starved = matches!(order.sabotage, None | Some((Sabotage::Starved(_), _)));
-            match outcome.map(|outcome| (outcome.finding, outcome.elapsed)) {
-                // It was late, and says itself that we are to blame, as where it has waited for its process.
-                Some((found, elapsed))
-                    if !is_starved && found.blame == Some(Blame::Ours) && elapsed * 2 >= order.check.timeout =>
-                {
-                    Told::Busy(found.context.unwrap_or_default())
-                }
-                found => Told::Found(found.map(|(found, _)| (found.status, found.context.unwrap_or_default()))),
-            }
+            told_of(order, Runner::run(suite, Duration::MAX).outcomes.pop())
         }
         Err(why) => Told::Found(Some((Status::Error, format!("the program cannot run its checks: {why}")))),
     };
     pipes.found.write_all(&serde_json::to_vec(&told)?)?;
     process::leave(0)
+}
+
+/// What is told of a run with this outcome.
+fn told_of(order: &Order, outcome: Option<Outcome>) -> Told {
+    let Some(Outcome { finding, elapsed, .. }) = outcome else { return Told::Found(None) };
+    let context = finding.context.unwrap_or_default();
+    // It says itself that we are to blame for its being late, as where it has waited for its process.
+    let is_late = finding.blame == Some(Blame::Ours) && elapsed * 2 >= order.check.timeout;
+    match &order.sabotage {
+        Some((sabotage, _)) if is_late && !matches!(sabotage, Sabotage::Starved(_)) => Told::Busy(context),
+        // A good run is judged as it is, and who is starved may be late by that.
+        _ => Told::Found(Some((finding.status, context))),
+    }
 }
 
 /// What would allow what a filter of system calls, or a policy, denies.

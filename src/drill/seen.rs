@@ -423,10 +423,12 @@ pub(crate) fn is_interpreter(path: &Path) -> bool {
 
 /// Whether with this option an interpreter is given code, or the name of a module, instead of a script.
 pub(crate) fn gives_code(program: &Path, option: &str) -> bool {
-    let ends: &[char] = match () {
-        () if is_shell(program) => &['c'],
-        () if is_named_python(program) => &['c', 'm'],
-        () => &['c', 'e', 'E', 'r'],
+    let ends: &[char] = if is_shell(program) {
+        &['c']
+    } else if is_named_python(program) {
+        &['c', 'm']
+    } else {
+        &['c', 'e', 'E', 'r']
     };
     option.starts_with('-') && !option.starts_with("--") && option.ends_with(ends)
 }

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::seen;
-use crate::checks::BUILTINS;
 use crate::model::check::{Check, Code};
 use crate::os::task::Task;
 
@@ -21,18 +20,12 @@ pub(super) enum Counted {
 
 impl Counted {
     pub(super) fn of(check: &Check) -> Counted {
-        let is_built_in = || BUILTINS.iter().any(|kind| kind.scheme == check.kind);
         match check.code {
-            Code::Program if is_built_in() => Counted::Programs,
-            Code::Program => Counted::Forks,
+            Code::Program if check.begins_late => Counted::Forks,
+            Code::Program => Counted::Programs,
             Code::Function | Code::BuiltIn | Code::BuiltInAndProgram => Counted::All,
         }
     }
-}
-
-/// Whether a check is forked by an interpreter, which has to be there before.
-pub(crate) fn runs_in_python(check: &Check) -> bool {
-    Counted::of(check) == Counted::Forks
 }
 
 /// Which tasks belong to the check, and which to us who run it.

@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::support::connection::Transport;
 use super::support::login::{Login, PASSWORD_FILE};
 use super::support::opt::joined;
+use super::support::options::{TOO_LARGE, whole};
 use super::support::secrets::Secrets;
 use super::support::starttls::{STARTTLS, StartTls};
 use super::support::thresholds::{self, Range};
@@ -95,7 +96,8 @@ fn build(transport: Transport, port: u16, target: &str, options: &mut Options) -
     let base = options.take("base")?;
     let filter = options.parse("filter", filter::encode)?;
     let scope = options.parse("scope", Scope::parse)?;
-    let number = |text: &str| text.parse::<u32>().ok().filter(|number| *number <= MOST).ok_or(NOT_A_NUMBER);
+    let number =
+        |text: &str| whole::<u32>(text).and_then(|number| if number > MOST { Err(TOO_LARGE) } else { Ok(number) });
     let range = Range::take(options, number)?;
     let range = if range.is_open() { Range::at_least(1) } else { range };
     let search = Search {
@@ -117,7 +119,6 @@ const SEARCHED: [&str; 6] = ["scope", "filter", "min", "max", "warn_min", "warn_
 
 /// More than that, a server cannot be asked for.
 const MOST: u32 = i32::MAX as u32 - 1;
-const NOT_A_NUMBER: &str = "write a whole number";
 
 impl Scope {
     fn parse(text: &str) -> std::result::Result<Scope, &'static str> {

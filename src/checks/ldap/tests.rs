@@ -157,7 +157,7 @@ fn wrong_options_are_refused() {
         (anna, &[BASE, ("scope", "tree")], "option scope: write sub, one or base"),
         (anna, &[BASE, ("filter", "(uid=anna")], "option filter: a parenthesis is missing"),
         (anna, &[BASE, ("min", "-1")], "option min: write a whole number"),
-        (anna, &[BASE, ("max", "2147483647")], "option max: write a whole number"),
+        (anna, &[BASE, ("max", "2147483647")], "option max: it is too large: write a smaller number"),
         (anna, &[BASE, ("min", "3"), ("max", "2")], "no number is at least 3 and at most 2"),
         (anna, &[BASE, ("min", "3"), ("warn_min", "2")], "option warn_min: it has to be more than min=3"),
     ] {

@@ -227,10 +227,13 @@ impl Options {
     }
 }
 
+/// What is wrong with a number that is more than can be meant.
+pub(in crate::checks) const TOO_LARGE: &str = "it is too large: write a smaller number";
+
 /// Reads a whole number, if it is one that `T` has.
 pub(in crate::checks) fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
     let is_too_large = text.len() > 1 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let why = if is_too_large { "it is too large: write a smaller number" } else { "write a whole number" };
+    let why = if is_too_large { TOO_LARGE } else { "write a whole number" };
     text.parse().map_err(|_| why)
 }
 
